@@ -1,5 +1,5 @@
-//! A whole decision in memory: good credentials, remembered or not, and each common refusal. `-- count` counts instructions
-//! in place of time.
+//! How long does a whole decision in memory take: valid credentials, cached
+//! or not, and each common refusal? `-- count` counts instructions instead.
 
 mod count;
 mod fixture;
@@ -14,11 +14,11 @@ use http::request::Parts;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// As in the binary: a token seen first asks for memory forty times.
+/// As in the binary: a token that is seen first allocates forty times.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Under `cargo test --benches` every bench runs once, and set-up is kept small.
+/// Returns `true` under `cargo test --benches`, where every bench runs once and needs little setup.
 fn quick() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
 }
@@ -94,7 +94,7 @@ fn denied(criterion: &mut Criterion) {
     };
     let good = fixture.fresh_token("orders:read");
     let expired = fixture.expired_token();
-    // The first byte of the signature; the last ones have stray bits.
+    // The first byte of the signature: the last ones have unused bits.
     let dot = good.rfind('.').expect("a token has dots");
     let other = if good.as_bytes()[dot + 1] == b'A' { "B" } else { "A" };
     let forged = format!("{}{other}{}", &good[..=dot], &good[dot + 2..]);
@@ -113,7 +113,7 @@ fn denied(criterion: &mut Criterion) {
         ..with_token(&good)
     };
     let mut group = criterion.benchmark_group("deny");
-    for (reason, asked) in [
+    for (reason, case) in [
         ("no_route", ask("/v2/orders/7")),
         ("credential_missing", ask("/v1/orders/7")),
         ("two_credentials", both),
@@ -124,7 +124,7 @@ fn denied(criterion: &mut Criterion) {
         ("insufficient_scope", with_key("/v1/admin/7", key)),
         ("limit_spent", with_key("/v1/spent", key)),
     ] {
-        let parts = request(asked);
+        let parts = request(case);
         fixture.denies(&parts, reason);
         group.bench_function(reason, |bencher| {
             bencher.iter(|| fixture.decide(black_box(&parts)).is_err());
@@ -133,7 +133,7 @@ fn denied(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Do two threads decide twice as much as one? Each with callers of its own, and both with the same caller.
+/// Do two threads decide twice as much as one? With different clients on each, and with the same client on both.
 fn shared(criterion: &mut Criterion) {
     let fixture = Fixture::with_keys(KEYS_IN_USE);
     let of = |path, keys: &[String]| -> Vec<Parts> {
@@ -177,10 +177,10 @@ fn shared(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long each thread's processor is busy until it has decided `iterations` times on its requests: with perfect scaling
-/// the same however many threads there are. Not how long it takes: the other processor may have other work.
+/// Returns the processor time per thread for `iterations` decisions on its requests: with perfect scaling
+/// the same for any number of threads. Elapsed time would depend on other load of the second processor.
 fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
-    // The limit gives back a request each microsecond, and there may be two of us.
+    // The limit refills one request each microsecond, and two threads may spend.
     let per_decision = Duration::from_micros(4);
     let from = fixture.pass(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
     let decide = &|requests: &[Parts]| {
@@ -206,7 +206,7 @@ fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Du
     total / u32::try_from(requests.len()).expect("a few")
 }
 
-/// What the calling thread has used of a processor.
+/// Returns the processor time of the calling thread.
 fn busy() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says so");
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
@@ -220,7 +220,7 @@ criterion_group! {
 }
 
 fn main() {
-    if count::asked() {
+    if count::run_mode() {
         return;
     }
     benches();

@@ -1,5 +1,5 @@
-//! What does a signature cost? Verifying a token that was never seen, and signing one, per algorithm. `-- libraries` compares
-//! the two libraries that can verify it.
+//! How much does a signature cost, per algorithm: verifying a token that is seen
+//! first, and signing one? `-- libraries` compares the two libraries that can verify.
 
 mod fixture;
 
@@ -34,7 +34,7 @@ const P256: &str = include_str!("../tests/data/jose/p256.private.pem");
 const P384: &str = include_str!("../tests/data/jose/p384.private.pem");
 const ED25519: &str = include_str!("../tests/data/jose/ed25519.private.pem");
 
-/// Of each family the smallest key, and of RSA both paddings.
+/// The smallest key of each family, and both paddings of RSA.
 const KEYS: [(Algorithm, &str); 5] = [
     (Algorithm::Rs256, RSA),
     (Algorithm::Ps256, RSA),
@@ -80,11 +80,11 @@ fn signatures(criterion: &mut Criterion) {
     }
 }
 
-/// Tokens in a batch; each is seen once in it.
+/// Tokens in a batch; each is used once per batch.
 const TOKENS: usize = 32;
 const ROUNDS: usize = 300;
 
-/// A token, and its parts as either library takes them.
+/// A token, and its parts in the form of either library.
 struct SignedToken {
     text: String,
     message: Vec<u8>,
@@ -92,7 +92,7 @@ struct SignedToken {
     request: Parts,
 }
 
-/// One algorithm's key, as each side keeps it, and tokens that it signed.
+/// One algorithm's key in both libraries' form, and tokens that it signed.
 struct Contest {
     algorithm: Algorithm,
     fixture: Fixture,
@@ -103,7 +103,7 @@ struct Contest {
     tokens: Vec<SignedToken>,
 }
 
-/// What is timed, in this order.
+/// The number of timed cases, in this order.
 const CASES: usize = 6;
 const AWS_LC: usize = 0;
 const JSONWEBTOKEN: usize = 1;
@@ -139,7 +139,7 @@ impl Contest {
             algorithm,
             tokens: tokens.collect(),
             parsed: ParsedPublicKey::new(verification_algorithm(algorithm), &spki).expect("a public key"),
-            // From DER an RSA key takes longer.
+            // An RSA key from DER takes longer.
             decoding: DecodingKey::from_jwk(&jwk).expect("a public key"),
             jwt_algorithm: algorithm.as_str().parse().expect("an algorithm"),
             jwks,
@@ -162,7 +162,8 @@ impl Contest {
         key.verify(self.algorithm, &token.message, &token.signature).is_ok()
     }
 
-    /// What `jose` does for a token that was never seen: takes it apart, finds the key, reads the claims, and verifies.
+    /// Does the work of `jose` for a token that is seen first:
+    /// parses it, finds the key, reads the claims, and verifies.
     fn way(&self, token: &SignedToken, verify: impl FnOnce(&SignedToken) -> bool) -> bool {
         let jws = Jws::parse(black_box(&token.text)).expect("our own token");
         let claims = Members::parse(jws.payload()).expect("claims");
@@ -171,8 +172,8 @@ impl Contest {
         key.is_ok() && verify(token) && claims.get("iss").is_some()
     }
 
-    /// Nanoseconds that one token takes in each case, all in one round: forth in even rounds and back in odd ones, so that
-    /// none always follows the same other.
+    /// Returns the nanoseconds per token of each case in one round. Even rounds
+    /// go forth and odd ones back, so that no case always follows the same other.
     fn round(&self, number: usize) -> [f64; CASES] {
         let mut nanos = [0.0; CASES];
         for place in 0..CASES {
@@ -251,14 +252,14 @@ impl Summary {
     }
 }
 
-/// Compares `aws-lc` with keys parsed once to `jsonwebtoken`, which parses the key for each token: the signature alone, all
-/// of `jose`, and a whole decision. All in one run and in turn, because what else the machine does changes by the minute.
+/// Compares `aws-lc` with keys parsed once to `jsonwebtoken`, which parses the key for each token: the signature alone,
+/// all of `jose`, and a whole decision. All cases run in turn, because the machine's other load changes by the minute.
 fn compare() {
     println!("Microseconds for one token, least / median of {ROUNDS} rounds.\n");
     println!("| algorithm | | aws-lc, key parsed once | jsonwebtoken | ratio |\n| --- | --- | ---: | ---: | ---: |");
     for (algorithm, pem) in KEYS {
         let contest = Contest::new(algorithm, pem);
-        // Caches and branch predictors first.
+        // Warms up caches and branch predictors.
         for number in 0..10 {
             contest.round(number);
         }
@@ -274,7 +275,7 @@ fn compare() {
         };
         row("signature alone", of(AWS_LC), of(JSONWEBTOKEN));
         row("all of `jose`", of(WAY_AWS_LC), of(WAY_JSONWEBTOKEN));
-        // A decision verifies with the library that `jose` has chosen; the rest of it is the same with either.
+        // A decision verifies with `jose`'s own library; the rest of it is the same with either.
         let rest = of(DECISION).zip(of(JOSE), |decision, verification| decision - verification);
         let with = |case| rest.zip(of(case), |rest, verification| rest + verification);
         row("whole decision", with(AWS_LC), with(JSONWEBTOKEN));

@@ -1,4 +1,4 @@
-//! What does counting cost: one bucket everybody uses, a million that few use, several threads at once?
+//! How much does counting cost: one bucket for all, a million rarely used ones, several threads at once?
 
 use criterion::Criterion;
 use criterion::criterion_group;
@@ -26,7 +26,7 @@ fn keys(count: usize) -> Vec<u128> {
     (0..count).map(|key| bucket_key(&["bench", &key.to_string()])).collect()
 }
 
-/// Runs `each` for every number below `iterations`, shared out to `threads`.
+/// Runs `each` for every number below `iterations`, divided among `threads`.
 fn on_threads(threads: u64, iterations: u64, each: impl Fn(u64) + Sync) -> Duration {
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -43,7 +43,7 @@ fn buckets(criterion: &mut Criterion) {
     let count = if quick { 1_000 } else { BUCKETS_MAX };
     let keys = keys(count);
     let quota = quota();
-    // A microsecond a request is what the quota gives back.
+    // The quota refills one request each microsecond.
     let at = |request: u64| Tick::from_nanos(1_000_000_000 + request * 1_000);
     let spend = |buckets: &Buckets, key: u128, request: u64| {
         black_box(buckets.spend(&quota, key, at(request)).is_ok());
@@ -62,14 +62,14 @@ fn buckets(criterion: &mut Criterion) {
         criterion.bench_function(&format!("{count} cold buckets, {threads} threads"), |bencher| {
             bencher.iter_custom(|iterations| {
                 on_threads(threads, iterations, |request| {
-                    // A stride that meets every bucket before it meets one again.
+                    // A stride that visits every bucket before it repeats one.
                     let key = keys[(request as usize).wrapping_mul(7_919) % keys.len()];
                     spend(&cold, key, request);
                 })
             });
         });
     }
-    // As a full map does it for whoever comes next.
+    // As a full map does for a new principal.
     criterion.bench_function(&format!("sweep of {count} buckets, none recovered"), |bencher| {
         bencher.iter(|| cold.sweep(Tick::ZERO));
     });

@@ -1,7 +1,8 @@
-//! What does a gate with a million API keys take, how long is it until it serves, and does a change wait for the others?
+//! How much memory does a gate with a million API keys take, how
+//! soon does it serve, and does a change delay other requests?
 //!
-//! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay in the folder, for the next time. The whole
-//! program is measured, from outside.
+//! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay
+//! in the folder for the next run. The whole program is measured from outside.
 
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::KeyDigest;
@@ -50,7 +51,7 @@ const ADMIN: &str = "Authorization: Bearer 0123456789abcdef0123456789abcdef";
 
 struct Size {
     keys: u64,
-    /// Keys that are made and revoked while the gate runs.
+    /// Keys that are created and revoked while the gate runs.
     changes: usize,
 }
 
@@ -61,10 +62,10 @@ fn main() {
         keys: 1_000_000,
         changes: 200,
     };
-    let (size, kept) = match arguments[..] {
+    let (size, given) = match arguments[..] {
         ["in", folder, "--bench"] => (full, Some(PathBuf::from(folder))),
         ["--bench"] => (full, None),
-        // `cargo test --benches` only wants to see it run.
+        // `cargo test --benches` only wants a short run.
         _ => (
             Size {
                 keys: 2_000,
@@ -73,8 +74,8 @@ fn main() {
             None,
         ),
     };
-    let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder below target");
-    let folder = kept.as_deref().unwrap_or(made.path());
+    let created = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder below target");
+    let folder = given.as_deref().unwrap_or(created.path());
     println!("{:<58} {:>12}", format!("{} keys", size.keys), "");
     let store = folder.join("store");
     if !store.join("keygate.db").exists() {
@@ -127,17 +128,17 @@ impl Gate {
         let stderr = child.stderr.take().expect("it is piped");
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         let (mut data, mut admin) = (None, None);
-        let mut said = String::new();
+        let mut log = String::new();
         while let (None, _) | (_, None) = (data, admin) {
             let Some(line) = lines.next() else {
-                panic!("it did not say where it listens:\n{said}");
+                panic!("it did not say where it listens:\n{log}");
             };
             data = data.or_else(|| listening(&line, "data"));
             admin = admin.or_else(|| listening(&line, "admin"));
-            said.push_str(&line);
-            said.push('\n');
+            log.push_str(&line);
+            log.push('\n');
         }
-        // Whoever writes to a closed pipe gets an error.
+        // A write to a closed pipe would fail.
         std::thread::spawn(move || lines.for_each(drop));
         let gate = Self {
             child,
@@ -161,14 +162,14 @@ impl Gate {
         }
     }
 
-    /// Makes and revokes keys; every change must count with the next request.
+    /// Creates and revokes keys; every change must be in force for the next request.
     fn changes(&self, count: usize) {
-        let mut made = Times::default();
+        let mut created = Times::default();
         let mut revoked = Times::default();
         let mut seen = Times::default();
         for _ in 0..count {
             let body = r#"{"name":"one more","expires":"1d","subscription":"sub_7"}"#;
-            let key = made.take(|| self.admin("POST", "/admin/v1/keys", body));
+            let key = created.take(|| self.admin("POST", "/admin/v1/keys", body));
             let (id, text) = (key["id"].as_str().expect("an id"), key["key"].as_str().expect("a key"));
             assert_eq!(
                 seen.take(|| self.present(text)),
@@ -178,12 +179,12 @@ impl Gate {
             revoked.take(|| self.admin("POST", &format!("/admin/v1/keys/{id}/revoke"), "{}"));
             assert_eq!(seen.take(|| self.present(text)), 401, "it is revoked");
         }
-        made.print("a key made and on disk");
+        created.print("a key made and on disk");
         revoked.print("a key revoked and on disk");
         seen.print("the next request, which saw it");
     }
 
-    /// Requests while metrics are asked for without a pause, and without that.
+    /// Sends requests while metrics are read without a pause, and without that.
     fn scrapes(&self) {
         let key = self.admin(
             "POST",
@@ -238,11 +239,11 @@ impl Drop for Gate {
 
 fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let meant = line["message"] == "Listening" && line["listener"] == listener;
-    meant.then(|| line["address"].as_str()?.parse().ok()).flatten()
+    let found = line["message"] == "Listening" && line["listener"] == listener;
+    found.then(|| line["address"].as_str()?.parse().ok()).flatten()
 }
 
-/// One request on a connection of its own: the status and the body.
+/// Sends one request on a connection of its own and returns the status and the body.
 fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, String) {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
     for header in headers {
@@ -253,9 +254,9 @@ fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &s
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_nodelay(true).expect("a socket can be set");
     stream.write_all(request.as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers with text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("it answers with text");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.expect("a status"), body.to_owned())
 }
@@ -266,9 +267,9 @@ struct Times(Vec<Duration>);
 impl Times {
     fn take<T>(&mut self, what: impl FnOnce() -> T) -> T {
         let started = Instant::now();
-        let made = what();
+        let created = what();
         self.0.push(started.elapsed());
-        made
+        created
     }
 
     fn print(mut self, what: &str) {
@@ -351,7 +352,7 @@ fn fill(path: &Path, count: u64) {
 fn key(number: u64) -> ApiKeyRecord {
     let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let subscription = number % SUBSCRIPTIONS;
-    let mut made = ApiKeyRecord::new(
+    let mut created = ApiKeyRecord::new(
         NewApiKey {
             id: text.id(),
             digest: KeyDigest::sha256(text.expose()),
@@ -369,9 +370,9 @@ fn key(number: u64) -> ApiKeyRecord {
         MADE,
     )
     .expect("it does not expire");
-    // Every other one does, long after the bench is over.
-    made.expires_at = number.is_multiple_of(2).then_some(EXPIRES);
-    made
+    // Every other key expires, long after the bench.
+    created.expires_at = number.is_multiple_of(2).then_some(EXPIRES);
+    created
 }
 
 fn keys_file(count: u64) -> String {

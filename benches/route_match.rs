@@ -10,7 +10,7 @@ use keygate::gate::accept::matcher::Lookup;
 use keygate::gate::accept::matcher::Pattern;
 use std::hint::black_box;
 
-/// Callers at a time; what they ask for stays in the processor's cache, the rest of a large table does not.
+/// Clients at a time; their routes stay in the processor's cache, the rest of a large table does not.
 const IN_USE: usize = 64;
 
 fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {
@@ -29,11 +29,11 @@ fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {
         };
         (pattern, route)
     }));
-    let asked = (0..routes)
+    let paths = (0..routes)
         .step_by(routes.div_ceil(IN_USE))
         .map(|route| format!("/v1/service-{route}/4711/items/a/b"))
         .collect();
-    (matcher.expect("no two routes are alike"), asked)
+    (matcher.expect("no two routes are alike"), paths)
 }
 
 fn find(matcher: &Matcher<usize>, path: &str) -> bool {
@@ -43,10 +43,10 @@ fn find(matcher: &Matcher<usize>, path: &str) -> bool {
 
 fn routes(criterion: &mut Criterion) {
     for count in [10, 1_000, 10_000] {
-        let (matcher, asked) = matcher(count);
-        assert!(asked.iter().all(|path| find(&matcher, path)));
+        let (matcher, paths) = matcher(count);
+        assert!(paths.iter().all(|path| find(&matcher, path)));
         assert!(!find(&matcher, "/v1/service-x/4711/items/a"));
-        let mut next = asked.iter().cycle();
+        let mut next = paths.iter().cycle();
         criterion.bench_function(&format!("one of {count}"), |bencher| {
             bencher.iter(|| find(&matcher, black_box(next.next().expect("a cycle never ends"))));
         });

@@ -1,7 +1,7 @@
 //! How many changes a second does the store take, and how long does a start with a million keys wait for it?
 //!
-//! `cargo bench --bench store`, or `cargo bench --bench store -- full` with 100 000 keys created one by one and a million
-//! read. The database is below `target`, on whatever disk that is on: that disk is most of what is measured.
+//! `cargo bench --bench store`, or `cargo bench --bench store -- full` with 100 000 keys created one by one
+//! and a million read. The database is below `target`, and the speed of that disk is most of the result.
 
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
@@ -32,7 +32,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-/// Records in one batch when the store is only to be filled.
+/// Records in one batch when the store is only filled.
 const FILL: u64 = 1_000;
 
 struct Size {
@@ -55,7 +55,7 @@ fn main() {
             created: 10_000,
             read: 100_000,
         },
-        // `cargo test --benches` only wants to see it run.
+        // `cargo test --benches` only wants a short run.
         _ => Size {
             creates: 64,
             created: 64,
@@ -78,7 +78,7 @@ async fn write(path: &Path, size: &Size) {
     let store = open(path).await;
     let next = Arc::new(AtomicU64::new(0));
     for writers in [1, 16, 64] {
-        // One at a time waits for the disk each time.
+        // One writer waits for the disk each time.
         let count = if writers == 1 { size.creates / 10 } else { size.creates };
         let (store, next) = (Arc::clone(&store), Arc::clone(&next));
         let took = in_parallel(writers, count, move |_| {
@@ -156,15 +156,15 @@ async fn read(path: &Path, count: u64) {
     let log = RevocationLog::open(&path.with_extension("revocations"), NOW).expect("the log opens");
     let (directory, clients) = (Directory::new(), Clients::default());
     let started = Instant::now();
-    let mut holding = log.holding(NOW);
+    let mut reconciliation = log.reconcile(NOW);
     let read = store
         .read(&mut |mut part| {
-            holding.hold(&mut part);
+            reconciliation.apply(&mut part);
             enforce::load(part, &directory, &clients, NOW);
         })
         .await;
     read.expect("the store is read");
-    holding.settle(&store).await.expect("the log agrees");
+    reconciliation.settle(&store).await.expect("the log agrees");
     row("keys read and put in force", directory.len() as u64, started.elapsed());
     let after = resident();
     println!();
@@ -176,7 +176,7 @@ async fn read(path: &Path, count: u64) {
     store.close().await;
 }
 
-/// `count` calls of `each`, so many at a time.
+/// Runs `count` calls of `each`, `writers` at a time.
 async fn in_parallel<F>(writers: u64, count: u64, each: impl Fn(u64) -> F + Clone + Send + 'static) -> Duration
 where
     F: Future<Output = ()> + Send + 'static,
@@ -203,7 +203,7 @@ fn row(what: &str, count: u64, took: Duration) {
     println!("{what:<44} {count:>10} {:>12.3} {rate:>12.0}", took.as_secs_f64());
 }
 
-/// A store with one organization and subscription.
+/// Opens a store with one organization and subscription.
 async fn open(path: &Path) -> Arc<SqliteStore> {
     let store = SqliteStore::open(path).await.expect("the store opens");
     let organization = OrganizationRecord {
@@ -249,8 +249,8 @@ fn create(number: u64) -> Batch {
 
 fn key(number: u64) -> ApiKeyRecord {
     let digest = KeyDigest::sha256(&number.to_string());
-    let asked = NewApiKey {
-        // As random as they are.
+    let new_key = NewApiKey {
+        // As random as generated ids.
         id: digest.to_hex()[..16].parse().expect("sixteen characters"),
         digest,
         origin: KeyOrigin::Own,
@@ -262,10 +262,10 @@ fn key(number: u64) -> ApiKeyRecord {
         addresses: Vec::new(),
         expires_at: None,
     };
-    ApiKeyRecord::new(asked, NOW).expect("it does not expire")
+    ApiKeyRecord::new(new_key, NOW).expect("it does not expire")
 }
 
-/// Kilobytes of this process in memory.
+/// Returns the resident memory of this process in kilobytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

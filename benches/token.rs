@@ -1,7 +1,7 @@
-//! What does a token cost? Whole requests to the token endpoint on one thread, and what of it is verifying and signing.
+//! How much does a token cost: whole requests to the token endpoint on one thread, and its verifying and signing alone?
 //!
-//! The real store writes down each assertion that has a `jti`: on one thread each waits for the disk alone, so those with
-//! sixty-four at a time say more of a gate under load.
+//! The real store writes each assertion that has a `jti`: on one thread each waits for the
+//! disk alone, so the cases with sixty-four at a time resemble a gate under load more.
 
 use criterion::Criterion;
 use criterion::Throughput;
@@ -61,7 +61,7 @@ use tower::ServiceExt;
 const ISSUER: &str = "https://auth.example.com";
 const START: u64 = 1_800_000_000;
 const SECRET: &str = "kgs_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-/// Requests under way at a time, where there are many.
+/// Concurrent requests of the parallel cases.
 const MANY: u64 = 64;
 
 struct Gate {
@@ -102,8 +102,8 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
 }
 
 impl Gate {
-    /// Clients `ES256` and `RS256` with a key each, `secret` with a secret and `opaque` with the same, which gets opaque
-    /// tokens.
+    /// Returns a gate with the clients `ES256` and `RS256` with a key each, `secret`
+    /// with a secret, and `opaque` with the same secret, which gets opaque tokens.
     fn new(folder: &Path, signs: Algorithm) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -162,7 +162,7 @@ impl Gate {
         (0..count).map(one).collect()
     }
 
-    /// Sends each, so many at a time, and gives how long that took.
+    /// Sends all bodies, `at_a_time` of them concurrently, and returns how long that took.
     fn send(&self, bodies: Vec<String>, at_a_time: u64) -> Duration {
         let at_a_time = usize::try_from(at_a_time).expect("a small number");
         self.runtime.block_on(async {
@@ -299,7 +299,7 @@ fn tokens(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a token is signed with, and what an assertion is verified with.
+/// Measures the signing of a token and the verification of an assertion.
 fn parts(criterion: &mut Criterion) {
     let claims = json!({
         "iss": ISSUER, "sub": "client_0123456789abcdefghijkl", "client_id": "client_0123456789abcdefghijkl",

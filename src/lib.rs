@@ -1,27 +1,49 @@
-//! Keygate: a reverse proxy that lets a request through to an API only when it carries exactly one good credential.
+//! Keygate is a reverse proxy that forwards a request to an API only if the request carries exactly one valid
+//! credential, or if its route is public. Shadow mode, for migrations, reports violations instead.
 //!
-//! Two sides, two immutable values between them, one function that decides. The *data side* reads a `Snapshot` (compiled
-//! from the configuration file) and a `Directory` (compiled from the keys): `gate` decides, in the order of its stages
-//! (accept, intake, authenticate, authorize, admit), `fetch` brings what a decision lacks, and `proxy` carries. A decision
-//! yields a `Permit`, which nothing else can make, or a `Denial`. The *control side* (`control`) issues credentials and
-//! answers operators. `runtime` builds both values, swaps them in whole, and is where the sides meet.
+//! A program that decides requests in its own process starts at [`Gate::open`]. The rest of this page is for readers of
+//! the source.
 //!
-//! A program that decides requests in its own process starts at [`Gate::open`]; the process `keygate` is `cli` and `runtime`.
+//! # Two sides
 //!
-//! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: one request's life, whatever carries it.
+//! The *data side* decides and forwards requests. `gate` decides, in the order of its stages: accept, intake,
+//! authenticate, authorize, admit. `fetch` gets the keys and introspection responses that a decision lacks, and `proxy`
+//! moves the bytes. The *control side*, `control`, issues credentials to clients, serves operators, and keeps its
+//! records in the `store`. The two sides never name each other: `runtime` builds both and connects them.
 //!
-//! Invariants:
-//! - Nothing is forwarded without a `Permit`; only `decide` makes one.
-//! - Deciding is pure: memory in, answer out, `now` as an argument. What needs I/O comes back as a `Need`.
-//! - One request sees one `Snapshot` from start to end.
-//! - When Keygate itself cannot tell, the answer is 503, never 401 and never through.
+//! The gate reads three values. The `Snapshot` is compiled from the configuration file, immutable, and replaced as a
+//! whole. The `Directory` holds API keys, clients, subscriptions and revoked tokens, and is changed in place. `Live`
+//! holds all other state that outlives a reload, such as issuers' keys and limits.
+//!
+//! # Modules
+//!
+//! - `model`: the nouns of every side.
+//! - `jose`: JSON Web Tokens and keys; `limit`: quotas; `upstream`: groups of endpoints.
+//! - `config`: the configuration file; `keys_file`: the file of API keys.
+//! - `observe`: logs, metrics and readiness.
+//! - `gate`, `fetch`, `proxy`: the data side.
+//! - `control`, `store`: the control side.
+//! - `runtime`: assembles both sides, serves, reloads and stops.
+//! - `explain`: one decision step by step; `compare`: two configurations, compared. Neither needs a server.
+//! - `cli`: the commands of the binary; `embed`: the public API of the library.
+//!
+//! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: the life of one request, over any protocol.
+//!
+//! # Invariants
+//!
+//! - A request is forwarded only with a `Permit`, and only `decide` creates one. Every other outcome is a `Stop`: a
+//!   `Denial`, an answer of the gate, a call of the control side, or a `Need`.
+//! - A decision does no I/O: it touches memory alone, and `now` is an argument. A `Need` names the missing I/O.
+//! - A request sees one `Snapshot` from start to end.
+//! - If Keygate cannot validate a credential for a reason of its own, it answers 503, or 500 after an internal error:
+//!   never 401, and the request is not forwarded.
 #![forbid(unsafe_code)]
-// `expect("why it cannot happen")` says what `unwrap` does not; tests may.
+// Outside tests, `expect("why it cannot happen")` gives the reason that `unwrap` hides.
 #![warn(clippy::unwrap_used)]
-// Without the gateway, some of what only the gateway calls is compiled and not called.
+// Without the feature `gateway`, some items that only the gateway calls are compiled and unused.
 #![cfg_attr(not(feature = "gateway"), allow(dead_code, unused_imports))]
 
-// Private, but for Keygate's own tests and benches: a module is public where the feature `internals` is on.
+// A module is public only with the feature `internals`, for Keygate's own tests and benches.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod model;

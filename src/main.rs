@@ -1,4 +1,4 @@
-/// In the binary alone: who embeds the library chooses for himself.
+/// The allocator is set in the binary alone: programs that embed the library choose their own.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,4 +1,4 @@
-//! Does a decision touch the heap? A program of its own, because counting takes the place of the allocator.
+//! Does a decision allocate? A program of its own, because counting replaces the global allocator.
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
@@ -22,7 +22,7 @@ use keygate::runtime::assemble;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the heap was asked for memory while `parts` was decided once more, the first time being done.
+/// Counts the allocations of a second decision about `parts`; the first may fill caches.
 #[track_caller]
 fn allocations(fixture: &Fixture, parts: &Parts, reason: Option<&str>) -> u64 {
     let check = || match reason {
@@ -31,7 +31,7 @@ fn allocations(fixture: &Fixture, parts: &Parts, reason: Option<&str>) -> u64 {
     };
     check();
     let counted = allocation_counter::measure(|| drop(fixture.decide(parts)));
-    // And it still says the same.
+    // The measured decision did not change the next one.
     check();
     counted.count_total
 }
@@ -76,8 +76,7 @@ fn allowing_a_remembered_token_allocates_nothing() {
     assert!(counted.count_total > 10, "a token seen first is taken apart");
 }
 
-/// Whether it, its client and their subscription still count is looked up each time, and its plan has the limit of the
-/// route too.
+/// Keygate's own tokens are looked up in the directory each time, and both the plan and the route have a limit.
 #[test]
 fn allowing_a_token_of_our_own_allocates_nothing() {
     let fixture = Fixture::with_own_tokens();
@@ -109,17 +108,17 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
 #[test]
 fn a_remembered_answer_about_a_token_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
-    let asked = |token| {
+    let ask_about = |token| {
         request(Ask {
             token: Some(token),
             ..ask("/v1/told")
         })
     };
-    fixture.told("opaque", &Fixture::good_answer());
-    assert_eq!(allocations(&fixture, &asked("opaque"), None), 0);
-    fixture.told("revoked", &serde_json::json!({ "active": false }));
-    assert_eq!(allocations(&fixture, &asked("revoked"), Some("token_inactive")), 0);
-    fixture.denies(&asked("never-seen"), "needs");
+    fixture.cache_introspection("opaque", &Fixture::introspection_response());
+    assert_eq!(allocations(&fixture, &ask_about("opaque"), None), 0);
+    fixture.cache_introspection("revoked", &serde_json::json!({ "active": false }));
+    assert_eq!(allocations(&fixture, &ask_about("revoked"), Some("token_inactive")), 0);
+    fixture.denies(&ask_about("never-seen"), "needs");
 }
 
 #[test]
@@ -132,7 +131,7 @@ fn checking_a_head_allocates_nothing() {
     let head = b"POST /v1/orders?a=b HTTP/1.1\r\nhost: API.example:443\r\ncontent-length: 5\r\nx_a: \xE9\r\n\r\n";
     let counted = allocation_counter::measure(|| {
         assert_eq!(head::find_end(head, 0), Some(head.len()));
-        assert_eq!(head::check(head, &limits), Ok(Framing::Length(5)));
+        assert_eq!(head::check(head, &limits), Ok(Framing::ContentLength(5)));
     });
     assert_eq!(counted.count_total, 0);
 }
@@ -158,13 +157,13 @@ fn a_remembered_identity_token_allocates_nothing() {
     let audience: Arc<str> = "https://orders.internal".into();
     let token = || tokens.token(&signer, &identity, &audience, now).expect("a token");
     let first = token();
-    // The first copy of a header value makes it shared.
+    // The first copy of a header value makes the value shared, which allocates.
     drop(token());
     assert_eq!(allocation_counter::measure(|| drop(token())).count_total, 0);
     assert_eq!(token(), first);
 }
 
-/// What strangers can send as often as they like.
+/// Strangers can send these requests without end.
 #[test]
 fn refusing_a_stranger_allocates_nothing() {
     let fixture = Fixture::with_keys(1);
@@ -179,14 +178,14 @@ fn refusing_a_stranger_allocates_nothing() {
         token: Some(&token),
         ..ask("/v1/orders/7")
     };
-    for (asked, reason) in [
+    for (ask_about, reason) in [
         (ask("/v2/orders/7"), "no_route"),
         (ask("/v1/orders/7"), "credential_missing"),
         (unknown, "api_key_unknown"),
         (both, "two_credentials"),
         (ask("/v1/open?api_key=x"), "query_credential"),
     ] {
-        assert_eq!(allocations(&fixture, &request(asked), Some(reason)), 0, "{reason}");
+        assert_eq!(allocations(&fixture, &request(ask_about), Some(reason)), 0, "{reason}");
     }
 }
 

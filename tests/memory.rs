@@ -1,5 +1,5 @@
-//! How many bytes can strangers, or tokens of odd shapes, make the gate keep, and how many do a million keys take? A program
-//! of its own, because counting takes the place of the allocator.
+//! How much memory can strangers, or tokens of odd shapes, make the gate retain, and how much do
+//! a million keys take? A program of its own, because counting replaces the global allocator.
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
@@ -34,9 +34,9 @@ use std::time::Duration;
 
 const BOUND: u64 = 2 * 1024 * 1024;
 
-/// Tokens, all different, until they would weigh twice the bound were they all kept; then what is kept is counted.
+/// Sends different tokens until together they take twice the memory bound, then asserts how much the gate retains.
 ///
-/// Counted is what was asked of the allocator. It is within the bound and the 5 % for empty tables.
+/// The allocator's count stays within the bound plus 5 % for empty table slots.
 #[track_caller]
 fn fill(what: &str, claims: impl Fn(usize) -> Value) {
     let fixture = Fixture::with_memory(BOUND);
@@ -47,33 +47,36 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
             token: Some(token),
         })
     };
-    // What the first request leaves behind once for all of them.
+    // The first request allocates state that every later one shares.
     fixture.permits(&ask(&fixture.fresh_token("orders:read")));
     let first = fixture.token_with(&claims(0));
     fixture.permits(&ask(&first));
     let (entries, weight) = fixture.remembered();
     assert_eq!(entries, 2, "{what}: one is too large to be kept");
     let enough = usize::try_from(2 * BOUND / (weight / 2)).unwrap();
-    let asked: Vec<_> = (1..=enough)
+    let new_key: Vec<_> = (1..=enough)
         .map(|index| ask(&fixture.token_with(&claims(index))))
         .collect();
     let fixture = Fixture::with_memory(BOUND);
-    fixture.permits(&asked[0]);
+    fixture.permits(&new_key[0]);
     let counted = allocation_counter::measure(|| {
-        for parts in &asked {
+        for parts in &new_key {
             fixture.permits(parts);
         }
     });
     let (entries, weight) = fixture.remembered();
-    let kept = u64::try_from(counted.bytes_current).expect("more was kept than let go");
-    println!("{what}: {entries} of {enough} kept in {kept} bytes, taken to be {weight}");
+    let retained = u64::try_from(counted.bytes_current).expect("more was kept than let go");
+    println!("{what}: {entries} of {enough} kept in {retained} bytes, taken to be {weight}");
     assert!(entries > 4 && entries < enough, "{what}: {entries} of {enough}");
     assert!(weight <= BOUND, "{what}: {weight}");
     assert!(
-        kept <= BOUND + BOUND / 20,
-        "{what}: {kept} bytes kept, {weight} known of"
+        retained <= BOUND + BOUND / 20,
+        "{what}: {retained} bytes kept, {weight} known of"
     );
-    assert!(kept >= weight / 3, "{what}: {weight} known of, and only {kept} kept");
+    assert!(
+        retained >= weight / 3,
+        "{what}: {weight} known of, and only {retained} kept"
+    );
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
         audiences.push("https://api.example".to_owned());
         json!({ "aud": audiences })
     });
-    // Each of their bytes is three in a header.
+    // Each of these bytes takes three in a header.
     fill("names that are escaped", |index| {
         let name = format!("{index}{}", ",".repeat(500));
         json!({ "sub": name, "client_id": name, "jti": name, "org": name })
@@ -116,13 +119,13 @@ fn quota() -> CompiledQuota {
     })
 }
 
-/// Two million here; whether more of them come changes nothing, because none of them is kept.
+/// Two million keys suffice: none is retained, so more cannot change the result.
 #[test]
 fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     let quota = quota();
     let now = Tick::from_nanos(1);
     let buckets = Buckets::new(BUCKETS_MAX);
-    // What a hash of them would be: spread over all bits.
+    // Spread over all bits, as a hash would be.
     let key = |principal: u128| (principal + 1).wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645);
     let filling = allocation_counter::measure(|| {
         for principal in 0..BUCKETS_MAX as u128 {
@@ -137,17 +140,17 @@ fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     assert!(filling.bytes_current < 64 * 1024 * 1024, "{}", filling.bytes_current);
     let flood = allocation_counter::measure(|| {
         for principal in 0..BUCKETS_MAX as u128 {
-            // Refused or not: a newcomer shares.
+            // Refused or not does not matter: a new principal shares a bucket.
             let _ = buckets.spend(&quota, key(principal + 1_000_000_000), now);
         }
     });
     assert_eq!((flood.bytes_current, buckets.len()), (0, BUCKETS_MAX));
-    // Who was there before has what they had: of 50, one was spent, and the next one leaves 48.
+    // Earlier principals keep their buckets: of 50, one was spent, and the next one leaves 48.
     assert_eq!(buckets.peek(&quota, key(7), now).expect("some are left").remaining, 48);
 }
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-/// What a key may take: 96 bytes of its own, and 52 in a table that has just doubled.
+/// The memory that one key may take: 96 bytes of its own, and 52 in a table that has just doubled.
 const KEY_BYTES_MAX: u64 = 150;
 fn subscription(number: u64) -> SubscriptionRecord {
     let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
@@ -160,10 +163,10 @@ fn subscription(number: u64) -> SubscriptionRecord {
     )
 }
 
-/// Of ten subscriptions and seven sets of scopes; every other one expires.
+/// Returns a key of one of ten subscriptions and seven scope sets; every second key expires.
 fn key(number: u64) -> ApiKeyRecord {
     let digest = KeyDigest::sha256(&number.to_string());
-    let asked = NewApiKey {
+    let new_key = NewApiKey {
         id: digest.to_hex()[..16].parse().unwrap(),
         digest,
         origin: KeyOrigin::Own,
@@ -177,7 +180,7 @@ fn key(number: u64) -> ApiKeyRecord {
             .is_multiple_of(2)
             .then(|| NOW.saturating_add(Duration::from_secs(86_400))),
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(new_key, NOW).unwrap()
 }
 
 fn first<T>(record: T) -> Versioned<T> {
@@ -187,7 +190,7 @@ fn first<T>(record: T) -> Versioned<T> {
     }
 }
 
-/// A sixteenth of a million fill their tables to the same part as a million do.
+/// A sixteenth of a million fills the tables to the same share as a million.
 #[test]
 fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
     const KEYS: u64 = 62_500;
@@ -205,14 +208,14 @@ fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
             });
         }
     });
-    let kept = u64::try_from(filling.bytes_current).expect("more was kept than let go");
-    println!("{KEYS} keys: {kept} bytes, {} each", kept / KEYS);
+    let retained = u64::try_from(filling.bytes_current).expect("more was kept than let go");
+    println!("{KEYS} keys: {retained} bytes, {} each", retained / KEYS);
     assert_eq!(directory.len() as u64, KEYS);
-    assert!(kept <= KEYS * KEY_BYTES_MAX, "{} bytes each", kept / KEYS);
-    // The tables grow a part at a time.
+    assert!(retained <= KEYS * KEY_BYTES_MAX, "{} bytes each", retained / KEYS);
+    // The tables grow in parts, so the peak stays near the final size.
     assert!(
-        filling.bytes_max <= kept + kept / 50,
-        "{} at most, {kept} kept",
+        filling.bytes_max <= retained + retained / 50,
+        "{} at most, {retained} kept",
         filling.bytes_max
     );
 }

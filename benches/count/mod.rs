@@ -1,8 +1,8 @@
-//! How many instructions does a decision take, and what every request pays around it? Counted by valgrind, because the time
-//! they take says more about the machine's other guests than about the code.
+//! How many instructions does a decision take, and the work around it in every request? Valgrind
+//! counts them, because times depend more on the machine's other load than on the code.
 //!
-//! Each case runs in a process of its own under callgrind, with N and with 2 N operations: the difference is the
-//! operations alone, without what was set up for them.
+//! Each case runs in a process of its own under callgrind, with N and with 2 N
+//! operations: the difference is the cost of the operations without their setup.
 
 use crate::fixture::Ask;
 use crate::fixture::Fixture;
@@ -32,7 +32,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-/// Makes what is counted: one call is one operation.
+/// Prepares a case; one call of the returned closure is one operation.
 type Make = fn() -> Box<dyn FnMut()>;
 
 struct Case {
@@ -49,7 +49,7 @@ const fn case(name: &'static str, make: Make) -> Case {
     }
 }
 
-/// Of those that take long under valgrind.
+/// Returns a case that takes long under valgrind, and so runs fewer operations.
 const fn slow(name: &'static str, make: Make) -> Case {
     Case {
         name,
@@ -113,23 +113,23 @@ const CASES: [Case; 22] = [
     case("403, scope missing, and its answer", || {
         let fixture = Fixture::with_keys(1);
         let parts = request(with_key("/v1/admin/7", &fixture.keys[0]));
-        answered(fixture, parts)
+        refusals(fixture, parts)
     }),
     case("401, no credential, and its answer", || {
-        answered(Fixture::with_keys(1), request(ask("/v1/orders/7")))
+        refusals(Fixture::with_keys(1), request(ask("/v1/orders/7")))
     }),
     case("429, limit spent, and its answer", || {
         let fixture = Fixture::with_keys(1);
         let parts = request(with_key("/v1/spent", &fixture.keys[0]));
         fixture.permits(&parts);
-        answered(fixture, parts)
+        refusals(fixture, parts)
     }),
     case("400, two credentials, and its answer", || {
         let both = Ask {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
-        answered(Fixture::with_keys(1), request(both))
+        refusals(Fixture::with_keys(1), request(both))
     }),
     case("head checked as bytes", head_checked),
     case("access record, JSON", || recorded(Format::Json)),
@@ -138,8 +138,9 @@ const CASES: [Case; 22] = [
     case("headers of a limit", limit_headers),
 ];
 
-/// What the command line asks for: `count [name]` prints the table, `count-one <name> <n>` is what runs under valgrind.
-pub fn asked() -> bool {
+/// Runs the mode of the command line, and returns whether there was one: `count
+/// [name]` prints the table, `count-one <name> <n>` runs under valgrind.
+pub fn run_mode() -> bool {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
@@ -179,9 +180,9 @@ fn counted_by_valgrind(name: &str, operations: u64) -> u64 {
         .args(["count-one", name, &operations.to_string()])
         .output()
         .expect("valgrind is installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
-    let (_, count) = collected.unwrap_or_else(|| panic!("valgrind says what it collected: {said}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let collected = stderr.lines().find_map(|line| line.split_once("Collected : "));
+    let (_, count) = collected.unwrap_or_else(|| panic!("valgrind says what it collected: {stderr}"));
     count.trim().parse().expect("a number")
 }
 
@@ -207,9 +208,9 @@ fn with_token<'a>(path: &'a str, token: &'a str) -> Ask<'a> {
     }
 }
 
-/// One decision after the other, at most as many different ones as callers that are usual at a time.
-fn permitted(fixture: Fixture, asked: &[Ask<'_>]) -> Box<dyn FnMut()> {
-    let requests: Vec<Parts> = asked.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
+/// Returns decisions in turn, on at most as many different requests as clients are usual at a time.
+fn permitted(fixture: Fixture, asks: &[Ask<'_>]) -> Box<dyn FnMut()> {
+    let requests: Vec<Parts> = asks.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
     let mut next = 0;
     Box::new(move || {
@@ -224,23 +225,23 @@ fn remembered(path: &'static str) -> Box<dyn FnMut()> {
     permitted(fixture, &[with_token(path, &token)])
 }
 
-fn refused(reason: &str, asked: Ask<'_>) -> Box<dyn FnMut()> {
+fn refused(reason: &str, ask: Ask<'_>) -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
-    let parts = request(asked);
+    let parts = request(ask);
     fixture.denies(&parts, reason);
     Box::new(move || {
         black_box(fixture.decide(black_box(&parts)).is_err());
     })
 }
 
-fn answered(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
+fn refusals(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
     assert_ne!(fixture.refusal(&parts).status, StatusCode::OK);
     Box::new(move || {
         black_box(fixture.refusal(black_box(&parts)));
     })
 }
 
-/// What nobody can do without who verifies a signature: to compare with a token that is seen first.
+/// Returns the verification of a signature alone: the lower bound for a token that is seen first.
 fn rs256_alone() -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read").leak();
@@ -255,10 +256,10 @@ fn rs256_alone() -> Box<dyn FnMut()> {
     })
 }
 
-/// What curl sends, and what a library that is used for APIs adds.
+/// Returns the check of a head with curl's fields and those that API libraries add.
 fn head_checked() -> Box<dyn FnMut()> {
     let head = b"GET /v1/orders/7?page=2 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: python-requests/2.31.0\r\n\
-        Accept-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\
+        AcceptedCredential-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\
         X-Api-Key: kg_live_0123456789abcdef_0123456789012345678901234567890123456789012345678\r\n\r\n";
     let limits = HeadLimits {
         head_bytes_max: 16_384,

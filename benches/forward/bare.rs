@@ -1,5 +1,5 @@
-//! pingora with nothing in it: every request goes to one upstream. Shared by two programs, because the allocator is a
-//! whole program's: this bench's own, which leaves it and everything else as pingora has it, and `forward_tuned`.
+//! pingora without any logic: every request goes to one upstream. Two programs share this file,
+//! because a program has one allocator: this bench, with pingora's defaults, and `forward_tuned`.
 
 use async_trait::async_trait;
 use pingora::modules::http::HttpModules;
@@ -16,13 +16,13 @@ use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
-/// How much of pingora is as it comes.
-// Each of the two programs makes one of them.
+/// How far pingora differs from its defaults.
+// Each of the two programs uses one variant.
 #[allow(dead_code)]
 #[derive(Clone, Copy)]
 pub enum Pingora {
     Defaults,
-    /// Without its modules, on one thread that shares nothing, and with a pool that holds every connection.
+    /// Without modules, on one thread that shares nothing, and with a pool that holds every connection.
     Tuned,
 }
 
@@ -39,7 +39,7 @@ impl ProxyHttp for Bare {
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         match self.pingora {
-            // What the trait does for those who leave this out.
+            // The trait's default implementation.
             Pingora::Defaults => {
                 modules.add_module(pingora::modules::http::compression::ResponseCompressionBuilder::enable(
                     0,
@@ -54,7 +54,7 @@ impl ProxyHttp for Bare {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub fn serve(upstream: SocketAddr, pingora: Pingora) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.set_nonblocking(true).expect("sockets can be non-blocking");
@@ -75,7 +75,7 @@ pub fn serve(upstream: SocketAddr, pingora: Pingora) {
     let fds = Arc::new(parking_lot::Mutex::new(fds));
     match pingora {
         Pingora::Defaults => {
-            // What `pingora::server::Server` makes of its default `threads: 1`.
+            // The runtime that `pingora::server::Server` builds for its default `threads: 1`.
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()

@@ -1,11 +1,11 @@
-//! What does a request cost, as the operating system counts CPU time, and how long does it take?
+//! How much CPU time does a request cost, as the operating system counts it, and how long does it take?
 
 use crate::disqualify;
 use crate::load::Load;
 use crate::paced::percentile;
 use crate::process::Under;
 use crate::proxies::Proxy;
-use crate::proxies::Running;
+use crate::proxies::RunningPeer;
 use crate::rows::Material;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -13,17 +13,17 @@ use crate::table::Table;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Connections the client holds; enough to keep one thread busy.
+/// Connections of the client; enough to keep one thread busy.
 pub const CONNECTIONS: usize = 32;
-/// Requests a second where latency is measured: no proxy is near what it can at most, so that queues do not tell.
+/// Requests a second in latency rounds: far below every proxy's maximum, so that queues do not distort the result.
 const RATE: u32 = 2_000;
 
-/// How long is measured.
+/// The extent of a measurement.
 #[derive(Clone, Copy)]
 pub struct Extent {
     rounds: usize,
     requests: usize,
-    /// Rounds at a fixed rate, and requests in each.
+    /// Rounds at a fixed rate, and the requests of each.
     paced_rounds: usize,
     paced_requests: u32,
 }
@@ -41,7 +41,7 @@ impl Extent {
         paced_rounds: 1,
         paced_requests: 2_000,
     };
-    /// Proves that it runs, and nothing about speed.
+    /// Proves that the bench works, and nothing about speed.
     pub const ONCE: Self = Self {
         rounds: 1,
         requests: 96,
@@ -65,23 +65,23 @@ impl Extent {
     }
 }
 
-/// What was measured of one row.
+/// The measurements of one row.
 #[derive(Default)]
-struct Measured {
-    /// A second, of each round.
+struct Measurement {
+    /// Requests a second, per round.
     throughput: Vec<f64>,
-    /// Microseconds of CPU time a request, of each round; none where there is no proxy.
+    /// CPU time per request in microseconds, per round; empty without a proxy.
     micros: Vec<f64>,
     latencies: Vec<Duration>,
     resident_bytes: u64,
     lets_through: Vec<&'static str>,
 }
 
-/// Rows whose names have `asked` in them, of the proxies that `wanted` picks.
-pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
+/// Measures the rows whose names contain `filter`, of the proxies that `wanted` selects.
+pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     let load = Load::start();
     let material = Material::new(extent.size());
-    let mut rows = material.rows(asked);
+    let mut rows = material.rows(filter);
     rows.retain(|row| wanted(row.proxy));
     let running = start_all(&load, &material, &rows);
     rows.retain(|row| running.iter().any(|(proxy, _)| *proxy == row.proxy));
@@ -91,11 +91,11 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     };
     let address = |row: &Row| of(row).address(row.checks);
 
-    let mut measured: Vec<Measured> = rows.iter().map(|_| Measured::default()).collect();
+    let mut measured: Vec<Measurement> = rows.iter().map(|_| Measurement::default()).collect();
     for (row, measured) in rows.iter().zip(&mut measured) {
         let bad = disqualify::bad(&material, row.checks);
         measured.lets_through = disqualify::lets_through(&load, address(row), &bad);
-        // Caches fill, and the limit that is to be spent is spent.
+        // Fills the caches, and spends the limit that must be spent.
         let mut session = load.session(address(row), CONNECTIONS);
         session.warm_up(&row.exchange, row.exchange.all_of_it(extent.warm_up()));
     }
@@ -122,8 +122,8 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
             let place = (place + round) % rows.len();
             let (row, measured) = (&rows[place], &mut measured[place]);
             let mut session = load.session(address(row), CONNECTIONS);
-            let taken = session.paced(&row.exchange, RATE, extent.paced_requests);
-            measured.latencies.extend(taken);
+            let durations = session.paced(&row.exchange, RATE, extent.paced_requests);
+            measured.latencies.extend(durations);
         }
     }
     for (row, measured) in rows.iter().zip(&mut measured) {
@@ -134,13 +134,13 @@ pub fn measure(asked: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     }
 }
 
-fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Running)> {
+fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
     let wanted = Proxy::ALL
         .into_iter()
         .filter(|proxy| rows.iter().any(|row| row.proxy == *proxy));
     let started =
         wanted.filter_map(
-            |proxy| match Running::start(proxy, &Under::FirstCore, load.upstream(), material) {
+            |proxy| match RunningPeer::start(proxy, &Under::FirstCore, load.upstream(), material) {
                 Ok(running) => Some((proxy, running)),
                 Err(why) => {
                     println!("{why}\n");
@@ -148,10 +148,10 @@ fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Runn
                 }
             },
         );
-    let started: Vec<(Proxy, Running)> = started.collect();
+    let started: Vec<(Proxy, RunningPeer)> = started.collect();
     for (_, running) in &started {
-        // What others may get wrong disqualifies them; for Keygate it is the end.
-        if let Running::Keygate(gate) = running {
+        // A wrong permit disqualifies another proxy; for Keygate it ends the bench.
+        if let RunningPeer::Keygate(gate) = running {
             let bad = [disqualify::bad_keys(material), disqualify::bad_tokens(material)].concat();
             let passed = disqualify::lets_through(load, gate.process.address(), &bad);
             assert!(passed.is_empty(), "Keygate lets through {}", passed.join(", "));
@@ -160,7 +160,7 @@ fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, Runn
     started
 }
 
-fn print_table(rows: &[Row], measured: Vec<Measured>, extent: Extent) {
+fn print_table(rows: &[Row], measured: Vec<Measurement>, extent: Extent) {
     let head = [
         "",
         "requests/s",

@@ -1,4 +1,4 @@
-//! Good keys and tokens, as many as a row needs, made before anything is measured.
+//! Valid keys and tokens, as many as a row needs, made before the measurement.
 
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -13,12 +13,12 @@ use serde_json::json;
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "https://api.example";
 
-/// Whose tokens every proxy trusts, with a key for each algorithm.
+/// The issuer that every proxy trusts, with a key for each algorithm.
 pub struct Issuer {
     pub rs256: SigningKey,
     pub es256: SigningKey,
     pub eddsa: SigningKey,
-    /// Nobody trusts it, though it is as good as the first.
+    /// An untrusted key, otherwise as valid as the first.
     pub stranger: SigningKey,
 }
 
@@ -40,7 +40,7 @@ impl Issuer {
     }
 }
 
-/// What a good token says. `id` makes it another one than the last.
+/// Returns the claims of a valid token. `id` makes tokens differ.
 pub fn claims(id: usize) -> Value {
     let now = SystemClock::new().now().wall.as_unix_secs();
     json!({
@@ -59,7 +59,7 @@ pub fn sign(key: &SigningKey, claims: &Value) -> String {
     key.sign("at+jwt", claims).expect("a test key signs")
 }
 
-/// Good tokens with these ids, signed on all cores.
+/// Returns valid tokens with these ids, signed on all cores.
 pub fn tokens(key: &SigningKey, ids: std::ops::Range<usize>) -> Vec<String> {
     let ids: Vec<usize> = ids.collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,4 +1,4 @@
-//! Does a proxy let through what it must refuse? Whoever checks less is faster.
+//! Does a proxy pass requests that it must refuse? A proxy that checks less is faster.
 
 use crate::credentials::api_keys;
 use crate::credentials::bearer;
@@ -15,30 +15,30 @@ use std::net::SocketAddr;
 
 /// A request that must not reach the upstream.
 #[derive(Clone)]
-pub struct Bad {
+pub struct BadRequest {
     what: &'static str,
     header: Option<String>,
 }
 
-/// Tokens that each break one rule, beginning with none at all.
-pub fn bad_tokens(material: &Material) -> Vec<Bad> {
+/// Returns requests without a token, and with tokens that each break one rule.
+pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
     let issuer = &material.issuer;
     let with = |name: &str, value: Value| {
         let mut claims = claims(0);
         claims[name] = value;
         sign(&issuer.rs256, &claims)
     };
-    let bad = |what, token: String| Bad {
+    let bad = |what, token: String| BadRequest {
         what,
         header: Some(bearer(&token)),
     };
     let expired = claims(0)["iat"].as_u64().expect("seconds") - 600;
-    // Payload of one, signature of the other: both are this issuer's.
+    // The payload of one token with the signature of another: both are this issuer's.
     let (payload, _) = material.token().rsplit_once('.').expect("a token has dots");
     let signed = with("sub", "mallory".into());
     let (_, signature) = signed.rsplit_once('.').expect("a token has dots");
     vec![
-        Bad {
+        BadRequest {
             what: "no token",
             header: None,
         },
@@ -58,26 +58,26 @@ pub fn bad_tokens(material: &Material) -> Vec<Bad> {
     ]
 }
 
-pub fn bad_keys(material: &Material) -> Vec<Bad> {
+pub fn bad_keys(material: &Material) -> Vec<BadRequest> {
     let good = &material.keys[0];
     vec![
-        Bad {
+        BadRequest {
             what: "no key",
             header: None,
         },
-        Bad {
+        BadRequest {
             what: "an unknown key",
             header: Some(x_api_key(&api_keys(1)[0])),
         },
-        Bad {
+        BadRequest {
             what: "the beginning of a key",
             header: Some(x_api_key(&good[..good.len() - 1])),
         },
     ]
 }
 
-/// What the proxy at `address` lets through of `bad`.
-pub fn lets_through(load: &Load, address: SocketAddr, bad: &[Bad]) -> Vec<&'static str> {
+/// Returns the names of the requests in `bad` that the proxy at `address` passes.
+pub fn lets_through(load: &Load, address: SocketAddr, bad: &[BadRequest]) -> Vec<&'static str> {
     let passed = bad.iter().filter(|bad| {
         let headers: Vec<String> = bad.header.iter().cloned().collect();
         let mut session = load.session(address, 1);
@@ -86,8 +86,8 @@ pub fn lets_through(load: &Load, address: SocketAddr, bad: &[Bad]) -> Vec<&'stat
     passed.map(|bad| bad.what).collect()
 }
 
-/// What is to be refused where these checks are made.
-pub fn bad(material: &Material, checks: Checks) -> Vec<Bad> {
+/// Returns the requests that a proxy with these checks must refuse.
+pub fn bad(material: &Material, checks: Checks) -> Vec<BadRequest> {
     match checks {
         Checks::Nothing => Vec::new(),
         Checks::ApiKey => bad_keys(material),

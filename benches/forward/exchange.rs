@@ -1,11 +1,10 @@
-//! What is sent, and what must come back.
+//! Which requests are sent, and with which response must each come back?
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// Requests that are sent in turn, over whichever connection comes next, and the status that each of them must have.
-/// Clones share the turn.
+/// Requests that are sent in turn, over the next connection, and the status that each must get. Clones share the turn.
 #[derive(Clone)]
 pub struct Exchange {
     requests: Arc<[Vec<u8>]>,
@@ -14,26 +13,26 @@ pub struct Exchange {
     status: u16,
 }
 
-/// Whether a request may be sent again.
+/// Controls whether a request may be sent again.
 #[derive(Clone, Copy)]
 enum Repeat {
     Always,
-    /// It stands for one that nobody has seen: asked for more than there are, the bench ends.
+    /// Each request stands for a token that is seen first: the bench ends when none is left.
     Never,
 }
 
 impl Exchange {
-    /// One request, again and again.
+    /// Sends one request again and again.
     pub fn new(path: &str, headers: &[String], status: u16) -> Self {
         Self::of(vec![request(path, headers)], Repeat::Always, status)
     }
 
-    /// Each of `requests`, a path and a header, in turn, and then the first again.
+    /// Sends each of `requests`, a path and a header, in turn, then starts over.
     pub fn in_turn(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
         Self::of(with_header(requests), Repeat::Always, status)
     }
 
-    /// Each of `requests` once.
+    /// Sends each of `requests` once.
     pub fn once(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
         Self::of(with_header(requests), Repeat::Never, status)
     }
@@ -47,7 +46,7 @@ impl Exchange {
         }
     }
 
-    /// How many requests it takes until each was sent once, `least` at least; where none comes twice, `least`.
+    /// Returns the number of requests until each was sent once, at least `least`; with [`Repeat::Never`], `least`.
     pub fn all_of_it(&self, least: usize) -> usize {
         match self.repeat {
             Repeat::Always => self.requests.len().max(least),

@@ -1,7 +1,7 @@
 //! The program itself, with keys and an issuer, in a folder of its own.
 
 use crate::credentials;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::process::Process;
 use crate::process::Under;
 use keygate::model::api_key;
@@ -21,10 +21,10 @@ pub struct Gate {
     folder: tempfile::TempDir,
 }
 
-/// How it is set up, but for whom it trusts.
+/// The settings of a gate, without its issuer and keys.
 pub struct Setup {
     pub threads: usize,
-    /// Routes besides those that the rows ask for by name.
+    /// Routes beside those that the rows name.
     pub routes: usize,
     pub records: Records,
 }
@@ -39,26 +39,26 @@ impl Default for Setup {
     }
 }
 
-/// Where access records go.
+/// The destination of access records.
 #[derive(Clone, Copy)]
 pub enum Records {
-    /// To where they cost the reader nothing.
+    /// A sink that costs the reader nothing.
     Discarded,
     File,
 }
 
-/// Asks for one of [`Setup::routes`].
+/// Returns the path of one of [`Setup::routes`].
 pub fn path(route: usize) -> String {
     format!("/v2/r{route}")
 }
 
-/// Another Keygate than the one that was built with the bench: another version, other options.
+/// Returns the program: `KEYGATE_BIN` for another version or build, otherwise the one built with the bench.
 fn program() -> OsString {
     std::env::var_os("KEYGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_keygate").into())
 }
 
 impl Gate {
-    pub fn start(under: &Under, trusted: &Trusted<'_>, setup: &Setup) -> Self {
+    pub fn start(under: &Under, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
         let issuer = trusted.issuer;
         let configuration = configuration(trusted.upstream, setup);
         let folder = tempfile::tempdir().expect("a folder");
@@ -91,14 +91,14 @@ impl Gate {
         }
     }
 
-    /// The same routes, limits and keys; but another file, so that it is not passed over.
+    /// Writes a different file with the same routes, limits and keys, so that it is not skipped as unchanged.
     pub fn change_configuration(&self, number: usize) {
         let requests = format!("requests_per_connection: {}", REQUESTS_PER_CONNECTION - number % 1_000);
         let changed = self.configuration.replace(
             &format!("requests_per_connection: {REQUESTS_PER_CONNECTION}"),
             &requests,
         );
-        // Never half of it: it may be looked at any time.
+        // A rename, so that the gate never reads half a file.
         let (new, file) = ("keygate.yaml.new", "keygate.yaml");
         std::fs::write(self.folder.path().join(new), changed).expect("a file can be written");
         std::fs::rename(self.folder.path().join(new), self.folder.path().join(file)).expect("it can be renamed");
@@ -180,7 +180,7 @@ routes:
 }
 
 fn route(number: usize) -> String {
-    // In a line: a configuration of 10 000 routes has to stay below 1 MiB.
+    // On one line: a configuration of 10 000 routes must stay below 1 MiB.
     let path = path(number);
     format!("  - {{ name: r{number}, match: {{ path: {path} }}, accept: [api_key], upstream: orders }}\n")
 }

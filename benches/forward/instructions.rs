@@ -1,12 +1,12 @@
-//! How many instructions does a request take, of the whole proxy and in user space? Valgrind counts them, and a busy
-//! machine hardly moves the count.
+//! How many instructions does a request take in the whole proxy, in user
+//! space? Valgrind counts them, and other load hardly changes the count.
 
 use crate::compare::CONNECTIONS;
 use crate::load::Load;
 use crate::process;
 use crate::process::Under;
 use crate::proxies::Proxy;
-use crate::proxies::Running;
+use crate::proxies::RunningPeer;
 use crate::rows::Material;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -20,21 +20,22 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Between two counts. Work of other threads in the background, some 35 000 instructions a second in Keygate, is part of
-/// the count: under 0.2 % of it at the pace that valgrind allows.
+/// Requests between two counts. Background work of other threads, some 35 000
+/// instructions a second in Keygate, is counted too: under 0.2 % at valgrind's pace.
 const REQUESTS: usize = 2_048;
-/// Before the first: connections open, caches and lists reach the size they keep, and all that comes in turn was there once.
+/// Requests before the first count: connections are open, caches and
+/// lists have their final size, and every request of the turn was sent.
 const WARM_UP: usize = 1_024;
 const SIZE: Size = Size {
     keys: 10_000,
     in_turn: 1_000,
     new_tokens: WARM_UP + REQUESTS,
 };
-/// How long valgrind may take to write a count down.
+/// The time that valgrind may take to write a count.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Counts for the rows whose names have `asked` in them, and the first, which they are compared with.
-pub fn measure(asked: &str) {
+/// Prints the counts of the rows whose names contain `filter`, and of the first row as their reference.
+pub fn measure(filter: &str) {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
         return;
@@ -44,7 +45,7 @@ pub fn measure(asked: &str) {
     fs::create_dir_all(&folder).expect("the build's own folder takes files");
     let load = Load::start();
     let material = Material::new(SIZE);
-    let rows = material.rows(asked);
+    let rows = material.rows(filter);
     let mut table = Table::new(&["", "instructions", "ratio"]);
     let mut bare = None;
     for proxy in Proxy::ALL {
@@ -53,7 +54,7 @@ pub fn measure(asked: &str) {
             continue;
         }
         let files = folder.join(format!("{proxy:?}"));
-        let running = match Running::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
+        let running = match RunningPeer::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
             Ok(running) => running,
             Err(why) => {
                 println!("{why}\n");
@@ -65,7 +66,7 @@ pub fn measure(asked: &str) {
         for row in rows {
             let count = count(&load, running.address(row.checks), row, &mut counter);
             let bare = *bare.get_or_insert(count);
-            // It takes minutes in all.
+            // Progress, because the bench takes minutes.
             eprintln!("{}: {count:.0}", row.name);
             table.row(row.name, &[format!("{count:.0}"), format!("{:.2}", count / bare)]);
         }
@@ -88,7 +89,7 @@ fn count(load: &Load, address: SocketAddr, row: &Row, counter: &mut Counter) -> 
     counter.take(Some(row.name)) as f64 / REQUESTS as f64
 }
 
-/// Reads the count of a process under callgrind, which writes a file whenever it is asked to and then begins anew.
+/// Reads the count of a process under callgrind, which writes a file on request and then starts at zero.
 pub struct Counter {
     process: u32,
     files: PathBuf,
@@ -104,20 +105,20 @@ impl Counter {
         }
     }
 
-    /// Instructions since the last call. The profile is kept under `name`.
+    /// Returns the instructions since the last call and keeps the profile under `name`.
     pub fn take(&mut self, name: Option<&str>) -> u64 {
         self.taken += 1;
-        let asked = Command::new("callgrind_control")
+        let status = Command::new("callgrind_control")
             .args(["--dump", &self.process.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
             .expect("valgrind brings callgrind_control");
-        assert!(asked.success(), "callgrind_control: {asked}");
+        assert!(status.success(), "callgrind_control: {status}");
         let file = PathBuf::from(format!("{}.{}", self.files.display(), self.taken));
         let begun = Instant::now();
         let count = loop {
-            // Its last line.
+            // The last line of the file.
             let text = fs::read_to_string(&file).unwrap_or_default();
             let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
             if let Some(count) = total.and_then(|total| total.trim().parse().ok()) {

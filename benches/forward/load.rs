@@ -1,4 +1,4 @@
-//! The client and the upstream: one thread for both, keep-alive, as plain as can be.
+//! The client and the upstream: one thread for both, keep-alive, as plain as possible.
 
 use crate::exchange::Exchange;
 use std::io;
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"answer\":true}";
 
-/// The upstream answers while a [`Session`] runs, and not between: both are tasks of one thread, so that neither takes
-/// the core from the other in the middle of something.
+/// The client's runtime and the upstream. The upstream responds only while a [`Session`] runs: both
+/// are tasks of one thread, so that neither takes the core from the other in the middle of a request.
 pub struct Load {
     pub(crate) runtime: Runtime,
     upstream: SocketAddr,
@@ -34,7 +34,7 @@ impl Load {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("sockets can be non-blocking");
         let upstream = listener.local_addr().expect("a bound socket has an address");
-        runtime.spawn(answer_all(listener));
+        runtime.spawn(respond_all(listener));
         Self { runtime, upstream }
     }
 
@@ -42,8 +42,8 @@ impl Load {
         self.upstream
     }
 
-    /// Connects to `proxy` so many times. The connections stay for all that is run over them; one that the proxy closes
-    /// ends the bench.
+    /// Opens connections to `proxy`, which stay for everything that
+    /// runs over them. The bench ends if the proxy closes one.
     pub fn session(&self, proxy: SocketAddr, connections: usize) -> Session<'_> {
         let connected = self.runtime.block_on(async {
             let mut streams = Vec::new();
@@ -68,24 +68,24 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Sends `requests` in all and checks every answer.
+    /// Sends `requests` in all and checks every response.
     pub fn run(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, true);
     }
 
-    /// The first answers may be others: a limit has to be spent before it is.
+    /// Sends `requests` without checking the responses, for example until a limit is spent.
     pub fn warm_up(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, false);
     }
 
-    /// What the answer to one request is.
+    /// Returns the status of one request.
     pub fn status(&mut self, exchange: &Exchange) -> u16 {
         let stream = &mut self.streams[0];
-        let answer = self.load.runtime.block_on(async {
+        let response = self.load.runtime.block_on(async {
             stream.write_all(exchange.next()).await?;
-            read_answer(stream, &mut [0; 8192]).await
+            read_response(stream, &mut [0; 8192]).await
         });
-        answer.expect("the request is answered")
+        response.expect("the request is answered")
     }
 
     fn exchange(&mut self, exchange: &Exchange, requests: usize, check: bool) {
@@ -112,7 +112,7 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
     let mut buffer = vec![0; 8192];
     for _ in 0..requests {
         stream.write_all(exchange.next()).await?;
-        let status = read_answer(&mut stream, &mut buffer).await?;
+        let status = read_response(&mut stream, &mut buffer).await?;
         if check {
             exchange.check(status);
         }
@@ -120,8 +120,8 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
     Ok(stream)
 }
 
-/// Reads one answer with Content-Length, whole; gives its status.
-pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
+/// Reads one whole response with Content-Length and returns its status.
+pub async fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let mut filled = 0;
     loop {
         match stream.read(&mut buffer[filled..]).await? {
@@ -145,15 +145,15 @@ pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Resul
     }
 }
 
-async fn answer_all(listener: std::net::TcpListener) {
+async fn respond_all(listener: std::net::TcpListener) {
     let listener = TcpListener::from_std(listener).expect("a socket of this runtime");
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(answer(stream));
+        tokio::spawn(respond(stream));
     }
 }
 
-/// Requests without bodies, one after the other.
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
+/// Responds to requests without bodies, one after the other.
+async fn respond(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 8192];
     let mut filled = 0;

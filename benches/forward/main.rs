@@ -27,21 +27,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    // The role that this program starts itself in.
+    // The role of this program in its own child process.
     if let [role, upstream] = &arguments[..]
         && role == "bare"
     {
         bare::serve(upstream.parse().expect("an address"), bare::Pingora::Defaults);
         return ExitCode::SUCCESS;
     }
-    // `cargo bench` says so; `cargo test --benches` does not, and only wants to see it run.
+    // `cargo bench` passes the argument; `cargo test --benches` does not, and only wants a short run.
     let bench = arguments.iter().any(|argument| argument == "--bench");
     arguments.retain(|argument| !argument.starts_with("--"));
     let pinned = arguments.first().is_some_and(|first| first == "pinned");
     if pinned {
         arguments.remove(0);
     }
-    // Two threads are measured on two cores.
+    // Scaling needs both cores for the gate.
     let scaling = arguments.first().is_some_and(|first| first == "scaling");
     if bench && !pinned && !scaling && process::pinning() {
         return again_on_the_second_core(&arguments);
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The client stays on one core and the proxies on another.
+/// Runs this program again with the client on one core and the proxies on another.
 fn again_on_the_second_core(arguments: &[String]) -> ExitCode {
     let program = std::env::current_exe().expect("this program has a path");
     let status = Command::new("taskset")

@@ -1,9 +1,9 @@
-//! How long does an answer take at a fixed rate, which does not wait for slow ones (an open loop)?
+//! How long does a response take at a fixed rate that does not wait for slow ones (an open loop)?
 
 use crate::exchange::Exchange;
 use crate::load::Load;
 use crate::load::Session;
-use crate::load::read_answer;
+use crate::load::read_response;
 use std::io;
 use std::time::Duration;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// When requests are due, in turn over the connections.
+/// The due times of the requests, in turn over the connections.
 #[derive(Clone, Copy)]
 struct Timetable {
     begin: Instant,
@@ -21,8 +21,8 @@ struct Timetable {
 }
 
 impl Session<'_> {
-    /// Sends `requests`, `rate` of them a second, and checks every answer. Gives how long each took from the moment it was
-    /// due: a request that waits because the one before it on its connection is late is late itself.
+    /// Sends `requests`, `rate` of them a second, and checks every response. Returns how long each took
+    /// from its due time: a request that waits for the one before it on its connection counts as late.
     pub fn paced(&mut self, exchange: &Exchange, rate: u32, requests: u32) -> Vec<Duration> {
         let connections = self.streams.len();
         let streams = std::mem::take(&mut self.streams);
@@ -41,9 +41,9 @@ impl Session<'_> {
             let mut streams = Vec::new();
             let mut latencies = Vec::new();
             while let Some(done) = conversations.join_next().await {
-                let (stream, taken) = done.expect("no connection panics").expect("every request is answered");
+                let (stream, durations) = done.expect("no connection panics").expect("every request is answered");
                 streams.push(stream);
-                latencies.extend(taken);
+                latencies.extend(durations);
             }
             (streams, latencies)
         });
@@ -59,21 +59,21 @@ async fn converse(
     first: usize,
 ) -> io::Result<(TcpStream, Vec<Duration>)> {
     let mut buffer = vec![0; 8192];
-    let mut taken = Vec::new();
+    let mut durations = Vec::new();
     for turn in (0..timetable.requests).skip(first).step_by(timetable.connections) {
         let due = timetable.begin + timetable.every * turn;
-        // Not asleep: timers of the runtime are a millisecond wide, and the core is the client's own.
+        // No sleep: timers of the runtime are a millisecond wide, and the core is the client's own.
         while Instant::now() < due {
             tokio::task::yield_now().await;
         }
         stream.write_all(exchange.next()).await?;
-        exchange.check(read_answer(&mut stream, &mut buffer).await?);
-        taken.push(due.elapsed());
+        exchange.check(read_response(&mut stream, &mut buffer).await?);
+        durations.push(due.elapsed());
     }
-    Ok((stream, taken))
+    Ok((stream, durations))
 }
 
-/// The latency that so many of a hundred are not above. Sorts.
+/// Returns the latency that `of_hundred` per cent of the requests do not exceed. Sorts.
 pub fn percentile(latencies: &mut [Duration], of_hundred: f64) -> Duration {
     latencies.sort_unstable();
     let place = (latencies.len() as f64 * of_hundred / 100.0) as usize;

@@ -1,4 +1,4 @@
-//! A proxy in a process of its own, and what it costs the machine.
+//! A proxy in a process of its own, and the processor time and memory that it takes.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -20,14 +20,14 @@ use std::time::Instant;
 /// Under valgrind a start takes seconds, and Envoy's minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a proxy is started under.
+/// The environment of a proxy.
 #[derive(Clone)]
 pub enum Under {
-    /// The first core alone, where there are two and `taskset` is there to say so.
+    /// On the first core alone, where the machine has two and `taskset`.
     FirstCore,
-    /// Nothing: it runs where the system puts it.
+    /// Without a wrapper, on any core.
     AnyCore,
-    /// The same, and its instructions are counted, into files of this name with numbers behind it.
+    /// On any core with its instructions counted, in files with this name and a number.
     Callgrind(PathBuf),
 }
 
@@ -60,7 +60,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` and waits until a line on its stderr says where it listens; `read` finds the address in it.
+    /// Starts `command` and waits until a line on its stderr contains its address, which `read` finds.
     pub fn start(command: &mut Command, read: impl Fn(&str) -> Option<SocketAddr>) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
@@ -77,7 +77,7 @@ impl Process {
         };
         let reloads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reloads);
-        // To the end: whoever writes to a closed pipe gets an error.
+        // Reads to the end: a write to a closed pipe would fail.
         std::thread::spawn(move || {
             for _ in lines.filter(|line| line.contains("Configuration reloaded")) {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Process {
         }
     }
 
-    /// Starts `command`, which says nothing, and waits until it listens at all `addresses`. The first is its own.
+    /// Starts `command` and waits until it listens at all `addresses`. The first is its own.
     pub fn start_at(command: &mut Command, addresses: &[SocketAddr]) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let begun = Instant::now();
@@ -107,7 +107,7 @@ impl Process {
         }
     }
 
-    /// How often it said that it has a new configuration.
+    /// Returns how often the proxy has reported a new configuration.
     pub fn reloads(&self) -> usize {
         self.reloads.load(Ordering::Relaxed)
     }
@@ -120,19 +120,20 @@ impl Process {
         self.address
     }
 
-    /// What all its threads ran so far, to the nanosecond; `/proc/<pid>/stat` counts in hundredths of a second.
+    /// Returns the processor time of all threads so far, to the
+    /// nanosecond; `/proc/<pid>/stat` counts in hundredths of a second.
     pub fn cpu(&self) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the proxy runs");
         let nanos = threads.map(|thread| {
             let path = thread.expect("a thread").path().join("schedstat");
-            // A thread that ended in between has nothing to say, and no thread of a proxy does.
+            // A thread that ended meanwhile has no file; no proxy's thread ends.
             let text = fs::read_to_string(path).unwrap_or_default();
             text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
     }
 
-    /// What it holds in memory.
+    /// Returns the memory that the process holds.
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the proxy runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -148,17 +149,17 @@ impl Drop for Process {
     }
 }
 
-/// Between two looks at whether another process is so far.
+/// Pauses between two polls of another process.
 pub fn pause() {
     #[expect(clippy::disallowed_methods, reason = "another process wakes nobody here")]
     std::thread::sleep(Duration::from_millis(20));
 }
 
-/// Whether there are two cores to keep apart, and a program that does it.
+/// Returns whether there are two cores to separate, and a program that separates them.
 pub fn pinning() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = || Command::new("taskset").arg("--version").output();
-    // A process that is pinned itself sees one core, and the others are still there.
+    // A pinned process sees one core, although the others exist.
     (cores > 1 || std::env::args().any(|argument| argument == "pinned"))
         && taskset().is_ok_and(|said| said.status.success())
 }

@@ -1,4 +1,4 @@
-//! What is between the client and the upstream, and how is it started?
+//! Which proxy is between the client and the upstream, and how does it start?
 
 use crate::gate::Gate;
 use crate::gate::Records;
@@ -19,8 +19,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// What is started, once for all of its rows. With `New` behind it: for rows of tokens that are never seen again, which
-/// would drive those out that others are to find remembered.
+/// A proxy, started once for all of its rows. Variants with `New` are for rows of
+/// tokens that are seen once, which would evict the cached tokens of other rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     /// The upstream itself.
@@ -29,10 +29,10 @@ pub enum Proxy {
     Tuned,
     Keygate,
     KeygateNew,
-    /// With so many routes.
+    /// With this many routes.
     Keygate10,
     Keygate10000,
-    /// Its access records go to a file.
+    /// With access records in a file.
     KeygateLog,
     Nginx,
     Haproxy,
@@ -41,7 +41,7 @@ pub enum Proxy {
 }
 
 impl Proxy {
-    /// In this order they are started.
+    /// All proxies, in the order of their start.
     pub const ALL: [Self; 12] = [
         Self::Direct,
         Self::Bare,
@@ -57,7 +57,7 @@ impl Proxy {
         Self::EnvoyNew,
     ];
 
-    /// Whether `cargo test` starts it: Keygate and what it is made of, and not what takes long without optimization.
+    /// Returns whether `cargo test` starts the proxy: Keygate and its parts, without those that take long unoptimized.
     pub fn is_tested(self) -> bool {
         match self {
             Self::Direct
@@ -72,8 +72,8 @@ impl Proxy {
     }
 }
 
-/// A proxy that was started; ends with this.
-pub enum Running {
+/// A running proxy; ends when dropped.
+pub enum RunningPeer {
     Direct(SocketAddr),
     Bare(Process),
     Keygate(Gate),
@@ -82,9 +82,11 @@ pub enum Running {
     Envoy(Envoy),
 }
 
-impl Running {
+impl RunningPeer {
+    /// Starts a proxy.
+    ///
     /// # Errors
-    /// It is not there; says how to get it.
+    /// When the proxy is missing; the message says how to get it.
     pub fn start(proxy: Proxy, under: &Under, upstream: SocketAddr, material: &Material) -> Result<Self, String> {
         let trusted = material.trusted(upstream);
         let keygate = |setup| Self::Keygate(Gate::start(under, &trusted, &setup));
@@ -119,7 +121,7 @@ impl Running {
         }
     }
 
-    /// None where there is nothing between client and upstream.
+    /// Returns the proxy's process; `None` without a proxy between client and upstream.
     pub fn process(&self) -> Option<&Process> {
         match self {
             Self::Direct(_) => None,
@@ -150,7 +152,7 @@ fn start_bare(under: &Under, program: &Path, role: &[&str]) -> Process {
     Process::start(&mut command, |line| line.strip_prefix("listening on ")?.parse().ok())
 }
 
-/// The program beside this one: built with it, newest first.
+/// Returns the newest `forward_tuned` beside this program.
 fn tuned() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let beside = std::fs::read_dir(this.parent()?).ok()?;

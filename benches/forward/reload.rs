@@ -1,4 +1,4 @@
-//! Does a request wait while the configuration is read again, ten times a second?
+//! Does a request wait while the configuration is reloaded, ten times a second?
 
 use crate::compare::CONNECTIONS;
 use crate::credentials::x_api_key;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 const ROUTES: usize = 1_000;
 const EVERY: Duration = Duration::from_millis(100);
-/// Requests a second, and in one window; windows with and without reloads take turns.
+/// Requests a second, and requests in one window; windows with and without reloads take turns.
 const RATE: u32 = 2_000;
 const WINDOW: u32 = 6_000;
 const WINDOWS: usize = 5;
@@ -74,7 +74,7 @@ pub fn measure() {
     );
 }
 
-/// A shell that sends SIGHUP for each line it reads: a process for each signal would be work on a measured core.
+/// A shell that sends SIGHUP for each line of its stdin: a process for each signal would load a measured core.
 struct Reloads {
     shell: Child,
     stdin: ChildStdin,
@@ -92,7 +92,7 @@ impl Reloads {
         Self { shell, stdin }
     }
 
-    /// Reloads another configuration than the last, again and again while `work` runs.
+    /// Reloads a changed configuration again and again while `work` runs.
     fn during(&mut self, gate: &Gate, work: impl FnOnce()) {
         let (end, ended) = mpsc::channel::<()>();
         let stdin = &mut self.stdin;

@@ -7,7 +7,7 @@ use crate::credentials::x_api_key;
 use crate::exchange::Exchange;
 use crate::gate;
 use crate::peers::Checks;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::proxies::Proxy;
 use std::net::SocketAddr;
 use std::slice::from_ref;
@@ -15,30 +15,30 @@ use std::slice::from_ref;
 /// One line of a table.
 pub struct Row {
     pub proxy: Proxy,
-    /// Which of the proxy's addresses, where it has several.
+    /// Selects one of the proxy's addresses, where it has several.
     pub checks: Checks,
     pub name: &'static str,
     pub exchange: Exchange,
 }
 
-/// How much is made before anything is measured.
+/// How many credentials and routes exist before the measurement.
 #[derive(Clone, Copy)]
 pub struct Size {
     pub keys: usize,
-    /// Keys, tokens and routes that come in turn.
+    /// Keys, tokens and routes that are used in turn.
     pub in_turn: usize,
     /// Tokens for each row in which every one is new.
     pub new_tokens: usize,
 }
 
 impl Size {
-    /// Without tokens that are new.
+    /// The full size, without new tokens.
     pub const FULL: Self = Self {
         keys: 10_000,
         in_turn: 10_000,
         new_tokens: 0,
     };
-    /// To see it run.
+    /// Enough to see the bench work.
     pub const SMALL: Self = Self {
         keys: 50,
         in_turn: 20,
@@ -46,7 +46,7 @@ impl Size {
     };
 }
 
-/// All that is sent, and whom it is from.
+/// Everything that is sent, and its issuer.
 pub struct Material {
     pub issuer: Issuer,
     pub keys: Vec<String>,
@@ -72,27 +72,27 @@ impl Material {
         }
     }
 
-    /// What a proxy in front of `upstream` is configured with.
-    pub fn trusted(&self, upstream: SocketAddr) -> Trusted<'_> {
-        Trusted {
+    /// Returns the configuration of a proxy in front of `upstream`.
+    pub fn trusted(&self, upstream: SocketAddr) -> PeerConfig<'_> {
+        PeerConfig {
             upstream,
             issuer: &self.issuer,
             keys: &self.keys,
         }
     }
 
-    /// A good one.
+    /// Returns a valid token.
     pub fn token(&self) -> &str {
         &self.tokens[0]
     }
 
-    /// The rows whose names have `asked` in them. The first two are what the others are compared with, and always there.
-    pub fn rows(&self, asked: &str) -> Vec<Row> {
+    /// Returns the rows whose names contain `filter`, after the first two, which are the reference of the others.
+    pub fn rows(&self, filter: &str) -> Vec<Row> {
         let mut rows = self.unchecked();
         rows.extend(self.of_keygate());
         rows.extend(self.refused());
         rows.extend(self.of_peers());
-        rows.retain(|row| matches!(row.proxy, Proxy::Direct | Proxy::Bare) || row.name.contains(asked));
+        rows.retain(|row| matches!(row.proxy, Proxy::Direct | Proxy::Bare) || row.name.contains(filter));
         rows
     }
 

@@ -1,8 +1,8 @@
 //! Do two workers do twice the work of one?
 //!
-//! On two cores a client in the same machine would take half of what is to be measured. So it is CPU time that is compared,
-//! of a request with one worker and with two: what workers lose to each other's cache lines and to spinning is CPU time.
-//! Sleep on a lock is not; `cargo bench --bench decide -- threads` would show it.
+//! On two cores a client in the same machine would take half of what is measured, so the CPU time of
+//! a request is compared with one worker and with two. Time lost to shared cache lines and spinning
+//! is CPU time. Sleep on a lock is not; `cargo bench --bench decide -- threads` would show it.
 
 use crate::compare::CONNECTIONS;
 use crate::compare::median;
@@ -55,7 +55,7 @@ pub fn measure() {
                 let before = gate.process.cpu();
                 session.run(&exchange, REQUESTS);
                 let spent = gate.process.cpu() - before;
-                // The first fills caches.
+                // The first round fills caches.
                 if round > 0 {
                     micros.push(spent.as_secs_f64() * 1e6 / REQUESTS as f64);
                 }

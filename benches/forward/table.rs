@@ -1,6 +1,6 @@
 //! Markdown tables.
 
-/// The first column is text, the others are numbers.
+/// A table with text in the first column and numbers in the others.
 pub struct Table {
     lines: Vec<Vec<String>>,
 }

@@ -1,4 +1,4 @@
-//! `keygate audit`: who changed what, when, from where, and is the record whole?
+//! `keygate audit`: how are the audit log's events listed, and its integrity verified?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;

@@ -1,4 +1,4 @@
-//! `keygate backup`: a copy of the store that can be put in its place.
+//! `keygate backup`: how is the store copied while the gate runs?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::GateArgs;
@@ -25,13 +25,13 @@ The copy is whole and of one instant, also while the gate is busy. What was revo
 revoked when it is put back, as long as the file `<store>.revocations` is kept. Signing keys are not
 in it.";
 
-/// Has the store copied.
+/// Requests a copy of the store.
 ///
 /// # Errors
-/// No answer, or a refusal.
+/// If no gate responds, or the gate refuses.
 pub fn run(backup: &Backup, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut gate = GateClient::open(&backup.gate, out, err)?;
-    // A relative path is relative to the gate's own folder; on this machine, make it mean what it means here.
+    // The gate would resolve a relative path against its own folder; on this machine, resolve it here.
     let path = if gate.is_on_this_machine() {
         std::path::absolute(&backup.file)?
     } else {

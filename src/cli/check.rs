@@ -1,26 +1,26 @@
-//! `keygate check`: is this configuration good, and does it ask for as much as the one before? Prints every mistake, and
-//! every route that asks for less; exit code 0, 1 or 3.
+//! `keygate check`: is this configuration valid, and does it require as much as the old one? Prints every mistake, and
+//! every route that requires less; exit code 0, 1 or 3.
 
 use crate::compare;
 use crate::compare::Side;
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::config;
-use crate::config::Files;
+use crate::config::ReferencedFiles;
 use crate::runtime::reload;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A good configuration that asks for less than the one before.
+/// The exit code of a valid configuration that requires less than the old one.
 const WEAKER: u8 = 3;
 
-/// Loads the configuration at `path` and the key files it names, as `keygate run` would. A good one is said on `out`, the
-/// mistakes of a bad one on `err`; then, where there is an `old` one, what asks for less than there on `out`. What is good
-/// is exit code 0, what is bad is 1, what is weaker is 3. A good one may come with warnings on `err`: what in it protects less
-/// than it looks.
+/// Loads the configuration at `path` and its key files, as `keygate run` would. Prints the
+/// result on `out`; mistakes, and warnings about settings that protect less than they seem
+/// to, go to `err`. With `old`, prints on `out` which requirements became weaker. Returns
+/// exit code 0 for a valid configuration, 1 for an invalid one, and 3 for a weaker one.
 pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    // A closed pipe changes nothing about the answer, which is the exit code.
+    // A closed pipe does not change the result, which is the exit code.
     match reload::load(path) {
         Ok(loaded) => {
             let routes = loaded.config.routes.len();
@@ -63,9 +63,9 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
     }
 }
 
-fn weaker(old: &Path, new: &Path) -> Result<Vec<Weaker>, Box<dyn Error>> {
-    let (before, before_origins) = config::load_placed(old, Files::MayBeAbsent)?;
-    let (now, now_origins) = config::load_placed(new, Files::MustBeThere)?;
+fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
+    let (before, before_origins) = config::load_with_origins(old, ReferencedFiles::MayBeMissing)?;
+    let (now, now_origins) = config::load_with_origins(new, ReferencedFiles::MustExist)?;
     let none = Path::new("");
     let before = Side {
         config: &before,

@@ -67,21 +67,24 @@ pub fn path(id: &ClientId) -> String {
     format!("clients/{id}/keys")
 }
 
-/// A thumbprint (RFC 7638): nothing in it needs to be encoded in a path.
+/// Parses a key id, which is a thumbprint (RFC 7638) and needs no encoding in a path.
 fn kid(text: &str) -> Result<String, &'static str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    match (1..=128).contains(&text.len()) && text.bytes().all(fits) {
-        true => Ok(text.to_owned()),
-        false => Err("a key id has letters, digits, `-` and `_`"),
+    if (1..=128).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("a key id has letters, digits, `-` and `_`")
     }
 }
 
+/// Registers a public key, or has a key pair generated.
+///
 /// # Errors
-/// No answer, a refusal, or a file that is there already.
+/// If no gate responds, the gate refuses, or the file exists already.
 pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
         (Some(file), _) => {
-            // Whoever names the private key by mistake is told so, and it goes nowhere.
+            // A private key given by mistake is rejected here and not sent.
             let text = secret_text::from_file(file)?;
             let text = std::str::from_utf8(text.expose()).map_err(|_| format!("{}: not PEM", file.display()))?;
             if text.contains("PRIVATE KEY") {
@@ -91,10 +94,10 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
             }
             json!({ "public_key": text })
         }
-        // clap asks for one of the two.
+        // clap requires one of the two.
         (None, algorithm) => json!({ "generate": algorithm }),
     };
-    // Before anything is made: a private key that cannot be written is lost.
+    // Created before the key: a private key that cannot be written is lost.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
     let mut made = gate.call(Method::POST, &path(&args.id), body)?;
     let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
@@ -116,13 +119,15 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
     }
 }
 
-/// The PEM text, whose lines are ours: anything that moves a cursor is escaped.
+/// Returns the PEM text with hidden characters escaped; its line ends stay.
 fn printable(pem: &str) -> String {
     pem.lines().map(|line| render::escaped(line) + "\n").collect()
 }
 
+/// Removes a public key.
+///
 /// # Errors
-/// No answer, or a refusal.
+/// If no gate responds, or the gate refuses.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
     let path = format!("{}/{}", path(&args.id), args.kid);
@@ -139,7 +144,7 @@ pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dy
     )
 }
 
-/// A new file for a private key, which goes away again when there is no key to put into it.
+/// A new file for a private key; deleted on drop unless a key was written.
 struct PrivateFile<'a> {
     path: &'a Path,
     file: Option<File>,

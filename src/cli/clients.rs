@@ -1,4 +1,4 @@
-//! `keygate clients`: which programs get tokens, and how do they prove who they are?
+//! `keygate clients`: which programs get tokens, and how do they authenticate?
 
 use crate::cli::client_keys;
 use crate::cli::gate::GateClient;
@@ -193,7 +193,7 @@ impl GateCommand for ClientCommand {
             ),
             Self::Create(args) => {
                 let made = gate.create(PATH, args.body(), &args.once)?;
-                given(gate, &made, "is made")
+                print_credentials(gate, &made, "is made")
             }
             Self::Update(args) => {
                 let path = format!("{PATH}/{}", args.id);
@@ -207,7 +207,7 @@ impl GateCommand for ClientCommand {
                     Some(grace) => format!("counts for {grace} more"),
                     None => "is ended".to_owned(),
                 };
-                given(gate, &made, &format!("has a new secret; the old one {old}"))
+                print_credentials(gate, &made, &format!("has a new secret; the old one {old}"))
             }
             Self::Regenerate {
                 id,
@@ -216,7 +216,7 @@ impl GateCommand for ClientCommand {
             } => {
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
-                given(gate, &made, &format!("is made in place of {id}, which is ended"))
+                print_credentials(gate, &made, &format!("is made in place of {id}, which is ended"))
             }
             Self::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
             Self::Enable { id } => set_state(gate, id, "active", "gets tokens"),
@@ -295,8 +295,8 @@ fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &st
     gate.report(&changed, &format!("Client {id} {meaning}"), "")
 }
 
-/// Prints a client's id, and the secret that was just made.
-fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
+/// Prints a client's id, and its new secret if there is one.
+fn print_credentials(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
     let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
     let name = cell(&made["name"]);
     let secret = &made["client_secret"];
@@ -308,7 +308,8 @@ fn given(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<
     gate.report(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
 }
 
-/// A text that a shell takes as it is: the lines may be evaluated, and what answers may be anybody.
+/// Returns a text that needs no quoting in a shell: the lines
+/// may be evaluated, and the responding server may be hostile.
 fn word(value: &Value) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     value

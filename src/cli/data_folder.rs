@@ -1,4 +1,5 @@
-//! The development set-up: a folder with a configuration, made at first start; the store that it names comes beside it.
+//! Where is the development set-up? In a folder with a configuration,
+//! created at the first start; its store is created beside.
 
 use crate::model::replacement;
 use std::fs::DirBuilder;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const CONFIG: &str = include_str!("../../conf/embedded.yaml");
-/// Why there is no data folder.
+/// The reason why there is no data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
     #[error("no home: neither HOME nor XDG_STATE_HOME is set; name a folder with --data-dir")]
@@ -23,7 +24,7 @@ pub enum DataFolderError {
 pub struct DataFolder(PathBuf);
 
 impl DataFolder {
-    /// The folder that was named, or `keygate` in the user's state folder (XDG Base Directory specification).
+    /// Returns the named folder, or `keygate` in the user's state folder (XDG Base Directory specification).
     pub fn locate(named: Option<&Path>) -> Result<Self, DataFolderError> {
         let set = |name: &str| {
             std::env::var_os(name)
@@ -48,10 +49,10 @@ impl DataFolder {
         self.0.join("keygate.yaml")
     }
 
-    /// Makes what is missing; never touches what is there, because it may have been edited.
+    /// Creates missing files. Does not change existing ones, because they may have been edited.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// If a file cannot be written.
     pub fn prepare(&self) -> Result<(), DataFolderError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(|source| DataFolderError::Write {
@@ -64,20 +65,21 @@ impl DataFolder {
         Ok(())
     }
 
-    /// The configuration that the first start made.
+    /// Returns the configuration that the first start created.
     ///
     /// # Errors
-    /// There was none yet.
-    pub fn made_config(&self) -> Result<PathBuf, DataFolderError> {
+    /// If there is none yet.
+    pub fn existing_config(&self) -> Result<PathBuf, DataFolderError> {
         let config = self.config();
-        match config.exists() {
-            true => Ok(config),
-            false => Err(DataFolderError::NotThere(self.0.clone())),
+        if config.exists() {
+            Ok(config)
+        } else {
+            Err(DataFolderError::NotThere(self.0.clone()))
         }
     }
 }
 
-/// Writes a new file, whole or not at all, readable from its first moment only by whom `mode` says.
+/// Writes a new file, whole or not at all, with the permissions `mode` from the first moment.
 fn create(path: &Path, content: &str, mode: u32) -> Result<(), DataFolderError> {
     let failed = |source| DataFolderError::Write {
         path: path.to_owned(),
@@ -95,12 +97,12 @@ mod tests {
     fn the_first_start_makes_a_folder_for_its_owner_alone_and_the_second_keeps_what_was_edited() {
         let home = tempfile::tempdir().unwrap();
         let folder = DataFolder::locate(Some(&home.path().join("a/b"))).unwrap();
-        assert!(matches!(folder.made_config(), Err(DataFolderError::NotThere(_))));
+        assert!(matches!(folder.existing_config(), Err(DataFolderError::NotThere(_))));
         folder.prepare().unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(folder.path()), mode(&folder.config())), (0o700, 0o600));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(folder.made_config().unwrap(), folder.config());
+        assert_eq!(folder.existing_config().unwrap(), folder.config());
         assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), CONFIG);
         std::fs::write(folder.config(), "# edited").unwrap();
         folder.prepare().unwrap();

@@ -1,13 +1,14 @@
-//! `keygate explain`: why is a request let through, or not? Exit code 0 allowed, 1 refused, 2 not understood or keys missing.
+//! `keygate explain`: why is a request allowed or refused? Exit
+//! code 0 allowed, 1 refused, 2 not understood or keys missing.
 
 use crate::cli::args::Explain;
 use crate::cli::args::Output;
 use crate::cli::secret_text;
 use crate::explain;
-use crate::explain::Asked;
 use crate::explain::Explanation;
 use crate::explain::Outcome;
-use crate::explain::What;
+use crate::explain::Question;
+use crate::explain::QuestionSubject;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
@@ -18,12 +19,12 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const NOT_TOLD: u8 = 2;
+const UNDECIDED: u8 = 2;
 
 pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    match asked(arguments).and_then(|asked| Ok(explain::explain(&asked)?)) {
+    match question(arguments).and_then(|question| Ok(explain::explain(&question)?)) {
         Ok(explanation) => {
-            // A closed pipe changes nothing about the answer, which is the exit code.
+            // A closed pipe does not change the result, which is the exit code.
             let _ = match arguments.output {
                 Output::Text => write!(out, "{explanation}"),
                 Output::Json => writeln!(out, "{}", json(&explanation)),
@@ -31,12 +32,12 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) ->
             match explanation.outcome {
                 Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,
                 Outcome::Refused => ExitCode::FAILURE,
-                Outcome::NeedsKeys => ExitCode::from(NOT_TOLD),
+                Outcome::NeedsKeys => ExitCode::from(UNDECIDED),
             }
         }
         Err(error) => {
             let _ = writeln!(err, "{error}");
-            ExitCode::from(NOT_TOLD)
+            ExitCode::from(UNDECIDED)
         }
     }
 }
@@ -45,13 +46,13 @@ fn json(explanation: &Explanation) -> String {
     serde_json::to_string_pretty(explanation).expect("texts, numbers and lists are JSON")
 }
 
-fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
-    let what = match (&arguments.route, &arguments.request) {
-        (Some(route), _) => What::Route(route.clone()),
-        (None, Some(request)) => What::Request(request.clone()),
+fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
+    let subject = match (&arguments.route, &arguments.request) {
+        (Some(route), _) => QuestionSubject::Route(route.clone()),
+        (None, Some(request)) => QuestionSubject::Request(request.clone()),
         (None, None) => return Err("say which request: --route NAME or --request 'GET https://host/path'".into()),
     };
-    let written = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
+    let secret = |text: &Option<String>, file: &Option<PathBuf>| match (text, file) {
         (Some(text), _) => Ok(Some(Secret::new(text.clone()))),
         (None, Some(file)) => read(file).map(Some),
         (None, None) => Ok(None),
@@ -60,11 +61,11 @@ fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), PathBuf::from(file))),
         _ => Err(format!("--jwks {pair}: write ISSUER=FILE")),
     };
-    Ok(Asked {
+    Ok(Question {
         config: arguments.config.clone(),
-        what,
-        token: written(&arguments.token, &arguments.token_file)?,
-        key: written(&arguments.key, &arguments.key_file)?,
+        subject,
+        token: secret(&arguments.token, &arguments.token_file)?,
+        key: secret(&arguments.key, &arguments.key_file)?,
         headers: arguments.headers.clone(),
         from: arguments.from,
         at: match &arguments.at {
@@ -75,7 +76,7 @@ fn asked(arguments: &Explain) -> Result<Asked, Box<dyn Error>> {
     })
 }
 
-/// Returns a credential from a file, or from stdin for `-`, without the line end that follows it.
+/// Returns a credential from a file, or from stdin for `-`, without the line end after it.
 fn read(file: &Path) -> Result<Secret<String>, String> {
     let failed = |problem: String| format!("{}: {problem}", file.display());
     let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;
@@ -84,7 +85,7 @@ fn read(file: &Path) -> Result<Secret<String>, String> {
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// `2026-11-22T08:00:00Z`, or seconds since 1970.
+/// Parses `2026-11-22T08:00:00Z`, or seconds since 1970.
 fn instant(text: &str) -> Result<Timestamp, Box<dyn Error>> {
     if let Ok(secs) = text.parse() {
         return Ok(Timestamp::from_unix_secs(secs));

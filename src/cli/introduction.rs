@@ -1,9 +1,9 @@
-//! What does a newcomer read and paste?
+//! Which commands does a newcomer get to paste?
 
 use crate::control::registry::FirstAdministrator;
 use std::path::Path;
 
-/// The first five minutes, a command to a line; what comes of it behind `#`. README has the same.
+/// The commands for the first five minutes, one per line, with their results after `#`. README has the same.
 const COMMANDS: &str = r#"curl -i http://{at}/public/hello             # 200: anyone may
 curl -i http://{at}/orders/7                 # 401: no credential
 
@@ -25,7 +25,7 @@ curl -i -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 401: revoked
 {keygate} audit list{place}   # who did all this
 "#;
 
-/// The commands, for a gate that listens at `at`; `place` says which set-up, where it is not the usual one.
+/// Returns the commands for a gate that listens at `at`; `place` names the set-up unless it is the default.
 pub fn commands(keygate: &str, place: &str, at: &str) -> String {
     COMMANDS
         .replace("{keygate}", keygate)
@@ -33,7 +33,7 @@ pub fn commands(keygate: &str, place: &str, at: &str) -> String {
         .replace("{at}", at)
 }
 
-/// Who administers the gate, said once.
+/// Returns the credential of the first administrator, which is shown once.
 pub fn first_administrator(administrator: &FirstAdministrator) -> String {
     format!(
         "The first administrator, a client with the scopes admin:read and admin:write. This is the only time its secret is \
@@ -43,7 +43,7 @@ pub fn first_administrator(administrator: &FirstAdministrator) -> String {
     )
 }
 
-/// A path as a word of a shell's command.
+/// Returns a path as one word of a shell command.
 pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text

@@ -1,4 +1,4 @@
-//! `keygate issuers`: how a running gate gets on with its issuers.
+//! `keygate issuers`: which state do the issuers of a running gate have?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::find;
@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     ("NEXT FETCH", "next_fetch_at"),
     ("FAILED", "consecutive_failures"),
 ];
-/// Members of an issuer that stand on its page as they are.
+/// Members of an issuer that are printed unchanged on its page.
 const MEMBERS: &[&str] = &[
     "name",
     "issuer",
@@ -74,10 +74,10 @@ read.
 When a refresh brought no good keys, the exit code is 1; the keys from before still serve,
 and what is known is printed all the same.";
 
-/// Calls the gate, and prints its answer. A refresh whose fetch failed prints how the issuer is, and is an error.
+/// Calls the gate and prints its response. A refresh with a failed fetch prints the issuer's state and is an error.
 ///
 /// # Errors
-/// No address or token, no gate that answers, a refusal, or a fetch that failed.
+/// If there is no address or token, if no gate responds, if it refuses, or if the fetch failed.
 pub fn run(issuers: &Noun<IssuerCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(issuers.gate.output, out, err);
     let client = match find::find(&issuers.gate, &mut printer)? {
@@ -104,7 +104,7 @@ impl GateCommand for IssuerCommand {
         match self {
             Self::List if is_good => gate.printer.show(&response.body, |list| table(&list["issuers"]))?,
             Self::Show { .. } if is_good => gate.printer.show(&response.body, page)?,
-            // A refresh that failed says how the issuer is, too.
+            // The response to a failed refresh contains the issuer's state, too.
             Self::Refresh { .. } if response.body["issuer"].is_object() => {
                 gate.printer
                     .show(&response.body, |refreshed| page(&refreshed["issuer"]))?;
@@ -118,7 +118,7 @@ impl GateCommand for IssuerCommand {
     }
 }
 
-/// Returns a line for each issuer.
+/// Returns one line per issuer.
 fn table(issuers: &Value) -> String {
     let issuers = issuers.as_array().into_iter().flatten().map(|issuer| {
         let mut row = issuer.clone();
@@ -130,7 +130,7 @@ fn table(issuers: &Value) -> String {
     render::table(COLUMNS, &issuers.collect())
 }
 
-/// Returns everything about one issuer.
+/// Returns the page of one issuer.
 fn page(issuer: &Value) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| render::push_line(&mut text, name, value);

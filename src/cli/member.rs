@@ -1,9 +1,10 @@
-//! How does a flag become a member of a request? One that was not given becomes null, which no request carries.
+//! How does a flag become a member of a request? A flag that is
+//! not given becomes null, which is left out of the request.
 
 use clap::ValueEnum;
 use serde_json::Value;
 
-/// Returns the texts of `values`; null where there are none.
+/// Returns the texts of `values`; null if there are none.
 pub fn list<T: ToString>(values: &[T]) -> Value {
     match values {
         [] => Value::Null,
@@ -16,7 +17,7 @@ pub fn text<T: ToString>(value: &Option<T>) -> Option<String> {
     value.as_ref().map(ToString::to_string)
 }
 
-/// Returns `value` as it is written on the command line.
+/// Returns `value` in its command line form.
 pub fn word(value: impl ValueEnum) -> String {
     let value = value.to_possible_value().expect("no value of ours is hidden from clap");
     value.get_name().to_owned()

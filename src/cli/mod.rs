@@ -1,4 +1,4 @@
-//! Commands: what a person types, and what they read back.
+//! Which commands does the program have?
 
 pub mod args;
 pub mod check;
@@ -38,15 +38,15 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// No gate answered.
-const NOBODY_ANSWERED: u8 = 4;
+/// The exit code if no gate responds.
+const UNREACHABLE: u8 = 4;
 
 /// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood, 4 no gate
-/// answered; 3 of `check`: good, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 cannot be told.
+/// responded; 3 of `check`: valid, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 undecidable.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
-    let done = match arguments.command {
+    let result = match arguments.command {
         Command::Run(args) => run::run(&args),
         Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
@@ -62,12 +62,12 @@ pub fn main() -> ExitCode {
         Command::Issuers(noun) => issuers::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keygate: {error}");
-            if nobody_answered(&*error) {
-                ExitCode::from(NOBODY_ANSWERED)
+            if is_unreachable(&*error) {
+                ExitCode::from(UNREACHABLE)
             } else {
                 ExitCode::FAILURE
             }
@@ -75,8 +75,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn nobody_answered(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(AdminError::nobody_answered)
+fn is_unreachable(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(AdminError::is_unreachable)
         || error.downcast_ref().is_some_and(OpenError::is_in_use)
-        || error.downcast_ref().is_some_and(TokenError::nobody_answered)
+        || error.downcast_ref().is_some_and(TokenError::is_unreachable)
 }

@@ -1,4 +1,4 @@
-//! What do the nouns of the command line have in common? A gate, and a command that it carries out.
+//! How do the nouns of the command line run their commands? Each has a gate, and a command for it.
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::GateArgs;
@@ -15,18 +15,20 @@ pub struct Noun<C: Subcommand> {
     pub command: C,
 }
 
-/// A command that a gate, or its store where no gate runs, carries out.
+/// A command that a running gate executes, or this process on the gate's store.
 pub trait GateCommand: Subcommand {
-    /// Calls the gate, and prints its answer.
+    /// Calls the gate and prints its response.
     ///
     /// # Errors
-    /// No answer, a refusal, or an answer that says that something is wrong.
+    /// If no gate responds, if it refuses, or if the response reports a problem.
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>>;
 }
 
 impl<C: GateCommand> Noun<C> {
+    /// Finds the gate or its store and runs the command.
+    ///
     /// # Errors
-    /// No gate and no store, and those of the command.
+    /// If there is neither, or if the command fails.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
         self.command.run(&mut GateClient::open(&self.gate, out, err)?)
     }

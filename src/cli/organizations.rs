@@ -1,4 +1,4 @@
-//! `keygate orgs`: who holds subscriptions?
+//! `keygate orgs`: which organizations hold subscriptions?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;

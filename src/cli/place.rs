@@ -1,4 +1,4 @@
-//! Where is the configuration that a command is about?
+//! Where is the configuration for a command?
 
 use crate::cli::data_folder::DataFolder;
 use crate::cli::data_folder::DataFolderError;
@@ -20,11 +20,11 @@ impl Place {
     /// Returns the path of the configuration.
     ///
     /// # Errors
-    /// None was named, and there is no data folder.
+    /// If none is named, and there is no data folder.
     pub fn config_path(&self) -> Result<PathBuf, DataFolderError> {
         match &self.config {
             Some(path) => Ok(path.clone()),
-            None => DataFolder::locate(self.data_dir.as_deref())?.made_config(),
+            None => DataFolder::locate(self.data_dir.as_deref())?.existing_config(),
         }
     }
 }

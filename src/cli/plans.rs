@@ -1,4 +1,4 @@
-//! `keygate plans`: what may subscriptions be made under?
+//! `keygate plans`: which plans may subscriptions use?
 
 use crate::cli::gate::GateClient;
 use crate::cli::noun::GateCommand;

@@ -17,7 +17,7 @@ pub enum OutputForm {
     Json,
 }
 
-/// Stdout and stderr of a command, and the form of its answers (`--output`).
+/// Stdout and stderr of a command, and the form of its output (`--output`).
 pub struct Printer<'a> {
     pub form: OutputForm,
     pub out: &'a mut dyn Write,
@@ -32,15 +32,15 @@ impl<'a> Printer<'a> {
     /// Writes a line for people to stderr.
     ///
     /// # Errors
-    /// Stderr cannot be written.
+    /// If stderr cannot be written.
     pub fn note(&mut self, line: &str) -> Result<(), Box<dyn Error>> {
         Ok(writeln!(self.err, "{line}")?)
     }
 
-    /// Writes a line for people to stderr, unless the answer is printed as it came.
+    /// Writes a line for people to stderr, unless the output is JSON.
     ///
     /// # Errors
-    /// Stderr cannot be written.
+    /// If stderr cannot be written.
     pub fn note_in_table(&mut self, line: &str) -> Result<(), Box<dyn Error>> {
         match self.form {
             OutputForm::Table => self.note(line),
@@ -48,32 +48,33 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Writes an answer to stdout: as it came, where it is not null, or for people what `text` makes of it.
+    /// Writes a response to stdout: as JSON, unless it is null, or as the text that `text` returns.
     ///
     /// # Errors
-    /// Stdout cannot be written.
-    pub fn write(&mut self, answer: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
+    /// If stdout cannot be written.
+    pub fn write(&mut self, response: &Value, text: impl FnOnce(&Value) -> String) -> io::Result<()> {
         let text = match self.form {
-            OutputForm::Json if answer.is_null() => String::new(),
-            OutputForm::Json => render::json(answer),
-            OutputForm::Table => text(answer),
+            OutputForm::Json if response.is_null() => String::new(),
+            OutputForm::Json => render::json(response),
+            OutputForm::Table => text(response),
         };
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())
     }
 
-    /// Writes an answer that can be had again, as [`Printer::write`] does: a reader may stop when it has read enough.
+    /// Writes a response that can be requested again, like
+    /// [`Printer::write`], but lets the reader close the pipe early.
     ///
     /// # Errors
-    /// Stdout cannot be written.
-    pub fn show(&mut self, answer: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
-        unless_closed(self.write(answer, text))
+    /// If stdout cannot be written.
+    pub fn show(&mut self, response: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
+        unless_closed(self.write(response, text))
     }
 }
 
-/// Ignores that the reader has closed the pipe (`keygate schema | head -1`).
+/// Ignores the error that the reader has closed the pipe (`keygate schema | head -1`).
 ///
 /// # Errors
-/// Any other.
+/// Any other error.
 pub fn unless_closed(written: io::Result<()>) -> Result<(), Box<dyn Error>> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write to stdout: {error}").into()),

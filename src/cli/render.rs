@@ -1,16 +1,16 @@
-//! How is an answer printed: as a table, as a page, as the JSON it came as? Nothing in it may move a cursor.
+//! How is a response printed: as a table, as a page, or as JSON? Hidden characters in it are escaped.
 
 use crate::observe::escape;
 use serde_json::Value;
 
-/// One column of a list: its heading, and the member of an item that stands in it.
+/// One column of a list: its heading, and the name of the item's member.
 pub type Column = (&'static str, &'static str);
 
-/// Returns the answer as it came, indented; hidden characters stay escaped.
+/// Returns the response as indented JSON; hidden characters stay escaped.
 pub fn json(body: &Value) -> String {
     let mut text = Vec::new();
     let pretty = serde_json::to_string_pretty(body).expect("a JSON value is JSON");
-    // Line ends are hidden characters too; those between lines are ours, and in a JSON text there are no others.
+    // Line ends would be escaped too. JSON text contains none but those of the indentation.
     for line in pretty.lines() {
         escape::push_escaped(&mut text, line);
         text.push(b'\n');
@@ -18,7 +18,7 @@ pub fn json(body: &Value) -> String {
     String::from_utf8(text).expect("escapes are ASCII, and the rest was text")
 }
 
-/// Returns a line for each of `items`, a list, below a line of headings.
+/// Returns a line of headings, and one line per item of the list `items`.
 pub fn table(columns: &[Column], items: &Value) -> String {
     let head = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
     let items = items.as_array().into_iter().flatten();
@@ -49,8 +49,8 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     text
 }
 
-/// Returns a line for each member of one thing; the members that `first` names come first, and a list of things has a line
-/// for each of them.
+/// Returns one line per member of `thing`, the members in `first`
+/// before the others; a list of objects has one line per object.
 pub fn page(thing: &Value, first: &[&str]) -> String {
     let mut text = String::new();
     let members = thing.as_object().into_iter().flatten();
@@ -72,12 +72,12 @@ pub fn page(thing: &Value, first: &[&str]) -> String {
     text
 }
 
-/// Adds a line of a page: what stands there is `value`.
+/// Appends a line to a page.
 pub fn push_line(text: &mut String, name: &str, value: &str) {
     text.push_str(&format!("{:20} {value}\n", escaped(name)));
 }
 
-/// Returns a value as it stands in one cell of a table.
+/// Returns a value as the text of a table cell.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -97,7 +97,7 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// Returns a text that cannot move a cursor: names, key ids and errors are chosen by strangers.
+/// Returns a text without hidden characters: strangers choose names, key ids and errors.
 pub fn escaped(text: &str) -> String {
     let mut out = Vec::new();
     escape::push_escaped(&mut out, text);

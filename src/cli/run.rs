@@ -1,4 +1,4 @@
-//! `keygate run`: which configuration, and then serve.
+//! `keygate run`: which configuration is served?
 
 use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
@@ -14,15 +14,15 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-/// Serves until told to stop.
+/// Serves until a signal stops the process.
 ///
 /// # Errors
-/// A configuration that cannot be used (every mistake at once), an address that cannot be bound.
-pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
-    let (path, folder) = match &asked.place.config {
+/// If the configuration is invalid (with every mistake), or if an address cannot be bound.
+pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
+    let (path, folder) = match &args.place.config {
         Some(path) => (path.clone(), None),
         None => {
-            let folder = DataFolder::locate(asked.place.data_dir.as_deref())?;
+            let folder = DataFolder::locate(args.place.data_dir.as_deref())?;
             folder.prepare()?;
             (folder.config(), Some(folder))
         }
@@ -32,11 +32,11 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
         assemble::log_format(loaded.config.observe.format),
         &loaded.config.observe.level,
     )?;
-    let threads = match asked.threads {
+    let threads = match args.threads {
         Some(threads) => threads.into(),
         None => std::thread::available_parallelism()?.get(),
     };
-    let named = asked.place.data_dir.is_some();
+    let has_data_dir = args.place.data_dir.is_some();
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
     serve::serve(path, loaded, threads, |addresses, first_administrator| {
         if let Some(administrator) = &first_administrator {
@@ -44,15 +44,15 @@ pub fn run(asked: &Run) -> Result<(), Box<dyn Error>> {
             eprint!("{}", introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
-            eprint!("{}", introduction(folder, named, issues, addresses));
+            eprint!("{}", introduction(folder, has_data_dir, issues, addresses));
         }
     })
     .map_err(with_hint)
 }
 
-/// What a newcomer reads and pastes.
-fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addresses) -> String {
-    let place = if named {
+/// Returns the introduction for a newcomer.
+fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses: &Addresses) -> String {
+    let place = if has_data_dir {
         format!(" --data-dir {}", shell_word(folder.path()))
     } else {
         String::new()
@@ -71,7 +71,7 @@ fn introduction(folder: &DataFolder, named: bool, issues: bool, addresses: &Addr
         let commands = indented(&introduction::commands(&program, &place, &at));
         format!(" Try, in another terminal:\n\n{commands}\n")
     } else {
-        // Made by a version that signed development tokens with a key of its own.
+        // Created by an earlier version, which signed development tokens with its own key.
         let folder = shell_word(folder.path());
         format!(
             "\nIts configuration has no `store` and no `token_endpoint`: keys are those of its keys file, and no tokens \
@@ -95,7 +95,7 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// What to do about an address that cannot be had.
+/// Adds a hint to an error about an address in use.
 fn with_hint(error: StartError) -> Box<dyn Error> {
     match &error {
         StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {

@@ -1,12 +1,13 @@
-//! `keygate schema`: what may a configuration say, for editors?
+//! `keygate schema`: which settings may a configuration have? For editors.
 
 use crate::config;
 
-/// The JSON Schema of the configuration file, or of one that it includes; indented, with a line break at its end.
+/// Returns the JSON Schema of the configuration file, or of an included file; indented, with a line end.
 pub fn schema(included: bool) -> String {
-    let schema = match included {
-        true => config::included_schema(),
-        false => config::schema(),
+    let schema = if included {
+        config::included_schema()
+    } else {
+        config::schema()
     };
     format!("{schema:#}\n")
 }

@@ -1,5 +1,5 @@
-//! Where does a command take a secret from? A file, stdin or the environment; never the command line, which every user of
-//! the machine can read.
+//! Where does a command read a secret from? A file, stdin or the environment;
+//! never the command line, which every user of the machine can read.
 
 use crate::model::secret::Secret;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::io::Read;
 use std::path::Path;
 
 const CLIENT_SECRET_VARIABLE: &str = "KEYGATE_CLIENT_SECRET";
-/// A longer file is not a secret but the wrong file.
+/// A longer file is the wrong file.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// Returns what stands in `path`, without the white space around it; `-` is stdin.
+/// Returns the content of `path` without the white space around it; `-` is stdin.
 ///
 /// # Errors
-/// A file that cannot be read, that is empty, or that is too long.
+/// If the file cannot be read, is empty, or is too long.
 pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
     let failed = |problem: String| {
         let place = if is_stdin(path) {
@@ -33,10 +33,10 @@ pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
     }
 }
 
-/// Returns what stands in `path`, or in stdin for `-`; of more than [`BYTES_MAX`] bytes those, and one more.
+/// Returns the content of `path`, or stdin for `-`; at most [`BYTES_MAX`] bytes and one more.
 ///
 /// # Errors
-/// A file that cannot be read.
+/// If the file cannot be read.
 pub fn read(path: &Path) -> io::Result<Secret<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = if is_stdin(path) {
@@ -55,7 +55,7 @@ fn is_stdin(path: &Path) -> bool {
 /// Returns a client's secret, from a file or the environment.
 ///
 /// # Errors
-/// There is none.
+/// If there is none.
 pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
     match file {
         Some(file) => from_file(file),
@@ -65,7 +65,7 @@ pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
     }
 }
 
-/// Returns a variable of the environment; `None` for an empty one.
+/// Returns a variable of the environment; `None` if it is unset or empty.
 pub fn from_variable(name: &str) -> Option<Secret<Vec<u8>>> {
     std::env::var(name)
         .ok()

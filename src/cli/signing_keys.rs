@@ -1,4 +1,4 @@
-//! `keygate signing-keys`: what does the gate sign its tokens with?
+//! `keygate signing-keys`: which keys sign the gate's tokens?
 
 use crate::cli::gate::GateClient;
 use crate::cli::noun::GateCommand;

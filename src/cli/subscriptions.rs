@@ -1,4 +1,4 @@
-//! `keygate subscriptions`: under which plan does an organization get credentials, and what became of that?
+//! `keygate subscriptions`: which subscriptions do organizations have, and in which state?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;

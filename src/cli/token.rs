@@ -1,4 +1,4 @@
-//! `keygate token`: how does a client get a token, have it looked at, and give it back?
+//! `keygate token`: how does a client get, introspect and revoke a token?
 
 use crate::cli::http::exchange::exposes_credentials;
 use crate::cli::http::token_client;
@@ -95,10 +95,11 @@ Examples:
 The endpoints are those that the issuer's metadata name. The token goes to stdout, alone; with
 --output json the whole answer.";
 
-/// Sends the request, and prints the answer.
+/// Sends the request and prints the response.
 ///
 /// # Errors
-/// No issuer, no credential of the client's, no answer, a refusal, or a token that is not good.
+/// If there is no issuer or no credential of the client, if the
+/// issuer does not respond or refuses, or if the token is not active.
 pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(token.client.output, out, err);
     let url = issuer(&token.client)?;
@@ -120,26 +121,26 @@ pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
         url: &url,
         ca_file: token.client.ca_file.as_deref(),
     };
-    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
     match &token.command {
         TokenCommand::Get { .. } => {
-            let access_token = answer["access_token"].as_str().map(render::escaped);
+            let access_token = response["access_token"].as_str().map(render::escaped);
             if access_token.is_none() && printer.form == OutputForm::Table {
                 return Err("the answer has no `access_token`".into());
             }
-            printer.write(&answer, |_| access_token.unwrap_or_default() + "\n")?;
+            printer.write(&response, |_| access_token.unwrap_or_default() + "\n")?;
         }
         TokenCommand::Introspect { .. } => {
-            printer.write(&answer, |answer| {
-                render::page(answer, &["active", "client_id", "scope", "exp"])
+            printer.write(&response, |response| {
+                render::page(response, &["active", "client_id", "scope", "exp"])
             })?;
-            if answer["active"] != Value::Bool(true) {
+            if response["active"] != Value::Bool(true) {
                 return Err("the token is not good".into());
             }
         }
         TokenCommand::Revoke { .. } => {
             printer.note_in_table("The token does not count any more")?;
-            printer.write(&answer, |_| String::new())?;
+            printer.write(&response, |_| String::new())?;
         }
     }
     Ok(())

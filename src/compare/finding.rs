@@ -1,4 +1,4 @@
-//! What became weaker, in words, with both places.
+//! How is a weaker requirement reported, with its place in both configurations?
 
 use crate::config::Origin;
 use crate::config::Route;
@@ -7,15 +7,15 @@ use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// One requirement that became weaker, and the routes it is about.
+/// One requirement that became weaker, and the routes it concerns.
 ///
 /// Prints as `routes: what: was …, is …` and, on an indented line of its own, both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weaker {
-    /// As they are called now; empty where it is about every request. With a request as an example where it was another
-    /// route's before.
+pub struct Weakening {
+    /// The routes by their new names; empty for a finding about every request. A route that takes over requests of
+    /// another route has an example request with it.
     pub routes: Vec<String>,
-    /// Which requirement, as the file calls it: `scopes`, `issuer main: clock_skew`.
+    /// The requirement, under its name in the file: `scopes`, `issuer main: clock_skew`.
     pub what: String,
     pub was: String,
     pub is: String,
@@ -23,7 +23,7 @@ pub struct Weaker {
     pub new: Origin,
 }
 
-impl fmt::Display for Weaker {
+impl fmt::Display for Weakening {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let routes = match self.routes.as_slice() {
             [] => "every route".to_owned(),
@@ -34,13 +34,13 @@ impl fmt::Display for Weaker {
     }
 }
 
-/// Findings, with what is said of several routes said once.
+/// Findings, in which several routes with the same finding share one entry.
 #[derive(Default)]
-pub(in crate::compare) struct Findings(Vec<Weaker>);
+pub(in crate::compare) struct Findings(Vec<Weakening>);
 
 impl Findings {
-    /// `moved` names the route whose requests these were before, and one of them.
-    pub(in crate::compare) fn add(&mut self, route: &Route, moved: Option<(Name, &str)>, mut weaker: Weaker) {
+    /// Adds a finding about a route. `moved` is the route that served these requests before, and one of the requests.
+    pub(in crate::compare) fn add(&mut self, route: &Route, moved: Option<(Name, &str)>, mut weaker: Weakening) {
         let name = match moved {
             None => route.name.to_string(),
             Some((before, example)) => format!("{} (requests of {before} before, such as `{example}`)", route.name),
@@ -61,37 +61,38 @@ impl Findings {
         }
     }
 
-    /// About every request.
-    pub(in crate::compare) fn add_whole(&mut self, weaker: Weaker) {
+    /// Adds a finding about every request.
+    pub(in crate::compare) fn add_global(&mut self, weaker: Weakening) {
         self.0.push(weaker);
     }
 
-    pub(in crate::compare) fn into_list(self) -> Vec<Weaker> {
+    pub(in crate::compare) fn into_list(self) -> Vec<Weakening> {
         self.0
     }
 }
 
-/// A list as people read it: sorted, or `nothing`.
-pub(in crate::compare) fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+/// Returns a list for people: sorted, or `nothing`.
+pub(in crate::compare) fn list_text<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     items.sort();
-    match items.is_empty() {
-        true => "nothing".to_owned(),
-        false => format!("[{}]", items.join(", ")),
+    if items.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("[{}]", items.join(", "))
     }
 }
 
-/// A path as it is below the folder of its side's main file.
-pub(in crate::compare) fn below(folder: &Path, path: &Path) -> String {
+/// Returns a path relative to the folder of its side's main file.
+pub(in crate::compare) fn relative(folder: &Path, path: &Path) -> String {
     path.strip_prefix(folder).unwrap_or(path).display().to_string()
 }
 
-/// Whose certificates are trusted, by the setting `ca_file`.
-pub(in crate::compare) fn trusted(folder: &Path, ca_file: Option<&PathBuf>) -> String {
-    ca_file.map_or_else(|| "the system's".to_owned(), |file| below(folder, file))
+/// Returns the trusted certificates, from the setting `ca_file`.
+pub(in crate::compare) fn trusted_roots(folder: &Path, ca_file: Option<&PathBuf>) -> String {
+    ca_file.map_or_else(|| "the system's".to_owned(), |file| relative(folder, file))
 }
 
-/// A duration as the file writes it.
+/// Returns a duration in the file's notation.
 pub(in crate::compare) fn duration(duration: std::time::Duration) -> String {
     let millis = duration.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];

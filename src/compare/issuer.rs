@@ -1,11 +1,11 @@
-//! Which tokens of an issuer count, and which counted before?
+//! Which tokens of an issuer are valid now and were not before?
 
-use crate::compare::Weaker;
-use crate::compare::finding::below;
+use crate::compare::Weakening;
 use crate::compare::finding::duration;
-use crate::compare::finding::listed;
-use crate::compare::finding::trusted;
-use crate::compare::placed::Placed;
+use crate::compare::finding::list_text;
+use crate::compare::finding::relative;
+use crate::compare::finding::trusted_roots;
+use crate::compare::side::SideRoute;
 use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
@@ -16,15 +16,15 @@ use crate::config::issuer::RemoteKeys;
 use std::path::Path;
 use std::time::Duration;
 
-/// Calls `found` with everything that lets tokens of one issuer pass on `now` that did not on `before`.
+/// Calls `found` with every setting that makes more tokens of one issuer valid on `now` than on `before`.
 pub(in crate::compare) fn compare(
-    (before, was): (Placed<'_>, &Issuer),
-    (now, is): (Placed<'_>, &Issuer),
-    found: &mut dyn FnMut(Weaker),
+    (before, was): (SideRoute<'_>, &Issuer),
+    (now, is): (SideRoute<'_>, &Issuer),
+    found: &mut dyn FnMut(Weakening),
 ) {
     let Issuer {
         name: _,
-        // What makes it the same issuer.
+        // Identifies the issuer, so both sides are equal.
         issuer: _,
         keys,
         audiences: _,
@@ -36,18 +36,22 @@ pub(in crate::compare) fn compare(
         scope_claims,
         client_id_claims,
         organization_claim,
-        // What upstreams are told asks nothing of who is told of.
+        // Claims that are passed to upstreams require nothing of the client.
         claim_headers: _,
         mode,
-        // Follows from the rules.
+        // Derived from the rules.
         claim_facts: _,
     } = is;
     compare_audiences((before, was), (now, is), found);
     let mut report = |key: &str, old: String, new: String| {
-        let place = |placed: Placed<'_>, issuer: &Issuer| {
-            placed.side.origins.find(["issuers", issuer.name.as_str(), key]).clone()
+        let place = |side_route: SideRoute<'_>, issuer: &Issuer| {
+            side_route
+                .side
+                .origins
+                .find(["issuers", issuer.name.as_str(), key])
+                .clone()
         };
-        found(Weaker {
+        found(Weakening {
             routes: Vec::new(),
             what: format!("issuer {}: {key}", is.name),
             was: old,
@@ -58,9 +62,9 @@ pub(in crate::compare) fn compare(
     };
     compare_keys((before.side.folder, &was.keys), (now.side.folder, keys), &mut report);
     if algorithms.iter().any(|algorithm| !was.algorithms.contains(algorithm)) {
-        report("algorithms", listed(&was.algorithms), listed(algorithms));
+        report("algorithms", list_text(&was.algorithms), list_text(algorithms));
     }
-    let typ = |types: &[String]| listed(types.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }));
+    let typ = |types: &[String]| list_text(types.iter().map(|typ| if typ.is_empty() { "absent" } else { typ }));
     let has = |list: &[String], typ: &str| list.iter().any(|known| known.eq_ignore_ascii_case(typ));
     if types.iter().any(|typ| !has(&was.types, typ)) {
         report("types", typ(&was.types), typ(types));
@@ -74,23 +78,26 @@ pub(in crate::compare) fn compare(
         }
     }
     let claims = |list: &[(String, Vec<String>)]| {
-        listed(list.iter().map(|(name, values)| format!("{name}: {}", listed(values))))
+        list_text(
+            list.iter()
+                .map(|(name, values)| format!("{name}: {}", list_text(values))),
+        )
     };
-    let kept = |(name, allowed): &(String, Vec<String>)| {
+    let is_kept = |(name, allowed): &(String, Vec<String>)| {
         let same = required_claims.iter().filter(|(other, _)| other == name);
         same.into_iter()
             .any(|(_, values)| values.iter().all(|value| allowed.contains(value)))
     };
-    if !was.required_claims.iter().all(kept) {
+    if !was.required_claims.iter().all(is_kept) {
         report("required_claims", claims(&was.required_claims), claims(required_claims));
     }
-    // The first claim that is there counts, so a list cut short at its end reads no other claim than before.
-    let reads_others = |old: &[String], new: &[String]| !old.starts_with(new);
+    // The first claim that is present is used, so a list shortened at its end reads no other claim.
+    let reads_other_claims = |old: &[String], new: &[String]| !old.starts_with(new);
     for (key, old, new) in [
         ("scope_claims", &was.scope_claims, scope_claims),
         ("client_id_claims", &was.client_id_claims, client_id_claims),
     ] {
-        if reads_others(old, new) {
+        if reads_other_claims(old, new) {
             report(key, old.join(", "), new.join(", "));
         }
     }
@@ -106,11 +113,11 @@ pub(in crate::compare) fn compare(
     }
 }
 
-/// Those of the route, or of the issuer where the route names none.
+/// Compares the audiences of the route, or those of the issuer where the route has none.
 fn compare_audiences(
-    (before, was): (Placed<'_>, &Issuer),
-    (now, is): (Placed<'_>, &Issuer),
-    found: &mut dyn FnMut(Weaker),
+    (before, was): (SideRoute<'_>, &Issuer),
+    (now, is): (SideRoute<'_>, &Issuer),
+    found: &mut dyn FnMut(Weakening),
 ) {
     let old = before.route.audiences.as_ref().or(was.audiences.as_ref());
     let new = now.route.audiences.as_ref().or(is.audiences.as_ref());
@@ -122,16 +129,16 @@ fn compare_audiences(
     if !wider {
         return;
     }
-    let words = |audiences: Option<&Vec<String>>| audiences.map_or_else(|| "any".to_owned(), listed);
-    let place = |placed: Placed<'_>, issuer: &Issuer| match placed.route.audiences {
-        Some(_) => ["routes".to_owned(), placed.route.name.to_string()],
+    let words = |audiences: Option<&Vec<String>>| audiences.map_or_else(|| "any".to_owned(), list_text);
+    let place = |side_route: SideRoute<'_>, issuer: &Issuer| match side_route.route.audiences {
+        Some(_) => ["routes".to_owned(), side_route.route.name.to_string()],
         None => ["issuers".to_owned(), issuer.name.to_string()],
     };
-    let origin = |placed: Placed<'_>, issuer: &Issuer| {
-        let [section, name] = place(placed, issuer);
-        placed.side.origins.find([&section, &name, "audiences"]).clone()
+    let origin = |side_route: SideRoute<'_>, issuer: &Issuer| {
+        let [section, name] = place(side_route, issuer);
+        side_route.side.origins.find([&section, &name, "audiences"]).clone()
     };
-    found(Weaker {
+    found(Weakening {
         routes: Vec::new(),
         what: format!("audiences of issuer {}", is.name),
         was: words(old),
@@ -141,7 +148,7 @@ fn compare_audiences(
     });
 }
 
-/// Keys of another place are other keys: whose tokens they verify is not known here.
+/// Compares the key sources. A source in another place has other keys, so it always is a finding.
 fn compare_keys(
     (old_folder, old): (&Path, &KeySource),
     (folder, new): (&Path, &KeySource),
@@ -150,22 +157,25 @@ fn compare_keys(
     match (old, new) {
         (KeySource::Remote(old), KeySource::Remote(new)) => compare_remote((old_folder, old), (folder, new), report),
         (KeySource::Introspection(old), KeySource::Introspection(new)) => {
-            compare_asked((old_folder, old), (folder, new), report);
+            compare_introspection((old_folder, old), (folder, new), report);
         }
         (KeySource::Pem(old), KeySource::Pem(new)) => {
-            let old: Vec<String> = old.iter().map(|path| below(old_folder, path)).collect();
-            let new: Vec<String> = new.iter().map(|path| below(folder, path)).collect();
+            let old: Vec<String> = old.iter().map(|path| relative(old_folder, path)).collect();
+            let new: Vec<String> = new.iter().map(|path| relative(folder, path)).collect();
             if new.iter().any(|path| !old.contains(path)) {
-                report("public_key_files", listed(old), listed(new));
+                report("public_key_files", list_text(old), list_text(new));
             }
         }
-        (KeySource::File(old), KeySource::File(new)) if below(old_folder, old) == below(folder, new) => {}
+        (KeySource::File(old), KeySource::File(new)) if relative(old_folder, old) == relative(folder, new) => {}
         (old, new) => {
             let words = |folder: &Path, keys: &KeySource| match keys {
-                KeySource::Pem(paths) => ("public_key_files", listed(paths.iter().map(|path| below(folder, path)))),
-                KeySource::File(path) => ("jwks_file", below(folder, path)),
+                KeySource::Pem(paths) => (
+                    "public_key_files",
+                    list_text(paths.iter().map(|path| relative(folder, path))),
+                ),
+                KeySource::File(path) => ("jwks_file", relative(folder, path)),
                 KeySource::Remote(remote) => place(&remote.at),
-                KeySource::Introspection(asked) => ("introspection", asked.url.to_string()),
+                KeySource::Introspection(introspection) => ("introspection", introspection.url.to_string()),
                 KeySource::Own => ("token_endpoint", "this gate".to_owned()),
             };
             let ((before, was), (key, is)) = (words(old_folder, old), words(folder, new));
@@ -174,24 +184,24 @@ fn compare_keys(
     }
 }
 
-/// Who is asked, how far the way there can be trusted, and how long an answer is believed.
-fn compare_asked(
+/// Compares the introspection endpoint, the security of the way to it, and the lifetime of cached responses.
+fn compare_introspection(
     (old_folder, old): (&Path, &Introspection),
     (folder, new): (&Path, &Introspection),
     report: &mut dyn FnMut(&str, String, String),
 ) {
     let Introspection {
         url,
-        // Who Keygate is there: a wrong one gets no answer.
+        // Keygate's identity there: a wrong one gets no response.
         client_id: _,
         authentication: _,
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS goes through it, and without TLS `allow_http` is the finding.
+        // TLS passes through it, and without TLS `allow_http` is the finding.
         proxy: _,
         cache_ttl,
-        // How long a token is refused, how much is remembered and asked.
+        // Refusals that are cached longer, and bounds on memory and calls.
         negative_ttl: _,
         cache_bytes_max: _,
         timeout: _,
@@ -199,8 +209,8 @@ fn compare_asked(
         breaker: _,
     } = new;
     let (old_file, new_file) = (
-        trusted(old_folder, old.ca_file.as_ref()),
-        trusted(folder, ca_file.as_ref()),
+        trusted_roots(old_folder, old.ca_file.as_ref()),
+        trusted_roots(folder, ca_file.as_ref()),
     );
     let private = (old.allow_private_addresses, *allow_private_addresses);
     for (what, weaker, was, is) in [
@@ -231,7 +241,7 @@ fn compare_asked(
     }
 }
 
-/// Who says where the keys are, and what is said. Of discovery it is the issuer, whose forms are all its own.
+/// Returns the setting that locates the keys, and its value. All discovery forms depend on the issuer alone.
 fn place(at: &KeysAt) -> (&'static str, String) {
     match at {
         KeysAt::JwksUrl(url) => ("jwks_url", url.to_string()),
@@ -249,7 +259,7 @@ fn compare_remote(
         dial,
         min_refresh,
         max_refresh,
-        // How soon a new key is known, not how long an old one is believed.
+        // Delays the use of a new key, not the end of an old one.
         cooldown: _,
         wait: _,
         max_stale,
@@ -258,7 +268,7 @@ fn compare_remote(
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS goes through it, and without TLS `allow_http` is the finding.
+        // TLS passes through it, and without TLS `allow_http` is the finding.
         proxy: _,
         timeout: _,
     } = dial;
@@ -281,13 +291,13 @@ fn compare_remote(
         }
     }
     let (was, is) = (
-        trusted(old_folder, old.dial.ca_file.as_ref()),
-        trusted(folder, ca_file.as_ref()),
+        trusted_roots(old_folder, old.dial.ca_file.as_ref()),
+        trusted_roots(folder, ca_file.as_ref()),
     );
     if was != is {
         report("ca_file", was, is);
     }
-    // How long a withdrawn key is believed.
+    // The time for which a withdrawn key stays in use.
     let longer: [(&str, Duration, Duration); 3] = [
         ("min_refresh", old.min_refresh, *min_refresh),
         ("max_refresh", old.max_refresh, *max_refresh),

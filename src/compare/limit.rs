@@ -1,22 +1,26 @@
-//! How often may a caller come, and how often before?
+//! Which limits does a request meet, and which did it meet before?
 
-use crate::compare::Weaker;
-use crate::compare::finding::listed;
-use crate::compare::placed::Placed;
+use crate::compare::Weakening;
+use crate::compare::finding::list_text;
+use crate::compare::side::SideRoute;
 use crate::config::Limit;
 use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
 
-/// Calls `found` with every limit of `before` that nothing on `now` holds at least as strictly.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+/// Calls `found` with every limit of `before` that has no equally strict limit on `now`.
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let new: Vec<&Limit> = now.limits().collect();
-    for limit in gone(before.limits(), &new) {
-        let mut weaker = before.weaker(now, "limits", words(limit), "gone".to_owned());
+    for limit in missing(before.limits(), &new) {
+        let mut weaker = before.weakening(now, "limits", words(limit), "gone".to_owned());
         weaker.what = format!("limit {}", limit.name);
         if let Some(same) = new.iter().find(|other| other.name == limit.name) {
-            let place = |placed: Placed<'_>, limit: &Limit| {
-                placed.side.origins.find(["limits", limit.name.as_str(), ""]).clone()
+            let place = |side_route: SideRoute<'_>, limit: &Limit| {
+                side_route
+                    .side
+                    .origins
+                    .find(["limits", limit.name.as_str(), ""])
+                    .clone()
             };
             weaker.is = words(same);
             weaker.old = place(before, limit);
@@ -26,16 +30,17 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     }
 }
 
-/// The limits of `before` that nothing among `now` holds at least as strictly.
-pub(in crate::compare) fn gone<'a>(
+/// Returns the limits of `before` that have no equally strict limit in `now`.
+pub(in crate::compare) fn missing<'a>(
     before: impl Iterator<Item = &'a Limit>,
     now: &[&Limit],
 ) -> impl Iterator<Item = &'a Limit> {
-    before.filter(|limit| limit.mode == Mode::Enforce && !now.iter().any(|other| holds(limit, other)))
+    before.filter(|limit| limit.mode == Mode::Enforce && !now.iter().any(|other| is_as_strict(limit, other)))
 }
 
-/// Whether `new` refuses whatever `old` refused. Fewer words in `by` put more requests into one bucket.
-fn holds(old: &Limit, new: &Limit) -> bool {
+/// Returns whether `new` refuses every request that `old` refused.
+/// Fewer words in `by` put more requests into one bucket.
+fn is_as_strict(old: &Limit, new: &Limit) -> bool {
     let Limit {
         name: _,
         by,
@@ -45,7 +50,7 @@ fn holds(old: &Limit, new: &Limit) -> bool {
     *mode == Mode::Enforce && by.iter().all(|word| old.by.contains(word)) && at_most(quota, &old.quota)
 }
 
-/// Whether `quota` admits no more than `bound`, whatever the pace.
+/// Returns whether `quota` never admits more than `bound`.
 pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
     let Quota {
         requests,
@@ -57,7 +62,7 @@ pub(in crate::compare) fn at_most(quota: &Quota, bound: &Quota) -> bool {
 }
 
 fn words(limit: &Limit) -> String {
-    let by = listed(&limit.by);
+    let by = list_text(&limit.by);
     let counted = match limit.mode {
         Mode::Enforce => "",
         Mode::Shadow => ", only counted",

@@ -1,13 +1,13 @@
-//! Which routes ask for less than before? Two configurations, compared by the requests they decide.
+//! Which routes require less than before? Two configurations, compared by the requests they decide.
 //!
-//! `requests` finds one request of each kind that the two sides may decide differently, and which route decides it on
-//! either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare what the two ask. Each takes the configuration's types apart
-//! field by field, so that a new field cannot be forgotten here.
+//! `requests` finds one request of each kind that the two sides may decide differently, and the route that decides it
+//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare the requirements
+//! of the two. Each destructures the configuration's types, so that a new field cannot be forgotten here.
 
 mod finding;
 mod requests;
 mod whole;
-mod placed;
+mod side;
 mod route;
 mod rules;
 mod issuer;
@@ -15,23 +15,22 @@ mod limit;
 mod plan;
 mod token_endpoint;
 
-pub use finding::Weaker;
-pub use placed::Side;
+pub use finding::Weakening;
+pub use side::Side;
 
 use crate::compare::finding::Findings;
-use crate::compare::placed::Placed;
+use crate::compare::side::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
-/// Everything that asks for less in `new` than in `old`: some request that `old` refused, or asked more of, may pass with
-/// less now. In the order of `new`'s routes.
+/// Returns every requirement that is weaker in `new`: some request that `old` refused, or required more of, may pass
+/// with less now. In the order of `new`'s routes.
 ///
-/// What is new and asks for a credential is not among it; what is new and public is. Bounds on size and time are not
-/// requirements and are not compared.
+/// A new route is reported only if it is public. Bounds on size and time are not requirements and are not compared.
 ///
 /// # Errors
-/// Two routes of one side that nothing tells apart; `config::load` finds them first.
-pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError> {
+/// If two routes of one side match the same requests; `config::load` reports that first.
+pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
     whole::compare(old, new, &mut findings);
     for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
@@ -47,11 +46,11 @@ pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weaker>, MatcherError>
 fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let moved = (before.name != after.name).then(|| (before.name.clone(), example));
     route::compare(
-        Placed {
+        SideRoute {
             side: old,
             route: before,
         },
-        Placed {
+        SideRoute {
             side: new,
             route: after,
         },
@@ -61,21 +60,21 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
     );
 }
 
-/// A request that nothing served before: no weakening where a new route asks for a credential, but one where everybody may
-/// come, and where a route that was there reaches further.
+/// Reports a request that no route served before. A new route that requires a credential is no finding; a public one
+/// is, and so is an existing route that matches more.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
-    let there = old.config.routes.iter().any(|route| route.name == after.name);
+    let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
-    let (key, what) = match (after.public, there) {
+    let (key, what) = match (after.public, existed) {
         (true, _) => ("public", "public"),
         (false, true) => ("match", "match"),
         (false, false) => return,
     };
-    let was = there.then(|| old.origins.find(["routes", after.name.as_str(), key]).clone());
+    let was = existed.then(|| old.origins.find(["routes", after.name.as_str(), key]).clone());
     findings.add(
         after,
         None,
-        Weaker {
+        Weakening {
             routes: Vec::new(),
             what: what.to_owned(),
             was: format!("`{example}` not served"),

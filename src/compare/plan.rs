@@ -1,7 +1,7 @@
-//! What does a plan give, and what did it give before?
+//! Which rights does a plan give, and which did it give before?
 
 use crate::compare::Side;
-use crate::compare::finding::listed;
+use crate::compare::finding::list_text;
 use crate::compare::limit;
 use crate::config::Limit;
 use crate::model::plan::Approval;
@@ -10,13 +10,13 @@ use crate::model::plan::Payment;
 use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 
-/// Calls `report` with everything in which `now` gives more than `before` did.
+/// Calls `report` with every right that `now` gives and `before` did not.
 pub(in crate::compare) fn compare(
     (old, before): (Side<'_>, &Plan),
     (new, now): (Side<'_>, &Plan),
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
-    // Every field is named: whether a new one widens a plan is decided here, or the build fails.
+    // Every field is named: a new one must be compared here, or the build fails.
     let Plan {
         name,
         credentials,
@@ -25,14 +25,14 @@ pub(in crate::compare) fn compare(
         payment,
         released,
         approval,
-        // How many keys there are says nothing of what one of them may do.
+        // The number of keys does not change the rights of any.
         keys_max: _,
     } = now;
     let mut report = |key: &str, was: String, is: String| report(["plans", &format!("{name}.{key}")], was, is);
     let gained = |kind: &CredentialKind| credentials.contains(*kind) && !before.credentials.contains(*kind);
     if CredentialKind::ALL.iter().any(gained) {
         let words = |plan: &Plan| {
-            listed(
+            list_text(
                 CredentialKind::ALL
                     .iter()
                     .filter(|kind| plan.credentials.contains(**kind)),
@@ -54,10 +54,13 @@ pub(in crate::compare) fn compare(
     }
     let (was, is): (Vec<&Limit>, Vec<&Limit>) =
         (old.limits(&before.limits).collect(), new.limits(&now.limits).collect());
-    if limit::gone(was.iter().copied(), &is).next().is_some() {
-        let words = |limits: &[&Limit]| match limits.is_empty() {
-            true => "none".to_owned(),
-            false => listed(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota))),
+    if limit::missing(was.iter().copied(), &is).next().is_some() {
+        let words = |limits: &[&Limit]| {
+            if limits.is_empty() {
+                "none".to_owned()
+            } else {
+                list_text(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota)))
+            }
         };
         report("limits", words(&was), words(&is));
     }

@@ -1,10 +1,11 @@
-//! Which requests may two configurations decide differently? One of each kind, and who decides it on either side.
+//! Which requests may two configurations decide differently? One
+//! of each kind, and the route that decides it on either side.
 //!
-//! Let a request be decided by route P before and by N now. Make every segment of its path that is a wildcard in both a
-//! word that no pattern has: fewer patterns match then, P and N still among them, and each side goes on choosing the most
-//! specific, so P and N still decide. The same holds of its host. It is therefore enough to try, for each P and N, the
-//! hosts that either names, a host that nobody names, the paths in which P and N meet with such words in place of
-//! wildcards, and the methods that either takes; the gate's own matcher says who decides.
+//! Let a request be decided by route P before and by N now. Replace every segment of its path that is a wildcard in
+//! both with a word that occurs in no pattern: fewer patterns match then, P and N still among them, and each side goes
+//! on choosing the most specific, so P and N still decide. The same holds for its host. It is therefore enough to try,
+//! for each P and N, the hosts in either, a host in no pattern, the paths that match P and N with such words for
+//! wildcards, and the methods of either; the gate's own matcher finds the deciding route.
 
 use crate::config::HostPattern;
 use crate::config::PathPattern;
@@ -18,16 +19,16 @@ use http::Method;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
-/// Who decides requests of one kind before and now, by their numbers.
+/// The routes that decide requests of one kind before and now, by index.
 pub(in crate::compare) struct Pair {
-    /// `None`: nobody served them.
+    /// `None` if no route served them.
     pub old: Option<usize>,
     pub new: usize,
-    /// One of them: `GET api.example.com/v1/orders/any`.
+    /// One of these requests: `GET api.example.com/v1/orders/any`.
     pub example: String,
 }
 
-/// Every pair there is, each once, by the number of the new route.
+/// Returns every pair once, in the order of the new routes.
 pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair>, MatcherError> {
     let (before, after) = (matcher(old)?, matcher(new)?);
     let universe = Universe::of(old.iter().chain(new));
@@ -72,7 +73,7 @@ fn matcher(routes: &[Route]) -> Result<Matcher<usize>, MatcherError> {
     }))
 }
 
-/// Near misses count as what they are near to: a request less that is refused, and none more.
+/// Returns the route that decides the request. A near miss counts as no route, because the gate refuses it.
 fn decides(matcher: &Matcher<usize>, host: &str, path: &str, method: &Method) -> Option<usize> {
     match matcher.find(host, path, method, |_, _| true) {
         Lookup::Found(&number) => Some(number),
@@ -98,7 +99,7 @@ fn segments(path: &PathPattern) -> Vec<Segment<'_>> {
         .collect()
 }
 
-/// Words that no pattern has, and the depth that none reaches.
+/// A word that occurs in no pattern, and a depth beyond every pattern.
 struct Universe {
     word: String,
     depth: usize,
@@ -126,7 +127,7 @@ impl Universe {
         Self { word, depth }
     }
 
-    /// Paths that both patterns match, one of each length.
+    /// Returns paths that both patterns match, one of each length.
     fn meet(&self, one: &[Segment<'_>], other: &[Segment<'_>]) -> Vec<String> {
         let rest = |segments: &[Segment<'_>]| segments.last() == Some(&Segment::Rest);
         let lengths = match (rest(one), rest(other)) {
@@ -165,7 +166,7 @@ impl Universe {
         };
         let hosts: BTreeSet<String> = one.hosts.iter().chain(&other.hosts).map(host).collect();
         let mut methods: Vec<Method> = one.methods.iter().chain(&other.methods).cloned().collect();
-        // An unlisted method may go elsewhere than a listed one, and HEAD goes where GET goes unless it is listed.
+        // An unlisted method may be decided differently from a listed one, and HEAD like GET unless it is listed.
         methods.extend(REGISTERED_METHODS);
         let mut distinct: Vec<Method> = Vec::new();
         for method in methods {

@@ -1,24 +1,24 @@
-//! What does a route ask for, and what did the one before it ask for?
+//! Which requirements does a route have, and which did it have before?
 
-use crate::compare::Weaker;
-use crate::compare::finding::listed;
+use crate::compare::Weakening;
+use crate::compare::finding::list_text;
 use crate::compare::issuer;
 use crate::compare::limit;
-use crate::compare::placed::Placed;
 use crate::compare::rules;
-use crate::config::Accept;
+use crate::compare::side::SideRoute;
+use crate::config::AcceptedCredential;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::Route;
 use crate::config::TwoCredentials;
 use crate::model::names::Name;
 
-/// Calls `found` with everything that `now` asks less of than `before` did.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
-    // Every field is named: what a new one means for the strength of a route is decided here, or the build fails.
+/// Calls `found` with every requirement of `now` that is weaker than in `before`.
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
+    // Every field is named: a new one must be compared here, or the build fails.
     let Route {
         name: _,
-        // Which requests come here is compared by the requests themselves.
+        // The matched requests are compared by `requests`.
         hosts: _,
         path: _,
         methods: _,
@@ -26,16 +26,16 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         public,
         issuers: _,
         audiences: _,
-        // Compared by `rules`, method by method.
+        // Compared by `rules`, for each method.
         rules: _,
         limits: _,
         plans,
-        // Where a request goes asks nothing of it.
+        // The destination of a request requires nothing of its client.
         upstream: _,
         strip_prefix: _,
-        // Whose pages may read an answer asks nothing of who sends the request, and a preflight is never forwarded.
+        // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,
-        // Nor does what its client can read, or its upstream is told beside the request.
+        // Published metadata and extra headers for the upstream require nothing of the client either.
         resource: _,
         identity_token: _,
         forward_credential,
@@ -45,7 +45,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         allow_empty_segments,
     } = now.route;
     let was = before.route;
-    let mut report = |key: &str, was: &str, is: &str| found(before.weaker(now, key, was.to_owned(), is.to_owned()));
+    let mut report = |key: &str, was: &str, is: &str| found(before.weakening(now, key, was.to_owned(), is.to_owned()));
     if was.reject_query_credentials && !reject_query_credentials {
         report("query_credentials", "reject", "ignore");
     }
@@ -58,8 +58,8 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     limit::compare(before, now, found);
     if *public {
         if !was.public {
-            let types = listed(&was.accept);
-            found(before.weaker(
+            let types = list_text(&was.accept);
+            found(before.weakening(
                 now,
                 "public",
                 format!("accept: {types}"),
@@ -71,7 +71,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     if was.public {
         return;
     }
-    let mut report = |key: &str, was: String, is: String| found(before.weaker(now, key, was, is));
+    let mut report = |key: &str, was: String, is: String| found(before.weakening(now, key, was, is));
     if *forward_credential && !was.forward_credential {
         report("forward_credential", "false".to_owned(), "true".to_owned());
     }
@@ -79,37 +79,42 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
         report("two_credentials", "refuse".to_owned(), "report".to_owned());
     }
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
-        report("accept", listed(&was.accept), listed(accept));
+        report("accept", list_text(&was.accept), list_text(accept));
     }
-    // A plan more lets its subscriptions in; none at all lets everybody in.
+    // Another plan admits its subscriptions; an empty list admits everybody.
     if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
-        let words = |plans: &[Name]| match plans.is_empty() {
-            true => "any, and none".to_owned(),
-            false => listed(plans),
+        let words = |plans: &[Name]| {
+            if plans.is_empty() {
+                "any, and none".to_owned()
+            } else {
+                list_text(plans)
+            }
         };
-        found(before.weaker(now, "plans", words(&was.plans), words(plans)));
+        found(before.weakening(now, "plans", words(&was.plans), words(plans)));
     }
     rules::compare(before, now, found);
-    if accept.contains(&Accept::Jwt) && was.accept.contains(&Accept::Jwt) {
+    if accept.contains(&AcceptedCredential::Jwt) && was.accept.contains(&AcceptedCredential::Jwt) {
         compare_issuers(before, now, found);
     }
 }
 
-/// Issuers are the same where their `iss` is: the name is the operator's own.
-fn compare_issuers(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
-    let mut told = false;
+/// Issuers are the same if their `iss` is: the operator may rename them.
+fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
+    let mut reported = false;
     for trusted in now.issuers() {
-        // One with keys and one that is asked may share a URL; each is compared with its like, where there is one.
-        let asked = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
+        // An issuer with keys and one that is introspected may share
+        // a URL; each is compared with its own kind, if there is one.
+        let is_introspected = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
         let same_url = before.issuers().filter(|issuer| issuer.issuer == trusted.issuer);
-        match same_url.min_by_key(|issuer| asked(issuer) != asked(trusted)) {
+        match same_url.min_by_key(|issuer| is_introspected(issuer) != is_introspected(trusted)) {
             Some(was) => issuer::compare((before, was), (now, trusted), found),
-            None if told => {}
+            None if reported => {}
             None => {
-                told = true;
-                let urls =
-                    |placed: Placed<'_>| listed(placed.issuers().map(|issuer| issuer.issuer.as_str().to_owned()));
-                let weaker = before.weaker(now, "issuers", urls(before), urls(now));
+                reported = true;
+                let urls = |side_route: SideRoute<'_>| {
+                    list_text(side_route.issuers().map(|issuer| issuer.issuer.as_str().to_owned()))
+                };
+                let weaker = before.weakening(now, "issuers", urls(before), urls(now));
                 found(weaker);
             }
         }

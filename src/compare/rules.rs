@@ -1,8 +1,8 @@
-//! What do a route's rules ask of whoever was proved, and what did those before them ask?
+//! Which conditions do a route's rules set for a principal, and which did they set before?
 
-use crate::compare::Weaker;
-use crate::compare::finding::listed;
-use crate::compare::placed::Placed;
+use crate::compare::Weakening;
+use crate::compare::finding::list_text;
+use crate::compare::side::SideRoute;
 use crate::config::Condition;
 use crate::config::Mode;
 use crate::config::Route;
@@ -15,27 +15,33 @@ use crate::model::scope::Scope;
 use http::Method;
 use std::collections::BTreeSet;
 
-/// Calls `found` with each kind of condition that whoever meets `now`'s rules may fail in `before`'s, and for which methods.
-pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &mut dyn FnMut(Weaker)) {
+/// Calls `found` with each kind of condition that a principal may fail in
+/// `before`'s rules while meeting `now`'s, and the methods it concerns.
+pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let methods = methods(before.route, now.route);
-    let asked: Vec<(Asked<'_>, Asked<'_>)> = methods
+    let rules: Vec<(CombinedRules<'_>, CombinedRules<'_>)> = methods
         .iter()
-        .map(|method| (Asked::of(before.route, method), Asked::of(now.route, method)))
+        .map(|method| {
+            (
+                CombinedRules::of(before.route, method),
+                CombinedRules::of(now.route, method),
+            )
+        })
         .collect();
-    for kind in Kind::ALL {
-        let mut told: Vec<(String, String, Vec<&Method>)> = Vec::new();
-        for (method, (old, new)) in methods.iter().zip(&asked) {
+    for kind in ConditionKind::ALL {
+        let mut changes: Vec<(String, String, Vec<&Method>)> = Vec::new();
+        for (method, (old, new)) in methods.iter().zip(&rules) {
             if new.keeps(old, kind) {
                 continue;
             }
             let (was, is) = (old.words(kind), new.words(kind));
-            match told.iter_mut().find(|(known, now, _)| (known, now) == (&was, &is)) {
+            match changes.iter_mut().find(|(known, now, _)| (known, now) == (&was, &is)) {
                 Some((_, _, methods)) => methods.push(method),
-                None => told.push((was, is, vec![method])),
+                None => changes.push((was, is, vec![method])),
             }
         }
-        for (was, is, weaker) in told {
-            let mut finding = before.weaker(now, kind.key(), was, is);
+        for (was, is, weaker) in changes {
+            let mut finding = before.weakening(now, kind.key(), was, is);
             if weaker.len() < methods.len() {
                 let names: Vec<&str> = weaker.iter().map(|method| method.as_str()).collect();
                 finding.what = format!("{} for {}", kind.key(), names.join(", "));
@@ -45,7 +51,7 @@ pub(in crate::compare) fn compare(before: Placed<'_>, now: Placed<'_>, found: &m
     }
 }
 
-/// Those that both routes may get and some rule tells apart, with one that stands for all others.
+/// Returns the methods that both routes match and some rule distinguishes, and one that stands for all others.
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
     let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
@@ -58,7 +64,7 @@ fn methods(before: &Route, now: &Route) -> Vec<Method> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum ConditionKind {
     Scopes,
     Clients,
     Subjects,
@@ -66,7 +72,7 @@ enum Kind {
     Claims,
 }
 
-impl Kind {
+impl ConditionKind {
     const ALL: [Self; 5] = [
         Self::Scopes,
         Self::Clients,
@@ -86,11 +92,11 @@ impl Kind {
     }
 }
 
-/// Everything that the enforced rules for one method ask, taken together.
+/// The conditions of all enforced rules for one method.
 #[derive(Default)]
-struct Asked<'a> {
+struct CombinedRules<'a> {
     all: BTreeSet<&'a Scope>,
-    /// One of each.
+    /// One scope of each list.
     any: Vec<&'a [Scope]>,
     clients: Vec<&'a [String]>,
     subjects: Vec<&'a [String]>,
@@ -98,9 +104,9 @@ struct Asked<'a> {
     claims: Vec<(&'a ClaimPointer, &'a [ClaimValue])>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> CombinedRules<'a> {
     fn of(route: &'a Route, method: &Method) -> Self {
-        let mut asked = Self::default();
+        let mut rules = Self::default();
         for rule in route.rules.iter().filter(|rule| rule.is_for(method)) {
             let Rule {
                 name: _,
@@ -109,10 +115,10 @@ impl<'a> Asked<'a> {
                 conditions,
             } = rule;
             if *mode == Mode::Enforce {
-                conditions.iter().for_each(|condition| asked.add(condition));
+                conditions.iter().for_each(|condition| rules.add(condition));
             }
         }
-        asked
+        rules
     }
 
     fn add(&mut self, condition: &'a Condition) {
@@ -126,14 +132,14 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Whether whoever meets `self` meets what `before` asks of this kind.
-    fn keeps(&self, before: &Self, kind: Kind) -> bool {
+    /// Returns whether every principal that meets `self` also meets the conditions of this kind in `before`.
+    fn keeps(&self, before: &Self, kind: ConditionKind) -> bool {
         match kind {
-            Kind::Scopes => self.keeps_scopes(before),
-            Kind::Clients => keeps_names(&self.clients, &before.clients),
-            Kind::Subjects => keeps_names(&self.subjects, &before.subjects),
-            Kind::Organizations => keeps_names(&self.organizations, &before.organizations),
-            Kind::Claims => before.claims.iter().all(|(pointer, allowed)| {
+            ConditionKind::Scopes => self.keeps_scopes(before),
+            ConditionKind::Clients => keeps_names(&self.clients, &before.clients),
+            ConditionKind::Subjects => keeps_names(&self.subjects, &before.subjects),
+            ConditionKind::Organizations => keeps_names(&self.organizations, &before.organizations),
+            ConditionKind::Claims => before.claims.iter().all(|(pointer, allowed)| {
                 let mut same = self.claims.iter().filter(|(other, _)| other == pointer);
                 same.any(|(_, values)| values.iter().all(|value| allowed.contains(value)))
             }),
@@ -141,7 +147,7 @@ impl<'a> Asked<'a> {
     }
 
     fn keeps_scopes(&self, before: &Self) -> bool {
-        // One alternative is no alternative.
+        // A list with one scope is the same as that scope.
         let needed = |scope: &Scope| {
             self.all.contains(scope) || self.any.iter().any(|any| matches!(any, [only] if only == scope))
         };
@@ -156,27 +162,27 @@ impl<'a> Asked<'a> {
                 .all(|one_of| one_of.iter().any(needed) || within(one_of))
     }
 
-    fn words(&self, kind: Kind) -> String {
-        let names = |lists: &[&[String]]| joined(lists.iter().map(|list| format!("one of {}", listed(*list))));
+    fn words(&self, kind: ConditionKind) -> String {
+        let names = |lists: &[&[String]]| joined(lists.iter().map(|list| format!("one of {}", list_text(*list))));
         match kind {
-            Kind::Scopes => {
-                let all = (!self.all.is_empty()).then(|| format!("all of {}", listed(&self.all)));
-                let any = self.any.iter().map(|any| format!("any of {}", listed(*any)));
+            ConditionKind::Scopes => {
+                let all = (!self.all.is_empty()).then(|| format!("all of {}", list_text(&self.all)));
+                let any = self.any.iter().map(|any| format!("any of {}", list_text(*any)));
                 joined(all.into_iter().chain(any))
             }
-            Kind::Clients => names(&self.clients),
-            Kind::Subjects => names(&self.subjects),
-            Kind::Organizations => names(&self.organizations),
-            Kind::Claims => {
+            ConditionKind::Clients => names(&self.clients),
+            ConditionKind::Subjects => names(&self.subjects),
+            ConditionKind::Organizations => names(&self.organizations),
+            ConditionKind::Claims => {
                 let claim =
-                    |(pointer, values): &(&ClaimPointer, &[ClaimValue])| format!("{pointer} {}", listed(*values));
+                    |(pointer, values): &(&ClaimPointer, &[ClaimValue])| format!("{pointer} {}", list_text(*values));
                 joined(self.claims.iter().map(claim))
             }
         }
     }
 }
 
-/// Whether each list of `before` has a list among `now`'s with nobody else in it.
+/// Returns whether each list of `before` contains all names of some list in `now`.
 fn keeps_names(now: &[&[String]], before: &[&[String]]) -> bool {
     let narrower = |allowed: &[String]| now.iter().any(|list| list.iter().all(|name| allowed.contains(name)));
     before.iter().all(|allowed| narrower(allowed))
@@ -184,9 +190,10 @@ fn keeps_names(now: &[&[String]], before: &[&[String]]) -> bool {
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
     let parts: Vec<String> = parts.collect();
-    match parts.is_empty() {
-        true => "nothing".to_owned(),
-        false => parts.join(" and "),
+    if parts.is_empty() {
+        "nothing".to_owned()
+    } else {
+        parts.join(" and ")
     }
 }
 
@@ -199,18 +206,18 @@ mod tests {
         list.split_whitespace().map(|scope| scope.parse().unwrap()).collect()
     }
 
-    /// All of the first list, one of the second where there is any.
+    /// All scopes of the first list, and one of the second unless it is empty.
     fn keeps(now: (&str, &str), before: (&str, &str)) -> bool {
         let scopes = |(all, any): (&str, &str)| (set(all), set(any));
         let (now, before) = (scopes(now), scopes(before));
-        asked(&now).keeps(&asked(&before), Kind::Scopes)
+        rules(&now).keeps(&rules(&before), ConditionKind::Scopes)
     }
 
-    fn asked((all, any): &(Vec<Scope>, Vec<Scope>)) -> Asked<'_> {
-        Asked {
+    fn rules((all, any): &(Vec<Scope>, Vec<Scope>)) -> CombinedRules<'_> {
+        CombinedRules {
             all: all.iter().collect(),
             any: if any.is_empty() { Vec::new() } else { vec![any] },
-            ..Asked::default()
+            ..CombinedRules::default()
         }
     }
 
@@ -247,18 +254,18 @@ mod tests {
             [ClaimValue::Integer(1)],
             [ClaimValue::Integer(1), ClaimValue::Bool(true)],
         );
-        let asked = |pointer, values| Asked {
+        let rules = |pointer, values| CombinedRules {
             claims: vec![(pointer, values)],
-            ..Asked::default()
+            ..CombinedRules::default()
         };
-        assert!(asked(&pointer, &one[..]).keeps(&asked(&pointer, &two[..]), Kind::Claims));
-        assert!(!asked(&pointer, &two[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
-        assert!(!asked(&other, &one[..]).keeps(&asked(&pointer, &one[..]), Kind::Claims));
-        assert!(!Asked::default().keeps(&asked(&pointer, &one[..]), Kind::Claims));
+        assert!(rules(&pointer, &one[..]).keeps(&rules(&pointer, &two[..]), ConditionKind::Claims));
+        assert!(!rules(&pointer, &two[..]).keeps(&rules(&pointer, &one[..]), ConditionKind::Claims));
+        assert!(!rules(&other, &one[..]).keeps(&rules(&pointer, &one[..]), ConditionKind::Claims));
+        assert!(!CombinedRules::default().keeps(&rules(&pointer, &one[..]), ConditionKind::Claims));
     }
 
     proptest! {
-        /// Against every set of scopes there is.
+        /// Tries every set of scopes.
         #[test]
         fn implication_is_that_of_all_sets(now_all in "([a-c] ){0,2}", now_any in "([a-c] ){0,3}", old_all in "([a-c] ){0,2}", old_any in "([a-c] ){0,3}") {
             let (now, old) = ((set(&now_all), set(&now_any)), (set(&old_all), set(&old_any)));
@@ -270,8 +277,8 @@ mod tests {
                 scopes.map(|(_, scope)| scope.parse::<Scope>().unwrap()).collect::<Vec<_>>()
             });
             let kept = subsets.into_iter().all(|granted| !met(&now, &granted) || met(&old, &granted));
-            let claimed = asked(&now).keeps(&asked(&old), Kind::Scopes);
-            // Never says kept where it is not; a repeated alternative may make it say weaker once too often.
+            let claimed = rules(&now).keeps(&rules(&old), ConditionKind::Scopes);
+            // Never `true` for a weaker rule; a repeated alternative may give `false` for an equal one.
             prop_assert!(kept || !claimed, "{now:?} {old:?}");
             let distinct = |list: &[Scope]| list.iter().enumerate().all(|(at, scope)| !list[..at].contains(scope));
             if distinct(&now.1) && !now.1.iter().any(|scope| now.0.contains(scope)) {

@@ -1,21 +1,21 @@
-//! What does a client have to prove for a token, and what did it before?
+//! Which proof does a client need for a token, and which did it need before?
 
 use crate::compare::limit::at_most;
 use crate::config::Dial;
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
 
-/// Calls `report` with everything in which `now` asks for less than `before` did.
+/// Calls `report` with every setting in which `now` requires less than `before`.
 pub(in crate::compare) fn compare(
     before: &TokenEndpoint,
     now: &TokenEndpoint,
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
     let TokenEndpoint {
-        // Who trusts this issuer, and with which audiences, is compared route by route.
+        // The trust in this issuer and its audiences are compared by route.
         issuer: _,
         audiences: _,
-        // Each of them is good, and how keys lie on this machine asks nothing of a client.
+        // Every algorithm is secure, and the storage of keys requires nothing of a client.
         algorithm: _,
         wrapping_key: _,
         rotate_every: _,
@@ -54,7 +54,7 @@ pub(in crate::compare) fn compare(
     let Dial {
         allow_http,
         allow_private_addresses,
-        // Whom the operator trusts on the way is theirs to say; the certificate is checked either way.
+        // The operator decides which authorities and proxies to trust; the certificate is checked either way.
         ca_file: _,
         proxy: _,
         timeout: _,

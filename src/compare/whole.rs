@@ -1,10 +1,10 @@
-//! What holds for every request, and what held before?
+//! Which settings apply to every request, and which applied before?
 
 use crate::compare::Side;
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::compare::finding::Findings;
-use crate::compare::finding::below;
-use crate::compare::finding::listed;
+use crate::compare::finding::list_text;
+use crate::compare::finding::relative;
 use crate::compare::limit;
 use crate::compare::plan;
 use crate::compare::token_endpoint;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut Findings) {
     let Config {
-        // Where connections come in, what they may cost, and what is said about them, asks nothing of a caller.
+        // Listeners, resource bounds and logs require nothing of a client.
         listeners: _,
         requests: _,
         admin: _,
@@ -24,24 +24,24 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         api_keys,
         failed_authentication,
         rate_limit_headers: _,
-        // Compared route by route.
+        // Compared by route.
         issuers: _,
         limits: _,
         upstreams: _,
         routes: _,
         warnings: _,
-        // What upstreams are told and clients can read asks nothing of a caller.
+        // Headers for upstreams and metadata for clients require nothing of a client.
         resources: _,
         identity_token: _,
         built_ins: _,
-        // Who is in another store is nothing that a file says.
+        // The file does not tell which credentials another store has.
         store: _,
         token_endpoint,
         plans,
     } = new.config;
     let mut report = |path: [&str; 2], was: String, is: String| {
         let [section, key] = path;
-        findings.add_whole(Weaker {
+        findings.add_global(Weakening {
             routes: Vec::new(),
             what: path.join(if key.is_empty() { "" } else { "." }),
             was,
@@ -51,9 +51,9 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         });
     };
     let before = &old.config.trusted_proxies;
-    let believed = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
-    if !trusted_proxies.iter().all(believed) {
-        report(["trusted_proxies", ""], listed(before), listed(trusted_proxies));
+    let was_trusted = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
+    if !trusted_proxies.iter().all(was_trusted) {
+        report(["trusted_proxies", ""], list_text(before), list_text(trusted_proxies));
     }
     let off = || "off".to_owned();
     match (&old.config.failed_authentication, failed_authentication) {
@@ -80,7 +80,7 @@ fn compare_api_keys(
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
     let ApiKeys {
-        // Another header or prefix asks for another text, not for less.
+        // Another header or prefix requires another text, not less.
         header: _,
         prefix: _,
         pepper,
@@ -90,7 +90,7 @@ fn compare_api_keys(
         report(["api_keys", "pepper"], "set".to_owned(), "not set".to_owned());
     }
     if let (Some(was), Some(is)) = (&old.file, file) {
-        let (was, is) = (below(old_folder, was), below(folder, is));
+        let (was, is) = (relative(old_folder, was), relative(folder, is));
         if was != is {
             report(["api_keys", "file"], was, is);
         }

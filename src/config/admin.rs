@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub address: SocketAddr,
-    /// Who has it may use the admin API. Without it nobody may.
+    /// Bearer token of the admin API. `None`: the admin API is off.
     pub token: Option<Secret<Vec<u8>>>,
 }
 
@@ -31,12 +31,12 @@ pub(in crate::config) struct Mirror {
     token: Option<Text<SecretText>>,
 }
 
-/// Shorter ones could be guessed, and whoever has it governs the gate.
+/// A shorter token could be guessed, and its holder controls the gate.
 const TOKEN_CHARS_MIN: usize = 32;
 const TOKEN_CHARS_MAX: usize = 1024;
 
-/// The admin listener and where its address stands.
-pub(in crate::config) fn typed(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
+/// Returns the admin listener, located at its address.
+pub(in crate::config) fn convert(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
     let address = checker.need(
         mirror.at,
         "address",
@@ -57,7 +57,7 @@ pub(in crate::config) fn typed(mirror: At<Mirror>, checker: &mut Checker<'_>) ->
     })
 }
 
-/// What a client can send as it is: `token68` (RFC 9110 section 11.2), long enough.
+/// Returns whether clients can send the token as it is: a `token68` (RFC 9110 section 11.2) of an allowed length.
 fn check_token(at: NodeId, token: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> bool {
     let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     let problem = match token.expose() {

@@ -1,7 +1,7 @@
-//! API keys: which header carries them, what they look like and where their digests are.
+//! API keys: in which header do they come, how do they begin, and where are their digests?
 
 use crate::config::check::Checker;
-use crate::config::check::Files;
+use crate::config::check::ReferencedFiles;
 use crate::config::read::Text;
 use crate::config::text::KeyPrefix;
 use crate::config::text::SecretText;
@@ -45,7 +45,7 @@ pub(in crate::config) struct Mirror {
     file: Option<Text<PathBuf>>,
 }
 
-pub(in crate::config) fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> ApiKeys {
+pub(in crate::config) fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> ApiKeys {
     if let Some(header) = &mirror.header
         && is_reserved_header(header.get())
     {
@@ -65,34 +65,35 @@ pub(in crate::config) fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Api
     }
 }
 
-/// More is no secret but the wrong file.
+/// A larger file is the wrong file: no secret is this long.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
-/// What a secret stands for; a reference that gives nothing is an error, never an empty secret (S076).
+/// Returns the bytes of the secret. A reference to an empty or unreadable
+/// file is an error, never an empty secret (S076).
 pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
     let text = written.0.expose();
-    // Only where the file says so: a variable must not be able to name a file.
+    // Only if `file:` stands in the configuration itself: a variable must not be able to name a file.
     let Some(path) = text
         .strip_prefix("file:")
-        .filter(|_| checker.tree.is_written_as_file(at))
+        .filter(|_| checker.tree.is_file_reference(at))
     else {
         return Some(Secret::new(text.as_bytes().to_vec()));
     };
-    if checker.files == Files::MayBeAbsent {
+    if checker.files == ReferencedFiles::MayBeMissing {
         return Some(Secret::new(Vec::new()));
     }
     let path = checker.resolve(at, Path::new(path));
-    let problem = match bounded(&path) {
+    let problem = match read_bounded(&path) {
         Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
         Ok(bytes) => {
             let bytes = Secret::new(bytes);
             checker.log.read(&path, bytes.expose());
-            // Editors and `echo` end a file with a line break that nobody means.
-            let kept = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
-            let kept = kept.strip_suffix(b"\r").unwrap_or(kept);
-            match kept.len() {
+            // Editors and `echo` end a file with a line break that is not part of the secret.
+            let trimmed = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
+            let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
+            match trimmed.len() {
                 0 => "the secret's file is empty".to_owned(),
-                1..=SECRET_BYTES_MAX => return Some(Secret::new(kept.to_vec())),
+                1..=SECRET_BYTES_MAX => return Some(Secret::new(trimmed.to_vec())),
                 _ => "the secret's file is over 64 KiB".to_owned(),
             }
         }
@@ -106,10 +107,10 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
     None
 }
 
-/// The file's bytes; of one that is too large, as many as show it. `/dev/zero` must not take all memory.
-fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads the file, at most one byte more than is allowed: `/dev/zero` must not take all memory.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A line break of two bytes does not count, and one byte more is too much.
+    // A line break of two bytes is cut off later, and one byte more shows that the file is too large.
     let most = SECRET_BYTES_MAX as u64 + 3;
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -1,27 +1,27 @@
-//! Which paths does Keygate answer itself, and does a route of the operator's want one of them?
+//! Which paths does Keygate answer itself, and does an operator's route claim one of them?
 
 use crate::config::check::Checker;
 use crate::config::identity_token::IdentityToken;
 use crate::config::pattern::HostPattern;
 use crate::config::read::Text;
 use crate::config::resource::Resource;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
 
-/// A path that Keygate answers itself, because the configuration asks for what is served there.
+/// A path that Keygate answers itself because the configuration needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltInRoute {
-    /// Stands in logs and metrics like a route's.
+    /// Used in logs and metrics like the name of a route.
     pub name: Name,
-    /// Lower case, without port. `None`: whatever host is asked for.
+    /// Lower case, without port. `None`: any host.
     pub host: Option<String>,
     pub path: BuiltInPath,
-    pub serves: Serves,
+    pub kind: BuiltInKind,
 }
 
-/// Where a built-in route is, in normal form.
+/// The path of a built-in route, in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuiltInPath {
     Exact(String),
@@ -33,7 +33,7 @@ pub enum BuiltInPath {
 }
 
 impl BuiltInPath {
-    /// Whether a request for `path` comes here.
+    /// Returns whether a request for `path` is for this route.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(own) => own == path,
@@ -56,24 +56,24 @@ impl std::fmt::Display for BuiltInPath {
     }
 }
 
-/// What a built-in route answers with.
+/// The content or endpoint behind a built-in route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Serves {
-    /// The keys that identity tokens and access tokens of the gate's own are verified with (RFC 7517 section 5).
+pub enum BuiltInKind {
+    /// The keys that verify the gate's own identity tokens and access tokens (RFC 7517 section 5).
     Jwks,
     /// The metadata of a resource (RFC 9728 section 2).
     Resource(Name),
-    /// What the control side answers.
+    /// An endpoint of the control side.
     Control(Endpoint),
 }
 
-/// An endpoint of the control side's that is reached on the data listeners.
+/// An endpoint of the control side that is reached on the data listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub kind: EndpointKind,
-    /// What of the path the control side does not see: the path of the issuer's URL.
+    /// The path of the issuer's URL; the control side sees only the rest of the request's path.
     pub prefix: String,
-    /// The path that the control side sees in place of the whole one, where it is not the rest after `prefix`.
+    /// The path that the control side sees where it is not the rest after `prefix`.
     pub canonical: Option<&'static str>,
 }
 
@@ -89,24 +89,25 @@ pub enum EndpointKind {
     Metadata,
 }
 
-/// Where the two kinds of metadata are, of an issuer without a path.
+/// The paths of both metadata documents for an issuer without a path.
 const METADATA: [&str; 2] = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
 ];
 
-/// What the token endpoint and its like are called and where they are: below the issuer's own path, as clients are told,
-/// and without it, for a proxy in front that takes that path off. Metadata of RFC 8414 section 3 have it at their end.
+/// Returns the routes of the control side's endpoints. Each is below the issuer's
+/// path, as clients see it, and at the root too, because a proxy in front may strip
+/// that path. RFC 8414 section 3 puts the issuer's path at the end of metadata URLs.
 fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
     let prefix = token_endpoint.path_prefix();
     let [oauth, openid] = METADATA;
-    let mut routes = below("");
+    let mut routes = endpoints_below("");
     if !prefix.is_empty() {
-        routes.extend(below(&prefix));
-        // Section 5 of RFC 8414 has its rule for OpenID Connect's document as well.
+        routes.extend(endpoints_below(&prefix));
+        // RFC 8414 section 5 extends this rule to the document of OpenID Connect.
         for name in [oauth, openid] {
             let path = BuiltInPath::Exact(format!("{name}{prefix}"));
-            routes.push(control(
+            routes.push(control_route(
                 "keygate.metadata",
                 path,
                 EndpointKind::Metadata,
@@ -118,29 +119,29 @@ fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
     routes
 }
 
-fn below(prefix: &str) -> Vec<BuiltInRoute> {
+fn endpoints_below(prefix: &str) -> Vec<BuiltInRoute> {
     let exact = |path: &str| BuiltInPath::Exact(format!("{prefix}{path}"));
     let tenants = BuiltInPath::Segment {
         before: format!("{prefix}/t/"),
         after: "/oauth/token".to_owned(),
     };
     let mut routes = vec![
-        control(
+        control_route(
             "keygate.token",
             exact("/oauth/token"),
             EndpointKind::Token,
             prefix,
             None,
         ),
-        control("keygate.token", tenants, EndpointKind::Token, prefix, None),
-        control(
+        control_route("keygate.token", tenants, EndpointKind::Token, prefix, None),
+        control_route(
             "keygate.introspect",
             exact("/oauth/introspect"),
             EndpointKind::Introspection,
             prefix,
             None,
         ),
-        control(
+        control_route(
             "keygate.revoke",
             exact("/oauth/revoke"),
             EndpointKind::Revocation,
@@ -150,12 +151,12 @@ fn below(prefix: &str) -> Vec<BuiltInRoute> {
     ];
     for name in METADATA {
         let kind = EndpointKind::Metadata;
-        routes.push(control("keygate.metadata", exact(name), kind, prefix, Some(name)));
+        routes.push(control_route("keygate.metadata", exact(name), kind, prefix, Some(name)));
     }
     routes
 }
 
-fn control(
+fn control_route(
     name: &str,
     path: BuiltInPath,
     kind: EndpointKind,
@@ -166,7 +167,7 @@ fn control(
         name: name.parse().expect(KNOWN),
         host: None,
         path,
-        serves: Serves::Control(Endpoint {
+        kind: BuiltInKind::Control(Endpoint {
             kind,
             prefix: prefix.to_owned(),
             canonical,
@@ -176,8 +177,8 @@ fn control(
 
 const KNOWN: &str = "names of built-in routes are names";
 
-/// Every built-in route that the configuration asks for. The keys are the same whatever the gate is called by whoever
-/// asks; the metadata are a resource's own, and those of another may be on the same path at another host.
+/// Returns every built-in route that the configuration needs. Keys are served under every host name. Metadata belong to
+/// one resource: another resource may have the same path at another host.
 pub(in crate::config) fn all(
     resources: &BTreeMap<Name, Resource>,
     identity_token: Option<&IdentityToken>,
@@ -188,7 +189,7 @@ pub(in crate::config) fn all(
         name: "keygate.jwks".parse().expect(known),
         host: None,
         path: BuiltInPath::Exact(path),
-        serves: Serves::Jwks,
+        kind: BuiltInKind::Jwks,
     };
     let any_jwks = identity_token.is_some() || token_endpoint.is_some();
     let prefix = token_endpoint.map(TokenEndpoint::path_prefix).unwrap_or_default();
@@ -198,7 +199,7 @@ pub(in crate::config) fn all(
         name: "keygate.resource-metadata".parse().expect(known),
         host: Some(resource.url.host().to_owned()),
         path: BuiltInPath::Exact(resource.url.metadata_path()),
-        serves: Serves::Resource(resource.name.clone()),
+        kind: BuiltInKind::Resource(resource.name.clone()),
     });
     jwks.into_iter()
         .chain(below)
@@ -207,10 +208,10 @@ pub(in crate::config) fn all(
         .collect()
 }
 
-/// Names under this prefix are built-in routes'.
+/// Names under this prefix are reserved for built-in routes.
 const RESERVED_PREFIX: &str = "keygate.";
 
-/// An operator's route of such a name would share its metrics with a built-in one.
+/// Rejects an operator's route with a reserved name: it would share its metrics with a built-in route.
 pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checker<'_>) {
     if name.get().as_str().starts_with(RESERVED_PREFIX) {
         let problem = checker.with_value(name.at, "names under `keygate.` are those of built-in routes");
@@ -218,29 +219,33 @@ pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checke
     }
 }
 
-/// Reports every route for exactly a path that is answered here. A wider one (`/{*rest}`) is none: of two routes the
-/// more literal one answers, as ever.
-pub(in crate::config) fn refuse_overlap(built_ins: &[BuiltInRoute], routes: &[Placed], checker: &mut Checker<'_>) {
-    for placed in routes {
+/// Reports every route that claims exactly a built-in path. A wider pattern
+/// (`/{*rest}`) is allowed: the more literal of two routes answers.
+pub(in crate::config) fn refuse_overlap(
+    built_ins: &[BuiltInRoute],
+    routes: &[LocatedRoute],
+    checker: &mut Checker<'_>,
+) {
+    for located in routes {
         let taken = built_ins.iter().find(|built_in| {
-            // A pattern in place of the one segment is as specific as the built-in route is.
-            let path = built_in.path.matches(placed.route.path.as_str());
-            path && placed
+            // A wildcard in place of the one segment is as specific as the built-in route.
+            let path = built_in.path.matches(located.route.path.as_str());
+            path && located
                 .route
                 .hosts
                 .iter()
-                .any(|host| shares(host, built_in.host.as_deref()))
+                .any(|host| may_match_host(host, built_in.host.as_deref()))
         });
         if let Some(taken) = taken {
-            let at = checker.tree.entry(placed.at, "match").unwrap_or(placed.at);
+            let at = checker.tree.entry(located.at, "match").unwrap_or(located.at);
             let problem = format!("Keygate answers `{}` itself (`{}`)", taken.path, taken.name);
             checker.error_with(at, "overlaps-built-in", problem, "give the route another path or host");
         }
     }
 }
 
-/// Whether a request can be for both.
-fn shares(pattern: &HostPattern, host: Option<&str>) -> bool {
+/// Returns whether a request can match both hosts.
+fn may_match_host(pattern: &HostPattern, host: Option<&str>) -> bool {
     let Some(host) = host else {
         return true;
     };

@@ -1,4 +1,4 @@
-//! Who collects the mistakes between mirror and type? The checker, which knows where every value stands.
+//! Where do mistakes between mirror and type go? Into the checker, which knows the place of every value.
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
@@ -17,26 +17,26 @@ use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Name of the issuer that the token endpoint makes; no other has it.
+/// Name of the issuer that the token endpoint makes; no configured issuer may have it.
 pub const OWN_ISSUER: &str = "keygate";
 
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<ConfigWarning>,
-    /// What `${NAME}` stands for.
+    /// The lookup of `${NAME}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    pub files: Files,
+    pub files: ReferencedFiles,
     pub log: &'a mut dyn ReadLog,
 }
 
-/// Whether the files with keys and secrets, which a configuration names, are looked for.
+/// The handling of files with keys and secrets to which a configuration refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Files {
-    /// What is not there is a mistake.
-    MustBeThere,
-    /// For a configuration that is only compared.
-    MayBeAbsent,
+pub enum ReferencedFiles {
+    /// A missing file is a mistake.
+    MustExist,
+    /// Missing files are accepted: the configuration is only compared.
+    MayBeMissing,
 }
 
 impl Checker<'_> {
@@ -62,7 +62,7 @@ impl Checker<'_> {
         }
     }
 
-    /// About a file that could not be read into the tree.
+    /// Reports that a file could not be read into the tree.
     pub(in crate::config) fn file_error(&mut self, file: FileId, code: &'static str, problem: String) {
         self.errors.push(ConfigError {
             code,
@@ -88,13 +88,13 @@ impl Checker<'_> {
         self.push(at, code, problem, Some(hint.into()));
     }
 
-    /// Says that what is at `at` cannot stand beside `other`.
-    pub(in crate::config) fn error_beside(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
+    /// Reports that the value at `at` conflicts with the value at `other`, and the place of `other`.
+    pub(in crate::config) fn error_conflict(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
         let hint = format!("the other one is in {}", self.tree.whereabouts(other, at));
         self.error_with(at, code, problem, hint);
     }
 
-    /// Says something that does not make the configuration bad.
+    /// Adds a warning: the configuration stays valid.
     pub(in crate::config) fn warn(
         &mut self,
         at: NodeId,
@@ -106,22 +106,22 @@ impl Checker<'_> {
         self.warnings.push(ConfigWarning(warning));
     }
 
-    /// `problem` with the value in front of it, unless that came from the environment.
+    /// Returns `problem` after the value at `at`, or alone if the value came from the environment.
     pub(in crate::config) fn with_value(&self, at: NodeId, problem: &str) -> String {
-        match self.tree.shown(at) {
+        match self.tree.display_value(at) {
             Some(shown) => format!("`{shown}`: {problem}"),
             None => problem.to_owned(),
         }
     }
 
-    /// Says that `key` is missing in the map at `at`; not when it was there and has been reported already.
-    pub(in crate::config) fn missing(&mut self, at: NodeId, key: &'static str, hint: &str) {
+    /// Reports that `key` is missing in the map at `at`, unless it is there: then its mistake was reported already.
+    pub(in crate::config) fn report_missing(&mut self, at: NodeId, key: &'static str, hint: &str) {
         if self.tree.entry(at, key).is_none() {
             self.error_with(at, "missing-key", format!("`{key}` is missing"), hint);
         }
     }
 
-    /// `value`, or the error that `key` is missing.
+    /// Returns `value`, and reports that `key` is missing where there is none.
     pub(in crate::config) fn need<T>(
         &mut self,
         at: NodeId,
@@ -130,26 +130,27 @@ impl Checker<'_> {
         hint: &str,
     ) -> Option<T> {
         if value.is_none() {
-            self.missing(at, key, hint);
+            self.report_missing(at, key, hint);
         }
         value
     }
 
-    /// Says that nothing at the top of any file is called `key`; not when it was there and has been reported already.
+    /// Returns `value`. Where there is none, reports that no file has the
+    /// section `key`, unless a mistake in it was reported already.
     pub(in crate::config) fn need_section<T>(&mut self, key: &'static str, value: Option<T>, hint: &str) -> Option<T> {
-        if value.is_none() && self.tree.is_whole() && self.tree.sections(key).next().is_none() {
-            self.missing(ROOT, key, hint);
+        if value.is_none() && self.tree.is_complete() && self.tree.sections(key).next().is_none() {
+            self.report_missing(ROOT, key, hint);
         }
         value
     }
 
-    /// Whether the file has a `token_endpoint`, which makes an issuer called [`OWN_ISSUER`].
+    /// Returns whether the file has a `token_endpoint`, which makes an issuer called [`OWN_ISSUER`].
     pub(in crate::config) fn has_own_issuer(&self) -> bool {
         self.tree.entry(ROOT, "token_endpoint").is_some()
     }
 
-    /// Whether `name` stands under `section` at the top of one of the files; says so when it does not.
-    pub(in crate::config) fn refer(&mut self, section: &'static str, what: &str, name: &Text<Name>) -> bool {
+    /// Returns whether a file defines `name` under `section`, and reports an undefined name.
+    pub(in crate::config) fn refer(&mut self, section: &'static str, noun: &str, name: &Text<Name>) -> bool {
         let wanted = name.get().as_str();
         let known = || self.tree.sections(section).flat_map(|target| self.tree.keys(target));
         if known().any(|known| known == wanted)
@@ -157,13 +158,13 @@ impl Checker<'_> {
         {
             return true;
         }
-        // The whole section may be of a wrong type, or in a file that cannot be read; that has been said.
-        if !self.tree.is_whole() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
+        // The section may have a wrong type or be in an unreadable file: that was reported already.
+        if !self.tree.is_complete() || self.tree.sections(section).any(|target| self.tree.is_cut(target)) {
             return false;
         }
-        let named = match self.tree.shown(name.at) {
-            Some(shown) => format!("no {what} is named `{shown}`"),
-            None => format!("no {what} has this name"),
+        let named = match self.tree.display_value(name.at) {
+            Some(shown) => format!("no {noun} is named `{shown}`"),
+            None => format!("no {noun} has this name"),
         };
         let hint = match nearest(wanted, known()) {
             Some(near) => format!("did you mean `{}`?", printable(near)),
@@ -177,16 +178,16 @@ impl Checker<'_> {
         false
     }
 
-    /// Says of every one of `names` that does not stand under `section`, or that the list has twice.
-    pub(in crate::config) fn refer_all(&mut self, section: &'static str, what: &str, names: &[Text<Name>]) {
+    /// Reports every one of `names` that is not defined under `section` or is listed twice.
+    pub(in crate::config) fn refer_all(&mut self, section: &'static str, noun: &str, names: &[Text<Name>]) {
         for name in names {
-            self.refer(section, what, name);
+            self.refer(section, noun, name);
         }
-        self.no_doubles(names);
+        self.refuse_duplicates(names);
     }
 
-    /// Says of every name under `section` that stands there in an earlier file too.
-    pub(in crate::config) fn no_name_twice(&mut self, section: &'static str) {
+    /// Reports every name under `section` that an earlier file defines too.
+    pub(in crate::config) fn refuse_duplicate_names(&mut self, section: &'static str) {
         let mut first: HashMap<&str, NodeId> = HashMap::new();
         let mut twice = Vec::new();
         for target in self.tree.sections(section) {
@@ -201,12 +202,12 @@ impl Checker<'_> {
             }
         }
         for (at, problem, first) in twice {
-            self.error_beside(at, "duplicate-name", problem, first);
+            self.error_conflict(at, "duplicate-name", problem, first);
         }
     }
 
-    /// Says of every entry of a list that stood there before.
-    pub(in crate::config) fn no_doubles<T: PartialEq>(&mut self, list: &[At<T>]) {
+    /// Reports every entry that is in the list twice.
+    pub(in crate::config) fn refuse_duplicates<T: PartialEq>(&mut self, list: &[At<T>]) {
         for (index, item) in list.iter().enumerate() {
             if list.iter().take(index).any(|earlier| earlier.value == item.value) {
                 let problem = self.with_value(item.at, "is in this list twice");
@@ -215,14 +216,13 @@ impl Checker<'_> {
         }
     }
 
-    /// Returns the values of a list, and says of every one that stood there before.
+    /// Returns the values of a list, and reports every entry that is in it twice.
     pub(in crate::config) fn distinct<T: PartialEq>(&mut self, list: Vec<Text<T>>) -> Vec<T> {
-        self.no_doubles(&list);
+        self.refuse_duplicates(&list);
         values(list)
     }
 
-    /// The path that was written at `at`, made absolute or relative to where the process stands: it was written relative
-    /// to the folder of its file.
+    /// Returns `path`, which is relative to the folder of the file that contains `at`, as a path for this process.
     pub(in crate::config) fn resolve(&self, at: NodeId, path: &Path) -> PathBuf {
         match self.tree.file_of(at).parent() {
             Some(folder) => folder.join(path),
@@ -230,10 +230,10 @@ impl Checker<'_> {
         }
     }
 
-    /// The resolved path of a file that must be there.
+    /// Returns the resolved path, and reports a file that is missing where it must exist.
     pub(in crate::config) fn existing_file(&mut self, path: &Text<PathBuf>) -> PathBuf {
         let resolved = self.resolve(path.at, path.get());
-        if self.files == Files::MustBeThere && !resolved.is_file() {
+        if self.files == ReferencedFiles::MustExist && !resolved.is_file() {
             let problem = self.with_value(path.at, "there is no such file");
             self.error_with(
                 path.at,
@@ -246,7 +246,7 @@ impl Checker<'_> {
     }
 }
 
-/// The values of a list whose places are no longer needed.
+/// Returns the values of a list without their places.
 pub(in crate::config) fn values<T>(list: Vec<Text<T>>) -> Vec<T> {
     list.into_iter().map(At::take).collect()
 }

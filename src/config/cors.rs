@@ -20,29 +20,29 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     pub origins: Origins,
-    /// What a page may ask with; each is a method of the route. Never empty.
+    /// Methods that a page may use; each is a method of the route. Never empty.
     pub methods: Vec<Method>,
-    /// Request headers that a page may set. `None`: the ones that the route's credentials travel in, and `content-type`.
+    /// Request headers that a page may set. `None`: the headers of the route's credentials, and `content-type`.
     pub headers: Option<Vec<HeaderName>>,
-    /// Response headers that a page may read. `None`: those that Keygate itself answers with.
+    /// Response headers that a page may read. `None`: those that Keygate itself sets.
     pub expose: Option<Vec<HeaderName>>,
-    /// Whether a browser may send cookies and its own credentials along. Never with [`Origins::Any`].
+    /// `true` where a browser may send cookies and its own credentials. Never with [`Origins::Any`].
     pub credentials: bool,
-    /// How long a browser may remember the answer to a preflight. Default 10 min, at most 24 h.
+    /// How long a browser may cache the response to a preflight. Default 10 min, at most 24 h.
     pub max_age: Duration,
 }
 
-/// Whose pages may call.
+/// The origins of the pages that may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Anybody's; written `*`.
+    /// Every origin; written `*`.
     Any,
     /// These alone, each as a browser writes it in `Origin`. Never empty.
     Listed(Vec<Origin>),
 }
 
-/// An origin as browsers write it (RFC 6454 section 6.2): scheme, host and port in lower case, without the port that is
-/// the scheme's own. Compared byte by byte.
+/// An origin as browsers write it (RFC 6454 section 6.2): scheme, host and port
+/// in lower case, without the default port of the scheme. Compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 
@@ -59,7 +59,7 @@ impl Origin {
 pub(in crate::config) struct Mirror {
     /// `https://app.example.com`, or a list of these; `*` for every page there is. Required.
     #[schemars(required)]
-    origins: Option<OneOrMany<Text<Entry>>>,
+    origins: Option<OneOrMany<Text<OriginEntry>>>,
     /// What pages may ask with. Default: the route's methods.
     methods: Option<Texts<Method>>,
     /// Request headers that pages may set. Default: `authorization` and the header of API keys, as the route accepts
@@ -76,17 +76,17 @@ pub(in crate::config) struct Mirror {
 
 /// An entry of `origins`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Entry {
+pub(in crate::config) enum OriginEntry {
     Any,
     One(Origin),
 }
 
-impl FromText for Entry {
-    const WHAT: &'static str = "an origin such as `https://app.example.com`, or `*`";
+impl FromText for OriginEntry {
+    const DESCRIPTION: &'static str = "an origin such as `https://app.example.com`, or `*`";
     const PATTERN: &'static str = "\\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@* ]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let not = || format!("not {}", Self::WHAT);
+        let mismatch = || format!("not {}", Self::DESCRIPTION);
         if text == "*" {
             return Ok(Self::Any);
         }
@@ -100,7 +100,7 @@ impl FromText for Entry {
                 "an origin has no wildcard\nlist each origin, or write `*` alone for every page there is".into(),
             );
         }
-        let (scheme, rest) = text.split_once("://").ok_or_else(not)?;
+        let (scheme, rest) = text.split_once("://").ok_or_else(mismatch)?;
         if rest.contains(['/', '?', '#', '@']) {
             return Err("an origin is scheme, host and port, without a path\nsuch as `https://app.example.com`".into());
         }
@@ -109,26 +109,26 @@ impl FromText for Entry {
             if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err("a host name beyond ASCII is written in its `xn--` form".to_owned());
             }
-            let url = Url::parse(text).map_err(|_| not())?;
+            let url = Url::parse(text).map_err(|_| mismatch())?;
             return Ok(Self::One(Origin(url.origin().ascii_serialization())));
         }
-        // Extensions and packaged programs: `chrome-extension://…`, `capacitor://localhost`.
+        // Browser extensions and packaged apps: `chrome-extension://…`, `capacitor://localhost`.
         let starts = scheme.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
         let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
         if !starts || !scheme.bytes().all(in_scheme) || rest.is_empty() || !rest.bytes().all(in_host) {
-            return Err(not());
+            return Err(mismatch());
         }
         Ok(Self::One(Origin(format!("{scheme}://{}", rest.to_ascii_lowercase()))))
     }
 }
 
-/// A header that is named; `*` would leave the choice to the page.
+/// The name of a header. `*` is rejected: it would leave the choice to the page.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct FieldName(HeaderName);
 
 impl FromText for FieldName {
-    const WHAT: &'static str = HeaderName::WHAT;
+    const DESCRIPTION: &'static str = HeaderName::DESCRIPTION;
     const PATTERN: &'static str = HeaderName::PATTERN;
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -140,10 +140,10 @@ impl FromText for FieldName {
 }
 
 const MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
-/// Longer, and no browser follows.
+/// Browsers cap longer times.
 const MAX_AGE_MAX: Duration = Duration::from_secs(86_400);
 
-/// What a page may ask with where neither the route nor `cors` names methods.
+/// Methods that a page may use where neither the route nor `cors` names any.
 const METHODS: [Method; 6] = [
     Method::GET,
     Method::HEAD,
@@ -153,8 +153,8 @@ const METHODS: [Method; 6] = [
     Method::DELETE,
 ];
 
-/// `route_methods` are those of the route; empty is every one.
-pub(in crate::config) fn typed(
+/// Converts the section. `route_methods` are those of the route; an empty list stands for every method.
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     route_methods: &[Method],
     checker: &mut Checker<'_>,
@@ -165,7 +165,7 @@ pub(in crate::config) fn typed(
         mirror.origins,
         "such as `origins: [https://app.example.com]`",
     );
-    let origins = origins.map(|OneOrMany(entries)| who(entries, mirror.credentials.as_ref(), checker));
+    let origins = origins.map(|OneOrMany(entries)| allowed_origins(entries, mirror.credentials.as_ref(), checker));
     let methods = match mirror.methods {
         Some(written) => methods(written, route_methods, checker),
         None if route_methods.is_empty() => METHODS.to_vec(),
@@ -188,19 +188,23 @@ pub(in crate::config) fn typed(
     })
 }
 
-fn who(entries: Vec<Text<Entry>>, credentials: Option<&At<bool>>, checker: &mut Checker<'_>) -> Origins {
-    checker.no_doubles(&entries);
+fn allowed_origins(
+    entries: Vec<Text<OriginEntry>>,
+    credentials: Option<&At<bool>>,
+    checker: &mut Checker<'_>,
+) -> Origins {
+    checker.refuse_duplicates(&entries);
     let any = entries
         .iter()
-        .find(|entry| *entry.get() == Entry::Any)
+        .find(|entry| *entry.get() == OriginEntry::Any)
         .map(|entry| entry.at);
     if let Some(any) = any {
         refuse_beside_any(any, entries.len(), credentials, checker);
         return Origins::Any;
     }
     let listed = values(entries).into_iter().filter_map(|entry| match entry {
-        Entry::One(origin) => Some(origin),
-        Entry::Any => None,
+        OriginEntry::One(origin) => Some(origin),
+        OriginEntry::Any => None,
     });
     Origins::Listed(listed.collect())
 }
@@ -211,14 +215,14 @@ fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&At<bool>>, 
         checker.error_with(any, "any-origin-and-others", problem, "remove the one or the others");
     }
     if credentials.is_some_and(|credentials| credentials.value) {
-        // Browsers refuse the pair, and gateways that echo the origin instead let every page act as its visitor.
+        // Browsers reject the pair. Gateways that echo the origin instead let every page act as its visitor.
         let problem = "with `credentials: true` every page there is could act as whoever visits it";
         checker.error_with(any, "any-origin-with-credentials", problem, "name the origins");
     }
 }
 
 fn methods(written: Texts<Method>, route_methods: &[Method], checker: &mut Checker<'_>) -> Vec<Method> {
-    checker.no_doubles(&written.value);
+    checker.refuse_duplicates(&written.value);
     for method in &written.value {
         if !route_methods.is_empty() && !list_has(route_methods, method.get()) {
             let problem = checker.with_value(method.at, "this route does not match the method");
@@ -240,9 +244,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Option<&str>) {
-        let found = Entry::from_text(text).ok().map(|entry| match entry {
-            Entry::Any => "*".to_owned(),
-            Entry::One(origin) => origin.as_str().to_owned(),
+        let found = OriginEntry::from_text(text).ok().map(|entry| match entry {
+            OriginEntry::Any => "*".to_owned(),
+            OriginEntry::One(origin) => origin.as_str().to_owned(),
         });
         assert_eq!(found.as_deref(), expected, "{text:?}");
     }

@@ -1,14 +1,14 @@
-//! What does every route inherit? A route adds to it and narrows it; only `public: true` leaves it.
+//! Which settings does every route inherit? A route adds to them and narrows them; only `public: true` drops them.
 
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::limit::Limit;
 use crate::config::read::At;
 use crate::config::read::Texts;
-use crate::config::route::Accept;
+use crate::config::route::AcceptedCredential;
 use crate::config::rule;
-use crate::config::rule::Asked;
 use crate::config::rule::ClaimsMirror;
+use crate::config::rule::ConditionMirrors;
 use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
 use crate::config::rule::TOKEN_KEYS;
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 #[schemars(rename = "Defaults")]
 pub(in crate::config) struct Mirror {
     /// Credential types that count where a route does not say.
-    accept: Option<At<Vec<At<Accept>>>>,
+    accept: Option<At<Vec<At<AcceptedCredential>>>>,
     /// Whose tokens count where a route does not say.
     issuers: Option<Texts<Name>>,
     /// In place of the issuers' audiences, where a route does not say.
@@ -49,24 +49,24 @@ pub(in crate::config) struct Mirror {
 }
 
 /// A list that a route may narrow.
-pub(in crate::config) struct Whole<T> {
+pub(in crate::config) struct DefaultList<T> {
     pub list: Vec<T>,
     pub at: NodeId,
 }
 
 #[derive(Default)]
 pub(in crate::config) struct Defaults {
-    pub accept: Option<Whole<Accept>>,
-    pub issuers: Option<Whole<Name>>,
-    pub audiences: Option<Whole<String>>,
-    /// The one of the conditions beside `rules` first.
+    pub accept: Option<DefaultList<AcceptedCredential>>,
+    pub issuers: Option<DefaultList<Name>>,
+    pub audiences: Option<DefaultList<String>>,
+    /// The rule of the conditions beside `rules` comes first.
     pub rules: Vec<Rule>,
-    /// Where something stands that only a token can meet, and its key.
-    pub asks_for_token: Option<(&'static str, NodeId)>,
+    /// The first condition that only a token can meet: its key and its place.
+    pub token_condition: Option<(&'static str, NodeId)>,
     pub limits: Vec<Name>,
 }
 
-pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checker<'_>) -> Defaults {
+pub(in crate::config) fn convert(written: Option<At<Mirror>>, checker: &mut Checker<'_>) -> Defaults {
     let Some(At { value: mirror, at }) = written else {
         return Defaults::default();
     };
@@ -76,62 +76,65 @@ pub(in crate::config) fn typed(written: Option<At<Mirror>>, checker: &mut Checke
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
     if let Some(audiences) = &mirror.audiences {
-        checker.no_doubles(&audiences.value);
+        checker.refuse_duplicates(&audiences.value);
     }
-    let asked = Asked {
+    let mirrors = ConditionMirrors {
         scopes: mirror.scopes,
         clients: mirror.clients,
         subjects: mirror.subjects,
         organizations: mirror.organizations,
         claims: mirror.claims,
     };
-    let base = rule::base(asked, checker);
-    let more = rule::typed(mirror.rules, checker);
-    let for_every_method = more.iter().filter(|placed| placed.rule.methods.is_empty());
-    let asks_for_token = std::iter::once(at)
-        .chain(for_every_method.map(|placed| placed.at))
+    let base = rule::base(mirrors, checker);
+    let more = rule::convert(mirror.rules, checker);
+    let for_every_method = more.iter().filter(|located| located.rule.methods.is_empty());
+    let token_condition = std::iter::once(at)
+        .chain(for_every_method.map(|located| located.at))
         .flat_map(|map| TOKEN_KEYS.map(|key| (map, key)))
         .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
-    let accept = mirror.accept.map(|accept| Whole {
+    let accept = mirror.accept.map(|accept| DefaultList {
         at: accept.at,
         list: distinct_accept(&accept.value, checker),
     });
     Defaults {
         accept,
-        issuers: whole(mirror.issuers, |name| name),
-        audiences: whole(mirror.audiences, |word| word.0),
+        issuers: default_list(mirror.issuers, |name| name),
+        audiences: default_list(mirror.audiences, |word| word.0),
         rules: base
             .into_iter()
-            .chain(more.into_iter().map(|placed| placed.rule))
+            .chain(more.into_iter().map(|located| located.rule))
             .collect(),
-        asks_for_token,
+        token_condition,
         limits: values(limits),
     }
 }
 
-fn whole<T, U>(written: Option<Texts<T>>, typed: fn(T) -> U) -> Option<Whole<U>> {
-    written.map(|list| Whole {
+fn default_list<T, U>(written: Option<Texts<T>>, convert: fn(T) -> U) -> Option<DefaultList<U>> {
+    written.map(|list| DefaultList {
         at: list.at,
-        list: values(list.value).into_iter().map(typed).collect(),
+        list: values(list.value).into_iter().map(convert).collect(),
     })
 }
 
-pub(in crate::config) fn distinct_accept(written: &[At<Accept>], checker: &mut Checker<'_>) -> Vec<Accept> {
-    checker.no_doubles(written);
+pub(in crate::config) fn distinct_accept(
+    written: &[At<AcceptedCredential>],
+    checker: &mut Checker<'_>,
+) -> Vec<AcceptedCredential> {
+    checker.refuse_duplicates(written);
     written.iter().map(|item| item.value).collect()
 }
 
-/// Whether `key` of the defaults is there, well written or not.
+/// Returns whether the defaults contain `key`, valid or not.
 pub(in crate::config) fn has(key: &str, checker: &Checker<'_>) -> bool {
     let section = checker.tree.entry(ROOT, "defaults");
     section.is_some_and(|section| checker.tree.entry(section, key).is_some())
 }
 
-/// Says of every entry of a route's own list that the defaults do not have it (S100).
+/// Reports every entry of a route's own list that the defaults do not contain (S100).
 pub(in crate::config) fn refuse_wider<T: PartialEq>(
     key: &str,
     own: &[(NodeId, T)],
-    default: Option<&Whole<T>>,
+    default: Option<&DefaultList<T>>,
     checker: &mut Checker<'_>,
 ) {
     let Some(default) = default else { return };
@@ -143,9 +146,9 @@ pub(in crate::config) fn refuse_wider<T: PartialEq>(
     }
 }
 
-/// The limits of a route: the default ones and its own. A public route keeps those of the defaults that count without a
-/// principal.
-pub(in crate::config) fn united_limits(
+/// Returns the limits of a route: the defaults and its own. A public route
+/// keeps only those defaults that count without a principal.
+pub(in crate::config) fn merge_limits(
     defaults: &Defaults,
     own: &[Name],
     public: bool,

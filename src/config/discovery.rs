@@ -1,4 +1,4 @@
-//! Where does an issuer say where its keys are? OpenID Connect Discovery 1.0 section 4 and RFC 8414 section 3.
+//! Where does an issuer publish the location of its keys? OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
 
 use crate::model::issuer::IssuerUrl;
 use schemars::JsonSchema;
@@ -13,12 +13,12 @@ use std::borrow::Cow;
 use std::fmt;
 use url::Url;
 
-/// `discovery:` of an issuer that has it.
+/// An issuer's `discovery:`, where it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovery {
-    /// What `issuer` in the document must be, byte by byte.
+    /// The value that `issuer` in the document must have, byte by byte.
     pub issuer: IssuerUrl,
-    /// Where the document may be, in the order in which they are tried. Never empty.
+    /// URLs of the document, in the order in which they are tried. Never empty.
     pub documents: Vec<Url>,
 }
 
@@ -33,10 +33,10 @@ pub(in crate::config) enum WellKnown {
 
 /// `discovery:` as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Asked {
-    /// `false`, which is the default.
+pub(in crate::config) enum DiscoveryMirror {
+    /// `false`, the default.
     Off,
-    /// `true`: every form, that of RFC 8414 first.
+    /// `true`: both forms, that of RFC 8414 first.
     Every,
     One(WellKnown),
 }
@@ -45,9 +45,9 @@ const OAUTH: &str = "oauth-authorization-server";
 const OPENID: &str = "openid-configuration";
 const WORDS: &[&str] = &["true", "false", OAUTH, OPENID];
 
-impl Asked {
-    /// Where the document of `issuer` may be; `None` when nothing was asked for.
-    pub(in crate::config) fn of(self, issuer: &IssuerUrl) -> Option<Discovery> {
+impl DiscoveryMirror {
+    /// Returns the URLs to try for `issuer`; `None` where discovery is off.
+    pub(in crate::config) fn convert(self, issuer: &IssuerUrl) -> Option<Discovery> {
         let forms: &[WellKnown] = match self {
             Self::Off => return None,
             Self::Every => &[WellKnown::OauthAuthorizationServer, WellKnown::OpenidConfiguration],
@@ -63,7 +63,7 @@ impl Asked {
 impl WellKnown {
     fn document(self, issuer: &IssuerUrl) -> Url {
         let mut url = issuer.to_url();
-        // A slash at the end is taken away by both standards before anything is added.
+        // Both standards remove a `/` at the end before they add anything.
         let path = url.path().strip_suffix('/').unwrap_or(url.path());
         let path = match self {
             Self::OauthAuthorizationServer => format!("/.well-known/{OAUTH}{path}"),
@@ -74,28 +74,32 @@ impl WellKnown {
     }
 }
 
-impl<'de> Deserialize<'de> for Asked {
+impl<'de> Deserialize<'de> for DiscoveryMirror {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct BoolOrWord;
 
         impl Visitor<'_> for BoolOrWord {
-            type Value = Asked;
+            type Value = DiscoveryMirror;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(out, "true, false, or one of the words `{OAUTH}` and `{OPENID}`")
             }
 
-            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<Asked, E> {
-                Ok(if yes { Asked::Every } else { Asked::Off })
+            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<DiscoveryMirror, E> {
+                Ok(if yes {
+                    DiscoveryMirror::Every
+                } else {
+                    DiscoveryMirror::Off
+                })
             }
 
-            // A yes that came out of a variable is text.
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Asked, E> {
+            // `true` from an environment variable is text.
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DiscoveryMirror, E> {
                 match text {
-                    "true" => Ok(Asked::Every),
-                    "false" => Ok(Asked::Off),
-                    OAUTH => Ok(Asked::One(WellKnown::OauthAuthorizationServer)),
-                    OPENID => Ok(Asked::One(WellKnown::OpenidConfiguration)),
+                    "true" => Ok(DiscoveryMirror::Every),
+                    "false" => Ok(DiscoveryMirror::Off),
+                    OAUTH => Ok(DiscoveryMirror::One(WellKnown::OauthAuthorizationServer)),
+                    OPENID => Ok(DiscoveryMirror::One(WellKnown::OpenidConfiguration)),
                     _ => Err(E::unknown_variant(text, WORDS)),
                 }
             }
@@ -105,7 +109,7 @@ impl<'de> Deserialize<'de> for Asked {
     }
 }
 
-impl JsonSchema for Asked {
+impl JsonSchema for DiscoveryMirror {
     fn inline_schema() -> bool {
         true
     }
@@ -128,7 +132,7 @@ mod tests {
 
     #[track_caller]
     fn check(issuer: &str, oauth: &str, openid: &str) {
-        let found = Asked::Every.of(&issuer.parse().unwrap()).unwrap();
+        let found = DiscoveryMirror::Every.convert(&issuer.parse().unwrap()).unwrap();
         assert_eq!(found.issuer.as_str(), issuer);
         assert_eq!(
             found.documents.iter().map(Url::as_str).collect::<Vec<_>>(),
@@ -158,7 +162,7 @@ mod tests {
             "https://a.example/.well-known/oauth-authorization-server/tenant/v2.0",
             "https://a.example/tenant/v2.0/.well-known/openid-configuration",
         );
-        // Percent-encoded as it is written: the path is not read, only moved.
+        // Percent-encoding is kept: the path is moved, not decoded.
         check(
             "https://a.example/a%2Fb",
             "https://a.example/.well-known/oauth-authorization-server/a%2Fb",
@@ -169,9 +173,9 @@ mod tests {
     #[test]
     fn a_word_picks_one_form_and_false_picks_none() {
         let issuer: IssuerUrl = "https://a.example/x".parse().unwrap();
-        let asked = |json: &str| serde_json::from_str::<Asked>(json).unwrap().of(&issuer);
+        let convert = |json: &str| serde_json::from_str::<DiscoveryMirror>(json).unwrap().convert(&issuer);
         let paths = |json: &str| -> Vec<String> {
-            let documents = asked(json).unwrap().documents;
+            let documents = convert(json).unwrap().documents;
             documents.iter().map(|url| url.path().to_owned()).collect()
         };
         assert_eq!(
@@ -183,9 +187,9 @@ mod tests {
             ["/x/.well-known/openid-configuration"]
         );
         assert_eq!(paths("true").len(), 2);
-        assert_eq!(asked("false"), None);
+        assert_eq!(convert("false"), None);
         for bad in ["\"oidc\"", "1", "[]", "\"\"", "\"True\""] {
-            assert!(serde_json::from_str::<Asked>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<DiscoveryMirror>(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What is wrong with a configuration? Every mistake at once, each with its place, what is wrong and what to do.
+//! Which mistakes does a configuration contain? All of them at once, each with its place, its problem and a hint.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One mistake. Prints as `file:line:column: key.path: problem`, and its hint on an indented line of its own.
+/// One mistake. Prints as `file:line:column: key.path: problem`, with the hint on an indented line of its own.
 ///
-/// A value that came out of the environment or a `file:` reference is in none of the texts.
+/// None of the texts contains a value that came from the environment or a `file:` reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// What kind of mistake, in kebab-case (`unknown-key`); stable, so tests and tools can branch on it.
+    /// The kind of the mistake, in kebab-case (`unknown-key`); stable, so that tests and tools can branch on it.
     pub code: &'static str,
     pub file: PathBuf,
     /// Line and column, both from 1, columns in characters. `None` where the file itself cannot be read.
@@ -28,8 +28,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Right after the last character of `text`: a mistake of something that never came is there, not on a line that the
-    /// file does not have. Lines end as YAML's do (YAML 1.2.2 section 5.4).
+    /// Returns the place right after the last character of `text`. The mistake of a missing end is reported there, not
+    /// on a line that the file does not have. Lines end as in YAML (YAML 1.2.2 section 5.4).
     pub(in crate::config) fn end_of(text: &str) -> Self {
         let breaks = text.match_indices(['\n', '\r']);
         let is_one = |(at, _): &(usize, &str)| !(text[*at..].starts_with("\r\n"));
@@ -64,8 +64,8 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Something in a good configuration that somebody should know: it protects less than it looks. Prints like a mistake,
-/// with `warning:` before what is the matter.
+/// A warning about a valid configuration that protects less than it seems
+/// to. Prints like a mistake, with `warning:` before the problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigWarning(pub ConfigError);
 
@@ -83,11 +83,11 @@ impl fmt::Display for ConfigWarning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
-/// After this many the rest is not looked for: nobody reads them, and a hostile file must not cost more.
+/// The search stops after this many: nobody reads more, and a hostile file must not cost more.
 pub(in crate::config) const ERRORS_MAX: usize = 100;
 
 impl ConfigErrors {
-    /// `Err` when there are any, sorted by position; files stand in the order of `files`.
+    /// Returns `Err` if there are errors, sorted by file in the order of `files`, then by place.
     pub(in crate::config) fn or_ok(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());

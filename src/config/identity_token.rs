@@ -1,4 +1,4 @@
-//! What Keygate vouches with to upstreams: a short-lived signed token that says who was proved.
+//! How does Keygate tell upstreams the identity of a principal? In a signed token with a short lifetime.
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -20,10 +20,9 @@ pub struct IdentityToken {
     pub issuer: IssuerUrl,
     /// Default ES256.
     pub algorithm: Algorithm,
-    /// PEM, PKCS #8. `None`: a key that is made at the first start and kept in `state_dir`, where there is one; then
-    /// `algorithm` is ES256.
+    /// PEM, PKCS #8. `None`: an ES256 key that is made at the first start and kept in `state_dir`, if there is one.
     pub signing_key_file: Option<PathBuf>,
-    /// How long a token is good for. Default 60 s, from 10 s to 10 min.
+    /// Lifetime of a token. Default 60 s, from 10 s to 10 min.
     pub ttl: Duration,
 }
 
@@ -55,12 +54,12 @@ pub(in crate::config) struct RouteMirror {
 }
 
 const TTL_DEFAULT: Duration = Duration::from_secs(60);
-/// Half of it has to outlast the way to the upstream and the difference of two clocks.
+/// Half of it must outlast the way to the upstream and the difference of two clocks.
 const TTL_MIN: Duration = Duration::from_secs(10);
-/// A token that leaks is good for so long, whatever is revoked meanwhile.
+/// A leaked token is valid for this long, even if its principal is revoked meanwhile.
 const TTL_MAX: Duration = Duration::from_secs(600);
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<IdentityToken> {
@@ -98,18 +97,18 @@ pub(in crate::config) fn typed(
     })
 }
 
-/// The audience of a route's tokens.
+/// Returns the audience of a route's tokens.
 pub(in crate::config) fn of_route(
     At { value: mirror, at }: At<RouteMirror>,
     checker: &mut Checker<'_>,
 ) -> Option<String> {
-    need_signer(at, checker);
+    require_signer(at, checker);
     let hint = "the upstream's name, such as `audience: https://orders.internal`";
     let audience = checker.need(at, "audience", mirror.audience, hint)?;
     Some(audience.take().0)
 }
 
-fn need_signer(at: NodeId, checker: &mut Checker<'_>) {
+fn require_signer(at: NodeId, checker: &mut Checker<'_>) {
     if checker.tree.entry(ROOT, "identity_token").is_none() {
         let hint = "`identity_token: { issuer: … }` at the top of the file says in whose name";
         checker.error_with(

@@ -1,4 +1,4 @@
-//! Which files are read? What a glob of `include` matches, and who is told of what is read.
+//! Which files are read? The matches of the globs of `include`; a [`ReadLog`] receives each file.
 
 use crate::config::read::FromText;
 use crate::config::tree::TOO_MANY_BYTES;
@@ -7,32 +7,32 @@ use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// One entry of `include`: a path, relative to the folder of the main file, in which `*` and `?` stand for characters of
-/// one name and `[ab]` for one of these.
+/// One entry of `include`: a path, relative to the folder of the main file. `*` and
+/// `?` match characters within one name, `[ab]` matches one of these characters.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Glob(String);
 
 impl FromText for Glob {
-    const WHAT: &'static str = "a path or glob such as `routes.d/*.yaml`";
+    const DESCRIPTION: &'static str = "a path or glob such as `routes.d/*.yaml`";
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(['\0', '\n']) {
-            return Err(format!("not {}", Self::WHAT));
+            return Err(format!("not {}", Self::DESCRIPTION));
         }
         if text.contains("**") {
             return Err("`**` is not known here\nname each folder: `routes.d/*.yaml`, `routes.d/*/*.yaml`".to_owned());
         }
         match glob::Pattern::new(text) {
             Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(format!("not {}: {}", Self::WHAT, error.msg)),
+            Err(error) => Err(format!("not {}: {}", Self::DESCRIPTION, error.msg)),
         }
     }
 }
 
 impl Glob {
-    /// The glob as the file system is asked; the folder is one name, whatever characters are in it.
-    pub(in crate::config) fn below(&self, folder: &Path) -> String {
+    /// Returns the pattern for the file system. Wildcards in `folder` are escaped: it is one name.
+    pub(in crate::config) fn resolve(&self, folder: &Path) -> String {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         match folder.as_str() {
             _ if self.0.starts_with('/') => self.0.clone(),
@@ -50,32 +50,32 @@ impl Glob {
     }
 }
 
-/// What a configuration includes, so that whoever watches it sees a file that comes or goes.
+/// The globs of a configuration, so that its watcher notices files that come or go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Includes(Vec<String>);
 
 impl Includes {
-    pub(in crate::config) fn below<'g>(folder: &Path, globs: impl Iterator<Item = &'g Glob>) -> Self {
-        Self(globs.map(|glob| glob.below(folder)).collect())
+    pub(in crate::config) fn resolve<'g>(folder: &Path, globs: impl Iterator<Item = &'g Glob>) -> Self {
+        Self(globs.map(|glob| glob.resolve(folder)).collect())
     }
 
-    /// The files that are matched now, in the order in which they are read.
+    /// Returns the files that match now, in the order in which they are read.
     pub fn files(&self) -> Vec<PathBuf> {
         let found = self.0.iter().flat_map(|glob| matches(glob).unwrap_or_default());
         found.filter(|path| !path.is_dir()).collect()
     }
 }
 
-/// Receives what loading a configuration reads.
+/// Receives each file that is read while a configuration is loaded.
 pub trait ReadLog {
-    /// `includes` matches `files`, which are read next. Not called where nothing is included.
+    /// Receives the files that `includes` matches, before they are read. Not called without `include`.
     fn included(&mut self, includes: &Includes, files: &[PathBuf]);
 
-    /// `content` was read from `path`. It may be a secret.
+    /// Receives `content`, which was read from `path` and may be a secret.
     fn read(&mut self, path: &Path, content: &[u8]);
 }
 
-/// For callers that load once.
+/// A log for callers that load once.
 pub(in crate::config) struct NoLog;
 
 impl ReadLog for NoLog {
@@ -84,15 +84,15 @@ impl ReadLog for NoLog {
     fn read(&mut self, _: &Path, _: &[u8]) {}
 }
 
-/// What `glob` matches, sorted.
+/// Returns the paths that match `glob`, sorted.
 ///
 /// # Errors
-/// That a folder cannot be looked into.
+/// A folder cannot be read.
 pub(in crate::config) fn matches(glob: &str) -> Result<Vec<PathBuf>, String> {
     let options = MatchOptions {
         case_sensitive: true,
         require_literal_separator: true,
-        // Editors keep their drafts and locks in such files.
+        // Editors keep drafts and locks in hidden files.
         require_literal_leading_dot: true,
     };
     let found = glob::glob_with(glob, options).map_err(|error| error.msg.to_owned())?;
@@ -103,11 +103,11 @@ pub(in crate::config) fn matches(glob: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// The text of a configuration file of at most `bytes_max`.
+/// Returns the text of a configuration file of at most `bytes_max`.
 ///
 /// # Errors
-/// Code and words of what is wrong with the file as a whole.
-pub(in crate::config) fn text(
+/// The code and the description of a problem with the whole file.
+pub(in crate::config) fn read_text(
     path: &Path,
     bytes_max: u64,
     log: &mut dyn ReadLog,
@@ -152,7 +152,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("ab")).unwrap();
         std::fs::write(folder.path().join("ab/c.yaml"), "").unwrap();
         let glob = Glob::from_text("*.yaml").unwrap();
-        assert_eq!(matches(&glob.below(&odd)).unwrap(), [odd.join("b.yaml")]);
+        assert_eq!(matches(&glob.resolve(&odd)).unwrap(), [odd.join("b.yaml")]);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         std::fs::create_dir(folder.path().join("c.yaml")).unwrap();
-        let includes = Includes(vec![Glob::from_text("*.yaml").unwrap().below(folder.path())]);
+        let includes = Includes(vec![Glob::from_text("*.yaml").unwrap().resolve(folder.path())]);
         assert_eq!(
             includes.files(),
             ["a.yaml", "b.yaml"].map(|name| folder.path().join(name))

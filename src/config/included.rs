@@ -1,15 +1,15 @@
-//! Which further files make up a configuration? Those that the globs of `include` match, read into the same tree.
+//! Which further files make up a configuration? The matches of `include`, read into the same tree.
 
 use crate::config::check::Checker;
 use crate::config::include::Glob;
 use crate::config::include::Includes;
 use crate::config::include::matches;
-use crate::config::include::text;
+use crate::config::include::read_text;
 use crate::config::issuer;
 use crate::config::limit;
 use crate::config::mistake::read;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::route_mirror;
@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// More is a glob that matches what it should not.
+/// More than this is a glob that matches too much.
 const FILES_MAX: usize = 1000;
 
 /// A part of a configuration of Keygate, in a file that the main file names in `include`.
@@ -36,11 +36,11 @@ const FILES_MAX: usize = 1000;
 #[schemars(rename = "Keygate configuration, an included file")]
 pub(in crate::config) struct Mirror {
     /// Whose tokens are trusted, by a name of your choice.
-    pub issuers: Option<Named<Name, issuer::Mirror>>,
+    pub issuers: Option<NamedEntries<Name, issuer::Mirror>>,
     /// Limits that routes refer to, by a name of your choice.
-    pub limits: Option<Named<Name, limit::Mirror>>,
+    pub limits: Option<NamedEntries<Name, limit::Mirror>>,
     /// Where requests go, by a name of your choice.
-    pub upstreams: Option<Named<Name, upstream::Mirror>>,
+    pub upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
     /// Which requests, what they must carry, where they go.
     pub routes: Option<Vec<At<route_mirror::Mirror>>>,
 }
@@ -52,9 +52,9 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
     };
     let main = checker.tree.files()[0].clone();
     let folder = main.parent().unwrap_or(Path::new(""));
-    let includes = Includes::below(folder, globs.iter().map(Text::get));
+    let includes = Includes::resolve(folder, globs.iter().map(Text::get));
     checker.log.included(&includes, &includes.files());
-    let mut found = Found::new(&main);
+    let mut found = FileSet::new(&main);
     for glob in &globs {
         found.look(glob, folder, checker);
     }
@@ -63,25 +63,25 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
         .iter()
         .any(|error| error.file == main && error.path.starts_with("include"))
     {
-        checker.tree.lacks_a_file();
+        checker.tree.mark_incomplete();
     }
     let roots: Vec<NodeId> = found.files.into_iter().filter_map(|path| root(path, checker)).collect();
     let mirrors: Vec<Mirror> = roots.into_iter().filter_map(|root| read(root, checker)).collect();
     for section in ["issuers", "limits", "upstreams"] {
-        checker.no_name_twice(section);
+        checker.refuse_duplicate_names(section);
     }
     mirrors
 }
 
-/// Files found so far.
-struct Found {
+/// The files found so far.
+struct FileSet {
     files: Vec<PathBuf>,
-    /// Device and inode of each and of the main file: one file under two names is still one.
+    /// Device and inode of each file and of the main file: one file may have two names.
     identities: HashSet<(u64, u64)>,
     main: Option<(u64, u64)>,
 }
 
-impl Found {
+impl FileSet {
     fn new(main: &Path) -> Self {
         let main = std::fs::metadata(main).ok().map(|metadata| identity(&metadata));
         Self {
@@ -93,12 +93,13 @@ impl Found {
 
     fn look(&mut self, glob: &Text<Glob>, folder: &Path, checker: &mut Checker<'_>) {
         let pattern = glob.get();
-        let paths = match pattern.has_wildcard() {
-            true => match matches(&pattern.below(folder)) {
+        let paths = if pattern.has_wildcard() {
+            match matches(&pattern.resolve(folder)) {
                 Ok(paths) => paths,
                 Err(problem) => return checker.error(glob.at, "unreadable-file", problem),
-            },
-            false => vec![folder.join(pattern.as_str())],
+            }
+        } else {
+            vec![folder.join(pattern.as_str())]
         };
         for path in paths {
             if self.files.len() >= FILES_MAX {
@@ -120,7 +121,7 @@ impl Found {
                     "paths are relative to the folder of this file; a glob such as `routes.d/*.yaml` may match nothing";
                 return checker.error_with(glob.at, "file-not-found", problem, hint);
             }
-            // A link that leads nowhere or in a circle.
+            // A dangling link, or a circle of links.
             Err(error) => {
                 return checker.error(glob.at, "unreadable-file", format!("{shown} cannot be read: {error}"));
             }
@@ -155,9 +156,9 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// The root of an included file in the tree.
+/// Reads an included file and returns its root in the tree.
 fn root(path: PathBuf, checker: &mut Checker<'_>) -> Option<NodeId> {
-    let text = text(&path, checker.tree.bytes_left(), checker.log);
+    let text = read_text(&path, checker.tree.bytes_left(), checker.log);
     let file = checker.tree.add_file(path);
     match text {
         Ok(text) => checker.tree.parse(&text, file, checker.env, &mut checker.errors),

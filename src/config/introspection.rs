@@ -1,8 +1,8 @@
-//! How an issuer is asked about tokens it alone can read (RFC 7662): where, as whom, how often, at what cost.
+//! How does Keygate introspect tokens that only their issuer can read (RFC 7662)? URL, credentials, caching, limits.
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
-use crate::config::check::Files;
+use crate::config::check::ReferencedFiles;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Text;
@@ -24,32 +24,32 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introspection {
     pub url: Url,
-    /// Who Keygate is at the issuer.
+    /// The client id of Keygate at the issuer.
     pub client_id: String,
     pub authentication: ClientAuthentication,
     /// Allows `http:`. Default false.
     pub allow_http: bool,
-    /// Allows addresses that are private, loopback, link-local or otherwise not public; checked on the address that is
-    /// dialled. Default false.
+    /// Allows addresses that are private, loopback, link-local or otherwise
+    /// not public; checked on the address that is dialled. Default false.
     pub allow_private_addresses: bool,
     /// PEM certificates trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// An HTTP proxy for the calls.
     pub proxy: Option<Url>,
-    /// How long an answer that a token is good is believed; never past its `exp`. Default 30 s, at most 5 min.
+    /// How long the response for an active token is cached; never past its `exp`. Default 30 s, at most 5 min.
     pub cache_ttl: Duration,
-    /// How long any other answer is believed. Default 5 s, at most 5 min.
+    /// How long any other response is cached. Default 5 s, at most 5 min.
     pub negative_ttl: Duration,
-    /// Bytes that remembered answers may take, about. Default 16 MiB.
+    /// Approximate size of the cache of responses, in bytes. Default 16 MiB.
     pub cache_bytes_max: u64,
-    /// How long a request waits for an answer, and how long one call may take. Default 3 s.
+    /// How long a request waits for a response, and the limit of one call. Default 3 s.
     pub timeout: Duration,
-    /// Calls at once. Default 64.
+    /// Concurrent calls. Default 64.
     pub concurrency: usize,
     pub breaker: Breaker,
 }
 
-/// How Keygate proves to the issuer who it is (RFC 7662 section 2.1).
+/// How Keygate authenticates to the issuer (RFC 7662 section 2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuthentication {
     /// `client_secret_basic` (RFC 6749 section 2.3.1).
@@ -61,24 +61,24 @@ pub enum ClientAuthentication {
 /// `issuers.<name>.introspection.private_key_jwt`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientKey {
-    /// Where `pem` was read.
+    /// The file that `pem` was read from.
     pub file: PathBuf,
-    /// What was in it; not yet read as a key.
+    /// Its content, not yet parsed as a key.
     pub pem: Secret<Vec<u8>>,
-    /// What the issuer calls the key. Default: its RFC 7638 thumbprint.
+    /// The `kid` under which the issuer knows the key. Default: its RFC 7638 thumbprint.
     pub kid: Option<String>,
-    /// Default: the one that the key is for; RS256 for an RSA key.
+    /// Default: the algorithm of the key; RS256 for an RSA key.
     pub algorithm: Option<Algorithm>,
     /// `aud` of the assertions. Default: the issuer.
     pub audience: Option<String>,
 }
 
-/// When a failing endpoint is left alone.
+/// When calls to a failing endpoint pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
-    /// So many failed calls in a row open it. Default 5.
+    /// This many failed calls in a row open the breaker. Default 5.
     pub failures: u32,
-    /// How long no call is made before one is tried. Default 5 s.
+    /// How long an open breaker stops calls before it tries one. Default 5 s.
     pub open_for: Duration,
 }
 
@@ -146,14 +146,14 @@ pub(in crate::config) struct BreakerMirror {
     open_for: Option<Text<Timeout>>,
 }
 
-/// A revoked token would pass for longer, and one cut off by mistake stay cut off.
+/// Longer, and a revoked token would pass, or one rejected by mistake stay rejected, for too long.
 const TTL_MAX: Duration = Duration::from_secs(300);
 /// More is a mistake of units: the calls share one connection pool and one thread.
 const CONCURRENCY_MAX: u32 = 4096;
-/// Less holds no answer.
+/// A smaller cache holds no response.
 const CACHE_BYTES_MIN: u64 = 64 << 10;
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<Introspection> {
@@ -211,7 +211,7 @@ pub(in crate::config) fn typed(
     })
 }
 
-/// Exactly one of the two (RFC 6749 section 2.3).
+/// Returns the one authentication of a client: there must be exactly one (RFC 6749 section 2.3).
 fn authentication(
     client_secret: Option<Text<SecretText>>,
     key: Option<At<KeyMirror>>,
@@ -242,7 +242,7 @@ fn authentication(
     }
 }
 
-/// A private key is some kilobytes.
+/// A private key has a few kilobytes.
 const KEY_BYTES_MAX: u64 = 64 * 1024;
 
 fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker<'_>) -> Option<ClientKey> {
@@ -250,7 +250,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
     let written = checker.need(at, "key_file", mirror.key_file.take(), hint)?;
     let file = checker.resolve(written.at, written.get());
     let problem = match std::fs::metadata(&file) {
-        _ if checker.files == Files::MayBeAbsent => return Some(typed_key(mirror, file, Vec::new())),
+        _ if checker.files == ReferencedFiles::MayBeMissing => return Some(convert_key(mirror, file, Vec::new())),
         Err(error) => format!("the key cannot be read: {}", error.kind()),
         // Reading a named pipe would wait for its writer, without end.
         Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
@@ -259,7 +259,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
             Err(error) => format!("the key cannot be read: {}", error.kind()),
             Ok(pem) => {
                 checker.log.read(&file, &pem);
-                return Some(typed_key(mirror, file, pem));
+                return Some(convert_key(mirror, file, pem));
             }
         },
     };
@@ -269,7 +269,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
     None
 }
 
-fn typed_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
+fn convert_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
     ClientKey {
         file,
         pem: Secret::new(pem),

@@ -1,14 +1,14 @@
-//! An authorization server whose tokens are trusted, and where its keys are.
+//! Which authorization servers are trusted, and where are their keys?
 
 use crate::config::check::Checker;
 use crate::config::check::values;
-use crate::config::discovery::Asked;
 use crate::config::discovery::Discovery;
+use crate::config::discovery::DiscoveryMirror;
 use crate::config::introspection;
 use crate::config::introspection::Introspection;
 use crate::config::listener::timeout;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -41,46 +41,47 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub name: Name,
-    /// Compared with `iss`, byte by byte. No two issuers share one, but for one with keys and one that is asked: those may be
-    /// one server, whose JWTs are checked and whose other tokens are asked about.
+    /// Compared with `iss`, byte by byte. At most two issuers share a URL, one with keys and one with introspection:
+    /// they may be one server that issues both JWTs and opaque tokens.
     pub issuer: IssuerUrl,
     pub keys: KeySource,
-    /// A token's `aud` must hold one of these. `None` is the visible waiver `audiences: any`. Never empty.
+    /// A token's `aud` must contain one of these. `None` is the explicit waiver `audiences: any`. Never empty.
     pub audiences: Option<Vec<String>>,
     /// Default RS256, PS256, ES256, EdDSA. Never empty.
     pub algorithms: Vec<Algorithm>,
-    /// Accepted `typ` headers, compared in lower case; the empty text stands for an absent `typ`.
+    /// Accepted `typ` headers, in lower case; the empty text stands for an absent `typ`.
     /// Default `at+jwt`, `application/at+jwt`, `jwt` and absent.
     pub types: Vec<String>,
     /// Default 30 s, at most 120 s.
     pub clock_skew: Duration,
-    /// The longest `exp` - `iat` believed; a stream lasts no longer on a token that has no `exp`. Default 24 h.
+    /// The longest accepted `exp` - `iat`. A stream on a token without `exp` lasts no longer either. Default 24 h.
     pub max_lifetime: Duration,
-    /// Further claims that must be there, each with one of these values.
+    /// Further required claims, each with its accepted values.
     pub required_claims: Vec<(String, Vec<String>)>,
-    /// Claims that scopes are read from, the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
+    /// Claims that may contain the scopes; the first present claim is used.
+    /// Default `scope`, `scp`, `permissions`, `roles`.
     pub scope_claims: Vec<String>,
-    /// Claims the client id is read from, the first present one counts. Default `client_id`, `azp`.
+    /// Claims that may contain the client id; the first present claim is used. Default `client_id`, `azp`.
     pub client_id_claims: Vec<String>,
-    /// Claim the organization is read from. Default `org`.
+    /// Claim that contains the organization. Default `org`.
     pub organization_claim: String,
-    /// Claims that upstreams are told, each in its own header. No two of one issuer share a header.
+    /// Claims that upstreams receive, each in its own header. No two of one issuer share a header.
     pub claim_headers: Vec<(ClaimPointer, HeaderName)>,
     /// Default `Enforce`.
     pub mode: Mode,
-    /// What the rules of routes that take these tokens ask about claims: sorted, each once. Part of the issuer, so that a
-    /// token that was read under other rules is read again.
+    /// Every claim that rules of routes with this issuer test: sorted, without duplicates. Part of the issuer, so that
+    /// a change of the rules makes cached tokens be read again.
     pub claim_facts: Vec<ClaimFact>,
 }
 
 impl Issuer {
-    /// The headers that upstreams are told claims in.
+    /// Returns the headers in which upstreams receive claims.
     pub fn claim_header_names(&self) -> impl Iterator<Item = &HeaderName> {
         self.claim_headers.iter().map(|(_, name)| name)
     }
 }
 
-/// Where an issuer's keys come from.
+/// The source of an issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// PEM public keys, read at start and when the configuration is reloaded. Never empty.
@@ -89,32 +90,32 @@ pub enum KeySource {
     File(PathBuf),
     /// A JWK set behind a URL.
     Remote(Box<RemoteKeys>),
-    /// Nowhere: it is asked about each token.
+    /// No keys: each token is introspected.
     Introspection(Box<Introspection>),
-    /// Here: it is the issuer that `token_endpoint` makes, and no other can be.
+    /// The keys of Keygate itself, for the issuer that `token_endpoint` makes and for no other.
     Own,
 }
 
-/// Where a JWK set behind a URL is, and the keys beside it that say how and when it is fetched.
+/// The location of a JWK set behind a URL, and how and when it is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeys {
     pub at: KeysAt,
     pub dial: Dial,
-    /// Lower bound of the refresh interval that Cache-Control can ask for. Default 1 min.
+    /// Lower bound of the refresh interval that Cache-Control can set. Default 1 min.
     pub min_refresh: Duration,
-    /// Upper bound of it. Default 1 h.
+    /// Upper bound of that interval. Default 1 h.
     pub max_refresh: Duration,
-    /// At most one fetch for an unknown `kid` per this time, counting attempts. Default 30 s.
+    /// At most one fetch for an unknown `kid` in this time, counting attempts. Default 30 s.
     pub cooldown: Duration,
     /// How long a request waits for such a fetch. Default 500 ms.
     pub wait: Duration,
-    /// How long the last good set serves while fetches fail. Default 24 h.
+    /// How long the last good set is used while fetches fail. Default 24 h.
     pub max_stale: Duration,
 }
 
 impl RemoteKeys {
-    /// Whether keys that were fetched as `other` says would be believed if fetched as this says. When they are fetched,
-    /// and how long they serve, is another matter.
+    /// Returns whether keys that were fetched with the settings of `other` can be
+    /// kept: the location and the way to it are the same. The times may differ.
     pub fn trusts_like(&self, other: &Self) -> bool {
         let reach = |keys: &Self| Dial {
             timeout: Duration::ZERO,
@@ -124,7 +125,7 @@ impl RemoteKeys {
     }
 }
 
-/// Who says where the set is.
+/// The party that names the location of the key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAt {
     /// The configuration: `issuers.<name>.jwks_url`.
@@ -133,19 +134,19 @@ pub enum KeysAt {
     Discovery(Discovery),
 }
 
-/// How an issuer's servers may be reached, for whatever is asked of them.
+/// How the servers of an issuer may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
     /// Allows `http:`. Default false.
     pub allow_http: bool,
-    /// Allows addresses that are private, loopback, link-local or otherwise not public; checked on the address that is
-    /// dialled. Default false.
+    /// Allows addresses that are private, loopback, link-local or otherwise
+    /// not public; checked on the address that is dialled. Default false.
     pub allow_private_addresses: bool,
     /// PEM certificates trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// An HTTP proxy for the requests.
     pub proxy: Option<Url>,
-    /// The whole of it: for keys, the discovery document included. Default 5 s.
+    /// Limit of a whole fetch, discovery included, or of another call. Default 5 s.
     pub timeout: Duration,
 }
 
@@ -170,7 +171,7 @@ pub(in crate::config) struct Mirror {
     /// The longest life of a token (`exp` - `iat`) that is believed. Default `24h`.
     max_lifetime: Option<Text<Timeout>>,
     /// Further claims that must be there, each with one of the values listed.
-    required_claims: Option<Named<Word, OneOrMany<Text<Word>>>>,
+    required_claims: Option<NamedEntries<Word, OneOrMany<Text<Word>>>>,
     /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
     scope_claims: Option<Texts<Word>>,
     /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
@@ -180,7 +181,7 @@ pub(in crate::config) struct Mirror {
     /// By JSON pointer (RFC 6901) the header that tells upstreams the claim: a text, a number, true or false, or an array
     /// of these with commas between, percent-encoded so that no value can split. Anything else is not sent. What clients
     /// send under such a name is dropped on every route.
-    claim_headers: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    claim_headers: Option<NamedEntries<ClaimPointer, Text<HeaderName>>>,
     /// `shadow` lets a request through, without identity, whose token names this issuer and is not good, and counts it
     /// (`outcome="would_deny"`). Anybody can name an issuer, so its routes are open. Default `enforce`.
     mode: Option<Mode>,
@@ -194,7 +195,7 @@ pub(in crate::config) struct Mirror {
     /// `openid-configuration` (OpenID Connect), or `true` to try both in this order. Default false.
     ///
     /// The keys below say how keys are fetched, and stand only beside this or `jwks_url`.
-    discovery: Option<At<Asked>>,
+    discovery: Option<At<DiscoveryMirror>>,
     /// No keys: the issuer is asked about each token, for tokens that it alone can read (opaque ones, RFC 7662).
     introspection: Option<At<introspection::Mirror>>,
     /// Allows `http:` where keys are fetched. Default false.
@@ -225,13 +226,13 @@ pub(in crate::config) struct Any;
 
 impl crate::config::read::Word for Any {
     const WORD: &'static str = "any";
-    const ELSE: &'static str = "a list of audiences";
+    const ALTERNATIVE: &'static str = "a list of audiences";
 }
 
 /// More would make tokens outlive their expiry by minutes; a clock that is further off needs repair.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
 
-/// Keys that mean nothing without `jwks_url` or `discovery`.
+/// Keys without meaning unless `jwks_url` or `discovery` is set.
 const FETCH_KEYS: [&str; 10] = [
     "allow_http",
     "allow_private_addresses",
@@ -245,11 +246,11 @@ const FETCH_KEYS: [&str; 10] = [
     "timeout",
 ];
 
-/// Keys that mean nothing where the issuer itself reads its tokens.
+/// Keys without meaning where the issuer introspects its tokens.
 const TOKEN_KEYS: [&str; 2] = ["algorithms", "types"];
 
-pub(in crate::config) fn typed(
-    mirrors: Named<Name, Mirror>,
+pub(in crate::config) fn convert(
+    mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Issuer> {
@@ -257,9 +258,9 @@ pub(in crate::config) fn typed(
     let mut urls: Vec<(IssuerUrl, NodeId, bool)> = Vec::new();
     for (name, At { value: mut mirror, at }) in mirrors.0 {
         if let Some(url) = &mirror.issuer {
-            let asked = checker.tree.entry(at, "introspection").is_some();
-            refuse_second(&urls, url, asked, checker);
-            urls.push((url.get().clone(), url.at, asked));
+            let introspects = checker.tree.entry(at, "introspection").is_some();
+            refuse_duplicate(&urls, url, introspects, checker);
+            urls.push((url.get().clone(), url.at, introspects));
         }
         let keys = keys(&mut mirror, at, checker);
         let headers = claim_headers(mirror.claim_headers.take(), api_key_header, checker);
@@ -270,15 +271,21 @@ pub(in crate::config) fn typed(
     issuers
 }
 
-/// Two issuers of one URL: whose rules a token meets would be chance (S075 is the same about API keys). Not so where one has
-/// keys and the other is asked: what a token is says which.
-fn refuse_second(urls: &[(IssuerUrl, NodeId, bool)], url: &Text<IssuerUrl>, asked: bool, checker: &mut Checker<'_>) {
-    let same = |(known, _, its): &&(IssuerUrl, NodeId, bool)| known == url.get() && *its == asked;
+/// Reports two issuers with one URL: which rules apply to a token would be chance (S075 says the same of API keys). One
+/// issuer with keys and one with introspection may share it: the form of the token decides.
+fn refuse_duplicate(
+    urls: &[(IssuerUrl, NodeId, bool)],
+    url: &Text<IssuerUrl>,
+    introspects: bool,
+    checker: &mut Checker<'_>,
+) {
+    let same =
+        |(known, _, introspected): &&(IssuerUrl, NodeId, bool)| known == url.get() && *introspected == introspects;
     let Some(&(_, first, _)) = urls.iter().find(same) else {
         return;
     };
     let problem = checker.with_value(url.at, "another issuer has this URL already");
-    checker.error_beside(url.at, "duplicate-issuer", problem, first);
+    checker.error_conflict(url.at, "duplicate-issuer", problem, first);
 }
 
 fn issuer(
@@ -328,16 +335,16 @@ fn issuer(
     })
 }
 
-/// Tells each issuer what is asked about its claims, by the rules of the routes that take its tokens.
+/// Gives each issuer the claims that the rules of its routes test.
 pub(in crate::config) fn note_claim_facts<'r>(
     issuers: &mut BTreeMap<Name, Issuer>,
     routes: impl Iterator<Item = &'r Route>,
 ) {
     for route in routes {
-        let asked: Vec<ClaimFact> = route.rules.iter().flat_map(Rule::claim_facts).collect();
+        let facts: Vec<ClaimFact> = route.rules.iter().flat_map(Rule::claim_facts).collect();
         for name in &route.issuers {
             if let Some(issuer) = issuers.get_mut(name) {
-                issuer.claim_facts.extend_from_slice(&asked);
+                issuer.claim_facts.extend_from_slice(&facts);
             }
         }
     }
@@ -348,14 +355,14 @@ pub(in crate::config) fn note_claim_facts<'r>(
 }
 
 fn claim_headers(
-    written: Option<Named<ClaimPointer, Text<HeaderName>>>,
+    written: Option<NamedEntries<ClaimPointer, Text<HeaderName>>>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> Vec<(ClaimPointer, HeaderName)> {
     let mut headers: Vec<(ClaimPointer, HeaderName)> = Vec::new();
     for (pointer, name) in written.map(|headers| headers.0).unwrap_or_default() {
         let At { value: name, at } = name.value;
-        if !may_carry_a_claim(&name.0) || name.0 == *api_key_header {
+        if !may_carry_claim(&name.0) || name.0 == *api_key_header {
             let problem = checker.with_value(at, "this header means something else and cannot carry a claim");
             checker.error_with(
                 at,
@@ -374,8 +381,9 @@ fn claim_headers(
     headers
 }
 
-/// Whether nothing else is said under this name: what clients send under the name of a claim is dropped on every route.
-fn may_carry_a_claim(name: &HeaderName) -> bool {
+/// Returns whether a header has no other meaning: a header that carries a
+/// claim is dropped from requests on every route.
+fn may_carry_claim(name: &HeaderName) -> bool {
     const STANDARD: [HeaderName; 18] = [
         header::AGE,
         header::ALLOW,
@@ -396,7 +404,7 @@ fn may_carry_a_claim(name: &HeaderName) -> bool {
         header::VARY,
         header::VIA,
     ];
-    // Preconditions, what browsers say of themselves, where a request came from, what it is meant to be instead, traces.
+    // Preconditions, browsers' own headers, client addresses, overrides of method or URL, traces.
     const FAMILIES: [&str; 19] = [
         "accept",
         "access-control-",
@@ -423,16 +431,16 @@ fn may_carry_a_claim(name: &HeaderName) -> bool {
         && !FAMILIES.iter().any(|family| name.as_str().starts_with(family))
 }
 
-/// Returns the clock skew that was written, or 30 s. `what` would be good for too long with a large one.
+/// Returns the configured clock skew, or 30 s. A skew over the maximum would keep `objects` valid for too long.
 pub(in crate::config) fn clock_skew(
     written: Option<Text<Duration>>,
-    what: &str,
+    objects: &str,
     checker: &mut Checker<'_>,
 ) -> Duration {
     written.map_or(Duration::from_secs(30), |skew| {
         if *skew.get() > CLOCK_SKEW_MAX {
             let problem = checker.with_value(skew.at, "a clock skew is at most 120s");
-            let hint = format!("{what} would be good long after they expired");
+            let hint = format!("{objects} would be good long after they expired");
             checker.error_with(skew.at, "out-of-range", problem, hint);
         }
         skew.take()
@@ -446,7 +454,7 @@ fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<
     }
 }
 
-/// Where the keys are: exactly one of five.
+/// Returns the source of the keys: exactly one of five.
 fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
     let sources = [
         "discovery",
@@ -458,7 +466,7 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
     let off = mirror
         .discovery
         .as_ref()
-        .is_some_and(|discovery| discovery.value == Asked::Off);
+        .is_some_and(|discovery| discovery.value == DiscoveryMirror::Off);
     let written: Vec<&str> = sources
         .into_iter()
         .filter(|key| checker.tree.entry(at, key).is_some() && !(off && *key == "discovery"))
@@ -493,8 +501,9 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
             }
         }
     }
-    if let Some(asked) = mirror.introspection.take() {
-        return introspection::typed(asked, checker).map(|asked| KeySource::Introspection(Box::new(asked)));
+    if let Some(introspection) = mirror.introspection.take() {
+        return introspection::convert(introspection, checker)
+            .map(|introspection| KeySource::Introspection(Box::new(introspection)));
     }
     if let Some(files) = mirror.public_key_files.take() {
         return Some(KeySource::Pem(
@@ -518,14 +527,14 @@ fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
         }
         return Some(KeysAt::JwksUrl(url.take()));
     }
-    let asked = mirror.discovery.take()?;
-    // Without an issuer there is nothing to discover it from; that is said where the issuer is missed.
+    let discovery = mirror.discovery.take()?;
+    // Without an issuer there is no URL to discover; the missing `issuer` is reported elsewhere.
     let issuer = mirror.issuer.as_ref()?;
     if issuer.get().to_url().scheme() == "http" && !allow_http {
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
     }
-    asked.value.of(issuer.get()).map(KeysAt::Discovery)
+    discovery.value.convert(issuer.get()).map(KeysAt::Discovery)
 }
 
 fn remote_keys(at: KeysAt, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {

@@ -1,8 +1,8 @@
-//! Limits: how often, counted by what, and which headers say so.
+//! Limits: how many requests, counted by which key, and which headers report them?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub name: Name,
-    /// What shares one bucket. Never empty; several are counted as a combination.
+    /// Requests equal in all of these share one bucket. Never empty.
     pub by: Vec<LimitBy>,
     pub quota: Quota,
     /// Default `Enforce`.
@@ -46,7 +46,7 @@ pub enum LimitBy {
 }
 
 impl Limit {
-    /// Returns whether it counts by something that is known only of who was proved.
+    /// Returns whether the limit counts by a property of the principal.
     pub(in crate::config) fn needs_principal(&self) -> bool {
         !self.by.iter().all(|by| matches!(by, LimitBy::Ip | LimitBy::Route))
     }
@@ -65,7 +65,7 @@ impl fmt::Display for LimitBy {
     }
 }
 
-/// Which families of headers tell a client about its limits.
+/// The families of headers that report limits to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitHeaders {
     /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). Default true.
@@ -92,7 +92,10 @@ pub(in crate::config) struct Mirror {
     mode: Option<Mode>,
 }
 
-pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Limit> {
+pub(in crate::config) fn convert(
+    mirrors: NamedEntries<Name, Mirror>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Limit> {
     let mut limits = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
         let by = checker.need(at, "by", mirror.by, "such as `by: credential`");
@@ -102,7 +105,7 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
         }
         let quota = quota(mirror.quota, mirror.burst, at, checker);
         let by = by.map(|by| by.0).unwrap_or_default();
-        checker.no_doubles(&by);
+        checker.refuse_duplicates(&by);
         let by = by.into_iter().map(|by| by.value).collect();
         let Some(quota) = quota else {
             continue;
@@ -112,8 +115,8 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
     limits
 }
 
-/// A quota from its two keys. The burst defaults to the whole quota: "500/min" then admits 500 requests at once, which
-/// is what somebody who counts requests per minute reads; a smaller default would refuse what the number allows.
+/// Returns the quota of the two keys. The burst defaults to the whole quota: a reader of "500/min" expects 500 requests
+/// at once to pass.
 fn quota(
     written: Option<Text<Rate>>,
     burst: Option<At<NonZeroU32>>,
@@ -131,7 +134,7 @@ fn quota(
     })
 }
 
-/// A burst over the quota is a slip of the two numbers.
+/// Reports a burst over the quota: the two numbers were probably swapped.
 fn refuse_large(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
     if let Some(burst) = burst
         && burst.value > requests
@@ -160,7 +163,7 @@ pub(in crate::config) struct QuotaMirror {
     burst: Option<At<NonZeroU32>>,
 }
 
-/// Returns a quota of so many a minute, for constants.
+/// Returns a quota of `requests` a minute, for constants.
 pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
     Quota {
         requests: NonZeroU32::new(requests).expect("not 0"),
@@ -169,8 +172,8 @@ pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
     }
 }
 
-/// What is not written is as in `usual`; its burst is no more than a quota that is written.
-pub(in crate::config) fn typed_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
+/// Returns the quota with missing parts from `usual`. A default burst is at most the configured quota.
+pub(in crate::config) fn convert_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
     let mirror = written.map(|written| written.value).unwrap_or_default();
     with_usual(mirror.quota, mirror.burst.map(|burst| burst.value), usual)
 }
@@ -206,11 +209,11 @@ pub(in crate::config) struct Off;
 
 impl Word for Off {
     const WORD: &'static str = "off";
-    const ELSE: &'static str = "a map with `quota` and `burst`";
+    const ALTERNATIVE: &'static str = "a map with `quota` and `burst`";
 }
 
-/// On unless it was switched off by name: a section that is not there means the defaults.
-pub(in crate::config) fn typed_failed(
+/// Returns the limit of failed authentications. A missing section stands for the defaults; only `off` disables it.
+pub(in crate::config) fn convert_failed(
     written: Option<At<OrWord<FailedMirror, Off>>>,
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
@@ -236,7 +239,7 @@ pub(in crate::config) struct HeadersMirror {
     legacy: Option<bool>,
 }
 
-pub(in crate::config) fn typed_headers(mirror: HeadersMirror) -> RateLimitHeaders {
+pub(in crate::config) fn convert_headers(mirror: HeadersMirror) -> RateLimitHeaders {
     RateLimitHeaders {
         standard: mirror.standard.unwrap_or(true),
         legacy: mirror.legacy.unwrap_or(true),

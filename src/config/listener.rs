@@ -1,4 +1,4 @@
-//! Where connections come in, and what one connection and one request may cost.
+//! Where do connections come in, and how much may one connection and one request cost?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -18,7 +18,7 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
-/// Bounds that hold on every listener. A request over one of them is refused with the status in brackets.
+/// Bounds that apply to every listener. A request over a bound is refused with the status in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Bytes of the whole head: request line and header fields (431). Default 32 KiB.
@@ -53,7 +53,7 @@ pub(in crate::config) struct Mirror {
     address: Option<Text<SocketAddr>>,
 }
 
-pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
+pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
     let mut listeners: Vec<At<Listener>> = Vec::new();
     for mirror in mirrors {
         let hint = "such as `address: 127.0.0.1:8080`";
@@ -72,7 +72,7 @@ pub(in crate::config) fn typed(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'
     listeners
 }
 
-/// Says so when `address` cannot be bound beside one of `listeners`, or would share its traffic.
+/// Reports an `address` that cannot be bound together with `listeners`, or would share their traffic.
 pub(in crate::config) fn refuse_shared(
     listeners: &[At<Listener>],
     at: NodeId,
@@ -83,10 +83,11 @@ pub(in crate::config) fn refuse_shared(
         return;
     };
     let problem = checker.with_value(at, "another listener has this address already");
-    checker.error_beside(at, "shared-address", problem, other.at);
+    checker.error_conflict(at, "shared-address", problem, other.at);
 }
 
-/// Port 0 asks the system for a free one. `[::]` takes IPv4 connections too, so both families count.
+/// Returns whether two addresses conflict. Port 0 never does: the system chooses a
+/// free port. `[::]` also takes IPv4 connections, so the family does not matter.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && same
@@ -119,7 +120,7 @@ pub(in crate::config) struct LimitsMirror {
     requests_per_connection: Option<NonZeroU32>,
 }
 
-pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
+pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
     let secs = Duration::from_secs;
     let head_at = mirror.head_bytes.as_ref().map(|size| size.at);
     let target_at = mirror.target_bytes.as_ref().map(|size| size.at);
@@ -137,29 +138,26 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
         connections_max: count(mirror.connections, 10_000),
         requests_per_connection_max: mirror.requests_per_connection.map_or(10_000, NonZeroU32::get),
     };
-    for (value, max, at, what) in [
+    for (value, max, at, key) in [
         (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes"),
         (limits.header_count_max, HEADER_COUNT_MAX, count_at, "head_count"),
     ] {
         if value > max
             && let Some(at) = at
         {
-            let problem = format!("`{what}` ({value}) is more than {max}");
+            let problem = format!("`{key}` ({value}) is more than {max}");
             checker.error_with(at, "out-of-range", problem, "the HTTP parser takes no larger head");
         }
     }
-    for (part, part_at, what) in [
+    for (part, part_at, key) in [
         (limits.target_bytes_max, target_at, "target_bytes"),
         (limits.credential_bytes_max, credential_at, "credential_bytes"),
     ] {
-        // Of two numbers that do not fit together one was written; with both defaults nothing is wrong.
+        // The error stands at a written number: the two defaults fit together.
         if part > limits.head_bytes_max
             && let Some(at) = part_at.or(head_at)
         {
-            let problem = format!(
-                "`{what}` ({part}) is more than `head_bytes` ({})",
-                limits.head_bytes_max
-            );
+            let problem = format!("`{key}` ({part}) is more than `head_bytes` ({})", limits.head_bytes_max);
             checker.error_with(
                 at,
                 "bounds-swapped",
@@ -171,7 +169,7 @@ pub(in crate::config) fn typed_limits(mirror: LimitsMirror, checker: &mut Checke
     limits
 }
 
-/// Bounds of what reads a head behind the checks (`proxy/http1/request.rs`): past them it is refused without a word of why.
+/// Limits of the parser behind the checks (`proxy/http1/request.rs`): it rejects a larger head without a reason.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
 const HEADER_COUNT_MAX: usize = 256;
 
@@ -183,7 +181,7 @@ fn count(written: Option<NonZeroU32>, default: usize) -> usize {
     written.map_or(default, |count| usize::try_from(count.get()).unwrap_or(usize::MAX))
 }
 
-/// The timeout that was written, or `default`.
+/// Returns the configured timeout, or `default`.
 pub(in crate::config) fn timeout(written: Option<Text<Timeout>>, default: Duration) -> Duration {
     written.map_or(default, |timeout| timeout.take().0)
 }

@@ -1,4 +1,4 @@
-//! What is said about a mistake that serde finds? It is recorded at its node, the node is cut out, and reading goes on.
+//! How is a mistake that serde finds reported? At its node; then the node is cut out, and reading goes on.
 
 use crate::config::check::Checker;
 use crate::config::error::ERRORS_MAX;
@@ -10,9 +10,9 @@ use crate::config::tree::Value;
 use crate::config::tree::printable;
 use serde::de::DeserializeOwned;
 
-/// Reads the file at `root`. `None` when the root itself is of no use; `checker` has the mistakes.
+/// Reads the file at `root`. Returns `None` if the root itself is unusable; `checker` has the mistakes.
 pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
-    // Each turn cuts one node at least, so this ends; the bound keeps it from being quadratic.
+    // Each turn cuts at least one node, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
     while checker.errors.len() < ERRORS_MAX {
         let error = match T::deserialize(NodeReader {
             tree: &checker.tree,
@@ -31,7 +31,7 @@ pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut C
     None
 }
 
-/// What only the main file says: there is one of each, and who looks for it looks there.
+/// Keys of the main file alone: there is one of each, and readers look for it in one place.
 pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
     "include",
     "listeners",
@@ -51,8 +51,8 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
     "plans",
 ];
 
-/// Keys that are planned and have no meaning yet, so that nobody believes they do something.
-const NOT_YET: &[&str] = &["tls", "health"];
+/// Planned keys without a meaning yet. They are rejected, so that no operator relies on them.
+const PLANNED_KEYS: &[&str] = &["tls", "health"];
 
 impl Mistake {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
@@ -72,7 +72,7 @@ impl Mistake {
                 let problem = format!("unknown key `{}`", printable(&key));
                 let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
                     format!("did you mean `{near}`?")
-                } else if NOT_YET.contains(&key.as_str()) {
+                } else if PLANNED_KEYS.contains(&key.as_str()) {
                     format!("this version has no `{key}` yet; remove it")
                 } else {
                     format!("known here: {}", known.join(", "))

@@ -1,7 +1,7 @@
-//! From the text of a configuration file to [`Config`], or to every mistake in it at once.
+//! How does the text of a configuration file become a [`Config`], or a list of every mistake in it?
 //!
-//! Text becomes a tree that knows every place (`tree`), the tree becomes serde mirrors (`read`), and each section file
-//! holds its mirror (private), its type and the way between. [`load`] is the one entrance.
+//! Text becomes a tree that knows every place (`tree`), and the tree becomes serde mirrors (`read`). Each section's
+//! file holds its mirror (private), its type and the conversion. [`load`] is the one entrance.
 
 mod tree;
 
@@ -59,8 +59,8 @@ pub use api_keys::ApiKeys;
 pub use built_in::BuiltInPath;
 pub use built_in::BuiltInRoute;
 pub use built_in::EndpointKind;
-pub use check::Files;
 pub use check::OWN_ISSUER;
+pub use check::ReferencedFiles;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
@@ -86,7 +86,7 @@ pub use pattern::HostPattern;
 pub use pattern::PathPattern;
 pub(crate) use pattern::list_has;
 pub use resource::Resource;
-pub use route::Accept;
+pub use route::AcceptedCredential;
 pub use route::Route;
 pub use route::TwoCredentials;
 pub use rule::Condition;
@@ -104,7 +104,7 @@ use crate::config::check::Checker;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Text;
@@ -122,39 +122,39 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A whole configuration, every value typed and every name resolved: `Snapshot::compile` has nothing left to refuse.
+/// A whole configuration. Every value is typed and every name resolved, so `Snapshot::compile` cannot fail.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listeners: Vec<Listener>,
-    /// Bounds on what one connection and one request may cost, for every listener.
+    /// Limits on the cost of one connection and one request, for every listener.
     pub requests: RequestLimits,
     pub admin: Option<Admin>,
     pub observe: Observe,
-    /// Folder in which Keygate keeps what it learned: `state_dir`, else the first of `$STATE_DIRECTORY`.
+    /// Folder for data that outlives the process: `state_dir`, else the first path of `$STATE_DIRECTORY`.
     pub state_dir: Option<PathBuf>,
-    /// Whose `X-Forwarded-*`, `Forwarded` and client address are believed.
+    /// Addresses of peers that are trusted to report the client's address, in `X-Forwarded-*` and `Forwarded`.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     pub issuers: BTreeMap<Name, Issuer>,
     pub api_keys: ApiKeys,
     pub limits: BTreeMap<Name, Limit>,
-    /// Failed authentications per source address.
+    /// Limit of failed authentications per source address.
     pub failed_authentication: Option<crate::model::plan::Quota>,
     pub rate_limit_headers: RateLimitHeaders,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub routes: Vec<Route>,
-    /// What is good and should be known, in the order of the file.
+    /// Warnings about a valid configuration, in the order of the file.
     pub warnings: Vec<ConfigWarning>,
-    /// APIs as their clients know them.
+    /// APIs as their clients know them (RFC 9728).
     pub resources: BTreeMap<Name, Resource>,
-    /// In whose name upstreams are told who called.
+    /// The signer of the tokens that tell upstreams the identity of a principal.
     pub identity_token: Option<IdentityToken>,
-    /// What is answered here, and where; no route has one of these paths.
+    /// Paths that Keygate answers itself; no route has one of them.
     pub built_ins: Vec<BuiltInRoute>,
-    /// Where the credentials are that Keygate issues.
+    /// The store of the credentials that Keygate issues.
     pub store: Option<StoreSettings>,
-    /// Whose tokens are in `issuers` too, under [`TokenEndpoint::own_issuer`]. Only where there is a store.
+    /// Its issuer is in `issuers` too, named [`TokenEndpoint::own_issuer`]. Needs a store.
     pub token_endpoint: Option<TokenEndpoint>,
-    /// By name, the built-in ones among them.
+    /// By name, the built-in plans included.
     pub plans: BTreeMap<Name, Plan>,
 }
 
@@ -181,54 +181,56 @@ struct Mirror {
     /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
     trusted_proxies: Option<Texts<IpNet>>,
     /// Whose tokens are trusted, by a name of your choice.
-    issuers: Option<Named<Name, issuer::Mirror>>,
+    issuers: Option<NamedEntries<Name, issuer::Mirror>>,
     api_keys: Option<api_keys::Mirror>,
     /// Limits that routes refer to, by a name of your choice.
-    limits: Option<Named<Name, limit::Mirror>>,
+    limits: Option<NamedEntries<Name, limit::Mirror>>,
     /// Failed authentications per source address; `off` for none. Default `60/min` with a burst of 20.
     failed_authentication: Option<At<OrWord<limit::FailedMirror, limit::Off>>>,
     rate_limit_headers: Option<limit::HeadersMirror>,
     /// Where requests go, by a name of your choice. Required, here or in an included file.
-    upstreams: Option<Named<Name, upstream::Mirror>>,
+    upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
     /// What every route inherits. Only in the main file.
     defaults: Option<At<defaults::Mirror>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
     routes: Option<Vec<At<route_mirror::Mirror>>>,
     /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
-    resources: Option<Named<Name, resource::Mirror>>,
+    resources: Option<NamedEntries<Name, resource::Mirror>>,
     identity_token: Option<At<identity_token::Mirror>>,
     store: Option<At<store::Mirror>>,
     token_endpoint: Option<At<token_endpoint::Mirror>>,
     /// What subscriptions get, by a name of your choice. `default` is there without being written: any credentials, any
     /// scopes, active at once. `operators` is taken.
-    plans: Option<Named<Name, plan::Mirror>>,
+    plans: Option<NamedEntries<Name, plan::Mirror>>,
 }
 
-/// Reads and checks a configuration file and those it includes; `${NAME}` comes from the environment of this process.
+/// Reads and checks a configuration file and the files it includes.
+/// `${NAME}` is an environment variable of this process.
 ///
 /// # Errors
-/// Every mistake in them at once, or that the file cannot be read.
+/// Every mistake in them at once, or the reason that the file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_logged(path, &mut NoLog)
 }
 
-/// The same. `log` is told what is read, included files before they are, so that a change after that is seen as one.
+/// Does the same as [`load`]. `log` receives each file that is read, and included
+/// files before they are read, so that a later change of a file is noticed.
 ///
 /// # Errors
 /// Those of [`load`].
 pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
-    let text = text(path, log)?;
-    whole(&text, path, &from_environment, Files::MustBeThere, log).map(|(config, _)| config)
+    let text = read_text(path, log)?;
+    parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log).map(|(config, _)| config)
 }
 
-/// The same, with the lines that its parts stand in. With [`Files::MayBeAbsent`] it is enough to have the configuration
-/// itself, as for one out of a version history: keys and secrets beside it are not looked for.
+/// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
+/// with keys and secrets are not read: a configuration from a version history comes without them.
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_placed(path: &Path, files: Files) -> Result<(Config, Origins), ConfigErrors> {
-    let text = text(path, &mut NoLog)?;
-    let (config, tree) = whole(&text, path, &from_environment, files, &mut NoLog)?;
+pub fn load_with_origins(path: &Path, files: ReferencedFiles) -> Result<(Config, Origins), ConfigErrors> {
+    let text = read_text(path, &mut NoLog)?;
+    let (config, tree) = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
     Ok((config, Origins::of(&tree)))
 }
 
@@ -236,9 +238,9 @@ fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
-    include::text(path, FILE_BYTES_MAX, log).map_err(|(code, problem)| {
-        refused(vec![ConfigError {
+fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
+    include::read_text(path, FILE_BYTES_MAX, log).map_err(|(code, problem)| {
+        into_errors(vec![ConfigError {
             code,
             file: path.to_owned(),
             place: None,
@@ -249,29 +251,29 @@ fn text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
     })
 }
 
-/// Checks the text of a configuration file. `file` is what errors call it, and its folder is what paths in the text are
-/// relative to; `env` says what `${NAME}` stands for. Reads the files that it includes and that secrets refer to, and
-/// looks whether those with key material are there.
+/// Parses the text of a configuration file. `file` is its name in errors, and paths
+/// in the text are relative to its folder. `env` returns the value of `${NAME}`.
+/// Reads included files and secrets, and checks that files with keys exist.
 ///
 /// # Errors
 /// Every mistake in it at once, in the order of the files.
 #[cfg(any(test, feature = "internals"))]
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-    whole(text, file, env, Files::MustBeThere, &mut NoLog).map(|(config, _)| config)
+    parse_with_tree(text, file, env, ReferencedFiles::MustExist, &mut NoLog).map(|(config, _)| config)
 }
 
-/// The configuration, and the tree that knows where each part of it stands.
-fn whole(
+/// Returns the configuration, and the tree that knows the place of each part of it.
+fn parse_with_tree(
     text: &str,
     file: &Path,
     env: &dyn Fn(&str) -> Option<String>,
-    files: Files,
+    files: ReferencedFiles,
     log: &mut dyn ReadLog,
 ) -> Result<(Config, Tree), ConfigErrors> {
     let (mut tree, mut errors) = (Tree::default(), Vec::new());
     let main = tree.add_file(file.to_owned());
     if tree.parse(text, main, env, &mut errors).is_none() {
-        return Err(refused(errors));
+        return Err(into_errors(errors));
     }
     let mut checker = Checker {
         tree,
@@ -285,7 +287,7 @@ fn whole(
         for part in included::read_all(mirror.include.take(), &mut checker) {
             mirror.add(part);
         }
-        typed(mirror, &mut checker)
+        convert(mirror, &mut checker)
     });
     ConfigErrors::or_ok(checker.errors, checker.tree.files())?;
     let mut config = config.expect("a configuration without mistakes is whole");
@@ -297,16 +299,16 @@ fn whole(
     Ok((config, checker.tree))
 }
 
-fn refused(errors: Vec<ConfigError>) -> ConfigErrors {
+fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
     ConfigErrors::or_ok(errors, &[]).expect_err("a text that is no tree has left an error")
 }
 
 impl Mirror {
-    /// Adds what an included file has.
+    /// Adds the sections of an included file.
     fn add(&mut self, part: included::Mirror) {
-        fn named<K, V>(whole: &mut Option<Named<K, V>>, part: Option<Named<K, V>>) {
-            if let Some(Named(part)) = part {
-                whole.get_or_insert(Named(Vec::new())).0.extend(part);
+        fn append<K, V>(entries: &mut Option<NamedEntries<K, V>>, part: Option<NamedEntries<K, V>>) {
+            if let Some(NamedEntries(part)) = part {
+                entries.get_or_insert(NamedEntries(Vec::new())).0.extend(part);
             }
         }
         let included::Mirror {
@@ -315,16 +317,16 @@ impl Mirror {
             upstreams,
             routes,
         } = part;
-        named(&mut self.issuers, issuers);
-        named(&mut self.limits, limits);
-        named(&mut self.upstreams, upstreams);
+        append(&mut self.issuers, issuers);
+        append(&mut self.limits, limits);
+        append(&mut self.upstreams, upstreams);
         if let Some(routes) = routes {
             self.routes.get_or_insert_default().extend(routes);
         }
     }
 }
 
-fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
+fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     let listeners = checker.need(
         ROOT,
         "listeners",
@@ -337,65 +339,69 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         mirror.routes,
         "which requests, what they must carry, where they go",
     );
-    let listeners = listener::typed(listeners.unwrap_or_default(), checker);
-    let admin = mirror.admin.and_then(|admin| admin::typed(admin, checker));
+    let listeners = listener::convert(listeners.unwrap_or_default(), checker);
+    let admin = mirror.admin.and_then(|admin| admin::convert(admin, checker));
     if let Some(admin) = &admin {
         listener::refuse_shared(&listeners, admin.at, admin.value.address, checker);
     }
-    let api_keys = api_keys::typed(mirror.api_keys.unwrap_or_default(), checker);
-    let limits = limit::typed(mirror.limits.unwrap_or(Named(Vec::new())), checker);
-    let mut issuers = issuer::typed(mirror.issuers.unwrap_or(Named(Vec::new())), &api_keys.header, checker);
-    let store = mirror.store.and_then(|store| store::typed(store, checker));
+    let api_keys = api_keys::convert(mirror.api_keys.unwrap_or_default(), checker);
+    let limits = limit::convert(mirror.limits.unwrap_or(NamedEntries(Vec::new())), checker);
+    let mut issuers = issuer::convert(
+        mirror.issuers.unwrap_or(NamedEntries(Vec::new())),
+        &api_keys.header,
+        checker,
+    );
+    let store = mirror.store.and_then(|store| store::convert(store, checker));
     let token_endpoint = mirror
         .token_endpoint
-        .and_then(|token_endpoint| token_endpoint::typed(token_endpoint, checker));
+        .and_then(|token_endpoint| token_endpoint::convert(token_endpoint, checker));
     let ports: Vec<u16> = listeners.iter().map(|listener| listener.value.address.port()).collect();
     token_endpoint::warn_of_port(token_endpoint.as_ref(), &ports, checker);
     token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
-    let plans = plan::typed(mirror.plans, store.is_some(), checker);
+    let plans = plan::convert(mirror.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
-    let upstreams = upstream::typed(
-        upstreams.unwrap_or(Named(Vec::new())),
+    let upstreams = upstream::convert(
+        upstreams.unwrap_or(NamedEntries(Vec::new())),
         &api_keys.header,
         &claim_headers,
         checker,
     );
-    let resources = resource::typed(mirror.resources.unwrap_or(Named(Vec::new())), checker);
+    let resources = resource::convert(mirror.resources.unwrap_or(NamedEntries(Vec::new())), checker);
     let identity_token = mirror
         .identity_token
-        .and_then(|identity_token| identity_token::typed(identity_token, checker));
+        .and_then(|identity_token| identity_token::convert(identity_token, checker));
     let routes = routes.unwrap_or_default();
     let written = routes.len();
-    let defaults = defaults::typed(mirror.defaults, checker);
-    let routes = route_mirror::typed(routes, &defaults, &limits, checker);
+    let defaults = defaults::convert(mirror.defaults, checker);
+    let routes = route_mirror::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
-    // A route that was refused may be the one that belongs to it.
+    // A rejected route may be the one that belongs to the resource.
     if routes.len() == written {
         resource::refuse_unused(&resources, &routes, checker);
     }
-    for placed in &routes {
-        check_api_key_file(placed, &api_keys, checker);
-        check_public_limits(placed, &limits, checker);
-        shadow::check(placed, &issuers, &limits, checker);
-        check_one_introspection(placed, checker);
+    for located in &routes {
+        check_api_key_file(located, &api_keys, checker);
+        check_public_limits(located, &limits, checker);
+        shadow::check(located, &issuers, &limits, checker);
+        check_one_introspection(located, checker);
     }
-    issuer::note_claim_facts(&mut issuers, routes.iter().map(|placed| &placed.route));
+    issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
-        requests: listener::typed_limits(mirror.requests.unwrap_or_default(), checker),
+        requests: listener::convert_limits(mirror.requests.unwrap_or_default(), checker),
         admin: admin.map(|admin| admin.value),
-        observe: observe::typed(mirror.log.unwrap_or_default()),
+        observe: observe::convert(mirror.log.unwrap_or_default()),
         state_dir: state_dir(mirror.state_dir, checker),
         trusted_proxies: trusted_proxies(mirror.trusted_proxies, checker),
         issuers,
         api_keys,
         limits,
-        failed_authentication: limit::typed_failed(mirror.failed_authentication, checker),
-        rate_limit_headers: limit::typed_headers(mirror.rate_limit_headers.unwrap_or_default()),
+        failed_authentication: limit::convert_failed(mirror.failed_authentication, checker),
+        rate_limit_headers: limit::convert_headers(mirror.rate_limit_headers.unwrap_or_default()),
         upstreams,
-        routes: routes.into_iter().map(|placed| placed.route).collect(),
+        routes: routes.into_iter().map(|located| located.route).collect(),
         warnings: Vec::new(),
         resources,
         identity_token,
@@ -408,7 +414,7 @@ fn typed(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
 
 fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> Vec<IpNet> {
     let written = written.map(|ranges| ranges.value).unwrap_or_default();
-    checker.no_doubles(&written);
+    checker.refuse_duplicates(&written);
     for range in &written {
         if range.get().prefix_len() == 0 {
             let problem = checker.with_value(range.at, "this range is everybody, who could then claim any address");
@@ -423,7 +429,7 @@ fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> 
     written.into_iter().map(Text::take).collect()
 }
 
-/// The folder that is written, else the one that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
+/// Returns the configured folder, else the first that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
 fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Option<PathBuf> {
     let Some(written) = written else {
         let list = (checker.env)("STATE_DIRECTORY")?;
@@ -443,29 +449,29 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
     Some(path)
 }
 
-/// A route that accepts keys when there are none anywhere would refuse everything, and look as if it worked.
-fn check_api_key_file(placed: &route::Placed, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
+/// Reports a route that accepts API keys where no keys are configured: it would refuse every request and look healthy.
+fn check_api_key_file(located: &route::LocatedRoute, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
     let stored = checker.tree.entry(ROOT, "store").is_some();
-    if !placed.route.accept.contains(&Accept::ApiKey) || api_keys.file.is_some() || stored {
+    if !located.route.accept.contains(&AcceptedCredential::ApiKey) || api_keys.file.is_some() || stored {
         return;
     }
     let section = checker.tree.entry(ROOT, "api_keys");
     let reported =
         section.is_some_and(|section| checker.tree.is_cut(section) || checker.tree.entry(section, "file").is_some());
     if !reported {
-        let at = checker.tree.entry(placed.at, "accept").unwrap_or(placed.at);
+        let at = checker.tree.entry(located.at, "accept").unwrap_or(located.at);
         let hint = "say where the keys are: `store: { path: keygate.db }`, or `api_keys: { file: keys.yaml }`";
         let problem = "accepts API keys, and there is neither a `store` nor an `api_keys.file`";
         checker.error_with(at, "no-keys", problem, hint);
     }
 }
 
-/// On a public route nobody proves anything, so there is nothing to count by but the address and the route.
-fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
-    if !placed.route.public {
+/// Reports limits by a property of the principal on a public route: only the address and the route are known there.
+fn check_public_limits(located: &route::LocatedRoute, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
+    if !located.route.public {
         return;
     }
-    for (name, at) in &placed.own_limits {
+    for (name, at) in &located.own_limits {
         let at = *at;
         if limits.get(name).is_some_and(Limit::needs_principal) {
             let problem = checker.with_value(at, "counts by who was proved, and this route is public");
@@ -474,21 +480,27 @@ fn check_public_limits(placed: &route::Placed, limits: &BTreeMap<Name, Limit>, c
     }
 }
 
-/// A token that no JWT is says nothing of who issued it, so at most one issuer can be asked. Asking one after the other
-/// would show the tokens of each to the others.
-fn check_one_introspection(placed: &route::Placed, checker: &mut Checker<'_>) {
+/// Reports a route with more than one issuer that introspects. An opaque token does not name its issuer, and trying one
+/// issuer after the other would show each the tokens of the others.
+fn check_one_introspection(located: &route::LocatedRoute, checker: &mut Checker<'_>) {
     let tree = &checker.tree;
-    let is_asked = |name: &&Name| {
+    let introspects = |name: &&Name| {
         let named = |section| tree.entry(section, name.as_str());
         let mut issuers = tree.sections("issuers").filter_map(named);
         issuers.any(|issuer| tree.entry(issuer, "introspection").is_some())
     };
-    let asked: Vec<&str> = placed.route.issuers.iter().filter(is_asked).map(Name::as_str).collect();
-    if asked.len() > 1 {
-        let at = checker.tree.entry(placed.at, "issuers").unwrap_or(placed.at);
+    let introspecting: Vec<&str> = located
+        .route
+        .issuers
+        .iter()
+        .filter(introspects)
+        .map(Name::as_str)
+        .collect();
+    if introspecting.len() > 1 {
+        let at = checker.tree.entry(located.at, "issuers").unwrap_or(located.at);
         let problem = format!(
             "opaque tokens would go to {}, and only one of them can be asked",
-            asked.join(" and ")
+            introspecting.join(" and ")
         );
         let hint = "name the issuers of this route, at most one of them with `introspection`";
         checker.error_with(at, "two-introspections", problem, hint);

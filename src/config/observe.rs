@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! Which log lines and access records are written, and in which format?
 
 use crate::config::read::Text;
 use crate::config::text::LogFilter;
@@ -12,7 +12,7 @@ pub struct Observe {
     pub level: String,
     /// Default `json`.
     pub format: LogFormat,
-    /// Whether every request leaves an access record. Default true.
+    /// `true` where every request leaves an access record. Default true.
     pub access: bool,
 }
 
@@ -36,7 +36,7 @@ pub(in crate::config) struct Mirror {
     access: Option<bool>,
 }
 
-pub(in crate::config) fn typed(mirror: Mirror) -> Observe {
+pub(in crate::config) fn convert(mirror: Mirror) -> Observe {
     Observe {
         level: mirror.level.map_or_else(|| "info".to_owned(), |level| level.take().0),
         format: mirror.format.unwrap_or(LogFormat::Json),

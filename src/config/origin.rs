@@ -1,4 +1,4 @@
-//! Where does each part of a configuration stand? For what is said about one that is good.
+//! Where does each part of a valid configuration stand? Warnings and comparisons cite the line.
 
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
@@ -28,12 +28,12 @@ impl Origins {
     pub(in crate::config) fn of(tree: &Tree) -> Self {
         let mut origins = Self(HashMap::new());
         origins.add(["", "", ""], tree, ROOT);
-        for (section, at) in tree.sections_of_all() {
+        for (section, at) in tree.all_sections() {
             origins.add([section, "", ""], tree, at);
             for (name, entry) in tree.entries(at) {
                 origins.add_entry(section, name, tree, entry);
             }
-            // A list's entries go by their `name`.
+            // The entries of a list are found by their `name`.
             if let Value::List(items) = tree.value(at) {
                 for &item in items {
                     if let Some(name) = tree.entry(item, "name").map(|name| tree.value(name))
@@ -62,8 +62,8 @@ impl Origins {
         self.0.entry(path.map(str::to_owned)).or_insert(origin);
     }
 
-    /// Where `key` of the entry `name` of `section` stands: `["routes", "orders", "scopes"]`. What was left out is where it
-    /// would have been: in its entry, in its section, in the main file.
+    /// Returns the line of `key` in the entry `name` of `section`: `["routes", "orders", "scopes"]`. For a missing key
+    /// it is the line of its entry, else of its section, else of the main file.
     ///
     /// # Panics
     /// Never: the main file is always there.

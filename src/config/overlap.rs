@@ -1,40 +1,40 @@
-//! Which routes would answer the same request? Two such routes are an error: which one decides must not be chance.
+//! Which routes match the same request? Two such routes are an error: the choice must not be chance.
 
 use crate::config::check::Checker;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::list_has;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::tree::printable;
 use http::Method;
 use std::collections::HashMap;
 
 /// Reports every route that shares a host, a path shape and a method with an earlier one.
 ///
-/// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`); there the more literal one wins,
-/// which is a rule and no chance. So may `api.example.com` and `*.example.com`.
-pub(in crate::config) fn refuse(routes: &[Placed], checker: &mut Checker<'_>) {
-    let mut seen: HashMap<(&HostPattern, String), Vec<&Placed>> = HashMap::new();
-    for placed in routes {
-        let shape = shape(placed.route.path.as_str());
-        let mut told = false;
-        for host in &placed.route.hosts {
-            let earlier = seen.entry((host, shape.clone())).or_default();
+/// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`), as may `api.example.com` and
+/// `*.example.com`. There the more literal pattern wins, by rule.
+pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'_>) {
+    let mut routes_by_shape: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
+    for located in routes {
+        let shape = shape(located.route.path.as_str());
+        let mut reported = false;
+        for host in &located.route.hosts {
+            let earlier = routes_by_shape.entry((host, shape.clone())).or_default();
             let rival = earlier
                 .iter()
-                .find(|other| other.at != placed.at && intersect(&other.route.methods, &placed.route.methods));
-            if let Some(other) = rival.filter(|_| !told) {
-                report(other, placed, checker);
-                told = true;
+                .find(|other| other.at != located.at && intersect(&other.route.methods, &located.route.methods));
+            if let Some(other) = rival.filter(|_| !reported) {
+                report(other, located, checker);
+                reported = true;
             }
-            // A host written twice in one route has been reported as that.
-            if !earlier.iter().any(|other| other.at == placed.at) {
-                earlier.push(placed);
+            // A host that is listed twice in one route was reported already.
+            if !earlier.iter().any(|other| other.at == located.at) {
+                earlier.push(located);
             }
         }
     }
 }
 
-fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
+fn report(first: &LocatedRoute, second: &LocatedRoute, checker: &mut Checker<'_>) {
     let at = checker.tree.entry(second.at, "match").unwrap_or(second.at);
     let first_at = checker.tree.entry(first.at, "match").unwrap_or(first.at);
     let problem = format!(
@@ -43,16 +43,16 @@ fn report(first: &Placed, second: &Placed, checker: &mut Checker<'_>) {
         first.route.name,
         checker.tree.whereabouts(first_at, at),
     );
-    let shown = |placed: &Placed| printable(placed.route.path.as_str());
+    let path = |located: &LocatedRoute| printable(located.route.path.as_str());
     let hint = format!(
         "`{}` and `{}` have one shape; give them different hosts, paths or methods",
-        shown(first),
-        shown(second)
+        path(first),
+        path(second)
     );
     checker.error_with(at, "overlapping-routes", problem, hint);
 }
 
-/// A pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
+/// Returns a pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
 fn shape(path: &str) -> String {
     let segment = |segment: &str| {
         if segment.starts_with("{*") {
@@ -66,7 +66,7 @@ fn shape(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// Whether a method is in both lists. An empty one is every method.
+/// Returns whether the lists share a method. An empty list stands for every method.
 fn intersect(a: &[Method], b: &[Method]) -> bool {
     let any_in = |of: &[Method], list: &[Method]| of.iter().any(|method| list_has(list, method));
     a.is_empty() || b.is_empty() || any_in(a, b) || any_in(b, a)

@@ -1,23 +1,25 @@
-//! How do routes say which hosts, paths and methods they are for?
+//! How are hosts, paths and methods of a route written?
 
 use http::Method;
 
-/// Lower case, without port.
+/// A host in lower case, without port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     Any,
     Exact(String),
-    /// `*.example.com` is `Suffix("example.com")`: one or more labels before it, not the name itself.
+    /// `*.example.com` is `Suffix("example.com")`: it matches names with one
+    /// or more further labels, not the name itself.
     Suffix(String),
 }
 
-/// Returns whether a list of methods has `method`. HEAD tells what GET would (RFC 9110 section 9.3.2), so GET brings it.
+/// Returns whether a list of methods contains `method`. GET includes HEAD,
+/// which reports on the same representation (RFC 9110 section 9.3.2).
 pub(crate) fn list_has(methods: &[Method], method: &Method) -> bool {
     methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET))
 }
 
-/// A path as people write it: `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment, `{*name}` is the rest, one
-/// character at least; everything else is literal.
+/// A path as it is written: `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment,
+/// `{*name}` is the rest, at least one character; everything else is literal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern(String);
 
@@ -49,20 +51,20 @@ impl std::str::FromStr for PathPattern {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(PathPatternError::NoLeadingSlash);
         };
-        // The same forms that `accept` refuses in requests: such a pattern would never match, or not as it reads.
+        // `accept` refuses requests with these forms, so such a pattern would never match, or not as it reads.
         if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
             return Err(PathPatternError::Forbidden(
                 "spaces, control characters or non-ASCII (write these percent-encoded)",
             ));
         }
-        for (needle, what) in [
+        for (needle, description) in [
             ("\\", "`\\`"),
             ("?", "a query"),
             ("#", "a fragment"),
             ("//", "an empty segment"),
         ] {
             if text.contains(needle) {
-                return Err(PathPatternError::Forbidden(what));
+                return Err(PathPatternError::Forbidden(description));
             }
         }
         if rest.split('/').any(|segment| segment == "." || segment == "..") {
@@ -96,14 +98,15 @@ impl std::str::FromStr for PathPattern {
     }
 }
 
-/// `*` and `:id`, as other gateways write wildcards. As literals they would match next to nothing, and nobody would know
-/// why the route never answers.
+/// Returns whether a segment is a wildcard of other gateways, `*` or `:id`. As a
+/// literal it would match almost nothing, and the reason would be hard to find.
 fn is_other_wildcard(segment: &str) -> bool {
     let parameter = segment.strip_prefix(':').is_some_and(|name| !name.is_empty());
     parameter || (segment.contains('*') && !segment.contains(['{', '}']))
 }
 
-/// Requests are matched in the normal form of RFC 3986 section 6.2.2, so a pattern is written in it.
+/// Checks the escapes of a path. Requests are matched in the normal form
+/// of RFC 3986 section 6.2.2, so patterns must be in that form.
 fn check_escapes(text: &str) -> Result<(), PathPatternError> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -125,7 +128,7 @@ fn check_escapes(text: &str) -> Result<(), PathPatternError> {
         let byte = u8::try_from(high * 16 + low).expect("two hexadecimal digits are one byte");
         match byte {
             b'/' | b'\\' => return Err(PathPatternError::Forbidden("an encoded `/` or `\\`")),
-            // What it stands for after a second decoding is nothing a path should depend on.
+            // No path may depend on the meaning of a second decoding.
             b'%' => return Err(PathPatternError::Forbidden("an encoded `%`")),
             0..=0x1F | 0x7F => return Err(PathPatternError::Forbidden("an encoded control character")),
             b'-' | b'.' | b'_' | b'~' => return Err(PathPatternError::Escape),

@@ -1,9 +1,9 @@
-//! Plans: which credentials a subscription gets, how wide they are and how often they may be used.
+//! Plans: which credentials may a subscription have, with which scopes and limits?
 
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
 use crate::config::read::Texts;
@@ -29,18 +29,18 @@ use std::num::NonZeroU32;
 pub(in crate::config) struct Mirror {
     /// What credentials are made of: `api_key`, `client_secret`, `private_key_jwt`, or several. Required.
     #[schemars(required)]
-    credentials: Option<OneOrMany<At<Kind>>>,
+    credentials: Option<OneOrMany<At<CredentialWord>>>,
     /// The widest scopes that a credential can have. Default: whatever it was made with.
     scopes: Option<Texts<Scope>>,
     /// Names of limits, spent beside those of the route.
     limits: Option<Texts<Name>>,
     /// `required`: live credentials count only while the subscription is paid for. Default `none`.
-    payment: Option<Pay>,
+    payment: Option<PaymentWord>,
     /// `false`: sandbox credentials only. Default true.
     released: Option<bool>,
     /// `manual`: a new subscription is pending until somebody approves it. `automatic`: it is active at once. Default
     /// `manual`.
-    approval: Option<Approve>,
+    approval: Option<ApprovalWord>,
     /// API keys that one subscription may have at a time; `unlimited` for as many as it likes. Default 2: one, and the one
     /// that will replace it.
     keys_max: Option<At<OrWord<NonZeroU32, Unlimited>>>,
@@ -49,7 +49,7 @@ pub(in crate::config) struct Mirror {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "CredentialKind")]
-enum Kind {
+enum CredentialWord {
     ApiKey,
     ClientSecret,
     PrivateKeyJwt,
@@ -58,7 +58,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Payment")]
-enum Pay {
+enum PaymentWord {
     None,
     Required,
 }
@@ -66,7 +66,7 @@ enum Pay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Approval")]
-enum Approve {
+enum ApprovalWord {
     Automatic,
     Manual,
 }
@@ -77,16 +77,16 @@ struct Unlimited;
 
 impl crate::config::read::Word for Unlimited {
     const WORD: &'static str = "unlimited";
-    const ELSE: &'static str = "a number from 1 on";
+    const ALTERNATIVE: &'static str = "a number from 1 on";
 }
 
-/// One, and the one that will replace it.
+/// The current key and its successor.
 const KEYS_MAX: u32 = 2;
 
-/// The plans of the file and the two that are always there: `default`, which the file may say otherwise, and that of the
-/// operators.
-pub(in crate::config) fn typed(
-    written: Option<Named<Name, Mirror>>,
+/// Returns the plans of the file and the two built-in ones: `default`,
+/// which the file may replace, and that of the operators.
+pub(in crate::config) fn convert(
+    written: Option<NamedEntries<Name, Mirror>>,
     has_store: bool,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Plan> {
@@ -133,13 +133,13 @@ fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Op
         scopes: scopes.map(|scopes| scopes.into_iter().collect()),
         limits: values(limits),
         payment: match mirror.payment {
-            Some(Pay::Required) => Payment::Required,
-            Some(Pay::None) | None => Payment::None,
+            Some(PaymentWord::Required) => Payment::Required,
+            Some(PaymentWord::None) | None => Payment::None,
         },
         released: mirror.released.unwrap_or(true),
         approval: match mirror.approval {
-            Some(Approve::Automatic) => Approval::Automatic,
-            Some(Approve::Manual) | None => Approval::Manual,
+            Some(ApprovalWord::Automatic) => Approval::Automatic,
+            Some(ApprovalWord::Manual) | None => Approval::Manual,
         },
         keys_max: match mirror.keys_max.map(|most| most.value) {
             None => Some(KEYS_MAX),
@@ -149,17 +149,17 @@ fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Op
     })
 }
 
-fn kinds(written: &[At<Kind>], checker: &mut Checker<'_>) -> CredentialKinds {
-    checker.no_doubles(written);
+fn kinds(written: &[At<CredentialWord>], checker: &mut Checker<'_>) -> CredentialKinds {
+    checker.refuse_duplicates(written);
     let has = |kind| written.iter().any(|one| one.value == kind);
     CredentialKinds {
-        api_key: has(Kind::ApiKey),
-        client_secret: has(Kind::ClientSecret),
-        private_key_jwt: has(Kind::PrivateKeyJwt),
+        api_key: has(CredentialWord::ApiKey),
+        client_secret: has(CredentialWord::ClientSecret),
+        private_key_jwt: has(CredentialWord::PrivateKeyJwt),
     }
 }
 
-/// The plans that a route asks for. Subscriptions to them come from the store.
+/// Returns the plans that a route requires. The store holds the subscriptions to them.
 pub(in crate::config) fn of_route(written: Option<Texts<Name>>, checker: &mut Checker<'_>) -> Vec<Name> {
     let Some(written) = written else {
         return Vec::new();

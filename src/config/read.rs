@@ -1,7 +1,7 @@
-//! What are serde mirrors made of, and how does serde read them from the tree?
+//! How does serde read mirrors from the tree?
 //!
-//! A mirror's fields are all `Option`, because serde can only say "missing" by giving up on everything beside it; what
-//! must be there is asked for on the way from mirror to type.
+//! All fields of a mirror are `Option`: serde reports a missing field by failing the
+//! whole map. Required fields are checked when the mirror is converted to its type.
 
 use crate::config::tree::NodeId;
 use crate::config::tree::Tree;
@@ -17,7 +17,7 @@ use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A mistake and the node it is at.
+/// A mistake and its node.
 #[derive(Debug)]
 pub(in crate::config) struct ReadError {
     pub at: Option<NodeId>,
@@ -37,15 +37,15 @@ pub(in crate::config) enum Mistake {
         found: &'static str,
         expected: String,
     },
-    /// What a `Text` said: the problem, after a line break the hint.
+    /// The error of a `FromText`: the problem and, after a line break, the hint.
     BadValue(String),
-    /// The same about a value that no error shows.
+    /// The problem of a value that no error may show.
     Hidden(String),
-    /// The same about a key that the operator chose.
+    /// The error of a `FromText` for a key that the operator chose.
     BadKey(String),
 }
 
-/// The one of `known` that `word` was probably meant to be.
+/// Returns the entry of `known` that was probably meant by `word`.
 pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
@@ -67,7 +67,7 @@ impl ReadError {
         Self { at: None, mistake }
     }
 
-    /// The innermost node wins: it is the first to see the error.
+    /// Sets the node unless it is set: the innermost node sees the error first.
     fn or_at(mut self, id: NodeId) -> Self {
         self.at.get_or_insert(id);
         self
@@ -79,7 +79,7 @@ impl de::Error for ReadError {
         Self::new(Mistake::BadValue(text.to_string()))
     }
 
-    // Says what kind of value was found and not which: it may be a secret.
+    // Names the kind of the value, never the value: it may be a secret.
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let found = match found {
             Unexpected::Bool(_) => "true or false",
@@ -91,12 +91,12 @@ impl de::Error for ReadError {
         };
         Self::new(Mistake::WrongType {
             found,
-            expected: plainly(expected),
+            expected: describe_expected(expected),
         })
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Mistake::Hidden(format!("not {}", plainly(expected))))
+        Self::new(Mistake::Hidden(format!("not {}", describe_expected(expected))))
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
@@ -111,8 +111,8 @@ impl de::Error for ReadError {
     }
 }
 
-/// serde's words in ours.
-fn plainly(expected: &dyn de::Expected) -> String {
+/// Translates serde's description of a type.
+fn describe_expected(expected: &dyn de::Expected) -> String {
     let text = expected.to_string();
     if text.starts_with("struct ") {
         "a map of keys".to_owned()
@@ -131,7 +131,7 @@ fn plainly(expected: &dyn de::Expected) -> String {
     }
 }
 
-/// Names of newtypes that the reader below treats specially.
+/// Names of newtypes that `NodeReader` treats specially.
 const AT: &str = "$at";
 const ONE_OR_MANY: &str = "$one_or_many";
 const OR_WORD: &str = "$or_word";
@@ -169,7 +169,7 @@ impl<'t> NodeReader<'t> {
         }
     }
 
-    /// A number or a yes that came out of a variable is text; here it is read as what was asked for.
+    /// Parses text from an environment variable as the requested number or boolean.
     fn visit_expanded<'de, V: Visitor<'de>, T: std::str::FromStr>(
         self,
         visitor: V,
@@ -219,7 +219,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         read.map_err(|error: ReadError| error.or_at(self.id))
     }
 
-    /// Only from a map: serde would also take a list, its items in the order of the fields.
+    /// Accepts maps only: serde would also take a list, its items in the order of the fields.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -239,7 +239,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         let read = match name {
-            AT => visitor.visit_seq(Placed { reader: self, turn: 0 }),
+            AT => visitor.visit_seq(NumberedNode { reader: self, turn: 0 }),
             ONE_OR_MANY => match self.tree.value(self.id) {
                 Value::List(items) => visitor.visit_seq(self.items(items)),
                 _ => visitor.visit_seq(self.items(std::slice::from_ref(&self.id))),
@@ -259,13 +259,13 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     }
 }
 
-/// A node's number, then the node.
-struct Placed<'t> {
+/// The number of a node, then the node.
+struct NumberedNode<'t> {
     reader: NodeReader<'t>,
     turn: u8,
 }
 
-impl<'de> de::SeqAccess<'de> for Placed<'_> {
+impl<'de> de::SeqAccess<'de> for NumberedNode<'_> {
     type Error = ReadError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
@@ -319,7 +319,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// A key; its mistakes are at the entry's node.
+/// A key. Mistakes in it are reported at the node of its entry.
 struct KeyReader<'t> {
     key: &'t str,
     id: NodeId,
@@ -349,7 +349,7 @@ impl<'de> Deserializer<'de> for KeyReader<'_> {
     }
 }
 
-/// A value and its node, so that later checks can say where.
+/// A value and its node, so that later checks can report the place.
 #[derive(Debug)]
 pub(in crate::config) struct At<T> {
     pub value: T,
@@ -379,7 +379,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
-/// A list, or one value alone that stands for a list of one.
+/// A list, or a single value that stands for a list of one.
 #[derive(Debug)]
 pub(in crate::config) struct OneOrMany<T>(pub Vec<T>);
 
@@ -391,7 +391,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
-/// The visitor of every list.
+/// The visitor of all lists.
 struct List<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
@@ -410,7 +410,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
     }
 }
 
-/// A value or one word that stands in its place: `audiences: any`, `failed_authentication: off`. `W` is that word's type.
+/// A value, or one word in its place: `audiences: any`, `failed_authentication: off`. `W` is the type of the word.
 #[derive(Debug)]
 pub(in crate::config) enum OrWord<T, W> {
     Word(PhantomData<W>),
@@ -420,8 +420,8 @@ pub(in crate::config) enum OrWord<T, W> {
 /// A word that can stand for a whole value.
 pub(in crate::config) trait Word {
     const WORD: &'static str;
-    /// What else belongs there, for the error.
-    const ELSE: &'static str;
+    /// The description of the value that is expected otherwise, for the error.
+    const ALTERNATIVE: &'static str;
 }
 
 impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
@@ -432,14 +432,18 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
             type Value = OrWord<T, W>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{} or the word `{}`", W::ELSE, W::WORD)
+                write!(out, "{} or the word `{}`", W::ALTERNATIVE, W::WORD)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
                 if text == W::WORD {
                     Ok(OrWord::Word(PhantomData))
                 } else {
-                    Err(E::custom(format!("neither {} nor the word `{}`", W::ELSE, W::WORD)))
+                    Err(E::custom(format!(
+                        "neither {} nor the word `{}`",
+                        W::ALTERNATIVE,
+                        W::WORD
+                    )))
                 }
             }
 
@@ -452,16 +456,16 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
     }
 }
 
-/// A map with keys the operator chooses, in the order of the file.
+/// A map with keys of the operator's choice, in the order of the file.
 #[derive(Debug)]
-pub(in crate::config) struct Named<K, V>(pub Vec<(K, At<V>)>);
+pub(in crate::config) struct NamedEntries<K, V>(pub Vec<(K, At<V>)>);
 
-impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
+impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Map<K, V>(PhantomData<(K, V)>);
 
         impl<'de, K: FromText, V: Deserialize<'de>> Visitor<'de> for Map<K, V> {
-            type Value = Named<K, V>;
+            type Value = NamedEntries<K, V>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a map with a name before each entry")
@@ -469,10 +473,10 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((Parsed(key), value)) = map.next_entry::<Parsed<K>, At<V>>()? {
+                while let Some((ParsedText(key), value)) = map.next_entry::<ParsedText<K>, At<V>>()? {
                     entries.push((key, value));
                 }
-                Ok(Named(entries))
+                Ok(NamedEntries(entries))
             }
         }
 
@@ -480,48 +484,53 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for Named<K, V> {
     }
 }
 
-/// A type that is written as one text in the file.
+/// A type that is one text in the file.
 pub(in crate::config) trait FromText: Sized {
-    /// What belongs there: "a duration such as `30s`".
-    const WHAT: &'static str;
-    /// A regular expression that every good text matches; for the schema, so it may let some bad ones by.
+    /// The expected text, for errors: "a duration such as `30s`".
+    const DESCRIPTION: &'static str;
+    /// A regular expression for the schema that every valid text matches; some invalid ones may match too.
     const PATTERN: &'static str;
-    /// Whether a number without quotes is such a text too.
+    /// `true` where a number without quotes is valid too.
     const BARE_NUMBERS: bool = false;
-    /// Whether an error may show the text; not where it may be a secret.
-    const SHOWN: bool = true;
+    /// `true` where an error may show the text: it is never a secret.
+    const MAY_BE_SHOWN: bool = true;
 
+    /// Parses a text.
+    ///
     /// # Errors
-    /// What is wrong without the value itself, which may be a secret; after a line break what to do.
+    /// The problem, without the value itself because it may be a secret, and after a line break the hint.
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
-/// A text that was parsed into its type.
+/// A text, parsed into its type.
 #[derive(Debug, PartialEq)]
-pub(in crate::config) struct Parsed<T>(pub T);
+pub(in crate::config) struct ParsedText<T>(pub T);
 
-impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
+impl<'de, T: FromText> Deserialize<'de> for ParsedText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Parse<T>(PhantomData<T>);
 
         impl<T: FromText> Visitor<'_> for Parse<T> {
-            type Value = Parsed<T>;
+            type Value = ParsedText<T>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str(T::WHAT)
+                out.write_str(T::DESCRIPTION)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
-                T::from_text(text).map(Parsed).map_err(|problem| match T::SHOWN {
-                    true => E::custom(problem),
-                    false => E::invalid_value(Unexpected::Other("hidden"), &self),
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ParsedText<T>, E> {
+                T::from_text(text).map(ParsedText).map_err(|problem| {
+                    if T::MAY_BE_SHOWN {
+                        E::custom(problem)
+                    } else {
+                        E::invalid_value(Unexpected::Other("hidden"), &self)
+                    }
                 })
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Parsed<T>, E> {
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ParsedText<T>, E> {
                 match T::from_text(&number.to_string()) {
-                    Ok(value) if T::BARE_NUMBERS => Ok(Parsed(value)),
-                    Err(problem) if T::SHOWN => Err(E::custom(problem)),
+                    Ok(value) if T::BARE_NUMBERS => Ok(ParsedText(value)),
+                    Err(problem) if T::MAY_BE_SHOWN => Err(E::custom(problem)),
                     Ok(_) | Err(_) => Err(E::invalid_type(Unexpected::Unsigned(number), &self)),
                 }
             }
@@ -531,10 +540,10 @@ impl<'de, T: FromText> Deserialize<'de> for Parsed<T> {
     }
 }
 
-/// A parsed text and where it stands.
-pub(in crate::config) type Text<T> = At<Parsed<T>>;
+/// A parsed text and its place.
+pub(in crate::config) type Text<T> = At<ParsedText<T>>;
 
-/// A list of them.
+/// A list of parsed texts.
 pub(in crate::config) type Texts<T> = At<Vec<Text<T>>>;
 
 impl<T> Text<T> {

@@ -1,12 +1,12 @@
-//! A protected resource as clients know it (RFC 9728): what its metadata say, and where they are.
+//! Which metadata does a protected resource have (RFC 9728), and at which URL?
 
 use crate::config::check::Checker;
 use crate::config::pattern::PathPattern;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::Text;
-use crate::config::route::Placed;
+use crate::config::route::LocatedRoute;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use schemars::JsonSchema;
@@ -20,12 +20,12 @@ use url::Url;
 pub struct Resource {
     pub name: Name,
     pub url: ResourceUrl,
-    /// Where people read how to use it.
+    /// Documentation for developers.
     pub documentation: Option<Url>,
 }
 
-/// A resource identifier (RFC 9728 section 1.2): the URL by which clients know an API. Compared as it stands, never
-/// normalized.
+/// A resource identifier (RFC 9728 section 1.2): the URL by which clients
+/// know an API. Compared byte by byte, never normalized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceUrl {
     text: String,
@@ -37,7 +37,7 @@ pub struct ResourceUrl {
     path: String,
 }
 
-/// RFC 9728 section 3.
+/// Path prefix of the metadata (RFC 9728 section 3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
 impl ResourceUrl {
@@ -49,34 +49,34 @@ impl ResourceUrl {
         &self.host
     }
 
-    /// The path of its metadata (RFC 9728 section 3.1): the well-known one stands between host and path.
+    /// Returns the path of its metadata: the well-known prefix stands between host and path (RFC 9728 section 3.1).
     pub fn metadata_path(&self) -> String {
         format!("{WELL_KNOWN}{}", self.path)
     }
 
-    /// Where clients get its metadata.
+    /// Returns the URL of its metadata.
     pub fn metadata_url(&self) -> String {
         format!("{}{}", self.origin, self.metadata_path())
     }
 }
 
 impl FromText for ResourceUrl {
-    const WHAT: &'static str = "the URL of an API such as `https://api.example.com/v1`";
+    const DESCRIPTION: &'static str = "the URL of an API such as `https://api.example.com/v1`";
     const PATTERN: &'static str = "https?://[^ ?#]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let not = || format!("not {}", Self::WHAT);
+        let mismatch = || format!("not {}", Self::DESCRIPTION);
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(not());
+            return Err(mismatch());
         }
-        let url = Url::parse(text).map_err(|_| not())?;
-        let host = url.host().ok_or_else(not)?;
+        let url = Url::parse(text).map_err(|_| mismatch())?;
+        let host = url.host().ok_or_else(mismatch)?;
         match url.scheme() {
             "https" => {}
-            // RFC 9728 section 1.2 asks for https; who tries things on one machine has none.
+            // RFC 9728 section 1.2 requires https; a trial on one machine has no certificate.
             "http" if is_loopback(&host) => {}
             "http" => return Err("a resource URL has the scheme https (http only for localhost)".to_owned()),
-            _ => return Err(not()),
+            _ => return Err(mismatch()),
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
             return Err("a resource URL has no user, query or fragment".to_owned());
@@ -120,7 +120,10 @@ pub(in crate::config) struct Mirror {
     documentation: Option<Text<Url>>,
 }
 
-pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Checker<'_>) -> BTreeMap<Name, Resource> {
+pub(in crate::config) fn convert(
+    mirrors: NamedEntries<Name, Mirror>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<Name, Resource> {
     let mut resources: BTreeMap<Name, Resource> = BTreeMap::new();
     for (name, At { value: mirror, at }) in mirrors.0 {
         let Some(url) = checker.need(at, "url", mirror.url, "such as `url: https://api.example.com/v1`") else {
@@ -142,7 +145,7 @@ pub(in crate::config) fn typed(mirrors: Named<Name, Mirror>, checker: &mut Check
     resources
 }
 
-/// The resource that a route belongs to: the one it names or, where it takes tokens and there is only one, that one.
+/// Returns the resource of a route: the named one or, for a route that takes tokens, the only one there is.
 pub(in crate::config) fn of_route(
     written: Option<Text<Name>>,
     takes_tokens: bool,
@@ -159,15 +162,18 @@ pub(in crate::config) fn of_route(
     }
 }
 
-/// Metadata without an authorization server send clients nowhere.
+/// Reports a resource without a route: its metadata would name no authorization server.
 pub(in crate::config) fn refuse_unused(
     resources: &BTreeMap<Name, Resource>,
-    routes: &[Placed],
+    routes: &[LocatedRoute],
     checker: &mut Checker<'_>,
 ) {
     let section = checker.tree.entry(ROOT, "resources");
     for name in resources.keys() {
-        if routes.iter().any(|placed| placed.route.resource.as_ref() == Some(name)) {
+        if routes
+            .iter()
+            .any(|located| located.route.resource.as_ref() == Some(name))
+        {
             continue;
         }
         let at = section.and_then(|section| checker.tree.entry(section, name.as_str()));

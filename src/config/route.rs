@@ -1,4 +1,4 @@
-//! A route: what it matches, what it asks for, where it leads.
+//! A route: which requests does it match, which credentials does it require, and where do the requests go?
 
 use crate::config::cors::Cors;
 use crate::config::pattern::HostPattern;
@@ -11,56 +11,57 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
 
-/// One entry of `routes`, with what it inherits from `defaults`: nothing after this knows that there are defaults.
+/// One entry of `routes`, merged with `defaults`: later stages do not see the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub name: Name,
     pub hosts: Vec<HostPattern>,
     pub path: PathPattern,
-    /// Empty: every method that HTTP registers (RFC 9110 section 9).
+    /// Empty: every method of RFC 9110 section 9.
     pub methods: Vec<Method>,
-    /// Credential types that count. Empty only on a public route.
-    pub accept: Vec<Accept>,
+    /// Accepted types of credential. Empty only on a public route.
+    pub accept: Vec<AcceptedCredential>,
     pub public: bool,
-    /// Whose tokens count. Never empty where `accept` has `Jwt`, empty elsewhere.
+    /// Issuers of accepted tokens. Never empty where `accept` has `Jwt`, empty elsewhere.
     pub issuers: Vec<Name>,
-    /// Replaces the issuers' audiences on this route.
+    /// Audiences in place of the issuers' own.
     pub audiences: Option<Vec<String>>,
-    /// All of them must hold: the defaults' and the route's own. At most 64. Empty on a public route.
+    /// Rules of the defaults and the route; all must hold. At most 64. Empty on a public route.
     pub rules: Vec<Rule>,
-    /// The defaults' and the route's own.
+    /// Limits of the defaults and the route.
     pub limits: Vec<Name>,
-    /// The credential's subscription must be under one of these. Empty: none is asked for. Empty on a public route.
+    /// Plans, one of which the credential's subscription must have. Empty:
+    /// no plan is required. Empty on a public route.
     pub plans: Vec<Name>,
     pub upstream: Name,
-    /// Cut off the front of the path before it is forwarded; matches whole segments. Starts with `/`, does not end
-    /// with it.
+    /// Removed from the front of the path before forwarding; matches whole
+    /// segments. Starts with `/` and does not end with it.
     pub strip_prefix: Option<String>,
-    /// The credential reaches the upstream. Default false.
+    /// `true` where the upstream receives the credential. Default false.
     pub forward_credential: bool,
     pub two_credentials: TwoCredentials,
-    /// `access_token`, `api_key` … in the query are answered with 400. Default true.
+    /// `true` where a credential in the query (`access_token`, `api_key` …) is refused with 400. Default true.
     pub reject_query_credentials: bool,
-    /// `%2F` in the path is accepted and forwarded as it is.
+    /// `true` where `%2F` in the path is accepted and forwarded unchanged.
     pub allow_encoded_slash: bool,
-    /// `//` in the path is accepted and forwarded as it is.
+    /// `true` where `//` in the path is accepted and forwarded unchanged.
     pub allow_empty_segments: bool,
-    /// Which web pages may call it from a browser. `None`: none, or what the upstream says.
+    /// Web pages that may call the route from a browser. `None`: no page, unless the upstream allows it.
     pub cors: Option<Cors>,
-    /// The resource of `resources` that its clients know it as; only where `accept` has `Jwt`.
+    /// The resource (of `resources`) to which the route belongs; only where `accept` has `Jwt`.
     pub resource: Option<Name>,
-    /// `aud` of the identity tokens that its upstream gets; only where a credential is asked for.
+    /// `aud` of the upstream's identity tokens; only where a credential is required.
     pub identity_token: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Accept {
+pub enum AcceptedCredential {
     Jwt,
     ApiKey,
 }
 
-impl fmt::Display for Accept {
+impl fmt::Display for AcceptedCredential {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Jwt => "jwt",
@@ -79,8 +80,8 @@ pub enum TwoCredentials {
     Report,
 }
 
-/// A route and where the parts stand that later checks speak of.
-pub(in crate::config) struct Placed {
+/// A route and the places of its parts that later checks report.
+pub(in crate::config) struct LocatedRoute {
     pub route: Route,
     pub at: NodeId,
     /// The limits that the route itself names.

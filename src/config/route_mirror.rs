@@ -1,4 +1,4 @@
-//! How is a route written, and which of its parts fit together?
+//! How is a route written, and which of its keys fit together?
 
 use crate::config::built_in;
 use crate::config::check::Checker;
@@ -18,14 +18,14 @@ use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::resource;
-use crate::config::route::Accept;
-use crate::config::route::Placed;
+use crate::config::route::AcceptedCredential;
+use crate::config::route::LocatedRoute;
 use crate::config::route::Route;
 use crate::config::route::TwoCredentials;
 use crate::config::rule;
-use crate::config::rule::Asked;
 use crate::config::rule::CONDITION_KEYS;
 use crate::config::rule::ClaimsMirror;
+use crate::config::rule::ConditionMirrors;
 use crate::config::rule::RULES_MAX;
 use crate::config::rule::Rule;
 use crate::config::rule::ScopesMirror;
@@ -54,7 +54,7 @@ pub(in crate::config) struct Mirror {
     r#match: Option<At<MatchMirror>>,
     /// Credential types that count: `jwt` (bearer tokens, also opaque ones of an issuer with `introspection`), `api_key`.
     /// This, the defaults' or `public: true`.
-    accept: Option<At<Vec<At<Accept>>>>,
+    accept: Option<At<Vec<At<AcceptedCredential>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
     public: Option<At<bool>>,
     /// Whose tokens count, at most one issuer with `introspection` among them; `keygate` is the gate itself, where there is
@@ -132,12 +132,12 @@ enum Oddity {
     EmptySegments,
 }
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     mirrors: Vec<At<Mirror>>,
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
-) -> Vec<Placed> {
+) -> Vec<LocatedRoute> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
     for mirror in &mirrors {
         let Some(name) = &mirror.value.name else {
@@ -145,7 +145,7 @@ pub(in crate::config) fn typed(
         };
         if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
             let problem = checker.with_value(name.at, "another route has this name already");
-            checker.error_beside(name.at, "duplicate-name", problem, first);
+            checker.error_conflict(name.at, "duplicate-name", problem, first);
         }
         built_in::refuse_reserved(name, checker);
         names.push((name.get().clone(), name.at));
@@ -161,11 +161,11 @@ fn route(
     defaults: &Defaults,
     known_limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
-) -> Option<Placed> {
+) -> Option<LocatedRoute> {
     check_openness(&mirror, at, checker);
     let public = mirror.public.as_ref().is_some_and(|public| public.value);
-    let accept = accepted(mirror.accept, public, defaults, checker);
-    let more = rule::typed(mirror.rules, checker);
+    let accept = resolve_accept(mirror.accept, public, defaults, checker);
+    let more = rule::convert(mirror.rules, checker);
     check_jwt_keys(&accept, &more, at, defaults, checker);
     let issuers = issuers(mirror.issuers, &accept, at, defaults, checker);
     let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
@@ -181,28 +181,30 @@ fn route(
         .map(|name| checker.refer("upstreams", "upstream", name));
     let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
-    let asked = Asked {
+    let mirrors = ConditionMirrors {
         scopes: mirror.scopes,
         clients: mirror.clients,
         subjects: mirror.subjects,
         organizations: mirror.organizations,
         claims: mirror.claims,
     };
-    let base = rule::base(asked, checker);
+    let base = rule::base(mirrors, checker);
     let audiences = audiences(mirror.audiences, &accept, defaults, checker);
-    let (hosts, path, methods) = matching(matched?, checker)?;
-    let resource = resource::of_route(mirror.resource, accept.contains(&Accept::Jwt), checker);
+    let (hosts, path, methods) = convert_match(matched?, checker)?;
+    let resource = resource::of_route(mirror.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = mirror
         .identity_token
         .and_then(|identity_token| identity_token::of_route(identity_token, checker));
-    let cors = mirror.cors.map(|cors| cors::typed(cors, &methods, checker));
+    let cors = mirror.cors.map(|cors| cors::convert(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
-    let strip_prefix = mirror.strip_prefix.map(|prefix| stripped(&prefix, &path, checker));
+    let strip_prefix = mirror
+        .strip_prefix
+        .map(|prefix| check_strip_prefix(&prefix, &path, checker));
     let plans = plan::of_route(mirror.plans, checker);
     known_upstream?;
     let allow = mirror.allow.unwrap_or_default();
-    Some(Placed {
+    Some(LocatedRoute {
         at,
         own_limits: limits.iter().map(|limit| (limit.get().clone(), limit.at)).collect(),
         route: Route {
@@ -215,7 +217,7 @@ fn route(
             issuers,
             audiences,
             rules,
-            limits: defaults::united_limits(defaults, &values(limits), public, known_limits),
+            limits: defaults::merge_limits(defaults, &values(limits), public, known_limits),
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
             strip_prefix,
@@ -231,7 +233,7 @@ fn route(
     })
 }
 
-/// A route asks for a credential, or says `public: true` and asks for nothing; there is no third way (S100).
+/// Checks that a route either requires a credential or is `public: true`; there is no third way (S100).
 fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     let accept = checker.tree.entry(at, "accept");
     match &mirror.public {
@@ -255,7 +257,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
             }
         }
         Some(_) | None if accept.is_some() => {}
-        // `public` was there and was no yes or no; that has been said.
+        // A `public` that is not a boolean was reported already.
         None if checker.tree.entry(at, "public").is_some() => {}
         Some(_) | None if defaults::has("accept", checker) => {}
         Some(_) | None => {
@@ -265,32 +267,32 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
     }
 }
 
-fn accepted(
-    written: Option<At<Vec<At<Accept>>>>,
+fn resolve_accept(
+    written: Option<At<Vec<At<AcceptedCredential>>>>,
     public: bool,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
-) -> Vec<Accept> {
+) -> Vec<AcceptedCredential> {
     let Some(written) = written else {
         let inherited = defaults.accept.as_ref().filter(|_| !public);
         return inherited.map(|accept| accept.list.clone()).unwrap_or_default();
     };
-    let own: Vec<(NodeId, Accept)> = written.value.iter().map(|item| (item.at, item.value)).collect();
+    let own: Vec<(NodeId, AcceptedCredential)> = written.value.iter().map(|item| (item.at, item.value)).collect();
     defaults::refuse_wider("accept", &own, defaults.accept.as_ref(), checker);
     distinct_accept(&written.value, checker)
 }
 
-/// Two credentials that are reported need one that is used, which is the token.
+/// Returns the handling of two credentials. `report` needs a credential to use, and that is the token.
 fn two_credentials(
     written: Option<At<TwoCredentials>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     checker: &mut Checker<'_>,
 ) -> TwoCredentials {
     let Some(At { value, at }) = written else {
         return TwoCredentials::default();
     };
     if value == TwoCredentials::Report && !accept.is_empty() {
-        if accept.contains(&Accept::Jwt) {
+        if accept.contains(&AcceptedCredential::Jwt) {
             let problem = "requests with two credentials pass here: the bearer token counts, the API key is dropped";
             let hint =
                 "for one migration: watch keygate_two_credentials_reported_total until it rests, then remove this";
@@ -303,26 +305,26 @@ fn two_credentials(
     value
 }
 
-/// Whether a text was written in a list that no reader refused.
-fn sound(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
+/// Returns whether `key` is present and no reader rejected its value.
+fn is_intact(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
     checker
         .tree
         .entry(at, key)
         .is_some_and(|entry| !checker.tree.is_cut(entry))
 }
 
-/// Keys that only say something about tokens, on a route that takes none.
+/// Reports keys for tokens on a route that takes none.
 ///
-/// No API key has a subject or claims, so with `subjects` or `claims` such a route would refuse everybody: that protects,
-/// and is no policy that anybody means.
+/// API keys have no subject and no claims. With `subjects` or `claims`
+/// such a route would refuse every request: secure, but never intended.
 fn check_jwt_keys(
-    accept: &[Accept],
-    rules: &[rule::Placed],
+    accept: &[AcceptedCredential],
+    rules: &[rule::LocatedRule],
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) {
-    if accept.contains(&Accept::Jwt) || !accept.contains(&Accept::ApiKey) {
+    if accept.contains(&AcceptedCredential::Jwt) || !accept.contains(&AcceptedCredential::ApiKey) {
         return;
     }
     let in_rules = rules.iter().flat_map(|rule| TOKEN_KEYS.map(|key| (rule.at, key)));
@@ -337,7 +339,7 @@ fn check_jwt_keys(
             checker.error(entry, "only-with-jwt", problem);
         }
     }
-    if let Some((key, inherited)) = defaults.asks_for_token {
+    if let Some((key, inherited)) = defaults.token_condition {
         let here = checker.tree.entry(at, "accept").unwrap_or(at);
         let whereabouts = checker.tree.whereabouts(inherited, here);
         let problem = format!("no API key can meet `defaults.{key}` ({whereabouts}), and this route accepts no tokens");
@@ -345,15 +347,18 @@ fn check_jwt_keys(
     }
 }
 
-/// In place of the issuers' audiences: the route's own, which the defaults must have, or the defaults'.
+/// Returns the audiences that replace the issuers': the route's own, which must be among the defaults, or the defaults.
 fn audiences(
     written: Option<Texts<Word>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Option<Vec<String>> {
     let Some(written) = written else {
-        let inherited = defaults.audiences.as_ref().filter(|_| accept.contains(&Accept::Jwt));
+        let inherited = defaults
+            .audiences
+            .as_ref()
+            .filter(|_| accept.contains(&AcceptedCredential::Jwt));
         return inherited.map(|audiences| audiences.list.clone());
     };
     let own: Vec<(NodeId, String)> = written
@@ -365,32 +370,32 @@ fn audiences(
     Some(texts(checker.distinct(written.value)))
 }
 
-/// Everything that must hold: what the defaults ask, what the route itself asks, and its further rules (S100).
+/// Returns the rules of the defaults, the route's own conditions, and its further rules (S100).
 fn rules(
     base: Option<Rule>,
-    more: Vec<rule::Placed>,
-    accept: &[Accept],
+    more: Vec<rule::LocatedRule>,
+    accept: &[AcceptedCredential],
     methods: &[Method],
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Vec<Rule> {
-    // The methods a route without a list is for; see `accept`.
+    // The methods of a route without a list; see `accept`.
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
         [] => usual.contains(&method.as_str()),
         listed => list_has(listed, method),
     };
-    for placed in &more {
-        let written = &placed.rule.methods;
+    for located in &more {
+        let written = &located.rule.methods;
         if !written.is_empty() && !written.iter().any(may_come) {
-            let place = checker.tree.entry(placed.at, "methods").unwrap_or(placed.at);
+            let place = checker.tree.entry(located.at, "methods").unwrap_or(located.at);
             let problem = "the route takes none of these methods, so the rule would never be asked";
             checker.error_with(place, "rule-never-asked", problem, "see `match.methods` of the route");
         }
     }
     if accept.is_empty() {
-        // Public, or reported as neither public nor protected.
+        // A public route, or one that was reported as neither public nor protected.
         return Vec::new();
     }
     let rules: Vec<Rule> = defaults
@@ -398,7 +403,7 @@ fn rules(
         .iter()
         .cloned()
         .chain(base)
-        .chain(more.into_iter().map(|placed| placed.rule))
+        .chain(more.into_iter().map(|located| located.rule))
         .collect();
     if rules.len() > RULES_MAX {
         let place = checker.tree.entry(at, "rules").unwrap_or(at);
@@ -408,10 +413,10 @@ fn rules(
     rules
 }
 
-/// Whose tokens count: those that are named, or all of them.
+/// Returns the issuers of accepted tokens: the named ones or all.
 fn issuers(
     written: Option<Texts<Name>>,
-    accept: &[Accept],
+    accept: &[AcceptedCredential],
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
@@ -422,20 +427,20 @@ fn issuers(
         checker.refer_all("issuers", "issuer", &written.value);
         return values(written.value);
     }
-    if !accept.contains(&Accept::Jwt) {
+    if !accept.contains(&AcceptedCredential::Jwt) {
         return Vec::new();
     }
     if let Some(inherited) = &defaults.issuers {
         return inherited.list.clone();
     }
     let own = checker.has_own_issuer();
-    if !own && checker.tree.is_whole() && checker.tree.sections("issuers").next().is_none() {
+    if !own && checker.tree.is_complete() && checker.tree.sections("issuers").next().is_none() {
         let accept_at = checker.tree.entry(at, "accept").unwrap_or(at);
         let hint = "add one under `issuers`, or a `token_endpoint`; or accept only `api_key`";
         checker.error_with(accept_at, "no-issuer", "accepts tokens, and there is no issuer", hint);
         return Vec::new();
     }
-    // In the order of their names, so that reordering the file changes nothing.
+    // Sorted by name, so that reordering the file changes nothing.
     let keys = checker.tree.sections("issuers").flat_map(|all| checker.tree.keys(all));
     let mut names: Vec<Name> = keys.filter_map(|name| name.parse().ok()).collect();
     names.extend(own.then(TokenEndpoint::own_issuer));
@@ -444,26 +449,26 @@ fn issuers(
     names
 }
 
-fn matching(
+fn convert_match(
     At { value: mirror, at }: At<MatchMirror>,
     checker: &mut Checker<'_>,
 ) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
     let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match mirror.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
-        // Hosts that were written and refused must not turn into "any" and collide with other routes.
+        // Rejected hosts must not turn into "any" and collide with other routes.
         None if checker.tree.entry(at, "host").is_some() => return None,
         None => vec![HostPattern::Any],
     };
-    if !sound(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
+    if !is_intact(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
         return None;
     }
     let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
     Some((hosts, path?.take(), methods.unwrap_or_default()))
 }
 
-/// The prefix, which must be whole literal segments that every path of the route begins with.
-fn stripped(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
+/// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.
+fn check_strip_prefix(prefix: &Text<PathPattern>, path: &PathPattern, checker: &mut Checker<'_>) -> String {
     let text = prefix.get().as_str();
     let literal = !text.ends_with('/') && !text.contains(['{', '}']);
     if !literal {

@@ -1,9 +1,9 @@
-//! What must hold of whoever was proved? Conditions, and the rules that join them, each for some methods or for all.
+//! Which conditions must a principal meet? Conditions form rules, each for some methods or for all.
 
 use crate::config::check::Checker;
 use crate::config::pattern::list_has;
 use crate::config::read::At;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
@@ -34,19 +34,19 @@ pub enum Mode {
     Shadow,
 }
 
-/// What must hold of a principal for a request with one of `methods`. All of a rule's conditions, and all rules of a
-/// route, must hold.
+/// Conditions on the principal of a request with one of `methods`. All
+/// conditions of a rule and all rules of a route must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub name: Option<Name>,
     pub mode: Mode,
-    /// Empty: every method. GET brings HEAD with it.
+    /// Empty: every method. GET includes HEAD.
     pub methods: Vec<Method>,
     /// Never empty.
     pub conditions: Vec<Condition>,
 }
 
-/// One thing that must hold. What is absent meets none of them, and an empty list could be met by nobody.
+/// One condition. An absent value meets none, and nothing could meet an empty list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// The client is one of these.
@@ -55,23 +55,23 @@ pub enum Condition {
     Subjects(Vec<String>),
     /// The organization is one of these.
     Organizations(Vec<String>),
-    /// The claim is one of these values, or an array that holds one.
+    /// The claim is one of these values, or an array that contains one.
     Claim(ClaimPointer, Vec<ClaimValue>),
-    /// Every one of these scopes.
+    /// The scopes contain all of these.
     ScopesAll(Vec<Scope>),
-    /// One of these scopes.
+    /// The scopes contain one of these.
     ScopesAny(Vec<Scope>),
 }
 
 impl Rule {
-    /// Whether the rule has a say in requests with `method`.
+    /// Returns whether the rule applies to requests with `method`.
     pub fn is_for(&self, method: &Method) -> bool {
         self.methods.is_empty() || list_has(&self.methods, method)
     }
 }
 
 impl Rule {
-    /// Everything the rule asks about claims.
+    /// Returns every claim that the rule tests, with the value.
     pub fn claim_facts(&self) -> impl Iterator<Item = ClaimFact> {
         let facts = |condition: &Condition| match condition {
             Condition::Claim(pointer, allowed) => {
@@ -91,7 +91,7 @@ impl Rule {
     }
 }
 
-/// More on one route is a policy that nobody reads any more.
+/// Nobody can review a longer policy of one route.
 pub(in crate::config) const RULES_MAX: usize = 64;
 
 /// A rule: what must hold, for which methods.
@@ -117,8 +117,8 @@ pub(in crate::config) struct Mirror {
     claims: Option<ClaimsMirror>,
 }
 
-/// By JSON pointer, the values that are good.
-pub(in crate::config) type ClaimsMirror = Named<ClaimPointer, OneOrMany<At<ValueMirror>>>;
+/// By JSON pointer, the accepted values.
+pub(in crate::config) type ClaimsMirror = NamedEntries<ClaimPointer, OneOrMany<At<ValueMirror>>>;
 
 /// What the credential must be allowed to do.
 #[derive(Deserialize, JsonSchema)]
@@ -151,11 +151,12 @@ impl<'de> Deserialize<'de> for ValueMirror {
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<ValueMirror, E> {
-                match number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
-                    true => Ok(ValueMirror(ClaimValue::Integer(number))),
-                    false => Err(E::custom(
+                if number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
+                    Ok(ValueMirror(ClaimValue::Integer(number)))
+                } else {
+                    Err(E::custom(
                         "beyond 9007199254740991 two readers of JSON may see different numbers\nhave the issuer send it as a text",
-                    )),
+                    ))
                 }
             }
 
@@ -196,15 +197,15 @@ impl JsonSchema for ValueMirror {
     }
 }
 
-/// The keys that conditions are written under, in a rule, in a route and in the defaults.
+/// The keys of conditions in a rule, a route and the defaults.
 pub(in crate::config) const CONDITION_KEYS: [&str; 5] = ["scopes", "clients", "subjects", "organizations", "claims"];
 
-/// Conditions that only a token can meet.
+/// Keys of conditions that only a token can meet.
 pub(in crate::config) const TOKEN_KEYS: [&str; 2] = ["subjects", "claims"];
 
-/// What is written under [`CONDITION_KEYS`].
+/// The values under [`CONDITION_KEYS`].
 #[derive(Default)]
-pub(in crate::config) struct Asked {
+pub(in crate::config) struct ConditionMirrors {
     pub scopes: Option<ScopesMirror>,
     pub clients: Option<Texts<Word>>,
     pub subjects: Option<Texts<Word>>,
@@ -212,9 +213,10 @@ pub(in crate::config) struct Asked {
     pub claims: Option<ClaimsMirror>,
 }
 
-impl Asked {
-    /// In the order in which a failure is told: a scope can be asked for, so it comes last.
-    pub(in crate::config) fn typed(self, checker: &mut Checker<'_>) -> Vec<Condition> {
+impl ConditionMirrors {
+    /// Returns the conditions in the order in which a failure is reported.
+    /// Scopes come last, because a client can request more.
+    pub(in crate::config) fn convert(self, checker: &mut Checker<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
         let mut names = |written: Option<Texts<Word>>, condition: fn(Vec<String>) -> Condition| {
             if let Some(written) = written {
@@ -226,7 +228,7 @@ impl Asked {
         names(self.organizations, Condition::Organizations);
         for (pointer, allowed) in self.claims.map(|claims| claims.0).unwrap_or_default() {
             let allowed = allowed.value.0;
-            checker.no_doubles(&allowed);
+            checker.refuse_duplicates(&allowed);
             let values = allowed.into_iter().map(|allowed| allowed.value.0);
             conditions.push(Condition::Claim(pointer, values.collect()));
         }
@@ -242,9 +244,9 @@ impl Asked {
     }
 }
 
-/// The rule that a route's or the defaults' own keys make; `None` where they ask nothing.
-pub(in crate::config) fn base(asked: Asked, checker: &mut Checker<'_>) -> Option<Rule> {
-    let conditions = asked.typed(checker);
+/// Returns the rule of a route's or the defaults' own keys; `None` where they set no condition.
+pub(in crate::config) fn base(mirrors: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
+    let conditions = mirrors.convert(checker);
     (!conditions.is_empty()).then_some(Rule {
         name: None,
         mode: Mode::Enforce,
@@ -253,15 +255,15 @@ pub(in crate::config) fn base(asked: Asked, checker: &mut Checker<'_>) -> Option
     })
 }
 
-/// A rule and where it stands.
+/// A rule and its place.
 #[derive(Clone, Debug)]
-pub(in crate::config) struct Placed {
+pub(in crate::config) struct LocatedRule {
     pub rule: Rule,
     pub at: NodeId,
 }
 
-pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<Placed> {
-    let mut rules: Vec<Placed> = Vec::new();
+pub(in crate::config) fn convert(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<LocatedRule> {
+    let mut rules: Vec<LocatedRule> = Vec::new();
     for At { value: mirror, at } in written.map(|rules| rules.value).unwrap_or_default() {
         if let Some(name) = &mirror.name
             && rules.iter().any(|known| known.rule.name.as_ref() == Some(name.get()))
@@ -275,15 +277,15 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
             );
         }
         let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
-        let asked = Asked {
+        let mirrors = ConditionMirrors {
             scopes: mirror.scopes,
             clients: mirror.clients,
             subjects: mirror.subjects,
             organizations: mirror.organizations,
             claims: mirror.claims,
         };
-        let conditions = asked.typed(checker);
-        // What was written and refused has been reported as that.
+        let conditions = mirrors.convert(checker);
+        // A key with a rejected value was reported already.
         let written = |key: &&str| checker.tree.entry(at, key).is_some();
         if conditions.is_empty() && !CONDITION_KEYS.iter().any(written) {
             let hint = format!(
@@ -301,7 +303,7 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
         if mode == Mode::Shadow {
             warn_of_shadow("the rule", at, checker);
         }
-        rules.push(Placed {
+        rules.push(LocatedRule {
             at,
             rule: Rule {
                 name: mirror.name.map(Text::take),
@@ -314,14 +316,14 @@ pub(in crate::config) fn typed(written: Option<At<Vec<At<Mirror>>>>, checker: &m
     rules
 }
 
-/// Says of `what`, the map at `at`, that it refuses nobody.
-pub(in crate::config) fn warn_of_shadow(what: &str, at: NodeId, checker: &mut Checker<'_>) {
+/// Warns that `subject`, the map at `at`, refuses no request.
+pub(in crate::config) fn warn_of_shadow(subject: &str, at: NodeId, checker: &mut Checker<'_>) {
     let place = checker.tree.entry(at, "mode").unwrap_or(at);
     let hint = "watch keygate_decisions_total{outcome=\"would_deny\"}; `mode: enforce` makes it refuse";
     checker.warn(
         place,
         "refuses-nobody",
-        format!("{what} is only tried out and refuses nobody"),
+        format!("{subject} is only tried out and refuses nobody"),
         hint,
     );
 }

@@ -1,13 +1,13 @@
-//! What may a configuration file say, for editors? A JSON Schema, from the mirrors that read the file.
+//! Which configurations are valid, for editors? A JSON Schema, made from the mirrors that read the file.
 
 use crate::config::Mirror;
 use crate::config::included;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrWord;
-use crate::config::read::Parsed;
+use crate::config::read::ParsedText;
 use crate::config::read::Word;
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -19,33 +19,33 @@ use schemars::transform::transform_subschemas;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The JSON Schema (draft 2020-12) of a configuration's main file.
+/// Returns the JSON Schema (draft 2020-12) of a configuration's main file.
 ///
-/// It knows keys, types and the shapes of texts. What it cannot say (references, overlaps, files that must exist) only
-/// `load` finds.
+/// It covers keys, types and the shapes of texts. Dangling references,
+/// overlaps and missing files are found by `load` alone.
 pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<Mirror>();
-    Strict.transform(&mut schema);
+    StrictTransform.transform(&mut schema);
     let somewhere = serde_json::json!([{ "required": ["upstreams", "routes"] }, { "required": ["include"] }]);
     schema.insert("anyOf".to_owned(), somewhere);
     schema.to_value()
 }
 
-/// The JSON Schema of a file that the main file includes.
+/// Returns the JSON Schema of an included file.
 pub fn included_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<included::Mirror>();
-    Strict.transform(&mut schema);
+    StrictTransform.transform(&mut schema);
     schema.to_value()
 }
 
-/// Says of the schema what the tree says of the text: nothing is null, no list and no map is empty.
-struct Strict;
+/// Adds the rules of the tree to the schema: nothing is null, no list and no map is empty.
+struct StrictTransform;
 
-impl Transform for Strict {
+impl Transform for StrictTransform {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else {
@@ -76,18 +76,18 @@ impl Transform for Strict {
     }
 }
 
-/// Every good text, or one with a variable in it.
+/// Returns a pattern for every text that `text` matches and for every text with a variable in it.
 fn pattern(text: &str) -> String {
     format!("^(?:{text}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
 }
 
-impl<T: FromText> JsonSchema for Parsed<T> {
+impl<T: FromText> JsonSchema for ParsedText<T> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        T::WHAT.into()
+        T::DESCRIPTION.into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
@@ -147,7 +147,7 @@ impl<T: JsonSchema, W: Word> JsonSchema for OrWord<T, W> {
     }
 }
 
-impl<K: FromText, V: JsonSchema> JsonSchema for Named<K, V> {
+impl<K: FromText, V: JsonSchema> JsonSchema for NamedEntries<K, V> {
     fn inline_schema() -> bool {
         true
     }

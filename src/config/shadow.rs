@@ -1,25 +1,25 @@
-//! What comes of an issuer that is only tried out? Its routes are open, so nothing on them may look as if they were not.
+//! Which parts may a route have under an issuer in shadow mode? None that seem to protect it: the route is open.
 
 use crate::config::Issuer;
 use crate::config::check::Checker;
 use crate::config::limit::Limit;
-use crate::config::route::Accept;
-use crate::config::route::Placed;
+use crate::config::route::AcceptedCredential;
+use crate::config::route::LocatedRoute;
 use crate::config::rule::CONDITION_KEYS;
 use crate::config::rule::Mode;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
 
-/// Refuses, on a route that takes tokens of an issuer in shadow mode, whatever needs a principal: anybody can name that
-/// issuer and then has none. Warns of the route.
+/// Reports every part of a route that needs a principal, if the route takes tokens of an issuer in shadow mode: a
+/// request that merely names that issuer passes without one. Also warns that the route is open.
 pub(in crate::config) fn check(
-    placed: &Placed,
+    located: &LocatedRoute,
     issuers: &BTreeMap<Name, Issuer>,
     limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
 ) {
-    let route = &placed.route;
+    let route = &located.route;
     let is_tried_out = |name: &&Name| issuers.get(*name).is_some_and(|issuer| issuer.mode == Mode::Shadow);
     let Some(tried_out) = route.issuers.iter().find(is_tried_out) else {
         return;
@@ -27,35 +27,35 @@ pub(in crate::config) fn check(
     let because = format!("`issuers.{tried_out}` is only tried out (`mode: shadow`), so this route is open");
     let tree = &checker.tree;
     let place = |keys: &[&str]| -> NodeId {
-        let mut written = keys.iter().filter_map(|key| tree.entry(placed.at, key));
-        written.next().unwrap_or(placed.at)
+        let mut written = keys.iter().filter_map(|key| tree.entry(located.at, key));
+        written.next().unwrap_or(located.at)
     };
     let mut refused: Vec<(NodeId, String, &str)> = Vec::new();
-    if route.accept.contains(&Accept::ApiKey) {
-        let what = format!("{because}, and an API key would prove nothing on it");
-        refused.push((place(&["accept"]), what, "give the API keys a route of their own"));
+    if route.accept.contains(&AcceptedCredential::ApiKey) {
+        let problem = format!("{because}, and an API key would prove nothing on it");
+        refused.push((place(&["accept"]), problem, "give the API keys a route of their own"));
     }
     if let Some(enforcing) = route.issuers.iter().find(|name| !is_tried_out(name)) {
-        let what = format!("{because}, and `{enforcing}` would refuse nobody on it");
+        let problem = format!("{because}, and `{enforcing}` would refuse nobody on it");
         refused.push((
             place(&["issuers", "accept"]),
-            what,
+            problem,
             "give each of the issuers a route of its own",
         ));
     }
     if route.rules.iter().any(|rule| rule.mode == Mode::Enforce) {
         let keys: Vec<&str> = CONDITION_KEYS.into_iter().chain(["rules"]).collect();
-        let what = format!("{because}, and a rule would refuse nobody but who shows a good token");
+        let problem = format!("{because}, and a rule would refuse nobody but who shows a good token");
         let hint = "write it under `rules`, with `mode: shadow`, until the issuer's mode is `enforce`";
-        refused.push((place(&keys), what, hint));
+        refused.push((place(&keys), problem, hint));
     }
     for name in &route.limits {
         if limits.get(name).is_some_and(Limit::needs_principal) {
-            let own = placed.own_limits.iter().find(|(own, _)| own == name);
-            let what = format!("{because}, and `limits.{name}` counts by who was proved");
+            let own = located.own_limits.iter().find(|(own, _)| own == name);
+            let problem = format!("{because}, and `limits.{name}` counts by who was proved");
             refused.push((
-                own.map_or(placed.at, |(_, at)| *at),
-                what,
+                own.map_or(located.at, |(_, at)| *at),
+                problem,
                 "count by `ip` or `route` here",
             ));
         }

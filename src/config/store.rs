@@ -1,4 +1,4 @@
-//! Where the records are that Keygate keeps: organizations, subscriptions, clients, API keys, audit.
+//! Where are Keygate's records: organizations, subscriptions, clients, API keys, audit?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -7,16 +7,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// `store:` at the top of the file. Without it there is no token endpoint and keys come from `api_keys.file`.
+/// `store:` at the top of the file. Without a store there is no token endpoint, and keys come from `api_keys.file`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// The SQLite database; made at the first start. Its folder also holds the signing keys, the log of revocations and
-    /// the socket of the command line.
+    /// The SQLite database, created at the first start. Its folder also holds the
+    /// signing keys, the log of revocations and the socket of the command line.
     pub path: PathBuf,
 }
 
 impl StoreSettings {
-    /// Beside the database.
+    /// Returns the path of a file beside the database: the database's path with `name` at its end.
     pub fn beside(&self, name: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(name);
@@ -37,8 +37,8 @@ pub(in crate::config) struct Mirror {
     path: Option<Text<PathBuf>>,
 }
 
-/// Opens nothing and makes nothing: a configuration can be checked anywhere.
-pub(in crate::config) fn typed(
+/// Converts the section. Opens and creates nothing, so that a configuration can be checked on any machine.
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<StoreSettings> {

@@ -1,4 +1,4 @@
-//! Rules of the whole way from text to `Config`; what each mistake reads like is in `tests/data/config`.
+//! Does the text of a configuration become the right `Config`? The texts of mistakes are in `tests/data/config`.
 
 use super::*;
 use crate::config::error::Place;
@@ -135,12 +135,12 @@ fn the_embedded_configuration_is_the_one_of_the_first_start() {
     assert_eq!(issuer.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.limits["demo"].quota, quota(30, 60, 5));
     assert_eq!(config.upstreams["echo"].kind, UpstreamKind::Echo);
-    let routes: Vec<(&str, bool, &[Accept])> = config
+    let routes: Vec<(&str, bool, &[AcceptedCredential])> = config
         .routes
         .iter()
         .map(|route| (route.name.as_str(), route.public, route.accept.as_slice()))
         .collect();
-    let (jwt, key) = (Accept::Jwt, Accept::ApiKey);
+    let (jwt, key) = (AcceptedCredential::Jwt, AcceptedCredential::ApiKey);
     assert_eq!(
         routes,
         [
@@ -239,17 +239,17 @@ fn s149_a_bomb_is_refused_before_it_goes_off() {
         text
     });
     refused_with(&block, &["too-deep"]);
-    // Each line names the one before nine times.
+    // Each line names the line before nine times.
     let mut laughs = "a0: &a0 [x]\n".to_owned();
     for line in 1..30 {
         let earlier = vec![format!("*a{}", line - 1); 9].join(", ");
         writeln!(laughs, "a{line}: &a{line} [{earlier}]").unwrap();
     }
     refused_with(&laughs, &["too-big"]);
-    // One long text, named often.
+    // One long text, repeated often.
     let long = format!("a: &a '{}'\nb: [{}]\n", "x".repeat(10_000), "*a, ".repeat(1_000));
     refused_with(&long, &["too-big"]);
-    // Each anchor is one level deeper than the one it names.
+    // Each anchor is one level deeper than the anchor that it names.
     let mut deep = "a0: &a0 [x]\n".to_owned();
     for line in 1..100 {
         writeln!(deep, "a{line}: &a{line} [*a{}]", line - 1).unwrap();
@@ -374,7 +374,7 @@ proptest! {
         let _ = parsed(&text);
     }
 
-    /// Whatever stands in the place of a value, it is read or refused and nothing else.
+    /// Any text in the place of a value is accepted or rejected, without a panic.
     #[test]
     fn any_value_in_any_place_never_panics(at in 0_usize..60, value in "[ -~]{0,20}") {
         let text = std::fs::read_to_string("conf/keygate.yaml").unwrap();

@@ -1,4 +1,4 @@
-//! How do people write durations, sizes, rates, addresses and the like? Each text in one way, each wrong one with the cure.
+//! How are durations, sizes, rates, addresses and the like written? Each in one way; an error names the cure.
 
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
@@ -26,11 +26,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-pub(in crate::config) fn not<T: FromText>() -> String {
-    format!("not {}", T::WHAT)
+pub(in crate::config) fn mismatch<T: FromText>() -> String {
+    format!("not {}", T::DESCRIPTION)
 }
 
-/// A whole number in decimal digits and what comes after it.
+/// Splits a text into the whole number at its front and the rest.
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
@@ -38,11 +38,11 @@ fn leading_number(text: &str) -> Option<(u64, &str)> {
 }
 
 impl FromText for Duration {
-    const WHAT: &'static str = "a duration such as `500ms`, `30s`, `5m`, `1h` or `1d`";
+    const DESCRIPTION: &'static str = "a duration such as `500ms`, `30s`, `5m`, `1h` or `1d`";
     const PATTERN: &'static str = "[0-9]+(ms|s|m|h|d)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let (number, unit) = leading_number(text).ok_or_else(mismatch::<Self>)?;
         let millis_each = match unit {
             "ms" => 1,
             "s" => 1_000,
@@ -54,7 +54,7 @@ impl FromText for Duration {
                     "a duration needs a unit\nwrite `{number}s` for seconds, `{number}ms` for less"
                 ));
             }
-            _ => return Err(not::<Self>()),
+            _ => return Err(mismatch::<Self>()),
         };
         // Ten years: far from every overflow in clock arithmetic.
         match number.checked_mul(millis_each) {
@@ -64,20 +64,20 @@ impl FromText for Duration {
     }
 }
 
-/// Reads a duration as the configuration writes it: `30s`, `5m`, `1h`, `1d`.
+/// Parses a duration as in the configuration: `30s`, `5m`, `1h`, `1d`.
 ///
 /// # Errors
-/// What is wrong with it, for the person who wrote it.
+/// The problem, for the author of the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::from_text(text)
 }
 
-/// A duration that is not zero: a timeout of zero would refuse everything.
+/// A duration over zero: a timeout of zero would refuse every request.
 #[derive(Debug)]
 pub(in crate::config) struct Timeout(pub Duration);
 
 impl FromText for Timeout {
-    const WHAT: &'static str = Duration::WHAT;
+    const DESCRIPTION: &'static str = Duration::DESCRIPTION;
     const PATTERN: &'static str = Duration::PATTERN;
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -88,26 +88,26 @@ impl FromText for Timeout {
     }
 }
 
-/// Bytes, never zero.
+/// A number of bytes, never zero.
 #[derive(Debug)]
 pub(in crate::config) struct Size(pub u64);
 
 impl FromText for Size {
-    const WHAT: &'static str = "a size such as `8192`, `32KiB`, `10MiB` or `1GiB`";
+    const DESCRIPTION: &'static str = "a size such as `8192`, `32KiB`, `10MiB` or `1GiB`";
     const PATTERN: &'static str = "[0-9]+(KiB|MiB|GiB)?";
     const BARE_NUMBERS: bool = true;
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let (number, unit) = leading_number(text).ok_or_else(mismatch::<Self>)?;
         let bytes_each = match unit {
             "" => 1,
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            "K" | "KB" | "kB" | "k" => return Err(format!("{}\nwrite `{number}KiB`", not::<Self>())),
-            "M" | "MB" => return Err(format!("{}\nwrite `{number}MiB`", not::<Self>())),
-            "G" | "GB" => return Err(format!("{}\nwrite `{number}GiB`", not::<Self>())),
-            _ => return Err(not::<Self>()),
+            "K" | "KB" | "kB" | "k" => return Err(format!("{}\nwrite `{number}KiB`", mismatch::<Self>())),
+            "M" | "MB" => return Err(format!("{}\nwrite `{number}MiB`", mismatch::<Self>())),
+            "G" | "GB" => return Err(format!("{}\nwrite `{number}GiB`", mismatch::<Self>())),
+            _ => return Err(mismatch::<Self>()),
         };
         match number.checked_mul(bytes_each) {
             Some(0) => Err("must be more than zero".to_owned()),
@@ -117,7 +117,7 @@ impl FromText for Size {
     }
 }
 
-/// So many per period.
+/// A number of requests per period.
 #[derive(Debug)]
 pub(in crate::config) struct Rate {
     pub requests: NonZeroU32,
@@ -125,11 +125,11 @@ pub(in crate::config) struct Rate {
 }
 
 impl FromText for Rate {
-    const WHAT: &'static str = "a rate such as `10/s`, `500/min`, `5/hour`, `1000/day` or `10000/month`";
+    const DESCRIPTION: &'static str = "a rate such as `10/s`, `500/min`, `5/hour`, `1000/day` or `10000/month`";
     const PATTERN: &'static str = "[1-9][0-9]*/(s|min|hour|day|month)";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        let (number, unit) = leading_number(text).ok_or_else(not::<Self>)?;
+        let (number, unit) = leading_number(text).ok_or_else(mismatch::<Self>)?;
         let secs = match unit {
             "/s" => 1,
             "/min" => 60,
@@ -137,7 +137,7 @@ impl FromText for Rate {
             "/day" => 86_400,
             // A month is 30 days, so that a quota means the same in February.
             "/month" => 30 * 86_400,
-            _ => return Err(not::<Self>()),
+            _ => return Err(mismatch::<Self>()),
         };
         let requests = u32::try_from(number)
             .ok()
@@ -151,16 +151,16 @@ impl FromText for Rate {
 }
 
 impl FromText for SocketAddr {
-    const WHAT: &'static str = "an address and port such as `127.0.0.1:8080` or `[::]:8080`";
+    const DESCRIPTION: &'static str = "an address and port such as `127.0.0.1:8080` or `[::]:8080`";
     const PATTERN: &'static str = ".+:[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| not::<Self>())
+        text.parse().map_err(|_| mismatch::<Self>())
     }
 }
 
 impl FromText for IpNet {
-    const WHAT: &'static str = "an address range such as `10.0.0.0/8` or `fd00::/8`";
+    const DESCRIPTION: &'static str = "an address range such as `10.0.0.0/8` or `fd00::/8`";
     const PATTERN: &'static str = "[0-9A-Fa-f.:]+/[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -168,8 +168,12 @@ impl FromText for IpNet {
             Ok(net) => net,
             Err(_) => {
                 return Err(match text.parse::<IpAddr>() {
-                    Ok(address) => format!("{}\nwrite `{}` for one address", not::<Self>(), Self::from(address)),
-                    Err(_) => not::<Self>(),
+                    Ok(address) => format!(
+                        "{}\nwrite `{}` for one address",
+                        mismatch::<Self>(),
+                        Self::from(address)
+                    ),
+                    Err(_) => mismatch::<Self>(),
                 });
             }
         };
@@ -180,7 +184,7 @@ impl FromText for IpNet {
     }
 }
 
-/// A host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
+/// Returns a host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
 pub(in crate::config) fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         !label.is_empty()
@@ -203,7 +207,7 @@ pub(in crate::config) fn host_name(text: &str) -> Option<String> {
 }
 
 impl FromText for HostPattern {
-    const WHAT: &'static str = "a host such as `api.example.com` or `*.example.com`, without scheme and port";
+    const DESCRIPTION: &'static str = "a host such as `api.example.com` or `*.example.com`, without scheme and port";
     const PATTERN: &'static str = "[^/@ ]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -216,19 +220,19 @@ impl FromText for HostPattern {
         if let Some(suffix) = text.strip_prefix("*.") {
             return match host_name(suffix) {
                 Some(suffix) if suffix.parse::<Ipv4Addr>().is_err() => Ok(Self::Suffix(suffix)),
-                _ => Err(not::<Self>()),
+                _ => Err(mismatch::<Self>()),
             };
         }
         if let Some(inner) = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-            let address: Ipv6Addr = inner.parse().map_err(|_| not::<Self>())?;
+            let address: Ipv6Addr = inner.parse().map_err(|_| mismatch::<Self>())?;
             return Ok(Self::Exact(format!("[{address}]")));
         }
-        host_name(text).map(Self::Exact).ok_or_else(not::<Self>)
+        host_name(text).map(Self::Exact).ok_or_else(mismatch::<Self>)
     }
 }
 
 impl FromText for PathPattern {
-    const WHAT: &'static str = "a path such as `/v1/orders/{id}` or `/v1/{*rest}`";
+    const DESCRIPTION: &'static str = "a path such as `/v1/orders/{id}` or `/v1/{*rest}`";
     const PATTERN: &'static str = "/[^ ?#]*";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -236,7 +240,7 @@ impl FromText for PathPattern {
     }
 }
 
-/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (answers with the credential it was sent).
+/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (its response repeats the credential).
 const METHODS: &[&str] = &[
     "GET",
     "HEAD",
@@ -278,7 +282,7 @@ const METHODS: &[&str] = &[
 ];
 
 impl FromText for Method {
-    const WHAT: &'static str = "a method of the HTTP method registry such as `GET`";
+    const DESCRIPTION: &'static str = "a method of the HTTP method registry such as `GET`";
     const PATTERN: &'static str = "[A-Z-]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -286,45 +290,45 @@ impl FromText for Method {
             return Err("this method is never forwarded".to_owned());
         }
         if METHODS.contains(&text) {
-            return Self::from_bytes(text.as_bytes()).map_err(|_| not::<Self>());
+            return Self::from_bytes(text.as_bytes()).map_err(|_| mismatch::<Self>());
         }
         let upper = text.to_ascii_uppercase();
         Err(match nearest(&upper, METHODS.iter().copied()) {
-            Some(near) => format!("{}\ndid you mean `{near}`?", not::<Self>()),
-            None => not::<Self>(),
+            Some(near) => format!("{}\ndid you mean `{near}`?", mismatch::<Self>()),
+            None => mismatch::<Self>(),
         })
     }
 }
 
 impl FromText for HeaderName {
-    const WHAT: &'static str = "a header name such as `x-api-key`";
+    const DESCRIPTION: &'static str = "a header name such as `x-api-key`";
     const PATTERN: &'static str = "[A-Za-z0-9.-]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        // `accept` refuses requests whose names use `_` for `-`; such a header would never arrive.
+        // `accept` refuses requests with `_` in a field name, so such a header would never arrive.
         if text.contains('_') {
             return Err("a header name has `-`, not `_`".to_owned());
         }
-        text.parse().map_err(|_| not::<Self>())
+        text.parse().map_err(|_| mismatch::<Self>())
     }
 }
 
 impl FromText for HeaderValue {
-    const WHAT: &'static str = "a header value: printable ASCII, no line breaks";
+    const DESCRIPTION: &'static str = "a header value: printable ASCII, no line breaks";
     const PATTERN: &'static str = "[ -~]+";
-    // What an upstream is told in a header is often a secret of the two.
-    const SHOWN: bool = false;
+    // A header value for an upstream is often a secret.
+    const MAY_BE_SHOWN: bool = false;
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.trim() != text || !text.bytes().all(|byte| (0x20..0x7F).contains(&byte)) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
-        Self::from_str(text).map_err(|_| not::<Self>())
+        Self::from_str(text).map_err(|_| mismatch::<Self>())
     }
 }
 
 impl FromText for Name {
-    const WHAT: &'static str = "a name such as `orders-read`";
+    const DESCRIPTION: &'static str = "a name such as `orders-read`";
     const PATTERN: &'static str = "[a-z0-9][a-z0-9._-]{0,63}";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -334,7 +338,7 @@ impl FromText for Name {
 }
 
 impl FromText for IssuerUrl {
-    const WHAT: &'static str = "an issuer URL such as `https://login.example.com`";
+    const DESCRIPTION: &'static str = "an issuer URL such as `https://login.example.com`";
     const PATTERN: &'static str = "https?://[^ ?#]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -344,7 +348,7 @@ impl FromText for IssuerUrl {
 }
 
 impl FromText for Algorithm {
-    const WHAT: &'static str = "a signature algorithm such as `RS256` or `ES256`";
+    const DESCRIPTION: &'static str = "a signature algorithm such as `RS256` or `ES256`";
     const PATTERN: &'static str = "RS256|RS384|RS512|PS256|PS384|PS512|ES256|ES384|EdDSA|Ed25519";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -354,7 +358,7 @@ impl FromText for Algorithm {
 }
 
 impl FromText for ClaimPointer {
-    const WHAT: &'static str = "a JSON pointer such as `/department` or `/realm_access/roles`";
+    const DESCRIPTION: &'static str = "a JSON pointer such as `/department` or `/realm_access/roles`";
     const PATTERN: &'static str = "(/([^~/]|~[01])+)+";
 
     fn from_text(text: &str) -> Result<Self, String> {
@@ -375,31 +379,33 @@ impl FromText for ClaimPointer {
 }
 
 impl FromText for Scope {
-    const WHAT: &'static str = "a scope such as `orders:read`";
+    const DESCRIPTION: &'static str = "a scope such as `orders:read`";
     const PATTERN: &'static str = "[!#-\\[\\]-~]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|error: crate::model::scope::ScopeError| match text.contains(' ') {
-                true => format!("{error}\neach scope is an entry of its own"),
-                false => error.to_string(),
-            })
+        text.parse().map_err(|error: crate::model::scope::ScopeError| {
+            if text.contains(' ') {
+                format!("{error}\neach scope is an entry of its own")
+            } else {
+                error.to_string()
+            }
+        })
     }
 }
 
 impl FromText for Url {
-    const WHAT: &'static str = "an absolute http or https URL";
+    const DESCRIPTION: &'static str = "an absolute http or https URL";
     const PATTERN: &'static str = "https?://.+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
-        let url = Self::parse(text).map_err(|_| not::<Self>())?;
+        let url = Self::parse(text).map_err(|_| mismatch::<Self>())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
-        // Would be printed with the URL, in logs and on the status page.
+        // They would be printed with the URL, in logs and on the status page.
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL here has no user or password".to_owned());
         }
@@ -411,51 +417,51 @@ impl FromText for Url {
 }
 
 impl FromText for PathBuf {
-    const WHAT: &'static str = "the path of a file";
+    const DESCRIPTION: &'static str = "the path of a file";
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(['\n', '\0']) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
         Ok(Self::from(text))
     }
 }
 
-/// A text that is compared as it stands: an audience, a claim, a claim's value.
+/// A text that is compared byte by byte: an audience, a claim, a claim's value.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Word(pub String);
 
-/// The texts of `words`.
+/// Returns the texts of `words`.
 pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
     words.into_iter().map(|word| word.0).collect()
 }
 
 impl FromText for Word {
-    const WHAT: &'static str = "a text of one line without blanks around it";
+    const DESCRIPTION: &'static str = "a text of one line without blanks around it";
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        // Blanks at the ends are a slip, and one that never matches.
+        // Blanks at the ends are typing errors, and the text would never match.
         if text.is_empty() || text.trim() != text || text.chars().any(char::is_control) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-/// The `typ` of a token, in lower case; `absent` stands for none and becomes the empty text.
+/// The `typ` of a token, in lower case; `absent` becomes the empty text.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct TokenType(pub String);
 
 impl FromText for TokenType {
-    const WHAT: &'static str = "a token type such as `at+jwt`, or `absent`";
+    const DESCRIPTION: &'static str = "a token type such as `at+jwt`, or `absent`";
     const PATTERN: &'static str = "[A-Za-z0-9!#$&^_.+/-]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+/-".contains(&byte);
         if text.is_empty() || !text.bytes().all(fits) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
         let text = text.to_ascii_lowercase();
         Ok(Self(if text == "absent" { String::new() } else { text }))
@@ -467,24 +473,24 @@ impl FromText for TokenType {
 pub(in crate::config) struct KeyPrefix(pub String);
 
 impl FromText for KeyPrefix {
-    const WHAT: &'static str = "1 to 16 lower-case letters or digits, a letter first";
+    const DESCRIPTION: &'static str = "1 to 16 lower-case letters or digits, a letter first";
     const PATTERN: &'static str = "[a-z][a-z0-9]{0,15}";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if api_key::is_key_prefix(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(not::<Self>())
+            Err(mismatch::<Self>())
         }
     }
 }
 
-/// A `tracing` filter. Checked here, because the crate takes a misspelt level for the name of a module, and logs nothing.
+/// A `tracing` filter. Checked here: the crate takes a misspelt level for the name of a module, and logs nothing.
 #[derive(Debug)]
 pub(in crate::config) struct LogFilter(pub String);
 
 impl FromText for LogFilter {
-    const WHAT: &'static str =
+    const DESCRIPTION: &'static str =
         "a log level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or `module=level`, with commas";
     const PATTERN: &'static str = "[A-Za-z0-9_:=,]+";
 
@@ -501,7 +507,7 @@ impl FromText for LogFilter {
             None => level(part),
         };
         if !text.split(',').all(directive) {
-            return Err(not::<Self>());
+            return Err(mismatch::<Self>());
         }
         Ok(Self(text.to_owned()))
     }
@@ -512,9 +518,9 @@ impl FromText for LogFilter {
 pub(in crate::config) struct SecretText(pub Secret<String>);
 
 impl FromText for SecretText {
-    const WHAT: &'static str = "a secret: `${NAME}` or `file:path`";
+    const DESCRIPTION: &'static str = "a secret: `${NAME}` or `file:path`";
     const PATTERN: &'static str = ".+";
-    const SHOWN: bool = false;
+    const MAY_BE_SHOWN: bool = false;
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.is_empty() {

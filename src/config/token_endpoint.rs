@@ -1,4 +1,4 @@
-//! In whose name Keygate issues tokens, how they are signed, and what assertions it takes for them.
+//! Under which issuer does Keygate issue tokens, how are they signed, and which assertions are accepted?
 
 use crate::config::Dial;
 use crate::config::Issuer;
@@ -8,8 +8,8 @@ use crate::config::check::Checker;
 use crate::config::check::OWN_ISSUER;
 use crate::config::issuer::clock_skew;
 use crate::config::limit::QuotaMirror;
+use crate::config::limit::convert_quota;
 use crate::config::limit::per_minute;
-use crate::config::limit::typed_quota;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::Text;
@@ -34,22 +34,22 @@ use std::time::Duration;
 use url::Host;
 use url::Url;
 
-/// `token_endpoint:` at the top of the file. It needs a `store`, and makes an issuer of the name `keygate` that
-/// routes can trust.
+/// `token_endpoint:` at the top of the file. It needs a `store`, and makes
+/// the issuer `keygate`, which routes can trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenEndpoint {
-    /// `iss` of the tokens; every URL in the metadata begins with it. Plain http on loopback alone.
+    /// `iss` of the tokens and prefix of every URL in the metadata. Plain http on loopback alone.
     pub issuer: IssuerUrl,
     /// `aud` of the tokens. Default: the issuer.
     pub audiences: Vec<String>,
-    /// What tokens are signed with. Default ES256; also RS256, PS256, EdDSA.
+    /// Algorithm of the tokens' signatures. Default ES256; also RS256, PS256, EdDSA.
     pub algorithm: Algorithm,
-    /// What the files of the signing keys are encrypted with (AES-256-GCM): 32 bytes as 64 hexadecimal digits in the
-    /// file. `None`: they are plain PEM of mode 0600.
+    /// Encrypts the files of the signing keys (AES-256-GCM): 32 bytes, written
+    /// as 64 hexadecimal digits. `None`: the files are plain PEM of mode 0600.
     pub wrapping_key: Option<Secret<Vec<u8>>>,
     /// Default 90 days.
     pub rotate_every: Duration,
-    /// How long a key is published before it signs: at least as long as anybody may keep the key set. Default 1 hour.
+    /// How long a key is published before it signs: at least as long as clients may cache the key set. Default 1 hour.
     pub publish_before: Duration,
     pub assertion_audience: AssertionAudience,
     /// Default 1 h; 5 min in the strict profile.
@@ -58,18 +58,19 @@ pub struct TokenEndpoint {
     pub require_jti: bool,
     /// How far clocks may differ: default 30 s.
     pub clock_skew: Duration,
-    /// Secrets are taken over plain HTTP from others than loopback and trusted proxies that say `https`.
+    /// `true` where secrets are accepted over plain HTTP from any address.
+    /// Otherwise only loopback may, and trusted proxies that report `https`.
     pub allow_clear_text: bool,
     /// Requests to the token, introspection and revocation endpoints, per address.
     pub limit: Quota,
     /// Failed authentications per client and source.
     pub failures: Quota,
-    /// How the key sets behind the URLs of clients are reached; all else is as for issuers.
+    /// The way to the key sets of clients; all else is as for issuers.
     pub client_jwks: Dial,
 }
 
 impl TokenEndpoint {
-    /// The URL of a path that is answered here, such as `/oauth/token`.
+    /// Returns the URL of a built-in path such as `/oauth/token`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.issuer.as_str().trim_end_matches('/'))
     }
@@ -78,13 +79,13 @@ impl TokenEndpoint {
         OWN_ISSUER.parse().expect("it is a name")
     }
 
-    /// The path of the issuer's URL, without a `/` at its end: empty for most.
+    /// Returns the path of the issuer's URL, without a `/` at its end: usually empty.
     pub fn path_prefix(&self) -> String {
         self.issuer.to_url().path().trim_end_matches('/').to_owned()
     }
 
-    /// The issuer as the data side trusts it. Its tokens say that they are access tokens (RFC 9068 section 2.1), and are
-    /// signed with whatever keys it has: those before a change of `algorithm` stay good until their last token ends.
+    /// Returns the issuer as the data side trusts it. Its tokens have the type of access tokens (RFC 9068 section 2.1).
+    /// Every algorithm is accepted: after a change of `algorithm`, older tokens stay valid until they expire.
     pub fn as_issuer(&self) -> Issuer {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         Issuer {
@@ -107,16 +108,16 @@ impl TokenEndpoint {
     }
 }
 
-/// What Keygate signs with.
+/// Algorithms that Keygate can sign with.
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa];
 
-/// The longest of the lifetimes that a client can have.
+/// The longest token lifetime that a client can have.
 const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 
-/// What `aud` of an assertion may be: always a single string.
+/// Accepted values of an assertion's `aud`: always a single string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionAudience {
-    /// The issuer, or the URL of the endpoint that was asked.
+    /// The issuer, or the URL of the endpoint that receives the assertion.
     IssuerOrEndpoint,
     /// The issuer alone (rfc7523bis, FAPI 2.0).
     Issuer,
@@ -196,12 +197,12 @@ struct ClientJwksMirror {
     timeout: Option<Text<Timeout>>,
 }
 
-/// Of one address: a client that asks for token after token, or a shared network.
+/// Per address: enough for a shared network, and a limit for a client that requests token after token.
 const LIMIT: Quota = per_minute(600, 100);
-/// Whoever mistypes a secret is told so often; whoever guesses is stopped (S139).
+/// Enough for mistyped secrets; guessing is stopped (S139).
 const FAILURES: Quota = per_minute(10, 20);
 
-pub(in crate::config) fn typed(
+pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,
 ) -> Option<TokenEndpoint> {
@@ -261,8 +262,8 @@ pub(in crate::config) fn typed(
     let audiences = mirror
         .audiences
         .map(|audiences| texts(checker.distinct(audiences.value)));
-    let limit = typed_quota(mirror.limit, LIMIT);
-    let failures = typed_quota(mirror.failures, FAILURES);
+    let limit = convert_quota(mirror.limit, LIMIT);
+    let failures = convert_quota(mirror.failures, FAILURES);
     let issuer = issuer?.take();
     Some(TokenEndpoint {
         audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),
@@ -287,13 +288,13 @@ pub(in crate::config) fn typed(
     })
 }
 
-/// Says when clients on this machine would look for the token endpoint where nobody listens. What is in front of Keygate
-/// elsewhere is not known here.
+/// Warns of a loopback issuer URL with a port that no listener has: clients on this machine would not find the token
+/// endpoint. Other URLs may lead to a proxy, which is unknown here.
 pub(in crate::config) fn warn_of_port(endpoint: Option<&TokenEndpoint>, ports: &[u16], checker: &mut Checker<'_>) {
     let Some(url) = endpoint.map(|endpoint| endpoint.issuer.to_url()) else {
         return;
     };
-    // A port of the system's choice may be any.
+    // Port 0 may become any port.
     let known = !ports.is_empty() && !ports.contains(&0);
     let Some(port) = url
         .port_or_known_default()
@@ -321,7 +322,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Tokens and secrets travel to the URLs that begin with it.
+/// Reports an issuer URL that is unsafe, because tokens and secrets travel to URLs below it, or has an unusual path.
 fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
     let url = issuer.get().to_url();
     let loopback = is_loopback(&url);
@@ -334,7 +335,7 @@ fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
             "use https; http is for 127.0.0.1 and localhost",
         );
     }
-    // What requests are matched with is in normal form, and so must be what they are told to ask for.
+    // Requests are matched in normal form, so the URLs in the metadata must be in that form too.
     let text = issuer.get().as_str();
     let path = url.path().trim_end_matches('/');
     if !text.trim_end_matches('/').ends_with(path) || path.contains(['%', '{', '}']) || path.contains("//") {
@@ -363,7 +364,7 @@ fn wrapping_key(at: NodeId, written: &Secret<Vec<u8>>, checker: &mut Checker<'_>
     key
 }
 
-/// The issuer that the token endpoint makes, among those of the file. Neither its name nor its URL may be another's.
+/// Adds the token endpoint's issuer to those of the file, and reports another issuer with its name or URL.
 pub(in crate::config) fn add_own_issuer(
     token_endpoint: Option<&TokenEndpoint>,
     issuers: &mut std::collections::BTreeMap<Name, Issuer>,
@@ -386,7 +387,7 @@ pub(in crate::config) fn add_own_issuer(
     let Some(token_endpoint) = token_endpoint else {
         return;
     };
-    // As with two issuers of one URL: whose rules a token meets would be chance.
+    // Two issuers with one URL: which rules apply to a token would be chance.
     if let Some(other) = issuers.values().find(|other| other.issuer == token_endpoint.issuer) {
         let at = checker.tree.entry(endpoint_at, "issuer").unwrap_or(endpoint_at);
         let problem = format!("`issuers.{}` has this URL already", other.name);

@@ -1,9 +1,9 @@
-//! What does the YAML say, and where? Texts to one tree, a root a file, whose every node knows its file, key path, line and
-//! column.
+//! Which values does the YAML contain, and where? All files form one tree with
+//! one root a file. Every node knows its file, key path, line and column.
 //!
-//! One parser gives both values and positions, so the two cannot disagree. What YAML offers and a configuration does not
-//! need is refused here: tags, a second document, keys that are not text, values without quotes over several lines,
-//! repeated keys, empty values, empty lists.
+//! One parser gives both values and positions, so the two cannot disagree. YAML features that
+//! a configuration does not need are rejected here: tags, a second document, keys that are not
+//! text, values without quotes over several lines, repeated keys, empty values, empty lists.
 
 use crate::config::error::ConfigError;
 use crate::config::error::ERRORS_MAX;
@@ -20,22 +20,22 @@ use std::path::Path;
 use std::path::PathBuf;
 use zeroize::Zeroize;
 
-/// All files together; more is refused unread: 10 000 routes need about half of it.
+/// Limit of all files together. 10 000 routes need about half of it.
 pub(in crate::config) const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Our own keys need 7.
+/// Keygate's own keys need 7.
 const DEPTH_MAX: usize = 64;
-/// Nodes of the whole tree, all files together, those an alias repeats included; stops an anchor bomb (S149).
+/// Nodes of the whole tree, repetitions by aliases included; stops an anchor bomb (S149).
 const NODES_MAX: usize = 250_000;
-/// Bytes of text and keys that aliases may repeat in one file; a long text named often is a bomb too.
+/// Bytes of text and keys that aliases may repeat in one file: a long text that is named often is a bomb too.
 const REPEATED_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) struct NodeId(pub(in crate::config) u32);
 
-/// Of the main file, which is parsed first.
+/// Root of the main file, which is parsed first.
 pub(in crate::config) const ROOT: NodeId = NodeId(0);
 
-/// One of the files of a tree, in the order in which they were added.
+/// The number of a file in a tree; files are numbered as they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct FileId(u16);
 
@@ -62,11 +62,11 @@ struct Node {
     file: FileId,
     place: Place,
     value: Value,
-    /// Holds a value from the environment, which no error may print.
+    /// Contains a value from the environment, which no error may print.
     expanded: bool,
-    /// `file:` was written in the file itself, not smuggled in by a variable.
-    written_as_file: bool,
-    /// Found wrong and reported; later passes go by as if it were not there, and do not report that it is missing.
+    /// `file:` stands in the file itself and did not come from a variable.
+    file_reference: bool,
+    /// Rejected and reported. Later passes ignore the node, and do not report it as missing.
     cut: Cell<bool>,
 }
 
@@ -74,17 +74,17 @@ struct Node {
 pub(in crate::config) struct Tree {
     nodes: Vec<Node>,
     files: Vec<PathBuf>,
-    /// Of each file that is YAML.
+    /// Root of each file that is valid YAML.
     roots: Vec<NodeId>,
-    /// Read so far.
+    /// Bytes that were read so far.
     bytes: u64,
-    /// A file is not here that should be.
-    partial: bool,
+    /// An included file is missing.
+    incomplete: bool,
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        // Peppers went through here.
+        // Texts may contain secrets.
         for node in &mut self.nodes {
             if let Value::Text(text) = &mut node.value {
                 text.zeroize();
@@ -94,16 +94,16 @@ impl Drop for Tree {
 }
 
 impl Tree {
-    /// Adds a file, so that errors about it stand in the order of the files.
+    /// Adds a file. Errors are sorted by the order of the files.
     pub(in crate::config) fn add_file(&mut self, path: PathBuf) -> FileId {
         let file = FileId(u16::try_from(self.files.len()).expect("fewer files are included"));
         self.files.push(path);
         file
     }
 
-    /// Parses `text`, which `file` holds. Mistakes go to `errors`; what they touch is cut out of the tree.
+    /// Parses `text`, the content of `file`. Mistakes go to `errors`, and their nodes are cut out of the tree.
     ///
-    /// `None` when the text is no YAML document at all, or one that is too deep or too big: then `errors` says why.
+    /// Returns `None` if the text is no YAML document, too deep or too big; `errors` has the reason.
     pub(in crate::config) fn parse(
         &mut self,
         text: &str,
@@ -112,7 +112,7 @@ impl Tree {
         errors: &mut Vec<ConfigError>,
     ) -> Option<NodeId> {
         self.bytes = self.bytes.saturating_add(text.len() as u64);
-        // The YAML parser finds what is missing at the end one line further down.
+        // The YAML parser reports a missing end one line too far down.
         let end = Place::end_of(text);
         let first = self.nodes.len();
         let found_before = errors.len();
@@ -127,9 +127,10 @@ impl Tree {
             env,
             errors,
         };
-        let read = match too_big {
-            true => Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES)),
-            false => builder.run(text),
+        let read = if too_big {
+            Err(builder.error("file-too-big", Place { line: 1, column: 1 }, TOO_MANY_BYTES))
+        } else {
+            builder.run(text)
         };
         let root = match read {
             Ok(()) => {
@@ -152,7 +153,7 @@ impl Tree {
         root
     }
 
-    /// How many bytes the next file may have.
+    /// Returns the size limit of the next file, in bytes.
     pub(in crate::config) fn bytes_left(&self) -> u64 {
         FILE_BYTES_MAX.saturating_sub(self.bytes)
     }
@@ -161,41 +162,42 @@ impl Tree {
         &self.files[usize::from(file.0)]
     }
 
-    /// Every file, in the order in which they were added.
+    /// Returns every file, in the order in which they were added.
     pub(in crate::config) fn files(&self) -> &[PathBuf] {
         &self.files
     }
 
-    /// Whether every file could be read, so that what is not here is nowhere.
-    pub(in crate::config) fn is_whole(&self) -> bool {
-        !self.partial && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
+    /// Returns whether every file could be read: then a name that is missing here is defined nowhere.
+    pub(in crate::config) fn is_complete(&self) -> bool {
+        !self.incomplete && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
     }
 
-    pub(in crate::config) fn lacks_a_file(&mut self) {
-        self.partial = true;
+    pub(in crate::config) fn mark_incomplete(&mut self) {
+        self.incomplete = true;
     }
 
-    /// Whether `id` is an entry at the top of an included file.
+    /// Returns whether `id` is an entry at the top of an included file.
     pub(in crate::config) fn is_top_of_included(&self, id: NodeId) -> bool {
         let is_included = |root| root != ROOT && self.roots.contains(&root);
         matches!(self.node(id).parent, Some((parent, _)) if is_included(parent))
     }
 
-    /// The file that a node stands in.
+    /// Returns the file of a node.
     pub(in crate::config) fn file_of(&self, id: NodeId) -> &Path {
         self.file(self.node(id).file)
     }
 
-    /// Where `id` is, as a reader at `from` is told: `line 3`, or `routes.d/a.yaml:3` where that is another file.
+    /// Returns the place of `id` for a message about `from`: `line 3`, or `routes.d/a.yaml:3` in another file.
     pub(in crate::config) fn whereabouts(&self, id: NodeId, from: NodeId) -> String {
         let (node, from) = (self.node(id), self.node(from));
-        match node.file == from.file {
-            true => format!("line {}", node.place.line),
-            false => format!("{}:{}", self.file(node.file).display(), node.place.line),
+        if node.file == from.file {
+            format!("line {}", node.place.line)
+        } else {
+            format!("{}:{}", self.file(node.file).display(), node.place.line)
         }
     }
 
-    /// The entry `key` at the top of each file that has one, in the order of the files.
+    /// Returns the entry `key` at the top of each file that has it, in the order of the files.
     pub(in crate::config) fn sections<'t>(&'t self, key: &'t str) -> impl Iterator<Item = NodeId> + 't {
         self.roots.iter().filter_map(move |&root| self.entry(root, key))
     }
@@ -224,11 +226,11 @@ impl Tree {
         self.node(id).expanded
     }
 
-    pub(in crate::config) fn is_written_as_file(&self, id: NodeId) -> bool {
-        self.node(id).written_as_file
+    pub(in crate::config) fn is_file_reference(&self, id: NodeId) -> bool {
+        self.node(id).file_reference
     }
 
-    /// The entry of a map, cut or not.
+    /// Returns the entry of a map, cut or not.
     pub(in crate::config) fn entry(&self, map: NodeId, key: &str) -> Option<NodeId> {
         match self.value(map) {
             Value::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|&(_, id)| id),
@@ -236,17 +238,17 @@ impl Tree {
         }
     }
 
-    /// The keys of a map, cut ones included: they were written, so a reference to them does not dangle.
+    /// Returns the keys of a map, cut ones included: a reference to a rejected entry does not dangle.
     pub(in crate::config) fn keys(&self, map: NodeId) -> impl Iterator<Item = &str> {
         self.entries(map).map(|(key, _)| key)
     }
 
-    /// Every section of every file, by its name.
-    pub(in crate::config) fn sections_of_all(&self) -> impl Iterator<Item = (&str, NodeId)> {
+    /// Returns every section of every file, with its name.
+    pub(in crate::config) fn all_sections(&self) -> impl Iterator<Item = (&str, NodeId)> {
         self.roots.iter().flat_map(|&root| self.entries(root))
     }
 
-    /// The entries of a map, cut ones included; none of anything else.
+    /// Returns the entries of a map, cut ones included; nothing for other values.
     pub(in crate::config) fn entries(&self, map: NodeId) -> impl Iterator<Item = (&str, NodeId)> {
         let entries: &[(String, NodeId)] = match self.value(map) {
             Value::Map(entries) => entries,
@@ -255,7 +257,7 @@ impl Tree {
         entries.iter().map(|(key, id)| (key.as_str(), *id))
     }
 
-    /// `routes[2].upstream`; empty for the root.
+    /// Returns the key path of a node, such as `routes[2].upstream`; empty for the root.
     pub(in crate::config) fn path(&self, id: NodeId) -> String {
         let mut steps = Vec::new();
         let mut at = id;
@@ -278,8 +280,8 @@ impl Tree {
         path
     }
 
-    /// The text of a node as an error may show it: escaped, cut short; `None` when it came out of the environment.
-    pub(in crate::config) fn shown(&self, id: NodeId) -> Option<String> {
+    /// Returns the text of a node for an error, escaped and cut short; `None` if it came from the environment.
+    pub(in crate::config) fn display_value(&self, id: NodeId) -> Option<String> {
         let node = self.node(id);
         match &node.value {
             _ if node.expanded => None,
@@ -292,7 +294,7 @@ impl Tree {
     }
 }
 
-/// `text` without anything that could move a terminal's cursor, at most 60 characters of it.
+/// Returns at most 60 characters of `text`, and escapes those that could move a terminal's cursor.
 pub(in crate::config) fn printable(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     let mut shown: String = text
@@ -310,10 +312,10 @@ pub(in crate::config) fn printable(text: &str) -> String {
     shown
 }
 
-/// A list or map whose end has not come yet.
-struct Open {
+/// A list or map that is not complete yet.
+struct OpenCollection {
     id: NodeId,
-    /// The key that waits for its value, with its place; for maps.
+    /// The key of the next value, with its place; for maps.
     key: Option<(String, Place)>,
     keys: HashSet<String>,
     anchor: usize,
@@ -321,10 +323,10 @@ struct Open {
 
 struct Builder<'a> {
     tree: &'a mut Tree,
-    /// Number of this file's first node, its root.
+    /// Number of the first node of this file, its root.
     first: usize,
-    stack: Vec<Open>,
-    /// Anchors whose node is complete.
+    stack: Vec<OpenCollection>,
+    /// Nodes of anchors, once they are complete.
     anchors: HashMap<usize, NodeId>,
     /// Bytes that aliases have repeated.
     repeated_bytes: usize,
@@ -335,7 +337,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn run(&mut self, text: &str) -> Result<(), Box<ConfigError>> {
-        // A byte order mark is no content (YAML 1.2.2 section 5.2).
+        // A byte order mark is not content (YAML 1.2.2 section 5.2).
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let mut documents = 0;
         for event in Parser::new_from_str(text) {
@@ -392,7 +394,7 @@ impl Builder<'_> {
 
     fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Box<ConfigError> {
         let info = error.info();
-        // The parser reads ahead of us and has a bound of its own.
+        // The parser reads ahead and has a limit of its own.
         if info.contains("recursion limit") {
             return self.too_deep(*error.marker());
         }
@@ -420,15 +422,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Whether the innermost open node is a map that waits for a key.
-    fn wants_key(&self) -> bool {
+    /// Returns whether the innermost open node is a map that expects a key.
+    fn expects_key(&self) -> bool {
         self.stack
             .last()
             .is_some_and(|open| open.key.is_none() && matches!(self.tree.value(open.id), Value::Map(_)))
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             let open = self.stack.last_mut().expect("a map that wants a key is open");
             open.key = Some((text.to_owned(), place(span.start)));
             return Ok(());
@@ -454,15 +456,15 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Replaces `${NAME}` after parsing, so that what a variable holds can never become YAML.
+    /// Replaces `${NAME}` after parsing, so that the value of a variable can never become YAML.
     fn expand(&mut self, id: NodeId) {
         let Value::Text(text) = &self.tree.node(id).value else {
             return;
         };
-        let written_as_file = text.starts_with("file:");
-        let expansion = expanded(text, self.env);
+        let file_reference = text.starts_with("file:");
+        let expansion = expand_variables(text, self.env);
         let node = &mut self.tree.nodes[id.0 as usize];
-        node.written_as_file = written_as_file;
+        node.file_reference = file_reference;
         match expansion {
             Ok(None) => {}
             Ok(Some(expanded)) => {
@@ -479,7 +481,7 @@ impl Builder<'_> {
     }
 
     fn open(&mut self, value: Value, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             return Err(self.error(
                 "key-not-text",
                 place(span.start),
@@ -490,7 +492,7 @@ impl Builder<'_> {
             return Err(self.too_deep(span.start));
         }
         let id = self.add(value, span)?;
-        self.stack.push(Open {
+        self.stack.push(OpenCollection {
             id,
             key: None,
             keys: HashSet::new(),
@@ -501,7 +503,7 @@ impl Builder<'_> {
 
     fn too_deep(&self, at: Marker) -> Box<ConfigError> {
         let mut error = self.error("too-deep", place(at), format!("nested more than {DEPTH_MAX} deep"));
-        // The path of 64 levels says nothing.
+        // A path of 64 levels helps nobody.
         error.path.clear();
         error
     }
@@ -515,7 +517,7 @@ impl Builder<'_> {
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        if self.wants_key() {
+        if self.expects_key() {
             return Err(self.error("key-not-text", place(span.start), "an alias cannot be a key"));
         }
         let Some(&source) = self.anchors.get(&anchor) else {
@@ -525,13 +527,13 @@ impl Builder<'_> {
                 "an alias inside the anchor it names",
             ));
         };
-        let value = self.repeated(source, span)?;
+        let value = self.repeat_value(source, span)?;
         let copy = self.add(value, span)?;
         self.copy_into(copy, source, self.stack.len(), span)
     }
 
-    /// A shallow clone of a node's value, paid for.
-    fn repeated(&mut self, source: NodeId, span: Span) -> Result<Value, Box<ConfigError>> {
+    /// Returns a shallow clone of a node's value, and counts its bytes against the limit of repetitions.
+    fn repeat_value(&mut self, source: NodeId, span: Span) -> Result<Value, Box<ConfigError>> {
         self.repeated_bytes += match self.tree.value(source) {
             Value::Text(text) => text.len(),
             Value::Map(entries) => entries.iter().map(|(key, _)| key.len()).sum(),
@@ -550,19 +552,19 @@ impl Builder<'_> {
         error
     }
 
-    /// Makes `copy`, a shallow clone of `source`, a deep one.
+    /// Turns `copy`, a shallow clone of `source`, into a deep one.
     fn copy_into(&mut self, copy: NodeId, source: NodeId, depth: usize, span: Span) -> Result<(), Box<ConfigError>> {
-        // Also bounds this recursion.
+        // This also bounds the recursion.
         if depth > DEPTH_MAX {
             return Err(self.too_deep(span.start));
         }
-        let (expanded, written_as_file, cut) = {
+        let (expanded, file_reference, cut) = {
             let node = self.tree.node(source);
-            (node.expanded, node.written_as_file, node.cut.get())
+            (node.expanded, node.file_reference, node.cut.get())
         };
         let node = &mut self.tree.nodes[copy.0 as usize];
         node.expanded = expanded;
-        node.written_as_file = written_as_file;
+        node.file_reference = file_reference;
         node.cut.set(cut);
         let children: Vec<(Step, NodeId)> = match &node.value {
             Value::List(items) => items.iter().enumerate().map(|(i, &id)| (Step::Index(i), id)).collect(),
@@ -571,7 +573,7 @@ impl Builder<'_> {
         };
         let mut copies = Vec::with_capacity(children.len());
         for (step, child) in children {
-            let value = self.repeated(child, span)?;
+            let value = self.repeat_value(child, span)?;
             let at = self.tree.place(child);
             let id = self.new_node(Some((copy, step)), at, value, span)?;
             self.copy_into(id, child, depth + 1, span)?;
@@ -602,13 +604,13 @@ impl Builder<'_> {
             place: place_of_node,
             value,
             expanded: false,
-            written_as_file: false,
+            file_reference: false,
             cut: Cell::new(false),
         });
         Ok(id)
     }
 
-    /// Adds a value where the parser is: after a key, at the end of a list, or as the root.
+    /// Adds a value at the parser's position: after a key, at the end of a list, or as the root.
     fn add(&mut self, value: Value, span: Span) -> Result<NodeId, Box<ConfigError>> {
         let Some(open) = self.stack.last_mut() else {
             return self.new_node(None, place(span.start), value, span);
@@ -632,7 +634,7 @@ impl Builder<'_> {
                 entries.push((key, id));
             }
         } else {
-            // Not attached: the first one is read on, so its own mistakes show too.
+            // Not attached: the first entry stays, so that its own mistakes are reported too.
             let mut error = self.error_at(id, "duplicate-key", "this key is here twice");
             error.hint = self
                 .tree
@@ -654,7 +656,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Refuses values that are empty, because a list that lost its last entry must not mean "anyone" (S036).
+    /// Rejects empty values: a list that lost its last entry must not mean "anyone" (S036).
     fn refuse_empty(&mut self) {
         for index in self.first..self.tree.nodes.len() {
             let id = node_id(index);
@@ -685,7 +687,7 @@ impl Builder<'_> {
     }
 }
 
-/// What a configuration may have in bytes, for whoever wrote more.
+/// The problem of a configuration over [`FILE_BYTES_MAX`].
 pub(in crate::config) const TOO_MANY_BYTES: &str = "a configuration is at most 1 MiB, all files together";
 
 fn node_id(index: usize) -> NodeId {
@@ -699,7 +701,8 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-/// The core schema of YAML 1.2.2 (section 10.3.2), without octal and hexadecimal numbers: `yes`, `on` and `012` stay text.
+/// Returns a plain scalar by the core schema of YAML 1.2.2 (section 10.3.2),
+/// without octal and hexadecimal numbers: `yes`, `on` and `012` stay text.
 fn plain_value(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -729,8 +732,8 @@ fn plain_value(text: &str) -> Value {
 
 type ExpandError = (&'static str, String, &'static str);
 
-/// `text` with every `${NAME}` replaced; `None` when there is none.
-fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
+/// Returns `text` with every `${NAME}` replaced; `None` if it has no variable.
+fn expand_variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {

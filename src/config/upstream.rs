@@ -1,16 +1,16 @@
-//! Where requests go: endpoints, timeouts, header rules.
+//! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::listener::timeout;
 use crate::config::read::At;
 use crate::config::read::FromText;
-use crate::config::read::Named;
+use crate::config::read::NamedEntries;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
-use crate::config::text::not;
+use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
@@ -28,19 +28,19 @@ use std::time::Duration;
 pub struct Upstream {
     pub name: Name,
     pub kind: UpstreamKind,
-    /// To connect. Default 2 s.
+    /// Limit of connecting. Default 2 s.
     pub connect_timeout: Duration,
-    /// Between two reads of the response; also the wait for its head. Default 60 s.
+    /// Limit between two reads of the response, and for its head. Default 60 s.
     pub read_timeout: Duration,
-    /// Between two writes of the request. Default 30 s.
+    /// Limit between two writes of the request. Default 30 s.
     pub write_timeout: Duration,
-    /// From the first attempt to connect to the last byte of the response, streams excepted. Default 30 min.
+    /// Limit from the first connection attempt to the last byte of the response, streams excepted. Default 30 min.
     pub total_timeout: Duration,
     /// How long an idle connection is kept for the next request. Default 60 s.
     pub idle_timeout: Duration,
-    /// `Host` that is sent. `None` sends the one that was asked for.
+    /// The `Host` of forwarded requests. `None` keeps the request's own.
     pub host: Option<HeaderValue>,
-    /// Set on every request, in place of what the client sent. Never a credential or identity header.
+    /// Set on every request, in place of the client's values. Never a credential or identity header.
     pub set_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removed from every request.
     pub remove_headers: Vec<HeaderName>,
@@ -50,9 +50,9 @@ pub struct Upstream {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamKind {
-    /// Asked in turn. Never empty.
+    /// Servers, used in turn. Never empty.
     Endpoints(Vec<Endpoint>),
-    /// Keygate answers itself with what would have reached an upstream.
+    /// Keygate responds with the request that an upstream would have received.
     Echo,
 }
 
@@ -65,20 +65,21 @@ pub struct Endpoint {
 }
 
 impl FromText for Endpoint {
-    const WHAT: &'static str = "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
+    const DESCRIPTION: &'static str =
+        "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
     const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if text.contains("://") {
-            return Err(format!("{}\nleave the scheme and the path out", not::<Self>()));
+            return Err(format!("{}\nleave the scheme and the path out", mismatch::<Self>()));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(not::<Self>)?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(mismatch::<Self>)?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or("a port is between 1 and 65535")?;
         let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| not::<Self>())?.to_string(),
-            None => host_name(host).ok_or_else(not::<Self>)?,
+            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| mismatch::<Self>())?.to_string(),
+            None => host_name(host).ok_or_else(mismatch::<Self>)?,
         };
         Ok(Self { host, port })
     }
@@ -107,7 +108,7 @@ pub(in crate::config) struct Mirror {
     /// The `Host` that is sent. Default: the one that was asked for.
     host: Option<Text<HeaderValue>>,
     /// Headers set on every request, in place of what the client sent.
-    set_headers: Option<Named<HeaderName, Text<HeaderValue>>>,
+    set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
@@ -120,8 +121,8 @@ enum Builtin {
     Echo,
 }
 
-pub(in crate::config) fn typed(
-    mirrors: Named<Name, Mirror>,
+pub(in crate::config) fn convert(
+    mirrors: NamedEntries<Name, Mirror>,
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
@@ -175,7 +176,7 @@ fn upstream(
     })
 }
 
-/// Past this a request that no endpoint takes only keeps its client waiting.
+/// With more attempts, a request that no endpoint takes only keeps its client waiting.
 const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 fn kind(
@@ -212,7 +213,7 @@ fn kind(
         }
         (None, None) => {
             if checker.tree.entry(at, "builtin").is_none() {
-                checker.missing(
+                checker.report_missing(
                     at,
                     "endpoints",
                     "such as `endpoints: [\"10.0.0.5:8080\"]`, or `builtin: echo`",
@@ -230,13 +231,13 @@ fn check_headers(
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) {
-    checker.no_doubles(remove);
+    checker.refuse_duplicates(remove);
     for (index, (name, value)) in set.iter().enumerate() {
-        let tells_a_claim = claim_headers.contains(&name);
-        if is_reserved_header(name) || name == api_key_header || tells_a_claim {
+        let carries_claim = claim_headers.contains(&name);
+        if is_reserved_header(name) || name == api_key_header || carries_claim {
             let hint = if *name == http::header::HOST {
                 "use `host`"
-            } else if tells_a_claim {
+            } else if carries_claim {
                 "an issuer's `claim_headers` has it, and upstreams believe what it says"
             } else {
                 "Keygate itself decides about credentials, identity and framing"
@@ -244,7 +245,7 @@ fn check_headers(
             let problem = format!("`{name}` cannot be set here");
             checker.error_with(value.at, "reserved-header", problem, hint);
         }
-        // Names that differ only in case are one header.
+        // Header names are case-insensitive, so these are one header.
         if set.iter().take(index).any(|(earlier, _)| earlier == name) {
             checker.error(value.at, "duplicate-entry", format!("`{name}` is set twice"));
         }
@@ -267,7 +268,7 @@ fn check_headers(
     }
 }
 
-/// Headers that say where one message ends and the next begins, or belong to one connection (RFC 9110 section 7.6.1).
+/// Returns whether a header delimits messages or belongs to one connection (RFC 9110 section 7.6.1).
 fn is_framing_header(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -283,7 +284,7 @@ fn is_framing_header(name: &HeaderName) -> bool {
     )
 }
 
-/// Headers that nobody but Keygate may set: credentials, identity, framing.
+/// Returns whether only Keygate may set a header: credentials, identity, framing.
 pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
     let credential = matches!(
         name.as_str(),

@@ -1,4 +1,4 @@
-//! Which clients are there, and what do they prove themselves with? In memory, so that no token waits for the database.
+//! Which clients are there, and how do they authenticate? In memory, so that no token request waits for the database.
 
 use crate::jose::jwk::VerifyingKey;
 use crate::model::clock::Timestamp;
@@ -17,17 +17,17 @@ pub struct Clients {
     by_id: DashMap<ClientId, Arc<Client>>,
 }
 
-/// A client as it was written last, with its keys parsed once.
+/// The latest revision of a client, with its keys parsed once.
 #[derive(Debug)]
 pub struct Client {
     pub record: ClientRecord,
     pub revision: Revision,
-    /// In the order of the record; of a client whose keys are behind a URL, none.
-    keys: Vec<ReadyKey>,
+    /// In the order of the record; empty for a client with a JWKS URL.
+    keys: Vec<CachedKey>,
 }
 
 #[derive(Debug)]
-struct ReadyKey {
+struct CachedKey {
     revoked_at: Option<Timestamp>,
     key: VerifyingKey,
 }
@@ -35,9 +35,10 @@ struct ReadyKey {
 impl Client {
     fn new(client: Versioned<ClientRecord>) -> Self {
         let keys = match &client.record.authentication {
-            ClientAuthentication::Keys { keys } => {
-                keys.iter().filter_map(|key| ready(&client.record.id, key)).collect()
-            }
+            ClientAuthentication::Keys { keys } => keys
+                .iter()
+                .filter_map(|key| parse_key(&client.record.id, key))
+                .collect(),
             ClientAuthentication::ClientSecret { .. } | ClientAuthentication::JwksUrl { .. } => Vec::new(),
         };
         Self {
@@ -47,7 +48,7 @@ impl Client {
         }
     }
 
-    /// Its own keys that count at `now`, [`CLIENT_KEYS_MAX`] at most.
+    /// Returns the registered keys that are valid at `now`, at most [`CLIENT_KEYS_MAX`].
     pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
         self.keys
             .iter()
@@ -57,10 +58,11 @@ impl Client {
     }
 }
 
-/// What cannot be read verifies nothing: it was checked when it was taken, so this is a store that somebody edited.
-fn ready(client: &ClientId, key: &ClientKey) -> Option<ReadyKey> {
+/// Returns `None` for a key that does not parse. The key was checked
+/// when it was registered, so somebody has edited the store.
+fn parse_key(client: &ClientId, key: &ClientKey) -> Option<CachedKey> {
     match VerifyingKey::from_pem(&key.kid, &key.public_pem, &key.algorithms) {
-        Ok(verifying) => Some(ReadyKey {
+        Ok(verifying) => Some(CachedKey {
             revoked_at: key.revoked_at,
             key: verifying,
         }),
@@ -81,7 +83,7 @@ impl Clients {
         self.by_id.get(id).map(|client| Arc::clone(&client))
     }
 
-    /// Takes a client as it was written, unless a later writing of it is known already.
+    /// Inserts a client, unless a later revision is present.
     pub fn put(&self, client: Versioned<ClientRecord>) {
         let id = client.record.id.clone();
         let newer = Arc::new(Client::new(client));

@@ -1,7 +1,7 @@
-//! What was written to the store is put in force: on the data side and at the token endpoint, at once.
+//! How does a change in the store take effect? On the data side and at the token endpoint, at once.
 //!
-//! Writings of one record may come here in another order than the store took them. Each carries its revision, and the
-//! directory keeps the latest.
+//! Writes of one record may arrive here in another order than the store committed them. Each carries its revision, and
+//! the directory keeps the latest.
 
 use crate::control::clients::Clients;
 use crate::model::clock::Timestamp;
@@ -17,10 +17,11 @@ use crate::store::record::ClientRecord;
 use crate::store::record::OpaqueTokenRecord;
 use std::sync::Arc;
 
-/// Puts `writes`, which the store has taken, in force. Each revision is one more than what the write replaced.
+/// Applies `writes` after the store has committed them. The new revision
+/// of a record is one more than the revision that the write replaced.
 ///
-/// What ends something comes first, then subscriptions before what is under them: whoever looks in between sees less
-/// than there will be, never more.
+/// Revocations and subscriptions come first, then the credentials under them: a concurrent reader may see fewer
+/// permissions than there will be, never more.
 pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Timestamp) {
     for write in writes {
         match write {
@@ -33,19 +34,21 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
     }
     for write in writes {
         match write {
-            Write::ApiKey(written) => directory.put_key(key(written.record.clone(), now), written.revision.next().0),
-            Write::Client(written) => {
-                directory.put_client(client(&written.record), written.revision.next().0);
-                clients.put(written.clone().written());
+            Write::ApiKey(written) => {
+                directory.put_key(key_record(written.record.clone(), now), written.revision.next().0)
             }
-            Write::OpaqueToken(token) => directory.put_opaque(opaque(token)),
-            // Nobody looks organizations up: what belongs to one has its name.
+            Write::Client(written) => {
+                directory.put_client(client_entry(&written.record), written.revision.next().0);
+                clients.put(written.clone().into_stored());
+            }
+            Write::OpaqueToken(token) => directory.put_opaque(opaque_token(token)),
+            // The data side never looks up organizations: each record names its own.
             Write::Organization(_) | Write::Subscription(_) | Write::RevokedToken(_) => {}
         }
     }
 }
 
-/// Puts in force what the store holds, or a part of it, at start.
+/// Applies the contents of the store, or a part of them, at start.
 pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: Timestamp) {
     let Contents {
         subscriptions,
@@ -57,28 +60,29 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
     for token in revoked_tokens {
         directory.revoke_token(&token.id, token.expires_at);
     }
-    for known in subscriptions {
-        directory.put_subscription(known.record.to_subscription(), known.revision.0);
+    for stored in subscriptions {
+        directory.put_subscription(stored.record.to_subscription(), stored.revision.0);
     }
-    for known in api_keys {
-        directory.put_key(key(known.record, now), known.revision.0);
+    for stored in api_keys {
+        directory.put_key(key_record(stored.record, now), stored.revision.0);
     }
-    for known in records {
-        directory.put_client(client(&known.record), known.revision.0);
-        clients.put(known);
+    for stored in records {
+        directory.put_client(client_entry(&stored.record), stored.revision.0);
+        clients.put(stored);
     }
     for token in opaque_tokens {
-        directory.put_opaque(opaque(&token));
+        directory.put_opaque(opaque_token(&token));
     }
 }
 
-/// A key as the data side reads it. Its name stays in the store, where it takes no memory.
+/// Returns the key as the data side reads it. Its name stays in the store, to save memory.
 ///
-/// Once its revocation has come it holds whatever a clock says later; while a grace runs, the instant decides.
-fn key(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
+/// Once its revocation time has passed, the key stays revoked even
+/// if the clock goes back. During a grace period `ends_at` decides.
+fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = match record.revoked_at {
         Some(at) if at <= now => (KeyState::Revoked, None),
-        still_to_come => (KeyState::Active, still_to_come),
+        future => (KeyState::Active, future),
     };
     KeyRecord {
         id: record.id,
@@ -97,7 +101,7 @@ fn key(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     }
 }
 
-fn client(record: &ClientRecord) -> ClientEntry {
+fn client_entry(record: &ClientRecord) -> ClientEntry {
     ClientEntry {
         id: record.id.clone(),
         organization: record.organization.clone(),
@@ -108,7 +112,7 @@ fn client(record: &ClientRecord) -> ClientEntry {
     }
 }
 
-fn opaque(record: &OpaqueTokenRecord) -> OpaqueToken {
+fn opaque_token(record: &OpaqueTokenRecord) -> OpaqueToken {
     OpaqueToken {
         digest: record.digest,
         id: record.id.as_str().into(),

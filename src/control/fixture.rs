@@ -1,4 +1,4 @@
-//! What unit tests of the control side share.
+//! Which fixtures do the unit tests of the control side share?
 
 use crate::config::Dial;
 use crate::config::TokenEndpoint;
@@ -8,7 +8,7 @@ use crate::model::plan::Quota;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// A token endpoint of `https://auth.example.com` whose every time is an hour.
+/// Returns the settings of a token endpoint at `https://auth.example.com`. Every duration is one hour.
 pub(in crate::control) fn token_endpoint() -> TokenEndpoint {
     let hour = Duration::from_secs(3_600);
     let quota = Quota {

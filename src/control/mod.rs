@@ -1,5 +1,5 @@
-//! The control side: what operators ask and change, and what clients get their credentials from, apart from the requests
-//! that are forwarded. It never names the data side; `runtime` hands it what it needs to know of it.
+//! The control side: administrators manage organizations, keys and clients here, and clients get their access tokens.
+//! It takes no part in forwarding and never names the data side; `runtime` passes in the state that both sides share.
 
 pub mod clients;
 pub mod enforce;

@@ -1,5 +1,5 @@
-//! What both halves of the control side work on, and the one way a change takes: store, log of revocations, data side,
-//! and only then the answer.
+//! Which state do the admin API and the token endpoint share, and how does a change take effect? Store first, then the
+//! data side, then the revocation log, and only then the response.
 
 use crate::config::StoreSettings;
 use crate::config::TokenEndpoint;
@@ -19,11 +19,11 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the configuration says to the control side. Replaced whole when it is loaded again.
+/// The configuration of the control side. A reload replaces it whole.
 pub struct Settings {
     pub store: StoreSettings,
     pub token_endpoint: Option<TokenEndpoint>,
-    /// By name, the built-in ones among them.
+    /// By name, including the built-in plans.
     pub plans: BTreeMap<Name, Plan>,
     /// `api_keys.prefix`.
     pub key_prefix: String,
@@ -33,7 +33,7 @@ pub struct Settings {
 pub struct Control {
     pub store: Arc<dyn Store>,
     pub directory: Arc<Directory>,
-    /// Every client, ready to be authenticated.
+    /// Every client, with parsed keys.
     pub clients: Clients,
     pub signing_keys: SigningKeys,
     pub revocations: RevocationLog,
@@ -42,15 +42,15 @@ pub struct Control {
 }
 
 impl Control {
-    /// Makes a change: when this returns it is on disk and in force.
+    /// Commits a change. When this returns, the change is on disk and in force.
     ///
     /// # Errors
-    /// Those of [`Store::commit`], and a log of revocations that cannot be written: then a revocation is in force, and
-    /// whether it outlives a restored backup is not known.
+    /// Those of [`Store::commit`], or a revocation log that cannot be written. In the second case the revocation is in
+    /// force, but may be lost when an older database is restored.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let writes = batch.writes.clone();
         self.store.commit(batch).await?;
-        // In force first: the log is for the day on which somebody puts an old database back.
+        // In force first: the log is only needed after an older database is restored.
         enforce::apply(&writes, &self.directory, &self.clients, self.clock.now().wall);
         self.revocations.note(&writes).await
     }

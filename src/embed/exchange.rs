@@ -1,4 +1,4 @@
-//! How does a program carry one request through a gate?
+//! How does a program decide, rewrite and record one request?
 
 use crate::embed::principal::Principal;
 use crate::gate::Gate;
@@ -20,19 +20,43 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// One request, from its head to the end of its response. Dropping it writes the access record and counts it.
+/// One request, from its head to the end of its response. Dropping the exchange writes the access record and counts the
+/// request in the metrics.
 ///
-/// A program calls, in this order: [`admit`](Self::admit); for a request to forward [`choose`](Self::choose) and
-/// [`request_head`](Self::request_head); [`took_body`](Self::took_body) for each part of the body;
-/// [`response_head`](Self::response_head) and [`gave_body`](Self::gave_body).
+/// The program moves the bytes and calls the exchange in this order:
+///
+/// ```
+/// # use http::HeaderMap;
+/// # use http::StatusCode;
+/// # use http::request::Parts;
+/// # use keygate::Answer;
+/// # use keygate::Decision;
+/// # use keygate::Gate;
+/// # use std::net::SocketAddr;
+/// async fn forward(gate: &Gate, head: Parts, peer: SocketAddr) -> Result<HeaderMap, Answer> {
+///     let mut exchange = gate.begin(head, peer);
+///     if let Decision::Answer(answer) = exchange.admit().await {
+///         return Err(answer);
+///     }
+///     let endpoint = exchange.choose_endpoint()?;
+///     let request = exchange.request_head(endpoint);
+///     // Connect to `endpoint` and send `request`. Then, before each part of the body is sent:
+///     exchange.count_request_body(1024)?;
+///     // Once the head of the response has arrived, with the status 200 and no fields:
+///     let fields = exchange.response_head(StatusCode::OK, &HeaderMap::new());
+///     // Send `fields` to the client. Then, for each part of the body that was sent:
+///     exchange.count_response_body(1024);
+///     Ok(fields)
+/// }
+/// ```
 pub struct Exchange(exchange::Exchange);
 
-/// What a program does with a request.
+/// The decision on a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// Forward it: it carries exactly one good credential, or its route is public.
+    /// Forward the request: it carries exactly one valid credential, or its route is public.
     Forward,
-    /// Send this in place of a response of the upstream's.
+    /// Send this answer to the client and forward nothing.
     Answer(Answer),
 }
 
@@ -45,16 +69,16 @@ impl Exchange {
 
     /// Decides the request.
     ///
-    /// Waits, within bounds, only where the issuer of the token has to be asked: for a key that is new, or by introspection
-    /// (RFC 7662). Drop the future when the client leaves.
+    /// Waits only for the issuer of a token, and only for a limited time: for a key that the gate does not know yet, or
+    /// for introspection (RFC 7662). Drop the future when the client closes its connection.
     pub async fn admit(&mut self) -> Decision {
         match self.0.admit(pending()).await {
             Ok(Admitted::Forward) => Decision::Forward,
             Ok(Admitted::Answer(answer)) => {
-                self.0.took_response(answer.status, false);
+                self.0.note_response(answer.status, false);
                 Decision::Answer(answer)
             }
-            // There is no control side in this process.
+            // An embedded gate has no control side.
             Ok(Admitted::Control(_)) => Decision::Answer(self.refuse(Denial::ControlUnavailable)),
             Err(denial) => Decision::Answer(self.refuse(denial)),
         }
@@ -62,21 +86,23 @@ impl Exchange {
 
     fn refuse(&mut self, denial: Denial) -> Answer {
         let answer = self.0.refuse(denial);
-        self.0.took_response(answer.status, false);
+        self.0.note_response(answer.status, false);
         answer
     }
 
-    /// Returns the name of the route that was found.
+    /// Returns the name of the route that matches the request; `None`
+    /// before [`admit`](Self::admit), and where no route matches.
     pub fn route(&self) -> Option<&str> {
         self.0.route().map(Name::as_str)
     }
 
-    /// Returns the bearer of the credential; `None` on a public route, and where the request was refused.
+    /// Returns the bearer of the credential; `None` on a public route, and for a request that was refused.
     pub fn principal(&self) -> Option<Principal<'_>> {
         self.0.principal().map(|principal| Principal(principal.identity()))
     }
 
-    /// Returns the request's id, as access record, upstream and client are told it in `X-Request-ID`.
+    /// Returns the id of the request, as in the access record and
+    /// in the field `X-Request-ID` of the request and the response.
     pub fn request_id(&self) -> &HeaderValue {
         self.0.request_id()
     }
@@ -84,16 +110,19 @@ impl Exchange {
     /// Returns the address of the next endpoint of the route's upstream.
     ///
     /// # Errors
-    /// No endpoint has an address, or the request's total time is over; to be sent to the client.
-    pub fn choose(&mut self) -> Result<SocketAddr, Answer> {
+    /// The answer to send to the client: no endpoint has an address, the
+    /// upstream's `total_timeout` is over, or the request was not admitted.
+    pub fn choose_endpoint(&mut self) -> Result<SocketAddr, Answer> {
         let upstream = self.0.upstream();
-        let chosen = upstream.and_then(|upstream| self.0.choose(&upstream));
+        let chosen = upstream.and_then(|upstream| self.0.choose_endpoint(&upstream));
         chosen.map(|(address, _)| address).map_err(|denial| self.refuse(denial))
     }
 
-    /// Returns the head that goes to `endpoint`: without the credential, with the fields that say whose it was
-    /// (`X-Keygate-*`), where the request came from, and its target in origin form. It has no fields where the request was
-    /// not admitted.
+    /// Returns the head to send to `endpoint`.
+    ///
+    /// The target is in origin form. The credential and hop-by-hop fields are removed; the
+    /// identity of the principal (`X-Keygate-*`), the origin of the request (`X-Forwarded-*`)
+    /// and its trace are added. The head has no fields if the request was not admitted.
     pub fn request_head(&self, endpoint: SocketAddr) -> Parts {
         let request = self.0.request();
         let (mut head, ()) = http::Request::new(()).into_parts();
@@ -104,8 +133,8 @@ impl Exchange {
             .target()
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
-        self.0.outbound(endpoint, |name, value| {
-            // Values come from a head, a configuration or a credential that was checked: none is invalid.
+        self.0.write_request_fields(endpoint, |name, value| {
+            // Values come from a parsed head, the configuration or a validated credential: none is invalid.
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 head.headers.append(name, value);
             }
@@ -113,18 +142,20 @@ impl Exchange {
         head
     }
 
-    /// Counts `bytes` of the request's body that came.
+    /// Counts `bytes` of the request body, before they are forwarded.
     ///
     /// # Errors
-    /// It is longer than `requests.body_bytes`: none of it may go on, and this is to be sent to the client.
-    pub fn took_body(&mut self, bytes: usize) -> Result<(), Answer> {
-        self.0.took_body(bytes).map_err(|denial| self.refuse(denial))
+    /// The answer to send to the client: the body is longer than `requests.body_bytes`. Do not forward these bytes.
+    pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Answer> {
+        self.0.count_request_body(bytes).map_err(|denial| self.refuse(denial))
     }
 
-    /// Returns the head that goes to the client for the upstream's response `status` with `fields`: without fields about the
-    /// upstream's connection, with those about limits, cross-origin requests and the request's id.
+    /// Returns the fields to send to the client for a response with `status` and `fields`.
+    ///
+    /// Hop-by-hop fields of the upstream are removed; the fields about
+    /// limits, cross-origin requests and the request id are added.
     pub fn response_head(&mut self, status: StatusCode, fields: &HeaderMap) -> HeaderMap {
-        let rules = self.0.response();
+        let rules = self.0.response_rules();
         let mut head = HeaderMap::with_capacity(fields.len() + 4);
         for (name, value) in fields {
             if rules.keeps(name.as_str()) {
@@ -132,28 +163,28 @@ impl Exchange {
             }
         }
         let varies = fields.get_all(header::VARY).iter().any(cors::names_origin);
-        rules.added(varies, |name, value| {
+        rules.put_added(varies, |name, value| {
             head.append(name, value.clone());
         });
         let types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);
-        self.0.took_response(status, media_type::is_stream(status, types));
+        self.0.note_response(status, media_type::is_stream(status, types));
         head
     }
 
-    /// Notes that the upstream gave no response, and returns the answer to send in its place: 502.
+    /// Records that the upstream gave no valid response, and returns the answer to send to the client: 502.
     pub fn upstream_failed(&mut self) -> Answer {
         self.refuse(Denial::UpstreamFailed)
     }
 
-    /// Returns whether the exchange must be cut off: its upstream's `total_timeout` is over, or the response is a stream whose
-    /// credential has expired or was revoked. Ask once a second.
+    /// Returns whether the exchange must be cut off: the upstream's `total_timeout` is over, or the response is a
+    /// stream and its credential has expired or was revoked. Call this about once a second.
     pub fn is_over(&mut self) -> bool {
         self.0.is_over()
     }
 
-    /// Counts `bytes` of the response's body that went to the client.
-    pub const fn gave_body(&mut self, bytes: usize) {
-        self.0.gave_body(bytes);
+    /// Counts `bytes` of the response body that were sent to the client.
+    pub const fn count_response_body(&mut self, bytes: usize) {
+        self.0.count_response_body(bytes);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How does a program open a gate?
 
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::Config;
 use crate::config::OWN_ISSUER;
 use crate::config::UpstreamKind;
@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A configuration in force. Cheap to clone; clones share limits, keys and metrics.
+/// A gate with a configuration in force. Clones are cheap and share limits, keys and metrics.
 ///
 /// ```
 /// use keygate::Decision;
@@ -35,7 +35,7 @@ use std::sync::Arc;
 /// // Reloads the file when it changes, fetches issuers' keys, resolves upstreams' names.
 /// runtime.spawn(upkeep.run());
 ///
-/// // For each request whose head was read:
+/// // For each request, once its head was read:
 /// let (head, _body) = http::Request::get("/orders/1").header("host", "api.example.com").body(())?.into_parts();
 /// let peer = "203.0.113.7:50000".parse()?;
 /// let mut exchange = gate.begin(head, peer);
@@ -56,18 +56,18 @@ pub struct Gate {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The file, or a file that it names, has mistakes. The text lists all of them, each with its place.
+    /// The file, or a file that it names, has errors. The text lists all of them with their places.
     #[error("{0}")]
     Config(String),
-    /// A route asks for something that only the process `keygate` has.
+    /// A part of the configuration needs the program `keygate`.
     #[error("{path}: {need}, which is served by the program `keygate` alone")]
-    Unserved {
-        /// The place in the configuration, as `routes[2].plans`.
+    Unsupported {
+        /// The place in the configuration, such as `routes[2].plans`.
         path: String,
-        /// What is asked for.
+        /// The ability that an embedded gate lacks.
         need: &'static str,
     },
-    /// The system has no thread for the access log.
+    /// The system cannot start the thread of the access log.
     #[error("cannot start the thread of the access log")]
     Thread(#[source] io::Error),
 }
@@ -79,41 +79,50 @@ impl From<LoadError> for OpenError {
 }
 
 impl Gate {
-    /// Reads the configuration at `path` and every file it names, and returns a gate that decides by it, with its upkeep.
+    /// Reads the configuration at `path` and every file that it names. Returns
+    /// the gate, and the background work that keeps the gate up to date.
     ///
-    /// Access records go to standard output as `observe` says. `listeners` is not used, nor are `admin`, `store` and
-    /// `token_endpoint`, of which a warning tells: API keys come from `api_keys.file`.
+    /// Access records are written to standard output, in the format of `log`. API keys are read from
+    /// `api_keys.file`. `listeners` is ignored; `admin`, `store` and `token_endpoint` are ignored with a warning.
     ///
     /// # Errors
-    /// The configuration has mistakes, or a route needs the store, the token endpoint or the echo upstream.
+    /// The configuration has errors, or needs the store, the token endpoint or the echo upstream.
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Upkeep), OpenError> {
         let path = path.as_ref();
         let mut loaded = reload::load(path)?;
         let config = &loaded.config;
-        if let Some((path, need)) = unserved(config) {
-            return Err(OpenError::Unserved { path, need });
+        if let Some((path, need)) = unsupported(config) {
+            return Err(OpenError::Unsupported { path, need });
         }
-        for key in unused(config) {
+        for key in unused_parts(config) {
             tracing::warn!(key, "This part of the configuration is not used in an embedded gate");
         }
-        reload::say_warnings(config);
+        reload::log_warnings(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
         let access = assemble::access_log(&config.observe, &metrics).map_err(OpenError::Thread)?;
-        // Nobody serves the echo upstream here, and no route goes to it.
+        // An embedded gate has no echo upstream, and no route that leads there.
         let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());
-        let (gate, kept) = assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;
-        let upkeep = Upkeep::new(path.to_owned(), loaded, Arc::clone(&gate), Arc::clone(&readiness), kept);
+        let (gate, kept_keys) =
+            assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;
+        let upkeep = Upkeep::new(
+            path.to_owned(),
+            loaded,
+            Arc::clone(&gate),
+            Arc::clone(&readiness),
+            kept_keys,
+        );
         Ok((Self { gate, readiness }, upkeep))
     }
 
-    /// Begins one request: `head` as it was read, from the socket address `peer`.
+    /// Begins a request with the parsed `head`, received from the socket address `peer`.
     pub fn begin(&self, head: Parts, peer: SocketAddr) -> Exchange {
         Exchange::begin(&self.gate, head, peer)
     }
 
-    /// Returns whether requests can be decided: the configuration is in force, and the keys of every issuer are there.
+    /// Returns whether the gate can decide requests: the configuration is in force, and the keys of every issuer are
+    /// loaded. The issuers are included once [`Upkeep::run`] has started.
     pub fn is_ready(&self) -> bool {
         self.readiness.report().status == Condition::Ok
     }
@@ -130,8 +139,8 @@ impl std::fmt::Debug for Gate {
     }
 }
 
-/// Returns the first place of `config` that asks for something an embedded gate does not have, and what that is.
-fn unserved(config: &Config) -> Option<(String, &'static str)> {
+/// Returns the first place in `config` that needs an ability of the program `keygate`, and the ability.
+fn unsupported(config: &Config) -> Option<(String, &'static str)> {
     for (name, upstream) in &config.upstreams {
         if upstream.kind == UpstreamKind::Echo {
             return Some((format!("upstreams.{name}"), "the echo upstream"));
@@ -145,15 +154,15 @@ fn unserved(config: &Config) -> Option<(String, &'static str)> {
         if route.issuers.iter().any(|issuer| issuer.as_str() == OWN_ISSUER) && config.token_endpoint.is_some() {
             return Some((at("issuers"), "tokens of the token endpoint"));
         }
-        if route.accept.contains(&Accept::ApiKey) && config.api_keys.file.is_none() {
+        if route.accept.contains(&AcceptedCredential::ApiKey) && config.api_keys.file.is_none() {
             return Some((at("accept"), "API keys without `api_keys.file` are in the store"));
         }
         None
     })
 }
 
-/// Returns the parts of `config` that an embedded gate does not use.
-fn unused(config: &Config) -> impl Iterator<Item = &'static str> {
+/// Returns the parts of `config` that an embedded gate ignores.
+fn unused_parts(config: &Config) -> impl Iterator<Item = &'static str> {
     let parts = [
         ("admin", config.admin.is_some()),
         ("store", config.store.is_some()),

@@ -1,7 +1,7 @@
-//! The front door: what a program uses that decides requests in its own process, in place of running `keygate` in front.
+//! The public API: how does a program decide requests in its own process, without a `keygate` in front?
 //!
-//! [`Gate::open`] compiles a configuration file, [`Upkeep::run`] keeps it up to date, and an [`Exchange`] decides one
-//! request, rewrites it for its upstream, and writes its access record. The program carries the bytes.
+//! [`Gate::open`] compiles a configuration file, and [`Upkeep::run`] keeps the gate up to date. An [`Exchange`] decides
+//! one request, rewrites its head for the upstream, and writes its access record. The program moves the bytes.
 
 mod gate;
 mod upkeep;

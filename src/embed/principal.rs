@@ -1,4 +1,4 @@
-//! What does a program learn about the bearer of a good credential?
+//! Which facts about the bearer of a valid credential does a program get?
 
 use crate::gate::authenticate::Identity;
 use crate::model::scope::Scope;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// The bearer of a credential that was validated. What the credential does not say is `None`.
+/// The bearer of a valid credential. A property that the credential lacks is `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct Principal<'e>(pub(super) &'e Identity);
 
 impl<'e> Principal<'e> {
-    /// Returns how the credential was proved: `jwt`, `opaque` or `api_key`.
+    /// Returns the type of the credential: `jwt`, `opaque` or `api_key`.
     pub fn credential_type(&self) -> &'static str {
         self.0.credential_type.as_str()
     }
 
-    /// Returns the public id of the credential: `jti` of a token (RFC 7519 section 4.1.7), the key id of an API key.
+    /// Returns the public id of the credential: `jti` of a token (RFC 7519 section 4.1.7), or the id of an API key.
     pub fn credential_id(&self) -> Option<&'e str> {
         self.0.credential_id.as_deref()
     }
 
-    /// Returns the name that the configuration gives the issuer.
+    /// Returns the name of the issuer in the configuration; `None` for an API key.
     pub fn issuer(&self) -> Option<&'e str> {
         self.0.issuer.as_ref().map(|issuer| issuer.as_str())
     }
@@ -41,12 +41,12 @@ impl<'e> Principal<'e> {
         self.0.organization.as_deref()
     }
 
-    /// Returns whether the credential has `scope`. A text that is no scope (RFC 6749 section 3.3) is in no credential.
+    /// Returns whether the credential has `scope`; `false` for a text that is not a scope (RFC 6749 section 3.3).
     pub fn has_scope(&self, scope: &str) -> bool {
         scope.parse::<Scope>().is_ok_and(|scope| self.0.scopes.contains(&scope))
     }
 
-    /// Returns when the credential expires; `None` for an API key without an end.
+    /// Returns the time at which the credential expires; `None` for an API key that never expires.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0
             .expires_at

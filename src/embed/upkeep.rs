@@ -1,58 +1,60 @@
-//! What keeps a gate up to date?
+//! How does a gate stay up to date?
 
 use crate::fetch::kept::KeptKeys;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::housekeeping;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
-use crate::runtime::watch::LOOK_EVERY;
+use crate::runtime::watch::CHECK_INTERVAL;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The background work of a [`crate::Gate`]: it reloads the configuration when its files change, fetches issuers' keys,
-/// resolves upstreams' names, and forgets what has expired.
+/// The background work of a [`crate::Gate`]: reloads the configuration when its files change, fetches issuers' keys,
+/// resolves upstreams' names, and removes expired state.
 ///
-/// Without it, a gate has no keys of issuers that publish them, and no address of an upstream with a name: it answers 503.
+/// Without this work, a gate has no issuers' keys except those of PEM files, no introspection, and no addresses of
+/// upstreams with a host name: it answers 503 where a request needs them.
 #[must_use = "a gate without its upkeep never gets its issuers' keys"]
 pub struct Upkeep {
     path: PathBuf,
-    loaded: Loaded,
+    loaded: LoadedConfig,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
-    kept: Option<Arc<KeptKeys>>,
+    kept_keys: Option<Arc<KeptKeys>>,
 }
 
 impl Upkeep {
     pub(super) const fn new(
         path: PathBuf,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept: Option<Arc<KeptKeys>>,
+        kept_keys: Option<Arc<KeptKeys>>,
     ) -> Self {
         Self {
             path,
             loaded,
             gate,
             readiness,
-            kept,
+            kept_keys,
         }
     }
 
-    /// Runs until it is dropped, on a tokio runtime with time and I/O. A broken file changes nothing and is logged.
+    /// Runs until the future is dropped. Needs a tokio runtime with
+    /// time and I/O. An invalid file is logged and changes nothing.
     pub async fn run(self) {
         let gate = Arc::clone(&self.gate);
-        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept, None);
-        let look = async {
-            let mut ticks = every(LOOK_EVERY);
+        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept_keys, None);
+        let follow_files = async {
+            let mut ticks = every(CHECK_INTERVAL);
             loop {
                 ticks.tick().await;
-                reloader.look();
+                reloader.check_files();
             }
         };
-        tokio::join!(look, housekeeping::run(gate));
+        tokio::join!(follow_files, housekeeping::run(gate));
     }
 }
 

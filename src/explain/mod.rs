@@ -1,27 +1,27 @@
-//! Why is this request let through, or not? One decision, step by step, without a server.
+//! Why is this request allowed or refused? One decision, step by step, without a server.
 //!
-//! The verdict is that of the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run` compiles
-//! it. What each stage found is told beside it: from what the decision left behind, and for a token from the same parser
-//! that judged it. Nothing is sent, nothing is spent, and no credential is printed.
+//! The verdict comes from the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run`
+//! compiles it. The findings of each stage come from the trail of the decision, and for a token from the parser that
+//! validates it. Nothing is sent, no limit is spent, and no credential is printed.
 
 mod question;
 mod request;
-mod told;
+mod report;
 mod token;
 mod stages;
 
-pub use question::Asked;
 pub use question::ExplainError;
-pub use question::What;
-pub use told::Explanation;
-pub use told::Outcome;
+pub use question::Question;
+pub use question::QuestionSubject;
+pub use report::Explanation;
+pub use report::Outcome;
 
 use crate::config;
-use crate::config::Files;
 use crate::config::KeySource;
 use crate::config::Origins;
-use crate::explain::request::Shaped;
-use crate::explain::stages::Decided;
+use crate::config::ReferencedFiles;
+use crate::explain::request::RequestForms;
+use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
 use crate::fetch::kept::KeptKeys;
 use crate::gate::accept::Inbound;
@@ -47,60 +47,60 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Decides the request that is asked about and tells what each stage found.
+/// Decides a request and reports the findings of each stage.
 ///
 /// # Errors
-/// That the configuration, the key sets or the request cannot be read.
-pub fn explain(asked: &Asked) -> Result<Explanation, ExplainError> {
-    let (_, origins) = config::load_placed(&asked.config, Files::MustBeThere)?;
-    let mut loaded = reload::load(&asked.config)?;
+/// If the configuration, the key sets or the request cannot be read.
+pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
+    let (_, origins) = config::load_with_origins(&question.config, ReferencedFiles::MustExist)?;
+    let mut loaded = reload::load(&question.config)?;
     let config = loaded.config.clone();
-    // A gate that starts keeps what it makes there; nothing is kept of this one.
+    // A starting gate creates files there; this command must not.
     loaded.config.state_dir = None;
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut live = Live::new(assemble::metrics(asked.at), nowhere);
+    let mut live = Live::new(assemble::metrics(question.at), nowhere);
     let reached = watch(&mut live);
     let now = Now {
-        wall: asked.at,
-        // Late enough for whatever was kept to have been learned before.
+        wall: question.at,
+        // Late enough that restored keys were loaded before.
         tick: Tick::from_nanos(1 << 60),
     };
     let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
-    give_keys(&snapshot, &asked.jwks, now)?;
+    set_keys(&snapshot, &question.jwks, now)?;
     if let Some(kept) = config.state_dir.as_deref().and_then(KeptKeys::look) {
         kept::restore(&snapshot, &kept, now);
     }
-    let shaped = request::shape(asked, &config)?;
-    Ok(decide_and_tell(
-        &shaped,
+    let forms = request::build(question, &config)?;
+    Ok(decide_and_report(
+        &forms,
         &snapshot,
         &live,
         now,
-        asked,
+        question,
         (&config, &origins),
         &reached,
     ))
 }
 
-type Reached = Arc<Mutex<Vec<Stage>>>;
+type StageLog = Arc<Mutex<Vec<Stage>>>;
 
-/// Notes every stage that the decision enters.
-fn watch(live: &mut Live) -> Reached {
-    let reached = Reached::default();
-    let noted = Arc::clone(&reached);
+/// Records every stage that the decision enters.
+fn watch(live: &mut Live) -> StageLog {
+    let reached = StageLog::default();
+    let log = Arc::clone(&reached);
     live.probe = Some(Box::new(move |stage| {
-        noted.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
+        log.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
     }));
     reached
 }
 
-/// Puts in place the keys that a running gate would read from files or fetch.
-fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Result<(), ExplainError> {
+/// Sets the keys that a running gate would read from files or fetch.
+fn set_keys(snapshot: &Snapshot, key_sets: &[(String, PathBuf)], now: Now) -> Result<(), ExplainError> {
     let failed = |name: &str, problem: String| ExplainError::Jwks {
         name: name.to_owned(),
         problem,
     };
-    for (name, _) in given {
+    for (name, _) in key_sets {
         if !snapshot.issuers.iter().any(|issuer| issuer.name().as_str() == name) {
             let known: Vec<&str> = snapshot.issuers.iter().map(|issuer| issuer.name().as_str()).collect();
             return Err(failed(
@@ -111,7 +111,7 @@ fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Resu
     }
     for issuer in &snapshot.issuers {
         let name = issuer.name().as_str();
-        let set: Option<&Path> = match given.iter().find(|(given, _)| given == name) {
+        let set: Option<&Path> = match key_sets.iter().find(|(given, _)| given == name) {
             Some((_, path)) => Some(path),
             None => match &issuer.settings().keys {
                 KeySource::File(path) => Some(path),
@@ -129,19 +129,19 @@ fn give_keys(snapshot: &Snapshot, given: &[(String, PathBuf)], now: Now) -> Resu
     Ok(())
 }
 
-fn decide_and_tell(
-    shaped: &Shaped,
+fn decide_and_report(
+    forms: &RequestForms,
     snapshot: &Snapshot,
     live: &Live,
     now: Now,
-    asked: &Asked,
+    question: &Question,
     (config, origins): (&config::Config, &Origins),
-    reached: &Reached,
+    reached: &StageLog,
 ) -> Explanation {
     let mut trail = Trail::default();
     let limits = request::head_limits(&config.requests);
-    let inbound = head::check(&shaped.head, &limits).map_err(Stop::from).and_then(|_| {
-        let inbound = Inbound::new(&shaped.parts, asked.from, &snapshot.trusted_proxies, &snapshot.accept)?;
+    let inbound = head::check(&forms.head, &limits).map_err(Stop::from).and_then(|_| {
+        let inbound = Inbound::new(&forms.parts, question.from, &snapshot.trusted_proxies, &snapshot.accept)?;
         Ok(inbound)
     });
     let (inbound, verdict) = match inbound {
@@ -152,8 +152,8 @@ fn decide_and_tell(
         Err(stop) => (None, Err(stop)),
     };
     let reached = reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    stages::tell(&Decided {
-        shaped,
+    stages::report(&DecisionTrace {
+        forms,
         inbound: inbound.as_ref(),
         verdict,
         trail: &trail,

@@ -1,4 +1,4 @@
-//! What is asked about, and why may there be nothing to explain?
+//! Which request is explained, and why may there be nothing to explain?
 
 use crate::config::ConfigErrors;
 use crate::model::clock::Timestamp;
@@ -7,38 +7,38 @@ use crate::runtime::reload::LoadError;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// What is asked about.
-pub struct Asked {
+/// The request to explain, and its configuration.
+pub struct Question {
     pub config: PathBuf,
-    pub what: What,
+    pub subject: QuestionSubject,
     pub token: Option<Secret<String>>,
     pub key: Option<Secret<String>>,
     /// Further header lines, `Name: value`.
     pub headers: Vec<String>,
-    /// Who holds the other end of the connection.
+    /// The address of the connection's other end.
     pub from: IpAddr,
     pub at: Timestamp,
-    /// Key sets by the name of their issuer, in place of what is behind a URL.
+    /// Key sets by the name of their issuer, in place of those at its URL.
     pub jwks: Vec<(String, PathBuf)>,
 }
 
-/// Which request.
-pub enum What {
-    /// One that this route matches.
+/// The two ways to name a request.
+pub enum QuestionSubject {
+    /// A request that this route matches.
     Route(String),
     /// A method and a URL: `GET https://api.example.com/v1/orders/7`.
     Request(String),
 }
 
-/// Why there is nothing to explain.
+/// The reason why there is nothing to explain.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     #[error("{0}")]
     Config(#[from] ConfigErrors),
     #[error("{0}")]
     Load(#[from] LoadError),
-    #[error("no route is named `{asked}`; there are {known}")]
-    NoSuchRoute { asked: String, known: String },
+    #[error("no route is named `{name}`; there are {known}")]
+    NoSuchRoute { name: String, known: String },
     #[error("{0}")]
     Request(String),
     #[error("--jwks {name}: {problem}")]

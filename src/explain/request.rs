@@ -1,12 +1,12 @@
-//! What does the request look like that is asked about? The head that a client would send.
+//! Which bytes would a client send for the explained request?
 
 use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::RequestLimits;
 use crate::config::Route;
-use crate::explain::question::Asked;
 use crate::explain::question::ExplainError;
-use crate::explain::question::What;
+use crate::explain::question::Question;
+use crate::explain::question::QuestionSubject;
 use crate::proxy::http1::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;
@@ -14,13 +14,13 @@ use http::Method;
 use http::Version;
 use http::request::Parts;
 
-/// A request in the two forms that it is judged in.
-pub(in crate::explain) struct Shaped {
-    /// As its bytes arrive.
+/// A request in the two forms that the gate checks.
+pub(in crate::explain) struct RequestForms {
+    /// The bytes as they arrive.
     pub head: Vec<u8>,
-    /// As the HTTP parser makes them.
+    /// The fields as the HTTP parser returns them.
     pub parts: Parts,
-    /// Method and target as they were asked for.
+    /// The given method and target.
     pub line: String,
     pub host: String,
 }
@@ -33,25 +33,25 @@ pub(in crate::explain) fn head_limits(limits: &RequestLimits) -> HeadLimits {
     }
 }
 
-pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped, ExplainError> {
-    let (method, host, target) = match &asked.what {
-        What::Route(name) => {
+pub(in crate::explain) fn build(question: &Question, config: &Config) -> Result<RequestForms, ExplainError> {
+    let (method, host, target) = match &question.subject {
+        QuestionSubject::Route(name) => {
             let route = config.routes.iter().find(|route| route.name.as_str() == name);
             match route {
                 Some(route) => of_route(route),
                 None => {
                     let known: Vec<&str> = config.routes.iter().map(|route| route.name.as_str()).collect();
                     return Err(ExplainError::NoSuchRoute {
-                        asked: name.clone(),
+                        name: name.clone(),
                         known: known.join(", "),
                     });
                 }
             }
         }
-        What::Request(text) => of_text(text)?,
+        QuestionSubject::Request(text) => of_text(text)?,
     };
     let mut lines: Vec<(String, String)> = Vec::new();
-    for line in &asked.headers {
+    for line in &question.headers {
         let Some((name, value)) = line.split_once(':') else {
             return Err(ExplainError::Request("--header: write `Name: value`".to_owned()));
         };
@@ -60,10 +60,10 @@ pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped
     if !lines.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         lines.insert(0, ("host".to_owned(), host.clone()));
     }
-    if let Some(token) = &asked.token {
+    if let Some(token) = &question.token {
         lines.push(("authorization".to_owned(), format!("Bearer {}", token.expose())));
     }
-    if let Some(key) = &asked.key {
+    if let Some(key) = &question.key {
         lines.push((config.api_keys.header.as_str().to_owned(), key.expose().clone()));
     }
     let mut head = format!("{method} {target} HTTP/1.1\r\n");
@@ -71,7 +71,7 @@ pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    Ok(Shaped {
+    Ok(RequestForms {
         parts: parts(&method, &target, &lines)?,
         head: head.into_bytes(),
         line: format!("{method} {target}"),
@@ -80,8 +80,8 @@ pub(in crate::explain) fn shape(asked: &Asked, config: &Config) -> Result<Shaped
 }
 
 fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts, ExplainError> {
-    // Not the value, which may be a credential.
-    let wrong = |what: &str| ExplainError::Request(format!("no HTTP parser would take this {what}"));
+    // Does not name the value, which may be a credential.
+    let wrong = |part: &str| ExplainError::Request(format!("no HTTP parser would take this {part}"));
     let mut request = http::Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method"))?;
     *request.uri_mut() = target.parse().map_err(|_| wrong("target"))?;
@@ -94,7 +94,7 @@ fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts
     Ok(request.into_parts().0)
 }
 
-/// `GET https://api.example.com/v1/orders/7?x=1`, taken apart without resolving anything in the path: `..` has to arrive.
+/// Splits `GET https://api.example.com/v1/orders/7?x=1`. Does not resolve the path, because `..` has to arrive.
 fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
     let wrong = || {
         ExplainError::Request(
@@ -117,7 +117,7 @@ fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
     Ok((method.to_owned(), host.to_owned(), target))
 }
 
-/// A request that `route` matches, wildcards filled in with their names.
+/// Returns a request that `route` matches, with the names of wildcards in their places.
 fn of_route(route: &Route) -> (String, String, String) {
     let method = route.methods.first().map_or("GET", Method::as_str);
     let host = match route.hosts.first() {

@@ -1,4 +1,4 @@
-//! What did each stage find, and what comes of it?
+//! Which findings does each stage have, and how is the request decided?
 
 use crate::config::Condition;
 use crate::config::Config;
@@ -6,16 +6,16 @@ use crate::config::HostPattern;
 use crate::config::Mode;
 use crate::config::Origins;
 use crate::config::Rule;
-use crate::explain::request::Shaped;
+use crate::explain::report::Explanation;
+use crate::explain::report::Fact;
+use crate::explain::report::Outcome;
+use crate::explain::report::Problem;
+use crate::explain::report::StageReport;
+use crate::explain::report::Upstream;
+use crate::explain::report::WouldDeny;
+use crate::explain::report::display_text;
+use crate::explain::request::RequestForms;
 use crate::explain::token;
-use crate::explain::told::Explanation;
-use crate::explain::told::Fact;
-use crate::explain::told::Outcome;
-use crate::explain::told::Problem;
-use crate::explain::told::Told;
-use crate::explain::told::Upstream;
-use crate::explain::told::WouldDeny;
-use crate::explain::told::shown;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::RefusalContext;
@@ -40,10 +40,10 @@ use http::Method;
 use http::header;
 use std::sync::Arc;
 
-/// A decision and what it was made from.
-pub(in crate::explain) struct Decided<'a> {
-    pub shaped: &'a Shaped,
-    /// `None` where the request has no one reading.
+/// A decision and its inputs.
+pub(in crate::explain) struct DecisionTrace<'a> {
+    pub forms: &'a RequestForms,
+    /// `None` if the request is malformed or ambiguous.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
     pub trail: &'a Trail,
@@ -54,33 +54,33 @@ pub(in crate::explain) struct Decided<'a> {
     pub now: Now,
 }
 
-pub(in crate::explain) fn tell(decided: &Decided<'_>) -> Explanation {
+pub(in crate::explain) fn report(trace: &DecisionTrace<'_>) -> Explanation {
     let mut stages = vec![
-        Told {
+        StageReport {
             stage: "accept",
             reached: true,
-            facts: accept(decided),
+            facts: accept(trace),
         },
-        stage(decided, Stage::Intake, "intake", intake_facts),
-        stage(decided, Stage::Authenticate, "authenticate", authenticate),
-        stage(decided, Stage::Authorize, "authorize", authorize),
-        stage(decided, Stage::Limit, "limit", limit),
+        stage(trace, Stage::Intake, "intake", intake_facts),
+        stage(trace, Stage::Authenticate, "authenticate", authenticate),
+        stage(trace, Stage::Authorize, "authorize", authorize),
+        stage(trace, Stage::Limit, "limit", limit),
     ];
-    if let Err(Stop::Denied(denial)) = &decided.verdict
-        && let Some(last) = stages.iter_mut().rev().find(|told| told.reached)
+    if let Err(Stop::Denied(denial)) = &trace.verdict
+        && let Some(last) = stages.iter_mut().rev().find(|report| report.reached)
         && !last.facts.iter().any(|fact| fact.holds == Some(false))
     {
-        last.facts.push(Fact::check(false, words(denial)));
+        last.facts.push(Fact::check(false, reason_text(denial)));
     }
-    let request = match decided.inbound {
+    let request = match trace.inbound {
         Some(inbound) => format!("{} {}{}", inbound.method(), inbound.host(), inbound.path()),
-        None => shown(&format!(
+        None => display_text(&format!(
             "{} (host {})",
-            without_query(&decided.shaped.line),
-            decided.shaped.host
+            without_query(&trace.forms.line),
+            trace.forms.host
         )),
     };
-    let told = Explanation {
+    let explanation = Explanation {
         request,
         stages,
         outcome: Outcome::Refused,
@@ -90,33 +90,38 @@ pub(in crate::explain) fn tell(decided: &Decided<'_>) -> Explanation {
         headers: Vec::new(),
         upstream: None,
         needs: None,
-        would_deny: decided.trail.would_deny.as_ref().map(|would| WouldDeny {
+        would_deny: trace.trail.would_deny.as_ref().map(|would| WouldDeny {
             reason: would.reason,
             by: would.by.as_ref().map(ToString::to_string),
         }),
     };
-    answer(decided, told)
+    with_verdict(trace, explanation)
 }
 
 fn without_query(line: &str) -> &str {
     line.split('?').next().unwrap_or(line)
 }
 
-fn stage(decided: &Decided<'_>, stage: Stage, name: &'static str, facts: fn(&Decided<'_>) -> Vec<Fact>) -> Told {
-    let reached = decided.reached.contains(&stage);
-    Told {
+fn stage(
+    trace: &DecisionTrace<'_>,
+    stage: Stage,
+    name: &'static str,
+    facts: fn(&DecisionTrace<'_>) -> Vec<Fact>,
+) -> StageReport {
+    let reached = trace.reached.contains(&stage);
+    StageReport {
         stage: name,
         reached,
-        facts: if reached { facts(decided) } else { Vec::new() },
+        facts: if reached { facts(trace) } else { Vec::new() },
     }
 }
 
-fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
-    match &decided.verdict {
+fn with_verdict(trace: &DecisionTrace<'_>, explanation: Explanation) -> Explanation {
+    match &trace.verdict {
         Ok(permit) => Explanation {
             outcome: Outcome::Allowed,
-            upstream: upstream(decided, permit),
-            ..told
+            upstream: upstream(trace, permit),
+            ..explanation
         },
         Err(Stop::Answered(_, answer)) => Explanation {
             outcome: Outcome::Answered,
@@ -126,58 +131,58 @@ fn answer(decided: &Decided<'_>, told: Explanation) -> Explanation {
                 .iter()
                 .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
                 .collect(),
-            ..told
+            ..explanation
         },
         Err(Stop::Control(_)) => Explanation {
             outcome: Outcome::Answered,
-            ..told
+            ..explanation
         },
-        Err(Stop::Needs(Need::Answer { issuer, .. })) => Explanation {
+        Err(Stop::Needs(Need::Introspection { issuer, .. })) => Explanation {
             outcome: Outcome::NeedsKeys,
             needs: Some(format!(
                 "only the issuer can tell: a gate that runs would ask {}, and this command asks nobody",
                 issuer.name()
             )),
-            ..told
+            ..explanation
         },
-        Err(Stop::Needs(Need::Keys { .. })) => needs_keys(decided, told),
-        Err(Stop::Denied(denial)) => refused(decided, denial, told),
+        Err(Stop::Needs(Need::Keys { .. })) => with_missing_keys(trace, explanation),
+        Err(Stop::Denied(denial)) => with_refusal(trace, denial, explanation),
     }
 }
 
-fn needs_keys(decided: &Decided<'_>, told: Explanation) -> Explanation {
-    let missing: Vec<String> = decided
+fn with_missing_keys(trace: &DecisionTrace<'_>, explanation: Explanation) -> Explanation {
+    let missing: Vec<String> = trace
         .trail
         .route
         .iter()
         .flat_map(|route| route.trust.issuers.iter())
-        .filter(|issuer| issuer.keys().is_some_and(|keys| keys.current(decided.now).is_err()))
+        .filter(|issuer| issuer.keys().is_some_and(|keys| keys.current(trace.now).is_err()))
         .map(|issuer| format!("--jwks {}=FILE", issuer.name()))
         .collect();
     Explanation {
         outcome: Outcome::NeedsKeys,
         needs: Some(format!("keys not there: pass {}", missing.join(" "))),
-        ..told
+        ..explanation
     }
 }
 
-fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explanation {
-    // A gate that runs would have asked for them.
+fn with_refusal(trace: &DecisionTrace<'_>, denial: &Denial, explanation: Explanation) -> Explanation {
+    // A running gate would fetch them.
     if matches!(denial, Denial::KeysUnavailable) {
-        return needs_keys(decided, told);
+        return with_missing_keys(trace, explanation);
     }
     let answer = refusal::answer(
         denial,
         &RefusalContext {
-            accepted: decided.trail.route.as_deref().map(Route::accepted),
-            api_key_header: &decided.snapshot.api_key_header,
+            accepted: trace.trail.route.as_deref().map(Route::accepted),
+            api_key_header: &trace.snapshot.api_key_header,
             request_id: "",
             grpc: false,
         },
     );
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let member = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let telling = [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW];
+    let instructing = [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW];
     Explanation {
         outcome: Outcome::Refused,
         status: Some(answer.status.as_u16()),
@@ -190,19 +195,19 @@ fn refused(decided: &Decided<'_>, denial: &Denial, told: Explanation) -> Explana
         headers: answer
             .headers
             .iter()
-            .filter(|(name, _)| telling.contains(name))
+            .filter(|(name, _)| instructing.contains(name))
             .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
             .collect(),
-        ..told
+        ..explanation
     }
 }
 
 fn text(bytes: &[u8]) -> String {
-    shown(&String::from_utf8_lossy(bytes))
+    display_text(&String::from_utf8_lossy(bytes))
 }
 
-/// What the operator is told of a refusal, more exactly than the client is.
-fn words(denial: &Denial) -> String {
+/// Returns the reason of a refusal for the operator, in more detail than the client gets.
+fn reason_text(denial: &Denial) -> String {
     match denial {
         Denial::Head(error) => error.to_string(),
         Denial::Accept(error) => ErrorChain(error).to_string(),
@@ -221,8 +226,8 @@ fn words(denial: &Denial) -> String {
     }
 }
 
-fn accept(decided: &Decided<'_>) -> Vec<Fact> {
-    let Some(inbound) = decided.inbound else {
+fn accept(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+    let Some(inbound) = trace.inbound else {
         return Vec::new();
     };
     let mut facts = vec![Fact::check(
@@ -233,23 +238,22 @@ fn accept(decided: &Decided<'_>) -> Vec<Fact> {
         facts.push(Fact::note("the path is in normal form: that is matched and forwarded"));
     }
     if let Some(query) = inbound.query() {
-        facts.push(Fact::note(format!("query {}", shown(&intake::redact_query(query)))));
+        facts.push(Fact::note(format!(
+            "query {}",
+            display_text(&intake::redact_query(query))
+        )));
     }
     facts.push(Fact::note(format!("from {}", inbound.client_ip())));
-    if let Some(route) = &decided.trail.route {
-        facts.push(Fact::check(true, matched(decided, route)));
+    if let Some(route) = &trace.trail.route {
+        facts.push(Fact::check(true, route_text(trace, route)));
     }
     facts
 }
 
-/// The route and what it matches, as the file has it.
-fn matched(decided: &Decided<'_>, route: &Route) -> String {
-    let origin = decided.origins.find(["routes", route.name.as_str(), ""]);
-    let settings = decided
-        .config
-        .routes
-        .iter()
-        .find(|settings| settings.name == route.name);
+/// Returns the route and its match, as the file has them.
+fn route_text(trace: &DecisionTrace<'_>, route: &Route) -> String {
+    let origin = trace.origins.find(["routes", route.name.as_str(), ""]);
+    let settings = trace.config.routes.iter().find(|settings| settings.name == route.name);
     let Some(settings) = settings else {
         return format!("route {}", route.name);
     };
@@ -259,14 +263,15 @@ fn matched(decided: &Decided<'_>, route: &Route) -> String {
         HostPattern::Suffix(name) => format!("*.{name}"),
     };
     let hosts: Vec<String> = settings.hosts.iter().map(host).collect();
-    let methods = match settings.methods.is_empty() {
-        true => "any method".to_owned(),
-        false => settings
+    let methods = if settings.methods.is_empty() {
+        "any method".to_owned()
+    } else {
+        settings
             .methods
             .iter()
             .map(Method::as_str)
             .collect::<Vec<_>>()
-            .join(", "),
+            .join(", ")
     };
     format!(
         "route {} ({origin}) matches {}, {}, {methods}",
@@ -276,15 +281,15 @@ fn matched(decided: &Decided<'_>, route: &Route) -> String {
     )
 }
 
-/// The credential, by the parser that found it for the decision.
-fn credential<'r>(decided: &Decided<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
-    let (inbound, route) = (decided.inbound?, decided.trail.route.as_ref()?);
+/// Returns the credential, from the parser that found it for the decision.
+fn credential<'r>(trace: &DecisionTrace<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
+    let (inbound, route) = (trace.inbound?, trace.trail.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
     Some((credential, Arc::clone(route)))
 }
 
-fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
-    let Some(route) = &decided.trail.route else {
+fn intake_facts(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+    let Some(route) = &trace.trail.route else {
         return Vec::new();
     };
     if route.public {
@@ -297,7 +302,7 @@ fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
         }
     }
     let accepted = accepted.join(", ");
-    match (credential(decided), &decided.verdict) {
+    match (credential(trace), &trace.verdict) {
         (Some((Credential::Bearer(_), _)), _) => {
             vec![Fact::check(
                 true,
@@ -305,7 +310,7 @@ fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
             )]
         }
         (Some((Credential::ApiKey(_), _)), _) => {
-            let header = &decided.snapshot.api_key_header;
+            let header = &trace.snapshot.api_key_header;
             vec![Fact::check(
                 true,
                 format!("one API key in {header}; accepted: {accepted}"),
@@ -318,29 +323,28 @@ fn intake_facts(decided: &Decided<'_>) -> Vec<Fact> {
     }
 }
 
-fn authenticate(decided: &Decided<'_>) -> Vec<Fact> {
-    match credential(decided) {
-        Some((Credential::Bearer(text), route)) => token::facts(text, &route, decided.now),
-        Some((Credential::ApiKey(text), _)) => key_facts(decided, text),
+fn authenticate(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+    match credential(trace) {
+        Some((Credential::Bearer(text), route)) => token::facts(text, &route, trace.now),
+        Some((Credential::ApiKey(text), _)) => key_facts(trace, text),
         None => Vec::new(),
     }
 }
 
-/// The id is public; the rest of the text is the secret.
-fn key_facts(decided: &Decided<'_>, text: &str) -> Vec<Fact> {
+/// Returns the findings about an API key. Its id is public; the rest of the text is secret.
+fn key_facts(trace: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
-    if let Ok(parsed) = api_key::parse(text, &decided.config.api_keys.prefix) {
+    if let Ok(parsed) = api_key::parse(text, &trace.config.api_keys.prefix) {
         facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
     }
-    if let Some(principal) = &decided.trail.principal {
+    if let Some(principal) = &trace.trail.principal {
         let identity = principal.identity();
-        let client = identity
-            .client_id
-            .as_deref()
-            .map_or_else(String::new, |client| format!(", and its client is {}", shown(client)));
+        let client = identity.client_id.as_deref().map_or_else(String::new, |client| {
+            format!(", and its client is {}", display_text(client))
+        });
         facts.push(Fact::check(true, format!("its secret is right, it is active{client}")));
         let expiry = match identity.usable_until {
-            Some(at) => format!("expires {}, {}", token::date(at), token::relative(at, decided.now.wall)),
+            Some(at) => format!("expires {}, {}", token::date(at), token::relative(at, trace.now.wall)),
             None => "never expires".to_owned(),
         };
         facts.push(Fact::note(expiry));
@@ -348,9 +352,8 @@ fn key_facts(decided: &Decided<'_>, text: &str) -> Vec<Fact> {
     facts
 }
 
-fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
-    let (Some(route), Some(principal), Some(inbound)) =
-        (&decided.trail.route, &decided.trail.principal, decided.inbound)
+fn authorize(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+    let (Some(route), Some(principal), Some(inbound)) = (&trace.trail.route, &trace.trail.principal, trace.inbound)
     else {
         return Vec::new();
     };
@@ -372,7 +375,7 @@ fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
                 .collect();
             missing.join(", ")
         };
-        let asked = match condition {
+        let condition_text = match condition {
             Condition::Clients(names) => format!("the client is {}", names.join(" or ")),
             Condition::Subjects(names) => format!("the token's subject is {}", names.join(" or ")),
             Condition::Organizations(names) => format!("the organization is {}", names.join(" or ")),
@@ -384,9 +387,11 @@ fn authorize(decided: &Decided<'_>) -> Vec<Fact> {
             Condition::ScopesAny(scopes) => format!("one scope of {}", joined(scopes, ", ")),
         };
         match (rule.mode, holds) {
-            (Mode::Enforce, holds) => Fact::check(holds, format!("{name}{asked}")),
-            (Mode::Shadow, true) => Fact::check(true, format!("{name}{asked} (shadow)")),
-            (Mode::Shadow, false) => Fact::note(format!("{name}{asked}: does not hold, and only counts (shadow)")),
+            (Mode::Enforce, holds) => Fact::check(holds, format!("{name}{condition_text}")),
+            (Mode::Shadow, true) => Fact::check(true, format!("{name}{condition_text} (shadow)")),
+            (Mode::Shadow, false) => Fact::note(format!(
+                "{name}{condition_text}: does not hold, and only counts (shadow)"
+            )),
         }
     };
     conditions.into_iter().map(fact).collect()
@@ -396,14 +401,14 @@ fn joined<T: ToString>(items: &[T], by: &str) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(by)
 }
 
-fn limit(decided: &Decided<'_>) -> Vec<Fact> {
-    let Some(route) = &decided.trail.route else {
+fn limit(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+    let Some(route) = &trace.trail.route else {
         return Vec::new();
     };
     let limits = route
         .limits
         .iter()
-        .filter_map(|limit| decided.config.limits.get(limit.name()));
+        .filter_map(|limit| trace.config.limits.get(limit.name()));
     let mut facts: Vec<Fact> = limits
         .map(|limit| {
             let by = joined(&limit.by, " and ");
@@ -420,17 +425,17 @@ fn limit(decided: &Decided<'_>) -> Vec<Fact> {
     facts
 }
 
-fn upstream(decided: &Decided<'_>, permit: &Permit) -> Option<Upstream> {
-    let preview = preview::preview(&decided.shaped.parts, permit, decided.inbound?, decided.snapshot)?;
+fn upstream(trace: &DecisionTrace<'_>, permit: &Permit) -> Option<Upstream> {
+    let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot)?;
     let settings = &permit.route().upstream.settings;
     let hidden = |name: &HeaderName| {
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
-            || *name == decided.snapshot.api_key_header
+            || *name == trace.snapshot.api_key_header
     };
     let headers = preview.headers.iter().map(|(name, value)| {
         let value = match name {
             name if hidden(name) => "[not shown]".to_owned(),
-            // Its value may be a secret between the gate and the upstream.
+            // The value may be a secret between the gate and the upstream.
             name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
             _ => text(value.as_bytes()),
         };

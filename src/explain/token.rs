@@ -1,12 +1,12 @@
-//! What does a token say, and which of the issuer's rules does each part of it meet?
+//! Which claims does a token have, and which of the issuer's rules do they meet?
 //!
-//! Read for display alone, with the parsers that judge tokens; the verdict is `decide`'s. A claim is somebody's word until
-//! the signature holds, and is told as that. The token itself and its signature are never told.
+//! Read for display only, with the parsers that validate tokens; the verdict comes from `decide`. Until the signature
+//! is verified, claims are reported as unproved. The token and its signature are never printed.
 
 use crate::config::Issuer;
 use crate::config::KeySource;
-use crate::explain::told::Fact;
-use crate::explain::told::shown;
+use crate::explain::report::Fact;
+use crate::explain::report::display_text;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
@@ -27,7 +27,7 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return vec![unread(&error, route)],
+        Err(error) => return vec![unparsed(&error, route)],
     };
     let typ = jws.as_ref().ok().and_then(|jws| jws.header().typ.clone());
     let trusted = route
@@ -44,7 +44,7 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
             .collect();
         let text = format!(
             "iss \"{}\"; this route trusts {}",
-            shown(parsed.issuer()),
+            display_text(parsed.issuer()),
             names.join(", ")
         );
         facts.push(Fact::check(false, text));
@@ -53,21 +53,25 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     let settings = issuer.settings();
     facts.push(Fact::check(
         true,
-        format!("iss \"{}\": issuer {}", shown(parsed.issuer()), issuer.name()),
+        format!("iss \"{}\": issuer {}", display_text(parsed.issuer()), issuer.name()),
     ));
     let algorithms: Vec<&str> = settings.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
     facts.push(Fact::check(
         settings.algorithms.contains(&parsed.algorithm()),
         format!("alg {}; accepted: {}", parsed.algorithm(), algorithms.join(", ")),
     ));
-    let spelled = typ.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let typ_lower = typ.as_deref().unwrap_or_default().to_ascii_lowercase();
     let types: Vec<&str> = settings
         .types
         .iter()
         .map(|typ| if typ.is_empty() { "absent" } else { typ })
         .collect();
     facts.push(Fact::check(
-        settings.types.iter().any(|known| known.eq_ignore_ascii_case(&spelled)) && typ.as_deref() != Some(""),
+        settings
+            .types
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(&typ_lower))
+            && typ.as_deref() != Some(""),
         format!("typ {}; accepted: {}", quoted(typ.as_deref()), types.join(", ")),
     ));
     let proved = signature(&parsed, issuer, now, &mut facts);
@@ -101,8 +105,9 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     facts
 }
 
-/// A token that is no JWT is for the issuer of the route that is asked about its tokens, where there is one.
-fn unread(error: &TokenError, route: &Route) -> Fact {
+/// Returns the finding about a text that is not a JWT. If an issuer
+/// of the route is introspected, the token is for that issuer.
+fn unparsed(error: &TokenError, route: &Route) -> Fact {
     match route
         .trust
         .issuers
@@ -115,14 +120,14 @@ fn unread(error: &TokenError, route: &Route) -> Fact {
 }
 
 fn quoted(text: Option<&str>) -> String {
-    text.map_or_else(|| "absent".to_owned(), |text| format!("\"{}\"", shown(text)))
+    text.map_or_else(|| "absent".to_owned(), |text| format!("\"{}\"", display_text(text)))
 }
 
 fn json_text(value: &Value) -> String {
-    shown(&value.to_string())
+    display_text(&value.to_string())
 }
 
-/// Which key, and whether the signature holds.
+/// Adds the findings about the key and the signature; returns whether the signature is valid.
 fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &mut Vec<Fact>) -> bool {
     let Some(keys) = issuer.keys() else {
         facts.push(Fact::note(format!(
@@ -141,10 +146,11 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
             return false;
         }
     };
-    let ids: Vec<String> = keys.jwks.key_ids().map(shown).collect();
-    let known = match ids.is_empty() {
-        true => format!("{} without an id", keys.jwks.len()),
-        false => ids.join(", "),
+    let ids: Vec<String> = keys.jwks.key_ids().map(display_text).collect();
+    let known = if ids.is_empty() {
+        format!("{} without an id", keys.jwks.len())
+    } else {
+        ids.join(", ")
     };
     match keys.jwks.find(parsed.kid(), parsed.algorithm()) {
         Ok(key) => {
@@ -177,7 +183,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
             facts.push(Fact::check(false, "the signature does not verify"));
             false
         }
-        // Found wrong before the signature was looked at.
+        // Refused before the signature is verified.
         Err(
             TokenError::Jws(_)
             | TokenError::Payload(_)
@@ -208,10 +214,10 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
 fn times(claims: &Map<String, Value>, settings: &Issuer, now: Timestamp, facts: &mut Vec<Fact>) {
     let skew = settings.clock_skew;
     let read = |name: &str| claims.get(name).and_then(Value::as_u64).map(Timestamp::from_unix_secs);
-    let told = |at: Timestamp| format!("{}, {}", date(at), relative(at, now));
+    let moment = |at: Timestamp| format!("{}, {}", date(at), relative(at, now));
     match (claims.get("exp"), read("exp")) {
         (_, Some(at)) => {
-            let text = format!("exp {} (clock_skew {})", told(at), span(skew));
+            let text = format!("exp {} (clock_skew {})", moment(at), span(skew));
             facts.push(Fact::check(now <= at.saturating_add(skew), text));
         }
         (Some(value), None) => facts.push(Fact::check(false, format!("exp {} is no time", json_text(value)))),
@@ -222,7 +228,7 @@ fn times(claims: &Map<String, Value>, settings: &Issuer, now: Timestamp, facts: 
             (_, Some(at)) => {
                 facts.push(Fact::check(
                     at <= now.saturating_add(skew),
-                    format!("{name} {}", told(at)),
+                    format!("{name} {}", moment(at)),
                 ));
             }
             (Some(value), None) => {
@@ -244,15 +250,15 @@ fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact
     }
 }
 
-/// Returns whether the claim is one of `allowed`, or a list that has one of them.
+/// Returns a finding: the claim is one of `allowed`, or a list with one of them.
 fn one_of(claims: &Map<String, Value>, name: &str, allowed: &[String]) -> Fact {
     let members = claims.get(name).map(texts).unwrap_or_default();
     let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
-    let found = found(claims, name);
-    Fact::check(holds, format!("{name} {found}; needed: {}", allowed.join(" or ")))
+    let claim_text = claim_text(claims, name);
+    Fact::check(holds, format!("{name} {claim_text}; needed: {}", allowed.join(" or ")))
 }
 
-fn found(claims: &Map<String, Value>, name: &str) -> String {
+fn claim_text(claims: &Map<String, Value>, name: &str) -> String {
     claims.get(name).map_or_else(|| "missing".to_owned(), json_text)
 }
 
@@ -260,11 +266,11 @@ fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts
     let expected = route.trust.audiences.as_deref().or(settings.audiences.as_deref());
     facts.push(match expected {
         Some(expected) => one_of(claims, "aud", expected),
-        None => Fact::note(format!("aud {}; any will do", found(claims, "aud"))),
+        None => Fact::note(format!("aud {}; any will do", claim_text(claims, "aud"))),
     });
 }
 
-/// The members of a string or of an array of strings.
+/// Returns the members of a string or of an array of strings.
 fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -278,7 +284,7 @@ pub(in crate::explain) fn date(at: Timestamp) -> String {
     jiff::Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |at| at.to_string())
 }
 
-/// `3 h ago`, `in 5 min`, `now`.
+/// Returns `3 h ago`, `in 5 min` or `now`.
 pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     match (at.saturating_since(now).as_secs(), now.saturating_since(at).as_secs()) {
         (0, 0) => "now".to_owned(),
@@ -287,7 +293,7 @@ pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// The largest unit that fits, rounded down: what is said is how long at least.
+/// Returns a duration in the largest unit that fits, rounded down to a lower bound.
 fn span(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {

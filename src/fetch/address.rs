@@ -1,4 +1,5 @@
-//! May a fetch go to this address? Checked on the address that is dialled, so that no name can lead inside (S046).
+//! May a fetch connect to this address? Checked at the connection,
+//! so that no name can lead to an internal address (S046).
 
 use ipnet::Ipv4Net;
 use ipnet::Ipv6Net;
@@ -11,16 +12,16 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 
-/// Where a fetch may go.
+/// The addresses that a fetch may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Addresses for which [`is_public`] holds.
     PublicOnly,
-    /// Any address: the issuer has `allow_private_addresses`, or a proxy does the dialling.
+    /// Any address: the issuer has `allow_private_addresses`, or a proxy connects.
     Any,
 }
 
-/// Why a host is not dialled.
+/// A reason not to connect to a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     #[error("{address} is not a public address, and the issuer does not have `allow_private_addresses`")]
@@ -30,7 +31,7 @@ pub enum AddressError {
 }
 
 /// IPv4 blocks that are not public: the IANA special-purpose registry (RFC 6890) where it says "globally reachable:
-/// false", multicast and the reserved top, and one address a cloud claims for itself.
+/// false", multicast, the reserved top, and one address of a cloud.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(0, 0, 0, 0, 8),        // this network, RFC 791
     v4(10, 0, 0, 0, 8),       // private, RFC 1918
@@ -50,8 +51,8 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(168, 63, 129, 16, 32), // Azure's own services for each machine: publicly numbered, never publicly served
 ];
 
-/// Blocks inside 2000::/3 that are not public. Everything outside 2000::/3 is not (RFC 4291 section 2.4), but for
-/// addresses that carry an IPv4 one.
+/// Blocks inside 2000::/3 that are not public. No address outside 2000::/3 is public (RFC 4291 section 2.4), except
+/// those that embed a public IPv4 address.
 const NOT_PUBLIC_V6: [Ipv6Net; 3] = [
     v6(0x2001, 0, 0, 23),      // protocol assignments, Teredo, benchmarking, ORCHID, RFC 2928
     v6(0x2001, 0x0db8, 0, 32), // documentation, RFC 3849
@@ -70,19 +71,19 @@ const fn v6(a: u16, b: u16, c: u16, prefix_len: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), prefix_len)
 }
 
-/// Whether the address can be somebody else's server on the Internet. IPv6 addresses that carry an IPv4 one (mapped,
-/// compatible, 6to4, NAT64) are judged by the one they carry, because that is where the packets may end up.
+/// Returns whether the address can be a server on the public Internet. An IPv6 address that embeds an IPv4 address
+/// (mapped, compatible, 6to4, NAT64) is as public as that address, because the packets may end up there.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|block| block.contains(&address)),
-        IpAddr::V6(address) => match carried_v4(address) {
-            Some(carried) => is_public(IpAddr::V4(carried)),
+        IpAddr::V6(address) => match embedded_v4(address) {
+            Some(embedded) => is_public(IpAddr::V4(embedded)),
             None => GLOBAL_UNICAST.contains(&address) && !NOT_PUBLIC_V6.iter().any(|block| block.contains(&address)),
         },
     }
 }
 
-fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
     let [.., a, b, c, d] = octets;
     let last = Ipv4Addr::new(a, b, c, d);
@@ -90,14 +91,14 @@ fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         let [_, _, a, b, c, d, ..] = octets;
         return Some(Ipv4Addr::new(a, b, c, d));
     }
-    // `to_ipv4` takes ::ffff:a.b.c.d and ::a.b.c.d; `::` and `::1` come out as 0.0.0.0 and 0.0.0.1, which are not public.
+    // `to_ipv4` maps `::` and `::1` to 0.0.0.0 and 0.0.0.1, which are not public.
     address.to_ipv4().or_else(|| NAT64.contains(&address).then_some(last))
 }
 
-/// Checks a host that is an address already: the resolver is not called for it.
+/// Checks a host that is a literal address, for which the resolver is not called.
 ///
 /// # Errors
-/// When `reach` forbids the address.
+/// If `reach` forbids the address.
 pub fn check_literal(host: &url::Host<&str>, reach: Reach) -> Result<(), AddressError> {
     let address = match host {
         url::Host::Domain(_) => return Ok(()),
@@ -110,10 +111,10 @@ pub fn check_literal(host: &url::Host<&str>, reach: Reach) -> Result<(), Address
     }
 }
 
-/// Keeps of a name's addresses those that may be dialled.
+/// Returns the addresses of a name that `reach` allows.
 ///
 /// # Errors
-/// When none is left.
+/// If none is left.
 pub fn allowed(
     host: &str,
     addresses: impl Iterator<Item = SocketAddr>,
@@ -128,8 +129,8 @@ pub fn allowed(
     }
 }
 
-/// Resolves names for the HTTP client. The client dials exactly what this returns, so there is no second look-up that
-/// could answer differently (DNS rebinding).
+/// Resolves names for the HTTP client. The client connects to exactly
+/// these addresses: a second look-up could return others (DNS rebinding).
 #[derive(Clone, Copy, Debug)]
 pub struct Resolver {
     pub reach: Reach,
@@ -139,9 +140,9 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.reach;
         Box::pin(async move {
-            // The client puts the URL's port in the place of 0.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses: Addrs = Box::new(allowed(name.as_str(), found, reach)?.into_iter());
+            // The client replaces port 0 with the port of the URL.
+            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let addresses: Addrs = Box::new(allowed(name.as_str(), resolved, reach)?.into_iter());
             Ok(addresses)
         })
     }

@@ -1,9 +1,9 @@
-//! Is an endpoint worth calling now? Not after so many failures in a row; then one call tries, now and again.
+//! May an endpoint be called now? Not after several failures in a row; then one call at a time probes it.
 
 use crate::config::introspection::Breaker as Rules;
 use crate::model::clock::Tick;
 
-/// Counts failures in a row. The clock is an argument.
+/// A circuit breaker that counts failures in a row. The clock is an argument.
 #[derive(Debug)]
 pub struct Breaker {
     rules: Rules,
@@ -18,31 +18,31 @@ enum State {
     Open {
         until: Tick,
     },
-    /// One call is under way to see whether the endpoint is back.
+    /// One call is probing whether the endpoint works again.
     Probing,
 }
 
-/// Leave to make one call; to be given back with what came of it.
+/// The permission to make one call; must be returned with the outcome of the call.
 #[derive(Debug)]
 #[must_use = "a probe that is not given back keeps everybody out"]
-pub struct Pass(Kind);
+pub struct Pass(PassKind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PassKind {
     Usual,
     Probe,
 }
 
-/// What a call showed of its endpoint.
+/// The health of the endpoint, as a call showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Showed {
+pub enum CallOutcome {
     Works,
     Fails,
 }
 
-/// Whether calls are made from here on, where that changed.
+/// A change of the breaker's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Transition {
     Opened,
     Closed,
 }
@@ -55,7 +55,7 @@ impl Breaker {
         }
     }
 
-    /// Whether [`Self::pass`] would refuse at `now`.
+    /// Returns whether [`Self::pass`] would return `None` at `now`.
     pub fn refuses(&self, now: Tick) -> bool {
         match self.state {
             State::Closed { .. } => false,
@@ -64,44 +64,45 @@ impl Breaker {
         }
     }
 
-    /// Leave to make a call at `now`; `None` while the endpoint is left alone. Where its time is over, the first to come
-    /// tries, and the others wait for what that shows.
+    /// Returns the permission to make a call at `now`; `None` while the breaker is open. After its pause, the first
+    /// caller gets a probe, and the others get `None` until the probe has ended.
     pub fn pass(&mut self, now: Tick) -> Option<Pass> {
         match self.state {
-            State::Closed { .. } => Some(Pass(Kind::Usual)),
+            State::Closed { .. } => Some(Pass(PassKind::Usual)),
             State::Open { until } if now >= until => {
                 self.state = State::Probing;
-                Some(Pass(Kind::Probe))
+                Some(Pass(PassKind::Probe))
             }
             State::Open { .. } | State::Probing => None,
         }
     }
 
-    /// A call has ended. One that began before the breaker opened changes nothing any more.
-    pub fn ended(&mut self, pass: Pass, showed: Showed, now: Tick) -> Option<Turn> {
-        match (pass.0, self.state, showed) {
-            (Kind::Usual, State::Closed { .. }, Showed::Works) => {
+    /// Records the end of a call and returns the change of state,
+    /// if any. A call from before the breaker opened is ignored.
+    pub fn record(&mut self, pass: Pass, outcome: CallOutcome, now: Tick) -> Option<Transition> {
+        match (pass.0, self.state, outcome) {
+            (PassKind::Usual, State::Closed { .. }, CallOutcome::Works) => {
                 self.state = State::Closed { failures: 0 };
                 None
             }
-            (Kind::Usual, State::Closed { failures }, Showed::Fails) => {
+            (PassKind::Usual, State::Closed { failures }, CallOutcome::Fails) => {
                 let failures = failures.saturating_add(1);
                 self.state = State::Closed { failures };
                 (failures >= self.rules.failures).then(|| self.open(now))
             }
-            (Kind::Probe, _, Showed::Works) => {
+            (PassKind::Probe, _, CallOutcome::Works) => {
                 self.state = State::Closed { failures: 0 };
-                Some(Turn::Closed)
+                Some(Transition::Closed)
             }
-            (Kind::Probe, _, Showed::Fails) => Some(self.open(now)),
-            (Kind::Usual, State::Open { .. } | State::Probing, _) => None,
+            (PassKind::Probe, _, CallOutcome::Fails) => Some(self.open(now)),
+            (PassKind::Usual, State::Open { .. } | State::Probing, _) => None,
         }
     }
 
-    fn open(&mut self, now: Tick) -> Turn {
+    fn open(&mut self, now: Tick) -> Transition {
         let until = now.saturating_add(self.rules.open_for);
         self.state = State::Open { until };
-        Turn::Opened
+        Transition::Opened
     }
 }
 
@@ -124,29 +125,29 @@ mod tests {
         Tick::ZERO.saturating_add(Duration::from_millis(millis))
     }
 
-    fn call(breaker: &mut Breaker, showed: Showed, now: Tick) -> Option<Turn> {
+    fn call(breaker: &mut Breaker, outcome: CallOutcome, now: Tick) -> Option<Transition> {
         let pass = breaker.pass(now).expect("it lets calls through");
-        breaker.ended(pass, showed, now)
+        breaker.record(pass, outcome, now)
     }
 
     #[test]
     fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
         let mut breaker = breaker(3);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, Showed::Works, at(0)), None);
+        assert_eq!(call(&mut breaker, CallOutcome::Works, at(0)), None);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, Showed::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, Showed::Fails, at(0)), Some(Turn::Opened));
+        assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), Some(Transition::Opened));
         assert!(breaker.refuses(at(0)) && breaker.pass(at(0)).is_none());
     }
 
     #[test]
     fn an_open_one_lets_one_try_when_its_time_is_over_and_not_before() {
         let mut breaker = breaker(1);
-        let _ = call(&mut breaker, Showed::Fails, at(1_000));
+        let _ = call(&mut breaker, CallOutcome::Fails, at(1_000));
         assert!(breaker.pass(at(5_999)).is_none());
         assert!(!breaker.refuses(at(6_000)));
         let probe = breaker.pass(at(6_000)).expect("one may try");
@@ -154,10 +155,16 @@ mod tests {
             breaker.refuses(at(6_000)) && breaker.pass(at(60_000)).is_none(),
             "only one"
         );
-        assert_eq!(breaker.ended(probe, Showed::Fails, at(7_000)), Some(Turn::Opened));
+        assert_eq!(
+            breaker.record(probe, CallOutcome::Fails, at(7_000)),
+            Some(Transition::Opened)
+        );
         assert!(breaker.pass(at(11_999)).is_none());
         let probe = breaker.pass(at(12_000)).expect("one may try again");
-        assert_eq!(breaker.ended(probe, Showed::Works, at(12_001)), Some(Turn::Closed));
+        assert_eq!(
+            breaker.record(probe, CallOutcome::Works, at(12_001)),
+            Some(Transition::Closed)
+        );
         assert!(breaker.pass(at(12_001)).is_some() && breaker.pass(at(12_001)).is_some());
     }
 
@@ -165,9 +172,9 @@ mod tests {
     fn calls_from_before_it_opened_change_nothing() {
         let mut breaker = breaker(1);
         let (slow, slower) = (breaker.pass(at(0)), breaker.pass(at(0)));
-        let _ = call(&mut breaker, Showed::Fails, at(0));
-        assert_eq!(breaker.ended(slow.unwrap(), Showed::Works, at(4_000)), None);
-        assert_eq!(breaker.ended(slower.unwrap(), Showed::Fails, at(4_999)), None);
+        let _ = call(&mut breaker, CallOutcome::Fails, at(0));
+        assert_eq!(breaker.record(slow.unwrap(), CallOutcome::Works, at(4_000)), None);
+        assert_eq!(breaker.record(slower.unwrap(), CallOutcome::Fails, at(4_999)), None);
         assert!(breaker.refuses(at(4_999)) && !breaker.refuses(at(5_000)));
     }
 
@@ -178,9 +185,9 @@ mod tests {
             let mut now = 0;
             for (pause, works) in steps {
                 now += pause;
-                let showed = if works { Showed::Works } else { Showed::Fails };
+                let outcome = if works { CallOutcome::Works } else { CallOutcome::Fails };
                 match breaker.pass(at(now)) {
-                    Some(pass) => drop(breaker.ended(pass, showed, at(now))),
+                    Some(pass) => drop(breaker.record(pass, outcome, at(now))),
                     None => prop_assert!(!breaker.refuses(at(now + 5_000))),
                 }
             }

@@ -1,4 +1,5 @@
-//! How is an issuer's server spoken to? Only where its configuration allows, by our own TLS and resolver, without redirects.
+//! How does Keygate connect to an issuer's server? Only as its configuration
+//! allows, with Keygate's own TLS and resolver, and without redirects.
 
 use crate::config::issuer::Dial;
 use crate::fetch::address::AddressError;
@@ -21,13 +22,13 @@ use url::Url;
 
 const USER_AGENT: &str = concat!("keygate/", env!("CARGO_PKG_VERSION"));
 
-/// One URL of an issuer's, and what its configuration says about reaching it.
+/// A URL of an issuer, and the connection settings from its configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     pub url: &'a Url,
     pub allow_http: bool,
     pub allow_private_addresses: bool,
-    /// PEM certificates trusted instead of the system's.
+    /// PEM certificates that are trusted in place of the system's.
     pub ca_file: Option<&'a Path>,
     /// An HTTP proxy.
     pub proxy: Option<&'a Url>,
@@ -45,7 +46,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Why a fetch brought nothing.
+/// The reason why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("the URL is not https, and `allow_http` is not set for it")]
@@ -88,10 +89,10 @@ pub enum FetchError {
     TooLong { bytes_max: usize },
 }
 
-/// What can be refused before anything is dialled (S046, S047).
+/// Checks the target before any connection is made (S046, S047).
 ///
 /// # Errors
-/// A scheme or an address that the configuration does not allow.
+/// If the configuration does not allow the scheme or the address.
 pub fn check_url(target: Target<'_>) -> Result<(), FetchError> {
     match target.url.scheme() {
         "https" => {}
@@ -110,10 +111,10 @@ fn configured_reach(target: Target<'_>) -> Reach {
     }
 }
 
-/// Whether the head is that of an answer whose body is worth reading: 200, and its bytes as they are.
+/// Checks that a response has status 200 and a body without content encoding.
 ///
 /// # Errors
-/// What else it is.
+/// The first deviation.
 pub fn check_head(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<(), FetchError> {
     if status.is_redirection() {
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
@@ -135,7 +136,8 @@ pub fn check_head(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<
     Ok(())
 }
 
-/// Says which address was refused instead of burying it in the client's error, whose own text repeats the URL.
+/// Extracts the refused address from the client's error, if
+/// that is the cause; otherwise removes the URL from the error.
 pub fn request_error(error: reqwest::Error) -> FetchError {
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
@@ -147,10 +149,10 @@ pub fn request_error(error: reqwest::Error) -> FetchError {
     FetchError::Request(error.without_url())
 }
 
-/// Reads a body of at most `bytes_max` bytes. Content-Length is not looked at: what counts is what comes.
+/// Reads a body of at most `bytes_max` bytes. Counts the received bytes and ignores Content-Length.
 ///
 /// # Errors
-/// A longer one, or a connection that breaks.
+/// If the body is longer, or the connection breaks.
 pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(request_error)? {
@@ -162,16 +164,16 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
     Ok(body)
 }
 
-/// A client for `target`, and for no other URL: its resolver goes where that one may. Of connections that have answered,
-/// at most `idle_max` are kept.
+/// Returns a client for `target` only: its resolver applies the
+/// settings of `target`. Keeps at most `idle_max` idle connections.
 ///
-/// Addresses are checked where they are dialled. With a proxy it is the proxy that resolves and dials: then only a URL
-/// whose host is an address is checked here, by [`check_url`], and what names may lead to is for the proxy to say.
+/// Addresses are checked when the client connects. A proxy resolves and connects itself; then [`check_url`] checks
+/// literal addresses, and the proxy has to restrict names.
 ///
 /// # Errors
-/// Certificates that cannot be read, or a proxy that cannot be used.
+/// If the certificates cannot be read, or the proxy cannot be used.
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
-    // With a proxy the only name that is resolved here is the proxy's own, which the operator chose.
+    // With a proxy, only the proxy's own name is resolved here, and the operator chose it.
     let reach = if target.proxy.is_some() {
         Reach::Any
     } else {
@@ -198,7 +200,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         read.await
             .expect("reading certificates does not panic and is not aborted")?
     } else {
-        // A machine without certificate authorities can still fetch over plain HTTP; with no roots no TLS succeeds.
+        // A machine without certificate authorities can still fetch over plain HTTP. Without roots, TLS always fails.
         RootCertStore::empty()
     };
     let tls = tls_config(roots).map_err(FetchError::Tls)?;
@@ -208,7 +210,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         .map_err(FetchError::Client)
 }
 
-/// Always our own, so that it depends neither on the provider some other part of the process installed nor on defaults.
+/// Returns a TLS configuration with an explicit provider, independent of process-wide defaults.
 fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -219,7 +221,7 @@ fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Erro
     Ok(config)
 }
 
-/// The authorities of `ca_file`, and none beside them.
+/// Returns the authorities in the file, and no others.
 fn roots_in(path: &Path) -> Result<RootCertStore, FetchError> {
     let unreadable = |source| FetchError::CaFile {
         path: path.to_owned(),
@@ -239,7 +241,7 @@ fn roots_in(path: &Path) -> Result<RootCertStore, FetchError> {
     Ok(roots)
 }
 
-/// The machine's authorities. One that cannot be read is left out: the others are no less trusted for it.
+/// Returns the authorities of the system. Unreadable ones are left out; the others stay trusted.
 fn system_roots() -> Result<RootCertStore, FetchError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

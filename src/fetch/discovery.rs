@@ -1,12 +1,12 @@
-//! Where does an issuer say that its keys are? Its metadata (RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4),
-//! believed only when it is about this issuer.
+//! Where are an issuer's keys, according to its metadata (RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4)?
+//! The metadata must be about this issuer.
 
 use crate::config::discovery::Discovery;
 use crate::config::issuer::Dial;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
 use crate::fetch::client::check_url;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
 use crate::jose::json;
 use crate::jose::json::JsonError;
@@ -16,12 +16,12 @@ use std::error::Error;
 use std::fmt;
 use url::Url;
 
-/// A longer `jwks_uri` is no address but an attempt at something.
+/// A longer `jwks_uri` is an attack rather than an address.
 const URI_BYTES_MAX: usize = 2048;
-/// Of a stranger's text in an error.
-const SHOWN_CHARS_MAX: usize = 200;
+/// The longest part of a stranger's text in an error.
+const ERROR_TEXT_CHARS_MAX: usize = 200;
 
-/// Why one document says nothing that we believe.
+/// The reason why a metadata document cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     #[error("{0}")]
@@ -40,12 +40,12 @@ pub enum DocumentError {
     ForbiddenJwksUri(#[source] FetchError),
 }
 
-/// What each document lacked, in the order in which they were asked.
+/// The error of each document, in the order in which they were fetched.
 #[derive(Debug)]
 pub struct DiscoveryError(Vec<(String, DocumentError)>);
 
 impl DiscoveryError {
-    /// Whether some document came, and was not to be believed.
+    /// Returns whether a document was fetched but could not be used.
     pub fn is_about_a_document(&self) -> bool {
         self.0
             .iter()
@@ -58,7 +58,7 @@ impl fmt::Display for DiscoveryError {
         for (index, (path, error)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(out, "{separator}{path}: {error}")?;
-            // What the client library says is one level down.
+            // The error of the HTTP client is one level below.
             let mut cause = match error {
                 DocumentError::Fetch(inner) | DocumentError::ForbiddenJwksUri(inner) => inner.source(),
                 _ => None,
@@ -74,14 +74,14 @@ impl fmt::Display for DiscoveryError {
 
 impl Error for DiscoveryError {}
 
-/// Where the issuer's key set is, as its first good document says. `first` is which one is asked first, and afterwards
-/// which one was good.
+/// Returns the URL of the issuer's key set from its first usable document. `first` is the index of the document to
+/// fetch first, and becomes that of the usable one.
 ///
 /// # Errors
-/// No document is good; what each of them lacked.
+/// If no document is usable; contains the error of each.
 pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Result<Url, DiscoveryError> {
     let count = discovery.documents.len();
-    let mut lacking = Vec::new();
+    let mut errors = Vec::new();
     for index in (0..count).map(|offset| (*first + offset) % count) {
         let Some(url) = discovery.documents.get(index) else {
             continue;
@@ -91,31 +91,34 @@ pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Resu
                 *first = index;
                 return Ok(jwks_uri);
             }
-            Err(error) => lacking.push((url.path().to_owned(), error)),
+            Err(error) => errors.push((url.path().to_owned(), error)),
         }
     }
-    Err(DiscoveryError(lacking))
+    Err(DiscoveryError(errors))
 }
 
 async fn read(url: &Url, issuer: &IssuerUrl, dial: &Dial) -> Result<Url, DocumentError> {
-    let fetched = fetch(url, dial, Wanted::Metadata).await.map_err(DocumentError::Fetch)?;
+    let fetched = fetch(url, dial, DocumentKind::Metadata)
+        .await
+        .map_err(DocumentError::Fetch)?;
     let jwks_uri = jwks_uri(&fetched.body, issuer)?;
-    // Checked here as well, so that the error says who sent us there.
+    // Checked here too, so that the error names the metadata as the origin of the URL.
     check_url(Target::new(&jwks_uri, dial)).map_err(DocumentError::ForbiddenJwksUri)?;
     Ok(jwks_uri)
 }
 
-/// The `jwks_uri` of a metadata document of `issuer`. Where it leads is not checked here.
+/// Returns the `jwks_uri` of a metadata document of `issuer`. Does not check whether it may be fetched.
 ///
 /// # Errors
-/// Not JSON of unique members, another issuer's (RFC 8414 section 3.3 asks for the identical text), no address in it.
+/// If the document is not JSON with unique members, if it is about another issuer (RFC 8414 section 3.3 requires
+/// identical text), or if it contains no usable `jwks_uri`.
 pub fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, DocumentError> {
     let members = json::object(document).map_err(DocumentError::Json)?;
     match members.get("issuer") {
         Some(Value::String(found)) if found == issuer.as_str() => {}
         Some(Value::String(found)) => {
             return Err(DocumentError::OtherIssuer {
-                found: found.chars().take(SHOWN_CHARS_MAX).collect(),
+                found: found.chars().take(ERROR_TEXT_CHARS_MAX).collect(),
             });
         }
         Some(_) | None => return Err(DocumentError::NoIssuer),
@@ -126,7 +129,7 @@ pub fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, DocumentErro
     if text.len() > URI_BYTES_MAX {
         return Err(DocumentError::BadJwksUri("longer than 2048 bytes"));
     }
-    // The parser would drop line ends and take `\\` for `/`: what was written is not what would be asked.
+    // The parser would drop line ends and read `\\` as `/`: the fetched URL would differ from the written one.
     if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F || byte == b'\\') {
         return Err(DocumentError::BadJwksUri("no URL: it has characters that no URL has"));
     }

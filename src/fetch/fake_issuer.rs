@@ -1,4 +1,4 @@
-//! What does an issuer that misbehaves look like? A raw server on loopback that answers as it is told and counts.
+//! How can an issuer misbehave? A raw server on loopback that sends the given reply and counts requests.
 
 use crate::config::issuer::Dial;
 use crate::config::issuer::KeysAt;
@@ -25,9 +25,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The RSA key of RFC 7638 section 3.1, under the `kid` it has there.
+/// The RSA key of RFC 7638 section 3.1, under its `kid` there.
 pub const RSA_KID: &str = "2011-04-29";
-/// The P-256 public key of RFC 7517 appendix A.1, under the name these tests give it.
+/// The P-256 public key of RFC 7517 appendix A.1, under a name of these tests.
 pub const EC_KID: &str = "ec-1";
 
 const RSA_N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
@@ -46,7 +46,7 @@ pub fn set_of(keys: &[String]) -> String {
     format!(r#"{{"keys":[{}]}}"#, keys.join(","))
 }
 
-/// The defaults of the configuration, for `url`, allowed to reach loopback over plain HTTP.
+/// Returns the default settings for `url`, which may be plain HTTP on loopback.
 pub fn jwks_url(url: &str) -> RemoteKeys {
     RemoteKeys {
         at: KeysAt::JwksUrl(url.parse().unwrap()),
@@ -65,12 +65,12 @@ pub fn jwks_url(url: &str) -> RemoteKeys {
     }
 }
 
-/// How the issuer answers.
+/// The response of the issuer.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// Nothing, until the other side gives up.
+    /// Nothing, until the client gives up.
     Hang,
     /// The head of a 200 with this header line, then the letter `a` without end.
     Endless(&'static str),
@@ -79,12 +79,12 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// A 200 with `body`, with the right length.
+    /// Returns a 200 with `body` and its length.
     pub fn json(body: &str) -> Self {
         Self::json_with("", body)
     }
 
-    /// The same with further header lines, each ending in CRLF.
+    /// Returns the same with further header lines, each ending in CRLF.
     pub fn json_with(headers: &str, body: &str) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}");
         Self::Bytes(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
@@ -98,11 +98,11 @@ impl Reply {
 /// The server; stops when dropped.
 pub struct FakeIssuer {
     pub address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     task: JoinHandle<()>,
 }
 
-struct Shared {
+struct ServerState {
     reply: Mutex<Reply>,
     requests: watch::Sender<usize>,
     connections: AtomicUsize,
@@ -114,7 +114,7 @@ impl FakeIssuer {
         Self::start_with(reply, None).await
     }
 
-    pub async fn start_tls(reply: Reply, certificate: &Certified) -> Self {
+    pub async fn start_tls(reply: Reply, certificate: &CertifiedKey) -> Self {
         let chain = vec![certificate.certificate.der().clone()];
         let key = certificate.key.serialize_der().try_into().unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -130,7 +130,7 @@ impl FakeIssuer {
     async fn start_with(reply: Reply, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ServerState {
             reply: Mutex::new(reply),
             requests: watch::Sender::new(0),
             connections: AtomicUsize::new(0),
@@ -168,7 +168,7 @@ impl FakeIssuer {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Returns when the issuer has seen `count` requests.
+    /// Returns when the issuer has received `count` requests.
     pub async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.shared.requests.subscribe();
         let seen = requests.wait_for(|seen| *seen >= count);
@@ -186,7 +186,7 @@ impl FakeIssuer {
         format!("http://{}/jwks", self.address)
     }
 
-    /// By name, so that it can be checked against a certificate.
+    /// Returns a URL with a name, which can be checked against a certificate.
     pub fn https_url(&self) -> String {
         format!("https://localhost:{}/jwks", self.address.port())
     }
@@ -198,7 +198,7 @@ impl Drop for FakeIssuer {
     }
 }
 
-impl Shared {
+impl ServerState {
     async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -210,7 +210,7 @@ impl Shared {
         *self.last_head.lock().unwrap() = String::from_utf8(head).unwrap();
         let reply = self.reply.lock().unwrap().clone();
         self.requests.send_modify(|seen| *seen += 1);
-        // The other side giving up is what some of these replies are for.
+        // Some of these replies make the client give up.
         let _ = send(&mut stream, reply).await;
     }
 }
@@ -242,12 +242,12 @@ async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply) 
 }
 
 /// A certificate and its private key.
-pub struct Certified {
+pub struct CertifiedKey {
     pub certificate: Certificate,
     pub key: KeyPair,
 }
 
-/// An authority that signs whatever the test asks for.
+/// An authority that signs any certificate for a test.
 pub struct Authority {
     pub certificate: Certificate,
     issuer: rcgen::Issuer<'static, KeyPair>,
@@ -264,13 +264,13 @@ impl Authority {
         Self { certificate, issuer }
     }
 
-    /// For `host`, valid until the first day of `until_year`.
-    pub fn sign(&self, host: &str, until_year: i32) -> Certified {
+    /// Returns a certificate for `host`, valid until the first day of `until_year`.
+    pub fn sign(&self, host: &str, until_year: i32) -> CertifiedKey {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(until_year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Certified { certificate, key }
+        CertifiedKey { certificate, key }
     }
 }

@@ -1,8 +1,8 @@
 //! Which keys are in an issuer's files? Read whole, within bounds, and again when they change.
 
 use crate::fetch::outcome::SourceError;
-use crate::fetch::outcome::failed;
-use crate::fetch::outcome::succeeded;
+use crate::fetch::outcome::record_failure;
+use crate::fetch::outcome::record_success;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often a file is looked at.
+/// How often a file is checked.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Reads the set in `path` again whenever it changes, without end.
@@ -27,15 +27,15 @@ pub async fn follow(name: &Name, path: &Path, keys: &IssuerKeys, clock: &dyn Clo
     }
 }
 
-/// A JWK set in a file, and what it looked like when it was last read.
+/// A JWK set in a file, and the state of the file when it was last read.
 #[derive(Debug)]
 pub(crate) struct KeyFile<'a> {
     path: &'a Path,
-    /// `None` before the first look.
+    /// `None` before the first check.
     seen: Option<Result<Fingerprint, io::ErrorKind>>,
 }
 
-/// What changes when a file is written or replaced, also when its content keeps its length.
+/// Metadata that changes when a file is written or replaced, even if its length stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     device: u64,
@@ -52,7 +52,7 @@ impl Fingerprint {
             inode: metadata.ino(),
             bytes: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
-            // Also moves with the permissions, so a file that becomes readable is read.
+            // Also changes with the permissions, so a file that becomes readable is read.
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
@@ -63,9 +63,9 @@ impl<'a> KeyFile<'a> {
         Self { path, seen: None }
     }
 
-    /// Reads the file if it changed since the last look.
+    /// Reads the file if it changed since the last check.
     pub(crate) async fn poll(&mut self, name: &Name, keys: &IssuerKeys, clock: &dyn Clock) {
-        // Taken before the content: a write in between shows at the next look.
+        // Taken before the content, so that a write in between shows at the next check.
         let metadata = tokio::fs::metadata(self.path).await;
         let seen = metadata.as_ref().map(Fingerprint::of).map_err(io::Error::kind);
         if self.seen == Some(seen) {
@@ -73,13 +73,13 @@ impl<'a> KeyFile<'a> {
         }
         self.seen = Some(seen);
         let attempt = keys.start_attempt(clock.now());
-        // Off the runtime: a network file system may take its time.
+        // Not on the runtime's threads: a network file system may be slow.
         let path = self.path.to_owned();
         let read = tokio::task::spawn_blocking(move || read_set(&path)).await;
         match read.unwrap_or_else(|error| Err(SourceError::Interrupted(error))) {
-            Ok((text, jwks)) => drop(succeeded(name, attempt, &text, jwks, clock)),
+            Ok((text, jwks)) => drop(record_success(name, attempt, &text, jwks, clock)),
             Err(error) => {
-                failed(name, attempt, &error);
+                record_failure(name, attempt, &error);
             }
         }
     }
@@ -88,18 +88,17 @@ impl<'a> KeyFile<'a> {
 /// Reads a JWK set.
 ///
 /// # Errors
-/// A file that cannot be read, is too long, or holds no usable set.
+/// If the file cannot be read, is too long, or holds no usable set.
 pub fn read_set(path: &Path) -> Result<(Vec<u8>, Jwks), SourceError> {
     let text = read_bounded(path)?;
     let jwks = Jwks::parse(&text).map_err(SourceError::Keys)?;
     Ok((text, jwks))
 }
 
-/// Reads PEM public keys. All or nothing: with one file missing, tokens would be refused that the operator meant to
-/// accept, and 401 would be the wrong answer to them.
+/// Reads PEM public keys, all or none: without one of them, valid tokens would be refused with 401.
 ///
 /// # Errors
-/// A file that cannot be read, is too long, or is not exactly one public key.
+/// If a file cannot be read, is too long, or is not exactly one public key.
 pub fn read_pems(paths: &[PathBuf]) -> Result<(Vec<u8>, Jwks), SourceError> {
     let pems = paths
         .iter()

@@ -1,5 +1,5 @@
-//! Who asks an issuer about its tokens (RFC 7662)? One task per issuer: one call per token, so many at once, none to an
-//! endpoint that keeps failing.
+//! How are an issuer's tokens introspected (RFC 7662)? One task per issuer: one call per token, a bounded number at
+//! once, and none while the endpoint keeps failing.
 
 mod call;
 
@@ -10,15 +10,15 @@ use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::fetch::breaker::Breaker;
+use crate::fetch::breaker::CallOutcome;
 use crate::fetch::breaker::Pass;
-use crate::fetch::breaker::Showed;
-use crate::fetch::breaker::Turn;
-use crate::gate::authenticate::introspection::Answer;
-use crate::gate::authenticate::introspection::Memory;
-use crate::gate::authenticate::introspection::NotGood;
-use crate::gate::authenticate::introspection::Question;
+use crate::fetch::breaker::Transition;
+use crate::gate::authenticate::introspection::IntrospectionOutcome;
+use crate::gate::authenticate::introspection::IntrospectionRefusal;
+use crate::gate::authenticate::introspection::IntrospectionRequest;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authenticate::introspection::Verdict;
+use crate::gate::authenticate::introspection::VerdictCache;
 use crate::gate::authenticate::introspection::read;
 use crate::gate::authenticate::token::TokenRules;
 use crate::model::clock::Clock;
@@ -41,26 +41,30 @@ use tokio::task;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
 
-/// Tokens that wait for their call, for each call that may run: what comes beyond that would wait past its time.
+/// The number of waiting tokens per concurrent call. With more, the last would time out before its call.
 const WAITING_PER_CALL: usize = 16;
 
-/// Between two warnings about one issuer.
+/// The shortest time between two warnings about one issuer.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// Connections and trusted certificates are made anew after so long, so that replaced authorities are noticed.
+/// How long connections and trusted certificates are used, so that replaced authorities are noticed.
 const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 
-/// Reads the private key of a configuration, where there is one, to find a mistake before anything starts.
+/// Reads the configured private key, if any, so that a mistake is found before the start.
 ///
 /// # Errors
-/// A file that is not one private key, or not for the algorithm that is configured.
+/// If the file is not one private key, or not for the configured algorithm.
 pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), SignerError> {
     Identification::new(settings, issuer).map(drop)
 }
 
-/// Answers the questions of `inbox` about tokens of `issuer`, until nobody is left who could ask. What was answered is
-/// remembered in `memory`.
-pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Memory>, clock: Arc<dyn Clock>) {
+/// Introspects the tokens that arrive in `inbox`, until all its senders are gone. Caches the responses in `memory`.
+pub async fn run(
+    issuer: Issuer,
+    inbox: mpsc::Receiver<IntrospectionRequest>,
+    memory: Arc<VerdictCache>,
+    clock: Arc<dyn Clock>,
+) {
     let KeySource::Introspection(settings) = &issuer.keys else {
         return;
     };
@@ -68,7 +72,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
     let identification = match Identification::new(&settings, &issuer.issuer) {
         Ok(identification) => Arc::new(identification),
         Err(error) => {
-            // It was read when the configuration was; without it the questions end unanswered, and so do the requests.
+            // The configuration was valid when it was loaded. Without the key, the requests fail as unavailable.
             tracing::error!(
                 issuer = issuer.name.as_str(),
                 error = ErrorChain(&error).to_string(),
@@ -77,7 +81,7 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
             return;
         }
     };
-    let asker = Asker {
+    let introspector = Introspector {
         rules: TokenRules::compile(&issuer),
         issuer,
         breaker: Breaker::new(settings.breaker),
@@ -94,50 +98,50 @@ pub async fn run(issuer: Issuer, inbox: mpsc::Receiver<Question>, memory: Arc<Me
         running: JoinSet::new(),
         by_task: HashMap::new(),
     };
-    asker.run(inbox).await;
+    introspector.run(inbox).await;
 }
 
 /// SHA-256 of a token.
 type Key = [u8; 32];
 
-/// Everyone who waits for the answer about one token.
+/// The callers that wait for the introspection of one token.
 struct Flight {
     token: Arc<Secret<String>>,
-    waiters: Vec<oneshot::Sender<Answer>>,
-    /// Since the call began.
+    waiters: Vec<oneshot::Sender<IntrospectionOutcome>>,
+    /// The breaker's permission and the start time, once the call has begun.
     call: Option<(Pass, Now)>,
 }
 
-struct Asker {
+struct Introspector {
     issuer: Issuer,
     rules: TokenRules,
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
-    memory: Arc<Memory>,
+    memory: Arc<VerdictCache>,
     clock: Arc<dyn Clock>,
     breaker: Breaker,
     endpoint: Option<(Arc<Endpoint>, Tick)>,
-    /// Calls that failed in a row.
+    /// Failed calls in a row.
     failures: u32,
-    /// When a failure was last a warning.
+    /// The time of the last warning about a failure.
     warned: Option<Tick>,
-    /// Whether the breaker opened and has not closed since.
+    /// `true` from the opening of the breaker until it closes.
     suspended: bool,
     flights: HashMap<Key, Flight>,
-    /// Flights whose call has not begun, in the order they came.
+    /// Tokens without a call, in order of arrival.
     waiting: VecDeque<Key>,
     running: JoinSet<Result<Vec<u8>, CallError>>,
     by_task: HashMap<task::Id, Key>,
 }
 
-type Joined = Result<(task::Id, Result<Vec<u8>, CallError>), JoinError>;
+type JoinOutcome = Result<(task::Id, Result<Vec<u8>, CallError>), JoinError>;
 
-impl Asker {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Question>) {
+impl Introspector {
+    async fn run(mut self, mut inbox: mpsc::Receiver<IntrospectionRequest>) {
         loop {
             tokio::select! {
                 question = inbox.recv() => match question {
-                    Some(question) => self.take(question),
+                    Some(question) => self.enqueue(question),
                     None => return,
                 },
                 Some(joined) = self.running.join_next_with_id() => self.finish(joined),
@@ -146,13 +150,13 @@ impl Asker {
         }
     }
 
-    /// Adds the question to the flight of its token, or begins one.
-    fn take(&mut self, question: Question) {
-        let Question { token, reply } = question;
+    /// Adds the caller to the waiters of its token, or adds the token.
+    fn enqueue(&mut self, question: IntrospectionRequest) {
+        let IntrospectionRequest { token, reply } = question;
         let now = self.clock.now();
-        // Nobody minds when an answer finds nobody: the asker went away.
-        if let Some(known) = self.memory.get(token.expose(), now) {
-            let _ = reply.send(Ok(known));
+        // A failed send means that the caller is gone, which is fine.
+        if let Some(cached) = self.memory.get(token.expose(), now) {
+            let _ = reply.send(Ok(cached));
             return;
         }
         let key = key_of(&token);
@@ -177,18 +181,18 @@ impl Asker {
         let waiting_max = self.settings.concurrency.saturating_mul(WAITING_PER_CALL);
         if self.waiting.len() >= waiting_max {
             let flights = &mut self.flights;
-            self.waiting.retain(|key| still_wanted(flights, key));
+            self.waiting.retain(|key| has_waiters(flights, key));
         }
         self.waiting.len() < waiting_max
     }
 
-    /// Begins the calls there is room for.
+    /// Begins as many calls as the limit allows.
     fn start(&mut self) {
         while self.running.len() < self.settings.concurrency
             && let Some(key) = self.waiting.pop_front()
         {
-            // Whoever asked may have gone away, or have waited too long: then the call is not made (S108).
-            if !still_wanted(&mut self.flights, &key) {
+            // If all callers have given up or timed out, the call is not made (S108).
+            if !has_waiters(&mut self.flights, &key) {
                 continue;
             }
             let now = self.clock.now();
@@ -196,14 +200,14 @@ impl Asker {
             let Some(flight) = self.flights.get_mut(&key) else {
                 continue;
             };
-            // Asked for last: a pass that nobody gives back would keep everybody out.
+            // Taken last: a probe that is never returned would block all calls.
             let Some(pass) = self.breaker.pass(now.tick) else {
-                self.answer(&key, &Err(Unavailable::Suspended));
+                self.send_outcome(&key, &Err(Unavailable::Suspended));
                 continue;
             };
             flight.call = Some((pass, now));
             let token = Arc::clone(&flight.token);
-            let call = async move { endpoint.ask(token.expose(), now.wall).await };
+            let call = async move { endpoint.introspect(token.expose(), now.wall).await };
             let task = self.running.spawn(call);
             self.by_task.insert(task.id(), key);
         }
@@ -221,8 +225,8 @@ impl Asker {
         }
     }
 
-    /// A call has ended: what it brought is remembered, and told to everyone who waits.
-    fn finish(&mut self, joined: Joined) {
+    /// Caches the outcome of a call and sends it to all waiters.
+    fn finish(&mut self, joined: JoinOutcome) {
         let (id, outcome) = match joined {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), Err(CallError::Stopped)),
@@ -233,7 +237,7 @@ impl Asker {
         let Some(flight) = self.flights.get_mut(&key) else {
             return;
         };
-        let Some((pass, asked)) = flight.call.take() else {
+        let Some((pass, called_at)) = flight.call.take() else {
             return;
         };
         let token = Arc::clone(&flight.token);
@@ -243,44 +247,45 @@ impl Asker {
             Ok((verdict, body.len()))
         });
         let result = match &verdict {
-            Ok((Verdict::Good(_), _)) => CallResult::Active,
-            Ok((Verdict::Refused(NotGood::Inactive), _)) => CallResult::Inactive,
+            Ok((Verdict::Active(_), _)) => CallResult::Active,
+            Ok((Verdict::Refused(IntrospectionRefusal::Inactive), _)) => CallResult::Inactive,
             Ok((Verdict::Refused(_), _)) => CallResult::Refused,
-            Err(error) if error.was_answered() => CallResult::Rejected,
+            Err(error) if error.has_response() => CallResult::Rejected,
             Err(_) => CallResult::Failure,
         };
         self.memory
             .metrics
-            .called(result, now.tick.saturating_since(asked.tick));
-        let showed = verdict.as_ref().map_or_else(CallError::showed, |_| Showed::Works);
-        let turn = self.breaker.ended(pass, showed, now.tick);
-        self.report(verdict.as_ref().err(), turn, now.tick);
-        let answer = match verdict {
-            Ok((verdict, answer_bytes)) => {
-                self.memory.remember(token.expose(), &verdict, answer_bytes, asked);
-                Ok(verdict.judged())
+            .called(result, now.tick.saturating_since(called_at.tick));
+        let health = verdict.as_ref().map_or_else(CallError::health, |_| CallOutcome::Works);
+        let transition = self.breaker.record(pass, health, now.tick);
+        self.report(verdict.as_ref().err(), transition, now.tick);
+        let outcome = match verdict {
+            Ok((verdict, response_bytes)) => {
+                self.memory
+                    .remember(token.expose(), &verdict, response_bytes, called_at);
+                Ok(verdict.into_identity())
             }
-            Err(_) => Err(Unavailable::NoAnswer),
+            Err(_) => Err(Unavailable::NoResponse),
         };
-        self.answer(&key, &answer);
+        self.send_outcome(&key, &outcome);
     }
 
-    fn answer(&mut self, key: &Key, answer: &Answer) {
+    fn send_outcome(&mut self, key: &Key, outcome: &IntrospectionOutcome) {
         let flight = self.flights.remove(key);
         for waiter in flight.into_iter().flat_map(|flight| flight.waiters) {
-            let _ = waiter.send(answer.clone());
+            let _ = waiter.send(outcome.clone());
         }
     }
 
-    /// Says what changed, once in a while: a client could cause each failure a million times.
-    fn report(&mut self, error: Option<&CallError>, turn: Option<Turn>, now: Tick) {
+    /// Logs changes, rate limited: a client could cause each failure a million times.
+    fn report(&mut self, error: Option<&CallError>, transition: Option<Transition>, now: Tick) {
         let issuer = self.issuer.name.as_str();
         match error {
             Some(error) => {
                 self.failures = self.failures.saturating_add(1);
                 let (failures, error) = (self.failures, ErrorChain(error).to_string());
-                let lately = self.warned.is_some_and(|at| now.saturating_since(at) < WARN_EVERY);
-                if lately {
+                let warned_recently = self.warned.is_some_and(|at| now.saturating_since(at) < WARN_EVERY);
+                if warned_recently {
                     tracing::debug!(issuer, failures, error, "Issuer still cannot be asked about tokens");
                 } else {
                     self.warned = Some(now);
@@ -289,17 +294,17 @@ impl Asker {
             }
             None => self.failures = 0,
         }
-        match turn {
-            Some(Turn::Opened) => {
+        match transition {
+            Some(Transition::Opened) => {
                 let pause_ms = self.settings.breaker.open_for.as_millis();
-                // Each failed try opens it again; that it is open, the first time says.
+                // Each failed probe opens the breaker again; only the first opening is logged.
                 if !self.suspended {
                     tracing::warn!(issuer, pause_ms, "Issuer is not asked about tokens for a while");
                 }
                 self.suspended = true;
                 self.memory.metrics.set_suspended(true);
             }
-            Some(Turn::Closed) => {
+            Some(Transition::Closed) => {
                 (self.suspended, self.warned) = (false, None);
                 tracing::info!(issuer, "Issuer answers about tokens again");
                 self.memory.metrics.set_suspended(false);
@@ -309,16 +314,16 @@ impl Asker {
     }
 }
 
-/// Whether somebody still waits for the flight; forgets it when not.
-fn still_wanted(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
-    let wanted = flights.get_mut(key).is_some_and(|flight| {
+/// Returns whether a caller still waits for the token; otherwise removes the flight.
+fn has_waiters(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
+    let awaited = flights.get_mut(key).is_some_and(|flight| {
         flight.waiters.retain(|waiter| !waiter.is_closed());
         !flight.waiters.is_empty()
     });
-    if !wanted {
+    if !awaited {
         flights.remove(key);
     }
-    wanted
+    awaited
 }
 
 fn key_of(token: &Secret<String>) -> Key {

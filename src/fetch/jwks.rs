@@ -1,4 +1,4 @@
-//! How is a document of an issuer brought from its URL? One bounded GET; whatever goes wrong with it changes nothing.
+//! How is a document of an issuer fetched? One bounded GET; a failure changes nothing.
 
 use crate::config::issuer::Dial;
 use crate::fetch::client::FetchError;
@@ -13,21 +13,21 @@ use crate::jose::jwks::Jwks;
 use http::header::ACCEPT;
 use url::Url;
 
-/// What an issuer answered: at most [`Jwks::BYTES_MAX`] bytes, not yet read.
+/// The body of a response, at most [`Jwks::BYTES_MAX`] bytes and not yet parsed, and its freshness.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchedDocument {
     pub body: Vec<u8>,
     pub freshness: Freshness,
 }
 
-/// What is asked for. What comes is read whatever its type says: many issuers say `text/plain`.
+/// The kind of document to fetch. The response's `Content-Type` is ignored: many issuers send `text/plain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum DocumentKind {
     Jwks,
     Metadata,
 }
 
-impl Wanted {
+impl DocumentKind {
     const fn accept(self) -> &'static str {
         match self {
             Self::Jwks => "application/json, application/jwk-set+json",
@@ -36,28 +36,28 @@ impl Wanted {
     }
 }
 
-/// Gets the document behind `url`. The whole of it, name look-up and body included, takes at most `dial.timeout` (S048).
+/// Fetches the document at `url`. The whole fetch, with name look-up and body, takes at most `dial.timeout` (S048).
 ///
 /// # Errors
-/// Whatever keeps the answer from being a 200 of at most [`Jwks::BYTES_MAX`] bytes.
-pub async fn fetch(url: &Url, dial: &Dial, wanted: Wanted) -> Result<Fetched, FetchError> {
+/// If there is no response with status 200 of at most [`Jwks::BYTES_MAX`] bytes.
+pub async fn fetch(url: &Url, dial: &Dial, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
     let target = Target::new(url, dial);
     check_url(target)?;
     let timeout = dial.timeout;
-    let bounded = tokio::time::timeout(timeout, get(target, wanted)).await;
+    let bounded = tokio::time::timeout(timeout, get(target, kind)).await;
     bounded.unwrap_or(Err(FetchError::TimedOut { timeout }))
 }
 
-async fn get(target: Target<'_>, wanted: Wanted) -> Result<Fetched, FetchError> {
-    // A new client for each fetch: fetches are minutes apart, so no connection is worth keeping, the name is resolved and
-    // checked each time, and replaced certificates of the authorities are noticed.
+async fn get(target: Target<'_>, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
+    // A new client for each fetch: fetches are minutes apart, so connections are not worth keeping, and the name and
+    // the trusted authorities are read anew each time.
     let request = client(target, 0)
         .await?
         .get(target.url.clone())
-        .header(ACCEPT, wanted.accept());
+        .header(ACCEPT, kind.accept());
     let response = request.send().await.map_err(request_error)?;
     check_head(response.status(), response.headers(), target.url)?;
     let freshness = Freshness::of(response.headers());
     let body = bounded_body(response, Jwks::BYTES_MAX).await?;
-    Ok(Fetched { body, freshness })
+    Ok(FetchedDocument { body, freshness })
 }

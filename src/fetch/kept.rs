@@ -1,5 +1,5 @@
-//! What does the gate still know of an issuer after a restart? The last good set, in a file of its own, for as long as
-//! it would have served without the restart.
+//! Which keys of an issuer survive a restart? The last usable set, in
+//! a file, for as long as it would have served without the restart.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::KeySource;
@@ -33,22 +33,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Of one file. A set is at most 256 KiB, and writing it as JSON text at most doubles it.
+/// The largest file. A set is at most 256 KiB, and writing it as JSON text at most doubles it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// A confirmation alone is written this many times during `max_stale`, hourly by default: a restart makes a set look at
-/// most that much older than it is, and never younger.
+/// How often a confirmation without change is written during `max_stale` (hourly by default). After a restart, a set
+/// therefore looks at most that much older than it is, and never younger.
 const WRITES_PER_MAX_STALE: u32 = 24;
 const VERSION: u32 = 1;
 
-/// A folder of `state_dir` that belongs to us alone. Whoever can write in it can say whose tokens are good.
+/// A folder in `state_dir` that only Keygate may write: a writer could decide which tokens are valid.
 #[derive(Debug)]
 pub struct KeptKeys {
     folder: PathBuf,
-    /// Who we are, as the file system says.
+    /// The user id of the files.
     owner: u32,
 }
 
-/// Why a folder cannot be used, or what is in a file cannot.
+/// The reason why a folder or a file in it cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeptError {
     #[error("{} cannot be used", path.display())]
@@ -91,9 +91,9 @@ pub enum KeptError {
     },
 }
 
-/// A set that may be used, and how old it is.
+/// A usable set, and its age.
 #[derive(Debug)]
-pub struct Kept {
+pub struct KeptSet {
     pub text: Vec<u8>,
     pub jwks: Jwks,
     pub confirmed: Timestamp,
@@ -104,21 +104,21 @@ pub struct Kept {
 #[serde(deny_unknown_fields)]
 struct Content {
     version: u32,
-    /// Which configuration the set was fetched under; see [`source_of`].
+    /// The configuration that the set was fetched with; see [`source_of`].
     source: String,
-    /// When the set was last confirmed, by the wall clock: a monotonic one does not outlive its process.
+    /// The time of the last confirmation, by the wall clock: a monotonic clock ends with its process.
     confirmed_unix_millis: u64,
-    /// SHA-256 of the time and the set, in hexadecimal: a disk that forgets a bit makes neither younger keys nor others.
+    /// SHA-256 of the time and the set, in hexadecimal, so that a disk error changes neither.
     sha256: String,
     /// The document as the issuer published it.
     set: String,
 }
 
 impl KeptKeys {
-    /// The folder `issuers` in `state_dir`; both are made where they are missing, for us alone.
+    /// Opens the folder `issuers` in `state_dir`; creates both where missing, private to this user.
     ///
     /// # Errors
-    /// A folder that cannot be made, made private, or written in.
+    /// If the folder cannot be created, made private, or written to.
     pub fn open(state_dir: &Path) -> Result<Self, KeptError> {
         let folder = state_dir.join("issuers");
         let failed = |source| KeptError::Folder {
@@ -130,9 +130,9 @@ impl KeptKeys {
             .mode(0o700)
             .create(&folder)
             .map_err(failed)?;
-        // It may have been there before, with more open doors.
+        // An existing folder may have wider permissions.
         std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed)?;
-        // Says who we are, and that we may write, before it matters.
+        // The probe shows our user id, and that we may write, before it matters.
         let probe = folder.join(format!(".probe.{}", std::process::id()));
         remove_if_there(&probe).map_err(failed)?;
         let file = File::create_new(&probe).map_err(failed)?;
@@ -141,19 +141,19 @@ impl KeptKeys {
         Ok(Self { folder, owner })
     }
 
-    /// The same folder, to read what is in it: nothing is made, and nothing changed. `None` when it is not there. What is
-    /// read belongs to the folder's owner, who may be another than this process.
+    /// Opens the same folder for reading only, without changing it. `None` if it does not exist. Its files must belong
+    /// to the folder's owner, who may differ from this process's user.
     pub fn look(state_dir: &Path) -> Option<Self> {
         let folder = state_dir.join("issuers");
         let owner = std::fs::metadata(&folder).ok()?.uid();
         Some(Self { folder, owner })
     }
 
-    /// The set that was kept of `issuer`; `None` when none was.
+    /// Returns the saved set of `issuer`; `None` if there is none.
     ///
     /// # Errors
-    /// Whatever makes it unfit: nothing of it is then used.
-    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+    /// If the file cannot be trusted or its set has expired; then no part of it is used.
+    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return Ok(None);
         };
@@ -187,7 +187,7 @@ impl KeptKeys {
         }
         let text = content.set.into_bytes();
         match Jwks::parse(&text) {
-            Ok(jwks) => Ok(Some(Kept {
+            Ok(jwks) => Ok(Some(KeptSet {
                 text,
                 jwks,
                 confirmed,
@@ -197,7 +197,7 @@ impl KeptKeys {
         }
     }
 
-    /// Keeps `set` of an issuer, whole or not at all.
+    /// Saves the set of an issuer, whole or not at all.
     fn save(&self, name: &Name, source: String, set: &[u8], confirmed: Timestamp) -> io::Result<()> {
         let set = std::str::from_utf8(set).map_err(io::Error::other)?;
         let content = Content {
@@ -221,19 +221,19 @@ impl KeptKeys {
             path: path.to_owned(),
             source,
         };
-        // Not through a symbolic link, and not a named pipe, whose opening would wait for a writer.
-        let seen = match std::fs::symlink_metadata(path) {
-            Ok(seen) => seen,
+        // A symbolic link is not followed. Opening a named pipe would wait for a writer.
+        let metadata = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        let ours = seen.is_file() && seen.uid() == self.owner && seen.mode() & 0o077 == 0;
-        if !ours {
+        let is_ours = metadata.is_file() && metadata.uid() == self.owner && metadata.mode() & 0o077 == 0;
+        if !is_ours {
             return Err(KeptError::NotOurs { path: path.to_owned() });
         }
         let file = File::open(path).map_err(unreadable)?;
         let opened = file.metadata().map_err(unreadable)?;
-        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
             return Err(KeptError::NotOurs { path: path.to_owned() });
         }
         let mut bytes = Vec::new();
@@ -246,8 +246,8 @@ impl KeptKeys {
     }
 }
 
-/// Everything that decides which keys are believed: who the issuer is, where its keys are, and who may have answered.
-/// Keys that were fetched while plain HTTP was allowed must not outlive its prohibition.
+/// Returns everything that decides which keys are trusted: the issuer, the place of its keys, and the servers that may
+/// have sent them. Keys fetched while plain HTTP was allowed must not outlive its prohibition.
 fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
     let at = match &remote.at {
         KeysAt::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
@@ -274,20 +274,20 @@ fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
     hex::text(context.finish().as_ref())
 }
 
-/// Writes what one issuer's fetcher brings, off its way: a disk that hangs delays no fetch.
+/// Saves the sets of one issuer on another thread, so that a hanging disk delays no fetch.
 #[derive(Debug)]
 pub struct Keeper {
     kept: Arc<KeptKeys>,
     source: String,
     every: Duration,
     metrics: StateMetrics,
-    /// Generation and time of what was written last.
+    /// Generation and time of the last set that was written.
     written: Option<(u64, Tick)>,
     writing: Option<(u64, Tick, JoinHandle<bool>)>,
 }
 
 impl Keeper {
-    /// `None` for an issuer whose keys are files already.
+    /// Returns `None` for an issuer without remote keys.
     pub fn new(kept: &Arc<KeptKeys>, issuer: &Issuer, metrics: StateMetrics) -> Option<Self> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return None;
@@ -302,8 +302,7 @@ impl Keeper {
         })
     }
 
-    /// Writes `set`, whose text is `text`, when its content has changed, or was confirmed long enough after the last
-    /// writing.
+    /// Saves `set`, with the text `text`, if its content has changed, or if the last write is long enough ago.
     pub(in crate::fetch) async fn keep(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
         if let Some((generation, at, task)) = self.writing.take() {
             if !task.is_finished() {

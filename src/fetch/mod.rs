@@ -1,4 +1,4 @@
-//! The I/O that meets a need, and nothing else.
+//! Which I/O fulfils the needs of a decision?
 
 pub mod address;
 pub mod breaker;

@@ -1,13 +1,13 @@
-//! How are keys brought up to date that are asked for now and then? Fetched by the rules of issuers, but by whoever asks:
-//! of many sets that rest, none costs a task or a request.
+//! How are rarely used keys kept up to date? Fetched by the rules of
+//! issuers, but only on demand: an unused set costs no task and no request.
 
 use crate::config::issuer::Dial;
 use crate::config::issuer::KeySource;
 use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
-use crate::fetch::schedule::Loaded;
+use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
 use crate::fetch::source::random;
@@ -24,14 +24,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
-/// What all sets share.
-pub struct Fetching {
+/// The shared resources of all sets.
+pub struct FetchContext {
     pub clock: Arc<dyn Clock>,
-    /// Fetches at a time, for whomever.
+    /// The limit of concurrent fetches over all sets.
     pub permits: Semaphore,
 }
 
-/// There are no keys, and nobody can tell whether there should be.
+/// There are no keys, and it is unknown whether there should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     pub retry_after: Duration,
@@ -42,16 +42,18 @@ pub struct Unavailable {
 pub struct OnDemand {
     source: RemoteKeys,
     keys: IssuerKeys,
-    /// Somebody fetches, or looks whether to.
+    /// `true` while a task fetches, or checks whether to.
     running: AtomicBool,
 }
 
-/// An answer's longest way, where nobody waits for more.
+/// The time for a result to reach its waiter.
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl OnDemand {
+    /// Creates a set that is not fetched yet.
+    ///
     /// # Errors
-    /// The text is no URL.
+    /// If the text is not a URL.
     pub fn new(url: &str, dial: Dial) -> Result<Self, &'static str> {
         let source = RemoteKeys {
             at: KeysAt::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
@@ -69,37 +71,41 @@ impl OnDemand {
         })
     }
 
-    /// Whether this is what `url` and `dial` say.
+    /// Returns whether this set has `url` and `dial`.
     pub fn is_of(&self, url: &str, dial: &Dial) -> bool {
-        let KeysAt::JwksUrl(mine) = &self.source.at else {
+        let KeysAt::JwksUrl(own) = &self.source.at else {
             return false;
         };
-        self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *mine)
+        self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *own)
     }
 
-    /// The last good set. Where there is none, and where it has no key called `kid`, one fetch is waited for if one may be
-    /// made now; a set that is due is fetched again meanwhile.
+    /// Returns the last usable set. Without a set, or without the key `kid` in it, waits for one fetch if one may be
+    /// made now. A set that is due is fetched again in the background.
     ///
     /// # Errors
-    /// There is no set, or it cannot be told whether a newer one has the key.
-    pub async fn keys(self: &Arc<Self>, kid: Option<&str>, fetching: &Arc<Fetching>) -> Result<Arc<Jwks>, Unavailable> {
-        let now = fetching.clock.now();
+    /// If there is no set, or it is unknown whether a newer one has the key.
+    pub async fn keys(
+        self: &Arc<Self>,
+        kid: Option<&str>,
+        context: &Arc<FetchContext>,
+    ) -> Result<Arc<Jwks>, Unavailable> {
+        let now = context.clock.now();
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
             if is_due {
-                let attempt = self.keys.demand();
-                self.kick(fetching);
+                let attempt = self.keys.request_fetch();
+                self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, self.source.wait).await;
             }
-            let now = fetching.clock.now();
+            let now = context.clock.now();
             let current = self.keys.current(now).map(|set| Arc::clone(&set.jwks));
             return current.map_err(|_| Unavailable {
                 retry_after: self.keys.next_fetch_in(now).max(MARGIN),
             });
         };
         if is_due {
-            self.keys.demand();
-            self.kick(fetching);
+            self.keys.request_fetch();
+            self.start_fetch(context);
         }
         let is_known = kid.is_none_or(|kid| set.jwks.key_ids().any(|known| known == kid));
         if is_known {
@@ -107,14 +113,14 @@ impl OnDemand {
         }
         match self.keys.unknown_kid(&set, kid, now) {
             UnknownKid::Absent => Ok(Arc::clone(&set.jwks)),
-            UnknownKid::CannotTell { retry_in } => Err(Unavailable { retry_after: retry_in }),
-            UnknownKid::Ask { attempt, wait } => {
-                self.kick(fetching);
+            UnknownKid::Unavailable { retry_in } => Err(Unavailable { retry_after: retry_in }),
+            UnknownKid::Fetch { attempt, wait } => {
+                self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, wait).await;
-                // A fetch that failed, or goes on, says nothing of the key.
-                let told = self.keys.has_finished(attempt) && !self.keys.last_failed();
-                match self.keys.current(fetching.clock.now()) {
-                    Ok(set) if told => Ok(Arc::clone(&set.jwks)),
+                // A fetch that failed or still runs does not tell whether the key exists.
+                let is_conclusive = self.keys.has_finished(attempt) && !self.keys.last_failed();
+                match self.keys.current(context.clock.now()) {
+                    Ok(set) if is_conclusive => Ok(Arc::clone(&set.jwks)),
                     Ok(_) | Err(_) => Err(Unavailable {
                         retry_after: self.source.cooldown,
                     }),
@@ -123,26 +129,26 @@ impl OnDemand {
         }
     }
 
-    /// A set that is not `seen`, if there is one or one may be fetched now.
-    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, fetching: &Arc<Fetching>) -> Option<Arc<Jwks>> {
-        let now = fetching.clock.now();
+    /// Returns a set other than `seen`, if there is one or one may be fetched now.
+    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, context: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
+        let now = context.clock.now();
         let set = self.keys.current(now).ok()?;
         if !Arc::ptr_eq(&set.jwks, seen) {
             return Some(Arc::clone(&set.jwks));
         }
-        let UnknownKid::Ask { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
+        let UnknownKid::Fetch { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
             return None;
         };
-        self.kick(fetching);
+        self.start_fetch(context);
         self.keys.wait_for_attempt(attempt, wait).await;
-        let newer = self.keys.current(fetching.clock.now()).ok()?;
+        let newer = self.keys.current(context.clock.now()).ok()?;
         (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
     }
 
-    /// Fetches now, whatever the cooldown says. Returns when that has ended, well or badly.
-    pub async fn fetch_now(self: &Arc<Self>, fetching: &Arc<Fetching>) {
-        let attempt = self.keys.demand();
-        self.kick(fetching);
+    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not.
+    pub async fn fetch_now(self: &Arc<Self>, context: &Arc<FetchContext>) {
+        let attempt = self.keys.request_fetch();
+        self.start_fetch(context);
         let wait = self.source.dial.timeout.saturating_add(MARGIN);
         self.keys.wait_for_attempt(attempt, wait).await;
     }
@@ -151,25 +157,25 @@ impl OnDemand {
         self.keys.health(clock.now())
     }
 
-    /// Has what was asked for fetched, unless that is being done: one fetch at a time.
-    fn kick(self: &Arc<Self>, fetching: &Arc<Fetching>) {
+    /// Starts the fetching task unless it runs: one fetch at a time.
+    fn start_fetch(self: &Arc<Self>, context: &Arc<FetchContext>) {
         if !self.running.swap(true, Ordering::AcqRel) {
-            tokio::spawn(Arc::clone(self).run(Arc::clone(fetching)));
+            tokio::spawn(Arc::clone(self).run(Arc::clone(context)));
         }
     }
 
-    async fn run(self: Arc<Self>, fetching: Arc<Fetching>) {
+    async fn run(self: Arc<Self>, context: Arc<FetchContext>) {
         loop {
-            while self.keys.is_asked() {
-                // Nobody closes it.
-                let Ok(_permit) = fetching.permits.acquire().await else {
+            while self.keys.is_fetch_requested() {
+                // The semaphore is never closed.
+                let Ok(_permit) = context.permits.acquire().await else {
                     break;
                 };
-                self.attempt(&*fetching.clock).await;
+                self.attempt(&*context.clock).await;
             }
             self.running.store(false, Ordering::Release);
-            // Whoever asked just before that has found somebody running.
-            if !self.keys.is_asked() || self.running.swap(true, Ordering::AcqRel) {
+            // A demand from just before this line found a running task and did not start its own.
+            if !self.keys.is_fetch_requested() || self.running.swap(true, Ordering::AcqRel) {
                 break;
             }
         }
@@ -180,7 +186,7 @@ impl OnDemand {
             return;
         };
         let attempt = self.keys.start_attempt(clock.now());
-        let outcome = match fetch(url, &self.source.dial, Wanted::Jwks).await {
+        let outcome = match fetch(url, &self.source.dial, DocumentKind::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
                 Err(error) => Err(ErrorChain(&error).to_string()),
@@ -188,7 +194,7 @@ impl OnDemand {
             Err(error) => Err(ErrorChain(&error).to_string()),
         };
         let now = clock.now();
-        // Planned before the attempt ends: whoever waits for its end and finds nothing planned would have another made.
+        // Scheduled before the attempt ends: a waiter that then finds nothing scheduled would demand another fetch.
         match outcome {
             Ok((body, jwks, freshness)) => {
                 self.keys
@@ -198,9 +204,9 @@ impl OnDemand {
             Err(error) => {
                 let failures = self.keys.health(now).consecutive_failures.saturating_add(1);
                 let loaded = if self.keys.is_loaded() {
-                    Loaded::Once
+                    LoadHistory::Once
                 } else {
-                    Loaded::Never
+                    LoadHistory::Never
                 };
                 let pause = after_failure(&self.source, loaded, failures, random());
                 self.keys.schedule(pause, now);

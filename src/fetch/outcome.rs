@@ -1,4 +1,4 @@
-//! What came of an attempt to get an issuer's keys, and what is logged about it?
+//! How is the outcome of an attempt to get an issuer's keys recorded and logged?
 
 use crate::fetch::client::FetchError;
 use crate::fetch::discovery::DiscoveryError;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why an attempt brought no usable key set.
+/// The reason why an attempt brought no usable key set.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("the issuer does not say where its keys are")]
@@ -42,7 +42,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Under which word the attempt is counted.
+    /// Returns the metric label of the attempt.
     pub(in crate::fetch) fn result(&self) -> FetchResult {
         match self {
             Self::Keys(JwksError::PrivateParts) => FetchResult::PrivateParts,
@@ -59,8 +59,8 @@ impl SourceError {
     }
 }
 
-/// Notes a good attempt; logs it when something changed. Returns the set that is in place now.
-pub(in crate::fetch) fn succeeded(
+/// Records a successful attempt; logs it if something changed. Returns the set that is now in place.
+pub(in crate::fetch) fn record_success(
     name: &Name,
     attempt: Attempt<'_>,
     text: &[u8],
@@ -85,16 +85,16 @@ pub(in crate::fetch) fn succeeded(
     success.keys
 }
 
-/// Notes a bad attempt; the first in a row is a warning, the others are counted. Returns how many there were in a row.
-pub(in crate::fetch) fn failed(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
-    let published = error.result() == FetchResult::PrivateParts;
+/// Records a failed attempt; the first in a row is logged as a warning. Returns the number of failures in a row.
+pub(in crate::fetch) fn record_failure(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
+    let leaks_private_keys = error.result() == FetchResult::PrivateParts;
     let error = ErrorChain(error).to_string();
     let Failure {
         in_a_row,
         same_as_before,
     } = attempt.fail(&error);
-    if published && !same_as_before {
-        // Whoever read the set can sign as the issuer: this is not about a fetch, and cannot wait.
+    if leaks_private_keys && !same_as_before {
+        // Any reader of the set can sign as the issuer: this is urgent, unlike a failed fetch.
         tracing::error!(
             issuer = name.as_str(),
             error,

@@ -1,13 +1,13 @@
-//! Which addresses do the endpoints' names have? Asked in the background, so that no request waits for DNS.
+//! Which addresses do the names of endpoints have? Resolved in the background, so that no request waits for DNS.
 
 use crate::upstream::EndpointState;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long an answer is used. The system resolver does not tell us the record's own lifetime.
+/// How long a result is used. The system resolver does not report the lifetime of a record.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
-/// Longer than this for one name, and its last addresses go on being used.
+/// The time limit for one name; after it, its last addresses stay in use.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Resolves one endpoint and replaces its addresses. A failed look-up changes nothing.

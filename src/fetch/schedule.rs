@@ -7,30 +7,30 @@ use http::header::AGE;
 use http::header::CACHE_CONTROL;
 use std::time::Duration;
 
-/// How long a set is believed when its issuer does not say.
-const SILENT: Duration = Duration::from_secs(300);
+/// The lifetime of a set whose response states none.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// The first pause after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause while no set was ever loaded, when every token of the issuer is answered 503.
+/// The longest pause until the first set is loaded; until then, every token of the issuer is refused with 503.
 const START_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Replicas started together drift apart by up to this part of the interval.
 const JITTER: f64 = 0.1;
 
-/// What an answer says about its own freshness (RFC 9111 section 4.2).
+/// The freshness that a response states (RFC 9111 section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Neither `max-age` nor `no-cache` nor `no-store`.
-    Silent,
-    /// Not to be kept, or said in a way that cannot be read (RFC 9111 section 4.2.1 asks to take that for stale).
+    /// No `max-age`, `no-cache` or `no-store`.
+    Unspecified,
+    /// Must not be stored, or unreadable (RFC 9111 section 4.2.1 says to treat that as stale).
     None,
     /// `max-age` less `Age`.
     For(Duration),
 }
 
 impl Freshness {
-    /// Reads `Cache-Control` and `Age`. `s-maxage` is for shared caches and does not concern us.
+    /// Reads `Cache-Control` and `Age`. `s-maxage` is for shared caches and is ignored.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut freshness = Self::Silent;
+        let mut freshness = Self::Unspecified;
         for value in headers.get_all(CACHE_CONTROL) {
             let Ok(text) = value.to_str() else {
                 return Self::None;
@@ -47,19 +47,19 @@ impl Freshness {
                     };
                     freshness = match freshness {
                         Self::For(earlier) => Self::For(earlier.min(max_age)),
-                        Self::Silent | Self::None => Self::For(max_age),
+                        Self::Unspecified | Self::None => Self::For(max_age),
                     };
                 }
             }
         }
         match freshness {
             Self::For(max_age) => Self::For(max_age.saturating_sub(age(headers))),
-            Self::Silent | Self::None => freshness,
+            Self::Unspecified | Self::None => freshness,
         }
     }
 }
 
-/// How long the answer has already been in caches. One that cannot be read counts as none (RFC 9111 section 5.1).
+/// Returns the time that the response has spent in caches. An unreadable `Age` is ignored (RFC 9111 section 5.1).
 fn age(headers: &HeaderMap) -> Duration {
     let text = headers.get(AGE).map(HeaderValue::to_str);
     text.and_then(Result::ok)
@@ -67,7 +67,7 @@ fn age(headers: &HeaderMap) -> Duration {
         .unwrap_or(Duration::ZERO)
 }
 
-/// RFC 9111 section 1.2.2: digits only; what does not fit is infinity.
+/// Parses delta-seconds (RFC 9111 section 1.2.2): digits only; a value too large becomes the largest.
 fn delta_seconds(text: &str) -> Option<Duration> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -75,36 +75,36 @@ fn delta_seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))))
 }
 
-/// The pause after a success: what the issuer asks for, between `min_refresh` and `max_refresh`, spread by up to a tenth
-/// either way within these bounds. `random` is in 0..1.
+/// Returns the pause after a success: the stated freshness, between `min_refresh` and `max_refresh`, spread by up to a
+/// tenth either way within these bounds. `random` is in 0..1.
 pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> Duration {
-    let asked = match freshness {
-        Freshness::Silent => SILENT,
+    let lifetime = match freshness {
+        Freshness::Unspecified => DEFAULT_LIFETIME,
         Freshness::None => Duration::ZERO,
         Freshness::For(duration) => duration,
     };
-    // `min_refresh` above `max_refresh` is the configuration's to refuse; here the lower bound wins.
-    let base = asked.min(source.max_refresh).max(source.min_refresh);
+    // The configuration rejects `min_refresh` above `max_refresh`; here the lower bound would win.
+    let base = lifetime.min(source.max_refresh).max(source.min_refresh);
     let shortest = base.mul_f64(1.0 - JITTER).max(source.min_refresh);
     let longest = base.mul_f64(1.0 + JITTER).min(source.max_refresh).max(shortest);
     shortest + (longest - shortest).mul_f64(random)
 }
 
-/// Whether a set was ever loaded.
+/// The history of an issuer's set: never loaded, or loaded at least once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loaded {
+pub enum LoadHistory {
     Never,
     Once,
 }
 
-/// The pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s … at most 30 s until a set was
-/// loaded, at most `min_refresh` afterwards, when it is also never below `cooldown`. Spread by up to a tenth upwards.
-pub fn after_failure(source: &RemoteKeys, loaded: Loaded, failures: u32, random: f64) -> Duration {
+/// Returns the pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s …, at most 30 s until a
+/// set is loaded. Afterwards at most `min_refresh` and at least `cooldown`. Spread by up to a tenth upwards.
+pub fn after_failure(source: &RemoteKeys, loaded: LoadHistory, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let backoff = FIRST_RETRY.saturating_mul(1 << doublings);
     let pause = match loaded {
-        Loaded::Never => backoff.min(START_RETRY_MAX),
-        Loaded::Once => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
+        LoadHistory::Never => backoff.min(START_RETRY_MAX),
+        LoadHistory::Once => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
     };
     pause.mul_f64(1.0 + JITTER * random)
 }
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn cache_control_is_read_as_in_rfc_9111() {
         let five = Freshness::For(secs(5));
-        check(&[], None, Freshness::Silent);
-        check(&["public, must-revalidate"], None, Freshness::Silent);
-        check(&["s-maxage=9"], None, Freshness::Silent);
+        check(&[], None, Freshness::Unspecified);
+        check(&["public, must-revalidate"], None, Freshness::Unspecified);
+        check(&["s-maxage=9"], None, Freshness::Unspecified);
         check(&["max-age=5"], None, five);
         check(&["public, MAX-AGE=5 , must-revalidate"], None, five);
         check(&["max-age=\"5\""], None, five);
@@ -172,9 +172,9 @@ mod tests {
         source.min_refresh = secs(60);
         source.max_refresh = secs(3600);
         let of = |freshness, random| after_success(&source, freshness, random);
-        assert_eq!(of(Freshness::Silent, 0.0), secs(270));
-        assert_eq!(of(Freshness::Silent, 0.5), secs(300));
-        assert_eq!(of(Freshness::Silent, 1.0), secs(330));
+        assert_eq!(of(Freshness::Unspecified, 0.0), secs(270));
+        assert_eq!(of(Freshness::Unspecified, 0.5), secs(300));
+        assert_eq!(of(Freshness::Unspecified, 1.0), secs(330));
         for short in [
             Freshness::None,
             Freshness::For(secs(0)),
@@ -195,10 +195,10 @@ mod tests {
     fn at_start_failures_are_retried_faster() {
         let source = jwks_url("https://issuer.example/");
         let pauses: Vec<_> = (1..=7)
-            .map(|n| after_failure(&source, Loaded::Never, n, 0.0).as_secs())
+            .map(|n| after_failure(&source, LoadHistory::Never, n, 0.0).as_secs())
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(after_failure(&source, Loaded::Never, u32::MAX, 1.0), secs(33));
+        assert_eq!(after_failure(&source, LoadHistory::Never, u32::MAX, 1.0), secs(33));
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
         source.min_refresh = secs(60);
         let pauses = |source: &RemoteKeys| -> Vec<_> {
             (1..=8)
-                .map(|n| after_failure(source, Loaded::Once, n, 0.0).as_secs())
+                .map(|n| after_failure(source, LoadHistory::Once, n, 0.0).as_secs())
                 .collect()
         };
         assert_eq!(pauses(&source), [30, 30, 30, 30, 30, 32, 60, 60]);

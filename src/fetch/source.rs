@@ -1,4 +1,4 @@
-//! Who keeps an issuer's keys up to date? One background task per issuer, so that there is one fetch at a time.
+//! How are an issuer's keys kept up to date? One background task per issuer, so that there is one fetch at a time.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::KeySource;
@@ -6,14 +6,14 @@ use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::discovery;
 use crate::fetch::file;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
 use crate::fetch::kept::Keeper;
 use crate::fetch::outcome::SourceError;
-use crate::fetch::outcome::failed;
-use crate::fetch::outcome::succeeded;
+use crate::fetch::outcome::record_failure;
+use crate::fetch::outcome::record_success;
 use crate::fetch::schedule::Freshness;
-use crate::fetch::schedule::Loaded;
+use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -26,12 +26,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use url::Url;
 
-/// Keeps `keys` up to date from where `issuer` says they are, until `stop` holds `true` or its sender is gone. For PEM
-/// files, which are read once, returns at once.
+/// Keeps `keys` up to date from the source of `issuer`, until `stop` holds `true` or its sender is gone. Returns at
+/// once for PEM files, which are read once.
 ///
-/// `keys` must have been made for `issuer.keys`. Run one of these per issuer: that is what makes fetches single. When
-/// `keys` comes from before a reload, it fetches when the next fetch was due, not at once. What is fetched is handed to
-/// `keeper`, where there is one.
+/// `keys` must have been made for `issuer.keys`. Run one task per issuer, so that fetches do not overlap. If `keys` is
+/// from before a reload, the first fetch is made when it was due, not at once. Passes fetched sets to `keeper`, if any.
 pub async fn run(
     issuer: Issuer,
     keys: Arc<IssuerKeys>,
@@ -44,16 +43,16 @@ pub async fn run(
         match &issuer.keys {
             KeySource::Remote(source) => follow_remote(&issuer.name, source, &keys, &*clock, &metrics, keeper).await,
             KeySource::File(path) => file::follow(&issuer.name, path, &keys, &*clock).await,
-            // Part of the configuration: read with it, and watched with it.
+            // Part of the configuration, which reads and watches the files.
             KeySource::Pem(_) => {}
-            // Has none.
+            // Has no keys.
             KeySource::Introspection(_) => {}
-            // Put in place by whoever makes them.
+            // The control side sets them.
             KeySource::Own => {}
         }
     };
     tokio::select! {
-        // A sender that is gone means that whoever ran us is.
+        // A sender that is gone means that the owner of this task is gone.
         _ = stop.wait_for(|stop| *stop) => {}
         () = work => {}
     }
@@ -67,16 +66,16 @@ async fn follow_remote(
     metrics: &IssuerMetrics,
     mut keeper: Option<Keeper>,
 ) {
-    let mut finder = Finder::default();
+    let mut last = LastSource::default();
     loop {
         let due = tokio::time::sleep(keys.next_fetch_in(clock.now()));
         tokio::select! {
             () = due => {}
-            () = keys.asked() => {}
+            () = keys.fetch_requested() => {}
         }
         let attempt = keys.start_attempt(clock.now());
         let timeout = source.dial.timeout;
-        let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut finder)).await;
+        let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut last)).await;
         let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
         metrics.fetched(
             outcome
@@ -86,23 +85,27 @@ async fn follow_remote(
         let random = random();
         let pause = match outcome {
             Ok(set) => {
-                if finder.found.as_ref() != Some(&set.from) {
-                    // Where discovery leads to is news; a URL of the configuration is not.
+                if last.url.as_ref() != Some(&set.from) {
+                    // A discovered URL is news; a URL of the configuration is not.
                     if let KeysAt::Discovery(_) = source.at {
                         tracing::info!(issuer = name.as_str(), jwks_uri = %set.from, "Issuer keys discovered");
                     }
-                    finder.found = Some(set.from.clone());
+                    last.url = Some(set.from.clone());
                 }
                 let attempt = attempt.from(set.from.as_str());
-                let in_place = succeeded(name, attempt, &set.body, set.jwks, clock);
+                let in_place = record_success(name, attempt, &set.body, set.jwks, clock);
                 if let Some(keeper) = &mut keeper {
                     keeper.keep(name, &set.body, in_place, clock.now()).await;
                 }
                 after_success(source, set.freshness, random)
             }
             Err(error) => {
-                let failures = failed(name, attempt, &error);
-                let loaded = if keys.is_loaded() { Loaded::Once } else { Loaded::Never };
+                let failures = record_failure(name, attempt, &error);
+                let loaded = if keys.is_loaded() {
+                    LoadHistory::Once
+                } else {
+                    LoadHistory::Never
+                };
                 after_failure(source, loaded, failures, random)
             }
         };
@@ -110,16 +113,16 @@ async fn follow_remote(
     }
 }
 
-/// What finding the set has taught.
+/// The results of earlier fetches.
 #[derive(Debug, Default)]
-struct Finder {
-    /// Which of the issuer's documents was good last: asked first, so that a refresh costs one request and not two.
+struct LastSource {
+    /// The index of the issuer's last usable document: fetched first, so that a refresh costs one request, not two.
     document: usize,
-    /// Where the last good set came from.
-    found: Option<Url>,
+    /// The URL of the last usable set.
+    url: Option<Url>,
 }
 
-/// A good set and where it came from.
+/// A usable set and its URL.
 struct FetchedSet {
     from: Url,
     body: Vec<u8>,
@@ -127,15 +130,16 @@ struct FetchedSet {
     freshness: Freshness,
 }
 
-/// The document is read again each time: an issuer that moves its keys says so there and nowhere else.
-async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSet, SourceError> {
+/// Fetches the set. Reads the metadata again each time, because
+/// only there does an issuer announce a new place of its keys.
+async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<FetchedSet, SourceError> {
     let url = match &source.at {
         KeysAt::JwksUrl(url) => url.clone(),
-        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut finder.document)
+        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut last.document)
             .await
             .map_err(SourceError::Discovery)?,
     };
-    let fetched = fetch(&url, &source.dial, Wanted::Jwks)
+    let fetched = fetch(&url, &source.dial, DocumentKind::Jwks)
         .await
         .map_err(SourceError::Fetch)?;
     let jwks = Jwks::parse(&fetched.body).map_err(SourceError::Keys)?;
@@ -147,7 +151,7 @@ async fn fetch_set(source: &RemoteKeys, finder: &mut Finder) -> Result<FetchedSe
     })
 }
 
-/// In 0..1; without randomness the middle, which only means that replicas do not drift apart.
+/// Returns a number in 0..1; without randomness 0.5, with the only effect that replicas do not drift apart.
 pub(in crate::fetch) fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {

@@ -1,4 +1,4 @@
-//! What happens when an issuer misbehaves? Real sockets on loopback, real certificates.
+//! How does Keygate cope with an issuer that misbehaves? Real sockets on loopback, real certificates.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::KeySource;
@@ -17,8 +17,8 @@ use crate::fetch::fake_issuer::rsa_jwk;
 use crate::fetch::fake_issuer::set_of;
 use crate::fetch::file::KeyFile;
 use crate::fetch::file::read_pems;
-use crate::fetch::jwks::Fetched;
-use crate::fetch::jwks::Wanted;
+use crate::fetch::jwks::DocumentKind;
+use crate::fetch::jwks::FetchedDocument;
 use crate::fetch::schedule::Freshness;
 use crate::fetch::source::run;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -36,12 +36,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Gets the set behind the URL of `source`.
-async fn fetch(source: &RemoteKeys) -> Result<Fetched, FetchError> {
+/// Fetches the set at the URL of `source`.
+async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
     let KeysAt::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
     };
-    crate::fetch::jwks::fetch(url, &source.dial, Wanted::Jwks).await
+    crate::fetch::jwks::fetch(url, &source.dial, DocumentKind::Jwks).await
 }
 
 fn rsa_set() -> String {
@@ -72,8 +72,8 @@ pub fn issuer(keys: KeySource) -> Issuer {
     }
 }
 
-/// A fetcher at work, and the clock it reads.
-struct Running {
+/// A running fetcher, and its clock.
+struct RunningFetcher {
     keys: Arc<IssuerKeys>,
     clock: Arc<ManualClock>,
     stop: watch::Sender<bool>,
@@ -86,7 +86,7 @@ const NO_REASONS: Reasons = Reasons {
     connections: &[],
 };
 
-impl Running {
+impl RunningFetcher {
     fn start(source: KeySource) -> Self {
         let keys = Arc::new(IssuerKeys::new(&source));
         Self::start_with(
@@ -118,7 +118,7 @@ impl Running {
         Self::start(KeySource::Remote(Box::new(source)))
     }
 
-    /// Returns when attempt number `attempt` has finished, and says so if it does not.
+    /// Returns when attempt number `attempt` has finished; panics if it does not.
     #[track_caller]
     fn attempt(&self, attempt: u64) -> impl Future<Output = ()> {
         let keys = Arc::clone(&self.keys);
@@ -143,10 +143,10 @@ impl Running {
         self.keys.health(self.clock.now()).fetches_failed
     }
 
-    /// Moves past the cooldown, asks for `kid`, and waits for the attempt this wakes.
+    /// Moves past the cooldown, looks up `kid`, and waits for the attempt that this starts.
     async fn ask(&self, kid: &str) {
         self.clock.advance(Duration::from_secs(60));
-        let UnknownKid::Ask { attempt, .. } = self.unknown(kid) else {
+        let UnknownKid::Fetch { attempt, .. } = self.unknown(kid) else {
             panic!("{kid} does not wake a fetch");
         };
         self.attempt(attempt).await;
@@ -156,7 +156,7 @@ impl Running {
 #[tokio::test]
 async fn s039_rotation_is_met_by_one_fetch() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
 
@@ -164,7 +164,7 @@ async fn s039_rotation_is_met_by_one_fetch() {
     running.clock.advance(Duration::from_secs(30));
     let asks: Vec<_> = (0..50).map(|_| running.unknown(EC_KID)).collect();
     for ask in asks {
-        let UnknownKid::Ask { attempt, wait } = ask else {
+        let UnknownKid::Fetch { attempt, wait } = ask else {
             panic!("{ask:?}");
         };
         running.keys.wait_for_attempt(attempt, wait).await;
@@ -176,12 +176,12 @@ async fn s039_rotation_is_met_by_one_fetch() {
 #[tokio::test]
 async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     running.clock.advance(Duration::from_secs(30));
     for n in 0..10_000 {
         running.clock.advance(Duration::from_millis(1));
-        if let UnknownKid::Ask { attempt, .. } = running.unknown(&format!("invented-{n}")) {
+        if let UnknownKid::Fetch { attempt, .. } = running.unknown(&format!("invented-{n}")) {
             running.attempt(attempt).await;
         }
     }
@@ -191,24 +191,24 @@ async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
 #[tokio::test]
 async fn s041_a_hanging_issuer_holds_up_nobody_whose_key_is_known() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     fake.reply(Reply::Hang);
     running.clock.advance(Duration::from_secs(60));
-    let UnknownKid::Ask { attempt, .. } = running.unknown("x") else {
+    let UnknownKid::Fetch { attempt, .. } = running.unknown("x") else {
         panic!("the fetch is not woken");
     };
     fake.wait_for_requests(2).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
     running.keys.wait_for_attempt(attempt, Duration::from_millis(1)).await;
-    assert!(matches!(running.unknown("x"), UnknownKid::Ask { attempt: again, .. } if again == attempt));
+    assert!(matches!(running.unknown("x"), UnknownKid::Fetch { attempt: again, .. } if again == attempt));
     assert_eq!(running.key_ids(), [RSA_KID]);
 }
 
 #[tokio::test]
 async fn s042_bad_answers_keep_the_last_good_set_and_are_counted() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     let generation = running.keys.current(running.clock.now()).unwrap().generation;
     let set = rsa_set();
@@ -241,11 +241,11 @@ async fn s042_bad_answers_keep_the_last_good_set_and_are_counted() {
 #[tokio::test]
 async fn s043_a_kid_missed_while_the_issuer_was_down_is_found_afterwards() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     fake.reply(Reply::Bytes(Vec::new()));
     running.ask(EC_KID).await;
-    assert!(matches!(running.unknown(EC_KID), UnknownKid::CannotTell { .. }));
+    assert!(matches!(running.unknown(EC_KID), UnknownKid::Unavailable { .. }));
     fake.reply(Reply::json(&set_of(&[ec_jwk()])));
     running.ask(EC_KID).await;
     assert_eq!(running.key_ids(), [EC_KID]);
@@ -263,7 +263,7 @@ async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     assert_eq!(fake.connections(), 0);
 }
 
-/// A source for a TLS issuer that trusts `authority` alone.
+/// Returns a source for a TLS issuer that trusts `authority` alone.
 fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> RemoteKeys {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.certificate.pem()).unwrap();
@@ -342,7 +342,7 @@ async fn s048_an_endless_body_is_cut_at_its_size_whatever_its_length_claims() {
         let mut source = jwks_url(&fake.url());
         source.dial.timeout = Duration::from_secs(60);
         let outcome = fetch(&source).await;
-        // The last length is refused by the HTTP library already.
+        // The HTTP library itself rejects the last length.
         assert!(
             matches!(outcome, Err(FetchError::TooLong { .. } | FetchError::Request(_))),
             "{header}: {outcome:?}"
@@ -467,7 +467,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
 async fn errors_do_not_repeat_the_url() {
     let mut source = jwks_url("http://127.0.0.1:1/jwks?code=hunter2");
     source.dial.timeout = Duration::from_secs(2);
-    let running = Running::url(source);
+    let running = RunningFetcher::url(source);
     running.attempt(1).await;
     let error = running.keys.health(running.clock.now()).last_error.unwrap();
     assert!(
@@ -485,9 +485,9 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
         fetch(&source).await.unwrap().freshness,
         Freshness::For(Duration::from_secs(1000))
     );
-    let running = Running::url(source);
+    let running = RunningFetcher::url(source);
     running.attempt(1).await;
-    // Scheduled right after the attempt is answered; both happen before the fetcher sleeps again.
+    // Scheduled right after the attempt ends; both happen before the fetcher sleeps again.
     tokio::task::yield_now().await;
     let due = running.keys.next_fetch_in(running.clock.now());
     assert!((900..=1100).contains(&due.as_secs()), "{due:?}");
@@ -496,14 +496,14 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
 #[tokio::test]
 async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
     let fake = FakeIssuer::start(Reply::head_only("503 Service Unavailable")).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(
         running.keys.current(running.clock.now()).unwrap_err(),
         NoKeys::NeverLoaded
     );
     fake.reply(Reply::json(&rsa_set()));
-    // The first retry comes after a second, without anybody asking.
+    // The first retry comes after a second, without a demand.
     running.attempt(2).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
 }
@@ -511,7 +511,7 @@ async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
 #[tokio::test]
 async fn s051_a_key_the_issuer_withdrew_is_gone_after_the_next_fetch() {
     let fake = FakeIssuer::start(Reply::json(&set_of(&[rsa_jwk(), ec_jwk()]))).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID, EC_KID]);
     fake.reply(Reply::json(&set_of(&[ec_jwk()])));
@@ -522,7 +522,7 @@ async fn s051_a_key_the_issuer_withdrew_is_gone_after_the_next_fetch() {
 #[tokio::test]
 async fn a_stopped_fetcher_leaves_nobody_waiting() {
     let fake = FakeIssuer::start(Reply::Hang).await;
-    let running = Running::url(jwks_url(&fake.url()));
+    let running = RunningFetcher::url(jwks_url(&fake.url()));
     fake.wait_for_requests(1).await;
     running.stop.send(true).unwrap();
     running.attempt(1).await;
@@ -537,13 +537,13 @@ async fn a_stopped_fetcher_leaves_nobody_waiting() {
 async fn a_reload_does_not_fetch_again_what_is_not_due() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let source = KeySource::Remote(Box::new(jwks_url(&fake.url())));
-    let first = Running::start(source.clone());
+    let first = RunningFetcher::start(source.clone());
     first.attempt(1).await;
     tokio::task::yield_now().await;
     first.stop.send(true).unwrap();
     first.task.await.unwrap();
-    let second = Running::start_with(source, first.keys, first.clock);
-    // An attempt that does not come: the wait ends with its time.
+    let second = RunningFetcher::start_with(source, first.keys, first.clock);
+    // No attempt comes, so the wait times out.
     second.keys.wait_for_attempt(2, Duration::from_millis(20)).await;
     assert!(
         second.keys.health(second.clock.now()).next_fetch.is_some(),
@@ -553,7 +553,7 @@ async fn a_reload_does_not_fetch_again_what_is_not_due() {
     assert_eq!(fake.requests(), 2, "one at start, one asked for, none for the reload");
 }
 
-/// `set` with spaces behind it, `bytes` long.
+/// Returns `set` padded with spaces to `bytes` bytes.
 fn padded(set: String, bytes: usize) -> String {
     let spaces = " ".repeat(bytes - set.len());
     set + &spaces
@@ -585,7 +585,7 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
     file.poll(&name, &keys, &clock).await;
     assert_eq!((ids(), counts()), (vec![RSA_KID.to_owned()], (1, 1)));
 
-    // Cut at the limit, the second would be a good set.
+    // Cut at the limit, the second would be a usable set.
     let too_long = padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX + 1);
     for broken in ["{\"keys\":[".to_owned(), too_long] {
         std::fs::write(&path, broken).unwrap();
@@ -613,7 +613,7 @@ async fn a_key_file_is_followed_by_the_running_task() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jwks.json");
     std::fs::write(&path, rsa_set()).unwrap();
-    let running = Running::start(KeySource::File(path.clone()));
+    let running = RunningFetcher::start(KeySource::File(path.clone()));
     running.attempt(1).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
     std::fs::write(&path, set_of(&[ec_jwk()])).unwrap();

@@ -1,4 +1,4 @@
-//! May this request pass? The stages in order, and nothing else: memory in, answer out, `now` as an argument.
+//! May this request pass? The stages in order. Reads memory only; the time is an argument.
 
 use crate::config::Mode;
 use crate::config::TwoCredentials;
@@ -32,7 +32,7 @@ use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use std::sync::Arc;
 
-/// Leave to forward one request. Only [`decide`] makes one, and forwarding takes nothing else.
+/// The permission to forward one request. Only [`decide`] makes a permit, and nothing is forwarded without a permit.
 ///
 /// ```compile_fail,E0451
 /// use keygate::gate::decide::Permit;
@@ -56,17 +56,17 @@ impl Permit {
         self.entitlement.principal()
     }
 
-    /// Whether `Authorization` goes on to the upstream.
+    /// Returns whether `Authorization` is forwarded to the upstream.
     pub fn forwards_authorization(&self) -> bool {
         self.forwarded == Some(Field::Authorization)
     }
 
-    /// Whether the API key goes on to the upstream. Of two credentials that are reported, the key does not.
+    /// Returns whether the API key is forwarded to the upstream. Where a route reports two credentials, the key is not.
     pub fn forwards_api_key(&self) -> bool {
         self.forwarded == Some(Field::ApiKey)
     }
 
-    /// What is left of the limits.
+    /// Returns the state of the limit that is closest to exhaustion.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -74,12 +74,13 @@ impl Permit {
 
 /// Decides one request.
 ///
-/// Spends from the route's limits when, and only when, everything else allows the request. Counts a failed
-/// authentication against its source.
+/// Spends from the limits of the route and of the plan only after every other check has passed. Counts a credential
+/// that fails authentication against the client's address. Not counted are a missing credential, a malformed header
+/// field, a credential that cannot be validated now, and a credential of an issuer in shadow mode.
 ///
 /// # Errors
-/// [`Stop::Denied`] with the first stage's refusal, [`Stop::Needs`] when an issuer has to be asked for keys or its word,
-/// [`Stop::Answered`] when no upstream has to be asked.
+/// [`Stop::Denied`] with the denial of the first check to fail; [`Stop::Needs`] when keys must be fetched or a token
+/// introspected first; [`Stop::Answered`] or [`Stop::Control`] when the request is for no upstream.
 pub fn decide(
     snapshot: &Snapshot,
     live: &Live,
@@ -92,7 +93,7 @@ pub fn decide(
     local::answer(snapshot, inbound, two, now, trail)?;
     let route = accept(snapshot, inbound, two)?;
     trail.route = Some(Arc::clone(&route));
-    hygiene::allowed(inbound.oddities(), route.allows)?;
+    hygiene::check_oddities(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
     let credential = intake::credential(inbound, &route.intake)?;
@@ -110,13 +111,13 @@ pub fn decide(
         prove(credential, &route, snapshot, live, inbound, now, trail)?
     };
 
-    // Refused before it is read, and before it costs its client anything.
+    // Refuse an announced length before the body is read and before anything is spent from the client's limits.
     let announced = inbound.fields().announced_length();
     if announced.is_some_and(|length| length > snapshot.requests.body_bytes_max) {
         return Err(Stop::Denied(Denial::BodyTooLarge));
     }
     enter(live, Stage::Limit);
-    // Spend only after authorization: a caller who may not use the route must not drain the client's quota.
+    // Spend only after authorization: a request that may not use the route must not drain the client's quota.
     let admission = spend(&entitlement, &route, inbound, now, trail)?;
     Ok(Permit {
         route,
@@ -126,8 +127,8 @@ pub fn decide(
     })
 }
 
-/// Returns the route of a request. One with two credentials gets the route that reports them; on every other path it is
-/// told of them alone, and nothing is looked up.
+/// Returns the route of the request. Two credentials are refused with the same error on every path, with a route or
+/// without, unless the route reports them.
 fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeError>) -> Result<Arc<Route>, Denial> {
     match (two, find_route(snapshot, inbound)) {
         (Ok(()), found) => found,
@@ -136,11 +137,11 @@ fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeErro
     }
 }
 
-/// Returns what the bearer of `credential` is entitled to on a route that asks for one: whose it is, under which
-/// subscription, and whether the route's rules hold.
+/// Returns the entitlement that `credential` gives on a protected route: authenticates the credential, looks up its
+/// subscription, and checks the rules of the route.
 ///
 /// # Errors
-/// The first check to fail, or what is needed to make it.
+/// The first check to fail, or [`Stop::Needs`] when memory is not enough to authenticate.
 fn prove(
     credential: Option<Credential<'_>>,
     route: &Route,
@@ -154,17 +155,17 @@ fn prove(
     trail.credential_type = Some(route.trust.credential_type(&credential));
 
     enter(live, Stage::Authenticate);
-    let answered = trail.issuer_answer.as_ref();
+    let verdict = trail.issuer_verdict.as_ref();
     let client_ip = inbound.undisputed_ip();
-    let proved = snapshot
+    let authenticated = snapshot
         .authenticator
-        .authenticate(&credential, &route.trust, client_ip, answered, now);
-    let principal = match proved {
+        .authenticate(&credential, &route.trust, client_ip, verdict, now);
+    let principal = match authenticated {
         Ok(principal) => principal,
         Err(failure) => {
-            return match tried_out(&credential, route) {
-                Some(issuer) => unproved(failure, issuer, trail),
-                None => Err(failed(failure, snapshot, inbound, now)),
+            return match shadow_issuer(&credential, route) {
+                Some(issuer) => pass_in_shadow(failure, issuer, trail),
+                None => Err(stop_for(failure, snapshot, inbound, now)),
             };
         }
     };
@@ -172,12 +173,12 @@ fn prove(
     trail.principal = Some(principal.clone());
 
     enter(live, Stage::Authorize);
-    if let Some(holding) = principal.holding() {
-        let subscription = subscription::in_force(holding, &snapshot.plans, &live.directory)?;
+    if let Some(binding) = principal.binding() {
+        let subscription = subscription::in_force(binding, &snapshot.plans, &live.directory)?;
         trail.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
         trail.subscription = Some(subscription);
     }
-    subscription::is_one_of(&route.plans, trail.subscription.as_deref())?;
+    subscription::check_plan(&route.plans, trail.subscription.as_deref())?;
     let (entitlement, shadow) = authorize::authorize(principal, &route.requirement, inbound.method())?;
     if let Some(forbidden) = shadow {
         trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
@@ -185,8 +186,8 @@ fn prove(
     Ok(entitlement)
 }
 
-/// Takes one request out of the limits of the route and of the plan. Limits in shadow mode count, and no client is told of
-/// them: they do not hold.
+/// Spends one request from the limits of the route and of the plan. Limits in shadow mode are counted too, but
+/// refuse nothing and appear in no response.
 ///
 /// # Errors
 /// A limit is spent.
@@ -213,24 +214,27 @@ fn spend(
     Ok(admission)
 }
 
-/// Returns the issuer in shadow mode that `credential`, which is not good, names.
-fn tried_out<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
+/// Returns the issuer that `credential` names, where the issuers of the route are in shadow mode.
+fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
     match route.trust.mode {
         Mode::Enforce => None,
-        Mode::Shadow => route.trust.named_by(credential),
+        Mode::Shadow => route.trust.issuer_named_by(credential),
     }
 }
 
-/// What becomes of a credential that is not good, of an issuer in shadow mode: its request goes on without a principal,
-/// also where the issuer's keys or its word are not there to judge it by.
-fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
+/// Lets a request through without a principal although its credential, from an issuer in shadow mode, failed
+/// authentication; also where the issuer's keys or its introspection are not available. Records the refusal in `trail`.
+///
+/// # Errors
+/// [`Stop::Needs`], at most once for each request.
+fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
     let reason = match failure {
-        Failure::Needs(need) if !trail.needed => {
-            trail.needed = true;
+        Failure::Needs(need) if !trail.need_returned => {
+            trail.need_returned = true;
             return Err(Stop::Needs(need));
         }
-        Failure::Needs(need) => Denial::from(need.lack()).reason(),
-        Failure::CannotTell(lack) => Denial::from(lack).reason(),
+        Failure::Needs(need) => Denial::from(need.missing_proof()).reason(),
+        Failure::Unverifiable(missing) => Denial::from(missing).reason(),
         Failure::Refused(refusal) => refusal.reason(),
     };
     trail.would_deny(reason, Some(issuer));
@@ -238,7 +242,7 @@ fn unproved(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitl
 }
 
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, inbound.method());
+    let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, inbound.method());
     match snapshot
         .matcher
         .find(inbound.host(), inbound.path(), inbound.method(), same)
@@ -250,31 +254,34 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
     }
 }
 
-/// Without a route there is none that could allow an odd path: it is ambiguous before it is unknown.
+/// Returns the denial of a request without a route. An ambiguous path is refused as ambiguous (400) rather than as
+/// unknown (404), because no route allows it.
 fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
-    hygiene::allowed(inbound.oddities(), Oddities::default())
+    hygiene::check_oddities(inbound.oddities(), Oddities::default())
         .err()
         .map_or(denial, Denial::Accept)
 }
 
-/// Whether a credential that was let through would still be, as far as it can be revoked here; for streams, which go on.
-pub fn still_counts(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
-    let in_force = |holding| subscription::in_force(holding, &snapshot.plans, &live.directory).is_ok();
-    authenticate::still_believed(principal, &live.directory, now) && principal.holding().is_none_or(in_force)
+/// Returns whether an accepted credential is still in force: neither it nor its subscription was revoked or ended. Its
+/// expiry is not checked. For streams, which outlast their decision.
+pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
+    let in_force = |binding| subscription::in_force(binding, &snapshot.plans, &live.directory).is_ok();
+    authenticate::is_still_valid(principal, &live.directory, now) && principal.binding().is_none_or(in_force)
 }
 
-/// Counts a failure of the caller's against its address. A source that failed too often is told so instead of why, so
-/// that it learns nothing more; a good credential from there never comes here (S117, S118).
-fn failed(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+/// Returns the stop for a failed authentication. Counts a refused credential against the client's address. Once an
+/// address has failed too often, the denial says so in place of the reason, so that the client learns nothing more
+/// about its guesses (S118). A valid credential from the same address still passes (S117).
+fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),
-        Failure::CannotTell(lack) => Stop::Denied(lack.into()),
+        Failure::Unverifiable(missing) => Stop::Denied(missing.into()),
         Failure::Refused(refusal) => {
-            let counted = snapshot
+            let recorded = snapshot
                 .failures
                 .as_ref()
                 .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now.tick));
-            Stop::Denied(match counted {
+            Stop::Denied(match recorded {
                 Ok(()) => Denial::Authentication(refusal),
                 Err(retry_after) => Denial::TooManyFailures { retry_after },
             })

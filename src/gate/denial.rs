@@ -1,9 +1,9 @@
-//! Every reason not to forward a request.
+//! Why is a request not forwarded? Every reason, from every stage.
 
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
-use crate::gate::admit::Spent;
-use crate::gate::authenticate::Lack;
+use crate::gate::admit::SpentLimit;
+use crate::gate::authenticate::MissingProof;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authorize::Forbidden;
@@ -26,7 +26,7 @@ reasons! {
     }
 }
 
-/// Why a preflight is refused. A browser then does not send the request; what its page sees is a network error.
+/// Why a preflight is refused. The browser then does not send the request, and the page sees a network error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
     #[error("pages of this origin may not call the route")]
@@ -45,25 +45,26 @@ reasons! {
     }
 }
 
-/// Why a request was not forwarded, or not answered by its upstream. What the client is told stands in `answer/refusal/rows.rs`.
+/// Why a request was not forwarded, or got no response from its upstream.
+/// `answer/refusal/rows.rs` maps each reason to a response.
 #[derive(Debug)]
 pub enum Denial {
-    /// There is no room for the connection.
+    /// Too many connections are open.
     Connection(ConnectionError),
-    /// The head is not HTTP that everyone reads alike, or it is too large.
+    /// The head is malformed, ambiguous or too large, or took too long.
     Head(HeadError),
-    /// The body is not the chunks that its head announced.
+    /// The body does not have the chunked coding that its head announced.
     RefusedByParser,
-    /// The request is ambiguous, or not one that is served anywhere.
+    /// The request is ambiguous, or of a kind that Keygate does not serve.
     Accept(AcceptError),
     NoRoute,
     PathNearMiss,
     MethodNotAllowed(Box<[Method]>),
-    /// A preflight for a page that may not send the request it asks about.
+    /// A preflight for a request that the page may not send.
     Cors(CorsError),
     BodyTooLarge,
     BodyTimeout,
-    /// The client sent more before it had its answer.
+    /// The client sent more data before it had received the response.
     Pipelined,
     CredentialMissing,
     Intake(IntakeError),
@@ -72,25 +73,25 @@ pub enum Denial {
         retry_after: Duration,
     },
     KeysUnavailable,
-    /// The issuer could not be asked, or said nothing.
+    /// The issuer did not introspect the token.
     IntrospectionUnavailable(Unavailable),
-    /// The credential is proved, and its subscription does not let it in.
+    /// The credential is valid, but its subscription does not allow the request.
     Subscription(SubscriptionError),
-    /// Whose credential it is may not do this.
+    /// The principal does not meet the rules of the route.
     Forbidden(Forbidden),
-    LimitSpent(Spent),
-    /// A secret would travel where others can read it.
+    LimitSpent(SpentLimit),
+    /// The request carries a secret over a connection that others can read.
     ClearText,
-    /// What answers such requests is not there, or did not answer.
+    /// The control side is not running or did not respond.
     ControlUnavailable,
-    /// The upstream is to be told who called, and we cannot sign it.
+    /// The upstream requires an identity token, and Keygate could not sign it.
     IdentityTokenUnsigned,
     NoEndpoint,
     ConnectFailed,
     ConnectTimeout,
     UpstreamTimeout,
     UpstreamFailed,
-    /// The client went away; nobody reads the answer.
+    /// The client closed the connection; nobody reads the response.
     ClientGone,
     Panicked,
 }
@@ -128,7 +129,7 @@ reasons! {
         IntrospectionUnavailable(Unavailable),
         Subscription(SubscriptionError),
         Forbidden(Forbidden),
-        LimitSpent(Spent),
+        LimitSpent(SpentLimit),
     }
 }
 
@@ -150,14 +151,14 @@ denial_from! {
     IntakeError => Intake,
     SubscriptionError => Subscription,
     Forbidden => Forbidden,
-    Spent => LimitSpent,
+    SpentLimit => LimitSpent,
 }
 
-impl From<Lack> for Denial {
-    fn from(lack: Lack) -> Self {
-        match lack {
-            Lack::Keys => Self::KeysUnavailable,
-            Lack::Answer(unavailable) => Self::IntrospectionUnavailable(unavailable),
+impl From<MissingProof> for Denial {
+    fn from(missing: MissingProof) -> Self {
+        match missing {
+            MissingProof::Keys => Self::KeysUnavailable,
+            MissingProof::Introspection(unavailable) => Self::IntrospectionUnavailable(unavailable),
         }
     }
 }

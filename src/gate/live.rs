@@ -1,4 +1,4 @@
-//! What outlives a reload: issuers' key sets, buckets, endpoints, verified tokens, API keys.
+//! Which state outlives a reload? Key sets of issuers, buckets, endpoints, verified tokens, API keys.
 
 use crate::config;
 use crate::config::KeySource;
@@ -26,20 +26,21 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 
-/// State by name. A snapshot takes what it needs when it is compiled; requests never look anything up here.
+/// The state that successive snapshots share. A snapshot takes its issuers, limits and endpoints from here by name when
+/// it is compiled, so that no request waits for the locks of the maps.
 pub struct Live {
     pub metrics: Arc<Metrics>,
     pub directory: Arc<Directory>,
     pub verified: Arc<VerifiedTokens>,
     pub identity_tokens: IdentityTokens,
     pub failures: Arc<LimitState>,
-    /// What the limit of the token endpoint has counted.
+    /// The buckets of the token endpoint's limit.
     pub token_requests: Arc<LimitState>,
-    /// Who answers on the paths of the control side's; put in before the first request.
+    /// The control side; set before the first request.
     pub control: OnceLock<Arc<dyn ControlPlane>>,
-    /// `None` in the binary.
+    /// `None` in a running gateway.
     pub probe: Option<Probe>,
-    /// Where the built-in echo upstream listens.
+    /// The address of the built-in echo upstream.
     pub echo: SocketAddr,
     issuers: Mutex<BTreeMap<Name, Arc<IssuerState>>>,
     limits: Mutex<BTreeMap<Name, Arc<LimitState>>>,
@@ -66,19 +67,19 @@ impl Live {
         }
     }
 
-    /// The state of an issuer: the one there is, as long as its configuration is the same. A changed configuration gets
-    /// a new one, so that nothing verified under the old is believed under the new; the keys themselves go over to it
-    /// as long as they come from the same place, so that no request waits for a fetch. Remembered answers of an issuer that
-    /// is asked do not go over: they were judged by the rules of before.
+    /// Returns the state of an issuer: the existing one while its configuration is unchanged. A changed configuration
+    /// gets a new state, so that no token validated under the old rules is accepted under the new ones. The new state
+    /// takes over the keys where they come from the same place, so that no request waits for a fetch. It does not take
+    /// over introspection verdicts, because they applied the old rules.
     pub fn issuer(&self, settings: &config::Issuer) -> Arc<IssuerState> {
         let mut issuers = lock(&self.issuers);
         match issuers.get(&settings.name) {
             Some(state) if state.settings() == settings => Arc::clone(state),
             before => {
                 let proof = match (&settings.keys, before) {
-                    (KeySource::Introspection(asked), _) => {
+                    (KeySource::Introspection(introspection), _) => {
                         let metrics = self.metrics.introspection.of(settings.name.as_str());
-                        Proof::Introspection(Introspection::new(asked, metrics))
+                        Proof::Introspection(Introspection::new(introspection, metrics))
                     }
                     (source, before) => Proof::Keys(keys(source, before.map(|state| &**state))),
                 };
@@ -107,7 +108,7 @@ impl Live {
         Upstream::new(settings.clone(), group, turn)
     }
 
-    /// Every endpoint that has a name to resolve.
+    /// Returns every endpoint with a DNS name to resolve.
     pub fn endpoints_to_resolve(&self) -> Vec<Arc<EndpointState>> {
         lock(&self.endpoints)
             .values()
@@ -116,7 +117,7 @@ impl Live {
             .collect()
     }
 
-    /// Every limit's state, for sweeping and for metrics.
+    /// Returns the state of every limit, for sweeping and for metrics.
     pub fn limits(&self) -> Vec<(Name, Arc<LimitState>)> {
         lock(&self.limits)
             .iter()
@@ -124,22 +125,22 @@ impl Live {
             .collect()
     }
 
-    /// Forgets what the configuration that was just published no longer names.
+    /// Drops the state of everything that the published `config` no longer names.
     pub fn retain(&self, config: &config::Config) {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
         lock(&self.turns).retain(|name, _| config.upstreams.contains_key(name));
-        // An endpoint that some snapshot still uses is held by that snapshot as well.
+        // A snapshot holds the endpoints that it uses, so only those that no snapshot uses are dropped.
         lock(&self.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Maps of shared state: a panic while the lock is held leaves at worst one entry less.
+    // A panic under the lock leaves the map with one entry less at worst.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The keys of an issuer: those there are, as long as they come from the same place.
+/// Returns the keys of an issuer: the existing ones where they come from the same place, otherwise an empty set.
 fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
     let Some((settings, keys)) = before.and_then(|state| Some((state.settings(), state.keys()?))) else {
         return Arc::new(IssuerKeys::new(source));
@@ -148,7 +149,7 @@ fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
         return Arc::clone(keys);
     }
     let new = IssuerKeys::new(source);
-    // Other intervals, same place: what it published is as good as before.
+    // Only the intervals changed: keys from the same place are as valid as before.
     if let (KeySource::Remote(old), KeySource::Remote(source)) = (&settings.keys, source)
         && source.trusts_like(old)
     {

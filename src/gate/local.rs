@@ -1,4 +1,4 @@
-//! Which requests does the gate answer itself, before any route? Those to paths of its own, and CORS preflights.
+//! Which requests does the gate answer itself, before any route? Requests to its own paths, and CORS preflights.
 
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
@@ -9,7 +9,7 @@ use crate::gate::admit::Subject;
 use crate::gate::answer::Answer;
 use crate::gate::answer::BuiltIn;
 use crate::gate::answer::Preflight;
-use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::control;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
@@ -24,10 +24,10 @@ use crate::observe::metrics::AnswerLabel;
 use http::Method;
 use std::sync::Arc;
 
-/// Stops a request to a path of the gate's own, and a CORS preflight that a route answers.
+/// Stops a request to one of the gate's own paths, and a CORS preflight that a route answers.
 ///
 /// # Errors
-/// It is one of them: with the answer to it, or the reason why it gets none.
+/// The request is one of these: the error holds the answer or the denial.
 pub fn answer(
     snapshot: &Snapshot,
     inbound: &Inbound<'_>,
@@ -37,19 +37,19 @@ pub fn answer(
 ) -> Result<(), Stop> {
     if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
         trail.built_in = Some(Arc::clone(found));
-        // No route may wave two credentials through here.
+        // There is no route here that could report two credentials in place of refusing them.
         two?;
         return Err(built_in(found, snapshot, inbound, now));
     }
     if two.is_ok()
-        && let Some(answered) = preflight(snapshot, inbound, trail)
+        && let Some(outcome) = preflight(snapshot, inbound, trail)
     {
-        return Err(answered.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
+        return Err(outcome.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
     }
     Ok(())
 }
 
-/// Returns what becomes of a request to a path of the gate's own. Nothing is proved here; a document costs no limit.
+/// Returns the outcome of a request to one of the gate's own paths. Authenticates nothing; a document costs no limit.
 fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     let outcome = || {
         intake::refuse_query_credential(inbound)?;
@@ -57,18 +57,18 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
             let answer = found.preflight(inbound.headers());
             return Ok(Stop::Answered(AnswerLabel::Preflight, answer));
         }
-        // A page that asks whether it may send a request with a secret is told that there is no OPTIONS.
+        // A preflight for an endpoint that takes secrets is refused here: such an endpoint has no OPTIONS.
         if !found.methods().contains(inbound.method()) {
             return Err(Denial::MethodNotAllowed(found.methods().into()));
         }
-        match found.answers() {
-            Answers::Document(document) => {
+        match found.source() {
+            AnswerSource::Document(document) => {
                 let answer = document.answer(inbound.method() == Method::HEAD);
                 Ok(Stop::Answered(AnswerLabel::Document, answer))
             }
-            Answers::Control(endpoint) => {
+            AnswerSource::Control(endpoint) => {
                 let call = ControlCall::of(endpoint, inbound, &snapshot.trusted_proxies).ok_or(Denial::NoRoute)?;
-                may_ask(&call, snapshot, inbound, now)?;
+                check_control_call(&call, snapshot, inbound, now)?;
                 Ok(Stop::Control(call))
             }
         }
@@ -76,14 +76,15 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
     outcome().unwrap_or_else(Stop::Denied)
 }
 
-/// Whether the control side is asked at all. It has a limit of its own per address, and counts failed authentications
-/// itself: a client that cannot get a token must not be able to lock its neighbours out of the APIs.
-fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
-    let asks_nothing = match call.endpoint {
+/// Checks whether the control side may be called. The token endpoint has its own limit per address, and
+/// the control side counts failed authentications itself: a client that cannot get a token must not
+/// lock its neighbours out of the APIs.
+fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
+    let is_metadata = match call.endpoint {
         EndpointKind::Metadata => true,
         EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => false,
     };
-    if asks_nothing {
+    if is_metadata {
         return Ok(());
     }
     let Some(rules) = &snapshot.token_endpoint else {
@@ -105,15 +106,15 @@ fn may_ask(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: 
     Ok(())
 }
 
-/// The answer to a CORS preflight. It is that of the route which would get the request it asks about: one that lists
-/// POST alone must hear of it. `None` for what is no preflight, or none that a route wants answered here; it is then an
-/// OPTIONS like any other, and asked for its credential (S097).
+/// Returns the answer to a CORS preflight, from the route that would get the announced request: a route that lists POST
+/// alone must get the preflight of a POST. Returns `None` where the request is no preflight, or where no route answers
+/// preflights here. Such a request is an ordinary OPTIONS and needs a credential (S097).
 ///
-/// Nothing is proved and no limit is spent: what is said is the same for everybody, costs less than a refusal, and a
-/// browser hides a 429 from its page.
+/// Authenticates nothing and spends no limit: the answer is the same for every client, costs less than a refusal, and
+/// a browser hides a 429 from its page.
 fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
-    let same = |one: &Arc<Route>, other: &Arc<Route>| one.protects_like(other, &preflight.method);
+    let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);
     let found = snapshot
         .matcher
         .find(inbound.host(), inbound.path(), &preflight.method, same);
@@ -123,8 +124,8 @@ fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> O
     let cors = route.cors.as_ref()?;
     trail.route = Some(Arc::clone(route));
     let answer = || {
-        hygiene::allowed(inbound.oddities(), route.allows)?;
-        intake::no_leak(inbound, &route.intake)?;
+        hygiene::check_oddities(inbound.oddities(), route.allows)?;
+        intake::check_query(inbound, &route.intake)?;
         Ok(cors.answer(&preflight, inbound.headers())?)
     };
     Some(answer())

@@ -1,4 +1,5 @@
-//! What decides: a request's way, in the order of its stages. Pure: memory in, answer out. `decide.rs` is the file to read first.
+//! Is a request allowed? Its way through the stages, in their order. Pure: reads memory and does
+//! no I/O. Read `decide.rs` first.
 
 pub mod stage;
 pub mod accept;
@@ -17,16 +18,16 @@ pub mod local;
 pub mod decide;
 
 use crate::gate::live::Live;
-use crate::gate::snapshot::Current;
+use crate::gate::snapshot::CurrentSnapshot;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Clock;
 use crate::observe::access::AccessLog;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything a request is decided with and recorded in.
+/// The state that requests are decided with and recorded in.
 pub struct Gate {
-    pub(crate) current: Current,
+    pub(crate) current: CurrentSnapshot,
     pub(crate) live: Arc<Live>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: AccessLog,
@@ -36,19 +37,19 @@ impl Gate {
     /// Returns a gate with `snapshot` in force.
     pub fn new(snapshot: Snapshot, live: Arc<Live>, clock: Arc<dyn Clock>, access: AccessLog) -> Arc<Self> {
         Arc::new(Self {
-            current: Current::new(snapshot),
+            current: CurrentSnapshot::new(snapshot),
             live,
             clock,
             access,
         })
     }
 
-    /// Waits until the access records so far are written, `patience` at most. Returns whether they are.
+    /// Waits up to `patience` until all access records so far are written. Returns whether they were.
     pub fn flush_records(&self, patience: Duration) -> bool {
         self.access.flush(patience)
     }
 
-    /// Returns the configuration in force. A request keeps the one it began with.
+    /// Returns the configuration in force. A request keeps the snapshot that it began with.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load()
     }

@@ -1,11 +1,11 @@
-//! A configuration compiled for reading: what a request is decided with, from start to end.
+//! What is a request decided with? The configuration, compiled once and immutable.
 
 use crate::config;
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::Config;
 use crate::config::KeySource;
 use crate::config::Mode;
-use crate::config::built_in::Serves;
+use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::Oddities;
 use crate::gate::accept::Rules;
@@ -16,15 +16,15 @@ use crate::gate::admit::PlanLimits;
 use crate::gate::admit::failures::FailureLimit;
 use crate::gate::answer::BuiltIns;
 use crate::gate::answer::Cors;
-use crate::gate::answer::built_in::Answers;
+use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::built_in::Document;
 use crate::gate::answer::metadata;
-use crate::gate::answer::refusal::Accepted;
+use crate::gate::answer::refusal::AcceptedCredentials;
 use crate::gate::authenticate::Authenticator;
 use crate::gate::authenticate::Trust;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
 use crate::gate::authenticate::issuer::IssuerState;
-use crate::gate::authenticate::own::OpaqueTokens;
+use crate::gate::authenticate::own_token::OpaqueTokens;
 use crate::gate::authorize::Plans;
 use crate::gate::authorize::Requirement;
 use crate::gate::identity_token::Signer;
@@ -54,9 +54,9 @@ pub struct Snapshot {
     pub requests: config::RequestLimits,
     pub trusted_proxies: Box<[IpNet]>,
     pub api_key_header: HeaderName,
-    /// What `accept` goes by: methods that some route lists, the header that must not be aliased.
+    /// The rules of `accept`: methods that some route lists, header names that must not be aliased.
     pub accept: Rules,
-    /// In which upstreams are told claims, by whatever issuer; each once.
+    /// The headers in which upstreams receive claims of any issuer; each name once.
     pub claim_headers: Box<[HeaderName]>,
     pub authenticator: Authenticator,
     pub failures: Option<FailureLimit>,
@@ -66,19 +66,19 @@ pub struct Snapshot {
     pub matcher: Matcher<Arc<Route>>,
     pub issuers: Box<[Arc<IssuerState>]>,
     pub plans: Plans,
-    /// By the name of the plan.
+    /// The limits of each plan, by its name.
     pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
     pub token_endpoint: Option<TokenEndpointRules>,
-    /// What the gate answers itself, before any route.
+    /// The paths that the gate answers itself, before any route.
     pub built_ins: BuiltIns,
-    /// Who signs what upstreams are told; put in when the snapshot is installed.
+    /// The signer of identity tokens; set when the snapshot is installed.
     pub signer: Option<Arc<Signer>>,
 }
 
-/// What holds for a request to the token endpoint and its like, before it is read.
+/// The rules for requests to the token endpoint and its siblings, checked before the body is read.
 pub struct TokenEndpointRules {
     pub allow_clear_text: bool,
-    /// Per address.
+    /// The limit per address.
     pub limit: CompiledLimit,
 }
 
@@ -91,30 +91,32 @@ pub struct Route {
     pub accepts_api_key: bool,
     pub trust: Trust,
     pub requirement: Requirement,
-    /// The credential's subscription must be under one of these. Empty: none is asked for.
+    /// The plans that allow access: the credential's subscription must be under one of them.
+    /// Empty where the route requires no plan.
     pub plans: Box<[Name]>,
     pub limits: Box<[CompiledLimit]>,
-    /// Those that only count.
+    /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
     pub upstream: Arc<Upstream>,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
     pub allows: Oddities,
     pub cors: Option<Cors>,
-    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    /// The URL at which clients read how to get a token (RFC 9728 section 5.1).
     pub resource_metadata: Option<Box<str>>,
-    /// `aud` of the identity tokens that the upstream gets.
+    /// The `aud` of the identity tokens that the upstream receives.
     pub identity_audience: Option<Arc<str>>,
     pub metrics: Arc<RouteMetrics>,
     pub upstream_metrics: UpstreamMetrics,
-    /// In the order of `limits`.
+    /// The metrics of `limits`, in the same order.
     pub limit_metrics: Box<[LimitMetrics]>,
-    /// In the order of `shadow_limits`.
+    /// The metrics of `shadow_limits`, in the same order.
     pub shadow_limit_metrics: Box<[LimitMetrics]>,
 }
 
 impl Route {
-    /// Whether `other` protects requests with `method` as `self` does: a request that could be read as either may then go to either (S091).
+    /// Returns whether `other` protects requests with `method` as `self` does. A request that could be read as one for
+    /// either route may then go to either (S091).
     pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
         let names = |route: &Self| {
             let issuers = route.trust.issuers.iter();
@@ -127,26 +129,26 @@ impl Route {
                 .iter()
                 .map(|limit| limit.name().clone())
                 .collect::<BTreeSet<_>>()
-            // Those in shadow mode refuse nothing, so they protect nothing either.
+            // Limits in shadow mode refuse nothing, so they protect nothing.
         };
         self.public == other.public
             && self.accepts_jwt == other.accepts_jwt
             && self.accepts_api_key == other.accepts_api_key
             && names(self) == names(other)
             && self.trust.audiences == other.trust.audiences
-            && self.requirement.asks_like(&other.requirement, method)
+            && self.requirement.is_like(&other.requirement, method)
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
-            // Whose pages may read the answer.
+            // CORS decides which pages may read the response.
             && self.cors == other.cors
     }
 }
 
 impl Route {
-    /// Returns what the challenges of a refusal name.
-    pub fn accepted(&self) -> Accepted<'_> {
-        Accepted {
+    /// Returns the credentials that the challenges of a refusal name.
+    pub fn accepted(&self) -> AcceptedCredentials<'_> {
+        AcceptedCredentials {
             jwt: self.accepts_jwt,
             api_key: self.accepts_api_key,
             requirement: &self.requirement,
@@ -156,10 +158,10 @@ impl Route {
 }
 
 impl Snapshot {
-    /// Builds the tables. Limits, key sets and endpoints are taken from `live` by name, so they survive.
+    /// Compiles `config`. Takes issuers, limits and endpoints from `live` by name, so that their state survives.
     ///
     /// # Errors
-    /// Two routes that nothing tells apart.
+    /// Two routes match the same requests.
     pub fn compile(config: &Config, live: &Live) -> Result<Self, MatcherError> {
         let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
             .issuers
@@ -248,28 +250,28 @@ impl Route {
             let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
             route.limits.iter().filter(is_in)
         };
-        let compiled = |mode| {
+        let compiled_in = |mode| {
             limits_in(mode)
                 .map(|name| limits.get(name).expect(known).clone())
                 .collect()
         };
-        let counted = |mode| {
+        let metrics_in = |mode| {
             limits_in(mode)
                 .map(|name| live.metrics.limits.of(name.as_str()))
                 .collect()
         };
         let state = |name: &Name| Arc::clone(issuers.get(name).expect(known));
         let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
-        let is_tried_out = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
+        let is_in_shadow_mode = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
         Self {
             name: route.name.clone(),
             public: route.public,
-            accepts_jwt: route.accept.contains(&Accept::Jwt),
-            accepts_api_key: route.accept.contains(&Accept::ApiKey),
+            accepts_jwt: route.accept.contains(&AcceptedCredential::Jwt),
+            accepts_api_key: route.accept.contains(&AcceptedCredential::ApiKey),
             trust: Trust {
                 issuers: route.issuers.iter().map(state).collect(),
                 own: route.issuers.iter().find(is_own).map(state),
-                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_tried_out) {
+                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_in_shadow_mode) {
                     Mode::Shadow
                 } else {
                     Mode::Enforce
@@ -278,8 +280,8 @@ impl Route {
             },
             requirement: Requirement::compile(route),
             plans: route.plans.clone().into(),
-            limits: compiled(Mode::Enforce),
-            shadow_limits: compiled(Mode::Shadow),
+            limits: compiled_in(Mode::Enforce),
+            shadow_limits: compiled_in(Mode::Shadow),
             upstream: Arc::clone(upstreams.get(&route.upstream).expect(known)),
             strip_prefix: route.strip_prefix.as_deref().map(Into::into),
             forward_credential: route.forward_credential,
@@ -298,8 +300,8 @@ impl Route {
             identity_audience: route.identity_token.as_deref().map(Into::into),
             intake: intake_rules(route, config),
             metrics: live.metrics.requests.of_route(route.name.as_str()),
-            limit_metrics: counted(Mode::Enforce),
-            shadow_limit_metrics: counted(Mode::Shadow),
+            limit_metrics: metrics_in(Mode::Enforce),
+            shadow_limit_metrics: metrics_in(Mode::Shadow),
             upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
     }
@@ -321,25 +323,25 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
         let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
         plan.limits.iter().filter(is_in)
     };
-    let compiled = |mode| {
+    let compiled_in = |mode| {
         names_in(mode)
             .map(|name| limits.get(name).expect(known).clone())
             .collect()
     };
-    let counted = |mode| {
+    let metrics_in = |mode| {
         names_in(mode)
             .map(|name| live.metrics.limits.of(name.as_str()))
             .collect()
     };
     PlanLimits {
-        limits: compiled(Mode::Enforce),
-        shadow_limits: compiled(Mode::Shadow),
-        limit_metrics: counted(Mode::Enforce),
-        shadow_limit_metrics: counted(Mode::Shadow),
+        limits: compiled_in(Mode::Enforce),
+        shadow_limits: compiled_in(Mode::Shadow),
+        limit_metrics: metrics_in(Mode::Enforce),
+        shadow_limit_metrics: metrics_in(Mode::Shadow),
     }
 }
 
-/// What the limit of the token endpoint is called where clients and operators see it: no name in the file is like it.
+/// The name of the token endpoint's limit in headers and metrics. No name in the configuration can be equal to it.
 const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
 
 fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
@@ -355,34 +357,34 @@ fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenE
     }
 }
 
-/// How long whoever fetched one of the gate's documents need not ask again. A key that is new is asked for by whoever
-/// sees it first, so this is about withdrawn ones and about metadata.
+/// The `max-age` of the gate's own documents. A verifier fetches a new key as soon as it sees its `kid`, so the value
+/// only delays the withdrawal of keys and changes of metadata.
 const DOCUMENT_MAX_AGE_SECS: u64 = 300;
 
 fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
     let max_age = |secs: u64| {
         HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
     };
-    // Whoever holds a key set for as long as it says has a key of ours before it signs (S135).
+    // A client that caches the key set for its full `max-age` gets every new key before the gate signs with it (S135).
     let published_before = config
         .token_endpoint
         .as_ref()
         .map(|settings| settings.publish_before.as_secs());
     let keys_for = DOCUMENT_MAX_AGE_SECS.min(published_before.unwrap_or(DOCUMENT_MAX_AGE_SECS));
-    let answers = |serves: &Serves| match serves {
-        Serves::Jwks => Answers::Document(Document::Changing {
+    let source = |kind: &BuiltInKind| match kind {
+        BuiltInKind::Jwks => AnswerSource::Document(Document::Changing {
             json: live.identity_tokens.published.document(),
             max_age: max_age(keys_for),
         }),
-        Serves::Resource(name) => Answers::Document(Document::Fixed {
+        BuiltInKind::Resource(name) => AnswerSource::Document(Document::Fixed {
             json: metadata_of(name, config, routes),
             max_age: max_age(DOCUMENT_MAX_AGE_SECS),
         }),
-        Serves::Control(endpoint) => Answers::Control(endpoint.clone()),
+        BuiltInKind::Control(endpoint) => AnswerSource::Control(endpoint.clone()),
     };
     BuiltIns::new(config.built_ins.iter().map(|built_in| {
         let metrics = live.metrics.requests.of_route(built_in.name.as_str());
-        (built_in.clone(), metrics, answers(&built_in.serves))
+        (built_in.clone(), metrics, source(&built_in.kind))
     }))
 }
 
@@ -420,10 +422,10 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
     }
 }
 
-/// The cell the current snapshot is swapped in. Readers finish on the one they took.
-pub struct Current(ArcSwap<Snapshot>);
+/// The current snapshot, replaced whole. Readers keep the snapshot that they loaded.
+pub struct CurrentSnapshot(ArcSwap<Snapshot>);
 
-impl Current {
+impl CurrentSnapshot {
     pub fn new(snapshot: Snapshot) -> Self {
         Self(ArcSwap::from_pointee(snapshot))
     }

@@ -1,6 +1,6 @@
-//! Which stages does a decision run through? For tests and for `explain`, which look in between.
+//! Which stages does a decision run through? Tests and `explain` observe them.
 
-/// A stage, as a probe sees it.
+/// A stage, as reported to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Accept,
@@ -10,5 +10,5 @@ pub enum Stage {
     Limit,
 }
 
-/// Called at the entrance of every stage; a test makes it panic (S146). The binary has none.
+/// A function that is called on entering each stage; a test makes it panic (S146). A running gateway has none.
 pub type Probe = Box<dyn Fn(Stage) + Send + Sync>;

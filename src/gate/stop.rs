@@ -6,14 +6,14 @@ use crate::gate::authenticate::Need;
 use crate::gate::denial::Denial;
 use crate::observe::metrics::AnswerLabel;
 
-/// Every end of a decision but a [`crate::gate::decide::Permit`].
+/// The outcome of a decision without a [`crate::gate::decide::Permit`].
 pub enum Stop {
     Denied(Denial),
-    /// Memory is not enough; once the need is met, the same request is decided again.
+    /// Memory is not enough to decide. Meet the need, then decide the same request again.
     Needs(Need),
-    /// There is nothing to forward: the gate answers this itself.
+    /// The gate answers the request itself.
     Answered(AnswerLabel, Answer),
-    /// There is nothing to forward: the control side answers this, once its body is there.
+    /// The control side responds to the request once its body has been read.
     Control(ControlCall),
 }
 

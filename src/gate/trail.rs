@@ -1,51 +1,52 @@
-//! What does a decision leave behind, however it ended?
+//! Which facts does a decision record, allowed or refused?
 
 use crate::gate::admit::PlanLimits;
 use crate::gate::answer::BuiltIn;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Principal;
-use crate::gate::authenticate::introspection::Answered;
+use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::snapshot::Route;
 use crate::model::names::Name;
 use crate::model::subscription::Subscription;
 use std::sync::Arc;
 
-/// The facts of one request that a decision has found out: for the access record, the metrics and the challenge.
+/// The facts that a decision has established about one request, for the access record, the metrics and the challenge.
 #[derive(Default)]
 pub struct Trail {
     pub route: Option<Arc<Route>>,
-    /// The path of the gate's own that was found instead of a route.
+    /// The path of the gate's own that the request is for, in place of a route.
     pub built_in: Option<Arc<BuiltIn>>,
     pub principal: Option<Principal>,
-    /// The subscription that lets the principal in.
+    /// The subscription that admits the principal.
     pub subscription: Option<Arc<Subscription>>,
-    /// The limits of its plan.
+    /// The limits of the subscription's plan.
     pub plan_limits: Option<Arc<PlanLimits>>,
-    /// The kind of credential that was shown, before it was proved.
+    /// The type of the credential. Set before the credential is validated, and corrected afterwards.
     pub credential_type: Option<CredentialType>,
-    /// The first thing that would have refused the request, were it not in shadow mode.
+    /// The first refusal that shadow mode suppressed.
     pub would_deny: Option<WouldDeny>,
-    /// Two credentials came, and the route reports that in place of refusing it.
+    /// The request has two credentials, and the route reports this in place of a refusal.
     pub reported_two_credentials: bool,
     /// The limit in shadow mode that would have refused.
     pub spent_in_shadow: Option<Name>,
-    /// What the issuer said that was asked for this request, as a decision before this one needed.
-    pub issuer_answer: Option<Answered>,
-    /// A need of an issuer in shadow mode was returned before. It has been met since, or cannot be.
-    pub(super) needed: bool,
+    /// The issuer's verdict about the token, where an earlier decision on this request needed an introspection.
+    pub issuer_verdict: Option<IssuerVerdict>,
+    /// An earlier decision on this request returned a need of an issuer in shadow mode. The need
+    /// was met since, or cannot be met.
+    pub(super) need_returned: bool,
 }
 
-/// What would have refused a request, were it not in shadow mode.
+/// A refusal that shadow mode suppressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WouldDeny {
-    /// Of the same closed set as [`crate::gate::denial::Denial::reason`].
+    /// A word of the closed set of [`crate::gate::denial::Denial::reason`].
     pub reason: &'static str,
-    /// The rule, limit or issuer, where it has a name.
+    /// The name of the rule, limit or issuer that refuses, where it has a name.
     pub by: Option<Name>,
 }
 
 impl Trail {
-    /// Notes a refusal in shadow mode; the first one stays.
+    /// Records a refusal in shadow mode, unless an earlier refusal was recorded.
     pub(super) fn would_deny(&mut self, reason: &'static str, by: Option<&Name>) {
         self.would_deny.get_or_insert_with(|| WouldDeny {
             reason,

@@ -1,5 +1,5 @@
-//! What does a JSON text from outside say? One thing only: duplicate members are refused at every level (RFC 7515
-//! section 4, RFC 8725 section 2.4), because two readers would pick different ones.
+//! How is a JSON text from outside parsed? Duplicate members are rejected at every level (RFC 7515
+//! section 4, RFC 8725 section 2.4), because two parsers would pick different ones.
 
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
@@ -14,10 +14,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Objects and arrays inside one another; real tokens have three or four.
+/// The maximum nesting of objects and arrays; real tokens have three or four levels.
 pub const DEPTH_MAX: usize = 16;
 
-/// Why a text is not a JSON object we read.
+/// Why a text is not an acceptable JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
     #[error("not JSON, a member twice, or nested deeper than {DEPTH_MAX}: {0}")]
@@ -26,20 +26,20 @@ pub enum JsonError {
     NotAnObject,
 }
 
-/// Parses `bytes` as one JSON object (RFC 8259) whose objects, at every level, name each member once.
+/// Parses `bytes` as one JSON object (RFC 8259). At every level, the names of an object's members must be unique.
 ///
 /// # Errors
-/// Anything else: other JSON values, text after the object, invalid UTF-8, numbers that fit no type, depth.
+/// `bytes` are another JSON value, text after the object, invalid UTF-8, too deep, or have a number that fits no type.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     Members::parse(bytes).map(|members| members.to_map())
 }
 
-/// A JSON object as it was read: texts without escapes stay where they stand. A token that was not seen before is read
-/// this way; each text and each name of its own on the heap took three times as long.
+/// A parsed JSON object; texts without escapes borrow from the input. New tokens are parsed into this type: with a heap
+/// allocation for each text and each name, parsing took three times as long.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
-/// A JSON value in it.
+/// A JSON value of such an object.
 #[derive(Debug)]
 pub enum Json<'a> {
     Null,
@@ -52,10 +52,10 @@ pub enum Json<'a> {
 
 impl<'a> Members<'a> {
     /// # Errors
-    /// Those of [`object`].
+    /// As for [`object`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let value = Unique { depth_left: DEPTH_MAX }
+        let value = ValueSeed { depth_left: DEPTH_MAX }
             .deserialize(&mut deserializer)
             .and_then(|value| deserializer.end().map(|()| value))
             .map_err(|error| JsonError::Text(error.to_string()))?;
@@ -79,9 +79,9 @@ impl<'a> Members<'a> {
             .collect()
     }
 
-    /// Whether a member stands twice.
-    fn has_double(&self) -> bool {
-        // Of the few that a token has, each is compared with those before it; a stranger may send thousands.
+    /// Returns whether two members have the same name.
+    fn has_duplicate(&self) -> bool {
+        // With the few members of a usual token, compare each pair. A hostile token may have thousands.
         const FEW: usize = 16;
         let names = || self.0.iter().map(|(name, _)| &**name);
         if self.0.len() <= FEW {
@@ -93,7 +93,7 @@ impl<'a> Members<'a> {
 }
 
 impl Json<'_> {
-    /// Returns the same value, which borrows nothing.
+    /// Returns the same value as an owned `Value`.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -113,13 +113,13 @@ impl Json<'_> {
     }
 }
 
-/// Reads one value that may hold `depth_left` more levels.
+/// Parses one value with at most `depth_left` more levels.
 #[derive(Clone, Copy)]
-struct Unique {
+struct ValueSeed {
     depth_left: usize,
 }
 
-impl Unique {
+impl ValueSeed {
     fn inner<E: Error>(self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
             Some(depth_left) => Ok(Self { depth_left }),
@@ -128,7 +128,7 @@ impl Unique {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Unique {
+impl<'de> DeserializeSeed<'de> for ValueSeed {
     type Value = Json<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
@@ -136,7 +136,7 @@ impl<'de> DeserializeSeed<'de> for Unique {
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
+impl<'de> Visitor<'de> for ValueSeed {
     type Value = Json<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,27 +182,28 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let inner = self.inner()?;
-        // Room at once for what most tokens claim. Not for what is inside: a stranger can send thousands of empty objects.
+        // Reserve room for the claims of a usual token, but not for inner
+        // objects: a hostile token can have thousands of empty ones.
         let room = if self.depth_left == DEPTH_MAX { MEMBERS_USUAL } else { 0 };
         let mut object = Members(Vec::with_capacity(room));
-        while let Some(name) = members.next_key_seed(Name)? {
+        while let Some(name) = members.next_key_seed(NameSeed)? {
             object.0.push((name, members.next_value_seed(inner)?));
         }
-        // The name is not repeated in the message: it is a stranger's text.
-        if object.has_double() {
+        // The message does not repeat the name: it is untrusted text.
+        if object.has_duplicate() {
             return Err(A::Error::custom("a member stands twice"));
         }
         Ok(Json::Object(object))
     }
 }
 
-/// Of the claims of most tokens.
+/// The number of claims in most tokens.
 const MEMBERS_USUAL: usize = 8;
 
-/// Reads the name of a member.
-struct Name;
+/// Parses the name of a member.
+struct NameSeed;
 
-impl<'de> DeserializeSeed<'de> for Name {
+impl<'de> DeserializeSeed<'de> for NameSeed {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
@@ -210,7 +211,7 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-impl<'de> Visitor<'de> for Name {
+impl<'de> Visitor<'de> for NameSeed {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! May this JWK verify signatures, and which (RFC 7517 section 4)?
+//! May this JWK verify signatures, and with which algorithms (RFC 7517 section 4)?
 
 use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
@@ -10,24 +10,24 @@ use serde_json::Value;
 /// A public key with the algorithms it may be used for.
 #[derive(Debug)]
 pub struct VerifyingKey {
-    /// `kid`, where the set names its keys.
+    /// `kid`, where the set has one for the key.
     kid: Option<Box<str>>,
     thumbprint: Box<str>,
     /// Never empty. One entry where the JWK has an `alg`.
     verifiers: Box<[(Algorithm, Verifier)]>,
 }
 
-/// A signature that is not the key's, over this message, with this algorithm. Nobody is told more.
+/// The error for an invalid signature. It gives no details, so that clients learn none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("signature does not verify")]
 pub struct BadSignature;
 
 impl VerifyingKey {
-    /// The key of one JWK. `x5c`, `x5u` and unknown members are not looked at.
+    /// Reads the key of one JWK. `x5c`, `x5u` and unknown members are ignored.
     ///
     /// # Errors
-    /// Why it is never used: a type or curve we do not verify with, numbers that are no good key, `use`, `key_ops` or
-    /// `alg` that say otherwise (RFC 7517 sections 4.2 to 4.4).
+    /// The reason why the key is never used: an unsupported type or curve, an invalid key, or a `use`, `key_ops` or
+    /// `alg` that excludes verification (RFC 7517 sections 4.2 to 4.4).
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, &'static str> {
         let kid = match jwk.get("kid") {
             None => None,
@@ -55,10 +55,10 @@ impl VerifyingKey {
         Self::new(kid, &PublicKey::from_jwk(jwk)?, declared)
     }
 
-    /// The key of one `PUBLIC KEY` block, under the name that it was given, for those of `algorithms` that fit it.
+    /// Reads the key of one `PUBLIC KEY` block, with the name `kid`, for those of `algorithms` that fit it.
     ///
     /// # Errors
-    /// Anything but one public key, or none of the algorithms fits.
+    /// `text` is not exactly one public key, or none of the algorithms fits.
     pub fn from_pem(kid: &str, text: &str, algorithms: &[Algorithm]) -> Result<Self, &'static str> {
         let key = PublicKey::from_der(&pem_file::public_key(text.as_bytes())?)?;
         let mut read = Self::new(Some(kid), &key, None)?;
@@ -73,7 +73,7 @@ impl VerifyingKey {
         Ok(read)
     }
 
-    /// A key that may be used for `declared`, or for all its type can do where nothing is declared.
+    /// Returns a key for `declared`, or for all algorithms of its type where `declared` is `None`.
     ///
     /// # Errors
     /// `declared` does not fit the type of the key.
@@ -100,12 +100,12 @@ impl VerifyingKey {
         self.kid.as_deref()
     }
 
-    /// SHA-256 thumbprint in base64url (RFC 7638).
+    /// Returns the SHA-256 thumbprint in base64url (RFC 7638).
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
 
-    /// What it may be used for; one at least.
+    /// Returns the algorithms that the key may be used for; one at least.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.verifiers.iter().map(|(algorithm, _)| *algorithm)
     }
@@ -114,16 +114,16 @@ impl VerifyingKey {
         self.verifiers.iter().any(|(one, _)| *one == algorithm)
     }
 
-    /// The same key under the same name for the same algorithms.
-    pub fn is_double_of(&self, other: &Self) -> bool {
+    /// Returns whether both have the same key, name and algorithms.
+    pub fn is_duplicate_of(&self, other: &Self) -> bool {
         let algorithms = |key: &Self| key.verifiers.iter().map(|(one, _)| *one).collect::<Vec<_>>();
         self.kid == other.kid && self.thumbprint == other.thumbprint && algorithms(self) == algorithms(other)
     }
 
-    /// Checks `signature` over `message` (RFC 7515 section 5.2).
+    /// Verifies `signature` over `message` (RFC 7515 section 5.2).
     ///
     /// # Errors
-    /// Whenever it is not exactly right, `algorithm` not fitting the key included.
+    /// The signature is invalid, or `algorithm` does not fit the key.
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         let fitting = self.verifiers.iter().find(|(one, _)| *one == algorithm);
         if fitting.is_some_and(|(_, verifier)| verifier.verifies(message, signature)) {

@@ -1,4 +1,4 @@
-//! Which keys does an issuer have (RFC 7517 section 5), and which one signed?
+//! Which keys does an issuer have (RFC 7517 section 5), and which of them signed a token?
 
 use crate::jose::json;
 use crate::jose::json::JsonError;
@@ -16,15 +16,15 @@ pub struct Jwks {
     skipped: Vec<SkippedKey>,
 }
 
-/// A key of the set that is never used, and why.
+/// A key of the set that is never used, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedKey {
-    /// As it stands in the set: a stranger's text, to be escaped where it is printed.
+    /// The key's name in the set: untrusted text, to be escaped before it is printed.
     pub kid: Option<String>,
     pub reason: &'static str,
 }
 
-/// Why a set is refused whole.
+/// Why an entire set is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwksError {
     #[error("more than {} bytes", Jwks::BYTES_MAX)]
@@ -45,10 +45,10 @@ pub enum JwksError {
     Pem { index: usize, reason: &'static str },
 }
 
-/// Why no key answers to a token.
+/// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoKey {
-    /// A newer set may have it.
+    /// A newer set may have the key.
     #[error("the issuer has no key of this id")]
     UnknownKid,
     #[error("no key of the issuer fits the algorithm")]
@@ -57,20 +57,21 @@ pub enum NoKey {
     Ambiguous,
 }
 
-/// Members that only a private or a symmetric key has (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2; `priv` of
-/// the AKP keys of the post-quantum drafts).
+/// Members that only a private or a symmetric key has (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC
+/// 8037 section 2; `priv` of the AKP keys of the post-quantum drafts).
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 impl Jwks {
-    /// What a fetch or a file may hold at most.
+    /// The maximum size of a fetched set or a file.
     pub const BYTES_MAX: usize = 256 * 1024;
     pub const KEYS_MAX: usize = 100;
 
-    /// Reads a JWK set. A key that cannot be used is skipped with its reason (RFC 7517 section 5); `BYTES_MAX` and
-    /// `KEYS_MAX` bound the whole. The same key under the same name twice counts once.
+    /// Parses a JWK set of at most `BYTES_MAX` bytes and `KEYS_MAX` keys. An unusable key is skipped with its reason
+    /// (RFC 7517 section 5). A key that appears twice with the same name is used once.
     ///
     /// # Errors
-    /// Nothing usable, not a set, a member twice, or private parts in it (S049): then the whole is not to be trusted.
+    /// No usable key, not a set, a duplicate member, or private parts in
+    /// it (S049): the entire set is then untrustworthy.
     pub fn parse(body: &[u8]) -> Result<Self, JwksError> {
         if body.len() > Self::BYTES_MAX {
             return Err(JwksError::TooLarge);
@@ -102,11 +103,11 @@ impl Jwks {
         Self::new(keys, skipped)
     }
 
-    /// Reads PEM files: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`, one key in each. Such keys have no
-    /// `kid`: see [`Self::find`].
+    /// Reads PEM files: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`,
+    /// one key in each. Such keys have no `kid`: see [`Self::find`].
     ///
     /// # Errors
-    /// The first file that is not one public key, by its place in the list.
+    /// The first file that is not one public key, by its index in the list.
     pub fn from_pems(pems: &[Vec<u8>]) -> Result<Self, JwksError> {
         let keys = pems
             .iter()
@@ -127,7 +128,7 @@ impl Jwks {
     fn new(all: Vec<VerifyingKey>, skipped: Vec<SkippedKey>) -> Result<Self, JwksError> {
         let mut keys: Vec<VerifyingKey> = Vec::with_capacity(all.len());
         for key in all {
-            if !keys.iter().any(|known| known.is_double_of(&key)) {
+            if !keys.iter().any(|known| known.is_duplicate_of(&key)) {
                 keys.push(key);
             }
         }
@@ -137,55 +138,55 @@ impl Jwks {
         Ok(Self { keys, skipped })
     }
 
-    /// Keys of the set that are not used.
+    /// Returns the keys of the set that are not used.
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
     }
 
-    /// Its usable keys, in the order of the set.
+    /// Returns the usable keys, in the order of the set.
     pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
         self.keys.iter()
     }
 
-    /// The names the set gives to its usable keys.
+    /// Returns the names of the usable keys.
     pub fn key_ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(VerifyingKey::kid)
     }
 
-    /// Usable keys; one at least.
+    /// Returns the number of usable keys; one at least.
     #[allow(clippy::len_without_is_empty, reason = "a set without a usable key cannot be made")]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The one key that a token with this `kid` and `alg` can have been signed with.
+    /// Returns the only key that can have signed a token with this `kid` and `alg`.
     ///
-    /// A `kid` is compared byte by byte and chooses among the keys of that name; several keys of one name are told apart
-    /// by the algorithm alone. Where two still fit, the token is refused: trying each would let a sloppy set decide, and
-    /// an issuer that rotates gives new names. Where no key of the set has a name (PEM files), `kid` may be a key's RFC
-    /// 7638 thumbprint, or says nothing. Without `kid`, and where it says nothing, exactly one key must fit (S053).
+    /// A `kid` is compared byte by byte and selects the keys of that name; among several, only the algorithm decides.
+    /// Where two keys fit, the token is refused: to try each would trust a badly kept set, and an issuer that rotates
+    /// keys gives them new names. Where no key of the set has a name (PEM files), `kid` may be the RFC 7638 thumbprint
+    /// of a key and is otherwise ignored. Without a `kid`, or with an ignored one, exactly one key must fit (S053).
     ///
     /// # Errors
-    /// [`NoKey::UnknownKid`] where a newer set may help, else why no key of this set answers.
+    /// [`NoKey::UnknownKid`] where a newer set may have the key; otherwise the reason why no key of this set fits.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, NoKey> {
         let Some(kid) = kid else {
-            return the_one(self.keys.iter(), algorithm);
+            return only_fit(self.keys.iter(), algorithm);
         };
         if self.key_ids().next().is_none() {
             let named = self.keys.iter().find(|key| key.thumbprint() == kid);
             return match named {
-                Some(key) => the_one([key].into_iter(), algorithm),
-                None => the_one(self.keys.iter(), algorithm),
+                Some(key) => only_fit([key].into_iter(), algorithm),
+                None => only_fit(self.keys.iter(), algorithm),
             };
         }
         if self.key_ids().all(|known| known != kid) {
             return Err(NoKey::UnknownKid);
         }
-        the_one(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
+        only_fit(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
     }
 }
 
-fn the_one<'a>(keys: impl Iterator<Item = &'a VerifyingKey>, algorithm: Algorithm) -> Result<&'a VerifyingKey, NoKey> {
+fn only_fit<'a>(keys: impl Iterator<Item = &'a VerifyingKey>, algorithm: Algorithm) -> Result<&'a VerifyingKey, NoKey> {
     let mut fitting = keys.filter(|key| key.fits(algorithm));
     match (fitting.next(), fitting.next()) {
         (Some(key), None) => Ok(key),

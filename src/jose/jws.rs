@@ -1,5 +1,5 @@
-//! Is this text a signed token? The compact serialization (RFC 7515 section 7.1), taken apart strictly; nothing in it is
-//! believed before [`Jws::verify`].
+//! Is this text a signed token? A strict parser of the compact serialization (RFC 7515
+//! section 7.1); no content is trusted before [`Jws::verify`].
 
 use crate::jose::base64url;
 use crate::jose::json::Json;
@@ -17,7 +17,8 @@ pub struct Jws<'a> {
     signature: Vec<u8>,
 }
 
-/// The header members that count. `jwk`, `jku`, `x5u` and `x5c` are not even read: a token does not bring its key (S017).
+/// The header members that Keygate uses. `jwk`, `jku`, `x5u` and `x5c` are not
+/// even read: a token must not supply its own key (S017).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub algorithm: Algorithm,
@@ -25,7 +26,7 @@ pub struct Header {
     pub typ: Option<String>,
 }
 
-/// Why a text is not a compact JWS that can be verified.
+/// Why a text is not a verifiable compact JWS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwsError {
     #[error("longer than {} bytes", Jws::BYTES_MAX)]
@@ -49,14 +50,15 @@ pub enum JwsError {
 }
 
 impl<'a> Jws<'a> {
-    /// Longer tokens are refused before anything is decoded (S022), whatever the configuration allows. What clients meet
-    /// is the lower `requests.credential_bytes`, which an operator may raise for tokens with much in them.
+    /// Longer tokens are rejected before any decoding (S022), regardless of the configuration. Clients meet the lower
+    /// limit `requests.credential_bytes` first; an operator may raise that for large tokens.
     pub const BYTES_MAX: usize = 64 * 1024;
 
-    /// Takes `text` apart: three parts, strict base64url, a header that is one JSON object with nothing twice.
+    /// Splits and decodes `text`: three parts, strict base64url, and a header
+    /// that is one JSON object without duplicate members.
     ///
     /// # Errors
-    /// The first thing that is wrong. Lengths and dots are counted before memory is spent.
+    /// The first mistake. Length and dots are checked before memory is allocated.
     pub fn parse(text: &'a str) -> Result<Self, JwsError> {
         if text.len() > Self::BYTES_MAX {
             return Err(JwsError::TooLong);
@@ -72,28 +74,28 @@ impl<'a> Jws<'a> {
         })
     }
 
-    /// Unverified.
+    /// Returns the header, which is unverified.
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Unverified.
+    /// Returns the payload, which is unverified.
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Checks the signature with `key`, which must be one for the header's algorithm (RFC 7515 section 5.2).
+    /// Verifies the signature with `key`, which must fit the header's algorithm (RFC 7515 section 5.2).
     ///
     /// # Errors
-    /// Whenever it does not hold.
+    /// The signature is invalid.
     pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
         key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
     }
 }
 
-/// Signing input, header, payload, signature.
+/// Returns the signing input, the header, the payload and the signature.
 fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
-    // At most six pieces are looked for, however many dots there are.
+    // Split into at most six pieces, no matter how many dots there are.
     let mut pieces = text.splitn(6, '.');
     let found: [Option<&str>; 6] = std::array::from_fn(|_| pieces.next());
     match found {
@@ -108,8 +110,9 @@ fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
 
 impl Header {
     fn parse(members: &Members<'_>) -> Result<Self, JwsError> {
-        // We understand no extension, and whoever does not understand one must refuse (RFC 7515 section 4.1.11); an empty
-        // list is forbidden there too. `b64` without `crit` would make the payload mean two things (RFC 7797 section 6).
+        // Keygate supports no extension, and an unsupported extension must be rejected (RFC
+        // 7515 section 4.1.11); that section forbids an empty list as well. `b64` without
+        // `crit` would make the payload ambiguous (RFC 7797 section 6).
         if members.get("crit").is_some() || members.get("b64").is_some() {
             return Err(JwsError::Critical);
         }

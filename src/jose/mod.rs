@@ -1,4 +1,4 @@
-//! JSON object signing: the only home of the signature crates.
+//! JSON object signing: only this module uses the signature crates.
 
 mod base64url;
 pub mod json;

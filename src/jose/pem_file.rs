@@ -1,6 +1,6 @@
-//! What is in a PEM file (RFC 7468)? Exactly one key of the kind asked for, or the reason why not.
+//! Does a PEM file (RFC 7468) contain exactly one key of the required kind, or why not?
 
-/// DER of the one public key in `text`, and how it is wrapped.
+/// The DER of a public key, by its encoding.
 #[derive(Debug, PartialEq, Eq)]
 pub enum PublicDer {
     /// `PUBLIC KEY`: SubjectPublicKeyInfo (RFC 7468 section 13).
@@ -12,7 +12,7 @@ pub enum PublicDer {
 /// # Errors
 /// The reason, for the person who chose the file.
 pub fn public_key(text: &[u8]) -> Result<PublicDer, &'static str> {
-    // What is worst about a file is what is said of it: a private key in it matters more than how many blocks there are.
+    // Report the worst mistake: a private key in the file matters more than the number of blocks.
     let tags: Vec<String> = pem::parse_many(text).map_or_else(
         |_| Vec::new(),
         |blocks| blocks.iter().map(|block| block.tag().to_owned()).collect(),
@@ -41,7 +41,7 @@ pub fn public_key(text: &[u8]) -> Result<PublicDer, &'static str> {
     }
 }
 
-/// DER of the one PKCS #8 private key (RFC 5958) in `text`.
+/// Returns the DER of the only PKCS #8 private key (RFC 5958) in `text`.
 ///
 /// # Errors
 /// The reason, for the person who chose the file.
@@ -54,26 +54,27 @@ pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// What the one block of this tag in `text` holds.
+/// Returns the content of the only block in `text`, which must have this tag.
 ///
 /// # Errors
 /// The reason, for the person who chose the file.
 pub fn tagged(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let block = only_block(text)?;
-    match block.tag() == tag {
-        true => Ok(block.into_contents()),
-        false => Err("a block of another kind"),
+    if block.tag() == tag {
+        Ok(block.into_contents())
+    } else {
+        Err("a block of another kind")
     }
 }
 
-/// The text of one block.
+/// Returns the PEM text of one block.
 pub fn write(tag: &str, der: &[u8]) -> String {
     let line_ending = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new(tag, der), line_ending)
 }
 
 fn only_block(text: &[u8]) -> Result<pem::Pem, &'static str> {
-    // Text beside the block is allowed (RFC 7468 section 2), half a block is not: it may be the second key.
+    // Text around the block is allowed (RFC 7468 section 2). A truncated block is not: it may be a second key.
     let begins = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();
     let mut blocks = pem::parse_many(text).map_err(|_| "not PEM")?;
     match (blocks.pop(), begins) {

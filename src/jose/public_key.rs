@@ -1,5 +1,5 @@
-//! Which public key is it? Its numbers, read from a JWK (RFC 7518 section 6, RFC 8037 section 2) or from
-//! SubjectPublicKeyInfo, checked once.
+//! Which public key is this? The numbers of a JWK (RFC 7518 section 6, RFC
+//! 8037 section 2) or a SubjectPublicKeyInfo, checked once.
 
 use crate::jose::base64url;
 use crate::jose::pem_file::PublicDer;
@@ -10,7 +10,7 @@ use aws_lc_rs::signature::RsaSubjectPublicKey;
 use serde_json::Map;
 use serde_json::Value;
 
-/// The numbers of a public key that signs with an [`Algorithm`].
+/// The numbers of a public key for an [`Algorithm`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKey {
     /// Big-endian without leading zeros; 2048 to 8192 bits.
@@ -31,14 +31,14 @@ pub enum PublicKey {
     },
 }
 
-/// Below it is refused by RFC 7518 section 3.3.
+/// RFC 7518 section 3.3 forbids smaller keys.
 const RSA_BITS_MIN: usize = 2048;
-/// Above it one verification costs so much that a key is an attack.
+/// Verification with a larger key is so expensive that such a key is an attack.
 const RSA_BITS_MAX: usize = 8192;
-/// Public exponents that anyone uses fit; longer ones make verification slow.
+/// All exponents in practical use fit; longer ones make verification slow.
 const RSA_EXPONENT_BYTES_MAX: usize = 4;
 
-/// SubjectPublicKeyInfo of the fixed-length keys is a constant and then the key (RFC 5480, RFC 8410).
+/// The SubjectPublicKeyInfo of a fixed-length key is a constant followed by the key (RFC 5480, RFC 8410).
 const SPKI_P256: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE,
     0x3D, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
@@ -48,13 +48,13 @@ const SPKI_P384: &[u8] = &[
     0x22, 0x03, 0x62, 0x00, 0x04,
 ];
 const SPKI_ED25519: &[u8] = &[0x30, 0x2A, 0x30, 0x05, 0x06, 0x03, 0x2B, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// OID rsaEncryption (RFC 8017 appendix A.1) as it stands in an AlgorithmIdentifier with NULL parameters.
+/// OID rsaEncryption (RFC 8017 appendix A.1), as in an AlgorithmIdentifier with NULL parameters.
 const RSA_ENCRYPTION: &[u8] = &[
     0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
 ];
 
 impl PublicKey {
-    /// Reads `kty` and the members it asks for.
+    /// Reads `kty` and the members it requires.
     ///
     /// # Errors
     /// The reason, for the operator.
@@ -110,7 +110,7 @@ impl PublicKey {
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
-        // Some libraries write a sign byte in front although RFC 7518 section 6.3.1.1 forbids it; the number is the same.
+        // Some libraries prepend a sign byte, although RFC 7518 section 6.3.1.1 forbids it; the number is the same.
         let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
         let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
         if bits < RSA_BITS_MIN {
@@ -126,33 +126,33 @@ impl PublicKey {
             return Err("an RSA key whose exponent is not an odd number from 3 to 2^32");
         }
         let (n, e) = (n.into(), e.into());
-        Self::Rsa { n, e }.checked("not a usable RSA key")
+        Self::Rsa { n, e }.check("not a usable RSA key")
     }
 
     fn p256(x: &[u8], y: &[u8]) -> Result<Self, &'static str> {
-        // Shorter or longer coordinates are refused by RFC 7518 section 6.2.1.2.
+        // RFC 7518 section 6.2.1.2 forbids shorter or longer coordinates.
         let (x, y) = (fixed(x)?, fixed(y)?);
-        Self::P256 { x, y }.checked("not a point of P-256")
+        Self::P256 { x, y }.check("not a point of P-256")
     }
 
     fn p384(x: &[u8], y: &[u8]) -> Result<Self, &'static str> {
         let (x, y) = (fixed(x)?, fixed(y)?);
-        Self::P384 { x, y }.checked("not a point of P-384")
+        Self::P384 { x, y }.check("not a point of P-384")
     }
 
     fn ed25519(x: &[u8]) -> Result<Self, &'static str> {
-        Self::Ed25519 { x: fixed(x)? }.checked("not an Ed25519 key")
+        Self::Ed25519 { x: fixed(x)? }.check("not an Ed25519 key")
     }
 
-    /// The signature library must be able to read the key too: whether a point is on its curve is for it to say.
-    fn checked(self, reason: &'static str) -> Result<Self, &'static str> {
+    /// Returns `self` if the signature library accepts the key; only the library checks that a point is on its curve.
+    fn check(self, reason: &'static str) -> Result<Self, &'static str> {
         match self.verifier(self.algorithms()[0]) {
             Some(_) => Ok(self),
             None => Err(reason),
         }
     }
 
-    /// Never empty.
+    /// Returns the algorithms that fit the key's type; one at least.
     pub const fn algorithms(&self) -> &'static [Algorithm] {
         match self {
             Self::Rsa { .. } => &[
@@ -169,8 +169,7 @@ impl PublicKey {
         }
     }
 
-    /// Returns what verifies this key's signatures with `algorithm`, `None` where the two do not fit or the library refuses
-    /// the numbers.
+    /// Returns a verifier for this key and `algorithm`; `None` where they do not fit or the library rejects the key.
     pub fn verifier(&self, algorithm: Algorithm) -> Option<Verifier> {
         match (self, algorithm) {
             (Self::Rsa { n, e }, algorithm) => Verifier::rsa(n, e, algorithm),
@@ -181,7 +180,7 @@ impl PublicKey {
         }
     }
 
-    /// The members that RFC 7638 section 3.2 counts (RFC 8037 section 2 for OKP), in its order.
+    /// Returns the members that RFC 7638 section 3.2 requires (RFC 8037 section 2 for OKP), in its order.
     pub fn to_jwk(&self) -> Map<String, Value> {
         let members: &[(&str, String)] = &match self {
             Self::Rsa { n, e } => vec![
@@ -203,14 +202,15 @@ impl PublicKey {
             .collect()
     }
 
-    /// SHA-256 thumbprint in base64url (RFC 7638 section 3).
+    /// Returns the SHA-256 thumbprint in base64url (RFC 7638 section 3).
     pub fn thumbprint(&self) -> String {
         let text = Value::Object(self.to_jwk()).to_string();
         base64url::encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
     }
 }
 
-/// The first thing inside the outer SEQUENCE, whose own header has three bytes for small keys and four for the others.
+/// Returns whether the outer SEQUENCE begins with rsaEncryption. Its header
+/// has three bytes for small keys and four for others.
 fn names_rsa_encryption(spki: &[u8]) -> bool {
     [3, 4]
         .into_iter()
@@ -226,7 +226,7 @@ fn ec_members(curve: &str, x: &[u8], y: &[u8]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// An uncompressed point (SEC 1 section 2.3.3).
+/// Returns an uncompressed point (SEC 1 section 2.3.3).
 fn point(x: &[u8], y: &[u8]) -> Vec<u8> {
     [&[0x04], x, y].concat()
 }

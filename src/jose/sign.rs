@@ -1,8 +1,8 @@
-//! How are tokens signed? Those that clients get, those that vouch to upstreams, and those of tests.
+//! How are tokens signed? Access tokens for clients, identity tokens for upstreams, and tokens of tests.
 //!
-//! `jsonwebtoken` signs with EC and EdDSA, by the provider that is named here and not by that of the process (see
-//! `verifier.rs`). RSA is signed by `aws-lc` itself: `jsonwebtoken` parses the key again for each token, and the parts of an
-//! RSA key are checked against each other every time, which takes longer than signing (1.5 ms in all).
+//! `jsonwebtoken` signs with EC and EdDSA, by the provider named in this file and not by the process's default (see
+//! `verifier.rs`). `aws-lc` signs with RSA: `jsonwebtoken` parses the key for each token, and each time checks the
+//! parts of an RSA key against each other, which takes longer than signing (1.5 ms in all).
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
@@ -27,14 +27,14 @@ use serde_json::Value;
 use serde_json::json;
 use std::fmt;
 
-/// A new `jti`: 128 random bits, so that no two tokens share one (RFC 7519 section 4.1.7).
+/// Returns a new `jti`: 128 random bits, so that no two tokens share one (RFC 7519 section 4.1.7).
 pub fn token_id() -> String {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
     base64url::encode(&bytes)
 }
 
-/// A private key and the one algorithm it signs with.
+/// A private key and the only algorithm it signs with.
 pub struct SigningKey {
     algorithm: Algorithm,
     private: PrivateKey,
@@ -43,7 +43,7 @@ pub struct SigningKey {
     kid: String,
 }
 
-/// A private key as the library that signs with it keeps it.
+/// A private key, in the form of its signing library.
 enum PrivateKey {
     /// Parsed, for `aws-lc`.
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
@@ -51,14 +51,14 @@ enum PrivateKey {
     Pkcs8(EncodingKey, jsonwebtoken::Algorithm),
 }
 
-/// How an algorithm signs.
+/// The signing scheme of an algorithm.
 enum Scheme {
     Rsa(&'static dyn RsaEncoding),
     Ecdsa(&'static EcdsaSigningAlgorithm, jsonwebtoken::Algorithm),
     Ed25519,
 }
 
-/// Why a private key cannot be read, made or used.
+/// Why a private key cannot be read, generated or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     #[error("{0}")]
@@ -76,10 +76,10 @@ impl From<aws_lc_rs::error::Unspecified> for SignError {
 }
 
 impl SigningKey {
-    /// A fresh key for `algorithm`; of RSA keys one of 2048 bits, which takes a tenth of a second to find.
+    /// Generates a key for `algorithm`. An RSA key has 2048 bits and takes a tenth of a second.
     ///
     /// # Errors
-    /// The library makes none.
+    /// The library cannot generate a key.
     pub fn generate(algorithm: Algorithm) -> Result<Self, SignError> {
         match Scheme::of(algorithm) {
             Scheme::Rsa(encoding) => Self::rsa(algorithm, RsaKeyPair::generate(KeySize::Rsa2048)?, encoding),
@@ -88,7 +88,7 @@ impl SigningKey {
         }
     }
 
-    /// A fresh P-256 key.
+    /// Generates a P-256 key.
     pub fn generate_es256() -> Result<Self, SignError> {
         Self::generate(Algorithm::Es256)
     }
@@ -96,7 +96,7 @@ impl SigningKey {
     /// Reads one unencrypted PKCS #8 block (`PRIVATE KEY`).
     ///
     /// # Errors
-    /// Another block, several, or a key that does not fit `algorithm`; RSA below 2048 bits.
+    /// `text` is another block or several, the key does not fit `algorithm`, or it is RSA below 2048 bits.
     pub fn from_pkcs8_pem(algorithm: Algorithm, text: &str) -> Result<Self, SignError> {
         let der = Secret::new(pem_file::private_key(text.as_bytes()).map_err(SignError::Pem)?);
         let der = der.expose();
@@ -146,12 +146,12 @@ impl SigningKey {
         self.algorithm
     }
 
-    /// The key's RFC 7638 SHA-256 thumbprint.
+    /// Returns the RFC 7638 SHA-256 thumbprint of the key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// A `PRIVATE KEY` block, for a file that only its owner reads.
+    /// Returns a `PRIVATE KEY` block, for a file that only its owner can read.
     ///
     /// # Errors
     /// The library cannot write the key.
@@ -166,12 +166,12 @@ impl SigningKey {
         Ok(Secret::new(text))
     }
 
-    /// A `PUBLIC KEY` block.
+    /// Returns a `PUBLIC KEY` block.
     pub fn public_pem(&self) -> String {
         pem_file::write("PUBLIC KEY", &self.public_der)
     }
 
-    /// The public JWK, with `alg`, `kid` and `use` (RFC 7517 section 4).
+    /// Returns the public JWK, with `alg`, `kid` and `use` (RFC 7517 section 4).
     pub fn public_jwk(&self) -> Value {
         let mut jwk = self.public.to_jwk();
         jwk.insert("alg".to_owned(), self.algorithm.as_str().into());
@@ -180,7 +180,7 @@ impl SigningKey {
         Value::Object(jwk)
     }
 
-    /// A compact JWS of `claims` whose header has `alg`, this key's `kid`, and `typ`.
+    /// Returns a compact JWS of `claims`. Its header has `alg`, this key's `kid`, and `typ`.
     ///
     /// # Errors
     /// The library cannot sign.
@@ -189,7 +189,7 @@ impl SigningKey {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    /// A compact JWS of exactly these texts: what a hostile or broken issuer could make.
+    /// Returns a compact JWS of exactly these texts, as a hostile or broken issuer could make.
     ///
     /// # Errors
     /// The library cannot sign.
@@ -209,7 +209,7 @@ impl PrivateKey {
         match self {
             Self::Rsa(pair, encoding) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                // The library has randomness of its own, which it takes instead of what it is given.
+                // The library ignores this argument and uses its own randomness.
                 pair.sign(*encoding, &SystemRandom::new(), message, &mut signature)?;
                 Ok(signature)
             }
@@ -222,7 +222,7 @@ impl PrivateKey {
 }
 
 impl Scheme {
-    /// RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1; of PSS the salt is as long as the hash.
+    /// RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1. The salt of PSS is as long as the hash.
     fn of(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_SHA256),
@@ -244,7 +244,7 @@ impl Scheme {
     }
 }
 
-/// No private part is printed.
+/// Prints no private part.
 impl fmt::Debug for SigningKey {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("SigningKey")

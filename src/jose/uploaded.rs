@@ -1,37 +1,37 @@
-//! Is this the public key that a client's owner meant to upload? One `PUBLIC KEY` block (RFC 7468 section 13) that fits an
-//! algorithm which assertions may be signed with; anything else is refused with the reason (S055).
+//! Is an uploaded text one public key for client assertions? One `PUBLIC KEY` block (RFC 7468 section 13) that fits an
+//! assertion algorithm; everything else is rejected with the reason (S055).
 
 use crate::jose::pem_file;
 use crate::jose::pem_file::PublicDer;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 
-/// `client_assertion_type` of a client that proves itself with a JWT (RFC 7523 section 2.2).
+/// `client_assertion_type` of a client that authenticates with a JWT (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What assertions of clients may be signed with, the one to prefer first where a key fits several.
+/// The algorithms for client assertions; where a key fits several, the first is preferred.
 pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
     [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
-/// A public key that was looked at.
+/// A public key that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedKey {
     /// RFC 7638 SHA-256 thumbprint in base64url.
     pub kid: String,
-    /// One `PUBLIC KEY` block and nothing beside it.
+    /// One `PUBLIC KEY` block without any other text.
     pub pem: String,
     /// Never empty.
     pub algorithms: Vec<Algorithm>,
 }
 
-/// Longer ones are no key that anybody uses: RSA with 8192 bits has 1500 bytes of PEM.
+/// No key in practical use is longer: RSA with 8192 bits has 1500 bytes of PEM.
 pub const PEM_BYTES_MAX: usize = 8 * 1024;
 
-/// Reads what was uploaded.
+/// Reads an uploaded public key.
 ///
 /// # Errors
-/// The reason, for the person who uploaded it: a private key, a certificate or a chain of them, several keys, a curve
-/// that assertions are not signed with, RSA below 2048 bits, no PEM at all.
+/// The reason, for the person who uploaded it: a private key, a certificate or a chain, several
+/// keys, a curve that assertions may not use, RSA below 2048 bits, or no PEM.
 pub fn public_key(text: &str) -> Result<UploadedKey, &'static str> {
     if text.len() > PEM_BYTES_MAX {
         return Err("longer than any public key");
@@ -78,7 +78,7 @@ mod tests {
             (key.kid(), &[Algorithm::Es256][..])
         );
         assert_eq!(uploaded.pem, key.public_pem());
-        // What is kept is what was meant.
+        // The stored PEM gives the same key.
         assert_eq!(public_key(&uploaded.pem), Ok(uploaded));
     }
 

@@ -1,13 +1,13 @@
-//! Which library verifies a signature, and how does it keep the key? EC and EdDSA are verified by `jsonwebtoken`, RSA by
-//! `aws-lc` itself.
+//! Which library verifies a signature, and in which form does it keep the
+//! key? `jsonwebtoken` verifies EC and EdDSA, `aws-lc` RSA.
 //!
-//! `jsonwebtoken` keeps the bytes of a key and parses them for each token. `cargo bench --bench jose -- libraries`, by its
-//! least times: a decision on a token that was never seen takes 1.13 times as long with RS256 and PS256 of 2048 bits (24.4
-//! against 21.5 µs; 1.16 for the signature alone), 1.00 to 1.03 with ES256 and ES384, 1.01 with EdDSA. Over 1.10 is too
-//! much, so RSA goes through `jsonwebtoken` when it keeps a parsed key.
+//! `jsonwebtoken` keeps the bytes of a key and parses them for each token. Measured with `cargo bench --bench jose --
+//! libraries`, minimum times: with `jsonwebtoken`, a decision on a new token takes 1.13 times as long for RS256 and
+//! PS256 of 2048 bits (24.4 against 21.5 µs; 1.16 for the signature alone), 1.00 to 1.03 for ES256 and ES384, 1.01 for
+//! EdDSA. The limit is 1.10, so RSA moves to `jsonwebtoken` once that keeps a parsed key.
 //!
-//! The provider is named, never the one of the process: that one panics where another crate of the same program turns on
-//! `jsonwebtoken`'s second backend, and installing one is not for a library.
+//! The provider is named here; the process's default is never used. The default panics where another crate of the
+//! program enables the second backend of `jsonwebtoken`, and a library should not install one.
 
 use crate::model::algorithm::Algorithm;
 use aws_lc_rs::signature;
@@ -18,17 +18,18 @@ use aws_lc_rs::signature::RsaPublicKeyComponents;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 
-/// A public key and an algorithm, as the library that verifies keeps them.
+/// A public key and an algorithm, in the form of the verifying library.
 #[derive(Debug)]
 pub enum Verifier {
     /// For `aws-lc`.
     Parsed(ParsedPublicKey),
-    /// For `jsonwebtoken`, which finds out about a bad key with the first signature: only keys that `aws-lc` has parsed.
+    /// For `jsonwebtoken`, which detects a bad key only at the first
+    /// signature: `aws-lc` must have parsed the key before.
     Bytes(DecodingKey, jsonwebtoken::Algorithm),
 }
 
 impl Verifier {
-    /// Returns `None` where `algorithm` is none of RSA's, or the numbers are no good key.
+    /// Returns `None` where `algorithm` is not for RSA, or the key is invalid.
     pub fn rsa(n: &[u8], e: &[u8], algorithm: Algorithm) -> Option<Self> {
         let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(rsa_parameters(algorithm)?);
         parsed.map(Self::Parsed).ok()
@@ -57,28 +58,28 @@ impl Verifier {
         Some(Self::Bytes(DecodingKey::from_ec_der(point), name))
     }
 
-    /// Returns `None` where `key` is no Ed25519 key (RFC 8032 section 5.1.5).
+    /// Returns `None` where `key` is not an Ed25519 key (RFC 8032 section 5.1.5).
     pub fn ed25519(key: &[u8; 32]) -> Option<Self> {
         ParsedPublicKey::new(&signature::ED25519, key).ok()?;
         let name = jsonwebtoken::Algorithm::EdDSA;
         Some(Self::Bytes(DecodingKey::from_ed_der(key), name))
     }
 
-    /// Returns whether `signature` is this key's over `message`. ECDSA signatures are r and s side by side (RFC 7518
-    /// section 3.4), never DER; the salt of PSS is as long as the hash (section 3.5).
+    /// Returns whether `signature` over `message` is valid for this key. An ECDSA signature is r and s side by side
+    /// (RFC 7518 section 3.4), never DER; the salt of PSS is as long as the hash (section 3.5).
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Parsed(key) => key.verify_sig(message, signature).is_ok(),
             Self::Bytes(key, name) => {
                 let verifier = (DEFAULT_PROVIDER.verifier_factory)(name, key);
-                // Its trait takes no slice.
+                // The library's trait takes a vector, not a slice.
                 verifier.is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
             }
         }
     }
 }
 
-/// 2048 to 8192 bits.
+/// Accepts keys of 2048 to 8192 bits.
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     match algorithm {
         Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),

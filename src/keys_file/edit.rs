@@ -1,7 +1,7 @@
-//! How is a keys file changed without losing the operator's comments, or anything else?
+//! How does Keygate change a keys file without losing the operator's comments or anything else?
 //!
-//! A change is text put in at one place. The result is read again before it is written: unless it holds exactly the
-//! change that was meant, the file stays as it is.
+//! A change inserts text at one place. The result is parsed again before it is written: unless
+//! it contains exactly the intended change, the file stays as it was.
 
 use crate::keys_file::KeysFileError;
 use crate::keys_file::parse;
@@ -24,13 +24,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// What a file that does not exist yet is taken for.
+/// The assumed content of a file that does not exist yet.
 const EMPTY: &str = "keys: []\n";
 
-/// Adds an own key at the end of the list; the file is made where there is none.
+/// Adds a key of Keygate's own at the end of the list; creates a missing file.
 ///
 /// # Errors
-/// The file has a mistake (all of them), cannot be written, or is written in a way that nothing can be added to.
+/// The file has mistakes (all are listed), cannot be written, or has a form that cannot be extended.
 pub fn append(
     path: &Path,
     record: &KeyRecord,
@@ -51,7 +51,7 @@ pub fn append(
         let start = byte_of(&text, list.index);
         let brackets = text[start..].starts_with('[');
         let indent = if brackets && document.entries.is_empty() {
-            // The parser says where brackets begin, but not reliably where they end.
+            // The parser reports reliably where brackets begin, but not where they end.
             let end = text[start..].find(']').map_or(text.len(), |end| start + end + 1);
             text.replace_range(start..end, "");
             2
@@ -62,7 +62,7 @@ pub fn append(
         } else if text[start..].starts_with('-') {
             list.column
         } else {
-            // A list that is not indented below `keys:` is reported to begin after its first dash.
+            // For a list that is not indented below `keys:`, the parser reports the position after the first dash.
             0
         };
         if !text.ends_with('\n') {
@@ -76,7 +76,7 @@ pub fn append(
 /// Marks the key `id` as revoked; its entry stays.
 ///
 /// # Errors
-/// As [`append`]; also no key has this id, or it is revoked already.
+/// As for [`append`]; also if no key has this id, or the key is already revoked.
 pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Result<(), KeysFileError> {
     edit(path, scheme, |path, text, mut records| {
         let Some(index) = records.iter().position(|record| record.id == id) else {
@@ -89,7 +89,7 @@ pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Re
             return Err(KeysFileError::AlreadyRevoked { id });
         }
         records[index].state = KeyState::Revoked;
-        // Every entry became a record, or `edit` would have refused the file; so places agree.
+        // Every entry became a record, or `edit` would have rejected the file, so the indexes agree.
         let (document, _) = yaml::read(text);
         let entry = &document.entries[index];
         let mut text = text.to_owned();
@@ -110,19 +110,19 @@ pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Re
     })
 }
 
-/// Replaces the file by what `change` makes of it. One writer at a time, and no reader sees half of it.
+/// Replaces the file by the result of `change`. Only one process writes at a time, and no reader sees a partial file.
 fn edit(
     path: &Path,
     scheme: DigestScheme,
     change: impl FnOnce(&Path, &str, Vec<KeyRecord>) -> Result<(String, Vec<KeyRecord>), KeysFileError>,
 ) -> Result<(), KeysFileError> {
-    // A symbolic link stays one: what it points to is replaced.
+    // A symbolic link stays; its target is replaced.
     let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let unwritable = |source| KeysFileError::Unwritable {
         path: path.clone(),
         source,
     };
-    // A file of its own, because the keys file itself is another file after each change. Unlocked when closed.
+    // Lock a separate file, because every change replaces the keys file itself. Closing the file unlocks it.
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -143,8 +143,8 @@ fn edit(
         problems,
     };
     let records = parse(&text, scheme).map_err(broken)?;
-    let (changed, meant) = change(path, &text, records)?;
-    if parse(&changed, scheme).ok() != Some(meant) {
+    let (changed, expected) = change(path, &text, records)?;
+    if parse(&changed, scheme).ok() != Some(expected) {
         return Err(KeysFileError::Uneditable {
             path: path.clone(),
             hint: "the change would not read back as meant; please make it by hand",
@@ -156,7 +156,7 @@ fn edit(
 /// Replaces the keys file. The caller holds its lock.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let replacement = Replacement::create(path, 0o600)?;
-    // The file stays its owner's when root edits it, or the service could not read it any more.
+    // Keep the owner when root edits the file; otherwise the service could no longer read it.
     if let Ok(old) = std::fs::metadata(path) {
         let new = replacement.file().metadata()?;
         if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
@@ -172,7 +172,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// An own key as it stands in the file.
+/// A key of Keygate's own, as the file contains it.
 #[derive(Serialize)]
 struct Item<'a> {
     id: &'a str,
@@ -191,7 +191,7 @@ struct Item<'a> {
     expires_at: String,
 }
 
-/// `record` as the next entry of the list, `indent` columns in.
+/// Returns `record` as an entry of the list, indented by `indent` columns.
 fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
     let item = Item {
         id: record.id.as_str(),
@@ -213,7 +213,7 @@ fn byte_of(text: &str, char_index: usize) -> usize {
     text.char_indices().nth(char_index).map_or(text.len(), |(byte, _)| byte)
 }
 
-/// Where the line after `line` (from 1) begins; ends the last line where it was not.
+/// Returns the offset after `line` (from 1); ends the last line with a line feed if it has none.
 fn end_of_line(text: &mut String, line: usize) -> usize {
     if !text.ends_with('\n') {
         text.push('\n');

@@ -1,11 +1,11 @@
-//! What is wrong with a keys file, and on which line?
+//! Which mistakes does a keys file have, and on which lines?
 
 use crate::model::api_key::KeyId;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Why a keys file was not read, or not changed. Nothing of it has any effect then.
+/// Why a keys file was not read, or not changed. No part of the file takes effect then.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysFileError {
     #[error("cannot read {}", path.display())]
@@ -20,7 +20,7 @@ pub enum KeysFileError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{}", Listing(path, problems))]
+    #[error("{}", ProblemList(path, problems))]
     Broken {
         path: PathBuf,
         problems: Vec<KeysFileProblem>,
@@ -33,7 +33,7 @@ pub enum KeysFileError {
     AlreadyRevoked { id: KeyId },
 }
 
-/// One mistake. Names fields, never the digests in them.
+/// One mistake in the file. The message may contain names of fields, never a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysFileProblem {
     /// From 1.
@@ -41,9 +41,9 @@ pub struct KeysFileProblem {
     pub message: String,
 }
 
-struct Listing<'a>(&'a Path, &'a [KeysFileProblem]);
+struct ProblemList<'a>(&'a Path, &'a [KeysFileProblem]);
 
-impl fmt::Display for Listing<'_> {
+impl fmt::Display for ProblemList<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.1.iter().enumerate() {
             if index > 0 {

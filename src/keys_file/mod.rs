@@ -1,4 +1,4 @@
-//! Which API keys does the keys file hold?
+//! Which API keys does the keys file contain?
 //!
 //! ```yaml
 //! keys:
@@ -44,10 +44,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the keys at `path`, in the order of the file. `scheme` is the one that new keys are digested with.
+/// Reads the keys at `path`, in the order of the file. `scheme` is the digest scheme of new keys.
 ///
 /// # Errors
-/// The file cannot be read or has a mistake: all of them at once.
+/// The file cannot be read, or has mistakes: all are listed.
 pub fn read(path: &Path, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
     parse_file(path, &text(path)?, scheme)
 }
@@ -63,10 +63,10 @@ pub fn text(path: &Path) -> Result<String, KeysFileError> {
     })
 }
 
-/// Reads the keys in `text`, the text of the file at `path`, in its order.
+/// Parses the keys in `text`, the content of the file at `path`, in its order.
 ///
 /// # Errors
-/// Every mistake at once.
+/// The mistakes: all are listed.
 pub fn parse_file(path: &Path, text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
     parse(text, scheme).map_err(|problems| KeysFileError::Broken {
         path: path.to_owned(),
@@ -74,10 +74,10 @@ pub fn parse_file(path: &Path, text: &str, scheme: DigestScheme) -> Result<Vec<K
     })
 }
 
-/// Reads the keys in `text`, in its order.
+/// Parses the keys in `text`, in its order.
 ///
 /// # Errors
-/// Every mistake, sorted by line. Two entries with one id or one digest are a mistake (S075).
+/// All mistakes, sorted by line. Two entries with the same id or digest are a mistake (S075).
 pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<KeysFileProblem>> {
     let mut compiler = Compiler {
         scheme,
@@ -92,9 +92,9 @@ pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<Key
             lines.push(entry.line);
         }
     });
-    // What was understood of a text that is no YAML may be wrong as well.
+    // Do not look for duplicates in a text that is not YAML: its entries may be wrong as well.
     if read.is_ok() {
-        compiler.find_doubles(&records, &lines);
+        compiler.report_duplicates(&records, &lines);
         problems.append(&mut compiler.problems);
     }
     if problems.is_empty() {
@@ -120,13 +120,13 @@ const FIELDS: [&str; 12] = [
     "revoked_at",
 ];
 
-/// Longest name, client or organization, in bytes.
+/// The maximum length of a name, a client or an organization, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
 struct Compiler {
     scheme: DigestScheme,
     problems: Vec<KeysFileProblem>,
-    /// Texts that several keys share are kept once.
+    /// The interned texts that several keys share.
     scopes: HashSet<Arc<ScopeSet>>,
     texts: HashSet<Arc<str>>,
 }
@@ -139,9 +139,9 @@ impl Compiler {
         });
     }
 
-    /// Finds digests and ids that stand twice. Sorts places, because a million entries in two maps would take a hundred
-    /// megabytes for a while.
-    fn find_doubles(&mut self, records: &[KeyRecord], lines: &[usize]) {
+    /// Reports duplicate digests and ids. Sorts indexes, because two maps of a
+    /// million entries would take a hundred megabytes for a while.
+    fn report_duplicates(&mut self, records: &[KeyRecord], lines: &[usize]) {
         let mut places: Vec<usize> = (0..records.len()).collect();
         let mut reported = HashSet::new();
         places.sort_unstable_by_key(|place| (records[*place].digest.as_bytes(), *place));
@@ -168,7 +168,7 @@ impl Compiler {
         }
     }
 
-    /// The key that `entry` describes; `None` once a problem was found in it.
+    /// Returns the key that `entry` describes; `None` if it has a mistake.
     fn record(&mut self, entry: &Entry) -> Option<KeyRecord> {
         let before = self.problems.len();
         for field in &entry.fields {
@@ -198,7 +198,7 @@ impl Compiler {
             text => timestamp(text).map(Some),
         });
         self.optional(entry, "created_at", timestamp);
-        // Whatever it says, and even where that cannot be read: there is no such thing as a revocation to come.
+        // Any value means revoked, even an unreadable one: a revocation is never in the future.
         let state = match entry.field("revoked_at") {
             Some(_) => KeyState::Revoked,
             None => KeyState::Active,
@@ -351,10 +351,10 @@ fn environment(text: &str) -> Result<KeyEnvironment, String> {
     text.parse().map_err(text_of)
 }
 
-/// A name, a client or an organization.
+/// Returns `text` if it is valid as a name, a client or an organization.
 ///
 /// # Errors
-/// Empty, longer than 256 bytes, or with control characters, which could forge lines in a log or a table.
+/// The text is empty, longer than 256 bytes, or has control characters, which could forge lines in a log or a table.
 pub fn plain_text(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(format!(
@@ -364,7 +364,8 @@ pub fn plain_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A range such as `10.0.0.0/8`, or one address. Host bits that are set (`10.0.0.1/8`) are refused: it could mean either.
+/// Parses a range such as `10.0.0.0/8`, or one address. `None` for a range
+/// with host bits (`10.0.0.1/8`), which is ambiguous.
 pub fn address_range(text: &str) -> Option<ipnet::IpNet> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Some(address.to_canonical().into());
@@ -382,7 +383,7 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "must be a time since 1970 such as `2027-01-01T00:00:00Z` (RFC 3339)".to_owned())
 }
 
-/// RFC 3339 in UTC, whole seconds.
+/// Returns `time` as RFC 3339 in UTC, in whole seconds.
 pub fn rfc3339(time: Timestamp) -> String {
     i64::try_from(time.as_unix_secs())
         .ok()

@@ -25,7 +25,7 @@ fn file(entries: &[String]) -> String {
     format!("keys:\n{}", entries.concat())
 }
 
-/// The problems as `line: message`.
+/// Returns the problems as `line: message`.
 #[track_caller]
 fn refused(text: &str) -> Vec<String> {
     parse(text, DigestScheme::Sha256)
@@ -239,7 +239,7 @@ fn what_could_be_read_two_ways_is_refused() {
 fn a_revocation_holds_whatever_its_time_says() {
     let revoked = |time: &str| file(&[entry(A) + &format!("    revoked_at: {time}\n")]);
     assert_eq!(accepted(&revoked("2099-01-01T00:00:00Z"))[0].state, KeyState::Revoked);
-    // What cannot be read is refused as a whole, rather than read as "not revoked".
+    // An unreadable value rejects the file; it must not be read as "not revoked".
     for unreadable in ["~", "soon", "[]"] {
         assert_eq!(refused(&revoked(unreadable)).len(), 1, "{unreadable}");
     }
@@ -306,7 +306,7 @@ fn new_record(name: &str) -> KeyRecord {
 
 const PEPPERED: DigestScheme = DigestScheme::HmacSha256;
 
-/// Writes `before`, appends a key, revokes it and returns the text after each.
+/// Writes `before`, appends a key, revokes that key, and returns the text after each step.
 fn append_and_revoke(before: &str) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.yaml");
@@ -335,9 +335,9 @@ fn editing_keeps_every_line_of_the_operator() {
     ] {
         let (appended, revoked) = append_and_revoke(&before);
         for line in before.lines() {
-            let kept = line.replace("[] #", " #").replace("keys: []", "keys: ");
-            assert!(appended.lines().any(|new| new == kept), "{line:?} in {appended}");
-            assert!(revoked.lines().any(|new| new == kept), "{line:?} in {revoked}");
+            let expected = line.replace("[] #", " #").replace("keys: []", "keys: ");
+            assert!(appended.lines().any(|new| new == expected), "{line:?} in {appended}");
+            assert!(revoked.lines().any(|new| new == expected), "{line:?} in {revoked}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What does the text of a keys file hold, and on which lines? The few shapes that occur, nothing of their meaning.
+//! Which entries does the text of a keys file have, and on which lines? Only their form, not their meaning.
 
 use crate::keys_file::KeysFileProblem;
 use saphyr_parser::Event;
@@ -12,7 +12,7 @@ use saphyr_parser::StrInput;
 /// The list under `keys`.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// Where the list begins.
+    /// The start of the list.
     pub list: Option<ListStart>,
     pub entries: Vec<Entry>,
 }
@@ -29,7 +29,7 @@ pub(super) struct ListStart {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub line: usize,
-    /// In characters: the `{` of a mapping in braces, else the first key.
+    /// The offset in characters: of the `{` of a mapping in braces, otherwise of the first key.
     pub start: usize,
     pub fields: Vec<Field>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Entry {
 pub(super) struct Field {
     pub name: String,
     pub line: usize,
-    /// Of its name, from 0.
+    /// The column of the name, from 0.
     pub column: usize,
     pub value: Value,
 }
@@ -59,7 +59,7 @@ impl Entry {
     }
 }
 
-/// Reads as much as can be read, all of it at once.
+/// Reads as much of the text as possible, and returns all entries at once.
 pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
     let mut entries = Vec::new();
     match each(text, &mut |entry| entries.push(entry)) {
@@ -68,12 +68,12 @@ pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
     }
 }
 
-/// There is no telling what the text holds.
+/// The error for a text that is not YAML.
 pub(super) struct NotYaml;
 
-/// Reads as much as can be read, an entry after another: of a million entries the fields are never in memory together.
-/// Anchors, aliases and tags are refused: nobody needs them here, and an entry that looks different from what it is would
-/// be the last thing to want in a list of keys.
+/// Reads as much of the text as possible, and calls `take` for each entry, so that the fields of a
+/// million entries are never in memory together. Anchors, aliases and tags are rejected: a keys file
+/// does not need them, and they let an entry look different from its meaning.
 pub(super) fn each(
     text: &str,
     take: &mut dyn FnMut(Entry),
@@ -281,7 +281,7 @@ impl<'a> Reader<'a, '_> {
         self.skip_rest_of(&event)
     }
 
-    /// Reads to the end of what `event` began, however deep.
+    /// Reads to the end of the value that `event` began, at any depth.
     fn skip_rest_of(&mut self, event: &Event<'a>) -> Result<(), ScanError> {
         let mut depth = depth_change(event);
         while depth > 0 {
@@ -303,7 +303,7 @@ const fn depth_change(event: &Event<'_>) -> i64 {
     match event {
         Event::SequenceStart(..) | Event::MappingStart(..) => 1,
         Event::SequenceEnd | Event::MappingEnd => -1,
-        // Ends the loop whatever it was about: nothing follows.
+        // Ends the loop at any depth: nothing follows.
         Event::StreamEnd => i64::MIN / 2,
         _ => 0,
     }

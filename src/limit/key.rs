@@ -1,4 +1,4 @@
-//! Which bucket does something count in? Keys are hashes that nobody outside can choose or foresee.
+//! Which bucket does a request use? Keys are hashes that nobody outside the process can choose or predict.
 
 use crate::model::hex;
 use siphasher::sip128::Hasher128;
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::sync::OnceLock;
 
-/// A hash of `parts`, told apart from every other sequence of parts. Different in every process.
+/// Returns a hash of `parts`, distinct for every sequence of parts and different in every process.
 pub fn bucket_key(parts: &[&str]) -> u128 {
     static KEY: OnceLock<[u8; 16]> = OnceLock::new();
     let key = KEY.get_or_init(|| {
@@ -24,17 +24,17 @@ pub fn bucket_key(parts: &[&str]) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Returns the source that `ip` belongs to: an IPv4 address, or an IPv6 /64. That is the smallest block a single subscriber
-/// is given, so that walking through its addresses gains nothing (S110).
+/// Returns the source of `ip`: an IPv4 address, or an IPv6 /64. A /64 is the smallest block that a
+/// subscriber gets, so a client gains nothing by cycling through its addresses (S110).
 pub fn source_of(ip: IpAddr) -> IpAddr {
-    // An IPv4 address mapped into IPv6 is that IPv4 address; as IPv6 all of them would share one /64.
+    // An IPv4-mapped IPv6 address is treated as IPv4; otherwise all of them would share one /64.
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 
-/// Returns the bucket of a source: one per IPv4 address, one per IPv6 /64.
+/// Returns the bucket key of a source: one per IPv4 address, one per IPv6 /64.
 pub fn ip_key(ip: IpAddr) -> u128 {
     let (family, block) = match source_of(ip) {
         IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),

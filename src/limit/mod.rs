@@ -1,4 +1,4 @@
-//! How often may something happen? Quotas, and buckets that are spent from; `governor`'s home.
+//! How often may something happen? Quotas, and the buckets they are spent from; only this module uses `governor`.
 
 pub mod key;
 pub mod keyed;
@@ -8,7 +8,7 @@ use crate::limit::keyed::BUCKETS_MAX;
 use crate::limit::keyed::Buckets;
 use crate::model::clock::Tick;
 
-/// What one limit has counted. Kept by limit name across reloads, so that a reload refills nothing.
+/// The counts of one limit. Found by limit name across reloads, so that a reload refills nothing.
 #[derive(Debug)]
 pub struct LimitState {
     pub(crate) buckets: Buckets,
@@ -21,12 +21,12 @@ impl LimitState {
         }
     }
 
-    /// Forgets who has not been seen for long enough to have everything again. To be called now and then.
+    /// Forgets principals whose bucket is full again. To be called periodically.
     pub fn sweep(&self, now: Tick) {
         self.buckets.sweep(now);
     }
 
-    /// Principals counted at the moment; at most [`BUCKETS_MAX`].
+    /// Returns the number of principals with a bucket; at most [`BUCKETS_MAX`].
     pub fn len(&self) -> usize {
         self.buckets.len()
     }

@@ -1,10 +1,10 @@
-//! What does a configured quota mean to the limiter, and what do its headers say?
+//! How does the limiter count a configured quota, and which values go into its header fields?
 
 use crate::model::plan::Quota;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// A [`Quota`] as the limiter counts it: one request refills every `interval`, at most `burst` are saved up.
+/// A [`Quota`] as the limiter counts it: one request refills every `interval_nanos`, at most `burst` accumulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompiledQuota {
     interval_nanos: u64,
@@ -13,12 +13,12 @@ pub struct CompiledQuota {
     policy_window_secs: u64,
 }
 
-/// The longest a bucket may take to refill, about 146 years. Keeps every sum of the limiter inside 64 bits.
+/// The maximum time to refill a bucket, about 146 years. Keeps every sum of the limiter within 64 bits.
 const FULL_NANOS_MAX: u64 = u64::MAX / 4;
 
 impl CompiledQuota {
-    /// The interval is rounded up to whole nanoseconds, so that rounding never lets more through than was configured.
-    /// A burst that would take longer than 146 years to refill is cut to what refills in that time.
+    /// Compiles `quota`. The interval is rounded up to whole nanoseconds, so that rounding never allows more than was
+    /// configured. A burst that takes longer than 146 years to refill is cut to the burst that refills in that time.
     pub fn compile(quota: &Quota) -> Self {
         let period_nanos = u64::try_from(quota.period.as_nanos()).unwrap_or(FULL_NANOS_MAX);
         let interval_nanos = period_nanos
@@ -26,8 +26,8 @@ impl CompiledQuota {
             .clamp(1, FULL_NANOS_MAX);
         let burst_max = u32::try_from(FULL_NANOS_MAX / interval_nanos).unwrap_or(u32::MAX);
         let burst = quota.burst.min(NonZeroU32::new(burst_max).unwrap_or(NonZeroU32::MIN));
-        // A burst above `requests` would make `r` exceed `q`. The same rate is then written over the longer window in
-        // which the whole burst refills.
+        // With a burst above `requests`, `r` would exceed `q`. The same rate is then expressed
+        // over a longer window, the time in which the entire burst refills.
         let (policy_requests, window) = if burst <= quota.requests {
             (quota.requests.get(), quota.period)
         } else {
@@ -44,12 +44,12 @@ impl CompiledQuota {
         }
     }
 
-    /// `q` of `RateLimit-Policy`: requests per window.
+    /// Returns `q` of `RateLimit-Policy`: requests per window.
     pub const fn policy_requests(&self) -> u32 {
         self.policy_requests
     }
 
-    /// `w` of `RateLimit-Policy`: seconds, at least 1.
+    /// Returns `w` of `RateLimit-Policy`: seconds, at least 1.
     pub const fn policy_window_secs(&self) -> u64 {
         self.policy_window_secs
     }
@@ -59,12 +59,12 @@ impl CompiledQuota {
         self.burst
     }
 
-    /// Nanoseconds until one spent request is available again.
+    /// Returns the nanoseconds until one spent request is available again.
     pub const fn interval_nanos(&self) -> u64 {
         self.interval_nanos
     }
 
-    /// Nanoseconds until a wholly spent bucket is full again.
+    /// Returns the nanoseconds until an empty bucket is full again.
     pub const fn full_nanos(&self) -> u64 {
         // Cannot overflow: `compile` bounds the product by `FULL_NANOS_MAX`.
         self.interval_nanos * self.burst.get() as u64
@@ -77,7 +77,7 @@ impl CompiledQuota {
     }
 }
 
-/// Whole seconds, rounded up: waiting that long is long enough.
+/// Returns whole seconds, rounded up, so that a wait of that length is long enough.
 pub(crate) fn secs_rounded_up(duration: Duration) -> u64 {
     duration
         .as_secs()

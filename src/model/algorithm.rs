@@ -1,4 +1,5 @@
-//! Which signatures are accepted? The asymmetric ones; `none` and HMAC cannot be expressed (RFC 8725 section 3.1).
+//! Which signature algorithms are accepted? The asymmetric ones; `none`
+//! and HMAC cannot be expressed (RFC 8725 section 3.1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ pub enum Algorithm {
     EdDsa,
 }
 
-/// A name that is not one of [`Algorithm`].
+/// The error for a text that is not the name of an [`Algorithm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
 pub struct UnknownAlgorithm;
@@ -36,7 +37,7 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// The name in `alg`.
+    /// Returns the value of `alg`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",

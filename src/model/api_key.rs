@@ -1,12 +1,12 @@
-//! What does an API key look like, and what is kept of it?
+//! How is an API key built, and how is its digest made?
 //!
 //! ```text
 //! kg_live_0123456789abcdef_<43 characters of secret><6 characters of check>
 //! ```
-//! For secret scanners, with the default prefix: `\bkg_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b`. The last six
-//! characters are the CRC-32 (IEEE) of everything before them, in base 62 (digits, upper case, lower case; most
-//! significant first), so a scanner can tell a key from a look-alike and a typo costs no look-up. It is no protection:
-//! that is the secret's part.
+//! For secret scanners, with the default prefix: `\bkg_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b`. The
+//! last six characters are the CRC-32 (IEEE) of everything before them, in base 62 (digits, upper case,
+//! lower case; most significant first). With the check a scanner can tell a key from a similar text, and a
+//! mistyped key costs no look-up. The check protects nothing: only the secret does.
 
 use crate::model::hex;
 use crate::model::secret::Secret;
@@ -25,7 +25,7 @@ const PREFIX_CHARS_MAX: usize = 16;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Whether `text` can be the first part of keys: 1 to 16 lower-case letters or digits, a letter first.
+/// Returns whether `text` can be the first part of keys: 1 to 16 lower-case letters or digits, a letter first.
 pub fn is_key_prefix(text: &str) -> bool {
     text.len() <= PREFIX_CHARS_MAX
         && text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -34,7 +34,7 @@ pub fn is_key_prefix(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
-/// Which world a key belongs to; written in its text, so that nobody mistakes one for the other.
+/// The environment of a key. It is part of the key's text, so that nobody mistakes a test key for a live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyEnvironment {
     Live,
@@ -81,15 +81,15 @@ pub struct KeyId([u8; ID_CHARS]);
 pub struct KeyIdError;
 
 impl KeyId {
-    /// The id of a key that came from another system and has none: derived from the SHA-256 of its text, one way, so
-    /// that the id shown in logs says nothing about the digest.
+    /// Returns the id for a key that came from another system without an id. It is a one-way hash of the SHA-256 of the
+    /// key's text, so that the id shown in logs reveals nothing about the digest.
     pub fn of_imported(sha256: &KeyDigest) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"keygate imported key id\0");
         context.update(&sha256.0);
         let hash = context.finish();
         let mut id = [0; ID_CHARS];
-        // 256 is not a multiple of 62, so some characters are a little more frequent: of no matter for a name.
+        // 256 is not a multiple of 62, so some characters are slightly more frequent. That does not matter for an id.
         for (char, byte) in id.iter_mut().zip(hash.as_ref()) {
             *char = BASE62[usize::from(byte % 62)];
         }
@@ -124,7 +124,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// A whole key, secret and all. Exists while it is made and shown once.
+/// The full text of a key, with its secret. Exists only while the key is made and shown once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyText {
     text: Secret<String>,
@@ -132,7 +132,7 @@ pub struct ApiKeyText {
 }
 
 impl ApiKeyText {
-    /// A new key. `random` fills its argument with random bytes; outside tests that is [`system_random`].
+    /// Returns a new key. `random` fills its argument with random bytes; outside tests it is [`system_random`].
     ///
     /// `prefix` must satisfy [`is_key_prefix`], or the key will not parse back.
     pub fn generate(prefix: &str, environment: KeyEnvironment, random: &mut dyn FnMut(&mut [u8])) -> Self {
@@ -159,18 +159,18 @@ impl ApiKeyText {
         self.id
     }
 
-    /// The text itself, to be shown once or digested.
+    /// Returns the text, to be shown once or digested.
     pub fn expose(&self) -> &str {
         self.text.expose()
     }
 }
 
-/// A well-formed key, not yet proved.
+/// A well-formed key, not yet compared with a digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ParsedApiKey<'a> {
     pub environment: KeyEnvironment,
     pub id: KeyId,
-    /// The whole text, to be digested.
+    /// The full text, to be digested.
     pub text: &'a str,
 }
 
@@ -180,10 +180,10 @@ impl fmt::Debug for ParsedApiKey<'_> {
     }
 }
 
-/// Why a text is not one of our keys.
+/// Why a text is not an API key of Keygate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyTextError {
-    /// Does not start like ours; may be an imported key.
+    /// The text does not start with the prefix; it may be an imported key.
     #[error("the text does not start with our prefix and an environment")]
     Foreign,
     #[error("the key is not well-formed")]
@@ -195,8 +195,8 @@ pub enum ApiKeyTextError {
 /// Reads the parts of `text` without allocating.
 ///
 /// # Errors
-/// [`ApiKeyTextError::Foreign`] unless `text` starts with `<prefix>_live_` or `<prefix>_test_`; from there on it claims
-/// to be ours and must be right in every character.
+/// [`ApiKeyTextError::Foreign`] unless `text` starts with `<prefix>_live_` or
+/// `<prefix>_test_`. A text with such a start must be right in every character.
 pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<ParsedApiKey<'a>, ApiKeyTextError> {
     let rest = text
         .strip_prefix(prefix)
@@ -221,7 +221,7 @@ pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<ParsedApiKey<'a>, ApiKey
     Ok(ParsedApiKey { environment, id, text })
 }
 
-/// Random bytes of the operating system.
+/// Fills `bytes` with random bytes of the operating system.
 pub fn system_random(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");
 }
@@ -240,7 +240,7 @@ fn check_of(text: &str) -> [u8; CHECK_CHARS] {
     check
 }
 
-/// Every character is each of the 62 with the same probability.
+/// Fills `chars`; each of the 62 characters is equally probable.
 fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
     for char in chars {
         let mut byte = [0];
@@ -255,12 +255,12 @@ fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
     }
 }
 
-/// How digests are made.
+/// The algorithm of the digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestScheme {
-    /// With a pepper: whoever steals the digests cannot even check a guess against them.
+    /// With a pepper: without it, stolen digests cannot be used to check a guess.
     HmacSha256,
-    /// Without one, and for imported keys, whose digests an operator makes with `sha256sum`.
+    /// Without a pepper, and for imported keys: an operator makes their digests with `sha256sum`.
     Sha256,
 }
 
@@ -273,7 +273,7 @@ impl DigestScheme {
     }
 }
 
-/// What is kept of a key: a digest of its whole text. Compared in constant time, never printed by `Debug`.
+/// A digest of the full text of a key. Compared in constant time, never printed by `Debug`.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
@@ -282,7 +282,8 @@ pub struct KeyDigest([u8; 32]);
 pub struct KeyDigestError;
 
 impl KeyDigest {
-    /// Equal to the digest of no text anybody can find; stands in where there is no key, so that it costs the same.
+    /// Equal to the digest of no known text. Compared with where no key is
+    /// found, so that the comparison takes the same time.
     pub const DUMMY: Self = Self([0; 32]);
 
     pub fn sha256(text: &str) -> Self {
@@ -293,18 +294,18 @@ impl KeyDigest {
         Self::from_slice(digest::digest(&digest::SHA256, bytes).as_ref())
     }
 
-    /// For the keys file: 64 lower-case hexadecimal digits.
+    /// Returns the 64 lower-case hexadecimal digits that the keys file contains.
     pub fn to_hex(self) -> String {
         hex::text(&self.0)
     }
 
     /// # Errors
-    /// Anything but 64 lower-case hexadecimal digits.
+    /// `text` is not 64 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, KeyDigestError> {
         hex::read(text.as_bytes()).map(Self).ok_or(KeyDigestError)
     }
 
-    /// To look up by. What is found is still to be compared in constant time where that matters.
+    /// Returns the bytes for a look-up. Where timing matters, compare the found digest in constant time as well.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -328,12 +329,12 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// Makes the digests of our own keys.
+/// Makes the digests of Keygate's own keys.
 #[derive(Debug)]
 pub struct Digester(Option<hmac::Key>);
 
 impl Digester {
-    /// HMAC-SHA-256 keyed with `pepper`, prepared once; SHA-256 without one.
+    /// Returns a digester for HMAC-SHA-256, keyed with `pepper` once; for SHA-256 where `pepper` is `None`.
     pub fn new(pepper: Option<&Secret<Vec<u8>>>) -> Self {
         Self(pepper.map(|pepper| hmac::Key::new(hmac::HMAC_SHA256, pepper.expose())))
     }
@@ -417,7 +418,7 @@ mod tests {
 
     #[test]
     fn random_characters_are_evenly_distributed() {
-        // Meets every byte once, those that must be thrown away among the first.
+        // Yields every byte once, and bytes that must be rejected among the first.
         let mut next = 240_u8;
         let mut counting = |bytes: &mut [u8]| {
             for byte in bytes {

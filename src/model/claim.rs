@@ -1,12 +1,13 @@
-//! Which claim, and which value of it? JSON pointers into what an issuer says (RFC 6901), and what they are compared with.
+//! Which claim must have which value? JSON pointers into the claims of
+//! an issuer (RFC 6901), and values to compare with.
 
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// A JSON pointer (RFC 6901) into the claims of a token or the members of an introspection answer: `/department`,
-/// `/realm_access/roles`, `/https:~1~1example.com~1tenant`. Never empty: the whole is no claim.
+/// A JSON pointer (RFC 6901) into the claims of a token or the members of an introspection response: `/department`,
+/// `/realm_access/roles`, `/https:~1~1example.com~1tenant`. Never empty: the set of all claims is not a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimPointer(Box<str>);
 
@@ -28,18 +29,19 @@ impl ClaimPointer {
         &self.0
     }
 
-    /// The name of the claim, and the pointer into its value; empty for all of that.
+    /// Returns the name of the claim, and the pointer into its value; an empty pointer means the entire value.
     fn split(&self) -> (Cow<'_, str>, &str) {
         let path = &self.0[1..];
         let (name, deeper) = path.split_at(path.find('/').unwrap_or(path.len()));
-        match name.contains('~') {
+        if name.contains('~') {
             // RFC 6901 section 4: `~1` first, so that `~01` becomes `~1` and not `/`.
-            true => (Cow::Owned(name.replace("~1", "/").replace("~0", "~")), deeper),
-            false => (Cow::Borrowed(name), deeper),
+            (Cow::Owned(name.replace("~1", "/").replace("~0", "~")), deeper)
+        } else {
+            (Cow::Borrowed(name), deeper)
         }
     }
 
-    /// What `claims`, by name, have there; `None` where nothing is.
+    /// Returns the value at this pointer. `claims` returns a claim by its name. `None` where the pointer leads nowhere.
     pub fn find(&self, claims: impl FnOnce(&str) -> Option<Value>) -> Option<Value> {
         let (name, deeper) = self.split();
         let mut claim = claims(&name)?;
@@ -86,7 +88,7 @@ impl ClaimValue {
     /// 2^53 - 1.
     pub const INTEGER_MAX: i64 = (1 << 53) - 1;
 
-    /// Whether `claim` is this value, or an array that holds it.
+    /// Returns whether `claim` is this value, or an array that contains it.
     pub fn is_in(&self, claim: &Value) -> bool {
         match claim {
             Value::Array(members) => members.iter().any(|member| self.is(member)),
@@ -114,7 +116,7 @@ impl fmt::Display for ClaimValue {
     }
 }
 
-/// That a claim has a value: what a rule can ask, and what is remembered of whoever was proved.
+/// A claim together with a value of it: the condition of a rule, or a proved fact about a principal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimFact {
     pub pointer: ClaimPointer,
@@ -183,8 +185,8 @@ mod tests {
     #[test]
     fn s152_a_value_is_met_by_that_value_alone() {
         let text = ClaimValue::Text("admin".into());
-        for held in [json!("admin"), json!(["user", "admin"])] {
-            assert!(text.is_in(&held), "{held}");
+        for claim in [json!("admin"), json!(["user", "admin"])] {
+            assert!(text.is_in(&claim), "{claim}");
         }
         for other in [
             json!("Admin"),

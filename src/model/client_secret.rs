@@ -1,5 +1,5 @@
-//! What does a client secret look like, and what is kept of it? `kgs_` and 43 characters of `[0-9A-Za-z]`: as with ids,
-//! nothing that a client would have to encode (RFC 6749 section 2.3.1).
+//! How is a client secret built, and how is its digest made? `kgs_` and 43 characters of
+//! `[0-9A-Za-z]`: a client need not encode any of them (RFC 6749 section 2.3.1).
 
 use crate::model::api_key::Digester;
 use crate::model::api_key::KeyDigest;
@@ -10,15 +10,15 @@ const PREFIX: &str = "kgs_";
 /// 62^43 is just above 2^256.
 const RANDOM_CHARS: usize = 43;
 
-/// A new one, to be shown once. `random` fills its argument with random bytes; outside tests that is
-/// [`crate::model::api_key::system_random`].
+/// Returns a new secret, to be shown once. `random` fills its argument with random bytes;
+/// outside tests it is [`crate::model::api_key::system_random`].
 pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Secret<String> {
     let drawn = Secret::new(random_base62(RANDOM_CHARS, random));
     Secret::new([PREFIX, drawn.expose()].concat())
 }
 
-/// What is kept of it, and what one that is presented is compared with: made as those of API keys are, under the pepper
-/// where there is one.
+/// Returns the digest of `secret`, for storage and for comparison. As
+/// for API keys, it uses the pepper where there is one.
 pub fn digest(digester: &Digester, secret: &str) -> KeyDigest {
     digester.digest(secret)
 }

@@ -1,4 +1,4 @@
-//! What time is it? The one reader of system time; everything else is given `now`.
+//! Which time is it? This file alone reads the system's time; all other code receives `now`.
 
 #[cfg(any(test, feature = "internals"))]
 use std::sync::Mutex;
@@ -7,19 +7,19 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-/// Wall-clock time in milliseconds since the Unix epoch: what `exp`, `nbf` and expiry dates are compared with.
+/// Wall-clock time in milliseconds since the Unix epoch. Compared with `exp`, `nbf` and expiry dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The last instant there is; stands for "never expires" in comparisons.
+    /// The last representable instant; stands for "never expires" in comparisons.
     pub const MAX: Self = Self(u64::MAX);
 
     pub const fn from_unix_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Saturates at the last representable millisecond.
+    /// Returns the start of the second `secs`; saturates at the last representable millisecond.
     pub const fn from_unix_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds, rounded down.
+    /// Returns whole seconds, rounded down.
     pub const fn as_unix_secs(self) -> u64 {
         self.0 / 1000
     }
@@ -41,7 +41,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after.
+    /// Returns the time from `earlier` to `self`; zero when `self` is not later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -51,8 +51,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Monotonic time in nanoseconds since the process looked at the clock first: what limits and cooldowns count in.
-/// It never goes back, so a clock set back by an operator neither refills a limit nor locks anyone out.
+/// Monotonic time in nanoseconds since the process first read the clock. Limits and cooldowns use it. It never goes
+/// back, so an operator who sets the clock back neither refills a limit nor locks a client out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(u64);
 
@@ -74,27 +74,27 @@ impl Tick {
         )
     }
 
-    /// How long after `earlier` this is; zero when it is not after.
+    /// Returns the time from `earlier` to `self`; zero when `self` is not later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Returns whole seconds, rounded up: waiting that long is long enough.
+/// Returns whole seconds, rounded up, so that a wait of that length is long enough.
 pub fn secs_rounded_up(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
-/// One reading of both clocks, taken once per request and handed down.
+/// One reading of both clocks, taken once per request and passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     pub wall: Timestamp,
     pub tick: Tick,
 }
 
-/// Where `now` comes from.
+/// The source of `now`.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Now;
 }
@@ -121,7 +121,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        // The one place that may; `.clippy.toml` refuses all others.
+        // The only call that is allowed; `.clippy.toml` rejects all others.
         #[expect(clippy::disallowed_methods, reason = "model/clock.rs is the reader of system time")]
         let system = SystemTime::now();
         // A clock set before 1970 reads as 1970: every token is then not yet valid, which fails closed.
@@ -133,7 +133,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move; for tests and benches.
+/// A clock that moves only when it is set; for tests and benches.
 #[cfg(any(test, feature = "internals"))]
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Now>);
@@ -144,20 +144,20 @@ impl ManualClock {
         Self(Mutex::new(Now { wall, tick: Tick::ZERO }))
     }
 
-    /// Both clocks move on.
+    /// Moves both clocks forward.
     pub fn advance(&self, duration: Duration) {
         let mut now = self.lock();
         now.wall = now.wall.saturating_add(duration);
         now.tick = now.tick.saturating_add(duration);
     }
 
-    /// Somebody sets the wall clock; the monotonic one does not notice.
+    /// Sets the wall clock alone, as an operator might.
     pub fn set_wall(&self, wall: Timestamp) {
         self.lock().wall = wall;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
-        // `Now` is plain data: a thread that panicked while holding the lock cannot have left it half written.
+        // `Now` is plain data: a thread that panicked while holding the lock cannot have left it partly written.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

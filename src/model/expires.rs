@@ -1,14 +1,14 @@
-//! How long is a key good for? `90d`, `6mo` or `never`; at most 730 days.
+//! How long is a key valid? `90d`, `6mo` or `never`; at most 730 days.
 
 use crate::model::clock::Timestamp;
 use jiff::Span;
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest a key may live unless it never expires.
+/// The maximum lifetime of a key that expires.
 pub const EXPIRY_DAYS_MAX: i64 = 730;
 
-/// When a key expires, as a person says it. There is no default: a key that never expires is somebody's decision.
+/// A key's lifetime, as a person writes it. There is no default: a key without an expiry must be a deliberate choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expires {
     Never,
@@ -16,7 +16,7 @@ pub enum Expires {
     Months(i64),
 }
 
-/// Why a lifetime is not one a key can have.
+/// Why a text or a number is not a valid lifetime of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpiresError {
     #[error("an expiry is written `90d`, `6mo` or `never`")]
@@ -43,7 +43,7 @@ impl FromStr for Expires {
                     .map(|number| (number, Self::Days as fn(i64) -> Self))
             })
             .ok_or(ExpiresError::Form)?;
-        // No sign, no spaces; six digits are beyond every limit and cannot overflow.
+        // No sign, no spaces. More than six digits are over every limit, and six cannot overflow.
         if number.is_empty() || number.len() > 6 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ExpiresError::Form);
         }
@@ -56,7 +56,7 @@ impl FromStr for Expires {
     }
 }
 
-/// Why a text says no expiry.
+/// Why a text is not an expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpiryError {
     #[error("an expiry is written `90d`, `6mo`, `never`, or as an instant such as `2027-01-31T00:00:00Z` (RFC 3339)")]
@@ -67,7 +67,7 @@ pub enum ExpiryError {
     Span(#[from] ExpiresError),
 }
 
-/// An instant as in RFC 3339; those before 1970 read as 1970. `None` for any other text.
+/// Parses an RFC 3339 instant; an instant before 1970 becomes 1970. `None` for any other text.
 pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     let at = text.parse::<jiff::Timestamp>().ok()?;
     Some(Timestamp::from_unix_millis(
@@ -75,10 +75,10 @@ pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     ))
 }
 
-/// The instant that `text` says, as a span from `now` or outright; `None` for never.
+/// Parses `text`, a span from `now` or an RFC 3339 instant. `None` means never.
 ///
 /// # Errors
-/// Neither, not after `now`, or more than 730 days after it.
+/// `text` is neither, or the instant is not after `now` or more than 730 days after it.
 pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryError> {
     match text.parse::<Expires>() {
         Err(ExpiresError::Form) => {}
@@ -96,10 +96,10 @@ pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryEr
 }
 
 impl Expires {
-    /// The instant at which a key made `now` expires; months are those of the calendar, in UTC.
+    /// Returns the instant at which a key made at `now` expires. Months are calendar months in UTC.
     ///
     /// # Errors
-    /// So many months are more than 730 days from this `now`.
+    /// The span is more than 730 days from this `now`.
     pub fn after(self, now: Timestamp) -> Result<Option<Timestamp>, ExpiresError> {
         let span = match self {
             Self::Never => return Ok(None),

@@ -1,10 +1,10 @@
-//! How are bytes written as hexadecimal digits, and read?
+//! How are bytes written as hexadecimal digits, and read back?
 
-/// What stands for no digit: all bits, so that it shows in a sum of many.
+/// The entry for a byte that is no digit. All bits are set, so that one such entry is visible in the OR of many.
 const NO_NIBBLE: u8 = 0xFF;
 
-/// What each byte is as a lower-case digit. Asking byte by byte took a thousand instructions a digest, and a million digests
-/// are read at the start.
+/// The value of each byte as a lower-case digit. Without this table a digest took a
+/// thousand instructions, and a million digests are read at the start.
 const NIBBLES: [u8; 256] = {
     let mut nibbles = [NO_NIBBLE; 256];
     let mut value = 0;
@@ -30,7 +30,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(digits).expect("hexadecimal digits are ASCII")
 }
 
-/// Returns the `N` bytes that `digits` stand for; `None` for anything but twice as many lower-case digits.
+/// Returns the `N` bytes that `digits` encode; `None` unless `digits` are `2 * N` lower-case digits.
 pub fn read<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let (pairs, rest) = digits.as_chunks::<2>();
     if pairs.len() != N || !rest.is_empty() {

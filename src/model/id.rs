@@ -1,4 +1,4 @@
-//! How are the things called that Keygate makes? Ids of one grammar, random where Keygate chooses them.
+//! How are the ids of Keygate's own things written? One grammar for all; random where Keygate chooses them.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 const ID_CHARS_MAX: usize = 64;
-/// Characters of a made id behind its prefix: 62^22 is above 2^130, so nobody guesses or meets one twice.
+/// Random characters of a generated id, after its prefix: 62^22 is above 2^130, so an id cannot be guessed or repeat.
 const RANDOM_CHARS: usize = 22;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Why a text is no id.
+/// The error for a text that is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an id is 1 to 64 characters of letters, digits, `-` and `_`")]
 pub struct IdError;
 
-/// A word that is not one of a closed set.
+/// The error for a text that is not a word of a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not one of the words that can stand here")]
 pub struct UnknownWord;
@@ -51,8 +51,8 @@ fn is_id(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// `length` random characters of `[0-9A-Za-z]`. `random` fills its argument with random bytes; outside tests that is
-/// [`crate::model::api_key::system_random`].
+/// Returns `length` random characters of `[0-9A-Za-z]`. `random` fills its argument with random
+/// bytes; outside tests it is [`crate::model::api_key::system_random`].
 pub fn random_base62(length: usize, random: &mut dyn FnMut(&mut [u8])) -> String {
     let mut text = String::with_capacity(length);
     while text.len() < length {
@@ -73,7 +73,7 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// A new one.
+            /// Returns a new id.
             pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
                 Self(format!("{}{}", $prefix, random_base62(RANDOM_CHARS, random)).into())
             }
@@ -112,13 +112,13 @@ macro_rules! id {
 }
 
 id!(
-    /// `client_id` (RFC 6749 section 2.2), of `[A-Za-z0-9_-]` alone: many clients do not form-encode what they put into
-    /// Basic (section 2.3.1).
+    /// `client_id` (RFC 6749 section 2.2), of `[A-Za-z0-9_-]` alone: many clients do
+    /// not form-encode the credentials in Basic (section 2.3.1).
     ClientId,
     "client_"
 );
 id!(
-    /// A subscription.
+    /// The id of a subscription.
     SubscriptionId,
     "sub_"
 );

@@ -1,8 +1,8 @@
-//! Which header fields tell an upstream who called?
+//! Which header fields identify the client to an upstream?
 
 use http::HeaderName;
 
-/// Every field of this family is Keygate's to set; a client's copies are dropped on every route.
+/// The prefix of the fields that only Keygate sets; a client's copies are dropped on every route.
 pub const PREFIX: &str = "x-keygate-";
 
 pub const SUBJECT: HeaderName = HeaderName::from_static("x-keygate-subject");
@@ -12,7 +12,7 @@ pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
 pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
 pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
 pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
-/// All of these in one text that is signed.
+/// All of these in one signed text.
 pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
 
 #[cfg(test)]

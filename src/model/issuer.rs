@@ -1,4 +1,4 @@
-//! Who signs tokens, and for whom? Issuer identifiers (RFC 8414 section 2) and audiences (RFC 7519 section 4.1.3).
+//! How is an issuer named? Issuer identifiers (RFC 8414 section 2), compared with `iss` (RFC 7519 section 4.1.1).
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ impl IssuerUrl {
         &self.0
     }
 
-    /// The URL to derive others from. Never to compare with: parsing normalizes.
+    /// Returns the URL to derive other URLs from. Not for comparisons: the URL parser normalizes.
     pub fn to_url(&self) -> url::Url {
         url::Url::parse(&self.0).expect("it was a URL when it was parsed first")
     }
@@ -33,7 +33,7 @@ impl FromStr for IssuerUrl {
     type Err = IssuerUrlError;
 
     fn from_str(text: &str) -> Result<Self, IssuerUrlError> {
-        // The URL standard reads `\` as `/`; a URL that two readers split differently names nobody.
+        // The URL standard reads `\` as `/`. A URL that two parsers split differently does not identify an issuer.
         if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F || byte == b'\\') {
             return Err(IssuerUrlError::NotUrl);
         }
@@ -41,7 +41,7 @@ impl FromStr for IssuerUrl {
         if !matches!(url.scheme(), "https" | "http") {
             return Err(IssuerUrlError::Scheme);
         }
-        // An empty user is dropped by the parser, and the text would still have it.
+        // The parser drops an empty user, so look for `@` in the text.
         let authority = text.split('/').nth(2).unwrap_or_default();
         if authority.contains('@') || url.query().is_some() || url.fragment().is_some() {
             return Err(IssuerUrlError::Extra);
@@ -82,7 +82,7 @@ mod tests {
         check("https://a.example/?", IssuerUrlError::Extra);
         check("https:\\\\a.example", IssuerUrlError::NotUrl);
         check("https://good.example\\@evil.example", IssuerUrlError::NotUrl);
-        // `@` in a path is a character like others.
+        // `@` in a path is an ordinary character.
         assert!("https://a.example/@tenant".parse::<IssuerUrl>().is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! The nouns every side shares: no I/O, no async, nothing of the configuration file.
+//! The nouns that all modules share: no I/O, no async, no knowledge of the configuration file.
 
 pub mod clock;
 pub mod secret;

@@ -1,13 +1,13 @@
-//! How are the things in a configuration called?
+//! How are the things in a configuration named?
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The name an operator gives to a route, an issuer, an upstream or a limit: 1 to 64 characters, a lower-case letter or
-/// a digit first, then also `-`, `_` and `.`. Names become metric labels and structured-field strings, so nothing in
-/// them ever needs escaping. Cloning shares the text.
+/// The name an operator gives to a route, an issuer, an upstream or a limit: 1 to 64 characters, a
+/// lower-case letter or a digit first, then also `-`, `_` and `.`. Names become metric labels and
+/// structured-field strings, so they never need escaping. Cloning shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -29,7 +29,7 @@ impl Name {
         &self.0
     }
 
-    /// The text, shared.
+    /// Returns the shared text.
     pub const fn shared(&self) -> &Arc<str> {
         &self.0
     }

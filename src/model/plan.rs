@@ -1,4 +1,4 @@
-//! What does a plan give, and how much may be used? A quota: so many requests per period, with so much burst.
+//! How much does a plan allow? Credentials, scopes, and a quota: requests per period, with a burst.
 
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// So many requests per `period`, refilled evenly (GCRA), at most `burst` at once.
+/// A number of requests per `period`, refilled evenly (GCRA), at most `burst` at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     pub requests: NonZeroU32,
@@ -30,13 +30,13 @@ impl fmt::Display for Quota {
     }
 }
 
-/// What a credential is made of. The plan says which, not the developer.
+/// The form of a credential. The plan decides the allowed kinds, not the developer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CredentialKind {
     ApiKey,
     /// A client with a secret (`client_secret_basic`, `client_secret_post`).
     ClientSecret,
-    /// A client with keys of its own (RFC 7523).
+    /// A client with its own key pair (RFC 7523).
     PrivateKeyJwt,
 }
 
@@ -54,7 +54,7 @@ impl CredentialKind {
 
 crate::model::id::words!(CredentialKind);
 
-/// Some of the kinds.
+/// The kinds that a plan allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialKinds {
     pub api_key: bool,
@@ -78,40 +78,40 @@ impl CredentialKinds {
     }
 }
 
-/// Whether live credentials wait for money.
+/// The payment that a plan requires for live credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payment {
     None,
     Required,
 }
 
-/// Whether a subscription is active from its beginning.
+/// The approval that a new subscription needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Approval {
     Automatic,
-    /// It is pending until somebody approves it.
+    /// A subscription is pending until an administrator approves it.
     Manual,
 }
 
-/// What subscriptions under it get. Plans stand in the configuration.
+/// The terms of the subscriptions under this plan. Plans are part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub name: Name,
     pub credentials: CredentialKinds,
-    /// The widest scopes of its credentials; `None`: whatever is asked for.
+    /// The scopes that its credentials can have at most; `None` for no bound.
     pub scopes: Option<ScopeSet>,
-    /// Limits of the configuration, spent beside those of the route.
+    /// Names of limits in the configuration, spent in addition to those of the route.
     pub limits: Vec<Name>,
     pub payment: Payment,
-    /// `false`: sandbox credentials only.
+    /// `false` where only sandbox credentials are allowed.
     pub released: bool,
     pub approval: Approval,
-    /// API keys that one subscription may have at a time, those in grace not counted; `None`: as many as it likes.
+    /// The number of API keys that a subscription may have at a time, without those in grace; `None` for no maximum.
     pub keys_max: Option<u32>,
 }
 
 impl Plan {
-    /// One that asks for nothing and gives everything.
+    /// Returns a plan that requires nothing and allows everything.
     pub const fn open(name: Name, credentials: CredentialKinds) -> Self {
         Self {
             name,
@@ -126,7 +126,7 @@ impl Plan {
     }
 }
 
-/// The plan and the organization that are there without being configured or made.
+/// The name of the plan and of the organization that exist without being configured or created.
 pub const DEFAULT: &str = "default";
-/// The organization, and its plan, of those who administer the whole gate.
+/// The name of the organization that administers the gate, and of its plan.
 pub const OPERATORS: &str = "operators";

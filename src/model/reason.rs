@@ -1,9 +1,9 @@
-//! Which words can an error give as its reason? One table an error makes the word of each kind and the list of all words.
+//! Which words does an error give as its reason? One table per error maps each variant to its word and yields the list.
 
-/// Gives an error `reason()` and `REASONS`, from one table: a kind that has no row does not compile, and a word that no
-/// row has is not in the list.
+/// Gives an error `reason()` and `REASONS`, from one table. A variant without a row does
+/// not compile, and the list contains exactly the words of the rows.
 ///
-/// After `of` stand the variants that hold an error with a table of its own.
+/// After `of` stand the variants that contain an error with a table of its own.
 ///
 /// ```text
 /// reasons! {
@@ -20,13 +20,14 @@ macro_rules! reasons {
         $(of { $($variant:ident($inner:ty)),+ $(,)? })?
     ) => {
         impl $error {
-            /// Every word that [`Self::reason`] returns. A word that two errors share stands once for each of them.
+            /// Every word that [`Self::reason`] returns. A word of two errors appears twice.
             pub const REASONS: &'static [&'static str] = {
                 const PARTS: &[&[&str]] = &[&[$($reason),*], $($(<$inner>::REASONS),+)?];
-                &$crate::model::reason::joined::<{ $crate::model::reason::words_in(PARTS) }>(PARTS)
+                &$crate::model::reason::concat_words::<{ $crate::model::reason::word_count(PARTS) }>(PARTS)
             };
 
-            /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
+            /// Returns the word for this error in metrics, access records and
+            /// the refusal table; always in [`Self::REASONS`].
             pub const fn reason(&self) -> &'static str {
                 match self {
                     $($kind => $reason,)*
@@ -38,8 +39,8 @@ macro_rules! reasons {
 }
 pub(crate) use reasons;
 
-/// Returns how many words `parts` hold together.
-pub(crate) const fn words_in(parts: &[&[&'static str]]) -> usize {
+/// Returns the number of words in all `parts`.
+pub(crate) const fn word_count(parts: &[&[&'static str]]) -> usize {
     let (mut words, mut part) = (0, 0);
     while part < parts.len() {
         words += parts[part].len();
@@ -48,8 +49,8 @@ pub(crate) const fn words_in(parts: &[&[&'static str]]) -> usize {
     words
 }
 
-/// Returns the words of `parts` one after another. `N` is [`words_in`] of the same parts.
-pub(crate) const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+/// Returns the words of all `parts`, in order. `N` must be [`word_count`] of the same parts.
+pub(crate) const fn concat_words<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
     let mut words = [""; N];
     let (mut place, mut part) = (0, 0);
     while part < parts.len() {

@@ -1,4 +1,4 @@
-//! How is a file replaced so that a crash or a power cut leaves the old content or the new, and never a part?
+//! How is a file replaced so that a crash or a power cut leaves either the old content or the new, never a part?
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// The file that takes the place of another once its content is complete.
+/// A new file that replaces another once its content is complete.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
@@ -18,19 +18,20 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Creates an empty file beside `path`, with the permission bits `mode` from its first moment. The leftover of an attempt
-    /// that died is removed: the caller makes sure that no other process replaces `path` at the same time.
+    /// Creates an empty file beside `path`, with the permission bits `mode` from the start. Removes the leftover of a
+    /// failed attempt: the caller ensures that no other process replaces `path` at the same time.
     ///
     /// # Errors
-    /// Those of the system.
+    /// An I/O error of the system.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
         Self::create_as(path, "new", mode)
     }
 
-    /// Creates it for a `path` that several processes may replace at the same time. Each writes a file of its own.
+    /// Creates an empty file for a `path` that several processes may
+    /// replace at the same time. Each process has its own.
     ///
     /// # Errors
-    /// Those of the system.
+    /// An I/O error of the system.
     pub fn create_shared(path: &Path, mode: u32) -> io::Result<Self> {
         Self::create_as(path, &format!("{}.new", std::process::id()), mode)
     }
@@ -57,15 +58,15 @@ impl Replacement {
         })
     }
 
-    /// Returns the new file, to set what its owner is.
+    /// Returns the new file, so that the caller can set its owner.
     pub const fn file(&self) -> &File {
         &self.file
     }
 
-    /// Writes `content` to the disk, puts the file in place, and returns it, open for appending.
+    /// Writes `content` to disk, moves the file into place, and returns it open for appending.
     ///
     /// # Errors
-    /// Those of the system; `path` has its old content then, unless only the folder could not be synced.
+    /// An I/O error of the system; `path` then has its old content, unless only the sync of the folder failed.
     pub fn finish(mut self, content: &[u8]) -> io::Result<File> {
         self.file.write_all(content)?;
         self.file.sync_all()?;
@@ -78,7 +79,7 @@ impl Replacement {
 /// Replaces the file at `path`, or creates it, with the permission bits `mode`. See [`Replacement::create`].
 ///
 /// # Errors
-/// Those of the system.
+/// An I/O error of the system.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     Replacement::create(path, mode)?.finish(content).map(drop)
 }
@@ -86,7 +87,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 /// Removes the file at `path`, if there is one.
 ///
 /// # Errors
-/// Those of the system.
+/// An I/O error of the system.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -94,10 +95,10 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the folder of `path` to the disk: a file's name is in the data of its folder.
+/// Writes the folder of `path` to disk: the folder's data contains the names of its files.
 ///
 /// # Errors
-/// Those of the system.
+/// An I/O error of the system.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
@@ -134,7 +135,7 @@ mod tests {
     fn the_leftover_of_an_attempt_that_died_is_in_nobodys_way() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        // Dropped before it is finished, as if its process had died.
+        // Dropped before it is finished, as if the process had died.
         for replacement in [
             Replacement::create(&path, 0o600),
             Replacement::create_shared(&path, 0o600),

@@ -1,4 +1,4 @@
-//! What may a credential do? Scope tokens and sets of them (RFC 6749 section 3.3).
+//! Which actions may a credential take? Scope tokens and sets of them (RFC 6749 section 3.3).
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,7 +48,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A set of scopes, sorted, without doubles. Prints as the space-separated list of RFC 6749.
+/// A sorted set of scopes without duplicates. Prints as the space-separated list of RFC 6749.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct ScopeSet(Box<[Scope]>);
 
@@ -56,7 +56,7 @@ impl ScopeSet {
     /// Parses the space-separated list of RFC 6749 section 3.3. The empty text is the empty set.
     ///
     /// # Errors
-    /// A forbidden byte (offset within its token), or spaces other than single ones between tokens.
+    /// A forbidden byte (its offset within its token), or spaces other than a single one between tokens.
     pub fn parse_list(text: &str) -> Result<Self, ScopeError> {
         if text.is_empty() {
             return Ok(Self::default());

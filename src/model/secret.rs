@@ -1,10 +1,10 @@
-//! How is a secret kept from logs, from comparison timing and from freed memory?
+//! How does a secret stay out of logs, comparison timing and freed memory?
 
 use std::fmt;
 use zeroize::Zeroize;
 
-/// A value that must not be printed: `Debug` shows `[secret]`, there is no `Display`, memory is wiped on drop, and
-/// equality takes the same time wherever the first difference is.
+/// A value that must not be printed: `Debug` shows `[secret]`, there is no `Display`,
+/// memory is wiped on drop, and equality takes constant time.
 #[derive(Clone)]
 pub struct Secret<T: Zeroize>(T);
 
@@ -13,12 +13,12 @@ impl<T: Zeroize> Secret<T> {
         Self(value)
     }
 
-    /// The value itself. Every call is a place to check that it goes nowhere it can be read.
+    /// Returns the value. Check at every call that the value is neither printed nor stored.
     pub const fn expose(&self) -> &T {
         &self.0
     }
 
-    /// Works on the value where it is, such as encrypting it in place.
+    /// Calls `work` with the value in place, for example to encrypt it.
     pub fn change<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
         work(&mut self.0)
     }

@@ -1,4 +1,4 @@
-//! What may an organization use, and is it in force? Subscriptions under plans.
+//! Is an organization's subscription in force? Subscriptions under plans.
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -6,15 +6,15 @@ use crate::model::names::Name;
 use crate::model::plan::Payment;
 use crate::model::plan::Plan;
 
-/// Where a subscription is on its way.
+/// The state in the life of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubscriptionState {
-    /// Asked for, and not yet approved.
+    /// Requested, and not yet approved.
     Pending,
     Active,
-    /// Approved, and what it takes to serve it could not be set up.
+    /// Approved, but the resources to serve it could not be set up.
     ProvisioningFailed,
-    /// Over, for good.
+    /// Ended for good.
     Cancelled,
 }
 
@@ -39,14 +39,14 @@ pub struct Subscription {
     pub id: SubscriptionId,
     pub organization: Name,
     pub plan: Name,
-    /// `Test`: of sandbox credentials only. `Live`: of both.
+    /// `Test` allows sandbox credentials only, `Live` allows both.
     pub environment: KeyEnvironment,
     pub state: SubscriptionState,
-    /// What the plan costs has been paid; of no meaning where it costs nothing.
+    /// `true` where the price of the plan has been paid; of no meaning for a plan without a price.
     pub paid: bool,
 }
 
-/// Whether credentials of a subscription count, and why not.
+/// The standing of a subscription's credentials: valid, or the reason why they are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     Good,
@@ -59,12 +59,12 @@ pub enum Standing {
     NotReleased,
     /// Live credentials of a sandbox subscription.
     SandboxOnly,
-    /// The plan is not in the configuration any more.
+    /// The plan is no longer in the configuration.
     PlanGone,
 }
 
 impl Standing {
-    /// The word for it in problem types, metrics and records; a closed set. `None` when all is well.
+    /// Returns the reason in problem types, metrics and records, a word of a closed set. `None` for [`Self::Good`].
     pub const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Good => None,
@@ -80,8 +80,8 @@ impl Standing {
 }
 
 impl Subscription {
-    /// How credentials of `environment` stand under this subscription; `plan` is the one it names, `None` where the
-    /// configuration has no such plan.
+    /// Returns the standing of this subscription's credentials for `environment`. `plan` is the
+    /// plan it names, `None` where the configuration has no such plan.
     pub fn standing(&self, plan: Option<&Plan>, environment: KeyEnvironment) -> Standing {
         match self.state {
             SubscriptionState::Pending => return Standing::Pending,
@@ -143,7 +143,7 @@ mod tests {
             (SubscriptionState::Active, Standing::Good),
         ] {
             assert_eq!(subscription(state, Live, false).standing(Some(&free), Live), expected);
-            // Not even a sandbox credential of one that is not active.
+            // A subscription that is not active does not allow sandbox credentials either.
             let sandbox = subscription(state, Live, true).standing(Some(&free), KeyEnvironment::Test);
             assert_eq!(sandbox, expected);
         }

@@ -1,4 +1,4 @@
-//! What is written about each request?
+//! Which facts about a request are logged?
 
 mod line;
 mod writer;
@@ -10,15 +10,15 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How a request ended for Keygate.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Decision {
     Allow,
     #[default]
     Deny,
-    /// Answered by the gate itself, out of memory.
+    /// Answered by Keygate itself, from memory.
     Answer,
-    /// Allowed, but no answer could be got; or we failed ourselves.
+    /// Allowed, but the upstream gave no response; or Keygate failed.
     Error,
 }
 
@@ -33,60 +33,60 @@ impl Decision {
     }
 }
 
-/// One request, refused ones included, written when it ends. What is not known is `None` and is not written. Never a
-/// credential: `query` comes redacted, `credential_id` is the public id.
+/// One request, refused or not, logged when it ends. Unknown fields are `None` and are left out. Contains no
+/// credential: `query` is redacted, and `credential_id` is the public id.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessRecord<'a> {
-    /// When the request's head was complete.
+    /// The time when the request's head was complete.
     pub time: Timestamp,
     pub request_id: &'a str,
-    /// The socket's other end.
+    /// The address of the connection's other end.
     pub peer: Option<SocketAddr>,
-    /// Whom the request is from, past trusted proxies.
+    /// The address of the client behind trusted proxies.
     pub client: Option<IpAddr>,
     pub method: Option<&'a str>,
     pub host: Option<&'a str>,
-    /// As it arrived, without query.
+    /// The path as it arrived, without the query.
     pub path: Option<&'a str>,
-    /// Values of credential parameters already taken out.
+    /// The query without the values of credential parameters.
     pub query: Option<&'a str>,
     pub route: Option<&'a str>,
-    /// What the client was answered; `None` when it left before.
+    /// The status of the response; `None` if the client left before it.
     pub status: Option<u16>,
     pub decision: Decision,
-    /// Of a closed set, the same word as in metrics.
+    /// A word of the same closed set as in the metrics.
     pub reason: Option<&'static str>,
-    /// The rule that refused it, where it has a name.
+    /// The rule that refused the request, if it has a name.
     pub rule: Option<&'a str>,
-    /// What would have refused it, were it not in shadow mode: a word of the set of `reason`.
+    /// The reason for which the request would be refused without shadow mode; a word of the same set as `reason`.
     pub would_deny: Option<&'static str>,
-    /// The rule, limit or issuer that it is, where it has a name.
+    /// The rule, limit or issuer behind `would_deny`, if it has a name.
     pub would_deny_by: Option<&'a str>,
     pub credential_type: Option<&'static str>,
     pub subject: Option<&'a str>,
     pub client_id: Option<&'a str>,
     pub organization: Option<&'a str>,
     pub credential_id: Option<&'a str>,
-    /// The subscription that the credential is under, and its plan.
+    /// The credential's subscription, and its plan.
     pub subscription: Option<&'a str>,
     pub plan: Option<&'a str>,
     pub issuer: Option<&'a str>,
-    /// The limit that refused it.
+    /// The limit that refused the request.
     pub limit: Option<&'a str>,
     pub upstream: Option<&'a str>,
     pub endpoint: Option<SocketAddr>,
-    /// Body bytes from the client.
+    /// Body bytes received from the client.
     pub bytes_in: u64,
-    /// Body bytes to the client.
+    /// Body bytes sent to the client.
     pub bytes_out: u64,
     pub duration: Duration,
-    /// From the first connection attempt to the end of the answer.
+    /// The time from the first connection attempt to the end of the upstream's response.
     pub upstream_duration: Option<Duration>,
     pub trace_id: Option<&'a str>,
     pub user_agent: Option<&'a str>,
 }
 
-/// RFC 3339 in UTC with three decimals; past the year 9999 it stays at its end.
+/// Returns `time` in RFC 3339 format, in UTC with three decimals. Times after the year 9999 become its last instant.
 pub fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
     let time = i64::try_from(time.as_unix_millis())
         .ok()

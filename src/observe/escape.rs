@@ -1,15 +1,15 @@
-//! Which characters of somebody else's text could change what an operator sees, and how are they written instead?
+//! Which characters of a stranger's text could mislead an operator, and how are they escaped?
 //!
-//! A path, a `kid` or a subject is chosen by a stranger. Printed as it is, it could clear the terminal (ANSI), begin a
-//! line of its own (CR, LF, U+2028), or turn what follows around (bidirectional controls). S144.
+//! A stranger chooses a path, a `kid` or a subject. Printed unchanged, it could clear the terminal (ANSI), begin a new
+//! line (CR, LF, U+2028), or reverse the text after it (bidirectional controls). S144.
 
 use serde::Serialize;
 use serde_json::ser::CharEscape;
 use serde_json::ser::Formatter;
 use std::io;
 
-/// Whether `character` is written as `\uXXXX` wherever it appears: C0 and C1 controls, DEL, line and paragraph
-/// separators, bidirectional and other invisible formatting characters, and the invisible tag characters.
+/// Returns whether `character` is always written as `\uXXXX`: C0 and C1 controls, DEL, line and paragraph separators,
+/// bidirectional and other invisible formatting characters, and the invisible tag characters.
 pub const fn is_hidden(character: char) -> bool {
     matches!(
         character,
@@ -27,7 +27,7 @@ pub const fn is_hidden(character: char) -> bool {
     )
 }
 
-/// Appends `text` to `out`, every hidden character as the `\uXXXX` that JSON knows (a pair of them above U+FFFF).
+/// Appends `text` to `out`, with hidden characters as the `\uXXXX` of JSON (a pair above U+FFFF).
 pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let mut clean_from = 0;
     for (index, character) in text.char_indices() {
@@ -49,20 +49,20 @@ fn push_unicode_escape(out: &mut Vec<u8>, character: char) {
     }
 }
 
-/// Appends `value` to `out` as JSON on one line, with hidden characters escaped beyond what RFC 8259 section 7 asks.
+/// Appends `value` to `out` as JSON on one line, with more characters escaped than RFC 8259 section 7 requires.
 ///
 /// # Errors
-/// When `value` cannot be JSON (a map whose keys are not text).
+/// If `value` cannot be JSON (a map whose keys are not text).
 pub fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> serde_json::Result<()> {
-    value.serialize(&mut serde_json::Serializer::with_formatter(out, Escaping))
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, EscapingFormatter))
 }
 
-/// `serde_json`'s compact form, but for hidden characters in strings.
-struct Escaping;
+/// The compact form of `serde_json`, with hidden characters escaped in strings.
+struct EscapingFormatter;
 
-impl Formatter for Escaping {
+impl Formatter for EscapingFormatter {
     fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        // Nearly every string is printable ASCII, which holds nothing hidden.
+        // Nearly every string is printable ASCII, without hidden characters.
         if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
             return writer.write_all(fragment.as_bytes());
         }

@@ -1,18 +1,18 @@
-//! How do log lines and the errors in them look?
+//! How are log lines and the errors in them formatted?
 
 use std::error::Error;
 use std::fmt;
 
-/// How lines look, access records included.
+/// The format of log lines and access records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// `key=value` for people and grep.
     Text,
 }
 
-/// An error and everything below it, outermost first, joined by `: `. Our errors do not print their source themselves.
+/// Prints an error and its sources, outermost first, joined by `: `. Our errors do not print their source themselves.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {

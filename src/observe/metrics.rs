@@ -1,8 +1,8 @@
-//! Every metric: name, help, labels. Metrics that belong together have a file, and are a field of [`Metrics`].
+//! Which metrics are there? Metrics that belong together have a file, and are a field of [`Metrics`].
 //!
-//! Base units, and labels from closed sets only: names that stand in the configuration, and words that stand in the
-//! code. Nothing a request says becomes a label (S145). Counters with labels are looked up once, when a configuration
-//! is compiled; a request increments what it finds in its route.
+//! Base units, and labels from closed sets only: names of the configuration, and words of
+//! the code. No label contains text of a request (S145). Counters with labels are looked up
+//! once, when a configuration is compiled; a request increments the counters of its route.
 
 mod registrar;
 mod value;
@@ -33,7 +33,7 @@ pub use issuers::IssuerMetrics;
 pub use label::AnswerLabel;
 pub use label::CredentialLabel;
 pub use limits::LimitMetrics;
-pub use open::Open;
+pub use open::GaugeGuard;
 pub use reasons::Reasons;
 pub use reloads::ReloadResult;
 pub use route::RouteMetrics;
@@ -65,7 +65,7 @@ use std::sync::PoisonError;
 /// `Content-Type` of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// Names that the configuration in force gives; series of all others are dropped by [`Metrics::forget_all_but`].
+/// The names in the current configuration; [`Metrics::forget_all_but`] drops the series of all others.
 #[derive(Clone, Debug, Default)]
 pub struct ConfiguredNames<'a> {
     pub routes: HashSet<&'a str>,
@@ -96,7 +96,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// `started` is when the process did.
+    /// Creates and registers every metric. `started` is the start time of the process.
     pub fn new(reasons: &Reasons<'_>, started: Timestamp) -> Self {
         let registry = Registry::new();
         let registrar = Registrar::new(&registry);
@@ -119,9 +119,9 @@ impl Metrics {
         }
     }
 
-    /// Drops the series of names that no configuration has any more; to be called after a new one is in force. A name
+    /// Drops the series of names that are no longer configured. Call it after a new configuration is in force. A name
     /// that stays keeps its counts. Without this, years of renamed routes would stay in memory and in every scrape. A
-    /// request still running on the old configuration may bring a series back; the next reload drops it.
+    /// request that still runs on the old configuration may bring a series back; the next reload drops it.
     pub fn forget_all_but(&self, names: &ConfiguredNames<'_>) {
         self.requests.forget_all_but(&names.routes);
         self.upstreams.forget_all_but(&names.upstreams);
@@ -130,14 +130,14 @@ impl Metrics {
         self.limits.forget_all_but(&names.limits);
     }
 
-    /// Adds something to do before each scrape: setting gauges whose truth lives elsewhere. It must not scrape itself.
+    /// Adds a callback before each scrape, to set gauges from state elsewhere. It must not scrape.
     pub fn on_scrape(&self, callback: ScrapeCallback) {
         self.callbacks().push(callback);
     }
 
-    /// Returns everything in the Prometheus text format, of type [`CONTENT_TYPE`].
+    /// Returns all metrics in the Prometheus text format, of type [`CONTENT_TYPE`].
     pub fn text(&self) -> String {
-        // Held to the end of the readings: two scrapes at once would both add the same processor time.
+        // Locked until the process is read: two concurrent scrapes would both add the same processor time.
         let callbacks = self.callbacks();
         for callback in callbacks.iter() {
             callback(self);
@@ -150,7 +150,7 @@ impl Metrics {
     }
 
     fn callbacks(&self) -> MutexGuard<'_, Vec<ScrapeCallback>> {
-        // Only pushes happen under the lock that change it: a callback that panicked left the list whole.
+        // Only pushes change the list: a callback that panicked left it intact.
         self.on_scrape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What operators see.
+//! How do operators see the state and the work of the process?
 
 pub mod metrics;
 pub mod panics;

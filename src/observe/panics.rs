@@ -1,4 +1,4 @@
-//! What becomes of a panic? It is counted, and logged by its place alone: its message may quote what a client sent.
+//! How is a panic reported? Counted, and logged with its location only: its message may quote client input.
 
 use prometheus::IntCounter;
 use std::cell::Cell;
@@ -6,20 +6,20 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
 thread_local! {
-    /// Whether a panic on this thread ends in [`catch`], which counts it.
+    /// `true` while a panic on this thread ends in [`catch`], which counts it.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` gives; `None` when it panics, which counts in `panics`.
+/// Returns the result of `work`; `None` if it panics, which counts in `panics`.
 pub fn catch<T>(panics: &IntCounter, work: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
-    // A value that `work` was changing may be half changed: the caller gives up whatever it lent.
+    // A value that `work` was changing may be half changed: the caller must discard everything it lent.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(false);
     outcome.inspect_err(|_| panics.inc()).ok()
 }
 
-/// From here on, for the whole process, every panic is logged, and those that nobody catches count in `panics` too.
+/// Logs every panic of the process from here on, and counts in `panics` those that [`catch`] does not.
 pub fn report(panics: IntCounter) {
     std::panic::set_hook(Box::new(move |info| {
         if !CATCHING.get() {

@@ -1,4 +1,4 @@
-//! What does the operating system say about this process? Read from `/proc`; elsewhere than on Linux nothing is said.
+//! How much of the machine does this process use? Read from `/proc`, so on Linux only.
 
 use std::fs;
 
@@ -14,11 +14,12 @@ pub struct ProcessUsage {
     pub max_fds: Option<u64>,
 }
 
-/// `None` where there is no `/proc` or it does not read as proc(5) says; a metric less is better than a wrong one.
+/// Returns the present usage; `None` if `/proc` is missing or not in
+/// the format of proc(5). A missing metric is better than a wrong one.
 pub fn usage() -> Option<ProcessUsage> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    // Counting opens one descriptor more, the folder's own.
+    // Counting opens one more descriptor, that of the folder itself.
     let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     Some(ProcessUsage {
         cpu_seconds: cpu_seconds(&fs::read_to_string("/proc/self/stat").ok()?)?,
@@ -29,8 +30,8 @@ pub fn usage() -> Option<ProcessUsage> {
     })
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5), which come in 1/100 s on every Linux (`USER_HZ`). Field 2 is the name of the
-/// program, which may itself hold spaces and parentheses: counting starts after its last parenthesis.
+/// Returns the sum of fields 14 and 15 of proc_pid_stat(5), which every Linux gives in 1/100 s (`USER_HZ`). Field 2 is
+/// the program's name and may contain spaces and parentheses, so counting starts after the last parenthesis.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
     let user: u32 = fields.next()?.parse().ok()?;
@@ -38,7 +39,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((f64::from(user) + f64::from(system)) / 100.0)
 }
 
-/// proc_pid_status(5) gives kB, and means 1024 bytes.
+/// Returns a size in bytes. The "kB" of proc_pid_status(5) are 1024 bytes.
 fn status_bytes(status: &str, field: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! May traffic be sent here? Named conditions that must hold, and what `/readyz` says about them.
+//! Is the process ready for traffic? Named conditions that must hold, and the `/readyz` report about them.
 
 use crate::observe::escape;
 use serde::Serialize;
@@ -9,10 +9,10 @@ use std::sync::PoisonError;
 
 /// The condition every process has: a configuration is in force.
 pub const CONFIG: &str = "config";
-/// Fails once the process was told to stop.
+/// Fails once shutdown has begun.
 pub const DRAINING: &str = "draining";
 
-/// Whether a condition holds.
+/// The state of one condition: it holds, or it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -20,13 +20,14 @@ pub enum Condition {
     Failed,
 }
 
-/// Every condition that must hold before traffic is sent here. Starts unready: nothing was loaded yet.
+/// Every condition that must hold before traffic is sent to the
+/// process. Starts unready: no configuration is loaded yet.
 #[derive(Debug)]
 pub struct Readiness {
     conditions: Mutex<BTreeMap<String, (Condition, String)>>,
 }
 
-/// What `/readyz` answers.
+/// The body of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
     /// `Ok` when every condition holds.
@@ -44,6 +45,7 @@ pub struct ConditionReport {
 }
 
 impl Readiness {
+    /// Returns the conditions of a process that has just started: no configuration, not draining.
     pub fn new() -> Self {
         let readiness = Self {
             conditions: Mutex::default(),
@@ -53,8 +55,8 @@ impl Readiness {
         readiness
     }
 
-    /// Sets one condition, new or known: `issuer:main`, `keys_file`. One that exists must hold. `draining` is not set
-    /// here, see [`Self::begin_drain`]; a process on its way out does not come back.
+    /// Sets a condition, such as `issuer:main` or `keys_file`; adds it if it is new. Ignores changes of `draining`
+    /// after [`Self::begin_drain`]: a process that shuts down never becomes ready again.
     pub fn set(&self, name: &str, condition: Condition, detail: impl Into<String>) {
         let mut conditions = self.lock();
         let draining = matches!(conditions.get(DRAINING), Some((Condition::Failed, _)));
@@ -63,25 +65,25 @@ impl Readiness {
         }
     }
 
-    /// Forgets one condition: what it was about is past.
+    /// Removes one condition, because its subject no longer exists.
     pub fn forget(&self, name: &str) {
         self.lock().remove(name);
     }
 
-    /// Forgets every condition that starts with `prefix` and is not in `names`: the issuers a new configuration no
-    /// longer has must not keep it unready.
+    /// Removes every condition that starts with `prefix` and is not in `names`: an issuer that a new configuration no
+    /// longer has must not keep the process unready.
     pub fn keep_only(&self, prefix: &str, names: &[&str]) {
         self.lock()
             .retain(|name, _| !name.starts_with(prefix) || names.contains(&name.as_str()));
     }
 
-    /// A configuration is in force; an earlier failed reload is past.
+    /// Records that a configuration is in force and clears the error of an earlier reload.
     pub fn config_loaded(&self) {
         self.set(CONFIG, Condition::Ok, "");
     }
 
-    /// A reload failed. What was in force stays in force, so this is said and changes no status: a process that never
-    /// had a configuration stays unready, one that has serves on.
+    /// Records that a reload failed. The status does not change, because the previous configuration stays in force: a
+    /// process without any configuration stays unready, any other stays ready.
     pub fn config_reload_failed(&self, error: &str) {
         let mut conditions = self.lock();
         if let Some((condition, detail)) = conditions.get_mut(CONFIG) {
@@ -92,11 +94,12 @@ impl Readiness {
         }
     }
 
-    /// From here on nothing makes this process ready again.
+    /// Makes the process unready for the rest of its life.
     pub fn begin_drain(&self) {
         self.set(DRAINING, Condition::Failed, "shutting down");
     }
 
+    /// Returns the present state of every condition, sorted by name.
     pub fn report(&self) -> ReadinessReport {
         let conditions: Vec<_> = self
             .lock()
@@ -115,7 +118,7 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Condition, String)>> {
-        // Each change is one insertion or one assignment: a thread that panicked left the map whole.
+        // Each change is one insertion or one assignment: a thread that panicked left the map consistent.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,7 +130,8 @@ impl Default for Readiness {
 }
 
 impl ReadinessReport {
-    /// One line; details may quote files that somebody else wrote, so hidden characters are escaped.
+    /// Returns the report as one line of JSON. Hidden characters
+    /// are escaped, because details may quote files of strangers.
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::new();
         escape::push_json(&mut out, self).expect("text and enums are always JSON");

@@ -1,24 +1,24 @@
-//! Does a text that a stranger chose hold a credential by its looks? Where credentials do not belong, people put them.
+//! Which parts of a client's text look like a credential? People put credentials where they do not belong.
 //!
-//! A key pasted into a path, a user agent or a request id would otherwise stand in every log (S064). Only the two shapes
-//! that Keygate itself accepts are known here: an API key of its own, and a JWT.
+//! A key pasted into a path, a user agent or a request id would otherwise stand in every log (S064). Recognizes only
+//! the shapes that Keygate accepts: its API keys, and JWTs.
 
 use std::borrow::Cow;
 
 const REDACTED: &str = "[redacted]";
 
-/// Of an API key: characters of the public id, which may stay, and how many after it are surely the secret.
+/// The length of an API key's public id, which may stay, and the least length of a secret after it.
 const KEY_ID_BYTES: usize = 16;
 const KEY_SECRET_BYTES_MIN: usize = 16;
 
-/// Of a JWT's first two parts; the shortest that say anything are longer.
+/// The least lengths of a JWT's header and payload; useful ones are longer.
 const HEADER_BYTES_MIN: usize = 12;
 const PAYLOAD_BYTES_MIN: usize = 20;
 
-/// Of a JWT, the shorter of the two: its two parts and the dot.
+/// The length of the shortest credential: a JWT's header, dot and payload.
 const BYTES_MIN: usize = HEADER_BYTES_MIN + 1 + PAYLOAD_BYTES_MIN;
 
-/// `text` with the secret part of everything that looks like a credential replaced. Borrows when there is none.
+/// Returns `text` with every secret part of an apparent credential replaced. Borrows if there is none.
 pub fn credentials(text: &str) -> Cow<'_, str> {
     let mut redacted = String::new();
     let mut rest = text;
@@ -34,15 +34,15 @@ pub fn credentials(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// Whether [`credentials`] would replace something.
+/// Returns whether [`credentials`] would replace something.
 pub fn has_credential(text: &str) -> bool {
     find(text).is_some()
 }
 
-/// Where the first secret begins and ends. Both are at ASCII characters.
+/// Returns the start and end of the first secret. Both are at ASCII characters.
 fn find(text: &str) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
-    // Most texts are paths and hosts, and shorter than any of them.
+    // Most texts are paths and hosts, shorter than any credential.
     if bytes.len() < BYTES_MIN {
         return None;
     }
@@ -53,37 +53,37 @@ fn find(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// `_live_<id>_<secret>`; what stands before it is the prefix, whichever it is.
+/// Finds the secret in `_live_<id>_<secret>`. Any prefix may stand before it.
 fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let after = bytes[at..]
         .strip_prefix(b"_live_")
         .or_else(|| bytes[at..].strip_prefix(b"_test_"))?;
-    let id = run(after, |byte| byte.is_ascii_alphanumeric());
+    let id = prefix_len(after, |byte| byte.is_ascii_alphanumeric());
     let secret = after
         .get(id + 1..)
         .filter(|_| id == KEY_ID_BYTES && after[id] == b'_')?;
-    let length = run(secret, |byte| byte.is_ascii_alphanumeric());
+    let length = prefix_len(secret, |byte| byte.is_ascii_alphanumeric());
     let start = bytes.len() - secret.len();
     (length >= KEY_SECRET_BYTES_MIN).then_some((start, start + length))
 }
 
-/// `<header>.<payload>`, and what follows it, where the header is base64url of a JSON object: `{"`, `{ ` and `{` before a
-/// line break begin so.
+/// Finds `<header>.<payload>` and the parts after it, where the header is base64url of a JSON object: `{"`, `{ ` and
+/// `{` before a line break begin with `ey` or `ew`.
 fn jwt(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     if !matches!(bytes.get(at + 1), Some(b'y' | b'w')) {
         return None;
     }
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
     let text = &bytes[at..];
-    let header = run(text, is_base64url);
+    let header = prefix_len(text, is_base64url);
     let payload = text.get(header + 1..).filter(|_| text[header] == b'.')?;
-    if header < HEADER_BYTES_MIN || run(payload, is_base64url) < PAYLOAD_BYTES_MIN {
+    if header < HEADER_BYTES_MIN || prefix_len(payload, is_base64url) < PAYLOAD_BYTES_MIN {
         return None;
     }
-    Some((at, at + run(text, |byte| is_base64url(byte) || byte == b'.')))
+    Some((at, at + prefix_len(text, |byte| is_base64url(byte) || byte == b'.')))
 }
 
-fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+fn prefix_len(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
     bytes.iter().take_while(|byte| is_part(**byte)).count()
 }
 

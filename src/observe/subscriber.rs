@@ -1,4 +1,5 @@
-//! How do log lines get out? `tracing` and, through its bridge, `log`, to stderr: one line each, filtered, escaped.
+//! How are log lines written? Events of `tracing` and, through its
+//! bridge, of `log` go to stderr: one line each, filtered, escaped.
 
 use crate::observe::escape;
 use crate::observe::log::Format;
@@ -12,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Why there is no log.
+/// A reason why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the log level does not read as a filter such as `info` or `keygate=debug`")]
@@ -21,17 +22,17 @@ pub enum LogError {
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// What is said below the operator's filter, who may name these targets to change it.
+/// Directives that come before the operator's filter, which may override them.
 ///
-/// `pingora_proxy` reports per request, with the target and its query, what the access record says anyway, and a client
-/// could cause it a million times. `pingora_core` at `error` says why a listener cannot accept.
+/// `pingora_proxy` logs a line per request with the target and its query; the access record contains the same, and a
+/// client could cause it a million times. `pingora_core` at `error` reports why a listener cannot accept.
 const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
 
-/// Logs to stderr from here on, for the whole process. `level` is a `tracing` filter such as `info` or
-/// `keygate=debug`. Everything that logs through the `log` crate, pingora among them, comes along.
+/// Starts logging to stderr for the whole process. `level` is a `tracing` filter such as `info` or `keygate=debug`.
+/// Crates that log through `log`, such as pingora, are included.
 ///
 /// # Errors
-/// When `level` is no filter, and when it is called twice.
+/// If `level` is not a filter, or if logging was started before.
 pub fn init(format: Format, level: &str) -> Result<(), LogError> {
     match format {
         Format::Json => json(level, io::stderr)?.try_init(),
@@ -60,7 +61,7 @@ fn text<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // No colours: `Lines` could not tell our own escape sequences from a stranger's.
+    // No colours: `Lines` cannot tell Keygate's escape sequences from a stranger's.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(Lines(out));
@@ -76,15 +77,15 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
         .map_err(LogError::Filter)
 }
 
-/// Only our own code may say `debug` or `trace`, whatever the filter asks: pingora, hyper and h2 print whole request
-/// heads there, credentials included. S143.
+/// Returns whether an event may be logged. Only Keygate may log at `debug` or `trace`, whatever the filter: pingora,
+/// hyper and h2 print whole request heads there, with credentials (S143).
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let ours = metadata.target().split("::").next() == Some("keygate");
     ours || *metadata.level() <= Level::INFO
 }
 
-/// Writes each event as one line in which nothing hidden is left. The formatter escapes some of it; this is where all
-/// of it ends, also what another crate puts in a message.
+/// Writes each event as one line without hidden characters. The formatter escapes some of them; this writer escapes the
+/// rest, also in messages of other crates.
 struct Lines<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
@@ -102,7 +103,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
 struct LineWriter<W>(W);
 
 impl<W: io::Write> io::Write for LineWriter<W> {
-    /// `event` is one whole event: the formatter hands it over in one piece, with its line end.
+    /// Writes `event`, which is one whole event with its line end: the formatter passes it in one piece.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let mut line = Vec::with_capacity(event.len() + 16);
@@ -138,7 +139,7 @@ mod tests {
         }
     }
 
-    /// What `events` print in `format` under `level`.
+    /// Returns the output of `events` in `format` under `level`.
     fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
         let memory = Memory::default();
         let out = memory.clone();
@@ -205,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_never_printed_is_not_even_formatted() {
-        // The `log` bridge takes its maximum from here; without one, pingora would format each request for nothing.
+        // The `log` bridge takes its maximum from here; without it, pingora would format every request in vain.
         let hint = |level| json(level, io::sink).unwrap().max_level_hint();
         assert_eq!(hint("info"), Some(LevelFilter::INFO));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));

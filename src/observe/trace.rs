@@ -1,5 +1,5 @@
-//! Which request is this, and which trace does it belong to? `x-request-id` and `traceparent`, kept when well-formed,
-//! otherwise made.
+//! Which id does a request have, and which trace does it belong to? A well-formed
+//! `x-request-id` or `traceparent` is kept; otherwise Keygate makes one.
 
 use crate::model::hex;
 use crate::observe::redact;
@@ -19,22 +19,22 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// What ties one request's log lines, answers and upstream calls together. Visible ASCII, so it needs no escaping
-/// anywhere. Cloning shares the text.
+/// The id that ties together the log lines, the response and the upstream call of one request. Visible ASCII, so no
+/// output has to escape it. Cloning shares the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The request's own id when it names exactly one of 1 to 128 characters of `[A-Za-z0-9._-]` that is no credential;
-    /// otherwise a new one.
-    /// Two of them are not one: which would the reader after us believe?
+    /// Returns the id in the request's `x-request-id`, or a new id. Keeps it only if the
+    /// header occurs once, has 1 to 128 characters of `[A-Za-z0-9._-]`, and does not
+    /// look like a credential. With two headers, the upstream might choose the other.
     pub fn of(headers: &HeaderMap) -> Self {
         only(headers, &REQUEST_ID)
             .filter(|value| is_request_id(value.as_bytes()))
             .map_or_else(Self::new, |value| Self(value.clone()))
     }
 
-    /// 128 random bits in hexadecimal.
+    /// Returns 128 random bits in hexadecimal.
     pub fn new() -> Self {
         Self(hex_value(&random_bits().to_be_bytes()))
     }
@@ -62,26 +62,26 @@ fn is_request_id(id: &[u8]) -> bool {
         && std::str::from_utf8(id).is_ok_and(|id| !redact::has_credential(id))
 }
 
-/// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans of its own, so a well-formed one is passed
-/// on as it came (section 4.3 allows that), and its parent stays the caller's span. Cloning shares the text.
+/// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans of its own, so it passes a well-formed one
+/// on unchanged (section 4.3 allows that), and the parent stays the client's span. Cloning shares the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     traceparent: HeaderValue,
     origin: TraceOrigin,
 }
 
-/// Whose trace it is.
+/// The origin of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceOrigin {
-    /// The request named it; its `tracestate` belongs to it and goes on with it.
+    /// The request's `traceparent` began it; its `tracestate` is passed on.
     Continued,
-    /// Made here; a `tracestate` that came along belongs to nothing and must be dropped (section 3.3.1.5).
+    /// Keygate began it; a `tracestate` of the request belongs to no trace and must be dropped (section 3.3.1.5).
     Started,
 }
 
 impl TraceContext {
-    /// The request's own trace when it names exactly one well-formed `traceparent`; otherwise a new one, marked as not
-    /// sampled, because nothing was recorded of it so far.
+    /// Returns the request's own trace if it has exactly one well-formed `traceparent`. Otherwise returns a new one,
+    /// marked as not sampled, because nothing of it is recorded yet.
     pub fn of(headers: &HeaderMap) -> Self {
         let continued = only(headers, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes()));
         match continued {
@@ -95,7 +95,7 @@ impl TraceContext {
 
     pub fn new() -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        // All-zero ids are invalid; one set bit in each keeps the chance of them out of the argument.
+        // All-zero ids are invalid. Setting one bit in each rules them out.
         hex::write(&(random_bits() | 1).to_be_bytes(), &mut text[3..35]);
         hex::write(&(random_bits() | 1).to_be_bytes()[8..], &mut text[36..52]);
         Self {
@@ -104,7 +104,7 @@ impl TraceContext {
         }
     }
 
-    /// 32 lower-case hexadecimal digits.
+    /// Returns the trace id, 32 lower-case hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         let text = self.traceparent.to_str().expect("only visible ASCII was let in");
         &text[3..35]
@@ -125,21 +125,22 @@ impl Default for TraceContext {
     }
 }
 
-/// `version "-" trace-id "-" parent-id "-" trace-flags`, lower case, no id all zeros. Version 00 ends there; a later one
-/// may go on after another dash, and `ff` is forbidden (sections 3.2.2 and 4.3).
+/// Returns whether `text` is `version "-" trace-id "-" parent-id "-" trace-flags`
+/// in lower case, with no id all zeros. Version 00 ends there; a later version may
+/// continue after another dash, and `ff` is forbidden (sections 3.2.2 and 4.3).
 fn is_traceparent(text: &[u8]) -> bool {
     let Some((head, tail)) = text.split_at_checked(55) else {
         return false;
     };
-    let dashes_stand = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
+    let has_dashes = head[2] == b'-' && head[35] == b'-' && head[52] == b'-';
     let (version, trace_id, parent_id, flags) = (&head[..2], &head[3..35], &head[36..52], &head[53..]);
-    let ends_well = match version {
+    let has_valid_end = match version {
         b"ff" => false,
         b"00" => tail.is_empty(),
         _ => tail.is_empty() || (tail[0] == b'-' && tail.len() <= 200 && tail.iter().all(u8::is_ascii_graphic)),
     };
-    dashes_stand
-        && ends_well
+    has_dashes
+        && has_valid_end
         && [version, trace_id, parent_id, flags]
             .iter()
             .all(|part| is_lower_hex(part))
@@ -163,8 +164,8 @@ fn hex_value(bytes: &[u8; 16]) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("only hexadecimal digits")
 }
 
-/// Draws what ids are made with. Done before the first request: the system's generator may take a tenth of a second to
-/// collect its first bits.
+/// Returns the key that ids are derived from; draws it at the first call. Call it before the first request: the
+/// system's generator may take a tenth of a second to collect its first bits.
 pub fn draw_key() -> &'static [u8; 16] {
     static KEY: OnceLock<[u8; 16]> = OnceLock::new();
     KEY.get_or_init(|| {
@@ -174,10 +175,10 @@ pub fn draw_key() -> &'static [u8; 16] {
     })
 }
 
-/// 128 bits that nobody outside can foresee: a keyed hash of a number, so that a request costs no system call. Each thread
-/// counts in a range of its own. For ids only; never for a secret.
+/// Returns 128 bits that no outsider can predict: a keyed hash of a counter, so that a request costs no system call.
+/// Each thread counts in its own range. For ids only, never for a secret.
 fn random_bits() -> u128 {
-    /// So many ids has a thread, and there is room for 16 million threads.
+    /// The number of ids of one thread; this leaves room for 16 million threads.
     const RANGE: u64 = 1 << 40;
     static THREADS: AtomicU64 = AtomicU64::new(0);
     thread_local! {

@@ -1,4 +1,4 @@
-//! The data side's carriers: takes a `Permit` from the gate and moves bytes.
+//! How does a permitted request reach its upstream? Takes a `Permit` from the gate and moves bytes.
 
 #[cfg(feature = "gateway")]
 pub mod peer;

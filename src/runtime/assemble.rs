@@ -1,4 +1,4 @@
-//! How is a gate put together, and which state do its metrics read when they are scraped?
+//! How is a gate put together, and from which state are its metrics read?
 
 use crate::config::LogFormat;
 use crate::config::Observe;
@@ -24,20 +24,20 @@ use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Readiness;
 use crate::runtime::kept;
 use crate::runtime::reload;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An API key that expires within this is worth a look.
+/// An API key that expires within this time is counted as expiring soon.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Puts what was loaded in force, and returns the gate and, where there is a `state_dir`, the keys that it keeps.
+/// Puts `loaded` in force. Returns the gate and, where there is a `state_dir`, the kept keys of issuers.
 ///
 /// # Errors
-/// Two routes that nothing tells apart.
+/// Two routes are indistinguishable.
 pub fn gate(
-    loaded: &mut Loaded,
+    loaded: &mut LoadedConfig,
     live: Arc<Live>,
     clock: Arc<dyn Clock>,
     access: AccessLog,
@@ -45,27 +45,27 @@ pub fn gate(
 ) -> Result<(Arc<Gate>, Option<Arc<KeptKeys>>), MatcherError> {
     let now = clock.now();
     let snapshot = reload::install(loaded, &live, now)?;
-    let kept = kept::open(&loaded.config, &live.metrics);
-    if let Some(kept) = &kept {
-        kept::restore(&snapshot, kept, now);
+    let kept_keys = kept::open(&loaded.config, &live.metrics);
+    if let Some(kept_keys) = &kept_keys {
+        kept::restore(&snapshot, kept_keys, now);
     }
     live.metrics.reloads.ended(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let gate = Gate::new(snapshot, live, clock, access);
     read_state_on_scrape(&gate);
-    Ok((gate, kept))
+    Ok((gate, kept_keys))
 }
 
-/// Returns the access log of a gate with `metrics`: records go to standard output, as `observe` says.
+/// Returns the access log of a gate with `metrics`. Records are written to standard output, in the format that `observe` sets.
 ///
 /// # Errors
-/// The system has no thread.
+/// The system cannot start a thread.
 pub fn access_log(observe: &Observe, metrics: &Metrics) -> io::Result<AccessLog> {
     let dropped = metrics.logs.access_records_dropped.clone();
     AccessLog::start(io::stdout(), log_format(observe.format), dropped)
 }
 
-/// Returns the format of `observe` under the name that the log has for it.
+/// Returns the log's name for the format of the configuration.
 pub const fn log_format(format: LogFormat) -> Format {
     match format {
         LogFormat::Json => Format::Json,
@@ -73,9 +73,10 @@ pub const fn log_format(format: LogFormat) -> Format {
     }
 }
 
-/// Returns the metrics of a process, with every reason as a label that something can be refused for.
+/// Returns the metrics of a process, with every reason of a refusal as a label.
 pub fn metrics(now: Timestamp) -> Arc<Metrics> {
-    // No head is refused for `framing` any more: `head::check` has narrower words for it. Dashboards may still name it.
+    // No head is refused for `framing` any more: `head::check` has
+    // more specific reasons. Dashboards may still use the label.
     let heads = [HeadError::REASONS, &[AcceptError::Framing.reason()]].concat();
     Arc::new(Metrics::new(
         &Reasons {
@@ -87,7 +88,7 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
     ))
 }
 
-/// Gauges that mirror state held elsewhere are set when they are read, so that nothing on the request path keeps them.
+/// Sets the gauges that mirror other state when they are scraped, so that requests do not have to update them.
 fn read_state_on_scrape(gate: &Arc<Gate>) {
     let weak = Arc::downgrade(gate);
     gate.live.metrics.on_scrape(Box::new(move |metrics| {
@@ -97,18 +98,18 @@ fn read_state_on_scrape(gate: &Arc<Gate>) {
         let now = gate.clock.now();
         let live = &gate.live;
         let (verified, identity_tokens) = (&live.verified, &live.identity_tokens);
-        metrics.token_cache.set_remembered(verified.len(), verified.bytes());
+        metrics.token_cache.set_cache_size(verified.len(), verified.bytes());
         metrics
             .identity_tokens
-            .set_remembered(identity_tokens.len(), identity_tokens.bytes());
+            .set_cache_size(identity_tokens.len(), identity_tokens.bytes());
         for (name, limit) in live.limits() {
             metrics.limits.of(name.as_str()).set_buckets(limit.len());
         }
         for issuer in &gate.snapshot().issuers {
             if let Some(introspection) = issuer.introspection() {
-                let memory = introspection.memory();
+                let memory = introspection.verdicts();
                 let ((good, refused), (good_bytes, refused_bytes)) = (memory.entries(), memory.bytes());
-                memory.metrics.set_remembered(good, refused, good_bytes + refused_bytes);
+                memory.metrics.set_cache_size(good, refused, good_bytes + refused_bytes);
             }
             let Some(keys) = issuer.keys() else {
                 continue;

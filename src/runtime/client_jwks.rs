@@ -1,5 +1,5 @@
-//! Who brings the keys behind the URLs of clients? The data side's fetches, for the control side, for so many clients at a
-//! time.
+//! How does the control side get the key sets behind clients' URLs?
+//! With the data side's fetches, for a limited number of clients.
 
 use crate::config::Dial;
 use crate::control::Control;
@@ -10,7 +10,7 @@ use crate::control::token::client_jwks::JwksHealth;
 use crate::control::token::client_jwks::JwksKey;
 use crate::control::token::client_jwks::JwksState;
 use crate::control::token::client_jwks::Unavailable;
-use crate::fetch::on_demand::Fetching;
+use crate::fetch::on_demand::FetchContext;
 use crate::fetch::on_demand::OnDemand;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::jose::jwks::Jwks;
@@ -20,26 +20,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Clients whose keys are remembered. Of more, those that were not asked for longest are fetched again when they are.
+/// The limit of clients with a cached key set. Beyond that, the least recently used is fetched again on its next use.
 const CLIENTS_MAX: usize = 10_000;
-/// Fetches at a time: anybody can have one made by naming a client, once per client and cooldown.
+/// The limit of concurrent fetches: anybody can trigger one by naming a client, once per client and cooldown.
 const FETCHES_MAX: usize = 32;
 
 /// The key sets of the clients of one gate.
 pub struct FetchedClientJwks {
     control: Arc<Control>,
     sets: Cache<ClientId, Arc<OnDemand>>,
-    fetching: Arc<Fetching>,
+    fetch_context: Arc<FetchContext>,
 }
 
 impl FetchedClientJwks {
-    /// How URLs may be reached is what `token_endpoint.client_jwks` says, also after a reload.
+    /// Returns an empty cache. URLs are fetched as `token_endpoint.client_jwks` sets out, also after a reload.
     pub fn new(control: Arc<Control>) -> Self {
         let clock = Arc::clone(&control.clock);
         Self {
             control,
             sets: Cache::new(CLIENTS_MAX),
-            fetching: Arc::new(Fetching {
+            fetch_context: Arc::new(FetchContext {
                 clock,
                 permits: Semaphore::new(FETCHES_MAX),
             }),
@@ -56,31 +56,31 @@ impl FetchedClientJwks {
 
     fn set(&self, client: &ClientId, url: &str) -> Result<Arc<OnDemand>, &'static str> {
         let dial = self.dial().ok_or("no token endpoint is configured")?;
-        if let Some(known) = self.sets.get(client).filter(|known| known.is_of(url, &dial)) {
-            return Ok(known);
+        if let Some(set) = self.sets.get(client).filter(|set| set.is_of(url, &dial)) {
+            return Ok(set);
         }
-        let made = Arc::new(OnDemand::new(url, dial.clone())?);
-        // Of two that make one in the same instant, both use what stands there in the end.
-        let known = self
+        let new_set = Arc::new(OnDemand::new(url, dial.clone())?);
+        // Where two tasks create a set at the same time, both use the one that was inserted.
+        let set = self
             .sets
-            .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&made)))?;
-        if known.is_of(url, &dial) {
-            return Ok(known);
+            .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&new_set)))?;
+        if set.is_of(url, &dial) {
+            return Ok(set);
         }
-        self.sets.insert(client.clone(), Arc::clone(&made));
-        Ok(made)
+        self.sets.insert(client.clone(), Arc::clone(&new_set));
+        Ok(new_set)
     }
 
-    /// Returns how the key set of `client` is; `None` where it was not fetched since the gate started.
+    /// Returns the health of the key set of `client`; `None` where it was not fetched since the gate started.
     #[cfg(any(test, feature = "internals"))]
     pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
         let set = self.sets.peek(client)?;
-        Some(health(&set.health(&*self.fetching.clock)))
+        Some(health(&set.health(&*self.fetch_context.clock)))
     }
 }
 
-/// A URL that cannot be asked will not be better soon.
-const NEVER: Unavailable = Unavailable {
+/// The response for a URL that cannot be fetched; another attempt soon would fail too.
+const UNUSABLE_URL: Unavailable = Unavailable {
     retry_after: Duration::from_secs(60),
 };
 
@@ -92,8 +92,8 @@ impl ClientJwks for FetchedClientJwks {
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
         Box::pin(async move {
-            let set = self.set(client, url).map_err(|_| NEVER)?;
-            let keys = set.keys(kid, &self.fetching).await;
+            let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
+            let keys = set.keys(kid, &self.fetch_context).await;
             keys.map_err(|unavailable| Unavailable {
                 retry_after: unavailable.retry_after,
             })
@@ -108,7 +108,7 @@ impl ClientJwks for FetchedClientJwks {
     ) -> BoxFuture<'a, Option<Arc<Jwks>>> {
         Box::pin(async move {
             let set = self.set(client, url).ok()?;
-            set.newer(seen, &self.fetching).await
+            set.newer(seen, &self.fetch_context).await
         })
     }
 
@@ -116,13 +116,13 @@ impl ClientJwks for FetchedClientJwks {
         Box::pin(async move {
             match self.set(client, url) {
                 Ok(set) => {
-                    set.fetch_now(&self.fetching).await;
-                    health(&set.health(&*self.fetching.clock))
+                    set.fetch_now(&self.fetch_context).await;
+                    health(&set.health(&*self.fetch_context.clock))
                 }
                 Err(problem) => JwksHealth {
                     state: JwksState::Failing,
                     last_good_at: None,
-                    last_attempt_at: Some(self.fetching.clock.now().wall),
+                    last_attempt_at: Some(self.fetch_context.clock.now().wall),
                     last_error: Some(problem.to_owned()),
                     keys: Vec::new(),
                 },
@@ -131,9 +131,9 @@ impl ClientJwks for FetchedClientJwks {
     }
 }
 
-fn health(known: &IssuerHealth) -> JwksHealth {
-    let set = known.keys.as_deref();
-    let state = match (set, &known.last_error) {
+fn health(health: &IssuerHealth) -> JwksHealth {
+    let set = health.keys.as_deref();
+    let state = match (set, &health.last_error) {
         (_, Some(_)) => JwksState::Failing,
         (Some(_), None) => JwksState::Ok,
         (None, None) => JwksState::NeverFetched,
@@ -149,8 +149,8 @@ fn health(known: &IssuerHealth) -> JwksHealth {
     JwksHealth {
         state,
         last_good_at: set.map(|set| set.confirmed),
-        last_attempt_at: known.last_attempt,
-        last_error: known.last_error.as_deref().map(str::to_owned),
+        last_attempt_at: health.last_attempt,
+        last_error: health.last_error.as_deref().map(str::to_owned),
         keys: keys.collect(),
     }
 }

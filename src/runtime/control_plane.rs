@@ -1,12 +1,13 @@
-//! Who answers on the paths of the control side's? Its router, in this process, on threads that serve no requests.
+//! How does the data side call the control side? Through its
+//! router, in this process, on threads that serve no requests.
 
 use crate::control::token::Caller;
 use crate::control::token::Outcome;
 use crate::gate::answer::Answer;
-use crate::gate::answer::control::ControlAnswer;
 use crate::gate::answer::control::ControlError;
 use crate::gate::answer::control::ControlPlane;
 use crate::gate::answer::control::ControlRequest;
+use crate::gate::answer::control::ControlResponse;
 use axum::Router;
 use axum::body::Body;
 use axum::body::to_bytes;
@@ -18,68 +19,71 @@ use std::pin::Pin;
 use tokio::runtime::Handle;
 use tower::ServiceExt;
 
-/// The router of the token endpoint and what belongs to it.
-pub struct InProcess {
+/// The router of the token endpoint and the paths beside it.
+pub struct InProcessControlPlane {
     router: Router,
     background: Handle,
 }
 
-/// What is answered is a token or a few claims about one.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The limit of a response: a token, or a few claims about one.
+const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
-impl InProcess {
-    /// Answers on the threads of `background`.
+impl InProcessControlPlane {
+    /// Returns a control plane that runs on the threads of `background`.
     pub const fn new(router: Router, background: Handle) -> Self {
         Self { router, background }
     }
 }
 
-/// Fields of the router's that are about a connection.
-const OF_CONNECTION: [HeaderName; 4] = [
+/// Hop-by-hop and framing fields of the router's responses.
+const CONNECTION_FIELDS: [HeaderName; 4] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
 
-impl ControlPlane for InProcess {
+impl ControlPlane for InProcessControlPlane {
     fn answer(
         &self,
         request: ControlRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ControlAnswer, ControlError>> + Send>> {
-        // A task of its own: it goes on when whoever asked is gone, so that nothing is done by half.
-        let answering = self.background.spawn(call(self.router.clone(), request));
+    ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>> {
+        // A separate task continues when its caller is gone, so that no work is left half done.
+        let task = self.background.spawn(call(self.router.clone(), request));
         Box::pin(async move {
-            match answering.await {
-                Ok(answered) => answered,
-                Err(lost) if lost.is_panic() => Err(ControlError::Panicked),
-                // The process is about to end.
+            match task.await {
+                Ok(response) => response,
+                Err(error) if error.is_panic() => Err(ControlError::Panicked),
+                // The runtime is shutting down.
                 Err(_) => Err(ControlError::Unavailable),
             }
         })
     }
 }
 
-async fn call(router: Router, request: ControlRequest) -> Result<ControlAnswer, ControlError> {
-    let mut asked = Request::new(Body::from(request.body));
-    *asked.method_mut() = request.method;
-    *asked.uri_mut() = request.uri;
-    *asked.headers_mut() = request.headers;
-    asked.extensions_mut().insert(Caller {
+async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse, ControlError> {
+    let mut http_request = Request::new(Body::from(request.body));
+    *http_request.method_mut() = request.method;
+    *http_request.uri_mut() = request.uri;
+    *http_request.headers_mut() = request.headers;
+    http_request.extensions_mut().insert(Caller {
         ip: request.client_ip,
         request_id: request.request_id,
     });
-    let Ok(answer) = router.oneshot(asked).await;
-    let (head, body) = answer.into_parts();
+    let Ok(response) = router.oneshot(http_request).await;
+    let (head, body) = response.into_parts();
     let outcome = head.extensions.get::<Outcome>().cloned().unwrap_or_default();
-    let body = to_bytes(body, ANSWER_BYTES_MAX)
+    let body = to_bytes(body, RESPONSE_BYTES_MAX)
         .await
         .map_err(|_| ControlError::Unavailable)?;
-    // Those about the connection are the carrier's to write (RFC 9110 section 7.6.1).
-    let fields = head.headers.iter().filter(|(name, _)| !OF_CONNECTION.contains(name));
+    // The lane writes the fields about the connection (RFC 9110 section 7.6.1).
+    let fields = head
+        .headers
+        .iter()
+        .filter(|(name, _)| !CONNECTION_FIELDS.contains(name));
     let mut headers: Vec<_> = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
     headers.push((header::CONTENT_LENGTH, HeaderValue::from(body.len())));
-    Ok(ControlAnswer {
+    Ok(ControlResponse {
         answer: Answer {
             status: head.status,
             headers,
@@ -129,18 +133,18 @@ mod tests {
     #[test]
     fn what_the_router_says_is_the_answer() {
         let background = tokio::runtime::Runtime::new().unwrap();
-        let plane = InProcess::new(router(), background.handle().clone());
-        let answer = background.block_on(plane.answer(request("/echo"))).unwrap();
-        assert_eq!(answer.answer.status, StatusCode::CREATED);
-        assert_eq!(answer.answer.body, "192.0.2.1 r1 4");
-        assert_eq!(answer.reason, Some("invalid_client"));
-        assert_eq!(answer.client_id.as_deref(), Some("client_1"));
+        let plane = InProcessControlPlane::new(router(), background.handle().clone());
+        let response = background.block_on(plane.answer(request("/echo"))).unwrap();
+        assert_eq!(response.answer.status, StatusCode::CREATED);
+        assert_eq!(response.answer.body, "192.0.2.1 r1 4");
+        assert_eq!(response.reason, Some("invalid_client"));
+        assert_eq!(response.client_id.as_deref(), Some("client_1"));
     }
 
     #[test]
     fn a_panic_is_told_from_a_process_that_ends() {
         let background = tokio::runtime::Runtime::new().unwrap();
-        let plane = InProcess::new(router(), background.handle().clone());
+        let plane = InProcessControlPlane::new(router(), background.handle().clone());
         let panicked = background.block_on(plane.answer(request("/panic")));
         assert_eq!(panicked.err(), Some(ControlError::Panicked));
         background.shutdown_background();

@@ -1,5 +1,5 @@
-//! The built-in upstream: answers with what reached it, so that a newcomer sees the identity headers, and that the
-//! credential is gone. Loopback only: it shows whatever it is sent to whoever asks.
+//! How does the built-in upstream respond? With the request that reached it, so that a newcomer sees the identity
+//! fields, and that the credential is gone. On loopback only, because it shows everything it receives.
 
 use crate::observe::escape;
 use axum::Router;
@@ -16,21 +16,21 @@ use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::pin::Pin;
 
-/// How much of a body is shown. The rest is read and counted.
+/// The part of a body that is shown. The rest is read and counted.
 const SHOWN_BYTES_MAX: usize = 1024;
 
-/// A socket for [`serve`] on a free port of 127.0.0.1; its `local_addr` is the upstream's endpoint.
+/// Binds a free port of 127.0.0.1 for [`serve`]; its `local_addr` is the upstream's endpoint.
 ///
 /// # Errors
-/// When the operating system gives none.
+/// The system has no free port.
 pub fn bind() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// Answers on `listener` until `stop` is done, then lets running answers end.
+/// Serves on `listener` until `stop` ends, then completes the responses in progress.
 ///
 /// # Errors
-/// When `listener` is not on loopback, or cannot be used by tokio.
+/// `listener` is not on loopback, or cannot be used by tokio.
 pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     if !listener.local_addr()?.ip().is_loopback() {
         let why = "the echo upstream listens on loopback only";
@@ -46,29 +46,29 @@ pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send 
 async fn echo(request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match read(body).await {
-        Ok((length, shown)) => {
-            let mut answer = Vec::new();
-            let value = description(&parts, length, &shown);
-            escape::push_json(&mut answer, &value).expect("a JSON value is JSON");
-            answer.push(b'\n');
-            ([(header::CONTENT_TYPE, "application/json")], answer).into_response()
+        Ok((length, beginning)) => {
+            let mut json = Vec::new();
+            let value = description(&parts, length, &beginning);
+            escape::push_json(&mut json, &value).expect("a JSON value is JSON");
+            json.push(b'\n');
+            ([(header::CONTENT_TYPE, "application/json")], json).into_response()
         }
         Err(_) => StatusCode::BAD_REQUEST.into_response(),
     }
 }
 
-/// The body's length and its beginning.
+/// Returns the length of the body and its beginning.
 async fn read(mut body: Body) -> Result<(u64, Vec<u8>), axum::Error> {
     let mut length = 0;
-    let mut shown = Vec::new();
+    let mut beginning = Vec::new();
     while let Some(frame) = std::future::poll_fn(|task| Pin::new(&mut body).poll_frame(task)).await {
         if let Some(data) = frame?.data_ref() {
             length += data.len() as u64;
-            let room = SHOWN_BYTES_MAX - shown.len();
-            shown.extend_from_slice(&data[..data.len().min(room)]);
+            let room = SHOWN_BYTES_MAX - beginning.len();
+            beginning.extend_from_slice(&data[..data.len().min(room)]);
         }
     }
-    Ok((length, shown))
+    Ok((length, beginning))
 }
 
 fn description(parts: &Parts, body_length: u64, body: &[u8]) -> serde_json::Value {
@@ -92,8 +92,8 @@ mod tests {
     use crate::runtime::test_server::exchange;
     use crate::runtime::test_server::with_server;
 
-    /// What the echo answers to `request`, which must ask for the connection to be closed.
-    fn answer(request: &[u8]) -> serde_json::Value {
+    /// Returns the response to `request`, which must ask for the connection to be closed.
+    fn response_to(request: &[u8]) -> serde_json::Value {
         let response = with_server(bind().unwrap(), serve, |address| exchange(address, request));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -102,16 +102,16 @@ mod tests {
 
     #[test]
     fn the_answer_is_what_reached_the_upstream() {
-        let answer = answer(
+        let response = response_to(
             b"POST /v1/a%2Fb?x=1&y HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Two: 1\r\nX-Two: \xFF\r\n\
               Content-Length: 5\r\n\r\nhello",
         );
-        assert_eq!(answer["method"], "POST");
-        assert_eq!(answer["path"], "/v1/a%2Fb");
-        assert_eq!(answer["query"], "x=1&y");
-        assert_eq!(answer["body"], serde_json::json!({ "length": 5, "text": "hello" }));
+        assert_eq!(response["method"], "POST");
+        assert_eq!(response["path"], "/v1/a%2Fb");
+        assert_eq!(response["query"], "x=1&y");
+        assert_eq!(response["body"], serde_json::json!({ "length": 5, "text": "hello" }));
         assert_eq!(
-            answer["headers"],
+            response["headers"],
             serde_json::json!([
                 ["host", "a"],
                 ["connection", "close"],
@@ -130,10 +130,10 @@ mod tests {
             request.extend_from_slice(format!("1f4\r\n{}\r\n", "a".repeat(500)).as_bytes());
         }
         request.extend_from_slice(b"0\r\n\r\n");
-        let answer = answer(&request);
-        assert_eq!(answer["body"]["length"], 1500);
-        assert_eq!(answer["body"]["text"], "a".repeat(1024));
-        assert_eq!(answer["query"], serde_json::Value::Null);
+        let response = response_to(&request);
+        assert_eq!(response["body"]["length"], 1500);
+        assert_eq!(response["body"]["text"], "a".repeat(1024));
+        assert_eq!(response["query"], serde_json::Value::Null);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What comes of the store while the gate runs: opened and put in force before anything listens, kept in order, closed.
+//! How is the store used while the gate runs? It is opened and
+//! in force before anything listens, maintained, and closed.
 
 use crate::config::Config;
 use crate::control::Control;
@@ -32,8 +33,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the gate cannot start on its store. It does not start without: it would refuse keys that are good, or take some
-/// that were revoked.
+/// Why the gate cannot start on its store. Without the store, the gate would refuse valid keys, or accept revoked ones.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreStartError {
     #[error("store: {0}")]
@@ -42,15 +42,15 @@ pub enum StoreStartError {
     SigningKeys(#[from] SigningKeysError),
 }
 
-/// A store that was opened and is in force.
+/// An open store whose content is in force.
 pub struct OpenStore {
     pub control: Arc<Control>,
-    /// Made at the first start, to be shown once.
+    /// Created at the first start; its secret is shown once.
     pub first_administrator: Option<FirstAdministrator>,
 }
 
-/// Opens the store of `config`, where it has one, and puts everything in it in force: what was revoked is so again, also
-/// where the database was put back from before that (S078). Makes what there is at the first start.
+/// Opens the store of `config`, if any, and puts its content in force. Revocations hold even after the database was
+/// restored from an older backup (S078). At the first start, creates the store and the first administrator.
 ///
 /// # Errors
 /// See [`StoreStartError`].
@@ -64,20 +64,20 @@ pub async fn open(
     };
     let now = clock.now().wall;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store.path).await?);
-    let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS), now)?;
-    // Put in force as it is read, and nothing listens yet: should any of it fail, the gate does not start.
+    let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS_SUFFIX), now)?;
+    // The content is in force as it is read. Nothing listens yet, and the gate does not start if a later part fails.
     let clients = Clients::default();
-    let (mut keys, mut held) = (0, 0);
-    let mut holding = revocations.holding(now);
+    let (mut key_count, mut client_count) = (0, 0);
+    let mut reconciliation = revocations.reconcile(now);
     store
         .read(&mut |mut part| {
-            holding.hold(&mut part);
-            keys += part.api_keys.len();
-            held += part.clients.len();
+            reconciliation.apply(&mut part);
+            key_count += part.api_keys.len();
+            client_count += part.clients.len();
             enforce::load(part, directory, &clients, now);
         })
         .await?;
-    let (_, forgotten) = holding.settle(&*store).await?;
+    let (_, forgotten) = reconciliation.settle(&*store).await?;
     for token in forgotten {
         directory.revoke_token(&token.id, token.expires_at);
     }
@@ -95,17 +95,17 @@ pub async fn open(
         clock: Arc::clone(clock),
     });
     let first_administrator = prepare(&control, now, system_random).await?;
-    tracing::info!(keys, clients = held, "Store opened");
+    tracing::info!(keys = key_count, clients = client_count, "Store opened");
     Ok(Some(OpenStore {
         control,
         first_administrator,
     }))
 }
 
-/// Beside the database.
-const REVOCATIONS: &str = ".revocations";
+/// The suffix of the revocation log, which stands beside the database.
+const REVOCATIONS_SUFFIX: &str = ".revocations";
 
-/// What the configuration says to the control side; `None` where it has no store.
+/// Returns the settings of the control side; `None` where the configuration has no store.
 fn settings(config: &Config) -> Option<Settings> {
     Some(Settings {
         store: config.store.clone()?,
@@ -116,10 +116,10 @@ fn settings(config: &Config) -> Option<Settings> {
     })
 }
 
-/// Puts what a reload brought in force. The store stays the one of the start.
+/// Puts the settings of a reload in force. The store of the start stays open.
 ///
 /// # Errors
-/// A token endpoint that is new here cannot have its keys; then it issues nothing.
+/// A new token endpoint cannot have its signing keys; it then issues nothing.
 pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result<(), SigningKeysError> {
     let before = control.settings.load_full();
     let Some(settings) = settings(config) else {
@@ -137,7 +137,7 @@ pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result
     started
 }
 
-/// Puts the keys that access tokens are signed with where tokens are verified, and among those that are published.
+/// Gives the keys that sign access tokens to the data side: to verify tokens, and to publish.
 pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: Now) {
     let document = control.signing_keys.public_set().load_full();
     let own = snapshot.issuers.iter().find(|issuer| issuer.is_own());
@@ -147,39 +147,39 @@ pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: No
     let Some(keys) = own.and_then(|issuer| issuer.keys()) else {
         return;
     };
-    // A gate without a token endpoint has no keys, and an empty set is none.
+    // A gate without a token endpoint has no keys, and an empty key set is invalid.
     if let Ok(jwks) = Jwks::parse(&document) {
         keys.start_attempt(now).succeed(&document, jwks, now);
     }
 }
 
-/// How often it is looked whether a signing key is to be made, used or let go.
-const TICK_EVERY: Duration = Duration::from_secs(10);
-/// How often it is noted which keys were used, which is told to the minute.
-const FLUSH_EVERY: Duration = Duration::from_secs(60);
-/// How often what is over is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// The interval at which signing keys are checked for rotation.
+const ROTATION_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval at which the last use of keys is written, with a resolution of a minute.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
+/// The interval at which expired entries are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Keeps the store in order, and the keys of the data side those that sign. Ends when it is aborted.
+/// Maintains the store, and keeps the data side's keys equal to the signing keys. Runs until aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
-    let (mut tick, mut flush, mut sweep) = (every(TICK_EVERY), every(FLUSH_EVERY), every(SWEEP_EVERY));
+    let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
     loop {
         tokio::select! {
             changed = changes.changed() => match changed {
                 Ok(()) => install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now()),
-                // The sender is in `control`.
+                // Unreachable: `control` holds the sender.
                 Err(_) => return,
             },
             _ = tick.tick() => {
                 let (control, now) = (Arc::clone(&control), gate.clock.now().wall);
-                // An RSA key takes a tenth of a second to make, and others wait for this thread.
+                // Creating an RSA key takes a tenth of a second, and this thread serves other tasks.
                 let ticked = tokio::task::spawn_blocking(move || control.signing_keys.tick(now)).await;
                 if let Ok(Err(error)) = ticked {
                     tracing::error!(error = %ErrorChain(&error), "Signing keys not rotated; those before go on signing");
                 }
             }
-            _ = flush.tick() => note_use(&control).await,
+            _ = flush.tick() => record_key_use(&control).await,
             _ = sweep.tick() => {
                 let now = gate.clock.now().wall;
                 if let Err(error) = control.store.sweep(now).await {
@@ -188,14 +188,14 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 if let Err(error) = control.revocations.sweep(now).await {
                     tracing::warn!(error = %ErrorChain(&error), "Log of revocations not swept");
                 }
-                anchor(&control).await;
+                record_audit_end(&control).await;
             }
         }
     }
 }
 
-/// Writes down which keys were used since the last time. What is lost by a crash is a minute of it.
-pub async fn note_use(control: &Arc<Control>) {
+/// Writes the keys that were used since the last call. A crash loses at most a minute.
+pub async fn record_key_use(control: &Arc<Control>) {
     let directory = Arc::clone(&control.directory);
     let taken = tokio::task::spawn_blocking(move || directory.take_used()).await;
     let used: Vec<(KeyId, Timestamp)> = taken.unwrap_or_default();
@@ -207,21 +207,21 @@ pub async fn note_use(control: &Arc<Control>) {
     }
 }
 
-/// Notes beside the store where its audit chain ends, for the day on which somebody shortens it (S154).
-async fn anchor(control: &Control) {
+/// Records the end of the store's audit chain beside the store, so that a truncation is noticed (S154).
+async fn record_audit_end(control: &Control) {
     if let Err(error) = control.revocations.anchor(&*control.store).await {
         tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
     }
 }
 
-/// Writes what is still to be written, and lets go of the store.
+/// Writes pending changes, and closes the store.
 pub async fn close(control: &Arc<Control>) {
-    note_use(control).await;
-    anchor(control).await;
+    record_key_use(control).await;
+    record_audit_end(control).await;
     control.store.close().await;
 }
 
-/// The control side as a reload changes it: what it issues by, and whose token the admin API takes.
+/// Applies a reload to the control side: its settings, and the token of the admin API.
 pub struct ControlFollower {
     /// `None` without a store.
     pub control: Option<Arc<Control>>,
@@ -230,17 +230,17 @@ pub struct ControlFollower {
 }
 
 impl Follower for ControlFollower {
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
-        let mut taken_up = true;
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
+        let mut applied = true;
         if let Some(control) = &self.control {
             if let Err(error) = reconfigure(control, config, now.wall) {
-                taken_up = false;
+                applied = false;
                 tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
             }
             install_keys(control, &self.live, snapshot, now);
         }
         let token = config.admin.as_ref().and_then(|admin| admin.token.clone());
         self.access.replace_token(token);
-        taken_up
+        applied
     }
 }

@@ -1,4 +1,4 @@
-//! What does a gate do now and then, off the request path? It forgets what has expired, and resolves upstreams' names.
+//! Which background work does a gate need? It removes expired state, and resolves upstreams' names.
 
 use crate::fetch::resolve;
 use crate::gate::Gate;
@@ -6,16 +6,16 @@ use crate::runtime::ticks::every;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often recovered buckets and expired entries are forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often a name without an address is resolved again: one that a reload brought in does not wait a full round.
-const RESOLVE_NEW_EVERY: Duration = Duration::from_millis(500);
+/// The interval at which full buckets and expired entries are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval at which names without an address are resolved again, so that a new one does not wait a full round.
+const RESOLVE_NEW_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Keeps house until it is aborted.
+/// Runs the background work until aborted.
 pub async fn run(gate: Arc<Gate>) {
-    let mut sweep_ticks = every(SWEEP_EVERY);
+    let mut sweep_ticks = every(SWEEP_INTERVAL);
     let mut resolve_ticks = every(resolve::RESOLVE_EVERY);
-    let mut new_ticks = every(RESOLVE_NEW_EVERY);
+    let mut new_ticks = every(RESOLVE_NEW_INTERVAL);
     loop {
         tokio::select! {
             _ = sweep_ticks.tick() => sweep(&gate),

@@ -1,4 +1,4 @@
-//! What does the admin API see of the gate's issuers? The data side's health as the control side's plain values.
+//! How does the admin API see the gate's issuers? As plain values of the control side, made from the data side's state.
 
 use crate::config::KeySource;
 use crate::config::KeysAt;
@@ -6,8 +6,8 @@ use crate::control::admin::issuers::IssuerHealth;
 use crate::control::admin::issuers::Issuers;
 use crate::control::admin::issuers::Key;
 use crate::control::admin::issuers::KeysFrom;
-use crate::control::admin::issuers::Refreshed;
-use crate::control::admin::issuers::Skipped;
+use crate::control::admin::issuers::RefreshOutcome;
+use crate::control::admin::issuers::SkippedKey;
 use crate::control::admin::issuers::Source;
 use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
@@ -25,7 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An answer of the admin listener is cut after 30 s; before that we say that the fetch goes on.
+/// The admin listener cuts a response after 30 s; before that, the response reports that the fetch continues.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// The issuers of the configuration in force.
@@ -43,24 +43,24 @@ impl Issuers for GateIssuers {
         self.issuer(name).map(|issuer| health(&issuer, now))
     }
 
-    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>> {
         Box::pin(async move {
             let Some(issuer) = self.issuer(name) else {
-                return Refreshed::Unknown;
+                return RefreshOutcome::Unknown;
             };
             let now = || self.0.clock.now();
             let (KeySource::Remote(remote), Some(keys)) = (&issuer.settings().keys, issuer.keys()) else {
-                return Refreshed::NotFetched(health(&issuer, now()));
+                return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
-            let attempt = keys.demand();
-            // A little more than an attempt may take, so that its own time limit is what is reported.
+            let attempt = keys.request_fetch();
+            // Slightly longer than an attempt may take, so that the attempt's own timeout is reported.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
             match (keys.has_finished(attempt), &health.last_error) {
-                (false, _) => Refreshed::Unfinished(health),
-                (true, None) => Refreshed::Good(health),
-                (true, Some(_)) => Refreshed::Failed(health),
+                (false, _) => RefreshOutcome::Unfinished(health),
+                (true, None) => RefreshOutcome::Good(health),
+                (true, Some(_)) => RefreshOutcome::Failed(health),
             }
         })
     }
@@ -76,12 +76,12 @@ impl GateIssuers {
 fn health(issuer: &IssuerState, now: Now) -> IssuerHealth {
     match issuer.proof() {
         Proof::Keys(keys) => health_of_keys(issuer, keys, now),
-        Proof::Introspection(introspection) => health_of_asked(issuer, introspection),
+        Proof::Introspection(introspection) => health_of_introspection(issuer, introspection),
     }
 }
 
-fn health_of_asked(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
-    let suspended = introspection.memory().metrics.is_suspended();
+fn health_of_introspection(issuer: &IssuerState, introspection: &Introspection) -> IssuerHealth {
+    let suspended = introspection.verdicts().metrics.is_suspended();
     IssuerHealth {
         name: issuer.name().as_str().to_owned(),
         issuer: issuer.settings().issuer.as_str().to_owned(),
@@ -138,7 +138,7 @@ fn health_of_keys(issuer: &IssuerState, keys: &IssuerKeys, now: Now) -> IssuerHe
             keys.collect()
         }),
         skipped: keys.map_or_else(Vec::new, |set| {
-            let skipped = set.jwks.skipped().iter().map(|key| Skipped {
+            let skipped = set.jwks.skipped().iter().map(|key| SkippedKey {
                 kid: key.kid.clone(),
                 reason: key.reason,
             });
@@ -154,12 +154,12 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
-        // Below its URL, in the same process.
+        // This path is below the issuer's URL, in the same process.
         KeySource::Own => Source::JwksUrl {
             url: "/oauth/jwks".to_owned(),
         },
-        KeySource::Introspection(asked) => Source::Introspection {
-            url: without_query(asked.url.as_str()).to_owned(),
+        KeySource::Introspection(introspection) => Source::Introspection {
+            url: without_query(introspection.url.as_str()).to_owned(),
         },
         KeySource::Remote(remote) => match &remote.at {
             KeysAt::JwksUrl(url) => Source::JwksUrl {
@@ -173,7 +173,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
     }
 }
 
-/// Some issuers are asked with a key in the query; it is shown to nobody.
+/// Returns `url` without its query, which may contain a key.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
 }

@@ -1,4 +1,4 @@
-//! What did processes before this one leave for it? Issuers' last good keys, put in place before anything listens.
+//! Which keys do earlier processes leave? The last valid keys of issuers, in place before anything listens.
 
 use crate::config::Config;
 use crate::config::KeySource;
@@ -11,8 +11,8 @@ use crate::observe::log::ErrorChain;
 use crate::observe::metrics::Metrics;
 use std::sync::Arc;
 
-/// The folder that a configuration names, where it can be used. Without one the gate serves all the same: what is kept
-/// is for the day on which an issuer is down at the wrong moment.
+/// Opens the `state_dir` of the configuration; `None` where there is none or it cannot be used. The gate serves without
+/// it: kept keys only matter while an issuer is down during a start.
 pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
     let Some(folder) = &config.state_dir else {
         let remote = |issuer: &crate::config::Issuer| matches!(issuer.keys, KeySource::Remote(_));
@@ -33,7 +33,7 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
     }
 }
 
-/// Puts what was kept in place for each issuer that has no keys yet. Reads files: for start and reload.
+/// Restores the kept keys of each issuer that has none yet. Reads files: for a start or a reload.
 pub fn restore(snapshot: &Snapshot, kept: &KeptKeys, now: Now) {
     let with_keys = |issuer| IssuerState::keys(issuer).map(|keys| (issuer, keys));
     let issuers = snapshot.issuers.iter().map(|issuer| &**issuer).filter_map(with_keys);

@@ -1,5 +1,4 @@
-//! How is the admin API asked where no gate runs? On the store itself, opened in this process and locked against every
-//! other.
+//! How is the admin API used where no gate runs? On the store itself, which this process opens and locks.
 
 use crate::config::Config;
 use crate::control::admin;
@@ -21,11 +20,11 @@ use std::sync::Arc;
 /// The admin API of a store that no gate has open.
 pub struct LocalAdmin {
     pub router: Router,
-    /// To be shown once: the store was not there before.
+    /// Created with the store; its secret is shown once.
     pub first_administrator: Option<FirstAdministrator>,
 }
 
-/// Why a store cannot be worked on.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the configuration has no `store`")]
@@ -35,16 +34,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether somebody else has it, so that trying again later may help.
+    /// Returns whether another process has the store open, so that a later attempt may succeed.
     pub const fn is_in_use(&self) -> bool {
         matches!(self, Self::Store(StoreStartError::Store(StoreError::InUse(_))))
     }
 }
 
-/// Opens the store of `config` as a gate would, and gives its admin API. Whoever holds it is `local`.
+/// Opens the store of `config` as a gate would, and returns its admin API. The caller has the rights of `Peer::Local`.
 ///
 /// # Errors
-/// A store that another process has open or that cannot be read, signing keys that cannot be read.
+/// Another process has the store open, or the store or its signing keys cannot be read.
 pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());

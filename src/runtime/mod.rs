@@ -1,4 +1,4 @@
-//! Where the parts meet: assembled, served, reloaded, shut down.
+//! How do the sides become one process? They are assembled, served, reloaded and shut down here.
 
 #[cfg(feature = "gateway")]
 pub mod control_plane;

@@ -1,7 +1,8 @@
-//! A configuration is loaded aside, compiled aside, and swapped in whole; a broken one changes nothing and says so.
+//! How does a changed configuration come into force? It is loaded and compiled
+//! aside and swapped as a whole; an invalid one is logged and changes nothing.
 //!
-//! The look at the files notices a change, and SIGHUP often tells of the same one. It is one reload: files whose content is
-//! that of the last reading are not compiled again.
+//! The file check and SIGHUP often report the same change. Files with the content
+//! of the last load are not compiled again, so that a change is one reload.
 
 use crate::config;
 use crate::config::Config;
@@ -42,7 +43,7 @@ use crate::observe::ready::Readiness;
 use crate::runtime::kept;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
-use crate::runtime::watch::Watched;
+use crate::runtime::watch::WatchedFiles;
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
@@ -67,8 +68,8 @@ pub enum LoadError {
     Routes(#[from] MatcherError),
 }
 
-/// A configuration and the key material that its files hold: everything that can fail has not.
-pub struct Loaded {
+/// A configuration and the key material of its files: all of it is valid.
+pub struct LoadedConfig {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
@@ -76,20 +77,21 @@ pub struct Loaded {
     files: Files,
 }
 
-/// The files of a configuration, as they looked before they were read: what changes while they are read is then seen
-/// as a change afterwards, and not missed.
+/// The files of a configuration, with their fingerprints from before
+/// they were read: a change during the read is then noticed afterwards.
 #[derive(Default)]
 struct Files {
-    /// Configuration and the key files that are part of it.
-    config: Watched,
-    api_keys: Watched,
+    /// The configuration and the key files that belong to it.
+    config: WatchedFiles,
+    api_keys: WatchedFiles,
     content: ContentHashes,
 }
 
-/// Hashes of what was read. A new fingerprint tells that a file was written, these whether its content is another.
+/// Hashes of the content that was read. A new fingerprint shows
+/// that a file was written, a new hash that its content differs.
 #[derive(Default)]
 struct ContentHashes {
-    /// Configuration, secrets and key files.
+    /// The configuration, secrets and key files.
     config: DefaultHasher,
     api_keys: DefaultHasher,
 }
@@ -104,16 +106,16 @@ impl ReadLog for Files {
     }
 }
 
-/// The content of the files and the outcome of loading them. Two that are equal are one change at most.
+/// The content of the files and the outcome of loading them. Equal outcomes belong to one change.
 #[derive(Debug, PartialEq, Eq)]
-struct Reading {
+struct LoadOutcome {
     config: u64,
     api_keys: u64,
-    /// Why it was refused; `None` where it is in force.
+    /// The reason for the refusal; `None` where the configuration is in force.
     refusal: Option<String>,
 }
 
-impl Reading {
+impl LoadOutcome {
     fn new(content: &ContentHashes, refusal: Option<String>) -> Self {
         Self {
             config: content.config.finish(),
@@ -122,7 +124,7 @@ impl Reading {
         }
     }
 
-    /// Takes over a reading of the API keys alone. Returns whether it equals the one before.
+    /// Records a load of the API keys alone. Returns whether it equals the last one.
     fn replace_keys(&mut self, api_keys: u64, refusal: Option<String>) -> bool {
         let config = self.config;
         let before = std::mem::replace(
@@ -137,23 +139,23 @@ impl Reading {
     }
 }
 
-/// Reads the file and every file it names. Changes nothing.
+/// Reads the configuration at `path` and every file that it names. Changes nothing.
 ///
 /// # Errors
-/// Every mistake in the configuration at once; or the first key file that cannot be used.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    load_noting(path, &mut Files::default())
+/// All errors of the configuration at once, or the first key file that cannot be used.
+pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
+    load_logged(path, &mut Files::default())
 }
 
-/// `files` are those that were read, and those that would have been, where an error came first.
-fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
+/// Loads like [`load`], and notes in `files` all files that the configuration names, also where an error came first.
+fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
-            KeySource::Introspection(asked) => {
-                if let ClientAuthentication::PrivateKey(key) = &asked.authentication {
+            KeySource::Introspection(introspection) => {
+                if let ClientAuthentication::PrivateKey(key) = &introspection.authentication {
                     files.config.add([key.file.clone()]);
                 }
             }
@@ -179,11 +181,12 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
                 (name, &text).hash(&mut files.content.config);
                 pems.insert(name.clone(), (text, jwks));
             }
-            // Its own task reads it; here it is only tried, so that a mistake shows before anything starts.
+            // A background task reads this file. It is read here as
+            // well, so that an error shows before anything starts.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
             KeySource::Remote(_) | KeySource::Own => {}
-            KeySource::Introspection(asked) => {
-                introspect::check_key(asked, &issuer.issuer).map_err(|error| LoadError::Issuer {
+            KeySource::Introspection(introspection) => {
+                introspect::check_key(introspection, &issuer.issuer).map_err(|error| LoadError::Issuer {
                     issuer: name.clone(),
                     problem: ErrorChain(&error).to_string(),
                 })?
@@ -196,11 +199,11 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
         .as_ref()
         .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
         .transpose()?;
-    // A key that was made here is not part of the configuration: it signs on, whatever is in `state_dir`.
+    // A generated key is not part of the configuration: it keeps signing, even if `state_dir` changes.
     if let Some((key, KeyOrigin::File)) = &signing_key {
         key.public_jwk().to_string().hash(&mut files.content.config);
     }
-    Ok(Loaded {
+    Ok(LoadedConfig {
         config,
         pems,
         keys,
@@ -209,11 +212,11 @@ fn load_noting(path: &Path, files: &mut Files) -> Result<Loaded, LoadError> {
     })
 }
 
-fn say_refused(error: &LoadError) {
+fn log_refusal(error: &LoadError) {
     tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
 
-/// Every mistake on one line, for the log: there a line end is written as an escape, and many of them cannot be read.
+/// Joins all errors on one line: the log escapes line ends, which makes many errors unreadable.
 fn one_line(error: &LoadError) -> String {
     error
         .to_string()
@@ -221,7 +224,7 @@ fn one_line(error: &LoadError) -> String {
         .replace('\n', " | ")
 }
 
-/// Reads the file of API keys, and adds its content to `content`.
+/// Reads the file of API keys, and hashes its text into `content`.
 fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
     let Some(path) = &config.api_keys.file else {
         return Ok(Vec::new());
@@ -231,7 +234,7 @@ fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyReco
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
-/// How a configuration's keys are digested.
+/// Returns the scheme that digests API keys under `config`.
 pub fn digest_scheme(config: &Config) -> DigestScheme {
     match config.api_keys.pepper {
         Some(_) => DigestScheme::HmacSha256,
@@ -239,14 +242,14 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
     }
 }
 
-/// A refused configuration is tried again after so many looks at its files.
-const LOOKS_BETWEEN_TRIES: u32 = 8;
+/// The number of file checks after which a refused configuration is tried again.
+const CHECKS_PER_RETRY: u32 = 8;
 
-/// What takes up a configuration beside the gate: the control side, where there is one.
+/// Applies a configuration to another part of the process than the gate: the control side.
 pub trait Follower: Send {
-    /// Takes up `config`, whose `snapshot` is published right after. Returns whether all of it could be taken up; the next
-    /// SIGHUP tries again what could not.
-    fn take_up(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
+    /// Applies `config`; its `snapshot` is published right after. Returns
+    /// whether all of it could be applied; if not, the next SIGHUP tries again.
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
 /// Keeps a gate up to date with its files.
@@ -257,93 +260,94 @@ pub struct Reloader {
     generation: u64,
     config: Config,
     files: Files,
-    /// The last one; `None` where a step after it failed, which the next SIGHUP tries again.
-    reading: Option<Reading>,
-    /// How many looks ago the configuration that was read last was refused; `None` while it is the one in use.
-    refused: Option<u32>,
-    /// Where issuers' keys are kept over a restart.
-    kept: Option<Arc<KeptKeys>>,
-    /// What else takes up a configuration.
+    /// The outcome of the last load; `None` where a later step failed, so that the next SIGHUP tries again.
+    last_outcome: Option<LoadOutcome>,
+    /// The number of file checks since the last configuration was refused; `None` while it is in force.
+    checks_since_refusal: Option<u32>,
+    /// The folder that keeps issuers' keys over a restart.
+    kept_keys: Option<Arc<KeptKeys>>,
+    /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
-    /// The background work of each issuer, by the issuer's unique number; `None` for work that ends by itself.
+    /// The background task of each issuer, by the issuer's unique number; `None` for a task that ends by itself.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
 
 impl Reloader {
-    /// Takes over a gate that runs on `loaded`, and starts the issuers' background work.
+    /// Returns a reloader for a gate that runs on `loaded`, and starts the issuers' background tasks.
     pub fn new(
         path: PathBuf,
-        loaded: Loaded,
+        loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept: Option<Arc<KeptKeys>>,
+        kept_keys: Option<Arc<KeptKeys>>,
         follower: Option<Box<dyn Follower>>,
     ) -> Self {
         let mut reloader = Self {
-            kept,
+            kept_keys,
             follower,
             path,
             gate,
             readiness,
             generation: 1,
-            reading: Some(Reading::new(&loaded.files.content, None)),
+            last_outcome: Some(LoadOutcome::new(&loaded.files.content, None)),
             files: loaded.files,
-            refused: None,
+            checks_since_refusal: None,
             config: loaded.config,
             issuers: BTreeMap::new(),
         };
-        reloader.follow();
+        reloader.follow_issuers();
         reloader
     }
 
-    /// Looks at the files; reloads what changed.
-    pub fn look(&mut self) {
+    /// Checks the files, and reloads the changed ones.
+    pub fn check_files(&mut self) {
         if self.files.config.changed() {
             self.reload();
         } else if self.files.api_keys.changed() {
             self.reload_keys();
-        } else if let Some(looks) = &mut self.refused {
-            *looks += 1;
-            // A file that it lacked may have come, or a secret; and which ones it lacks, a refused file does not say.
-            if looks.is_multiple_of(LOOKS_BETWEEN_TRIES) && load(&self.path).is_ok() {
+        } else if let Some(checks) = &mut self.checks_since_refusal {
+            *checks += 1;
+            // A missing file or secret may be there now. A refused configuration
+            // does not name the files that it needs, so all are read.
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && load(&self.path).is_ok() {
                 self.reload();
             }
         }
     }
 
-    /// Loads, compiles, publishes; on any error keeps what runs. Compiles and counts nothing when content and outcome are
-    /// those of the last reading.
+    /// Loads, compiles and publishes the configuration; an error keeps the
+    /// running one. Does not compile or count a load that equals the last one.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_noting(&self.path, &mut files);
-        let reading = match &loaded {
-            Ok(loaded) => Reading::new(&loaded.files.content, None),
-            Err(error) => Reading::new(&files.content, Some(error.to_string())),
+        let loaded = load_logged(&self.path, &mut files);
+        let outcome = match &loaded {
+            Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
+            Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
         };
-        if self.reading.as_ref() == Some(&reading) {
-            self.answer_unchanged(loaded, files);
+        if self.last_outcome.as_ref() == Some(&outcome) {
+            self.log_unchanged(loaded, files);
         } else {
-            self.put_in_force(loaded, files, reading);
+            self.put_in_force(loaded, files, outcome);
         }
     }
 
-    /// Logs the outcome of a reading that equals the last one, so that each SIGHUP is answered.
-    fn answer_unchanged(&mut self, loaded: Result<Loaded, LoadError>, files: Files) {
+    /// Logs the outcome of a load that equals the last one, so that each SIGHUP leaves a line.
+    fn log_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
         match loaded {
             Ok(loaded) => {
                 self.files = loaded.files;
-                self.retry_keeping_the_signing_key();
+                self.retry_saving_signing_key();
                 tracing::info!(generation = self.generation, "Configuration unchanged");
             }
             Err(error) => {
                 self.files.config = files.config;
-                say_refused(&error);
+                log_refusal(&error);
             }
         }
     }
 
-    /// Keeps a signing key that was made here, in case `state_dir` could not be written before.
-    fn retry_keeping_the_signing_key(&self) {
+    /// Keeps a generated signing key, in case `state_dir` could not be written before.
+    fn retry_saving_signing_key(&self) {
         let made = |settings: &IdentityToken| settings.signing_key_file.is_none();
         let snapshot = self.gate.snapshot();
         if self.config.identity_token.as_ref().is_some_and(made)
@@ -353,52 +357,52 @@ impl Reloader {
         }
     }
 
-    /// Compiles and publishes what was loaded, or says why it is refused.
-    fn put_in_force(&mut self, loaded: Result<Loaded, LoadError>, files: Files, reading: Reading) {
+    /// Compiles and publishes a loaded configuration, or logs its refusal.
+    fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, outcome: LoadOutcome) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, now)?;
-            // An issuer that is new here may be an old one under its old name.
-            if let Some(kept) = &self.kept {
-                kept::restore(&snapshot, kept, now);
+            // An issuer that is new here may be a renamed one with kept keys.
+            if let Some(kept_keys) = &self.kept_keys {
+                kept::restore(&snapshot, kept_keys, now);
             }
             Ok((loaded, snapshot))
         });
         match compiled {
             Ok((loaded, snapshot)) => {
-                self.warn_of_what_needs_a_restart(&loaded.config);
-                say_warnings(&loaded.config);
+                self.warn_about_restart(&loaded.config);
+                log_warnings(&loaded.config);
                 self.generation += 1;
-                self.reading = Some(reading);
+                self.last_outcome = Some(outcome);
                 let routes = snapshot.routes.len();
                 if let Some(follower) = &self.follower
-                    && !follower.take_up(&loaded.config, &snapshot, now)
+                    && !follower.apply(&loaded.config, &snapshot, now)
                 {
-                    self.reading = None;
+                    self.last_outcome = None;
                 }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
-                metrics.forget_all_but(&names(&loaded.config));
+                metrics.forget_all_but(&configured_names(&loaded.config));
                 self.config = loaded.config;
                 self.files = loaded.files;
-                self.refused = None;
-                self.follow();
+                self.checks_since_refusal = None;
+                self.follow_issuers();
                 self.readiness.forget(KEYS_FILE);
                 metrics.reloads.ended(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
             Err(error) => {
-                self.refused = Some(0);
-                self.reading = Some(Reading {
+                self.checks_since_refusal = Some(0);
+                self.last_outcome = Some(LoadOutcome {
                     refusal: Some(error.to_string()),
-                    ..reading
+                    ..outcome
                 });
                 self.files.config = files.config;
                 metrics.reloads.ended(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
-                say_refused(&error);
+                log_refusal(&error);
             }
         }
     }
@@ -406,18 +410,21 @@ impl Reloader {
     fn reload_keys(&mut self) {
         let mut content = DefaultHasher::default();
         let read = read_keys(&self.config, &mut content);
-        // Loading a refused configuration may have stopped before its keys: the reading does not cover them.
-        let reading = self.reading.as_mut().filter(|_| self.refused.is_none());
+        // A refused load may have stopped before the API keys, so its outcome does not cover them.
+        let last_outcome = self
+            .last_outcome
+            .as_mut()
+            .filter(|_| self.checks_since_refusal.is_none());
         let refusal = read.as_ref().err().map(ToString::to_string);
-        let unchanged = reading.is_some_and(|reading| reading.replace_keys(content.finish(), refusal));
+        let unchanged = last_outcome.is_some_and(|outcome| outcome.replace_keys(content.finish(), refusal));
         match read {
             Ok(_) if unchanged => tracing::info!("API keys unchanged"),
             Ok(keys) => {
                 let count = keys.len();
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
-                // Good keys do not make a refused configuration good.
-                if self.refused.is_none() {
+                // Valid keys do not make a refused configuration valid.
+                if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
                     self.gate.live.metrics.reloads.ended(ReloadResult::Success, now);
                 }
@@ -438,8 +445,8 @@ impl Reloader {
         }
     }
 
-    /// Runs one background task for each issuer of the configuration in use.
-    fn follow(&mut self) {
+    /// Runs one background task for each issuer of the configuration in force.
+    fn follow_issuers(&mut self) {
         let snapshot = self.gate.snapshot();
         let in_use: BTreeMap<u64, &Arc<IssuerState>> =
             snapshot.issuers.iter().map(|issuer| (issuer.uid(), issuer)).collect();
@@ -455,14 +462,14 @@ impl Reloader {
         for (uid, issuer) in in_use {
             self.issuers
                 .entry(uid)
-                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept.as_ref()));
+                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept_keys.as_ref()));
         }
-        let names: Vec<String> = self.config.issuers.keys().map(condition).collect();
+        let names: Vec<String> = self.config.issuers.keys().map(condition_name).collect();
         self.readiness
             .keep_only(CONDITION_PREFIX, &names.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    fn warn_of_what_needs_a_restart(&self, new: &Config) {
+    fn warn_about_restart(&self, new: &Config) {
         let before = &self.config;
         let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
         let changed = [
@@ -486,8 +493,8 @@ impl Drop for Reloader {
     }
 }
 
-/// Puts into the log what `keygate check` would warn of.
-pub fn say_warnings(config: &Config) {
+/// Logs the warnings that `keygate check` would print.
+pub fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         let warning = &warning.0;
         tracing::warn!(
@@ -501,8 +508,8 @@ pub fn say_warnings(config: &Config) {
     }
 }
 
-/// What metrics may be about.
-fn names(config: &Config) -> ConfiguredNames<'_> {
+/// Returns the names that metrics may have as labels.
+fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
         routes: {
             let own = config.built_ins.iter().map(|built_in| built_in.name.as_str());
@@ -519,13 +526,13 @@ fn names(config: &Config) -> ConfiguredNames<'_> {
     }
 }
 
-/// What the keys file is called in `/readyz`, once it has changed.
+/// The name of the keys file's condition in `/readyz`, once the file has changed.
 const KEYS_FILE: &str = "keys_file";
 
 const CONDITION_PREFIX: &str = "issuer:";
 
-/// What an issuer's keys are called in `/readyz`.
-fn condition(issuer: &Name) -> String {
+/// Returns the name of an issuer's condition in `/readyz`.
+fn condition_name(issuer: &Name) -> String {
     format!("{CONDITION_PREFIX}{issuer}")
 }
 
@@ -533,15 +540,15 @@ fn follow_issuer(
     issuer: &Arc<IssuerState>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept: Option<&Arc<KeptKeys>>,
+    kept_keys: Option<&Arc<KeptKeys>>,
 ) -> Option<AbortHandle> {
     match issuer.proof() {
-        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept)),
+        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept_keys)),
         Proof::Introspection(introspection) => {
-            readiness.set(&condition(issuer.name()), Condition::Ok, "asked about each token");
+            readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
-            let memory = Arc::clone(introspection.memory());
-            // Not aborted when the configuration changes: requests under way still ask under the one of before.
+            let memory = Arc::clone(introspection.verdicts());
+            // Not aborted when the configuration changes: requests in flight still introspect under the previous one.
             tokio::spawn(introspect::run(
                 issuer.settings().clone(),
                 inbox,
@@ -558,13 +565,14 @@ fn follow_keys(
     keys: &Arc<IssuerKeys>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept: Option<&Arc<KeptKeys>>,
+    kept_keys: Option<&Arc<KeptKeys>>,
 ) -> AbortHandle {
     let keys = Arc::clone(keys);
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuers.of(issuer.name().as_str());
-    let keeper = kept.and_then(|kept| Keeper::new(kept, issuer.settings(), gate.live.metrics.state.clone()));
-    let name = condition(issuer.name());
+    let keeper =
+        kept_keys.and_then(|kept_keys| Keeper::new(kept_keys, issuer.settings(), gate.live.metrics.state.clone()));
+    let name = condition_name(issuer.name());
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
     } else {
@@ -575,7 +583,7 @@ fn follow_keys(
             keys.loaded().await;
             readiness.set(&name, Condition::Ok, "keys loaded");
         };
-        // Ended by aborting this task, so nobody ever sends.
+        // The task is ended by aborting it, so nothing is ever sent.
         let (_never, stop) = tokio::sync::watch::channel(false);
         match issuer.settings().keys {
             KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => watch.await,
@@ -597,28 +605,28 @@ fn follow_keys(
     .abort_handle()
 }
 
-/// Makes `keys` the ones that count, and says so when a file tries to undo a revocation.
+/// Replaces the keys of the keys file, and warns where the file tries to undo a revocation.
 fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
-    let held = directory.replace(keys);
-    if held > 0 {
+    let still_revoked = directory.replace(keys);
+    if still_revoked > 0 {
         tracing::warn!(
-            keys = held,
+            keys = still_revoked,
             "Keys that were revoked came back as active; they stay revoked"
         );
     }
 }
 
-/// Compiles, and puts key material in place once nothing can fail any more.
+/// Compiles `loaded`, and puts its key material in place once nothing can fail any more.
 ///
 /// # Errors
-/// Two routes that nothing tells apart; `config::load` names them better, and first.
-pub fn install(loaded: &mut Loaded, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
+/// Two routes are indistinguishable; `config::load` reports this first, and with better names.
+pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
     let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
     let published = &live.identity_tokens.published;
     let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));
     snapshot.signer = signer.as_ref().map(|(signer, _)| Arc::clone(signer));
-    if let Some((signer, KeyOrigin::Made)) = &signer {
+    if let Some((signer, KeyOrigin::Generated)) = &signer {
         signing_key::keep(signer.key(), loaded.config.state_dir.as_deref());
     }
     published.replace(signer, now.wall);

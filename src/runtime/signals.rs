@@ -1,8 +1,8 @@
-//! When does the process look at its files, and when does it stop?
+//! When does the process check its files, and when does it stop?
 
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
-use crate::runtime::watch::LOOK_EVERY;
+use crate::runtime::watch::CHECK_INTERVAL;
 use std::io;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
@@ -16,10 +16,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. To be called on a tokio runtime.
+    /// Installs the handlers. Needs a tokio runtime.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses a handler.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -28,13 +28,13 @@ impl Signals {
         })
     }
 
-    /// Keeps the gate up to date with its files until SIGTERM or SIGINT; reloads on SIGHUP as well.
+    /// Reloads when files change, and on SIGHUP, until SIGTERM or SIGINT.
     pub async fn until_stop(mut self, mut reloader: Reloader) {
-        let mut look = every(LOOK_EVERY);
+        let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => reloader.reload(),
-                _ = look.tick() => reloader.look(),
+                _ = checks.tick() => reloader.check_files(),
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }

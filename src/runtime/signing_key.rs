@@ -1,4 +1,4 @@
-//! The private key that identity tokens are signed with: is it there, whole, and nobody else's to read?
+//! May the private key for identity tokens be used? It must be readable, valid, and closed to other users.
 
 use crate::config::IdentityToken;
 use crate::gate::identity_token::published::KeyOrigin;
@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Why there is no key to sign with.
+/// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
     #[error("{} cannot be read: {source}", path.display())]
@@ -33,14 +33,14 @@ pub enum SigningKeyError {
     Made(SignError),
 }
 
-/// More is no key.
+/// The limit of a key file.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// The key of these settings: from their file; where they name none, the one that was kept in `state_dir`, or a new one.
-/// Writes nothing.
+/// Returns the key of `settings`: from the file that they name; otherwise
+/// the key that was kept in `state_dir`, or a new one. Writes nothing.
 ///
 /// # Errors
-/// See [`SigningKeyError`]. Nothing of a file's content is in it.
+/// See [`SigningKeyError`], which contains nothing of a file's content.
 pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(SigningKey, KeyOrigin), SigningKeyError> {
     if let Some(path) = &settings.signing_key_file {
         return Ok((parse(settings, path, &read(path)?)?, KeyOrigin::File));
@@ -48,22 +48,22 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
     let kept = state_dir.map(kept_path).filter(|path| path.symlink_metadata().is_ok());
     let key = match kept {
         Some(path) => {
-            let seen = path.symlink_metadata().map_err(|source| unreadable(&path, source))?;
-            if !seen.is_file() || seen.mode() & 0o077 != 0 {
+            let metadata = path.symlink_metadata().map_err(|source| unreadable(&path, source))?;
+            if !metadata.is_file() || metadata.mode() & 0o077 != 0 {
                 return Err(SigningKeyError::NotOurs { path });
             }
             parse(settings, &path, &read(&path)?)?
         }
         None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
     };
-    Ok((key, KeyOrigin::Made))
+    Ok((key, KeyOrigin::Generated))
 }
 
-/// Keeps a key that was made, so that it signs on after a restart; whole or not at all, and for us alone. One that was
-/// kept before stays.
+/// Keeps a generated key, so that it still signs after a restart. The file is written whole or not at all, and only its
+/// owner may read it. A key that is there already stays.
 ///
-/// A folder that cannot be written is no reason to serve nothing: upstreams fetch the key set again when they see a key
-/// that they do not know.
+/// A folder that cannot be written does not stop the gate:
+/// upstreams fetch the key set again when they see an unknown key.
 pub fn keep(key: &SigningKey, state_dir: Option<&Path>) {
     let Some(folder) = state_dir else {
         tracing::info!("The key of identity tokens is not kept over a restart: set `state_dir` or `signing_key_file`");
@@ -106,16 +106,16 @@ fn unreadable(path: &Path, source: io::Error) -> SigningKeyError {
     }
 }
 
-/// The text of a private key's file. A group may read it, because that is how orchestrators mount secrets for a process
-/// that is not root; others may not, and nobody but the owner may change it.
+/// Returns the text of a private key's file. Its group may read it, because orchestrators mount secrets that way for a
+/// process that is not root. Others may not read it, and only the owner may change it.
 fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     let unreadable = |source| unreadable(path, source);
-    // Opening a named pipe would wait for its writer, without end.
+    // Opening a named pipe would wait for its writer forever.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(unreadable(io::Error::other("not a file")));
     }
     let file = File::open(path).map_err(unreadable)?;
-    // Of what was opened, not of what the name may stand for by now.
+    // The mode of the file that was opened: the path may lead elsewhere by now.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(SigningKeyError::Exposed { path: path.to_owned() });
@@ -125,7 +125,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     }
     let mut text = String::new();
     let outcome = file.take(BYTES_MAX + 1).read_to_string(&mut text);
-    // Wiped when it goes, also where only half of it came.
+    // Wiped on drop, also after a partial read.
     let text = Secret::new(text);
     outcome.map_err(unreadable)?;
     match text.expose().len() as u64 {
@@ -134,7 +134,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     }
 }
 
-/// What to do about a file that holds something else: what OpenSSL writes by itself is no PKCS #8 for some keys.
+/// Returns a hint for a file with other content: for some keys, OpenSSL's default format is not PKCS #8.
 fn hint(error: SignError) -> &'static str {
     match error {
         SignError::Pem(_) | SignError::Key(_) => {

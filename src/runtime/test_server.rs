@@ -9,10 +9,10 @@ use std::net::TcpStream;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Ends when the server is to stop.
+/// Ends when the server should stop.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `serve` on `listener` until `client`, which gets the address, returns; gives what `client` returned.
+/// Runs `serve` on `listener` while `client` runs with the address, and returns the value that `client` returned.
 pub fn with_server<T, S>(
     listener: TcpListener,
     serve: impl FnOnce(TcpListener, Stop) -> S + Send + 'static,
@@ -40,7 +40,7 @@ where
     result
 }
 
-/// Sends `request` and returns all that comes back until the server closes.
+/// Sends `request` and returns all bytes until the server closes the connection.
 pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

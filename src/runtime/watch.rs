@@ -1,7 +1,7 @@
-//! Has a file changed? Its fingerprint is looked at now and then.
+//! Has a file changed? Its fingerprint is compared at intervals.
 //!
-//! Looking is chosen over being told: editors replace files, Kubernetes swaps a symbolic link two folders up, and network
-//! file systems tell nobody; a fingerprint sees all of these, and costs one system call a look.
+//! Polling is chosen over notifications: editors replace files, Kubernetes swaps a symbolic link two folders up, and
+//! network file systems send no notifications. A fingerprint detects all of these, for one system call a check.
 
 use crate::config::Includes;
 use crate::fetch::file::Fingerprint;
@@ -9,31 +9,31 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often files are looked at.
-pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The interval at which files are checked.
+pub const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
-    // Follows symbolic links: what counts is the file that would be read.
+    // Follows symbolic links: the file that would be read is compared.
     std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
 }
 
-/// A set of files and how they looked last.
+/// A set of files and their last fingerprints.
 #[derive(Debug, Default)]
-pub struct Watched {
+pub struct WatchedFiles {
     files: Vec<(PathBuf, Option<Fingerprint>)>,
-    included: Option<Included>,
+    included: Option<IncludedFiles>,
 }
 
-/// Which files are included: that one comes or goes is a change too.
+/// The files that the includes matched. A file that appears or disappears is a change too.
 #[derive(Debug)]
-struct Included {
+struct IncludedFiles {
     includes: Includes,
     last: Vec<PathBuf>,
-    /// What the look before saw, where files were missing.
-    fewer: Option<Vec<PathBuf>>,
+    /// The files of the previous check, where some were missing.
+    shrunk: Option<Vec<PathBuf>>,
 }
 
-impl Watched {
+impl WatchedFiles {
     #[cfg(test)]
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut watched = Self::default();
@@ -41,31 +41,30 @@ impl Watched {
         watched
     }
 
-    /// Watches `paths` as well. How they look now counts as the last time.
+    /// Watches `paths` as well, from their present state.
     pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let looks = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
-        self.files.extend(looks);
+        let files = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
+        self.files.extend(files);
     }
 
-    /// Watches what `includes` matches as well, which is `matched` now.
+    /// Watches the files of `includes` as well, which are `matched` now.
     pub fn include(&mut self, includes: &Includes, matched: &[PathBuf]) {
         self.add(matched.to_vec());
-        self.included = Some(Included {
+        self.included = Some(IncludedFiles {
             includes: includes.clone(),
             last: matched.to_vec(),
-            fewer: None,
+            shrunk: None,
         });
     }
 
-    /// Whether one of them looks different from the last time; that look counts as the last from then on. A file that
-    /// is gone counts as unchanged until it is back: replacing a file by hand removes it for a moment. An included one
-    /// that is gone for two looks is a change.
+    /// Returns whether a file differs from the last check. A missing file is unchanged until it is back, because
+    /// replacing a file by hand removes it for a moment. An included file that is missing in two checks is a change.
     pub fn changed(&mut self) -> bool {
-        let mut changed = self.included.as_mut().is_some_and(Included::changed);
+        let mut changed = self.included.as_mut().is_some_and(IncludedFiles::changed);
         for (path, last) in &mut self.files {
-            let look = fingerprint(path);
-            if look.is_some() && look != *last {
-                *last = look;
+            let current = fingerprint(path);
+            if current.is_some() && current != *last {
+                *last = current;
                 changed = true;
             }
         }
@@ -73,20 +72,20 @@ impl Watched {
     }
 }
 
-impl Included {
+impl IncludedFiles {
     fn changed(&mut self) -> bool {
         let files = self.includes.files();
         if files == self.last {
-            self.fewer = None;
+            self.shrunk = None;
             return false;
         }
-        let only_fewer = files.iter().all(|file| self.last.contains(file));
-        if only_fewer && self.fewer.as_ref() != Some(&files) {
-            self.fewer = Some(files);
+        let is_subset = files.iter().all(|file| self.last.contains(file));
+        if is_subset && self.shrunk.as_ref() != Some(&files) {
+            self.shrunk = Some(files);
             return false;
         }
         self.last = files;
-        self.fewer = None;
+        self.shrunk = None;
         true
     }
 }
@@ -100,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         assert!(!watched.changed());
         std::fs::write(&path, "longer").unwrap();
         assert!(watched.changed());
@@ -116,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.yaml");
         std::fs::write(&path, "one").unwrap();
-        let mut watched = Watched::new([path.clone()]);
+        let mut watched = WatchedFiles::new([path.clone()]);
         std::fs::remove_file(&path).unwrap();
         assert!(!watched.changed());
         std::fs::write(&path, "other").unwrap();
@@ -134,7 +133,7 @@ mod tests {
         std::fs::write(&old, "same").unwrap();
         std::fs::write(&new, "same").unwrap();
         std::os::unix::fs::symlink(&old, &link).unwrap();
-        let mut watched = Watched::new([link.clone()]);
+        let mut watched = WatchedFiles::new([link.clone()]);
         let staged = folder.path().join("staged");
         std::os::unix::fs::symlink(&new, &staged).unwrap();
         std::fs::rename(&staged, &link).unwrap();

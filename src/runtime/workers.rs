@@ -1,12 +1,13 @@
-//! The threads that serve requests: each accepts connections and keeps them, with all that they need, until they end.
+//! Which threads serve requests? Each worker accepts connections
+//! and keeps them, with all that they need, until they end.
 //!
-//! One thread per worker with a runtime of its own, not one runtime over all: nothing of a request moves between threads,
-//! and its connections to upstreams wake the thread that waits for them. All of them accept from the same sockets, so that
-//! whoever is free takes the next connection.
+//! Each worker is one thread with its own runtime: a request never moves between threads,
+//! and its connections to upstreams wake the thread that waits for them. All workers
+//! accept from the same sockets, so that an idle worker takes the next connection.
 
 use crate::gate::Gate;
 use crate::observe::trace;
-use crate::proxy::http1::connection::Open;
+use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
 use crate::runtime::ticks::every;
@@ -25,26 +26,26 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// How often idle connections to upstreams are looked through.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long requests in flight may take to end once the workers drain.
+/// The interval at which idle connections to upstreams are checked.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The time that requests in flight get once the workers drain.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// How often a drain counts the connections that are left.
-const COUNT_EVERY: Duration = Duration::from_millis(20);
+/// The interval at which a drain counts the remaining connections.
+const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
-    open: Open,
+    connections: ConnectionCounts,
     stopping: watch::Sender<bool>,
     ended: watch::Sender<bool>,
 }
 
 impl Workers {
-    /// Starts accepting on `listeners`, which are bound and non-blocking.
+    /// Starts `count` workers on `listeners`, which are bound and non-blocking.
     ///
     /// # Errors
-    /// The system is out of threads or of files.
+    /// The system has no thread or no file descriptor left.
     pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<TcpListener>) -> io::Result<Self> {
         trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
@@ -52,7 +53,7 @@ impl Workers {
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
-            open: Open::default(),
+            connections: ConnectionCounts::default(),
             stopping,
             ended,
         };
@@ -63,7 +64,7 @@ impl Workers {
                 .collect::<io::Result<_>>()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
-            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.open.clone());
+            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
             let service = service(worker, listeners);
             let (stop, end) = (stop.clone(), end.clone());
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
@@ -73,28 +74,28 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Stops accepting, and waits until no connection is served any more, for [`DRAIN_MAX`] at most.
+    /// Stops accepting, and waits until no connection is served, for at most [`DRAIN_MAX`].
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
         let drained = async {
-            let mut ticks = every(COUNT_EVERY);
-            while self.open.count() > 0 {
+            let mut ticks = every(COUNT_INTERVAL);
+            while self.connections.count() > 0 {
                 ticks.tick().await;
             }
         };
         if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
             tracing::warn!(
-                connections = self.open.count(),
+                connections = self.connections.count(),
                 "Stopped before every request had ended"
             );
         }
     }
 
-    /// Ends the workers, and with them what is still open.
+    /// Ends the workers, and with them the connections that are still open.
     pub fn end(self) {
         self.ended.send_replace(true);
         for thread in self.threads {
-            // One that panicked has ended, and said so.
+            // A panic of a worker was reported by the panic hook.
             let _ = thread.join();
         }
     }
@@ -106,12 +107,12 @@ fn service(worker: Worker, listeners: Vec<TcpListener>) -> Service {
     let mut service = ListeningService::new("data".to_owned(), worker);
     let mut fds = Fds::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        // pingora finds a socket that is already bound by the text of its address; port 0 makes that text ambiguous.
+        // pingora finds a bound socket by the text of its address; port 0 makes that text ambiguous.
         let address = listener
             .local_addr()
             .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
         fds.add(address.clone(), listener.into_raw_fd());
-        // We have buffers of our own; pingora's are 64 KiB for each connection.
+        // Keygate has its own buffers; pingora's are 64 KiB for each connection.
         service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
     }
     (service, fds)
@@ -128,13 +129,13 @@ fn run(
         let fds = Arc::new(parking_lot::Mutex::new(fds));
         tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
         tokio::spawn(sweep(pool));
-        // Accepting has ended long before, and so have the connections that were given time to. The sender's end is one too.
+        // Connections were drained before. An error means that the sender was dropped, which ends the worker too.
         let _ = end.wait_for(|ended| *ended).await;
     });
 }
 
 async fn sweep(pool: Arc<Pool>) {
-    let mut ticks = every(SWEEP_EVERY);
+    let mut ticks = every(SWEEP_INTERVAL);
     loop {
         ticks.tick().await;
         pool.sweep();

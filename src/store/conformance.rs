@@ -1,4 +1,4 @@
-//! What must hold of every backend: one battery, run against each.
+//! Which rules does every backend keep? One battery, run against each.
 
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -15,13 +15,13 @@ use crate::store::Batch;
 use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Filter;
-use crate::store::IDEMPOTENT_ANSWERS_KEPT;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::Revision;
+use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::Unchanged;
+use crate::store::StoredResponse;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
@@ -42,10 +42,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A backend that is new for every test.
+/// A backend that is empty at the start of every test.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
-    /// The store; after `close` the same data again.
+    /// Opens the store; after `close`, with the same data.
     async fn open(&self) -> Arc<dyn Store>;
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn organization(id: &str) -> OrganizationRecord {
     }
 }
 
-/// `sub_<organization>`.
+/// Returns a subscription with the id `sub_<organization>`.
 pub(crate) fn subscription(organization: &str) -> SubscriptionRecord {
     SubscriptionRecord::new(
         format!("sub_{organization}").parse().unwrap(),
@@ -74,13 +74,13 @@ pub(crate) fn subscription(organization: &str) -> SubscriptionRecord {
     )
 }
 
-/// Sixteen characters of a number.
+/// Returns a key id: a number with sixteen digits.
 pub(crate) fn key_id(number: u32) -> KeyId {
     format!("{number:016}").parse().unwrap()
 }
 
 pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
-    let asked = NewApiKey {
+    let fields = NewApiKey {
         id: key_id(number),
         digest: KeyDigest::sha256(&number.to_string()),
         origin: KeyOrigin::Own,
@@ -92,11 +92,11 @@ pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
         addresses: vec!["192.0.2.0/24".parse().unwrap()],
         expires_at: Some(later(86_400)),
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(fields, NOW).unwrap()
 }
 
 pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
-    let asked = NewClient {
+    let fields = NewClient {
         id: id.parse().unwrap(),
         organization: organization.parse().unwrap(),
         subscription: format!("sub_{organization}").parse().unwrap(),
@@ -110,7 +110,7 @@ pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
         token_ttl: TokenTtl::Hour,
         token_format: TokenFormat::Opaque,
     };
-    ClientRecord::new(asked, NOW)
+    ClientRecord::new(fields, NOW)
 }
 
 fn opaque(text: &str, client: &str, expires_at: Timestamp) -> OpaqueTokenRecord {
@@ -144,8 +144,8 @@ pub(crate) fn event(action: &'static str, target: &str) -> NewAuditEvent {
     }
 }
 
-fn answer(key: &str, at: Timestamp) -> IdempotentAnswer {
-    IdempotentAnswer {
+fn response(key: &str, at: Timestamp) -> StoredResponse {
+    StoredResponse {
         key: key.to_owned(),
         request: "0".repeat(64),
         status: 201,
@@ -161,7 +161,7 @@ pub(crate) fn batch(writes: Vec<Write>) -> Batch {
     }
 }
 
-/// Organizations `acme` and `other` with a subscription each.
+/// Adds the organizations `acme` and `other` with a subscription each.
 pub(crate) async fn with_organizations(store: &dyn Store) {
     for id in ["acme", "other"] {
         let writes = vec![
@@ -193,12 +193,11 @@ pub(crate) async fn what_is_written_is_read_back_also_after_reopening(backend: &
     ];
     store.commit(batch(writes)).await.unwrap();
     for reopened in [false, true] {
-        let store = match reopened {
-            false => Arc::clone(&store),
-            true => {
-                store.close().await;
-                backend.open().await
-            }
+        let store = if reopened {
+            store.close().await;
+            backend.open().await
+        } else {
+            Arc::clone(&store)
         };
         let written = |revision| Revision(revision);
         let found = store.organization(&acme).await.unwrap().unwrap();
@@ -232,7 +231,7 @@ pub(crate) async fn a_record_replaces_the_writing_that_it_names_and_no_other(bac
         name: "renamed".to_owned(),
         ..key(1, "acme")
     };
-    // There is none to replace.
+    // There is no record to replace.
     check_conflict(put(key(1, "acme"), 1).await);
     put(key(1, "acme"), 0).await.unwrap();
     check_conflict(put(renamed.clone(), 0).await);
@@ -271,14 +270,14 @@ pub(crate) async fn a_batch_happens_whole_or_not_at_all(backend: &dyn Backend) {
             Write::Client(Versioned::new(client("client_1", "acme"))),
             Write::OpaqueToken(opaque("kgt_1", "client_1", later(60))),
             Write::RevokedToken(revoked("jti", later(60))),
-            // There is one.
+            // This key exists already.
             Write::ApiKey(Versioned::new(key(1, "acme"))),
         ],
         event: Some(event("api_key.create", "2")),
-        answer: Some(answer("a", NOW)),
+        response: Some(response("a", NOW)),
         ..Batch::default()
     };
-    // Others that are written at the same time are written all the same.
+    // A concurrent batch is written nevertheless.
     let (refused, taken) = tokio::join!(
         store.commit(refused),
         store.commit(batch(vec![Write::ApiKey(Versioned::new(key(3, "acme")))])),
@@ -291,7 +290,7 @@ pub(crate) async fn a_batch_happens_whole_or_not_at_all(backend: &dyn Backend) {
         contents.clients.len() + contents.opaque_tokens.len() + contents.revoked_tokens.len(),
         0
     );
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
     assert_eq!(store.audit(&AuditFilter::default(), 10).await.unwrap(), []);
 }
 
@@ -327,7 +326,7 @@ pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(b
         .commit(batch(vec![Write::Client(Versioned::new(client("client_1", "acme")))]))
         .await
         .unwrap();
-    let make = async |number: u32, unchanged: Vec<Unchanged>| {
+    let make = async |number: u32, unchanged: Vec<UnchangedRecord>| {
         let batch = Batch {
             writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
             unchanged,
@@ -335,8 +334,8 @@ pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(b
         };
         store.commit(batch).await
     };
-    let of_subscription = |revision| Unchanged::Subscription("sub_acme".parse().unwrap(), Revision(revision));
-    let missing = || Unchanged::Subscription("sub_missing".parse().unwrap(), Revision::NEW);
+    let of_subscription = |revision| UnchangedRecord::Subscription("sub_acme".parse().unwrap(), Revision(revision));
+    let missing = || UnchangedRecord::Subscription("sub_missing".parse().unwrap(), Revision::NEW);
     make(1, vec![of_subscription(1)]).await.unwrap();
     make(2, vec![of_subscription(1)]).await.unwrap();
     let cancelled = Write::Subscription(Versioned {
@@ -366,7 +365,7 @@ pub(crate) async fn nothing_is_written_under_what_is_not_there(backend: &dyn Bac
     ] {
         check_conflict(store.commit(batch(vec![write])).await);
     }
-    // Nor does a record change hands.
+    // A record cannot change its organization either.
     store
         .commit(batch(vec![Write::ApiKey(Versioned::new(key(1, "acme")))]))
         .await
@@ -378,7 +377,7 @@ pub(crate) async fn nothing_is_written_under_what_is_not_there(backend: &dyn Bac
         });
         check_conflict(store.commit(batch(vec![write])).await);
     }
-    // What came before in a batch is there.
+    // Records from earlier in the same batch count.
     let writes = vec![
         Write::Client(Versioned::new(client("client_1", "acme"))),
         Write::OpaqueToken(opaque("kgt_1", "client_1", later(60))),
@@ -394,7 +393,7 @@ pub(crate) async fn nothing_is_written_under_what_is_not_there(backend: &dyn Bac
 pub(crate) async fn lists_are_sorted_filtered_and_in_pages(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
-    // Not in their order; upper case is before lower case, as in bytes.
+    // Not in the order of ids. Upper case sorts before lower case, as bytes do.
     for (number, organization) in [(5, "acme"), (3, "other"), (1, "acme"), (4, "acme"), (2, "other")] {
         let client = client(["", "Z", "a", "b_", "b-", "c"][number as usize], organization);
         let writes = vec![
@@ -455,7 +454,7 @@ pub(crate) async fn lists_are_sorted_filtered_and_in_pages(backend: &dyn Backend
     assert_eq!(store.subscriptions(&of_both, &first(10)).await.unwrap(), []);
 }
 
-/// S121: a hundred presentations of one assertion at a time.
+/// S121: a hundred concurrent uses of one assertion.
 pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &dyn Backend) {
     let store = backend.open().await;
     let mark = AssertionMark {
@@ -475,7 +474,7 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
     store.close().await;
     let store = backend.open().await;
     let again = AssertionMark {
-        // Another time to live is no other assertion.
+        // Another expiry does not make another assertion.
         expires_at: later(120),
         ..mark.clone()
     };
@@ -486,7 +485,7 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
         ..mark.clone()
     };
     assert!(store.mark_assertion(&of_another).await.unwrap());
-    // It is kept as long as the assertion could come back, and not a moment less.
+    // The mark is kept until the assertion has expired, and not a moment longer.
     store
         .sweep(later(60).saturating_sub(Duration::from_millis(1)))
         .await
@@ -499,26 +498,26 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
 pub(crate) async fn an_answer_is_kept_under_its_key_and_not_replaced(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
-    let make = async |number: u32, answer: IdempotentAnswer| {
+    let make = async |number: u32, response: StoredResponse| {
         let batch = Batch {
             writes: vec![Write::ApiKey(Versioned::new(key(number, "acme")))],
-            answer: Some(answer),
+            response: Some(response),
             ..Batch::default()
         };
         store.commit(batch).await
     };
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
-    make(1, answer("a", NOW)).await.unwrap();
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), Some(answer("a", NOW)));
-    check_conflict(make(2, answer("a", later(1))).await);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
+    make(1, response("a", NOW)).await.unwrap();
+    assert_eq!(store.stored_response("a").await.unwrap(), Some(response("a", NOW)));
+    check_conflict(make(2, response("a", later(1))).await);
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
-    make(2, answer("b", NOW)).await.unwrap();
+    make(2, response("b", NOW)).await.unwrap();
 
-    let end = NOW.saturating_add(IDEMPOTENT_ANSWERS_KEPT);
+    let end = NOW.saturating_add(STORED_RESPONSES_KEPT);
     store.sweep(end).await.unwrap();
-    assert!(store.idempotent_answer("a").await.unwrap().is_some());
+    assert!(store.stored_response("a").await.unwrap().is_some());
     store.sweep(end.saturating_add(Duration::from_millis(1))).await.unwrap();
-    assert_eq!(store.idempotent_answer("a").await.unwrap(), None);
+    assert_eq!(store.stored_response("a").await.unwrap(), None);
 }
 
 pub(crate) async fn tokens_that_are_over_are_forgotten_and_others_are_not(backend: &dyn Backend) {
@@ -530,7 +529,7 @@ pub(crate) async fn tokens_that_are_over_are_forgotten_and_others_are_not(backen
         Write::OpaqueToken(opaque("kgt_2", "client_1", later(61))),
         Write::RevokedToken(revoked("one", later(60))),
         Write::RevokedToken(revoked("two", later(30))),
-        // Twice: until the later end.
+        // Revoked twice: until the later expiry.
         Write::RevokedToken(revoked("two", later(61))),
         Write::RevokedToken(revoked("two", later(40))),
     ];
@@ -564,7 +563,7 @@ pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend
         .await
         .unwrap();
     store.keys_used(&[(key_id(1), later(30))]).await.unwrap();
-    // No change of the record: whoever is about to change it is not in conflict with its being used.
+    // A use does not change the record's revision, so it does not conflict with a concurrent change.
     assert_eq!(
         used(store.api_key(&key_id(1)).await.unwrap()),
         (Some(later(60)), Revision(1))
@@ -586,7 +585,7 @@ pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend
 pub(crate) async fn whatever_records_hold_the_parts_of_a_store_are_all_of_it(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
-    // More than one part of each, and texts that a reader of many at a time might stumble over.
+    // More than one part of each kind, with texts that could confuse the parser of a part.
     let names = [
         "",
         " ",
@@ -815,7 +814,7 @@ pub(crate) async fn events_are_found_by_what_is_asked_for(backend: &dyn Backend)
     ] {
         assert_eq!(find(filter.clone(), 10).await, expected, "{filter:?}");
     }
-    // As they were written.
+    // In the order of writing.
     let first = store
         .audit(
             &AuditFilter {
@@ -850,7 +849,7 @@ pub(crate) async fn a_store_with_nothing_in_it_has_a_whole_chain(backend: &dyn B
     store.commit(Batch::default()).await.unwrap();
 }
 
-/// One test of the battery for each of its rules; `$backend` makes a backend that nothing is in.
+/// One test for each rule of the battery; `$backend` creates an empty backend.
 macro_rules! battery {
     ($backend:expr) => {
         $crate::store::conformance::battery! { $backend =>

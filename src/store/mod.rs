@@ -1,4 +1,4 @@
-//! What outlives the process.
+//! Which data outlives the process?
 
 pub mod record;
 pub mod sqlite;
@@ -25,21 +25,21 @@ use crate::store::record::SubscriptionRecord;
 use async_trait::async_trait;
 use std::time::Duration;
 
-/// Which writing of a record is meant: 1 for its first, one more for each after that.
+/// The revision of a record: 1 for the first, then one more for each write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// There must be no such record yet.
+    /// The record must not exist yet.
     pub const NEW: Self = Self(0);
 
-    /// Returns the revision of what is written in this one's place.
+    /// Returns the next revision.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// A record, and which writing of it this is; of one that is to be written, which writing it replaces.
+/// A record with its revision; in a write, the revision that it replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
     pub record: T,
@@ -54,15 +54,15 @@ impl<T> Versioned<T> {
         }
     }
 
-    /// Returns what the store holds once this was written.
-    pub fn written(self) -> Self {
+    /// Returns the record as the store has it after this write.
+    pub fn into_stored(self) -> Self {
         Self {
             revision: self.revision.next(),
             ..self
         }
     }
 
-    /// What `change` makes of it, to be written in its place.
+    /// Returns the record changed by `change`, to be written in its place.
     pub fn map(self, change: impl FnOnce(T) -> T) -> Self {
         Self {
             record: change(self.record),
@@ -70,10 +70,10 @@ impl<T> Versioned<T> {
         }
     }
 
-    /// The same for a change that may be refused.
+    /// Returns the record changed by `change`, which may fail.
     ///
     /// # Errors
-    /// Those of `change`.
+    /// An error of `change`.
     pub fn try_map<E>(self, change: impl FnOnce(T) -> Result<T, E>) -> Result<Self, E> {
         Ok(Self {
             record: change(self.record)?,
@@ -93,67 +93,67 @@ pub enum Write {
     RevokedToken(RevokedTokenRecord),
 }
 
-/// The answer to a create that named an idempotency key, kept so that the same request again makes nothing twice.
+/// The response to a create with an idempotency key. It is stored so that a repeated request creates nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdempotentAnswer {
-    /// Who asked and what for, and the key: the same key of somebody else is another.
+pub struct StoredResponse {
+    /// The actor, the operation and the idempotency key: the same key from another actor is distinct.
     pub key: String,
-    /// SHA-256 of what was asked, hexadecimal.
+    /// SHA-256 of the request, hexadecimal.
     pub request: String,
     pub status: u16,
-    /// Without the secret that the first answer showed.
+    /// Without the secret in the first response.
     pub body: String,
     pub at: Timestamp,
 }
 
-/// A record that a decision was made from and that is not written itself.
+/// A record that a decision depends on, but that is not written itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unchanged {
+pub enum UnchangedRecord {
     Subscription(SubscriptionId, Revision),
 }
 
-/// Writes that happen together or not at all.
+/// Writes that take effect together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub writes: Vec<Write>,
-    /// Nothing is written unless these are still at their revisions: a key is not made under a subscription that is
-    /// cancelled at the same time. Two batches that only read the same record do not keep each other from being written;
-    /// where they must (the last free place for a key), write the record itself, as it is.
-    pub unchanged: Vec<Unchanged>,
+    /// Nothing is written unless these records still have their revisions, so that no key is made under a
+    /// subscription that is cancelled concurrently. Two batches that only read the same record do not conflict.
+    /// Where they must (the last free place for a key), write the record unchanged.
+    pub unchanged: Vec<UnchangedRecord>,
     pub event: Option<NewAuditEvent>,
-    pub answer: Option<IdempotentAnswer>,
+    pub response: Option<StoredResponse>,
 }
 
-/// How long an answer is kept at least, for whoever asks again because it did not hear the first time.
-pub const IDEMPOTENT_ANSWERS_KEPT: Duration = Duration::from_secs(86_400);
+/// The minimum time a response is stored, for clients that retry because they did not receive the first response.
+pub const STORED_RESPONSES_KEPT: Duration = Duration::from_secs(86_400);
 
-/// That an assertion was used (RFC 7523 section 3, `jti`).
+/// The record that an assertion was used (RFC 7523 section 3, `jti`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionMark {
     pub client: ClientId,
     /// SHA-256 of `jti`.
     pub id: KeyDigest,
-    /// When the assertion counts no more, so that the mark can be forgotten.
+    /// The expiry of the assertion; after that the mark can be forgotten.
     pub expires_at: Timestamp,
 }
 
-/// What a list holds.
+/// The conditions of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub organization: Option<Name>,
     pub subscription: Option<SubscriptionId>,
 }
 
-/// Which part of a list.
+/// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The last id of the page before; `None` for the first page. Lists are sorted by id.
+    /// The last id of the previous page; `None` for the first page. Lists are sorted by id.
     pub after: Option<String>,
-    /// At most so many, from 1.
+    /// The maximum number of records, from 1.
     pub limit: u32,
 }
 
-/// What an audit query asks for; the newest first.
+/// The conditions of an audit query; the newest event is first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     pub organization: Option<Name>,
@@ -162,11 +162,11 @@ pub struct AuditFilter {
     pub target: Option<String>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
-    /// Only events before this one.
+    /// Only events with a lower number.
     pub before: Option<u64>,
 }
 
-/// What the data side reads: all of it, or a part.
+/// The records that the data side reads: all of them, or a part.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub subscriptions: Vec<Versioned<SubscriptionRecord>>,
@@ -187,23 +187,23 @@ impl Contents {
     }
 }
 
-/// Why the store did not do it.
+/// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else wrote a record of the batch in the meantime, or made one with the same id. Nothing was written.
+    /// Another write changed a record of the batch concurrently, or created one with the same id. Nothing was written.
     #[error("{0} was changed at the same time")]
     Conflict(String),
-    /// A record holds what this version cannot read.
+    /// This version cannot read a record.
     #[error("{what} in the store cannot be read: {problem}")]
     Unreadable { what: String, problem: String },
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// Another process works on it.
+    /// Another process has the store open.
     #[error("{0} is in use by another process; ask the gate that runs on it instead")]
     InUse(String),
 }
 
-/// What a backend must do. What it has acknowledged survives the process and the machine's power.
+/// The operations of a backend. An acknowledged write survives a crash of the process and a power cut.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Writes all of `batch` or nothing, and appends its event to the audit chain.
@@ -226,23 +226,23 @@ pub trait Store: Send + Sync {
     async fn api_keys(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, StoreError>;
     async fn clients(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, StoreError>;
 
-    /// Marks an assertion as used. `true` the first time, also over restarts; `false` every time after that.
+    /// Marks an assertion as used. Returns `true` the first time and `false` ever after, also across restarts.
     async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError>;
 
-    /// The answer that was kept under this key, if one was.
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError>;
+    /// Returns the stored response for this key, if any.
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError>;
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
 
-    /// Reads the whole chain and says whether any event of it was changed or removed.
+    /// Verifies the entire chain, and reports the first event that was changed or removed.
     async fn verify_audit(&self) -> Result<ChainState, StoreError>;
 
-    /// Everything at one instant, a part after another, so that a million keys never stand in memory twice. `take` is given
-    /// what ends something first, then subscriptions before what is under them. What it was given counts for nothing until
-    /// this has returned well.
+    /// Reads all records at one instant, part by part, so that a million keys are never in
+    /// memory twice. `take` receives revocations first, and subscriptions before the
+    /// credentials under them. The parts are valid only if this returns `Ok`.
     async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError>;
 
-    /// The same at once, for a store that is known to be small.
+    /// Reads all records at once, for a store that is known to be small.
     #[cfg(any(test, feature = "internals"))]
     async fn contents(&self) -> Result<Contents, StoreError> {
         let mut all = Contents::default();
@@ -250,15 +250,15 @@ pub trait Store: Send + Sync {
         Ok(all)
     }
 
-    /// Notes when keys were last used. Late and in one go, because it is worth little.
+    /// Records when keys were last used. Late and in one batch, because a loss is harmless.
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
 
-    /// Forgets marks, tokens and idempotent answers that are over.
+    /// Forgets marks, tokens and stored responses that have expired.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// A copy of the whole store that can be put in its place, written to a file that is not there yet.
+    /// Writes a copy of the entire store to a new file. The copy can replace the store.
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
 
-    /// Writes what is under way and lets go of the store.
+    /// Finishes pending writes and closes the store.
     async fn close(&self);
 }

@@ -1,10 +1,11 @@
-//! One address of an upstream, and what its name resolves to just now.
+//! Which addresses does an endpoint of an upstream have now?
 
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
-/// An endpoint's name and addresses. Names are resolved in the background (`fetch/resolve.rs`), never on a request.
+/// The name and the addresses of an endpoint. Names are resolved
+/// in the background (`fetch/resolve.rs`), never during a request.
 #[derive(Debug)]
 pub struct EndpointState {
     host: String,
@@ -14,7 +15,8 @@ pub struct EndpointState {
 }
 
 impl EndpointState {
-    /// `host` is a name or an address without brackets. A name has no addresses until it is resolved.
+    /// Returns the endpoint `host`, a name or an address without
+    /// brackets. A name has no addresses until it is resolved.
     pub fn new(host: &str, port: u16) -> Self {
         let literal = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         Self {
@@ -33,12 +35,12 @@ impl EndpointState {
         self.port
     }
 
-    /// Whether its addresses come from DNS.
+    /// Returns whether the addresses come from DNS.
     pub fn is_name(&self) -> bool {
         self.literal.is_none()
     }
 
-    /// A name without an address so far.
+    /// Returns whether the endpoint is a name that was never resolved.
     pub fn never_resolved(&self) -> bool {
         self.is_name() && self.addresses.load().is_empty()
     }
@@ -47,7 +49,7 @@ impl EndpointState {
         self.addresses.store(addresses.into());
     }
 
-    /// One of its addresses; `turn` spreads over several.
+    /// Returns one of the addresses; `turn` rotates over several.
     pub fn address(&self, turn: usize) -> Option<SocketAddr> {
         if let Some(literal) = self.literal {
             return Some(literal);

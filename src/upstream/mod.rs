@@ -1,4 +1,4 @@
-//! Where a request can go: a named group of endpoints, asked in turn.
+//! Which endpoint of an upstream is next?
 
 pub mod endpoint;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// An upstream as a snapshot uses it: its settings, and endpoints whose addresses outlive the snapshot.
+/// An upstream in a snapshot: its settings and its endpoints. The endpoints' addresses outlive the snapshot.
 #[derive(Debug)]
 pub struct Upstream {
     pub settings: config::Upstream,
@@ -20,7 +20,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// `turn` is shared by every generation of the upstream, so that a reload does not start over with the first one.
+    /// Returns an upstream. All generations of an upstream share `turn`,
+    /// so that a reload does not start over at the first endpoint.
     pub fn new(settings: config::Upstream, endpoints: Vec<Arc<EndpointState>>, turn: Arc<AtomicUsize>) -> Self {
         Self {
             settings,
@@ -33,7 +34,7 @@ impl Upstream {
         &self.settings.name
     }
 
-    /// Returns the address of the next endpoint in turn that has one; `None` where none of them has.
+    /// Returns the address of the next endpoint that has one, in turn; `None` where no endpoint has one.
     pub fn choose(&self) -> Option<SocketAddr> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.endpoints.len()).find_map(|offset| {
@@ -66,13 +67,13 @@ mod tests {
         Upstream::new(settings, endpoints, Arc::default())
     }
 
-    fn known(port: u16) -> Arc<EndpointState> {
+    fn endpoint(port: u16) -> Arc<EndpointState> {
         Arc::new(EndpointState::new("127.0.0.1", port))
     }
 
     #[test]
     fn endpoints_are_asked_in_turn() {
-        let upstream = upstream(vec![known(1), known(2), known(3)]);
+        let upstream = upstream(vec![endpoint(1), endpoint(2), endpoint(3)]);
         let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     }
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn an_endpoint_without_an_address_is_passed_over() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
-        let upstream = upstream(vec![unresolved, known(2)]);
+        let upstream = upstream(vec![unresolved, endpoint(2)]);
         for _ in 0..4 {
             assert_eq!(upstream.choose().unwrap().port(), 2);
         }

@@ -1,4 +1,5 @@
-//! Does every module name only what it may? One package cannot enforce that by crates, so the sources are read as text.
+//! Does every module name only the modules it may? One package cannot
+//! enforce that by crates, so the test reads the sources as text.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -6,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Top-level modules, and the ones they may name beside themselves.
+/// Top-level modules, and the modules they may name beside themselves.
 const MODULES: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("jose", &["model"]),
@@ -15,20 +16,20 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("store", &["model"]),
     ("keys_file", &["model"]),
     ("limit", &["model"]),
-    // Memory that a snapshot refers to, as it does to `limit`'s: which endpoint is next.
+    // Memory that a snapshot refers to, like that of `limit`: the next endpoint.
     ("upstream", &["model", "config"]),
-    // Never `gate` or `proxy`: what it shows of the data side, `runtime` hands it.
-    // `keys_file` for how address ranges are written, which is the same in both.
+    // Never `gate` or `proxy`: `runtime` passes on the state of the data side.
+    // `keys_file` for the text form of address ranges, which both share.
     (
         "control",
         &["model", "jose", "config", "store", "observe", "keys_file", "limit"],
     ),
-    // Decides, and knows nobody who carries.
+    // Decides requests and does not know the code that forwards them.
     ("gate", &["model", "jose", "config", "observe", "limit", "upstream"]),
-    // Meets a need and decides nothing.
+    // Fetches keys and introspection responses; decides nothing.
     ("fetch", &["model", "jose", "config", "observe", "gate", "upstream"]),
     ("proxy", &["model", "config", "observe", "upstream", "gate"]),
-    // `gate` for the gate's own way of choosing a route.
+    // `gate` for its own choice of a route.
     ("compare", &["model", "config", "gate"]),
     (
         "runtime",
@@ -45,7 +46,7 @@ const MODULES: [(&str, &[&str]); 18] = [
             "control",
         ],
     ),
-    // Decides as the gate does, on what `runtime` loads as `run` does.
+    // Decides with the gate's code, on state that `runtime` loads as for `run`.
     (
         "explain",
         &[
@@ -53,7 +54,7 @@ const MODULES: [(&str, &[&str]); 18] = [
         ],
     ),
     // Its HTTP clients sign with `jose`, and reach a URL as `fetch` does.
-    // `keys_file` is written while nothing runs, `control` names the first administrator, `observe` sets up the log.
+    // `keys_file` is written while no gate runs, `control` names the first administrator, `observe` sets up the log.
     (
         "cli",
         &[
@@ -70,7 +71,7 @@ const MODULES: [(&str, &[&str]); 18] = [
             "fetch",
         ],
     ),
-    // What `keygate` is to a program that decides requests in its own process.
+    // The front door for programs that decide requests in their own process.
     (
         "embed",
         &["model", "config", "observe", "fetch", "gate", "proxy", "runtime"],
@@ -78,7 +79,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("main", &[]),
 ];
 
-/// What is inside `gate`, in the order of a request's way, and what of it each may name: only what comes before it.
+/// The modules inside `gate`, in the order of a request's way, and those of them that each may name: only earlier ones.
 const STAGES: [(&str, &[&str]); 15] = [
     ("stage", &[]),
     ("accept", &[]),
@@ -89,9 +90,9 @@ const STAGES: [(&str, &[&str]); 15] = [
     ("denial", &["accept", "intake", "authenticate", "authorize", "admit"]),
     // `authorize` for the scopes that a challenge names.
     ("answer", &["accept", "authorize", "denial"]),
-    // Of who was proved, what an upstream is told.
+    // The principal's fields that an upstream receives.
     ("identity_token", &["authenticate"]),
-    // `answer` for who answers on the control side's paths.
+    // `answer` for the responses on the control side's paths.
     ("live", &["stage", "authenticate", "answer", "identity_token"]),
     (
         "snapshot",
@@ -133,7 +134,7 @@ const STAGES: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// What is inside `proxy`, and what of it each may name: only what comes before it.
+/// The modules inside `proxy`, and those of them that each may name: only earlier ones.
 const CARRIERS: [(&str, &[&str]); 4] = [
     ("peer", &[]),
     ("forward", &[]),
@@ -141,14 +142,14 @@ const CARRIERS: [(&str, &[&str]); 4] = [
     ("http1", &["peer", "forward", "exchange"]),
 ];
 
-/// Outside crates, or parts of them, and the only files and folders that may name them. A folder ends with `/`; the
-/// empty text is everywhere.
+/// Outside crates, or parts of them, and the only files and folders that
+/// may name them. A folder ends with `/`; the empty text means everywhere.
 const HOMES: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/http1/", "proxy/peer.rs", "runtime/workers.rs"]),
     ("async_trait", &["proxy/http1/connection.rs", "store/"]),
     ("sqlx", &["store/sqlite/"]),
     ("futures_util", &["store/sqlite/"]),
-    // Where something waits; `jwks_cache` for a fetch, `introspection` for an issuer's answer.
+    // Waits and timers; `jwks_cache` waits for a fetch, `introspection` for the issuer's response.
     (
         "tokio",
         &[
@@ -156,7 +157,7 @@ const HOMES: &[(&str, &[&str])] = &[
             // Runs the upkeep.
             "embed/upkeep.rs",
             "store/",
-            // A command waits for the response, and no longer than it must.
+            // A command waits for the response until its time limit.
             "cli/http/",
             "fetch/",
             "proxy/http1/",
@@ -164,16 +165,16 @@ const HOMES: &[(&str, &[&str])] = &[
             "proxy/forward/stream_end.rs",
             "gate/authenticate/jwks_cache.rs",
             "gate/authenticate/introspection.rs",
-            // Tells whoever follows that the key set has changed.
+            // Notifies the data side of a changed key set.
             "control/signing_keys/",
-            // A pair is made on a thread of its own: an RSA key takes a tenth of a second.
+            // RSA keys are generated on a blocking thread: each takes a tenth of a second.
             "control/admin/client_keys.rs",
             "control/registry/signing_keys.rs",
         ],
     ),
     ("jsonwebtoken", &["jose/"]),
-    // They take the provider of the process, which panics where a program has turned on both backends; and they pass tokens
-    // that lack claims.
+    // They use the process's default provider, which panics if a program
+    // enables both backends, and they accept tokens that lack claims.
     ("jsonwebtoken::crypto::CryptoProvider", &[]),
     ("jsonwebtoken::crypto::sign", &[]),
     ("jsonwebtoken::crypto::verify", &[]),
@@ -198,7 +199,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("pem", &["jose/pem_file.rs", "fetch/client.rs"]),
-    // The other alphabet is that of `Authorization: Basic`.
+    // The second file uses the alphabet of `Authorization: Basic`.
     ("base64", &["jose/base64url.rs", "control/token/client_auth.rs"]),
     ("rustls", &["fetch/"]),
     ("rustls_native_certs", &["fetch/"]),
@@ -216,7 +217,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("siphasher", &["observe/trace.rs", "limit/key.rs"]),
-    // Tables of the configuration, and of credentials that were proved.
+    // Tables of the configuration, and of verified credentials.
     ("foldhash", &["gate/", "observe/metrics/"]),
     ("memchr", &["proxy/http1/head.rs"]),
     ("itoa", &["gate/", "observe/access/"]),
@@ -250,9 +251,10 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("parking_lot", &["runtime/workers.rs"]),
-    // What a head holds that was checked, or that an upstream sent.
+    // Parses heads that were checked, or that an upstream sent.
     ("httparse", &["proxy/http1/"]),
-    // `control` answers with it; who listens is `runtime`'s to say; a command calls the router of a store that it opened.
+    // `control` builds routers with it, `runtime` serves them,
+    // and a command calls the router of a store that it opened.
     ("axum", &["runtime/", "control/", "cli/http/admin_client.rs"]),
     // Calls a router in this process.
     ("tower", &["runtime/", "cli/http/admin_client.rs"]),
@@ -260,14 +262,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("utoipa", &["control/admin/"]),
     ("utoipa_axum", &["control/admin/mod.rs"]),
     ("serde_path_to_error", &["control/admin/body.rs"]),
-    // `runtime` serves with it; a command speaks through it over the socket beside a store.
+    // `runtime` serves with it; a command uses it over the socket beside a store.
     ("hyper", &["runtime/", "cli/http/admin_client.rs"]),
     ("hyper_util", &["runtime/", "cli/http/admin_client.rs"]),
     ("clap", &["cli/"]),
-    // The allocator is the binary's choice.
+    // The binary chooses the allocator.
     ("mimalloc", &["main.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
-    // What a command or a client asks for, as a query or a form.
+    // Builds the query or form of a request.
     (
         "url",
         &[
@@ -300,7 +302,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("serde_json", &[""]),
     ("thiserror", &[""]),
     ("tracing", &[""]),
-    // The world outside, read in one place each.
+    // The outside world, read in one place each.
     ("std::env", &["config/mod.rs", "cli/"]),
     ("SystemTime::now", &["model/clock.rs"]),
     // tokio's own clock, for its timers.
@@ -316,9 +318,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::process::exit", &[]),
 ];
 
-/// The code of one source file: no comments, no texts, no tests.
+/// The code of one source file, without comments, string literals and tests.
 struct Source {
-    /// Below `src`, with `/`.
+    /// The path below `src`, with `/`.
     path: String,
     text: String,
     code: String,
@@ -333,7 +335,7 @@ fn sources() -> Vec<Source> {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => folders.push(path),
-                // Not the store's migrations.
+                // Skips the store's migrations.
                 false if path.extension().is_some_and(|extension| extension == "rs") => files.push(path),
                 false => {}
             }
@@ -371,7 +373,7 @@ fn sources() -> Vec<Source> {
     production.collect()
 }
 
-/// Blanks comments, and what stands in quotes; line ends stay.
+/// Blanks comments and quoted text; line ends stay.
 fn without_comments_and_texts(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
@@ -447,7 +449,7 @@ fn end_of_text(chars: &[char], start: usize) -> usize {
     chars.len()
 }
 
-/// From the `r`; what is no raw text after all (`r#type`) is one character long.
+/// Returns the end of the raw text that starts at the `r` at `start`; one character where it is no raw text (`r#type`).
 fn end_of_raw_text(chars: &[char], start: usize) -> usize {
     let hashes = chars[start + 1..].iter().take_while(|char| **char == '#').count();
     let open = start + 1 + hashes;
@@ -473,7 +475,7 @@ fn is_word(char: char) -> bool {
 
 const TEST_ONLY: &str = "#[cfg(test)]";
 
-/// Where the item that starts at `start` ends: after its block, or its semicolon.
+/// Returns the end of the item that starts at `start`: the end of its block, or its semicolon.
 fn end_of_item(code: &str, start: usize) -> usize {
     let mut depth = 0_usize;
     for (index, char) in code[start..].char_indices() {
@@ -503,7 +505,7 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// The files of modules that exist under test alone.
+/// Returns the files of modules that exist in tests alone.
 fn test_files(path: &str, code: &str) -> Vec<PathBuf> {
     let path = Path::new(path);
     let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
@@ -517,7 +519,7 @@ fn test_files(path: &str, code: &str) -> Vec<PathBuf> {
     modules.collect()
 }
 
-/// Every `path` of `::`-separated words in `code` that starts with `first`, as the words after it.
+/// Returns every `::`-separated path in `code` that starts with `first`, without `first`.
 fn paths_from<'c>(code: &'c str, first: &str) -> Vec<&'c str> {
     let found = code.match_indices(first).filter_map(|(start, _)| {
         let before = code[..start].chars().next_back().unwrap_or(' ');
@@ -530,12 +532,12 @@ fn paths_from<'c>(code: &'c str, first: &str) -> Vec<&'c str> {
         .collect()
 }
 
-/// Whether `code` names `path`, an outside crate or something in it.
+/// Returns whether `code` names `path`, an outside crate or an item in one.
 fn names(code: &str, path: &str) -> bool {
     code.match_indices(path).any(|(start, _)| {
         let before = code[..start].chars().next_back().unwrap_or(' ');
         let rest = &code[start + path.len()..];
-        // A crate is followed by what is meant in it; what is in a crate may stand alone.
+        // A crate is followed by an item in it; an item may stand alone.
         let ends = match path.contains("::") {
             true => !rest.starts_with(is_word),
             false => rest.starts_with("::") || code[..start].ends_with("use ") && rest.starts_with(';'),
@@ -550,7 +552,7 @@ fn names(code: &str, path: &str) -> bool {
     })
 }
 
-/// The first module of each `crate::` path, and the second where the first has a table of its own.
+/// Returns the first module of each `crate::` path, and the second where the first has a table of its own.
 fn modules_named(code: &str) -> BTreeSet<String> {
     let words = paths_from(code, "crate").into_iter().map(|path| {
         let mut words = path.split("::");
@@ -563,19 +565,19 @@ fn modules_named(code: &str) -> BTreeSet<String> {
     words.collect()
 }
 
-/// The first or second part of a file's path: `proxy/accept/head.rs` is `proxy`, and in it `accept`.
+/// Returns the first or second part of a file's path: `proxy/accept/head.rs` is `proxy`, and in it `accept`.
 fn module_of(path: &str, depth: usize) -> Option<&str> {
     let part = path.split('/').nth(depth)?;
     Some(part.strip_suffix(".rs").unwrap_or(part))
 }
 
-/// What `who` names and may not, and what it may name and does not.
-fn compare(who: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
+/// Returns the modules that `module` names without permission, and the permitted ones that it does not name.
+fn compare(module: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
     let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
-    let too_much = named.difference(&allowed).map(|name| format!("{who} names {name}"));
+    let too_much = named.difference(&allowed).map(|name| format!("{module} names {name}"));
     let unused = allowed
         .difference(named)
-        .map(|name| format!("{who} may name {name} and does not"));
+        .map(|name| format!("{module} may name {name} and does not"));
     too_much.chain(unused).collect()
 }
 
@@ -591,7 +593,7 @@ fn named_by_module(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
                 Some((top, _)) => top.to_owned(),
                 None => name,
             });
-        // The binary names the library by its name.
+        // The binary refers to the library by its crate name.
         let of_binary = paths_from(&source.code, "keygate")
             .into_iter()
             .filter_map(|path| path.split("::").next());
@@ -604,7 +606,7 @@ fn named_by_module(sources: &[Source]) -> BTreeMap<&str, BTreeSet<String>> {
     named
 }
 
-/// What the modules inside `folder` name of each other.
+/// Returns, for each module inside `folder`, the other modules inside that it names.
 fn named_inside<'s>(folder: &str, sources: &'s [Source]) -> BTreeMap<&'s str, BTreeSet<String>> {
     let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for source in sources
@@ -616,7 +618,7 @@ fn named_inside<'s>(folder: &str, sources: &'s [Source]) -> BTreeMap<&'s str, BT
         };
         let others = modules_named(&source.code).into_iter().filter_map(|name| {
             let (top, inner) = name.split_once('/')?;
-            // `crate::gate::Gate` is what the folder itself gives.
+            // `crate::gate::Gate` is an item of the folder itself, not a module.
             let is_module = inner.starts_with(char::is_lowercase);
             (top == folder && is_module && inner != stage).then(|| inner.to_owned())
         });
@@ -627,17 +629,17 @@ fn named_inside<'s>(folder: &str, sources: &'s [Source]) -> BTreeMap<&'s str, BT
 
 fn check_table(table: &[(&str, &[&str])], named: &BTreeMap<&str, BTreeSet<String>>) {
     let mut wrong = Vec::new();
-    for (who, names) in named {
-        match table.iter().find(|(listed, _)| listed == who) {
-            Some((_, allowed)) => wrong.extend(compare(who, names, allowed)),
-            None => wrong.push(format!("{who} is not in the table")),
+    for (module, names) in named {
+        match table.iter().find(|(listed, _)| listed == module) {
+            Some((_, allowed)) => wrong.extend(compare(module, names, allowed)),
+            None => wrong.push(format!("{module} is not in the table")),
         }
     }
     wrong.extend(
         table
             .iter()
-            .filter(|(who, _)| !named.contains_key(who))
-            .map(|(who, _)| format!("there is no {who}")),
+            .filter(|(module, _)| !named.contains_key(module))
+            .map(|(module, _)| format!("there is no {module}")),
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
@@ -675,8 +677,8 @@ fn files_name_each_other_in_no_circle_but_those_with_a_reason() {
     assert!(circles.is_empty(), "{circles:#?}");
 }
 
-/// The files that each file names, by the paths in its code. A name that a folder's `mod.rs` re-exports leads to the file it
-/// is from; a re-export itself is no naming.
+/// Returns the files that each file names, by the paths in its code. A name that a folder's
+/// `mod.rs` re-exports leads to its source file; the re-export itself does not count.
 fn named_files(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
     let modules: BTreeMap<String, &str> = sources
         .iter()
@@ -697,7 +699,7 @@ fn named_files(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
         }
     };
     let named = sources.iter().map(|source| {
-        // Where something is visible is no naming.
+        // A visibility such as `pub(in crate::…)` does not count.
         let code = source.code.replace("(in crate", "(in ");
         let files = paths_from(&code, "crate").into_iter().filter_map(file_of);
         (
@@ -708,13 +710,13 @@ fn named_files(sources: &[Source]) -> BTreeMap<&str, BTreeSet<&str>> {
     named.collect()
 }
 
-/// `gate/accept/mod.rs` is `gate::accept`.
+/// Returns a file's module path: `gate/accept/mod.rs` is `gate::accept`.
 fn module_path(path: &str) -> String {
     let path = path.strip_suffix(".rs").unwrap_or(path);
     path.strip_suffix("/mod").unwrap_or(path).replace('/', "::")
 }
 
-/// What `pub use child::Name;` in a file makes of `file::Name`.
+/// Returns the pairs that `pub use child::Name;` makes: `file::Name` and the path it leads to.
 fn reexports(source: &Source) -> Vec<(String, String)> {
     let module = module_path(&source.path);
     let uses = source.code.lines().filter_map(|line| {
@@ -733,7 +735,7 @@ fn reexports(source: &Source) -> Vec<(String, String)> {
     uses.collect()
 }
 
-/// `path` with its start replaced, where that start is a re-export.
+/// Returns `path` with its longest re-exported beginning replaced; `None` where no beginning is a re-export.
 fn longest(reexports: &BTreeMap<String, String>, path: &str) -> Option<String> {
     let mut end = path.len();
     loop {
@@ -744,7 +746,7 @@ fn longest(reexports: &BTreeMap<String, String>, path: &str) -> Option<String> {
     }
 }
 
-/// The sets of two or more that reach each other.
+/// Returns the sets of two or more files that reach each other.
 fn circles<'s>(named: &BTreeMap<&'s str, BTreeSet<&'s str>>) -> Vec<BTreeSet<&'s str>> {
     let reach: BTreeMap<&str, BTreeSet<&str>> = named
         .keys()
@@ -797,7 +799,7 @@ fn planted_circles_are_caught() {
         ("a/c.rs", "fn f() { crate::a::b::f() }"),
     ];
     assert_eq!(planted(&two), [["a/b.rs", "a/c.rs"]]);
-    // Through what a folder re-exports, and only then.
+    // Through a folder's re-exports, and only then.
     let facade = [
         ("a/mod.rs", "pub use b::B;\npub struct A;"),
         ("a/b.rs", "use crate::a::A;"),
@@ -821,7 +823,7 @@ fn outside_crates_are_named_in_their_homes() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// What `path` names and is not the home of.
+/// Returns the paths that the file `path` names without being their home.
 fn strays(path: &str, code: &str) -> Vec<String> {
     let at_home = |homes: &[&str]| {
         homes.iter().any(|home| match home.ends_with('/') || home.is_empty() {
@@ -892,7 +894,7 @@ fn uses_are_one_path_each_from_the_root() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Uses of several paths, and paths the tables cannot see.
+/// Returns uses of several paths, and paths that the tables cannot see.
 fn odd_uses(path: &str, code: &str) -> Vec<String> {
     let several = code.match_indices("use ").filter_map(|(start, _)| {
         let before = code[..start].chars().next_back().unwrap_or(' ');

@@ -1,4 +1,4 @@
-//! Which attacks are held? `tests/data/attacks.txt` against the names of the tests.
+//! Which attacks does a test cover? `tests/data/attacks.txt` against the names of the tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ enum Status {
     Later,
 }
 
-/// One line of the list.
+/// One line of the list of attacks.
 struct Entry {
     attack: u16,
     status: Status,
@@ -45,7 +45,7 @@ fn entries() -> Vec<Entry> {
         .collect()
 }
 
-/// Attack to `file::test`, from the text of the code: the attribute, then the function.
+/// Returns the tests of each attack as `file::test`, read from the source text.
 fn tests() -> BTreeMap<u16, Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
@@ -61,7 +61,7 @@ fn tests() -> BTreeMap<u16, Vec<String>> {
                         found.entry(attack).or_default().push(format!("{short}::{name}"));
                     }
                 }
-                // Other attributes may stand between, over several lines.
+                // Further attributes may stand between, over several lines.
                 let goes_on = is_test && !line.is_empty() && !line.starts_with('}');
                 is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || goes_on;
             }
@@ -84,7 +84,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The name of the function that `line` begins.
+/// Returns the name of the function that begins in `line`.
 fn function(line: &str) -> Option<&str> {
     let rest = ["fn ", "async fn ", "pub fn "]
         .iter()
@@ -92,7 +92,7 @@ fn function(line: &str) -> Option<&str> {
     rest.split(['(', '<']).next()
 }
 
-/// `s001` and `s005` of `s001_s005_a_name`.
+/// Returns the numbers at the start of a test's name: 1 and 5 of `s001_s005_a_name`.
 fn numbers(name: &str) -> impl Iterator<Item = u16> {
     name.split('_').map_while(|word| {
         let digits = word.strip_prefix('s')?;
@@ -134,7 +134,7 @@ fn the_numbers_of_a_test_are_read_from_its_name() {
     assert_eq!(function("let fn_ = 1;"), None);
 }
 
-/// Versions of `name` in the lock file.
+/// Returns the versions of `name` in the lock file.
 fn locked(name: &str) -> Vec<(u64, u64, u64)> {
     let lock = include_str!("../../Cargo.lock");
     let wanted = format!("name = \"{name}\"");

@@ -1,6 +1,7 @@
-//! The command line as a person meets it: help, exit codes, files and what is printed where.
+//! The command line as a person meets it: help, exit codes, files, and the split of stdout and stderr.
 
 use crate::support::PATIENCE;
+use crate::support::poll;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +10,8 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::time::Instant;
 
-/// The program, with a home of its own and nothing of ours in its environment.
+/// Returns the program with a home of its own and an environment without any variable of the machine.
 fn keygate(home: &Path) -> Command {
     let mut command = Command::new(crate::support::program());
     command
@@ -24,36 +24,36 @@ fn keygate(home: &Path) -> Command {
 }
 
 #[track_caller]
-fn run(home: &Path, args: &[&str]) -> Ran {
+fn run(home: &Path, args: &[&str]) -> CommandOutput {
     let output: Output = keygate(home).args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-    let ran = Ran {
+    let result = CommandOutput {
         code: output.status.code(),
         stdout: text(output.stdout),
         stderr: text(output.stderr),
     };
-    assert!(!ran.stderr.contains("panicked"), "{args:?}: {}", ran.stderr);
-    ran
+    assert!(!result.stderr.contains("panicked"), "{args:?}: {}", result.stderr);
+    result
 }
 
 #[derive(Debug)]
-struct Ran {
+struct CommandOutput {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Ran {
-    /// Its stdout, when it did what it was asked.
+impl CommandOutput {
+    /// Returns stdout of a command that succeeded.
     #[track_caller]
-    fn good(self) -> String {
+    fn expect_success(self) -> String {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 
-    /// Its stderr, when it refused: said why, and nothing on stdout.
+    /// Returns stderr of a command that failed with `code` and printed nothing on stdout.
     #[track_caller]
-    fn refused(self, code: i32) -> String {
+    fn expect_failure(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         assert!(!self.stderr.is_empty());
         self.stderr
@@ -132,8 +132,8 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
     for command in commands {
         let mut args = command.clone();
         args.push("--help");
-        let said = run(home.path(), &args).good();
-        assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+        let messages = run(home.path(), &args).expect_success();
+        assert!(messages.lines().all(|line| line.chars().count() <= 100), "{messages}");
         let name = if command.is_empty() {
             "keygate".to_owned()
         } else {
@@ -142,10 +142,10 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
         let file = golden.join(format!("{name}.txt"));
         if update {
             std::fs::create_dir_all(&golden).unwrap();
-            std::fs::write(&file, &said).unwrap();
+            std::fs::write(&file, &messages).unwrap();
         }
-        let kept = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(said, kept, "{name}; KEYGATE_UPDATE_GOLDEN=1 writes it anew");
+        let content = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(messages, content, "{name}; KEYGATE_UPDATE_GOLDEN=1 writes it anew");
     }
 }
 
@@ -164,12 +164,12 @@ fn what_is_not_understood_is_2_and_says_what_is() {
         &["token", "get", "--expirs", "1h"],
         &["schema", "extra"],
     ] {
-        let said = run(home.path(), args).refused(2);
-        assert!(said.contains("Usage: keygate"), "{args:?}: {said}");
+        let messages = run(home.path(), args).expect_failure(2);
+        assert!(messages.contains("Usage: keygate"), "{args:?}: {messages}");
     }
-    // Nothing was made on the way.
+    // The commands created no file.
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
-    let version = run(home.path(), &["--version"]).good();
+    let version = run(home.path(), &["--version"]).expect_success();
     assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -181,16 +181,16 @@ fn check_says_good_on_stdout_and_every_mistake_on_stderr() {
     let home = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(home.path().join("k.yaml"), text).unwrap();
     write(GOOD);
-    let said = run(home.path(), &["check", "k.yaml"]);
+    let messages = run(home.path(), &["check", "k.yaml"]);
     assert_eq!(
-        (said.code, said.stdout.as_str(), said.stderr.as_str()),
+        (messages.code, messages.stdout.as_str(), messages.stderr.as_str()),
         (Some(0), "k.yaml: good, 1 route\n", "")
     );
     write(
         "listeners: []\nlog: { level: loud, fromat: json }\nupstreams: { echo: { builtin: echo } }\n\
            routes: [{ name: a, match: { path: a }, public: true, upstream: ehco }]\n",
     );
-    let said = run(home.path(), &["check", "k.yaml"]).refused(1);
+    let messages = run(home.path(), &["check", "k.yaml"]).expect_failure(1);
     for word in [
         "k.yaml:1:1: listeners",
         "log.level",
@@ -200,16 +200,16 @@ fn check_says_good_on_stdout_and_every_mistake_on_stderr() {
         "did you mean `echo`?",
         "5 errors",
     ] {
-        assert!(said.contains(word), "{word} in {said}");
+        assert!(messages.contains(word), "{word} in {messages}");
     }
     assert!(
         run(home.path(), &["check", "absent.yaml"])
-            .refused(1)
+            .expect_failure(1)
             .contains("absent.yaml")
     );
-    assert!(run(home.path(), &["check", "."]).refused(1).contains('.'));
+    assert!(run(home.path(), &["check", "."]).expect_failure(1).contains('.'));
     std::fs::write(home.path().join("k.yaml"), b"\xFF\xFE").unwrap();
-    run(home.path(), &["check", "k.yaml"]).refused(1);
+    run(home.path(), &["check", "k.yaml"]).expect_failure(1);
 }
 
 #[test]
@@ -221,28 +221,32 @@ fn check_reads_the_key_files_that_run_would_read() {
     write("k.yaml", &format!("{GOOD}{issuer}api_keys: {{ file: keys.yaml }}\n"));
     write("a.pem", &pem.public_pem());
     write("keys.yaml", "keys: []\n");
-    run(home.path(), &["check", "k.yaml"]).good();
+    run(home.path(), &["check", "k.yaml"]).expect_success();
     write("a.pem", "no key");
     assert!(
         run(home.path(), &["check", "k.yaml"])
-            .refused(1)
+            .expect_failure(1)
             .contains("file 1 of the list")
     );
     write("a.pem", pem.to_pkcs8_pem().unwrap().expose());
-    let said = run(home.path(), &["check", "k.yaml"]).refused(1);
+    let messages = run(home.path(), &["check", "k.yaml"]).expect_failure(1);
     assert!(
-        said.contains("file 1 of the list") && !said.contains(&pem.to_pkcs8_pem().unwrap().expose()[60..90]),
-        "{said}"
+        messages.contains("file 1 of the list") && !messages.contains(&pem.to_pkcs8_pem().unwrap().expose()[60..90]),
+        "{messages}"
     );
     write("a.pem", &pem.public_pem());
     write("keys.yaml", "keys: [{ id: x }]\n");
-    assert!(run(home.path(), &["check", "k.yaml"]).refused(1).contains("keys.yaml"));
+    assert!(
+        run(home.path(), &["check", "k.yaml"])
+            .expect_failure(1)
+            .contains("keys.yaml")
+    );
 }
 
 #[test]
 fn the_printed_schema_takes_the_configurations_that_come_along_and_refuses_typos() {
     let home = tempfile::tempdir().unwrap();
-    let schema: Value = serde_json::from_str(&run(home.path(), &["schema"]).good()).unwrap();
+    let schema: Value = serde_json::from_str(&run(home.path(), &["schema"]).expect_success()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let mut seen = 0;
@@ -288,15 +292,15 @@ fn a_reader_that_has_read_enough_is_no_failure() {
             .env("HOME", home.path())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            !said.contains("panicked") && output.stdout.len() == 1,
-            "{script}: {said}"
+            !messages.contains("panicked") && output.stdout.len() == 1,
+            "{script}: {messages}"
         );
     }
 }
 
-/// A configuration with a keys file that is not there yet.
+/// Writes a configuration whose keys file does not exist yet.
 fn with_keys_file() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("keys.yaml"), "keys: []\n").unwrap();
@@ -323,18 +327,22 @@ fn a_created_key_is_on_stdout_alone_and_once() {
         "--scope",
         "orders:read",
     ];
-    let made = run(home.path(), &create);
-    assert_eq!((made.code, made.stdout.lines().count()), (Some(0), 1), "{made:?}");
-    let key = made.stdout.trim_end().to_owned();
+    let created = run(home.path(), &create);
+    assert_eq!(
+        (created.code, created.stdout.lines().count()),
+        (Some(0), 1),
+        "{created:?}"
+    );
+    let key = created.stdout.trim_end().to_owned();
     assert!(
         key.starts_with("kg_live_") && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
         "{key}"
     );
     let (id, secret) = (&key[8..24], &key[25..]);
     assert!(
-        made.stderr.contains(id) && !made.stderr.contains(secret),
+        created.stderr.contains(id) && !created.stderr.contains(secret),
         "{}",
-        made.stderr
+        created.stderr
     );
     assert_eq!(mode(&home.path().join("keys.yaml")), 0o600);
     let listed = run(home.path(), &["keys", "--config", "k.yaml", "list"]);
@@ -351,24 +359,24 @@ fn a_created_key_is_on_stdout_alone_and_once() {
         listed.stdout
     );
 
-    run(home.path(), &["keys", "revoke", id, "--config", "k.yaml"]).good();
+    run(home.path(), &["keys", "revoke", id, "--config", "k.yaml"]).expect_success();
     assert!(
         run(home.path(), &["keys", "--config", "k.yaml", "list"])
-            .good()
+            .expect_success()
             .contains("revoked")
     );
     assert!(
         run(home.path(), &["keys", "--config", "k.yaml", "revoke", id])
-            .refused(1)
+            .expect_failure(1)
             .contains("revoked already")
     );
     let unknown = run(
         home.path(),
         &["keys", "--config", "k.yaml", "revoke", "AAAAAAAAAAAAAAAA"],
     )
-    .refused(1);
+    .expect_failure(1);
     assert!(unknown.contains("AAAAAAAAAAAAAAAA"), "{unknown}");
-    run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).refused(2);
+    run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).expect_failure(2);
 }
 
 #[test]
@@ -396,13 +404,13 @@ fn s068_an_expiry_out_of_bounds_makes_no_key() {
             "ci",
             &format!("--expires={expires}"),
         ];
-        let ran = run(home.path(), &args);
+        let result = run(home.path(), &args);
         assert!(
-            ran.code != Some(0) && ran.stdout.is_empty() && ran.stderr.contains("expir"),
-            "{expires}: {ran:?}"
+            result.code != Some(0) && result.stdout.is_empty() && result.stderr.contains("expir"),
+            "{expires}: {result:?}"
         );
     }
-    run(home.path(), &["keys", "--config", "k.yaml", "create", "--name", "ci"]).refused(2);
+    run(home.path(), &["keys", "--config", "k.yaml", "create", "--name", "ci"]).expect_failure(2);
     assert_eq!(std::fs::read_to_string(home.path().join("keys.yaml")).unwrap(), before);
     for expires in ["730d", "1d", "23mo", "never"] {
         run(
@@ -418,7 +426,7 @@ fn s068_an_expiry_out_of_bounds_makes_no_key() {
                 expires,
             ],
         )
-        .good();
+        .expect_success();
     }
 }
 
@@ -451,7 +459,7 @@ fn keys_created_at_once_are_all_kept() {
         ids.insert(String::from_utf8(output.stdout).unwrap()[8..24].to_owned());
     }
     assert_eq!(ids.len(), 16);
-    let listed = run(home.path(), &["keys", "--config", "k.yaml", "list"]).good();
+    let listed = run(home.path(), &["keys", "--config", "k.yaml", "list"]).expect_success();
     for id in &ids {
         assert!(listed.contains(id), "{id} was lost:\n{listed}");
     }
@@ -464,10 +472,10 @@ fn keys_need_a_keys_file_that_is_good() {
     std::fs::write(home.path().join("none.yaml"), GOOD).unwrap();
     let create = ["create", "--name", "ci", "--expires", "1d"];
     let with = |file: &str| run(home.path(), &[&["keys", "--config", file][..], &create].concat());
-    assert!(with("none.yaml").refused(1).contains("api_keys.file"));
-    assert!(with("absent.yaml").refused(1).contains("absent.yaml"));
+    assert!(with("none.yaml").expect_failure(1).contains("api_keys.file"));
+    assert!(with("absent.yaml").expect_failure(1).contains("absent.yaml"));
     std::fs::write(home.path().join("keys.yaml"), "keys: [{ id: x }]\n").unwrap();
-    assert!(with("k.yaml").refused(1).contains("keys.yaml"));
+    assert!(with("k.yaml").expect_failure(1).contains("keys.yaml"));
     assert_eq!(
         std::fs::read_to_string(home.path().join("keys.yaml")).unwrap(),
         "keys: [{ id: x }]\n"
@@ -479,17 +487,17 @@ fn run_refuses_a_missing_and_a_broken_file_with_every_mistake() {
     let home = tempfile::tempdir().unwrap();
     assert!(
         run(home.path(), &["run", "--config", "absent.yaml"])
-            .refused(1)
+            .expect_failure(1)
             .contains("absent.yaml")
     );
     let broken = GOOD
         .replace("path: /a", "path: a")
         .replace("upstream: echo", "upstream: ehco");
     std::fs::write(home.path().join("k.yaml"), broken).unwrap();
-    let said = run(home.path(), &["run", "--config", "k.yaml"]).refused(1);
+    let messages = run(home.path(), &["run", "--config", "k.yaml"]).expect_failure(1);
     assert!(
-        said.contains("match.path") && said.contains("did you mean `echo`?") && said.contains("2 errors"),
-        "{said}"
+        messages.contains("match.path") && messages.contains("did you mean `echo`?") && messages.contains("2 errors"),
+        "{messages}"
     );
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "nothing was made");
 }
@@ -505,7 +513,7 @@ impl Development {
         home.join(".local/state/keygate")
     }
 
-    /// The folder as the first start makes it, but for the ports.
+    /// Creates the folder as the first start does, but with free ports.
     fn prepare(home: &Path) -> std::path::PathBuf {
         let folder = Self::folder(home);
         std::fs::create_dir_all(&folder).unwrap();
@@ -516,8 +524,8 @@ impl Development {
     #[track_caller]
     fn start(home: tempfile::TempDir, config: &str) -> Self {
         let file = Self::prepare(home.path()).join("keygate.yaml");
-        let said = || std::fs::read_to_string(home.path().join("err")).unwrap();
-        // A free port may be taken before it is used.
+        let messages = || std::fs::read_to_string(home.path().join("err")).unwrap();
+        // Another process may take a free port before it is used.
         for _ in 0..5 {
             let text = config
                 .replace("127.0.0.1:8080", &crate::commands::free_address().to_string())
@@ -529,24 +537,24 @@ impl Development {
                 .stderr(std::fs::File::create(home.path().join("err")).unwrap())
                 .spawn()
                 .unwrap();
-            let deadline = Instant::now() + PATIENCE;
-            while !said().contains("/readyz") && child.try_wait().unwrap().is_none() {
-                if Instant::now() > deadline {
-                    let _ = child.kill();
-                    panic!("{}", said());
-                }
-                std::thread::yield_now();
+            let started = poll(PATIENCE, || {
+                let ended = child.try_wait().unwrap().is_some();
+                (ended || messages().contains("/readyz")).then_some(())
+            });
+            if started.is_none() {
+                let _ = child.kill();
+                panic!("{}", messages());
             }
             if child.try_wait().unwrap().is_none() {
                 return Self { home, child };
             }
-            assert!(said().contains("cannot listen"), "{}", said());
+            assert!(messages().contains("cannot listen"), "{}", messages());
         }
         panic!("no free port");
     }
 
-    /// What it said on stderr.
-    fn said(&self) -> String {
+    /// Returns stderr so far.
+    fn stderr(&self) -> String {
         std::fs::read_to_string(self.home.path().join("err")).unwrap()
     }
 
@@ -572,10 +580,10 @@ fn a_port_that_is_taken_is_said_with_what_to_do() {
     let address = taken.local_addr().unwrap().to_string();
     let config = EMBEDDED.replace("127.0.0.1:8080", &address);
     std::fs::write(folder.join("keygate.yaml"), config.replace(":9090", ":0")).unwrap();
-    let said = run(home.path(), &["run"]).refused(1);
+    let messages = run(home.path(), &["run"]).expect_failure(1);
     assert!(
-        said.contains(&address) && said.contains("keygate.yaml") && said.contains("choose another port"),
-        "{said}"
+        messages.contains(&address) && messages.contains("keygate.yaml") && messages.contains("choose another port"),
+        "{messages}"
     );
 }
 
@@ -589,26 +597,26 @@ fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() 
     assert!(text.ends_with("# edited\n"), "{text}");
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        // The configuration is as this test wrote it.
+        // The test wrote the configuration itself, so its mode is the test's.
         let others = mode(&path) & 0o077;
         assert!(others == 0 || path.ends_with("keygate.yaml"), "{}", path.display());
     }
-    // What was made while it ran is there when it does not run, and when it runs again.
+    // Keys created while the gate runs exist while it is stopped, and when it runs again.
     let create = ["keys", "create", "--name", "a", "--expires", "1d"];
-    let key = run(development.home.path(), &create).good();
+    let key = run(development.home.path(), &create).expect_success();
     let id = key.split('_').nth(2).unwrap().to_owned();
     development.stop();
-    let listed = run(development.home.path(), &["keys", "list"]).good();
+    let listed = run(development.home.path(), &["keys", "list"]).expect_success();
     assert!(listed.contains(&id), "{listed}");
 }
 
 #[test]
 fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let mut development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
-    let said = development.said();
+    let messages = development.stderr();
     let value = |name: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {said}")).to_owned()
+        let line = messages.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {messages}")).to_owned()
     };
     let (id, secret) = (value("client_id="), value("client_secret="));
     assert!(id.starts_with("client_") && secret.starts_with("kgs_"), "{id}");
@@ -623,14 +631,14 @@ fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
     assert_eq!(claims["scope"], "admin:read admin:write");
     assert!(!get("kgs_other").status.success());
-    // Not in the log, which is what follows the first lines.
-    assert_eq!(said.matches(&secret).count(), 1);
+    // Not in the log, which follows the first lines.
+    assert_eq!(messages.matches(&secret).count(), 1);
 
     development.stop();
     let home = std::mem::replace(&mut development.home, tempfile::tempdir().unwrap());
     let config = std::fs::read_to_string(Development::folder(home.path()).join("keygate.yaml")).unwrap();
     let again = Development::start(home, &config);
-    assert!(!again.said().contains("client_secret="), "{}", again.said());
+    assert!(!again.stderr().contains("client_secret="), "{}", again.stderr());
 }
 
 fn claims_of(token: &str) -> Value {
@@ -646,12 +654,12 @@ fn a_named_folder_is_used_and_no_other() {
     std::fs::create_dir(&named).unwrap();
     std::fs::write(named.join("keygate.yaml"), EMBEDDED).unwrap();
     let named = named.to_str().unwrap();
-    run(home.path(), &["keys", "list", "--data-dir", named]).good();
+    run(home.path(), &["keys", "list", "--data-dir", named]).expect_success();
     assert!(Path::new(named).join("keygate.db").is_file());
     assert!(!Development::folder(home.path()).exists());
 }
 
-/// The set-up of a version that had an issuer and a keys file of its own, and no store.
+/// The folder of a version that had an issuer and a keys file of its own, and no store.
 #[test]
 fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
     let home = tempfile::tempdir().unwrap();
@@ -665,18 +673,22 @@ fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
                   api_keys: { file: keys.yaml }\nupstreams: { echo: { builtin: echo } }\n\
                   routes: [{ name: key, match: { path: \"/key/{*rest}\" }, accept: [api_key], upstream: echo }]\n";
     let development = Development::start(home, config);
-    let said = development.said();
+    let messages = development.stderr();
     assert!(
-        said.contains("has no `store`") && said.contains("To begin anew: mv "),
-        "{said}"
+        messages.contains("has no `store`") && messages.contains("To begin anew: mv "),
+        "{messages}"
     );
-    assert!(!said.contains("clients create"), "{said}");
+    assert!(!messages.contains("clients create"), "{messages}");
     let create = ["keys", "create", "--name", "a", "--expires", "1d"];
-    assert!(run(development.home.path(), &create).good().starts_with("kg_live_"));
+    assert!(
+        run(development.home.path(), &create)
+            .expect_success()
+            .starts_with("kg_live_")
+    );
     let get = ["token", "get", "--client-id", "client_a"];
     assert!(
         run(development.home.path(), &get)
-            .refused(1)
+            .expect_failure(1)
             .contains("`token_endpoint` is not set")
     );
 }
@@ -684,8 +696,8 @@ fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
 #[test]
 fn the_printed_commands_do_what_their_comments_say() {
     let development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
-    let said = development.said();
-    let commands: Vec<&str> = said.lines().filter(|line| line.starts_with("  ")).collect();
+    let messages = development.stderr();
+    let commands: Vec<&str> = messages.lines().filter(|line| line.starts_with("  ")).collect();
     let mut script = String::new();
     for command in &commands {
         script.push_str(&format!("echo '>>>'\n{command}\n"));
@@ -703,8 +715,8 @@ fn the_printed_commands_do_what_their_comments_say() {
     let mut statuses = Vec::new();
     for (command, section) in commands.iter().zip(&sections) {
         if command.trim_start().starts_with("curl -i ") {
-            let told = command.rsplit("# ").next().unwrap();
-            let status = told.split(|it: char| !it.is_ascii_digit()).next().unwrap();
+            let comment = command.rsplit("# ").next().unwrap();
+            let status = comment.split(|it: char| !it.is_ascii_digit()).next().unwrap();
             assert!(
                 section.starts_with(&format!("HTTP/1.1 {status} ")),
                 "the comment says what comes: {command}\n{section}"
@@ -715,7 +727,7 @@ fn the_printed_commands_do_what_their_comments_say() {
     assert_eq!(statuses, ["200", "401", "200", "200", "403", "400", "401", "401"]);
     let section = |word: &str| {
         let place = commands.iter().position(|command| command.contains(word));
-        sections[place.unwrap_or_else(|| panic!("no {word} in {said}"))]
+        sections[place.unwrap_or_else(|| panic!("no {word} in {messages}"))]
     };
     assert!(section("grant_type=client_credentials").contains("\"access_token\":"));
     assert!(section("200, with identity headers").contains("x-keygate-client-id"));
@@ -730,5 +742,5 @@ fn the_printed_commands_do_what_their_comments_say() {
     }
     let complaints = String::from_utf8(output.stderr).unwrap();
     assert!(!complaints.contains("keygate: "), "{complaints}");
-    assert!(!said.contains("panicked"));
+    assert!(!messages.contains("panicked"));
 }

@@ -35,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When the tests' clock starts.
+/// Seconds since 1970 at which the manual clock starts.
 const START: u64 = 1_700_000_000;
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
@@ -48,7 +48,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// `top` at the top of the configuration, `more` on its only protected route.
+    /// Returns a gate with `top` at the top level of the configuration and `more` on its only protected route.
     fn new(top: &str, more: &str) -> Self {
         Self::with_routes(top, |gateway| {
             let route = format!("match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt, api_key]\n{more}\nupstream: api");
@@ -59,7 +59,7 @@ impl Gate {
     fn with_routes(top: &str, routes: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let clock = ManualClock::at(Timestamp::from_unix_secs(START));
         let live = Live::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
-        // Keys are put in place by hand, so nobody ever dials this.
+        // Keys are set by hand, so no code connects to this URL.
         let issuer = format!(
             "issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks\ncooldown: 30s"
         );
@@ -81,7 +81,7 @@ impl Gate {
         gate
     }
 
-    /// As if a fetch had just brought these keys.
+    /// Replaces the issuer's key set, as a successful fetch would.
     fn publish(&self, keys: &[&SigningKey]) {
         let set = jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
         let jwks = Jwks::parse(set.as_bytes()).unwrap();
@@ -108,7 +108,7 @@ impl Gate {
         self.ask(&[("authorization", &format!("Bearer {token}"))])
     }
 
-    /// `allowed`, `needs`, or the reason of the denial.
+    /// Returns `allowed`, `needs`, or the reason of the denial.
     fn ask_from(&self, peer: IpAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
         let mut request = http::Request::builder()
             .method(method)
@@ -174,7 +174,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
     assert_eq!(gate.live.metrics.token_cache.hits.get(), 1);
     let other = SigningKey::generate_es256().unwrap();
     gate.publish(&[&other]);
-    // Within the cooldown of that very fetch nothing newer is to be had.
+    // Within the cooldown of that fetch there is no newer set.
     assert_eq!(gate.bearer(&token), "unknown_key");
     assert!(gate.live.verified.is_empty(), "forgotten");
     gate.publish(&[&other, &gate.key]);
@@ -189,7 +189,7 @@ fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
     assert_eq!(gate.bearer(&unknown), "unknown_key", "just fetched");
     gate.advance(30_000);
     assert_eq!(gate.bearer(&unknown), "needs");
-    // S043: the fetch fails; nobody can tell whether the key exists.
+    // S043: the fetch fails, so the gate cannot know whether the key exists.
     let keys = gate.snapshot.issuers[0].keys().unwrap();
     let attempt = keys.start_attempt(gate.clock.now());
     assert_eq!(gate.bearer(&unknown), "needs", "one is under way");
@@ -246,7 +246,7 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     assert_eq!(ask(), "api_key_expired", "for ever");
 }
 
-/// A proxy appends to one of the two fields; the other may be the client's own, and may not turn it into its proxy.
+/// A proxy appends to one of the two fields. The other one may come from the client and must not name the proxy.
 #[test]
 fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
     let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
@@ -330,7 +330,7 @@ fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
         let headers: Vec<(&str, &str)> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(gate.ask(&headers), "limit_spent");
     }
-    // Whoever is refused spends nothing, and cannot spend another's.
+    // A refused request spends nothing, and cannot spend another client's quota.
     let other = gate.token(json!({ "client_id": "app-2" }));
     for _ in 0..10 {
         assert_eq!(gate.bearer(&format!("{other}AAAA")), "bad_signature");
@@ -379,7 +379,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     }
     for _ in 0..3 {
         assert_eq!(gate.bearer(&bad), "too_many_failures");
-        // S118: an API key that does not exist and one with a wrong secret are not told apart either.
+        // S118: an unknown API key and a wrong secret get the same refusal, here too.
         assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "too_many_failures");
         assert_eq!(gate.bearer(&good), "allowed");
     }
@@ -387,7 +387,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
     let outcome = gate.ask_from(elsewhere, "GET", "/orders", &[("authorization", &authorization)]);
     assert_eq!(outcome, "bad_signature", "another address has its own count");
-    // S110: an untrusted peer does not choose its address.
+    // S110: an untrusted peer cannot choose its address.
     let outcome = gate.ask(&[("authorization", &authorization), ("x-forwarded-for", "203.0.113.1")]);
     assert_eq!(outcome, "too_many_failures");
     gate.advance(12 * 60 * 1000);

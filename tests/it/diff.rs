@@ -1,5 +1,5 @@
-//! What `keygate check --diff` says about two configurations: `tests/data/diff/base.yaml` and each file beside it. What is
-//! said stands in a `.txt` of the same name; `UPDATE_GOLDEN=1` writes it anew.
+//! Does `keygate check --diff` report each change between `tests/data/diff/base.yaml` and the
+//! files beside it? The output is in a `.txt` of the same name; `UPDATE_GOLDEN=1` rewrites it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/diff")
 }
 
-/// Exit code, and what is said.
+/// Returns the exit code and the output.
 fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
     let output = Command::new(crate::support::program())
         .args(["check", new, "--diff", old])
@@ -26,7 +26,7 @@ fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
     (output.status.code().expect("it ends by itself"), out + &err)
 }
 
-/// A folder with what the configurations name, and every configuration there is.
+/// Returns a folder with all configurations and the files they name, and the names of the configurations.
 fn folder() -> (tempfile::TempDir, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -60,20 +60,20 @@ fn everything_weaker_is_said_as_it_is_kept_in_the_golden_files() {
     let (folder, names) = folder();
     let mut wrong = String::new();
     for name in &names {
-        let (code, said) = check(folder.path(), name, BASE);
-        let said = format!("exit {code}\n{said}");
+        let (code, output) = check(folder.path(), name, BASE);
+        let output = format!("exit {code}\n{output}");
         let golden = data().join(name).with_extension("txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &said).unwrap();
-        } else if said != std::fs::read_to_string(&golden).unwrap_or_default() {
-            writeln!(wrong, "{name}:\n{said}").unwrap();
+            std::fs::write(&golden, &output).unwrap();
+        } else if output != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{output}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(names.len() >= 20, "{names:?}");
 }
 
-/// What was weakened is strengthened on the way back, so each change is seen from one side alone.
+/// In the reverse direction each weakening is a strengthening, so the report has one side only.
 #[test]
 fn what_is_only_weaker_is_silent_the_other_way() {
     let (folder, _) = folder();
@@ -85,11 +85,11 @@ fn what_is_only_weaker_is_silent_the_other_way() {
     ] {
         let name = format!("{name}.yaml");
         assert_eq!(check(folder.path(), &name, BASE).0, 3, "{name}");
-        let (code, said) = check(folder.path(), BASE, &name);
-        assert_eq!(code, 0, "{name}: {said}");
+        let (code, output) = check(folder.path(), BASE, &name);
+        assert_eq!(code, 0, "{name}: {output}");
         assert!(
-            said.ends_with("nothing asks for less than in ") || said.contains("nothing asks for less than in"),
-            "{said}"
+            output.ends_with("nothing asks for less than in ") || output.contains("nothing asks for less than in"),
+            "{output}"
         );
     }
 }
@@ -98,8 +98,8 @@ fn what_is_only_weaker_is_silent_the_other_way() {
 fn a_configuration_is_never_weaker_than_itself() {
     let (folder, names) = folder();
     for name in names.iter().map(String::as_str).chain([BASE]) {
-        let (code, said) = check(folder.path(), name, name);
-        assert_eq!(code, 0, "{name}: {said}");
+        let (code, output) = check(folder.path(), name, name);
+        assert_eq!(code, 0, "{name}: {output}");
     }
 }
 
@@ -110,11 +110,11 @@ fn the_one_before_is_compared_without_the_files_it_names() {
     let base = std::fs::read_to_string(data().join(BASE)).unwrap();
     let path = old.path().join("old.yaml");
     std::fs::write(&path, base).unwrap();
-    let (code, said) = check(folder.path(), BASE, path.to_str().unwrap());
-    assert_eq!(code, 0, "{said}");
-    let (code, said) = check(folder.path(), "scopes-removed-or-widened.yaml", path.to_str().unwrap());
-    assert_eq!(code, 3, "{said}");
-    assert!(said.contains(&format!("was in {}:", path.display())), "{said}");
+    let (code, output) = check(folder.path(), BASE, path.to_str().unwrap());
+    assert_eq!(code, 0, "{output}");
+    let (code, output) = check(folder.path(), "scopes-removed-or-widened.yaml", path.to_str().unwrap());
+    assert_eq!(code, 3, "{output}");
+    assert!(output.contains(&format!("was in {}:", path.display())), "{output}");
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn a_bad_configuration_on_either_side_is_1_and_says_which() {
     let (folder, _) = folder();
     std::fs::write(folder.path().join("bad.yaml"), "routes: 1\n").unwrap();
     for (new, old) in [("bad.yaml", BASE), (BASE, "bad.yaml"), (BASE, "absent.yaml")] {
-        let (code, said) = check(folder.path(), new, old);
-        assert_eq!(code, 1, "{said}");
+        let (code, output) = check(folder.path(), new, old);
+        assert_eq!(code, 1, "{output}");
         assert!(
-            said.contains("bad.yaml:1") || said.contains("absent.yaml: cannot be read"),
-            "{said}"
+            output.contains("bad.yaml:1") || output.contains("absent.yaml: cannot be read"),
+            "{output}"
         );
     }
 }
@@ -143,8 +143,8 @@ fn parts_in_included_files_are_compared_and_named_by_their_files() {
         std::fs::write(folder.path().join(format!("{side}.yaml")), main.replace('%', side)).unwrap();
         std::fs::write(folder.path().join(format!("{side}.d/a.yaml")), route).unwrap();
     }
-    let (code, said) = check(folder.path(), "new.yaml", "old.yaml");
-    assert_eq!(code, 3, "{said}");
+    let (code, output) = check(folder.path(), "new.yaml", "old.yaml");
+    assert_eq!(code, 3, "{output}");
     let expected = "a: scopes: was all of [read], is all of [write]\n    was in old.d/a.yaml:5, is in new.d/a.yaml:5\n";
-    assert!(said.contains(expected), "{said}");
+    assert!(output.contains(expected), "{output}");
 }

@@ -1,4 +1,4 @@
-//! Do README and CHANGELOG say what is so?
+//! Are README and CHANGELOG true?
 
 use keygate::cli::introduction;
 use keygate::config;
@@ -10,7 +10,7 @@ use std::process::Command;
 const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The fenced blocks of one language.
+/// Returns the fenced blocks of one language.
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
     README
@@ -25,7 +25,7 @@ fn every_configuration_in_the_readme_loads() {
     let blocks = blocks("yaml");
     assert!(!blocks.is_empty());
     for block in blocks {
-        // It names `keys.yaml` beside itself, and there is one in conf/.
+        // The block names `keys.yaml` beside itself, as in conf/.
         let file = Path::new(ROOT).join("conf/readme.yaml");
         let env = |name: &str| (name == "KEYGATE_PEPPER").then(|| "a pepper".to_owned());
         if let Err(errors) = config::parse(block, &file, &env) {
@@ -34,7 +34,8 @@ fn every_configuration_in_the_readme_loads() {
     }
 }
 
-/// Building takes minutes, and the tests' own command would start itself: `tests/run` runs the first, and is the second.
+/// Building takes minutes, and the tests' own command would
+/// start itself: `tests/run` runs the first, and is the second.
 const RUN_BY_TESTS_RUN: [&str; 2] = ["deploy/try", "tests/run"];
 
 #[test]
@@ -45,7 +46,7 @@ fn every_command_in_the_readme_is_run_by_a_test() {
         .filter(|line| !line.is_empty())
         .collect();
     assert!(!commands.is_empty());
-    // Those are run as the program prints them.
+    // Each of these is run as the program prints it.
     let first_minutes = introduction::commands("keygate", "", "127.0.0.1:8080");
     assert!(
         README.contains(&format!("```sh\n{first_minutes}```")),
@@ -77,7 +78,7 @@ fn every_command_in_the_readme_is_run_by_a_test() {
                     String::from_utf8_lossy(&checked.stderr)
                 );
             }
-            // Its ports are fixed; `operate` starts the same configuration on free ones.
+            // Its ports are fixed; `operate` starts the same configuration on free ports.
             ["keygate", "run", "--config", file] => assert!(Path::new(ROOT).join(file).is_file(), "{command}"),
             _ => panic!("no test runs `{command}`"),
         }
@@ -105,7 +106,7 @@ fn the_readme_lists_every_problem_and_no_other() {
         let slugs = cells.next().unwrap().split(", ").map(|slug| slug.trim_matches('`'));
         listed.extend(slugs.map(|slug| (status, slug)));
     }
-    // 499 is for the record alone: its client is gone.
+    // 499 appears in records only: the client is gone.
     let given: BTreeSet<_> = ROWS
         .iter()
         .filter(|row| row.status != 499)

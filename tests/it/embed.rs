@@ -1,4 +1,4 @@
-//! Can a program decide requests in its own process, with what the crate's front door offers and nothing else of it?
+//! Can a program decide requests in its own process through the crate's front door alone?
 
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
@@ -21,7 +21,6 @@ use keygate::model::api_key::system_random;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
 
 const PEER: &str = "203.0.113.7:50000";
 const ENDPOINT: &str = "127.0.0.1:9";
@@ -62,7 +61,7 @@ fn refused_at(yaml: &str) -> String {
     open_text(folder.path(), yaml).map(drop).unwrap_err().to_string()
 }
 
-/// A gate that takes API keys, and a key of it with the scope `orders:read`.
+/// Returns a gate that takes API keys, and one of its keys with the scope `orders:read`.
 fn with_a_key(folder: &Path, route: &str) -> (Gate, keygate::Upkeep, ApiKeyText) {
     let key = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut system_random);
     let digest = Digester::new(None).digest(key.expose()).to_hex();
@@ -103,7 +102,7 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert!(principal.has_scope("orders:read") && !principal.has_scope("orders:write"));
     assert_eq!((principal.issuer(), principal.expires_at()), (None, None));
 
-    let endpoint = exchange.choose().unwrap();
+    let endpoint = exchange.choose_endpoint().unwrap();
     assert_eq!(endpoint, ENDPOINT.parse::<SocketAddr>().unwrap());
     let upstream = exchange.request_head(endpoint);
     assert_eq!(upstream.uri, "/orders/1?page=2");
@@ -118,11 +117,11 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert_eq!(upstream.headers["x-forwarded-for"], "203.0.113.7");
     assert_eq!(upstream.headers["x-request-id"], exchange.request_id());
 
-    let mut said = HeaderMap::new();
-    said.append("connection", "close".parse().unwrap());
-    said.append("x-request-id", "of the upstream".parse().unwrap());
-    said.append("etag", "\"1\"".parse().unwrap());
-    let fields = exchange.response_head(StatusCode::OK, &said);
+    let mut received = HeaderMap::new();
+    received.append("connection", "close".parse().unwrap());
+    received.append("x-request-id", "of the upstream".parse().unwrap());
+    received.append("etag", "\"1\"".parse().unwrap());
+    let fields = exchange.response_head(StatusCode::OK, &received);
     assert_eq!(fields["etag"], "\"1\"");
     assert!(!fields.contains_key("connection"));
     assert_eq!(
@@ -132,7 +131,7 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert_eq!(fields["access-control-allow-origin"], "https://app.example.com");
     assert_eq!(fields["vary"], "Origin");
     assert!(!exchange.is_over());
-    exchange.gave_body(2);
+    exchange.count_response_body(2);
     drop(exchange);
     let counted =
         "keygate_decisions_total{credential_type=\"api_key\",outcome=\"allow\",reason=\"none\",route=\"orders\"} 1";
@@ -158,9 +157,9 @@ async fn a_request_without_exactly_one_good_credential_is_answered() {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["type"], format!("urn:keygate:problem:{problem}"));
         assert!(exchange.principal().is_none());
-        // A program that forwards all the same hands the upstream nothing.
+        // A program that forwards nevertheless sends nothing of the request.
         assert!(exchange.request_head(ENDPOINT.parse().unwrap()).headers.is_empty());
-        assert!(exchange.choose().is_err());
+        assert!(exchange.choose_endpoint().is_err());
     }
     assert_eq!(answer(begin(&gate, "/nowhere", &[]).admit().await).status, 404);
 }
@@ -176,8 +175,8 @@ async fn a_body_over_the_bound_is_answered_at_the_byte() {
     let mut exchange = begin(&gate, "/open", &[]);
     assert!(matches!(exchange.admit().await, Decision::Forward));
     assert!(exchange.principal().is_none());
-    exchange.took_body(10).unwrap();
-    assert_eq!(exchange.took_body(1).unwrap_err().status, 413);
+    exchange.count_request_body(10).unwrap();
+    assert_eq!(exchange.count_request_body(1).unwrap_err().status, 413);
     let mut exchange = begin(&gate, "/open", &[]);
     assert!(matches!(exchange.admit().await, Decision::Forward));
     assert_eq!(exchange.upstream_failed().status, 502);
@@ -202,17 +201,19 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
         let forwarded = matches!(exchange.admit().await, Decision::Forward);
         forwarded.then(|| exchange.route().map(str::to_owned)).flatten()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while route().await.as_deref() != Some("before") {
-        assert!(Instant::now() < deadline, "no keys");
-        tokio::task::yield_now().await;
-    }
+    // The upkeep runs on this thread, so the wait must be asynchronous.
+    let wait_for = async |name: &str| {
+        let forwarded = async {
+            while route().await.as_deref() != Some(name) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, forwarded).await.expect(name);
+    };
+    wait_for("before").await;
     std::fs::write(folder.path().join("keygate.yaml"), yaml("after")).unwrap();
-    while route().await.as_deref() != Some("after") {
-        assert!(Instant::now() < deadline, "no reload");
-        tokio::task::yield_now().await;
-    }
-    // Its program ends it; the gate decides on.
+    wait_for("after").await;
+    // The program aborts the upkeep; the gate goes on deciding.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     assert_eq!(route().await.as_deref(), Some("after"));

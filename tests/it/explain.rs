@@ -1,10 +1,10 @@
-//! What `keygate explain` tells about a decision: `tests/data/explain/*.txt`, one a case; `UPDATE_GOLDEN=1` writes them.
+//! Does `keygate explain` print each decision as in `tests/data/explain/*.txt`? `UPDATE_GOLDEN=1` rewrites those files.
 
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::TestIssuer;
 use crate::support::issuer;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
@@ -18,7 +18,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
 /// 2026-11-22T08:00:00Z.
 const NOW: u64 = 1_795_334_400;
@@ -52,8 +51,8 @@ impl World {
         put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
         let other = issuer::key(Algorithm::EdDsa);
         put("other.json", &json!({ "keys": [other.public_jwk()] }).to_string());
-        let made = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
-        let (good, revoked) = (made(1), made(2));
+        let make = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
+        let (good, revoked) = (make(1), make(2));
         let mut keys = "keys:\n".to_owned();
         for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
             let digest = KeyDigest::sha256(key.expose()).to_hex();
@@ -74,7 +73,7 @@ impl World {
         }
     }
 
-    /// A good token with `more` put over its claims; null removes one.
+    /// Returns a valid token with `more` merged into its claims; null removes a claim.
     fn token(&self, more: &Value) -> String {
         let mut claims = json!({
             "iss": issuer::ISSUER, "aud": issuer::AUDIENCE, "sub": "alice", "client_id": "app-1", "tier": "gold",
@@ -93,7 +92,7 @@ impl World {
         self.key.sign("at+jwt", &claims).unwrap()
     }
 
-    /// Exit code, stdout and stderr. `input` goes to stdin.
+    /// Runs `keygate explain` with `input` on stdin. Returns exit code, stdout and stderr.
     fn explain(&self, args: &[&str], input: &str) -> (i32, String, String) {
         let mut child = Command::new(crate::support::program())
             .args(["explain", "--config", "keygate.yaml"])
@@ -105,7 +104,7 @@ impl World {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that does not read its stdin may have ended before this is written.
+        // The program may end without reading its stdin, so a failed write is no error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
@@ -115,7 +114,8 @@ impl World {
     }
 }
 
-/// Name, arguments, what stdin holds: a token where the arguments end in `--token-file -`.
+/// Returns the name, the arguments and the stdin of each case;
+/// stdin is the token where the arguments end in `--token-file -`.
 fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
     let token = |more: Value| world.token(&more);
     let good = token(json!({}));
@@ -310,8 +310,8 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
     let mut wrong = String::new();
     for (name, args, input) in cases(&world) {
         let (code, out, err) = world.explain(&args, &input);
-        let told = format!("exit {code}\n{out}{err}");
-        // Neither the credential, nor what of it is secret, nor what the file keeps for the upstream.
+        let verdict = format!("exit {code}\n{out}{err}");
+        // The output contains no credential, no secret part of one, and no upstream credential of the file.
         let secrets = [
             input.as_str(),
             input.rsplit(['.', '_']).next().unwrap_or_default(),
@@ -319,14 +319,14 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
             "a-shared-secret",
         ];
         for secret in secrets.into_iter().filter(|secret| secret.len() > 3) {
-            assert!(!told.contains(secret), "{name} tells {secret}: {told}");
+            assert!(!verdict.contains(secret), "{name} tells {secret}: {verdict}");
         }
-        assert!(!told.contains('\u{1b}'), "{name}: {told:?}");
+        assert!(!verdict.contains('\u{1b}'), "{name}: {verdict:?}");
         let golden = data().join(format!("{name}.txt"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&golden, &told).unwrap();
-        } else if told != std::fs::read_to_string(&golden).unwrap_or_default() {
-            writeln!(wrong, "{name}:\n{told}").unwrap();
+            std::fs::write(&golden, &verdict).unwrap();
+        } else if verdict != std::fs::read_to_string(&golden).unwrap_or_default() {
+            writeln!(wrong, "{name}:\n{verdict}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -392,9 +392,9 @@ fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
         assert_eq!(world.explain(&args, &token), first);
     }
     assert_eq!(files(), before);
-    let told: Value = serde_json::from_str(&first.1).unwrap();
-    assert_eq!(told["outcome"], "allowed");
-    let stages: Vec<&str> = told["stages"]
+    let verdict: Value = serde_json::from_str(&first.1).unwrap();
+    assert_eq!(verdict["outcome"], "allowed");
+    let stages: Vec<&str> = verdict["stages"]
         .as_array()
         .unwrap()
         .iter()
@@ -403,7 +403,7 @@ fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
     assert_eq!(stages, ["accept", "intake", "authenticate", "authorize", "limit"]);
 }
 
-/// A gate that has run leaves an issuer's keys behind; and whatever is asked of it, it says what `explain` tells.
+/// The keys that a stopped gate left on disk are used, and `explain` agrees with the running gate about each request.
 #[test]
 fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
     let key = issuer::key(Algorithm::Es256);
@@ -417,14 +417,11 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
     );
     let binary = Binary::start_with(&yaml, &[]);
     binary.wait_ready();
-    let deadline = Instant::now() + PATIENCE;
-    while !binary.folder().join("state/issuers/main.json").is_file() {
-        assert!(Instant::now() < deadline, "nothing was kept: {}", binary.output());
-        std::thread::yield_now();
-    }
+    let stored = binary.folder().join("state/issuers/main.json");
+    wait_until("the keys are stored", || stored.is_file());
     let now = issuer::now();
     let token = |change: Value| issuer::token(&key, &issuer::claims_with(change));
-    let (good, mut answers) = (token(json!({})), Vec::new());
+    let good = token(json!({}));
     for (path, token) in [
         ("/a/1", good.clone()),
         ("/a/1", token(json!({ "exp": now - 1000 }))),
@@ -438,7 +435,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
         ("/b", good.clone()),
     ] {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n");
-        let answer = RawClient::connect(binary.data()).exchange(head);
+        let response = RawClient::connect(binary.data()).exchange(head);
         let output = Command::new(crate::support::program())
             .args([
                 "explain",
@@ -453,19 +450,21 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
             .current_dir(binary.folder())
             .output()
             .unwrap();
-        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        let status = told["status"].as_u64().unwrap_or(200);
-        assert_eq!(u64::from(answer.status), status, "{path}: {} {told}", answer.text());
-        if answer.status != 200 {
-            assert_eq!(told["problem"]["type"], answer.json()["type"], "{path}");
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        let status = verdict["status"].as_u64().unwrap_or(200);
+        assert_eq!(
+            u64::from(response.status),
+            status,
+            "{path}: {} {verdict}",
+            response.text()
+        );
+        if response.status != 200 {
+            assert_eq!(verdict["problem"]["type"], response.json()["type"], "{path}");
         }
-        assert_eq!(output.status.code(), Some(i32::from(answer.status != 200)));
-        answers.push((answer.status, told["reason"].clone()));
-    }
-    // The same words as in the records, in the same order.
-    let records = binary.wait_access_records(answers.len());
-    for (record, (status, reason)) in records.iter().zip(&answers) {
-        assert_eq!(record["status"], *status, "{record}");
+        assert_eq!(output.status.code(), Some(i32::from(response.status != 200)));
+        // The access record agrees too.
+        let (record, reason) = (binary.record(&response), &verdict["reason"]);
+        assert_eq!(record["status"], response.status, "{record}");
         assert!(
             reason.is_null() || record.to_string().contains(reason.as_str().unwrap()),
             "{record} {reason}"

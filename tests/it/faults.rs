@@ -1,4 +1,5 @@
-//! Whatever way the input or output breaks that a decision waits for: 503, never 401, never through; and no damage stays.
+//! Does a failure of the input or output that a decision waits
+//! for give 503, never 401 and never a way through, and heal?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -10,6 +11,7 @@ use crate::support::issuer::claims;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::jwk_set;
 use crate::support::issuer::token;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use std::io::Read;
 use std::io::Write;
@@ -19,46 +21,45 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
-/// How a server answers a fetch.
+/// The server's response to a fetch.
 #[derive(Clone)]
-enum Answer {
-    /// These bytes, and closes.
+enum FetchResponse {
+    /// These bytes, then a close.
     Whole(Vec<u8>),
-    /// These bytes, and nothing for as long as anybody listens.
+    /// These bytes, then silence until the client closes.
     Hangs(&'static str),
-    /// These bytes one by one, slowly.
+    /// These bytes, one by one and slowly.
     Drips(Vec<u8>),
 }
 
-/// Answers every connection the same way, until told otherwise.
+/// A server that responds to every connection in the same way.
 struct Server {
     address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
+    response: Arc<Mutex<FetchResponse>>,
 }
 
 impl Server {
-    fn start(answer: Answer) -> Self {
+    fn start(response: FetchResponse) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let answer = Arc::new(Mutex::new(answer));
-        let answering = Arc::clone(&answer);
+        let response = Arc::new(Mutex::new(response));
+        let answering = Arc::clone(&response);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let answer = answering.lock().unwrap().clone();
-                std::thread::spawn(move || serve(stream.unwrap(), answer));
+                let response = answering.lock().unwrap().clone();
+                std::thread::spawn(move || serve(stream.unwrap(), response));
             }
         });
-        Self { address, answer }
+        Self { address, response }
     }
 
-    fn answers(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
+    fn respond_with(&self, response: FetchResponse) {
+        *self.response.lock().unwrap() = response;
     }
 }
 
-fn serve(mut stream: TcpStream, answer: Answer) {
+fn serve(mut stream: TcpStream, response: FetchResponse) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut head = Vec::new();
     let mut byte = [0];
@@ -68,14 +69,14 @@ fn serve(mut stream: TcpStream, answer: Answer) {
             _ => return,
         }
     }
-    match answer {
-        Answer::Whole(bytes) => drop(stream.write_all(&bytes)),
-        Answer::Hangs(bytes) => {
+    match response {
+        FetchResponse::Whole(bytes) => drop(stream.write_all(&bytes)),
+        FetchResponse::Hangs(bytes) => {
             let _ = stream.write_all(bytes.as_bytes());
             let _ = stream.read(&mut byte);
         }
-        Answer::Drips(bytes) => {
-            // A read that times out is the pause between two bytes.
+        FetchResponse::Drips(bytes) => {
+            // The read timeout is the pause between two bytes.
             stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             for byte in bytes {
                 if stream.write_all(&[byte]).is_err() || matches!(stream.read(&mut [0]), Ok(0)) {
@@ -91,9 +92,9 @@ fn ok(body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Every way a fetch of `set` can fail.
-fn faults(set: &str) -> Vec<(&'static str, Answer)> {
-    let whole = |text: &str| Answer::Whole(text.as_bytes().to_vec());
+/// Returns every way in which a fetch of `set` can fail.
+fn faults(set: &str) -> Vec<(&'static str, FetchResponse)> {
+    let whole = |text: &str| FetchResponse::Whole(text.as_bytes().to_vec());
     let status = |status: &str| {
         whole(&format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -103,32 +104,35 @@ fn faults(set: &str) -> Vec<(&'static str, Answer)> {
     vec![
         ("closes", whole("")),
         ("closes in its head", whole("HTTP/1.1 200 OK\r\nContent-")),
-        ("closes in its body", Answer::Whole(cut[..cut.len() - 9].to_vec())),
+        (
+            "closes in its body",
+            FetchResponse::Whole(cut[..cut.len() - 9].to_vec()),
+        ),
         ("is no HTTP", whole("SSH-2.0-x\r\n\r\n")),
-        ("hangs", Answer::Hangs("")),
-        ("hangs in its head", Answer::Hangs("HTTP/1.1 200 OK\r\n")),
+        ("hangs", FetchResponse::Hangs("")),
+        ("hangs in its head", FetchResponse::Hangs("HTTP/1.1 200 OK\r\n")),
         (
             "hangs in its body",
-            Answer::Hangs("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":["),
+            FetchResponse::Hangs("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"keys\":["),
         ),
-        ("drips", Answer::Drips(ok(set))),
+        ("drips", FetchResponse::Drips(ok(set))),
         ("500", status("500 Internal Server Error")),
         ("404", status("404 Not Found")),
         ("204", status("204 No Content")),
         ("304", status("304 Not Modified")),
         ("a redirect", status("302 Found\r\nLocation: http://127.0.0.1:1/")),
-        ("a page", Answer::Whole(ok("<html>sign in</html>"))),
-        ("nothing", Answer::Whole(ok(""))),
-        ("half a set", Answer::Whole(ok(&set[..set.len() / 2]))),
-        ("a set of none", Answer::Whole(ok(r#"{"keys":[]}"#))),
-        ("a set and more", Answer::Whole(ok(&format!("{set}{set}")))),
+        ("a page", FetchResponse::Whole(ok("<html>sign in</html>"))),
+        ("nothing", FetchResponse::Whole(ok(""))),
+        ("half a set", FetchResponse::Whole(ok(&set[..set.len() / 2]))),
+        ("a set of none", FetchResponse::Whole(ok(r#"{"keys":[]}"#))),
+        ("a set and more", FetchResponse::Whole(ok(&format!("{set}{set}")))),
         (
             "private parts",
-            Answer::Whole(ok(&set.replace("\"kty\"", "\"d\":\"AA\",\"kty\""))),
+            FetchResponse::Whole(ok(&set.replace("\"kty\"", "\"d\":\"AA\",\"kty\""))),
         ),
         (
             "too much",
-            Answer::Whole(ok(&format!("{set}{}", " ".repeat(300 * 1024)))),
+            FetchResponse::Whole(ok(&format!("{set}{}", " ".repeat(300 * 1024)))),
         ),
     ]
 }
@@ -153,12 +157,16 @@ fn ask(binary: &Binary, token: &str) -> Response {
 }
 
 #[track_caller]
-fn is_503(what: &str, answer: &Response) {
-    assert_eq!(answer.status, 503, "{what}: {}", answer.text());
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:keys-unavailable", "{what}");
-    assert!(answer.header("retry-after").is_some(), "{what}");
+fn is_503(what: &str, response: &Response) {
+    assert_eq!(response.status, 503, "{what}: {}", response.text());
     assert_eq!(
-        answer.header("www-authenticate"),
+        response.json()["type"],
+        "urn:keygate:problem:keys-unavailable",
+        "{what}"
+    );
+    assert!(response.header("retry-after").is_some(), "{what}");
+    assert_eq!(
+        response.header("www-authenticate"),
         None,
         "{what}: nobody's credential is wrong"
     );
@@ -166,15 +174,14 @@ fn is_503(what: &str, answer: &Response) {
 
 #[track_caller]
 fn ask_until(binary: &Binary, token: &str, status: u16, meanwhile: u16, what: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = ask(binary, token);
-        if answer.status == status {
-            return;
-        }
-        assert_eq!(answer.status, meanwhile, "{what}: {}", answer.text());
-        assert!(Instant::now() < deadline, "{what}: never {status}");
-    }
+    let mut client = RawClient::connect(binary.data());
+    let request = format!("GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+    wait_until(&format!("{what}: {status}"), || {
+        let response = client.exchange(&request);
+        let reached = response.status == status;
+        assert!(reached || response.status == meanwhile, "{what}: {}", response.text());
+        reached
+    });
 }
 
 #[test]
@@ -188,20 +195,20 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         jwk_set(&[known.public_jwk(), new.public_jwk()]),
     );
     let (old_token, new_token) = (token(&known, &claims()), token(&new, &claims()));
-    let check = |(what, fault): (&'static str, Answer)| {
+    let check = |(what, fault): (&'static str, FetchResponse)| {
         let upstream = FakeUpstream::start();
         let server = Server::start(fault.clone());
         let binary = gate(server.address, &upstream);
-        // From the start: nothing is known, so nobody is refused for it.
+        // From the start: without keys no token is refused as invalid.
         for _ in 0..2 {
             is_503(what, &ask(&binary, &old_token));
         }
         assert_eq!(upstream.received().len(), 0, "{what}");
-        server.answers(Answer::Whole(ok(&one)));
+        server.respond_with(FetchResponse::Whole(ok(&one)));
         ask_until(&binary, &old_token, 200, 503, what);
-        // Later: what is known serves on, and what is not known yet waits, whatever becomes of the fetch. An absent key
-        // may be told as such (401) until the fault is in place; from then on nobody can know.
-        server.answers(fault);
+        // Later: known keys serve, and unknown ones wait, whatever happens to the fetch. An absent
+        // key may be refused (401) until the fault is in place; from then on the gate cannot know.
+        server.respond_with(fault);
         ask_until(&binary, &new_token, 503, 401, what);
         let forwarded = upstream.received().len();
         for _ in 0..2 {
@@ -209,10 +216,10 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         }
         assert_eq!(upstream.received().len(), forwarded, "{what}");
         assert_eq!(ask(&binary, &old_token).status, 200, "{what}: the good keys are kept");
-        server.answers(Answer::Whole(ok(&both)));
+        server.respond_with(FetchResponse::Whole(ok(&both)));
         ask_until(&binary, &new_token, 200, 503, what);
     };
-    // A few at a time: most of it is waiting.
+    // A few at a time: most of the time is waiting.
     let mut faults = faults(&both);
     while !faults.is_empty() {
         let some: Vec<_> = faults.drain(..faults.len().min(5)).collect();
@@ -232,7 +239,7 @@ fn s050_an_issuer_that_nobody_listens_for_is_503() {
     for _ in 0..3 {
         is_503("refused", &ask(&binary, &token(&key, &claims())));
     }
-    // A token that is nobody's is told so all the same: no fetch could mend it.
+    // A token that no fetch could make valid is refused as invalid.
     assert_eq!(ask(&binary, "a.b.c").status, 401);
     assert_eq!(upstream.received().len(), 0);
 }

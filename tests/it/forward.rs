@@ -1,4 +1,4 @@
-//! What reaches the upstream and what comes back, through the real program.
+//! What reaches the upstream and what comes back, through the real program?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 
 const OPEN: &str = "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api";
 
-/// A gate with one public route to the upstream that `upstream` describes.
+/// Starts a gate with one public route to the upstream that the YAML `upstream` describes.
 #[track_caller]
 fn gate(upstream: &str) -> Binary {
     let yaml = GatewayBuilder::new()
@@ -34,13 +34,13 @@ fn endpoints(addresses: &[SocketAddr]) -> String {
     format!("endpoints: [{}]", list.join(", "))
 }
 
-/// A gate in front of one upstream, `more` in the upstream's configuration.
+/// Starts a gate in front of one upstream, with `more` in the upstream's configuration.
 #[track_caller]
 fn gate_to(upstream: &FakeUpstream, more: &str) -> Binary {
     gate(&format!("{}\n{more}", endpoints(&[upstream.address()])))
 }
 
-/// An address where nobody listens.
+/// Returns an address without a listener.
 fn dead() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -59,36 +59,28 @@ fn get(binary: &Binary, target: &str) -> Response {
     ask(binary, "GET", target, "", "")
 }
 
-/// Answers of exactly these bytes.
-fn answers(upstream: &FakeUpstream, bytes: &str) {
+/// Makes the upstream respond with exactly these bytes.
+fn respond_with(upstream: &FakeUpstream, bytes: &str) {
     let bytes = bytes.to_owned();
-    upstream.answer_with(move |_| bytes.clone().into_bytes());
+    upstream.respond_with(move |_| bytes.clone().into_bytes());
 }
 
-/// Refused with a problem of this kind, on record with this reason.
+/// Checks a refusal: a problem of this status, and a record with this reason.
 #[track_caller]
-fn check_problem(binary: &Binary, answer: &Response, status: u16, reason: &str) {
-    assert_eq!(answer.status, status, "{}", answer.text());
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    assert_eq!(answer.json()["request_id"], answer.header("x-request-id").unwrap());
-    assert_eq!(answer.header("retry-after").is_some(), status == 503);
-    assert_eq!(record(binary, answer)["reason"], reason);
-    // Nothing about who is behind the gate.
-    assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
+fn check_problem(binary: &Binary, response: &Response, status: u16, reason: &str) {
+    assert_eq!(response.status, status, "{}", response.text());
+    assert_eq!(response.header("content-type"), Some("application/problem+json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(response.json()["request_id"], response.header("x-request-id").unwrap());
+    assert_eq!(response.header("retry-after").is_some(), status == 503);
+    assert_eq!(record(binary, response)["reason"], reason);
+    // The client learns nothing about the upstream's address.
+    assert!(!response.text().contains("127.0.0.1"), "{}", response.text());
 }
 
 #[track_caller]
-fn record(binary: &Binary, answer: &Response) -> Value {
-    let id = answer.header("x-request-id").unwrap();
-    let mut count = 1;
-    loop {
-        let records = binary.wait_access_records(count);
-        if let Some(record) = records.iter().find(|record| record["request_id"] == id) {
-            return record.clone();
-        }
-        count = records.len() + 1;
-    }
+fn record(binary: &Binary, response: &Response) -> Value {
+    binary.record(response)
 }
 
 fn values(request: &ReceivedRequest, name: &str) -> Vec<String> {
@@ -145,7 +137,7 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
     let upstream = FakeUpstream::start();
     let hanging = Arc::new(Mutex::new(()));
     let held = Arc::clone(&hanging);
-    upstream.answer_with(move |_| {
+    upstream.respond_with(move |_| {
         drop(held.lock());
         Vec::new()
     });
@@ -164,9 +156,9 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
 #[test]
 fn an_upstream_that_closes_or_answers_garbage_is_502() {
     let upstream = FakeUpstream::start();
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let binary = gate_to(&upstream, "");
-    let mut asked = 0;
+    let mut requests = 0;
     for bytes in [
         "",
         "H",
@@ -177,13 +169,13 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nab",
         "HTTP/1.1 200 OK\r\nA: b",
     ] {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         for method in ["GET", "POST"] {
-            let answer = ask(&binary, method, "/a", "", "body");
-            asked += 1;
-            assert_eq!(answer.status, 502, "{bytes:?}: {}", answer.text());
-            check_problem(&binary, &answer, 502, "upstream_failed");
-            assert_eq!(upstream.received().len(), asked, "{method} {bytes:?} was sent again");
+            let response = ask(&binary, method, "/a", "", "body");
+            requests += 1;
+            assert_eq!(response.status, 502, "{bytes:?}: {}", response.text());
+            check_problem(&binary, &response, 502, "upstream_failed");
+            assert_eq!(upstream.received().len(), requests, "{method} {bytes:?} was sent again");
         }
     }
 }
@@ -191,7 +183,7 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
 #[test]
 fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     let upstream = FakeUpstream::start();
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let binary = gate_to(&upstream, "");
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789",
@@ -199,7 +191,7 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
     ] {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         let before = binary.access_records().len();
         let mut client = RawClient::connect(binary.data());
         client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -216,17 +208,18 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     }
 }
 
-/// Sent, and not known to be unprocessed: sending it again could pay twice (RFC 9110 section 9.2.2).
+/// The gate cannot know whether a sent request was processed: a retry could pay twice (RFC 9110 section 9.2.2).
 #[test]
 fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_nothing() {
     for (method, status, arrivals) in [("POST", 502, 1), ("PATCH", 502, 1), ("GET", 200, 2), ("DELETE", 200, 2)] {
-        // The gate may not have put its connection back yet when the next request comes; then it was not an old one.
+        // The gate may not have returned its connection to the pool
+        // when the next request comes; then it dials a new one.
         let seen = (0..50).find_map(|_| over_an_old_connection(method));
         assert_eq!(seen, Some((status, arrivals)), "{method}");
     }
 }
 
-/// What the gate keeps and sends again came from the client once.
+/// A body that the gate stores and sends again was received once.
 #[test]
 fn a_body_that_is_sent_again_counts_once() {
     let seen = (0..50).find_map(|_| {
@@ -241,45 +234,45 @@ fn a_body_that_is_sent_again_counts_once() {
         let mut client = RawClient::connect(binary.data());
         assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
         let taken = AtomicBool::new(false);
-        upstream.answer_with(move |_| match taken.swap(true, Ordering::SeqCst) {
+        upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
             false => Vec::new(),
             true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
         });
-        upstream.close_after_answers(true);
+        upstream.close_after_responses(true);
         let before = upstream.connections();
         let body = "x".repeat(1_000);
-        let answer = client.exchange(format!(
+        let response = client.exchange(format!(
             "PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{body}"
         ));
-        // Otherwise the gate had not put its connection back yet and dialled for the first attempt (502, which is right
-        // for a PUT): nothing was sent again.
-        (upstream.received().len() == 3 || answer.status == 413 && upstream.connections() == before + 1)
-            .then(|| (answer.status, record(&binary, &answer)["bytes_in"].clone()))
+        // Otherwise the connection was not back in the pool and the gate dialled for
+        // the first attempt (502, which is right for a PUT): nothing was sent twice.
+        (upstream.received().len() == 3 || response.status == 413 && upstream.connections() == before + 1)
+            .then(|| (response.status, record(&binary, &response)["bytes_in"].clone()))
     });
     assert_eq!(seen, Some((200, json!(1_000))));
 }
 
-/// Sends `method` over a connection that the upstream takes it from whole, once, and then closes without a word. Gives the
-/// status and how often the request arrived; `None` when the gate dialled a new connection for it.
+/// Sends `method` over a pooled connection; the upstream reads the whole request once, then closes without a
+/// response. Returns the status and the number of arrivals; `None` where the gate dialled a new connection instead.
 fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     let upstream = FakeUpstream::start();
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
     assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     let taken = AtomicBool::new(false);
-    upstream.answer_with(move |_| match taken.swap(true, Ordering::SeqCst) {
+    upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
         false => Vec::new(),
         true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
     });
-    upstream.close_after_answers(true);
+    upstream.close_after_responses(true);
     let before = upstream.connections();
-    let answer = client.exchange(format!(
+    let response = client.exchange(format!(
         "{method} /second HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\npay"
     ));
     let received = upstream.received();
     assert!(received[1..].iter().all(|request| request.body == b"pay"), "{method}");
     let arrivals = received.len() - 1;
-    (upstream.connections() + 1 == before + arrivals).then_some((answer.status, arrivals))
+    (upstream.connections() + 1 == before + arrivals).then_some((response.status, arrivals))
 }
 
 #[test]
@@ -310,15 +303,8 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
     let binary = Binary::start(&yaml);
     binary.wait_ready();
     check_problem(&binary, &get(&binary, "/nowhere"), 503, "no_endpoint");
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while get(&binary, "/a").status != 200 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "never resolved\n{}",
-            binary.output()
-        );
-    }
-    // The name may have an IPv6 address as well, where nobody listens.
+    RawClient::connect(binary.data()).exchange_until("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 200, &[503]);
+    // `localhost` may have an IPv6 address too, without a listener.
     for _ in 0..4 {
         assert_eq!(ask(&binary, "POST", "/a", "", "x").status, 200);
     }
@@ -371,7 +357,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         ("/v1/orders/", "/orders/"),
         ("/v1/v1/orders", "/v1/orders"),
         ("/v1/a%20b/%C3%A9", "/a%20b/%C3%A9"),
-        // Lower-case and needless escapes are one form before they are matched, and that form goes on.
+        // Lower-case and needless escapes are normalized before matching, and the normal form is forwarded.
         ("/v1/%c3%a9/%61", "/%C3%A9/a"),
         ("/%76%31/orders", "/orders"),
         ("/v1", "/"),
@@ -386,12 +372,12 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         ("http://api.example.test/v1/orders?x", "/orders?x"),
         ("http://api.example.test/plain/orders?x", "/plain/orders?x"),
     ] {
-        let answer = get(&binary, sent);
-        if expected == "/?" && answer.status == 404 {
+        let response = get(&binary, sent);
+        if expected == "/?" && response.status == 404 {
             // `{*rest}` is one character at least.
             continue;
         }
-        assert_eq!(answer.status, 200, "{sent}: {}", answer.text());
+        assert_eq!(response.status, 200, "{sent}: {}", response.text());
         forwarded += 1;
         assert_eq!(upstream.received()[forwarded - 1].target(), expected, "{sent}");
     }
@@ -426,14 +412,14 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
         )
         .yaml();
     let binary = Binary::start(&yaml);
-    // `//evil.example/x` in origin form is a path; the request line must keep saying so, and Host stays what it was.
-    let answer = get(&binary, "/odd//evil.example/x");
-    if answer.status == 200 {
+    // `//evil.example/x` in origin form is a path: the request line must keep this form, and Host must not change.
+    let response = get(&binary, "/odd//evil.example/x");
+    if response.status == 200 {
         let received = upstream.only_received();
         assert_eq!(received.line, "GET //evil.example/x HTTP/1.1");
         assert_eq!(values(&received, "host"), ["api.example.test"]);
     } else {
-        assert_eq!(answer.status, 400);
+        assert_eq!(response.status, 400);
         assert_eq!(upstream.received().len(), 0);
     }
 }
@@ -454,8 +440,8 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         (format!("X-Request-Id: {long}\r\n"), None),
     ];
     for (index, (headers, kept)) in cases.iter().enumerate() {
-        let answer = ask(&binary, "GET", "/a", headers, "");
-        let id = answer.header("x-request-id").expect("one is returned").to_owned();
+        let response = ask(&binary, "GET", "/a", headers, "");
+        let id = response.header("x-request-id").expect("one is returned").to_owned();
         match kept {
             Some(kept) => assert_eq!(id, *kept),
             None => assert!(
@@ -467,7 +453,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
             values(&upstream.received()[index], "x-request-id"),
             std::slice::from_ref(&id)
         );
-        assert_eq!(record(&binary, &answer)["request_id"], id);
+        assert_eq!(record(&binary, &response)["request_id"], id);
     }
     let base = cases.len();
     let traces = [
@@ -484,7 +470,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         ),
     ];
     for (index, (headers, kept)) in traces.iter().enumerate() {
-        let answer = ask(&binary, "GET", "/a", headers, "");
+        let response = ask(&binary, "GET", "/a", headers, "");
         let received = &upstream.received()[base + index];
         let trace = values(received, "traceparent");
         assert_eq!(trace.len(), 1, "{headers:?}");
@@ -492,7 +478,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         let same_trace = trace[0][3..35] == good_trace[3..35];
         assert_eq!(same_trace, *kept, "{headers:?}");
         assert_eq!(values(received, "tracestate").len(), usize::from(*kept), "{headers:?}");
-        assert_eq!(record(&binary, &answer)["trace_id"], trace[0][3..35]);
+        assert_eq!(record(&binary, &response)["trace_id"], trace[0][3..35]);
     }
 }
 
@@ -502,24 +488,24 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     let size = 10 * 1024 * 1024;
     let download: Arc<Vec<u8>> = Arc::new((0..size).map(|index| (index % 251) as u8).collect());
     let body = Arc::clone(&download);
-    upstream.answer_with(move |_| {
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        answer.extend_from_slice(&body);
-        answer
+    upstream.respond_with(move |_| {
+        let mut response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        response.extend_from_slice(&body);
+        response
     });
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
-    let answer = client.send(head).send(&*download).receive();
-    assert_eq!(answer.status, 200);
-    assert!(answer.body == *download, "the response differs");
+    let response = client.send(head).send(&*download).receive();
+    assert_eq!(response.status, 200);
+    assert!(response.body == *download, "the response differs");
     assert!(upstream.only_received().body == *download, "the request differs");
-    let record = record(&binary, &answer);
+    let record = record(&binary, &response);
     assert_eq!(
         (&record["bytes_in"], &record["bytes_out"]),
         (&json!(size), &json!(size))
     );
-    // In chunks as well, and one byte over the limit in either framing.
+    // In chunks too, and one byte over the limit in either framing.
     let chunked = |size: usize| {
         let mut body =
             format!("POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n").into_bytes();
@@ -530,10 +516,10 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     assert_eq!(RawClient::connect(binary.data()).exchange(chunked(size)).status, 200);
     assert_eq!(upstream.wait_received(2)[1].body.len(), size);
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", size + 1);
-    let answer = RawClient::connect(binary.data()).exchange(head);
-    check_problem(&binary, &answer, 413, "body_too_large");
-    let answer = RawClient::connect(binary.data()).exchange(chunked(size + 1));
-    check_problem(&binary, &answer, 413, "body_too_large");
+    let response = RawClient::connect(binary.data()).exchange(head);
+    check_problem(&binary, &response, 413, "body_too_large");
+    let response = RawClient::connect(binary.data()).exchange(chunked(size + 1));
+    check_problem(&binary, &response, 413, "body_too_large");
     assert_eq!(
         upstream.received().len(),
         2,
@@ -546,22 +532,22 @@ fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
     let upstream = FakeUpstream::start();
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
-    upstream.close_after_answers(true);
-    answers(
+    upstream.close_after_responses(true);
+    respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
     );
     for _ in 0..3 {
-        let answer = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
-        assert_ne!(answer.header("connection"), Some("close"));
-        assert_eq!((answer.header("keep-alive"), answer.header("x-hop")), (None, None));
+        let response = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+        assert_ne!(response.header("connection"), Some("close"));
+        assert_eq!((response.header("keep-alive"), response.header("x-hop")), (None, None));
     }
     assert_eq!(upstream.connections(), 3);
-    // Until the upstream closes: the only end such a body has.
-    answers(&upstream, "HTTP/1.0 200 OK\r\n\r\nold");
-    let answer = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
+    // A body without a length ends when the upstream closes.
+    respond_with(&upstream, "HTTP/1.0 200 OK\r\n\r\nold");
+    let response = client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((response.status, response.text().as_str()), (200, "old"));
 }
 
 #[test]
@@ -571,7 +557,7 @@ fn an_idle_connection_is_used_again_by_other_clients() {
     for _ in 0..10 {
         assert_eq!(get(&binary, "/a").status, 200);
     }
-    // A client may come before the connection of the one before it is free again.
+    // A client may come before the connection of the previous request is free again.
     assert!(upstream.connections() <= 3, "{}", upstream.connections());
 }
 
@@ -581,7 +567,7 @@ fn responses_of_every_framing_pass_as_they_are() {
     let binary = gate_to(&upstream, "");
     let mut client = RawClient::connect(binary.data());
     let mut exchange = |method: &str, bytes: &str| {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         client.send(format!("{method} /a HTTP/1.1\r\nHost: a\r\n\r\n"));
         match method {
             "HEAD" => client.receive_to_head(),
@@ -622,7 +608,7 @@ fn responses_of_every_framing_pass_as_they_are() {
 #[test]
 fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
     let upstream = FakeUpstream::start();
-    answers(
+    respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=99;t=1\r\nRateLimit-Policy: \"theirs\";q=99;w=1\r\nX-RateLimit-Limit: 99\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Remaining: 98\r\nX-RateLimit-Reset: 99\r\nX-Request-Id: theirs\r\nContent-Length: 0\r\n\r\n",
     );
@@ -637,20 +623,23 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
         .yaml();
     let binary = Binary::start(&yaml);
     for left in (0..5).rev() {
-        let answer = get(&binary, "/limited");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("x-ratelimit-limit"), Some("5"));
-        assert_eq!(answer.header("x-ratelimit-remaining"), Some(left.to_string().as_str()));
-        assert_ne!(answer.header("x-ratelimit-reset"), Some("99"));
-        assert!(answer.header("ratelimit").unwrap().starts_with("\"few\""));
-        assert!(answer.header("ratelimit-policy").unwrap().starts_with("\"few\""));
-        assert_ne!(answer.header("x-request-id"), Some("theirs"));
+        let response = get(&binary, "/limited");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("x-ratelimit-limit"), Some("5"));
+        assert_eq!(
+            response.header("x-ratelimit-remaining"),
+            Some(left.to_string().as_str())
+        );
+        assert_ne!(response.header("x-ratelimit-reset"), Some("99"));
+        assert!(response.header("ratelimit").unwrap().starts_with("\"few\""));
+        assert!(response.header("ratelimit-policy").unwrap().starts_with("\"few\""));
+        assert_ne!(response.header("x-request-id"), Some("theirs"));
     }
     let refused = get(&binary, "/limited");
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(upstream.received().len(), 5);
-    // Without a limit of ours nothing contradicts theirs.
+    // Without a limit of the gate's own, the upstream's fields pass.
     let open = get(&binary, "/open");
     assert_eq!(open.header("x-ratelimit-limit"), Some("99"));
 }

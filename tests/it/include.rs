@@ -1,11 +1,10 @@
-//! A configuration in several files, as the program reads it, refuses it and notices its changes.
+//! A configuration in several files: does the program read it, reject its errors, and notice its changes?
 
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::get;
+use crate::support::wait_until;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
 
 const MAIN: &str = "include: ['routes.d/*.yaml']\nlisteners: [{ address: '127.0.0.1:0' }]\nadmin: { address: '127.0.0.1:0' }\n\
                     upstreams: { echo: { builtin: echo } }\n";
@@ -14,32 +13,22 @@ fn route(name: &str) -> String {
     format!("routes: [{{ name: {name}, match: {{ path: /{name} }}, public: true, upstream: echo }}]\n")
 }
 
-/// What `keygate check` says about `keygate.yaml` in `folder`, and its exit code.
+/// Returns the exit code and the output of `keygate check` for `keygate.yaml` in `folder`.
 fn check(folder: &Path) -> (Option<i32>, String) {
     let output = Command::new(crate::support::program())
         .args(["check", "keygate.yaml"])
         .current_dir(folder)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    (output.status.code(), said)
+    let messages = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), messages)
 }
 
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 const LAST_SUCCESS: &str = "keygate_config_last_reload_success";
 
-/// Asks until `done` says so; each question goes to the program, which gives it the processor.
-#[track_caller]
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Moves a new file into the place of an old one.
+/// Replaces a file by a rename.
 fn replace(path: &Path, text: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, text).unwrap();
@@ -59,10 +48,10 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[track_caller]
 fn check_says(files: &[(&str, &str)], code: i32, words: &[&str]) {
     let folder = folder(files);
-    let (found, said) = check(folder.path());
-    assert_eq!(found, Some(code), "{said}");
+    let (found, messages) = check(folder.path());
+    assert_eq!(found, Some(code), "{messages}");
     for word in words {
-        assert!(said.contains(word), "{word:?} in {said}");
+        assert!(messages.contains(word), "{word:?} in {messages}");
     }
 }
 
@@ -107,7 +96,7 @@ fn a_glob_may_match_nothing_and_a_plain_name_must_be_there() {
         1,
         &["there is no such file", "hint", "1 error"],
     );
-    // Nothing at all is no configuration either.
+    // An empty configuration is rejected.
     check_says(&[("keygate.yaml", MAIN)], 1, &["`routes` is missing"]);
 }
 
@@ -127,14 +116,14 @@ fn one_file_is_included_once_under_whatever_name() {
     );
     let linked = folder(&[("keygate.yaml", MAIN), ("routes.d/a.yaml", &route("a"))]);
     std::os::unix::fs::symlink("a.yaml", linked.path().join("routes.d/b.yaml")).unwrap();
-    let (code, said) = check(linked.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("routes.d/b.yaml is included already"), "{said}");
+    let (code, messages) = check(linked.path());
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("routes.d/b.yaml is included already"), "{messages}");
     std::fs::remove_file(linked.path().join("routes.d/b.yaml")).unwrap();
     std::os::unix::fs::symlink("b.yaml", linked.path().join("routes.d/b.yaml")).unwrap();
-    let (code, said) = check(linked.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("routes.d/b.yaml cannot be read"), "{said}");
+    let (code, messages) = check(linked.path());
+    assert_eq!(code, Some(1), "{messages}");
+    assert!(messages.contains("routes.d/b.yaml cannot be read"), "{messages}");
 }
 
 #[test]
@@ -166,10 +155,10 @@ fn sizes_and_numbers_are_bounded_over_all_files() {
         "limits: { b: { by: ip, quota: 1/s } }",
     )
     .unwrap();
-    let (code, said) = check(many.path());
+    let (code, messages) = check(many.path());
     assert!(
-        code == Some(1) && said.contains("more than 1000 files are included"),
-        "{said}"
+        code == Some(1) && messages.contains("more than 1000 files are included"),
+        "{messages}"
     );
 }
 
@@ -209,7 +198,7 @@ fn a_file_that_comes_goes_or_changes_is_noticed_and_a_broken_one_changes_nothing
     let folder = binary.folder().join("routes.d");
     let status = |path: &str| get(binary.data(), path).status;
     assert_eq!((status("/main"), status("/a")), (200, 404));
-    // The folder comes too.
+    // The folder is created later.
     std::fs::create_dir(&folder).unwrap();
     replace(&folder.join("a.yaml"), &route("a"));
     wait_until("/a is there", || status("/a") == 200);

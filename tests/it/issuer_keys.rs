@@ -1,9 +1,8 @@
-//! Keys from issuers through the real program: rotated, withdrawn, unknown, late, broken.
+//! Keys from issuers through the real program: which requests pass while keys rotate, disappear, come late or break?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::TestIssuer;
@@ -16,6 +15,7 @@ use crate::support::issuer::identity_yaml;
 use crate::support::issuer::jwk_set;
 use crate::support::issuer::token;
 use crate::support::issuer::unsigned;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
@@ -29,7 +29,7 @@ fn new_key() -> SigningKey {
     SigningKey::generate_es256().unwrap()
 }
 
-/// A gate whose issuer is described by `issuer`; not waited for.
+/// Starts a gate with the issuer section `issuer`, without waiting for readiness.
 fn gate(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
 }
@@ -50,36 +50,13 @@ fn ask(address: SocketAddr, token: &str) -> Response {
     RawClient::connect(address).exchange(request(token))
 }
 
-/// Asks with `token` until the answer is `status`; panics on one that is in neither `status` nor `meanwhile`.
+/// Sends `token` until the status is `status`. Panics on a status that is neither `status` nor in `meanwhile`.
 #[track_caller]
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = ask(address, token);
-        if answer.status == status {
-            return answer;
-        }
-        assert!(
-            meanwhile.contains(&answer.status),
-            "{}: {}",
-            answer.status,
-            answer.text()
-        );
-        assert!(Instant::now() < deadline, "never {status}: {}", answer.text());
-    }
+    RawClient::connect(address).exchange_until(&request(token), status, meanwhile)
 }
 
-/// Waits until `holds`.
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Waits until the key set is a cooldown of 1 s old, so that an unknown key is asked for again.
+/// Waits until the key set is older than the cooldown of 1 s, so that an unknown key causes a fetch.
 #[track_caller]
 fn wait_for_cooldown(binary: &Binary) {
     wait_until("a cooldown passed", || {
@@ -94,14 +71,8 @@ fn fetches(binary: &Binary, result: &str) -> f64 {
 }
 
 #[track_caller]
-fn last_reason(binary: &Binary, answer: &Response) -> Value {
-    let id = answer.header("x-request-id").unwrap();
-    let found = || {
-        let records = binary.access_records();
-        records.into_iter().find(|record| record["request_id"] == id)
-    };
-    wait_until("recorded", || found().is_some());
-    found().unwrap()["reason"].clone()
+fn last_reason(binary: &Binary, response: &Response) -> Value {
+    binary.record(response)["reason"].clone()
 }
 
 #[test]
@@ -148,7 +119,8 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     wait_for_cooldown(&binary);
     let data = binary.data();
     let series = get(binary.admin(), "/metrics").text().lines().count();
-    // The same load twice, first of good tokens, then of invented key ids: what differs is what the invention costs.
+    // The same load twice, first with valid tokens, then with
+    // invented key ids: the difference is the cost of the invention.
     let load = |bearer: fn(usize, &str) -> String, expected: &'static [u16]| {
         let floods: Vec<_> = (0..8)
             .map(|thread| {
@@ -165,9 +137,9 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
         let mut client = RawClient::connect(data);
         let mut took = Vec::new();
         while floods.iter().any(|flood| !flood.is_finished()) {
-            let asked = Instant::now();
+            let started = Instant::now();
             assert_eq!(client.exchange(request(&valid)).status, 200);
-            took.push(asked.elapsed());
+            took.push(started.elapsed());
         }
         for flood in floods {
             flood.join().unwrap();
@@ -194,11 +166,11 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
          the same load of good tokens), {grown:.1} MiB more",
         took.len()
     );
-    // One a cooldown, which is a second here, and one that was due when it began.
+    // One per cooldown of a second, and one that was due at the start.
     let fetches_max = usize::try_from(elapsed.as_secs()).unwrap() + 2;
     assert!(fetched <= fetches_max, "{fetched} in {elapsed:?}");
     assert!(fetched >= 1, "never asked, so nothing was tested");
-    // A request that waited for a fetch, or on a lock held over one, would be far beyond this.
+    // A request that waits for a fetch, or for a lock held during one, would take far longer.
     assert!(
         flooded <= calm * 10 + Duration::from_millis(50),
         "{flooded:?}, and {calm:?} without"
@@ -206,7 +178,7 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     assert!(grown < 32.0, "{grown} MiB");
     assert_eq!(binary.metric("keygate_token_cache_entries"), 1.0);
     let metrics = get(binary.admin(), "/metrics").text();
-    // What appeared are the series of the outcomes themselves.
+    // Only the series of the outcomes themselves were added.
     assert!(metrics.lines().count() <= series + 40, "{metrics}");
 }
 
@@ -217,23 +189,24 @@ fn s040_an_issuer_that_fails_is_not_asked_more_often() {
     let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
     binary.wait_ready();
     wait_for_cooldown(&binary);
-    issuer.answer("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    issuer.respond_with("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
     let began = Instant::now();
     let mut client = RawClient::connect(binary.data());
-    let mut asked = 0;
+    let mut count = 0;
     while began.elapsed() < Duration::from_millis(2_500) {
-        asked += 1;
-        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("{asked}") }).to_string();
+        count += 1;
+        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": format!("{count}") }).to_string();
         let invented = other.sign_text(&header, &claims().to_string()).unwrap();
         assert_eq!(client.exchange(request(&invented)).status, 503);
     }
-    // At start, then one a second.
+    // At startup, then one a second.
+    let fetches_max = usize::try_from(began.elapsed().as_secs()).unwrap() + 3;
     assert!(
-        (2..=5).contains(&issuer.fetches()),
-        "{} fetches for {asked} requests",
+        (2..=fetches_max).contains(&issuer.fetches()),
+        "{} fetches for {count} requests",
         issuer.fetches()
     );
-    assert!(asked > 10, "{asked}");
+    assert!(count > 10, "{count}");
 }
 
 #[test]
@@ -248,18 +221,22 @@ fn s041_s147_a_hanging_issuer_delays_only_tokens_with_an_unknown_key_and_those_f
     let _hanging = issuer.hang();
     for round in 0..3 {
         let mut waiting = RawClient::connect(binary.data());
-        let asked = Instant::now();
+        let started = Instant::now();
         waiting.send(request(&token(&other, &claims())));
         issuer.wait_fetches(2);
         assert_eq!(ask(binary.data(), &remembered).status, 200);
         let fresh = token(&key, &claims_with(json!({ "jti": round.to_string() })));
         assert_eq!(ask(binary.data(), &fresh).status, 200);
-        let answer = waiting.receive();
-        assert_eq!(answer.status, 503, "{}", answer.text());
-        assert_eq!(answer.header("retry-after"), Some("5"));
-        assert!(asked.elapsed() >= Duration::from_millis(300), "{:?}", asked.elapsed());
-        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-        assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
+        let response = waiting.receive();
+        assert_eq!(response.status, 503, "{}", response.text());
+        assert_eq!(response.header("retry-after"), Some("5"));
+        assert!(
+            started.elapsed() >= Duration::from_millis(300),
+            "{:?}",
+            started.elapsed()
+        );
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(last_reason(&binary, &response), "keys_unavailable");
     }
     assert_eq!(issuer.fetches(), 2, "one fetch hangs, no further one was started");
     assert_eq!(upstream.received().len(), 7);
@@ -288,7 +265,7 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         ok(&format!("{}{set}", " ".repeat(256 * 1024))),
         ok(&set).replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1),
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
-        // Slower than the time limit: the rest never comes.
+        // The body stops short, so the fetch reaches its time limit.
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{{", set.len()),
         "garbage\r\n\r\n".to_owned(),
     ];
@@ -296,8 +273,8 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
     let (binary, _upstream) = gate(&issuer.yaml("cooldown: 50ms\nwait: 5s\ntimeout: 300ms"), &[]);
     binary.wait_ready();
     let (good, unknown) = (token(&key, &claims()), token(&other, &claims()));
-    for (index, answer) in broken.iter().enumerate() {
-        issuer.answer(answer);
+    for (index, response) in broken.iter().enumerate() {
+        issuer.respond_with(response);
         let bad = || {
             ["failure", "rejected", "private_parts"]
                 .map(|result| fetches(&binary, result))
@@ -305,14 +282,14 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
                 .sum::<f64>()
         };
         let before = bad();
-        let deadline = Instant::now() + PATIENCE;
-        while bad() == before {
-            // A token of the key that the broken answer holds: never accepted, whatever comes.
-            let status = ask(binary.data(), &unknown).status;
-            assert!(matches!(status, 401 | 503), "{status} for {answer}");
-            assert!(Instant::now() < deadline, "never fetched: {answer}");
-        }
-        assert_eq!(ask(binary.data(), &good).status, 200, "{answer}");
+        let mut client = RawClient::connect(binary.data());
+        wait_until("the fetch has failed", || {
+            // The invalid response contains this token's key, which must never verify.
+            let status = client.exchange(request(&unknown)).status;
+            assert!(matches!(status, 401 | 503), "{status} for {response}");
+            bad() > before
+        });
+        assert_eq!(ask(binary.data(), &good).status, 200, "{response}");
         assert_eq!(
             ask(
                 binary.data(),
@@ -338,14 +315,14 @@ fn s043_a_fetch_that_failed_is_never_taken_for_a_missing_key() {
     let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 5s"), &[]);
     binary.wait_ready();
     wait_for_cooldown(&binary);
-    issuer.answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+    issuer.respond_with("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
     let unknown = token(&other, &claims());
-    let answer = ask(binary.data(), &unknown);
-    assert_eq!(answer.status, 503, "{}", answer.text());
-    assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
+    let response = ask(binary.data(), &unknown);
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_eq!(last_reason(&binary, &response), "keys_unavailable");
     assert_eq!(ask(binary.data(), &unknown).status, 503, "within the cooldown too");
     issuer.publish(&[&key, &other]);
-    // Never a 401 on the way.
+    // No 401 on the way.
     ask_until(binary.data(), &unknown, 200, &[503]);
 }
 
@@ -373,22 +350,22 @@ fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
         &[("one.json", &set(&one)), ("two.json", &set(&two))],
     );
     binary.wait_ready();
-    let made = |key: &SigningKey, issuer: &str| {
+    let token_by = |key: &SigningKey, issuer: &str| {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k1" }).to_string();
         let claims = claims_with(json!({ "iss": format!("https://{issuer}.example.test") }));
         key.sign_text(&header, &claims.to_string()).unwrap()
     };
-    // Twice: the second time the good ones are remembered.
+    // Twice: the second time the valid tokens come from the cache.
     for _ in 0..2 {
-        assert_eq!(ask(binary.data(), &made(&one, "one")).status, 200);
-        assert_eq!(ask(binary.data(), &made(&two, "two")).status, 200);
-        for forged in [made(&one, "two"), made(&two, "one")] {
-            let answer = ask(binary.data(), &forged);
-            assert_eq!(last_reason(&binary, &answer), "bad_signature");
+        assert_eq!(ask(binary.data(), &token_by(&one, "one")).status, 200);
+        assert_eq!(ask(binary.data(), &token_by(&two, "two")).status, 200);
+        for forged in [token_by(&one, "two"), token_by(&two, "one")] {
+            let response = ask(binary.data(), &forged);
+            assert_eq!(last_reason(&binary, &response), "bad_signature");
         }
-        let to_two = request(&made(&one, "one")).replace("/orders", "/two");
-        let answer = RawClient::connect(binary.data()).exchange(to_two);
-        assert_eq!(last_reason(&binary, &answer), "unknown_issuer");
+        let to_two = request(&token_by(&one, "one")).replace("/orders", "/two");
+        let response = RawClient::connect(binary.data()).exchange(to_two);
+        assert_eq!(last_reason(&binary, &response), "unknown_issuer");
     }
     assert_eq!(upstream.received().len(), 4);
 }
@@ -405,8 +382,8 @@ fn s046_an_address_inside_is_never_dialled_unless_the_issuer_allows_it() {
         );
         let (binary, _upstream) = gate(&issuer, &[]);
         wait_until("tried", || fetches(&binary, "failure") > 0.0);
-        let answer = ask(binary.data(), &token(&key, &claims()));
-        assert_eq!(answer.status, 503, "{}", answer.text());
+        let response = ask(binary.data(), &token(&key, &claims()));
+        assert_eq!(response.status, 503, "{}", response.text());
         binary.wait_for_output("not a public address");
     }
     assert_eq!(trap.connections(), 0);
@@ -431,16 +408,16 @@ fn s047_plain_http_is_refused_when_the_configuration_is_read() {
 fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
     let key = new_key();
     let issuer = TestIssuer::start(&[]);
-    issuer.answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    issuer.respond_with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     let (binary, upstream) = gate(&issuer.yaml(""), &[]);
     issuer.wait_fetches(1);
     let good = token(&key, &claims());
-    let answer = ask(binary.data(), &good);
-    assert_eq!(answer.status, 503, "{}", answer.text());
-    assert_eq!(answer.header("retry-after"), Some("5"));
-    assert_eq!(answer.header("www-authenticate"), None);
-    assert_eq!(last_reason(&binary, &answer), "keys_unavailable");
-    // Not even a token that nothing could make good is refused for good: nobody can tell.
+    let response = ask(binary.data(), &good);
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_eq!(response.header("retry-after"), Some("5"));
+    assert_eq!(response.header("www-authenticate"), None);
+    assert_eq!(last_reason(&binary, &response), "keys_unavailable");
+    // Even a hopeless token gets 503, because the gate has no keys to know that.
     assert_eq!(
         ask(
             binary.data(),
@@ -449,7 +426,7 @@ fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
         .status,
         503
     );
-    // What needs no key is told from its text.
+    // An error that the token's text shows needs no key.
     assert_eq!(ask(binary.data(), "a.b.c").status, 401);
     let ready = get(binary.admin(), "/readyz");
     assert_eq!(ready.status, 503);
@@ -473,8 +450,8 @@ fn s051_a_key_that_is_withdrawn_from_a_url_stops_counting_at_the_next_fetch() {
     let remembered = token(&old, &claims());
     assert_eq!(ask(binary.data(), &remembered).status, 200);
     issuer.publish(&[&new]);
-    let answer = ask_until(binary.data(), &remembered, 401, &[200]);
-    assert_eq!(last_reason(&binary, &answer), "unknown_key");
+    let response = ask_until(binary.data(), &remembered, 401, &[200]);
+    assert_eq!(last_reason(&binary, &response), "unknown_key");
     assert_eq!(ask(binary.data(), &token(&new, &claims())).status, 200);
     assert_eq!(ask(binary.data(), &remembered).status, 401);
 }
@@ -533,8 +510,8 @@ fn s052_a_hostile_key_id_is_compared_as_bytes_and_never_reaches_a_log_as_it_is()
         "\u{202e}kid",
         &long,
     ] {
-        let answer = ask_until(binary.data(), &with_kid(other), 401, &[]);
-        assert_eq!(last_reason(&binary, &answer), "unknown_key", "{other:?}");
+        let response = ask_until(binary.data(), &with_kid(other), 401, &[]);
+        assert_eq!(last_reason(&binary, &response), "unknown_key", "{other:?}");
     }
     let output = binary.output();
     for forbidden in ["\u{1b}", "\0", "\u{202e}", "/etc/passwd", "OR 1=1", "kkkkkkkk"] {
@@ -559,17 +536,17 @@ fn s053_without_a_key_id_exactly_one_key_must_fit() {
     binary.wait_ready();
     assert_eq!(ask(binary.data(), &nameless(&one)).status, 200);
     assert_eq!(ask(binary.data(), &nameless(&rsa)).status, 200);
-    let answer = ask(binary.data(), &nameless(&two));
+    let response = ask(binary.data(), &nameless(&two));
     assert_eq!(
-        (answer.status, last_reason(&binary, &answer)),
+        (response.status, last_reason(&binary, &response)),
         (401, json!("bad_signature"))
     );
     issuer.publish(&[&one, &two]);
-    let answer = ask_until(binary.data(), &nameless(&one), 401, &[200]);
-    assert_eq!(last_reason(&binary, &answer), "ambiguous_key");
-    let answer = ask(binary.data(), &nameless(&two));
+    let response = ask_until(binary.data(), &nameless(&one), 401, &[200]);
+    assert_eq!(last_reason(&binary, &response), "ambiguous_key");
+    let response = ask(binary.data(), &nameless(&two));
     assert_eq!(
-        (answer.status, last_reason(&binary, &answer)),
+        (response.status, last_reason(&binary, &response)),
         (401, json!("ambiguous_key"))
     );
     assert_eq!(ask(binary.data(), &token(&two, &claims())).status, 200, "by name");

@@ -1,4 +1,4 @@
-//! Issuers that misbehave, move, or are down while the program starts: what serves, and what an operator sees of it.
+//! Which requests pass while issuers misbehave, move or are down, and what do operators see?
 
 mod api;
 mod bad_answers;
@@ -9,7 +9,6 @@ mod find;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
@@ -20,7 +19,6 @@ use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 const TOKEN: &str = "the-admin-token-of-the-tests-0123456789";
 
@@ -32,7 +30,7 @@ fn set_of(keys: &[&SigningKey]) -> String {
     jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>())
 }
 
-/// A gate with the issuer `main`, whose configuration is `issuer`, and an admin API.
+/// Starts a gate with an admin API and the issuer `main`, configured as `issuer`.
 fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
@@ -47,7 +45,7 @@ fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
     Binary::start_with(&yaml, files)
 }
 
-/// What stands under the issuer's name, with its keys behind `jwks`.
+/// Returns an issuer's section with `keys` as the setting that locates its keys.
 fn issuer_yaml(issuer: &str, keys: &str, more: &str) -> String {
     format!(
         "issuer: {issuer}\naudiences: [{AUDIENCE}]\n{keys}\nallow_http: true\nallow_private_addresses: true\n{more}"
@@ -60,7 +58,7 @@ fn by_url(server: &RawIssuer, more: &str) -> String {
     issuer_yaml(ISSUER, &format!("jwks_url: {}", server.url("/jwks")), more)
 }
 
-/// A good token of `issuer`, and another one each time.
+/// Returns a valid token of `issuer`, a different one each time.
 fn token_of(issuer: &str, key: &SigningKey) -> String {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -73,40 +71,20 @@ fn token(key: &SigningKey) -> String {
 }
 
 fn ask(address: SocketAddr, token: &str) -> Response {
-    RawClient::connect(address).exchange(format!(
-        "GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-    ))
+    RawClient::connect(address).exchange(request(token))
 }
 
-/// Asks with `token` until the answer is `status`; panics on one that is in neither `status` nor `meanwhile`.
+fn request(token: &str) -> String {
+    format!("GET /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
+}
+
+/// Sends `token` until the status is `status`. Panics on a status that is neither `status` nor in `meanwhile`.
 #[track_caller]
 fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -> Response {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = ask(address, token);
-        if answer.status == status {
-            return answer;
-        }
-        assert!(
-            meanwhile.contains(&answer.status),
-            "{}: {}",
-            answer.status,
-            answer.text()
-        );
-        assert!(Instant::now() < deadline, "never {status}: {}", answer.text());
-    }
+    RawClient::connect(address).exchange_until(&request(token), status, meanwhile)
 }
 
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Asks the admin API with further header lines, each ending in CRLF.
+/// Calls the admin API with further header lines, each ending in CRLF.
 fn admin_with(binary: &Binary, method: &str, path: &str, headers: &str) -> Response {
     RawClient::connect(binary.admin()).exchange(format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n"
@@ -118,15 +96,15 @@ fn admin(binary: &Binary, method: &str, path: &str) -> Response {
 }
 
 fn health(binary: &Binary) -> Value {
-    let answer = admin(binary, "GET", "/admin/v1/issuers/main");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()
+    let response = admin(binary, "GET", "/admin/v1/issuers/main");
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()
 }
 
-/// Has the gate fetch now; the status and what was said.
+/// Makes the gate fetch now; returns the status and the JSON of the admin API.
 fn refresh(binary: &Binary) -> (u16, Value) {
-    let answer = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
-    (answer.status, answer.json())
+    let response = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
+    (response.status, response.json())
 }
 
 fn fetches(binary: &Binary, result: &str) -> f64 {

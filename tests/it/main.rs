@@ -1,8 +1,9 @@
-//! The one integration binary: what Keygate does, through its public interface and its real sockets.
+//! The one integration binary: Keygate's behaviour through its public interface and its real sockets.
 
 mod support;
 mod invariants;
 mod architecture;
+mod tidiness;
 mod docs;
 mod properties;
 mod attacks;

@@ -1,9 +1,9 @@
-//! Opaque tokens through the real program: what their issuer says, does not say, says too late; and a real issuer.
+//! Opaque tokens through the real program: what does the gate do for each
+//! introspection response, also a late or missing one? At the end with a real issuer.
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::Provider;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
@@ -13,6 +13,7 @@ use crate::support::issuer;
 use crate::support::issuer::base64url;
 use crate::support::provider::GATEWAY_ID;
 use crate::support::provider::GATEWAY_WITH_KEY;
+use crate::support::wait_until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::jose::sign::SigningKey;
@@ -32,44 +33,44 @@ const ASKED: &str = "https://asked.example.test";
 const TOP: &str = "failed_authentication: off\nlog: { level: debug }";
 const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
 
-/// An introspection endpoint that does as it is told.
+/// An introspection endpoint under the test's control.
 struct Endpoint {
     server: FakeUpstream,
-    /// Held by the test while the endpoint hangs.
+    /// Locked by the test while the endpoint hangs.
     gate: Arc<Mutex<()>>,
 }
 
 impl Endpoint {
-    /// Says of every token that it is Alice's.
+    /// Starts an endpoint for which every token is active and Alice's.
     fn start() -> Self {
         let endpoint = Self {
             server: FakeUpstream::start(),
             gate: Arc::default(),
         };
-        endpoint.says(json!({}));
+        endpoint.respond_active(json!({}));
         endpoint
     }
 
-    /// From now on every token is active, with `changes` in its answer; `null` takes a member out.
-    fn says(&self, changes: Value) {
-        self.says_of(move |_| changes.clone());
+    /// Reports every token as active from now on, with `changes` in the response; `null` removes a member.
+    fn respond_active(&self, changes: Value) {
+        self.respond_active_by_token(move |_| changes.clone());
     }
 
-    /// `changes` by token.
-    fn says_of(&self, changes: impl Fn(&str) -> Value + Send + Sync + 'static) {
-        self.answers(move |request| ok(&active(changes(&token_of(request))).to_string()));
+    /// Reports every token as active from now on, with `changes` that depend on the token.
+    fn respond_active_by_token(&self, changes: impl Fn(&str) -> Value + Send + Sync + 'static) {
+        self.respond_with(move |request| ok(&active(changes(&token_of(request))).to_string()));
     }
 
-    /// From now on it answers with these bytes.
-    fn answers(&self, answer: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
+    /// Responds from now on with the bytes that `response` returns.
+    fn respond_with(&self, response: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
         let gate = Arc::clone(&self.gate);
-        self.server.answer_with(move |request| {
+        self.server.respond_with(move |request| {
             drop(gate.lock());
-            answer(request)
+            response(request)
         });
     }
 
-    /// Answers nobody until what this returns is dropped.
+    /// Delays every response until the returned guard is dropped.
     fn hang(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().unwrap()
     }
@@ -78,7 +79,7 @@ impl Endpoint {
         self.server.received().len()
     }
 
-    /// What stands under the issuer's name; `more` is the rest of `introspection`.
+    /// Returns the issuer's section; `more` is the rest of `introspection`.
     fn yaml(&self, more: &str) -> String {
         format!(
             "issuer: {ASKED}\naudiences: [api]\nclock_skew: 0s\nintrospection:\n  url: http://{}/introspect\n  allow_http: true\n  allow_private_addresses: true\n  client_id: kg\n  client_secret: s3cret\n  {more}",
@@ -88,17 +89,17 @@ impl Endpoint {
 }
 
 fn active(changes: Value) -> Value {
-    let mut answer = json!({
+    let mut response = json!({
         "active": true, "sub": "alice", "client_id": "app-1", "scope": "orders:read", "aud": "api",
         "jti": "t-1", "exp": issuer::now() + 600,
     });
     for (name, value) in changes.as_object().unwrap() {
         match value {
-            Value::Null => drop(answer.as_object_mut().unwrap().remove(name)),
-            value => answer[name] = value.clone(),
+            Value::Null => drop(response.as_object_mut().unwrap().remove(name)),
+            value => response[name] = value.clone(),
         }
     }
-    answer
+    response
 }
 
 fn ok(body: &str) -> Vec<u8> {
@@ -112,7 +113,7 @@ fn token_of(request: &ReceivedRequest) -> String {
     token.expect("a token is sent").1.into_owned()
 }
 
-/// A gate in front of one upstream, whose only issuer is `endpoint`.
+/// Starts a gate in front of one upstream; `endpoint` is its only issuer.
 fn gate(endpoint: &Endpoint, more: &str) -> (Binary, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("asked", &endpoint.yaml(more)).route("api", ROUTE))
 }
@@ -132,41 +133,23 @@ fn ask(address: SocketAddr, token: &str) -> Response {
     RawClient::connect(address).exchange(request("/orders", token))
 }
 
-/// Asks, and checks status and reason.
+/// Sends a request and checks the status and the reason.
 #[track_caller]
 fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
-    let answer = ask(gate.data(), token);
-    assert_eq!(answer.status, status, "{}\n{}", answer.text(), gate.output());
-    // Records of other requests may come before and after.
-    let id = answer.header("x-request-id").unwrap().to_owned();
-    let record_of = || {
-        gate.access_records()
-            .into_iter()
-            .find(|record| record["request_id"] == id)
-    };
-    wait_until("it is recorded", || record_of().is_some());
-    let record = record_of().unwrap();
+    let response = ask(gate.data(), token);
+    assert_eq!(response.status, status, "{}\n{}", response.text(), gate.output());
+    let record = gate.record(&response);
     assert_eq!(record["reason"], reason, "{record}");
     if status == 503 {
-        assert!(answer.header("retry-after").is_some(), "{answer:?}");
-        assert!(answer.header("www-authenticate").is_none(), "{answer:?}");
+        assert!(response.header("retry-after").is_some(), "{response:?}");
+        assert!(response.header("www-authenticate").is_none(), "{response:?}");
     }
 }
 
 #[track_caller]
 fn allowed(gate: &Binary, token: &str) {
-    let answer = ask(gate.data(), token);
-    assert_eq!(answer.status, 200, "{}\n{}", answer.text(), gate.output());
-}
-
-/// Waits until `holds`.
-#[track_caller]
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-    }
+    let response = ask(gate.data(), token);
+    assert_eq!(response.status, 200, "{}\n{}", response.text(), gate.output());
 }
 
 #[test]
@@ -206,7 +189,7 @@ fn an_active_token_passes_as_whose_its_issuer_says_and_is_remembered() {
     assert_eq!(metric("cache_entries", ",kind=\"active\""), 1.0);
     let decisions = "credential_type=\"opaque\",outcome=\"allow\",reason=\"none\",route=\"api\"";
     assert_eq!(gate.metric(&format!("keygate_decisions_total{{{decisions}}}")), 3.0);
-    // An issuer without keys must not look like one that lost them.
+    // A metric with the value 0 would report that this issuer lost its keys; it never had keys.
     assert!(
         !crate::support::get(gate.admin(), "/metrics")
             .text()
@@ -233,7 +216,7 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
         "{\"active\":true",
     ];
     for (index, body) in bodies.into_iter().enumerate() {
-        endpoint.answers(move |_| ok(body));
+        endpoint.respond_with(move |_| ok(body));
         check(&gate, &format!("odd-{index}"), 503, "introspection_unavailable");
     }
     for (index, head) in [
@@ -246,20 +229,20 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
     .into_iter()
     .enumerate()
     {
-        endpoint.server.close_after_answers(true);
-        endpoint.answers(move |_| head.as_bytes().to_vec());
+        endpoint.server.close_after_responses(true);
+        endpoint.respond_with(move |_| head.as_bytes().to_vec());
         check(&gate, &format!("head-{index}"), 503, "introspection_unavailable");
     }
-    endpoint.server.close_after_answers(false);
+    endpoint.server.close_after_responses(false);
     let long = active(json!({ "padding": "x".repeat(64 * 1024) })).to_string();
-    endpoint.answers(move |_| ok(&long));
+    endpoint.respond_with(move |_| ok(&long));
     check(&gate, "long", 503, "introspection_unavailable");
     assert!(upstream.received().is_empty());
-    // None of that is remembered against the tokens.
-    endpoint.says(json!({}));
+    // The cache holds none of these failures.
+    endpoint.respond_active(json!({}));
     allowed(&gate, "odd-1");
     allowed(&gate, "long");
-    endpoint.answers(|_| ok("{\"active\":false,\"sub\":\"alice\"}"));
+    endpoint.respond_with(|_| ok("{\"active\":false,\"sub\":\"alice\"}"));
     check(&gate, "inactive", 401, "token_inactive");
     assert_eq!(
         gate.metric("keygate_introspection_calls_total{issuer=\"asked\",result=\"rejected\"}"),
@@ -283,11 +266,12 @@ fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() 
         "404 Not Found",
         "400 Bad",
     ] {
-        endpoint.answers(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes());
+        endpoint.respond_with(move |_| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes());
         check(&gate, &format!("t{status:.3}"), 503, "introspection_unavailable");
     }
-    endpoint
-        .answers(|_| b"HTTP/1.1 307 Away\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n".to_vec());
+    endpoint.respond_with(|_| {
+        b"HTTP/1.1 307 Away\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
     check(&gate, "redirected", 503, "introspection_unavailable");
     let hanging = endpoint.hang();
     let started = Instant::now();
@@ -295,10 +279,11 @@ fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() 
     assert!(started.elapsed() >= Duration::from_millis(250), "it was waited for");
     drop(hanging);
     assert!(upstream.received().is_empty());
+    gate.wait_for_output("Issuer cannot be asked about tokens");
     let warnings = gate.output().matches("Issuer cannot be asked about tokens").count();
     assert_eq!(warnings, 1, "{}", gate.output());
     assert!(gate.output().contains("status 500"), "{}", gate.output());
-    endpoint.says(json!({}));
+    endpoint.respond_active(json!({}));
     allowed(&gate, "t500");
 }
 
@@ -375,15 +360,15 @@ fn s059_an_active_token_that_breaks_the_issuers_rules_is_refused() {
         (json!({ "active": false }), "token_inactive"),
     ] {
         let (token, given) = (format!("token-{reason}"), changes.clone());
-        endpoint.says(changes);
+        endpoint.respond_active(changes);
         check(&gate, &token, 401, reason);
-        // Remembered, and refused for the same reason.
+        // The refusal comes from the cache, with the same reason.
         let calls = endpoint.calls();
         check(&gate, &token, 401, reason);
         assert_eq!(endpoint.calls(), calls, "{given}");
     }
     assert!(upstream.received().is_empty());
-    endpoint.says(json!({ "iss": ASKED, "token_type": "bearer", "nbf": now - 60 }));
+    endpoint.respond_active(json!({ "iss": ASKED, "token_type": "bearer", "nbf": now - 60 }));
     allowed(&gate, "good");
 }
 
@@ -392,19 +377,11 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
     let endpoint = Endpoint::start();
     let (gate, upstream) = gate(&endpoint, "cache_ttl: 5m");
     let exp = issuer::now() + 2;
-    endpoint.says(json!({ "exp": exp }));
+    endpoint.respond_active(json!({ "exp": exp }));
     allowed(&gate, "short");
     let mut client = RawClient::connect(gate.data());
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = client.exchange(request("/orders", "short"));
-        if answer.status == 401 {
-            assert!(answer.text().contains("token-expired"), "{}", answer.text());
-            break;
-        }
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert!(Instant::now() < deadline, "it never expired");
-    }
+    let response = client.exchange_until(&request("/orders", "short"), 401, &[200]);
+    assert!(response.text().contains("token-expired"), "{}", response.text());
     assert!(issuer::now() >= exp);
     let passed = upstream.received().len();
     assert_eq!(client.exchange(request("/orders", "short")).status, 401);
@@ -414,7 +391,7 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
 #[test]
 fn s061_junk_drives_no_good_token_out_of_memory() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| match token.starts_with("good") {
+    endpoint.respond_active_by_token(|token| match token.starts_with("good") {
         true => json!({}),
         false => json!({ "active": false }),
     });
@@ -444,7 +421,7 @@ fn s062_a_token_is_one_parameter_whatever_is_in_it() {
     let call = endpoint.server.only_received();
     let body = String::from_utf8(call.body.clone()).unwrap();
     assert_eq!(body, "token=a%2Bb%2Fc%7Ed%3D%3D&token_type_hint=access_token");
-    // What no token may hold does not get that far.
+    // Characters that no token may contain are refused before introspection.
     for odd in ["a&token=b", "a%26b", "a\tb", "a;b", "a\"b"] {
         assert_eq!(ask(gate.data(), odd).status, 400, "{odd:?}");
     }
@@ -480,7 +457,7 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
     let mut first = RawClient::connect(gate.data());
     first.send(request("/orders", "first"));
     endpoint.server.wait_received(1);
-    // Waits behind the first: its call has not begun.
+    // The second request waits behind the first: its call has not begun.
     let mut second = RawClient::connect(gate.data());
     second.send(request("/orders", "second"));
     let misses = "keygate_introspection_cache_total{issuer=\"asked\",result=\"miss\"}";
@@ -510,22 +487,26 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
 #[test]
 fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
     let endpoint = Endpoint::start();
-    let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 1s }");
-    endpoint.answers(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
-    for index in 0..3 {
+    let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 2s }");
+    endpoint.respond_with(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
+    for index in 0..2 {
         check(&gate, &format!("t{index}"), 503, "introspection_unavailable");
     }
-    endpoint.says(json!({}));
-    let opened = Instant::now();
+    // The breaker opens after this instant, so it stays open for at least `open_for` from here.
+    let failing = Instant::now();
+    check(&gate, "t2", 503, "introspection_unavailable");
+    endpoint.respond_active(json!({}));
     check(&gate, "t0", 503, "introspection_suspended");
     assert_eq!(endpoint.calls(), 3);
     let suspended = "keygate_introspection_suspended{issuer=\"asked\"}";
     assert_eq!(gate.metric(suspended), 1.0);
     let mut client = RawClient::connect(gate.data());
-    while client.exchange(request("/orders", "t0")).status != 200 {
-        assert!(opened.elapsed() < PATIENCE, "it is never tried again");
-    }
-    assert!(opened.elapsed() >= Duration::from_millis(800), "{:?}", opened.elapsed());
+    client.exchange_until(&request("/orders", "t0"), 200, &[503]);
+    assert!(
+        failing.elapsed() >= Duration::from_millis(1_800),
+        "{:?}",
+        failing.elapsed()
+    );
     assert_eq!((endpoint.calls(), upstream.received().len()), (4, 1));
     assert_eq!(gate.metric(suspended), 0.0);
     gate.wait_for_output("Issuer answers about tokens again");
@@ -534,7 +515,7 @@ fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
 #[test]
 fn one_odd_token_does_not_keep_the_others_out() {
     let endpoint = Endpoint::start();
-    endpoint.answers(|request| match token_of(request).as_str() {
+    endpoint.respond_with(|request| match token_of(request).as_str() {
         "odd" => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
         "long" => ok(&active(json!({ "groups": "x".repeat(70_000) })).to_string()),
         _ => ok(&active(json!({})).to_string()),
@@ -552,7 +533,7 @@ fn no_more_calls_run_at_once_than_configured_and_all_are_answered() {
     let endpoint = Endpoint::start();
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, peak) = (Arc::clone(&running), Arc::clone(&most));
-    endpoint.server.answer_with(move |_| {
+    endpoint.server.respond_with(move |_| {
         peak.fetch_max(counted.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         std::thread::yield_now();
         counted.fetch_sub(1, Ordering::SeqCst);
@@ -579,13 +560,13 @@ fn more_tokens_than_can_wait_are_503_at_once() {
     let endpoint = Endpoint::start();
     let (gate, upstream) = gate(&endpoint, "concurrency: 1\n  timeout: 15s");
     let hanging = endpoint.hang();
-    // One is asked about, and for each call that may run sixteen may wait.
+    // One call is in flight, and for each permitted call sixteen requests may wait.
     let mut clients: Vec<RawClient> = (0..17).map(|_| RawClient::connect(gate.data())).collect();
     let misses = "keygate_introspection_cache_total{issuer=\"asked\",result=\"miss\"}";
     for (index, client) in clients.iter_mut().enumerate() {
         client.send(request("/orders", &format!("token-{index}")));
-        let asked = index as f64 + 1.0;
-        wait_until("it waits", || gate.metric(misses) == asked);
+        let sent = index as f64 + 1.0;
+        wait_until("it waits", || gate.metric(misses) == sent);
     }
     check(&gate, "one-more", 503, "introspection_busy");
     drop(hanging);
@@ -607,27 +588,27 @@ fn a_jwt_goes_to_the_issuer_it_names_and_to_no_other() {
             .route("api", ROUTE)
     });
     gate.wait_ready();
-    // The signing issuer's, good and bad: never shown to the other one.
+    // Tokens of the issuer with keys, valid or not, never reach the endpoint.
     allowed(&gate, &issuer::token(&key, &issuer::claims()));
     let stranger = SigningKey::generate_es256().unwrap();
     check(&gate, &issuer::token(&stranger, &issuer::claims()), 401, "unknown_key");
     let unknown = issuer::claims_with(json!({ "iss": "https://nobody.example.test" }));
     check(&gate, &issuer::token(&key, &unknown), 401, "unknown_issuer");
     assert_eq!(endpoint.calls(), 0);
-    // One that names the issuer to be asked is asked about, whoever signed it.
-    let asked = issuer::token(&stranger, &issuer::claims_with(json!({ "iss": ASKED })));
-    allowed(&gate, &asked);
+    // A token that names the issuer with the endpoint is introspected, whatever its signature.
+    let foreign = issuer::token(&stranger, &issuer::claims_with(json!({ "iss": ASKED })));
+    allowed(&gate, &foreign);
     assert_eq!(endpoint.calls(), 1);
     let seen = upstream.received();
     assert_eq!(seen[0].headers_named("x-keygate-credential-type"), ["jwt"]);
     assert_eq!(seen[1].headers_named("x-keygate-credential-type"), ["opaque"]);
-    // What no JWT is, is asked about: `alg: none` of the signing issuer is its own issuer's no more than junk is.
-    endpoint.says(json!({ "active": false }));
+    // A token that is no JWT is introspected. `alg: none` with the other issuer's name makes no JWT of that issuer.
+    endpoint.respond_active(json!({ "active": false }));
     let none = issuer::unsigned(r#"{"alg":"none"}"#, &issuer::claims().to_string(), b"");
     check(&gate, &none, 401, "token_inactive");
 }
 
-/// One server that issues both kinds.
+/// One server issues both JWTs and opaque tokens.
 #[test]
 fn a_jwt_of_an_issuer_with_keys_and_an_endpoint_is_checked_by_the_keys() {
     let endpoint = Endpoint::start();
@@ -654,7 +635,7 @@ fn a_jwt_of_an_issuer_with_keys_and_an_endpoint_is_checked_by_the_keys() {
     let claims = issuer::claims_with(json!({ "iss": ASKED, "aud": "api" }));
     assert_eq!(ask("/both", &issuer::token(&key, &claims)), 200);
     assert_eq!(endpoint.calls(), 1, "its signature says enough");
-    // What the endpoint says of a JWT counts where only it is asked, and not where there are keys to check it by.
+    // The endpoint decides about a JWT only where it is the sole authority; where there are keys, the keys decide.
     let stranger = issuer::token(&SigningKey::generate_es256().unwrap(), &claims);
     assert_eq!(ask("/asked", &stranger), 200);
     assert_eq!(ask("/both", &stranger), 401);
@@ -674,13 +655,13 @@ fn s038_a_stream_that_an_opaque_token_opened_ends_when_the_token_does() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5\r\n\r\nab")
             .unwrap();
-        // Until the gate closes.
+        // Reads until the gate closes.
         while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
     });
     let gateway = GatewayBuilder::new().top(TOP).upstream("api", address);
     let gate = Binary::start(&gateway.issuer("asked", &endpoint.yaml("")).route("api", ROUTE).yaml());
     let exp = issuer::now() + 2;
-    endpoint.says(json!({ "exp": exp }));
+    endpoint.respond_active(json!({ "exp": exp }));
     let mut client = RawClient::connect(gate.data());
     client.send(request("/events", "opaque"));
     assert!(client.try_receive().is_err(), "it is cut before its end");
@@ -759,7 +740,7 @@ fn a_changed_issuer_forgets_what_it_was_told_and_requests_under_way_end_as_they_
 #[test]
 fn limits_count_an_opaque_token_as_its_client() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| json!({ "client_id": token.split('-').next().unwrap() }));
+    endpoint.respond_active_by_token(|token| json!({ "client_id": token.split('-').next().unwrap() }));
     let (gate, _upstream) = gate_with(|gateway| {
         gateway
             .issuer("asked", &endpoint.yaml(""))
@@ -775,7 +756,7 @@ fn limits_count_an_opaque_token_as_its_client() {
 #[test]
 fn rules_and_headers_read_what_the_issuer_says_of_a_token() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| match token {
+    endpoint.respond_active_by_token(|token| match token {
         "gold" => json!({ "tier": "gold", "email": "a,b@example.test" }),
         "silver" => json!({ "tier": "silver" }),
         _ => json!({}),
@@ -799,14 +780,14 @@ fn rules_and_headers_read_what_the_issuer_says_of_a_token() {
 #[test]
 fn an_issuer_that_is_asked_can_be_tried_out() {
     let endpoint = Endpoint::start();
-    endpoint.says_of(|token| json!({ "active": token == "good" }));
+    endpoint.respond_active_by_token(|token| json!({ "active": token == "good" }));
     let (gate, upstream) = gate_with(|gateway| {
         let issuer = format!("{}\nmode: shadow", endpoint.yaml("breaker: { failures: 1000 }"));
         gateway.issuer("asked", &issuer).route("api", ROUTE)
     });
     allowed(&gate, "good");
     allowed(&gate, "bad");
-    endpoint.answers(|_| ok("{}"));
+    endpoint.respond_with(|_| ok("{}"));
     allowed(&gate, "unknown");
     let subjects: Vec<usize> = upstream
         .received()
@@ -841,8 +822,8 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-        (checked.status.success(), said)
+        let output = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        (checked.status.success(), output)
     };
     let key = SigningKey::generate_es256().unwrap();
     let private = key.to_pkcs8_pem().unwrap();
@@ -858,12 +839,15 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
         ("nothing", "", "no PEM block in it"),
         (&format!("{0}{0}", private.expose()), "", "more than one PEM block"),
     ] {
-        let (good, said) = check(pem, more);
-        assert!(!good && said.contains(why) && said.contains("issuers.asked"), "{said}");
+        let (good, output) = check(pem, more);
+        assert!(
+            !good && output.contains(why) && output.contains("issuers.asked"),
+            "{output}"
+        );
     }
 }
 
-/// Every part of the form but the assertion's signature.
+/// Checks every part of the form; the assertion's signature is not verified.
 #[test]
 fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     let endpoint = Endpoint::start();
@@ -913,7 +897,7 @@ fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     assert!(!gate.output().contains("client_assertion="));
 }
 
-// What follows asks a real authorization server.
+// The tests below use a real authorization server.
 
 #[test]
 fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
@@ -926,7 +910,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
             .top(TOP)
             .issuer(
                 "provider",
-                &provider.asked_yaml(&client, "cache_ttl: 500ms\n  negative_ttl: 500ms"),
+                &provider.introspection_yaml(&client, "cache_ttl: 500ms\n  negative_ttl: 500ms"),
             )
             .upstream("api", upstream.address())
             .route("api", &format!("{ROUTE}\nscopes: {{ all: [\"orders:read\"] }}"))
@@ -947,16 +931,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
         check(&gate, "made-up", 401, "token_inactive");
 
         provider.revoke(&token);
-        let revoked = Instant::now();
-        let mut client = RawClient::connect(gate.data());
-        loop {
-            let answer = client.exchange(request("/orders", &token));
-            if answer.status == 401 {
-                break;
-            }
-            assert_eq!(answer.status, 200, "{}", answer.text());
-            assert!(revoked.elapsed() < PATIENCE, "it passes for ever");
-        }
+        RawClient::connect(gate.data()).exchange_until(&request("/orders", &token), 401, &[200]);
         check(&gate, &token, 401, "token_inactive");
     }
 }
@@ -965,18 +940,14 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
 fn a_real_issuers_token_is_refused_when_it_has_expired() {
     let provider = Provider::start();
     let (gate, _upstream) = gate_with(|gateway| {
-        let yaml = provider.asked_yaml(&Provider::by_secret(), "cache_ttl: 5m");
+        let yaml = provider.introspection_yaml(&Provider::by_secret(), "cache_ttl: 5m");
         gateway
             .issuer("provider", &format!("{yaml}\nclock_skew: 0s"))
             .route("api", ROUTE)
     });
     let token = provider.token("short", "orders:read");
     allowed(&gate, &token);
-    let mut client = RawClient::connect(gate.data());
-    let deadline = Instant::now() + PATIENCE;
-    while client.exchange(request("/orders", &token)).status == 200 {
-        assert!(Instant::now() < deadline, "it never expires");
-    }
+    RawClient::connect(gate.data()).exchange_until(&request("/orders", &token), 401, &[200]);
     check(&gate, &token, 401, "token_inactive");
 }
 
@@ -986,7 +957,7 @@ fn a_real_issuer_that_does_not_know_keygate_is_503() {
     let (gate, upstream) = gate_with(|gateway| {
         let client = format!("client_id: \"{GATEWAY_ID}\"\n  client_secret: wrong");
         gateway
-            .issuer("provider", &provider.asked_yaml(&client, ""))
+            .issuer("provider", &provider.introspection_yaml(&client, ""))
             .route("api", ROUTE)
     });
     let token = provider.token("opaque", "orders:read");
@@ -1007,7 +978,7 @@ fn a_real_issuer_whose_keys_are_discovered_rotates_them_while_requests_flow() {
     rotate_while_requests_flow(&Provider::start(), "discovery: true");
 }
 
-/// Keys are rotated as a proper issuer does it: published, then used, and withdrawn when nothing they signed is left.
+/// Keys rotate as at a well-behaved issuer: published, then used, and withdrawn when no token they signed is valid.
 fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
     let (gate, upstream) = gate_with(|gateway| {
@@ -1018,7 +989,7 @@ fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     });
     gate.wait_ready();
     let fetches = "keygate_issuer_key_fetches_total{issuer=\"provider\",result=\"success\"}";
-    // Two fetches that end from now on: the second began from now on.
+    // Waits for the end of two fetches: the second one began after this call.
     let refreshed = || {
         let before = gate.metric(fetches);
         wait_until("the keys are fetched again", || gate.metric(fetches) >= before + 2.0);
@@ -1035,8 +1006,8 @@ fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
                 let mut sent = 0;
                 while !stopped.load(Ordering::SeqCst) {
                     let token = current.lock().unwrap()[index].clone();
-                    let answer = client.exchange(request("/orders", &token));
-                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    let response = client.exchange(request("/orders", &token));
+                    assert_eq!(response.status, 200, "{}", response.text());
                     sent += 1;
                 }
                 sent

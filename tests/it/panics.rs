@@ -1,4 +1,4 @@
-//! A panic inside the gate: an answer, a record, a count, and never a way through (S146).
+//! A panic inside the gate: does it give a response, a record and a count, and never a way through (S146)?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -9,6 +9,7 @@ use crate::support::issuer::ISSUER;
 use crate::support::issuer::claims;
 use crate::support::issuer::jwk_set;
 use crate::support::issuer::token;
+use crate::support::wait_for;
 use keygate::config;
 use keygate::gate::Gate;
 use keygate::gate::live::Live;
@@ -27,11 +28,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-/// Where the access records go.
+/// Collects the access records.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Kept {
+impl io::Write for RecordBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -46,7 +47,7 @@ impl io::Write for Kept {
 fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let upstream = FakeUpstream::start();
     let key = SigningKey::generate_es256().unwrap();
-    // Keys are put in place by hand, so nobody ever dials this.
+    // Keys are set by hand, so no code connects to this URL.
     let issuer = format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks");
     let yaml = GatewayBuilder::new()
         .issuer("main", &issuer)
@@ -70,8 +71,13 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let keys = snapshot.issuers[0].keys().unwrap();
     keys.start_attempt(now)
         .succeed(set.as_bytes(), Jwks::parse(set.as_bytes()).unwrap(), now);
-    let kept = Kept::default();
-    let access = AccessLog::start(kept.clone(), Format::Json, metrics.logs.access_records_dropped.clone()).unwrap();
+    let buffer = RecordBuffer::default();
+    let access = AccessLog::start(
+        buffer.clone(),
+        Format::Json,
+        metrics.logs.access_records_dropped.clone(),
+    )
+    .unwrap();
     let gate = Gate::new(snapshot, Arc::new(live), Arc::new(clock), access);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -90,22 +96,22 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         Stage::Authorize,
         Stage::Limit,
     ];
-    // Twice, so that a lock held by the first panic would show.
+    // Twice, so that a lock poisoned by the first panic would show.
     for stage in stages.into_iter().chain(stages) {
         *panicking.lock().unwrap() = Some(stage);
         let mut client = RawClient::connect(address);
-        let answer = client.exchange(request("/orders"));
-        assert_eq!(answer.status, 500, "{stage:?}: {}", answer.text());
-        assert_eq!(answer.json()["type"], "urn:keygate:problem:internal-error");
-        assert!(!answer.text().contains("on purpose"));
+        let response = client.exchange(request("/orders"));
+        assert_eq!(response.status, 500, "{stage:?}: {}", response.text());
+        assert_eq!(response.json()["type"], "urn:keygate:problem:internal-error");
+        assert!(!response.text().contains("on purpose"));
         assert!(client.is_closed(), "{stage:?}");
         assert_eq!(upstream.received().len(), forwarded, "{stage:?} let it through");
         records += 1;
         panics += 1;
         assert_eq!(metrics.process.panics.get(), panics);
-        let id = answer.header("x-request-id").unwrap();
-        assert_eq!(record(&gate, &kept, records, id)["reason"], "internal_error");
-        // A public route passes the same stages but two.
+        let id = response.header("x-request-id").unwrap();
+        assert_eq!(record(&gate, &buffer, records, id)["reason"], "internal_error");
+        // A public route runs all these stages but two.
         let status = RawClient::connect(address).exchange(request("/open")).status;
         records += 1;
         match stage {
@@ -130,25 +136,17 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     workers.end();
 }
 
-/// The record of request `id`, once `count` have been written.
-fn record(gate: &Gate, kept: &Kept, count: usize, id: &str) -> serde_json::Value {
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
+/// Returns the record of request `id`, after `count` records have been written.
+fn record(gate: &Gate, buffer: &RecordBuffer, count: usize, id: &str) -> serde_json::Value {
+    wait_for("the records are written", || {
         gate.flush_records(PATIENCE);
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<serde_json::Value> = text
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        if lines.len() >= count {
-            let found = lines.into_iter().find(|line| line["request_id"] == id);
-            return found.unwrap_or_else(|| panic!("no record of {id}"));
-        }
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{} of {count} records",
-            lines.len()
-        );
-        std::thread::yield_now();
-    }
+        let complete = lines.len() >= count;
+        let found = lines.into_iter().find(|line| line["request_id"] == id);
+        found.filter(|_| complete)
+    })
 }

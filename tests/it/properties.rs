@@ -1,5 +1,5 @@
-//! Whatever strangers send: `invariants` holds of it. Here with inputs made to look like attacks; `tests/fuzz` finds its
-//! own, and where it starts from is checked here as well.
+//! Do the `invariants` hold for input that resembles attacks?
+//! `tests/fuzz` searches further; its seeds are checked here too.
 
 use crate::invariants;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn fragments(list: &'static [&'static str], noise: &'static str) -> impl Strateg
     prop_oneof![4 => prop::sample::select(list).prop_map(str::to_owned), 1 => noise.prop_map(|text| text)]
 }
 
-/// Pieces of paths that two readers may take differently.
+/// Generates paths from pieces that two readers may read differently.
 fn path() -> impl Strategy<Value = String> {
     let piece = fragments(
         &[
@@ -49,7 +49,7 @@ fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| format!("/{}", pieces.concat()))
 }
 
-/// Lines of a head, good and almost so.
+/// Generates heads from valid and nearly valid lines.
 fn head() -> impl Strategy<Value = String> {
     let start = prop::sample::select(vec![
         "GET / HTTP/1.1",
@@ -100,7 +100,7 @@ fn head() -> impl Strategy<Value = String> {
     })
 }
 
-/// Values of credential headers.
+/// Generates values of credential headers.
 fn credential() -> impl Strategy<Value = String> {
     let piece = fragments(
         &[
@@ -125,7 +125,7 @@ fn credential() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
-/// JSON that is almost what it should be, of `members`.
+/// Generates nearly valid JSON objects of `members`.
 fn object(members: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(members), 0..7).prop_map(|members| format!("{{{}}}", members.join(",")))
 }
@@ -218,7 +218,7 @@ fn jwks() -> impl Strategy<Value = String> {
     })
 }
 
-/// The file of every key with a few lines changed.
+/// Generates the file with every key, with a few lines changed.
 fn config() -> impl Strategy<Value = String> {
     let text = include_str!("../fuzz/corpus/config/every-key.yaml");
     let line = fragments(
@@ -256,7 +256,7 @@ fn config() -> impl Strategy<Value = String> {
     })
 }
 
-/// Chunks, whole and broken.
+/// Generates chunked bodies, whole and broken.
 fn chunks() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "3\r\nabc\r\n",
@@ -278,6 +278,47 @@ fn chunks() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
+/// Heads of responses, good and almost so, behind the byte that chooses their request.
+fn response() -> impl Strategy<Value = String> {
+    let status = prop::sample::select(vec![
+        "HTTP/1.1 200 OK",
+        "HTTP/1.0 200 OK",
+        "HTTP/1.1 204 No Content",
+        "HTTP/1.1 304",
+        "HTTP/1.1 103 Early Hints",
+        "HTTP/1.1 101 Switching Protocols",
+        "HTTP/1.1 500 ",
+        "HTTP/2 200 OK",
+    ]);
+    let field = prop::sample::select(vec![
+        "Content-Length: 5",
+        "content-length: 5",
+        "Content-Length: 6",
+        "Content-Length: +5",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Connection: close",
+        "Connection: keep-alive, x-a",
+        "Keep-Alive: timeout=5",
+        "X-A: dropped",
+        "X-Request-ID: theirs",
+        "Upgrade: websocket",
+        "Trailer: x-a",
+        "Vary: Origin",
+        "Date: Tue, 14 Nov 2023 22:13:20 GMT",
+        "X-B:\tb ",
+        "X C: d",
+        " folded",
+        "no colon",
+    ]);
+    let ending = prop::sample::select(vec!["\r\n", "\r\n", "\n"]);
+    let choice = prop::sample::select(vec!["\0", "\u{1}", "\u{2}", "\u{4}", "\u{5}", "\u{6}"]);
+    (choice, status, prop::collection::vec(field, 0..6), ending).prop_map(|(choice, status, fields, ending)| {
+        let lines = [&[status][..], &fields, &["", ""]].concat();
+        choice.to_owned() + &lines.join(ending)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -289,6 +330,11 @@ proptest! {
     #[test]
     fn s101_a_head_that_is_let_through_means_the_same_to_another_parser(head in head()) {
         invariants::head::check(head.as_bytes());
+    }
+
+    #[test]
+    fn s101_a_response_head_is_sent_on_as_what_it_is(response in response()) {
+        invariants::response::check(response.as_bytes());
     }
 
     #[test]
@@ -316,6 +362,7 @@ proptest! {
         invariants::path::check(&bytes);
         invariants::head::check(&bytes);
         invariants::chunks::check(&bytes);
+        invariants::response::check(&bytes);
         invariants::credential::check(&bytes);
         invariants::token::check(&bytes);
         invariants::jwks::check(&bytes);
@@ -338,6 +385,7 @@ fn what_fuzzing_starts_from_keeps_the_invariants() {
         ("path", invariants::path::check as fn(&[u8])),
         ("head", invariants::head::check),
         ("chunks", invariants::chunks::check),
+        ("response", invariants::response::check),
         ("credential", invariants::credential::check),
         ("token", invariants::token::check),
         ("jwks", invariants::jwks::check),

@@ -1,5 +1,4 @@
-//! What of the store outlives a process that is killed while it writes? Everything that was acknowledged, and nothing by
-//! halves.
+//! Which writes survive when the process is killed? Every acknowledged one, and none in part.
 
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::KeyDigest;
@@ -37,7 +36,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-/// Where the program that is killed finds its store.
+/// Names the store's folder for the program that is killed.
 const FOLDER: &str = "KEYGATE_TEST_CRASH_FOLDER";
 const WRITERS: usize = 16;
 
@@ -58,7 +57,7 @@ fn organization() -> Vec<Write> {
 
 fn key() -> ApiKeyRecord {
     let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-    let asked = NewApiKey {
+    let new_key = NewApiKey {
         id: text.id(),
         digest: KeyDigest::sha256(text.expose()),
         origin: KeyOrigin::Own,
@@ -70,7 +69,7 @@ fn key() -> ApiKeyRecord {
         addresses: Vec::new(),
         expires_at: None,
     };
-    ApiKeyRecord::new(asked, NOW).unwrap()
+    ApiKeyRecord::new(new_key, NOW).unwrap()
 }
 
 fn event(action: &'static str, key: &ApiKeyRecord) -> Option<NewAuditEvent> {
@@ -85,17 +84,17 @@ fn event(action: &'static str, key: &ApiKeyRecord) -> Option<NewAuditEvent> {
     })
 }
 
-/// Says what was acknowledged, past the test harness's own idea of where a test prints.
+/// Prints a line directly to stdout, which the test harness does not capture.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    // In one piece: a line that is there is whole.
+    // In one write, so that a line that arrives is complete.
     let _ = out.write_all(format!("acknowledged {line}\n").as_bytes());
     let _ = out.flush();
 }
 
 async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
     loop {
-        // A key and a token revoked together: half of it would show.
+        // One write revokes a key and a token; a partial write would show.
         let key = key();
         let token = RevokedTokenRecord {
             id: key.id.to_string(),
@@ -130,7 +129,7 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
     }
 }
 
-/// Not a test: what the test below starts and kills.
+/// Not a test: the program that the test below starts and kills.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the program that a_killed_process_loses_nothing starts and kills"]
 async fn the_program_that_is_killed() {
@@ -154,7 +153,7 @@ async fn the_program_that_is_killed() {
     }
 }
 
-/// Starts the program, kills it when it has said `lines` lines, and returns everything that it had said by then.
+/// Starts the program, kills it after `lines` acknowledgements, and returns all that it printed.
 fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
     let mut program = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -169,28 +168,28 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
         .spawn()
         .unwrap();
     let mut out = BufReader::new(program.stdout.take().unwrap());
-    let mut said = Vec::new();
+    let mut acks = Vec::new();
     let mut line = String::new();
     let mut killed = false;
-    // After the kill, what is still in the pipe: it was said before.
+    // After the kill too: the pipe still holds lines that were printed before.
     while out.read_line(&mut line).unwrap() > 0 {
-        // The harness may be in the middle of a line of its own when the first one comes.
+        // The first acknowledgement may stand behind an unfinished line of the harness.
         if let Some((_, what)) = line.split_once("acknowledged ").filter(|_| line.ends_with('\n')) {
-            said.push(what.trim_end().to_owned());
+            acks.push(what.trim_end().to_owned());
         }
         line.clear();
-        if said.len() >= lines && !killed {
-            // SIGKILL: nothing of it runs any more.
+        if acks.len() >= lines && !killed {
+            // SIGKILL: no code of the program runs after this.
             program.kill().unwrap();
             killed = true;
         }
     }
     program.wait().unwrap();
-    assert!(killed, "it ended by itself after {} lines", said.len());
-    said
+    assert!(killed, "it ended by itself after {} lines", acks.len());
+    acks
 }
 
-/// The whole chain, oldest first.
+/// Returns the whole audit chain, oldest first.
 async fn events(store: &SqliteStore) -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut before = None;
@@ -209,7 +208,7 @@ async fn events(store: &SqliteStore) -> Vec<(String, String)> {
     }
 }
 
-/// What must be so whatever was acknowledged.
+/// Asserts the invariants that hold whatever was acknowledged.
 async fn check_whole(store: &SqliteStore) {
     let contents = store.contents().await.unwrap();
     let created: BTreeSet<String> = contents.api_keys.iter().map(|key| key.record.id.to_string()).collect();
@@ -240,10 +239,10 @@ async fn check_whole(store: &SqliteStore) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_half_written() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut said: BTreeSet<String> = BTreeSet::new();
-    // The first lines, and points between: in a group, at the end of a page, while the log is folded into the database.
+    let mut acks: BTreeSet<String> = BTreeSet::new();
+    // The first lines, and points between: in a group, at the end of a page, while the log is merged into the database.
     for lines in [1, 17, 100, 333, 1_000] {
-        said.extend(acknowledged(folder.path(), lines));
+        acks.extend(acknowledged(folder.path(), lines));
         let path = folder.path().join("keygate.db");
         let store = SqliteStore::open(&path).await.unwrap();
         check_whole(&store).await;
@@ -255,7 +254,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
             .collect();
         let log = RevocationLog::open(&folder.path().join("keygate.db.revocations"), NOW).unwrap();
         let noted = std::fs::read_to_string(folder.path().join("keygate.db.revocations")).unwrap();
-        for line in &said {
+        for line in &acks {
             let (what, id) = line.split_once(' ').unwrap();
             let revoked = keys.get(id).copied();
             match what {
@@ -265,8 +264,8 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
                 other => panic!("{other}"),
             }
         }
-        // A mark is looked at by making it.
-        for line in said.iter().filter(|line| line.starts_with("marked ")).take(50) {
+        // A mark has no reader; setting it again shows whether it exists.
+        for line in acks.iter().filter(|line| line.starts_with("marked ")).take(50) {
             let mark = AssertionMark {
                 client: "client_1".parse().unwrap(),
                 id: KeyDigest::sha256(line.trim_start_matches("marked ")),
@@ -277,7 +276,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
         drop(log);
         store.close().await;
     }
-    assert!(said.len() >= 1_000, "{}", said.len());
+    assert!(acks.len() >= 1_000, "{}", acks.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -306,6 +305,6 @@ async fn one_process_at_a_time_works_on_a_store() {
     assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
     program.kill().unwrap();
     program.wait().unwrap();
-    // The lock goes with its process.
+    // The lock ends with its process.
     SqliteStore::open(&path).await.unwrap().close().await;
 }

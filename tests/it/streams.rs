@@ -1,4 +1,4 @@
-//! Streams end with the credential that opened them (S038).
+//! Does a stream end with the credential that opened it (S038)?
 
 use crate::support::Binary;
 use crate::support::GatewayBuilder;
@@ -28,14 +28,14 @@ const SSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=u
 const SSE_END: &str = "9\r\ndata: 2\n\n\r\n0\r\n\r\n";
 const WEBSOCKET: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-/// An upstream whose connections the test holds in its hands.
+/// An upstream whose connections the test reads and writes itself.
 struct HeldUpstream {
     address: SocketAddr,
-    arrived: mpsc::Receiver<Held>,
+    arrived: mpsc::Receiver<HeldConnection>,
 }
 
-/// One connection, its request head read.
-struct Held {
+/// One connection after its request head.
+struct HeldConnection {
     stream: TcpStream,
     head: String,
 }
@@ -52,7 +52,7 @@ impl HeldUpstream {
                 let Some(head) = read_head(&mut stream) else {
                     return;
                 };
-                if sender.send(Held { stream, head }).is_err() {
+                if sender.send(HeldConnection { stream, head }).is_err() {
                     return;
                 }
             }
@@ -61,7 +61,7 @@ impl HeldUpstream {
     }
 
     #[track_caller]
-    fn next(&self) -> Held {
+    fn next(&self) -> HeldConnection {
         self.arrived.recv_timeout(PATIENCE).expect("a request arrives")
     }
 }
@@ -76,7 +76,7 @@ fn read_head(stream: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-impl Held {
+impl HeldConnection {
     fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
@@ -88,7 +88,7 @@ impl Held {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Waits until the gate has closed.
+    /// Waits until the gate has closed the connection.
     fn is_closed(&mut self) -> bool {
         !matches!(self.stream.read(&mut [0]), Ok(1..))
     }
@@ -98,7 +98,7 @@ fn millis() -> u64 {
     SystemClock::new().now().wall.as_unix_millis()
 }
 
-/// A second that is at least 4 s away, and less than 5 s: long enough to start a gate before.
+/// Returns a full second that is 4 to 5 s away: long enough to start a gate before.
 fn soon() -> u64 {
     (millis() + 4_000).div_ceil(1_000)
 }
@@ -110,7 +110,7 @@ struct Gate {
     api_key: ApiKeyText,
 }
 
-/// A gate with the issuer's skew, and an API key that ends at `api_key_ends`.
+/// Starts a gate with the issuer's skew `skew` and an API key that expires at `api_key_ends`.
 fn gate(skew: &str, api_key_ends: u64) -> Gate {
     let upstream = HeldUpstream::start();
     let key = SigningKey::generate_es256().unwrap();
@@ -145,16 +145,16 @@ impl Gate {
         format!("Authorization: Bearer {}\r\n", token(&self.key, &claims))
     }
 
-    /// Sends a request and answers it at the upstream with `answer`.
-    fn open(&self, path: &str, headers: &str, answer: &str) -> (RawClient, Held) {
+    /// Sends a request and responds with `response` at the upstream.
+    fn open(&self, path: &str, headers: &str, response: &str) -> (RawClient, HeldConnection) {
         let mut client = RawClient::connect(self.binary.data());
         client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"));
         let mut held = self.upstream.next();
-        held.send(answer);
+        held.send(response);
         (client, held)
     }
 
-    fn open_websocket(&self, path: &str, headers: &str) -> (RawClient, Held) {
+    fn open_websocket(&self, path: &str, headers: &str) -> (RawClient, HeldConnection) {
         let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
         let (mut client, held) = self.open(path, &format!("{upgrade}{headers}"), WEBSOCKET);
         assert!(
@@ -162,16 +162,16 @@ impl Gate {
             "{}",
             held.head
         );
-        let answer = client.receive();
-        assert_eq!(answer.status, 101);
-        assert_eq!(answer.header("upgrade"), Some("websocket"));
+        let response = client.receive();
+        assert_eq!(response.status, 101);
+        assert_eq!(response.header("upgrade"), Some("websocket"));
         (client, held)
     }
 }
 
-/// Waits until `client` sees the end of its connection; it must come at second `at`, or soon after.
+/// Waits until `client` sees the end of its connection, at second `at` or soon after.
 #[track_caller]
-fn cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
+fn cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.is_closed(), "bytes came, or nothing at all");
     let now = millis();
     assert!(now >= at * 1_000, "{} ms early", at * 1_000 - now);
@@ -179,9 +179,9 @@ fn cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
     assert!(held.is_closed(), "the upstream's side is closed too");
 }
 
-/// The same for a body that is under way: reading it fails when it is cut.
+/// Checks the same for a body in flight, which fails to read when it is cut.
 #[track_caller]
-fn body_cut_at(client: &mut RawClient, held: &mut Held, at: u64) {
+fn body_cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.try_receive().is_err(), "the body ended as if it were whole");
     cut_at(client, held, at);
 }
@@ -238,7 +238,7 @@ fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_
     assert_eq!(again.json()["type"], "urn:keygate:problem:token-expired");
 }
 
-/// Who only listens sends nothing for long; how long the upstream may be silent is the upstream's `read_timeout`.
+/// A client that only listens sends nothing for long; the upstream's `read_timeout` limits the upstream's silence.
 #[test]
 fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let upstream = HeldUpstream::start();
@@ -254,9 +254,9 @@ fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let mut held = upstream.next();
     held.send(WEBSOCKET);
     assert_eq!(client.receive().status, 101);
-    // Three times as long as a body may pause, nothing comes and nothing closes.
+    // For three times the permitted pause of a body, nothing comes and nothing closes.
     let mut client = client.patience(Duration::from_millis(1_000));
-    let silence = client.try_receive().map(|answer| answer.status);
+    let silence = client.try_receive().map(|response| response.status);
     assert!(silence.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof));
     let mut client = client.patience(PATIENCE);
     held.send("HTTP/1.1 204 No Content\r\n\r\n");
@@ -295,7 +295,7 @@ fn s038_an_api_key_that_expires_ends_its_streams() {
     gate.binary.wait_access_records(2);
 }
 
-/// SPEC 2.8: a stream ends when its credential does, and revocation is one way to.
+/// SPEC 2.8: a stream ends with its credential, also by revocation.
 #[test]
 fn a_revoked_api_key_ends_the_streams_it_opened() {
     let gate = gate("0s", soon() + 3_600);

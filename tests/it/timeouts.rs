@@ -1,4 +1,4 @@
-//! A request has an end, whatever its upstream and its client do (SPEC 2.8): `total_timeout`.
+//! Does `total_timeout` end every request, however slow its upstream and its client are (SPEC 2.8)?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 const TOTAL: Duration = Duration::from_millis(800);
 
-/// An upstream that answers with `first` and then goes on with `drip` every 20 ms, as long as somebody listens.
+/// Starts an upstream that sends `first` and then `drip` every 20 ms until the peer closes.
 fn dripping(first: &'static str, drip: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -32,7 +32,7 @@ fn drip_into(mut stream: TcpStream, first: &str, drip: &str) {
     let _ = stream.write_all(first.as_bytes());
     stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     loop {
-        // Its client's leaving, or 20 ms, whichever is first.
+        // Waits for the end of the connection, at most 20 ms.
         let gone = matches!(stream.read(&mut [0; 64]), Ok(0));
         if gone || stream.write_all(drip.as_bytes()).is_err() {
             return;
@@ -55,10 +55,10 @@ const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 #[test]
 fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
     let binary = gate(dripping("", ""));
-    let asked = Instant::now();
-    let answer = RawClient::connect(binary.data()).exchange(GET);
-    assert!(asked.elapsed() >= TOTAL, "{:?}", asked.elapsed());
-    assert_eq!(answer.status, 504, "{}", answer.text());
+    let started = Instant::now();
+    let response = RawClient::connect(binary.data()).exchange(GET);
+    assert!(started.elapsed() >= TOTAL, "{:?}", started.elapsed());
+    assert_eq!(response.status, 504, "{}", response.text());
     let record = binary.wait_access_records(1).remove(0);
     assert_eq!(
         (&record["reason"], &record["decision"]),
@@ -71,18 +71,18 @@ fn a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole() {
     for (first, drip) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
-        // A head without an end: nothing to answer with while half of one may have come.
+        // A head without an end: nothing was forwarded, so the client may get a 504.
         ("HTTP/1.1 200 OK\r\n", "X-A: b\r\n"),
     ] {
         let binary = gate(dripping(first, drip));
-        let asked = Instant::now();
+        let started = Instant::now();
         let mut client = RawClient::connect(binary.data());
         client.send(GET);
         match client.try_receive() {
-            Ok(answer) => assert_eq!(answer.status, 504, "{first:?}: {}", answer.text()),
+            Ok(response) => assert_eq!(response.status, 504, "{first:?}: {}", response.text()),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{first:?}"),
         }
-        let took = asked.elapsed();
+        let took = started.elapsed();
         assert!(took >= TOTAL && took < PATIENCE / 2, "{first:?}: {took:?}");
         let record = binary.wait_access_records(1).remove(0);
         assert_eq!(
@@ -126,12 +126,12 @@ fn the_time_is_a_requests_and_not_its_connections() {
     let binary = gate(upstream.address());
     let mut client = RawClient::connect(binary.data());
     let until = Instant::now() + 2 * TOTAL + Duration::from_millis(500);
-    let mut answers = 0;
+    let mut responses = 0;
     while Instant::now() < until {
         assert_eq!(client.exchange(GET).status, 200);
-        answers += 1;
+        responses += 1;
     }
-    // An idle connection does not end with the time of its last request either.
+    // The time limit of the last request does not end an idle connection.
     let mut client = client.patience(2 * TOTAL);
-    assert!(!client.is_closed(), "after {answers} answers");
+    assert!(!client.is_closed(), "after {responses} answers");
 }

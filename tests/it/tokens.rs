@@ -1,4 +1,4 @@
-//! Bearer tokens through the real program: which are accepted, which are refused, and what is said about it.
+//! Bearer tokens through the real program: which are accepted, which are refused, and with which record and response?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -25,23 +25,22 @@ use serde_json::json;
 
 const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
 
-/// A running gate with one issuer, and what stands behind it.
+/// A running gate with one issuer, and its upstream.
 struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     client: RawClient,
-    asked: usize,
     forwarded: usize,
 }
 
 impl Gate {
-    /// `issuer` stands under the issuer's name; `files` beside the configuration.
+    /// Starts a gate. `issuer` is the issuer's section; `files` stand beside the configuration.
     #[track_caller]
     fn start(issuer: &str, files: &[(&str, &str)]) -> Self {
         Self::start_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
     }
 
-    /// `build` adds issuers and routes to a gate with the upstream `api`.
+    /// Starts a gate with the upstream `api`; `build` adds issuers and routes.
     #[track_caller]
     fn start_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder, files: &[(&str, &str)]) -> Self {
         let upstream = FakeUpstream::start();
@@ -54,13 +53,11 @@ impl Gate {
             client: RawClient::connect(binary.data()),
             binary,
             upstream,
-            asked: 0,
             forwarded: 0,
         }
     }
 
     fn ask(&mut self, path: &str, token: &str) -> Response {
-        self.asked += 1;
         self.client.exchange(request(path, token))
     }
 
@@ -71,13 +68,14 @@ impl Gate {
 
     #[track_caller]
     fn accepts_at(&mut self, path: &str, token: &str) {
-        let answer = self.ask(path, token);
-        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.binary.output());
+        let response = self.ask(path, token);
+        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
         self.forwarded += 1;
         self.upstream.wait_received(self.forwarded);
     }
 
-    /// Refused with 401 for `reason`, which the client does not learn; nothing is forwarded.
+    /// Checks that the token is refused with 401 for `reason`,
+    /// which the client does not learn, and nothing is forwarded.
     #[track_caller]
     fn refuses(&mut self, token: &str, reason: &str) {
         self.refuses_at("/orders", token, reason);
@@ -85,12 +83,12 @@ impl Gate {
 
     #[track_caller]
     fn refuses_at(&mut self, path: &str, token: &str, reason: &str) {
-        let answer = self.ask(path, token);
-        let said = (answer.status, answer.text());
-        assert_eq!(said.0, 401, "{reason}: {}", said.1);
-        let challenge = answer.headers_named("www-authenticate").join(", ");
+        let response = self.ask(path, token);
+        let content = (response.status, response.text());
+        assert_eq!(content.0, 401, "{reason}: {}", content.1);
+        let challenge = response.headers_named("www-authenticate").join(", ");
         assert!(challenge.contains("error=\"invalid_token\""), "{reason}: {challenge}");
-        let mut problem = answer.json();
+        let mut problem = response.json();
         problem.as_object_mut().unwrap().remove("request_id");
         let (kind, detail) = match reason {
             "token_expired" => ("token-expired", "The token has expired; get a new one from its issuer."),
@@ -109,30 +107,21 @@ impl Gate {
             "error": "invalid_token", "error_description": detail,
         });
         assert_eq!(problem, expected, "{reason}");
-        assert_eq!(self.last_record(&answer)["reason"], reason, "{token}");
+        assert_eq!(self.binary.record(&response)["reason"], reason, "{token}");
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
     }
 
-    /// Answered with `status`, recorded with `reason`, not forwarded.
+    /// Checks the response's status and the record's reason, and that nothing is forwarded.
     #[track_caller]
-    fn answers(&mut self, token: &str, status: u16, reason: &str) -> Response {
-        let answer = self.ask("/orders", token);
-        assert_eq!(answer.status, status, "{reason}: {}", answer.text());
-        assert_eq!(self.last_record(&answer)["reason"], reason);
+    fn check_response(&mut self, token: &str, status: u16, reason: &str) -> Response {
+        let response = self.ask("/orders", token);
+        assert_eq!(response.status, status, "{reason}: {}", response.text());
+        assert_eq!(self.binary.record(&response)["reason"], reason);
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
-        if answer.header("connection").is_some_and(|value| value == "close") {
+        if response.header("connection").is_some_and(|value| value == "close") {
             self.client = RawClient::connect(self.binary.data());
         }
-        answer
-    }
-
-    /// The record of `answer`, found by its request id.
-    #[track_caller]
-    fn last_record(&self, answer: &Response) -> Value {
-        let id = answer.header("x-request-id").expect("every answer has a request id");
-        let records = self.binary.wait_access_records(self.asked);
-        let record = records.iter().find(|record| record["request_id"] == id);
-        record.unwrap_or_else(|| panic!("no record of {id}")).clone()
+        response
     }
 }
 
@@ -140,7 +129,7 @@ fn request(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// A gate that trusts one ES256 key, from a file, and that key.
+/// Starts a gate that trusts one ES256 key from a file. Returns that key too.
 fn es256_gate() -> (Gate, SigningKey) {
     es256_gate_with("")
 }
@@ -179,7 +168,7 @@ fn every_algorithm_of_the_allowlist_is_accepted_from_pem_files_a_jwks_file_and_a
     let mut gate = Gate::start(&by_pem, &files);
     keys.iter().for_each(|key| gate.accepts(&token(key, &claims())));
 
-    // One key for both RSA algorithms would be two keys of one name; each set of its own.
+    // One key for both RSA algorithms would be two keys with one name, so each set has one.
     for group in [&keys[..1], &keys[1..]] {
         let set = jwk_set(&group.iter().map(SigningKey::public_jwk).collect::<Vec<_>>());
         let by_file = format!("{identity}\n{allowlist}\njwks_file: jwks.json");
@@ -223,7 +212,7 @@ fn s013_no_algorithm_and_none_are_refused() {
         for signature in [&b""[..], &signature] {
             gate.refuses(&unsigned(&header, &claims().to_string(), signature), "token_algorithm");
         }
-        // Signed over this very header: the signature is good, the algorithm still is not.
+        // The signature covers this header and is valid, but the algorithm is not permitted.
         gate.refuses(
             &key.sign_text(&header, &claims().to_string()).unwrap(),
             "token_algorithm",
@@ -256,7 +245,7 @@ fn s014_a_mac_keyed_with_what_the_issuer_publishes_is_refused() {
             ("HS256", aws_lc_rs::hmac::HMAC_SHA256),
             ("HS384", aws_lc_rs::hmac::HMAC_SHA384),
             ("HS512", aws_lc_rs::hmac::HMAC_SHA512),
-            // The header lies about what was done.
+            // The header names another algorithm than the one that signed.
             ("RS256", aws_lc_rs::hmac::HMAC_SHA256),
         ] {
             let signing_input = unsigned(&header(name, rsa.kid()), &claims().to_string(), b"");
@@ -284,7 +273,7 @@ fn s015_another_algorithm_of_the_same_key_without_alg_is_refused() {
     let issuer = format!("{}\nalgorithms: [ES256]\njwks_file: jwks.json", identity_yaml());
     let mut gate = Gate::start(&issuer, &[("jwks.json", &set)]);
     gate.refuses(&token(&rsa, &claims()), "token_algorithm");
-    // The RSA key by name, an algorithm of the other family.
+    // The `kid` of the RSA key with an algorithm of the other family.
     gate.refuses(
         &ec.sign_text(&header("ES256", rsa.kid()), &claims().to_string())
             .unwrap(),
@@ -336,7 +325,7 @@ fn s017_a_token_does_not_bring_its_key_and_nothing_is_fetched_for_it() {
             .extend(more.as_object().unwrap().clone());
         let sign = |key: &SigningKey| key.sign_text(&header.to_string(), &claims().to_string()).unwrap();
         gate.refuses(&sign(&stranger), "bad_signature");
-        // Ignored, not fatal: the issuer's own key decides.
+        // The field is ignored, and the issuer's own key decides.
         gate.accepts(&sign(&key));
     }
     assert_eq!(trap.fetches(), 0);
@@ -371,14 +360,14 @@ fn s018_signatures_that_are_none_are_refused() {
     for signature in bad {
         gate.refuses(&format!("{input}.{}", base64url(&signature)), "bad_signature");
     }
-    // Each bit of the signed text counts.
+    // Every bit of the signed text matters.
     let other = token(&key, &claims_with(json!({ "sub": "mallory" })));
     let (other_input, _) = other.rsplit_once('.').unwrap();
     gate.refuses(&format!("{other_input}.{}", base64url(&signature)), "bad_signature");
     gate.accepts(&good);
 }
 
-/// A set in which only the ES256 key can be used, and what is wrong with the others.
+/// A set in which only the ES256 key is usable, beside keys with one defect each.
 #[test]
 fn s019_s020_s045_keys_that_must_not_be_used_are_skipped_and_the_rest_work() {
     let good = key(Algorithm::Es256);
@@ -425,7 +414,7 @@ fn s021_base64url_is_strict_in_every_part() {
     let (mut gate, key) = es256_gate();
     let good = token(&key, &claims());
     let parts: Vec<&str> = good.split('.').collect();
-    // 64 bytes end in a character of which 4 bits do not count; one of them set is another text for the same bytes.
+    // The last character of 64 bytes has 4 unused bits; a set one spells the same bytes differently.
     let last = parts[2].chars().last().unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let stray = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();
@@ -444,7 +433,7 @@ fn s021_base64url_is_strict_in_every_part() {
     for broken in [".", "..", "a", "a.b", "a.b.c.d"] {
         gate.refuses(broken, "token_malformed");
     }
-    // Not a token68 any more, so never taken for a token.
+    // No token68, so never taken for a token.
     for (place, inside) in [
         ("head", "="),
         ("middle", " "),
@@ -456,7 +445,7 @@ fn s021_base64url_is_strict_in_every_part() {
             "head" => format!("{}{inside}.{}.{}", parts[0], parts[1], parts[2]),
             _ => format!("{}.{}{inside}.{}", parts[0], parts[1], parts[2]),
         };
-        gate.answers(&token, 400, "authorization_malformed");
+        gate.check_response(&token, 400, "authorization_malformed");
     }
     gate.accepts(&good);
 }
@@ -464,18 +453,18 @@ fn s021_base64url_is_strict_in_every_part() {
 #[test]
 fn s022_long_tokens_and_many_dots_are_refused_before_they_are_decoded() {
     let (mut gate, key) = es256_gate();
-    gate.answers(&".".repeat(10_000), 400, "credential_too_long");
-    gate.answers(&"a".repeat(8 * 1024 + 1), 400, "credential_too_long");
+    gate.check_response(&".".repeat(10_000), 400, "credential_too_long");
+    gate.check_response(&"a".repeat(8 * 1024 + 1), 400, "credential_too_long");
     gate.refuses(&".".repeat(8 * 1024), "token_malformed");
     gate.refuses(&"a".repeat(8 * 1024), "token_malformed");
-    // The longest that fits is still read.
+    // The longest token within the limit is read.
     let pad = |length: usize| token(&key, &claims_with(json!({ "pad": "x".repeat(length) })));
     let mut length = (8 * 1024 - pad(0).len()) * 3 / 4;
     while pad(length).len() > 8 * 1024 {
         length -= 1;
     }
     gate.accepts(&pad(length));
-    gate.answers(&pad(length + 4), 400, "credential_too_long");
+    gate.check_response(&pad(length + 4), 400, "credential_too_long");
 }
 
 #[test]
@@ -496,7 +485,7 @@ fn s023_a_member_twice_is_refused_in_header_and_payload() {
         r#""scope":"admin""#,
         r#""sub":"root""#,
         r#""aud":"other""#,
-        // The same name, written differently.
+        // The same name with an escape.
         r#""\u0073ub":"root""#,
     ] {
         for payload in [format!("{{{inside},{twice}}}"), format!("{{{twice},{inside}}}")] {
@@ -520,13 +509,13 @@ fn s024_encrypted_nested_and_json_forms_are_refused() {
             "token_malformed",
         );
     }
-    // A token as the payload of a token, without saying so.
+    // A token as the payload of a token, without a `cty` that announces one.
     gate.refuses(
         &key.sign_text(&header("ES256", key.kid()), &good).unwrap(),
         "token_malformed",
     );
     let json_form = json!({ "payload": "e30", "signatures": [] }).to_string();
-    gate.answers(&json_form, 400, "authorization_malformed");
+    gate.check_response(&json_form, 400, "authorization_malformed");
     gate.refuses(&base64url(json_form.as_bytes()), "token_malformed");
 }
 
@@ -546,16 +535,16 @@ fn s025_deep_and_large_json_is_refused_and_the_gate_stands() {
         for depth in [200, 2_000, 10_000, 100_000] {
             let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             let payload = format!("{{\"iss\":\"{ISSUER}\",\"x\":{deep}}}");
-            let answer = RawClient::connect(binary.data())
+            let response = RawClient::connect(binary.data())
                 .exchange(request("/orders", &issuer_key.sign_text(&header, &payload).unwrap()));
-            assert_eq!(answer.status, 401, "{depth}: {}", answer.text());
+            assert_eq!(response.status, 401, "{depth}: {}", response.text());
         }
     }
     let padded = |bytes: usize| token(&issuer_key, &claims_with(json!({ "pad": "x".repeat(bytes) })));
     let mut client = RawClient::connect(binary.data());
     assert_eq!(client.exchange(request("/orders", &padded(700 * 1024))).status, 401);
     assert_eq!(client.exchange(request("/orders", &padded(48 * 1024))).status, 401);
-    // Tokens with much in them are what an operator raises `credential_bytes` for.
+    // Operators raise `credential_bytes` for large tokens.
     assert_eq!(client.exchange(request("/orders", &padded(40 * 1024))).status, 200);
     assert_eq!(binary.metric("keygate_panics_total"), 0.0);
     assert_eq!(upstream.received().len(), 1);
@@ -715,7 +704,7 @@ fn s033_a_routes_audiences_replace_the_issuers_on_every_request() {
         &key,
         &claims_with(json!({ "aud": ["https://pay.example.test", AUDIENCE] })),
     );
-    // Twice, because the second time the token is remembered.
+    // Twice: the second time the token comes from the cache.
     for _ in 0..2 {
         gate.accepts_at("/api/1", &for_api);
         gate.refuses_at("/pay/1", &for_api, "wrong_audience");
@@ -779,15 +768,15 @@ fn s035_a_scope_is_compared_whole() {
         "read",
     ] {
         let change = if scope.is_empty() { json!(null) } else { json!(scope) };
-        let answer = gate.answers(
+        let response = gate.check_response(
             &token(&key, &claims_with(json!({ "scope": change }))),
             403,
             "insufficient_scope",
         );
-        let challenge = answer.header("www-authenticate").unwrap();
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
         assert!(challenge.contains("scope=\"orders:all read\""), "{challenge}");
-        assert_eq!(answer.json()["scope"], "orders:all read");
+        assert_eq!(response.json()["scope"], "orders:all read");
     }
     gate.accepts(&token(&key, &claims_with(json!({ "scope": "x orders:all read y" }))));
 }

@@ -1,5 +1,5 @@
-//! What an upstream can say, and who gets to hear it: no answer reaches the wrong client, and none is taken for whole that
-//! is not (S101 on the other side).
+//! Does no response reach the wrong client, and is no incomplete one taken
+//! for whole, whatever an upstream sends (S101 on the upstream's side)?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -23,14 +23,14 @@ fn gate(upstream: std::net::SocketAddr) -> Binary {
     binary
 }
 
-fn answers(upstream: &FakeUpstream, bytes: &str) {
+fn respond_with(upstream: &FakeUpstream, bytes: &str) {
     let bytes = bytes.to_owned();
-    upstream.answer_with(move |_| bytes.clone().into_bytes());
+    upstream.respond_with(move |_| bytes.clone().into_bytes());
 }
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Waits for a whole head.
+/// Reads up to the end of a head.
 #[track_caller]
 fn read_head(stream: &mut TcpStream) {
     let mut head = Vec::new();
@@ -53,10 +53,10 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX : 1\r\nContent-Length: 0\r\n\r\n",
-        // Nobody asked for another protocol.
+        // The request asked for no other protocol.
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     ] {
-        answers(&upstream, bytes);
+        respond_with(&upstream, bytes);
         let before = upstream.connections();
         let mut client = RawClient::connect(binary.data());
         for _ in 0..2 {
@@ -70,20 +70,20 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
 fn s101_bytes_after_an_answer_are_nobodys() {
     let upstream = FakeUpstream::start();
     let binary = gate(upstream.address());
-    answers(
+    respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
     );
     let mut one = RawClient::connect(binary.data());
     assert_eq!(one.exchange(GET).text(), "ok");
-    answers(&upstream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine");
+    respond_with(&upstream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine");
     for _ in 0..3 {
         assert_eq!(one.exchange(GET).text(), "mine");
         assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "mine");
     }
 }
 
-/// Whoever takes a connection finds nothing on it that was not asked for.
+/// A pooled connection must carry no bytes before its next request.
 #[test]
 fn s101_bytes_that_come_on_an_idle_connection_end_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -106,7 +106,7 @@ fn s101_bytes_that_come_on_an_idle_connection_end_it() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
             .unwrap();
-        // The gate sees it without being asked for anything.
+        // The gate notices without a request.
         assert!(!stream.read(&mut byte).is_ok_and(|count| count > 0));
     }
 }
@@ -124,14 +124,18 @@ fn every_framing_of_an_answer_in_every_cut_reaches_the_client_whole() {
             ("/close", "0123456789"),
             ("/none", ""),
         ] {
-            let answer = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            assert_eq!((answer.status, answer.text().as_str()), (200, body), "{path} by {step}");
-            assert_eq!(answer.header("x-end"), Some("1"), "{path} by {step}");
+            let response = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert_eq!(
+                (response.status, response.text().as_str()),
+                (200, body),
+                "{path} by {step}"
+            );
+            assert_eq!(response.header("x-end"), Some("1"), "{path} by {step}");
         }
     }
 }
 
-/// Answers in pieces of so many bytes, each sent by itself.
+/// An upstream that sends its responses in pieces of `step` bytes.
 struct CuttingUpstream {
     address: std::net::SocketAddr,
     step: std::sync::Arc<std::sync::atomic::AtomicUsize>,
@@ -178,10 +182,13 @@ fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
             "/close" => ("X-End: 1\r\n\r\n0123456789", true),
             _ => ("Content-Length: 0\r\nX-End: 1\r\n\r\n", false),
         };
-        let answer = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{rest}");
-        // The first answer is interim; HTTP/1.1 clients skip it.
-        let answer = &answer[answer.find("HTTP/1.1 200").unwrap()..];
-        for piece in answer.as_bytes().chunks(step.load(std::sync::atomic::Ordering::SeqCst)) {
+        let response = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{rest}");
+        // The first response is interim; HTTP/1.1 clients skip it.
+        let response = &response[response.find("HTTP/1.1 200").unwrap()..];
+        for piece in response
+            .as_bytes()
+            .chunks(step.load(std::sync::atomic::Ordering::SeqCst))
+        {
             if stream.write_all(piece).is_err() {
                 return;
             }
@@ -197,7 +204,7 @@ fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
 fn an_interim_answer_goes_to_those_who_know_of_it() {
     let upstream = FakeUpstream::start();
     let binary = gate(upstream.address());
-    answers(
+    respond_with(
         &upstream,
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
@@ -209,11 +216,12 @@ fn an_interim_answer_goes_to_those_who_know_of_it() {
     );
     assert_eq!(client.receive().text(), "ok");
     let mut old = RawClient::connect(binary.data());
-    let answer: Response = old.exchange("GET /a HTTP/1.0\r\nHost: a\r\n\r\n");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    let response: Response = old.exchange("GET /a HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
 }
 
-/// Who answers before it has heard all says no; where the rest of the request ends is then anybody's guess.
+/// After an early response the upstream may read the rest of
+/// the request or not, so the next request's start is unknown.
 #[test]
 fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -231,19 +239,19 @@ fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection()
     stream
         .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
         .unwrap();
-    let answer = client.receive();
-    assert_eq!((answer.status, answer.text().as_str()), (413, "no"));
-    assert_eq!(answer.header("connection"), Some("close"));
+    let response = client.receive();
+    assert_eq!((response.status, response.text().as_str()), (413, "no"));
+    assert_eq!(response.header("connection"), Some("close"));
     client.send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.is_closed());
-    // Nothing more of it reaches the upstream as a request.
+    // The upstream reads no other request from the rest.
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1"), "{rest:?}");
 }
 
-/// Both sides of a WebSocket at once: the client does not read, the upstream is gone, and the client goes on sending. Nothing
-/// can be done then but wait, which costs nothing.
+/// Both sides of a WebSocket stall: the client does not read, the upstream is gone, and
+/// the client goes on sending. The gate can only wait, which must cost no processor time.
 #[test]
 fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -258,7 +266,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     upstream
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .unwrap();
-    // More than all the buffers on the way hold.
+    // More than all buffers on the way hold.
     upstream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let chunk = vec![b'x'; 1 << 20];
     while upstream.write_all(&chunk).is_ok() {}
@@ -274,7 +282,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
         spent < Duration::from_millis(150),
         "{spent:?} of CPU in 500 ms of nothing"
     );
-    // What had come is not lost.
+    // Bytes that had arrived are not lost.
     let mut seen = 0;
     let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = client.read(&mut bytes) {
@@ -283,7 +291,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     assert!(seen > 1 << 16, "{seen} bytes");
 }
 
-/// All of the request has come, and the upstream did not want it: the next one begins where it ended.
+/// The whole request has arrived, so the next request begins at a known byte although the upstream responded early.
 #[test]
 fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -299,8 +307,8 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
                 }
                 head.push(byte[0]);
             }
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-            stream.write_all(answer).unwrap();
+            let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(response).unwrap();
             if head.starts_with(b"GET") {
                 return;
             }
@@ -310,9 +318,9 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
         let mut client = RawClient::connect(binary.data());
         let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
         client.send([head.as_bytes(), &vec![b'x'; size]].concat());
-        let answer = client.receive();
-        assert_eq!(answer.status, 200);
-        match answer.header("connection") {
+        let response = client.receive();
+        assert_eq!(response.status, 200);
+        match response.header("connection") {
             Some("keep-alive") => assert_eq!(client.exchange("GET / HTTP/2\r\n\r\n").status, 400, "{size}"),
             _ => assert!(client.is_closed(), "{size}"),
         }
@@ -321,7 +329,7 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
     answering.join().unwrap();
 }
 
-/// Who asked first and was answered sends no body, so nobody waits for one.
+/// A client that gets a final response to `Expect: 100-continue` sends no body, so the gate must not wait for one.
 #[test]
 fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -333,13 +341,13 @@ fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     stream
         .write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
         .unwrap();
-    let answer = client.receive();
-    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
-    let answered = std::time::Instant::now();
+    let response = client.receive();
+    assert_eq!((response.status, response.header("connection")), (401, Some("close")));
+    let responded_at = std::time::Instant::now();
     assert!(client.is_closed());
     assert!(
-        answered.elapsed() < Duration::from_millis(1_500),
+        responded_at.elapsed() < Duration::from_millis(1_500),
         "{:?}",
-        answered.elapsed()
+        responded_at.elapsed()
     );
 }

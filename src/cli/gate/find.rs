@@ -1,4 +1,4 @@
-//! Which gate does a command call, over which way, and with whose token?
+//! Which gate does a command call, over which connection, and with which token?
 
 use crate::cli::gate::args::GateArgs;
 use crate::cli::http::admin_client::AdminClient;
@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 const TOKEN_VARIABLE: &str = "KEYGATE_ADMIN_TOKEN";
 
-/// What the flags lead to.
+/// The gate or store that the flags lead to.
 pub enum GateLookup {
     Running(AdminClient),
     /// There is a store, and no gate runs on it.
@@ -36,19 +36,19 @@ pub enum GateLookup {
     NoStore(LoadedConfig),
 }
 
-/// A configuration that no running gate answers for.
+/// A configuration without a running gate.
 pub struct LoadedConfig {
     pub config: Box<Config>,
     pub path: PathBuf,
 }
 
-/// Finds the gate that was named with --admin or --socket, else the one that has the configuration's store.
+/// Finds the gate named with --admin or --socket, or the gate that has the configuration's store.
 ///
 /// # Errors
-/// A configuration that cannot be read, a missing token, a socket that no gate listens on.
+/// If the configuration cannot be read, the token is missing, or no gate listens on the socket.
 pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Box<dyn Error>> {
     if let Some(base) = &args.admin {
-        let token = given_token(args)?
+        let token = token_from_flags(args)?
             .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
         if exposes_credentials(base) {
             printer.note(&format!("warning: the token goes to {base} unencrypted"))?;
@@ -73,10 +73,10 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
     }
 }
 
-/// Returns a client of the gate that [`find`] finds, or of the store itself where no gate runs.
+/// Returns a client of the gate that [`find`] finds, or of the store itself if no gate runs.
 ///
 /// # Errors
-/// Those of [`find`], a store that cannot be opened, a configuration without one.
+/// Those of [`find`], and if there is no store or it cannot be opened.
 pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
     match find(args, printer)? {
         GateLookup::Running(client) => Ok(client),
@@ -90,23 +90,23 @@ pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, B
 }
 
 impl LoadedConfig {
-    /// Opens the store, where no gate runs on it.
+    /// Opens the store of a gate that does not run.
     ///
     /// # Errors
-    /// A store that cannot be opened.
+    /// If the store cannot be opened.
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
         let (client, first_administrator) = AdminClient::on_store(&self.config)?;
         if let Some(administrator) = &first_administrator {
-            // As `keygate run` does where it is the first: it is the one time that it can be seen.
+            // Printed as by `keygate run`, because it is shown only once.
             printer.note(introduction::first_administrator(administrator).trim_end())?;
         }
         Ok(client)
     }
 
-    /// Returns a client of the admin listener that the configuration names: for what only a running gate knows.
+    /// Returns a client of the configured admin listener, for facts that only a running gate has.
     ///
     /// # Errors
-    /// No listener, no token.
+    /// If there is no listener or no token.
     pub fn admin_listener(&self, args: &GateArgs) -> Result<AdminClient, Box<dyn Error>> {
         let path = self.path.display();
         let Some(admin) = &self.config.admin else {
@@ -116,10 +116,10 @@ impl LoadedConfig {
             let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
             return Err(format!("{path}: {hint}").into());
         }
-        // The configuration's own token is the gate's; another one only where it has none.
+        // The configured token is the gate's; another one is used only without it.
         let token = match admin.token.clone() {
             Some(token) => Some(token),
-            None => given_token(args)?,
+            None => token_from_flags(args)?,
         };
         let token = token.ok_or_else(|| format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")"))?;
         let base = format!("http://{}", reachable(admin.address));
@@ -127,16 +127,16 @@ impl LoadedConfig {
     }
 }
 
-fn given_token(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
+fn token_from_flags(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn Error>> {
     match (&args.client_id, &args.token_file) {
-        (Some(client_id), _) => clients_token(args, client_id).map(Some),
+        (Some(client_id), _) => client_token(args, client_id).map(Some),
         (None, Some(file)) => Ok(secret_text::from_file(file).map(Some)?),
         (None, None) => Ok(secret_text::from_variable(TOKEN_VARIABLE)),
     }
 }
 
 /// Returns a token that the gate issues to an administrator's client.
-fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
+fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
     let issuer = args.issuer.as_ref();
     let issuer = issuer.ok_or("--client-id: say where the client gets its token, with --issuer")?;
     let issuer = Issuer {
@@ -148,14 +148,14 @@ fn clients_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>
         proof: Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
     };
     let request = TokenRequest::Token { scope: None };
-    let answer = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
-    let token = answer["access_token"]
+    let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
+    let token = response["access_token"]
         .as_str()
         .ok_or("the answer has no `access_token`")?;
     Ok(Secret::new(token.as_bytes().to_vec()))
 }
 
-/// Returns where a gate that listens on `address` is called: one that listens on every address, on this machine's own.
+/// Returns the address to call a gate that listens on `address`: loopback, if it listens on every address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

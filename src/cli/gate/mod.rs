@@ -1,4 +1,4 @@
-//! How does a command call a gate, and print its answer?
+//! How does a command call a gate and print its response?
 
 pub mod args;
 pub mod find;
@@ -20,10 +20,10 @@ use std::error::Error;
 use std::io::Write;
 use url::form_urlencoded;
 
-/// Items of a list that a request asks for: the most that a page has.
+/// The number of items per page of a list, the most that the API allows.
 const PAGE: usize = 200;
 
-/// A client of a gate or of its store, and where a command prints.
+/// A client of a gate or of its store, and the output of the command.
 pub struct GateClient<'a> {
     client: AdminClient,
     pub printer: Printer<'a>,
@@ -34,34 +34,40 @@ impl<'a> GateClient<'a> {
         Self { client, printer }
     }
 
-    /// Returns a client of the gate that `args` name, or of the store itself where no gate runs.
+    /// Returns a client of the gate that `args` name, or of the store itself if no gate runs.
     ///
     /// # Errors
-    /// A configuration that cannot be read or has no store, a missing token, a gate that does not answer.
+    /// If the configuration cannot be read or has no store, the token is missing, or the gate does not respond.
     pub fn open(args: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
         let mut printer = Printer::new(args.output, out, err);
         Ok(Self::new(find::open(args, &mut printer)?, printer))
     }
 
-    /// Sends a request and returns the body of the response. `members` are those of the request's body, or of the query of a
-    /// GET or a DELETE; those that are null are left out.
+    /// Sends a request and returns the body of the response. `members` form
+    /// the body, or the query of a GET or DELETE; null members are left out.
     ///
     /// # Errors
-    /// No answer, or a refusal.
+    /// If no gate responds, or the gate refuses.
     pub fn call(&self, method: Method, path: &str, members: Value) -> Result<Value, Box<dyn Error>> {
-        self.accepted(method, path, members, None)
+        self.send_members(method, path, members, None)
     }
 
-    /// Posts `members`; the same with the same idempotency key makes nothing twice.
+    /// Posts `members`. A repeated request with the same idempotency key creates nothing new.
     ///
     /// # Errors
-    /// No answer, or a refusal.
+    /// If no gate responds, or the gate refuses.
     pub fn create(&self, path: &str, members: Value, once: &OnceArgs) -> Result<Value, Box<dyn Error>> {
-        self.accepted(Method::POST, path, members, once.idempotency_key.as_deref())
+        self.send_members(Method::POST, path, members, once.idempotency_key.as_deref())
     }
 
-    fn accepted(&self, method: Method, path: &str, members: Value, key: Option<&str>) -> Result<Value, Box<dyn Error>> {
-        // What the command line did not name is left to the plan and the subscription, or stays as it is.
+    fn send_members(
+        &self,
+        method: Method,
+        path: &str,
+        members: Value,
+        key: Option<&str>,
+    ) -> Result<Value, Box<dyn Error>> {
+        // The plan and the subscription provide defaults for flags that are not given, or the member stays unchanged.
         let members = match members {
             Value::Object(members) => Value::from_iter(members.into_iter().filter(|(_, value)| !value.is_null())),
             members => members,
@@ -85,17 +91,17 @@ impl<'a> GateClient<'a> {
     /// Returns the response, which may be a refusal.
     ///
     /// # Errors
-    /// No answer.
+    /// If no gate responds.
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
         self.client.send(request)
     }
 
-    /// Returns what a person reads of a refusal.
+    /// Returns a refusal as text for people.
     pub fn refusal(&self, response: &AdminResponse) -> String {
         refusal(response, self.client.listener().unwrap_or("the gate"))
     }
 
-    /// Returns whether paths mean the same to the gate as to this command.
+    /// Returns whether the gate runs on this machine, so that absolute paths are the same for it.
     pub fn is_on_this_machine(&self) -> bool {
         self.client.listener().is_none()
     }
@@ -103,7 +109,7 @@ impl<'a> GateClient<'a> {
     /// Fetches a list, page by page, and prints it. `filters` are members of the query.
     ///
     /// # Errors
-    /// No answer, or a refusal.
+    /// If no gate responds, or the gate refuses.
     pub fn list(
         &mut self,
         path: &str,
@@ -136,7 +142,7 @@ impl<'a> GateClient<'a> {
     /// Fetches a list that has one page, and prints it.
     ///
     /// # Errors
-    /// No answer, or a refusal.
+    /// If no gate responds, or the gate refuses.
     pub fn list_all(&mut self, path: &str, columns: &[Column]) -> Result<(), Box<dyn Error>> {
         let list = self.call(Method::GET, path, Value::Null)?;
         self.show_items(&list, columns)
@@ -146,32 +152,32 @@ impl<'a> GateClient<'a> {
         self.printer.show(list, |list| render::table(columns, &list["items"]))
     }
 
-    /// Fetches one thing and prints it, the members `first` before the others.
+    /// Fetches one object and prints it, the members `first` before the others.
     ///
     /// # Errors
-    /// No answer, or a refusal.
+    /// If no gate responds, or the gate refuses.
     pub fn show_one(&mut self, path: &str, first: &[&str]) -> Result<(), Box<dyn Error>> {
         let thing = self.call(Method::GET, path, Value::Null)?;
         self.printer.show(&thing, |thing| render::page(thing, first))
     }
 
-    /// Reports a change: `sentence` for people on stderr and `lines` on stdout, which the next command needs, or the answer
-    /// as it came.
+    /// Reports a change: `sentence` for people on stderr, and on
+    /// stdout `lines` for the next command, or the response as JSON.
     ///
     /// # Errors
-    /// The output cannot be written; then a secret in it is lost, which the error says.
-    pub fn report(&mut self, answer: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
+    /// If the output cannot be written; the error says that the response, with any secret in it, is lost.
+    pub fn report(&mut self, response: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
         self.printer.note_in_table(sentence)?;
         if self.client.is_in_process() {
             self.printer
                 .note("The gate is not running: it is written to the store, and in force from its next start")?;
         }
-        let written = self.printer.write(answer, |_| lines.to_owned());
+        let written = self.printer.write(response, |_| lines.to_owned());
         written.map_err(|error| format!("it was done, and its answer is lost: cannot write to stdout: {error}").into())
     }
 }
 
-/// Returns the query of a request, with its question mark; nothing where there are no members.
+/// Returns the query of a request, with its question mark; empty without members.
 fn query(members: &Value) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in members.as_object().into_iter().flatten() {
@@ -205,7 +211,7 @@ fn refusal(response: &AdminResponse, at: &str) -> String {
         (_, None) => "no reason was given".to_owned(),
     };
     let title = text("title").unwrap_or_default();
-    // The last word of the type is what a script, or a search, can go by.
+    // Scripts and searches can rely on the last word of the type.
     let slug = body["type"].as_str().and_then(|kind| kind.rsplit(':').next());
     let slug = slug.map_or_else(String::new, |slug| format!(" {}", render::escaped(slug)));
     let mut lines = vec![format!("{title}: {detail} ({status}{slug})")];

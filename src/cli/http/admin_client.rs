@@ -28,12 +28,12 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
-/// Every path of the admin API begins so.
+/// The prefix of every path of the admin API.
 const ROOT: &str = "/admin/v1/";
 /// The longest response is a page of a list.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
+const ACCEPTED_TYPES: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
 /// draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -41,22 +41,22 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 #[derive(Debug)]
 pub struct AdminRequest<'a> {
     pub method: Method,
-    /// Below [`ROOT`], with its query.
+    /// The path below [`ROOT`], with its query.
     pub path: &'a str,
     pub body: Option<&'a Value>,
-    /// The same request with the same key makes nothing twice.
+    /// A repeated request with the same key creates nothing new.
     pub idempotency_key: Option<&'a str>,
 }
 
-/// A response of the admin API; a refusal is one.
+/// A response of the admin API, possibly a refusal.
 #[derive(Debug)]
 pub struct AdminResponse {
     pub status: u16,
-    /// Null where the response has no body.
+    /// Null if the response has no body.
     pub body: Value,
 }
 
-/// Why there is no response.
+/// The reason why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("`{0}` is no http or https URL such as http://127.0.0.1:9090")]
@@ -78,8 +78,8 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// Returns whether no gate answered, so that trying again later may help.
-    pub const fn nobody_answered(&self) -> bool {
+    /// Returns whether no gate responded, so that a retry may help.
+    pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::Socket { .. } | Self::TimedOut { .. } | Self::NotOurs { .. } => true,
             Self::Url(_) | Self::Token | Self::IdempotencyKey | Self::Runtime(_) => false,
@@ -90,11 +90,11 @@ impl AdminError {
 /// The admin API of one gate, or of its store.
 pub struct AdminClient {
     runtime: Runtime,
-    way: Way,
+    transport: Transport,
 }
 
-enum Way {
-    /// `base` as it was named, perhaps with a `/` at its end.
+enum Transport {
+    /// `base` is the given URL, perhaps with a `/` at its end.
     Listener {
         base: String,
         token: Secret<Vec<u8>>,
@@ -107,70 +107,70 @@ impl AdminClient {
     /// Returns a client of the admin listener at `base` (scheme, host and port), with its token.
     ///
     /// # Errors
-    /// No runtime.
+    /// If no runtime can be started.
     pub fn over_listener(base: &str, token: Secret<Vec<u8>>) -> Result<Self, AdminError> {
         let base = base.to_owned();
         Ok(Self {
             runtime: runtime()?,
-            way: Way::Listener { base, token },
+            transport: Transport::Listener { base, token },
         })
     }
 
-    /// Returns a client of the socket at `path`; `None` where no process listens, which is so when no gate runs.
+    /// Returns a client of the socket at `path`; `None` if no process listens, that is, if no gate runs.
     ///
     /// # Errors
-    /// A socket that is there and may not be used.
+    /// If the socket exists and may not be used.
     pub fn over_socket(path: &Path) -> Result<Option<Self>, AdminError> {
         let runtime = runtime()?;
         match runtime.block_on(UnixStream::connect(path)) {
             Ok(_) => Ok(Some(Self {
                 runtime,
-                way: Way::Socket(path.to_owned()),
+                transport: Transport::Socket(path.to_owned()),
             })),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
             Err(error) => Err(socket_error(path, &error)),
         }
     }
 
-    /// Opens the store of `config` and returns a client of it, with the first administrator of a store that was not there.
+    /// Opens the store of `config` and returns a client of it; for a new store, also the first administrator.
     ///
     /// # Errors
-    /// A store that cannot be opened, and no runtime.
+    /// If the store cannot be opened, or no runtime can be started.
     pub fn on_store(config: &Config) -> Result<(Self, Option<FirstAdministrator>), Box<dyn Error>> {
         let runtime = runtime()?;
         let opened = runtime.block_on(local_admin::open(config))?;
-        let way = Way::InProcess(opened.router);
-        Ok((Self { runtime, way }, opened.first_administrator))
+        let transport = Transport::InProcess(opened.router);
+        Ok((Self { runtime, transport }, opened.first_administrator))
     }
 
-    /// Returns the URL of the admin listener, as it was named; `None` over a socket and in this process.
+    /// Returns the given URL of the admin listener; `None` over a socket and in this process.
     pub fn listener(&self) -> Option<&str> {
-        match &self.way {
-            Way::Listener { base, .. } => Some(base),
-            Way::Socket(_) | Way::InProcess(_) => None,
+        match &self.transport {
+            Transport::Listener { base, .. } => Some(base),
+            Transport::Socket(_) | Transport::InProcess(_) => None,
         }
     }
 
-    /// Returns whether no gate runs, and the store is written by this process.
+    /// Returns whether this process writes to the store, because no gate runs.
     pub const fn is_in_process(&self) -> bool {
-        matches!(self.way, Way::InProcess(_))
+        matches!(self.transport, Transport::InProcess(_))
     }
 
     /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// No response, or one that is not the admin API's.
+    /// If there is no response, or it is not from the admin API.
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
-        let at = match &self.way {
-            Way::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
-            Way::Socket(path) => path.display().to_string(),
-            Way::InProcess(_) => "the store".to_owned(),
+        let at = match &self.transport {
+            Transport::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
+            Transport::Socket(path) => path.display().to_string(),
+            Transport::InProcess(_) => "the store".to_owned(),
         };
         let exchange = async {
-            match &self.way {
-                Way::Listener { token, .. } => over_listener(&at, token, request).await,
-                Way::Socket(path) => over_socket(path, local(request)?).await,
-                Way::InProcess(router) => {
+            match &self.transport {
+                Transport::Listener { token, .. } => over_listener(&at, token, request).await,
+                Transport::Socket(path) => over_socket(path, local(request)?).await,
+                Transport::InProcess(router) => {
                     let Ok(response) = router.clone().oneshot(local(request)?).await;
                     Ok(read(response).await)
                 }
@@ -187,11 +187,11 @@ impl AdminClient {
     }
 }
 
-/// A status, and a body that is `None` where it is not JSON.
+/// A status, and a body that is `None` if it is not JSON.
 type StatusAndJson = (u16, Option<Value>);
 
 fn runtime() -> Result<Runtime, AdminError> {
-    // One thread more than the one that waits: a store that is opened here has tasks of its own.
+    // A worker thread besides the waiting one: an opened store has tasks of its own.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -215,7 +215,7 @@ fn socket_error(path: &Path, error: &io::Error) -> AdminError {
 }
 
 fn headers(request: &AdminRequest<'_>) -> Result<HeaderMap, AdminError> {
-    let mut headers = HeaderMap::from_iter([(header::ACCEPT, ACCEPTED)]);
+    let mut headers = HeaderMap::from_iter([(header::ACCEPT, ACCEPTED_TYPES)]);
     if request.body.is_some() {
         headers.insert(header::CONTENT_TYPE, JSON);
     }
@@ -226,7 +226,7 @@ fn headers(request: &AdminRequest<'_>) -> Result<HeaderMap, AdminError> {
     Ok(headers)
 }
 
-/// Returns the request as it goes over a socket or into a router.
+/// Returns the request in its form for a socket or a router.
 fn local(request: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
     let body = request
         .body

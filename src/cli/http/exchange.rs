@@ -1,4 +1,4 @@
-//! How is one request sent to a URL that a person named, and its response read?
+//! How is one request sent to a URL that a person gave, and its response read?
 
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use url::Host;
 use url::Url;
 
-/// Longer than a gate takes: it cuts a response off after 30 s.
+/// Longer than the gate's own timeout of 30 s.
 pub const TIMEOUT: Duration = Duration::from_secs(35);
 
-/// Sends one request, to which `complete` adds its fields and its body, and returns the status and the body of the response.
-/// Certificates of `ca_file` are trusted instead of the system's.
+/// Sends one request, after `complete` has added its fields and body, and returns the status and the body of the
+/// response. The certificates in `ca_file` are trusted in place of the system's.
 ///
 /// # Errors
-/// No response, or one whose body is longer than `bytes_max`.
+/// If there is no response, or its body is longer than `bytes_max`.
 pub async fn send(
     method: Method,
     url: &Url,
@@ -30,7 +30,7 @@ pub async fn send(
 ) -> Result<(u16, Vec<u8>), FetchError> {
     let target = Target {
         url,
-        // The person who runs the command chose the URL, so it may be anywhere.
+        // The user of the command chose the URL, so any address is allowed.
         allow_http: true,
         allow_private_addresses: true,
         ca_file,
@@ -42,7 +42,7 @@ pub async fn send(
     Ok((status, bounded_body(response, bytes_max).await?))
 }
 
-/// Returns the JSON of a body: null where it is empty, `None` where it is not JSON.
+/// Returns the JSON of a body: null if it is empty, `None` if it is not JSON.
 pub fn read_json(body: &[u8]) -> Option<Value> {
     match body {
         [] => Some(Value::Null),
@@ -50,7 +50,7 @@ pub fn read_json(body: &[u8]) -> Option<Value> {
     }
 }
 
-/// Returns whether a credential that is sent to `url` leaves this machine unencrypted.
+/// Returns whether a credential sent to `url` leaves this machine unencrypted.
 pub fn exposes_credentials(url: &str) -> bool {
     let is_loopback = |url: Url| match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

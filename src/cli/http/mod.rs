@@ -1,4 +1,4 @@
-//! How does the command line speak HTTP? To the admin API of a gate or of its store, and to an issuer.
+//! How do commands use HTTP? To call the admin API of a gate or of its store, and an issuer.
 
 pub mod exchange;
 pub mod admin_client;

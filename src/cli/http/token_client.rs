@@ -1,5 +1,5 @@
-//! How does a client get, introspect and revoke a token? As any OAuth client does: by the issuer's metadata (RFC 8414), with
-//! a secret or a key of its own.
+//! How does a client get, introspect and revoke a token? Like any OAuth client:
+//! with the issuer's metadata (RFC 8414), and a secret or a key of the client.
 
 use crate::cli::http::exchange;
 use crate::cli::http::exchange::TIMEOUT;
@@ -24,10 +24,10 @@ use url::form_urlencoded;
 
 /// Tokens with many claims have a few kilobytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// It is sent at once.
+/// The lifetime of a client assertion, which is sent at once.
 const ASSERTION_SECS: u64 = 60;
 
-/// The client, and what proves that it is the client.
+/// The client, and its credential.
 pub struct Identity {
     pub client_id: String,
     pub proof: Proof,
@@ -40,11 +40,11 @@ pub enum Proof {
     Key { key: Box<SigningKey>, kid: String },
 }
 
-/// Whose metadata are read, and how it is reached.
+/// The issuer, and the authorities that may certify its server.
 #[derive(Clone, Copy)]
 pub struct Issuer<'a> {
     pub url: &'a IssuerUrl,
-    /// Authorities trusted instead of the system's.
+    /// Authorities that are trusted in place of the system's.
     pub ca_file: Option<&'a Path>,
 }
 
@@ -56,7 +56,7 @@ pub enum TokenRequest {
 }
 
 impl TokenRequest {
-    /// Returns the member of the metadata that names its URL (RFC 8414 section 2).
+    /// Returns the metadata member that contains the endpoint's URL (RFC 8414 section 2).
     const fn endpoint(&self) -> &'static str {
         match self {
             Self::Token { .. } => "token_endpoint",
@@ -66,7 +66,7 @@ impl TokenRequest {
     }
 }
 
-/// Why the issuer did not do it.
+/// The reason why a request to the issuer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     #[error("nothing answers at {at}: {problem}")]
@@ -80,7 +80,7 @@ pub enum TokenError {
     Refused {
         status: u16,
         error: String,
-        /// With a colon before it, where there is one.
+        /// Begins with a colon unless it is empty.
         description: String,
     },
     #[error("the private key cannot sign: {0}")]
@@ -90,8 +90,8 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Returns whether no issuer answered, so that trying again later may help.
-    pub const fn nobody_answered(&self) -> bool {
+    /// Returns whether no issuer responded, so that a retry may help.
+    pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
             Self::Refused { .. } | Self::Sign(_) | Self::Runtime(_) => false,
@@ -99,10 +99,10 @@ impl TokenError {
     }
 }
 
-/// Sends a request to `issuer` as `identity`, and returns the JSON of the response: null where it has no body.
+/// Sends a request to `issuer` as `identity`, and returns the JSON of the response: null if it has no body.
 ///
 /// # Errors
-/// No response, or a refusal.
+/// If the issuer does not respond, or refuses.
 pub fn send(
     issuer: Issuer<'_>,
     identity: &Identity,
@@ -125,7 +125,7 @@ pub fn send(
     })
 }
 
-/// Returns where an issuer's metadata are (RFC 8414 section 3.1): between its host and its path.
+/// Returns the URL of an issuer's metadata (RFC 8414 section 3.1), with the well-known path between host and path.
 fn metadata_url(issuer: &IssuerUrl) -> Url {
     let mut url = issuer.to_url();
     let path = url.path().strip_suffix('/').unwrap_or(url.path());
@@ -145,16 +145,16 @@ async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
         return Err(problem(format!("status {status}")));
     }
     let metadata: Value = serde_json::from_slice(&body).map_err(|_| problem("no JSON".to_owned()))?;
-    // RFC 8414 section 3.3: a server that names another issuer would get what is meant for this one.
+    // RFC 8414 section 3.3: a server that names another issuer must not get a credential for this one.
     if metadata["issuer"].as_str() != Some(issuer.url.as_str()) {
         return Err(problem(format!("they are not those of {}", issuer.url)));
     }
-    let named = metadata[name].as_str().and_then(|text| text.parse::<Url>().ok());
-    let named = named.ok_or_else(|| problem(format!("there is no `{name}` in them")))?;
-    if issuer.url.as_str().starts_with("https://") && named.scheme() != "https" {
+    let endpoint = metadata[name].as_str().and_then(|text| text.parse::<Url>().ok());
+    let endpoint = endpoint.ok_or_else(|| problem(format!("there is no `{name}` in them")))?;
+    if issuer.url.as_str().starts_with("https://") && endpoint.scheme() != "https" {
         return Err(problem(format!("`{name}` is not https")));
     }
-    Ok(named)
+    Ok(endpoint)
 }
 
 async fn call(
@@ -183,7 +183,7 @@ async fn post(
     let complete = |request: RequestBuilder| {
         let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = match &identity.proof {
-            // Both form-encoded before they are put together (RFC 6749 section 2.3.1).
+            // Both form-encoded before they are joined (RFC 6749 section 2.3.1).
             Proof::Secret(secret) => request.basic_auth(
                 form_encoded(identity.client_id.as_bytes()).expose(),
                 Some(form_encoded(secret.expose()).expose()),
@@ -195,11 +195,11 @@ async fn post(
     let (status, body) = call(issuer, Method::POST, endpoint, complete).await?;
     match (status, read_json(&body)) {
         (200..=299, Some(body)) => Ok(body),
-        (status, body) => Err(refused(status, &body.unwrap_or_default())),
+        (status, body) => Err(refusal_error(status, &body.unwrap_or_default())),
     }
 }
 
-fn refused(status: u16, body: &Value) -> TokenError {
+fn refusal_error(status: u16, body: &Value) -> TokenError {
     let text = |name: &str| body[name].as_str();
     // The gate in front of the endpoint refuses with problem details (RFC 9457).
     let error = text("error").or_else(|| text("title")).unwrap_or("refused");
@@ -238,7 +238,7 @@ fn form(issuer: &IssuerUrl, identity: &Identity, request: &TokenRequest, now: Ti
     Ok(form.finish())
 }
 
-/// RFC 7523 section 3; the audience is the issuer alone, which every profile takes.
+/// Returns a client assertion (RFC 7523 section 3). Its audience is the issuer, which every profile accepts.
 fn assertion(
     issuer: &IssuerUrl,
     client_id: &str,
@@ -259,11 +259,10 @@ fn assertion(
     key.sign_text(&header.to_string(), &claims.to_string())
 }
 
-/// Reads a private key; what it is for is in the key. Of an RSA key that is not said to be for another algorithm, it is
-/// RS256, which every server takes.
+/// Reads a private key, which determines its algorithm. For RSA the default is RS256, which every server supports.
 ///
 /// # Errors
-/// No PKCS #8 private key, or none for `algorithm`.
+/// If it is not a PKCS #8 private key, or not for `algorithm`.
 pub fn private_key(pem: &str, algorithm: Option<Algorithm>) -> Result<SigningKey, SignError> {
     let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, pem);
     match algorithm {

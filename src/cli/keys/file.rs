@@ -1,4 +1,4 @@
-//! How are API keys made, seen and ended in a keys file?
+//! How are API keys created, listed and revoked in a keys file?
 
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why a `keys` command failed.
+/// The reason why a `keys` command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub enum KeysError {
     Output(#[from] std::io::Error),
 }
 
-/// Where a command works, and what it is given of the world.
+/// The keys file, the settings, the clock and the output of a command.
 pub struct KeysContext<'a> {
     /// The keys file.
     pub file: &'a Path,
@@ -42,11 +42,11 @@ pub struct KeysContext<'a> {
     pub stderr: &'a mut dyn Write,
 }
 
-/// Makes a key, keeps its digest, and prints its text on stdout: the one time it can be seen. Everything else goes to
+/// Creates a key, stores its digest, and prints its text on stdout, where it is shown once. Everything else goes to
 /// stderr, so that the key can be piped on.
 ///
 /// # Errors
-/// The expiry is out of bounds or the file cannot be changed; then there is no new key.
+/// If the expiry is out of bounds or the file cannot be changed; then there is no new key.
 pub fn create(
     args: &CreateArgs,
     context: &mut KeysContext<'_>,
@@ -70,7 +70,7 @@ pub fn create(
         subscription: None,
         ends_at: None,
     };
-    // First the file, then the key: a key that was shown counts.
+    // The file first: a key must not be shown before it is valid.
     edit::append(context.file, &record, context.digester.scheme(), context.now)?;
     writeln!(
         context.stderr,
@@ -92,7 +92,7 @@ pub fn create(
 /// Prints the keys as a table, in the order of the file.
 ///
 /// # Errors
-/// The file cannot be read or has a mistake.
+/// If the file cannot be read or has a mistake.
 pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
     let records = keys_file::read(context.file, context.digester.scheme())?;
     let mut rows = vec![["KEY", "ID", "NAME", "STATE", "EXPIRES", "SCOPES"].map(str::to_owned)];
@@ -110,10 +110,10 @@ pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
     Ok(())
 }
 
-/// Revokes a key in the file; a running Keygate refuses it once it has read the file again.
+/// Revokes a key in the file. A running Keygate refuses the key after it has read the file again.
 ///
 /// # Errors
-/// No key has this id, it is revoked already, or the file cannot be changed.
+/// If no key has this id, it is revoked already, or the file cannot be changed.
 pub fn revoke(args: &RevokeArgs, context: &mut KeysContext<'_>) -> Result<(), KeysError> {
     edit::revoke(context.file, args.id, context.digester.scheme(), context.now)?;
     writeln!(context.stderr, "API key {} is revoked", args.id)?;
@@ -153,7 +153,7 @@ mod tests {
         stderr: String,
     }
 
-    // 2027-03-01T00:00:00Z: 24 months later a leap day has passed.
+    // 2027-03-01T00:00:00Z: the 24 months after it contain a leap day.
     const NOW: Timestamp = Timestamp::from_unix_secs(1_803_859_200);
 
     fn digester() -> Digester {
@@ -286,7 +286,7 @@ mod tests {
         let lines: Vec<_> = listed.lines().skip(1).collect();
         assert_eq!(lines.len(), 3, "{listed}");
         for (line, state) in lines.iter().zip(["active", "expired", "revoked"]) {
-            // Name and state.
+            // The state, and the name, which is the same.
             assert_eq!(line.matches(state).count(), 2, "{listed}");
         }
         assert!(

@@ -1,5 +1,5 @@
-//! `keygate keys`: how does an operator make, see and end API keys? In the store that a gate issues from; in the keys file
-//! where there is no store.
+//! `keygate keys`: how does an operator create, list and revoke API keys?
+//! In the store of a gate, or in the keys file if there is no store.
 
 pub mod args;
 pub mod file;
@@ -97,10 +97,10 @@ Example:
   keygate keys import --name old-partner --digest-file digest --expires 90d
 Its holders go on as before. The key itself is never shown to Keygate before it is used.";
 
-/// Carries out the command, in the store or in the keys file.
+/// Runs the command on the store or on the keys file.
 ///
 /// # Errors
-/// No answer, a refusal, or neither a store nor a keys file.
+/// If no gate responds, if it refuses, or if there is neither a store nor a keys file.
 pub fn run(keys: &Noun<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(keys.gate.output, out, err);
     let client = match find::find(&keys.gate, &mut printer)? {
@@ -123,13 +123,13 @@ impl GateCommand for KeyCommand {
                     );
                 }
                 let made = gate.create(PATH, args.terms.body(None), &args.once)?;
-                given(gate, &made)
+                print_key(gate, &made)
             }
             Self::Import(args) => {
                 let digest = secret_text::from_file(&args.digest_file)?;
                 let body = args.terms.body(Some(&String::from_utf8_lossy(digest.expose())));
                 let made = gate.create(&format!("{PATH}/import"), body, &args.once)?;
-                let sentence = format!("API key {} is taken over, {}", called(&made), expiry(&made));
+                let sentence = format!("API key {} is taken over, {}", label(&made), expiry(&made));
                 gate.report(&made, &sentence, &format!("{}\n", cell(&made["id"])))
             }
             Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
@@ -156,31 +156,31 @@ impl GateCommand for KeyCommand {
                         .note(&format!("The old key {id} counts for {grace} more"))?,
                     None => gate.printer.note(&format!("The old key {id} is revoked"))?,
                 }
-                given(gate, &made)
+                print_key(gate, &made)
             }
         }
     }
 }
 
-/// Prints a key that was just made.
-fn given(gate: &mut GateClient<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
+/// Prints a key that was just created.
+fn print_key(gate: &mut GateClient<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
     match made["key"].as_str() {
         Some(key) => {
             let sentence = format!(
                 "API key {}, {}. This is the only time it is shown:",
-                called(made),
+                label(made),
                 expiry(made)
             );
             gate.report(made, &sentence, &format!("{}\n", render::escaped(key)))
         }
         None => {
-            let sentence = format!("API key {} was made before, and is not shown again", called(made));
+            let sentence = format!("API key {} was made before, and is not shown again", label(made));
             gate.report(made, &sentence, "")
         }
     }
 }
 
-fn called(key: &Value) -> String {
+fn label(key: &Value) -> String {
     format!("`{}` ({})", cell(&key["name"]), cell(&key["id"]))
 }
 

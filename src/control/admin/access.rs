@@ -1,9 +1,10 @@
-//! Who may use the admin API, and for what? Whoever has the configured token, a client with a token of ours and the scope
-//! for it (RFC 6750), or whoever may open the gate's own socket. Guesses are few.
+//! Which callers may use the admin API, and with which rights? A caller with the
+//! configured token, a client with an access token of this gate and the scope (RFC
+//! 6750), or any process that can open the gate's own socket. Guesses are limited.
 
 use crate::control::Control;
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
@@ -32,15 +33,16 @@ use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Duration;
 
-/// How a request came. Whoever serves the API says so; without it a request is refused.
+/// The origin of a request. The server of the API must set it; a request without it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Network(IpAddr),
-    /// Over the gate's own socket, or in its own process: from somebody who may open the store's files.
+    /// The gate's own socket, or its own process: such a caller can open the store's files anyway.
     Local,
 }
 
-/// What an operation takes. Reading is not part of writing: a program that makes keys need not see everybody's.
+/// The right that an operation requires. Writing does not include
+/// reading: a program that creates keys need not see all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
     Read,
@@ -48,7 +50,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// Of the operation that `method` stands for. By its method, so that no handler can forget to ask.
+    /// Returns the right for `method`. It depends on the method alone, so that no handler can forget the check.
     pub fn of(method: &Method) -> Self {
         match *method {
             Method::GET | Method::HEAD => Self::Read,
@@ -56,7 +58,7 @@ impl Right {
         }
     }
 
-    /// The scope that it takes.
+    /// Returns the scope of the right.
     pub const fn scope(self) -> &'static str {
         match self {
             Self::Read => "admin:read",
@@ -65,7 +67,8 @@ impl Right {
     }
 }
 
-/// A token of ours that was verified: signature, audience, expiry, the client's state, revocation.
+/// The client of a verified access token of this gate: signature,
+/// audience, expiry, the client's state and revocation were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenHolder {
     pub client_id: String,
@@ -76,18 +79,20 @@ pub(super) struct TokenHolder {
 
 /// Verifies access tokens of the gate's own token endpoint, from memory.
 pub(super) trait OwnTokens: Send + Sync {
-    /// Whether there can be any.
+    /// Returns whether this gate issues tokens.
     fn are_issued(&self) -> bool;
 
+    /// Returns the client of a valid token.
+    ///
     /// # Errors
-    /// What is wrong with it, for whoever sent it.
+    /// The reason of the refusal, as a text for the client.
     fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str>;
 }
 
-/// Those of this gate.
-pub(super) struct Own(pub Arc<Control>);
+/// The tokens of this gate.
+pub(super) struct ControlTokens(pub Arc<Control>);
 
-impl OwnTokens for Own {
+impl OwnTokens for ControlTokens {
     fn are_issued(&self) -> bool {
         self.0.settings.load().token_endpoint.is_some()
     }
@@ -112,35 +117,36 @@ impl OwnTokens for Own {
     }
 }
 
-/// Wrong tokens from one source.
+/// The limit on wrong tokens from one source.
 const GUESSES: Quota = Quota {
     requests: NonZeroU32::MIN,
     period: Duration::from_secs(1),
     burst: NonZeroU32::new(5).expect("it is not zero"),
 };
-/// Sources remembered. Beyond it they share one count, so that many addresses buy no more guesses and no more memory.
+/// The number of sources in memory. Further sources share one
+/// count, so that many addresses buy neither guesses nor memory.
 const SOURCES_MAX: usize = 1024;
 const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Why a request may not.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// No token is configured, so nobody may.
+    /// No token is configured, and this gate issues none.
     Off,
     TooManyFailures {
         retry_after: Duration,
     },
     Missing,
-    /// With what is wrong, where the token is one of ours.
+    /// The token is not valid, with the reason if this gate issued it.
     Wrong(&'static str),
-    /// A good token without the scope.
+    /// A valid token without the required scope.
     InsufficientScope(Right),
 }
 
 const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
 
 impl Refusal {
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn response(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
             Self::Off => problem(
@@ -177,16 +183,16 @@ impl Refusal {
     }
 }
 
-/// Who is let in, and how many guesses everybody has left.
+/// The access check and the count of guesses.
 pub struct Access {
     token: RwLock<Option<Secret<Vec<u8>>>>,
-    /// By source: the guesses that are left.
+    /// The remaining guesses of each source.
     failures: Mutex<HashMap<IpAddr, Bucket>>,
     guesses: CompiledQuota,
 }
 
 impl Access {
-    /// `token` is `admin.token` of the configuration.
+    /// Returns an access check; `token` is `admin.token` of the configuration.
     pub fn new(token: Option<Secret<Vec<u8>>>) -> Self {
         Self {
             token: RwLock::new(token),
@@ -195,17 +201,17 @@ impl Access {
         }
     }
 
-    /// From now on this is the token, and the one before is not.
+    /// Replaces the configured token; the previous one is no longer valid.
     pub fn replace_token(&self, token: Option<Secret<Vec<u8>>>) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
-    /// Who asks, if they may.
+    /// Returns the actor of an authorized request.
     ///
     /// # Errors
-    /// Anything but exactly one `Authorization: Bearer` with the token of the configuration, or with a token of ours that
-    /// has the scope for `method`. A source whose guesses are spent is refused without a look, also with a good token:
-    /// else guessing could simply go on.
+    /// The request has anything but exactly one `Authorization: Bearer` with the configured token, or with an access
+    /// token of this gate that has the scope for `method`. A source without guesses left is refused without a
+    /// comparison, even with a valid token: otherwise guessing could go on.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
@@ -224,47 +230,47 @@ impl Access {
             return Err(Refusal::Off);
         }
         let source = source_of(peer);
-        if let Some(retry_after) = self.spent(source, now.tick) {
+        if let Some(retry_after) = self.retry_after(source, now.tick) {
             return Err(Refusal::TooManyFailures { retry_after });
         }
-        let Some(shown) = bearer(headers) else {
+        let Some(credential) = bearer(headers) else {
             return Err(Refusal::Missing);
         };
-        let shown = Secret::new(shown.to_vec());
-        if token.as_ref().is_some_and(|token| shown == *token) {
+        let credential = Secret::new(credential.to_vec());
+        if token.as_ref().is_some_and(|token| credential == *token) {
             return Ok(Actor::admin_token(peer));
         }
-        let presented = match (own, std::str::from_utf8(shown.expose())) {
+        let holder = match (own, std::str::from_utf8(credential.expose())) {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
             (None, _) | (_, Err(_)) => Err(NOT_THE_TOKEN),
         };
-        let presented = presented.map_err(|detail| {
-            self.count(source, now.tick);
+        let holder = holder.map_err(|detail| {
+            self.count_failure(source, now.tick);
             Refusal::Wrong(detail)
         })?;
         let right = Right::of(method);
-        let may = match right {
-            Right::Read => presented.read,
-            Right::Write => presented.write,
+        let is_allowed = match right {
+            Right::Read => holder.read,
+            Right::Write => holder.write,
         };
-        if !may {
+        if !is_allowed {
             return Err(Refusal::InsufficientScope(right));
         }
-        Ok(Actor::client(&presented.client_id, &presented.organization, peer))
+        Ok(Actor::client(&holder.client_id, &holder.organization, peer))
     }
 
-    /// How long until `source` may guess again; `None` when it may now.
-    fn spent(&self, source: IpAddr, now: Tick) -> Option<Duration> {
+    /// Returns the time until `source` may guess again; `None` if it may now.
+    fn retry_after(&self, source: IpAddr, now: Tick) -> Option<Duration> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
+        let bucket = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
             failures.get(&SHARED)
         } else {
             failures.get(&source)
         };
-        known?.wait(&self.guesses, now)
+        bucket?.wait(&self.guesses, now)
     }
 
-    fn count(&self, source: IpAddr, now: Tick) {
+    fn count_failure(&self, source: IpAddr, now: Tick) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {
             failures.retain(|_, bucket| !bucket.is_full(now));
@@ -275,7 +281,7 @@ impl Access {
     }
 }
 
-/// What follows the scheme of the one `Authorization`.
+/// Returns the credential of the only `Authorization` field, if its scheme is Bearer.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {

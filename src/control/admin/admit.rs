@@ -1,7 +1,7 @@
-//! Is this request let in? Around every handler, what is not there included.
+//! Is this request admitted? The check runs before every handler, and before the 404 for unknown paths.
 
 use crate::control::admin::access::Peer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use axum::extract::Request;
 use axum::extract::State;
@@ -11,8 +11,8 @@ use axum::response::Response;
 use http::StatusCode;
 use std::sync::Arc;
 
-/// Lets a request in, with the [`crate::control::registry::Actor`] it comes from, or answers it. Who may not ask learns nothing, not even which
-/// paths there are.
+/// Passes an authorized request on with its [`crate::control::registry::Actor`], and refuses all others. A refused
+/// caller does not learn which paths exist.
 pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         return problem(
@@ -32,6 +32,6 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
-        Err(refusal) => refusal.answer().into_response(),
+        Err(refusal) => refusal.response().into_response(),
     }
 }

@@ -1,8 +1,5 @@
-//! API keys over HTTP. The answer that makes a key has its text; every other one has what it can be recognised by.
+//! API keys over HTTP. The response that creates a key contains its text; all others contain only a hint of it.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::change::Change;
@@ -11,6 +8,9 @@ use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -243,8 +243,8 @@ impl KeyPath {
     }
 }
 
-fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<Predecessor>) -> Answer {
-    Answer::created(&ViewWithText {
+fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option<Predecessor>) -> AdminResponse {
+    AdminResponse::created(&ViewWithText {
         view: made.key.record.view(registry),
         key: Some(made.text.expose()),
         replaces,
@@ -257,10 +257,10 @@ fn made_with_text(registry: &Registry, made: &ApiKeyWithText, replaces: Option<P
 /// Without their secrets. Expired and revoked ones are among them.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = asked.read()?;
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
+    let (filter, page) = query.read()?;
     let found = registry.api_keys(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
 /// One API key
@@ -268,7 +268,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Crede
     params(KeyPath), responses((status = 200, description = "The key, without its secret", body = View)))]
 pub(super) async fn show(registry: Registry, Path(key): Path<KeyPath>) -> HandlerResult {
     let found = registry.api_key(&key.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::record(&registry, &found))
 }
 
 /// Make an API key
@@ -278,11 +278,11 @@ pub(super) async fn show(registry: Registry, Path(key): Path<KeyPath>) -> Handle
     params(Idempotency),
     request_body = NewKey, responses((status = 201, description = "It is made, and counts", body = ViewWithText)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewKey>) -> HandlerResult {
-    let asked = Mistakes::collect(|mistakes| body.read(registry.now(), mistakes))?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.create_api_key(&asked, &keep);
+    let spec = Mistakes::collect(|mistakes| body.read(registry.now(), mistakes))?;
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.create_api_key(&spec, &stored_response);
     idempotency
-        .make(&registry, make, |made| made_with_text(&registry, &made, None))
+        .make(&registry, make, |made| new_key_response(&registry, &made, None))
         .await
 }
 
@@ -301,15 +301,15 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
         environment: body.environment,
         subscription: body.subscription,
     };
-    let (digest, asked) = Mistakes::collect(|mistakes| {
+    let (digest, spec) = Mistakes::collect(|mistakes| {
         let digest = mistakes.take("/digest", KeyDigest::from_hex(&body.digest));
-        let asked = key.read(registry.now(), mistakes);
-        digest.zip(asked)
+        let spec = key.read(registry.now(), mistakes);
+        digest.zip(spec)
     })?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.import_api_key(&asked, digest, &keep);
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.import_api_key(&spec, digest, &stored_response);
     idempotency
-        .make(&registry, make, |key| Answer::made(&registry, &key))
+        .make(&registry, make, |key| AdminResponse::created_record(&registry, &key))
         .await
 }
 
@@ -320,7 +320,7 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
     params(KeyPath), responses((status = 200, description = "It is revoked", body = View)))]
 pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) -> HandlerResult {
     let revoked = registry.revoke_api_key(&key.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &revoked))
+    Ok(AdminResponse::record(&registry, &revoked))
 }
 
 /// Make an API key in the place of another
@@ -340,15 +340,15 @@ pub(super) async fn regenerate(
         let expires = expires.map(|text| mistakes.take("/expires", expires::instant(text, registry.now())));
         Some((grace, expires.flatten()))
     })?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.regenerate_api_key(&id, grace, expires_at, expected, &keep);
-    let answer = |replacement: ApiKeyReplacement| {
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.regenerate_api_key(&id, grace, expires_at, expected, &stored_response);
+    let respond = |replacement: ApiKeyReplacement| {
         let old = &replacement.replaced.record;
         let replaces = Predecessor {
             id: old.id.to_string(),
             revoked_at: old.revoked_at.map(Time),
         };
-        made_with_text(&registry, &replacement.new, Some(replaces))
+        new_key_response(&registry, &replacement.new, Some(replaces))
     };
-    idempotency.make(&registry, make, answer).await
+    idempotency.make(&registry, make, respond).await
 }

@@ -1,9 +1,9 @@
 //! The audit log over HTTP.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::model::clock::Timestamp;
@@ -97,7 +97,7 @@ pub(super) struct Chain {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Listing {
+pub(super) struct AuditQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
@@ -124,7 +124,7 @@ pub(super) struct Listing {
     after: Option<String>,
 }
 
-fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Answer> {
+fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, AdminResponse> {
     let read = |text| {
         rfc3339_instant(text).ok_or_else(|| {
             query::bad_query(
@@ -140,20 +140,25 @@ fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Ans
 ///
 /// The newest first. An organization's own administrators see what happened in theirs.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", operation_id = "listAudit",
-    params(Listing), responses((status = 200, description = "A part of the log", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
-    let page = query::page(asked.limit, None)?;
+    params(AuditQuery), responses((status = 200, description = "A part of the log", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<AuditQuery>) -> HandlerResult {
+    let page = query::page(query.limit, None)?;
     let filter = AuditFilter {
-        organization: query::parsed("organization", asked.organization.as_deref())?,
-        actor: asked.actor,
-        action: asked.action,
-        target: asked.target,
-        since: instant("since", asked.since.as_deref())?,
-        until: instant("until", asked.until.as_deref())?,
-        before: query::parsed("after", asked.after.as_deref())?,
+        organization: query::parsed("organization", query.organization.as_deref())?,
+        actor: query.actor,
+        action: query.action,
+        target: query.target,
+        since: instant("since", query.since.as_deref())?,
+        until: instant("until", query.until.as_deref())?,
+        before: query::parsed("after", query.after.as_deref())?,
     };
     let found = registry.audit(filter, page.limit).await?;
-    Ok(Answer::page(found, &page, |event| event.sequence.to_string(), View::of))
+    Ok(AdminResponse::page(
+        found,
+        &page,
+        |event| event.sequence.to_string(),
+        View::of,
+    ))
 }
 
 /// Whether the log is whole
@@ -178,5 +183,5 @@ pub(super) async fn verify(registry: Registry) -> HandlerResult {
             problem: Some(problem),
         },
     };
-    Ok(Answer::json(&chain))
+    Ok(AdminResponse::json(&chain))
 }

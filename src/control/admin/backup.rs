@@ -1,8 +1,8 @@
 //! A copy of the store, over HTTP.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::Body;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
 use crate::control::registry::Registry;
 use serde::Deserialize;
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(super) struct View {
     request_body = NewBackup, responses((status = 201, description = "The copy is there", body = View)))]
 pub(super) async fn make(registry: Registry, Body { body, .. }: Body<NewBackup>) -> HandlerResult {
     let path = registry.backup(&body.path).await?;
-    Ok(Answer::created(&View {
+    Ok(AdminResponse::created(&View {
         path: path.display().to_string(),
     }))
 }

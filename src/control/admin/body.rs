@@ -1,9 +1,9 @@
-//! What is in a request's body? JSON of exactly the members that are known, bounded; or where it is not.
+//! How is a request's body read? As bounded JSON with known members only; each error names its place.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
 use crate::control::admin::idempotency::Idempotency;
-use crate::control::admin::refused::invalid;
+use crate::control::admin::problems::invalid;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
 use crate::control::registry::Mistake;
 use axum::body::Bytes;
@@ -15,41 +15,41 @@ use http::header;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-/// The longest body: a PEM key and some texts are far below it.
+/// The longest body. A PEM key with some texts is far shorter.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// A body that must be there.
+/// A required body.
 pub struct Body<T> {
     pub body: T,
     pub idempotency: Idempotency,
 }
 
-/// A body that may be left out; the same as `{}` then.
+/// An optional body. An absent body counts as `{}`.
 pub struct OptionalBody<T> {
     pub body: T,
     pub idempotency: Idempotency,
 }
 
-/// No members at all: what a request says that is thereby ignored would be a trap.
-pub type NoBody = OptionalBody<Nothing>;
+/// A body without members: a member that is silently ignored would be a trap.
+pub type NoBody = OptionalBody<EmptyBody>;
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct EmptyBody {}
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
         let (body, idempotency) = read(request, Presence::Required).await?;
         Ok(Self { body, idempotency })
     }
 }
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Answer> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
         let (body, idempotency) = read(request, Presence::Optional).await?;
         Ok(Self { body, idempotency })
     }
@@ -61,7 +61,7 @@ enum Presence {
     Optional,
 }
 
-async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), Answer> {
+async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), AdminResponse> {
     let (parts, body) = request.into_parts();
     let too_large = || {
         let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
@@ -72,7 +72,7 @@ async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Resu
     if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
-    // The other way to fail is a client that has gone, which reads no answer.
+    // The only other error is a closed connection, and then nobody reads the response.
     let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX)
         .await
         .map_err(|_| too_large())?;
@@ -89,8 +89,8 @@ async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Resu
     Ok((parse(&bytes)?, idempotency))
 }
 
-/// Exactly one `Content-Type`, `application/json`; parameters mean nothing (RFC 8259 section 11).
-fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
+/// Checks for exactly one `Content-Type`, `application/json`; its parameters have no meaning (RFC 8259 section 11).
+fn check_type(headers: &HeaderMap) -> Result<(), AdminResponse> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let is_json = match (values.next(), values.next()) {
         (Some(only), None) => {
@@ -110,7 +110,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Answer> {
     ))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminResponse> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
@@ -120,12 +120,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Answer> {
     Ok(value)
 }
 
-fn malformed(error: &serde_json::Error) -> Answer {
+fn malformed(error: &serde_json::Error) -> AdminResponse {
     let detail = format!("the body is not JSON: {error}");
     problem(StatusCode::BAD_REQUEST, "malformed-json", &detail)
 }
 
-fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answer {
+fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> AdminResponse {
     if !error.is_data() {
         return malformed(error);
     }
@@ -138,7 +138,7 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answe
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    // serde names a member that is missing, unknown or there twice in its message alone; the path ends above it.
+    // serde names a missing, unknown or repeated member only in its message; the path ends above the member.
     for start in ["missing field `", "unknown field `", "duplicate field `"] {
         if let Some((name, _)) = detail.strip_prefix(start).and_then(|rest| rest.split_once('`'))
             && !ends_with_member(&pointer, name)
@@ -149,7 +149,7 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Answe
     invalid(&[Mistake { pointer, detail }])
 }
 
-/// RFC 6901 section 3.
+/// Appends a member to a JSON pointer, with the escapes of RFC 6901 section 3.
 fn push_member(pointer: &mut String, name: &str) {
     pointer.push('/');
     pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));

@@ -1,10 +1,10 @@
-//! How are the keys behind a client's URL? Fetched now, and told.
+//! Can the key set at a client's URL be fetched now, and which keys does it contain?
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::clients::ClientPath;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
@@ -86,11 +86,11 @@ pub(super) async fn validate(
     let client = registry.client(&id).await?;
     let ClientAuthentication::JwksUrl { url } = &client.record.authentication else {
         let error = ClientError::NoJwksUrl;
-        return Err(RegistryError::already(error.as_str(), error).into());
+        return Err(RegistryError::state_conflict(error.as_str(), error).into());
     };
     let Some(client_jwks) = &api.parts.client_jwks else {
         let detail = "this gate fetches no keys of clients: set `token_endpoint` in the configuration, and start it";
         return Err(problem(StatusCode::NOT_FOUND, "no-token-endpoint", detail));
     };
-    Ok(Answer::json(&View::of(client_jwks.validate(&id, url).await)))
+    Ok(AdminResponse::json(&View::of(client_jwks.validate(&id, url).await)))
 }

@@ -1,8 +1,5 @@
-//! Keys of clients over HTTP: uploaded, or made here and given away once.
+//! Keys of clients over HTTP: uploaded, or generated here with the private half returned once.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::change::Change;
@@ -13,6 +10,9 @@ use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -100,7 +100,7 @@ pub(super) struct NewKey {
     generate: Option<String>,
 }
 
-/// Where a new key comes from.
+/// The source of a new key.
 enum KeySource {
     Uploaded(UploadedKey),
     Generate(Algorithm),
@@ -130,13 +130,13 @@ impl NewKey {
     }
 }
 
-async fn key_of(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, Answer> {
+async fn new_key(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, AdminResponse> {
     match source {
         KeySource::Uploaded(key) => Ok(registry.uploaded_key(key)),
         KeySource::Generate(algorithm) => {
             let registry = registry.clone();
-            // RSA takes a tenth of a second of computing, in which this thread would answer nobody.
-            let made = tokio::task::spawn_blocking(move || registry.generated_key(algorithm)).await;
+            // An RSA pair takes a tenth of a second of computing, which would block this thread's other requests.
+            let made = tokio::task::spawn_blocking(move || registry.generate_key(algorithm)).await;
             made.map_err(|error| error.to_string())
                 .and_then(|made| made.map_err(|error| error.to_string()))
                 .map_err(|error| {
@@ -168,7 +168,7 @@ pub(super) struct KeyPath {
         (status = 409, description = "Its keys are behind its JWKS URL (`keys-from-url`), or it has a secret (`no-keys`)", body = crate::control::admin::openapi::Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
     let keys = registry.client_keys(&client.id()?).await?;
-    Ok(Answer::json(&List {
+    Ok(AdminResponse::json(&List {
         items: keys.iter().map(|key| key.view(&registry)).collect(),
         next: None,
     }))
@@ -185,19 +185,19 @@ pub(super) async fn add(
 ) -> HandlerResult {
     let id = client.id()?;
     let source = Mistakes::collect(|mistakes| body.read(mistakes))?;
-    // Nobody makes a pair for a client that is not there, or not theirs.
+    // Check first: do not generate a pair for a client that does not exist or is not visible.
     registry.client(&id).await?;
-    let key = key_of(&registry, source).await?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.add_client_key(&id, key, expected, &keep);
-    let answer = |made: ClientKeyWithPrivate| {
+    let key = new_key(&registry, source).await?;
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.add_client_key(&id, key, expected, &stored_response);
+    let respond = |made: ClientKeyWithPrivate| {
         let body = ViewWithPrivate {
             view: made.key.view(&registry),
             private_key: made.private_pem.as_ref().map(Secret::expose).map(String::as_str),
         };
-        Answer::created(&body).at(made.client.revision)
+        AdminResponse::created(&body).at(made.client.revision)
     };
-    idempotency.make(&registry, make, answer).await
+    idempotency.make(&registry, make, respond).await
 }
 
 /// Revoke one key of a client
@@ -215,8 +215,8 @@ pub(super) async fn remove(
     _: NoBody,
 ) -> HandlerResult {
     let id = ClientPath { id: path.id }.id()?;
-    let fewer = registry
+    let changed = registry
         .revoke_client_key(&id, &path.kid, tokens.issued(), expected)
         .await?;
-    Ok(Answer::shown(&registry, &fewer))
+    Ok(AdminResponse::record(&registry, &changed))
 }

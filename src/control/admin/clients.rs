@@ -1,8 +1,5 @@
-//! Clients over HTTP. The answer that makes a secret has it; no other one does.
+//! Clients over HTTP. Only the response that creates a secret contains it.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
@@ -13,6 +10,9 @@ use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -98,16 +98,16 @@ impl Resource for ClientRecord {
         let now = registry.now();
         let (mut secrets, mut keys, mut jwks_url) = (Vec::new(), Vec::new(), None);
         match &self.authentication {
-            ClientAuthentication::ClientSecret { secrets: kept } => {
-                let good = kept.iter().filter(|secret| secret.is_good(now));
+            ClientAuthentication::ClientSecret { secrets: stored } => {
+                let good = stored.iter().filter(|secret| secret.is_valid(now));
                 secrets.extend(good.map(|secret| SecretView {
                     created_at: Time(secret.created_at),
                     ends_at: secret.ends_at.map(Time),
                 }));
             }
             ClientAuthentication::JwksUrl { url } => jwks_url = Some(url.clone()),
-            ClientAuthentication::Keys { keys: kept } => {
-                let good = kept.iter().filter(|key| key.is_good(now));
+            ClientAuthentication::Keys { keys: stored } => {
+                let good = stored.iter().filter(|key| key.is_valid(now));
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }
@@ -341,12 +341,12 @@ impl ClientPath {
     }
 }
 
-fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> Answer {
+fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminResponse {
     let body = ViewWithSecret {
         view: made.client.record.view(registry),
         client_secret: made.secret.as_ref().map(Secret::expose).map(String::as_str),
     };
-    Answer::created(&body).at(made.client.revision)
+    AdminResponse::created(&body).at(made.client.revision)
 }
 
 /// Every client
@@ -354,10 +354,10 @@ fn made_with_secret(registry: &Registry, made: &ClientWithSecret) -> Answer {
 /// Without their secrets. Deleted ones are among them, for those who look for where a token came from.
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = asked.read()?;
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
+    let (filter, page) = query.read()?;
     let found = registry.clients(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
 /// One client
@@ -365,7 +365,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Crede
     params(ClientPath), responses((status = 200, description = "The client, without its secret", body = View)))]
 pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> HandlerResult {
     let found = registry.client(&client.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::record(&registry, &found))
 }
 
 /// Make a client
@@ -375,11 +375,11 @@ pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> 
     params(Idempotency),
     request_body = NewClient, responses((status = 201, description = "It is made, and gets tokens", body = ViewWithSecret)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewClient>) -> HandlerResult {
-    let asked = Mistakes::collect(|mistakes| body.read(&registry, mistakes))?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.create_client(&asked, &keep);
+    let spec = Mistakes::collect(|mistakes| body.read(&registry, mistakes))?;
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.create_client(&spec, &stored_response);
     idempotency
-        .make(&registry, make, |made| made_with_secret(&registry, &made))
+        .make(&registry, make, |made| new_client_response(&registry, &made))
         .await
 }
 
@@ -395,7 +395,7 @@ pub(super) async fn change(
     let id = client.id()?;
     let update = Mistakes::collect(|mistakes| Some(body.read(&registry, mistakes)))?;
     let changed = registry.change_client(&id, &update, expected).await?;
-    Ok(Answer::shown(&registry, &changed))
+    Ok(AdminResponse::record(&registry, &changed))
 }
 
 /// Delete a client
@@ -411,7 +411,7 @@ pub(super) async fn delete(
     _: NoBody,
 ) -> HandlerResult {
     let deleted = registry.delete_client(&client.id()?, tokens.issued(), expected).await?;
-    Ok(Answer::shown(&registry, &deleted))
+    Ok(AdminResponse::record(&registry, &deleted))
 }
 
 /// Give a client another secret
@@ -426,7 +426,7 @@ pub(super) async fn rotate_secret(
     let id = client.id()?;
     let grace = Mistakes::collect(|mistakes| Some(read::grace(body.grace.as_deref(), mistakes)))?;
     let rotated = registry.rotate_client_secret(&id, grace, expected).await?;
-    Ok(made_with_secret(&registry, &rotated))
+    Ok(new_client_response(&registry, &rotated))
 }
 
 /// Make a client in the place of another
@@ -442,10 +442,10 @@ pub(super) async fn regenerate(
     >,
 ) -> HandlerResult {
     let id = client.id()?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.regenerate_client(&id, tokens(body.revoke_tokens), expected, &keep);
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.regenerate_client(&id, tokens(body.revoke_tokens), expected, &stored_response);
     idempotency
-        .make(&registry, make, |made| made_with_secret(&registry, &made))
+        .make(&registry, make, |made| new_client_response(&registry, &made))
         .await
 }
 
@@ -456,5 +456,5 @@ pub(super) async fn regenerate(
     params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View)))]
 pub(super) async fn revoke_tokens(Change(registry, client, expected, _): Change<ClientPath>) -> HandlerResult {
     let ended = registry.revoke_client_tokens(&client.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &ended))
+    Ok(AdminResponse::record(&registry, &ended))
 }

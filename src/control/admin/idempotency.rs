@@ -1,17 +1,17 @@
-//! How does a request that makes something make it once, however often it is sent? `Idempotency-Key`
-//! (draft-ietf-httpapi-idempotency-key-header): the answer is kept in the transaction that made the thing, without its
-//! secret, which was in the first answer alone.
+//! How does a repeated request create only one record? `Idempotency-Key`
+//! (draft-ietf-httpapi-idempotency-key-header): the response is stored in the transaction
+//! that created the record. It lacks the secret, which only the first response contains.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::json_line;
-use crate::control::admin::answer::problem;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::json_line;
+use crate::control::admin::response::problem;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::model::api_key::KeyDigest;
-use crate::store::IdempotentAnswer;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -30,24 +30,30 @@ const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const KEY_CHARS_MAX: usize = 255;
 
-/// Whether a request is to make its thing once, and how the same request is recognised.
+/// The idempotency key of a request, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency(Option<Key>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {
-    /// Who asked, for what, and the key: the same key of somebody else is another.
+    /// The actor, the method, the path and the header: the same header from another actor is another key.
     key: String,
     /// SHA-256 of the body.
     request: String,
 }
 
 impl Idempotency {
-    /// Reads the header; without it the thing is made each time.
+    /// Reads the header. A request without it creates a record each time.
     ///
     /// # Errors
-    /// The header twice, or anything but 1 to 255 visible ASCII characters.
-    pub fn read(headers: &HeaderMap, actor: &str, method: &Method, path: &str, body: &[u8]) -> Result<Self, Answer> {
+    /// The header appears twice, or is anything but 1 to 255 visible ASCII characters.
+    pub fn read(
+        headers: &HeaderMap,
+        actor: &str,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Self, AdminResponse> {
         let mut values = headers.get_all(HEADER).iter();
         let (Some(key), more) = (values.next(), values.next()) else {
             return Ok(Self(None));
@@ -62,20 +68,20 @@ impl Idempotency {
             ));
         }
         Ok(Self(Some(Key {
-            // None of the first three can have a line end in it.
+            // Actor, method and path cannot contain a line end.
             key: format!("{actor}\n{method} {path}\n{text}"),
             request: KeyDigest::sha256_of(body).to_hex(),
         })))
     }
 
-    /// Returns what is to be kept with a new record: the answer that is given without its secret.
-    pub(super) fn keep<R: Resource>(
+    /// Returns a function that makes the response to store with a new record, without its secret.
+    pub(super) fn stored_response<R: Resource>(
         &self,
         registry: &Registry,
-    ) -> impl Fn(&R) -> Option<IdempotentAnswer> + Send + Sync {
+    ) -> impl Fn(&R) -> Option<StoredResponse> + Send + Sync {
         move |made| {
             let Key { key, request } = self.0.clone()?;
-            Some(IdempotentAnswer {
+            Some(StoredResponse {
                 key,
                 request,
                 status: StatusCode::CREATED.as_u16(),
@@ -85,55 +91,55 @@ impl Idempotency {
         }
     }
 
-    /// Makes something unless the same request made it before; then the answer is the one of that time without its secret.
+    /// Runs `make` unless the same request did so before; in that case returns the stored response.
     ///
     /// # Errors
-    /// Those of `make`; the key was used for another request.
+    /// Those of `make`, or the key was used for another request.
     pub async fn make<T>(
         &self,
         registry: &Registry,
         make: impl Future<Output = Result<T, RegistryError>> + Send,
-        answer: impl FnOnce(T) -> Answer + Send,
+        respond: impl FnOnce(T) -> AdminResponse + Send,
     ) -> HandlerResult {
         if let Some(replayed) = self.replay(registry).await? {
             return Ok(replayed);
         }
         let error = match make.await {
-            Ok(made) => return Ok(answer(made)),
+            Ok(made) => return Ok(respond(made)),
             Err(error) => error,
         };
-        // Two of the same at the same time: the other one was first.
-        let lost = matches!(
+        // A concurrent request with the same key may have been first.
+        let was_second = matches!(
             error,
             RegistryError::Store(StoreError::Conflict(_)) | RegistryError::Exists(_)
         );
-        if lost && let Some(replayed) = self.replay(registry).await? {
+        if was_second && let Some(replayed) = self.replay(registry).await? {
             return Ok(replayed);
         }
         Err(error.into())
     }
 
-    async fn replay(&self, registry: &Registry) -> Result<Option<Answer>, RegistryError> {
-        let Some(asked) = &self.0 else {
+    async fn replay(&self, registry: &Registry) -> Result<Option<AdminResponse>, RegistryError> {
+        let Some(key) = &self.0 else {
             return Ok(None);
         };
-        let Some(kept) = registry.idempotent_answer(&asked.key).await? else {
+        let Some(stored) = registry.stored_response(&key.key).await? else {
             return Ok(None);
         };
-        if kept.request != asked.request {
+        if stored.request != key.request {
             return Err(RegistryError::IdempotencyKeyReused);
         }
-        let answer = Answer {
-            status: StatusCode::from_u16(kept.status).unwrap_or(StatusCode::CREATED),
+        let response = AdminResponse {
+            status: StatusCode::from_u16(stored.status).unwrap_or(StatusCode::CREATED),
             content_type: "application/json",
             headers: Vec::new(),
-            body: kept.body.into_bytes(),
+            body: stored.body.into_bytes(),
         };
-        Ok(Some(answer.with(REPLAYED, HeaderValue::from_static("true"))))
+        Ok(Some(response.with(REPLAYED, HeaderValue::from_static("true"))))
     }
 }
 
-/// As the description has the header.
+/// The header in the API description.
 impl IntoParams for Idempotency {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let types = SchemaType::from_iter([Type::String, Type::Null]);

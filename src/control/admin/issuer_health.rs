@@ -1,4 +1,4 @@
-//! How is an issuer, and where are its keys? As `runtime` tells it.
+//! Does an issuer work, and where do its keys come from? `runtime` provides the state.
 
 use crate::control::admin::time::Time;
 use crate::model::names::Name;
@@ -6,18 +6,18 @@ use serde::Serialize;
 use std::pin::Pin;
 use utoipa::ToSchema;
 
-/// The issuers of the gate, as `runtime` shows them.
+/// The issuers of the gate. `runtime` implements this trait.
 pub trait Issuers: Send + Sync {
-    /// All that the configuration in force names, sorted by name.
+    /// Returns the issuers of the configuration in force, sorted by name.
     fn all(&self) -> Vec<IssuerHealth>;
 
     fn one(&self, name: &Name) -> Option<IssuerHealth>;
 
-    /// Fetches the issuer's keys now, whatever its cooldown says, or waits for the fetch that is under way.
-    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>>;
+    /// Fetches the issuer's keys now, regardless of its cooldown, or waits for the fetch that is already running.
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>>;
 }
 
-/// No issuers: how issuers are doing is known only to a gate that runs.
+/// No issuers, for a store without a running gate.
 pub struct NoIssuers;
 
 impl Issuers for NoIssuers {
@@ -29,22 +29,22 @@ impl Issuers for NoIssuers {
         None
     }
 
-    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
-        Box::pin(std::future::ready(Refreshed::Unknown))
+    fn refresh<'a>(&'a self, _: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>> {
+        Box::pin(std::future::ready(RefreshOutcome::Unknown))
     }
 }
 
-/// What came of asking for newer keys.
+/// The outcome of a refresh.
 #[derive(Debug)]
-pub enum Refreshed {
+pub enum RefreshOutcome {
     /// No such issuer.
     Unknown,
-    /// Its keys are not fetched: they are in files.
+    /// The issuer's keys are in files, so nothing is fetched.
     NotFetched(IssuerHealth),
     Good(IssuerHealth),
-    /// The fetch failed; what was good before still serves.
+    /// The fetch failed; the last good keys stay in use.
     Failed(IssuerHealth),
-    /// The fetch goes on, and the answer does not wait for it any longer.
+    /// The fetch still runs when the response is sent.
     Unfinished(IssuerHealth),
 }
 
@@ -71,7 +71,7 @@ pub struct IssuerHealth {
     pub fetches_good: u64,
     pub fetches_failed: u64,
     pub keys: Vec<Key>,
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedKey>,
 }
 
 /// How an issuer is, in one word.
@@ -137,7 +137,7 @@ pub struct Key {
 /// A key of the set that is never used, and why.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = IssuerSkippedKey)]
-pub struct Skipped {
+pub struct SkippedKey {
     pub kid: Option<String>,
     pub reason: &'static str,
 }

@@ -1,22 +1,22 @@
-//! How are the issuers' keys, and is there anything newer? What the data side knows, as plain values.
+//! Which keys do the issuers have, and does a fetch bring newer keys? The state of the data side, as plain values.
 
 pub use crate::control::admin::issuer_health::IssuerHealth;
 pub use crate::control::admin::issuer_health::Issuers;
 pub use crate::control::admin::issuer_health::Key;
 pub use crate::control::admin::issuer_health::KeysFrom;
 pub use crate::control::admin::issuer_health::NoIssuers;
-pub use crate::control::admin::issuer_health::Refreshed;
-pub use crate::control::admin::issuer_health::Skipped;
+pub use crate::control::admin::issuer_health::RefreshOutcome;
+pub use crate::control::admin::issuer_health::SkippedKey;
 pub use crate::control::admin::issuer_health::Source;
 pub use crate::control::admin::issuer_health::State;
 pub use crate::control::admin::time::Time;
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::openapi::Problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::control::admin::state::Api;
 use crate::control::registry::Actor;
 use crate::model::names::Name;
@@ -56,8 +56,8 @@ pub(super) struct IssuerPath {
 }
 
 impl IssuerPath {
-    fn name(&self) -> Result<Name, Answer> {
-        self.name.parse().map_err(|_| unknown())
+    fn name(&self) -> Result<Name, AdminResponse> {
+        self.name.parse().map_err(|_| unknown_issuer())
     }
 }
 
@@ -67,9 +67,9 @@ impl IssuerPath {
 #[utoipa::path(get, path = "/admin/v1/issuers", tag = "issuers", operation_id = "listIssuers",
     responses((status = 200, description = "The issuers", body = List)))]
 pub(super) async fn list(Served(api): Served<Arc<Api>>, Extension(actor): Extension<Actor>) -> HandlerResult {
-    // Which servers the gate trusts, and what went wrong with them, is for those who run it.
+    // The trusted servers and their errors are for operators only.
     actor.operators_only()?;
-    Ok(Answer::json(&List {
+    Ok(AdminResponse::json(&List {
         issuers: api.parts.issuers.all(),
         at: Time(api.parts.clock.now().wall),
     }))
@@ -87,8 +87,8 @@ pub(super) async fn show(
 ) -> HandlerResult {
     actor.operators_only()?;
     let name = issuer.name()?;
-    let health = api.parts.issuers.one(&name).ok_or_else(unknown)?;
-    Ok(Answer::json(&health))
+    let health = api.parts.issuers.one(&name).ok_or_else(unknown_issuer)?;
+    Ok(AdminResponse::json(&health))
 }
 
 /// Fetch an issuer's keys now
@@ -108,20 +108,20 @@ pub(super) async fn refresh(
 ) -> HandlerResult {
     actor.operators_only()?;
     let name = issuer.name()?;
-    Ok(refreshed(api.parts.issuers.refresh(&name).await))
+    Ok(refresh_response(api.parts.issuers.refresh(&name).await))
 }
 
-fn refreshed(refreshed: Refreshed) -> Answer {
-    match refreshed {
-        Refreshed::Unknown => unknown(),
-        Refreshed::Good(issuer) => Answer::json(&Outcome {
+fn refresh_response(outcome: RefreshOutcome) -> AdminResponse {
+    match outcome {
+        RefreshOutcome::Unknown => unknown_issuer(),
+        RefreshOutcome::Good(issuer) => AdminResponse::json(&Outcome {
             outcome: "good",
             issuer,
         }),
-        Refreshed::NotFetched(issuer) => {
+        RefreshOutcome::NotFetched(issuer) => {
             let detail =
                 "its keys are in files, which are read again by themselves (a JWK set) or with the configuration (PEM)";
-            wrong(
+            problem_with_health(
                 StatusCode::CONFLICT,
                 "issuer-not-fetched",
                 detail,
@@ -129,13 +129,13 @@ fn refreshed(refreshed: Refreshed) -> Answer {
                 &issuer,
             )
         }
-        // A gateway's answer: whom we asked is not us (RFC 9110 section 15.6.3).
-        Refreshed::Failed(issuer) => {
+        // The error of a gateway: the issuer failed, not this server (RFC 9110 section 15.6.3).
+        RefreshOutcome::Failed(issuer) => {
             let detail = match &issuer.last_error {
                 Some(error) => format!("the fetch failed: {error}"),
                 None => "the fetch failed".to_owned(),
             };
-            wrong(
+            problem_with_health(
                 StatusCode::BAD_GATEWAY,
                 "issuer-fetch-failed",
                 &detail,
@@ -143,21 +143,27 @@ fn refreshed(refreshed: Refreshed) -> Answer {
                 &issuer,
             )
         }
-        Refreshed::Unfinished(issuer) => {
+        RefreshOutcome::Unfinished(issuer) => {
             let detail = "the fetch goes on; ask for the issuer again in a while";
             let status = StatusCode::GATEWAY_TIMEOUT;
-            wrong(status, "issuer-fetch-unfinished", detail, "unfinished", &issuer)
+            problem_with_health(status, "issuer-fetch-unfinished", detail, "unfinished", &issuer)
         }
     }
 }
 
-fn unknown() -> Answer {
+fn unknown_issuer() -> AdminResponse {
     let detail = "the configuration in force names no such issuer";
     problem(StatusCode::NOT_FOUND, "unknown-issuer", detail)
 }
 
-/// A problem that has the issuer's health in it.
-fn wrong(status: StatusCode, slug: &str, detail: &str, outcome: &str, issuer: &IssuerHealth) -> Answer {
+/// Returns a problem that contains the issuer's health.
+fn problem_with_health(
+    status: StatusCode,
+    slug: &str,
+    detail: &str,
+    outcome: &str,
+    issuer: &IssuerHealth,
+) -> AdminResponse {
     let health = serde_json::to_value(issuer).expect("names, numbers and texts are JSON");
     problem_with(status, slug, detail, &[("outcome", outcome.into()), ("issuer", health)])
 }

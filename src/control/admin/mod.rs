@@ -1,9 +1,9 @@
-//! The admin API under `/admin/v1/`: who may ask, for what, and what is answered.
+//! The admin API under `/admin/v1/`: access control, operations and responses.
 
 mod time;
 pub mod access;
-pub mod answer;
-pub mod refused;
+pub mod response;
+pub mod problems;
 pub mod body;
 pub mod idempotency;
 pub mod query;
@@ -28,10 +28,10 @@ pub mod backup;
 
 pub use state::Parts;
 
-use crate::control::admin::access::Own;
+use crate::control::admin::access::ControlTokens;
 use crate::control::admin::access::OwnTokens;
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use crate::control::registry::Actor;
 use crate::control::registry::Registry;
@@ -46,29 +46,29 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The API as a service. Every request must carry a [`access::Peer`] among its extensions.
+/// Returns the API as a service. Every request must carry an [`access::Peer`] among its extensions.
 pub fn router(parts: Parts) -> Router {
-    let (router, described) = described();
+    let (router, description) = operations();
     let tokens = parts
         .control
         .clone()
-        .map(|control| Arc::new(Own(control)) as Arc<dyn OwnTokens>);
+        .map(|control| Arc::new(ControlTokens(control)) as Arc<dyn OwnTokens>);
     let api = Arc::new(Api {
         parts,
         tokens,
-        described: answer::json_line(&described),
+        description: response::json_line(&description),
     });
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        // Around all of it, what is not there included.
+        // The outermost layer, so that unknown paths are protected too.
         .layer(middleware::from_fn_with_state(api.clone(), admit::admit))
         .with_state(api)
 }
 
-/// Every operation with its description: neither exists without the other.
-fn described() -> (Router<Arc<Api>>, OpenApi) {
-    let (router, described) = OpenApiRouter::with_openapi(openapi::base())
+/// Returns every operation with its description: neither exists without the other.
+fn operations() -> (Router<Arc<Api>>, OpenApi) {
+    let (router, description) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(openapi::show))
         .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::show))
@@ -102,37 +102,37 @@ fn described() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(issuers::show))
         .routes(routes!(issuers::refresh))
         .split_for_parts();
-    (router, openapi::complete(described))
+    (router, openapi::complete(description))
 }
 
-/// The description of the API (OpenAPI 3.1), as JSON.
+/// Returns the description of the API (OpenAPI 3.1), as JSON.
 #[cfg(any(test, feature = "internals"))]
 pub fn description() -> String {
-    let (_, described) = described();
-    String::from_utf8(answer::json_line(&described)).expect("JSON is UTF-8")
+    let (_, description) = operations();
+    String::from_utf8(response::json_line(&description)).expect("JSON is UTF-8")
 }
 
-async fn not_found() -> Answer {
+async fn not_found() -> AdminResponse {
     let detail = "there is no such path in the admin API; GET /admin/v1/openapi.json has all there are";
     problem(StatusCode::NOT_FOUND, "not-found", detail)
 }
 
-async fn method_not_allowed() -> Answer {
+async fn method_not_allowed() -> AdminResponse {
     let detail = "this path does not take this method; `Allow` names those it takes";
     problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
-/// The operations of whoever asks, now.
+/// The operations of the request's actor, now.
 impl FromRequestParts<Arc<Api>> for Registry {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut RequestParts, api: &Arc<Api>) -> Result<Self, AdminResponse> {
         let Some(control) = &api.parts.control else {
             let detail = "this gate keeps no records: set `store` in the configuration (`store: { path: keygate.db }`)";
             return Err(problem(StatusCode::NOT_FOUND, "no-store", detail));
         };
         let actor = parts.extensions.get::<Actor>().cloned();
-        // `admit` is around every handler; without its word nothing is done.
+        // `admit` sets the actor before every handler; without an actor nothing is done.
         let actor = actor.ok_or_else(|| problem(StatusCode::FORBIDDEN, "no-actor", "nobody was let in"))?;
         Ok(Self::new(
             control.clone(),

@@ -1,7 +1,8 @@
-//! How is the admin API described to programs? OpenAPI 3.1, from the handlers; what all of them share is said here once.
+//! How is the admin API described to programs? In OpenAPI 3.1, generated from the handlers; the parts that all
+//! operations share are defined here once.
 
 use crate::control::admin::access::Right;
-use crate::control::admin::answer::Answer;
+use crate::control::admin::response::AdminResponse;
 use crate::control::admin::state::Api;
 use axum::extract::State;
 use http::Method;
@@ -70,10 +71,10 @@ pub(super) struct ProblemError {
 
 const PROBLEM: &str = "application/problem+json";
 
-/// The scheme that operations name.
+/// The security scheme of all operations.
 const BEARER: &str = "bearer";
 
-/// Answers that many operations give: name, status, and when.
+/// Responses that many operations share: name, status, and condition.
 const SHARED: [(&str, &str, &str); 12] = [
     (
         "BadQuery",
@@ -133,7 +134,7 @@ const SHARED: [(&str, &str, &str); 12] = [
     ("Unavailable", "503", "The store did not answer (`store-unavailable`)."),
 ];
 
-/// The document before the operations are in it.
+/// Returns the document without operations.
 pub(super) fn base() -> OpenApi {
     let info = InfoBuilder::new()
         .title("Keygate admin API")
@@ -189,10 +190,9 @@ const TAGS: [(&str, &str); 9] = [
     ("gate", "The gate itself."),
 ];
 
-/// Adds to each operation what follows from its method and its path: the scope it takes, and the refusals that need no
-/// words of its own.
-pub(super) fn complete(mut described: OpenApi) -> OpenApi {
-    let components = described.components.get_or_insert_with(Components::default);
+/// Adds to each operation the parts that follow from its method and path: the required scope, and the shared refusals.
+pub(super) fn complete(mut description: OpenApi) -> OpenApi {
+    let components = description.components.get_or_insert_with(Components::default);
     let scheme = Http::builder()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
@@ -205,18 +205,18 @@ pub(super) fn complete(mut described: OpenApi) -> OpenApi {
     <Problem as ToSchema>::schemas(&mut schemas);
     schemas.push(("Problem".to_owned(), <Problem as utoipa::PartialSchema>::schema()));
     components.schemas.extend(schemas);
-    for (name, _, description) in SHARED {
+    for (name, _, text) in SHARED {
         components
             .responses
-            .insert(name.to_owned(), problem_response(description).into());
+            .insert(name.to_owned(), problem_response(text).into());
     }
-    each(&mut described.paths, |path, method, operation| {
-        share(path, &method, operation)
+    for_each_operation(&mut description.paths, |path, method, operation| {
+        add_shared(path, &method, operation)
     });
-    described
+    description
 }
 
-fn each(paths: &mut Paths, mut look: impl FnMut(&str, Method, &mut Operation)) {
+fn for_each_operation(paths: &mut Paths, mut visit: impl FnMut(&str, Method, &mut Operation)) {
     for (path, item) in &mut paths.paths {
         let PathItem {
             get,
@@ -233,7 +233,7 @@ fn each(paths: &mut Paths, mut look: impl FnMut(&str, Method, &mut Operation)) {
         ];
         for (method, operation) in operations {
             if let Some(operation) = operation {
-                look(path, method, operation);
+                visit(path, method, operation);
             }
         }
     }
@@ -247,7 +247,7 @@ fn problem_response(description: &str) -> Response {
         .build()
 }
 
-fn share(path: &str, method: &Method, operation: &mut Operation) {
+fn add_shared(path: &str, method: &Method, operation: &mut Operation) {
     let scope = Right::of(method).scope();
     operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope])]);
     let changes = *method != Method::GET;
@@ -280,11 +280,11 @@ fn share(path: &str, method: &Method, operation: &mut Operation) {
 /// This description
 #[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "gate", operation_id = "describe",
     responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
-pub(super) async fn show(State(api): State<Arc<Api>>) -> Answer {
-    Answer {
+pub(super) async fn show(State(api): State<Arc<Api>>) -> AdminResponse {
+    AdminResponse {
         status: StatusCode::OK,
         content_type: "application/json",
         headers: Vec::new(),
-        body: api.described.clone(),
+        body: api.description.clone(),
     }
 }

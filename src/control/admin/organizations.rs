@@ -1,12 +1,12 @@
 //! Organizations over HTTP.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::Body;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -71,7 +71,7 @@ pub(super) struct NewOrganization {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Listing {
+pub(super) struct OrganizationQuery {
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -84,11 +84,11 @@ pub(super) struct Listing {
 ///
 /// An organization's own administrators see theirs alone.
 #[utoipa::path(get, path = "/admin/v1/organizations", tag = "organizations", operation_id = "listOrganizations",
-    params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
-    let page = query::page(asked.limit, asked.after)?;
+    params(OrganizationQuery), responses((status = 200, description = "A part of the list", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<OrganizationQuery>) -> HandlerResult {
+    let page = query::page(query.limit, query.after)?;
     let found = registry.organizations(&page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
 /// One organization
@@ -98,7 +98,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listi
 pub(super) async fn show(registry: Registry, Path(id): Path<String>) -> HandlerResult {
     let id = id.parse().map_err(|_| RegistryError::NotFound("organization"))?;
     let found = registry.organization(&id).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::record(&registry, &found))
 }
 
 /// Make an organization
@@ -113,9 +113,9 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
         let name = mistakes.take("/name", Label::parse(&body.name));
         id.zip(name)
     })?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.create_organization(id, name, &keep);
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.create_organization(id, name, &stored_response);
     idempotency
-        .make(&registry, make, |it| Answer::made(&registry, &it))
+        .make(&registry, make, |it| AdminResponse::created_record(&registry, &it))
         .await
 }

@@ -1,6 +1,6 @@
 //! Plans over HTTP: as the configuration has them.
 
-use crate::control::admin::answer::Answer;
+use crate::control::admin::response::AdminResponse;
 use crate::control::registry::Registry;
 use crate::model::plan::Approval;
 use crate::model::plan::CredentialKind;
@@ -76,8 +76,8 @@ pub(super) struct List {
 /// Every plan of the configuration in force
 #[utoipa::path(get, path = "/admin/v1/plans", tag = "plans", operation_id = "listPlans",
     responses((status = 200, description = "The plans, sorted by name", body = List)))]
-pub(super) async fn list(registry: Registry) -> Answer {
-    Answer::json(&List {
+pub(super) async fn list(registry: Registry) -> AdminResponse {
+    AdminResponse::json(&List {
         items: registry.plans().iter().map(View::of).collect(),
         next: None,
     })

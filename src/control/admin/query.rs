@@ -1,8 +1,8 @@
-//! What is asked for behind the `?`: which part of a list, what it is narrowed to? Only parameters that are known.
+//! Which page of a list does the query select, and by which filter? Unknown parameters are rejected.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
@@ -26,42 +26,42 @@ pub const LIMIT_MAX: u32 = 200;
 pub struct Parameters<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminResponse> {
         match Query::try_from_uri(&parts.uri) {
-            Ok(Query(asked)) => Ok(Self(asked)),
+            Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(rejection) => Err(bad_query("", rejection.body_text())),
         }
     }
 }
 
-/// 400 for what stands behind the `?`.
-pub fn bad_query(parameter: &str, detail: impl Display) -> Answer {
+/// Returns 400 for an invalid query parameter.
+pub fn bad_query(parameter: &str, detail: impl Display) -> AdminResponse {
     let detail = detail.to_string();
-    let told = match parameter {
+    let message = match parameter {
         "" => detail.clone(),
         parameter => format!("{parameter}: {detail}"),
     };
     let more = [("errors", json!([{ "parameter": parameter, "detail": detail }]))];
-    problem_with(StatusCode::BAD_REQUEST, "invalid-query", &told, &more)
+    problem_with(StatusCode::BAD_REQUEST, "invalid-query", &message, &more)
 }
 
-/// A parameter's value as what it stands for.
+/// Parses the value of a parameter.
 ///
 /// # Errors
-/// 400 with the parameter's name.
-pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> Result<Option<T>, Answer> {
+/// 400 with the name of the parameter.
+pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> Result<Option<T>, AdminResponse> {
     text.map(|text| text.parse().map_err(|error: T::Err| bad_query(parameter, error)))
         .transpose()
 }
 
-/// One more than is shown, because that one says whether there is a next page.
+/// Returns the page to read, with one item more than is shown: the extra item reveals a next page.
 ///
 /// # Errors
-/// A limit that is not 1 to 200.
-pub fn page(asked: Option<u32>, after: Option<String>) -> Result<Page, Answer> {
-    match asked.unwrap_or(LIMIT_DEFAULT) {
+/// The limit is not 1 to 200.
+pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+    match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
             after,
             limit: limit + 1,
@@ -90,9 +90,11 @@ pub struct CredentialListing {
 }
 
 impl CredentialListing {
+    /// Returns the filter and the page to read.
+    ///
     /// # Errors
-    /// 400 for the first parameter that is not what it should be.
-    pub fn read(self) -> Result<(Filter, Page), Answer> {
+    /// 400 for the first invalid parameter.
+    pub fn read(self) -> Result<(Filter, Page), AdminResponse> {
         let page = page(self.limit, self.after)?;
         let filter = Filter {
             organization: parsed("organization", self.organization.as_deref())?,
@@ -102,18 +104,18 @@ impl CredentialListing {
     }
 }
 
-/// The revision that a change asks for (RFC 9110 section 13.1.1); `None` where it asks for none, or for any (`*`).
+/// The revision that a change requires (RFC 9110 section 13.1.1); `None` without the header, or for any revision (`*`).
 pub struct IfMatch(pub Option<Revision>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Answer;
+    type Rejection = AdminResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AdminResponse> {
         if_match(&parts.headers).map(Self)
     }
 }
 
-fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, Answer> {
+fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, AdminResponse> {
     let mut values = headers.get_all(header::IF_MATCH).iter();
     let (Some(value), more) = (values.next(), values.next()) else {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! How are members that several bodies share read? As the types they stand for, every mistake with its place.
+//! How are the members read that several bodies share? Each is parsed
+//! into its type, and each mistake is recorded with its place.
 
 use crate::config::parse_duration;
 use crate::control::registry::Mistakes;
@@ -15,11 +16,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// More would not fit in a token, or in anybody's head.
+/// The most scopes of a credential: more would make a token too long.
 const SCOPES_MAX: usize = 100;
 const ADDRESSES_MAX: usize = 100;
 
-/// `scopes`: whole scope tokens (RFC 6749 section 3.3).
+/// Reads `scopes`: whole scope tokens (RFC 6749 section 3.3).
 pub fn scopes(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Option<ScopeSet> {
     let texts = texts?;
     if texts.len() > SCOPES_MAX {
@@ -33,7 +34,7 @@ pub fn scopes(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Option<Scope
     Some(scopes.into_iter().collect())
 }
 
-/// `addresses`: addresses and ranges without host bits.
+/// Reads `addresses`: addresses and ranges without host bits.
 pub fn addresses(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Vec<IpNet> {
     let texts = texts.unwrap_or_default();
     if texts.len() > ADDRESSES_MAX {
@@ -49,12 +50,12 @@ pub fn addresses(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Vec<IpNet
     ranges
 }
 
-/// A member whose text is a `T`.
+/// Reads a member by the `FromStr` of its type.
 pub fn parsed<T: FromStr<Err: Display>>(pointer: &str, text: Option<&str>, mistakes: &mut Mistakes) -> Option<T> {
     text.and_then(|text| mistakes.take(pointer, text.parse()))
 }
 
-/// `environment`; `test` is taken for `sandbox`.
+/// Reads `environment`; `test` is accepted as `sandbox`.
 pub fn environment(text: Option<&str>, mistakes: &mut Mistakes) -> Option<KeyEnvironment> {
     let read = text.map(|text| match text {
         "live" => Ok(KeyEnvironment::Live),
@@ -64,7 +65,7 @@ pub fn environment(text: Option<&str>, mistakes: &mut Mistakes) -> Option<KeyEnv
     read.and_then(|read| mistakes.take("/environment", read))
 }
 
-/// `grace`: none when absent.
+/// Reads `grace`; no grace period if absent.
 pub fn grace(text: Option<&str>, mistakes: &mut Mistakes) -> Grace {
     let Some(text) = text else {
         return Grace::NONE;
@@ -74,13 +75,13 @@ pub fn grace(text: Option<&str>, mistakes: &mut Mistakes) -> Grace {
     grace.unwrap_or(Grace::NONE)
 }
 
-/// `token_ttl`.
+/// Reads `token_ttl`.
 pub fn token_ttl(text: Option<&str>, mistakes: &mut Mistakes) -> Option<TokenTtl> {
     let read = text.map(|text| text.parse().map_err(|UnknownWord| "must be `60s`, `5m`, `1h` or `24h`"));
     read.and_then(|read| mistakes.take("/token_ttl", read))
 }
 
-/// `token_format`.
+/// Reads `token_format`.
 pub fn token_format(text: Option<&str>, mistakes: &mut Mistakes) -> Option<TokenFormat> {
     let read = text.map(|text| text.parse().map_err(|UnknownWord| "must be `jwt` or `opaque`"));
     read.and_then(|read| mistakes.take("/token_format", read))

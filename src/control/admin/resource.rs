@@ -1,47 +1,51 @@
-//! How is a record shown? As its view, with its revision, the same way wherever one is made, changed, looked at or listed.
+//! How is a record shown? As its view with its revision, in the same way when it is created, changed, read or listed.
 
-use crate::control::admin::answer::Answer;
+use crate::control::admin::response::AdminResponse;
 use crate::control::registry::Registry;
 use crate::store::Page;
 use crate::store::Versioned;
 use crate::store::record::Record;
 use serde::Serialize;
 
-/// What the API shows.
+/// A record that the API can show.
 pub(super) trait Resource {
     type View: Serialize;
 
-    /// Returns what is shown of it: nothing of its secrets.
+    /// Returns the public view, without secrets.
     fn view(&self, registry: &Registry) -> Self::View;
 }
 
-impl Answer {
-    /// 200 with a record and its revision.
-    pub(super) fn shown<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
+impl AdminResponse {
+    /// Returns 200 with a record and its revision.
+    pub(super) fn record<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
         Self::json(&found.record.view(registry)).at(found.revision)
     }
 
-    /// 201 with a new record and its revision.
-    pub(super) fn made<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
+    /// Returns 201 with a new record and its revision.
+    pub(super) fn created_record<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
         Self::created(&new.record.view(registry)).at(new.revision)
     }
 
-    /// 200 with a page of a list of records.
-    pub(super) fn listed<R: Resource + Record>(registry: &Registry, found: Vec<Versioned<R>>, page: &Page) -> Self {
+    /// Returns 200 with a page of records.
+    pub(super) fn record_page<R: Resource + Record>(
+        registry: &Registry,
+        found: Vec<Versioned<R>>,
+        page: &Page,
+    ) -> Self {
         let id = |found: &Versioned<R>| found.record.id().to_owned();
         Self::page(found, page, id, |found| found.record.view(registry))
     }
 
-    /// 200 with a page of a list that was read with one item more than is shown.
+    /// Returns 200 with a page of a list. `found` may have one item more than is shown.
     pub(super) fn page<R, T: Serialize>(
         mut found: Vec<R>,
         page: &Page,
         id: impl Fn(&R) -> String,
         view: impl Fn(R) -> T,
     ) -> Self {
-        let shown = page.limit.saturating_sub(1) as usize;
-        let more = found.len() > shown;
-        found.truncate(shown);
+        let size = page.limit.saturating_sub(1) as usize;
+        let more = found.len() > size;
+        found.truncate(size);
         Self::json(&List {
             next: found.last().filter(|_| more).map(id),
             items: found.into_iter().map(view).collect(),
@@ -49,7 +53,7 @@ impl Answer {
     }
 }
 
-/// A part of a list, and where the next one begins.
+/// A page of a list, and the start of the next page.
 #[derive(Serialize)]
 struct List<T> {
     items: Vec<T>,

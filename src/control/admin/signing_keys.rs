@@ -1,8 +1,8 @@
-//! Signing keys over HTTP: which there are, and rotating them. Never their private halves.
+//! Signing keys over HTTP: listing and rotating them. Private halves are never shown.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
 use crate::control::admin::body::OptionalBody;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::signing_keys::Rotation;
@@ -80,7 +80,7 @@ pub(super) struct RotationBody {
         (status = 404, description = "There is no token endpoint (`no-token-endpoint`), or no store (`no-store`)", body = crate::control::admin::openapi::Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(registry: Registry) -> HandlerResult {
     let keys = registry.signing_keys()?;
-    Ok(Answer::json(&List {
+    Ok(AdminResponse::json(&List {
         items: keys.iter().map(View::of).collect(),
         next: None,
     }))
@@ -98,5 +98,5 @@ pub(super) async fn rotate(registry: Registry, OptionalBody { body, .. }: Option
         Some(false) | None => Rotation::Published,
     };
     let key = registry.rotate_signing_keys(rotation).await?;
-    Ok(Answer::json(&View::of(&key)))
+    Ok(AdminResponse::json(&View::of(&key)))
 }

@@ -1,4 +1,4 @@
-//! What do the handlers work on?
+//! Which state do the handlers share?
 
 use crate::control::Control;
 use crate::control::admin::access::Access;
@@ -8,13 +8,13 @@ use crate::control::token::client_jwks::ClientJwks;
 use crate::model::clock::Clock;
 use std::sync::Arc;
 
-/// What the API works on.
+/// The dependencies of the API.
 pub struct Parts {
-    /// `None` where the configuration has no `store`: then there are the issuers and nothing else.
+    /// `None` if the configuration has no `store`: then only the issuers are available.
     pub control: Option<Arc<Control>>,
     pub issuers: Arc<dyn Issuers>,
     pub access: Arc<Access>,
-    /// Fetches the keys behind clients' URLs; `None` where nothing fetches (the command line on a store of its own).
+    /// The fetcher of clients' key sets; `None` if nothing fetches (the command line on a store without a gate).
     pub client_jwks: Option<Arc<dyn ClientJwks>>,
     pub clock: Arc<dyn Clock>,
 }
@@ -23,6 +23,6 @@ pub struct Parts {
 pub(super) struct Api {
     pub(super) parts: Parts,
     pub(super) tokens: Option<Arc<dyn OwnTokens>>,
-    /// The description, as JSON.
-    pub(super) described: Vec<u8>,
+    /// The API description, as JSON.
+    pub(super) description: Vec<u8>,
 }

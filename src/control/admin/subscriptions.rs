@@ -1,8 +1,5 @@
 //! Subscriptions over HTTP.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::HandlerResult;
-use crate::control::admin::answer::environment_word;
 use crate::control::admin::body::Body;
 use crate::control::admin::change::Change;
 use crate::control::admin::idempotency::Idempotency;
@@ -10,6 +7,9 @@ use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::HandlerResult;
+use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
@@ -113,7 +113,7 @@ pub(super) struct PlanChange {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Listing {
+pub(super) struct SubscriptionQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
@@ -142,15 +142,15 @@ impl SubscriptionPath {
 
 /// Every subscription
 #[utoipa::path(get, path = "/admin/v1/subscriptions", tag = "subscriptions", operation_id = "listSubscriptions",
-    params(Listing), responses((status = 200, description = "A part of the list", body = List)))]
-pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listing>) -> HandlerResult {
-    let page = query::page(asked.limit, asked.after)?;
+    params(SubscriptionQuery), responses((status = 200, description = "A part of the list", body = List)))]
+pub(super) async fn list(registry: Registry, Parameters(query): Parameters<SubscriptionQuery>) -> HandlerResult {
+    let page = query::page(query.limit, query.after)?;
     let filter = Filter {
-        organization: query::parsed("organization", asked.organization.as_deref())?,
+        organization: query::parsed("organization", query.organization.as_deref())?,
         subscription: None,
     };
     let found = registry.subscriptions(filter, &page).await?;
-    Ok(Answer::listed(&registry, found, &page))
+    Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
 /// One subscription
@@ -159,7 +159,7 @@ pub(super) async fn list(registry: Registry, Parameters(asked): Parameters<Listi
     responses((status = 200, description = "The subscription", body = View)))]
 pub(super) async fn show(registry: Registry, Path(subscription): Path<SubscriptionPath>) -> HandlerResult {
     let found = registry.subscription(&subscription.id()?).await?;
-    Ok(Answer::shown(&registry, &found))
+    Ok(AdminResponse::record(&registry, &found))
 }
 
 /// Ask for a subscription
@@ -169,7 +169,7 @@ pub(super) async fn show(registry: Registry, Path(subscription): Path<Subscripti
     params(Idempotency),
     request_body = NewSubscription, responses((status = 201, description = "It is made", body = View)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewSubscription>) -> HandlerResult {
-    let asked = Mistakes::collect(|mistakes| {
+    let spec = Mistakes::collect(|mistakes| {
         let organization = read::parsed("/organization", body.organization.as_deref(), mistakes);
         let plan = mistakes.take("/plan", body.plan.parse::<Name>());
         let environment = body.environment.as_deref().unwrap_or("live");
@@ -180,21 +180,21 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
             environment: environment?,
         })
     })?;
-    let keep = idempotency.keep(&registry);
-    let make = registry.create_subscription(asked, &keep);
+    let stored_response = idempotency.stored_response(&registry);
+    let make = registry.create_subscription(spec, &stored_response);
     idempotency
-        .make(&registry, make, |it| Answer::made(&registry, &it))
+        .make(&registry, make, |it| AdminResponse::created_record(&registry, &it))
         .await
 }
 
-async fn moved(
+async fn apply_move(
     registry: &Registry,
     id: &SubscriptionId,
     to: &SubscriptionMove,
     expected: Option<Revision>,
 ) -> HandlerResult {
     let moved = registry.move_subscription(id, to, expected).await?;
-    Ok(Answer::shown(registry, &moved))
+    Ok(AdminResponse::record(registry, &moved))
 }
 
 /// Approve a subscription
@@ -203,7 +203,7 @@ async fn moved(
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/approve", tag = "subscriptions", operation_id = "approveSubscription",
     params(SubscriptionPath), responses((status = 200, description = "It is active", body = View)))]
 pub(super) async fn approve(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
-    moved(&registry, &subscription.id()?, &SubscriptionMove::Approve, expected).await
+    apply_move(&registry, &subscription.id()?, &SubscriptionMove::Approve, expected).await
 }
 
 /// Say that a subscription could not be set up
@@ -213,7 +213,7 @@ pub(super) async fn approve(Change(registry, subscription, expected, _): Change<
     params(SubscriptionPath),
     responses((status = 200, description = "Its state is `provisioning_failed`", body = View)))]
 pub(super) async fn fail(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
-    moved(&registry, &subscription.id()?, &SubscriptionMove::Fail, expected).await
+    apply_move(&registry, &subscription.id()?, &SubscriptionMove::Fail, expected).await
 }
 
 /// Say whether a subscription is paid for
@@ -226,7 +226,7 @@ pub(super) async fn payment(
     Change(registry, subscription, expected, Body { body, .. }): Change<SubscriptionPath, Body<Payment>>,
 ) -> HandlerResult {
     let to = SubscriptionMove::Pay { paid: body.paid };
-    moved(&registry, &subscription.id()?, &to, expected).await
+    apply_move(&registry, &subscription.id()?, &to, expected).await
 }
 
 /// Put a subscription under another plan
@@ -240,7 +240,7 @@ pub(super) async fn plan(
 ) -> HandlerResult {
     let id = subscription.id()?;
     let plan = Mistakes::collect(|mistakes| mistakes.take("/plan", body.plan.parse()))?;
-    moved(&registry, &id, &SubscriptionMove::ChangePlan { plan }, expected).await
+    apply_move(&registry, &id, &SubscriptionMove::ChangePlan { plan }, expected).await
 }
 
 /// Cancel a subscription
@@ -250,5 +250,5 @@ pub(super) async fn plan(
     params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View)))]
 pub(super) async fn cancel(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
     let cancelled = registry.cancel_subscription(&subscription.id()?, expected).await?;
-    Ok(Answer::shown(&registry, &cancelled))
+    Ok(AdminResponse::record(&registry, &cancelled))
 }

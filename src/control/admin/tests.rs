@@ -1,4 +1,4 @@
-//! The issuers over the whole router, without a store: who may, with which method, and what comes back.
+//! Does the whole router serve the issuers, without a store? Access, methods and responses.
 
 use super::*;
 use crate::control::admin::access::Access;
@@ -7,8 +7,8 @@ use crate::control::admin::issuers::IssuerHealth;
 use crate::control::admin::issuers::Issuers;
 use crate::control::admin::issuers::Key;
 use crate::control::admin::issuers::KeysFrom;
-use crate::control::admin::issuers::Refreshed;
-use crate::control::admin::issuers::Skipped;
+use crate::control::admin::issuers::RefreshOutcome;
+use crate::control::admin::issuers::SkippedKey;
 use crate::control::admin::issuers::Source;
 use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
@@ -53,7 +53,7 @@ fn health(name: &str) -> IssuerHealth {
             thumbprint: "t".to_owned(),
             algorithms: vec!["ES256"],
         }],
-        skipped: vec![Skipped {
+        skipped: vec![SkippedKey {
             kid: None,
             reason: "a symmetric key",
         }],
@@ -69,20 +69,20 @@ impl Issuers for Fake {
         (name.as_str() == "good").then(|| health("good"))
     }
 
-    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = Refreshed> + Send + 'a>> {
+    fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>> {
         Box::pin(async move {
             match name.as_str() {
-                "good" => Refreshed::Good(health("good")),
-                "bad" => Refreshed::Failed(health("bad")),
-                "files" => Refreshed::NotFetched(health("files")),
-                "slow" => Refreshed::Unfinished(health("slow")),
-                _ => Refreshed::Unknown,
+                "good" => RefreshOutcome::Good(health("good")),
+                "bad" => RefreshOutcome::Failed(health("bad")),
+                "files" => RefreshOutcome::NotFetched(health("files")),
+                "slow" => RefreshOutcome::Unfinished(health("slow")),
+                _ => RefreshOutcome::Unknown,
             }
         })
     }
 }
 
-struct Asked {
+struct ReceivedResponse {
     status: u16,
     headers: HeaderMap,
     text: String,
@@ -99,13 +99,13 @@ fn api(token: Option<&str>) -> Router {
     })
 }
 
-fn exchange(api: Router, request: Request) -> Asked {
+fn exchange(api: Router, request: Request) -> ReceivedResponse {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let response = api.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Asked {
+        ReceivedResponse {
             status: parts.status.as_u16(),
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
@@ -123,7 +123,7 @@ fn request(method: &Method, path: &str, token: Option<&str>) -> Request {
     request.extension(peer).body(Body::empty()).unwrap()
 }
 
-fn ask(method: &Method, path: &str, token: Option<&str>) -> Asked {
+fn ask(method: &Method, path: &str, token: Option<&str>) -> ReceivedResponse {
     exchange(api(Some(TOKEN)), request(method, path, token))
 }
 
@@ -183,7 +183,7 @@ fn what_is_not_there_is_404_for_those_who_may_and_401_for_others() {
 
 #[test]
 fn health_has_times_as_people_write_them_and_nothing_hidden() {
-    let Asked { body, text, .. } = ask(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
+    let ReceivedResponse { body, text, .. } = ask(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
     assert_eq!(body["at"], "2001-09-09T01:46:40.000Z");
     let good = &body["issuers"][0];
     assert_eq!(good["last_good_at"], "1970-01-01T00:00:00.000Z");

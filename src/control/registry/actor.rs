@@ -1,31 +1,31 @@
-//! Who asks, and how far does their word reach?
+//! Which actor makes a request, and which records may it use?
 
 use crate::control::registry::RegistryError;
 use crate::model::names::Name;
 use crate::model::plan::OPERATORS;
 use std::net::IpAddr;
 
-/// Whoever asks for a change or a look, after access was granted.
+/// The author of an authorized request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// As the audit log names it: a client's id, `admin.token`, `local` or `gate`.
+    /// The name in the audit log: a client's id, `admin.token`, `local` or `gate`.
     name: String,
-    /// From where; `None` for what did not come over the network.
+    /// The source address; `None` if the request did not come over the network.
     from: Option<IpAddr>,
     reach: Reach,
 }
 
-/// Whose things an actor sees and changes.
+/// The records that an actor may see and change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Everything: operators.
+    /// All records; for operators.
     All,
-    /// What belongs to one organization. Everything else is not there for it.
+    /// The records of one organization. All others look absent.
     Organization(Name),
 }
 
 impl Actor {
-    /// Whoever has the token of the configuration.
+    /// Returns the actor for `admin.token` of the configuration.
     pub fn admin_token(from: IpAddr) -> Self {
         Self {
             name: "admin.token".to_owned(),
@@ -34,7 +34,7 @@ impl Actor {
         }
     }
 
-    /// Whoever may open the store's files: it could change them without asking.
+    /// Returns the actor for a process that can open the store's files, and so could change them without this API.
     pub fn local() -> Self {
         Self {
             name: "local".to_owned(),
@@ -43,7 +43,7 @@ impl Actor {
         }
     }
 
-    /// The gate itself, at its start.
+    /// Returns the actor for the gate itself, at its start.
     pub fn gate() -> Self {
         Self {
             name: "gate".to_owned(),
@@ -52,7 +52,8 @@ impl Actor {
         }
     }
 
-    /// A client, by a token of ours. Those of the organization `operators` administer the whole gate.
+    /// Returns the actor for a client with an access token of this gate.
+    /// Clients of the organization `operators` administer the whole gate.
     pub fn client(id: &str, organization: &Name, from: IpAddr) -> Self {
         Self {
             name: id.to_owned(),
@@ -76,7 +77,7 @@ impl Actor {
         &self.reach
     }
 
-    /// Whether what belongs to `organization` is there for this actor.
+    /// Returns whether this actor may see the records of `organization`.
     pub fn sees(&self, organization: &Name) -> bool {
         match &self.reach {
             Reach::All => true,
@@ -88,8 +89,10 @@ impl Actor {
         matches!(self.reach, Reach::All)
     }
 
+    /// Refuses every actor that is not an operator.
+    ///
     /// # Errors
-    /// It is a client of another organization than `operators`.
+    /// [`RegistryError::OperatorsOnly`] for a client of another organization than `operators`.
     pub fn operators_only(&self) -> Result<(), RegistryError> {
         if self.is_operator() {
             Ok(())
@@ -98,7 +101,7 @@ impl Actor {
         }
     }
 
-    /// Whether it may open any file of this machine that the gate may: only who has a shell on it.
+    /// Returns whether the actor works on this machine, and so may name any file that the gate can open.
     pub fn is_local(&self) -> bool {
         self.from.is_none()
     }

@@ -1,11 +1,11 @@
-//! How are API keys made, looked at and ended? A key's text exists in the answer that made it and nowhere else.
+//! How are API keys created, read and revoked? A key's text is in the response that created it and nowhere else.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::each;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
@@ -33,30 +33,31 @@ use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
-/// A key that is asked for.
+/// The settings of a new key.
 #[derive(Clone, Debug)]
 pub struct ApiKeySpec {
     pub name: Label,
-    /// `None` for never, which somebody has to say.
+    /// `None` for never. There is no default: the request must say so.
     pub expires_at: Option<Timestamp>,
-    /// Those of the plan when `None`.
+    /// The scopes of the plan when `None`.
     pub scopes: Option<ScopeSet>,
-    /// Where it may be used from; everywhere when empty.
+    /// The addresses from which the key may be used; all when empty.
     pub addresses: Vec<IpNet>,
-    /// That of the subscription when `None`.
+    /// The environment of the subscription when `None`.
     pub environment: Option<KeyEnvironment>,
-    /// The built-in one, or the only one of the actor's organization, when `None`.
+    /// When `None`: the built-in subscription for operators,
+    /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
 }
 
-/// A key, and its text to be shown once.
+/// A new key and its text, which is shown once.
 #[derive(Debug)]
 pub struct ApiKeyWithText {
     pub key: Versioned<ApiKeyRecord>,
     pub text: ApiKeyText,
 }
 
-/// A key in the place of another.
+/// A new key and the key that it replaces.
 #[derive(Debug)]
 pub struct ApiKeyReplacement {
     pub new: ApiKeyWithText,
@@ -67,7 +68,7 @@ impl From<ApiKeyError> for RegistryError {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::ExpiresInThePast | ApiKeyError::ExpiresTooLate => Self::invalid("/expires", error),
-            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::already(error.as_str(), error),
+            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::state_conflict(error.as_str(), error),
         }
     }
 }
@@ -84,55 +85,58 @@ fn details(record: &ApiKeyRecord) -> Value {
 }
 
 impl Registry {
-    /// Makes a key.
+    /// Creates a key.
     ///
     /// # Errors
-    /// Its subscription is not there or not in force, its plan gives no keys, not these scopes, or no more keys; its
-    /// expiry is past or more than 730 days away.
+    /// The subscription does not exist or is not in force; its plan allows no API keys, not these scopes, or no more
+    /// keys; the expiry is past or more than 730 days away.
     pub async fn create_api_key(
         &self,
-        asked: &ApiKeySpec,
-        keep: Keep<'_, ApiKeyRecord>,
+        spec: &ApiKeySpec,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<ApiKeyWithText, RegistryError> {
-        settle(|| async {
-            let placement = self.place_key(asked).await?;
+        retry_on_conflict(|| async {
+            let placement = self.place_key(spec).await?;
             let (text, digest) = self.new_text(placement.environment);
-            let record = self.new_record(asked, &placement, text.id(), digest, KeyOrigin::Own)?;
-            let key = self.write_new_key("api_key.create", record, &placement, keep).await?;
+            let record = self.new_record(spec, &placement, text.id(), digest, KeyOrigin::Own)?;
+            let key = self
+                .write_new_key("api_key.create", record, &placement, stored_response)
+                .await?;
             Ok(ApiKeyWithText { key, text })
         })
         .await
     }
 
-    /// Takes a key of another system, by the SHA-256 of its text; its owner goes on using it.
+    /// Imports a key of another system by the SHA-256 of its text. The owner keeps using the same text.
     ///
     /// # Errors
-    /// Those of making one; the key is there already.
+    /// Those of [`Self::create_api_key`]; the key exists already.
     pub async fn import_api_key(
         &self,
-        asked: &ApiKeySpec,
+        spec: &ApiKeySpec,
         sha256: KeyDigest,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        settle(|| async {
-            let placement = self.place_key(asked).await?;
+        retry_on_conflict(|| async {
+            let placement = self.place_key(spec).await?;
             let id = KeyId::of_imported(&sha256);
-            // Also where it is somebody else's: two owners of one key would be one too many.
+            // Also if the existing key belongs to another organization: a key has only one owner.
             if self.control.store.api_key(&id).await?.is_some() {
                 return Err(RegistryError::Exists("key"));
             }
-            let record = self.new_record(asked, &placement, id, sha256, KeyOrigin::Imported)?;
-            self.write_new_key("api_key.import", record, &placement, keep).await
+            let record = self.new_record(spec, &placement, id, sha256, KeyOrigin::Imported)?;
+            self.write_new_key("api_key.import", record, &placement, stored_response)
+                .await
         })
         .await
     }
 
-    async fn place_key(&self, asked: &ApiKeySpec) -> Result<Placement, RegistryError> {
+    async fn place_key(&self, spec: &ApiKeySpec) -> Result<Placement, RegistryError> {
         self.place(CredentialSpec {
-            subscription: asked.subscription.as_ref(),
-            environment: asked.environment,
+            subscription: spec.subscription.as_ref(),
+            environment: spec.environment,
             kind: CredentialKind::ApiKey,
-            scopes: asked.scopes.as_ref(),
+            scopes: spec.scopes.as_ref(),
         })
         .await
     }
@@ -146,7 +150,7 @@ impl Registry {
 
     fn new_record(
         &self,
-        asked: &ApiKeySpec,
+        spec: &ApiKeySpec,
         placement: &Placement,
         id: KeyId,
         digest: KeyDigest,
@@ -158,12 +162,12 @@ impl Registry {
             digest,
             origin,
             environment: placement.environment,
-            name: asked.name.to_string(),
+            name: spec.name.to_string(),
             organization: subscription.organization.clone(),
             subscription: subscription.id.clone(),
             scopes: placement.scopes.clone(),
-            addresses: asked.addresses.clone(),
-            expires_at: asked.expires_at,
+            addresses: spec.addresses.clone(),
+            expires_at: spec.expires_at,
         };
         Ok(ApiKeyRecord::new(new, self.now)?)
     }
@@ -173,74 +177,76 @@ impl Registry {
         action: &'static str,
         record: ApiKeyRecord,
         placement: &Placement,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         let details = details(&record);
-        let batch = self.take_place(placement, None).await?;
-        self.insert_in(batch, action, record, details, keep).await
+        let batch = self.reserve_slot(placement, None).await?;
+        self.insert_in(batch, action, record, details, stored_response).await
     }
 
-    /// Makes sure that the subscription has room for one more key, and that it still has when the batch that this returns is
-    /// written. `instead_of` leaves its place to the new one.
-    async fn take_place(&self, placement: &Placement, instead_of: Option<KeyId>) -> Result<Batch, RegistryError> {
+    /// Checks that the subscription allows one more key, and returns a batch that conflicts with any concurrent change
+    /// of the subscription. The key `instead_of` is not counted: the new key replaces it.
+    async fn reserve_slot(&self, placement: &Placement, instead_of: Option<KeyId>) -> Result<Batch, RegistryError> {
         let Some(max) = placement.plan.keys_max else {
             return Ok(placement.batch());
         };
-        let taken = self.places_taken(&placement.subscription.record.id, instead_of).await?;
-        if taken >= max as usize {
+        let used = self.count_slots(&placement.subscription.record.id, instead_of).await?;
+        if used >= max as usize {
             return Err(RegistryError::KeySlotsFull { max });
         }
-        // Written as it is: of two that take the last place at the same time, one finds it changed.
+        // Rewrite the unchanged subscription: of two concurrent requests for the last slot, the second one conflicts.
         Ok(Batch {
             writes: vec![Write::Subscription(placement.subscription.clone())],
             ..Batch::default()
         })
     }
 
-    async fn places_taken(&self, subscription: &SubscriptionId, but: Option<KeyId>) -> Result<usize, RegistryError> {
+    async fn count_slots(&self, subscription: &SubscriptionId, except: Option<KeyId>) -> Result<usize, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {
             organization: None,
             subscription: Some(subscription.clone()),
         };
-        let mut taken = 0;
-        each(
+        let mut used = 0;
+        for_each_record(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
-                taken += usize::from(key.record.holds_place(self.now) && Some(key.record.id) != but);
+                used += usize::from(key.record.counts_against_plan(self.now) && Some(key.record.id) != except);
                 ControlFlow::Continue(())
             },
         )
         .await?;
-        Ok(taken)
+        Ok(used)
     }
 
-    /// # Errors
-    /// There is none, or not for this actor.
-    pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        self.seen(self.control.store.api_key(id).await?)
-    }
-
-    /// Sorted by id.
+    /// Returns the key of this id.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
-    pub async fn api_keys(&self, asked: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+    /// No such key exists, or the actor may not see it.
+    pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
+        self.visible(self.control.store.api_key(id).await?)
+    }
+
+    /// Returns a page of keys, sorted by id.
+    ///
+    /// # Errors
+    /// The filter names an organization that the actor may not see.
+    pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.api_keys(&filter, page).await?)
     }
 
-    /// Ends a key now, whatever grace it had.
+    /// Revokes a key now and ends its grace period.
     ///
     /// # Errors
-    /// There is none; it is revoked already.
+    /// No such key exists, or it is revoked already.
     pub async fn revoke_api_key(
         &self,
         id: &KeyId,
         expected: Option<Revision>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.api_key(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.api_key(id).await?, expected)?;
             let revoked = found.try_map(|key| key.revoke(self.now))?;
             let details = json!({ "name": revoked.record.name });
             self.replace("api_key.revoke", revoked, details).await
@@ -248,22 +254,22 @@ impl Registry {
         .await
     }
 
-    /// Makes a key in the place of another, which ends at once, or after a grace that was asked for (S070). Without
-    /// `expires_at` the new one lives as long as the old one was made for.
+    /// Replaces a key by a new one. The old key ends at once or after the grace period (S070). Without `expires_at` the
+    /// new key gets the lifetime that the old key was created with.
     ///
     /// # Errors
-    /// There is none; it is revoked or regenerated already; its subscription is not in force, or its plan does not give
-    /// what the key has any more.
+    /// No such key exists; it was revoked or regenerated before; its subscription is not in force, or the plan no
+    /// longer allows the key's kind or scopes.
     pub async fn regenerate_api_key(
         &self,
         id: &KeyId,
         grace: Grace,
         expires_at: Option<Option<Timestamp>>,
         expected: Option<Revision>,
-        keep: Keep<'_, ApiKeyRecord>,
+        stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<ApiKeyReplacement, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.api_key(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.api_key(id).await?, expected)?;
             let placement = self
                 .place(CredentialSpec {
                     subscription: Some(&found.record.subscription),
@@ -278,13 +284,13 @@ impl Registry {
             let (old, new) = found
                 .record
                 .regenerate(text.id(), digest, expires_at, grace, self.now)?;
-            let mut more = details(&new);
-            more["replaced_by"] = new.id.as_str().into();
-            more["grace_seconds"] = grace.duration().as_secs().into();
-            let batch = self.take_place(&placement, Some(*id)).await?;
+            let mut details = details(&new);
+            details["replaced_by"] = new.id.as_str().into();
+            details["grace_seconds"] = grace.duration().as_secs().into();
+            let batch = self.reserve_slot(&placement, Some(*id)).await?;
             let old = Versioned { record: old, revision };
             let (replaced, key) = self
-                .succeed_in(batch, "api_key.regenerate", old, new, more, keep)
+                .insert_successor(batch, "api_key.regenerate", old, new, details, stored_response)
                 .await?;
             let new = ApiKeyWithText { key, text };
             Ok(ApiKeyReplacement { new, replaced })

@@ -1,4 +1,5 @@
-//! Who changed what? An organization reads of itself; operators read everything, and whether the chain is whole.
+//! Which changes were made, and is the log intact? An organization
+//! reads its own events; operators read all, and verify the chain.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -7,22 +8,22 @@ use crate::store::ChainState;
 use crate::store::record::AuditEvent;
 
 impl Registry {
-    /// Events that `filter` asks for, the newest first, at most `limit`.
+    /// Returns the events that match `filter`, the newest first, at most `limit`.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
+    /// The filter names an organization that the actor may not see.
     pub async fn audit(&self, mut filter: AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, RegistryError> {
         filter.organization = self.narrow(filter.organization)?;
         Ok(self.control.store.audit(&filter, limit).await?)
     }
 
-    /// Reads the whole chain and says whether an event of it was changed or removed (S154).
+    /// Reads the whole chain and returns whether an event was changed or removed (S154).
     ///
     /// # Errors
-    /// Not an operator.
+    /// The actor is not an operator.
     pub async fn verify_audit(&self) -> Result<ChainState, RegistryError> {
         self.actor.operators_only()?;
-        // With the log's memory of where the chain ended: who can change the database can shorten it.
+        // The revocation log remembers the end of the chain: without it, a truncated database would look intact.
         Ok(self.control.revocations.verify_audit(&*self.control.store).await?)
     }
 }

@@ -1,5 +1,4 @@
-//! Where does a copy of the store go? Into a file that is not there yet, beside the store unless the command is given on
-//! the machine itself.
+//! Where does a backup of the store go? Into a new file, beside the store unless the command comes from this machine.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -8,13 +7,13 @@ use std::path::Path;
 use std::path::PathBuf;
 
 impl Registry {
-    /// Writes a copy of the whole store, and returns where it is.
+    /// Writes a copy of the whole store, and returns its path.
     ///
-    /// `to` is a file name; from this machine it may be any absolute path. Over the network it may not, because whoever
-    /// has a token there has no shell here, and is not to write files wherever the gate could.
+    /// `to` is a file name. A local actor may give any absolute path. A client over the network may not: it has no
+    /// shell here, and must not write files wherever the gate can.
     ///
     /// # Errors
-    /// Not an operator; not such a name; a file that is there, or cannot be written.
+    /// The actor is not an operator; the name is not allowed; the file exists or cannot be written.
     pub async fn backup(&self, to: &str) -> Result<PathBuf, RegistryError> {
         self.actor.operators_only()?;
         let path = self.backup_path(to)?;
@@ -22,9 +21,9 @@ impl Registry {
             return Err(RegistryError::File("there is a file of this name already".to_owned()));
         }
         self.control.store.backup(&path).await?;
-        // Afterwards, because what is in a backup is what was before it. That it was made is worth knowing: it holds
-        // the digests of every credential.
-        self.note("store.backup", &path.display().to_string(), json!({}))
+        // Write the event afterwards, so that the backup holds only earlier events. The backup is recorded because it
+        // holds the digests of all credentials.
+        self.write_event("store.backup", &path.display().to_string(), json!({}))
             .await?;
         Ok(path)
     }

@@ -1,10 +1,11 @@
-//! How does a client come by its keys here? It uploads a public one, or has a pair made and is given the private half once.
+//! How does a client get its registered keys? It uploads a public key,
+//! or the gate generates a pair and returns the private half once.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::clients;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
@@ -22,14 +23,14 @@ use crate::store::record::client::ClientAuthentication;
 use crate::store::record::client::ClientKey;
 use serde_json::json;
 
-/// A key that a client is to have.
+/// A key to add to a client.
 #[derive(Debug)]
 pub struct ClientKeySpec {
     key: ClientKey,
     private_pem: Option<Secret<String>>,
 }
 
-/// A client's new key, and the private half of it where it was made here, to be given once.
+/// A client's new key, with the private half if the gate generated it. The private half is shown once.
 #[derive(Debug)]
 pub struct ClientKeyWithPrivate {
     pub client: Versioned<ClientRecord>,
@@ -38,7 +39,7 @@ pub struct ClientKeyWithPrivate {
 }
 
 impl Registry {
-    /// One that was uploaded.
+    /// Returns the spec of an uploaded key.
     pub fn uploaded_key(&self, uploaded: UploadedKey) -> ClientKeySpec {
         ClientKeySpec {
             key: ClientKey {
@@ -53,17 +54,18 @@ impl Registry {
         }
     }
 
-    /// A new pair for `algorithm`. RSA takes a tenth of a second of computing: not for a thread that others wait for.
+    /// Generates a pair for `algorithm`. An RSA pair takes a tenth of a second
+    /// of computing: do not call this on a thread that serves requests.
     ///
     /// # Errors
-    /// The cryptographic library makes none.
-    pub fn generated_key(&self, algorithm: Algorithm) -> Result<ClientKeySpec, SignError> {
+    /// The cryptographic library fails.
+    pub fn generate_key(&self, algorithm: Algorithm) -> Result<ClientKeySpec, SignError> {
         let pair = SigningKey::generate(algorithm)?;
         Ok(ClientKeySpec {
             key: ClientKey {
                 kid: pair.kid().to_owned(),
                 public_pem: pair.public_pem(),
-                // The one that was asked for alone: a pair is for one algorithm (RFC 8725 section 3.1).
+                // Only the requested algorithm: a pair is for one algorithm (RFC 8725 section 3.1).
                 algorithms: vec![algorithm],
                 generated: true,
                 created_at: self.now,
@@ -73,34 +75,34 @@ impl Registry {
         })
     }
 
-    /// Gives a client a key beside those it has.
+    /// Adds a key to a client.
     ///
     /// # Errors
-    /// There is no such client, it is deleted, or has no keys here; its subscription is not in force; the key is there
-    /// already, was revoked, or is one too many.
+    /// No such client exists, it is deleted, or it does not use registered keys; its subscription is not in force; the
+    /// key exists, was revoked, or exceeds the maximum.
     pub async fn add_client_key(
         &self,
         id: &ClientId,
-        asked: ClientKeySpec,
+        spec: ClientKeySpec,
         expected: Option<Revision>,
-        keep: Keep<'_, ClientKey>,
+        stored_response: StoredResponseFn<'_, ClientKey>,
     ) -> Result<ClientKeyWithPrivate, RegistryError> {
-        let ClientKeySpec { key, private_pem } = asked;
-        let client = settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            // What cannot be at all is said before what cannot be now.
-            let grown = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
-            let placement = self.place(clients::spec(&found.record)).await?;
+        let ClientKeySpec { key, private_pem } = spec;
+        let client = retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            // Report permanent problems before temporary ones.
+            let changed = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
+            let placement = self.place(clients::credential_spec(&found.record)).await?;
             let details = json!({
                 "kid": key.kid,
                 "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "generated": key.generated,
             });
             let batch = Batch {
-                answer: keep(&key),
+                response: stored_response(&key),
                 ..placement.batch()
             };
-            self.replace_in(batch, "client_key.add", grown, details).await
+            self.replace_in(batch, "client_key.add", changed, details).await
         })
         .await?;
         Ok(ClientKeyWithPrivate {
@@ -110,10 +112,10 @@ impl Registry {
         })
     }
 
-    /// The keys that a client has here, revoked ones among them.
+    /// Returns the registered keys of a client, including revoked ones.
     ///
     /// # Errors
-    /// There is no such client; its keys are behind its URL, or it has a secret.
+    /// No such client exists; it has a JWKS URL or a secret instead.
     pub async fn client_keys(&self, id: &ClientId) -> Result<Vec<ClientKey>, RegistryError> {
         match self.client(id).await?.record.authentication {
             ClientAuthentication::Keys { keys } => Ok(keys),
@@ -122,10 +124,10 @@ impl Registry {
         }
     }
 
-    /// Ends one key of a client; the others go on. Without any it proves nothing any more (S153).
+    /// Revokes one key of a client; its other keys stay valid. A client without a valid key cannot authenticate (S153).
     ///
     /// # Errors
-    /// There is no such client or key; the key is revoked already.
+    /// No such client or key exists, or the key is revoked already.
     pub async fn revoke_client_key(
         &self,
         id: &ClientId,
@@ -133,11 +135,11 @@ impl Registry {
         tokens: IssuedTokens,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            let fewer = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            let changed = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
             let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client_key.revoke", fewer, details).await
+            self.replace("client_key.revoke", changed, details).await
         })
         .await
     }

@@ -1,10 +1,11 @@
-//! How are clients made, changed and ended? How one proves itself is chosen when it is made, for good.
+//! How are clients created, changed and deleted? A client's
+//! authentication method is chosen at creation and never changes.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
@@ -35,14 +36,14 @@ use crate::store::record::grace::Grace;
 use serde_json::Value;
 use serde_json::json;
 
-/// How a client that is asked for is to prove itself.
+/// The authentication method of a new client.
 #[derive(Clone, Debug)]
 pub enum Authentication {
-    /// With a secret that is made here.
+    /// A secret that the gate generates.
     ClientSecret,
-    /// With keys that are uploaded or made here, later.
+    /// Keys that are uploaded or generated later.
     Keys,
-    /// With the keys behind a URL.
+    /// The key set at a URL.
     JwksUrl(JwksUrl),
 }
 
@@ -55,30 +56,31 @@ impl Authentication {
     }
 }
 
-/// A client that is asked for.
+/// The settings of a new client.
 #[derive(Clone, Debug)]
 pub struct ClientSpec {
     pub name: Label,
     pub description: Description,
     pub authentication: Authentication,
-    /// Those of the plan when `None`.
+    /// The scopes of the plan when `None`.
     pub scopes: Option<ScopeSet>,
     pub token_ttl: TokenTtl,
     pub token_format: TokenFormat,
-    /// That of the subscription when `None`.
+    /// The environment of the subscription when `None`.
     pub environment: Option<KeyEnvironment>,
-    /// The built-in one, or the only one of the actor's organization, when `None`.
+    /// When `None`: the built-in subscription for operators,
+    /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
 }
 
-/// A client, and its secret, if it has one, to be shown once.
+/// A client and its secret, if it has one, which is shown once.
 #[derive(Debug)]
 pub struct ClientWithSecret {
     pub client: Versioned<ClientRecord>,
     pub secret: Option<Secret<String>>,
 }
 
-/// What is to be other than it was.
+/// The fields of a client to change; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct ClientUpdate {
     pub name: Option<Label>,
@@ -105,7 +107,7 @@ impl From<ClientError> for RegistryError {
             | ClientError::NoKeys
             | ClientError::KeyExists
             | ClientError::KeyRevoked
-            | ClientError::TooManyKeys => Self::already(error.as_str(), error),
+            | ClientError::TooManyKeys => Self::state_conflict(error.as_str(), error),
         }
     }
 }
@@ -123,8 +125,9 @@ fn details(record: &ClientRecord) -> Value {
     })
 }
 
-/// Returns what a client is, to be checked once more; without its scopes, which are checked where they are given anew.
-pub(super) fn spec(client: &ClientRecord) -> CredentialSpec<'_> {
+/// Returns the spec of an existing client, to check it again. The
+/// spec omits scopes: they are checked only when a request sets them.
+pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
     CredentialSpec {
         subscription: Some(&client.subscription),
         environment: Some(client.environment),
@@ -134,28 +137,31 @@ pub(super) fn spec(client: &ClientRecord) -> CredentialSpec<'_> {
 }
 
 impl Registry {
-    /// Makes a client.
+    /// Creates a client.
     ///
     /// # Errors
-    /// Its subscription is not there or not in force; its plan gives no clients of this kind, or not these scopes.
+    /// The subscription does not exist or is not in force; its plan does not allow this kind of client or these scopes.
     pub async fn create_client(
         &self,
-        asked: &ClientSpec,
-        keep: Keep<'_, ClientRecord>,
+        spec: &ClientSpec,
+        stored_response: StoredResponseFn<'_, ClientRecord>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
+        retry_on_conflict(|| async {
             let placement = self
                 .place(CredentialSpec {
-                    subscription: asked.subscription.as_ref(),
-                    environment: asked.environment,
-                    kind: asked.authentication.kind(),
-                    scopes: asked.scopes.as_ref(),
+                    subscription: spec.subscription.as_ref(),
+                    environment: spec.environment,
+                    kind: spec.authentication.kind(),
+                    scopes: spec.scopes.as_ref(),
                 })
                 .await?;
-            let (authentication, secret) = match &asked.authentication {
+            let (authentication, secret) = match &spec.authentication {
                 Authentication::ClientSecret => {
-                    let (secret, kept) = self.new_secret();
-                    (ClientAuthentication::ClientSecret { secrets: vec![kept] }, Some(secret))
+                    let (secret, stored) = self.new_secret();
+                    (
+                        ClientAuthentication::ClientSecret { secrets: vec![stored] },
+                        Some(secret),
+                    )
                 }
                 Authentication::Keys => (ClientAuthentication::Keys { keys: Vec::new() }, None),
                 Authentication::JwksUrl(url) => (ClientAuthentication::JwksUrl { url: url.to_string() }, None),
@@ -166,17 +172,17 @@ impl Registry {
                 organization: subscription.organization.clone(),
                 subscription: subscription.id.clone(),
                 environment: placement.environment,
-                name: asked.name.to_string(),
-                description: asked.description.clone().into_string(),
+                name: spec.name.to_string(),
+                description: spec.description.clone().into_string(),
                 authentication,
                 scopes: placement.scopes.clone(),
-                token_ttl: asked.token_ttl,
-                token_format: asked.token_format,
+                token_ttl: spec.token_ttl,
+                token_format: spec.token_format,
             };
             let record = ClientRecord::new(new, self.now);
             let details = details(&record);
             let client = self
-                .insert_in(placement.batch(), "client.create", record, details, keep)
+                .insert_in(placement.batch(), "client.create", record, details, stored_response)
                 .await?;
             Ok(ClientWithSecret { client, secret })
         })
@@ -189,50 +195,54 @@ impl Registry {
         (secret, ClientSecret::new(digest, self.now))
     }
 
-    /// # Errors
-    /// There is none, or not for this actor.
-    pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
-        self.seen(self.control.store.client(id).await?)
-    }
-
-    /// Sorted by id; deleted ones among them, for those who look for where a token came from.
+    /// Returns the client of this id.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
-    pub async fn clients(&self, asked: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+    /// No such client exists, or the actor may not see it.
+    pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
+        self.visible(self.control.store.client(id).await?)
+    }
+
+    /// Returns a page of clients, sorted by id. Deleted clients
+    /// are included, so that a token can be traced to its client.
+    ///
+    /// # Errors
+    /// The filter names an organization that the actor may not see.
+    pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.clients(&filter, page).await?)
     }
 
-    /// Changes what may be changed of a client. Tokens that are out keep what they were issued with.
+    /// Changes a client. Issued tokens keep the settings that they were issued with.
     ///
     /// # Errors
-    /// There is none, or it is deleted; scopes that its plan does not give; a JWKS URL for one that never had any.
+    /// No such client exists, or it is deleted; the plan does not allow
+    /// the scopes; a JWKS URL for a client that was created without one.
     pub async fn change_client(
         &self,
         id: &ClientId,
-        change: &ClientUpdate,
+        update: &ClientUpdate,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            if let Some(scopes) = &change.scopes {
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            if let Some(scopes) = &update.scopes {
                 let subscription = self.subscription(&found.record.subscription).await?;
                 if let Some(plan) = self.plan(&subscription.record.plan) {
                     check_scopes(&plan, Some(scopes))?;
                 }
             }
-            let asked = ClientChange {
-                name: change.name.clone().map(Label::into_string),
-                description: change.description.clone().map(Description::into_string),
-                scopes: change.scopes.clone(),
-                token_ttl: change.token_ttl,
-                token_format: change.token_format,
-                jwks_url: change.jwks_url.as_ref().map(ToString::to_string),
+            let change = ClientChange {
+                name: update.name.clone().map(Label::into_string),
+                description: update.description.clone().map(Description::into_string),
+                scopes: update.scopes.clone(),
+                token_ttl: update.token_ttl,
+                token_format: update.token_format,
+                jwks_url: update.jwks_url.as_ref().map(ToString::to_string),
             };
-            let mut changed = found.try_map(|client| client.change(asked, self.now))?;
-            // To say what is so already is no mistake: whoever writes the whole resource back says it every time.
-            changed = match (change.active, changed.record.state) {
+            let mut changed = found.try_map(|client| client.change(change, self.now))?;
+            // The current state is not an error: a client program that writes the whole resource back always sends it.
+            changed = match (update.active, changed.record.state) {
                 (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
                 (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
                 (Some(_) | None, _) => changed,
@@ -243,18 +253,18 @@ impl Registry {
         .await
     }
 
-    /// Ends a client for good. Its tokens stay good until they expire, or end with it when asked for.
+    /// Deletes a client. Its tokens stay valid until they expire, or end now with [`IssuedTokens::End`].
     ///
     /// # Errors
-    /// There is none; it is deleted already.
+    /// No such client exists, or it is deleted already.
     pub async fn delete_client(
         &self,
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
             let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
             self.replace("client.delete", deleted, details).await
@@ -262,20 +272,20 @@ impl Registry {
         .await
     }
 
-    /// Gives a client another secret; its id stays. The old one ends at once, or after a grace that was asked for (S071).
+    /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
     ///
     /// # Errors
-    /// There is none, it is deleted, it has no secret, or a grace runs already.
+    /// No such client exists, it is deleted, it has no secret, or a grace period has not ended yet.
     pub async fn rotate_client_secret(
         &self,
         id: &ClientId,
         grace: Grace,
         expected: Option<Revision>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
-            let (secret, kept) = self.new_secret();
-            let rotated = found.try_map(|client| client.rotate_secret(kept.digest, grace, self.now))?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
+            let (secret, stored) = self.new_secret();
+            let rotated = found.try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let client = self.replace("client.rotate_secret", rotated, details).await?;
             let secret = Some(secret);
@@ -284,29 +294,29 @@ impl Registry {
         .await
     }
 
-    /// Makes a client in the place of another, with a new id and a new secret, and deletes the old one.
+    /// Replaces a client by a new one, with a new id and a new secret, and deletes the old one.
     ///
     /// # Errors
-    /// There is none, it is deleted or has no secret; its subscription is not in force any more, or its plan does not
-    /// give what the client has.
+    /// No such client exists, it is deleted or has no secret; its subscription is not in force, or the plan no longer
+    /// allows the client's kind or scopes.
     pub async fn regenerate_client(
         &self,
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-        keep: Keep<'_, ClientRecord>,
+        stored_response: StoredResponseFn<'_, ClientRecord>,
     ) -> Result<ClientWithSecret, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let spec = CredentialSpec {
                 scopes: Some(&found.record.scopes),
-                ..spec(&found.record)
+                ..credential_spec(&found.record)
             };
             let placement = self.place(spec).await?;
-            let (secret, kept) = self.new_secret();
+            let (secret, stored) = self.new_secret();
             let new_id = ClientId::generate(&mut { self.random });
             let revision = found.revision;
-            let (old, new) = found.record.regenerate(new_id, kept.digest, tokens, self.now)?;
+            let (old, new) = found.record.regenerate(new_id, stored.digest, tokens, self.now)?;
             let details = json!({
                 "replaced_by": new.id.as_str(),
                 "revoke_tokens": tokens == IssuedTokens::End,
@@ -314,7 +324,7 @@ impl Registry {
             let old = Versioned { record: old, revision };
             let batch = placement.batch();
             let (_, client) = self
-                .succeed_in(batch, "client.regenerate", old, new, details, keep)
+                .insert_successor(batch, "client.regenerate", old, new, details, stored_response)
                 .await?;
             let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
@@ -322,17 +332,17 @@ impl Registry {
         .await
     }
 
-    /// Ends every token that a client has got until now; it may get new ones.
+    /// Revokes every token that was issued to a client until now. The client may get new tokens.
     ///
     /// # Errors
-    /// There is none.
+    /// No such client exists.
     pub async fn revoke_client_tokens(
         &self,
         id: &ClientId,
         expected: Option<Revision>,
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        settle(|| async {
-            let found = unchanged(self.client(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.client(id).await?, expected)?;
             let ended = found.map(|client| client.revoke_tokens(self.now));
             let details = json!({ "name": ended.record.name });
             self.replace("client.revoke_tokens", ended, details).await

@@ -1,4 +1,4 @@
-//! Why was it not done? For the admin API, which makes an answer of it, and for whoever reads that.
+//! Why did an operation fail? The admin API turns each error into a response.
 
 use crate::model::names::Name;
 use crate::model::plan::CredentialKind;
@@ -6,7 +6,7 @@ use crate::model::subscription::Standing;
 use crate::store::StoreError;
 use std::fmt::Display;
 
-/// One thing that is wrong with what was asked, and where it stands.
+/// One validation error of a request, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// A JSON pointer into the request's body (RFC 6901), or the name of a query parameter.
@@ -14,7 +14,7 @@ pub struct Mistake {
     pub detail: String,
 }
 
-/// Everything that is wrong, collected, so that nobody mends one thing at a time.
+/// All validation errors of a request, collected so that the client can correct them at once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Mistakes(Vec<Mistake>);
 
@@ -26,15 +26,15 @@ impl Mistakes {
         });
     }
 
-    /// The value, or `None` and one mistake more.
+    /// Returns the value, or records the error and returns `None`.
     pub fn take<T, E: Display>(&mut self, pointer: &str, read: Result<T, E>) -> Option<T> {
         read.map_err(|error| self.add(pointer, error)).ok()
     }
 
-    /// Returns what `read` makes of a request, or everything that it found wrong with it.
+    /// Runs `read` and returns its value.
     ///
     /// # Errors
-    /// [`RegistryError::Invalid`] where there are mistakes.
+    /// [`RegistryError::Invalid`] with all mistakes that `read` recorded.
     pub fn collect<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, RegistryError> {
         let mut mistakes = Self::default();
         match read(&mut mistakes) {
@@ -48,26 +48,27 @@ impl Mistakes {
     }
 }
 
-/// Why an operation was refused. Nothing was changed, but for [`RegistryError::Store`] of a log that could not be written.
+/// Why an operation failed. Nothing was changed, except for
+/// [`RegistryError::Store`] of a log that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// Also what belongs to an organization that the actor has nothing to do with.
+    /// Also for records of another organization.
     #[error("there is no {0} of this id")]
     NotFound(&'static str),
-    /// What only operators may: whoever could approve or pay for their own subscription would need no operator.
+    /// Only operators may do this: an organization must not approve or pay for its own subscription.
     #[error("only operators may do this: clients of the organization `operators`, `admin.token`, and the command line")]
     OperatorsOnly,
-    /// Making something in another organization.
+    /// A record would be created in another organization.
     #[error("this organization is not yours")]
-    Elsewhere,
+    OtherOrganization,
     #[error("the request is not valid")]
     Invalid(Mistakes),
-    /// No credentials of this environment under this subscription, for now or for good.
+    /// The subscription allows no credentials of this environment, temporarily or for good.
     #[error("{}", standing_detail(*.0))]
     Standing(Standing),
-    #[error("plan `{plan}` gives no {wanted} credentials; it gives {}", words(.allowed))]
+    #[error("plan `{plan}` gives no {kind} credentials; it gives {}", words(.allowed))]
     NotInPlan {
-        wanted: CredentialKind,
+        kind: CredentialKind,
         plan: Name,
         allowed: Vec<CredentialKind>,
     },
@@ -75,10 +76,10 @@ pub enum RegistryError {
     KeySlotsFull { max: u32 },
     #[error("there is a {0} of this id already")]
     Exists(&'static str),
-    /// `word` is stable, and ends the problem's type.
+    /// The record's state does not allow the operation. `word` is stable, and ends the problem's type.
     #[error("{detail}")]
-    Already { word: &'static str, detail: String },
-    /// The same idempotency key with another request.
+    StateConflict { word: &'static str, detail: String },
+    /// The idempotency key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new one for a new request")]
     IdempotencyKeyReused,
     #[error("it was changed since the revision in If-Match; read it again")]
@@ -95,17 +96,17 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// One mistake.
+    /// Returns [`Self::Invalid`] with one mistake.
     pub fn invalid(pointer: &str, detail: impl Display) -> Self {
         let mut mistakes = Mistakes::default();
         mistakes.add(pointer, detail);
         Self::Invalid(mistakes)
     }
 
-    /// A state that does not allow it.
-    pub fn already(word: &'static str, detail: impl Display) -> Self {
+    /// Returns [`Self::StateConflict`].
+    pub fn state_conflict(word: &'static str, detail: impl Display) -> Self {
         let detail = detail.to_string();
-        Self::Already { word, detail }
+        Self::StateConflict { word, detail }
     }
 }
 
@@ -118,7 +119,7 @@ fn words(kinds: &[CredentialKind]) -> String {
     }
 }
 
-/// What a developer can do about it.
+/// Returns the remedy for a developer.
 const fn standing_detail(standing: Standing) -> &'static str {
     match standing {
         Standing::Good => "the subscription is in force",

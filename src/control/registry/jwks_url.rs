@@ -1,5 +1,5 @@
-//! Behind which URLs may a client keep its keys? Https, unless the configuration allows less; checked again on the address
-//! that is dialled when it is fetched (S137).
+//! Which JWKS URLs may a client have? Https, unless the configuration allows
+//! http. The address is checked again when the URL is fetched (S137).
 
 use std::fmt;
 use url::Url;
@@ -10,7 +10,7 @@ pub struct JwksUrl(String);
 
 const URL_BYTES_MAX: usize = 2_048;
 
-/// Why a URL is refused.
+/// Why a URL is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwksUrlError {
     #[error("not an absolute https URL of printable ASCII, of at most {URL_BYTES_MAX} characters")]
@@ -26,8 +26,10 @@ pub enum JwksUrlError {
 }
 
 impl JwksUrl {
+    /// Parses an absolute URL; `allow_http` allows http beside https.
+    ///
     /// # Errors
-    /// Anything but an https URL (or http, where `allow_http`) with a host, and without user, password and fragment.
+    /// Anything but such a URL with a host and without user, password and fragment.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, JwksUrlError> {
         if text.len() > URL_BYTES_MAX || text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
             return Err(JwksUrlError::NotUrl);

@@ -1,5 +1,5 @@
-//! What can be asked and changed: every operation on organizations, subscriptions, keys and clients. Each reads records,
-//! applies a pure transition, and commits it with its audit event; when it returns, the change is in force.
+//! Every operation on organizations, subscriptions, keys and clients. Each reads records, applies a pure transition,
+//! and commits it with its audit event; when it returns, the change is in force.
 
 pub mod actor;
 pub mod text;
@@ -18,7 +18,7 @@ pub mod audit;
 pub mod backup;
 
 pub use actor::Actor;
-pub use change::Keep;
+pub use change::StoredResponseFn;
 pub use error::Mistake;
 pub use error::Mistakes;
 pub use error::RegistryError;
@@ -31,13 +31,13 @@ use crate::model::names::Name;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
+use crate::store::StoredResponse;
 use std::sync::Arc;
 
-/// Fills its argument with random bytes; outside tests [`crate::model::api_key::system_random`].
+/// A function that fills its argument with random bytes; outside tests [`crate::model::api_key::system_random`].
 pub type Random = fn(&mut [u8]);
 
-/// Operations of one actor at one instant.
+/// The operations of one actor at one instant.
 #[derive(Clone)]
 pub struct Registry {
     control: Arc<Control>,
@@ -60,12 +60,12 @@ impl Registry {
         self.now
     }
 
-    /// `api_keys.prefix`, for showing keys.
+    /// Returns `api_keys.prefix`, for showing keys.
     pub fn key_prefix(&self) -> String {
         self.control.settings.load().key_prefix.clone()
     }
 
-    /// Whether a client's keys may be behind a plain http URL.
+    /// Returns whether a client's JWKS URL may be plain http.
     pub fn allows_http_jwks(&self) -> bool {
         let settings = self.control.settings.load();
         settings
@@ -74,28 +74,33 @@ impl Registry {
             .is_some_and(|it| it.client_jwks.allow_http)
     }
 
-    /// The answer that was kept under an idempotency key, if one was.
+    /// Returns the response stored under an idempotency key, if any.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, RegistryError> {
-        Ok(self.control.store.idempotent_answer(key).await?)
+    pub async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, RegistryError> {
+        Ok(self.control.store.stored_response(key).await?)
     }
 
-    /// Narrows a list: an actor of one organization sees that one alone, whatever it asks for.
+    /// Restricts a list to the organization that the actor may see.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] if the request names another organization.
     fn narrow(&self, organization: Option<Name>) -> Result<Option<Name>, RegistryError> {
         match (self.actor.reach(), organization) {
-            (Reach::All, asked) => Ok(asked),
-            (Reach::Organization(own), Some(asked)) if asked != *own => Err(RegistryError::NotFound("organization")),
+            (Reach::All, requested) => Ok(requested),
+            (Reach::Organization(own), Some(requested)) if requested != *own => {
+                Err(RegistryError::NotFound("organization"))
+            }
             (Reach::Organization(own), _) => Ok(Some(own.clone())),
         }
     }
 
-    /// The same for a list that is narrowed to a subscription as well.
-    fn filter(&self, asked: Filter) -> Result<Filter, RegistryError> {
+    /// Applies [`Self::narrow`] to a filter.
+    fn narrow_filter(&self, filter: Filter) -> Result<Filter, RegistryError> {
         Ok(Filter {
-            organization: self.narrow(asked.organization)?,
-            ..asked
+            organization: self.narrow(filter.organization)?,
+            ..filter
         })
     }
 
@@ -104,7 +109,7 @@ impl Registry {
     }
 }
 
-/// The names of organizations that are there without being made by anybody.
+/// Returns the name of the built-in organization `default`.
 fn default_name() -> Name {
     DEFAULT.parse().expect("it is a name")
 }

@@ -1,8 +1,8 @@
-//! Which organizations are there? Only operators make them.
+//! Which organizations are there? Only operators create them.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::StoredResponseFn;
 use crate::control::registry::actor::Reach;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
@@ -15,15 +15,15 @@ use crate::store::record::OrganizationRecord;
 use serde_json::json;
 
 impl Registry {
-    /// Makes an organization, without any subscription yet.
+    /// Creates an organization, without a subscription.
     ///
     /// # Errors
-    /// Not an operator; the id is taken.
+    /// The actor is not an operator; the id is taken.
     pub async fn create_organization(
         &self,
         id: Name,
         name: Label,
-        keep: Keep<'_, OrganizationRecord>,
+        stored_response: StoredResponseFn<'_, OrganizationRecord>,
     ) -> Result<Versioned<OrganizationRecord>, RegistryError> {
         self.actor.operators_only()?;
         let record = OrganizationRecord {
@@ -32,20 +32,28 @@ impl Registry {
             created_at: self.now,
         };
         let details = json!({ "name": record.name });
-        let made = self.insert_in(Batch::default(), "organization.create", record, details, keep);
+        let made = self.insert_in(
+            Batch::default(),
+            "organization.create",
+            record,
+            details,
+            stored_response,
+        );
         made.await.map_err(|error| match error {
             RegistryError::Store(StoreError::Conflict(_)) => RegistryError::Exists("organization"),
             other => other,
         })
     }
 
+    /// Returns the organization of this id.
+    ///
     /// # Errors
-    /// There is none, or not for this actor.
+    /// No such organization exists, or the actor may not see it.
     pub async fn organization(&self, id: &Name) -> Result<Versioned<OrganizationRecord>, RegistryError> {
-        self.seen(self.control.store.organization(id).await?)
+        self.visible(self.control.store.organization(id).await?)
     }
 
-    /// Sorted by id.
+    /// Returns a page of organizations, sorted by id.
     ///
     /// # Errors
     /// Those of the store.
@@ -60,7 +68,7 @@ impl Registry {
         }
     }
 
-    /// What the configuration in force has, sorted by name.
+    /// Returns the plans of the configuration in force, sorted by name.
     pub fn plans(&self) -> Vec<Plan> {
         self.control.settings.load().plans.values().cloned().collect()
     }

@@ -1,9 +1,10 @@
-//! Where does a new credential go? Under a subscription that is in force, whose plan gives its kind and its scopes.
+//! Under which subscription does a new credential go? It must be in
+//! force, and its plan must allow the credential's kind and scopes.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::actor::Reach;
-use crate::control::registry::change::each;
+use crate::control::registry::change::for_each_record;
 use crate::control::registry::prepare::default_subscription_id;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -15,12 +16,12 @@ use crate::model::subscription::Standing;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Batch;
 use crate::store::Filter;
-use crate::store::Unchanged;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::record::SubscriptionRecord;
 use std::ops::ControlFlow;
 
-/// What a new credential is to be.
+/// The settings of a new credential.
 pub(super) struct CredentialSpec<'a> {
     pub(super) subscription: Option<&'a SubscriptionId>,
     pub(super) environment: Option<KeyEnvironment>,
@@ -28,7 +29,7 @@ pub(super) struct CredentialSpec<'a> {
     pub(super) scopes: Option<&'a ScopeSet>,
 }
 
-/// Where a new credential goes.
+/// The subscription of a new credential, with the resolved settings.
 pub(super) struct Placement {
     pub(super) subscription: Versioned<SubscriptionRecord>,
     pub(super) plan: Plan,
@@ -37,10 +38,10 @@ pub(super) struct Placement {
 }
 
 impl Placement {
-    /// A batch that writes nothing when the subscription was changed (cancelled, say) since it was looked at.
+    /// Returns a batch that fails to commit if the subscription was changed (for example, cancelled) since it was read.
     pub(super) fn batch(&self) -> Batch {
         Batch {
-            unchanged: vec![Unchanged::Subscription(
+            unchanged: vec![UnchangedRecord::Subscription(
                 self.subscription.record.id.clone(),
                 self.subscription.revision,
             )],
@@ -50,8 +51,8 @@ impl Placement {
 }
 
 impl Registry {
-    /// The subscription that new credentials go under when none is named: the built-in one for operators, and the only
-    /// one of an actor's organization for everybody else.
+    /// Returns the subscription of a credential that names none: the built-in
+    /// one for operators, otherwise the only one of the actor's organization.
     async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let own = match self.actor.reach() {
             Reach::All => return self.subscription(&default_subscription_id()).await,
@@ -62,14 +63,14 @@ impl Registry {
             organization: Some(own),
             subscription: None,
         };
-        let mut alive = Vec::new();
-        each(
+        let mut in_use = Vec::new();
+        for_each_record(
             |page| async move { store.subscriptions(filter, &page).await },
             |found| {
                 if found.record.state != SubscriptionState::Cancelled {
-                    alive.push(found);
+                    in_use.push(found);
                 }
-                if alive.len() > 1 {
+                if in_use.len() > 1 {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
@@ -77,7 +78,7 @@ impl Registry {
             },
         )
         .await?;
-        match (alive.pop(), alive.is_empty()) {
+        match (in_use.pop(), in_use.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(RegistryError::invalid(
                 "/subscription",
@@ -90,12 +91,12 @@ impl Registry {
         }
     }
 
-    /// Where a new credential goes, checked in the order in which a developer can do something about it: is the
-    /// subscription there and in force, and does its plan give this kind, with these scopes?
-    pub(super) async fn place(&self, asked: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
-        let subscription = match asked.subscription {
+    /// Returns the placement of a new credential. Checks run in an order in which a developer can act on them: the
+    /// subscription exists, is in force, and its plan allows the kind and the scopes.
+    pub(super) async fn place(&self, spec: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
+        let subscription = match spec.subscription {
             Some(id) => match self.subscription(id).await {
-                // Named in the body, so it is a mistake in the body.
+                // The subscription is named in the body, so report a mistake in the body.
                 Err(RegistryError::NotFound(_)) => {
                     return Err(RegistryError::invalid(
                         "/subscription",
@@ -108,14 +109,14 @@ impl Registry {
         };
         let record = &subscription.record;
         let plan = self.plan(&record.plan);
-        let environment = asked.environment.unwrap_or(record.environment);
+        let environment = spec.environment.unwrap_or(record.environment);
         match record.to_subscription().standing(plan.as_ref(), environment) {
             Standing::Good => {}
             standing => return Err(RegistryError::Standing(standing)),
         }
         let plan = plan.ok_or(RegistryError::Standing(Standing::PlanGone))?;
-        check_kind(&plan, asked.kind)?;
-        let scopes = check_scopes(&plan, asked.scopes)?;
+        check_kind(&plan, spec.kind)?;
+        let scopes = check_scopes(&plan, spec.scopes)?;
         Ok(Placement {
             subscription,
             plan,
@@ -125,32 +126,32 @@ impl Registry {
     }
 }
 
-fn check_kind(plan: &Plan, wanted: CredentialKind) -> Result<(), RegistryError> {
-    if plan.credentials.contains(wanted) {
+fn check_kind(plan: &Plan, kind: CredentialKind) -> Result<(), RegistryError> {
+    if plan.credentials.contains(kind) {
         return Ok(());
     }
     let allowed = CredentialKind::ALL.into_iter();
     Err(RegistryError::NotInPlan {
-        wanted,
+        kind,
         plan: plan.name.clone(),
         allowed: allowed.filter(|kind| plan.credentials.contains(*kind)).collect(),
     })
 }
 
-/// The scopes asked for, all of which the plan must give. When none are asked for: those of the plan, or none where the
-/// plan leaves them open, because nobody is given more than somebody wrote down.
-pub(super) fn check_scopes(plan: &Plan, asked: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
-    match (asked, &plan.scopes) {
+/// Returns the requested scopes, all of which the plan must allow. Without a request: the scopes of the plan, or none
+/// where the plan sets no limit, so that a client never gets a scope that nobody wrote down.
+pub(super) fn check_scopes(plan: &Plan, requested: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
+    match (requested, &plan.scopes) {
         (None, widest) => Ok(widest.clone().unwrap_or_default()),
-        (Some(asked), None) => Ok(asked.clone()),
-        (Some(asked), Some(widest)) => {
-            let beyond: Vec<&str> = asked
+        (Some(requested), None) => Ok(requested.clone()),
+        (Some(requested), Some(widest)) => {
+            let beyond: Vec<&str> = requested
                 .iter()
                 .filter(|scope| !widest.contains(scope))
                 .map(Scope::as_str)
                 .collect();
             if beyond.is_empty() {
-                return Ok(asked.clone());
+                return Ok(requested.clone());
             }
             let beyond = beyond.join(" ");
             let detail = format!("plan `{}` does not give `{beyond}`; it gives `{widest}`", plan.name);

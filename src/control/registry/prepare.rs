@@ -1,5 +1,5 @@
-//! What is in a store that was just made? The built-in organizations with their subscriptions, and somebody who may
-//! administer the gate.
+//! Which records does a new store contain? The built-in organizations
+//! with their subscriptions, and the first administrator.
 
 use crate::control::Control;
 use crate::control::registry::Actor;
@@ -30,24 +30,25 @@ use crate::store::record::client::TokenTtl;
 use crate::store::record::client_changes::NewClient;
 use serde_json::json;
 
-/// What the first administrator proves themselves with. Shown once, by whoever started the gate; kept as a digest.
+/// The credentials of the first administrator. They are shown once, at
+/// the gate's first start; the store has only a digest of the secret.
 #[derive(Debug)]
 pub struct FirstAdministrator {
     pub client_id: ClientId,
     pub client_secret: Secret<String>,
 }
 
-/// `sub_default`, under which credentials go that name no subscription.
+/// Returns `sub_default`, the subscription of operators' credentials that name none.
 pub fn default_subscription_id() -> SubscriptionId {
     "sub_default".parse().expect("it is an id")
 }
 
-/// `sub_operators`, under which the gate's administrators are.
+/// Returns `sub_operators`, the subscription of the gate's administrators.
 pub fn operators_subscription_id() -> SubscriptionId {
     "sub_operators".parse().expect("it is an id")
 }
 
-/// Whether it was made by [`prepare`], and is not anybody's to end.
+/// Returns whether the subscription was created by [`prepare`], and so cannot be cancelled.
 pub fn is_built_in(id: &SubscriptionId) -> bool {
     *id == default_subscription_id() || *id == operators_subscription_id()
 }
@@ -56,8 +57,8 @@ pub(super) fn operators_name() -> Name {
     OPERATORS.parse().expect("it is a name")
 }
 
-/// Makes the organizations `default` and `operators`, their subscriptions and the first administrator, all at once or
-/// not at all. `None` where that was done before.
+/// Creates the organizations `default` and `operators`, their subscriptions and the first administrator in one
+/// transaction. Returns `None` if they exist already.
 ///
 /// # Errors
 /// Those of the store.
@@ -101,7 +102,7 @@ pub async fn prepare(
         })));
         writes.push(Write::Subscription(Versioned::new(SubscriptionRecord {
             id: subscription,
-            // The plan of the same name: built in, or in the configuration.
+            // The plan of the same name: built in, or from the configuration.
             plan: name.clone(),
             organization: name,
             environment: KeyEnvironment::Live,

@@ -1,4 +1,5 @@
-//! What signs access tokens, and when is it replaced? Operators see it, and may not wait for the schedule.
+//! Which keys sign access tokens, and when are they replaced?
+//! Operators read the keys, and can rotate them ahead of schedule.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -7,21 +8,21 @@ use crate::control::signing_keys::schedule::KeyState;
 use serde_json::json;
 use std::sync::Arc;
 
-/// How soon the new key signs.
+/// When the new key begins to sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// Once it has been published for as long as anybody may keep the set: nothing valid is refused meanwhile.
+    /// After the new key was published for as long as verifiers may cache the set: no valid token is refused meanwhile.
     Published,
-    /// At once, and the keys before it are published no more: for a private key that others have. Every token that is
-    /// out ends.
+    /// At once, for a leaked private key. The earlier keys are no
+    /// longer published, so all tokens issued so far become invalid.
     Leaked,
 }
 
 impl Registry {
-    /// Every key that is published.
+    /// Returns every published key.
     ///
     /// # Errors
-    /// Not an operator; there is no token endpoint.
+    /// The actor is not an operator; there is no token endpoint.
     pub fn signing_keys(&self) -> Result<Vec<KeyState>, RegistryError> {
         self.actor.operators_only()?;
         if self.control.settings.load().token_endpoint.is_none() {
@@ -32,14 +33,14 @@ impl Registry {
         Ok(self.control.signing_keys.list())
     }
 
-    /// Makes the next key, or replaces all.
+    /// Generates the next key, or replaces all keys.
     ///
     /// # Errors
-    /// Not an operator; there is no token endpoint; the key cannot be made or kept.
+    /// The actor is not an operator; there is no token endpoint; the key cannot be generated or stored.
     pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<KeyState, RegistryError> {
         self.signing_keys()?;
         let (control, now) = (Arc::clone(&self.control), self.now);
-        // Writes to disk, and may look for an RSA key.
+        // Rotation writes to disk and may generate an RSA key.
         let rotated = tokio::task::spawn_blocking(move || match rotation {
             Rotation::Published => control.signing_keys.rotate(now),
             Rotation::Leaked => control.signing_keys.replace_leaked(now),
@@ -49,8 +50,8 @@ impl Registry {
             Err(error) => return Err(RegistryError::SigningKeys(error.to_string())),
         };
         let details = json!({ "leaked": rotation == Rotation::Leaked, "algorithm": key.algorithm.as_str() });
-        // Afterwards: the keys are in files of their own, and a rotation that failed is none.
-        self.note("signing_key.rotate", &key.kid, details).await?;
+        // Write the event afterwards: the keys are in files outside the transaction, and a failed rotation is no event.
+        self.write_event("signing_key.rotate", &key.kid, details).await?;
         Ok(key)
     }
 }

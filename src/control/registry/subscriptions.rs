@@ -1,13 +1,14 @@
-//! What becomes of subscriptions? An organization asks for them and ends them; operators approve, and say what is paid.
+//! Which states does a subscription go through? An organization
+//! requests and cancels it; operators approve it and record payment.
 
-use crate::control::registry::Keep;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::StoredResponseFn;
 use crate::control::registry::actor::Reach;
-use crate::control::registry::change::each;
-use crate::control::registry::change::settle;
-use crate::control::registry::change::unchanged;
+use crate::control::registry::change::check_revision;
+use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::is_built_in;
 use crate::control::registry::prepare::operators_name;
@@ -27,16 +28,16 @@ use crate::store::record::SubscriptionRecord;
 use serde_json::json;
 use std::ops::ControlFlow;
 
-/// A subscription that is asked for.
+/// The settings of a new subscription.
 #[derive(Clone, Debug)]
 pub struct SubscriptionSpec {
-    /// The actor's own when `None`; `default` for operators.
+    /// The actor's own organization when `None`; `default` for operators.
     pub organization: Option<Name>,
     pub plan: Name,
     pub environment: KeyEnvironment,
 }
 
-/// What is to become of a subscription.
+/// A change of a subscription by an operator.
 #[derive(Clone, Debug)]
 pub enum SubscriptionMove {
     Approve,
@@ -58,44 +59,51 @@ impl SubscriptionMove {
 
 impl From<SubscriptionError> for RegistryError {
     fn from(error: SubscriptionError) -> Self {
-        Self::already(error.as_str(), error)
+        Self::state_conflict(error.as_str(), error)
     }
 }
 
 impl Registry {
-    /// Asks for a subscription: active at once where its plan approves by itself, pending otherwise.
+    /// Creates a subscription: active at once if its plan approves automatically, otherwise pending.
     ///
     /// # Errors
-    /// For another organization; under a plan that is not there, or reserved.
+    /// The organization is not the actor's; the plan does not exist or is reserved.
     pub async fn create_subscription(
         &self,
-        asked: SubscriptionSpec,
-        keep: Keep<'_, SubscriptionRecord>,
+        spec: SubscriptionSpec,
+        stored_response: StoredResponseFn<'_, SubscriptionRecord>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        let organization = match (self.actor.reach(), asked.organization) {
+        let organization = match (self.actor.reach(), spec.organization) {
             (Reach::All, named) => named.unwrap_or_else(default_name),
             (Reach::Organization(own), None) => own.clone(),
             (Reach::Organization(own), Some(named)) if *own == named => named,
-            (Reach::Organization(_), Some(_)) => return Err(RegistryError::Elsewhere),
+            (Reach::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
         };
         let is_known = self.control.store.organization(&organization).await?.is_some();
         let plan = Mistakes::collect(|mistakes| {
             if !is_known {
                 mistakes.add("/organization", "there is no organization of this id; make it first");
             }
-            self.plan_for(&asked.plan, &organization, mistakes)
+            self.plan_for(&spec.plan, &organization, mistakes)
         })?;
         let id = SubscriptionId::generate(&mut { self.random });
-        let record = SubscriptionRecord::new(id, organization, &plan, asked.environment, self.now);
+        let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
         let details = json!({ "plan": record.plan.as_str(), "state": record.state.as_str() });
-        self.insert_in(Batch::default(), "subscription.create", record, details, keep)
-            .await
+        self.insert_in(
+            Batch::default(),
+            "subscription.create",
+            record,
+            details,
+            stored_response,
+        )
+        .await
     }
 
-    /// The plan of `name`, which must be one that `organization` can have.
+    /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
     fn plan_for(&self, name: &Name, organization: &Name, mistakes: &mut Mistakes) -> Option<Plan> {
         let settings = self.control.settings.load();
-        // Its clients administer the gate, and nobody is to wonder which of two rules makes it so.
+        // Clients of the organization `operators` administer the gate. Only that organization may have the plan, so
+        // that a single rule gives these rights.
         if (name.as_str() == OPERATORS) != (*organization == operators_name()) {
             mistakes.add(
                 "/plan",
@@ -115,41 +123,43 @@ impl Registry {
         plan.cloned()
     }
 
-    /// # Errors
-    /// There is none, or not for this actor.
-    pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        self.seen(self.control.store.subscription(id).await?)
-    }
-
-    /// Sorted by id.
+    /// Returns the subscription of this id.
     ///
     /// # Errors
-    /// An organization that is not there for this actor.
+    /// No such subscription exists, or the actor may not see it.
+    pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
+        self.visible(self.control.store.subscription(id).await?)
+    }
+
+    /// Returns a page of subscriptions, sorted by id.
+    ///
+    /// # Errors
+    /// The filter names an organization that the actor may not see.
     pub async fn subscriptions(
         &self,
-        asked: Filter,
+        filter: Filter,
         page: &Page,
     ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
-        let filter = self.filter(asked)?;
+        let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.subscriptions(&filter, page).await?)
     }
 
-    /// Approves, fails, pays for or moves a subscription.
+    /// Applies an operator's change to a subscription.
     ///
     /// # Errors
-    /// Not an operator; there is none; its state does not go there.
+    /// The actor is not an operator; no such subscription exists; its state does not allow the change.
     pub async fn move_subscription(
         &self,
         id: &SubscriptionId,
         to: &SubscriptionMove,
         expected: Option<Revision>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        // First whether it is there: of what an actor cannot see it does not learn that only others may change it.
+        // Check visibility first: the error for non-operators would reveal that a hidden subscription exists.
         self.subscription(id).await?;
         self.actor.operators_only()?;
         let now = self.now;
-        settle(|| async {
-            let found = unchanged(self.subscription(id).await?, expected)?;
+        retry_on_conflict(|| async {
+            let found = check_revision(self.subscription(id).await?, expected)?;
             let moved = match to {
                 SubscriptionMove::Approve => found.try_map(|record| record.approve(now))?,
                 SubscriptionMove::Fail => found.try_map(|record| record.fail(now))?,
@@ -171,11 +181,11 @@ impl Registry {
         .await
     }
 
-    /// Ends a subscription for good: every key of it is revoked and every token of its clients ends, in the same
-    /// transaction (S072).
+    /// Cancels a subscription for good. In the same transaction, every key
+    /// under it is revoked and every token of its clients ends (S072).
     ///
     /// # Errors
-    /// There is none, it is cancelled already, or built in.
+    /// No such subscription exists, it is cancelled already, or it is built in.
     pub async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
@@ -184,12 +194,12 @@ impl Registry {
         self.subscription(id).await?;
         if is_built_in(id) {
             let detail = "this subscription is built in and stays; revoke its keys and delete its clients instead";
-            return Err(RegistryError::already("built_in", detail));
+            return Err(RegistryError::state_conflict("built_in", detail));
         }
-        let cancelled = settle(|| async {
-            let found = unchanged(self.subscription(id).await?, expected)?;
+        let cancelled = retry_on_conflict(|| async {
+            let found = check_revision(self.subscription(id).await?, expected)?;
             let cancelled = found.try_map(|record| record.cancel(self.now))?;
-            let writes = self.ends_of(&cancelled.record).await?;
+            let writes = self.ending_writes(&cancelled.record).await?;
             let details = json!({
                 "keys_revoked": writes.iter().filter(|write| matches!(write, Write::ApiKey(_))).count(),
                 "clients_ended": writes.iter().filter(|write| matches!(write, Write::Client(_))).count(),
@@ -201,14 +211,14 @@ impl Registry {
             self.replace_in(batch, "subscription.cancel", cancelled, details).await
         })
         .await?;
-        // A credential that was made between our look and our writing hangs on a cancelled subscription and is refused
-        // for that. It is to be revoked as the others are; no more of them can come.
-        settle(|| self.end_leftovers(&cancelled.record)).await?;
+        // A credential created between the read and the commit is refused, because its subscription is cancelled.
+        // Revoke it too, like the others; no further one can follow.
+        retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
         Ok(cancelled)
     }
 
-    async fn end_leftovers(&self, cancelled: &SubscriptionRecord) -> Result<(), RegistryError> {
-        let writes = self.ends_of(cancelled).await?;
+    async fn end_remaining_credentials(&self, cancelled: &SubscriptionRecord) -> Result<(), RegistryError> {
+        let writes = self.ending_writes(cancelled).await?;
         if writes.is_empty() {
             return Ok(());
         }
@@ -222,15 +232,15 @@ impl Registry {
         Ok(self.control.commit(batch).await?)
     }
 
-    /// Everything of a subscription that is not over yet, ended.
-    async fn ends_of(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
+    /// Returns the writes that revoke every valid key of a subscription and the tokens of every client.
+    async fn ending_writes(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {
             organization: None,
             subscription: Some(subscription.id.clone()),
         };
         let mut writes = Vec::new();
-        each(
+        for_each_record(
             |page| async move { store.api_keys(filter, &page).await },
             |key| {
                 if !key.record.is_revoked(self.now) {
@@ -241,10 +251,10 @@ impl Registry {
             },
         )
         .await?;
-        each(
+        for_each_record(
             |page| async move { store.clients(filter, &page).await },
             |client| {
-                // Deleted ones too: their tokens may still be out.
+                // Deleted clients too: their tokens may still be valid.
                 if client.record.tokens_not_before.is_none_or(|at| at < self.now) {
                     writes.push(Write::Client(client.map(|client| client.revoke_tokens(self.now))));
                 }

@@ -1,21 +1,21 @@
-//! Which texts for people are kept? Short ones without characters that a terminal or a log reader would obey (S144).
+//! Which names and descriptions are accepted? Short ones without
+//! characters that a terminal or a log viewer would interpret (S144).
 
 use crate::observe::escape::is_hidden;
 use std::fmt;
 
-/// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, none in front or behind
-/// that cannot be seen.
+/// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, without space around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label(String);
 
-/// The same, longer, and possibly empty.
+/// A description: at most 1000 characters, with the same rules as [`Label`], and possibly empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Description(String);
 
 pub const LABEL_CHARS_MAX: usize = 200;
 pub const DESCRIPTION_CHARS_MAX: usize = 1_000;
 
-/// Why a text is not kept.
+/// Why a text is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     #[error("cannot be empty")]
@@ -35,7 +35,7 @@ fn check(text: &str, max: usize) -> Result<(), TextError> {
     if let Some(offset) = text.chars().position(is_hidden) {
         return Err(TextError::Hidden { offset });
     }
-    // Two names that look the same would be a trap for whoever revokes one of them.
+    // An operator could revoke the wrong one of two names that look the same.
     if text.trim() != text {
         return Err(TextError::Spaces);
     }
@@ -43,8 +43,10 @@ fn check(text: &str, max: usize) -> Result<(), TextError> {
 }
 
 impl Label {
+    /// Parses a name.
+    ///
     /// # Errors
-    /// An empty text, more than 200 characters, a hidden one, or space around it.
+    /// The text is empty, has more than 200 characters or a hidden character, or begins or ends with space.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         if text.is_empty() {
             return Err(TextError::Empty);
@@ -59,8 +61,10 @@ impl Label {
 }
 
 impl Description {
+    /// Parses a description.
+    ///
     /// # Errors
-    /// More than 1000 characters, a hidden one, or space around it.
+    /// The text has more than 1000 characters or a hidden character, or begins or ends with space.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         check(text, DESCRIPTION_CHARS_MAX)?;
         Ok(Self(text.to_owned()))

@@ -5,7 +5,7 @@ use crate::jose::sign::SignError;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there are no keys to sign with, or why there is no other one now. Nothing of a file's content is in it.
+/// Why the signing keys cannot be opened or rotated. No error contains a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeysError {
     #[error("{}: {source}", path.display())]
@@ -26,7 +26,7 @@ pub enum SigningKeysError {
     #[error("{}: {source}", path.display())]
     Key { path: PathBuf, source: SignError },
     #[error("a signing key cannot be made: {0}")]
-    Made(SignError),
+    Generate(SignError),
     #[error("`token_endpoint.wrapping_key`: {0}")]
     WrappingKey(&'static str),
     /// No `token_endpoint` is configured.

@@ -1,9 +1,10 @@
-//! Where are the signing keys, whole and for nobody else to read? In a folder beside the database: `keys.json` says which
-//! keys there are and when they sign, and the private half of each key that signs or will is in a file of its own.
+//! Where are the signing keys stored, safe from other users and from half-written
+//! files? In a folder beside the database: `keys.json` lists the keys with their
+//! schedule, and each private key that signs now or later has a file of its own.
 
 use crate::control::signing_keys::SigningKeysError;
+use crate::control::signing_keys::schedule::KeyRing;
 use crate::control::signing_keys::schedule::KeyState;
-use crate::control::signing_keys::schedule::Ring;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Stage;
 use crate::control::signing_keys::wrap::WrappingKey;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 const INDEX: &str = "keys.json";
 const PLAIN: &str = "pem";
 const WRAPPED: &str = "wrapped";
-/// More is no key, and no list of keys.
+/// The largest file read: keys and their list are far smaller.
 const BYTES_MAX: u64 = 256 * 1024;
 
 #[derive(Debug)]
@@ -40,10 +41,10 @@ pub struct Folder {
     wrapping: Option<WrappingKey>,
 }
 
-/// What `keys.json` says.
+/// The content of `keys.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    pub ring: Ring,
+    pub ring: KeyRing,
     /// The public halves, by `kid`.
     pub public: BTreeMap<String, Value>,
 }
@@ -67,24 +68,24 @@ struct KeyText {
     public: Value,
 }
 
-/// Version of the form of `keys.json`.
+/// The version of the format of `keys.json`.
 const VERSION: u32 = 1;
 
 impl Index {
-    /// Returns the index of one key alone, which signs from `now` on.
+    /// Returns an index with one key, which signs from `now` on.
     pub fn of_first(key: &SigningKey, schedule: &Schedule, now: Timestamp) -> Self {
         Self {
-            ring: Ring::default().with_first(key.kid(), schedule, now),
+            ring: KeyRing::default().with_first(key.kid(), schedule, now),
             public: [(key.kid().to_owned(), key.public_jwk())].into(),
         }
     }
 }
 
 impl Folder {
-    /// Makes the folder if there is none.
+    /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made or read, or others may look into it.
+    /// The folder cannot be created or read, or other users may access it.
     pub fn open(path: PathBuf, wrapping: Option<WrappingKey>) -> Result<Self, SigningKeysError> {
         let failed = |source| unusable(&path, source);
         DirBuilder::new()
@@ -92,17 +93,17 @@ impl Folder {
             .mode(0o700)
             .create(&path)
             .map_err(failed)?;
-        let seen = path.metadata().map_err(failed)?;
-        if seen.mode() & 0o077 != 0 {
+        let metadata = path.metadata().map_err(failed)?;
+        if metadata.mode() & 0o077 != 0 {
             return Err(SigningKeysError::Exposed { path });
         }
         Ok(Self { path, wrapping })
     }
 
-    /// Which keys there are; none at the first start.
+    /// Reads the list of keys; the list is empty at the first start.
     ///
     /// # Errors
-    /// The list cannot be read, is not ours alone, or does not say what it should.
+    /// The list cannot be read or parsed, or other users may access it.
     pub fn index(&self) -> Result<Index, SigningKeysError> {
         let path = self.path.join(INDEX);
         let Some(text) = read(&path)? else {
@@ -122,7 +123,7 @@ impl Folder {
         let mut states = Vec::new();
         let mut public = BTreeMap::new();
         for key in text.keys {
-            // It becomes the name of a file.
+            // The `kid` becomes part of a file name.
             if key.kid.is_empty() || !key.kid.bytes().all(is_thumbprint_byte) {
                 return Err(broken("a `kid` in it is no thumbprint".to_owned()));
             }
@@ -135,14 +136,14 @@ impl Folder {
             });
             public.insert(key.kid, key.public);
         }
-        let ring = Ring::new(states).map_err(|problem| broken(problem.to_owned()))?;
+        let ring = KeyRing::new(states).map_err(|problem| broken(problem.to_owned()))?;
         Ok(Index { ring, public })
     }
 
-    /// Writes down which keys there are. When this returns it holds over a loss of power.
+    /// Writes the list of keys. When this returns, the list survives a power loss.
     ///
     /// # Errors
-    /// The file cannot be written; then what was written down before still holds.
+    /// The file cannot be written; the previous list stays valid.
     pub fn write_index(&self, index: &Index) -> Result<(), SigningKeysError> {
         let keys = index.ring.keys().iter().map(|key| KeyText {
             kid: key.kid.clone(),
@@ -160,10 +161,11 @@ impl Folder {
         self.write(INDEX, &text)
     }
 
-    /// The private half of a key.
+    /// Reads the private half of a key.
     ///
     /// # Errors
-    /// It is not there, is not ours alone, cannot be opened with the configured key, or is another key.
+    /// The file does not exist, other users may access it, it cannot be
+    /// decrypted with the configured key, or it contains another key.
     pub fn private_key(&self, key: &KeyState) -> Result<SigningKey, SigningKeysError> {
         let (plain, wrapped) = (self.file(&key.kid, PLAIN), self.file(&key.kid, WRAPPED));
         let (path, pem) = if let Some(text) = read(&wrapped)? {
@@ -171,8 +173,8 @@ impl Folder {
                 .wrapping
                 .as_ref()
                 .ok_or_else(|| SigningKeysError::NoWrappingKey { path: wrapped.clone() })?;
-            let opened = wrapping.unwrap(&key.kid, text.expose().as_bytes());
-            let pem = opened.map_err(|source| SigningKeysError::Wrapped {
+            let unwrapped = wrapping.unwrap(&key.kid, text.expose().as_bytes());
+            let pem = unwrapped.map_err(|source| SigningKeysError::Wrapped {
                 path: wrapped.clone(),
                 source,
             })?;
@@ -187,36 +189,37 @@ impl Folder {
                 },
             });
         };
-        let read = SigningKey::from_pkcs8_pem(key.algorithm, pem.expose());
-        let read = read.map_err(|source| SigningKeysError::Key {
+        let signing_key = SigningKey::from_pkcs8_pem(key.algorithm, pem.expose());
+        let signing_key = signing_key.map_err(|source| SigningKeysError::Key {
             path: path.clone(),
             source,
         })?;
-        match read.kid() == key.kid {
-            true => Ok(read),
-            false => Err(SigningKeysError::Broken {
+        if signing_key.kid() == key.kid {
+            Ok(signing_key)
+        } else {
+            Err(SigningKeysError::Broken {
                 path,
                 problem: "it is not the key that its name says".to_owned(),
-            }),
+            })
         }
     }
 
-    /// Makes a key, and keeps its private half.
+    /// Generates a key and writes its private half.
     ///
     /// # Errors
-    /// The cryptographic library makes none, or the file cannot be written; then there is none.
-    pub fn make(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, SigningKeysError> {
-        let key = SigningKey::generate(algorithm).map_err(SigningKeysError::Made)?;
-        self.keep(&key)?;
+    /// The cryptographic library fails, or the file cannot be written; then no key is stored.
+    pub fn generate(&self, algorithm: Algorithm) -> Result<Arc<SigningKey>, SigningKeysError> {
+        let key = SigningKey::generate(algorithm).map_err(SigningKeysError::Generate)?;
+        self.write_private_key(&key)?;
         Ok(Arc::new(key))
     }
 
-    /// Keeps the private half of a key, encrypted where that is configured.
+    /// Writes the private half of a key, encrypted if a wrapping key is configured.
     ///
     /// # Errors
-    /// The file cannot be written; then there is none.
-    fn keep(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
-        let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Made)?;
+    /// The file cannot be written; then no key is stored.
+    fn write_private_key(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
+        let pem = key.to_pkcs8_pem().map_err(SigningKeysError::Generate)?;
         match &self.wrapping {
             None => self.write(&file_name(key.kid(), PLAIN), pem.expose()),
             Some(wrapping) => {
@@ -227,38 +230,37 @@ impl Folder {
         }
     }
 
-    /// Where a wrapping key is configured now and was not when this key was made: encrypts it, and removes what can be
-    /// read.
+    /// Encrypts the file of a key that was created before a wrapping key was configured, and removes the plain file.
     ///
     /// # Errors
-    /// Either cannot be done; the key is there in one of the two forms at any instant.
+    /// One of the two steps fails. One of the two files exists at any instant.
     pub fn wrap_if_plain(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
         let plain = self.file(key.kid(), PLAIN);
         if self.wrapping.is_none() || plain.symlink_metadata().is_err() {
             return Ok(());
         }
-        self.keep(key)?;
+        self.write_private_key(key)?;
         self.remove(&plain)?;
         tracing::info!(kid = key.kid(), "Signing key encrypted with the wrapping key");
         Ok(())
     }
 
-    /// Removes the private half of a key that signs no more.
+    /// Removes the private half of a key that no longer signs.
     ///
     /// # Errors
-    /// A file that is there cannot be removed.
+    /// An existing file cannot be removed.
     pub fn forget_private(&self, kid: &str) -> Result<(), SigningKeysError> {
         self.remove(&self.file(kid, PLAIN))?;
         self.remove(&self.file(kid, WRAPPED))
     }
 
-    /// Private keys that nothing names: of a start that was interrupted, or a list that was put back. They are left alone,
-    /// because a key that was lost from the list may be wanted again.
-    pub fn strangers(&self, ring: &Ring) -> Vec<PathBuf> {
+    /// Returns the files of private keys that are not in the list, left by an interrupted start or a restored list. The
+    /// caller must not remove them: a key lost from the list may be needed again.
+    pub fn unlisted_files(&self, ring: &KeyRing) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&self.path) else {
             return Vec::new();
         };
-        let known: Vec<String> = ring
+        let listed: Vec<String> = ring
             .keys()
             .iter()
             .flat_map(|key| [PLAIN, WRAPPED].map(|ending| file_name(&key.kid, ending)))
@@ -271,7 +273,7 @@ impl Folder {
             })
             .filter(|path| {
                 let name = path.file_name().and_then(|name| name.to_str());
-                name.is_none_or(|name| known.iter().all(|known| known != name))
+                name.is_none_or(|name| listed.iter().all(|listed| listed != name))
             })
             .collect()
     }
@@ -280,7 +282,7 @@ impl Folder {
         self.path.join(file_name(kid, ending))
     }
 
-    /// Whole or not at all, and for us alone.
+    /// Replaces a file atomically; only the owner may read it.
     fn write(&self, name: &str, text: &str) -> Result<(), SigningKeysError> {
         let path = self.path.join(name);
         replacement::replace(&path, text.as_bytes(), 0o600).map_err(|source| unusable(&path, source))
@@ -306,24 +308,24 @@ fn unusable(path: &Path, source: io::Error) -> SigningKeysError {
     }
 }
 
-/// The text of a file that nobody else may touch; `None` where there is no such file.
+/// Reads a file that only the owner may access. Returns `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
     let failed = |source| unusable(path, source);
-    // Not followed: a link would let whoever made it choose the file.
+    // Do not follow a link: its author could choose the file.
     match path.symlink_metadata() {
-        Ok(seen) if seen.is_file() => {}
+        Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(failed(io::Error::other("not a regular file"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     }
     let file = File::open(path).map_err(failed)?;
-    // Of what was opened, not of what the name may stand for by now.
+    // Check the open file: the name may refer to another file by now.
     if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
         return Err(SigningKeysError::Exposed { path: path.to_owned() });
     }
     let mut text = String::new();
     let outcome = file.take(BYTES_MAX + 1).read_to_string(&mut text);
-    // Wiped when it goes, also where only half of it came.
+    // Wrap the text before the check: it is then wiped even after a partial read.
     let text = Secret::new(text);
     outcome.map_err(failed)?;
     match text.expose().len() as u64 {

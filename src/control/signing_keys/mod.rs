@@ -1,8 +1,8 @@
-//! Which keys sign access tokens, and which of them does now? Made at the first start, published before they sign, kept
-//! until their last token is over.
+//! Which keys sign access tokens, and which one signs now? The first key is generated at the first start. Each later
+//! key is published before it signs, and stays published until its last token has expired.
 //!
-//! What is in memory is what was written down: a step is on disk before it is taken, so a gate that is stopped at any
-//! instant goes on where it was.
+//! Each step is on disk before it takes effect in memory, so a
+//! gate that stops at any instant continues from the same state.
 
 pub mod schedule;
 pub mod wrap;
@@ -36,23 +36,24 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A token that was about to be signed when its key retired: so much longer the key is kept.
+/// Extra time before a retired key is removed, for tokens that were being signed when it retired.
 const IN_FLIGHT: Duration = Duration::from_secs(60);
 
-/// The keys of one gate; none where it has no token endpoint.
+/// The signing keys of the gate; empty if it has no token endpoint.
 ///
-/// What changes them writes to disk and may make an RSA key, which takes a tenth of a second: not for threads that serve
-/// requests. Reading takes no lock.
+/// Operations that change the keys write to disk and may generate an RSA key, which takes a tenth of a second: do not
+/// call them on threads that serve requests. Reading takes no lock.
 pub struct SigningKeys {
     active: ArcSwapOption<SigningKey>,
-    /// All that are published, to verify with.
+    /// All published keys, to verify with.
     verifying: ArcSwapOption<Jwks>,
     document: Arc<ArcSwap<Bytes>>,
     generation: watch::Sender<u64>,
-    opened: Mutex<Option<Opened>>,
+    loaded: Mutex<Option<LoadedKeys>>,
 }
 
-struct Opened {
+/// The keys and their folder, once read.
+struct LoadedKeys {
     folder: Folder,
     schedule: Schedule,
     index: Index,
@@ -67,157 +68,158 @@ impl Default for SigningKeys {
             verifying: ArcSwapOption::empty(),
             document: Arc::new(ArcSwap::from_pointee(document(&Index::default()))),
             generation: watch::Sender::new(0),
-            opened: Mutex::new(None),
+            loaded: Mutex::new(None),
         }
     }
 }
 
 impl SigningKeys {
-    /// Reads the keys beside the database, makes the first where there is none, and does what is due.
+    /// Reads the keys beside the database, generates the first
+    /// key if there is none, and performs the steps that are due.
     ///
     /// # Errors
-    /// See [`SigningKeysError`]; then nothing on disk was changed.
+    /// See [`SigningKeysError`]; nothing on disk was changed.
     pub fn open(store: &StoreSettings, endpoint: &TokenEndpoint, now: Timestamp) -> Result<Self, SigningKeysError> {
         let keys = Self::default();
         keys.start(store, endpoint, now)?;
         Ok(keys)
     }
 
-    /// The same in place, for a token endpoint that was not there when the gate was started. Where there are keys already,
-    /// `endpoint` says from now on when they rotate and what new ones are; the wrapping key and the place of the files stay
-    /// those of the start.
+    /// Opens the keys in place, for a token endpoint that was configured after the
+    /// gate started. If keys are loaded already, `endpoint` sets the schedule and the
+    /// algorithm of new keys; the wrapping key and the folder stay those of the start.
     ///
     /// # Errors
-    /// See [`SigningKeysError`]; then nothing on disk was changed.
+    /// See [`SigningKeysError`]; nothing on disk was changed.
     pub fn start(
         &self,
         store: &StoreSettings,
         endpoint: &TokenEndpoint,
         now: Timestamp,
     ) -> Result<(), SigningKeysError> {
-        let mut opened = self.lock();
-        if let Some(opened) = opened.as_mut() {
-            opened.schedule = schedule(endpoint);
-            return self.run(opened, now);
+        let mut loaded = self.lock();
+        if let Some(loaded) = loaded.as_mut() {
+            loaded.schedule = schedule(endpoint);
+            return self.run_due(loaded, now);
         }
         let wrapping = endpoint.wrapping_key.as_ref().map(WrappingKey::new).transpose();
         let wrapping = wrapping.map_err(SigningKeysError::WrappingKey)?;
         let folder = Folder::open(store.beside("-signing-keys"), wrapping)?;
-        let mut ready = Opened::read(folder, schedule(endpoint), now)?;
-        self.run(&mut ready, now)?;
-        *opened = Some(ready);
+        let mut ready = LoadedKeys::read(folder, schedule(endpoint), now)?;
+        self.run_due(&mut ready, now)?;
+        *loaded = Some(ready);
         Ok(())
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     pub fn active(&self) -> Option<Arc<SigningKey>> {
         self.active.load_full()
     }
 
-    /// All keys that are published, to verify with.
+    /// Returns all published keys, to verify with.
     pub fn verifying(&self) -> Option<Arc<Jwks>> {
         self.verifying.load_full()
     }
 
-    /// The key set (RFC 7517 section 5) as it is to be published. Replaced in place whenever it changes.
+    /// Returns the key set (RFC 7517 section 5) to publish. Its content is replaced whenever the keys change.
     pub fn public_set(&self) -> Arc<ArcSwap<Bytes>> {
         Arc::clone(&self.document)
     }
 
-    /// Rises after each change of [`Self::public_set`].
+    /// Returns a counter that rises after each change of [`Self::public_set`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// Every key that is published, with its times, in the order in which they were published.
+    /// Returns every published key with its times, in the order of publication.
     pub fn list(&self) -> Vec<KeyState> {
-        let opened = self.lock();
-        opened
+        let loaded = self.lock();
+        loaded
             .as_ref()
-            .map_or_else(Vec::new, |opened| opened.index.ring.keys().to_vec())
+            .map_or_else(Vec::new, |loaded| loaded.index.ring.keys().to_vec())
     }
 
-    /// Does what the schedule asks for by now. To be called again and again, at least each minute.
+    /// Performs the steps that the schedule requires by now. Call this at least once a minute.
     ///
     /// # Errors
-    /// A step cannot be written down. It was not taken then: what signs goes on signing.
+    /// A step cannot be written to disk. The step then had no effect: the active key keeps signing.
     pub fn tick(&self, now: Timestamp) -> Result<(), SigningKeysError> {
         match self.lock().as_mut() {
-            Some(opened) => self.run(opened, now),
+            Some(loaded) => self.run_due(loaded, now),
             None => Ok(()),
         }
     }
 
-    /// Publishes a new key now, which signs `publish_before` from now; where one is on its way already, it is that one.
+    /// Publishes a new key, which signs after `publish_before`. If a next key exists already, returns that key.
     ///
     /// # Errors
-    /// There is no token endpoint, or the key cannot be made or kept.
+    /// There is no token endpoint, or the key cannot be generated or stored.
     pub fn rotate(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
-        let mut opened = self.lock();
-        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
-        self.run(opened, now)?;
-        if opened.index.ring.next().is_none() {
-            opened.take(&Step::MakeNext, now)?;
-            self.publish(opened);
+        let mut loaded = self.lock();
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        self.run_due(loaded, now)?;
+        if loaded.index.ring.next().is_none() {
+            loaded.perform(&Step::MakeNext, now)?;
+            self.publish(loaded);
         }
-        // A `publish_before` of nothing: it signs already.
-        self.run(opened, now)?;
-        opened.newest()
+        // With a `publish_before` of zero the new key signs already.
+        self.run_due(loaded, now)?;
+        loaded.newest()
     }
 
-    /// For a private key that others have: a new one signs at once, and all before it are published no more, so that
-    /// nothing they signed is good any longer. Clients get new tokens; whoever keeps the old set refuses those until they
-    /// ask for it again.
+    /// Replaces a leaked private key: a new key signs at once, and all earlier keys are no longer published, so all
+    /// tokens signed with them become invalid. Clients get new tokens; a verifier with a cached key set refuses them
+    /// until it fetches the set again.
     ///
     /// # Errors
-    /// There is no token endpoint, or the key cannot be made or kept; then nothing was changed.
+    /// There is no token endpoint, or the key cannot be generated or stored; nothing was changed.
     pub fn replace_leaked(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
-        let mut opened = self.lock();
-        let opened = opened.as_mut().ok_or(SigningKeysError::Off)?;
-        let before: Vec<String> = opened.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
-        let key = opened.folder.make(opened.schedule.algorithm)?;
-        opened.write(Index::of_first(&key, &opened.schedule, now))?;
-        opened.active = key;
-        opened.next = None;
-        self.publish(opened);
+        let mut loaded = self.lock();
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        let before: Vec<String> = loaded.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
+        let key = loaded.folder.generate(loaded.schedule.algorithm)?;
+        loaded.write(Index::of_first(&key, &loaded.schedule, now))?;
+        loaded.active = key;
+        loaded.next = None;
+        self.publish(loaded);
         for kid in before {
-            opened.forget_private(&kid);
+            loaded.forget_private(&kid);
         }
-        opened.newest()
+        loaded.newest()
     }
 
-    fn run(&self, opened: &mut Opened, now: Timestamp) -> Result<(), SigningKeysError> {
+    fn run_due(&self, loaded: &mut LoadedKeys, now: Timestamp) -> Result<(), SigningKeysError> {
         let mut outcome = Ok(());
-        while let Some(step) = opened.index.ring.due(now, &opened.schedule) {
-            outcome = opened.take(&step, now);
+        while let Some(step) = loaded.index.ring.due(now, &loaded.schedule) {
+            outcome = loaded.perform(&step, now);
             if outcome.is_err() {
                 break;
             }
         }
-        self.publish(opened);
+        self.publish(loaded);
         outcome
     }
 
-    /// Puts in force what was written down.
-    fn publish(&self, opened: &Opened) {
-        let text = document(&opened.index);
+    /// Puts the written state in force.
+    fn publish(&self, loaded: &LoadedKeys) {
+        let text = document(&loaded.index);
         if **self.document.load() != text {
             let jwks = Jwks::parse(&text).expect("a set of public keys that were made here can be read");
-            // Published before it signs, and verified before either.
+            // A key verifies before it is published, and is published before it signs.
             self.verifying.store(Some(Arc::new(jwks)));
             self.document.store(Arc::new(text));
             self.generation.send_modify(|generation| *generation += 1);
         }
-        self.active.store(Some(Arc::clone(&opened.active)));
+        self.active.store(Some(Arc::clone(&loaded.active)));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
-        // A panic in between leaves what was written down last: steps replace whole values.
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<LoadedKeys>> {
+        // A panic while the lock is held leaves the last written state: each step replaces whole values.
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Opened {
+impl LoadedKeys {
     fn read(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
         let index = folder.index()?;
         let (Some(active), next) = (index.ring.active(), index.ring.next()) else {
@@ -228,19 +230,19 @@ impl Opened {
         for key in [Some(&active), next.as_ref()].into_iter().flatten() {
             folder.wrap_if_plain(key)?;
         }
-        let opened = Self {
+        let loaded = Self {
             folder,
             schedule,
             index,
             active,
             next,
         };
-        opened.clean();
-        Ok(opened)
+        loaded.clean();
+        Ok(loaded)
     }
 
     fn first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
-        let key = folder.make(schedule.algorithm)?;
+        let key = folder.generate(schedule.algorithm)?;
         let index = Index::of_first(&key, &schedule, now);
         folder.write_index(&index)?;
         tracing::info!(
@@ -248,35 +250,35 @@ impl Opened {
             algorithm = schedule.algorithm.as_str(),
             "First signing key made"
         );
-        let opened = Self {
+        let loaded = Self {
             folder,
             schedule,
             index,
             active: key,
             next: None,
         };
-        opened.clean();
-        Ok(opened)
+        loaded.clean();
+        Ok(loaded)
     }
 
-    /// Removes what an interrupted step has left, and says what else is there.
+    /// Removes the private keys that an interrupted step left behind, and logs unlisted files.
     fn clean(&self) {
         let signs = |kid: &str| self.active.kid() == kid || self.next.as_ref().is_some_and(|next| next.kid() == kid);
         for key in self.index.ring.keys().iter().filter(|key| !signs(&key.kid)) {
             self.forget_private(&key.kid);
         }
-        for path in self.folder.strangers(&self.index.ring) {
+        for path in self.folder.unlisted_files(&self.index.ring) {
             tracing::warn!(path = %path.display(), "A private key that keys.json does not name; remove it if nobody misses it");
         }
     }
 
-    /// Takes a step: on disk first, then in memory.
-    fn take(&mut self, step: &Step, now: Timestamp) -> Result<(), SigningKeysError> {
+    /// Performs a step: on disk first, then in memory.
+    fn perform(&mut self, step: &Step, now: Timestamp) -> Result<(), SigningKeysError> {
         match step {
-            // Cannot be due: whatever is opened has a key that signs.
+            // Never due: loaded keys include an active one.
             Step::MakeFirst => {}
             Step::MakeNext => {
-                let key = self.folder.make(self.schedule.algorithm)?;
+                let key = self.folder.generate(self.schedule.algorithm)?;
                 let Index { ring, mut public } = self.index.clone();
                 public.insert(key.kid().to_owned(), key.public_jwk());
                 let ring = ring.with_next(key.kid(), &self.schedule, now);
@@ -289,12 +291,12 @@ impl Opened {
                     return Ok(());
                 };
                 let Index { ring, public } = self.index.clone();
-                let ring = ring.activated(&self.schedule, now);
+                let ring = ring.activate_next(&self.schedule, now);
                 self.write(Index { ring, public })?;
                 tracing::info!(kid = next.kid(), retired = self.active.kid(), "Next signing key signs");
                 let retired = std::mem::replace(&mut self.active, next);
                 self.next = None;
-                // It signs no more, so nobody needs it, and nobody can steal it any more.
+                // The retired key no longer signs. Without its private half nobody can steal it.
                 self.forget_private(retired.kid());
             }
             Step::Forget { kid } => {
@@ -336,7 +338,7 @@ fn schedule(endpoint: &TokenEndpoint) -> Schedule {
     }
 }
 
-/// The key that signs first, because some readers take the first; then the others in their order.
+/// Returns the key set as JSON. The active key comes first, because some readers take the first key.
 fn document(index: &Index) -> Bytes {
     let active = index.ring.active().map(|key| key.kid.as_str());
     let mut keys: Vec<&KeyState> = index.ring.keys().iter().collect();

@@ -1,4 +1,4 @@
-//! Which key signs, which one is next, and how long must those before stay published? Nothing but times.
+//! Which key signs, which key is next, and how long do retired keys stay published? Pure computation on times.
 
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -7,19 +7,19 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::time::Duration;
 
-/// What the configuration says.
+/// The rotation schedule of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     pub algorithm: Algorithm,
-    /// How long one key signs.
+    /// The time for which one key signs.
     pub rotate_every: Duration,
-    /// How long a key is published before it signs: as long as anybody may keep the set without asking again.
+    /// The time from publication to the first signature, as long as verifiers may cache the set.
     pub publish_before: Duration,
-    /// How long after a key has signed for the last time its last token may be shown: the longest lifetime, and the skew.
+    /// The time from a key's last signature until its last token has expired: the longest lifetime plus the clock skew.
     pub tokens_last: Duration,
 }
 
-/// One key on its way from being published to being forgotten.
+/// One published key and its stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyState {
     pub kid: String,
@@ -28,11 +28,11 @@ pub struct KeyState {
     pub stage: Stage,
 }
 
-/// Where on that way it is; `keys.json` says it so.
+/// The stage of a key, as in `keys.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
-    /// Published, and signs from then on.
+    /// Published, and signs from `signs_from` on.
     Next {
         #[serde(with = "text::millis")]
         signs_from: Timestamp,
@@ -42,7 +42,7 @@ pub enum Stage {
         #[serde(with = "text::millis")]
         since: Timestamp,
     },
-    /// Signs no more; its tokens are good until then at the latest.
+    /// No longer signs; its last token expires by `until`.
     Retired {
         #[serde(with = "text::millis")]
         since: Timestamp,
@@ -51,26 +51,28 @@ pub enum Stage {
     },
 }
 
-/// What is to be done now.
+/// One step of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There is no key: make one, which signs at once. Nobody can have kept a set without it, there being none.
+    /// Generate the first key, which signs at once: no verifier can have cached a set without it.
     MakeFirst,
-    /// Make the next one.
+    /// Generate the next key.
     MakeNext,
-    /// The next one signs from now on.
+    /// Let the next key sign.
     Activate,
-    /// The last token of this key is over.
+    /// Remove a key after its last token has expired.
     Forget { kid: String },
 }
 
-/// All keys that are published. One of them signs, once there is any; one more at most is next.
+/// All published keys. Exactly one is active unless the ring is empty; at most one is next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ring(Vec<KeyState>);
+pub struct KeyRing(Vec<KeyState>);
 
-impl Ring {
+impl KeyRing {
+    /// Returns a ring of `keys`, in the order of publication.
+    ///
     /// # Errors
-    /// Keys that cannot be together: two that sign or are next, none that signs, or one of them twice.
+    /// The keys contradict each other: two are active or next, none is active, or a key appears twice.
     pub fn new(keys: Vec<KeyState>) -> Result<Self, &'static str> {
         let ring = Self(keys);
         let count = |is: fn(&Stage) -> bool| ring.0.iter().filter(|key| is(&key.stage)).count();
@@ -83,13 +85,14 @@ impl Ring {
         }
         let mut kids: Vec<&str> = ring.0.iter().map(|key| key.kid.as_str()).collect();
         kids.sort_unstable();
-        match kids.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err("a key stands in it twice"),
-            false => Ok(ring),
+        if kids.windows(2).any(|pair| pair[0] == pair[1]) {
+            Err("a key stands in it twice")
+        } else {
+            Ok(ring)
         }
     }
 
-    /// In the order in which they were published.
+    /// Returns the keys in the order of publication.
     pub fn keys(&self) -> &[KeyState] {
         &self.0
     }
@@ -98,7 +101,7 @@ impl Ring {
         self.0.iter().find(|key| matches!(key.stage, Stage::Active { .. }))
     }
 
-    /// The key that will sign, and from when on.
+    /// Returns the next key and the time from which it signs.
     pub fn next(&self) -> Option<(&KeyState, Timestamp)> {
         self.0.iter().find_map(|key| match key.stage {
             Stage::Next { signs_from } => Some((key, signs_from)),
@@ -106,7 +109,7 @@ impl Ring {
         })
     }
 
-    /// What `now` asks for; ask again after it was done.
+    /// Returns the step that is due at `now`. Call this again after the step: another one may be due.
     pub fn due(&self, now: Timestamp, schedule: &Schedule) -> Option<Step> {
         let over = self.0.iter().find(|key| match key.stage {
             Stage::Retired { until, .. } => until <= now,
@@ -124,13 +127,13 @@ impl Ring {
         let Stage::Active { since } = active.stage else {
             return None;
         };
-        // An algorithm that was changed in the configuration is a rotation like any other.
+        // A new algorithm in the configuration causes an ordinary rotation.
         let ends = since.saturating_add(schedule.rotate_every);
         let is_due = now.saturating_add(schedule.publish_before) >= ends || active.algorithm != schedule.algorithm;
         is_due.then_some(Step::MakeNext)
     }
 
-    /// With a key that signs from now on, the first there is.
+    /// Adds the first key, which signs from now on.
     #[must_use]
     pub fn with_first(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
         self.0.push(KeyState {
@@ -142,7 +145,7 @@ impl Ring {
         self
     }
 
-    /// With a key that signs as soon as everybody can have seen it.
+    /// Adds a key that signs after every verifier had time to fetch it.
     #[must_use]
     pub fn with_next(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
         let signs_from = now.saturating_add(schedule.publish_before);
@@ -155,9 +158,9 @@ impl Ring {
         self
     }
 
-    /// The next key signs; the one that did stays until its last token is over.
+    /// Makes the next key active; the active key retires and stays until its last token has expired.
     #[must_use]
-    pub fn activated(mut self, schedule: &Schedule, now: Timestamp) -> Self {
+    pub fn activate_next(mut self, schedule: &Schedule, now: Timestamp) -> Self {
         let until = now.saturating_add(schedule.tokens_last);
         if self.next().is_none() {
             return self;
@@ -205,13 +208,13 @@ mod tests {
         }
     }
 
-    fn ring(keys: &[KeyState]) -> Ring {
-        Ring::new(keys.to_vec()).unwrap()
+    fn ring(keys: &[KeyState]) -> KeyRing {
+        KeyRing::new(keys.to_vec()).unwrap()
     }
 
     #[test]
     fn the_first_key_signs_at_once_and_the_next_is_published_before_it_signs() {
-        let empty = Ring::default();
+        let empty = KeyRing::default();
         assert_eq!(empty.due(at(0), &SCHEDULE), Some(Step::MakeFirst));
         let first = empty.with_first("a", &SCHEDULE, at(0));
         assert_eq!(first.active().unwrap().kid, "a");
@@ -222,7 +225,7 @@ mod tests {
         assert_eq!(two.due(Timestamp::from_unix_millis(100 * 60_000 - 1), &SCHEDULE), None);
         assert_eq!(two.due(at(100), &SCHEDULE), Some(Step::Activate));
 
-        let turned = two.activated(&SCHEDULE, at(100));
+        let turned = two.activate_next(&SCHEDULE, at(100));
         assert_eq!(turned.active().unwrap().kid, "b");
         assert_eq!(
             turned.due(Timestamp::from_unix_millis(130 * 60_000 - 1), &SCHEDULE),
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(before.due(at(1), &other), Some(Step::MakeNext));
         let next = before.with_next("b", &other, at(1));
         assert_eq!(next.due(at(10), &other), None);
-        let after = next.activated(&other, at(11));
+        let after = next.activate_next(&other, at(11));
         assert_eq!(after.active().unwrap().algorithm, Algorithm::Rs256);
         assert_eq!(after.due(at(12), &other), None);
     }
@@ -270,7 +273,7 @@ mod tests {
             vec![active("a")],
             vec![retired("a"), active("b"), next("c"), retired("d")],
         ] {
-            assert!(Ring::new(good).is_ok());
+            assert!(KeyRing::new(good).is_ok());
         }
         for bad in [
             vec![active("a"), active("b")],
@@ -279,13 +282,13 @@ mod tests {
             vec![retired("a")],
             vec![active("a"), retired("a")],
         ] {
-            assert!(Ring::new(bad.clone()).is_err(), "{bad:?}");
+            assert!(KeyRing::new(bad.clone()).is_err(), "{bad:?}");
         }
     }
 
     proptest! {
-        /// Whenever somebody looks, and whenever an operator rotates by hand: a key was published long enough before its
-        /// first signature, and is published until its last token is over.
+        /// For any times of `tick` and of manual rotation: each key was published long enough before its first
+        /// signature, and stays published until its last token has expired.
         #[test]
         fn s135_a_token_signed_at_any_instant_verifies_until_it_ends(
             looks in prop::collection::vec((1_u64..40, any::<bool>()), 1..60),
@@ -297,11 +300,11 @@ mod tests {
                 publish_before: MINUTE * u32::try_from(publish_before).unwrap(),
                 ..SCHEDULE
             };
-            let (mut ring, mut now, mut made) = (Ring::default(), at(1), 0);
-            // Of each token: who signed it, and until when it must verify.
+            let (mut ring, mut now, mut made) = (KeyRing::default(), at(1), 0);
+            // The signing key of each token, and the time until which the token must verify.
             let mut tokens: Vec<(String, Timestamp)> = Vec::new();
             for (pause, by_hand) in looks {
-                // Between two looks the key of the last one signs; its last token is signed just before this one.
+                // Between two ticks the active key signs; its last token is signed just before this tick.
                 if let Some(active) = ring.active() {
                     let last = now.saturating_add(MINUTE * u32::try_from(pause).unwrap());
                     tokens.push((active.kid.clone(), last.saturating_add(schedule.tokens_last)));
@@ -316,10 +319,10 @@ mod tests {
                     ring = match step {
                         Step::MakeFirst => { made += 1; ring.with_first(&kid, &schedule, now) }
                         Step::MakeNext => { made += 1; ring.with_next(&kid, &schedule, now) }
-                        Step::Activate => ring.activated(&schedule, now),
+                        Step::Activate => ring.activate_next(&schedule, now),
                         Step::Forget { kid } => ring.without(&kid),
                     };
-                    prop_assert!(Ring::new(ring.keys().to_vec()).is_ok());
+                    prop_assert!(KeyRing::new(ring.keys().to_vec()).is_ok());
                 }
                 let active = ring.active().unwrap();
                 if let Stage::Active { since } = active.stage {

@@ -57,7 +57,7 @@ impl Place {
         files.remove(0)
     }
 
-    /// Everything that is on disk, to be compared with what is there after a refused start.
+    /// Returns all files, to check that a refused start changes nothing.
     fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
         self.files().into_iter().map(read).collect()
@@ -129,7 +129,7 @@ fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until
     assert_eq!((keys.list().len(), keys.active().unwrap().kid()), (2, first.as_str()));
     let last_of_first = signed(&keys);
 
-    // Also over a restart in between.
+    // Also after a restart in between.
     let keys = place.open(&es256(), at(90 * 24)).unwrap();
     assert_ne!(keys.active().unwrap().kid(), first);
     assert!(verifies(&keys, &last_of_first) && verifies(&keys, &signed(&keys)));
@@ -137,7 +137,7 @@ fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until
     assert!(verifies(&keys, &last_of_first));
     keys.tick(at(91 * 24 + 1)).unwrap();
     assert!(!verifies(&keys, &last_of_first));
-    // The private half went when it signed no more.
+    // The private half was removed when the key retired.
     assert!(!place.private_file().to_str().unwrap().contains(&first));
 }
 
@@ -278,7 +278,7 @@ fn a_step_that_cannot_be_written_down_is_not_taken() {
     let place = Place::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let before = keys.list();
-    // A folder in the way of the staged file: writing fails whoever we are.
+    // A folder at the path of the temporary file makes writing fail, even for root.
     fs::create_dir(place.folder().join(".keys.json.new")).unwrap();
     assert!(keys.rotate(at(1)).is_err());
     assert!(keys.tick(at(90 * 24)).is_err());
@@ -297,7 +297,7 @@ fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
     let before = place.contents();
     keys.rotate(at(0)).unwrap();
     let after = place.contents();
-    // Stopped after the private key was kept and before the list named it: the old list still holds.
+    // Stopped between writing the private key and writing the list: the old list is in force.
     fs::write(
         place.folder().join("keys.json"),
         &before.iter().find(|(path, _)| path.ends_with("keys.json")).unwrap().1,
@@ -305,7 +305,7 @@ fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
     .unwrap();
     let again = place.open(&es256(), at(0)).unwrap();
     assert_eq!(again.list().len(), 1);
-    // Stopped after the list retired a key and before its private half was removed.
+    // Stopped between retiring a key in the list and removing its private half.
     for (path, content) in &after {
         fs::write(path, content).unwrap();
     }

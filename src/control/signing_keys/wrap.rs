@@ -1,5 +1,5 @@
-//! How is a private key kept from whoever reads the disk? Encrypted with a key that is not on it (AES-256-GCM, NIST SP
-//! 800-38D), one file each.
+//! How is a private key protected against a reader of the disk? Each file is encrypted with a key that is not on the
+//! disk (AES-256-GCM, NIST SP 800-38D).
 
 use crate::jose::pem_file;
 use crate::model::secret::Secret;
@@ -12,7 +12,7 @@ use std::fmt;
 
 const TAG: &str = "KEYGATE WRAPPED PRIVATE KEY";
 
-/// Why a file cannot be opened with this key.
+/// Why a file cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnwrapError {
     #[error("{0}")]
@@ -21,23 +21,26 @@ pub enum UnwrapError {
     WrongKey,
 }
 
-/// `token_endpoint.wrapping_key`.
+/// The key of `token_endpoint.wrapping_key`.
 pub struct WrappingKey(RandomizedNonceKey);
 
 impl WrappingKey {
+    /// Returns the wrapping key of 32 bytes.
+    ///
     /// # Errors
-    /// Anything but 32 bytes.
+    /// `key` has any other length.
     pub fn new(key: &Secret<Vec<u8>>) -> Result<Self, &'static str> {
         let key = RandomizedNonceKey::new(&AES_256_GCM, key.expose());
         key.map(Self).map_err(|_| "a wrapping key has 32 bytes")
     }
 
-    /// The text of a file that holds `plain` for the key called `kid`, and for no other: files cannot be exchanged.
+    /// Encrypts `plain` and returns the text of its file. The `kid` is
+    /// authenticated too, so the files of two keys cannot be exchanged.
     ///
     /// # Errors
-    /// The library fails.
+    /// The cryptographic library fails.
     pub fn wrap(&self, kid: &str, plain: &Secret<String>) -> Result<String, &'static str> {
-        // With room for the tag: what grows is moved, and would leave the plain text behind in freed memory.
+        // Reserve room for the tag: if the vector were moved to grow, the plain text would stay in freed memory.
         let mut sealed = Secret::new(Vec::with_capacity(plain.expose().len() + AES_256_GCM.tag_len()));
         sealed.change(|bytes| bytes.extend_from_slice(plain.expose().as_bytes()));
         let nonce = sealed
@@ -47,8 +50,10 @@ impl WrappingKey {
         Ok(pem_file::write(TAG, &content))
     }
 
+    /// Decrypts the text of the file for `kid`.
+    ///
     /// # Errors
-    /// Another form, another key, another name, or a changed byte.
+    /// The text has another format, or was encrypted with another key or `kid`, or was changed.
     pub fn unwrap(&self, kid: &str, text: &[u8]) -> Result<Secret<String>, UnwrapError> {
         let content = pem_file::tagged(TAG, text).map_err(UnwrapError::Form)?;
         let (nonce, sealed) = content
@@ -92,7 +97,7 @@ mod tests {
         assert_eq!(key(1).unwrap("a", text.as_bytes()), Ok(plain.clone()));
         assert_eq!(key(2).unwrap("a", text.as_bytes()), Err(UnwrapError::WrongKey));
         assert_eq!(key(1).unwrap("b", text.as_bytes()), Err(UnwrapError::WrongKey));
-        // Never the same twice: a file does not say whether a key was put back.
+        // Each encryption differs, so that a file does not reveal that an old key was restored.
         assert_ne!(key(1).wrap("a", &plain).unwrap(), text);
     }
 

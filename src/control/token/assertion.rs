@@ -1,4 +1,4 @@
-//! Does this assertion prove a client (RFC 7523 section 3)? Its form, its signature, its claims.
+//! Does this assertion authenticate a client (RFC 7523 section 3)? Its format, its signature, its claims.
 
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
@@ -19,31 +19,33 @@ use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
-/// What assertions may be signed with: what an uploaded key may be for.
+/// The algorithms of assertions, the same as for uploaded keys.
 pub const ALGORITHMS: [Algorithm; 4] = ASSERTION_ALGORITHMS;
 
 const JTI_BYTES_MAX: usize = 512;
 
-/// An assertion, taken apart; nothing in it is believed before [`Assertion::signer`].
+/// A parsed assertion. Nothing in it is trusted before [`Assertion::signer`].
 pub struct Assertion<'a> {
     jws: Jws<'a>,
     claims: Map<String, Value>,
     client: String,
 }
 
-/// Where it was sent.
+/// The endpoint that received the assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint<'a> {
-    /// The token endpoint of the whole gate, or that of one organization.
+    /// The token endpoint of the gate or of one organization.
     Token { path: &'a str },
-    /// Introspection or revocation, where the URL of the token endpoint does as well: it names the same server, and
-    /// client programs have one setting for it.
+    /// Introspection or revocation. `aud` may also be the URL of the token endpoint: client programs have one setting
+    /// for all endpoints of a server.
     Other { path: &'a str },
 }
 
 impl<'a> Assertion<'a> {
+    /// Parses an assertion without verifying it.
+    ///
     /// # Errors
-    /// Not a signed JWT of an algorithm that clients may use, or `iss` and `sub` are not one and the same.
+    /// The text is not a signed JWT of an allowed algorithm, or `iss` and `sub` differ.
     pub fn parse(text: &'a str) -> Result<Self, TokenEndpointError> {
         let jws = Jws::parse(text).map_err(|error| match error {
             JwsError::Algorithm => TokenEndpointError::AssertionAlgorithm,
@@ -67,18 +69,18 @@ impl<'a> Assertion<'a> {
         Ok(Self { jws, claims, client })
     }
 
-    /// `iss` and `sub`, unverified.
+    /// Returns `iss`, which equals `sub`; unverified.
     pub fn client(&self) -> &str {
         &self.client
     }
 
-    /// `kid`, unverified.
+    /// Returns `kid`, unverified.
     pub fn kid(&self) -> Option<&str> {
         self.jws.header().kid.as_deref()
     }
 
-    /// Which of a client's keys has signed it. `kid` says which one; without it those that fit the algorithm are tried, ten
-    /// at most.
+    /// Returns the key that signed the assertion. `kid` selects the key;
+    /// without `kid` at most ten keys that fit the algorithm are tried.
     pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
         keys.filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
             .filter(|key| key.fits(self.jws.header().algorithm))
@@ -86,11 +88,11 @@ impl<'a> Assertion<'a> {
             .find(|key| self.jws.verify(key).is_ok())
     }
 
-    /// Checks what the client has written, in the order of RFC 7523 section 3. Gives what is to be marked as used before
-    /// anything is given for it.
+    /// Validates the claims in the order of RFC 7523 section 3. Returns
+    /// the mark to store before a token is issued for the assertion.
     ///
     /// # Errors
-    /// The first thing that does not hold.
+    /// The first check that fails.
     pub fn check(
         &self,
         rules: &TokenEndpoint,
@@ -110,13 +112,13 @@ impl<'a> Assertion<'a> {
         Ok(Some(AssertionMark {
             client: client.clone(),
             id,
-            // As long as it could be shown again.
+            // The assertion could be replayed until then.
             expires_at: expires_at.saturating_add(rules.clock_skew),
         }))
     }
 
-    /// An access token is no assertion, nor is anything else that says what it is (RFC 8725 section 3.12, S125). Compared
-    /// without regard to case (RFC 7515 section 4.1.9).
+    /// Checks `typ`: an access token, or a JWT of any other explicit type, is no assertion (RFC 8725 section 3.12,
+    /// S125). Case does not matter (RFC 7515 section 4.1.9).
     fn check_kind(&self) -> Result<(), TokenEndpointError> {
         let Some(typ) = &self.jws.header().typ else {
             return Ok(());
@@ -129,7 +131,8 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// One string: of several audiences, another server could have been given the assertion to use it here (S119).
+    /// Checks `aud`, which must be one string: of several audiences,
+    /// another server could replay the assertion here (S119).
     fn check_audience(&self, rules: &TokenEndpoint, endpoint: Endpoint<'_>) -> Result<(), TokenEndpointError> {
         let Some(Value::String(audience)) = self.claims.get("aud") else {
             return Err(TokenEndpointError::AssertionAudience);
@@ -139,17 +142,18 @@ impl<'a> Assertion<'a> {
             Endpoint::Token { path } => *audience == rules.url(path),
             Endpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
         };
-        let holds = match rules.assertion_audience {
+        let is_accepted = match rules.assertion_audience {
             AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,
             AssertionAudience::Issuer => is_issuer,
         };
-        match holds {
-            true => Ok(()),
-            false => Err(TokenEndpointError::AssertionAudience),
+        if is_accepted {
+            Ok(())
+        } else {
+            Err(TokenEndpointError::AssertionAudience)
         }
     }
 
-    /// Gives `exp`. The skew is granted on each side of each.
+    /// Checks `exp`, `nbf` and `iat`, and returns `exp`. The clock skew is granted on each comparison.
     fn check_times(&self, rules: &TokenEndpoint, now: Timestamp) -> Result<Timestamp, TokenEndpointError> {
         let Some(expires_at) = self.time("exp")? else {
             return Err(TokenEndpointError::AssertionClaim("exp"));
@@ -168,13 +172,14 @@ impl<'a> Assertion<'a> {
             }
         }
         let issued_at = self.time("iat")?.unwrap_or(now);
-        match issued_at.saturating_add(longest) < now {
-            true => Err(TokenEndpointError::AssertionTooOld),
-            false => Ok(expires_at),
+        if issued_at.saturating_add(longest) < now {
+            Err(TokenEndpointError::AssertionTooOld)
+        } else {
+            Ok(expires_at)
         }
     }
 
-    /// A NumericDate in whole seconds from 1970 on, as everywhere in this gate (S027).
+    /// Reads a NumericDate in whole seconds since 1970, as everywhere in this gate (S027).
     fn time(&self, name: &'static str) -> Result<Option<Timestamp>, TokenEndpointError> {
         match self.claims.get(name) {
             None => Ok(None),

@@ -1,4 +1,4 @@
-//! Which client is it (RFC 6749 section 2.3, RFC 7521 section 4.2)? One proof, by exactly one method.
+//! Which client sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2)? One credential, by exactly one method.
 
 use crate::control::clients::Client;
 use crate::control::token::assertion::Assertion;
@@ -29,25 +29,25 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a request claims to be its proof.
+/// The unverified credential of a request.
 pub enum ClientCredential {
     Secret { id: String, secret: Secret<String> },
     Assertion { text: Secret<String>, id: Option<String> },
 }
 
-/// A client that has proved itself, and what it proved itself with.
+/// An authenticated client and its proof.
 #[derive(Debug)]
 pub struct AuthenticatedClient {
     pub client: Arc<Client>,
     proof: Proof,
-    /// To be written down as used, once all else holds.
+    /// The mark to store once all other checks have passed.
     pub mark: Option<AssertionMark>,
 }
 
 #[derive(Debug)]
 enum Proof {
     Secret(KeyDigest),
-    /// Of an uploaded key.
+    /// The `kid` of a registered key.
     Key(String),
     JwksUrl(String),
 }
@@ -57,17 +57,17 @@ impl AuthenticatedClient {
         &self.client.record.id
     }
 
-    /// Whether what was proved would still be a proof for `client`, which is the same one as it is now: a secret that was
-    /// rotated or a key that was revoked since is none (S134).
+    /// Returns whether the proof is still valid for `client`, the current state of the same client. After the secret
+    /// was rotated or the key revoked, it is not (S134).
     pub fn still_holds(&self, client: &Client, now: Timestamp) -> bool {
         match (&self.proof, &client.record.authentication) {
             (Proof::Secret(digest), ClientAuthentication::ClientSecret { secrets }) => secrets
                 .iter()
-                .any(|secret| secret.digest == *digest && secret.is_good(now)),
+                .any(|secret| secret.digest == *digest && secret.is_valid(now)),
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
                 client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
             }
-            (Proof::JwksUrl(proved), ClientAuthentication::JwksUrl { url }) => proved == url,
+            (Proof::JwksUrl(proof_url), ClientAuthentication::JwksUrl { url }) => proof_url == url,
             (Proof::Secret(_) | Proof::Key(_) | Proof::JwksUrl(_), _) => false,
         }
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for ClientCredential {
     }
 }
 
-/// Whether the request tried `Authorization`, well or badly.
+/// Returns whether the request has an `Authorization` field, valid or not.
 pub fn authorization(headers: &HeaderMap) -> Authorization {
     if headers.contains_key(AUTHORIZATION) {
         Authorization::Used
@@ -91,26 +91,26 @@ pub fn authorization(headers: &HeaderMap) -> Authorization {
     }
 }
 
-/// The one proof of the request.
+/// Returns the only credential of the request.
 ///
 /// # Errors
-/// None, more than one, or one that is not written as it must be.
+/// There is no credential, more than one, or a malformed one.
 pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, TokenEndpointError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (header, second) = (values.next(), values.next());
     let (assertion, assertion_type) = (form.get("client_assertion"), form.get("client_assertion_type"));
     let secret = form.get("client_secret");
-    let asserts = assertion.is_some() || assertion_type.is_some();
-    let methods = [header.is_some(), second.is_some(), secret.is_some(), asserts];
+    let has_assertion = assertion.is_some() || assertion_type.is_some();
+    let methods = [header.is_some(), second.is_some(), secret.is_some(), has_assertion];
     if methods.into_iter().filter(|used| *used).count() > 1 {
         return Err(TokenEndpointError::SeveralMethods);
     }
     let id = form.get("client_id");
     if let Some(header) = header {
-        let (named, secret) = basic(header.as_bytes())?;
+        let (header_id, secret) = parse_basic(header.as_bytes())?;
         return match id {
-            Some(id) if id != named => Err(TokenEndpointError::OtherClient),
-            Some(_) | None => Ok(ClientCredential::Secret { id: named, secret }),
+            Some(id) if id != header_id => Err(TokenEndpointError::OtherClient),
+            Some(_) | None => Ok(ClientCredential::Secret { id: header_id, secret }),
         };
     }
     if let Some(secret) = secret {
@@ -118,7 +118,7 @@ pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, 
         let secret = Secret::new(secret.to_owned());
         return Ok(ClientCredential::Secret { id, secret });
     }
-    if !asserts {
+    if !has_assertion {
         return Err(TokenEndpointError::NoAuthentication);
     }
     match assertion_type {
@@ -134,9 +134,9 @@ pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, 
     }
 }
 
-/// RFC 7617 section 2, each half form-encoded (RFC 6749 section 2.3.1). Our ids and secrets have no character that the
-/// encoding changes, so programs that forget it are understood as well.
-fn basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
+/// Parses Basic credentials (RFC 7617 section 2), each half form-encoded (RFC 6749 section 2.3.1). Ids and secrets of
+/// this gate contain no characters that the encoding changes, so client programs without the encoding work too.
+fn parse_basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
     let (scheme, credentials) = value.split_at_checked(6).ok_or(TokenEndpointError::Scheme)?;
     if !scheme.eq_ignore_ascii_case(b"Basic ") {
         return Err(TokenEndpointError::Scheme);
@@ -150,30 +150,40 @@ fn basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointError> {
     Ok((id, Secret::new(secret)))
 }
 
-/// Who asks where, and when.
+/// The circumstances of an authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthContext<'a> {
     pub endpoint: Endpoint<'a>,
-    /// Only clients of this organization are known here; `None`: all are.
+    /// The organization of the endpoint: other organizations' clients are unknown there. `None`: all clients are known.
     pub tenant: Option<&'a str>,
     pub source: IpAddr,
     pub now: Now,
 }
 
 impl Service {
+    /// Refuses a client with too many failures from this source.
+    ///
     /// # Errors
-    /// The client has failed too often from there: then nothing is compared, or guessing could go on.
+    /// [`TokenEndpointError::TooManyFailures`]; the credential is not compared, or guessing could go on.
     fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
         let settings = self.settings();
         let quota = &endpoint(&settings)?.failures;
-        match self.failures.spent(client, context.source, quota, context.now.tick) {
+        match self
+            .failures
+            .retry_after(client, context.source, quota, context.now.tick)
+        {
             Some(retry_after) => Err(TokenEndpointError::TooManyFailures { retry_after }),
             None => Ok(()),
         }
     }
 
-    /// Counts a guess, and gives the error back.
-    fn failed(&self, client: &ClientId, context: AuthContext<'_>, error: TokenEndpointError) -> TokenEndpointError {
+    /// Counts a failed authentication and returns `error`.
+    fn count_failure(
+        &self,
+        client: &ClientId,
+        context: AuthContext<'_>,
+        error: TokenEndpointError,
+    ) -> TokenEndpointError {
         if let Some(endpoint) = &self.settings().token_endpoint {
             self.failures
                 .count(client, context.source, &endpoint.failures, context.now.tick);
@@ -182,70 +192,72 @@ impl Service {
     }
 }
 
-/// Proves the client. An assertion that is used up by this is not marked yet: see [`AuthenticatedClient::mark`].
+/// Authenticates the client. This does not mark an assertion as used: see [`AuthenticatedClient::mark`].
 ///
 /// # Errors
-/// Why it is not proved, or cannot be now.
+/// The credential is not valid, or cannot be validated now.
 pub(super) async fn authenticate(
     service: &Service,
     credential: ClientCredential,
     context: AuthContext<'_>,
 ) -> Result<AuthenticatedClient, TokenEndpointError> {
     match credential {
-        ClientCredential::Secret { id, secret } => by_secret(service, &id, &secret, context),
-        ClientCredential::Assertion { text, id } => by_assertion(service, &text, id.as_deref(), context).await,
+        ClientCredential::Secret { id, secret } => authenticate_by_secret(service, &id, &secret, context),
+        ClientCredential::Assertion { text, id } => {
+            authenticate_by_assertion(service, &text, id.as_deref(), context).await
+        }
     }
 }
 
-fn by_secret(
+fn authenticate_by_secret(
     service: &Service,
     id: &str,
     secret: &Secret<String>,
     context: AuthContext<'_>,
 ) -> Result<AuthenticatedClient, TokenEndpointError> {
-    // No client can have such an id, so there is nothing to find out by its taking less work.
+    // No client can have a malformed id, so the shorter response time reveals nothing.
     let id: ClientId = id.parse().map_err(|_| TokenEndpointError::UnknownClient)?;
     service.check_failures(&id, context)?;
     let digest = client_secret::digest(&service.control.settings.load().digester, secret.expose());
-    let known = known(service, &id, context.tenant);
-    let proved = match &known {
+    let client = find_client(service, &id, context.tenant);
+    let proved = match &client {
         Ok(client) => match &client.record.authentication {
             ClientAuthentication::ClientSecret { secrets } => {
                 let mut proved = Err(TokenEndpointError::WrongSecret);
-                // All are compared: which of two it was is nobody's business either.
+                // Compare all secrets: the response time must not reveal which of two matched.
                 for secret in secrets {
-                    if (secret.digest == digest) & secret.is_good(context.now.wall) {
+                    if (secret.digest == digest) & secret.is_valid(context.now.wall) {
                         proved = Ok(());
                     }
                 }
                 proved
             }
             ClientAuthentication::JwksUrl { .. } | ClientAuthentication::Keys { .. } => {
-                compare_with_none(&digest);
+                compare_with_dummy(&digest);
                 Err(TokenEndpointError::WrongMethod)
             }
         },
         Err(error) => {
-            compare_with_none(&digest);
+            compare_with_dummy(&digest);
             Err(*error)
         }
     };
-    match (known, proved) {
+    match (client, proved) {
         (Ok(client), Ok(())) => Ok(AuthenticatedClient {
             client,
             proof: Proof::Secret(digest),
             mark: None,
         }),
-        (_, Err(error)) | (Err(error), Ok(())) => Err(service.failed(&id, context, error)),
+        (_, Err(error)) | (Err(error), Ok(())) => Err(service.count_failure(&id, context, error)),
     }
 }
 
-/// The work of a comparison where there is nothing to compare with (S133).
-fn compare_with_none(digest: &KeyDigest) {
+/// Spends the time of a comparison if there is no secret to compare (S133).
+fn compare_with_dummy(digest: &KeyDigest) {
     std::hint::black_box(*digest == KeyDigest::DUMMY);
 }
 
-async fn by_assertion(
+async fn authenticate_by_assertion(
     service: &Service,
     text: &Secret<String>,
     claimed: Option<&str>,
@@ -260,10 +272,10 @@ async fn by_assertion(
         .parse()
         .map_err(|_| TokenEndpointError::UnknownClient)?;
     service.check_failures(&id, context)?;
-    // A stranger is told here whether a client exists, because the authors of clients need to be; so nothing is gained by
-    // taking as long for one that does not.
-    let fails = |error| service.failed(&id, context, error);
-    let client = known(service, &id, context.tenant).map_err(fails)?;
+    // The error reveals whether a client exists, because authors of client programs need to know. So an equal response
+    // time for unknown clients would gain nothing.
+    let fails = |error| service.count_failure(&id, context, error);
+    let client = find_client(service, &id, context.tenant).map_err(fails)?;
     let proof = match &client.record.authentication {
         ClientAuthentication::Keys { .. } => {
             let signer = assertion.signer(client.keys(context.now.wall));
@@ -271,7 +283,7 @@ async fn by_assertion(
             Proof::Key(signer.kid().unwrap_or_default().to_owned())
         }
         ClientAuthentication::JwksUrl { url } => {
-            signed_with_fetched(service, &id, url, &assertion)
+            verify_with_fetched_keys(service, &id, url, &assertion)
                 .await?
                 .then_some(())
                 .ok_or_else(|| fails(TokenEndpointError::BadSignature))?;
@@ -279,13 +291,13 @@ async fn by_assertion(
         }
         ClientAuthentication::ClientSecret { .. } => return Err(fails(TokenEndpointError::WrongMethod)),
     };
-    // From here on the client speaks; what is wrong now is no guess.
+    // The client is authenticated from here on; later errors do not count as guesses.
     let settings = service.settings();
     let mark = assertion.check(endpoint(&settings)?, context.endpoint, &id, context.now.wall)?;
     Ok(AuthenticatedClient { client, proof, mark })
 }
 
-async fn signed_with_fetched(
+async fn verify_with_fetched_keys(
     service: &Service,
     id: &ClientId,
     url: &str,
@@ -296,7 +308,7 @@ async fn signed_with_fetched(
     if assertion.signer(keys.keys()).is_some() {
         return Ok(true);
     }
-    // Without a name in the assertion nothing has said yet that the set may be old.
+    // Only an assertion without `kid` needs a newer set here: for an unknown `kid`, `keys` has already fetched.
     if assertion.kid().is_some() {
         return Ok(false);
     }
@@ -304,8 +316,8 @@ async fn signed_with_fetched(
     Ok(newer.is_some_and(|newer| assertion.signer(newer.keys()).is_some()))
 }
 
-/// A client that is known where it is asked for. Deleted ones are not.
-fn known(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<Client>, TokenEndpointError> {
+/// Returns the client if it exists, is not deleted, and belongs to the tenant.
+fn find_client(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<Client>, TokenEndpointError> {
     let client = service
         .control
         .clients
@@ -314,8 +326,8 @@ fn known(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<C
     if client.record.state == ClientState::Deleted {
         return Err(TokenEndpointError::UnknownClient);
     }
-    let elsewhere = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
-    if tenant.is_some_and(elsewhere) {
+    let is_other = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
+    if tenant.is_some_and(is_other) {
         return Err(TokenEndpointError::WrongTenant);
     }
     Ok(client)

@@ -1,4 +1,4 @@
-//! Which keys are behind a client's URL, and how is that URL? What the control side asks of whoever fetches.
+//! Which keys are at a client's JWKS URL, and does fetching work? The interface of the control side to the fetcher.
 
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Timestamp;
@@ -9,19 +9,19 @@ use std::time::Duration;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// There are no keys of this client to verify with, and nobody can tell whether there should be: its URL was never fetched
-/// well, or not for longer than the last good set may serve.
+/// No keys are known for this client: its URL was never fetched
+/// successfully, or the last successful fetch is too long ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client's keys cannot be fetched")]
 pub struct Unavailable {
-    /// When it is worth asking again.
+    /// The time until the next fetch can succeed.
     pub retry_after: Duration,
 }
 
-/// The key sets behind the URLs of clients, fetched in the background by the same rules as those of issuers.
+/// The key sets at the clients' URLs, fetched in the background by the same rules as those of issuers.
 pub trait ClientJwks: Send + Sync {
-    /// The last good set. Where it was never fetched, or has no key called `kid`, one fetch is waited for, at most 500 ms
-    /// and once per cooldown; what is known by then is the answer.
+    /// Returns the last good set. If there is none, or it has no key `kid`, waits for one fetch, at most 500 ms and
+    /// once per cooldown, and returns the set known then.
     fn keys<'a>(
         &'a self,
         client: &'a ClientId,
@@ -29,22 +29,22 @@ pub trait ClientJwks: Send + Sync {
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>>;
 
-    /// For an assertion that names no key and that no key of `seen` has signed: a set that is newer than `seen`, if one can
-    /// be had by the same rules.
+    /// Returns a set newer than `seen`, if the same rules allow a fetch. The caller has an assertion without `kid`, and
+    /// no key of `seen` verifies that assertion.
     fn newer<'a>(&'a self, client: &'a ClientId, url: &'a str, seen: &'a Arc<Jwks>)
     -> BoxFuture<'a, Option<Arc<Jwks>>>;
 
-    /// Fetches now, whatever the cooldown says, and tells how it went.
+    /// Fetches now, regardless of the cooldown, and returns the resulting health.
     fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth>;
 }
 
-/// How the key set of a client is; never key material.
+/// The health of a client's key set; never key material.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksHealth {
     pub state: JwksState,
     pub last_good_at: Option<Timestamp>,
     pub last_attempt_at: Option<Timestamp>,
-    /// Of the last attempt; `None` once one has succeeded since.
+    /// The error of the last attempt; `None` after a success.
     pub last_error: Option<String>,
     pub keys: Vec<JwksKey>,
 }
@@ -52,7 +52,7 @@ pub struct JwksHealth {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JwksState {
     Ok,
-    /// The last attempt failed; the keys below, if there are any, are those of the last good one.
+    /// The last attempt failed; any keys are those of the last good set.
     Failing,
     NeverFetched,
 }
@@ -60,6 +60,6 @@ pub enum JwksState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksKey {
     pub kid: Option<String>,
-    /// Of those that assertions may be signed with.
+    /// The algorithms among those allowed for assertions.
     pub algorithms: Vec<&'static str>,
 }

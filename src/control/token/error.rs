@@ -1,4 +1,4 @@
-//! Why is there no token, and what is the client told (RFC 6749 section 5.2)? One table.
+//! Why is there no token, and which error does the client receive (RFC 6749 section 5.2)? One table.
 
 use crate::model::clock::secs_rounded_up;
 use crate::model::subscription::Standing;
@@ -10,7 +10,7 @@ use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// Why the token endpoint, introspection or revocation refuses.
+/// Why the token endpoint, introspection or revocation refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenEndpointError {
     // The request itself.
@@ -25,7 +25,7 @@ pub enum TokenEndpointError {
     SeveralMethods,
     AssertionType,
     GrantType,
-    // Who asks. Before its signature or secret is proved, a client learns nothing of itself.
+    // Client authentication. The texts reveal nothing about the client before its signature or secret is verified.
     NoAuthentication,
     Scheme,
     MalformedBasic,
@@ -39,7 +39,7 @@ pub enum TokenEndpointError {
     WrongTenant,
     ProofEnded,
     BadSignature,
-    // What a proved client has written into its assertion.
+    // Claims in the assertion of an authenticated client.
     AssertionKind,
     AssertionClaim(&'static str),
     AssertionAudience,
@@ -49,14 +49,14 @@ pub enum TokenEndpointError {
     AssertionTooOld,
     AssertionIdMissing,
     AssertionReplayed,
-    // What a proved client may have.
+    // Permissions of an authenticated client.
     Disabled,
     KindNotInPlan,
     Standing(Standing),
     ScopeMalformed,
     ScopeBeyond,
     OthersToken,
-    // What we cannot do now.
+    // Temporary failures of the gate.
     TooManyFailures { retry_after: Duration },
     KeysUnavailable { retry_after: Duration },
     StoreUnavailable,
@@ -64,21 +64,21 @@ pub enum TokenEndpointError {
     SigningFailed,
 }
 
-/// How the client tried to authenticate, which decides between 400 and 401 (RFC 6749 section 5.2).
+/// The presence of an `Authorization` field, which decides between 400 and 401 (RFC 6749 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authorization {
     Used,
     Absent,
 }
 
-/// One row: what a refusal looks like outside.
+/// One row of the table: the visible form of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// 400 becomes 401 with a challenge where `Authorization` was used and the error is `invalid_client`.
+    /// 400 becomes 401 with a challenge if `Authorization` was used and the error is `invalid_client`.
     pub status: StatusCode,
     pub error: &'static str,
     pub description: Cow<'static, str>,
-    /// The word for it in metrics and records; a closed set.
+    /// The label in metrics and records; a closed set.
     pub reason: &'static str,
 }
 
@@ -101,14 +101,14 @@ const REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_request")
 const CLIENT: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_client");
 const UNAUTHORIZED: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "unauthorized_client");
 const SCOPE: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_scope");
-// No error code is registered for these: RFC 6749 section 4.1.2.1 has this one for the same at the other endpoint.
+// No error code is registered for these: RFC 6749 section 4.1.2.1 defines this code for the authorization endpoint.
 const LATER: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
 
 impl TokenEndpointError {
     #[rustfmt::skip]
     pub fn row(self) -> Row {
         let (error, description, reason) = match self {
-            // RFC 6749 section 3.2: POST, form, each parameter once; parameters without a value count as left out.
+            // RFC 6749 section 3.2: POST, form, each parameter once; parameters without a value count as omitted.
             Self::Method => (REQUEST, "this endpoint takes POST requests only", "method"),
             Self::Query => (REQUEST, "parameters belong in the body, none in the URL", "query_parameters"),
             Self::ContentType => (REQUEST, "the body must be application/x-www-form-urlencoded", "content_type"),
@@ -130,7 +130,7 @@ impl TokenEndpointError {
             Self::AssertionAlgorithm => (CLIENT, "alg of the assertion must be one of RS256, PS256, ES256, EdDSA", "assertion_algorithm"),
             Self::AssertionSubject => (CLIENT, "iss and sub of the assertion must both be the client id", "assertion_subject"),
             Self::OtherClient => (CLIENT, "client_id is not that of the client authentication", "other_client"),
-            // One text for all that a stranger must not tell apart (S133).
+            // One text for all errors that an unauthenticated client must not tell apart (S133).
             Self::UnknownClient => (CLIENT, "invalid client", "unknown_client"),
             Self::WrongSecret => (CLIENT, "invalid client", "wrong_secret"),
             Self::WrongMethod => (CLIENT, "invalid client", "wrong_method"),
@@ -171,8 +171,8 @@ impl TokenEndpointError {
         soon.then_some(Duration::from_secs(1))
     }
 
-    /// The whole answer: status, headers, JSON.
-    pub fn answer(self, authorization: Authorization) -> (StatusCode, HeaderMap, String) {
+    /// Returns the whole response: status, headers, JSON.
+    pub fn response(self, authorization: Authorization) -> (StatusCode, HeaderMap, String) {
         let row = self.row();
         let mut headers = HeaderMap::new();
         let mut status = row.status;
@@ -227,10 +227,10 @@ mod tests {
     #[test]
     fn s132_a_challenge_comes_with_401_and_only_where_authorization_was_used() {
         for error in ALL {
-            let (status, headers, _) = error.answer(Authorization::Absent);
+            let (status, headers, _) = error.response(Authorization::Absent);
             assert_ne!(status, StatusCode::UNAUTHORIZED, "{error:?}");
             assert!(!headers.contains_key(header::WWW_AUTHENTICATE), "{error:?}");
-            let (status, headers, _) = error.answer(Authorization::Used);
+            let (status, headers, _) = error.response(Authorization::Used);
             let challenged = headers.contains_key(header::WWW_AUTHENTICATE);
             assert_eq!(challenged, status == StatusCode::UNAUTHORIZED, "{error:?}");
             assert_eq!(challenged, error.row().error == "invalid_client", "{error:?}");
@@ -243,7 +243,7 @@ mod tests {
             .iter()
             .map(|error| {
                 let row = error.row();
-                let (used, _, _) = error.answer(Authorization::Used);
+                let (used, _, _) = error.response(Authorization::Used);
                 let status = row.status.as_u16();
                 format!(
                     "{status} {} {} {}: {}",

@@ -1,4 +1,5 @@
-//! Who has guessed too often (S139)? Failed authentications per client and source, in bounded memory.
+//! Which client has failed to authenticate too often, and from
+//! where (S139)? Counted per client and source, in bounded memory.
 
 use crate::limit::key::source_of;
 use crate::limit::keyed::Bucket;
@@ -10,14 +11,14 @@ use quick_cache::sync::Cache;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Pairs remembered. Of more, those that were not seen for longest are forgotten: whoever has so many pairs to guess with
-/// gains nothing by it, and nobody is refused for what others do.
+/// The number of pairs in memory. Beyond it, the least recently seen pair is dropped: an attacker with so many pairs
+/// gains nothing, and no client is refused because of others.
 const PAIRS_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub struct Failures {
-    /// The failures that each pair has left. Also of clients that do not exist: else the first refusal
-    /// would tell which do (S133).
+    /// The remaining failures of each pair. Unknown clients are counted too:
+    /// otherwise the first refusal would reveal that a client exists (S133).
     buckets: Cache<(ClientId, IpAddr), Bucket>,
 }
 
@@ -30,8 +31,8 @@ impl Default for Failures {
 }
 
 impl Failures {
-    /// How long until `client` is listened to again from `source`; `None` when it is now.
-    pub fn spent(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
+    /// Returns the time until `client` may authenticate from `source` again; `None` if it may now.
+    pub fn retry_after(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
         let bucket = self.buckets.get(&(client.clone(), source_of(source)))?;
         bucket.wait(&CompiledQuota::compile(quota), now)
     }
@@ -39,7 +40,7 @@ impl Failures {
     /// Counts a failure.
     pub fn count(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) {
         let pair = (client.clone(), source_of(source));
-        // Two that fail in the same instant may count as one: it is a limit on guessing, not an account.
+        // Two concurrent failures may count as one: this is a limit on guessing, not an exact count.
         let bucket = self.buckets.get(&pair).unwrap_or_default();
         let bucket = bucket.spend(&CompiledQuota::compile(quota), now);
         self.buckets.insert(pair, bucket);
@@ -68,7 +69,7 @@ mod tests {
     }
 
     fn fails(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
-        let spent = failures.spent(&client(id), source, &quota(), now);
+        let spent = failures.retry_after(&client(id), source, &quota(), now);
         if spent.is_none() {
             failures.count(&client(id), source, &quota(), now);
         }
@@ -83,7 +84,7 @@ mod tests {
             let now = Tick::ZERO.saturating_add(Duration::from_secs(second));
             listened += usize::from(fails(&failures, "a", HERE, now).is_none());
         }
-        // Twenty at once, and one more each six seconds.
+        // Twenty at once, and one more every six seconds.
         assert_eq!(listened, 28);
         let now = Tick::ZERO.saturating_add(Duration::from_secs(50));
         assert!(fails(&failures, "a", HERE, now).is_some());
@@ -97,7 +98,7 @@ mod tests {
         while fails(&failures, "a", HERE, Tick::ZERO).is_none() {}
         let wait = fails(&failures, "a", HERE, Tick::ZERO).unwrap();
         let almost = Tick::ZERO.saturating_add(wait - Duration::from_nanos(1));
-        assert!(failures.spent(&client("a"), HERE, &quota(), almost).is_some());
+        assert!(failures.retry_after(&client("a"), HERE, &quota(), almost).is_some());
         let then = Tick::ZERO.saturating_add(wait);
         assert_eq!(fails(&failures, "a", HERE, then), None);
         assert!(fails(&failures, "a", HERE, then).is_some());

@@ -1,4 +1,5 @@
-//! What may this client have (RFC 6749 section 4.4)? Whether it and its subscription count now, and which scopes.
+//! Which scopes does this client get (RFC 6749 section 4.4)?
+//! Only an active client with a subscription in force gets any.
 
 use crate::control::Control;
 use crate::control::clients::Client;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 
-/// Only one grant is there, so nothing of another one has any effect (S131, S141).
+/// Checks the grant type. Only one grant is supported, so parameters of other grants have no effect (S131, S141).
 ///
 /// # Errors
-/// Another one, or none.
+/// The grant type is another one or missing.
 pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     match form.get("grant_type") {
         Some(CLIENT_CREDENTIALS) => Ok(()),
@@ -25,77 +26,77 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     }
 }
 
-/// The client as it is at this instant, if it still counts, and its subscription with it (S134).
+/// Returns the current state of the client, if the client, its proof and its subscription are still in force (S134).
 ///
 /// # Errors
-/// It is disabled or deleted, its proof is none any more, its plan does not allow what it is, or its subscription is not
-/// in force.
-pub fn in_force(
+/// The client is disabled or deleted, its proof is no longer valid, its
+/// plan does not allow its kind, or its subscription is not in force.
+pub fn client_in_force(
     control: &Control,
-    proved: &AuthenticatedClient,
+    authenticated: &AuthenticatedClient,
     now: Timestamp,
 ) -> Result<Arc<Client>, TokenEndpointError> {
     let client = control
         .clients
-        .get(proved.id())
+        .get(authenticated.id())
         .ok_or(TokenEndpointError::UnknownClient)?;
     match client.record.state {
         ClientState::Active => {}
         ClientState::Disabled => return Err(TokenEndpointError::Disabled),
         ClientState::Deleted => return Err(TokenEndpointError::UnknownClient),
     }
-    if !proved.still_holds(&client, now) {
+    if !authenticated.still_holds(&client, now) {
         return Err(TokenEndpointError::ProofEnded);
     }
-    match holding(control, &client) {
+    match check_subscription(control, &client) {
         Ok(()) => Ok(client),
-        Err(HoldingError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
-        Err(HoldingError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
+        Err(SubscriptionCheckError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
+        Err(SubscriptionCheckError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
     }
 }
 
-/// Why a client has nothing to hold its credentials with.
+/// Why the subscription of a client gives no credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldingError {
+pub enum SubscriptionCheckError {
     Standing(Standing),
     KindNotInPlan,
 }
 
-/// Whether the client's subscription is in force, and its plan allows what the client is. From memory.
+/// Checks that the client's subscription is in force and its plan allows the client's kind. Reads memory only.
 ///
 /// # Errors
-/// Why not. A client without its subscription is none that was made here, and has what one of a cancelled one has.
-pub fn holding(control: &Control, client: &Client) -> Result<(), HoldingError> {
+/// The first check that fails. A client with an unknown subscription is treated like one with a cancelled subscription.
+pub fn check_subscription(control: &Control, client: &Client) -> Result<(), SubscriptionCheckError> {
     let record = &client.record;
     let subscription = control.directory.subscription(&record.subscription);
-    let subscription = subscription.ok_or(HoldingError::Standing(Standing::Cancelled))?;
+    let subscription = subscription.ok_or(SubscriptionCheckError::Standing(Standing::Cancelled))?;
     let settings = control.settings.load();
     let plan = settings.plans.get(&subscription.plan);
     match subscription.standing(plan, record.environment) {
         Standing::Good => {}
-        standing => return Err(HoldingError::Standing(standing)),
+        standing => return Err(SubscriptionCheckError::Standing(standing)),
     }
     let kind = record.authentication.kind();
     if plan.is_some_and(|plan| plan.credentials.contains(kind)) {
         Ok(())
     } else {
-        Err(HoldingError::KindNotInPlan)
+        Err(SubscriptionCheckError::KindNotInPlan)
     }
 }
 
-/// The scopes that are asked for; where none are, all that the client may have (RFC 6749 section 3.3). Never more, and
-/// never silently fewer (S130).
+/// Returns the requested scopes, or all scopes of the client if none are requested (RFC 6749 section 3.3). Never grants
+/// more, and never silently fewer (S130).
 ///
 /// # Errors
-/// A text that is no list of scopes, or one that the client may not have.
+/// The parameter is not a list of scopes, or names a scope that the client does not have.
 pub fn scopes(form: &Form, client: &Client) -> Result<ScopeSet, TokenEndpointError> {
     let allowed = &client.record.scopes;
-    let Some(asked) = form.get("scope") else {
+    let Some(requested) = form.get("scope") else {
         return Ok(allowed.clone());
     };
-    let asked = ScopeSet::parse_list(asked).map_err(|_| TokenEndpointError::ScopeMalformed)?;
-    if asked.iter().all(|scope| allowed.contains(scope)) {
-        Ok(asked)
+    let requested = ScopeSet::parse_list(requested).map_err(|_| TokenEndpointError::ScopeMalformed)?;
+    if requested.iter().all(|scope| allowed.contains(scope)) {
+        Ok(requested)
     } else {
         Err(TokenEndpointError::ScopeBeyond)
     }

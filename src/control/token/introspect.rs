@@ -1,8 +1,8 @@
-//! Is this token good, and whose is it (RFC 7662)? Told to clients that may know.
+//! Is this token valid, and to which client was it issued (RFC 7662)? Only permitted clients receive the details.
 //!
-//! A client is told of tokens of its own organization, and of those that name it in `aud`. Clients of the organization
-//! `operators` are told of all: that is who a resource server is that serves everybody. Of any other token it is told
-//! what it would be told of a text that is none: `{"active": false}` (section 2.2).
+//! A client may introspect tokens of its own organization and tokens that name it in `aud`. Clients of the organization
+//! `operators` may introspect all tokens: a resource server for all organizations belongs there. For any other token
+//! the response is the same as for an invalid text: `{"active": false}` (section 2.2).
 
 use crate::config::TokenEndpoint;
 use crate::control::clients::Client;
@@ -11,7 +11,7 @@ use crate::model::plan::OPERATORS;
 use serde_json::Value;
 use serde_json::json;
 
-/// Whether `client` may be told of `token`.
+/// Returns whether `client` may see the details of `token`.
 pub fn may_see(client: &Client, token: &OwnToken) -> bool {
     let record = &client.record;
     record.organization == token.organization
@@ -23,10 +23,10 @@ pub fn inactive() -> Value {
     json!({ "active": false })
 }
 
-/// Section 2.2.
+/// Returns the response for a valid token (section 2.2).
 pub fn active(endpoint: &TokenEndpoint, token: &OwnToken) -> Value {
-    let mut answer = token.claims(endpoint);
-    answer["active"] = true.into();
-    answer["token_type"] = "Bearer".into();
-    answer
+    let mut response = token.claims(endpoint);
+    response["active"] = true.into();
+    response["token_type"] = "Bearer".into();
+    response
 }

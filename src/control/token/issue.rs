@@ -1,5 +1,5 @@
-//! What goes into a token, and who signs it (RFC 9068 section 2)? Or, for a client that wants one, a random text that
-//! only this gate understands.
+//! How is an access token made (RFC 9068 section 2)? As a signed JWT or, for
+//! clients configured so, as random text that only this gate can look up.
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
@@ -21,10 +21,10 @@ use crate::store::record::OpaqueTokenRecord;
 use crate::store::record::client::TokenFormat;
 use std::time::Duration;
 
-/// Behind the prefix: 256 random bits of `[0-9A-Za-z]`.
+/// After the prefix: 256 random bits of `[0-9A-Za-z]`.
 const OPAQUE_CHARS: usize = 43;
 
-/// A token, to be shown once.
+/// A new token, shown once.
 #[derive(Debug)]
 pub struct AccessToken {
     pub text: Secret<String>,
@@ -32,10 +32,10 @@ pub struct AccessToken {
     pub scopes: ScopeSet,
 }
 
-/// Makes the token that `client` gets. Of an opaque one the digest is on disk and in force when this returns.
+/// Issues a token to `client`. When this returns, the digest of an opaque token is on disk and in force.
 ///
 /// # Errors
-/// There is no key to sign with, or an opaque token cannot be written down.
+/// There is no signing key, or an opaque token cannot be stored.
 pub async fn issue(
     control: &Control,
     endpoint: &TokenEndpoint,
@@ -57,7 +57,7 @@ pub async fn issue(
     };
     let text = match record.token_format {
         TokenFormat::Jwt => sign(control, endpoint, &content)?,
-        TokenFormat::Opaque => keep(control, &content).await?,
+        TokenFormat::Opaque => store_opaque(control, &content).await?,
     };
     Ok(AccessToken {
         text,
@@ -66,8 +66,8 @@ pub async fn issue(
     })
 }
 
-/// Tokens count in whole seconds. One that is issued in the second in which all before it were revoked would count among
-/// those, so it is dated to the next.
+/// Returns `now` in whole seconds, or the next second if the client's tokens were revoked within this second: otherwise
+/// the new token would be revoked too.
 fn issued_at(client: &Client, now: Timestamp) -> Timestamp {
     let second = Timestamp::from_unix_secs(now.as_unix_secs());
     match client.record.tokens_not_before {
@@ -87,7 +87,7 @@ fn sign(control: &Control, endpoint: &TokenEndpoint, content: &OwnToken) -> Resu
     Ok(Secret::new(token))
 }
 
-async fn keep(control: &Control, content: &OwnToken) -> Result<Secret<String>, TokenEndpointError> {
+async fn store_opaque(control: &Control, content: &OwnToken) -> Result<Secret<String>, TokenEndpointError> {
     let random = Secret::new(random_base62(OPAQUE_CHARS, &mut system_random));
     let token = Secret::new([OPAQUE_PREFIX, random.expose()].concat());
     let record = OpaqueTokenRecord {

@@ -1,5 +1,5 @@
-//! What can this authorization server do, and where (RFC 8414 section 2)? Every URL is the configured issuer's, whatever
-//! host the request named (S136).
+//! Which features and URLs does this authorization server have (RFC 8414 section 2)? Every URL is based on the
+//! configured issuer, regardless of the request's host (S136).
 
 use crate::config::TokenEndpoint;
 use crate::control::token::assertion;
@@ -7,10 +7,11 @@ use crate::control::token::service::TOKEN;
 use serde_json::Value;
 use serde_json::json;
 
-/// How clients may authenticate, the same everywhere.
+/// The client authentication methods of every endpoint.
 const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
-/// The document, which serves OpenID Connect Discovery 1.0 as well: client programs look there for `token_endpoint`.
+/// Returns the metadata document. The same document serves OpenID Connect
+/// Discovery 1.0, where client programs look for `token_endpoint`.
 pub fn document(endpoint: &TokenEndpoint) -> Value {
     let algorithms = assertion::ALGORITHMS.map(|algorithm| algorithm.as_str());
     json!({
@@ -19,8 +20,8 @@ pub fn document(endpoint: &TokenEndpoint) -> Value {
         "jwks_uri": endpoint.url("/oauth/jwks"),
         "introspection_endpoint": endpoint.url("/oauth/introspect"),
         "revocation_endpoint": endpoint.url("/oauth/revoke"),
-        // There is no authorization endpoint. Section 2 requires the member, section 3.2 would leave an empty list out;
-        // readers that insist are of the first kind.
+        // There is no authorization endpoint. Section 2 requires the member,
+        // section 3.2 omits empty lists; strict readers follow section 2.
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": METHODS,

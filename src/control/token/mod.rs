@@ -1,5 +1,5 @@
-//! The token endpoint and what belongs to it (RFC 6749, 7009, 7523, 7662, 8414): requests in, JSON out. It is called in
-//! this process, behind the gate, which has read the body, bounded, and says who asks.
+//! The token endpoint with introspection, revocation and metadata (RFC 6749, 7009, 7523, 7662, 8414). The router is
+//! called in this process, behind the gate, which has read the bounded body and knows the downstream address.
 
 pub mod request;
 pub mod client_auth;
@@ -60,24 +60,26 @@ const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const OPENID_METADATA: &str = "/.well-known/openid-configuration";
 
-/// Who asks, as the gate knows it. Whoever calls the router puts it into the request's extensions.
+/// The downstream peer and the request id as the gate knows them. The
+/// caller of the router must put them into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub ip: IpAddr,
     pub request_id: String,
 }
 
-/// What came of a request, for metrics and the access record; in the extensions of every answer.
+/// The outcome of a request for metrics and the access record, in the extensions of every response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why it was refused, of a closed set; `None`: it was not.
+    /// The reason of a refusal, of a closed set; `None` without a refusal.
     pub reason: Option<&'static str>,
-    /// The client that has proved itself.
+    /// The authenticated client.
     pub client_id: Option<String>,
 }
 
-/// The endpoints at the root, and below the path of the issuer where it has one (RFC 8414 section 3.1, OpenID Connect
-/// Discovery 1.0 section 4.1). Without a token endpoint in the configuration each answers that it is not there.
+/// Returns the endpoints at the root, and below the path of the issuer if it has one (RFC 8414 section 3.1, OpenID
+/// Connect Discovery 1.0 section 4.1). Without `token_endpoint` in the configuration, the metadata is not found (404)
+/// and the other endpoints are unavailable (503).
 pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router {
     let settings = control.settings.load_full();
     let service = Arc::new(Service {
@@ -108,21 +110,21 @@ pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router
     router.with_state(service)
 }
 
-/// A request whose body was read.
+/// A request with its parsed body.
 struct Request {
     parts: Parts,
     caller: Caller,
     form: Result<Form, TokenEndpointError>,
 }
 
-/// What an endpoint says to a request: a body, or nothing, or why not.
+/// The result of an endpoint: an optional body, or an error.
 struct Reply {
     outcome: Result<Option<Value>, TokenEndpointError>,
-    /// The client that has proved itself.
+    /// The authenticated client.
     client: Option<ClientId>,
 }
 
-/// What is wrong before any client has proved itself.
+/// An error before the client was authenticated.
 impl From<TokenEndpointError> for Reply {
     fn from(error: TokenEndpointError) -> Self {
         Self {
@@ -175,60 +177,63 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
     let settings = service.control.settings.load();
     match &settings.token_endpoint {
         Some(endpoint) => {
-            let mut response = answer(
+            let mut response = json_response(
                 StatusCode::OK,
                 HeaderMap::new(),
                 metadata::document(endpoint).to_string(),
             );
-            // The same for everybody, and of no secret.
+            // The document is the same for everybody and contains no secret.
             let for_an_hour = HeaderValue::from_static("public, max-age=3600");
             response.headers_mut().insert(header::CACHE_CONTROL, for_an_hour);
             response
         }
-        None => answer(StatusCode::NOT_FOUND, HeaderMap::new(), String::new()),
+        None => json_response(StatusCode::NOT_FOUND, HeaderMap::new(), String::new()),
     }
 }
 
 impl Service {
-    /// RFC 6749 section 4.4: who asks, what for, and only then what is used up and given.
+    /// Handles a token request (RFC 6749 section 4.4): authenticates the client, then checks its permissions, and only
+    /// then marks the assertion and issues the token.
     async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let (context, proved) = self.prove(request, form, Endpoint::Token { path }, tenant).await?;
-        let issued = self.give(form, &proved, context.now).await;
-        Ok(reply(&proved, issued.map(|token| Some(token_body(&token)))))
+        let (context, authenticated) = self
+            .authenticate(request, form, Endpoint::Token { path }, tenant)
+            .await?;
+        let issued = self.grant_token(form, &authenticated, context.now).await;
+        Ok(reply(&authenticated, issued.map(|token| Some(token_body(&token)))))
     }
 
-    async fn give(
+    async fn grant_token(
         &self,
         form: &Form,
-        proved: &AuthenticatedClient,
+        authenticated: &AuthenticatedClient,
         now: Now,
     ) -> Result<AccessToken, TokenEndpointError> {
         let control = &*self.control;
-        let client = grant::in_force(control, proved, now.wall)?;
+        let client = grant::client_in_force(control, authenticated, now.wall)?;
         grant::scopes(form, &client)?;
-        self.use_up(proved).await?;
-        // Marking has waited for the disk. What was changed in the meantime counts (S134).
+        self.mark_assertion(authenticated).await?;
+        // Marking waited for the disk. Check again: the client may have changed meanwhile (S134).
         let now = control.clock.now().wall;
-        let client = grant::in_force(control, proved, now)?;
+        let client = grant::client_in_force(control, authenticated, now)?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
         let issued = issue::issue(control, endpoint, &client, scopes, now).await?;
-        // So has keeping an opaque token: one that may not be any more is not told to anybody.
-        grant::in_force(control, proved, control.clock.now().wall)?;
+        // Storing an opaque token waited too. Do not return a token that is no longer permitted.
+        grant::client_in_force(control, authenticated, control.clock.now().wall)?;
         Ok(issued)
     }
 
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = Endpoint::Other { path: INTROSPECT };
-        let (context, proved) = self.prove(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            let caller = grant::in_force(&self.control, &proved, context.now.wall)?;
-            self.use_up(&proved).await?;
+            let caller = grant::client_in_force(&self.control, &authenticated, context.now.wall)?;
+            self.mark_assertion(&authenticated).await?;
             let settings = self.settings();
             let endpoint = endpoint(&settings)?;
             let body = match own_tokens::verify(&self.control, token, self.control.clock.now().wall) {
@@ -237,26 +242,26 @@ impl Service {
             };
             Ok(Some(body))
         };
-        Ok(reply(&proved, work.await))
+        Ok(reply(&authenticated, work.await))
     }
 
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = Endpoint::Other { path: REVOKE };
-        let (context, proved) = self.prove(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            self.use_up(&proved).await?;
+            self.mark_assertion(&authenticated).await?;
             let now = self.control.clock.now().wall;
-            // Also for a client that is disabled: ending its tokens is what is wanted then.
-            revoke::revoke(&self.control, &proved.client, token, context.source, now).await?;
+            // A disabled client may revoke its tokens too: that only reduces access.
+            revoke::revoke(&self.control, &authenticated.client, token, context.source, now).await?;
             Ok(None)
         };
-        Ok(reply(&proved, work.await))
+        Ok(reply(&authenticated, work.await))
     }
 
-    /// Proves the client that sent `request` to the endpoint `at`.
-    async fn prove<'a>(
+    /// Authenticates the client that sent `request` to the endpoint `at`.
+    async fn authenticate<'a>(
         &self,
         request: &Request,
         form: &Form,
@@ -271,19 +276,19 @@ impl Service {
         };
         endpoint(&self.settings())?;
         let credential = client_auth::credential(&request.parts.headers, form)?;
-        let proved = client_auth::authenticate(self, credential, context).await?;
-        Ok((context, proved))
+        let authenticated = client_auth::authenticate(self, credential, context).await?;
+        Ok((context, authenticated))
     }
 
-    async fn use_up(&self, proved: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
-        match &proved.mark {
+    async fn mark_assertion(&self, authenticated: &AuthenticatedClient) -> Result<(), TokenEndpointError> {
+        match &authenticated.mark {
             Some(mark) => self.used.mark(&*self.control.store, mark).await,
             None => Ok(()),
         }
     }
 }
 
-/// RFC 6749 section 5.1. There is no refresh token, ever (section 4.4.3).
+/// Returns the body of a token response (RFC 6749 section 5.1). There is never a refresh token (section 4.4.3).
 fn token_body(token: &AccessToken) -> Value {
     let mut body = json!({
         "access_token": token.text.expose(),
@@ -296,10 +301,10 @@ fn token_body(token: &AccessToken) -> Value {
     body
 }
 
-fn reply(proved: &AuthenticatedClient, outcome: Result<Option<Value>, TokenEndpointError>) -> Reply {
+fn reply(authenticated: &AuthenticatedClient, outcome: Result<Option<Value>, TokenEndpointError>) -> Reply {
     Reply {
         outcome,
-        client: Some(proved.id().clone()),
+        client: Some(authenticated.id().clone()),
     }
 }
 
@@ -308,11 +313,11 @@ fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
     let (mut response, reason) = match outcome {
         Ok(body) => {
             let body = body.map(|body| body.to_string()).unwrap_or_default();
-            (answer(StatusCode::OK, HeaderMap::new(), body), None)
+            (json_response(StatusCode::OK, HeaderMap::new(), body), None)
         }
         Err(error) => {
-            let (status, headers, body) = error.answer(client_auth::authorization(&request.parts.headers));
-            (answer(status, headers, body), Some(error.row().reason))
+            let (status, headers, body) = error.response(client_auth::authorization(&request.parts.headers));
+            (json_response(status, headers, body), Some(error.row().reason))
         }
     };
     response.extensions_mut().insert(Outcome {
@@ -322,8 +327,8 @@ fn respond(request: &Request, reply: Result<Reply, Reply>) -> Response {
     response
 }
 
-/// Never to be kept by anybody (RFC 6749 section 5.1).
-fn answer(status: StatusCode, mut headers: HeaderMap, body: String) -> Response {
+/// Returns a response that must not be cached (RFC 6749 section 5.1).
+fn json_response(status: StatusCode, mut headers: HeaderMap, body: String) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     if !body.is_empty() {

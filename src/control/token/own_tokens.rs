@@ -1,9 +1,9 @@
-//! Is this one of our own access tokens, and good? For introspection, and for who may administer.
+//! Is this an access token of this gate, and is it valid? For introspection and the admin API.
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::token::grant;
-use crate::control::token::grant::HoldingError;
+use crate::control::token::grant::SubscriptionCheckError;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::KeyDigest;
@@ -17,10 +17,10 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-/// RFC 9068 section 2.1.
+/// The `typ` of access tokens (RFC 9068 section 2.1).
 pub const TYP: &str = "at+jwt";
 
-/// What a token says: who has it, and what it may.
+/// The content of an access token of this gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnToken {
     pub client_id: ClientId,
@@ -34,8 +34,8 @@ pub struct OwnToken {
 }
 
 impl OwnToken {
-    /// Returns what a JWT says and what introspection tells (RFC 9068 section 2.2, RFC 7662 section 2.2). `sub` is the client
-    /// where no person takes part; `aud` is a plain string where there is one, which is what most readers know.
+    /// Returns the claims of the JWT, which are also the introspection response (RFC 9068 section 2.2, RFC 7662 section
+    /// 2.2). `sub` is the client, since no person takes part; a single `aud` is a plain string, as most readers expect.
     pub fn claims(&self, endpoint: &TokenEndpoint) -> Value {
         let client = self.client_id.as_str();
         let audience = match self.audiences.as_slice() {
@@ -52,7 +52,7 @@ impl OwnToken {
             "jti": self.id,
             "org": self.organization.as_str(),
         });
-        // A list of no scopes cannot be written (RFC 6749 section 3.3).
+        // The syntax has no empty list of scopes (RFC 6749 section 3.3).
         if !self.scopes.is_empty() {
             claims["scope"] = self.scopes.to_string().into();
         }
@@ -60,7 +60,7 @@ impl OwnToken {
     }
 }
 
-/// Why a token is not one of ours, or no good any more.
+/// Why a token was not issued by this gate, or is no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnTokenError {
     #[error("no token endpoint is configured")]
@@ -81,13 +81,13 @@ pub enum OwnTokenError {
     KindNotInPlan,
 }
 
-/// Checks a token of ours, JWT or opaque: signature or digest, kind, issuer, audience, times, revocation; whether its
-/// client may still have tokens, and since when (RFC 9068 section 4).
+/// Verifies an access token, JWT or opaque: signature or digest, type, issuer, audience, times, revocation, and the
+/// current state of its client (RFC 9068 section 4).
 ///
-/// Touches memory only.
+/// Reads memory only.
 ///
 /// # Errors
-/// The first thing that does not hold.
+/// The first check that fails.
 pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
     let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
@@ -102,7 +102,7 @@ pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken
     Ok(token)
 }
 
-/// The token as it was issued, whatever has become of it since: for revoking it (RFC 7009 section 2.1).
+/// Returns the token as issued, even if it has expired or was revoked: for revocation (RFC 7009 section 2.1).
 ///
 /// # Errors
 /// [`OwnTokenError::NotOurs`], or there is no token endpoint.
@@ -127,9 +127,9 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
     {
         return Err(OwnTokenError::Revoked);
     }
-    grant::holding(control, &client).map_err(|error| match error {
-        HoldingError::Standing(standing) => OwnTokenError::Standing(standing),
-        HoldingError::KindNotInPlan => OwnTokenError::KindNotInPlan,
+    grant::check_subscription(control, &client).map_err(|error| match error {
+        SubscriptionCheckError::Standing(standing) => OwnTokenError::Standing(standing),
+        SubscriptionCheckError::KindNotInPlan => OwnTokenError::KindNotInPlan,
     })
 }
 
@@ -141,19 +141,19 @@ fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnT
     }
 }
 
-/// 256 random bits are looked up by their digest: whoever measures that learns nothing of one.
+/// Looks up an opaque token by its digest. Response times reveal nothing: the text has 256 random bits.
 fn from_directory(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
-    let known = control.directory.opaque(&KeyDigest::sha256(token));
-    let known = known.ok_or(OwnTokenError::NotOurs)?;
-    let client = control.clients.get(&known.client).ok_or(OwnTokenError::ClientGone)?;
+    let entry = control.directory.opaque(&KeyDigest::sha256(token));
+    let entry = entry.ok_or(OwnTokenError::NotOurs)?;
+    let client = control.clients.get(&entry.client).ok_or(OwnTokenError::ClientGone)?;
     Ok(OwnToken {
-        client_id: known.client.clone(),
+        client_id: entry.client.clone(),
         organization: client.record.organization.clone(),
-        scopes: (*known.scopes).clone(),
-        audiences: known.audiences.to_vec(),
-        id: known.id.as_ref().to_owned(),
-        issued_at: known.issued_at,
-        expires_at: known.expires_at,
+        scopes: (*entry.scopes).clone(),
+        audiences: entry.audiences.to_vec(),
+        id: entry.id.as_ref().to_owned(),
+        issued_at: entry.issued_at,
+        expires_at: entry.expires_at,
     })
 }
 
@@ -168,7 +168,7 @@ fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<
     let key = keys.find(header.kid.as_deref(), header.algorithm);
     let key = key.map_err(|_| OwnTokenError::NotOurs)?;
     jws.verify(key).map_err(|_| OwnTokenError::NotOurs)?;
-    // We signed it, so it says what we write; what it does not say is not ours all the same.
+    // The signature is this gate's, but check the claims all the same.
     let claims = jose_json::object(jws.payload()).map_err(|_| OwnTokenError::NotOurs)?;
     from_claims(endpoint, &claims).ok_or(OwnTokenError::NotOurs)
 }

@@ -1,5 +1,5 @@
-//! Was this assertion used before (RFC 7523 section 3, `jti`)? The store knows, over restarts; memory spares asking it
-//! again for what is known to be used.
+//! Was this assertion used before (RFC 7523 section 3, `jti`)? The store
+//! knows, across restarts; a cache of used assertions saves queries.
 
 use crate::control::token::error::TokenEndpointError;
 use crate::model::id::ClientId;
@@ -7,7 +7,7 @@ use crate::store::AssertionMark;
 use crate::store::Store;
 use quick_cache::sync::Cache;
 
-/// Used assertions remembered here; of the others the store is asked.
+/// The number of used assertions in memory; the store is queried for others.
 const USED_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -20,11 +20,11 @@ impl Default for UsedAssertions {
 }
 
 impl UsedAssertions {
-    /// Marks the assertion as used. To be called when nothing else is in the way of what is given for it: an assertion that
-    /// is refused for another reason stays as good as it was (S122).
+    /// Marks the assertion as used. Call this after all other checks: an
+    /// assertion that is refused for another reason stays usable (S122).
     ///
     /// # Errors
-    /// It was used before, here or before a restart; or the store cannot say.
+    /// The assertion was used before, possibly before a restart; or the store is not available.
     pub async fn mark(&self, store: &dyn Store, mark: &AssertionMark) -> Result<(), TokenEndpointError> {
         let key = (mark.client.clone(), mark.id.to_hex());
         if self.0.get(&key).is_some() {

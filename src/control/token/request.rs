@@ -1,5 +1,5 @@
-//! Is this one form, with each parameter once (RFC 6749 sections 3.2 and 4.4.2)? What two parsers could read differently
-//! is refused.
+//! Is this one form, with each parameter once (RFC 6749 sections 3.2 and
+//! 4.4.2)? Input that two parsers could read differently is rejected.
 
 use crate::control::token::error::TokenEndpointError;
 use crate::model::secret::Secret;
@@ -9,22 +9,24 @@ use http::Uri;
 use http::header::CONTENT_TYPE;
 use std::fmt;
 
-/// What a body may hold.
+/// The longest body.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// Real requests have six.
+/// The most parameters; real requests have six.
 const PARAMETERS_MAX: usize = 64;
 
 /// The parameters of a request.
 pub struct Form(Vec<(String, Secret<String>)>);
 
 impl Form {
+    /// Reads the form of a request.
+    ///
     /// # Errors
-    /// Anything but a POST of one form with nothing in the query.
+    /// The request is anything but a POST of one form without a query.
     pub fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenEndpointError> {
         if *method != Method::POST {
             return Err(TokenEndpointError::Method);
         }
-        // Secrets in a URL end in logs and histories. What is no secret is refused with them: no parameter is read there.
+        // Secrets in a URL end up in logs and histories. Reject every parameter there: none is read from the query.
         if uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(TokenEndpointError::Query);
         }
@@ -37,11 +39,11 @@ impl Form {
         Self::parse(body)
     }
 
-    /// The `application/x-www-form-urlencoded` format (RFC 6749 appendix B), taken strictly: every `%` begins an escape,
-    /// and the text is UTF-8.
+    /// Parses the `application/x-www-form-urlencoded` format (RFC 6749 appendix B) strictly: every `%` begins an
+    /// escape, and the text is UTF-8.
     ///
     /// # Errors
-    /// A text that is not so, a name that stands twice, or more than 64 of them.
+    /// The text is malformed, has a name twice, or has more than 64 parameters.
     pub fn parse(body: &[u8]) -> Result<Self, TokenEndpointError> {
         let mut parameters: Vec<(String, Secret<String>)> = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -63,7 +65,7 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter. One without a value counts as left out (RFC 6749 section 3.2).
+    /// Returns the value of a parameter. A parameter without a value counts as omitted (RFC 6749 section 3.2).
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found
@@ -72,7 +74,7 @@ impl Form {
     }
 }
 
-/// Names only: values are secrets.
+/// Prints names only: values are secrets.
 impl fmt::Debug for Form {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
@@ -90,8 +92,8 @@ fn is_form(headers: &HeaderMap) -> bool {
         .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
-/// Undoes the encoding of one name or value; `None` where it is not encoded so. Also what `client_secret_basic` asks to
-/// be done to each half (RFC 6749 section 2.3.1).
+/// Decodes one form-encoded name or value; returns `None` if it is malformed. `client_secret_basic` encodes each half
+/// in the same way (RFC 6749 section 2.3.1).
 pub fn decode(text: &[u8]) -> Option<String> {
     let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
     let mut decoded = Vec::with_capacity(text.len());

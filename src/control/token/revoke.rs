@@ -1,4 +1,4 @@
-//! A client ends a token of its own (RFC 7009).
+//! How does a client revoke a token of its own (RFC 7009)?
 
 use crate::control::Control;
 use crate::control::clients::Client;
@@ -13,11 +13,11 @@ use crate::store::record::RevokedTokenRecord;
 use serde_json::json;
 use std::net::IpAddr;
 
-/// Ends `token`, if it is one that `client` was given; on disk and in force when this returns. A text that is no token, or
-/// one that is over, is as good as revoked (section 2.2).
+/// Revokes `token` if it was issued to `client`. When this returns, the revocation is on disk and in force. Invalid and
+/// expired tokens count as revoked (section 2.2).
 ///
 /// # Errors
-/// Another client's token, or the store cannot take it.
+/// The token belongs to another client, or the store is not available.
 pub async fn revoke(
     control: &Control,
     client: &Client,
@@ -42,7 +42,7 @@ pub async fn revoke(
     let batch = Batch {
         writes: vec![Write::RevokedToken(RevokedTokenRecord {
             id: token.id.clone(),
-            // As long as anybody would still take it.
+            // Verifiers accept the token until then.
             expires_at: ends_at,
         })],
         event: Some(NewAuditEvent {

@@ -1,4 +1,4 @@
-//! What do all requests to the token endpoint work on?
+//! Which state do all requests to the token endpoint share?
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
@@ -9,10 +9,10 @@ use crate::control::token::failures::Failures;
 use crate::control::token::replay::UsedAssertions;
 use std::sync::Arc;
 
-/// The path of the token endpoint, below that of the issuer.
+/// The path of the token endpoint, below the issuer's path.
 pub(super) const TOKEN: &str = "/oauth/token";
 
-/// What all requests work on.
+/// The shared state of all requests.
 pub(super) struct Service {
     pub(super) control: Arc<Control>,
     pub(super) client_jwks: Arc<dyn ClientJwks>,

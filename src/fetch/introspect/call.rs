@@ -1,4 +1,4 @@
-//! What goes to an introspection endpoint (RFC 7662 section 2.1), and what comes back? One bounded POST.
+//! How is one token introspected (RFC 7662 section 2.1)? One bounded POST.
 
 use crate::config::Introspection;
 use crate::config::introspection::ClientAuthentication;
@@ -10,9 +10,9 @@ use crate::fetch::client::check_head;
 use crate::fetch::client::check_url;
 use crate::fetch::client::client;
 use crate::fetch::client::request_error;
-use crate::fetch::introspect::Showed;
-use crate::gate::authenticate::introspection::ANSWER_BYTES_MAX;
-use crate::gate::authenticate::introspection::AnswerError;
+use crate::fetch::introspect::CallOutcome;
+use crate::gate::authenticate::introspection::RESPONSE_BYTES_MAX;
+use crate::gate::authenticate::introspection::ResponseError;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::ASSERTION_TYPE;
@@ -29,10 +29,11 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::form_urlencoded;
 
-/// How long an assertion about who Keygate is can be used; it is sent at once.
+/// The lifetime of a client assertion, which is sent at once.
 const ASSERTION_SECS: u64 = 60;
 
-/// Why a call brought no answer that says anything. For operators; the client is told that the gateway cannot tell.
+/// The reason why a call brought no usable response. For operators;
+/// the client is only told that the gateway cannot validate the token.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("the call failed")]
@@ -44,26 +45,26 @@ pub enum CallError {
     #[error("the assertion about who Keygate is cannot be made")]
     Assertion(#[source] SignError),
     #[error(transparent)]
-    Answer(#[from] AnswerError),
+    Response(#[from] ResponseError),
     #[error("the call was stopped")]
     Stopped,
 }
 
 impl CallError {
-    /// Whether it shows that the endpoint does not work. A refusal of this one token's text, or an answer that is only too
-    /// long, does not: otherwise one client with an odd token could have everybody else kept out.
-    pub fn showed(&self) -> Showed {
+    /// Returns whether the endpoint works, for the breaker. A status about this token's text and a response that is
+    /// only too long do not count as failures: otherwise one client with an odd token could block everyone.
+    pub fn health(&self) -> CallOutcome {
         match self {
-            Self::Fetch(FetchError::TooLong { .. }) => Showed::Works,
-            Self::Fetch(FetchError::Status { status }) if about_the_token(*status) => Showed::Works,
-            Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Answer(_) | Self::Stopped => {
-                Showed::Fails
+            Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
+            Self::Fetch(FetchError::Status { status }) if is_about_token(*status) => CallOutcome::Works,
+            Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Response(_) | Self::Stopped => {
+                CallOutcome::Fails
             }
         }
     }
 
-    /// Whether something was answered, though nothing of use.
-    pub fn was_answered(&self) -> bool {
+    /// Returns whether a response came, although an unusable one.
+    pub fn has_response(&self) -> bool {
         match self {
             Self::Fetch(error) => matches!(
                 error,
@@ -72,13 +73,13 @@ impl CallError {
                     | FetchError::Encoded
                     | FetchError::TooLong { .. }
             ),
-            Self::NotAuthenticated { .. } | Self::Answer(_) => true,
+            Self::NotAuthenticated { .. } | Self::Response(_) => true,
             Self::Assertion(_) | Self::Stopped => false,
         }
     }
 }
 
-fn about_the_token(status: StatusCode) -> bool {
+fn is_about_token(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY
@@ -97,7 +98,7 @@ impl<'a> From<&'a Introspection> for Target<'a> {
     }
 }
 
-/// What the calls to one endpoint share, connections above all.
+/// The shared state of all calls to one endpoint, above all its connections.
 pub struct Endpoint {
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
@@ -105,7 +106,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Nothing is opened before the first call.
+    /// Creates an endpoint without connecting.
     pub fn new(settings: Arc<Introspection>, identification: Arc<Identification>) -> Self {
         Self {
             settings,
@@ -114,12 +115,12 @@ impl Endpoint {
         }
     }
 
-    /// Asks about `token` and gives the body of the answer, at most [`ANSWER_BYTES_MAX`] bytes. The whole of it, name
-    /// look-up and body included, takes at most the configured `timeout`.
+    /// Introspects `token` and returns the body of the response, at most [`RESPONSE_BYTES_MAX`] bytes. The whole call,
+    /// with name look-up and body, takes at most the configured `timeout`.
     ///
     /// # Errors
-    /// Whatever keeps the answer from being a 200 of that size.
-    pub async fn ask(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
+    /// If there is no response with status 200 of that size.
+    pub async fn introspect(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let timeout = self.settings.timeout;
         let bounded = tokio::time::timeout(timeout, self.post(token, now)).await;
         bounded.unwrap_or(Err(CallError::Fetch(FetchError::TimedOut { timeout })))
@@ -128,8 +129,8 @@ impl Endpoint {
     async fn post(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let target = Target::from(&*self.settings);
         check_url(target).map_err(CallError::Fetch)?;
-        let making = || client(target, self.settings.concurrency);
-        let client = self.client.get_or_try_init(making).await.map_err(CallError::Fetch)?;
+        let create = || client(target, self.settings.concurrency);
+        let client = self.client.get_or_try_init(create).await.map_err(CallError::Fetch)?;
         let mut request = client
             .post(self.settings.url.clone())
             .header(ACCEPT, "application/json")
@@ -138,19 +139,21 @@ impl Endpoint {
             request = request.basic_auth(id, Some(secret.expose()));
         }
         let form = self.form(token, now).map_err(CallError::Assertion)?;
-        let answered = request.body(form).send().await;
-        let response = answered.map_err(|error| CallError::Fetch(request_error(error)))?;
+        let sent = request.body(form).send().await;
+        let response = sent.map_err(|error| CallError::Fetch(request_error(error)))?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(CallError::NotAuthenticated { status });
         }
         check_head(status, response.headers(), target.url).map_err(CallError::Fetch)?;
-        bounded_body(response, ANSWER_BYTES_MAX).await.map_err(CallError::Fetch)
+        bounded_body(response, RESPONSE_BYTES_MAX)
+            .await
+            .map_err(CallError::Fetch)
     }
 
     fn form(&self, token: &str, now: Timestamp) -> Result<String, SignError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
-        // Encoded, whatever is in it is one value of one parameter (S062).
+        // Form encoding keeps any token within one parameter (S062).
         form.append_pair("token", token);
         form.append_pair("token_type_hint", "access_token");
         if let Identification::Key(signer) = &*self.identification {
@@ -162,9 +165,9 @@ impl Endpoint {
     }
 }
 
-/// How Keygate says who it is.
+/// The way Keygate authenticates itself to the endpoint.
 pub enum Identification {
-    /// Both form-encoded, as RFC 6749 section 2.3.1 wants them before they are put into `Basic`.
+    /// Both form-encoded, as RFC 6749 section 2.3.1 requires before they are put into `Basic`.
     Secret {
         id: String,
         secret: Secret<String>,
@@ -173,8 +176,10 @@ pub enum Identification {
 }
 
 impl Identification {
+    /// Reads the configured credential.
+    ///
     /// # Errors
-    /// A private key that is none, or not for the algorithm that is configured.
+    /// If the private key cannot be read, or is not for the configured algorithm.
     pub fn new(settings: &Introspection, issuer: &IssuerUrl) -> Result<Self, SignerError> {
         let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         match &settings.authentication {
@@ -189,7 +194,7 @@ impl Identification {
     }
 }
 
-/// Why a private key cannot be used.
+/// The reason why a private key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("introspection.private_key_jwt: {}", file.display())]
 pub struct SignerError {
@@ -198,7 +203,7 @@ pub struct SignerError {
     source: SignError,
 }
 
-/// Makes assertions about who Keygate is (RFC 7523 section 3).
+/// Signs client assertions for Keygate (RFC 7523 section 3).
 pub struct Signer {
     client_id: String,
     audience: String,
@@ -216,7 +221,7 @@ impl Signer {
         let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, text);
         let signing = match key.algorithm {
             Some(algorithm) => read(algorithm),
-            // What the key is for is in the key; of RSA, the algorithm that every server takes.
+            // The key determines the algorithm; for RSA, the one that every server supports.
             None => read(Algorithm::Rs256)
                 .or_else(|_| read(Algorithm::Es256))
                 .or_else(|_| read(Algorithm::Es384))
@@ -314,7 +319,7 @@ mod tests {
         }
     }
 
-    /// RFC 6749 section 2.3.1: a colon in the id would end it, a `%` be read as the start of an escape.
+    /// RFC 6749 section 2.3.1: otherwise a colon would end the id, and a `%` would begin an escape.
     #[test]
     fn id_and_secret_are_form_encoded_before_they_are_put_into_basic() {
         let Ok(Identification::Secret { id, secret }) = identification(&by_secret()) else {
@@ -392,15 +397,18 @@ mod tests {
             CallError::Fetch(FetchError::Status { status })
         };
         for code in [400, 413, 422] {
-            assert_eq!(status(code).showed(), Showed::Works, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Works, "{code}");
         }
         for code in [404, 429, 500, 502, 503] {
-            assert_eq!(status(code).showed(), Showed::Fails, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Fails, "{code}");
         }
         let too_long = CallError::Fetch(FetchError::TooLong { bytes_max: 1 });
-        assert_eq!(too_long.showed(), Showed::Works);
+        assert_eq!(too_long.health(), CallOutcome::Works);
         let status = StatusCode::UNAUTHORIZED;
-        assert_eq!(CallError::NotAuthenticated { status }.showed(), Showed::Fails);
-        assert_eq!(CallError::Answer(AnswerError::NoActive).showed(), Showed::Fails);
+        assert_eq!(CallError::NotAuthenticated { status }.health(), CallOutcome::Fails);
+        assert_eq!(
+            CallError::Response(ResponseError::NoActive).health(),
+            CallOutcome::Fails
+        );
     }
 }

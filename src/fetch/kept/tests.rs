@@ -1,4 +1,4 @@
-//! Whatever lies in the folder: what is fit is used, nothing else is, and nothing panics.
+//! Which files in the folder are used? Only fit ones, without a panic for any other.
 
 use super::*;
 use crate::fetch::fake_issuer::ec_jwk;
@@ -56,11 +56,11 @@ impl Fixture {
         self.kept.path(&self.issuer.name)
     }
 
-    fn load_at(&self, now: Timestamp) -> Result<Option<Kept>, KeptError> {
+    fn load_at(&self, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
         self.kept.load(&self.issuer, now)
     }
 
-    fn load(&self) -> Result<Option<Kept>, KeptError> {
+    fn load(&self) -> Result<Option<KeptSet>, KeptError> {
         self.load_at(CONFIRMED)
     }
 
@@ -70,7 +70,7 @@ impl Fixture {
         assert!(matches(&error), "{error:?}");
     }
 
-    /// Replaces what `from` is in the file; it stays ours.
+    /// Replaces `from` in the file; its owner and mode stay.
     fn change(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path()).unwrap();
         assert!(text.contains(from), "{text}");
@@ -91,7 +91,7 @@ fn what_was_saved_is_loaded_with_its_age() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(&fixture.path()), 0o600);
     assert_eq!(mode(fixture.path().parent().unwrap()), 0o700);
-    // Nothing else is left in the folder.
+    // No other file is left in the folder.
     assert_eq!(std::fs::read_dir(fixture.path().parent().unwrap()).unwrap().count(), 1);
 }
 
@@ -135,7 +135,7 @@ fn keys_of_another_source_prove_nothing() {
         change(&mut fixture);
         fixture.check_refused(|error| matches!(error, KeptError::OtherSource { .. }));
     }
-    // When it is fetched, and how long it serves, is another matter.
+    // The fetch interval and the lifetime of a set are not part of its source.
     let mut fixture = Fixture::saved();
     fixture.remote().cooldown = Duration::from_secs(1);
     fixture.remote().dial.timeout = Duration::from_secs(1);
@@ -257,7 +257,7 @@ proptest! {
     }
 }
 
-/// What `keys` has now, after a fetch at `secs` that brought `set`.
+/// Returns the set of `keys` after a fetch at `secs` that brought `set`.
 fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
     let now = Now {
         wall: Timestamp::from_unix_secs(1_000_000 + secs),

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// Longest name DNS knows (RFC 1035 section 2.3.4), with the trailing dot.
+/// The longest name in DNS (RFC 1035 section 2.3.4), with the trailing dot.
 const HOST_BYTES_MAX: usize = 254;
 
-/// `host[:port]` as it stands in `Host`, `:authority` and absolute-form targets, borrowed and checked.
+/// The `host[:port]` of `Host`, `:authority` or an absolute-form target, borrowed and checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authority<'r> {
     host: &'r str,
@@ -14,9 +14,9 @@ pub struct Authority<'r> {
 }
 
 impl<'r> Authority<'r> {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110 section 7.2), narrower than RFC 3986: a name of letters, digits, `-`, `_`
-    /// and `.` without empty labels, or an IPv6 address in brackets. Userinfo, percent-escapes, an empty host and an
-    /// empty port are not read: parsers disagree on them, and nobody needs them here.
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2), narrower than RFC 3986: a name of letters, digits, `-`,
+    /// `_` and `.` without empty labels, or an IPv6 address in brackets. Returns `None` for userinfo, percent-escapes,
+    /// an empty host and an empty port: parsers disagree on them, and clients do not need them.
     pub fn parse(text: &'r str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -35,16 +35,16 @@ impl<'r> Authority<'r> {
         Some(Self { host, port })
     }
 
-    /// The host as routes are matched against it: lower case, without port and trailing dot, an IPv6 address in its
-    /// shortest form.
+    /// Returns the host in the form that routes are matched against: lower case, without port and trailing dot, an
+    /// IPv6 address in its shortest form.
     pub fn normal_host(&self) -> Cow<'r, str> {
         let address = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if let Some(address) = address.and_then(|text| text.parse::<Ipv6Addr>().ok()) {
-            // `[0::1]` must not miss the routes of `[::1]` and fall to those of any host.
+            // `[0::1]` must match the routes of `[::1]`, not fall back to those of any host.
             return Cow::Owned(format!("[{address}]"));
         }
         let host = self.host.strip_suffix('.').unwrap_or(self.host);
-        // Without a way out in the middle, sixteen bytes are looked at in one step.
+        // Without an early exit, the compiled loop checks sixteen bytes at a time.
         if host.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
             Cow::Owned(host.to_ascii_lowercase())
         } else {
@@ -52,16 +52,17 @@ impl<'r> Authority<'r> {
         }
     }
 
-    /// Whether both name the same host and the same port, in any case. A port left out equals only a port left out:
-    /// RFC 9112 section 3.2 asks for the identical text.
+    /// Returns whether both have the same host in any case, and the same port. An absent port equals only an absent
+    /// port, because RFC 9112 section 3.2 requires identical text.
     pub fn is_same(&self, other: &Authority<'_>) -> bool {
         self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
     }
 }
 
-/// Where the name ends that `text` begins with: labels with one dot after each, which may be left out after the last.
+/// Returns the end of the name at the start of `text`: labels with one dot after each, which is
+/// optional after the last.
 fn name_end(text: &str) -> Option<usize> {
-    // No label is empty: none begins where the text or another one does.
+    // No label is empty, so no dot follows the start of the text or another dot.
     let mut before = b'.';
     let mut end = 0;
     for &byte in text.as_bytes() {
@@ -75,7 +76,7 @@ fn name_end(text: &str) -> Option<usize> {
     is_name.then_some(end)
 }
 
-/// By byte: what stands in a name.
+/// Indexed by byte: the characters of a name.
 const IS_NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte: u8 = 0;

@@ -1,4 +1,4 @@
-//! Which address does the request come from, when proxies of ours stand before us?
+//! Which address is the client's, when trusted proxies stand in front of Keygate?
 
 use http::HeaderMap;
 use http::header::FORWARDED;
@@ -6,17 +6,20 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
-/// [`undisputed`], or the peer's own address where that is none: good enough to count by, not to let anyone in by.
+/// Returns [`undisputed`], or the peer's address where that is `None`. Good enough to count by,
+/// but not to grant access by.
 pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     undisputed(headers, peer, trusted).unwrap_or(peer.to_canonical())
 }
 
-/// The address of the client: the peer's, unless the peer is a trusted proxy; then the rightmost address in
-/// `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not one. What stands further left was written by the client.
-/// Where an entry cannot be read, the last address known is the answer.
+/// Returns the address of the client: the peer's, unless the peer is a trusted proxy;
+/// then the rightmost address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not
+/// a trusted proxy, because the client may have written everything to the left of it. An
+/// entry that does not parse ends the search, which then returns the last address found.
 ///
-/// `None` where both fields are there and disagree: a proxy appends to one of them, the other one may be the client's
-/// own. The peer's address would be no safe guess: it is inside, where the client may not be.
+/// Returns `None` where both fields are present and disagree: a proxy appends to one of them, and the
+/// other may be the client's own. The peer's address would be an unsafe guess, because the peer is inside
+/// the network and the client may not be.
 pub fn undisputed(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -48,7 +51,7 @@ fn rightmost(
 ) -> IpAddr {
     let mut nearest = peer;
     for value in headers.get_all(name).iter().rev() {
-        // A quoted comma would be split here, but only left of what our own proxy appended.
+        // A quoted comma would be split here, but only to the left of the entries that our own proxy appended.
         let Ok(text) = value.to_str() else {
             return nearest;
         };
@@ -65,8 +68,8 @@ fn rightmost(
     nearest
 }
 
-/// Whether nobody between the client and us could read what it sent: it came over loopback from end to end, or through a
-/// trusted proxy that says it came in over TLS. Where several say something, all of them must say so.
+/// Returns whether nobody between the client and Keygate could read the request: it came over loopback from end to end,
+/// or through a trusted proxy that reports TLS. All reports must agree.
 pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -91,12 +94,12 @@ pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> 
         });
         protocols
             .map(is_https)
-            .fold(None, |all, one| Some(all.unwrap_or(true) && one))
+            .fold(None, |all, is_https| Some(all.unwrap_or(true) && is_https))
     });
-    let mut said = by_x.chain(by_standard).peekable();
-    match said.peek() {
-        Some(_) => said.all(|https| https == Some(true)),
-        // It says nothing of how it was asked, so only where it was asked from tells.
+    let mut reports = by_x.chain(by_standard).peekable();
+    match reports.peek() {
+        Some(_) => reports.all(|https| https == Some(true)),
+        // The proxy does not report a protocol, so both the proxy and its client must be on loopback.
         None => peer.is_loopback() && undisputed(headers, peer, trusted).is_some_and(|client| client.is_loopback()),
     }
 }
@@ -105,7 +108,7 @@ fn is_https(word: &str) -> bool {
     word.eq_ignore_ascii_case("https")
 }
 
-/// `for=` of one element; RFC 7239 section 4 allows it once.
+/// Returns `for=` of one element; RFC 7239 section 4 allows it once.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in element.split(';') {
@@ -119,7 +122,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
     parse_node(unquoted.unwrap_or(value))
 }
 
-/// An address, with a port or in brackets or both. Obfuscated names and `unknown` (RFC 7239 section 6) are none.
+/// Returns an address, with a port or in brackets or both; `None` for obfuscated names and
+/// `unknown` (RFC 7239 section 6).
 fn parse_node(text: &str) -> Option<IpAddr> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
     let address = text.parse::<IpAddr>().ok();
@@ -237,7 +241,7 @@ mod tests {
         check("::1", &[], true);
         check("::ffff:127.0.0.1", &[], true);
         check("192.0.2.1", &[], false);
-        // Nobody believes a stranger.
+        // Reports of an untrusted peer are ignored.
         check("192.0.2.1", &[("x-forwarded-proto", "https")], false);
         check("192.0.2.1", &[("forwarded", "proto=https")], false);
         check("10.0.0.1", &[("x-forwarded-proto", "https")], true);
@@ -258,7 +262,7 @@ mod tests {
         ] {
             check("10.0.0.1", fields, false);
         }
-        // A proxy on this machine that says nothing: only where it was asked from here.
+        // A proxy on this machine that reports no protocol is confidential only for local clients.
         check("127.0.0.2", &[], true);
         check("127.0.0.2", &[("x-forwarded-for", "127.0.0.1")], true);
         check("127.0.0.2", &[("x-forwarded-for", "192.0.2.1")], false);

@@ -1,9 +1,10 @@
-//! Why is a request refused before anybody asks whose it is?
+//! Why is a request refused before its credential is read?
 
 use crate::gate::accept::normalize::PathError;
 use crate::model::reason::reasons;
 
-/// What makes a request ambiguous, or not one that Keygate serves. The head itself has [`crate::gate::accept::HeadError`].
+/// Why a request is ambiguous, or not one that Keygate serves. Errors of the head itself are
+/// [`crate::gate::accept::HeadError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
     #[error("path: {0}")]

@@ -1,13 +1,13 @@
-//! Which of a request's fields decide who asks, for whom, and where the body ends? Found in one pass over the head.
+//! Which fields of a request identify the client and the host, or delimit the body? Found in one pass over the head.
 //!
-//! Each look-up by name hashes the name; ten of them, which is how often these were asked for, took 900 instructions.
+//! Each look-up by name hashes the name; the ten look-ups that this replaces took 900 instructions.
 
 use crate::gate::accept::rules::Rules;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header;
 
-/// The values of a field that may be there once.
+/// The values of a field that may occur once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Single<'r> {
     #[default]
@@ -17,7 +17,7 @@ pub enum Single<'r> {
 }
 
 impl<'r> Single<'r> {
-    /// Presence counts, not content.
+    /// Returns whether the field is present, with any content.
     pub const fn is_present(self) -> bool {
         !matches!(self, Self::Absent)
     }
@@ -30,7 +30,7 @@ impl<'r> Single<'r> {
     }
 }
 
-/// What is read of the fields more than once, or by more than one stage.
+/// The fields that are read more than once, or by more than one stage.
 #[derive(Clone, Copy, Default)]
 pub struct Fields<'r> {
     pub host: Single<'r>,
@@ -39,7 +39,7 @@ pub struct Fields<'r> {
     pub content_length: Single<'r>,
     pub transfer_encoding: Single<'r>,
     pub has_connection: bool,
-    /// A name that becomes a protected one when `-` and `_` are one.
+    /// `true` if a field name equals a protected name when `_` is read as `-`.
     pub has_alias: bool,
 }
 
@@ -64,7 +64,7 @@ impl<'r> Fields<'r> {
         fields
     }
 
-    /// `Content-Length`, where there is one; the framing was checked before.
+    /// Returns `Content-Length`, where present; its framing was checked before.
     pub fn announced_length(&self) -> Option<u64> {
         match self.content_length {
             Single::One(value) => value.to_str().ok()?.parse().ok(),

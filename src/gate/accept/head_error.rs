@@ -1,8 +1,8 @@
-//! Why does a head never become a request?
+//! Why does a head not become a request?
 
 use crate::model::reason::reasons;
 
-/// Why a head is refused. Every one of them ends the connection, because where the next request starts is in doubt.
+/// Why a head is refused. Every error ends the connection, because the start of the next request is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     #[error("head is too long")]

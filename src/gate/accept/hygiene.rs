@@ -1,4 +1,5 @@
-//! Could two parsers read this request's method and header fields differently (RFC 9110 section 5.3, RFC 9112 section 6.3)?
+//! Could two parsers read this request's method and header fields differently (RFC 9110 section
+//! 5.3, RFC 9112 section 6.3)?
 
 use crate::gate::accept::error::AcceptError;
 use crate::gate::accept::fields::Fields;
@@ -12,12 +13,12 @@ use http::HeaderMap;
 use http::Method;
 use http::header::CONNECTION;
 
-/// Refuses methods and fields before any matching, and gives the fields that later stages read.
+/// Checks the method and the fields before any matching. Returns the fields that later stages read.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first rule that the request breaks.
 pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Result<Fields<'r>, AcceptError> {
-    // S099: an upstream may take `get` for GET, or act on a method that no route had in mind.
+    // S099: an upstream may take `get` for GET, or act on a method that no route was written for.
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(AcceptError::MethodRefused);
     }
@@ -36,12 +37,13 @@ pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Resu
     Ok(fields)
 }
 
-/// S081: `Connection: x-keygate-subject` tells the next hop to drop what we add.
+/// Refuses a `Connection` that nominates a protected header (S081): `x-keygate-subject` there would make the next
+/// hop drop a header that Keygate adds.
 fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
-        // `x forwarded-for` is no option at all (RFC 9110 section 7.6.1): a lenient reader could take it for two.
+        // `x forwarded-for` is not a valid option (RFC 9110 section 7.6.1): a lenient parser could take it for two.
         let is_none = |option: &str| !option.is_empty() && !syntax::is_token(option.as_bytes());
         if options.any(|option| is_none(option) || rules.is_protected(option)) {
             return Err(AcceptError::ConnectionNomination);
@@ -50,12 +52,12 @@ fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptErro
     Ok(())
 }
 
-/// Refuses what the path has and the matched route does not allow. Where no route matched, pass
-/// `Oddities::default()`: such a path is refused for what it is (400) before it is not found (404).
+/// Refuses the oddities of the path that the matched route does not allow. Where no route matched, pass
+/// `Oddities::default()`: such a path is refused as ambiguous (400) rather than as not found (404).
 ///
 /// # Errors
 /// `EncodedSlash` or `EmptySegment`.
-pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
+pub fn check_oddities(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
     if found.encoded_slash && !allows.encoded_slash {
         return Err(AcceptError::Path(PathError::EncodedSlash));
     }
@@ -65,7 +67,7 @@ pub fn allowed(found: Oddities, allows: Oddities) -> Result<(), AcceptError> {
     Ok(())
 }
 
-/// S101 once more, for those who call us without `head::check`.
+/// Checks the framing fields again (S101), for callers that did not run `head::check`.
 fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
     let well_framed = match (fields.content_length, fields.transfer_encoding) {
         (Single::Absent, Single::Absent) => true,
@@ -73,10 +75,7 @@ fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
         (Single::Absent, Single::One(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Single::One(_) | Single::Repeated, _) | (_, Single::Repeated) => false,
     };
-    match well_framed {
-        true => Ok(()),
-        false => Err(AcceptError::Framing),
-    }
+    if well_framed { Ok(()) } else { Err(AcceptError::Framing) }
 }
 
 #[cfg(test)]
@@ -185,7 +184,7 @@ mod tests {
             check_headers(&rules, &[(bad, "1")], Err(AcceptError::HeaderAlias));
             check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
         }
-        // The name itself is dropped on the way to the upstream, and no mistake.
+        // The gate drops the exact name on the way to the upstream; it is not an error.
         for good in ["x-user-email", "X-User-Email", "x_user", "x_user_emails"] {
             check_headers(&rules, &[(good, "1")], Ok(()));
         }
@@ -235,7 +234,7 @@ mod tests {
 
     #[test]
     fn s087_override_headers_are_no_business_of_ours() {
-        // They pass as what they are, headers: nothing in accept reads them.
+        // They pass as ordinary headers: nothing in accept reads them.
         check_headers(
             &rules(),
             &[("x-original-url", "/admin"), ("x-http-method-override", "DELETE")],
@@ -272,11 +271,20 @@ mod tests {
             empty_segment: true,
         };
         let none = Oddities::default();
-        assert_eq!(allowed(none, none), Ok(()));
-        assert_eq!(allowed(slash, slash), Ok(()));
-        assert_eq!(allowed(empty, empty), Ok(()));
-        assert_eq!(allowed(slash, empty), Err(AcceptError::Path(PathError::EncodedSlash)));
-        assert_eq!(allowed(empty, slash), Err(AcceptError::Path(PathError::EmptySegment)));
-        assert_eq!(allowed(slash, none), Err(AcceptError::Path(PathError::EncodedSlash)));
+        assert_eq!(check_oddities(none, none), Ok(()));
+        assert_eq!(check_oddities(slash, slash), Ok(()));
+        assert_eq!(check_oddities(empty, empty), Ok(()));
+        assert_eq!(
+            check_oddities(slash, empty),
+            Err(AcceptError::Path(PathError::EncodedSlash))
+        );
+        assert_eq!(
+            check_oddities(empty, slash),
+            Err(AcceptError::Path(PathError::EmptySegment))
+        );
+        assert_eq!(
+            check_oddities(slash, none),
+            Err(AcceptError::Path(PathError::EncodedSlash))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What arrived, in the one form that every later stage reads?
+//! How is a request represented so that every later stage reads it alike?
 
 use crate::gate::accept::authority::Authority;
 use crate::gate::accept::client;
@@ -18,7 +18,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// A request that has one reading. Borrowed from its parts; allocates only where host or path were not in normal form.
+/// A request with exactly one reading. Borrows from its parts; allocates only where host or path
+/// were not in normal form.
 pub struct Inbound<'r> {
     method: &'r Method,
     host: Cow<'r, str>,
@@ -32,11 +33,11 @@ pub struct Inbound<'r> {
 }
 
 impl<'r> Inbound<'r> {
-    /// Reads `parts`, which came over a connection from `peer`; `trusted` are the proxies whose word on the client's
-    /// address counts.
+    /// Checks `parts`, received over a connection from `peer`. `trusted` are the proxies that may
+    /// report the client's address.
     ///
     /// # Errors
-    /// The first thing about the request that two parsers could read differently.
+    /// The first part of the request that two parsers could read differently.
     pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &Rules) -> Result<Self, AcceptError> {
         let fields = hygiene::check(&parts.method, &parts.headers, rules)?;
         let host = host(parts, fields.host)?;
@@ -62,27 +63,27 @@ impl<'r> Inbound<'r> {
         self.method
     }
 
-    /// Lower case, without port and trailing dot. Empty for an HTTP/1.0 request that names none.
+    /// Returns the host in lower case, without port and trailing dot. Empty for an HTTP/1.0 request without a host.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// In normal form: what is matched and what is forwarded.
+    /// Returns the path in normal form, which is both matched and forwarded.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether [`Self::path`] differs from what was sent, so that forwarding has to write it.
+    /// Returns whether [`Self::path`] differs from the received path, so that forwarding must write it.
     pub fn path_was_rewritten(&self) -> bool {
         matches!(self.path, Cow::Owned(_))
     }
 
-    /// What the matched route must allow; see [`hygiene::allowed`].
+    /// Returns the oddities that the matched route must allow; see [`hygiene::check_oddities`].
     pub fn oddities(&self) -> Oddities {
         self.oddities
     }
 
-    /// After `?`, as sent.
+    /// Returns the query, as received.
     pub fn query(&self) -> Option<&'r str> {
         self.query
     }
@@ -91,22 +92,23 @@ impl<'r> Inbound<'r> {
         self.headers
     }
 
-    /// Those of [`Self::headers`] that are read again and again.
+    /// Returns the fields of [`Self::headers`] that are read repeatedly.
     pub fn fields(&self) -> &Fields<'r> {
         &self.fields
     }
 
-    /// Who holds the other end of the connection.
+    /// Returns the address at the other end of the connection.
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// Whom the request is from; the peer, unless that is a trusted proxy which names another.
+    /// Returns the address of the client: the peer, unless the peer is a trusted proxy that names another.
     pub fn client_ip(&self) -> IpAddr {
         self.undisputed_ip.unwrap_or(self.peer)
     }
 
-    /// The same, or `None` where what came along leaves it open; for those who let somebody in by the address.
+    /// Returns the address of the client, `None` where the header fields leave it open. Use it to
+    /// grant access by address.
     pub fn undisputed_ip(&self) -> Option<IpAddr> {
         self.undisputed_ip
     }
@@ -127,7 +129,7 @@ impl fmt::Debug for Inbound<'_> {
     }
 }
 
-/// The one host that `Host`, `:authority` and an absolute-form target agree on (S093).
+/// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093).
 fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
     let field = match field {
         Single::Absent => None,

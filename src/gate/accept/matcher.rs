@@ -1,7 +1,7 @@
-//! Which route is a host, a path and a method for?
+//! Which route matches a host, a path and a method?
 //!
-//! A trie by segments, not a radix tree by bytes: the crate at hand (matchit) refuses `/{tenant}/orders` beside
-//! `/{*rest}`, which is how people write a catch-all, and the guard against near misses needs patterns that collide.
+//! A trie by segments, not a radix tree by bytes: the crate `matchit` rejects `/{tenant}/orders` beside `/{*rest}`, the
+//! usual way to write a catch-all, and the check for near misses needs colliding patterns.
 
 use crate::config::HostPattern;
 use crate::config::PathPattern;
@@ -11,8 +11,9 @@ use foldhash::fast::RandomState;
 use http::Method;
 use std::collections::HashMap;
 
-/// Host, path and method patterns to `T`, compiled once. A lookup costs the length of the path, not the number of
-/// routes, and allocates only for paths that are not in folded form (see [`normalize::fold`]).
+/// A table from host, path and method patterns to `T`, compiled once. The cost of a look-up depends on
+/// the length of the path, not on the number of routes. It allocates only for paths that are not in
+/// folded form (see [`normalize::fold`]).
 #[derive(Debug)]
 pub struct Matcher<T> {
     values: Vec<T>,
@@ -20,29 +21,29 @@ pub struct Matcher<T> {
     hosts: Hosts,
 }
 
-/// What one route matches.
+/// The pattern of one route.
 #[derive(Clone, Copy, Debug)]
 pub struct Pattern<'c> {
-    /// Empty is any host.
+    /// The hosts; empty for any host.
     pub hosts: &'c [HostPattern],
     pub path: &'c PathPattern,
-    /// Empty is every registered method. GET brings HEAD with it.
+    /// The methods; empty for every registered method. GET includes HEAD.
     pub methods: &'c [Method],
 }
 
-/// What a request is for.
+/// The result of a look-up.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'m, T> {
     Found(&'m T),
-    /// The path differs from that of a route with another protection only in ways that upstreams overlook, and what it
-    /// matched literally is something else. To be answered like `NotFound`.
+    /// The path literally matches one route and, but for differences that upstreams
+    /// may ignore, another route with other protection. Answer it like `NotFound`.
     NearMiss,
-    /// The path is known, the method is not; these are, for `Allow` (RFC 9110 section 10.2.1).
+    /// The path is known but not with this method; these are its methods, for `Allow` (RFC 9110 section 10.2.1).
     MethodNotAllowed(&'m [Method]),
     NotFound,
 }
 
-/// Why patterns do not make a matcher. Numbers count the routes in the order given, from 0.
+/// Why routes do not compile. The numbers are the positions of the routes, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MatcherError {
     #[error("routes {first} and {second} match the same host, path and method")]
@@ -50,11 +51,11 @@ pub enum MatcherError {
 }
 
 impl<T> Matcher<T> {
-    /// Compiles `routes`. Their order does not matter: the more specific host wins, then segment by segment a literal
-    /// before `{name}` before `{*rest}`.
+    /// Compiles `routes`. Their order does not matter: the more specific host wins, then segment by segment a
+    /// literal before `{name}` before `{*rest}`.
     ///
     /// # Errors
-    /// The first two routes that nothing tells apart.
+    /// The first two routes that match the same requests.
     pub fn compile<'c>(routes: impl IntoIterator<Item = (Pattern<'c>, T)>) -> Result<Self, MatcherError> {
         let mut matcher = Self {
             values: Vec::new(),
@@ -98,20 +99,20 @@ impl<T> Matcher<T> {
         added.map_err(|first| MatcherError::Overlap { first, second: route })
     }
 
-    /// Every method that some route lists, for `Rules::new`.
+    /// Returns every method that some route lists, for `Rules::new`.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         let listed = self.entries.iter().flat_map(|entry| &entry.listed);
         listed.map(|(method, _)| method)
     }
 
-    /// The route for `method` on `path` (in normal form) at `host` (lower case, without port).
+    /// Returns the route for `method` on `path` (in normal form) at `host` (lower case, without port).
     ///
-    /// The most specific path pattern at the most specific host that has one decides: if its methods do not include
-    /// `method`, no less specific route is tried (S099). `same` says whether two routes ask the same of a caller; it
-    /// is only called when the path is a near miss (S091).
+    /// The most specific path pattern at the most specific host with a matching pattern decides: if its methods do not
+    /// include `method`, no less specific route is tried (S099). `same` returns whether two routes protect alike; it is
+    /// called only where the path is a near miss (S091).
     ///
-    /// `%2F` counts as a near miss of `/`: a route that allows encoded slashes takes them with `{*rest}`, because as
-    /// `{name}` they lead, once decoded, to whatever route is there.
+    /// `%2F` is a near miss of `/`. A route that allows encoded slashes must match them
+    /// with `{*rest}`: matched by `{name}`, the decoded path could belong to another route.
     pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
         let (exact, is_all_that_is_near) = self.exact(host, path);
         let Some(&[exact, ..]) = exact else {
@@ -126,7 +127,7 @@ impl<T> Matcher<T> {
             return Lookup::Found(found);
         }
         let near = self.near(host, path);
-        // Where both spellings are routes, the operator has told them apart.
+        // Where both spellings are routes, the operator distinguished them on purpose.
         let is_near_miss = !near.contains(&exact)
             && near.iter().any(|&near| match self.entries[near].route(method) {
                 Some(near) => near != route && !same(found, &self.values[near]),
@@ -139,8 +140,9 @@ impl<T> Matcher<T> {
         }
     }
 
-    /// The entries of the most specific pattern for `path` as it is, and whether [`Self::near`] would give just them. It
-    /// does, without another walk, where the path is folded and its walk meets nothing that is another one folded.
+    /// Returns the entries of the most specific pattern for `path` as it is, and whether [`Self::near`] would
+    /// return the same ones. That is known without another walk where the path is folded and the walk meets no
+    /// pattern that differs from its folded form.
     fn exact(&self, host: &str, path: &str) -> (Option<&[usize]>, bool) {
         let mut is_all_that_is_near = path != "/" && normalize::is_folded(path);
         let found = self.hosts.find(host, |tries| {
@@ -150,7 +152,7 @@ impl<T> Matcher<T> {
         (found, is_all_that_is_near)
     }
 
-    /// The entries of the most specific pattern for what the most forgiving upstream could understand `path` to be.
+    /// Returns the entries of the most specific pattern for the reading of `path` by the most lenient upstream.
     fn near(&self, host: &str, path: &str) -> &[usize] {
         let folded = normalize::fold(path);
         let found = self
@@ -160,17 +162,20 @@ impl<T> Matcher<T> {
     }
 }
 
-/// The routes of one host and path pattern, told apart by method.
+/// The routes of one host and path pattern, by method.
 #[derive(Debug, Default)]
 struct Entry {
     listed: Vec<(Method, usize)>,
-    /// The route without a list.
+    /// The route without a list of methods.
     unlisted: Option<usize>,
     allowed: Vec<Method>,
 }
 
 impl Entry {
-    /// Fails with the route that has one of `methods` already.
+    /// Adds `route` for `methods`.
+    ///
+    /// # Errors
+    /// The route that has one of `methods` already.
     fn add(&mut self, methods: &[Method], route: usize) -> Result<(), usize> {
         if methods.is_empty() {
             if let Some(first) = self.unlisted.replace(route) {
@@ -180,7 +185,7 @@ impl Entry {
         }
         for method in methods {
             if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
-                // One route that names a method twice means it once.
+                // A route may list a method twice.
                 if first == route {
                     continue;
                 }
@@ -216,8 +221,8 @@ impl Entry {
     }
 }
 
-/// Texts of the configuration to what they lead to. Requests look them up and never add to them, so nobody can fill a
-/// table with what collides, and the hash need not withstand that: with SipHash, hashing was two thirds of a look-up.
+/// A table by texts of the configuration. Requests look texts up and never add any, so no client can fill a table with
+/// collisions, and a fast hash is enough: with SipHash, hashing took two thirds of a look-up.
 type Table<V> = HashMap<Box<str>, V, RandomState>;
 
 #[derive(Debug, Default)]
@@ -227,13 +232,13 @@ struct Hosts {
     any: Tries,
 }
 
-/// The paths of one host: as written, and folded.
+/// The path patterns of one host, as written and folded.
 #[derive(Debug, Default)]
 struct Tries {
     exact: Node,
     folded: Node,
-    /// Some pattern is another one folded, beside that of `/`, which only `/` is matched with. Where none is, the two tries
-    /// are the same.
+    /// `true` if some pattern differs from its folded form, other than that of `/`, which only `/` matches. If
+    /// `false`, the two tries are the same.
     differ: bool,
 }
 
@@ -246,7 +251,8 @@ impl Hosts {
         }
     }
 
-    /// The first answer of `look`: at the host itself, then at its suffixes from long to short, then at any host.
+    /// Returns the first result of `look`: at the host itself, then at its suffixes from long to
+    /// short, then at any host.
     fn find<'m, A>(&'m self, host: &str, mut look: impl FnMut(&'m Tries) -> Option<A>) -> Option<A> {
         if let Some(found) = self.exact.get(host).and_then(&mut look) {
             return Some(found);
@@ -272,7 +278,7 @@ enum Segment {
 }
 
 impl Segment {
-    /// A pattern is in normal form already, as the paths that are matched are.
+    /// Patterns are in normal form already, like the matched paths.
     fn parse(path: &PathPattern) -> Vec<Self> {
         let segments = path
             .as_str()
@@ -286,7 +292,7 @@ impl Segment {
         segments.collect()
     }
 
-    /// Whether they are those of `/`.
+    /// Returns whether `segments` are those of `/`.
     fn is_root(segments: &[Self]) -> bool {
         matches!(segments, [Self::Literal(text)] if text.is_empty())
     }
@@ -308,12 +314,12 @@ impl Segment {
     }
 }
 
-/// Whether `/a` and `/a/` are what `/a/{*rest}` is about.
+/// The treatment of `/a` and `/a/` by `/a/{*rest}`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EmptyRest {
-    /// The pattern asks for one character at least.
+    /// No match: the pattern requires at least one character.
     Differs,
-    /// Near enough: who protects everything below `/a/` did not mean `/a/` to be open.
+    /// A match: an operator who protects everything below `/a/` wants `/a/` protected too.
     Matches,
 }
 
@@ -321,9 +327,9 @@ enum EmptyRest {
 struct Node {
     literals: Table<Node>,
     param: Option<Box<Node>>,
-    /// Entries whose pattern ends here; more than one only in a folded trie.
+    /// The entries for the pattern that ends here; several only in a folded trie.
     end: Vec<usize>,
-    /// Entries whose pattern ends in `{*rest}` here.
+    /// The entries for the pattern that ends in `{*rest}` here.
     rest: Vec<usize>,
 }
 
@@ -331,15 +337,15 @@ impl Node {
     fn slot_mut(&mut self, segments: &[Segment]) -> &mut Vec<usize> {
         match segments {
             [] => &mut self.end,
-            // Nothing follows `{*rest}`; `PathPattern` sees to it.
+            // `PathPattern` guarantees that nothing follows `{*rest}`.
             [Segment::Rest, ..] => &mut self.rest,
             [Segment::Param, after @ ..] => self.param.get_or_insert_default().slot_mut(after),
             [Segment::Literal(text), after @ ..] => self.literals.entry(text.clone()).or_default().slot_mut(after),
         }
     }
 
-    /// The entries of the most specific pattern for `path`; never empty. `regardless` stays true where `empty_rest` made no
-    /// difference.
+    /// Returns the entries of the most specific pattern for `path`; never empty. Clears `regardless` where the
+    /// result may depend on `empty_rest`.
     fn find(&self, path: &str, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let path = path.strip_prefix('/')?;
         // Folded paths have no trailing slash, so the root has no segment at all.
@@ -347,8 +353,9 @@ impl Node {
         self.walk((!is_root).then_some(path), empty_rest, regardless)
     }
 
-    /// `path` is what follows the slash after the segments that led here, `None` when that was all. As deep as the
-    /// deepest pattern; visits no node twice, because one sequence of segments leads to each.
+    /// Walks the trie. `path` is the rest after the slash that ends the matched segments, `None` where
+    /// the path ends. Recurses as deep as the deepest pattern and visits no node twice, because one
+    /// sequence of segments leads to each.
     fn walk(&self, path: Option<&str>, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let Some(path) = path else {
             return filled(&self.end).or_else(|| {

@@ -1,4 +1,4 @@
-//! What arrived, made unambiguous, and which route it is for.
+//! Does the request have exactly one reading, and which route is it for?
 
 pub mod syntax;
 pub mod head_error;

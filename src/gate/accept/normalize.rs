@@ -1,20 +1,20 @@
-//! What is the one form of a path, used to match and to forward (RFC 3986 section 6.2.2)?
+//! Which form of a path is matched and forwarded (RFC 3986 section 6.2.2)?
 
 use crate::model::reason::reasons;
 use std::borrow::Cow;
 
-/// A path with one reading: percent-escapes of unreserved characters are decoded, hex digits are upper case, and bytes
-/// that RFC 3986 does not allow raw in a path but that mean only themselves (`|`, `{` …) are escaped.
+/// A path with exactly one reading. Percent-escapes of unreserved characters are decoded, hex digits are upper case.
+/// Bytes that RFC 3986 forbids unescaped in a path but that have one meaning (`|`, `{` …) are escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalPath<'r> {
     pub text: Cow<'r, str>,
     pub oddities: Oddities,
 }
 
-/// Forms that are refused unless the matched route allows them by name.
+/// Forms that are refused unless the matched route allows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Oddities {
-    /// `%2F`: one segment for us, perhaps two for the upstream.
+    /// `%2F`: one segment for Keygate, perhaps two for the upstream.
     pub encoded_slash: bool,
     /// `//`: some upstreams merge them.
     pub empty_segment: bool,
@@ -63,17 +63,17 @@ reasons! {
     }
 }
 
-/// Escapes inside escapes are followed this deep; what goes on after that is nobody's honest path.
+/// The depth to which escapes inside escapes are decoded; deeper nesting is refused.
 const DECODE_ROUNDS_MAX: usize = 3;
 
-/// The normal form of `raw`, the path of a request target without its query. Borrows when `raw` is in that form.
+/// Returns the normal form of `raw`, the path of a request target without its query. Borrows
+/// where `raw` is in normal form.
 ///
-/// Applying it to its own output changes nothing, and decoding the output a second time gives no `/`, `.`, `;` or `\`
-/// that the first time did not.
+/// The normal form is a fixed point. Decoding it twice yields no `/`, `.`, `;` or `\` that decoding it once does not.
 ///
 /// # Errors
-/// [`PathError`], the first that applies. Never `EncodedSlash` or `EmptySegment`: whether these are allowed depends on
-/// the route, so they come back as [`Oddities`].
+/// The first [`PathError`] that applies, but never `EncodedSlash` or `EmptySegment`: the route decides on these,
+/// so they are returned as [`Oddities`].
 pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NoLeadingSlash);
@@ -93,8 +93,8 @@ pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
     Ok(NormalPath { text, oddities })
 }
 
-/// Whether `raw` is all path bytes without an escape, an empty segment or one that begins with a dot: then [`rewrite`] has
-/// nothing to write and [`inspect`] nothing to find, which between them read it six times.
+/// Returns whether `raw` consists of path bytes without an escape, an empty segment or a segment that begins with a
+/// dot. Then [`rewrite`] would change nothing and [`inspect`] find nothing, and together they read the path six times.
 fn is_plain(raw: &[u8]) -> bool {
     let mut before = 0;
     raw.iter().all(|&byte| {
@@ -104,7 +104,7 @@ fn is_plain(raw: &[u8]) -> bool {
     })
 }
 
-/// Whether [`rewrite`] would give the same bytes back.
+/// Returns whether [`rewrite`] would return the same bytes.
 fn is_normal(raw: &[u8]) -> bool {
     let mut at = 0;
     while let Some(&byte) = raw.get(at) {
@@ -144,15 +144,15 @@ fn rewrite(raw: &str) -> Result<String, PathError> {
             0x00..=0x20 | 0x7F => return Err(PathError::Control),
             0x80.. => return Err(PathError::NonAscii),
             _ if is_path_byte(byte) => text.push(char::from(byte)),
-            // RFC 3986 section 2 leaves out `"<>[]^`{|}`; clients send some of them all the same. They have one meaning,
-            // so they get one spelling.
+            // RFC 3986 section 2 excludes `"<>[]^`{|}`, but clients send some of them. They have one
+            // meaning, so they get one spelling.
             _ => push_escape(&mut text, byte),
         }
     }
     Ok(text)
 }
 
-/// Refuses what an upstream could read differently. `text` is in normal form.
+/// Refuses paths that an upstream could read differently. `text` is in normal form.
 fn inspect(text: &str) -> Result<Oddities, PathError> {
     let mut oddities = Oddities {
         encoded_slash: false,
@@ -173,13 +173,15 @@ fn inspect(text: &str) -> Result<Oddities, PathError> {
         oddities.encoded_slash = text.contains("%2F");
     }
     let mut segments = text.split('/').flat_map(|segment| segment.split("%2F"));
-    match segments.any(is_dot_segment) {
-        true => Err(PathError::DotSegment),
-        false => Ok(oddities),
+    if segments.any(is_dot_segment) {
+        Err(PathError::DotSegment)
+    } else {
+        Ok(oddities)
     }
 }
 
-/// `.` and `..`, also as `..;x` (Tomcat and Jetty cut parameters first) and `..%20` (Windows trims spaces).
+/// Returns whether `segment` is `.` or `..`, also as `..;x` (Tomcat and Jetty cut parameters
+/// first) or `..%20` (Windows trims spaces).
 fn is_dot_segment(segment: &str) -> bool {
     if !segment.starts_with('.') {
         return false;
@@ -192,7 +194,7 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment[..end].trim_end_matches("%20"), "." | "..")
 }
 
-/// S090: an upstream that decodes once more than we do must find no separator that we did not see.
+/// Refuses a path in which an upstream that decodes once more than Keygate would find other separators (S090).
 fn refuse_double_encoding(once: Vec<u8>) -> Result<(), PathError> {
     let separators = |bytes: &[u8]| {
         let is_separator = |byte: &u8| matches!(byte, b'/' | b'.' | b'\\' | b';') || byte.is_ascii_control();
@@ -213,10 +215,11 @@ fn refuse_double_encoding(once: Vec<u8>) -> Result<(), PathError> {
     Err(PathError::DoubleEncoding)
 }
 
-/// The path as the most forgiving upstream could understand it: decoded to the end, lower case, without parameters,
-/// trailing dots and spaces, empty segments and a trailing `/`. Only compared with other folded paths, never forwarded.
+/// Returns the path as the most lenient upstream could read it: fully decoded, in lower case, without
+/// parameters, trailing dots and spaces, empty segments and a trailing `/`. Compare it only with
+/// other folded paths; never forward it.
 ///
-/// Borrows when `path` is folded already, which is the usual case.
+/// Borrows where `path` is folded already, the usual case.
 pub fn fold(path: &str) -> Cow<'_, str> {
     if is_folded(path) {
         return Cow::Borrowed(path);
@@ -229,7 +232,8 @@ pub fn fold(path: &str) -> Cow<'_, str> {
     let text = if text.is_ascii() {
         text.to_ascii_lowercase()
     } else {
-        // Both ways, because U+212A (Kelvin) only meets `k` in lower case and U+017F (long s) only meets `s` in upper.
+        // Convert to upper and then to lower case, because U+212A (Kelvin) equals `k` only in lower case and U+017F
+        // (long s) equals `s` only in upper case.
         text.to_uppercase().to_lowercase()
     };
     // An upstream that decodes before it splits off the query ends the path here.
@@ -263,7 +267,7 @@ pub(super) fn is_folded(path: &str) -> bool {
         })
 }
 
-/// Percent-decodes once; what is no escape stays.
+/// Percent-decodes once; bytes that are not an escape stay.
 fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -282,7 +286,7 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// The byte that the escape at `at` stands for, or `None` where no escape is.
+/// Returns the byte for the escape at `at`, or `None` where there is no escape.
 pub(crate) fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     let &[b'%', high, low] = bytes.get(at..at + 3)? else {
         return None;
@@ -298,26 +302,26 @@ fn push_escape(text: &mut String, byte: u8) {
     }
 }
 
-/// RFC 3986 section 2.3.
+/// Returns whether `byte` is unreserved (RFC 3986 section 2.3).
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// `pchar` without escapes, and `/` (RFC 3986 section 3.3).
+/// Returns whether `byte` is a `pchar` without escapes, or `/` (RFC 3986 section 3.3).
 fn is_path_byte(byte: u8) -> bool {
     KIND[usize::from(byte)].in_path
 }
 
-/// What a byte of a path can be.
+/// The properties of a byte in a path.
 #[derive(Clone, Copy)]
 struct Kind {
-    /// `pchar` without escapes, or `/`.
+    /// `true` for a `pchar` without escapes and for `/`.
     in_path: bool,
-    /// [`fold`] leaves it as it is, but for what stands around it.
+    /// `true` where [`fold`] keeps the byte, apart from its neighbours.
     folded: bool,
 }
 
-/// By byte: every path is read by it twice.
+/// Indexed by byte; every path is checked with it twice.
 const KIND: [Kind; 256] = {
     let mut table = [Kind {
         in_path: false,

@@ -1,10 +1,11 @@
-//! Which methods and header names are special: by the standard, and by the configuration?
+//! Which methods and header names are special, by the standard and by the configuration?
 
 use crate::model::identity_field;
 use http::HeaderName;
 use http::Method;
 
-/// Names that somebody decides by: who calls, for whom, from where, and where the body ends.
+/// The names of headers that gates or upstreams base decisions on: the credential, the host, the
+/// client's address, the length of the body.
 const PROTECTED: [&str; 7] = [
     "authorization",
     "proxy-authorization",
@@ -16,20 +17,20 @@ const PROTECTED: [&str; 7] = [
 ];
 const PROTECTED_PREFIXES: [&str; 2] = [identity_field::PREFIX, "x-forwarded-"];
 
-/// What accepting depends on beside the request, compiled once per configuration.
+/// The rules of the accept stage, compiled once per configuration.
 #[derive(Clone, Debug)]
 pub struct Rules {
     api_key_header: HeaderName,
-    /// The same with `-` for `_`.
+    /// The name of the API key header with `-` for `_`.
     api_key_folded: Box<str>,
-    /// Upstreams are told who calls in these too.
+    /// The headers in which upstreams receive claims.
     claim_headers: Vec<HeaderName>,
-    /// Beyond the registered ones, listed by some route.
+    /// The methods that routes list beyond the registered ones.
     methods: Vec<Method>,
 }
 
 impl Rules {
-    /// `methods` are those that routes list, registered or not; see `Matcher::methods`.
+    /// Compiles the rules. `methods` are all methods that routes list, registered or not; see `Matcher::methods`.
     pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
         Self {
             api_key_folded: api_key_header.as_str().replace('_', "-").into(),
@@ -40,26 +41,28 @@ impl Rules {
     }
 
     pub(super) fn is_api_key_header(&self, name: &HeaderName) -> bool {
-        // Comparing custom names costs a call; nearly all of them differ in length.
+        // Comparing custom names costs a call, and nearly all differ in length.
         name.as_str().len() == self.api_key_folded.len() && *name == self.api_key_header
     }
 
-    /// Whether `name`, in lower case and not the API key header's, becomes a protected name when `-` and `_` are one.
+    /// Returns whether `name`, in lower case and not the API key header, equals a protected name
+    /// when `_` is read as `-`.
     pub(super) fn is_alias(&self, name: &str) -> bool {
-        match name.as_bytes().contains(&b'_') {
-            true => self.is_protected(name),
-            false => name == &*self.api_key_folded,
+        if name.as_bytes().contains(&b'_') {
+            self.is_protected(name)
+        } else {
+            name == &*self.api_key_folded
         }
     }
 
-    /// With headers that upstreams are told claims in, protected like Keygate's own.
+    /// Protects the headers that carry claims to upstreams, like Keygate's own.
     #[must_use]
     pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
         self.claim_headers.extend(names.into_iter().cloned());
         self
     }
 
-    /// Returns whether `name` is a protected one when `-` and `_` are one.
+    /// Returns whether `name` equals a protected name when `_` is read as `-`.
     pub(super) fn is_protected(&self, name: &str) -> bool {
         let starts_with = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| folds_to(start, prefix));
         PROTECTED.iter().any(|protected| folds_to(name, protected))
@@ -68,14 +71,14 @@ impl Rules {
             || self.claim_headers.iter().any(|header| folds_to(name, header.as_str()))
     }
 
-    /// Returns whether some route lists `method`, which is not a registered one.
+    /// Returns whether some route lists the unregistered `method`.
     pub(super) fn lists(&self, method: &Method) -> bool {
         self.methods.contains(method)
     }
 }
 
-/// The methods that stand for "every method" in a route: RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
-/// TRACE, which are never served: one makes a tunnel, the other echoes credentials.
+/// The methods of a route without a list: those of RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
+/// TRACE. These two are never served: CONNECT makes a tunnel, TRACE echoes credentials.
 pub(crate) const REGISTERED_METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
@@ -90,7 +93,7 @@ pub(crate) fn is_registered(method: &Method) -> bool {
     REGISTERED_METHODS.contains(method)
 }
 
-/// Equal but for case and for `_` in place of `-`.
+/// Returns whether two names are equal but for case and for `_` in place of `-`.
 fn folds_to(name: &str, other: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.bytes().map(fold).eq(other.bytes().map(fold))

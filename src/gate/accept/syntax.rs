@@ -1,14 +1,15 @@
-//! How are the small parts of a field written: tokens, lists of them, lengths (RFC 9110 section 5.6)?
+//! How are the small parts of a field parsed: tokens, lists of them, lengths (RFC 9110 section 5.6)?
 
-/// `1*DIGIT` that fits (RFC 9112 section 6.2); `+5`, `0x5`, `5, 5` and an empty value are none.
+/// Returns the number in a `1*DIGIT` that fits `u64` (RFC 9112 section 6.2); `None` for `+5`,
+/// `0x5`, `5, 5` and an empty value.
 pub fn length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     only_digits.then(|| digits.parse().ok())?
 }
 
-/// Returns the members of a comma-separated list, without blanks around them; empty ones are left out (RFC 9110
-/// section 5.6.1.2).
+/// Returns the members of a comma-separated list, without blanks around them; empty ones are
+/// left out (RFC 9110 section 5.6.1.2).
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
@@ -19,7 +20,7 @@ pub fn is_tchar(byte: &u8) -> bool {
     IS_TCHAR[usize::from(*byte)]
 }
 
-/// By byte (RFC 9110 section 5.6.2). A head is mostly made of them.
+/// Indexed by byte (RFC 9110 section 5.6.2). A head consists mostly of token characters.
 const IS_TCHAR: [bool; 256] = {
     let mut table = [false; 256];
     let symbols = b"!#$%&'*+-.^_`|~";

@@ -1,7 +1,8 @@
 //! Has this address failed to authenticate too often?
 //!
-//! Only asked once authentication has failed, so a good credential from the same address still passes (S117). An address
-//! over its limit gets 429 for every failure alike, so the answer does not tell whether a key exists (S118).
+//! Used only after authentication has failed, so a valid credential from the same address still passes
+//! (S117). An address over its limit gets the same 429 for every failure, so the response does not
+//! reveal whether a key exists (S118).
 
 use crate::limit::LimitState;
 use crate::limit::key::ip_key;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Failed authentications per source: an IPv4 address or an IPv6 /64.
+/// The limit of failed authentications per source: an IPv4 address or an IPv6 /64.
 #[derive(Clone, Debug)]
 pub struct FailureLimit {
     quota: CompiledQuota,
@@ -31,7 +32,7 @@ impl FailureLimit {
     /// Counts one failed authentication from `ip`.
     ///
     /// # Errors
-    /// The limit was spent already: answer 429, and say to come back after this many whole seconds (at least 1).
+    /// The limit is already spent: the whole seconds to wait, at least 1, for a 429.
     pub fn record(&self, ip: IpAddr, now: Tick) -> Result<(), Duration> {
         self.state
             .buckets
@@ -40,8 +41,8 @@ impl FailureLimit {
             .map_err(whole_secs)
     }
 
-    /// How long until the next failure from `ip` is counted again rather than answered with 429; `None` when it is now.
-    /// Counts nothing.
+    /// Returns the time until the next failure from `ip` is counted rather than refused with 429;
+    /// `None` when that is now. Counts nothing.
     #[cfg(test)]
     pub fn is_spent(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
         self.state
@@ -99,7 +100,7 @@ mod tests {
 
     #[test]
     fn s118_the_answer_depends_on_the_address_alone() {
-        // The signature has no room for the credential: whatever was guessed, the same address gets the same answer.
+        // `record` does not take the credential: for every guess, the same address gets the same response.
         let limit = limit(1);
         assert_eq!(limit.record(ip("2001:db8::1"), Tick::ZERO), Ok(()));
         assert_eq!(

@@ -1,32 +1,33 @@
-//! What is a client told about its limits?
+//! Which headers tell a client about its limits?
 //!
-//! A limit is a refilling bucket, not a window, so the numbers are defined to be useful and never to contradict:
-//! - `q` requests per `w` seconds is the rate. `q` is never below what can be saved up (`burst`).
-//! - `r` is how many requests could be made at once, now. With a burst below `q` it never reaches `q`, because what is
-//!   not used within the burst's refill time is lost.
-//! - `t` is the time until at least one more than `r` can be made. With `r=0` it is the same number as `Retry-After`.
+//! A limit is a refilling bucket, not a window. The numbers are defined so that they are useful
+//! and never contradict each other:
+//! - `q` requests per `w` seconds is the rate. `q` is never below the burst, the number that can be saved up.
+//! - `r` is the number of requests that the client could make at once, now. With a burst below `q`, `r` never reaches
+//!   `q`, because requests not made within the burst's refill time are lost.
+//! - `t` is the time until the client can make at least one request more than `r`. With `r=0`, `t` equals `Retry-After`.
 //!
 //! `X-RateLimit-Limit`, `-Remaining` and `-Reset` are `q`, `r` and `t`; the reset is in seconds from now.
 
 use crate::config::RateLimitHeaders;
 use crate::gate::admit::Admission;
 use crate::gate::admit::LimitFacts;
-use crate::gate::admit::Spent;
+use crate::gate::admit::SpentLimit;
 use crate::limit::quota::CompiledQuota;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
-/// draft-ietf-httpapi-ratelimit-headers-10 section 3.
+/// The quota policy (draft-ietf-httpapi-ratelimit-headers-10 section 3).
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-/// draft-ietf-httpapi-ratelimit-headers-10 section 4.
+/// The state of the quota (draft-ietf-httpapi-ratelimit-headers-10 section 4).
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// `RateLimit-Policy`: the same for every request of a limit, so made once.
+/// Returns the value of `RateLimit-Policy`. It is the same for every request of a limit, so it is made once.
 pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
     // A `Name` has no character that a structured-field string must escape (RFC 9651 section 3.3.3).
     let text = format!(
@@ -37,7 +38,7 @@ pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
     HeaderValue::try_from(text).expect("a name and numbers are visible ASCII")
 }
 
-/// Headers of a request that the limits let through. Empty where no limit applies.
+/// Returns the headers for a request that the limits let through; none where no limit applies.
 pub fn of_admission(
     admission: &Admission,
     families: RateLimitHeaders,
@@ -48,13 +49,13 @@ pub fn of_admission(
         .flat_map(move |facts| of_facts(facts, families))
 }
 
-/// Headers of a 429: those of the limit that was spent, and `Retry-After` whatever families are on.
-pub fn of_refusal(spent: &Spent, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+/// Returns the headers of a 429: those of the spent limit, and `Retry-After` even where both families are off.
+pub fn of_refusal(spent: &SpentLimit, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
 }
 
 fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    // One after the other: through arrays of them, each pair was moved five times.
+    // Make the pairs one by one: through arrays, each pair was moved five times.
     (0..5).filter_map(move |place| match place {
         0 if families.standard => Some((RATELIMIT_POLICY, facts.policy.clone())),
         1 if families.standard => Some((RATELIMIT, state(facts))),
@@ -65,7 +66,8 @@ fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Ite
     })
 }
 
-/// Every answer of a limited route has it, so it is put together without the heap and without `format!`.
+/// Returns the value of `RateLimit`. Every response of a limited route has it, so it is built
+/// without `format!` and on the stack.
 fn state(facts: &LimitFacts) -> HeaderValue {
     // A name has at most 64 characters and a number 20.
     const BYTES_MAX: usize = 128;
@@ -141,7 +143,7 @@ mod tests {
             .collect()
     }
 
-    /// The name and the two parameters of a field with one item in its list.
+    /// Returns the name and the two parameters of a field with one item in its list.
     fn parse(field: &str, parameters: [&str; 2]) -> (String, [i64; 2]) {
         let list = sfv::Parser::new(field).parse::<sfv::List>().unwrap();
         let [sfv::ListEntry::Item(item)] = list.as_slice() else {

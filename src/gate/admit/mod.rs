@@ -1,4 +1,4 @@
-//! Whether now; gives [`Admission`].
+//! Do the limits allow the request now? Gives [`Admission`].
 
 pub mod failures;
 pub mod headers;
@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A limit ready to be spent from.
+/// A limit, compiled with the state of its buckets.
 #[derive(Clone, Debug)]
 pub struct CompiledLimit {
     name: Name,
@@ -34,8 +34,8 @@ pub struct CompiledLimit {
 }
 
 impl CompiledLimit {
-    /// `state` is the one kept for this limit's name. What was spent under another quota stays spent, but never weighs
-    /// more than the whole burst of this one.
+    /// Compiles `limit`; `state` is the state of the limit of that name. Requests that were spent under another quota
+    /// stay spent, but never weigh more than the whole burst of the new quota.
     pub fn compile(limit: &Limit, state: &Arc<LimitState>) -> Self {
         let quota = CompiledQuota::compile(&limit.quota);
         Self {
@@ -62,58 +62,58 @@ impl CompiledLimit {
     }
 }
 
-/// What the headers say of the limit that is closest to exhaustion.
+/// The facts about one limit that response headers show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitFacts {
     pub limit: Name,
     policy: HeaderValue,
     policy_requests: u32,
-    /// Requests that could be made at once.
+    /// The number of requests that the client could make at once.
     pub remaining: u32,
-    /// Seconds until at least one more than `remaining` could be made; at least 1.
+    /// Seconds until the client could make at least one request more than `remaining`; at least 1.
     pub reset_secs: u64,
 }
 
-/// The limits let a request through. Only this stage can make one.
+/// The proof that the limits let a request through. Only this stage makes an admission.
 #[derive(Clone, Debug)]
 pub struct Admission {
     closest: Option<LimitFacts>,
 }
 
 impl Admission {
-    /// `None` where no limit applies.
+    /// Returns the facts about the limit that is closest to exhaustion; `None` where no limit applies.
     pub const fn closest(&self) -> Option<&LimitFacts> {
         self.closest.as_ref()
     }
 }
 
-/// A limit refused a request; nothing was spent.
+/// The refusal by a limit; nothing was spent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limit `{}` is spent for {} s", self.facts.limit, self.facts.reset_secs)]
-pub struct Spent {
+pub struct SpentLimit {
     facts: LimitFacts,
 }
 
-impl Spent {
-    /// The limit that has to be waited for longest.
+impl SpentLimit {
+    /// Returns the facts about the limit with the longest wait.
     pub const fn facts(&self) -> &LimitFacts {
         &self.facts
     }
 
-    /// Whole seconds, at least 1. Waiting exactly that long is enough for all the limits of the route.
+    /// Returns the wait in whole seconds, at least 1. Waiting exactly that long is enough for all limits of the route.
     pub const fn retry_after_secs(&self) -> u64 {
         self.facts.reset_secs
     }
 }
 
 reasons! {
-    Spent {
+    SpentLimit {
         Self { .. } => "limit_spent",
     }
 }
 
-/// Who and what a request counts for. All of it is proved: a principal's own bucket keys, the address of the connection
-/// (or what a trusted proxy says of it), the name of the matched route (S109).
+/// The subject that a request is counted for. Every part is proved: the bucket keys of the principal, the address of
+/// the connection (or the address that a trusted proxy reports), the name of the matched route (S109).
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// `None` on a public route.
@@ -122,18 +122,18 @@ pub struct Subject<'a> {
     pub route: &'a Name,
 }
 
-/// Takes one request out of every limit of a route, or out of none.
+/// Spends one request from every limit of a route, or from none.
 ///
-/// All limits are looked at before any is spent. Should another thread take the last request of one in between, what
-/// was already taken from the others is given back.
+/// Checks all limits before spending from any. Should another thread take the last request of a limit in between, the
+/// requests already taken from other limits are given back.
 ///
 /// # Errors
-/// The limit that has to be waited for longest.
-pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
+/// The limit with the longest wait.
+pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
     spend_both(limits, &[], subject, now)
 }
 
-/// The same out of the limits of a route and of a plan, as if they were one list. What stands in both is spent once.
+/// Spends one request from the limits of a route and of a plan, as [`spend`] does. A limit in both lists is spent once.
 ///
 /// # Errors
 /// Those of [`spend`].
@@ -142,9 +142,9 @@ pub fn spend_both(
     of_plan: &[CompiledLimit],
     subject: Subject<'_>,
     now: Tick,
-) -> Result<Admission, Spent> {
-    let limits = both(of_route, of_plan);
-    // Nearly always it is one at most. Of one, what is looked at is spent in the same step.
+) -> Result<Admission, SpentLimit> {
+    let limits = distinct(of_route, of_plan);
+    // Most requests have one limit at most. A single limit is checked and spent in one step.
     let mut some = limits.clone();
     match (some.next(), some.next()) {
         (None, _) => return Ok(Admission { closest: None }),
@@ -154,7 +154,7 @@ pub fn spend_both(
     let Some(tightest) = peek_all(limits.clone(), subject, now)? else {
         return Ok(Admission { closest: None });
     };
-    // The tightest first: it is the one a race can be lost on, and then there is nothing to give back.
+    // Spend the tightest limit first: a race is most likely lost there, and then there is nothing to give back.
     let first = limits.clone().skip(tightest).take(1);
     let before = limits.clone().take(tightest);
     let after = limits.skip(tightest + 1);
@@ -166,12 +166,12 @@ pub fn spend_both(
     })
 }
 
-fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, Spent> {
+fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
     let spending = limit
         .state
         .buckets
         .spend(&limit.quota, key(&limit.by, subject), now)
-        .map_err(|wait| Spent {
+        .map_err(|wait| SpentLimit {
             facts: limit.facts(0, wait),
         })?;
     Ok(Admission {
@@ -179,8 +179,8 @@ fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<A
     })
 }
 
-/// The limits of a route, and those of a plan that are not among them.
-pub fn both<'a>(
+/// Returns the limits of a route, then the limits of a plan that are not among them.
+fn distinct<'a>(
     of_route: &'a [CompiledLimit],
     of_plan: &'a [CompiledLimit],
 ) -> impl Iterator<Item = &'a CompiledLimit> + Clone {
@@ -188,12 +188,15 @@ pub fn both<'a>(
     of_route.iter().chain(of_plan.iter().filter(is_new))
 }
 
-/// The place of the limit with the least left; `None` where there are no limits.
+/// Returns the index of the limit with the fewest requests left; `None` where there are no limits.
+///
+/// # Errors
+/// The limit with the longest wait, where a limit is spent.
 fn peek_all<'a>(
     limits: impl Iterator<Item = &'a CompiledLimit>,
     subject: Subject<'_>,
     now: Tick,
-) -> Result<Option<usize>, Spent> {
+) -> Result<Option<usize>, SpentLimit> {
     let mut tightest: Option<(usize, Level)> = None;
     let mut longest: Option<(&CompiledLimit, Duration)> = None;
     for (index, limit) in limits.enumerate() {
@@ -205,26 +208,26 @@ fn peek_all<'a>(
         }
     }
     match longest {
-        Some((limit, wait)) => Err(Spent {
+        Some((limit, wait)) => Err(SpentLimit {
             facts: limit.facts(0, wait),
         }),
         None => Ok(tightest.map(|(index, _)| index)),
     }
 }
 
-/// Spends from the first limit, then from the others; gives the first back when one of the others refuses.
+/// Spends from the first limit, then from the others. Gives the first one back when another limit refuses.
 fn spend_each<'a>(
     mut limits: impl Iterator<Item = &'a CompiledLimit> + Clone,
     subject: Subject<'_>,
     now: Tick,
     closest: &mut Option<(&'a CompiledLimit, Level)>,
-) -> Result<(), Spent> {
+) -> Result<(), SpentLimit> {
     let Some(limit) = limits.next() else {
         return Ok(());
     };
     let buckets = &limit.state.buckets;
     let key = key(&limit.by, subject);
-    let spending = buckets.spend(&limit.quota, key, now).map_err(|wait| Spent {
+    let spending = buckets.spend(&limit.quota, key, now).map_err(|wait| SpentLimit {
         facts: limit.facts(0, wait),
     })?;
     if closest.is_none_or(|(_, least)| is_closer(spending.level, least)) {
@@ -233,18 +236,19 @@ fn spend_each<'a>(
     spend_each(limits, subject, now, closest).inspect_err(|_| buckets.refund(&limit.quota, key, spending))
 }
 
-/// Fewer left; of as many, longer until the next.
+/// Returns whether `level` is closer to exhaustion than `than`: fewer requests left or, of equally
+/// many, a longer time to the next one.
 fn is_closer(level: Level, than: Level) -> bool {
     (level.remaining, std::cmp::Reverse(level.refill_after)) < (than.remaining, std::cmp::Reverse(than.refill_after))
 }
 
-/// The bucket that a request counts in.
+/// Returns the bucket that a request is counted in.
 ///
-/// A part of `by` that asks for a principal counts by address on a route without one: an anonymous caller is limited
-/// too, and not together with every other one.
+/// Without a principal, the parts of `by` that need one use the address instead: anonymous clients are limited too, and
+/// each address apart from the others.
 pub fn key(by: &[LimitBy], subject: Subject<'_>) -> u128 {
-    // The parts are outputs of a hash whose key nobody outside knows, so nobody can choose parts that meet in a sum.
-    // An odd factor keeps (a, b) apart from (b, a).
+    // The parts are outputs of a keyed hash with a secret key, so no client can choose parts with the same sum. An odd
+    // factor keeps (a, b) apart from (b, a).
     const FACTOR: u128 = 0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645;
     by.iter().fold(0, |sum, by| {
         sum.wrapping_mul(FACTOR).wrapping_add(part_key(*by, subject))

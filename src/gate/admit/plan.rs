@@ -1,15 +1,15 @@
-//! Which limits does a plan bring along?
+//! Which limits does a plan add?
 
 use crate::gate::admit::CompiledLimit;
 use crate::observe::metrics::LimitMetrics;
 
-/// The limits of a plan, spent beside those of the route.
+/// The limits of a plan, spent together with the limits of the route.
 pub struct PlanLimits {
     pub limits: Box<[CompiledLimit]>,
-    /// Those that only count.
+    /// The limits in shadow mode, which count but refuse nothing.
     pub shadow_limits: Box<[CompiledLimit]>,
-    /// In the order of `limits`.
+    /// The metrics of `limits`, in the same order.
     pub limit_metrics: Box<[LimitMetrics]>,
-    /// In the order of `shadow_limits`.
+    /// The metrics of `shadow_limits`, in the same order.
     pub shadow_limit_metrics: Box<[LimitMetrics]>,
 }

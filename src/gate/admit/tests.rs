@@ -41,7 +41,7 @@ fn subject<'a>(identity: Option<&'a Identity>, ip: &str, route: &'a Name) -> Sub
     }
 }
 
-/// How many requests pass at once.
+/// Returns the number of requests that pass at once.
 fn passes(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> usize {
     (0..10_000).take_while(|_| spend(limits, subject, now).is_ok()).count()
 }
@@ -172,7 +172,7 @@ fn the_limit_closest_to_exhaustion_is_reported() {
 
 #[test]
 fn a_limit_that_refuses_after_others_were_spent_gives_those_back() {
-    // One limit twice is the race with another thread, without the thread: looking finds one left for each.
+    // The same limit twice simulates a race with another thread: the check finds one request left for each.
     let twice = compile(&limit("twice", &[LimitBy::Credential], 60, 60, 3));
     let (alice, route) = (api_key("alice"), route("a"));
     let subject = subject(Some(&alice), "192.0.2.1", &route);

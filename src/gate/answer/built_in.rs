@@ -1,5 +1,5 @@
-//! Which paths does the gate answer itself, and with what? They exist when the configuration asks for them, and are
-//! recorded and counted under names of their own.
+//! Which paths does the gate answer itself, and with which responses? They exist where the configuration enables them,
+//! and have their own names in records and metrics.
 
 use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
@@ -23,33 +23,34 @@ use std::sync::Arc;
 /// The built-in routes of a snapshot.
 #[derive(Debug, Default)]
 pub struct BuiltIns {
-    /// By path; the few of one path are told apart by host. Every request looks here, and none adds to it.
+    /// The routes by path; several routes of one path differ by host. Every request looks a path
+    /// up, and no request adds one.
     by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>, RandomState>,
-    /// Those with a segment that may be anything.
+    /// The routes with a variable segment.
     by_segment: Vec<(BuiltInPath, Arc<BuiltIn>)>,
 }
 
-/// A path that is the gate's own.
+/// One of the gate's own paths.
 pub struct BuiltIn {
     pub name: Name,
     pub metrics: Arc<RouteMetrics>,
-    /// `None`: whatever host is asked for.
+    /// The host; `None` for every host.
     host: Option<Box<str>>,
-    answers: Answers,
+    source: AnswerSource,
 }
 
-/// What a path of the gate's own answers with.
+/// The source of the answers on a path.
 #[derive(Clone)]
-pub enum Answers {
+pub enum AnswerSource {
     Document(Document),
-    /// Whatever the control side says.
+    /// The control side.
     Control(Endpoint),
 }
 
 /// A public JSON document.
 #[derive(Clone)]
 pub enum Document {
-    /// The same as long as the configuration is.
+    /// Unchanged while the configuration is.
     Fixed { json: Bytes, max_age: HeaderValue },
     /// Replaced while it is served.
     Changing {
@@ -58,22 +59,22 @@ pub enum Document {
     },
 }
 
-/// What a document can be asked with (RFC 9110 section 9.3).
+/// The methods of a document (RFC 9110 section 9.3).
 const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 const POST: [Method; 1] = [Method::POST];
 
-/// A page asks for permission to read what anybody may read: a client in a browser that looks for its issuer.
+/// The allowed origin of public documents: a client in a browser may look up its issuer.
 pub const ANY: HeaderValue = HeaderValue::from_static("*");
 
 impl BuiltIns {
-    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, Answers)>) -> Self {
+    pub fn new(built_ins: impl IntoIterator<Item = (BuiltInRoute, Arc<RouteMetrics>, AnswerSource)>) -> Self {
         let mut all = Self::default();
-        for (route, metrics, answers) in built_ins {
+        for (route, metrics, source) in built_ins {
             let built_in = Arc::new(BuiltIn {
                 name: route.name,
                 metrics,
                 host: route.host.map(Into::into),
-                answers,
+                source,
             });
             match route.path {
                 BuiltInPath::Exact(path) => all.by_path.entry(path.into()).or_default().push(built_in),
@@ -83,8 +84,8 @@ impl BuiltIns {
         all
     }
 
-    /// The one for `path` (in normal form) at `host` (lower case, without port). It comes before every route, so that
-    /// neither a catch-all nor a more specific host takes its requests.
+    /// Returns the built-in route for `path` (in normal form) at `host` (lower case, without port). Built-in routes
+    /// precede all configured routes, so that neither a catch-all nor a more specific host takes their requests.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<BuiltIn>> {
         if self.by_path.is_empty() {
             return None;
@@ -98,32 +99,32 @@ impl BuiltIns {
 }
 
 impl BuiltIn {
-    pub const fn answers(&self) -> &Answers {
-        &self.answers
+    pub const fn source(&self) -> &AnswerSource {
+        &self.source
     }
 
-    /// What it can be asked with.
+    /// Returns the methods of the path.
     pub const fn methods(&self) -> &'static [Method] {
-        match &self.answers {
-            Answers::Document(_) => &METHODS,
-            Answers::Control(endpoint) => match endpoint.kind {
+        match &self.source {
+            AnswerSource::Document(_) => &METHODS,
+            AnswerSource::Control(endpoint) => match endpoint.kind {
                 EndpointKind::Metadata => &METHODS,
                 EndpointKind::Token | EndpointKind::Introspection | EndpointKind::Revocation => &POST,
             },
         }
     }
 
-    /// Whether anybody may read it, pages of whatever origin among them.
+    /// Returns whether anybody may read the response, pages of any origin included.
     pub const fn is_public(&self) -> bool {
-        match &self.answers {
-            Answers::Document(_) => true,
-            Answers::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
+        match &self.source {
+            AnswerSource::Document(_) => true,
+            AnswerSource::Control(endpoint) => matches!(endpoint.kind, EndpointKind::Metadata),
         }
     }
 }
 
 impl Document {
-    /// The document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
+    /// Returns the document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
     pub fn answer(&self, head: bool) -> Answer {
         let (json, max_age) = match self {
             Self::Fixed { json, max_age } => (json.clone(), max_age),
@@ -144,8 +145,9 @@ impl Document {
 }
 
 impl BuiltIn {
-    /// Every page may ask with any headers: the document is public, and nothing a page sends changes it.
-    pub fn preflight(&self, asked: &http::HeaderMap) -> Answer {
+    /// Returns the answer to a preflight. Every page may send any headers: the document is
+    /// public, and no header changes it.
+    pub fn preflight(&self, request: &http::HeaderMap) -> Answer {
         let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),
             (
@@ -153,7 +155,7 @@ impl BuiltIn {
                 HeaderValue::from_static("GET, HEAD"),
             ),
         ];
-        if asked.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        if request.contains_key(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.push((header::ACCESS_CONTROL_ALLOW_HEADERS, ANY));
         }
         Answer {

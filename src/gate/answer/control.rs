@@ -1,5 +1,5 @@
-//! What the gate answers with the help of its control side: the token endpoint and what belongs to it. The data side
-//! reads the request, bounded, and writes the answer; it does not know what is in either.
+//! How does the gate reach its control side, for the token endpoint and its siblings? The data side reads the request,
+//! bounded, and writes the response; it interprets neither.
 
 use crate::config::built_in::Endpoint;
 use crate::config::built_in::EndpointKind;
@@ -14,39 +14,40 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-/// A whole request to a path of the control side's.
+/// A whole request to a path of the control side.
 #[derive(Debug)]
 pub struct ControlRequest {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// Who asks, as far as trusted proxies are believed.
+    /// The address of the client, by the rules for trusted proxies.
     pub client_ip: IpAddr,
     pub request_id: String,
 }
 
-/// What the control side says.
+/// A response of the control side.
 #[derive(Debug)]
-pub struct ControlAnswer {
+pub struct ControlResponse {
     pub answer: Answer,
-    /// Why it is no success, of a closed set; for metrics and the access record.
+    /// The reason of a failure, of a closed set; for metrics and the access record.
     pub reason: Option<&'static str>,
-    /// The client that proved itself; for the access record.
+    /// The authenticated client; for the access record.
     pub client_id: Option<String>,
 }
 
-/// The control side, as the data side calls it. Never on a thread that serves requests: it signs and writes to disk.
+/// The control side, as the data side calls it. Do not call it on a thread that serves requests:
+/// it signs and writes to disk.
 pub trait ControlPlane: Send + Sync {
     /// # Errors
-    /// There is no answer; see [`ControlError`].
+    /// There is no response; see [`ControlError`].
     fn answer(
         &self,
         request: ControlRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<ControlAnswer, ControlError>> + Send>>;
+    ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>>;
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     #[error("what answers panicked")]
@@ -55,22 +56,22 @@ pub enum ControlError {
     Unavailable,
 }
 
-/// A body of a form with one assertion in it is a few KiB.
+/// The longest body. A form with one assertion has a few KiB.
 pub const BODY_BYTES_MAX: u64 = 64 * 1024;
 
-/// What is decided about a request to the control side before its body is read.
+/// A request to the control side, as decided before its body is read.
 #[derive(Debug)]
 pub struct ControlCall {
     pub endpoint: EndpointKind,
-    /// As the control side knows it.
+    /// The URI in the terms of the control side.
     pub uri: Uri,
     pub client_ip: IpAddr,
-    /// Nobody in between could read it: TLS, or loopback from end to end.
+    /// `true` if nobody in between could read the request: TLS, or loopback from end to end.
     pub confidential: bool,
 }
 
 impl ControlCall {
-    /// `None` where the path cannot be said in the control side's words; that is no path of its.
+    /// Returns the call for `inbound`; `None` where the path is not one of the control side's.
     pub fn of(endpoint: &Endpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
         let path = match endpoint.canonical {
             Some(path) => path,

@@ -1,11 +1,11 @@
-//! May a web page of another origin call this route, and what does its browser have to be told (Fetch standard,
-//! section 3.2: the CORS protocol)?
+//! May a web page of another origin call this route, and which headers must its browser get (Fetch
+//! standard, section 3.2: the CORS protocol)?
 //!
-//! Nothing of this protects the API: a program that is no browser sends what it likes, and is asked for a credential
-//! like everybody else. It lets browsers show answers to the pages that the operator named, and to no others.
+//! CORS does not protect the API: a client that is not a browser sends any request, and needs a credential like every
+//! other client. CORS lets browsers show responses to pages of the origins that the operator named, and to no others.
 
 use crate::config;
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::cors::Origins;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::Answer;
@@ -18,7 +18,7 @@ use http::Method;
 use http::StatusCode;
 use http::header;
 
-/// What Keygate itself says in headers, so that a page can read why it was refused and when to come back.
+/// The headers that Keygate sets and a page may read by default: the reason of a refusal, and the time to retry.
 const EXPOSED: [HeaderName; 5] = [
     header::WWW_AUTHENTICATE,
     header::RETRY_AFTER,
@@ -29,10 +29,10 @@ const EXPOSED: [HeaderName; 5] = [
 
 const FAMILY: &str = "access-control-";
 
-/// What a route says about pages of other origins, compiled.
+/// The CORS rules of a route, compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// `None`: every origin.
+    /// The allowed origins; `None` for every origin.
     origins: Option<Box<[HeaderValue]>>,
     methods: Box<[Method]>,
     headers: Box<[HeaderName]>,
@@ -43,18 +43,18 @@ pub struct Cors {
     max_age: HeaderValue,
 }
 
-/// A request by which a browser asks whether it may send another one.
+/// A preflight: the request by which a browser asks whether a page may send another request.
 #[derive(Debug)]
 pub struct Preflight<'r> {
     origin: &'r HeaderValue,
-    /// Of the request that would follow: what a route is looked for with.
+    /// The method of the announced request, with which its route is looked up.
     pub method: Method,
 }
 
 impl<'r> Preflight<'r> {
-    /// `None` for every request that is not exactly a preflight (S097): OPTIONS with one `Origin` and one
-    /// `Access-Control-Request-Method`, and no credential, which browsers never put there (Fetch standard,
-    /// section 4.8). Such a request is no more than an OPTIONS like any other, and asked for its credential.
+    /// Returns the preflight in `inbound`: an OPTIONS with one `Origin`, one `Access-Control-Request-Method` and no
+    /// credential, which browsers never send in a preflight (Fetch standard, section 4.8). Returns `None` for any other
+    /// request, even an OPTIONS that is nearly a preflight; it needs a credential (S097).
     pub fn of(inbound: &Inbound<'r>, api_key_header: &HeaderName) -> Option<Self> {
         let headers = inbound.headers();
         if inbound.method() != Method::OPTIONS
@@ -71,7 +71,7 @@ impl<'r> Preflight<'r> {
     }
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that occurs once.
 fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -81,12 +81,13 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue
 }
 
 impl Cors {
-    /// `accept` is what the route accepts, `api_key_header` where keys travel: the headers a page cannot do without.
-    pub fn compile(settings: &config::Cors, accept: &[Accept], api_key_header: &HeaderName) -> Self {
+    /// Compiles the rules of a route that accepts the credentials `accept`, keys in the header `api_key_header`. Pages
+    /// may send the headers of these credentials unless the configuration lists others.
+    pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_key_header: &HeaderName) -> Self {
         let headers = settings.headers.clone().unwrap_or_else(|| {
             let needed = accept.iter().map(|accept| match accept {
-                Accept::Jwt => header::AUTHORIZATION,
-                Accept::ApiKey => api_key_header.clone(),
+                AcceptedCredential::Jwt => header::AUTHORIZATION,
+                AcceptedCredential::ApiKey => api_key_header.clone(),
             });
             needed.chain([header::CONTENT_TYPE]).collect()
         });
@@ -118,19 +119,19 @@ impl Cors {
         }
     }
 
-    /// The answer to a preflight: 204 with what is allowed. It is the same for everybody who asks with the same origin.
+    /// Returns the answer to a preflight: 204 with the allowed methods and headers, the same for
+    /// every client with the same origin.
     ///
     /// # Errors
-    /// The origin, method or header that a page may not use. Then nothing at all is said to be allowed.
+    /// The origin, method or header that is not allowed. The refusal lists nothing as allowed.
     pub fn answer(&self, preflight: &Preflight<'_>, headers: &HeaderMap) -> Result<Answer, CorsError> {
         let origin = self.allowed(preflight.origin).ok_or(CorsError::Origin)?;
-        // A browser asks for HEAD as for GET; what is safe-listed (section 2.2.1) it does not even look up.
+        // Browsers announce HEAD like GET, and do not check safe-listed methods against the response (section 2.2.1).
         let of_get = preflight.method == Method::HEAD && self.methods.contains(&Method::GET);
         if !self.methods.contains(&preflight.method) && !of_get {
             return Err(CorsError::Method);
         }
-        let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        for value in asked {
+        for value in headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             let names = value.to_str().map_err(|_| CorsError::Header)?.split(',');
             let mut names = names
                 .map(|name| name.trim_matches([' ', '\t']))
@@ -143,9 +144,9 @@ impl Cors {
                 return Err(CorsError::Header);
             }
         }
-        // `Access-Control-Request-Private-Network` is not answered: whether pages of the internet may reach into a
-        // network is nothing that a route should decide in passing.
-        let mut answered = vec![
+        // `Access-Control-Request-Private-Network` is not answered: access from the internet to a private network is
+        // not a side effect of a route's CORS rules.
+        let mut response = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
             (header::ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.clone()),
             (header::ACCESS_CONTROL_ALLOW_HEADERS, self.allow_headers.clone()),
@@ -153,18 +154,18 @@ impl Cors {
             (header::VARY, VARY_OF_PREFLIGHT),
         ];
         if self.credentials {
-            answered.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
+            response.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
         }
         Ok(Answer {
             status: StatusCode::NO_CONTENT,
-            headers: answered,
+            headers: response,
             body: Bytes::new(),
             close: false,
         })
     }
 
-    /// What every other answer on the route says, refusals among them, to a request with these headers: at most one of
-    /// each. Nothing for an origin that is not allowed, so that its page learns no more than that it failed.
+    /// Returns the CORS headers of every other response on the route, refusals included, to a request with these
+    /// headers. Returns none for an origin that is not allowed, so that its page sees a failure and nothing else.
     pub fn of_response(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let origin = only(request, &header::ORIGIN).and_then(|origin| self.allowed(origin));
         let readable = origin.is_some();
@@ -177,12 +178,13 @@ impl Cors {
         .flatten()
     }
 
-    /// Whether answers differ by origin, so that a cache must know (Fetch standard, section 3.2.5).
+    /// Returns whether responses differ by origin, as caches must be told (Fetch standard, section 3.2.5).
     pub const fn varies(&self) -> bool {
         self.origins.is_some()
     }
 
-    /// What `Access-Control-Allow-Origin` says to `origin`: always a value of the configuration, compared byte by byte.
+    /// Returns the value of `Access-Control-Allow-Origin` for `origin`: always a value of the
+    /// configuration, compared byte by byte.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         match &self.origins {
             None => Some(ANY),
@@ -191,13 +193,14 @@ impl Cors {
     }
 }
 
-/// Whether `name` is of the headers that the gate speaks for on a route with CORS, so that an upstream's are dropped.
+/// Returns whether `name` is a CORS header. On a route with CORS, the gate drops those of the
+/// upstream and sets its own.
 pub fn is_cors_name(name: &str) -> bool {
     let start = name.as_bytes().get(..FAMILY.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(FAMILY.as_bytes()))
 }
 
-/// Whether `vary` says already that `Origin` changes the answer.
+/// Returns whether `vary` already names `Origin`.
 pub fn names_origin(vary: &HeaderValue) -> bool {
     vary.to_str().is_ok_and(|text| {
         text.split(',')

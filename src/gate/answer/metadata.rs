@@ -1,4 +1,4 @@
-//! What does a client have to know to get a token for a resource (RFC 9728 section 2)?
+//! Which metadata of a resource helps a client to get a token (RFC 9728 section 2)?
 
 use crate::config;
 use crate::model::scope::Scope;
@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// The metadata of `resource`: `issuers` are those whose tokens its routes take, `scopes` those that they ask for.
+/// Returns the metadata of `resource`. `issuers` are the issuers that its routes trust, `scopes`
+/// the scopes that they require.
 pub fn document<'c>(
     resource: &config::Resource,
     issuers: impl Iterator<Item = &'c str>,

@@ -1,4 +1,4 @@
-//! Responses that no upstream gives: refusals, CORS preflights, documents, and what the control side says.
+//! Which responses does the gate give itself? Refusals, CORS preflights, documents, and responses of the control side.
 
 pub mod refusal;
 pub mod cors;
@@ -16,12 +16,12 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
 
-/// A whole response, out of memory.
+/// A whole response, given out of memory.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
-    /// The connection cannot carry another request after this.
+    /// `true` if the connection cannot carry another request after this one.
     pub close: bool,
 }

@@ -1,8 +1,9 @@
-//! What a client is told when its request is not forwarded: one table from reason to status, problem and challenge.
+//! Which response does a client get when its request is not forwarded? One table maps each
+//! reason to status, problem and challenge.
 //!
-//! The client learns little (that a token expired, not which check of a signature failed); the operator learns exactly,
-//! from the reason. Bodies are problem details (RFC 9457) with `error` and `error_description` beside them for readers
-//! of OAuth errors (RFC 6750 section 3.1).
+//! The client learns little (that a token expired, but not which check of a signature failed); the operator learns the
+//! exact reason. Bodies are problem details (RFC 9457), with `error` and `error_description` for clients that read
+//! OAuth errors (RFC 6750 section 3.1).
 
 mod rows;
 
@@ -27,38 +28,39 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// `type` of a problem is this and the row's slug. A name, not an address: nothing has to be served for it to be stable.
+/// The prefix of a problem's `type`; the row's slug follows. A name, not an address, so it is
+/// stable without being served.
 pub const PROBLEM_PREFIX: &str = "urn:keygate:problem:";
 
-/// Stands in a detail for the name of the header that API keys travel in.
+/// The placeholder in a detail for the name of the API key header.
 const HEADER_MARK: &str = "{header}";
 
-/// What a client may do about a refusal that is ours to answer for.
+/// The `Retry-After` of a refusal that is a fault on our side.
 const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
 
 /// The credentials that a route accepts, as its challenges name them.
 #[derive(Clone, Copy)]
-pub struct Accepted<'r> {
+pub struct AcceptedCredentials<'r> {
     pub jwt: bool,
     pub api_key: bool,
     pub requirement: &'r Requirement,
-    /// Where clients read how to get a token (RFC 9728 section 5.1).
+    /// The URL at which clients read how to get a token (RFC 9728 section 5.1).
     pub resource_metadata: Option<&'r str>,
 }
 
 /// The facts of a request that shape its refusal.
 #[derive(Clone, Copy)]
 pub struct RefusalContext<'r> {
-    /// `None` where no route was found.
-    pub accepted: Option<Accepted<'r>>,
-    /// The header API keys travel in.
+    /// The credentials that the route accepts; `None` where no route was found.
+    pub accepted: Option<AcceptedCredentials<'r>>,
+    /// The name of the API key header.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
-    /// The answer's status goes into `grpc-status` as well.
+    /// `true` if the answer also needs `grpc-status`.
     pub grpc: bool,
 }
 
-/// The answer to a denied request.
+/// Returns the answer to a denied request.
 pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     let row = row(denial.reason());
     let status = StatusCode::from_u16(row.status).expect("the table holds statuses; its test reads every row");
@@ -103,8 +105,8 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     }
 }
 
-/// Problem details (RFC 9457 section 3.1). Everything in it is ours or a word of the configuration, but the request id,
-/// which holds no byte that JSON escapes.
+/// Returns the problem details (RFC 9457 section 3.1). All texts come from Keygate or the configuration, except the
+/// request id, which has no byte that JSON escapes.
 fn problem(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> String {
     let mut body = String::with_capacity(512);
     let mut status = itoa::Buffer::new();
@@ -140,32 +142,34 @@ fn problem(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_
     body
 }
 
-/// Refusals are what anybody can have made as fast as they can ask: through `write!` their texts took as long as deciding.
+/// Appends `pieces` to `text`. Any client can cause refusals at any rate, and with `write!`
+/// their texts took as long as a decision.
 fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
     for piece in pieces {
         text.push_str(piece);
     }
 }
 
-/// The scopes that were missing, where more scopes are all that is missing.
+/// Returns the missing scopes, where only scopes are missing.
 fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     match (denial, context.accepted) {
         (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
-            Some(accepted.requirement.needed(*forbidden))
+            Some(accepted.requirement.missing_scopes(*forbidden))
         }
         _ => None,
     }
 }
 
-/// The row's detail, with the name of the header that API keys travel in.
+/// Returns the row's detail with the name of the API key header filled in.
 fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
-    match row.detail.contains(HEADER_MARK) {
-        true => Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str())),
-        false => Cow::Borrowed(row.detail),
+    if row.detail.contains(HEADER_MARK) {
+        Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str()))
+    } else {
+        Cow::Borrowed(row.detail)
     }
 }
 
-/// One challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
+/// Returns one challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
 fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> [Option<HeaderValue>; 2] {
     let Some(accepted) = context.accepted else {
         return [None, None];
@@ -193,7 +197,7 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
     let bearer = || {
         let mut text = String::with_capacity(320);
         push_all(&mut text, [r#"Bearer realm="keygate""#, &parameters]);
-        // RFC 9728 section 5.1. A URL holds neither quotes nor backslashes; `ResourceUrl` sees to it.
+        // RFC 9728 section 5.1. `ResourceUrl` guarantees that a URL has neither quotes nor backslashes.
         if let Some(url) = accepted.resource_metadata {
             push_all(&mut text, [r#", resource_metadata=""#, url, r#"""#]);
         }
@@ -214,8 +218,8 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
     ]
 }
 
-/// A 405 names methods that are served (RFC 9110 section 15.5.6): those of the path, or, for a method that no path has,
-/// those that one can have.
+/// Returns the methods for `Allow` of a 405 (RFC 9110 section 15.5.6): those of the path or, for a method
+/// that no path has, all registered ones.
 fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
     match denial {
         Denial::MethodNotAllowed(allowed) => Some(allowed),
@@ -225,14 +229,14 @@ fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
 
 fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {
     match denial {
-        // `limit::headers` says it, with the rest of what the limit says.
+        // `admit::headers` adds it, with the other headers of the limit.
         Denial::LimitSpent(_) => None,
         Denial::TooManyFailures { retry_after } => Some(*retry_after),
         _ => (row.status == 503).then_some(RETRY_AFTER_OURS),
     }
 }
 
-/// Rounded up and at least one: waiting exactly that long is enough.
+/// Returns the duration in seconds, rounded up and at least 1, so that waiting exactly that long is enough.
 fn whole_secs(duration: Duration) -> u64 {
     duration
         .as_secs()
@@ -240,7 +244,8 @@ fn whole_secs(duration: Duration) -> u64 {
         .max(1)
 }
 
-/// gRPC's code for an HTTP status (the protocol's http-grpc-status-mapping), `RESOURCE_EXHAUSTED` for 429.
+/// Returns the gRPC code for an HTTP status (http-grpc-status-mapping of the gRPC protocol), and
+/// `RESOURCE_EXHAUSTED` for 429.
 const fn grpc_status(status: u16) -> u16 {
     match status {
         400 => 13,

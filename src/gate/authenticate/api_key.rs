@@ -1,8 +1,8 @@
-//! Whose API key is it, and does it still count?
+//! Which client does an API key prove, and is the key valid?
 
 use crate::gate::authenticate::ApiKeyIdentity;
-use crate::gate::authenticate::Holding;
 use crate::gate::authenticate::Identity;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::api_key;
 use crate::model::api_key::ApiKeyTextError;
 use crate::model::api_key::Digester;
@@ -21,10 +21,11 @@ use quick_cache::sync::DefaultLifecycle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Identities remembered at most, about 1 KB each. A key beyond costs the making of its identity, about a microsecond.
+/// The largest number of cached identities, about 1 KB each. Every further key costs a new
+/// identity per request, about a microsecond.
 const IDENTITIES_MAX: usize = 32_768;
 
-/// Why an API key was refused. For the operator; every one of them has the same face outside (S077).
+/// Why an API key is refused. For operators; a client gets the same response for every variant (S077).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the API key is not well-formed")]
@@ -55,22 +56,22 @@ reasons! {
     }
 }
 
-/// Proves API keys against a [`Directory`].
+/// Validates API keys against a [`Directory`].
 #[derive(Debug)]
 pub struct ApiKeyAuthenticator {
     directory: Arc<Directory>,
     digester: Digester,
     prefix: Box<str>,
-    /// What was made of a key, so that its next request makes nothing. Only counts while the entry it was made from is
-    /// the one in the directory.
+    /// The identities of keys, so that a repeated request makes none. An entry is valid only while the
+    /// directory has the same `KeyEntry`.
     ///
-    /// Only keys that were proved get in, and ids are random, so nobody can fill it with what collides: the hash need not
-    /// withstand that.
-    remembered: Cache<KeyId, Remembered, UnitWeighter, RandomState>,
+    /// Only validated keys get in, and their ids are random: no client can fill the cache with
+    /// colliding ids, so a fast hash is enough.
+    identities: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedKey {
     entry: Arc<KeyEntry>,
     identity: Arc<Identity>,
 }
@@ -81,7 +82,7 @@ impl ApiKeyAuthenticator {
             directory,
             digester,
             prefix: prefix.into(),
-            remembered: Cache::with(
+            identities: Cache::with(
                 IDENTITIES_MAX,
                 IDENTITIES_MAX as u64,
                 UnitWeighter,
@@ -91,20 +92,20 @@ impl ApiKeyAuthenticator {
         }
     }
 
-    /// Checks `text` and returns who presented it from `client_ip`, `None` where that is not known for sure; and under which
-    /// subscription, where it is under one.
+    /// Validates the key `text`, used from `client_ip`, and returns its identity and its binding to a subscription, if
+    /// it has one. `client_ip` is `None` where the address is in dispute.
     ///
-    /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry and
-    /// address are looked at once the secret is proved, so nobody else can learn them.
+    /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry
+    /// and address are checked only once the secret is proved, so nobody else can learn them.
     ///
     /// # Errors
-    /// The first check to fail. A malformed key or a wrong checksum is refused without a look-up (S066).
+    /// The first check to fail. A malformed key and a wrong checksum are refused without a look-up (S066).
     pub fn authenticate(
         &self,
         text: &str,
         client_ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<(Arc<Identity>, Option<Holding>), ApiKeyError> {
+    ) -> Result<(Arc<Identity>, Option<SubscriptionBinding>), ApiKeyError> {
         let claim = self.claim(text)?;
         let entry = self
             .directory
@@ -127,11 +128,11 @@ impl ApiKeyAuthenticator {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
         entry.note_use(now);
-        let holding = Holding::of_key(&entry);
-        Ok((self.identity(claim.id, entry), holding))
+        let binding = SubscriptionBinding::of_key(&entry);
+        Ok((self.identity(claim.id, entry), binding))
     }
 
-    /// Which entry `text` is meant to be, and the digest that would prove it.
+    /// Returns the entry that `text` claims, and the digest that would prove the claim.
     fn claim(&self, text: &str) -> Result<Claim, ApiKeyError> {
         match api_key::parse(text, &self.prefix) {
             Ok(key) => Ok(Claim {
@@ -153,10 +154,10 @@ impl ApiKeyAuthenticator {
     }
 
     fn identity(&self, id: KeyId, entry: Arc<KeyEntry>) -> Arc<Identity> {
-        if let Some(remembered) = self.remembered.get(&id)
-            && Arc::ptr_eq(&remembered.entry, &entry)
+        if let Some(cached) = self.identities.get(&id)
+            && Arc::ptr_eq(&cached.entry, &entry)
         {
-            return remembered.identity;
+            return cached.identity;
         }
         let identity = Arc::new(Identity::of_api_key(ApiKeyIdentity {
             key_id: id.to_string(),
@@ -165,9 +166,9 @@ impl ApiKeyAuthenticator {
             scopes: ScopeSet::clone(entry.scopes()),
             expires_at: entry.expires_at(),
         }));
-        self.remembered.insert(
+        self.identities.insert(
             id,
-            Remembered {
+            CachedKey {
                 entry,
                 identity: Arc::clone(&identity),
             },
@@ -230,7 +231,7 @@ mod tests {
     }
 
     impl Fixture {
-        fn ask(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
+        fn authenticate(&self, text: &str, now: u64) -> Result<Arc<Identity>, ApiKeyError> {
             self.authenticator
                 .authenticate(text, Some([192, 0, 2, 1].into()), Timestamp::from_unix_secs(now))
                 .map(|(identity, _)| identity)
@@ -238,7 +239,7 @@ mod tests {
 
         #[track_caller]
         fn check(&self, text: &str, expected: Result<(), ApiKeyError>) {
-            assert_eq!(self.ask(text, 500).map(drop), expected);
+            assert_eq!(self.authenticate(text, 500).map(drop), expected);
         }
 
         fn replace(&self, record: KeyRecord) {
@@ -246,7 +247,7 @@ mod tests {
         }
     }
 
-    /// A well-formed key with the id of `key` and another secret.
+    /// Returns a well-formed key with the id of `key` and another secret.
     fn guess(key: &ApiKeyText) -> String {
         let other = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         let body = format!("{}{}", &key.expose()[..25], &other.expose()[25..68]);
@@ -263,7 +264,7 @@ mod tests {
     #[test]
     fn a_good_key_is_its_client() {
         let fixture = fixture(|_| {});
-        let identity = fixture.ask(fixture.key.expose(), 500).unwrap();
+        let identity = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert_eq!(identity.client_id.as_deref(), Some("billing"));
         assert_eq!(identity.credential_id.as_deref(), Some(fixture.key.id().as_str()));
         assert_eq!(identity.scopes.to_string(), "orders:read");
@@ -272,13 +273,16 @@ mod tests {
     #[test]
     fn a_repeated_key_makes_no_second_identity_until_its_entry_changes() {
         let fixture = fixture(|_| {});
-        let first = fixture.ask(fixture.key.expose(), 500).unwrap();
-        assert!(Arc::ptr_eq(&first, &fixture.ask(fixture.key.expose(), 500).unwrap()));
+        let first = fixture.authenticate(fixture.key.expose(), 500).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &fixture.authenticate(fixture.key.expose(), 500).unwrap()
+        ));
         fixture.replace(KeyRecord {
             scopes: Arc::default(),
             ..fixture.record.clone()
         });
-        let changed = fixture.ask(fixture.key.expose(), 500).unwrap();
+        let changed = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert!(changed.scopes.is_empty());
     }
 
@@ -306,9 +310,9 @@ mod tests {
     fn s067_one_second_after_expiry_a_key_is_refused_and_stays_so() {
         let fixture = fixture(|_| {});
         let refused = Err(ApiKeyError::Expired(fixture.key.id()));
-        assert!(fixture.ask(fixture.key.expose(), 999).is_ok());
-        assert_eq!(fixture.ask(fixture.key.expose(), 1_001).map(drop), refused);
-        assert_eq!(fixture.ask(fixture.key.expose(), 999).map(drop), refused);
+        assert!(fixture.authenticate(fixture.key.expose(), 999).is_ok());
+        assert_eq!(fixture.authenticate(fixture.key.expose(), 1_001).map(drop), refused);
+        assert_eq!(fixture.authenticate(fixture.key.expose(), 999).map(drop), refused);
     }
 
     #[test]
@@ -335,7 +339,7 @@ mod tests {
 
     #[test]
     fn s077_without_the_secret_nobody_learns_a_keys_state() {
-        let guess_at = |fixture: &Fixture| fixture.ask(&guess(&fixture.key), 5_000).map(drop);
+        let guess_at = |fixture: &Fixture| fixture.authenticate(&guess(&fixture.key), 5_000).map(drop);
         let states = [
             fixture(|_| {}),
             fixture(|record| record.state = KeyState::Revoked),
@@ -364,7 +368,8 @@ mod tests {
 
     #[test]
     fn an_imported_key_that_looks_like_ours_is_not_found_under_its_digest() {
-        // Its text names an id, so it is looked up by that id, as ours, and ours has the pepper in its digest.
+        // Its text has the form of our keys, so it is looked up by its id, and the digests of our
+        // keys include the pepper.
         let fixture = fixture(|record| record.origin = KeyOrigin::Imported);
         fixture.check(fixture.key.expose(), Err(ApiKeyError::Unknown));
     }

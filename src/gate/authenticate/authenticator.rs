@@ -1,24 +1,25 @@
-//! Whose is a credential? Keys and tokens of Keygate by the directory, other tokens by signature or their issuer's word.
+//! How is a credential validated? Keys and tokens of Keygate by the directory, other tokens by
+//! signature or by introspection.
 
 use crate::gate::authenticate::Failure;
 use crate::gate::authenticate::Identity;
-use crate::gate::authenticate::Lack;
+use crate::gate::authenticate::MissingProof;
 use crate::gate::authenticate::Need;
 use crate::gate::authenticate::Principal;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
-use crate::gate::authenticate::introspection::Answered;
 use crate::gate::authenticate::introspection::Introspection;
+use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::jwks_cache::UnknownKid;
-use crate::gate::authenticate::own;
-use crate::gate::authenticate::own::OpaqueTokens;
+use crate::gate::authenticate::own_token;
+use crate::gate::authenticate::own_token::OpaqueTokens;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authenticate::trust::Trust;
-use crate::gate::authenticate::verified::Remembered;
+use crate::gate::authenticate::verified::VerifiedToken;
 use crate::gate::authenticate::verified::VerifiedTokens;
 use crate::gate::intake::Credential;
 use crate::jose::jws::Jws;
@@ -29,7 +30,7 @@ use crate::observe::metrics::Metrics;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Everything that credentials are proved by, for all routes of a snapshot.
+/// The state that credentials are validated with, for all routes of a snapshot.
 pub struct Authenticator {
     pub api_keys: ApiKeyAuthenticator,
     pub opaque_tokens: OpaqueTokens,
@@ -39,8 +40,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Proves whose `credential` is, on a route with `trust`. `client_ip` is `None` where it is in dispute; `answered` is the
-    /// word of an issuer that was asked for this request.
+    /// Validates `credential` for a route with `trust` and returns its principal. `client_ip` is `None` where the
+    /// address is in dispute; `verdict` is the result of an introspection for this request.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -49,10 +50,10 @@ impl Authenticator {
         credential: &Credential<'_>,
         trust: &Trust,
         client_ip: Option<IpAddr>,
-        answered: Option<&Answered>,
+        verdict: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Principal, Failure> {
-        let (identity, holding) = match credential {
+        let (identity, binding) = match credential {
             Credential::ApiKey(text) => {
                 let authenticated = self.api_keys.authenticate(text, client_ip, now.wall);
                 authenticated.map_err(|error| Failure::Refused(Refusal::ApiKey(error)))?
@@ -64,59 +65,61 @@ impl Authenticator {
                         let identity = found.map_err(|error| Failure::Refused(Refusal::Own(error)))?;
                         trust.for_audience(identity, issuer)?
                     }
-                    None => self.bearer(token, trust, answered, now)?,
+                    None => self.authenticate_bearer(token, trust, verdict, now)?,
                 };
-                // Remembered or not: whether the client and the token are still believed is looked up each time.
-                let holding = if trust.is_own(&identity) {
-                    let holding = own::holding(&identity, &self.directory);
-                    Some(holding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
+                // Look up client and token on every request, also for a token in the cache: a revocation holds at once.
+                let binding = if trust.is_own(&identity) {
+                    let binding = own_token::find_binding(&identity, &self.directory);
+                    Some(binding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
                 } else {
                     None
                 };
-                (identity, holding)
+                (identity, binding)
             }
         };
-        Ok(Principal { identity, holding })
+        Ok(Principal { identity, binding })
     }
 
-    /// A bearer token: from memory when it was verified before, under the same issuer configuration and the same keys; else
-    /// by its signature or its issuer's word. The route's own rules, the audience among them, are checked every time (S058).
-    fn bearer(
+    /// Validates a bearer token: from the cache where the same issuer configuration and the same keys verified
+    /// it before, otherwise by its signature or by introspection. The rules of the route, such as the
+    /// audience, are checked every time (S058).
+    fn authenticate_bearer(
         &self,
         token: &str,
         trust: &Trust,
-        answered: Option<&Answered>,
+        verdict: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
-        // Remembered of an issuer that is not the route's, the token is read again: that issuer's configuration may have
-        // changed since, and only the text says whose token it is now.
-        if let Some(remembered) = self.verified.get(token, now.wall)
-            && let Some(issuer) = trust.issuers.iter().find(|issuer| issuer.uid() == remembered.issuer)
+        // A token that is cached for another issuer than the route's is parsed again: the configuration may have
+        // changed since, and only the text names the issuer to use now.
+        if let Some(cached) = self.verified.get(token, now.wall)
+            && let Some(issuer) = trust.issuers.iter().find(|issuer| issuer.uid() == cached.issuer)
             && let Some(keys) = issuer.keys()
         {
             let generation = keys.current_generation(now);
-            if generation.map_err(|_| Failure::CannotTell(Lack::Keys))? == remembered.generation {
+            if generation.map_err(|_| Failure::Unverifiable(MissingProof::Keys))? == cached.generation {
                 self.metrics.token_cache.hits.inc();
-                return trust.for_audience(remembered.identity, issuer);
+                return trust.for_audience(cached.identity, issuer);
             }
             self.verified.forget(token);
         }
-        // Before the token is read: what is remembered here was found to be this issuer's when it was first asked about.
-        let asked = trust.asked();
-        if let Some((issuer, introspection)) = asked
+        // Before parsing: a cached verdict means that the token was found to be this issuer's when
+        // it was first introspected.
+        let introspecting = trust.introspecting_issuer();
+        if let Some((issuer, introspection)) = introspecting
             && !trust.may_be_signed(token, issuer)
-            && let Some(known) = known(token, issuer, introspection, answered, now)
+            && let Some(outcome) = introspected(token, issuer, introspection, verdict, now)
         {
-            return trust.for_audience(known?, issuer);
+            return trust.for_audience(outcome?, issuer);
         }
         let jws = Jws::parse(token).map_err(TokenError::from);
         let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
-        match (parsed, asked) {
-            (Ok(parsed), _) => self.of_named_issuer(token, &parsed, trust, now),
-            // No JWT that we read; the one issuer that can be asked says whose it is.
-            (Err(_), Some((issuer, introspection))) => match known(token, issuer, introspection, answered, now) {
-                Some(known) => trust.for_audience(known?, issuer),
-                None => Err(needs_answer(token, issuer, introspection)),
+        match (parsed, introspecting) {
+            (Ok(parsed), _) => self.verify_jwt(token, &parsed, trust, now),
+            // Not a JWT that Keygate can parse: the introspecting issuer decides.
+            (Err(_), Some((issuer, introspection))) => match introspected(token, issuer, introspection, verdict, now) {
+                Some(outcome) => trust.for_audience(outcome?, issuer),
+                None => Err(needs_introspection(token, issuer, introspection)),
             },
             (Err(error), None) => {
                 self.metrics.token_cache.misses.inc();
@@ -125,54 +128,55 @@ impl Authenticator {
         }
     }
 
-    /// A JWT goes to the issuer that its `iss` names, and to no other; also where that one is asked about its JWTs.
-    fn of_named_issuer(
+    /// Validates a JWT by the issuer that its `iss` names, and by no other issuer; also where
+    /// that issuer introspects its JWTs.
+    fn verify_jwt(
         &self,
         token: &str,
         parsed: &ParsedToken<'_>,
         trust: &Trust,
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
-        let Some(issuer) = trust.named(parsed) else {
+        let Some(issuer) = trust.issuer_of(parsed) else {
             self.metrics.token_cache.misses.inc();
             return Err(Failure::Refused(Refusal::UnknownIssuer));
         };
         match issuer.proof() {
-            Proof::Introspection(introspection) => Err(needs_answer(token, issuer, introspection)),
+            Proof::Introspection(introspection) => Err(needs_introspection(token, issuer, introspection)),
             Proof::Keys(keys) => {
                 self.metrics.token_cache.misses.inc();
-                let remembered = verify(parsed, issuer, keys, now)?;
-                let identity = Arc::clone(&remembered.identity);
-                self.verified.remember(token, remembered);
+                let cached = verify(parsed, issuer, keys, now)?;
+                let identity = Arc::clone(&cached.identity);
+                self.verified.remember(token, cached);
                 trust.for_audience(identity, issuer)
             }
         }
     }
 }
 
-/// What the issuer said of the token: for this request, or for one before.
-fn known(
+/// Returns the result of the introspection, made for this request or cached.
+fn introspected(
     token: &str,
     issuer: &IssuerState,
     introspection: &Introspection,
-    answered: Option<&Answered>,
+    verdict: Option<&IssuerVerdict>,
     now: Now,
 ) -> Option<Result<Arc<Identity>, Failure>> {
-    let refused = |refused| Failure::Refused(Refusal::Asked(refused));
-    if let Some(answered) = answered.filter(|answered| answered.issuer == issuer.uid()) {
-        return Some(match &answered.answer {
-            Ok(judged) => judged.clone().map_err(refused),
-            Err(unavailable) => Err(Failure::CannotTell(Lack::Answer(*unavailable))),
+    let refused = |refused| Failure::Refused(Refusal::Introspection(refused));
+    if let Some(verdict) = verdict.filter(|verdict| verdict.issuer == issuer.uid()) {
+        return Some(match &verdict.outcome {
+            Ok(outcome) => outcome.clone().map_err(refused),
+            Err(unavailable) => Err(Failure::Unverifiable(MissingProof::Introspection(*unavailable))),
         });
     }
-    let known = introspection.memory().get(token, now)?;
-    introspection.memory().metrics.hit();
-    Some(known.map_err(refused))
+    let cached = introspection.verdicts().get(token, now)?;
+    introspection.verdicts().metrics.hit();
+    Some(cached.map_err(refused))
 }
 
-fn needs_answer(token: &str, issuer: &Arc<IssuerState>, introspection: &Introspection) -> Failure {
-    introspection.memory().metrics.missed();
-    Failure::Needs(Need::Answer {
+fn needs_introspection(token: &str, issuer: &Arc<IssuerState>, introspection: &Introspection) -> Failure {
+    introspection.verdicts().metrics.missed();
+    Failure::Needs(Need::Introspection {
         issuer: Arc::clone(issuer),
         token: Secret::new(token.to_owned()),
     })
@@ -183,25 +187,27 @@ fn verify(
     issuer: &IssuerState,
     keys: &Arc<IssuerKeys>,
     now: Now,
-) -> Result<Remembered, Failure> {
+) -> Result<VerifiedToken, Failure> {
     let refused = |error| Failure::Refused(Refusal::Token(error));
-    let current = keys.current(now).map_err(|_| Failure::CannotTell(Lack::Keys))?;
+    let current = keys
+        .current(now)
+        .map_err(|_| Failure::Unverifiable(MissingProof::Keys))?;
     match parsed.verify(issuer.rules(), &current.jwks, now.wall) {
-        Ok(verified) => Ok(Remembered {
+        Ok(verified) => Ok(VerifiedToken {
             usable_until: verified.usable_until,
             identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
             issuer: issuer.uid(),
             generation: current.generation,
         }),
-        // A newer set may hold the key.
+        // A newer key set may contain the key.
         Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
             UnknownKid::Absent => Err(refused(TokenError::UnknownKey)),
-            UnknownKid::Ask { attempt, wait } => Err(Failure::Needs(Need::Keys {
+            UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {
                 keys: Arc::clone(keys),
                 attempt,
                 wait,
             })),
-            UnknownKid::CannotTell { .. } => Err(Failure::CannotTell(Lack::Keys)),
+            UnknownKid::Unavailable { .. } => Err(Failure::Unverifiable(MissingProof::Keys)),
         },
         Err(error) => Err(refused(error)),
     }

@@ -2,10 +2,10 @@
 
 use http::HeaderValue;
 
-/// `text` as a header value that no reader can split or decode differently: visible ASCII and single inner spaces stay,
-/// every other byte, `%` and `,` among them, is percent-encoded (RFC 3986 section 2.1). S083.
+/// Returns `text` as a header value that every recipient splits and decodes in the same way: visible ASCII and single
+/// inner spaces stay, every other byte, `%` and `,` are percent-encoded (RFC 3986 section 2.1). S083.
 pub fn header_value(text: &str) -> HeaderValue {
-    // Nearly every name is made of bytes that stay.
+    // Nearly every text consists of bytes that stay.
     if text.bytes().fold(true, |all, byte| all & stays(byte)) {
         return HeaderValue::from_str(text).expect("visible ASCII");
     }

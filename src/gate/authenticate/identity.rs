@@ -1,4 +1,4 @@
-//! What is known about a principal, computed once when its credential is verified and shared by every request after.
+//! What is known about a principal? Computed once when a credential is validated, and shared by all its later requests.
 
 use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::header_value::header_value;
@@ -10,12 +10,12 @@ use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::HeaderValue;
 
-/// How a principal proved itself. A closed set; the text is a metric label and a header value.
+/// The type of a credential. A closed set; the text is a metric label and a header value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CredentialType {
     #[default]
     Jwt,
-    /// A bearer token that its issuer was asked about.
+    /// A bearer token that was looked up: in the directory, or by introspection.
     Opaque,
     ApiKey,
 }
@@ -30,28 +30,28 @@ impl CredentialType {
     }
 }
 
-/// What a verified token says, or its issuer of it.
+/// The contents of a verified token, or of an introspection response.
 #[derive(Clone, Debug, Default)]
 pub struct TokenIdentity {
     pub credential_type: CredentialType,
     pub subject: Option<String>,
     pub client_id: Option<String>,
     pub organization: Option<String>,
-    /// `jti`, where there is one.
+    /// The `jti`, where present.
     pub token_id: Option<String>,
     pub scopes: ScopeSet,
-    /// Members of `aud`.
+    /// The members of `aud`.
     pub audiences: Vec<String>,
-    /// What rules ask about and upstreams are told; see [`crate::gate::authenticate::ClaimPicks`].
+    /// The claims that rules check and upstreams receive; see [`crate::gate::authenticate::ClaimPicks`].
     pub claims: PickedClaims,
-    /// `iat`, where there is one.
+    /// The `iat`, where present.
     pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
-    /// `expires_at` and the issuer's skew: the last instant at which the token counts.
+    /// The last instant at which the token is valid: `expires_at` and the issuer's skew.
     pub usable_until: Timestamp,
 }
 
-/// What a verified API key says.
+/// The contents of a verified API key.
 #[derive(Clone, Debug, Default)]
 pub struct ApiKeyIdentity {
     pub key_id: String,
@@ -62,33 +62,33 @@ pub struct ApiKeyIdentity {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Everything later stages read. Header values and bucket keys are made here, once, so that a remembered credential
-/// costs no allocation.
+/// The identity that later stages read. Header values and bucket keys are computed here, once, so that a
+/// cached credential costs no allocation.
 #[derive(Debug)]
 pub struct Identity {
     pub credential_type: CredentialType,
     pub subject: Option<Box<str>>,
     pub client_id: Option<Box<str>>,
     pub organization: Option<Box<str>>,
-    /// `jti` of a token, public id of a key.
+    /// The `jti` of a token, or the public id of a key.
     pub credential_id: Option<Box<str>>,
     pub issuer: Option<Name>,
     pub scopes: ScopeSet,
     pub audiences: Box<[Box<str>]>,
-    /// Of a token that says so.
+    /// The `iat` of a token, where present.
     pub issued_at: Option<Timestamp>,
     /// The credential's own expiry; `None` for a key that never expires.
     pub expires_at: Option<Timestamp>,
-    /// When streams that were opened with the credential end (S038); `None` for a key that never expires.
+    /// The end of streams that were opened with the credential (S038); `None` for a key that never expires.
     pub usable_until: Option<Timestamp>,
-    /// What rules ask about and upstreams are told; an API key has no claims.
+    /// The claims that rules check and upstreams receive; an API key has none.
     pub claims: PickedClaims,
-    /// What reaches the upstream.
+    /// The headers for the upstream.
     pub headers: IdentityHeaders,
     pub buckets: BucketKeys,
 }
 
-/// Values of the `x-keygate-*` headers; what is not known is not sent.
+/// The values of the `x-keygate-*` headers; unknown values are not sent.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityHeaders {
     pub subject: Option<HeaderValue>,
@@ -110,13 +110,14 @@ impl IdentityHeaders {
             issuer,
         } = self;
         let values = [subject, client_id, organization, scope, credential_id, issuer];
-        // A value's second owner makes it allocate once more, for their count.
+        // Cloning a `HeaderValue` allocates once more, for its reference count.
         let value = |value: &HeaderValue| heap_bytes(value.len()) + heap_bytes(size_of::<[usize; 3]>());
         values.into_iter().flatten().map(value).sum()
     }
 }
 
-/// What an allocation of `bytes` takes: allocators round up by an eighth, and the smallest is 16.
+/// Returns the memory that an allocation of `bytes` takes: allocators round up by an eighth, and the
+/// smallest allocation takes 16 bytes.
 pub(super) const fn heap_bytes(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -124,8 +125,8 @@ pub(super) const fn heap_bytes(bytes: usize) -> usize {
     }
 }
 
-/// 128-bit keyed hashes of what limits count by. Keyed per process, so that nobody outside can choose identities that
-/// share a bucket.
+/// The 128-bit hashes that limits count by. The key of the hash differs per process, so no client can
+/// choose identities that share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketKeys {
     pub credential: u128,
@@ -136,7 +137,7 @@ pub struct BucketKeys {
 
 impl Identity {
     pub fn of_token(issuer: Name, token: TokenIdentity) -> Self {
-        // A client that asks for token after token must not get bucket after bucket, so a token counts as its client.
+        // A token counts as its client, so that a client with many tokens does not get many buckets.
         let owner = token
             .client_id
             .as_deref()
@@ -175,8 +176,8 @@ impl Identity {
         }
     }
 
-    /// Bytes of memory it takes, each allocation with what the allocator adds; rather more than less. A field that is
-    /// added here has to be weighed here: remembered tokens are bounded by it.
+    /// Returns the bytes of memory of this identity with the overhead of its allocations, rounded up. Add every new
+    /// field here: this number bounds the cache of tokens.
     pub fn bytes(&self) -> usize {
         let Self {
             credential_type: _,
@@ -184,7 +185,7 @@ impl Identity {
             client_id,
             organization,
             credential_id,
-            // Shared with the configuration.
+            // The configuration shares the issuer's name.
             issuer: _,
             scopes,
             audiences,
@@ -213,7 +214,7 @@ impl Identity {
             + headers.bytes()
     }
 
-    /// The key that proved it; `None` for a token.
+    /// Returns the id of the API key; `None` for a token.
     pub fn api_key_id(&self) -> Option<KeyId> {
         match self.credential_type {
             CredentialType::ApiKey => self.credential_id.as_deref()?.parse().ok(),

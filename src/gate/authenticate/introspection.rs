@@ -1,15 +1,15 @@
-//! What is known of tokens that only their issuer can read (RFC 7662), and who asks about the others?
+//! Which tokens were introspected (RFC 7662), with which result, and where do requests for further introspections go?
 //!
-//! Answers are remembered under the issuer's configuration that they were judged by: a changed one makes a new
-//! [`Introspection`] that knows nothing. What is not known is asked by one task per issuer, which `fetch` runs.
+//! Each configuration of an issuer has its own [`Introspection`]: a changed configuration starts with an empty cache.
+//! One task per issuer, which `fetch` runs, introspects the tokens that are not in the cache.
 
-mod answer;
+mod response;
 
-pub use answer::ANSWER_BYTES_MAX;
-pub use answer::AnswerError;
-pub use answer::NotGood;
-pub use answer::Verdict;
-pub use answer::read;
+pub use response::IntrospectionRefusal;
+pub use response::RESPONSE_BYTES_MAX;
+pub use response::ResponseError;
+pub use response::Verdict;
+pub use response::read;
 
 use crate::config;
 use crate::gate::authenticate::Identity;
@@ -33,11 +33,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Why there is no verdict. Answered with 503: nothing is known against the caller.
+/// Why there is no verdict. Answered with 503, because nothing is known against the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("the introspection endpoint gave no answer that can be used")]
-    NoAnswer,
+    NoResponse,
     #[error("the introspection endpoint failed too often, and is left alone for a while")]
     Suspended,
     #[error("too many questions wait for the introspection endpoint")]
@@ -46,124 +46,128 @@ pub enum Unavailable {
 
 reasons! {
     Unavailable {
-        Self::NoAnswer => "introspection_unavailable",
+        Self::NoResponse => "introspection_unavailable",
         Self::Suspended => "introspection_suspended",
         Self::Busy => "introspection_busy",
     }
 }
 
-/// Whose a token is, or why it does not count; or that nobody can tell.
-pub type Answer = Result<Result<Arc<Identity>, NotGood>, Unavailable>;
+/// The identity of a valid token or the reason for its refusal; or the reason why neither is known.
+pub type IntrospectionOutcome = Result<Result<Arc<Identity>, IntrospectionRefusal>, Unavailable>;
 
-/// What one issuer was asked for this very request: it counts even where there was no room to remember it.
+/// The verdict of an issuer about the token of one request. It applies to that request even
+/// where the cache had no room.
 #[derive(Clone, Debug)]
-pub struct Answered {
-    /// Unique id of the state of the issuer that was asked.
+pub struct IssuerVerdict {
+    /// The unique id of the issuer's state.
     pub issuer: u64,
-    pub answer: Answer,
+    pub outcome: IntrospectionOutcome,
 }
 
-/// A question on its way to the issuer. Its asker may be gone: then `reply` is closed.
-pub struct Question {
+/// A request to introspect a token. `reply` is closed where the requester is gone.
+pub struct IntrospectionRequest {
     pub token: Secret<String>,
-    pub reply: oneshot::Sender<Answer>,
+    pub reply: oneshot::Sender<IntrospectionOutcome>,
 }
 
-/// Questions that may wait for the task that asks; it takes them at once, unless it is gone or hopelessly late.
-const QUESTIONS_MAX: usize = 4096;
+/// The number of requests that may wait for the introspecting task. It takes them at once,
+/// unless it is gone or far behind.
+const REQUESTS_MAX: usize = 4096;
 
-/// One issuer that is asked, under one configuration.
+/// The introspection of one issuer under one configuration.
 pub struct Introspection {
-    memory: Arc<Memory>,
-    questions: mpsc::Sender<Question>,
-    /// Taken by the task that asks.
-    inbox: Mutex<Option<mpsc::Receiver<Question>>>,
+    verdicts: Arc<VerdictCache>,
+    requests: mpsc::Sender<IntrospectionRequest>,
+    /// Taken by the introspecting task.
+    inbox: Mutex<Option<mpsc::Receiver<IntrospectionRequest>>>,
     timeout: Duration,
 }
 
 impl Introspection {
     pub fn new(settings: &config::Introspection, metrics: IntrospectionMetrics) -> Self {
-        let (questions, inbox) = mpsc::channel(QUESTIONS_MAX);
+        let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
         Self {
-            memory: Arc::new(Memory::new(settings, metrics)),
-            questions,
+            verdicts: Arc::new(VerdictCache::new(settings, metrics)),
+            requests,
             inbox: Mutex::new(Some(inbox)),
             timeout: settings.timeout,
         }
     }
 
-    pub fn memory(&self) -> &Arc<Memory> {
-        &self.memory
+    pub fn verdicts(&self) -> &Arc<VerdictCache> {
+        &self.verdicts
     }
 
-    /// For the task that asks, which there is one of: the questions. They end when the last request that could ask is gone,
-    /// so the task outlives a reload for as long as requests of before are under way.
-    pub fn take_inbox(&self) -> Option<mpsc::Receiver<Question>> {
+    /// Returns the requests, for the one introspecting task; `None` if they were taken before. The
+    /// channel closes when the last holder of this introspection is gone, so the task outlives a reload
+    /// while older requests are in progress.
+    pub fn take_inbox(&self) -> Option<mpsc::Receiver<IntrospectionRequest>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Asks the issuer about `token`, together with everyone who asks about the same one. Takes at most the issuer's
-    /// `timeout`. Dropped before the question was sent, it is not sent; dropped later, the answer is still remembered.
+    /// Has the issuer introspect `token`; concurrent requests for the same token share one call. Takes
+    /// at most the issuer's `timeout`. If the future is dropped before the call, no call is made; if
+    /// later, the verdict is still cached.
     ///
     /// # Errors
-    /// No answer in time, or none that says anything.
-    pub async fn ask(&self, token: Secret<String>) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        match self.questions.try_send(Question { token, reply }) {
+    /// No usable response in time.
+    pub async fn introspect(&self, token: Secret<String>) -> IntrospectionOutcome {
+        let (reply, outcome) = oneshot::channel();
+        match self.requests.try_send(IntrospectionRequest { token, reply }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Unavailable::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::NoAnswer),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::NoResponse),
         }
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => answer,
-            // The time is over, or the call came to nothing in a way of its own.
-            Ok(Err(_)) | Err(_) => Err(Unavailable::NoAnswer),
+        match tokio::time::timeout(self.timeout, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            // The timeout has passed, or the task dropped the request.
+            Ok(Err(_)) | Err(_) => Err(Unavailable::NoResponse),
         }
     }
 }
 
-/// Answers of one issuer. Good ones and the others have rooms of their own, so that a flood of invented tokens leaves the
-/// good ones where they are (S061).
-pub struct Memory {
-    good: Cache<TokenText, RememberedGood, GoodWeight, RandomState>,
-    /// By SHA-256 of the token, so that long junk takes no more room than short.
-    refused: Cache<[u8; 32], RememberedRefusal, RefusalWeight, RandomState>,
+/// The cached verdicts of one issuer. Active and refused tokens have separate room, so that a flood of invented
+/// tokens does not evict active ones (S061).
+pub struct VerdictCache {
+    active: Cache<TokenText, CachedIdentity, IdentityWeight, RandomState>,
+    /// Keyed by the SHA-256 of the token, so that long junk takes no more room than short.
+    refused: Cache<[u8; 32], CachedRefusal, RefusalWeight, RandomState>,
     cache_ttl: Duration,
     negative_ttl: Duration,
     pub metrics: IntrospectionMetrics,
 }
 
 #[derive(Clone)]
-struct RememberedGood {
+struct CachedIdentity {
     identity: Arc<Identity>,
     ends: Timestamp,
     until: Tick,
     weight: u64,
 }
 
-impl RememberedGood {
-    /// `ends` is looked at on each hit, not only when the answer came (S060).
+impl CachedIdentity {
+    /// Returns whether the entry is still valid. `ends` is checked on each hit, not only when the response came (S060).
     fn holds(&self, now: Now) -> bool {
         now.tick < self.until && now.wall < self.ends
     }
 }
 
 #[derive(Clone)]
-struct RememberedRefusal {
-    refused: NotGood,
+struct CachedRefusal {
+    refused: IntrospectionRefusal,
     until: Tick,
 }
 
-impl Memory {
+impl VerdictCache {
     fn new(settings: &config::Introspection, metrics: IntrospectionMetrics) -> Self {
         let bytes_max = settings.cache_bytes_max;
-        let (for_refused, for_good) = (bytes_max / 4, bytes_max - bytes_max / 4);
+        let (for_refused, for_active) = (bytes_max / 4, bytes_max - bytes_max / 4);
         let items = |bytes: u64, usual: u64| usize::try_from(bytes / usual).unwrap_or(usize::MAX).max(1);
         Self {
-            good: Cache::with(
-                items(for_good, GOOD_WEIGHT + 1024),
-                for_good,
-                GoodWeight,
+            active: Cache::with(
+                items(for_active, IDENTITY_WEIGHT + 1024),
+                for_active,
+                IdentityWeight,
                 RandomState::new(),
                 DefaultLifecycle::default(),
             ),
@@ -180,88 +184,88 @@ impl Memory {
         }
     }
 
-    /// What is remembered of `token` and still holds at `now`.
-    pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, NotGood>> {
-        if let Some(remembered) = self.good.get(token) {
-            if remembered.holds(now) {
-                return Some(Ok(remembered.identity));
+    /// Returns the cached verdict for `token`, if it is still valid at `now`.
+    pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, IntrospectionRefusal>> {
+        if let Some(cached) = self.active.get(token) {
+            if cached.holds(now) {
+                return Some(Ok(cached.identity));
             }
-            self.good.remove_if(token, |entry| !entry.holds(now));
+            self.active.remove_if(token, |entry| !entry.holds(now));
         }
         let key = sha256(token);
-        let remembered = self.refused.get(&key)?;
-        if now.tick < remembered.until {
-            return Some(Err(remembered.refused));
+        let cached = self.refused.get(&key)?;
+        if now.tick < cached.until {
+            return Some(Err(cached.refused));
         }
         self.refused.remove_if(&key, |entry| now.tick >= entry.until);
         None
     }
 
-    /// Remembers what was said of `token` in an answer of `answer_bytes`, for as long as the configuration allows from
-    /// `asked` on, when the question was sent: what the issuer learned since is not in its answer.
-    pub fn remember(&self, token: &str, verdict: &Verdict, answer_bytes: usize, asked: Now) {
+    /// Caches the verdict for `token` from a response of `response_bytes`. The configured time begins at `sent`, when
+    /// the request was sent, because the response does not contain anything that the issuer learned later.
+    pub fn remember(&self, token: &str, verdict: &Verdict, response_bytes: usize, sent: Now) {
         let key = sha256(token);
         match verdict {
-            Verdict::Good(good) => {
+            Verdict::Active(active) => {
                 self.refused.remove(&key);
-                let remembered = RememberedGood {
-                    identity: Arc::clone(&good.identity),
-                    ends: good.ends,
-                    until: asked.tick.saturating_add(self.cache_ttl),
-                    // What was read of the answer stands twice, as texts and as header values.
-                    weight: GOOD_WEIGHT + (token.len() + 2 * answer_bytes) as u64,
+                let cached = CachedIdentity {
+                    identity: Arc::clone(&active.identity),
+                    ends: active.ends,
+                    until: sent.tick.saturating_add(self.cache_ttl),
+                    // The identity holds parts of the response twice, as strings and as header values.
+                    weight: IDENTITY_WEIGHT + (token.len() + 2 * response_bytes) as u64,
                 };
-                self.good.insert(TokenText::new(token), remembered);
+                self.active.insert(TokenText::new(token), cached);
             }
             Verdict::Refused(refused) => {
-                // Revoked since it was good.
-                self.good.remove(token);
-                let remembered = RememberedRefusal {
+                // The token was revoked since it was active.
+                self.active.remove(token);
+                let cached = CachedRefusal {
                     refused: refused.clone(),
-                    until: asked.tick.saturating_add(self.negative_ttl),
+                    until: sent.tick.saturating_add(self.negative_ttl),
                 };
-                self.refused.insert(key, remembered);
+                self.refused.insert(key, cached);
             }
         }
     }
 
-    /// Remembered answers: that tokens are good, and the others.
+    /// Returns the number of cached active tokens and of cached refusals.
     pub fn entries(&self) -> (usize, usize) {
-        (self.good.len(), self.refused.len())
+        (self.active.len(), self.refused.len())
     }
 
-    /// Estimated bytes in use, in the same order.
+    /// Returns an estimate of the bytes in use, in the same order.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.good.weight(), self.refused.weight())
+        (self.active.weight(), self.refused.weight())
     }
 }
 
 impl fmt::Debug for Introspection {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Introspection")
-            .field("entries", &self.memory.entries())
+            .field("entries", &self.verdicts.entries())
             .finish_non_exhaustive()
     }
 }
 
-/// The entry in the table, the `Identity` with its allocations' overhead.
-const GOOD_WEIGHT: u64 = 1024;
+/// The weight of an entry in the table and an `Identity`, with the overhead of its allocations.
+const IDENTITY_WEIGHT: u64 = 1024;
 const REFUSAL_WEIGHT: u64 = 160;
 
 #[derive(Clone)]
-struct GoodWeight;
+struct IdentityWeight;
 
-impl Weighter<TokenText, RememberedGood> for GoodWeight {
-    fn weight(&self, _: &TokenText, remembered: &RememberedGood) -> u64 {
-        remembered.weight
+impl Weighter<TokenText, CachedIdentity> for IdentityWeight {
+    fn weight(&self, _: &TokenText, cached: &CachedIdentity) -> u64 {
+        cached.weight
     }
 }
 
 #[derive(Clone)]
 struct RefusalWeight;
 
-impl Weighter<[u8; 32], RememberedRefusal> for RefusalWeight {
-    fn weight(&self, _: &[u8; 32], _: &RememberedRefusal) -> u64 {
+impl Weighter<[u8; 32], CachedRefusal> for RefusalWeight {
+    fn weight(&self, _: &[u8; 32], _: &CachedRefusal) -> u64 {
         REFUSAL_WEIGHT
     }
 }

@@ -1,5 +1,4 @@
-//! An issuer as the data side knows it: its rules, what its tokens are proved by, and a number that no other issuer ever
-//! had.
+//! How does the data side represent an issuer? By its rules, the means to validate its tokens, and a unique number.
 
 use crate::config;
 use crate::config::KeySource;
@@ -11,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// One issuer under one configuration. A changed configuration makes a new one with a new [`IssuerState::uid`], so
-/// tokens remembered under the old one are never believed under the new.
+/// An issuer under one configuration. A changed configuration gets a new state with a new [`IssuerState::uid`], so no
+/// token cached under the old configuration is accepted under the new one.
 pub struct IssuerState {
     uid: u64,
     settings: config::Issuer,
@@ -20,16 +19,16 @@ pub struct IssuerState {
     proof: Proof,
 }
 
-/// What proves an issuer's tokens.
+/// The means to validate an issuer's tokens.
 pub enum Proof {
-    /// A signature, by one of these.
+    /// A signature by one of these keys.
     Keys(Arc<IssuerKeys>),
-    /// The issuer's own word, each time it is needed.
+    /// An introspection by the issuer itself.
     Introspection(Introspection),
 }
 
 impl IssuerState {
-    /// `proof` was made for `settings.keys`.
+    /// Returns a new state; `proof` must be made for `settings.keys`.
     pub fn new(settings: config::Issuer, proof: Proof) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
@@ -60,12 +59,12 @@ impl IssuerState {
         &self.proof
     }
 
-    /// Whether it is the gate itself.
+    /// Returns whether the issuer is the gate itself.
     pub fn is_own(&self) -> bool {
         self.settings.keys == KeySource::Own
     }
 
-    /// `None` for an issuer that is asked.
+    /// Returns the keys; `None` for an issuer that introspects its tokens.
     pub fn keys(&self) -> Option<&Arc<IssuerKeys>> {
         match &self.proof {
             Proof::Keys(keys) => Some(keys),
@@ -73,7 +72,7 @@ impl IssuerState {
         }
     }
 
-    /// `None` for an issuer with keys.
+    /// Returns the introspection; `None` for an issuer with keys.
     pub fn introspection(&self) -> Option<&Introspection> {
         match &self.proof {
             Proof::Keys(_) => None,

@@ -1,4 +1,4 @@
-//! Which keys does an issuer have right now, and when is it worth asking for newer ones?
+//! Which keys does an issuer have now, and when is a fetch of newer keys worthwhile?
 
 use crate::config::issuer::KeySource;
 use crate::jose::jwks::Jwks;
@@ -19,47 +19,48 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-/// Unknown key ids remembered per issuer: with a flood of invented ones this is all the memory it takes (S040).
+/// The number of unknown key ids cached per issuer; it bounds the memory that a flood of invented ids takes (S040).
 const MISSES_MAX: usize = 1024;
 
-/// Generations are drawn from one counter for the whole process, so that none ever names two sets: a token remembered
-/// as verified by generation 7 of a replaced cache cannot be taken for one verified by generation 7 of its successor.
+/// The last generation. One counter serves the whole process, so that no two sets have the same generation: a token
+/// that generation 7 of a replaced cache verified cannot be taken for one of generation 7 of its successor.
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// A key set that was fetched and holds at least one usable key. It is replaced whole, never merged into (S051).
+/// A key set with at least one usable key. It is replaced whole, never merged (S051).
 #[derive(Debug)]
 pub struct KeySet {
     pub jwks: Arc<Jwks>,
-    /// Rises whenever the set is replaced by a different one.
+    /// The generation, which rises when a different set replaces this one.
     pub generation: u64,
-    /// When this content was last confirmed by a good fetch, in this process or one before it.
+    /// The time of the last successful fetch of this content, in this process or an earlier one.
     pub confirmed: Timestamp,
-    /// How it came into this process.
+    /// The origin of the set.
     pub origin: Origin,
-    /// How old the confirmation was at `put`: the monotonic clock begins with the process, the age of a kept set before.
+    /// The age of the confirmation at `put`. The monotonic clock begins with the process, but a stored set is older.
     age_when_put: Duration,
     put: Tick,
-    /// SHA-256 of the text the set was read from: says whether the next one is different.
+    /// The SHA-256 of the text that the set was parsed from, to detect a change.
     fingerprint: [u8; 32],
 }
 
-/// How a set came into this process.
+/// The origin of a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// It was fetched, or confirmed by a fetch; or read from the operator's files.
+    /// Fetched, confirmed by a fetch, or read from the operator's files.
     Source,
-    /// It was kept on disk by a process before this one, and no fetch has confirmed it since.
+    /// Stored on disk by an earlier process, and not confirmed by a fetch since.
     Disk,
 }
 
 impl KeySet {
-    /// How long ago it was confirmed. Goes on over restarts, and a wall clock that is set back renews nothing.
+    /// Returns the time since the last confirmation. It continues over restarts, and setting the
+    /// wall clock back does not shorten it.
     pub fn age(&self, now: Now) -> Duration {
         self.age_when_put.saturating_add(now.tick.saturating_since(self.put))
     }
 }
 
-/// Why there are no keys to verify with. The request is answered 503: Keygate cannot tell (S050).
+/// Why there are no keys to verify with. Answered with 503, because the credential cannot be validated (S050).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoKeys {
     #[error("the issuer's keys were never loaded")]
@@ -68,79 +69,79 @@ pub enum NoKeys {
     TooStale { age: Duration },
 }
 
-/// What to do with a token whose key is not in the current set.
+/// The action for a token with a key id that is not in the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownKid {
-    /// A set fetched after this `kid` was first missed, or within the cooldown, does not hold it: refuse (401).
+    /// Refuse (401): a set that was fetched after this `kid` was first missed, or within the
+    /// cooldown, does not contain it.
     Absent,
-    /// A fetch is on its way: wait with [`IssuerKeys::wait_for_attempt`] for attempt `attempt`, at most `wait`, and
-    /// decide once more.
-    Ask { attempt: u64, wait: Duration },
-    /// The last attempt failed and the cooldown forbids another: 503, worth retrying after `retry_in`.
-    CannotTell { retry_in: Duration },
+    /// A fetch is under way: call [`IssuerKeys::wait_for_attempt`] with `attempt` and `wait`, then decide again.
+    Fetch { attempt: u64, wait: Duration },
+    /// Respond with 503: the last attempt failed, and the cooldown ends after `retry_in`.
+    Unavailable { retry_in: Duration },
 }
 
-/// What operators see of an issuer's keys; never key material.
+/// The state of an issuer's keys, for operators. Contains no private key material.
 #[derive(Clone, Debug)]
 pub struct IssuerHealth {
-    /// The last good set, also when it is too stale to be used; its `jwks` has the key ids and the skipped keys.
+    /// The last good set, even if it is too stale to be used; its `jwks` has the key ids and the skipped keys.
     pub keys: Option<Arc<KeySet>>,
-    /// `Ok` while tokens of this issuer can be verified.
+    /// `Ok` while tokens of the issuer can be verified.
     pub usable: Result<(), NoKeys>,
     pub last_attempt: Option<Timestamp>,
-    /// The text of the last failure; `None` once an attempt has succeeded since.
+    /// The text of the last failure; `None` after a success.
     pub last_error: Option<Arc<str>>,
     pub next_fetch: Option<Timestamp>,
     pub consecutive_failures: u32,
     /// Attempts since the process started that brought a usable set.
     pub fetches_ok: u64,
-    /// Attempts since the process started that did not.
+    /// Attempts since the process started that failed.
     pub fetches_failed: u64,
-    /// Where the last good fetch found the set.
+    /// The place where the last good fetch found the set.
     pub fetched_from: Option<Arc<str>>,
-    /// From when on the set is too old to be used; `None` where that never happens, and without a set.
+    /// The time from which the set is too old to be used; `None` where it never becomes too old, and without a set.
     pub usable_until: Option<Timestamp>,
 }
 
-/// One issuer's keys and what is known about fetching them. Outlives a reload, as long as the issuer's [`KeySource`]
-/// stays the same; a changed source gets a new one, because keys of the old source prove nothing about the new.
+/// The keys of one issuer and the state of fetching them. They outlive a reload while the issuer's [`KeySource`] is
+/// unchanged. A changed source gets a new cache, because keys of the old source prove nothing about the new one.
 pub struct IssuerKeys {
     rules: Rules,
     set: ArcSwapOption<KeySet>,
-    /// Held to look and to note, never across I/O; not on the way of a token whose key is known.
+    /// Locked briefly, never across I/O, and not for a token with a known key.
     state: Mutex<State>,
-    /// Key ids that were not in the set when asked for, and when that was first noticed.
+    /// Key ids that the set did not contain, with the time of the first miss.
     misses: Cache<[u8; 32], Tick>,
     wake: Notify,
-    /// Number of the last attempt that has finished.
+    /// The number of the last finished attempt.
     finished: watch::Sender<u64>,
 }
 
-/// When a source may be asked again.
+/// The rules for fetching from a source again.
 #[derive(Clone, Copy, Debug)]
 enum Rules {
-    /// Behind a URL.
+    /// A URL.
     Remote {
         cooldown: Duration,
         wait: Duration,
         max_stale: Duration,
-        /// How long a key id confirmed to be absent is believed to stay so.
+        /// The time for which a key id that was confirmed to be absent is taken as absent.
         miss_ttl: Duration,
     },
-    /// In files, read again as soon as they change, or in this process: nothing is gained by asking, and what did not
-    /// change is not stale.
+    /// Files, which are read again as soon as they change, or keys of this process. A fetch would bring nothing new,
+    /// and an unchanged set is not stale.
     Local,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Number of the last attempt that was started; attempts count from 1.
+    /// The number of the last started attempt; attempts count from 1.
     started: u64,
     in_flight: bool,
-    /// A request woke the fetcher, and it has not started yet.
-    asked: bool,
+    /// A request woke the fetcher, which has not started yet.
+    fetch_requested: bool,
     last_started: Option<Now>,
-    /// When the last attempt that succeeded was started: what the issuer published before that is in its set.
+    /// The start of the last successful attempt: its set contains everything that the issuer published before.
     last_good_started: Option<Tick>,
     last_error: Option<Arc<str>>,
     next: Option<Now>,
@@ -157,13 +158,13 @@ impl IssuerKeys {
                 cooldown: url.cooldown,
                 wait: url.wait,
                 max_stale: url.max_stale,
-                // A set is believed at least this long whatever its issuer says. Not longer: an issuer that signs with
-                // a key before all its servers publish it, or a stranger who guessed the next `kid`, must not have it
-                // refused until the next scheduled fetch.
+                // An absent key id stays absent for this long, regardless of the issuer's cache headers. Not longer: if
+                // an issuer signs with a key before all its servers publish it, or a stranger guesses the next `kid`,
+                // the key must not be refused until the next scheduled fetch.
                 miss_ttl: url.min_refresh,
             },
-            // An issuer that is asked has no keys, and a set that is never filled verifies nothing.
-            // Our own are put in place before anything is signed with them.
+            // An introspecting issuer has no keys, and a set that is never filled verifies nothing. The gate's own keys
+            // are put in place before anything is signed with them.
             KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => Rules::Local,
         };
         Self {
@@ -176,18 +177,18 @@ impl IssuerKeys {
         }
     }
 
-    /// The keys to verify with. Reads one pointer; takes no lock.
+    /// Returns the keys to verify with. Reads one pointer; takes no lock.
     ///
     /// # Errors
-    /// When no set was ever loaded, or the last good one is older than the issuer's `max_stale`.
+    /// No set was ever loaded, or the last good one is older than the issuer's `max_stale`.
     pub fn current(&self, now: Now) -> Result<Arc<KeySet>, NoKeys> {
         let set = self.set.load_full().ok_or(NoKeys::NeverLoaded)?;
         self.check_age(&set, now)?;
         Ok(set)
     }
 
-    /// The generation of what [`Self::current`] would give. Every request with a remembered token asks, so it counts no
-    /// reference: threads would pass the counter to and fro.
+    /// Returns the generation of the set that [`Self::current`] would return. Every request with a cached token calls
+    /// it, so it does not touch the reference count, for which threads would contend.
     ///
     /// # Errors
     /// Those of [`Self::current`].
@@ -203,22 +204,23 @@ impl IssuerKeys {
             return Ok(());
         };
         let age = set.age(now);
-        match age > max_stale {
-            true => Err(NoKeys::TooStale { age }),
-            false => Ok(()),
+        if age > max_stale {
+            Err(NoKeys::TooStale { age })
+        } else {
+            Ok(())
         }
     }
 
-    /// Whether a set was ever loaded, however old it is now.
+    /// Returns whether a set was ever loaded, of any age.
     pub fn is_loaded(&self) -> bool {
         self.set.load().is_some()
     }
 
-    /// What to do with a token whose `kid` is that of no key of `seen`, the set that [`Self::current`] gave.
+    /// Returns the action for a token with a `kid` that no key of `current` has, the set that [`Self::current`] returned.
     ///
-    /// Wakes at most one fetch per cooldown, counting attempts, whatever the number of key ids (S040). A failed attempt
-    /// is never taken for an absent key (S043).
-    pub fn unknown_kid(&self, seen: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
+    /// Starts at most one fetch per cooldown, failed attempts included, however many key ids are unknown (S040). A
+    /// failed attempt never counts as proof that a key is absent (S043).
+    pub fn unknown_kid(&self, current: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
         let Rules::Remote {
             cooldown,
             wait,
@@ -226,15 +228,15 @@ impl IssuerKeys {
             ..
         } = self.rules
         else {
-            // A file is read again as soon as it changes, so its set is as new as it gets.
+            // A file is read again as soon as it changes, so the set is up to date.
             return UnknownKid::Absent;
         };
         let miss = miss_key(kid);
         let mut state = self.state();
-        // The set was replaced while this request looked into the old one: the new one may well hold the key. Without
-        // this, requests that are under way when an issuer rotates would be refused (S039).
-        if self.generation() != Some(seen.generation) {
-            return UnknownKid::Ask {
+        // The set was replaced while this request used the old one, and the new one may contain the key. Without this
+        // check, requests in progress while an issuer rotates its keys would be refused (S039).
+        if self.generation() != Some(current.generation) {
+            return UnknownKid::Fetch {
                 attempt: *self.finished.borrow(),
                 wait,
             };
@@ -247,16 +249,16 @@ impl IssuerKeys {
                 return UnknownKid::Absent;
             }
         }
-        if !(state.in_flight || state.asked) {
+        if !(state.in_flight || state.fetch_requested) {
             let since = state
                 .last_started
                 .map(|started| now.tick.saturating_since(started.tick));
             if let Some(since) = since.filter(|since| *since < cooldown) {
-                return UnknownKid::CannotTell {
+                return UnknownKid::Unavailable {
                     retry_in: cooldown.saturating_sub(since),
                 };
             }
-            state.asked = true;
+            state.fetch_requested = true;
             self.wake.notify_one();
         }
         self.misses.insert(miss, now.tick);
@@ -265,85 +267,88 @@ impl IssuerKeys {
         } else {
             state.started.saturating_add(1)
         };
-        UnknownKid::Ask { attempt, wait }
+        UnknownKid::Fetch { attempt, wait }
     }
 
-    /// Returns when attempt number `attempt` (from [`UnknownKid::Ask`]) has finished, well or badly, or after `at_most`.
+    /// Waits until attempt number `attempt` (from [`UnknownKid::Fetch`]) has finished,
+    /// successfully or not, for at most `at_most`.
     pub async fn wait_for_attempt(&self, attempt: u64, at_most: Duration) {
         let mut finished = self.finished.subscribe();
-        // Either way the request is decided again from memory; how the waiting ended changes nothing.
+        // The request is decided again from memory in either case, so the outcome does not matter.
         let _ = tokio::time::timeout(at_most, finished.wait_for(|last| *last >= attempt)).await;
     }
 
-    /// Returns once a set was loaded.
+    /// Waits until a set is loaded.
     pub async fn loaded(&self) {
         let mut finished = self.finished.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = finished.wait_for(|_| self.is_loaded()).await;
     }
 
-    /// Puts a set in place that a process before this one kept, `age` after it was confirmed, unless there is one. It
-    /// serves like any other while the first fetch is under way, and only as long as it would have without the restart.
+    /// Installs a set that an earlier process stored, `age` after it was confirmed, unless a set is
+    /// loaded already. It is used like any other while the first fetch is under way, and no longer than
+    /// it would have been without the restart.
     pub fn restore(&self, text: &[u8], jwks: Jwks, confirmed: Timestamp, age: Duration, now: Now) {
         if !self.is_loaded() {
-            let kept = (confirmed, Origin::Disk, age);
-            self.replace(text, jwks, kept, now.tick);
+            let stored = (confirmed, Origin::Disk, age);
+            self.replace(text, jwks, stored, now.tick);
         }
     }
 
-    /// Takes over the set of `before`, which came from the same place, and what is known about its age.
+    /// Takes over the set of `before`, which comes from the same place, with its age.
     pub fn take_over(&self, before: &Self) {
         let good = before.state().last_good_started;
         self.set.store(before.set.load_full());
         self.state().last_good_started = good;
     }
 
-    /// Has the fetcher start an attempt now, whatever the cooldown says, and returns its number for
-    /// [`Self::wait_for_attempt`]. While one is under way it is that one's. For operators, not for requests.
-    pub fn demand(&self) -> u64 {
+    /// Makes the fetcher start an attempt now, regardless of the cooldown, and returns its number
+    /// for [`Self::wait_for_attempt`]. If an attempt is under way, returns that one's number. For
+    /// operators, not for requests.
+    pub fn request_fetch(&self) -> u64 {
         let mut state = self.state();
         if state.in_flight {
             return state.started;
         }
-        state.asked = true;
+        state.fetch_requested = true;
         self.wake.notify_one();
         state.started.saturating_add(1)
     }
 
-    /// Whether attempt number `attempt` has finished.
+    /// Returns whether attempt number `attempt` has finished.
     pub fn has_finished(&self, attempt: u64) -> bool {
         *self.finished.borrow() >= attempt
     }
 
-    /// Whether the last attempt that has finished failed.
+    /// Returns whether the last finished attempt failed.
     pub fn last_failed(&self) -> bool {
         self.state().last_error.is_some()
     }
 
-    /// For the fetcher: whether a request has asked for newer keys, and no attempt was started since.
-    pub fn is_asked(&self) -> bool {
-        self.state().asked
+    /// For the fetcher: returns whether a fetch was requested and no attempt was started since.
+    pub fn is_fetch_requested(&self) -> bool {
+        self.state().fetch_requested
     }
 
-    /// For the fetcher: returns when a request has asked for newer keys.
-    pub async fn asked(&self) {
+    /// For the fetcher: waits until a fetch is requested.
+    pub async fn fetch_requested(&self) {
         loop {
-            if self.state().asked {
+            if self.state().fetch_requested {
                 return;
             }
-            // `notify_one` keeps a permit, so an ask between the look and the wait is not lost; a permit left over from
-            // an ask that a scheduled fetch has met meanwhile ends in the look.
+            // `notify_one` stores a permit, so a request between the check and the wait is not lost. A permit left over
+            // from a request that a scheduled fetch has met is consumed, and the loop checks again.
             self.wake.notified().await;
         }
     }
 
-    /// For the fetcher: how long until the next scheduled fetch; zero when none was scheduled, as at start.
+    /// For the fetcher: returns the time until the next scheduled fetch; zero when none is scheduled, as at start.
     pub fn next_fetch_in(&self, now: Now) -> Duration {
         let next = self.state().next;
         next.map_or(Duration::ZERO, |next| next.tick.saturating_since(now.tick))
     }
 
-    /// For the fetcher: plans the next fetch `after` from `now`.
+    /// For the fetcher: schedules the next fetch `after` from `now`.
     pub fn schedule(&self, after: Duration, now: Now) {
         self.state().next = Some(Now {
             wall: now.wall.saturating_add(after),
@@ -351,12 +356,12 @@ impl IssuerKeys {
         });
     }
 
-    /// For the fetcher: an attempt starts. There is one fetcher, so there is one attempt at a time.
+    /// For the fetcher: starts an attempt. There is one fetcher, so there is one attempt at a time.
     pub fn start_attempt(&self, now: Now) -> Attempt<'_> {
         let mut state = self.state();
         state.started = state.started.saturating_add(1);
         state.in_flight = true;
-        state.asked = false;
+        state.fetch_requested = false;
         state.last_started = Some(now);
         state.next = None;
         Attempt {
@@ -366,7 +371,7 @@ impl IssuerKeys {
         }
     }
 
-    /// A snapshot for metrics, readiness and the admin interface.
+    /// Returns a summary for metrics, readiness and the admin interface.
     pub fn health(&self, now: Now) -> IssuerHealth {
         let usable = self.current(now).map(drop);
         let keys = self.set.load_full();
@@ -391,7 +396,7 @@ impl IssuerKeys {
         }
     }
 
-    /// Puts `jwks` in place, and says whether it differs from what was there.
+    /// Installs `jwks` and returns the new set, and whether its content differs from the old one.
     fn replace(
         &self,
         text: &[u8],
@@ -445,8 +450,8 @@ impl fmt::Debug for IssuerKeys {
     }
 }
 
-/// One attempt to bring newer keys. Dropped without an answer, as when its task is stopped, it counts as failed, so that
-/// nobody waits for it and the next one is not held up.
+/// An attempt to fetch newer keys. If it is dropped without a result, as when its task is stopped, it counts as failed,
+/// so that no request waits for it and the next attempt can start.
 #[derive(Debug)]
 #[must_use]
 pub struct Attempt<'a> {
@@ -455,33 +460,33 @@ pub struct Attempt<'a> {
     started: Tick,
 }
 
-/// What a successful attempt changed.
+/// The result of a successful attempt.
 #[derive(Debug)]
 pub struct Success {
     pub keys: Arc<KeySet>,
-    /// The set differs from the one before.
+    /// `true` if the set differs from the previous one.
     pub changed: bool,
-    /// How many attempts had failed since the last good one.
+    /// The number of failed attempts since the last success.
     pub failures_before: u32,
 }
 
-/// What a failed attempt was one more of.
+/// The result of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// How many attempts have now failed since the last good one.
+    /// The number of failed attempts since the last success, this one included.
     pub in_a_row: u32,
-    /// The one before failed too, with the same words.
+    /// `true` if the previous attempt failed with the same message.
     pub same_as_before: bool,
 }
 
 impl Attempt<'_> {
-    /// Notes where the set was found.
+    /// Records the place where the set was found.
     pub fn from(self, place: &str) -> Self {
         self.keys.state().fetched_from = Some(place.into());
         self
     }
 
-    /// `text` is what `jwks` was read from.
+    /// Finishes the attempt with a new set; `text` is the document that `jwks` was parsed from.
     pub fn succeed(self, text: &[u8], jwks: Jwks, now: Now) -> Success {
         let fresh = (now.wall, Origin::Source, Duration::ZERO);
         let (keys, changed) = self.keys.replace(text, jwks, fresh, now.tick);
@@ -498,7 +503,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nothing changes but the account of failures: the last good set is kept.
+    /// Finishes the attempt as failed. Keeps the last good set.
     pub fn fail(self, error: &str) -> Failure {
         self.note_failure(error)
     }
@@ -532,7 +537,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// `kid` as the misses know it: of one size however long it is, and an absent one is not an empty one.
+/// Returns the key of `kid` among the misses: of one size for any length, and different for an
+/// absent and an empty `kid`.
 fn miss_key(kid: Option<&str>) -> [u8; 32] {
     match kid {
         Some(kid) => sha256(&[b"kid", kid.as_bytes()]),

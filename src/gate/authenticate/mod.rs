@@ -1,35 +1,35 @@
-//! Whose credential it is; gives [`Principal`].
+//! Which principal does a credential prove? Gives [`Principal`].
 
 pub mod header_value;
 pub mod identity;
-pub mod picked;
+pub mod claim_picks;
 pub mod token;
 pub mod verified;
 pub mod introspection;
 pub mod issuer;
 pub mod jwks_cache;
 pub mod api_key;
-pub mod holding;
-pub mod own;
+pub mod subscription_binding;
+pub mod own_token;
 pub mod trust;
 pub mod authenticator;
 
 pub use authenticator::Authenticator;
-pub use holding::Holding;
+pub use claim_picks::ClaimPicks;
+pub use claim_picks::PickedClaims;
 pub use identity::ApiKeyIdentity;
 pub use identity::CredentialType;
 pub use identity::Identity;
 pub use identity::TokenIdentity;
-pub use picked::ClaimPicks;
-pub use picked::PickedClaims;
+pub use subscription_binding::SubscriptionBinding;
 pub use trust::Trust;
 
 use crate::gate::authenticate::api_key::ApiKeyError;
-use crate::gate::authenticate::introspection::NotGood;
+use crate::gate::authenticate::introspection::IntrospectionRefusal;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
-use crate::gate::authenticate::own::OwnTokenError;
+use crate::gate::authenticate::own_token::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
@@ -38,26 +38,26 @@ use crate::model::secret::Secret;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who a credential was proved to belong to. Only this stage can make one, so holding it proves that the stage ran.
+/// The principal that a credential proves. Only this stage makes one, so a `Principal` proves that the stage ran.
 #[derive(Clone, Debug)]
 pub struct Principal {
     identity: Arc<Identity>,
-    holding: Option<Holding>,
+    binding: Option<SubscriptionBinding>,
 }
 
 impl Principal {
-    /// The subscription that the credential is under; `None` for one that Keygate did not issue, and for keys of the keys
-    /// file.
-    pub const fn holding(&self) -> Option<&Holding> {
-        self.holding.as_ref()
+    /// Returns the binding of the credential to a subscription; `None` for a credential that Keygate did not
+    /// issue, and for keys of the keys file.
+    pub const fn binding(&self) -> Option<&SubscriptionBinding> {
+        self.binding.as_ref()
     }
 
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The same, for who remembers something about it.
-    pub fn shared(&self) -> &Arc<Identity> {
+    /// Returns the shared identity, for caches that hold it.
+    pub fn shared_identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 }
@@ -65,30 +65,30 @@ impl Principal {
 /// Why there is no [`Principal`].
 #[derive(Debug)]
 pub enum Failure {
-    /// The credential is not good; its bearer is told little, the operator exactly.
+    /// The credential is invalid. The client learns little, the operator the exact reason.
     Refused(Refusal),
-    /// Its issuer knows something that is not known here yet.
+    /// The decision needs keys or a verdict that the issuer has and memory has not.
     Needs(Need),
-    /// What to judge it by is not there: ours to answer for, never the caller's.
-    CannotTell(Lack),
+    /// The credential cannot be validated now: a fault on our side (503), not the client's.
+    Unverifiable(MissingProof),
 }
 
-/// What there is nothing to judge a credential by for.
+/// The part that Keygate lacks to validate a credential; answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// The issuer's keys were never loaded, or are too old.
+pub enum MissingProof {
+    /// The issuer's keys: never loaded, too old, or without the token's key while no newer set can be fetched.
     Keys,
-    /// The issuer's word.
-    Answer(Unavailable),
+    /// The introspection of the token by its issuer.
+    Introspection(Unavailable),
 }
 
-/// What is wrong with a credential.
+/// Why a credential is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error(transparent)]
     Token(TokenError),
     #[error(transparent)]
-    Asked(NotGood),
+    Introspection(IntrospectionRefusal),
     #[error(transparent)]
     ApiKey(ApiKeyError),
     #[error(transparent)]
@@ -104,31 +104,31 @@ reasons! {
         Self::UnknownIssuer => "unknown_issuer",
         Self::WrongAudience => "wrong_audience",
     }
-    of { Token(TokenError), Asked(NotGood), ApiKey(ApiKeyError), Own(OwnTokenError) }
+    of { Token(TokenError), Introspection(IntrospectionRefusal), ApiKey(ApiKeyError), Own(OwnTokenError) }
 }
 
-/// What has to be brought before a credential can be judged.
+/// A fetch that a credential needs before it can be validated.
 pub enum Need {
-    /// The keys of an issuer, fetched once more.
+    /// A new fetch of the issuer's keys.
     Keys {
         keys: Arc<IssuerKeys>,
-        /// The fetch that may bring the key, and how long it is worth waiting for.
+        /// The number of the fetch that may bring the key, and the longest time to wait for it.
         attempt: u64,
         wait: Duration,
     },
-    /// An issuer's word about a token.
-    Answer {
+    /// An introspection of the token by its issuer.
+    Introspection {
         issuer: Arc<IssuerState>,
         token: Secret<String>,
     },
 }
 
 impl Need {
-    /// What is lacking as long as the need is not met.
-    pub const fn lack(&self) -> Lack {
+    /// Returns the part that is missing while the need is not met.
+    pub const fn missing_proof(&self) -> MissingProof {
         match self {
-            Self::Keys { .. } => Lack::Keys,
-            Self::Answer { .. } => Lack::Answer(Unavailable::NoAnswer),
+            Self::Keys { .. } => MissingProof::Keys,
+            Self::Introspection { .. } => MissingProof::Introspection(Unavailable::NoResponse),
         }
     }
 }
@@ -140,19 +140,20 @@ impl std::fmt::Debug for Need {
                 .debug_struct("Keys")
                 .field("attempt", attempt)
                 .finish_non_exhaustive(),
-            Self::Answer { issuer, .. } => out
-                .debug_struct("Answer")
+            Self::Introspection { issuer, .. } => out
+                .debug_struct("Introspection")
                 .field("issuer", issuer.name())
                 .finish_non_exhaustive(),
         }
     }
 }
 
-/// Whether a principal's credential was not revoked since. Keys of the keys file can be, and whatever Keygate issued.
-pub fn still_believed(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
-    match (principal.identity.api_key_id(), &principal.holding) {
+/// Returns whether the credential of `principal` was not revoked since. Only API keys and credentials that Keygate
+/// issued can be revoked here; other tokens are always valid.
+pub fn is_still_valid(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
+    match (principal.identity.api_key_id(), &principal.binding) {
         (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),
-        (None, Some(_)) => own::holding(&principal.identity, directory).is_ok(),
+        (None, Some(_)) => own_token::find_binding(&principal.identity, directory).is_ok(),
         (None, None) => true,
     }
 }

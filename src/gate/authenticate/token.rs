@@ -1,4 +1,5 @@
-//! Whose token is it? Issuer, key, signature, then claims (RFC 7519 section 7.2, RFC 8725, RFC 9068 section 4).
+//! Which identity does a JWT prove? Checks issuer, key, signature, then claims (RFC 7519 section
+//! 7.2, RFC 8725, RFC 9068 section 4).
 
 mod claims;
 mod error;
@@ -20,12 +21,12 @@ use crate::model::clock::Timestamp;
 use crate::model::issuer::IssuerUrl;
 use std::time::Duration;
 
-/// What an issuer's tokens must be, compiled from its configuration.
+/// The rules for an issuer's tokens, compiled from its configuration.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
     issuer: IssuerUrl,
     algorithms: Box<[Algorithm]>,
-    /// Lower case; the empty text stands for an absent `typ`.
+    /// The accepted types in lower case; the empty text stands for an absent `typ`.
     types: Box<[String]>,
     audience: Audience,
     clock_skew: Duration,
@@ -37,15 +38,15 @@ pub struct TokenRules {
     picks: ClaimPicks,
 }
 
-/// Whether a token must say whom it is for.
+/// The rule for the presence of `aud`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Audience {
     Required,
-    /// The visible waiver `audiences: any`.
+    /// The explicit waiver `audiences: any`.
     Waived,
 }
 
-/// A token taken apart; nothing it says is proved.
+/// A parsed token; its claims are not verified.
 pub struct ParsedToken<'a> {
     jws: &'a Jws<'a>,
     claims: Claims<'a>,
@@ -72,19 +73,23 @@ impl TokenRules {
         }
     }
 
-    /// The last instant at which a token that expires at `expires_at` is accepted: `exp` and the issuer's skew, to the
-    /// millisecond. A remembered token is refused after it, like a fresh one (S037).
+    /// Returns the last instant at which a token that expires at `expires_at` is accepted: `exp` and the issuer's skew,
+    /// to the millisecond. A cached token is refused after it, like a fresh one (S037).
     pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
         expires_at.saturating_add(self.clock_skew)
     }
 
-    /// Checks what the issuer itself says of a token (RFC 7662 section 2.2) by the rules that its claims would be checked
-    /// by, and gives its `exp` beside it. `iss` and `exp` may be absent: whom we asked we know, and that the token is active
-    /// the issuer has said. Without `exp`, [`Timestamp::MAX`] stands for it, and streams last `max_lifetime` at most.
+    /// Checks an introspection response (RFC 7662 section 2.2) by the rules for the claims of a JWT, and returns the
+    /// identity and `exp`. `iss` and `exp` may be absent, because Keygate chose the issuer and the issuer reported the
+    /// token as active. Without `exp`, returns [`Timestamp::MAX`], and streams last `max_lifetime` at most.
     ///
     /// # Errors
     /// The first check to fail.
-    pub fn check_answer(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(TokenIdentity, Timestamp), TokenError> {
+    pub fn check_introspection(
+        &self,
+        claims: &Claims<'_>,
+        now: Timestamp,
+    ) -> Result<(TokenIdentity, Timestamp), TokenError> {
         if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
             return Err(TokenError::Issuer);
         }
@@ -95,7 +100,7 @@ impl TokenRules {
         Ok((identity, exp.unwrap_or(Timestamp::MAX)))
     }
 
-    /// RFC 7519 sections 4.1.4 to 4.1.6. Gives `exp`, where there is one.
+    /// Checks `exp`, `nbf` and `iat` (RFC 7519 sections 4.1.4 to 4.1.6). Returns `exp`, where present.
     fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
         let expires_at = claims.time("exp")?;
         let not_before = claims.time("nbf")?;
@@ -113,7 +118,7 @@ impl TokenRules {
         if issued_at.is_some_and(|issued_at| issued_at > horizon) {
             return Err(TokenError::IssuedInFuture);
         }
-        // Without `iat` the token may have been issued just now, by a clock ahead of ours by the skew.
+        // Without `iat`, assume that the token was issued now, by a clock that is ahead of ours by the skew.
         let issued_at = issued_at.unwrap_or(horizon);
         if expires_at.is_some_and(|expires_at| expires_at.saturating_since(issued_at) > self.max_lifetime) {
             return Err(TokenError::Lifetime);
@@ -128,7 +133,7 @@ impl TokenRules {
         Ok(())
     }
 
-    /// Who a token is for, by its claims or its issuer's word: the one way from either to an identity.
+    /// Returns the identity in `claims`. JWTs and introspection responses both use this one function.
     fn identity(
         &self,
         credential_type: CredentialType,
@@ -156,38 +161,38 @@ impl TokenRules {
 }
 
 impl<'a> ParsedToken<'a> {
-    /// Reads what `jws`, a token taken apart, claims: strict, without any key.
+    /// Parses the claims of `jws` strictly; needs no key.
     ///
     /// # Errors
-    /// A payload that is not one JSON object, or does not name its issuer by one string.
+    /// The payload is not one JSON object, or does not name its issuer by one string.
     pub fn read(jws: &'a Jws<'a>) -> Result<Self, TokenError> {
         let claims = Claims::new(Members::parse(jws.payload()).map_err(TokenError::Payload)?);
         claims.text("iss")?.ok_or(TokenError::ClaimMissing("iss"))?;
         Ok(Self { jws, claims })
     }
 
-    /// `iss`, unverified: chooses whose keys are asked, nothing else.
+    /// Returns the unverified `iss`. Use it only to choose the issuer's keys.
     pub fn issuer(&self) -> &str {
         self.claims.text("iss").ok().flatten().unwrap_or_default()
     }
 
-    /// `kid`, unverified.
+    /// Returns the unverified `kid`.
     pub fn kid(&self) -> Option<&str> {
         self.jws.header().kid.as_deref()
     }
 
-    /// `alg`, unverified.
+    /// Returns the unverified `alg`.
     pub const fn algorithm(&self) -> Algorithm {
         self.jws.header().algorithm
     }
 
-    /// Checks the token against `rules` and `jwks`: header, issuer, key, signature, then claims. `exp` and `nbf` are
-    /// compared with `now`, the issuer's skew on either side.
+    /// Verifies the token by `rules` and `jwks` and returns its identity. Checks header, issuer, key and signature,
+    /// then claims. `exp` and `nbf` are compared with `now`, with the issuer's skew on either side.
     ///
-    /// Whether `audiences` holds what the route asks for is for the caller to check, on every request.
+    /// The caller must check on every request whether `audiences` contains one that the route accepts.
     ///
     /// # Errors
-    /// The first check to fail. [`TokenError::UnknownKey`] alone may be cured by fetching the issuer's keys.
+    /// The first check to fail. Only [`TokenError::UnknownKey`] may be cured by fetching the issuer's keys.
     pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
         if self.issuer() != rules.issuer.as_str() {
             return Err(TokenError::Issuer);
@@ -195,12 +200,12 @@ impl<'a> ParsedToken<'a> {
         if !rules.algorithms.contains(&self.algorithm()) {
             return Err(TokenError::Algorithm(self.algorithm()));
         }
-        let access_type = self.check_type(rules)?;
+        let token_type = self.check_type(rules)?;
         self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
-        // From here on the issuer speaks.
+        // From here on the claims are verified to be the issuer's.
         let expires_at = rules.check_times(&self.claims, now)?;
         let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
-        if access_type == AccessType::Unsaid {
+        if token_type == TokenType::Unspecified {
             self.refuse_id_token()?;
         }
         rules.check_required(&self.claims)?;
@@ -215,24 +220,25 @@ impl<'a> ParsedToken<'a> {
         })
     }
 
-    /// `typ` is compared without regard to case (RFC 7515 section 4.1.9).
-    fn check_type(&self, rules: &TokenRules) -> Result<AccessType, TokenError> {
+    /// Checks `typ`, without regard to case (RFC 7515 section 4.1.9).
+    fn check_type(&self, rules: &TokenRules) -> Result<TokenType, TokenError> {
         let written = self.jws.header().typ.as_deref();
         let typ = written.unwrap_or_default();
-        // A written empty `typ` is not an absent one.
+        // An empty `typ` is not an absent one.
         let written_empty = typ.is_empty() && written.is_some();
         let is = |known: &str| typ.eq_ignore_ascii_case(known);
         if written_empty || !rules.types.iter().any(|known| is(known)) {
             return Err(TokenError::Type);
         }
-        match is("at+jwt") || is("application/at+jwt") {
-            true => Ok(AccessType::Said),
-            false => Ok(AccessType::Unsaid),
+        if is("at+jwt") || is("application/at+jwt") {
+            Ok(TokenType::AccessToken)
+        } else {
+            Ok(TokenType::Unspecified)
         }
     }
 
-    /// A token whose `typ` does not say that it is an access token must not carry what only ID tokens have (OpenID
-    /// Connect Core section 2, RFC 8725 section 3.12).
+    /// Refuses a token with claims that only ID tokens have (OpenID Connect Core section 2, RFC 8725 section 3.12). For
+    /// a `typ` that does not mark an access token.
     fn refuse_id_token(&self) -> Result<(), TokenError> {
         let marks = ["nonce", "at_hash", "c_hash"];
         match marks.into_iter().find(|name| self.claims.has(name)) {
@@ -242,11 +248,11 @@ impl<'a> ParsedToken<'a> {
     }
 }
 
-/// Whether `typ` says that this is an access token (RFC 9068 section 2.1).
+/// The type that `typ` states (RFC 9068 section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AccessType {
-    Said,
-    Unsaid,
+enum TokenType {
+    AccessToken,
+    Unspecified,
 }
 
 #[cfg(test)]

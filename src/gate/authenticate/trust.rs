@@ -1,4 +1,4 @@
-//! Which issuers does a route believe, and for whom must their tokens be?
+//! Which issuers does a route trust, and which audiences must their tokens name?
 
 use crate::config::Mode;
 use crate::gate::authenticate::CredentialType;
@@ -14,26 +14,26 @@ use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::names::Name;
 use std::sync::Arc;
 
-/// The issuers of one route.
+/// The issuers that one route trusts.
 pub struct Trust {
     pub issuers: Box<[Arc<IssuerState>]>,
-    /// The one of `issuers` that is the gate itself.
+    /// The issuer of `issuers` that is the gate itself.
     pub own: Option<Arc<IssuerState>>,
-    /// Of `issuers`, all of them or none: `config::load` refuses a mixture.
+    /// The mode of all `issuers`: `config::load` rejects a mixture.
     pub mode: Mode,
-    /// In place of the issuers' audiences.
+    /// The audiences of the route, in place of those of its issuers.
     pub audiences: Option<Box<[String]>>,
 }
 
 impl Trust {
-    /// Returns which kind of credential is shown, before it is proved. A bearer token is opaque where an issuer can be
-    /// asked about it and it does not have the three parts of a JWS.
+    /// Returns the type of `credential` before it is validated. A bearer token is opaque where it has the form of the
+    /// gate's opaque tokens, or where an issuer can introspect it and it does not have the three parts of a JWS.
     pub fn credential_type(&self, credential: &Credential<'_>) -> CredentialType {
         match credential {
             Credential::ApiKey(_) => CredentialType::ApiKey,
             Credential::Bearer(token) => {
-                let is_asked = self.asked().is_some() && !has_three_parts(token);
-                if is_asked || self.own_opaque(token).is_some() {
+                let is_introspected = self.introspecting_issuer().is_some() && !has_three_parts(token);
+                if is_introspected || self.own_opaque(token).is_some() {
                     CredentialType::Opaque
                 } else {
                     CredentialType::Jwt
@@ -42,9 +42,9 @@ impl Trust {
         }
     }
 
-    /// Returns the issuer that `credential` names, good or not: a JWT names it by `iss`; of another token it is the one
-    /// issuer that can be asked about it.
-    pub fn named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
+    /// Returns the issuer that `credential`, valid or not, belongs to: a JWT names it by `iss`; any other token
+    /// belongs to the introspecting issuer.
+    pub fn issuer_named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
         let Credential::Bearer(token) = credential else {
             return None;
         };
@@ -53,55 +53,57 @@ impl Trust {
         }
         let jws = Jws::parse(token).ok();
         let issuer = match jws.as_ref().and_then(|jws| ParsedToken::read(jws).ok()) {
-            Some(parsed) => self.named(&parsed)?,
-            None => self.asked()?.0,
+            Some(parsed) => self.issuer_of(&parsed)?,
+            None => self.introspecting_issuer()?.0,
         };
         Some(issuer.name())
     }
 
-    /// Returns the gate itself where `token`, unproved, has the form of the gate's opaque tokens and the route takes them.
+    /// Returns the gate itself where `token`, not validated yet, has the form of the gate's opaque
+    /// tokens and the route accepts them.
     pub(super) fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
         self.own.as_ref().filter(|_| token.starts_with(OPAQUE_PREFIX))
     }
 
-    /// Returns whether the gate issued the verified token of `identity`. No other issuer has the gate's name while the gate
-    /// is an issuer.
+    /// Returns whether the gate issued the verified token of `identity`. No other issuer has the
+    /// gate's name while the gate is an issuer.
     pub(super) fn is_own(&self, identity: &Identity) -> bool {
         let own = self.own.as_ref().map(|issuer| issuer.name());
         own.is_some() && identity.issuer.as_ref() == own
     }
 
-    /// Returns whether `token` could be a JWT of another issuer with the same URL as `asked`, which proves it by its keys.
-    /// The word that `asked` gave about such a token on another route does not count here.
-    pub(super) fn may_be_signed(&self, token: &str, asked: &IssuerState) -> bool {
-        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == asked.settings().issuer;
+    /// Returns whether `token` could be a signed JWT of another issuer with the same URL as `introspecting`. A verdict
+    /// that `introspecting` gave about such a token on another route does not apply here.
+    pub(super) fn may_be_signed(&self, token: &str, introspecting: &IssuerState) -> bool {
+        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == introspecting.settings().issuer;
         let mut signing = self.issuers.iter().filter(|issuer| issuer.keys().is_some());
         signing.any(same_url) && has_three_parts(token)
     }
 
-    /// Returns the issuer that can be asked about tokens; the configuration allows one.
-    pub(super) fn asked(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
+    /// Returns the issuer that introspects tokens; the configuration allows one.
+    pub(super) fn introspecting_issuer(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
         let mut issuers = self.issuers.iter();
         issuers.find_map(|issuer| Some((issuer, issuer.introspection()?)))
     }
 
-    /// Returns the issuer that a JWT names by `iss`: the one with keys, where one that is asked has the same URL.
-    pub(super) fn named(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
+    /// Returns the issuer that a JWT names by `iss`. Where an issuer with keys and an introspecting issuer have
+    /// the same URL, the issuer with keys.
+    pub(super) fn issuer_of(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
         let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.as_str() == parsed.issuer();
         let issuers = self.issuers.iter().filter(is_named);
         issuers.min_by_key(|issuer| issuer.introspection().is_some())
     }
 
-    /// Returns `identity` where its `aud` holds one of the route's audiences, or of the issuer's where the route names none
-    /// (RFC 7519 section 4.1.3).
+    /// Returns `identity` where its `aud` contains one of the route's audiences, or one of the issuer's where the route
+    /// has none (RFC 7519 section 4.1.3).
     ///
     /// # Errors
-    /// The token is meant for another audience.
+    /// The token is for another audience.
     pub(super) fn for_audience(&self, identity: Arc<Identity>, issuer: &IssuerState) -> Result<Arc<Identity>, Failure> {
         let expected = match (&self.audiences, &issuer.settings().audiences) {
             (Some(audiences), _) => &audiences[..],
             (None, Some(audiences)) => &audiences[..],
-            // `audiences: any`, which the file has to say.
+            // The configuration waives the check with `audiences: any`.
             (None, None) => return Ok(identity),
         };
         let is_meant_for_us = identity
@@ -116,7 +118,7 @@ impl Trust {
     }
 }
 
-/// As a JWS has, in its compact form (RFC 7515 section 3.1).
+/// Returns whether `token` has as many parts as a JWS in compact form (RFC 7515 section 3.1).
 fn has_three_parts(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }

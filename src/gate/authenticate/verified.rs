@@ -1,4 +1,4 @@
-//! Which tokens were verified already? Remembered by their whole text, bounded in memory, never past their time.
+//! Which tokens were verified already? A cache by their whole text, bounded in memory; no token outlives its validity.
 
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::identity::heap_bytes;
@@ -15,28 +15,29 @@ use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// What verifying a token gave, and what must still hold for it to count.
+/// The result of verifying a token, and the conditions under which it is still valid.
 #[derive(Clone, Debug)]
-pub struct Remembered {
+pub struct VerifiedToken {
     pub identity: Arc<Identity>,
-    /// Unique id of the state of the issuer that vouches; the caller compares it with the one the route accepts.
+    /// The unique id of the issuer's state; the caller compares it with the issuers of the route.
     pub issuer: u64,
-    /// Generation of the key set that verified the token; the caller compares it with the present one.
+    /// The generation of the key set that verified the token; the caller compares it with the current generation.
     pub generation: u64,
-    /// `exp` and the issuer's skew: the last instant at which the token counts.
+    /// The last instant at which the token is valid: `exp` and the issuer's skew.
     pub usable_until: Timestamp,
 }
 
-/// The tokens, each under its whole text: no two tokens are ever taken for one another.
+/// The cached tokens, each under its whole text: no two tokens are ever confused.
 pub struct VerifiedTokens {
-    cache: Cache<SignedText, Weighed, TokenWeight, RandomState>,
+    cache: Cache<SignedText, CacheEntry, TokenWeight, RandomState>,
 }
 
 impl VerifiedTokens {
-    /// Room for about 15 000 tokens of usual length.
+    /// Enough for about 15 000 tokens of usual length.
     pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-    /// An empty memory of at most `bytes_max` bytes, and 5 % of that for empty tables; `tests/memory.rs` counts them.
+    /// Returns an empty cache of at most `bytes_max` bytes, and 5 % more for empty tables;
+    /// `tests/memory.rs` measures both.
     pub fn new(bytes_max: u64) -> Self {
         let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
         let cache = Cache::with(
@@ -49,29 +50,28 @@ impl VerifiedTokens {
         Self { cache }
     }
 
-    /// What is remembered of `token`, unless its time is over at `now`; then it is forgotten.
-    pub fn get(&self, token: &str, now: Timestamp) -> Option<Remembered> {
-        let presented = Presented(token);
-        let Weighed { remembered, .. } = self.cache.get(&presented)?;
-        if now > remembered.usable_until {
-            self.cache
-                .remove_if(&presented, |entry| now > entry.remembered.usable_until);
+    /// Returns the cached result for `token`, or forgets it where its validity is over at `now`.
+    pub fn get(&self, token: &str, now: Timestamp) -> Option<VerifiedToken> {
+        let key = TokenRef(token);
+        let CacheEntry { token: verified, .. } = self.cache.get(&key)?;
+        if now > verified.usable_until {
+            self.cache.remove_if(&key, |entry| now > entry.token.usable_until);
             return None;
         }
-        Some(remembered)
+        Some(verified)
     }
 
-    /// Remembers `token` in place of what was known of it. Others may be forgotten for it.
-    pub fn remember(&self, token: &str, remembered: Remembered) {
-        let entry = Weighed::new(token, remembered);
+    /// Caches the result for `token` in place of an older one. May evict other tokens.
+    pub fn remember(&self, token: &str, verified: VerifiedToken) {
+        let entry = CacheEntry::new(token, verified);
         self.cache.insert(SignedText(TokenText::new(token)), entry);
     }
 
     pub fn forget(&self, token: &str) {
-        self.cache.remove(&Presented(token));
+        self.cache.remove(&TokenRef(token));
     }
 
-    /// Tokens remembered.
+    /// Returns the number of cached tokens.
     pub fn len(&self) -> usize {
         self.cache.len()
     }
@@ -81,13 +81,13 @@ impl VerifiedTokens {
         self.cache.is_empty()
     }
 
-    /// Estimated bytes in use.
+    /// Returns an estimate of the bytes in use.
     pub fn bytes(&self) -> u64 {
         self.cache.weight()
     }
 }
 
-/// Tokens are credentials: their number is all there is to print.
+/// Prints the number of tokens only: tokens are credentials.
 impl fmt::Debug for VerifiedTokens {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("VerifiedTokens")
@@ -96,13 +96,13 @@ impl fmt::Debug for VerifiedTokens {
     }
 }
 
-/// The text of a token, wiped when it is forgotten. Hashes and compares like the `str` it holds.
+/// The text of a token, wiped when dropped. Hashes and compares like its `str`.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::gate::authenticate) struct TokenText(Secret<String>);
 
 impl TokenText {
-    pub(in crate::gate::authenticate) fn new(token: &str) -> Self {
-        Self(Secret::new(token.to_owned()))
+    pub(in crate::gate::authenticate) fn new(text: &str) -> Self {
+        Self(Secret::new(text.to_owned()))
     }
 }
 
@@ -118,16 +118,16 @@ impl Hash for TokenText {
     }
 }
 
-/// The text of a token whose signature holds, found by the end of it: of what was signed, nobody but its issuer chooses how
-/// the signature ends, so nobody can fill the table with tokens that collide. The whole text is compared. To hash all of a
-/// token as well takes three times as long as the rest of the look-up.
+/// The text of a verified token. Its hash covers the end of the signature alone: only the issuer determines how a valid
+/// signature ends, so no client can fill the table with colliding tokens. Equality compares the whole text. Hashing the
+/// whole token as well takes three times as long as the rest of the look-up.
 #[derive(Clone, PartialEq, Eq)]
 struct SignedText(TokenText);
 
-/// A token as it comes, to be looked for.
-struct Presented<'a>(&'a str);
+/// The borrowed text of a token, to look it up by.
+struct TokenRef<'a>(&'a str);
 
-/// 192 bits of the signature.
+/// The last 192 bits of the signature, in base64url.
 const HASHED_BYTES: usize = 32;
 
 fn hash_end<H: Hasher>(token: &str, state: &mut H) {
@@ -141,31 +141,31 @@ impl Hash for SignedText {
     }
 }
 
-impl Hash for Presented<'_> {
+impl Hash for TokenRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         hash_end(self.0, state);
     }
 }
 
-impl Equivalent<SignedText> for Presented<'_> {
+impl Equivalent<SignedText> for TokenRef<'_> {
     fn equivalent(&self, known: &SignedText) -> bool {
         let known: &str = known.0.borrow();
         self.0 == known
     }
 }
 
-/// An entry, weighed once: the cache asks again whenever it makes room.
+/// A cache entry with its weight, computed once: the cache reads the weight whenever it makes room.
 #[derive(Clone)]
-struct Weighed {
-    remembered: Remembered,
+struct CacheEntry {
+    token: VerifiedToken,
     weight: u64,
 }
 
-impl Weighed {
-    fn new(token: &str, remembered: Remembered) -> Self {
-        let bytes = TABLE_BYTES + heap_bytes(token.len()) + remembered.identity.bytes();
+impl CacheEntry {
+    fn new(text: &str, verified: VerifiedToken) -> Self {
+        let bytes = TABLE_BYTES + heap_bytes(text.len()) + verified.identity.bytes();
         Self {
-            remembered,
+            token: verified,
             weight: bytes as u64,
         }
     }
@@ -174,14 +174,14 @@ impl Weighed {
 #[derive(Clone)]
 struct TokenWeight;
 
-/// The entry in the cache's tables, which grow in steps.
-const TABLE_BYTES: usize = 2 * size_of::<(SignedText, Weighed)>() + 64;
+/// The size of an entry in the tables of the cache, which grow in steps.
+const TABLE_BYTES: usize = 2 * size_of::<(SignedText, CacheEntry)>() + 64;
 
-/// Of a token of usual length; for the first size of the tables.
+/// The weight of a token of usual length, for the first size of the tables.
 const USUAL_WEIGHT: u64 = 3 * 1024;
 
-impl Weighter<SignedText, Weighed> for TokenWeight {
-    fn weight(&self, _: &SignedText, entry: &Weighed) -> u64 {
+impl Weighter<SignedText, CacheEntry> for TokenWeight {
+    fn weight(&self, _: &SignedText, entry: &CacheEntry) -> u64 {
         entry.weight
     }
 }
@@ -193,9 +193,9 @@ mod tests {
     use crate::model::names::Name;
     use std::time::Duration;
 
-    fn remembered(usable_until: Timestamp) -> Remembered {
+    fn remembered(usable_until: Timestamp) -> VerifiedToken {
         let issuer: Name = "idp".parse().unwrap();
-        Remembered {
+        VerifiedToken {
             identity: Arc::new(Identity::of_token(issuer, TokenIdentity::default())),
             issuer: 1,
             generation: 7,
@@ -241,7 +241,7 @@ mod tests {
         assert!(tokens.get(&one, END).is_some());
         tokens.remember(
             &other,
-            Remembered {
+            VerifiedToken {
                 issuer: 2,
                 ..remembered(END)
             },
@@ -256,7 +256,7 @@ mod tests {
         tokens.remember("a.b.c", remembered(END));
         tokens.remember(
             "a.b.c",
-            Remembered {
+            VerifiedToken {
                 generation: 8,
                 ..remembered(END)
             },

@@ -1,4 +1,4 @@
-//! Whether that principal may; gives [`Entitlement`].
+//! May the principal use the route? Gives [`Entitlement`].
 
 pub mod requirement;
 pub mod subscription;
@@ -11,35 +11,36 @@ pub use subscription::SubscriptionError;
 use crate::gate::authenticate::Principal;
 use http::Method;
 
-/// That a request may use its route. Only this stage makes one.
+/// The proof that a request may use its route. Only this stage makes an entitlement.
 #[derive(Clone, Debug)]
 pub struct Entitlement {
     principal: Option<Principal>,
 }
 
 impl Entitlement {
-    /// Whoever was proved; `None` on a public route, and where the issuer of a credential that is not good is only tried
-    /// out.
+    /// Returns the principal; `None` on a public route, and where a credential from an issuer in
+    /// shadow mode failed authentication.
     pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 }
 
-/// A public route asks for nothing and learns nothing.
+/// Returns the entitlement to a public route, which needs no credential.
 pub fn public() -> Entitlement {
     Entitlement { principal: None }
 }
 
-/// A credential of an issuer in shadow mode that is not good: its request goes on as if it had shown none. Who it says it
-/// is from was not proved, so there is no principal.
+/// Returns the entitlement of a request that passes in shadow mode although its credential failed authentication. It
+/// has no principal: the request continues as if it had no credential.
 pub fn unproved() -> Entitlement {
     Entitlement { principal: None }
 }
 
-/// Checks the route's rules for `method`. Beside the entitlement comes what a rule in shadow mode would have refused.
+/// Checks the rules of a route for `method`. Returns the entitlement, and the refusal of the
+/// rules in shadow mode, if any.
 ///
 /// # Errors
-/// Which rules do not hold.
+/// The enforced rules that the principal does not meet.
 pub fn authorize(
     principal: Principal,
     requirement: &Requirement,

@@ -1,4 +1,4 @@
-//! What does a route ask of whoever proved who they are, and do they meet it?
+//! Does a principal meet the rules of a route?
 
 use crate::config;
 use crate::config::Condition;
@@ -12,25 +12,25 @@ use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::Method;
 
-/// The rules of a route. Every one that is for a request's method must hold.
+/// The rules of a route. Every rule for the request's method must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
-    /// At most 64; see [`Rules`].
+    /// At most 64; see [`RuleSet`].
     rules: Box<[config::Rule]>,
 }
 
-/// Some of a requirement's rules, by their places.
+/// A subset of a requirement's rules, one bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rules(u64);
+struct RuleSet(u64);
 
-/// Why a principal may not; for the operator exactly, for the client little.
+/// Why a principal may not use a route: exact for the operator, brief for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     unmet: Unmet,
-    rules: Rules,
+    rules: RuleSet,
 }
 
-/// What kind of condition was not met.
+/// The kind of condition that was not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unmet {
     Client,
@@ -54,17 +54,17 @@ impl Forbidden {
     /// Every word that [`Self::reason`] returns.
     pub const REASONS: &'static [&'static str] = Unmet::REASONS;
 
-    /// Returns the word for it in metrics, access records and the refusal table; one of [`Self::REASONS`].
+    /// Returns the word for the refusal in metrics, access records and the refusal table; one of [`Self::REASONS`].
     pub const fn reason(self) -> &'static str {
         self.unmet.reason()
     }
 
-    /// Whether more scopes would be enough (RFC 6750 section 3.1).
+    /// Returns whether more scopes would be enough (RFC 6750 section 3.1).
     pub const fn is_about_scope(self) -> bool {
         matches!(self.unmet, Unmet::Scope)
     }
 
-    /// One of each kind, by the first rule.
+    /// Returns one refusal of each kind, by the first rule.
     #[cfg(test)]
     pub fn each() -> [Self; 5] {
         let kinds = [
@@ -74,17 +74,20 @@ impl Forbidden {
             Unmet::Claim,
             Unmet::Scope,
         ];
-        kinds.map(|unmet| Self { unmet, rules: Rules(1) })
+        kinds.map(|unmet| Self {
+            unmet,
+            rules: RuleSet(1),
+        })
     }
 
-    /// What is told of a rule that failed and one that failed before. Scopes can be asked for, and then all that are
-    /// missing are named; but who lacks more than scopes would ask in vain, so the rest comes first.
-    const fn after(self, earlier: Option<Self>) -> Self {
+    /// Combines the refusal by one rule with that by an earlier rule. A client can request more scopes, so all missing
+    /// scopes are reported together. Other refusals take precedence, because more scopes would not help.
+    const fn combined_with(self, earlier: Option<Self>) -> Self {
         match (earlier, self.unmet) {
             (None, _) => self,
             (Some(earlier), Unmet::Scope) if earlier.is_about_scope() => Self {
                 unmet: Unmet::Scope,
-                rules: Rules(earlier.rules.0 | self.rules.0),
+                rules: RuleSet(earlier.rules.0 | self.rules.0),
             },
             (Some(earlier), _) if earlier.is_about_scope() => self,
             (Some(earlier), _) => earlier,
@@ -92,7 +95,7 @@ impl Forbidden {
     }
 }
 
-/// What a requirement says of one request: what refuses it, and what only would.
+/// The result of checking a requirement: the enforced refusal, and the one that shadow mode suppressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub enforced: Option<Forbidden>,
@@ -110,24 +113,25 @@ impl Requirement {
         }
     }
 
-    /// Checks every rule that is for `method`. Allocates nothing.
+    /// Checks every rule for `method`. Allocates nothing.
     pub(super) fn check(&self, identity: &Identity, method: &Method) -> Verdict {
         let mut verdict = Verdict::default();
         for (place, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.is_for(method)) {
             let Some(unmet) = rule.conditions.iter().find_map(|condition| unmet(condition, identity)) else {
                 continue;
             };
-            let rules = Rules(1 << place);
-            let told = match rule.mode {
+            let rules = RuleSet(1 << place);
+            let strongest = match rule.mode {
                 Mode::Enforce => &mut verdict.enforced,
                 Mode::Shadow => &mut verdict.shadow,
             };
-            *told = Some(Forbidden { unmet, rules }.after(*told));
+            *strongest = Some(Forbidden { unmet, rules }.combined_with(*strongest));
         }
         verdict
     }
 
-    /// Every condition of the rules for `method`, in their order, and whether `identity` meets it. For explaining a decision.
+    /// Returns every condition of the rules for `method`, in order, and whether `identity` meets
+    /// it. For explaining a decision.
     pub fn conditions(&self, identity: &Identity, method: &Method) -> Vec<(&config::Rule, &Condition, bool)> {
         let rules = self.rules.iter().filter(|rule| rule.is_for(method));
         let conditions = rules.flat_map(|rule| rule.conditions.iter().map(move |condition| (rule, condition)));
@@ -136,20 +140,20 @@ impl Requirement {
             .collect()
     }
 
-    /// The scopes a client should ask its issuer for after `forbidden`, as RFC 6750 section 3 puts them in `scope`: those
-    /// of the rules that failed.
-    pub fn needed(&self, forbidden: Forbidden) -> ScopeSet {
+    /// Returns the scopes that a client should request after `forbidden`, for `scope` of RFC 6750 section 3:
+    /// the scopes of the rules that failed.
+    pub fn missing_scopes(&self, forbidden: Forbidden) -> ScopeSet {
         scopes(self.failed(forbidden)).cloned().collect()
     }
 
-    /// Every scope that some rule refuses for, whatever the method.
+    /// Returns every scope of the enforced rules, for any method.
     pub fn scopes(&self) -> ScopeSet {
         scopes(self.rules.iter().filter(|rule| rule.mode == Mode::Enforce))
             .cloned()
             .collect()
     }
 
-    /// The name of the first rule that failed and has one.
+    /// Returns the name of the first rule that failed and has a name.
     pub fn rule_name(&self, forbidden: Forbidden) -> Option<&Name> {
         self.failed(forbidden).find_map(|rule| rule.name.as_ref())
     }
@@ -159,9 +163,9 @@ impl Requirement {
         self.rules.iter().enumerate().filter(failed).map(|(_, rule)| rule)
     }
 
-    /// Whether `other` asks the same for `method`, in whatever order.
-    pub fn asks_like(&self, other: &Self, method: &Method) -> bool {
-        let asks_all_of = |one: &Self, other: &Self| {
+    /// Returns whether `other` requires the same for `method`, in any order.
+    pub fn is_like(&self, other: &Self, method: &Method) -> bool {
+        let includes = |one: &Self, other: &Self| {
             other.rules.iter().filter(|rule| rule.is_for(method)).all(|rule| {
                 let same = |known: &&config::Rule| known.mode == rule.mode && known.conditions == rule.conditions;
                 one.rules
@@ -170,7 +174,7 @@ impl Requirement {
                     .any(|known| same(&known))
             })
         };
-        asks_all_of(self, other) && asks_all_of(other, self)
+        includes(self, other) && includes(other, self)
     }
 }
 
@@ -183,15 +187,16 @@ fn scopes<'r>(rules: impl Iterator<Item = &'r config::Rule>) -> impl Iterator<It
         })
 }
 
-/// What is not met of `condition`, if anything. What a principal does not have meets nothing (S152); all comparisons are
-/// of whole texts, byte by byte.
+/// Returns the kind of `condition` where it is not met. An absent attribute meets no condition (S152).
+/// Whole texts are compared, byte by byte.
 fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
-    let is_one_of = |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|one| one == name));
+    let is_one_of =
+        |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|allowed| allowed == name));
     let has = |scope: &Scope| identity.scopes.contains(scope);
     let (met, otherwise) = match condition {
         Condition::Clients(clients) => (is_one_of(clients, identity.client_id.as_deref()), Unmet::Client),
         Condition::Subjects(subjects) => {
-            // An API key's subject is its client's name or its id, which no issuer vouched for.
+            // The subject of an API key is its client's name or its id, and no issuer vouches for either.
             let subject = match identity.credential_type {
                 CredentialType::ApiKey => None,
                 CredentialType::Jwt | CredentialType::Opaque => identity.subject.as_deref(),

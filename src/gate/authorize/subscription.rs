@@ -1,6 +1,6 @@
-//! Is the subscription in force that a credential is under, and does its plan allow such credentials?
+//! Is the subscription of a credential in force, and does its plan allow such credentials?
 
-use crate::gate::authenticate::Holding;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
@@ -13,16 +13,16 @@ use std::sync::Arc;
 /// The plans of a configuration, by name.
 pub type Plans = BTreeMap<Name, Plan>;
 
-/// Why a credential that was proved does not count now.
+/// Why the subscription of a valid credential does not allow the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionError {
     /// Never [`Standing::Good`].
     NotInForce(Standing),
-    /// The plan gives credentials of other kinds.
+    /// The plan has no credentials of this kind.
     NotInPlan,
-    /// The route asks for a subscription under one of certain plans.
+    /// The route requires a subscription under another plan.
     Required,
-    /// The credential names a subscription that nobody knows here: ours to answer for.
+    /// Keygate does not know the subscription: a fault on our side (503).
     Unknown,
 }
 
@@ -37,14 +37,14 @@ reasons! {
         Self::NotInForce(Standing::PlanGone) => word(Standing::PlanGone),
         Self::NotInPlan => "credential_not_in_plan",
         Self::Required => "subscription_required",
-        // A standing that is good is none to refuse for.
+        // A good standing is never a reason to refuse.
         Self::Unknown | Self::NotInForce(Standing::Good) => UNKNOWN,
     }
 }
 
 const UNKNOWN: &str = "subscription_unknown";
 
-/// Returns the word that `model` has for a standing that is not good.
+/// Returns the reason that `model` has for a standing that is not good.
 const fn word(standing: Standing) -> &'static str {
     match standing.reason() {
         Some(reason) => reason,
@@ -52,20 +52,20 @@ const fn word(standing: Standing) -> &'static str {
     }
 }
 
-/// The subscription of a credential, where it is in force. Allocates nothing.
+/// Returns the subscription of a credential if it is in force. Allocates nothing.
 ///
 /// # Errors
-/// First whether it is in force, then whether the plan has such credentials (S073, S074): whoever holds a genuine one may
-/// know how their own subscription stands.
+/// First the standing of the subscription, then the kind of credential (S073, S074): the holder of a valid credential
+/// may learn the standing of its subscription.
 pub fn in_force(
-    holding: &Holding,
+    binding: &SubscriptionBinding,
     plans: &Plans,
     directory: &Directory,
 ) -> Result<Arc<Subscription>, SubscriptionError> {
-    let subscription = directory.subscription(&holding.subscription);
+    let subscription = directory.subscription(&binding.subscription);
     let subscription = subscription.ok_or(SubscriptionError::Unknown)?;
     let plan = plans.get(&subscription.plan);
-    match subscription.standing(plan, holding.environment) {
+    match subscription.standing(plan, binding.environment) {
         Standing::Good => {}
         standing @ (Standing::Pending
         | Standing::ProvisioningFailed
@@ -76,21 +76,23 @@ pub fn in_force(
         | Standing::PlanGone) => return Err(SubscriptionError::NotInForce(standing)),
     }
     let plan = plan.ok_or(SubscriptionError::NotInForce(Standing::PlanGone))?;
-    match plan.credentials.contains(holding.kind) {
-        true => Ok(subscription),
-        false => Err(SubscriptionError::NotInPlan),
+    if plan.credentials.contains(binding.kind) {
+        Ok(subscription)
+    } else {
+        Err(SubscriptionError::NotInPlan)
     }
 }
 
-/// Whether a route that asks for one of `wanted` lets this subscription through, or the lack of one.
+/// Checks that the subscription is under one of the plans that the route requires, if it requires any.
 ///
 /// # Errors
-/// It does not.
-pub fn is_one_of(wanted: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
-    let has = in_force.is_some_and(|in_force| wanted.contains(&in_force.plan));
-    match wanted.is_empty() || has {
-        true => Ok(()),
-        false => Err(SubscriptionError::Required),
+/// [`SubscriptionError::Required`].
+pub fn check_plan(required: &[Name], in_force: Option<&Subscription>) -> Result<(), SubscriptionError> {
+    let has = in_force.is_some_and(|in_force| required.contains(&in_force.plan));
+    if required.is_empty() || has {
+        Ok(())
+    } else {
+        Err(SubscriptionError::Required)
     }
 }
 
@@ -107,8 +109,8 @@ mod tests {
         "sub_1".parse().unwrap()
     }
 
-    fn holding(kind: CredentialKind) -> Holding {
-        Holding {
+    fn binding(kind: CredentialKind) -> SubscriptionBinding {
+        SubscriptionBinding {
             subscription: id(),
             environment: KeyEnvironment::Live,
             kind,
@@ -142,7 +144,7 @@ mod tests {
     #[test]
     fn s074_a_genuine_credential_of_a_kind_that_the_plan_does_not_have_is_no_credential() {
         let directory = directory(SubscriptionState::Active);
-        let of = |kind| in_force(&holding(kind), &plans(), &directory).map(|found| found.id.clone());
+        let of = |kind| in_force(&binding(kind), &plans(), &directory).map(|found| found.id.clone());
         assert_eq!(of(CredentialKind::ApiKey), Ok(id()));
         assert_eq!(of(CredentialKind::ClientSecret), Err(SubscriptionError::NotInPlan));
         assert_eq!(of(CredentialKind::PrivateKeyJwt), Err(SubscriptionError::NotInPlan));
@@ -155,17 +157,17 @@ mod tests {
             (SubscriptionState::ProvisioningFailed, Standing::ProvisioningFailed),
             (SubscriptionState::Cancelled, Standing::Cancelled),
         ] {
-            let found = in_force(&holding(CredentialKind::ClientSecret), &plans(), &directory(state));
+            let found = in_force(&binding(CredentialKind::ClientSecret), &plans(), &directory(state));
             assert_eq!(found, Err(SubscriptionError::NotInForce(standing)));
         }
     }
 
     #[test]
     fn what_is_not_known_is_ours_to_answer_for_and_a_plan_that_is_gone_is_said() {
-        let nobody = in_force(&holding(CredentialKind::ApiKey), &plans(), &Directory::new());
+        let nobody = in_force(&binding(CredentialKind::ApiKey), &plans(), &Directory::new());
         assert_eq!(nobody, Err(SubscriptionError::Unknown));
         let directory = directory(SubscriptionState::Active);
-        let gone = in_force(&holding(CredentialKind::ApiKey), &Plans::new(), &directory);
+        let gone = in_force(&binding(CredentialKind::ApiKey), &Plans::new(), &directory);
         assert_eq!(gone, Err(SubscriptionError::NotInForce(Standing::PlanGone)));
     }
 
@@ -174,9 +176,9 @@ mod tests {
         let gold: Vec<Name> = vec!["gold".parse().unwrap()];
         let silver: Vec<Name> = vec!["silver".parse().unwrap()];
         let found = directory(SubscriptionState::Active).subscription(&id()).unwrap();
-        assert_eq!(is_one_of(&gold, Some(&found)), Ok(()));
-        assert_eq!(is_one_of(&silver, Some(&found)), Err(SubscriptionError::Required));
-        assert_eq!(is_one_of(&gold, None), Err(SubscriptionError::Required));
-        assert_eq!(is_one_of(&[], None), Ok(()));
+        assert_eq!(check_plan(&gold, Some(&found)), Ok(()));
+        assert_eq!(check_plan(&silver, Some(&found)), Err(SubscriptionError::Required));
+        assert_eq!(check_plan(&gold, None), Err(SubscriptionError::Required));
+        assert_eq!(check_plan(&[], None), Ok(()));
     }
 }

@@ -1,14 +1,14 @@
-//! What is an upstream told, signed, about who called? Tokens are made when a principal is first sent to an audience, and
-//! remembered until half their time is over.
+//! Which signed token names the principal to an upstream? A token is made when a principal is first sent to an
+//! audience, and cached until half its time is over.
 
 pub mod published;
 pub mod signer;
 
-pub use published::Published;
+pub use published::PublishedKeys;
 pub use signer::Signer;
 
 use crate::gate::authenticate::Identity;
-use crate::gate::identity_token::signer::Signed;
+use crate::gate::identity_token::signer::TokenLifetime;
 use crate::jose::sign::SignError;
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::Metrics;
@@ -20,15 +20,15 @@ use std::fmt;
 use std::hash::RandomState;
 use std::sync::Arc;
 
-/// The tokens that were made and the keys that verify them; outlives a reload.
+/// The cached identity tokens and the keys that verify them; outlives a reload.
 pub struct IdentityTokens {
-    pub published: Published,
-    cache: Cache<Key, Remembered, Weight, RandomState>,
+    pub published: PublishedKeys,
+    cache: Cache<Key, CachedToken, Weight, RandomState>,
     metrics: Arc<Metrics>,
 }
 
-/// For whom a token was made, and for which upstream. The address is that of an [`Identity`] which the entry holds, so
-/// that it is nobody else's as long as the entry is there.
+/// The principal and the upstream that a token is for. `identity` is the address of an [`Identity`] that the entry
+/// holds, so no other identity has that address while the entry exists.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     identity: usize,
@@ -36,23 +36,23 @@ struct Key {
 }
 
 #[derive(Clone)]
-struct Remembered {
+struct CachedToken {
     identity: Arc<Identity>,
-    /// Unique id of what signed it; after a reload another may.
+    /// The unique id of the signer; a reload may bring another one.
     signer: u64,
     value: HeaderValue,
-    signed: Signed,
+    lifetime: TokenLifetime,
 }
 
 impl IdentityTokens {
-    /// Room for about 8 000 tokens of usual length.
+    /// Enough for about 8 000 tokens of usual length.
     pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-    /// Remembers tokens in at most about `bytes_max` bytes.
+    /// Returns an empty cache of at most about `bytes_max` bytes.
     pub fn new(metrics: Arc<Metrics>, bytes_max: u64) -> Self {
         let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
         Self {
-            published: Published::default(),
+            published: PublishedKeys::default(),
             cache: Cache::with(
                 items,
                 bytes_max,
@@ -64,14 +64,14 @@ impl IdentityTokens {
         }
     }
 
-    /// A token for `audience` that says who `identity` is, as a header value that is never printed.
+    /// Returns a token for `audience` that describes `identity`, as a header value that is never printed.
     ///
-    /// At least half of the signer's time is left of it, unless the credential ends before: a token never outlives what
-    /// it vouches for. A remembered one costs no signature and no allocation.
+    /// At least half of the signer's `ttl` is left, unless the credential ends before: a token never outlives its
+    /// credential. A cached token costs no signature and no allocation.
     ///
     /// # Errors
-    /// The cryptographic library cannot sign. The request must then not be forwarded: its upstream would take it for
-    /// one that nobody vouches for.
+    /// The cryptographic library cannot sign. Do not forward the request then: the upstream would take it
+    /// for a request without a principal.
     pub fn token(
         &self,
         signer: &Signer,
@@ -83,35 +83,35 @@ impl IdentityTokens {
             identity: Arc::as_ptr(identity).addr(),
             audience: Arc::clone(audience),
         };
-        if let Some(remembered) = self.cache.get(&key)
-            && Arc::ptr_eq(&remembered.identity, identity)
-            && remembered.signer == signer.uid()
-            && remembered.signed.may_be_sent_at(now)
+        if let Some(cached) = self.cache.get(&key)
+            && Arc::ptr_eq(&cached.identity, identity)
+            && cached.signer == signer.uid()
+            && cached.lifetime.may_be_sent_at(now)
         {
-            return Ok(remembered.value);
+            return Ok(cached.value);
         }
-        let signed = signer.lifetime(identity, now);
-        let token = signer.sign(identity, audience, &signed)?;
+        let lifetime = signer.lifetime(identity, now);
+        let token = signer.sign(identity, audience, &lifetime)?;
         let mut value = HeaderValue::from_str(&token).map_err(|_| SignError::Library)?;
         value.set_sensitive(true);
         self.metrics.identity_tokens.signed.inc();
-        let remembered = Remembered {
+        let cached = CachedToken {
             identity: Arc::clone(identity),
             signer: signer.uid(),
             value: value.clone(),
-            signed,
+            lifetime,
         };
-        self.cache.insert(key, remembered);
+        self.cache.insert(key, cached);
         Ok(value)
     }
 
-    /// Forgets tokens that are over, and the principals they were made for; and keys whose last token is.
+    /// Drops expired tokens with their principals, and keys after their last token has expired.
     pub fn sweep(&self, now: Timestamp) {
-        self.cache.retain(|_, remembered| !remembered.signed.is_over_at(now));
+        self.cache.retain(|_, cached| !cached.lifetime.is_over_at(now));
         self.published.sweep(now);
     }
 
-    /// Tokens remembered.
+    /// Returns the number of cached tokens.
     pub fn len(&self) -> usize {
         self.cache.len()
     }
@@ -121,13 +121,13 @@ impl IdentityTokens {
         self.cache.is_empty()
     }
 
-    /// Estimated bytes in use.
+    /// Returns an estimate of the bytes in use.
     pub fn bytes(&self) -> u64 {
         self.cache.weight()
     }
 }
 
-/// Says how many there are: each is as good as a credential at its upstream.
+/// Prints the number of tokens only: a token is as good as a credential at its upstream.
 impl fmt::Debug for IdentityTokens {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("IdentityTokens")
@@ -136,18 +136,18 @@ impl fmt::Debug for IdentityTokens {
     }
 }
 
-/// Estimates what an entry costs.
+/// The estimated size of an entry.
 #[derive(Clone)]
 struct Weight;
 
-/// The entry in the table, and an `Identity` that may be held by nobody else any more.
+/// The size of an entry in the table and of an `Identity` that nothing else may hold any more.
 const FIXED_WEIGHT: u64 = 3 * 1024;
 const USUAL_WEIGHT: u64 = 1024 + FIXED_WEIGHT;
 
-impl Weighter<Key, Remembered> for Weight {
-    fn weight(&self, key: &Key, remembered: &Remembered) -> u64 {
-        // Claims stand in the token and, as texts and header values, in the identity.
-        FIXED_WEIGHT + key.audience.len() as u64 + 2 * (remembered.value.len() as u64)
+impl Weighter<Key, CachedToken> for Weight {
+    fn weight(&self, key: &Key, cached: &CachedToken) -> u64 {
+        // The claims are in the token and, as strings and header values, in the identity.
+        FIXED_WEIGHT + key.audience.len() as u64 + 2 * (cached.value.len() as u64)
     }
 }
 

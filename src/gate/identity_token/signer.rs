@@ -1,4 +1,4 @@
-//! What does an identity token say, and how long is it good for?
+//! Which claims does an identity token have, and how long is it valid?
 
 use crate::config;
 use crate::gate::authenticate::Identity;
@@ -14,11 +14,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// `typ` of an identity token. Of a type of its own it is taken for an access token nowhere (RFC 8725 section 3.11): not
-/// by this gate, whose issuers have other types, nor by an API that checks what RFC 9068 section 4 asks for.
+/// The `typ` of an identity token. With a type of its own, nothing accepts it as an access token (RFC 8725 section
+/// 3.11): neither this gate, as its issuers use other types, nor an API that follows RFC 9068 section 4.
 pub const TYP: &str = "keygate-identity+jwt";
 
-/// In whose name tokens are signed, and with what key.
+/// The issuer and the key of identity tokens.
 pub struct Signer {
     uid: u64,
     issuer: Box<str>,
@@ -26,25 +26,25 @@ pub struct Signer {
     key: Arc<SigningKey>,
 }
 
-/// When a token was made and when it ends.
+/// The issue and expiry times of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Signed {
-    /// `iat`.
+pub struct TokenLifetime {
+    /// The `iat`.
     pub at: Timestamp,
-    /// `exp`.
+    /// The `exp`.
     pub until: Timestamp,
-    /// The last instant at which it is sent.
+    /// The last instant at which the token is sent to an upstream.
     send_until: Timestamp,
 }
 
-impl Signed {
-    /// Whether an upstream may still be given it. Not before it was made either: a clock that was set back would make it
-    /// good for longer than tokens are.
+impl TokenLifetime {
+    /// Returns whether the token may still be sent to an upstream. Not before `at` either: after the clock was set
+    /// back, the token would be valid for longer than `ttl`.
     pub fn may_be_sent_at(&self, now: Timestamp) -> bool {
         self.at <= now && now <= self.send_until
     }
 
-    /// Whether nobody accepts it any more.
+    /// Returns whether no upstream accepts the token any more.
     pub fn is_over_at(&self, now: Timestamp) -> bool {
         self.until < now || now < self.at
     }
@@ -61,7 +61,7 @@ impl Signer {
         }
     }
 
-    /// Told apart from every other signer of this process.
+    /// Returns the unique id of this signer in this process.
     pub const fn uid(&self) -> u64 {
         self.uid
     }
@@ -74,7 +74,7 @@ impl Signer {
         self.ttl
     }
 
-    /// Whether tokens of this one are like those of a signer with these settings and key.
+    /// Returns whether a signer with `settings` and `key` would make the same tokens.
     pub fn is_like(&self, settings: &config::IdentityToken, key: &SigningKey) -> bool {
         *self.issuer == *settings.issuer.as_str()
             && self.ttl == settings.ttl
@@ -82,11 +82,11 @@ impl Signer {
             && self.key.algorithm() == key.algorithm()
     }
 
-    /// How long a token for `identity` would be good from `now` on, in whole seconds as `iat` and `exp` are.
+    /// Returns the lifetime of a token for `identity` that is made at `now`, in whole seconds like `iat` and `exp`.
     ///
-    /// Never past the credential's own expiry. A credential that only counts any more because clocks may differ
-    /// (`clock_skew`) ends when it counts no more: a token that is over already would vouch for nobody.
-    pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> Signed {
+    /// The token never outlives its credential. A credential that has expired but is still accepted within `clock_skew`
+    /// gives a token that ends with the skew, because an expired token would be useless.
+    pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> TokenLifetime {
         let second = |time: Timestamp| Timestamp::from_unix_secs(time.as_unix_secs());
         let at = second(now);
         let full = at.saturating_add(self.ttl);
@@ -96,13 +96,13 @@ impl Signer {
             .or(identity.usable_until)
             .map(second);
         match end.filter(|end| *end < full) {
-            // A later one would end no later.
-            Some(end) => Signed {
+            // A token made later would end no later.
+            Some(end) => TokenLifetime {
                 at,
                 until: end,
                 send_until: end,
             },
-            None => Signed {
+            None => TokenLifetime {
                 at,
                 until: full,
                 send_until: full.saturating_sub(self.ttl / 2),
@@ -110,21 +110,21 @@ impl Signer {
         }
     }
 
-    /// Signs what is known about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where they are known, `sub`,
-    /// `client_id`, `scope` and `org` as in an access token (RFC 9068 section 2.2); and what proved it, as
-    /// `credential_type`, `credential_id` and `credential_issuer`, the words of the `x-keygate-*` headers. Nothing that
-    /// the credential could be made from again.
+    /// Signs the known facts about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where known, `sub`,
+    /// `client_id`, `scope` and `org` as in an access token (RFC 9068 section 2.2); also the credential, as
+    /// `credential_type`, `credential_id` and `credential_issuer`, the names of the `x-keygate-*` headers. No claim
+    /// allows the credential to be reconstructed.
     ///
     /// # Errors
-    /// The library cannot sign.
-    pub fn sign(&self, identity: &Identity, audience: &str, signed: &Signed) -> Result<String, SignError> {
+    /// The cryptographic library cannot sign.
+    pub fn sign(&self, identity: &Identity, audience: &str, lifetime: &TokenLifetime) -> Result<String, SignError> {
         let mut claims = Map::new();
-        let mut say = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        say("iss", (*self.issuer).into());
-        say("aud", audience.into());
-        say("iat", signed.at.as_unix_secs().into());
-        say("exp", signed.until.as_unix_secs().into());
-        say("jti", sign::token_id().into());
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("iss", (*self.issuer).into());
+        set("aud", audience.into());
+        set("iat", lifetime.at.as_unix_secs().into());
+        set("exp", lifetime.until.as_unix_secs().into());
+        set("jti", sign::token_id().into());
         let scope = (!identity.scopes.is_empty()).then(|| identity.scopes.to_string());
         let known = [
             ("sub", identity.subject.as_deref()),
@@ -140,7 +140,7 @@ impl Signer {
         ];
         for (name, value) in known {
             if let Some(value) = value {
-                say(name, value.into());
+                set(name, value.into());
             }
         }
         self.key.sign(TYP, &Value::Object(claims))

@@ -1,4 +1,4 @@
-//! Does a token say who was proved, for as long as it should and no longer?
+//! Does a token name the principal, and is it valid for exactly as long as it should be?
 
 use super::*;
 use crate::config;
@@ -47,7 +47,7 @@ fn signer(ttl: Duration) -> Signer {
     Signer::new(&settings(ttl), Arc::new(SigningKey::generate_es256().unwrap()))
 }
 
-/// Of a token that expires at `expires_at` and counts for `skew` longer.
+/// Returns the identity of a token that expires at `expires_at` and is valid for `skew` longer.
 fn identity(expires_at: Timestamp, skew: Duration) -> Arc<Identity> {
     let token = TokenIdentity {
         issued_at: None,
@@ -76,7 +76,7 @@ fn audience(text: &str) -> Arc<str> {
     text.into()
 }
 
-/// The claims of a token that `key` signed.
+/// Returns the claims of a token that `key` signed.
 #[track_caller]
 fn claims(key: &SigningKey, token: &HeaderValue) -> Value {
     let set = json!({ "keys": [key.public_jwk()] }).to_string();
@@ -135,13 +135,13 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     assert_eq!(metrics.identity_tokens.signed.get(), 1);
     let others = [
         token(&one, &alice, &billing, NOW),
-        // Of the same words and another credential: it may end at another time, or have been withdrawn.
+        // The same attributes from another credential, which may expire or be revoked at another time.
         token(&one, &same_name, &orders, NOW),
         token(&two, &alice, &orders, NOW),
     ];
     assert!(!others.contains(&first));
     assert_eq!(metrics.identity_tokens.signed.get(), 4);
-    // What another signer made has taken the place.
+    // The token of the other signer has replaced it.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }
 
@@ -156,7 +156,7 @@ fn a_token_is_sent_until_half_its_time_is_left() {
     assert_eq!(at(29_999), first);
     assert_eq!(at(30_000), first);
     assert_ne!(at(30_001), first);
-    // A clock that was set back must not make the remembered one good for longer.
+    // After the clock was set back, the cached token would be valid for too long.
     let now = tokens
         .token(&signer, &alice, &orders, NOW.saturating_sub(secs(3600)))
         .unwrap();
@@ -173,7 +173,7 @@ fn a_token_ends_with_its_credential() {
     assert_eq!(lifetime(60, 30, NOW).until, NOW.saturating_add(secs(60)));
     assert_eq!(lifetime(59, 30, NOW).until, NOW.saturating_add(secs(59)));
     assert_eq!(lifetime(1, 30, NOW).until, NOW.saturating_add(secs(1)));
-    // Past its expiry, the credential counts for as long as clocks may differ.
+    // After its expiry, the credential is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
     assert_eq!(lifetime(5, 30, late).until, NOW.saturating_add(secs(35)));
     assert_eq!(signer.lifetime(&everlasting(), NOW).until, NOW.saturating_add(secs(60)));
@@ -202,8 +202,8 @@ fn what_is_over_is_forgotten_with_its_principal() {
     assert_eq!(Arc::strong_count(&alice), 1);
 }
 
-/// The key ids in the published set.
-fn kids(published: &Published) -> Vec<String> {
+/// Returns the key ids in the published set.
+fn kids(published: &PublishedKeys) -> Vec<String> {
     let set: Value = serde_json::from_slice(&published.document().load()).unwrap();
     let keys = set["keys"].as_array().unwrap();
     assert!(keys.iter().all(|key| key.get("d").is_none() && key["use"] == "sig"));
@@ -212,7 +212,7 @@ fn kids(published: &Published) -> Vec<String> {
 
 #[test]
 fn s135_a_key_stays_published_until_its_last_token_is_over() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     assert!(kids(&published).is_empty());
     let new = || SigningKey::generate_es256().unwrap();
     let (first, second) = (new(), new());
@@ -233,7 +233,7 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
 
 #[test]
 fn a_reload_that_changes_nothing_changes_no_signer() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     let key = || {
         SigningKey::from_pkcs8_pem(
             Algorithm::Es256,
@@ -254,19 +254,19 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
 
 #[test]
 fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
-    let published = Published::default();
+    let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
-    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Made);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::Made)), NOW);
-    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Made);
+    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
+    published.replace(Some((Arc::clone(&first), KeyOrigin::Generated)), NOW);
+    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
     assert_eq!(again.key().kid(), first.key().kid());
     let file = published.signer(&settings(secs(60)), new(), KeyOrigin::File);
     assert_ne!(file.key().kid(), first.key().kid());
 }
 
 proptest! {
-    /// Whatever the times: what an upstream gets has half its time left, or ends with its credential; it never ends
-    /// later than that; and it was not made in the future.
+    /// At all times, the token sent to the upstream has half its life left or ends with its credential; it never ends
+    /// later than its credential, and it was not made in the future.
     #[test]
     fn an_upstream_never_gets_a_token_with_less_than_half_its_time_left(
         ttl in 10_u64..=600,
@@ -280,7 +280,7 @@ proptest! {
             None => everlasting(),
         };
         let mut now = NOW;
-        let mut last: Option<Signed> = None;
+        let mut last: Option<TokenLifetime> = None;
         for step in steps {
             now = now.saturating_add(Duration::from_millis(step));
             if identity.usable_until.is_some_and(|end| now > end) {

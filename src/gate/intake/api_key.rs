@@ -3,16 +3,17 @@
 use crate::gate::intake::IntakeError;
 use http::HeaderValue;
 
-/// The key: visible ASCII (S008) without comma, which is how intermediaries join two fields into one (S006).
+/// Returns the key: visible ASCII (S008) without a comma, because intermediaries join two fields
+/// into one with a comma (S006).
 ///
 /// # Errors
-/// What keeps it from being one key.
+/// The reason why the value is not one key.
 pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, IntakeError> {
     if value.len() > bytes_max {
         return Err(IntakeError::TooLong);
     }
     let bytes = value.as_bytes();
-    // Without a way out in the middle, sixteen bytes are looked at in one step.
+    // Without an early exit, the compiled loop checks sixteen bytes at a time.
     let (graphic, comma) = bytes.iter().fold((true, false), |(graphic, comma), byte| {
         (graphic & byte.is_ascii_graphic(), comma | (*byte == b','))
     });
@@ -20,8 +21,9 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
     if comma && is_text() {
         return Err(IntakeError::ApiKeyRepeated);
     }
-    match !bytes.is_empty() && graphic {
-        true => std::str::from_utf8(bytes).map_err(|_| IntakeError::ApiKeyMalformed),
-        false => Err(IntakeError::ApiKeyMalformed),
+    if !bytes.is_empty() && graphic {
+        std::str::from_utf8(bytes).map_err(|_| IntakeError::ApiKeyMalformed)
+    } else {
+        Err(IntakeError::ApiKeyMalformed)
     }
 }

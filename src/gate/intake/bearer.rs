@@ -3,22 +3,22 @@
 use crate::gate::intake::IntakeError;
 use http::HeaderValue;
 
-/// The token of `Bearer <token68>`: the scheme in any case, exactly one space.
+/// Returns the token of `Bearer <token68>`: the scheme in any case, exactly one space.
 ///
-/// RFC 9110 section 11.4 allows more spaces and RFC 6750 does not; parsers that split differently would read different
-/// tokens, so one it is (S010).
+/// RFC 9110 section 11.4 allows more spaces and RFC 6750 does not. Parsers that split differently would read different
+/// tokens, so exactly one space is accepted (S010).
 ///
 /// # Errors
-/// `OtherScheme` for a well-formed value of another scheme, otherwise what keeps it from being a token.
+/// `OtherScheme` for a well-formed value of another scheme, otherwise the reason why the value is not one token.
 pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, IntakeError> {
-    // What nearly every client sends, read twice instead of four times: a token has hundreds of bytes.
+    // The form that nearly every client sends, read twice in place of four times: a token has hundreds of bytes.
     if let Some(token) = value.as_bytes().strip_prefix(b"Bearer ")
         && token.len() <= bytes_max
         && is_token68(token)
     {
         return std::str::from_utf8(token).map_err(|_| IntakeError::AuthorizationMalformed);
     }
-    // Visible ASCII, space and tab are left; a value with other bytes is broken, not absent (S008).
+    // This leaves visible ASCII, space and tab. A value with other bytes is malformed, not absent (S008).
     let text = value.to_str().map_err(|_| IntakeError::AuthorizationMalformed)?;
     let (scheme, rest) = match text.split_once(' ') {
         Some((scheme, rest)) => (scheme, Some(rest)),
@@ -31,19 +31,21 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
         return Err(other_scheme(scheme, rest.unwrap_or_default()));
     }
     let token = rest.ok_or(IntakeError::AuthorizationMalformed)?;
-    // Length first: what is too long is not worth reading (S022).
+    // Check the length first, so that a token that is too long is not parsed (S022).
     if token.len() > bytes_max {
         return Err(IntakeError::TooLong);
     }
-    match is_token68(token.as_bytes()) {
-        true => Ok(token),
-        false if holds_a_second(token) => Err(IntakeError::AuthorizationRepeated),
-        false => Err(IntakeError::AuthorizationMalformed),
+    if is_token68(token.as_bytes()) {
+        Ok(token)
+    } else if holds_a_second(token) {
+        Err(IntakeError::AuthorizationRepeated)
+    } else {
+        Err(IntakeError::AuthorizationMalformed)
     }
 }
 
-/// `Basic …` is somebody else's credential: 401. But `xBearer …` is ours with a typing error, and a list is two
-/// credentials whatever their schemes: both 400.
+/// Returns the error for another scheme. `Basic …` is a credential for another system: 401. `xBearer …` is a mistyped
+/// bearer token, and a list is two credentials of any schemes: 400.
 fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
     if scheme.to_ascii_lowercase().contains("bearer") {
         IntakeError::AuthorizationMalformed
@@ -54,8 +56,8 @@ fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
     }
 }
 
-/// Whether a comma is followed by what starts another credential: a scheme and a space, or `Bearer` alone. The commas of
-/// `Digest a=b, c="d"` are followed by parameters.
+/// Returns whether a second credential follows a comma: a scheme and a space, or `Bearer` alone.
+/// Parameters follow the commas of `Digest a=b, c="d"`.
 fn holds_a_second(rest: &str) -> bool {
     rest.split(',').skip(1).any(|member| {
         let member = member.trim_matches(' ');
@@ -64,7 +66,7 @@ fn holds_a_second(rest: &str) -> bool {
     })
 }
 
-/// `auth-scheme`, a token (RFC 9110 section 5.6.2).
+/// Returns whether `text` is an `auth-scheme`, a token (RFC 9110 section 5.6.2).
 fn is_scheme(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -72,15 +74,16 @@ fn is_scheme(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+/// Returns whether `text` is `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 fn is_token68(text: &[u8]) -> bool {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let unpadded = &text[..text.len() - padding];
-    // A token has hundreds of bytes, of all kinds in no order, so that branches on the kind are guessed wrong half the time:
-    // that was a third of a whole decision. Without any, sixteen bytes are looked at in one step.
+    // A token has hundreds of bytes of all kinds in random order, so the processor
+    // mispredicts half of the branches on the kind: that took a third of a whole
+    // decision. Without branches, the compiled loop checks sixteen bytes at a time.
     let is_symbol = |byte: u8| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
-        // `-`, `.`, `/` and the digits follow one another.
+        // `-`, `.`, `/` and the digits are consecutive in ASCII.
         let digit = byte.wrapping_sub(b'-') <= b'9' - b'-';
         letter | digit | (byte == b'_') | (byte == b'~') | (byte == b'+')
     };

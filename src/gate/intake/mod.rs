@@ -6,7 +6,7 @@ mod query;
 
 pub use query::redact_query;
 
-use crate::config::Accept;
+use crate::config::AcceptedCredential;
 use crate::config::TwoCredentials;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::Single;
@@ -14,7 +14,7 @@ use crate::model::reason::reasons;
 use http::HeaderValue;
 use std::fmt;
 
-/// What the request claims to be entitled by: unproved, but well-formed and the only one.
+/// The only credential of a request: well-formed, but not validated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'r> {
     /// A `token68` (RFC 9110 section 11.2).
@@ -23,7 +23,7 @@ pub enum Credential<'r> {
     ApiKey(&'r str),
 }
 
-/// Which header field a credential came in.
+/// The header field of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     Authorization,
@@ -39,7 +39,7 @@ impl Credential<'_> {
     }
 }
 
-/// Says which type it is, never what it holds.
+/// Prints the type of the credential, never its text.
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -49,34 +49,34 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// What a route says about credentials.
+/// The rules of a route about credentials.
 #[derive(Clone, Debug)]
 pub struct IntakeRules {
     pub openness: Openness,
-    /// Bytes of a token or a key.
+    /// The longest token or key in bytes.
     pub credential_bytes_max: usize,
     pub query_credentials: QueryCredentials,
     pub two_credentials: TwoCredentials,
 }
 
-/// Whether the route asks for a credential.
+/// The need for a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Openness {
-    /// Never looks at a credential, but refuses two all the same.
+    /// The route ignores a credential, but refuses two.
     Public,
-    /// One of these types.
-    Protected(Vec<Accept>),
+    /// The route needs a credential of one of these types.
+    Protected(Vec<AcceptedCredential>),
 }
 
-/// What becomes of `access_token`, `api_key` … in the query. They are never read.
+/// The treatment of `access_token`, `api_key` … in the query. They are never used as credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryCredentials {
-    /// 400, so that leaks into logs and histories are noticed.
+    /// Respond with 400, so that leaks into logs and histories are noticed.
     Reject,
     Ignore,
 }
 
-/// Why what the request carries is not one credential of an accepted type.
+/// Why a request does not carry one credential of an accepted type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeError {
     #[error("authorization and an api key, both")]
@@ -113,32 +113,33 @@ reasons! {
     }
 }
 
-/// Refuses two credentials on any path there is, one without a route among them, before anything is looked up (S003).
+/// Refuses two credentials on every path, with a route or without (S003).
 ///
 /// # Errors
-/// [`IntakeError::TwoCredentials`] when both header fields are there. Presence counts, not content: an empty or malformed
-/// second one is a second one (S002, S004).
+/// [`IntakeError::TwoCredentials`] when both header fields are present. Their content does not matter: an empty or
+/// malformed field is present too (S002, S004).
 pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
     let fields = inbound.fields();
-    match fields.authorization.is_present() && fields.api_key.is_present() {
-        true => Err(IntakeError::TwoCredentials),
-        false => Ok(()),
+    if fields.authorization.is_present() && fields.api_key.is_present() {
+        Err(IntakeError::TwoCredentials)
+    } else {
+        Ok(())
     }
 }
 
-/// The one credential that `inbound` carries; `None` when it carries none, or when the route is public and does not look.
-/// On a protected route `None` is for the caller to refuse (401, bare challenge).
+/// Returns the credential of `inbound`; `None` without a credential, and on a public route, which ignores it. On a
+/// protected route the caller refuses `None` (401, bare challenge).
 ///
 /// # Errors
-/// Anything between none and exactly one good one. The first rule in the order of the table in which it is documented:
-/// two header fields come first, so that nothing about either of them shows in the answer (S003).
+/// Any state between no credential and exactly one well-formed credential: the first error in the order of the
+/// documented table. Two header fields come first, so that the response reveals nothing about either of them (S003).
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     match rules.two_credentials {
         TwoCredentials::Refuse => at_most_one(inbound)?,
-        // Below, once it is known that each of them is well-formed.
+        // Reported below, once both are known to be well-formed.
         TwoCredentials::Report => {}
     }
-    no_leak(inbound, rules)?;
+    check_query(inbound, rules)?;
     let Openness::Protected(accepted) = &rules.openness else {
         return Ok(None);
     };
@@ -147,14 +148,21 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
     let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
     let (credential, accept) = match (authorization, key) {
-        (Some(value), Some(key)) => (reported(value, key, rules)?, Accept::Jwt),
-        (Some(value), None) => (Credential::Bearer(bearer::parse(value, bytes_max)?), Accept::Jwt),
-        (None, Some(value)) => (Credential::ApiKey(api_key::parse(value, bytes_max)?), Accept::ApiKey),
+        (Some(value), Some(key)) => (bearer_of_two(value, key, rules)?, AcceptedCredential::Jwt),
+        (Some(value), None) => (
+            Credential::Bearer(bearer::parse(value, bytes_max)?),
+            AcceptedCredential::Jwt,
+        ),
+        (None, Some(value)) => (
+            Credential::ApiKey(api_key::parse(value, bytes_max)?),
+            AcceptedCredential::ApiKey,
+        ),
         (None, None) => return Ok(None),
     };
-    match accepted.contains(&accept) {
-        true => Ok(Some(credential)),
-        false => Err(IntakeError::TypeNotAccepted),
+    if accepted.contains(&accept) {
+        Ok(Some(credential))
+    } else {
+        Err(IntakeError::TypeNotAccepted)
     }
 }
 
@@ -162,27 +170,28 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
 ///
 /// # Errors
 /// [`IntakeError::InQuery`].
-pub fn no_leak(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
+pub fn check_query(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), IntakeError> {
     match rules.query_credentials {
         QueryCredentials::Reject => refuse_query_credential(inbound),
         QueryCredentials::Ignore => Ok(()),
     }
 }
 
-/// The same where no route could ignore it.
+/// Refuses a credential in the query, on a path without a route that could ignore it.
 ///
 /// # Errors
 /// [`IntakeError::InQuery`].
 pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
-    match inbound.query().is_some_and(query::has_credential) {
-        true => Err(IntakeError::InQuery),
-        false => Ok(()),
+    if inbound.query().is_some_and(query::has_credential) {
+        Err(IntakeError::InQuery)
+    } else {
+        Ok(())
     }
 }
 
-/// Of two credentials on a route that reports them, the bearer token. The key is never looked at again. What is not two
-/// good ones by their looks was never let through by the upstreams that this route is migrated from.
-fn reported<'r>(
+/// Returns the bearer token of two credentials, on a route that reports them. The key is ignored. Two fields that are
+/// not both well-formed are refused: the upstreams that such routes are migrated from never accepted them.
+fn bearer_of_two<'r>(
     authorization: &'r HeaderValue,
     key: &HeaderValue,
     rules: &IntakeRules,
@@ -198,7 +207,7 @@ fn reported<'r>(
     }
 }
 
-/// The value of a field that may be there once.
+/// Returns the value of a field that may occur once.
 fn only<'r>(field: Single<'r>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
     match field {
         Single::Absent => Ok(None),

@@ -1,13 +1,13 @@
-//! Does a query carry a credential, and what of it may be logged?
+//! Does a query carry a credential, and which part of it may be logged?
 
 use crate::gate::accept::normalize::escape_at;
 use std::borrow::Cow;
 
-/// Names under which other gateways read a credential, without `-` and `_`.
+/// The names under which other gateways read a credential, without `-` and `_`.
 const CREDENTIAL_NAMES: [&str; 4] = ["accesstoken", "apikey", "key", "xapikey"];
 
-/// Names whose values are secrets often enough that no log may have them: `code` and `state` of a sign-in, signatures
-/// of pre-signed URLs, tokens mailed to people.
+/// The names of parameters that often hold secrets, which must not be logged: `code` and `state` of a sign-in,
+/// signatures of pre-signed URLs, tokens mailed to people.
 const REDACTED_NAMES: [&str; 19] = [
     "accesskey",
     "assertion",
@@ -32,12 +32,13 @@ const REDACTED_NAMES: [&str; 19] = [
 
 const REDACTED: &str = "[redacted]";
 
-/// Whether a parameter is called like a credential: percent-decoded, in any case, with `-` or `_` or neither (S009).
+/// Returns whether a parameter has the name of a credential: percent-decoded, in any case, with
+/// `-`, `_` or neither (S009).
 pub(crate) fn has_credential(query: &str) -> bool {
     parameters(query).any(|parameter| is_one_of(name_of(parameter), &CREDENTIAL_NAMES))
 }
 
-/// `query` for logs: the values of parameters that are called like a secret are replaced.
+/// Returns `query` for logs, with the values of secret parameters replaced.
 pub fn redact_query(query: &str) -> Cow<'_, str> {
     let is_secret = |parameter: &str| {
         let name = name_of(parameter);
@@ -65,7 +66,7 @@ pub fn redact_query(query: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// `;` separates for some upstreams and is part of a value for others, so it separates here.
+/// Returns the parameters of `query`. Some upstreams separate at `;` and others do not, so `;` separates here.
 fn parameters(query: &str) -> impl Iterator<Item = &str> {
     query.split(['&', ';'])
 }
@@ -74,8 +75,8 @@ fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
-/// Compares the plain name: percent-decoded, lower case, without `-`, `_`, spaces and what follows `[` (`key[]` is `key`
-/// to PHP). A name too long for the list ends the reading.
+/// Returns whether the plain form of `name` is in `names`: percent-decoded, lower case, without `-`, `_`, spaces and
+/// everything from `[` on (PHP reads `key[]` as `key`). A name longer than every listed name is not in the list.
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     const NAME_BYTES_MAX: usize = 24;
     let mut plain = [0_u8; NAME_BYTES_MAX];

@@ -1,4 +1,4 @@
-//! The table of which requests carry one credential (S001 to S012).
+//! Which requests carry one credential? The table of S001 to S012.
 
 use super::*;
 use crate::gate::accept::Rules;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-fn rules(accepted: &[Accept]) -> IntakeRules {
+fn rules(accepted: &[AcceptedCredential]) -> IntakeRules {
     IntakeRules {
         openness: Openness::Protected(accepted.to_vec()),
         credential_bytes_max: 64,
@@ -20,7 +20,7 @@ fn rules(accepted: &[Accept]) -> IntakeRules {
 }
 
 fn both() -> IntakeRules {
-    rules(&[Accept::Jwt, Accept::ApiKey])
+    rules(&[AcceptedCredential::Jwt, AcceptedCredential::ApiKey])
 }
 
 fn public() -> IntakeRules {
@@ -107,7 +107,7 @@ fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() 
     check(&[token, token, key], Err(IntakeError::AuthorizationRepeated));
     check_at("/?api_key=k", &report, &[token, key], Err(IntakeError::InQuery));
     let keys_only = IntakeRules {
-        openness: Openness::Protected(vec![Accept::ApiKey]),
+        openness: Openness::Protected(vec![AcceptedCredential::ApiKey]),
         ..report.clone()
     };
     check_at("/", &keys_only, &[token, key], Err(IntakeError::TypeNotAccepted));
@@ -140,7 +140,12 @@ fn s001_s002_s003_s004_both_fields_in_any_state_are_two() {
     for authorization in authorizations {
         for key in keys {
             let fields = [("authorization", authorization), ("x-api-key", key)];
-            for rules in [both(), public(), rules(&[Accept::Jwt]), rules(&[Accept::ApiKey])] {
+            for rules in [
+                both(),
+                public(),
+                rules(&[AcceptedCredential::Jwt]),
+                rules(&[AcceptedCredential::ApiKey]),
+            ] {
                 check_at("/", &rules, &fields, Err(IntakeError::TwoCredentials));
             }
             check_at("/?api_key=a", &both(), &fields, Err(IntakeError::TwoCredentials));
@@ -268,18 +273,28 @@ fn s011_a_type_that_the_route_does_not_accept_is_challenged() {
     let key: [(&str, &[u8]); 1] = [("x-api-key", b"kg")];
     check_at(
         "/",
-        &rules(&[Accept::ApiKey]),
+        &rules(&[AcceptedCredential::ApiKey]),
         &bearer,
         Err(IntakeError::TypeNotAccepted),
     );
-    check_at("/", &rules(&[Accept::Jwt]), &key, Err(IntakeError::TypeNotAccepted));
     check_at(
         "/",
-        &rules(&[Accept::Jwt]),
+        &rules(&[AcceptedCredential::Jwt]),
+        &key,
+        Err(IntakeError::TypeNotAccepted),
+    );
+    check_at(
+        "/",
+        &rules(&[AcceptedCredential::Jwt]),
         &bearer,
         Ok(Some(Credential::Bearer("tok"))),
     );
-    check_at("/", &rules(&[Accept::ApiKey]), &key, Ok(Some(Credential::ApiKey("kg"))));
+    check_at(
+        "/",
+        &rules(&[AcceptedCredential::ApiKey]),
+        &key,
+        Ok(Some(Credential::ApiKey("kg"))),
+    );
     check_at("/", &rules(&[]), &key, Err(IntakeError::TypeNotAccepted));
     assert_eq!(refusal::row(IntakeError::TypeNotAccepted.reason()).status, 401);
 }

@@ -24,7 +24,7 @@ fn parse(keys: &[Value]) -> Result<Jwks, JwksError> {
     Jwks::parse(json!({ "keys": keys }).to_string().as_bytes())
 }
 
-/// A set of one good key and `odd` has the good one alone, and says why.
+/// Checks that a set of one good key and `odd` uses only the good key, and skips `odd` with `reason`.
 #[track_caller]
 fn check_skipped(odd: Value, reason: &str) {
     let good = jwk_with(P256_PEM, json!({"kid": "good"}));
@@ -267,7 +267,7 @@ fn s053_without_kid_exactly_one_key_must_fit() {
     check_find(&two, None, Algorithm::Es256, Err(NoKey::Ambiguous));
     check_find(&two, Some("e"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
     check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
-    // A key without a name is not meant by a name that the set does not know: a newer set may know it.
+    // An unknown name never selects a key without a name: a newer set may have the name.
     check_find(&one_each, Some("new"), Algorithm::Es384, Err(NoKey::UnknownKid));
 }
 
@@ -305,13 +305,13 @@ fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() 
     let private = include_str!("../../../tests/data/jose/p256.private.pem");
     let sec1 = include_str!("../../../tests/data/jose/p256.sec1.private.pem");
     let certificate = include_str!("../../../tests/data/jose/p256.certificate.pem");
-    let check = |pem: String, said: &str| {
+    let check = |pem: String, expected: &str| {
         let error = Jwks::from_pems(&[pem.clone().into()]).unwrap_err().to_string();
-        assert!(error.contains(said), "{error}: {pem}");
+        assert!(error.contains(expected), "{error}: {pem}");
     };
     check(private.to_owned(), ": a private key");
     check(sec1.to_owned(), ": a private key");
-    // Wherever it stands in the file.
+    // The position in the file does not matter.
     check(format!("{P256_PEM}{private}"), ": a private key");
     check(format!("{private}{P256_PEM}"), ": a private key");
     check(format!("{certificate}{private}"), ": a private key");
@@ -386,7 +386,7 @@ fn thumbprints_are_those_of_rfc7638_and_rfc8037() {
     assert_eq!(okp.keys[0].thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
 }
 
-/// Counts what must verify and does; fails on anything else.
+/// Returns the number of vectors that must verify and do; fails on every other outcome.
 #[track_caller]
 fn wycheproof(
     pem: &str,

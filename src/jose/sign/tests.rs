@@ -74,7 +74,7 @@ fn a_written_key_reads_back_as_itself() {
 
 #[test]
 fn public_pems_are_those_that_openssl_writes() {
-    for (algorithm, written) in [
+    for (algorithm, expected) in [
         (
             Algorithm::Rs256,
             include_str!("../../../tests/data/jose/rsa2048.public.pem"),
@@ -92,7 +92,7 @@ fn public_pems_are_those_that_openssl_writes() {
             include_str!("../../../tests/data/jose/ed25519.public.pem"),
         ),
     ] {
-        assert_eq!(key(algorithm).public_pem(), written, "{algorithm}");
+        assert_eq!(key(algorithm).public_pem(), expected, "{algorithm}");
     }
 }
 
@@ -165,7 +165,7 @@ fn any_single_bit_of_a_signed_token_counts() {
         for bit in 0..8 {
             let mut bytes = token.clone().into_bytes();
             bytes[index] ^= 1 << bit;
-            // Bytes that are no text cannot be a header value's text either.
+            // Invalid UTF-8 cannot occur in a header value's text.
             if let Ok(changed) = String::from_utf8(bytes) {
                 assert!(!verifies(&changed, set), "bit {bit} of byte {index}");
             }

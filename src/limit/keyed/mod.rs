@@ -1,8 +1,8 @@
-//! How much has each principal used? Buckets of the generic cell rate algorithm, bounded in number.
+//! How many requests has each principal used? Buckets of the generic cell rate algorithm, bounded in number.
 //!
-//! A bucket is one number: the [`Tick`] at which it will be full again. `governor` does the arithmetic; this file is
-//! its state store. Every call builds the limiter anew with `now` as its time zero, which costs a few nanoseconds and
-//! makes a decision a function of `now` and the bucket alone: no hidden clock, nothing to reset on reload.
+//! A bucket is one number: the [`Tick`] at which it is full again. `governor` does the arithmetic; this file is its
+//! state store. Every call builds the limiter with `now` as its time zero. That costs a few nanoseconds and makes a
+//! decision a function of `now` and the bucket alone: there is no hidden clock, and nothing to reset on reload.
 
 use crate::limit::quota::CompiledQuota;
 use crate::model::clock::Tick;
@@ -21,48 +21,48 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Buckets of one limit at most; 63 MB of resident memory when full (measured).
+/// Maximum number of buckets per limit; 63 MB of resident memory when full (measured).
 pub const BUCKETS_MAX: usize = 1_000_000;
 
 /// Buckets that newcomers share while the map is full.
 const SHARED_BUCKETS: usize = 1024;
 
-/// How often a full map is swept on behalf of a newcomer. A sweep of a million buckets takes about 10 ms.
+/// Minimum time between two sweeps of a full map. A sweep of a million buckets takes about 10 ms.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far ahead of `now` a bucket may be over its quota before it is taken for the debt of a larger, older quota.
-/// Threads read the clock a little apart, and that must not forgive anything.
+/// Slack before a bucket that is over its quota counts as the debt of a larger, older quota. Threads
+/// read the clock at slightly different times, and that must not forgive debt.
 const CLOCK_SPREAD_NANOS: u64 = 1_000_000_000;
 
 /// Two halves instead of one `u128`, whose alignment would cost a third more memory.
 type BucketKey = [u64; 2];
 
-/// The state of one limit, written by every thread.
+/// The state of one limit. Every thread writes to it.
 ///
-/// When `entries_max` buckets are in use, recovered ones are forgotten. If none has recovered, a newcomer counts in one
-/// of 1024 shared buckets: memory stays bounded, nobody's bucket is lost (evicting one would give its owner a fresh
-/// burst), and no newcomer is unlimited. What that costs, newcomers sharing a quota, lasts until buckets recover.
+/// When `entries_max` buckets are in use, full ones are forgotten. If none is full, a newcomer counts in one of 1024
+/// shared buckets: memory stays bounded, no principal loses its bucket (eviction would give it a fresh burst), and no
+/// newcomer is unlimited. Newcomers share a quota only until buckets refill.
 #[derive(Debug)]
 pub struct Buckets {
-    map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<Unhashed>>,
+    map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<IdentityHasher>>,
     len: AtomicUsize,
     entries_max: usize,
     shared: Box<[AtomicU64]>,
     swept_at: AtomicU64,
 }
 
-/// What a bucket has left after a request.
+/// The level of a bucket after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     /// Requests that could be made at once.
     pub remaining: u32,
-    /// Until one more than `remaining` could be made.
+    /// Time until `remaining + 1` requests could be made.
     pub refill_after: Duration,
 }
 
 /// A spent request that can be given back.
 #[derive(Clone, Copy, Debug)]
-pub struct Spending {
+pub struct SpentRequest {
     pub level: Level,
     full_at: u64,
 }
@@ -78,10 +78,10 @@ impl Buckets {
         }
     }
 
-    /// What [`Buckets::spend`] would answer, without spending.
+    /// Returns the result of [`Buckets::spend`] without spending.
     ///
     /// # Errors
-    /// How long to wait when the bucket is empty.
+    /// The time to wait when the bucket is empty.
     pub fn peek(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Level, Duration> {
         self.measure(quota, key, now, Mode::Peek).map(|spending| spending.level)
     }
@@ -89,17 +89,18 @@ impl Buckets {
     /// Takes one request out of the bucket.
     ///
     /// # Errors
-    /// How long to wait when the bucket is empty: exactly as long is enough, a nanosecond less is not. Nothing is spent.
-    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Spending, Duration> {
+    /// The time to wait when the bucket is empty. A wait of exactly that time
+    /// is enough; a nanosecond less is not. Nothing is spent.
+    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<SpentRequest, Duration> {
         self.measure(quota, key, now, Mode::Spend)
     }
 
-    /// Gives a request back, unless the bucket was used since: then it stays spent, because taking it out of a bucket
-    /// that has moved on could let more through than the quota.
-    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: Spending) {
+    /// Refunds a request, unless the bucket was used since: a refund after
+    /// another request could allow more than the quota.
+    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: SpentRequest) {
         self.with_bucket(split(key), |bucket| {
             let before = spending.full_at.saturating_sub(quota.interval_nanos());
-            // Losing the race is the case described above.
+            // A lost race means that the bucket was used: no refund.
             let _ = bucket.compare_exchange(spending.full_at, before, Ordering::AcqRel, Ordering::Relaxed);
         });
     }
@@ -114,13 +115,13 @@ impl Buckets {
             }
             keep
         });
-        // Give memory back after a flood, but do not shrink and grow with the tides.
+        // Release memory after a flood, but do not resize at every fluctuation.
         if self.map.capacity() / 4 > self.len() {
             self.map.shrink_to_fit();
         }
     }
 
-    /// Buckets in use.
+    /// Returns the number of buckets in use.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
@@ -130,11 +131,11 @@ impl Buckets {
         self.len() == 0
     }
 
-    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
-        measure(Place::Of(self), quota, key, now, mode)
+    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<SpentRequest, Duration> {
+        measure(BucketPlace::Map(self), quota, key, now, mode)
     }
 
-    /// Calls `f` with the bucket of `key` where it has one, else with the shared bucket it would count in.
+    /// Calls `f` with the bucket of `key`, or with the shared bucket for it where it has none.
     fn with_bucket<T>(&self, key: BucketKey, f: impl FnOnce(&AtomicU64) -> T) -> T {
         match self.map.get(&key) {
             Some(bucket) => f(&bucket),
@@ -142,7 +143,7 @@ impl Buckets {
         }
     }
 
-    /// Calls `f` with the bucket of `key`, which is made where there is none and room for it.
+    /// Calls `f` with the bucket of `key`, which is created where it is missing and there is room.
     fn with_own_bucket<T>(&self, key: BucketKey, now: u64, f: impl FnOnce(&AtomicU64) -> T) -> T {
         if let Some(bucket) = self.map.get(&key) {
             return f(&bucket);
@@ -155,7 +156,7 @@ impl Buckets {
             Entry::Vacant(entry) => {
                 let shared = self.shared_bucket(key);
                 if self.reserve() {
-                    // Whoever counted in a shared bucket takes its level along, not a fresh burst.
+                    // A principal that counted in a shared bucket keeps its level and gets no fresh burst.
                     let bucket = entry.insert(AtomicU64::new(shared.load(Ordering::Acquire)));
                     f(bucket.value())
                 } else {
@@ -176,7 +177,7 @@ impl Buckets {
     fn sweep_now_and_then(&self, now: u64) {
         let last = self.swept_at.load(Ordering::Relaxed);
         let due = last == 0 || Tick::from_nanos(now).saturating_since(Tick::from_nanos(last)) >= SWEEP_INTERVAL;
-        // One thread sweeps; the others go on with what there is.
+        // One thread sweeps; the others do not wait for it.
         if due
             && self
                 .swept_at
@@ -188,38 +189,44 @@ impl Buckets {
     }
 
     fn shared_bucket(&self, key: BucketKey) -> &AtomicU64 {
-        // The second half of the key; the first chooses the place in the map.
+        // The second half of the key; the first half selects the place in the map.
         &self.shared[(key[1] % SHARED_BUCKETS as u64) as usize]
     }
 }
 
-/// One bucket outside of a map, for what keeps its own: when it is full again.
+/// A single bucket outside a map: the instant at which it is full again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket(u64);
 
 impl Bucket {
-    /// Returns how long until one more request can be taken out; `None` when it can now.
+    /// Returns the time until one more request can be spent; `None` when it can be spent now.
     pub fn wait(self, quota: &CompiledQuota, now: Tick) -> Option<Duration> {
         let place = AtomicU64::new(self.0);
-        measure(Place::One(&place), quota, 0, now, Mode::Peek).err()
+        measure(BucketPlace::Single(&place), quota, 0, now, Mode::Peek).err()
     }
 
-    /// Returns the bucket with one request less; as it is when it is empty.
+    /// Returns the bucket with one request less, or unchanged when it is empty.
     #[must_use]
     pub fn spend(self, quota: &CompiledQuota, now: Tick) -> Self {
         let place = AtomicU64::new(self.0);
-        // An empty bucket stays as it is, and its owner has asked before.
-        let _ = measure(Place::One(&place), quota, 0, now, Mode::Spend);
+        // An empty bucket stays unchanged; its owner has called `wait` before.
+        let _ = measure(BucketPlace::Single(&place), quota, 0, now, Mode::Spend);
         Self(place.into_inner())
     }
 
-    /// Returns whether everything can be taken out again: such a bucket need not be kept.
+    /// Returns whether the bucket is full; a full bucket need not be kept.
     pub const fn is_full(self, now: Tick) -> bool {
         self.0 <= now.as_nanos()
     }
 }
 
-fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<Spending, Duration> {
+fn measure(
+    place: BucketPlace<'_>,
+    quota: &CompiledQuota,
+    key: u128,
+    now: Tick,
+    mode: Mode,
+) -> Result<SpentRequest, Duration> {
     let view = View {
         place,
         now: now.as_nanos(),
@@ -228,13 +235,13 @@ fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: 
         full_in: Cell::new(0),
     };
     let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
-        RateLimiter::new(quota.governor(), &view, NowIsZero);
+        RateLimiter::new(quota.governor(), &view, ZeroClock);
     match limiter.check_key(&split(key)) {
         Ok(snapshot) => {
             let full_in = view.full_in.get();
             let remaining = snapshot.remaining_burst_capacity();
             let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
-            Ok(Spending {
+            Ok(SpentRequest {
                 level: Level {
                     remaining,
                     refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
@@ -246,11 +253,11 @@ fn measure(place: Place<'_>, quota: &CompiledQuota, key: u128, now: Tick, mode: 
     }
 }
 
-/// Where the bucket of a call is.
+/// The location of the bucket for a call.
 #[derive(Clone, Copy)]
-enum Place<'a> {
-    Of(&'a Buckets),
-    One(&'a AtomicU64),
+enum BucketPlace<'a> {
+    Map(&'a Buckets),
+    Single(&'a AtomicU64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -259,9 +266,9 @@ enum Mode {
     Spend,
 }
 
-/// The buckets as one call sees them: governor is told how long from now a bucket will be full.
+/// The buckets as one call sees them. Governor receives the time from now until a bucket is full.
 struct View<'a> {
-    place: Place<'a>,
+    place: BucketPlace<'a>,
     now: u64,
     full: u64,
     mode: Mode,
@@ -275,18 +282,18 @@ impl View<'_> {
     {
         let mut full_at = bucket.load(Ordering::Acquire);
         loop {
-            // More debt than this quota can make was left by a larger one before a reload: without this, a client
-            // that had used 1000/h would be locked out for an hour after the limit became 10/s (S115).
+            // A larger quota before a reload left more debt than this quota can make. Without this cap, a client that
+            // had used 1000/h would be locked out for an hour after the limit became 10/s (S115).
             let most = self.now.saturating_add(self.full);
-            let known = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
+            let capped = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
                 most
             } else {
                 full_at
             };
-            let decision = f(Some(Nanos::new(known.saturating_sub(self.now))));
+            let decision = f(Some(Nanos::new(capped.saturating_sub(self.now))));
             let next = match (&decision, self.mode) {
                 (Ok((_, full_in)), Mode::Spend) => self.now.saturating_add(full_in.as_u64()),
-                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => known,
+                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => capped,
             };
             if next != full_at
                 && let Err(changed) = bucket.compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire)
@@ -310,19 +317,21 @@ impl StateStore for &View<'_> {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         match (self.place, self.mode) {
-            (Place::Of(buckets), Mode::Peek) => buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f)),
-            (Place::Of(buckets), Mode::Spend) => {
+            (BucketPlace::Map(buckets), Mode::Peek) => {
+                buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f))
+            }
+            (BucketPlace::Map(buckets), Mode::Spend) => {
                 buckets.with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f))
             }
-            (Place::One(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
+            (BucketPlace::Single(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
         }
     }
 }
 
-/// The limiter's clock stands at zero: `View` counts from `now`.
-struct NowIsZero;
+/// The limiter's clock is always at zero: `View` counts from `now`.
+struct ZeroClock;
 
-impl Clock for NowIsZero {
+impl Clock for ZeroClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -334,23 +343,23 @@ const fn split(key: u128) -> BucketKey {
     [(key >> 64) as u64, key as u64]
 }
 
-/// Bucket keys are keyed hashes already: their first half is as good a hash as any.
+/// Bucket keys are keyed hashes already, so the first half serves as the hash.
 #[derive(Default)]
-struct Unhashed(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Unhashed {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // An array of integers hashes as its bytes in one call; the first eight are the first half.
+        // An array of integers is hashed as its bytes in one call; the first eight are the first half.
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_ne_bytes(*first);
         }
     }
 
-    // The length prefix says nothing.
+    // The length prefix is constant.
     fn write_usize(&mut self, _: usize) {}
 }
 

@@ -11,7 +11,7 @@ fn quota(requests: u32, period: Duration, burst: u32) -> CompiledQuota {
     })
 }
 
-/// A key like those that arrive: evenly spread.
+/// Returns a key that is evenly distributed, like a real one.
 fn key(number: u64) -> u128 {
     let mut state = number;
     let mut next = || {
@@ -34,13 +34,13 @@ fn s113_buckets_are_bounded_and_newcomers_are_limited_all_the_same() {
     for number in 0..100 {
         assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_ok());
     }
-    // Ten thousand newcomers meet in the shared buckets: no more than one request each of those passes.
+    // Ten thousand newcomers share the shared buckets: each of those passes at most one request.
     let passed = (100..10_100)
         .filter(|number| buckets.spend(&quota, key(*number), Tick::ZERO).is_ok())
         .count();
     assert!(passed <= SHARED_BUCKETS, "{passed}");
     assert_eq!(buckets.len(), 100);
-    // Whoever had a bucket has it still.
+    // The principals with a bucket still have it.
     for number in 0..100 {
         assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_err());
     }
@@ -64,7 +64,7 @@ fn leaving_a_shared_bucket_brings_no_fresh_burst() {
     let fast = quota(1, Duration::from_secs(1), 1);
     buckets.spend(&fast, key(1), Tick::ZERO).unwrap();
     buckets.spend(&slow, key(2), Tick::ZERO).unwrap();
-    // The first bucket has recovered and makes room, and the second principal gets one of its own.
+    // The first bucket is full again and makes room, and the second principal gets its own.
     assert!(buckets.spend(&slow, key(2), secs(10)).is_err());
     assert_eq!(buckets.len(), 1);
     assert!(buckets.spend(&slow, key(2), secs(3600)).is_ok());
@@ -168,7 +168,7 @@ proptest! {
             if let Ok(level) = spent {
                 prop_assert!(level.remaining < quota.burst().get());
                 prop_assert!(level.refill_after > Duration::ZERO);
-                // `peek` tells what is left after one more.
+                // `peek` returns the level after one more request.
                 let left = |now| buckets.peek(&quota, key(1), now).map_or(0, |level| level.remaining + 1);
                 let refilled = now.saturating_add(level.refill_after);
                 prop_assert_eq!(left(refilled), level.remaining + 1);

@@ -1,4 +1,4 @@
-//! What does the data side have to know of a client to believe its tokens?
+//! Which facts about a client does the data side need to validate its tokens?
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
@@ -7,24 +7,24 @@ use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKind;
 
-/// A client. That it is disabled or deleted is not here: it then gets no new tokens, and those that are out stay good until
-/// they expire, unless `tokens_not_before` says otherwise.
+/// A client. A disabled or deleted client is not marked here: it gets no new tokens, and its issued
+/// tokens remain valid until they expire or `tokens_not_before` revokes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientEntry {
     pub id: ClientId,
     pub organization: Name,
     pub subscription: SubscriptionId,
     pub environment: KeyEnvironment,
-    /// How it proves itself, which its plan must allow.
+    /// The client's form of authentication, which its plan must allow.
     pub kind: CredentialKind,
-    /// Tokens that were issued before this do not count.
+    /// Tokens issued before this instant are revoked.
     pub tokens_not_before: Option<Timestamp>,
 }
 
 impl ClientEntry {
-    /// Whether a token counts that was issued at `issued_at`. A JWT says so in whole seconds: one of the same second as the
-    /// revocation may be from before it, and does not count.
-    pub fn believes_tokens_of(&self, issued_at: Timestamp) -> bool {
+    /// Returns whether a token issued at `issued_at` is valid. `iat` has whole seconds: a token of the
+    /// same second as the revocation may be older than it, and is not valid.
+    pub fn accepts_token_issued_at(&self, issued_at: Timestamp) -> bool {
         self.tokens_not_before.is_none_or(|not_before| issued_at >= not_before)
     }
 }
@@ -43,9 +43,9 @@ mod tests {
             kind: CredentialKind::ClientSecret,
             tokens_not_before: Some(Timestamp::from_unix_millis(10_400)),
         };
-        for (issued_at, counts) in [(9, false), (10, false), (11, true)] {
+        for (issued_at, accepted) in [(9, false), (10, false), (11, true)] {
             let issued_at = Timestamp::from_unix_secs(issued_at);
-            assert_eq!(client.believes_tokens_of(issued_at), counts, "{issued_at:?}");
+            assert_eq!(client.accepts_token_issued_at(issued_at), accepted, "{issued_at:?}");
         }
     }
 }

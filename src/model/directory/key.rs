@@ -1,4 +1,4 @@
-//! What is known of an API key, and does it still count?
+//! Which facts are known about an API key, and is it valid?
 
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -14,12 +14,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
-/// Where a key comes from, which says how it is looked up and what its digest is of.
+/// The origin of a key. It decides how the key is looked up and how its digest is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyOrigin {
-    /// Made by Keygate: the text names its id.
+    /// Made by Keygate: the text contains its id.
     Own,
-    /// Brought along from another system: looked up by the SHA-256 of its text.
+    /// Taken over from another system: looked up by the SHA-256 of its text.
     Imported,
 }
 
@@ -33,8 +33,8 @@ impl KeyOrigin {
         }
     }
 
-    /// Returns how a key of this origin is shown after its creation: enough to recognise it, nothing of its secret. Keygate
-    /// never saw the text of an imported key.
+    /// Returns the text that shows a key of this origin after its creation: recognisable, without
+    /// any of its secret. Keygate never had the text of an imported key.
     pub fn hint(self, prefix: &str, environment: KeyEnvironment, id: KeyId) -> String {
         match self {
             Self::Own => format!("{prefix}_{}_{id}_…", environment.as_str()),
@@ -48,18 +48,19 @@ crate::model::id::words!(KeyOrigin);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     Active,
-    /// Whenever that was: a revocation has no future.
+    /// Revoked at any time up to now: a revocation is never in the future.
     Revoked,
 }
 
-/// What is known of a key, as a loader says it. The directory keeps it as a [`KeyEntry`].
+/// The facts about a key, as a loader provides them. The directory stores them as a [`KeyEntry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     pub id: KeyId,
     pub digest: KeyDigest,
     pub origin: KeyOrigin,
     pub environment: KeyEnvironment,
-    /// Of a key of the keys file; empty for one of the store, which has it there. The directory does not keep it.
+    /// The name of a key of the keys file; empty for a key of the store,
+    /// which keeps the name itself. Not in the directory.
     pub name: Box<str>,
     pub state: KeyState,
     /// The first instant at which the key is refused; `None` for never.
@@ -67,15 +68,15 @@ pub struct KeyRecord {
     pub scopes: Arc<ScopeSet>,
     pub client: Option<Arc<str>>,
     pub organization: Option<Arc<str>>,
-    /// Where the key may be used from; everywhere when empty.
+    /// The addresses that may use the key; empty for all.
     pub addresses: Box<[IpNet]>,
-    /// Whose standing decides whether it counts; `None` for a key of the keys file.
+    /// The subscription that must be in good standing; `None` for a key of the keys file.
     pub subscription: Option<SubscriptionId>,
-    /// The first instant at which it is revoked, while a grace runs that was asked for; `None` where none does.
+    /// The first instant at which the key is revoked, if a grace period is running.
     pub ends_at: Option<Timestamp>,
 }
 
-/// What many keys have in common. Kept once for all of them: a million keys have a few thousand of these.
+/// The fields that many keys have in common, stored once: a million keys share a few thousand of these.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in crate::model::directory) struct KeyTerms {
     pub scopes: Arc<ScopeSet>,
@@ -85,18 +86,18 @@ pub(in crate::model::directory) struct KeyTerms {
     pub subscription: Option<SubscriptionId>,
 }
 
-/// Who put a key where it is.
+/// The source of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model::directory) enum Source {
     File,
-    /// Which writing of the record, from 1.
+    /// The revision of the record, from 1.
     Store(NonZeroU64),
 }
 
 impl Source {
-    /// Whether what comes from here takes the place of what came from `known`.
-    pub(in crate::model::directory) const fn replaces(self, known: Self) -> bool {
-        match (self, known) {
+    /// Returns whether an entry from this source replaces an entry from `existing`.
+    pub(in crate::model::directory) const fn replaces(self, existing: Self) -> bool {
+        match (self, existing) {
             (Self::File, Self::File) | (Self::Store(_), Self::File) => true,
             (Self::File, Self::Store(_)) => false,
             (Self::Store(new), Self::Store(old)) => new.get() > old.get(),
@@ -104,13 +105,12 @@ impl Source {
     }
 }
 
-/// When something ends, where it does: eight bytes, for which `Option<Timestamp>` takes sixteen. Holds one more than its
-/// milliseconds.
+/// The instant of an end, if any, in eight bytes; `Option<Timestamp>` takes sixteen. Contains the milliseconds plus 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct End(Option<NonZeroU64>);
 
 impl End {
-    /// The last of all instants becomes the one before, which ends something sooner and not never.
+    /// Returns the end at `at`. The last representable instant becomes the one before: a little early, but not never.
     fn new(at: Option<Timestamp>) -> Self {
         Self(at.map(|at| NonZeroU64::MIN.saturating_add(at.as_unix_millis())))
     }
@@ -120,9 +120,9 @@ impl End {
     }
 }
 
-/// A key as the directory holds it, in 96 bytes with its counts: there are a million of these, so what keys have in common
-/// is in `terms`, and the id is where the entry is found by it. Replaced, never changed: whoever keeps an entry can tell by
-/// its pointer whether it is still the current one.
+/// A key in the directory, in 96 bytes with its counts. There may be a million of these, so shared fields
+/// are in `terms`, and the id is only the key of the map. An entry is replaced, never changed: a caller
+/// that keeps an entry compares pointers to find out whether it is still current.
 #[derive(Debug)]
 pub struct KeyEntry {
     digest: KeyDigest,
@@ -130,19 +130,19 @@ pub struct KeyEntry {
     expires_at: End,
     ends_at: End,
     source: Source,
-    /// The minute since 1970 in which it was last used, twice, and 1 more while nobody has noted it; 0 for never.
+    /// The minute since 1970 of the last use, times 2, plus 1 while that use is not yet taken; 0 for never.
     used: AtomicU32,
     origin: KeyOrigin,
     environment: KeyEnvironment,
     state: KeyState,
-    /// Once refused as expired, always refused: a clock that is set back revives nothing (S067).
+    /// `true` once the key was refused as expired: a clock that is set back does not revive it (S067).
     seen_expired: AtomicBool,
-    /// The same about the end of a grace.
+    /// `true` once the key was refused after the end of a grace period.
     seen_ended: AtomicBool,
 }
 
 impl KeyEntry {
-    /// What `record` says beside what is in `terms`.
+    /// Returns the entry for `record`; `terms` contains its shared fields.
     pub(in crate::model::directory) fn new(record: &KeyRecord, terms: Arc<KeyTerms>, source: Source) -> Self {
         Self {
             digest: record.digest,
@@ -159,8 +159,8 @@ impl KeyEntry {
         }
     }
 
-    /// Takes over what was seen of `before`, which this one takes the place of. A new expiry is a decision to let the key
-    /// live on; any other change is none.
+    /// Takes over the state of `before`, the entry that this one replaces. Only a new expiry revives an
+    /// expired key: it is a decision to extend the key's life. No other change is.
     pub(in crate::model::directory) fn succeed(&mut self, before: &Self) {
         let seen_expired = self.expires_at == before.expires_at && before.seen_expired.load(Ordering::Acquire);
         let seen_ended = self.ends_at == before.ends_at && before.seen_ended.load(Ordering::Acquire);
@@ -169,7 +169,7 @@ impl KeyEntry {
         self.used = AtomicU32::new(before.used.load(Ordering::Relaxed));
     }
 
-    /// The same key, revoked.
+    /// Returns the same key, revoked.
     pub(in crate::model::directory) fn to_revoked(&self) -> Self {
         let mut revoked = Self {
             terms: Arc::clone(&self.terms),
@@ -187,8 +187,9 @@ impl KeyEntry {
         self.state = KeyState::Revoked;
     }
 
-    /// Whether both say the same of the key, whatever was seen of either. Terms are the same where they are kept once.
-    pub(in crate::model::directory) fn agrees_with(&self, other: &Self) -> bool {
+    /// Returns whether both entries have the same facts, regardless of use
+    /// and refusals. Equal terms have the same pointer.
+    pub(in crate::model::directory) fn has_same_facts(&self, other: &Self) -> bool {
         self.digest == other.digest
             && Arc::ptr_eq(&self.terms, &other.terms)
             && self.expires_at == other.expires_at
@@ -199,7 +200,7 @@ impl KeyEntry {
             && self.state == other.state
     }
 
-    /// What proves the key: to be compared in constant time, as [`KeyDigest`] does.
+    /// Returns the digest of the key, to be compared in constant time, as [`KeyDigest`] does.
     pub const fn digest(&self) -> KeyDigest {
         self.digest
     }
@@ -232,7 +233,7 @@ impl KeyEntry {
         self.terms.organization.as_deref()
     }
 
-    /// Whose standing decides whether it counts; `None` for a key of the keys file.
+    /// Returns the subscription that must be in good standing; `None` for a key of the keys file.
     pub fn subscription(&self) -> Option<&SubscriptionId> {
         self.terms.subscription.as_ref()
     }
@@ -241,29 +242,29 @@ impl KeyEntry {
         self.source
     }
 
-    /// Whether the key is revoked at `now`, or was at any instant it was presented.
+    /// Returns whether the key is revoked at `now`, or was revoked at an earlier check. A `true` is remembered.
     pub fn is_revoked(&self, now: Timestamp) -> bool {
         self.state == KeyState::Revoked || reached(self.ends_at, &self.seen_ended, now)
     }
 
-    /// Whether the key would be refused as revoked at `now`. For counting: asking does not make it so.
+    /// Returns whether [`Self::is_revoked`] would return `true` at `now`, without remembering it. For counting.
     pub fn reads_as_revoked(&self, now: Timestamp) -> bool {
         self.state == KeyState::Revoked
             || self.seen_ended.load(Ordering::Acquire)
             || self.ends_at.at().is_some_and(|ends_at| now >= ends_at)
     }
 
-    /// Whether the key would be refused as expired at `now`. For counting: asking does not make it so.
+    /// Returns whether [`Self::is_expired`] would return `true` at `now`, without remembering it. For counting.
     pub fn reads_as_expired(&self, now: Timestamp) -> bool {
         self.seen_expired.load(Ordering::Acquire) || self.expires_at.at().is_some_and(|expires_at| now >= expires_at)
     }
 
-    /// Whether the key is expired at `now`, or was at any instant it was presented.
+    /// Returns whether the key is expired at `now`, or was expired at an earlier check. A `true` is remembered.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         reached(self.expires_at, &self.seen_expired, now)
     }
 
-    /// Notes that it is used at `now`, to the minute. Most of the time a look is enough.
+    /// Records a use at `now`, to the minute. Within a minute only the first use writes.
     pub fn note_use(&self, now: Timestamp) {
         let minute = u32::try_from(now.as_unix_secs() / 60).unwrap_or(u32::MAX / 2);
         let noted = minute.saturating_mul(2) | NOT_TAKEN;
@@ -272,13 +273,14 @@ impl KeyEntry {
         }
     }
 
-    /// The minute in which it was last used, unless that was taken before.
+    /// Returns the minute of the last use, unless it was taken before.
     pub(in crate::model::directory) fn take_used(&self) -> Option<Timestamp> {
         let used = self.used.load(Ordering::Relaxed);
         if used & NOT_TAKEN == 0 {
             return None;
         }
-        // Used in a later minute since we looked, it stays to be taken.
+        // If the key was used in a later minute since the load above, the
+        // exchange fails and that use is taken next time.
         let taken = used & !NOT_TAKEN;
         let _ = self
             .used
@@ -286,7 +288,7 @@ impl KeyEntry {
         Some(Timestamp::from_unix_secs(u64::from(used / 2) * 60))
     }
 
-    /// Whether the key may be used from `ip`; from an address that is not known, only where any would do.
+    /// Returns whether the key may be used from `ip`. An unknown address is allowed only where every address is.
     pub fn allows(&self, ip: Option<IpAddr>) -> bool {
         let contains = |ip: IpAddr| self.terms.addresses.iter().any(|range| range.contains(&ip));
         self.terms.addresses.is_empty() || ip.is_some_and(|ip| contains(ip.to_canonical()))
@@ -295,7 +297,7 @@ impl KeyEntry {
 
 const NOT_TAKEN: u32 = 1;
 
-/// Whether `end` was reached at `now`, or was before, as `seen` remembers.
+/// Returns whether `end` was reached at `now`, or at an earlier call: `seen` remembers it.
 fn reached(end: End, seen: &AtomicBool, now: Timestamp) -> bool {
     let Some(end) = end.at() else {
         return false;

@@ -1,9 +1,7 @@
-//! Which credentials are there, and do they count? Read by every request, changed in place by whoever loads or changes
-//! them.
+//! Which credentials exist, and are they valid? Every request reads this; loaders and writers change it in place.
 //!
-//! Keys come from the keys file and from the store, side by side: loading the file again leaves the store's alone. What
-//! comes from the store carries the revision of its writing, and an older one never takes the place of a newer one, in
-//! whatever order they arrive.
+//! Keys come from the keys file and from the store, side by side: reloading the file leaves the store's keys alone. A
+//! record of the store carries its revision, and an older revision never replaces a newer one, in any order of arrival.
 
 pub mod client;
 pub mod key;
@@ -38,27 +36,27 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Directory {
     keys: DashMap<KeyId, Arc<KeyEntry>>,
-    /// Every id that was ever revoked here. A backup from before a revocation, put back, must not undo it (S078).
+    /// Every id that was ever revoked. Restoring a backup from before a revocation must not undo it (S078).
     revoked: DashSet<KeyId>,
-    subscriptions: DashMap<SubscriptionId, Versioned<Arc<Subscription>>>,
-    clients: DashMap<ClientId, Versioned<Arc<ClientEntry>>>,
-    /// By the SHA-256 of their text.
+    subscriptions: DashMap<SubscriptionId, Revisioned<Arc<Subscription>>>,
+    clients: DashMap<ClientId, Revisioned<Arc<ClientEntry>>>,
+    /// Opaque tokens by the SHA-256 of their text.
     opaque: DashMap<[u8; 32], Arc<OpaqueToken>>,
     revoked_tokens: RevokedTokens,
-    /// One of each, so that keys with the same scopes share them.
+    /// The interned scope sets, shared by all keys with the same scopes.
     scopes: DashSet<Arc<ScopeSet>>,
-    /// One of each, so that keys with the same terms share them.
+    /// The interned terms, shared by all keys with the same terms.
     terms: DashSet<Arc<KeyTerms>>,
 }
 
-/// Parts of a map that requests read, each with a lock of its own. Of a million entries four thousand are in one: looking at all of them, or
-/// making room for more, keeps others waiting for less than a millisecond. It would be more than ten in the eight parts
-/// that a machine with two cores has otherwise.
-const PARTS: usize = 256;
+/// Shards of a map that requests read, each with its own lock. A shard has 4,000 of a million
+/// entries, so a walk over all entries or a resize blocks readers for less than a millisecond.
+/// With eight shards, the default on two cores, it is more than ten.
+const SHARDS: usize = 256;
 
-/// What was put, and which writing of it.
+/// A value and the revision of the record that it came from.
 #[derive(Debug)]
-struct Versioned<T> {
+struct Revisioned<T> {
     value: T,
     revision: u64,
 }
@@ -72,12 +70,12 @@ impl Default for Directory {
 impl Directory {
     pub fn new() -> Self {
         Self {
-            keys: in_parts(),
+            keys: sharded(),
             revoked: DashSet::default(),
-            subscriptions: in_parts(),
-            clients: in_parts(),
-            opaque: in_parts(),
-            revoked_tokens: RevokedTokens::new(in_parts()),
+            subscriptions: sharded(),
+            clients: sharded(),
+            opaque: sharded(),
+            revoked_tokens: RevokedTokens::new(sharded()),
             scopes: DashSet::default(),
             terms: DashSet::default(),
         }
@@ -87,7 +85,7 @@ impl Directory {
         self.keys.get(id).map(|entry| Arc::clone(&entry))
     }
 
-    /// Returns how many API keys there are.
+    /// Returns the number of API keys.
     #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -98,14 +96,15 @@ impl Directory {
         self.keys.is_empty()
     }
 
-    /// Looks at every key, in no order; for metrics and listings, not for requests.
+    /// Calls `look` with every key, in no order. For metrics and listings, not for requests.
     pub fn for_each(&self, mut look: impl FnMut(&KeyEntry)) {
         for entry in &self.keys {
             look(entry.value());
         }
     }
 
-    /// Keys of the store that were used since the last time this was asked, each with the minute. Looks at every key.
+    /// Returns the store's keys that were used since the last call, each with
+    /// the minute of its last use. Walks over every key.
     pub fn take_used(&self) -> Vec<(KeyId, Timestamp)> {
         let stored = self.keys.iter().filter(|entry| entry.source() != Source::File);
         stored
@@ -113,33 +112,33 @@ impl Directory {
             .collect()
     }
 
-    /// Makes `records` all there is of the keys file. Keys that are not among them, and revocations, count from the instant
-    /// this returns. Keys that did not change keep their entry, and with it that they were seen expired. Keys of the store
-    /// stay as they are, and come before a key of the file with the same id; but a revocation holds wherever it is said.
+    /// Replaces all keys of the keys file by `records`. Removals and revocations take effect before this returns. An
+    /// unchanged key keeps its entry, and thereby a remembered expiry. Keys of the store stay as they are and take
+    /// precedence over a key of the file with the same id; a revocation applies from either source.
     ///
-    /// A key that was revoked once stays so, whatever `records` say of it. Returns how many such keys there were.
+    /// A key that was ever revoked stays revoked, even if `records` has it as active. Returns the number of such keys.
     ///
-    /// Of two records with the same id the last one counts; a loader refuses such a set before it comes here.
+    /// Of two records with the same id the last one takes effect; a loader rejects such a file first.
     pub fn replace(&self, records: Vec<KeyRecord>) -> usize {
-        // At the start there are none, and a set of a million ids for nothing.
+        // The first load has nothing to remove, so save the set of up to a million ids.
         if !self.keys.is_empty() {
             let ids: HashSet<KeyId> = records.iter().map(|record| record.id).collect();
             self.keys
                 .retain(|id, entry| entry.source() != Source::File || ids.contains(id));
         }
-        // Revocations first: they are why anybody hurries.
+        // Revocations first: they are the most urgent change.
         let revoked = |record: &&KeyRecord| record.state == KeyState::Revoked;
         records.iter().filter(revoked).for_each(|record| self.revoke(record.id));
-        let mut held = 0;
+        let mut still_revoked = 0;
         for record in records {
-            held += usize::from(record.state != KeyState::Revoked && self.revoked.contains(&record.id));
+            still_revoked += usize::from(record.state != KeyState::Revoked && self.revoked.contains(&record.id));
             self.put(record, Source::File);
         }
         self.keys.shrink_to_fit();
-        held
+        still_revoked
     }
 
-    /// Puts a key of the store in force, unless a later writing of it is there already. One that was revoked once stays so.
+    /// Puts a key of the store in force, unless a later revision is present. A key that was ever revoked stays revoked.
     pub fn put_key(&self, record: KeyRecord, revision: u64) {
         if record.state == KeyState::Revoked {
             self.revoked.insert(record.id);
@@ -150,7 +149,7 @@ impl Directory {
         );
     }
 
-    /// From now on the key is revoked, wherever it comes from, and whatever is loaded or restored later.
+    /// Revokes the key for good, from either source, and against every later load or restore.
     pub fn revoke(&self, id: KeyId) {
         self.revoked.insert(id);
         if let Some(mut entry) = self.keys.get_mut(&id)
@@ -165,20 +164,20 @@ impl Directory {
         let id = record.id;
         let mut entry = self.entry(&record, source);
         match self.keys.entry(id) {
-            Entry::Occupied(mut known) => {
-                let before = known.get();
+            Entry::Occupied(mut existing) => {
+                let before = existing.get();
                 if !source.replaces(before.source()) {
                     return;
                 }
-                // Looked at while the entry is held: a revocation that comes now waits, and finds the new entry.
+                // Read while the entry is locked: a concurrent revocation waits, and then finds the new entry.
                 if self.revoked.contains(&id) {
                     entry.revoke();
                 }
-                if entry.agrees_with(before) {
+                if entry.has_same_facts(before) {
                     return;
                 }
                 entry.succeed(before);
-                known.insert(Arc::new(entry));
+                existing.insert(Arc::new(entry));
             }
             Entry::Vacant(vacant) => {
                 if self.revoked.contains(&id) {
@@ -189,7 +188,7 @@ impl Directory {
         }
     }
 
-    /// What there will be of `record`; what it has in common with others is kept once.
+    /// Returns the entry for `record`, with its shared fields interned.
     fn entry(&self, record: &KeyRecord, source: Source) -> KeyEntry {
         let terms = KeyTerms {
             scopes: Arc::clone(&record.scopes),
@@ -199,20 +198,20 @@ impl Directory {
             subscription: record.subscription.clone(),
         };
         let terms = match self.terms.get(&terms) {
-            Some(known) => Arc::clone(&known),
-            None => kept_once(&self.terms, Arc::new(self.with_shared_texts(terms))),
+            Some(shared) => Arc::clone(&shared),
+            None => intern(&self.terms, Arc::new(self.with_shared_texts(terms))),
         };
         KeyEntry::new(record, terms, source)
     }
 
-    /// The same terms in texts that others have already: the scopes of other terms, and the subscription's own.
+    /// Returns equal terms that share their texts: the scopes with other terms, the names with the subscription.
     fn with_shared_texts(&self, mut terms: KeyTerms) -> KeyTerms {
-        terms.scopes = kept_once(&self.scopes, terms.scopes);
-        let known = terms.subscription.as_ref().and_then(|id| self.subscription(id));
-        if let Some(known) = known {
-            terms.subscription = Some(known.id.clone());
+        terms.scopes = intern(&self.scopes, terms.scopes);
+        let entry = terms.subscription.as_ref().and_then(|id| self.subscription(id));
+        if let Some(entry) = entry {
+            terms.subscription = Some(entry.id.clone());
             terms.organization = match terms.organization {
-                Some(own) if *own == *known.organization.as_str() => Some(Arc::clone(known.organization.shared())),
+                Some(own) if *own == *entry.organization.as_str() => Some(Arc::clone(entry.organization.shared())),
                 own => own,
             };
         }
@@ -220,10 +219,10 @@ impl Directory {
     }
 
     pub fn subscription(&self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
-        self.subscriptions.get(id).map(|known| Arc::clone(&known.value))
+        self.subscriptions.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Puts a subscription in force, unless a later writing of it is there already.
+    /// Puts a subscription in force, unless a later revision is present.
     pub fn put_subscription(&self, subscription: Subscription, revision: u64) {
         put_newer(
             &self.subscriptions,
@@ -233,17 +232,17 @@ impl Directory {
         );
     }
 
-    /// Takes the text that a token has.
+    /// Returns the client with the id `id`, in the form that a token has it.
     pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
-        self.clients.get(id).map(|known| Arc::clone(&known.value))
+        self.clients.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Puts a client in force, unless a later writing of it is there already.
+    /// Puts a client in force, unless a later revision is present.
     pub fn put_client(&self, client: ClientEntry, revision: u64) {
         put_newer(&self.clients, client.id.clone(), Arc::new(client), revision);
     }
 
-    /// From now on the token of this id does not count. `until` is when it would have ended by itself.
+    /// Revokes the token with this id. `until` is the token's own expiry.
     pub fn revoke_token(&self, jti: &str, until: Timestamp) {
         self.revoked_tokens.insert(jti, until);
     }
@@ -256,42 +255,42 @@ impl Directory {
         self.opaque.insert(*token.digest.as_bytes(), Arc::new(token));
     }
 
-    /// The token whose text has this SHA-256, however long ago it ended. 256 random bits are behind it: that a look-up
-    /// takes as long as it takes tells nothing that helps to guess them.
+    /// Returns the token with this SHA-256, even if it has expired. The look-up need not take constant time: the text
+    /// has 256 random bits, and the timing does not help to guess them.
     pub fn opaque(&self, digest: &KeyDigest) -> Option<Arc<OpaqueToken>> {
         self.opaque.get(digest.as_bytes()).map(|token| Arc::clone(&token))
     }
 
-    /// Forgets tokens that are over, and texts that no key shares any more. To be called now and then.
+    /// Forgets expired tokens, and scopes and terms that no key uses any more. To be called periodically.
     pub fn sweep(&self, now: Timestamp) {
         self.opaque.retain(|_, token| now < token.expires_at);
         self.revoked_tokens.sweep(now);
-        // Terms first: they hold scopes.
+        // Terms first, because they refer to scopes.
         self.terms.retain(|terms| Arc::strong_count(terms) > 1);
         self.scopes.retain(|scopes| Arc::strong_count(scopes) > 1);
     }
 }
 
-/// The one of `all` that is like `value`, which is from now on the one where there was none.
-fn kept_once<T: Eq + std::hash::Hash>(all: &DashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
-    if let Some(known) = all.get(&value) {
-        return Arc::clone(&known);
+/// Returns the value of `all` that is equal to `value`; adds `value` where there is none.
+fn intern<T: Eq + std::hash::Hash>(all: &DashSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(existing) = all.get(&value) {
+        return Arc::clone(&existing);
     }
-    // Of two that come at once each may stay with what it brought: then they take more room, and mean the same.
+    // Of two concurrent calls each may return its own value. That takes more memory but changes no result.
     all.insert(Arc::clone(&value));
     value
 }
 
-fn in_parts<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
-    DashMap::with_shard_amount(PARTS)
+fn sharded<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
+    DashMap::with_shard_amount(SHARDS)
 }
 
-/// In the order in which the store wrote them, whatever the order in which they come.
-fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Versioned<V>>, key: K, value: V, revision: u64) {
+/// Puts `value` in place unless `map` has a later revision, so that the order of arrival does not matter.
+fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Revisioned<V>>, key: K, value: V, revision: u64) {
     match map.entry(key) {
-        Entry::Occupied(known) if known.get().revision >= revision => {}
-        Entry::Occupied(mut known) => drop(known.insert(Versioned { value, revision })),
-        Entry::Vacant(vacant) => drop(vacant.insert(Versioned { value, revision })),
+        Entry::Occupied(existing) if existing.get().revision >= revision => {}
+        Entry::Occupied(mut existing) => drop(existing.insert(Revisioned { value, revision })),
+        Entry::Vacant(vacant) => drop(vacant.insert(Revisioned { value, revision })),
     }
 }
 
@@ -345,7 +344,7 @@ mod tests {
         assert!(entry.is_expired(at(100)));
         assert!(entry.is_expired(at(50)));
 
-        // Neither does loading it again, changed or not; a new expiry does. Counting does not expire a key.
+        // Reloading the key does not either, changed or not; a new expiry does. Counting does not expire a key.
         let other = directory.entry(&expiring, Source::File);
         assert!(other.reads_as_expired(at(100)) && !other.is_expired(at(50)));
         directory.replace(vec![expiring.clone()]);
@@ -375,7 +374,7 @@ mod tests {
         assert_eq!(directory.replace(vec![record(A), record(B)]), 1);
         assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
         assert_eq!(get(&directory, B).unwrap().state(), KeyState::Active);
-        // Neither does leaving it out for a while.
+        // Neither does a load without the key in between.
         directory.replace(vec![record(B)]);
         directory.replace(vec![record(A)]);
         assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
@@ -475,14 +474,14 @@ mod tests {
         directory.put_key(of_store(A, "stored"), 1);
         directory.replace(vec![record(B)]);
         assert_eq!(directory.len(), 2);
-        // The file is loaded again without its key, and then with one that has the id of a stored one.
+        // The file is loaded again without its key, and then with a key that has the id of a stored one.
         directory.replace(Vec::new());
         assert!(get(&directory, A).is_some() && get(&directory, B).is_none());
         directory.replace(vec![record(A)]);
         assert_eq!(get(&directory, A).unwrap().client(), Some("stored"));
         directory.replace(Vec::new());
         assert!(get(&directory, A).is_some(), "it was never the file's");
-        // The other way round the stored one takes the place of the file's.
+        // In the other order, the stored key replaces the file's.
         directory.replace(vec![record(B)]);
         directory.put_key(of_store(B, "stored too"), 1);
         directory.replace(Vec::new());
@@ -497,17 +496,17 @@ mod tests {
             ..record
         };
         let state = |id| get(&directory, id).unwrap().state();
-        // In the file, of a stored key.
+        // A revocation in the file, of a stored key.
         directory.put_key(of_store(A, "ci"), 1);
         directory.replace(vec![revoked(record(A))]);
         assert_eq!(state(A), KeyState::Revoked);
         directory.put_key(of_store(A, "later"), 2);
         assert_eq!(state(A), KeyState::Revoked);
-        // In the store, and then an older copy of the file is put back.
+        // A revocation in the store; then an older copy of the file is restored.
         directory.put_key(revoked(of_store(B, "ci")), 2);
         directory.replace(vec![record(B)]);
         assert_eq!(state(B), KeyState::Revoked);
-        // Before the key is known at all, as the log of revocations says it at start.
+        // A revocation before the key is known at all, as from the log of revocations at the start.
         let other = "cccccccccccccccc";
         directory.revoke(other.parse().unwrap());
         directory.put_key(of_store(other, "from a backup"), 1);
@@ -526,7 +525,7 @@ mod tests {
         assert!(!entry.is_revoked(Timestamp::from_unix_millis(99_999)));
         assert!(entry.is_revoked(at(100)));
         assert!(entry.is_revoked(at(50)));
-        // Another writing that leaves the end where it is does not either.
+        // A new revision with the same end does not either.
         directory.put_key(
             KeyRecord {
                 client: Some("renamed".into()),
@@ -551,7 +550,7 @@ mod tests {
         used(A, 119);
         assert!(directory.take_used().is_empty(), "the same minute");
         used(A, 120);
-        // Another writing of the key does not lose it.
+        // A new revision of the key does not lose the use.
         directory.put_key(of_store(A, "renamed"), 2);
         assert_eq!(directory.take_used(), [(A.parse().unwrap(), at(120))]);
     }

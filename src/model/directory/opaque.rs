@@ -1,4 +1,4 @@
-//! What is known of an access token that is no JWT?
+//! Which facts are known about an opaque access token?
 
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
@@ -6,12 +6,12 @@ use crate::model::id::ClientId;
 use crate::model::scope::ScopeSet;
 use std::sync::Arc;
 
-/// An opaque access token of the gate's own. Its text begins with [`OPAQUE_PREFIX`]; only its digest is kept.
+/// An opaque access token that Keygate issued. Its text begins with [`OPAQUE_PREFIX`]; only its digest is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpaqueToken {
     /// SHA-256 of its text.
     pub digest: KeyDigest,
-    /// As a JWT's `jti`.
+    /// The token's id, as `jti` in a JWT.
     pub id: Box<str>,
     pub client: ClientId,
     pub scopes: Arc<ScopeSet>,
@@ -21,5 +21,5 @@ pub struct OpaqueToken {
     pub expires_at: Timestamp,
 }
 
-/// How the text of an opaque token begins: no JWT does, and no key of ours.
+/// The prefix of an opaque token's text. No JWT and no API key of Keygate begins with it.
 pub const OPAQUE_PREFIX: &str = "kgt_";

@@ -1,4 +1,4 @@
-//! Which tokens were revoked before they ended?
+//! Which tokens were revoked before they expired?
 
 use crate::model::clock::Timestamp;
 use dashmap::DashMap;
@@ -10,11 +10,12 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(in crate::model::directory) struct RevokedTokens {
     until: DashMap<Box<str>, Timestamp>,
-    /// As many as there are, or more: most of the time there are none, and then nothing has to be hashed.
+    /// The number of tokens, or more. Usually it is 0, and then no hash is needed.
     count: AtomicUsize,
 }
 
-/// So much longer than a token lives its revocation is held: for the skew that is forgiven, and a clock that is set back.
+/// Time that a revocation is kept past the token's expiry: for the
+/// permitted clock skew, and for a clock that is set back.
 const MARGIN: Duration = Duration::from_secs(3_600);
 
 impl RevokedTokens {
@@ -26,7 +27,7 @@ impl RevokedTokens {
     }
 
     pub(in crate::model::directory) fn insert(&self, jti: &str, until: Timestamp) {
-        // Counted first: whoever looks then finds the count or the token.
+        // Count first: a concurrent reader then finds the count or the token.
         self.count.fetch_add(1, Ordering::SeqCst);
         if self.until.insert(jti.into(), until).is_some() {
             self.count.fetch_sub(1, Ordering::SeqCst);

@@ -1,7 +1,7 @@
-//! What does an access record look like as one line of JSON or text?
+//! How is an access record written as one line of JSON or text?
 //!
-//! Written by hand: every request writes one, and through `serde_json`, `jiff` and `Display` it took six times as many
-//! instructions.
+//! Written by hand: every request writes one line, and `serde_json`,
+//! `jiff` and `Display` took six times as many instructions.
 
 use crate::model::clock::Timestamp;
 use crate::observe::access::AccessRecord;
@@ -17,21 +17,21 @@ use std::time::Duration;
 pub(super) enum Value<'a> {
     Text(&'a str),
     Number(u64),
-    /// In milliseconds, to the microsecond.
+    /// Written in milliseconds, with up to three decimals.
     Millis(Duration),
     Time(Timestamp),
     Peer(SocketAddr),
     Address(IpAddr),
 }
 
-/// The name of a field, with what stands around it.
+/// The name of a field with the punctuation around it.
 #[derive(Clone, Copy)]
 struct Key {
     json: &'static str,
     text: &'static str,
 }
 
-/// Put together once, so that it is copied in one piece.
+/// Concatenates at compile time, so that a key is copied in one piece.
 macro_rules! key {
     ($name:literal) => {
         Key {
@@ -41,11 +41,11 @@ macro_rules! key {
     };
 }
 
-/// The second that was written last, and how: of a thousand records in it, one works the date out.
+/// The text of the second that was written last: of a thousand records in one second, only the first computes the date.
 #[derive(Debug, Default)]
 pub(super) struct Second {
     unix_secs: u64,
-    /// Up to the point before the milliseconds; empty at first.
+    /// The time up to the decimal point; empty at first.
     text: String,
 }
 
@@ -57,12 +57,12 @@ pub(super) struct Line<'o> {
 }
 
 impl AccessRecord<'_> {
-    /// Appends one line, line end included.
+    /// Appends one line with its line end.
     pub(super) fn push_line(&self, out: &mut Vec<u8>, format: Format, second: &mut Second) {
         let start = out.len();
         let mut line = Line { out, format, second };
-        self.each(&mut |key, value| line.put(key, value));
-        // What stands before the first field is no comma, and no space.
+        self.for_each_field(&mut |key, value| line.put(key, value));
+        // The first field has no comma or space before it.
         match format {
             Format::Json => {
                 line.out[start] = b'{';
@@ -75,9 +75,9 @@ impl AccessRecord<'_> {
         }
     }
 
-    /// Every field there is, in the order it is written.
-    fn each(&self, put: &mut impl FnMut(Key, Value<'_>)) {
-        // The order is the reader's: when and which, from whom, what, what came of it, who it was, where it went.
+    /// Calls `put` for every known field, in the order of the line.
+    fn for_each_field(&self, put: &mut impl FnMut(Key, Value<'_>)) {
+        // The reader's order: time, origin, request, outcome, identity, destination.
         put(key!("time"), Value::Time(self.time));
         put(key!("request_id"), Value::Text(self.request_id));
         if let Some(peer) = self.peer {
@@ -158,7 +158,7 @@ impl Line<'_> {
         }
     }
 
-    /// What holds nothing to escape.
+    /// Puts quotes around a value without characters to escape; in text, none.
     fn quoted(&mut self, push: impl FnOnce(&mut Self)) {
         let quote: &[u8] = match self.format {
             Format::Json => b"\"",
@@ -173,7 +173,7 @@ impl Line<'_> {
         let unix_secs = time.as_unix_secs();
         if self.second.unix_secs != unix_secs || self.second.text.is_empty() {
             let whole = rfc3339(Timestamp::from_unix_secs(unix_secs)).to_string();
-            // Past the year 9999 it stays at its end, and nothing is remembered.
+            // `rfc3339` does not go past the year 9999; such a time is not remembered.
             let Some(text) = whole.strip_suffix("000Z") else {
                 return self.out.extend_from_slice(whole.as_bytes());
             };
@@ -186,9 +186,9 @@ impl Line<'_> {
         self.out.push(b'Z');
     }
 
-    /// As many decimals as there are; JSON has one at least, so that its readers see a number of one type.
+    /// Writes up to three decimals. JSON always gets at least one, so that its readers see one number type.
     fn push_millis(&mut self, duration: Duration) {
-        // A request of more than 584 000 years reads as just that.
+        // A duration above 584 000 years is cut to that.
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         push_number(self.out, micros / 1000);
         let digits = three_digits(micros % 1000);
@@ -205,7 +205,7 @@ impl Line<'_> {
 }
 
 fn push_json_text(out: &mut Vec<u8>, text: &str) {
-    // Nearly every text is printable ASCII. Without a way out in the middle, sixteen bytes are looked at in one step.
+    // Nearly every text is printable ASCII. Without an early exit, the compiler checks sixteen bytes in one step.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
     if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         out.push(b'"');
@@ -216,7 +216,7 @@ fn push_json_text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Bare when a reader cannot mistake where it ends, else as a JSON string, which `logfmt` readers know.
+/// Writes the text bare if its end is unmistakable, otherwise as a JSON string, which `logfmt` readers understand.
 pub(super) fn push_text_value(out: &mut Vec<u8>, text: &str) {
     let is_bare = |byte: u8| byte.is_ascii_graphic() & (byte != b'"') & (byte != b'=') & (byte != b'\\');
     if !text.is_empty() && text.bytes().fold(true, |all, byte| all & is_bare(byte)) {
@@ -237,7 +237,7 @@ fn push_peer(out: &mut Vec<u8>, peer: SocketAddr) {
             out.push(b':');
             push_number(out, peer.port().into());
         }
-        SocketAddr::V6(_) => write!(out, "{peer}").expect(MEMORY_TAKES),
+        SocketAddr::V6(_) => write!(out, "{peer}").expect(MEMORY_WRITE),
     }
 }
 
@@ -251,14 +251,14 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
                 push_number(out, octet.into());
             }
         }
-        // Which zeros are left out is the standard library's to know.
-        IpAddr::V6(v6) => write!(out, "{v6}").expect(MEMORY_TAKES),
+        // The standard library knows which zeros IPv6 leaves out.
+        IpAddr::V6(v6) => write!(out, "{v6}").expect(MEMORY_WRITE),
     }
 }
 
-const MEMORY_TAKES: &str = "memory takes what is written to it";
+const MEMORY_WRITE: &str = "memory takes what is written to it";
 
-/// `number` is below 1000.
+/// Returns the decimal digits of `number`, which is below 1000.
 fn three_digits(number: u64) -> [u8; 3] {
     [100, 10, 1].map(|unit| b'0' + (number / unit % 10) as u8)
 }

@@ -35,7 +35,7 @@ fn line(record: &AccessRecord<'_>, format: Format) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Takes bytes into memory, and waits before the first write until it is let go.
+/// Takes bytes into memory; the first write waits until the gate is opened.
 struct Gate {
     opened: Option<mpsc::Receiver<()>>,
     taken: Arc<Mutex<Vec<u8>>>,
@@ -186,7 +186,7 @@ fn a_slow_reader_costs_records_and_never_time() {
     let dropped = counter();
     let length = line(&record(), Format::Text).len();
     let log = AccessLog::start_bounded(gate, Format::Text, dropped.clone(), 3 * length).unwrap();
-    // The reader is stuck: three records wait, and up to three more were taken by the writer that hangs in it.
+    // The writer hangs in the reader: three records are pending, and up to three more are in the writer's hands.
     for _ in 0..20 {
         log.write(&record());
     }
@@ -226,8 +226,8 @@ fn everything_written_before_a_flush_is_out_after_it() {
 
 #[test]
 fn records_that_the_output_does_not_take_are_counted() {
-    struct Broken;
-    impl io::Write for Broken {
+    struct BrokenWriter;
+    impl io::Write for BrokenWriter {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::BrokenPipe.into())
         }
@@ -236,7 +236,7 @@ fn records_that_the_output_does_not_take_are_counted() {
         }
     }
     let dropped = counter();
-    let log = AccessLog::start(Broken, Format::Json, dropped.clone()).unwrap();
+    let log = AccessLog::start(BrokenWriter, Format::Json, dropped.clone()).unwrap();
     log.write(&record());
     assert!(log.flush(PATIENCE));
     log.write(&record());

@@ -1,4 +1,4 @@
-//! How does an access record get out without making its request wait?
+//! How is an access record written without delaying its request?
 
 use crate::observe::access::AccessRecord;
 use crate::observe::access::line::Second;
@@ -13,28 +13,28 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Writes access records to one place, from a thread of its own. A request formats its record and copies it into
-/// memory, no more; when the reader of our output is slower than that for long, records are dropped and counted.
+/// Writes access records to one output from its own thread. A request only formats its record and copies it into
+/// memory. If the output stays slower than that, records are dropped and counted.
 #[derive(Debug)]
 pub struct AccessLog {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     format: Format,
     dropped: IntCounter,
 }
 
-/// How long a record waits for others to be written with. Waking the writer is a system call in the request that does it,
-/// and a change of threads; so it is done for many requests at once.
+/// How long the writer gathers records before it writes them. Waking the writer costs the request a system call and a
+/// thread switch, so one wake-up serves many requests.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// What waits to be written at most.
+/// The most bytes that may be pending.
 const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
-struct Shared {
+struct SharedQueue {
     queue: Mutex<Queue>,
-    /// Something to write, or nothing more to come.
+    /// Signals that records are pending, or that the log is closed.
     changed: Condvar,
-    /// All of it is written.
+    /// Signals that everything is written.
     idle: Condvar,
     pending_bytes_max: usize,
 }
@@ -48,10 +48,10 @@ struct Queue {
 }
 
 impl AccessLog {
-    /// Starts the writing thread. Records that do not fit, and those `out` would not take, count in `dropped`.
+    /// Starts the writing thread. Counts in `dropped` the records that do not fit into memory or that `out` rejects.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// If the operating system provides no thread.
     pub fn start(out: impl io::Write + Send + 'static, format: Format, dropped: IntCounter) -> io::Result<Self> {
         Self::start_bounded(out, format, dropped, PENDING_BYTES_MAX)
     }
@@ -62,7 +62,7 @@ impl AccessLog {
         dropped: IntCounter,
         pending_bytes_max: usize,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedQueue {
             queue: Mutex::default(),
             changed: Condvar::new(),
             idle: Condvar::new(),
@@ -79,7 +79,7 @@ impl AccessLog {
         })
     }
 
-    /// Never waits for the output.
+    /// Appends one record. Never waits for the output.
     pub fn write(&self, record: &AccessRecord<'_>) {
         thread_local! {
             static LINE: RefCell<(Vec<u8>, Second)> = RefCell::default();
@@ -93,7 +93,7 @@ impl AccessLog {
         });
     }
 
-    /// Waits until all records so far are written, `patience` at most; tells whether they are.
+    /// Waits until all records so far are written, `patience` at most; returns whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
         let busy = |queue: &mut Queue| queue.writing || !queue.pending.is_empty();
         let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), patience, busy);
@@ -102,14 +102,14 @@ impl AccessLog {
 }
 
 impl Drop for AccessLog {
-    /// The thread writes what is there and ends; nobody waits for it here, because its reader may never read again.
+    /// Tells the thread to write the pending records and end. Does not wait for it: its reader may never read again.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.changed.notify_one();
     }
 }
 
-impl Shared {
+impl SharedQueue {
     fn push(&self, line: &[u8]) -> bool {
         let mut queue = self.lock();
         if queue.pending.len() + line.len() > self.pending_bytes_max {
@@ -119,7 +119,7 @@ impl Shared {
         queue.pending.extend_from_slice(line);
         queue.records += 1;
         drop(queue);
-        // A writer at work, or one that gathers, looks again by itself.
+        // A writer that writes or gathers checks for new records by itself.
         if writer_waits {
             self.changed.notify_one();
         }
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     fn write_until_closed(&self, mut out: impl io::Write, lost: &IntCounter) {
-        // Two buffers change places, so that neither side allocates once they have grown.
+        // Two buffers are swapped, so that neither side allocates once they have grown.
         let mut batch = Vec::new();
         loop {
             let records = {
@@ -140,7 +140,7 @@ impl Shared {
                     }
                     queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
-                // Nobody wakes a writer that has something to write, so this lasts as long as it says.
+                // A writer with pending records is woken only by closing, so this waits for the full time.
                 let gathering = |queue: &mut Queue| !queue.closed;
                 let gathered = self.changed.wait_timeout_while(queue, GATHER, gathering);
                 queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
@@ -148,7 +148,7 @@ impl Shared {
                 std::mem::swap(&mut queue.pending, &mut batch);
                 std::mem::take(&mut queue.records)
             };
-            // Nobody to tell but the counter: where records go is broken. The next batch may fare better.
+            // The output is broken, so the counter is the only place to report it. The next batch may succeed.
             if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
                 lost.inc_by(records);
             }
@@ -157,7 +157,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in a critical section panics; if it did, bytes and counters would still be plain data.
+        // Nothing in a critical section panics; even if it did, bytes and counters would be valid data.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

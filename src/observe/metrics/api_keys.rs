@@ -1,10 +1,10 @@
-//! API keys, by state.
+//! How many API keys are there, by state?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
 use prometheus::IntGaugeVec;
 
-/// API keys by state. One that expires within 7 days is active too.
+/// API keys by state. A key that expires within 7 days counts as active too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyCounts {
     pub active: u64,
@@ -13,7 +13,7 @@ pub struct ApiKeyCounts {
     pub expiring_soon: u64,
 }
 
-/// API keys that are known.
+/// The gauges of API keys.
 pub struct ApiKeyMetrics {
     keys: IntGaugeVec,
 }

@@ -1,12 +1,12 @@
-//! Connections from clients, and the heads on them that never became a request.
+//! How many client connections are open, and how many are refused before their first request?
 
-use crate::observe::metrics::open::Open;
+use crate::observe::metrics::open::GaugeGuard;
 use crate::observe::metrics::reasons::ReasonCounters;
 use crate::observe::metrics::reasons::Reasons;
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntGauge;
 
-/// Connections from clients: those that are open, and what was refused on them before there was a request.
+/// Open connections from clients, and connections and heads that were refused before there was a request.
 pub struct ConnectionMetrics {
     open: IntGauge,
     refused: ReasonCounters,
@@ -32,19 +32,18 @@ impl ConnectionMetrics {
         }
     }
 
-    /// Counts one connection as open until the guard goes.
-    pub fn opened(&self) -> Open {
-        Open::count(&self.open)
+    /// Counts one connection as open until the guard is dropped.
+    pub fn opened(&self) -> GaugeGuard {
+        GaugeGuard::count(&self.open)
     }
 
-    /// Counts one connection that was closed before a request was read. `reason` is one of [`Reasons::connections`]; any
-    /// other word counts as `other`.
+    /// Counts one connection that was closed before a request was read. `reason`
+    /// is one of [`Reasons::connections`]; any other word counts as `other`.
     pub fn refused(&self, reason: &'static str) {
         self.refused.inc(reason);
     }
 
-    /// Counts one head that never became a request. `reason` is one of [`Reasons::heads`]; any other word counts as
-    /// `other`.
+    /// Counts one refused head. `reason` is one of [`Reasons::heads`]; any other word counts as `other`.
     pub fn head_refused(&self, reason: &'static str) {
         self.heads_refused.inc(reason);
     }

@@ -1,11 +1,11 @@
-//! Identity tokens, which tell upstreams who called.
+//! How many identity tokens are signed for upstreams, and how large is their cache?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// Identity tokens that were signed, and the memory of them.
+/// Signed identity tokens, and their cache.
 pub struct IdentityTokenMetrics {
     pub signed: IntCounter,
     cache_entries: IntGauge,
@@ -30,8 +30,8 @@ impl IdentityTokenMetrics {
         }
     }
 
-    /// Sets how many tokens are remembered, and the bytes they take.
-    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+    /// Sets the number of cached tokens, and their size in bytes.
+    pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.cache_entries.set(count(entries));
         self.cache_bytes.set(count(bytes));
     }

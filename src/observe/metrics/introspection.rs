@@ -1,4 +1,4 @@
-//! Issuers that are asked about tokens: calls, and remembered answers.
+//! How often are tokens introspected, and how many responses are cached?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
@@ -12,7 +12,7 @@ use prometheus::IntGaugeVec;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The families with a series for each issuer that is asked about its tokens.
+/// The families with a series for each issuer that Keygate introspects tokens at.
 pub struct IntrospectionFamilies {
     calls: IntCounterVec,
     duration: HistogramVec,
@@ -69,7 +69,7 @@ impl IntrospectionFamilies {
             hits: cache("hit"),
             misses: cache("miss"),
             suspended: self.suspended.with_label_values(&[issuer]),
-            good_entries: entries("active"),
+            active_entries: entries("active"),
             refused_entries: entries("refused"),
             bytes: self.cache_bytes.with_label_values(&[issuer]),
         }
@@ -85,18 +85,18 @@ impl IntrospectionFamilies {
     }
 }
 
-/// How a call to an introspection endpoint ended.
+/// The outcome of a call to an introspection endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallResult {
-    /// The token is good.
+    /// The token is active and meets the rules.
     Active,
-    /// The issuer says that it is not.
+    /// The response says that the token is not active.
     Inactive,
-    /// The issuer says that it is, and what else it says does not meet our rules.
+    /// The response says that the token is active, but its other members do not meet the rules.
     Refused,
-    /// An answer came that says nothing: not 200, too long, no introspection response.
+    /// A response came that is unusable: not 200, too long, no introspection response.
     Rejected,
-    /// No answer came: network, TLS, time.
+    /// No response came: network, TLS, timeout.
     Failure,
 }
 
@@ -120,7 +120,7 @@ impl CallResult {
     }
 }
 
-/// Calls to one issuer about its tokens, and its remembered answers.
+/// Introspection calls to one issuer, and its cached responses.
 #[derive(Clone, Debug)]
 pub struct IntrospectionMetrics {
     calls: [IntCounter; CallResult::ALL.len()],
@@ -128,29 +128,29 @@ pub struct IntrospectionMetrics {
     hits: IntCounter,
     misses: IntCounter,
     suspended: IntGauge,
-    good_entries: IntGauge,
+    active_entries: IntGauge,
     refused_entries: IntGauge,
     bytes: IntGauge,
 }
 
 impl IntrospectionMetrics {
-    /// Counts one call, and the time to the end of its answer.
+    /// Counts one call, and the time to the end of its response.
     pub fn called(&self, result: CallResult, duration: Duration) {
         self.calls[result as usize].inc();
         self.duration.observe(duration.as_secs_f64());
     }
 
-    /// Counts one token that a remembered answer was used for.
+    /// Counts one token with a cached response.
     pub fn hit(&self) {
         self.hits.inc();
     }
 
-    /// Counts one token that the issuer has to be asked about.
+    /// Counts one token that has to be introspected.
     pub fn missed(&self) {
         self.misses.inc();
     }
 
-    /// Sets whether the endpoint is left alone for now.
+    /// Sets whether calls to the endpoint are suspended.
     pub fn set_suspended(&self, suspended: bool) {
         self.suspended.set(i64::from(suspended));
     }
@@ -159,9 +159,9 @@ impl IntrospectionMetrics {
         self.suspended.get() != 0
     }
 
-    /// Sets how many answers are remembered, and the bytes they take.
-    pub fn set_remembered(&self, good: usize, refused: usize, bytes: u64) {
-        self.good_entries.set(count(good));
+    /// Sets the number of cached responses, and their size in bytes.
+    pub fn set_cache_size(&self, active: usize, refused: usize, bytes: u64) {
+        self.active_entries.set(count(active));
         self.refused_entries.set(count(refused));
         self.bytes.set(count(bytes));
     }

@@ -1,4 +1,4 @@
-//! Issuers' keys: how many, how old, and how fetching them goes.
+//! How many keys does an issuer have, how old are they, and do fetches of them succeed?
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -95,16 +95,16 @@ impl IssuerFamilies {
     }
 }
 
-/// How an attempt to fetch an issuer's keys ended.
+/// The outcome of an attempt to fetch an issuer's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchResult {
-    /// A usable set came.
+    /// The response contains a usable set.
     Success,
-    /// An answer came that changes nothing: too big, no usable key, not a key set.
+    /// The response is unusable: too big, no usable key, not a key set. The keys do not change.
     Rejected,
-    /// The answer holds private keys: whoever reads it can sign as the issuer. It changes nothing here.
+    /// The response contains private keys, so any reader can sign as the issuer. The keys do not change.
     PrivateParts,
-    /// No answer came: network, TLS, time, status.
+    /// No response came: network, TLS, timeout, status.
     Failure,
 }
 
@@ -139,9 +139,9 @@ pub struct IssuerMetrics {
 pub struct IssuerGauges {
     pub usable: usize,
     pub skipped: usize,
-    /// `None` while there are no keys; the gauge then reads as infinitely old, so that an alert on age fires.
+    /// `None` without keys; the gauge then reads as infinitely old, so that an alert on age fires.
     pub age: Option<Duration>,
-    /// A process before this one fetched them, and none of its successors has yet.
+    /// `true` where a previous process fetched the keys and no fetch has confirmed them since.
     pub from_disk: bool,
     pub last_success: Option<Timestamp>,
     pub next_fetch: Option<Timestamp>,

@@ -1,12 +1,12 @@
 //! Which words do the labels of requests and decisions have?
 
-/// `reason` of what was let through, `credential_type` of a request without a credential, and `route` of one without a
-/// route.
+/// `reason` of an allowed request, `credential_type` of a request
+/// without a credential, and `route` of a request without a route.
 pub(super) const NONE: &str = "none";
-/// Stands for words that are not in the set they should be from. Seen in a graph, it is a mistake of ours.
+/// Stands for a word outside its closed set. Its appearance in a graph is a bug of Keygate.
 pub(super) const OTHER: &str = "other";
 
-/// How a request tried to prove itself, as a label.
+/// The type of a request's credential, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialLabel {
     None,
@@ -28,14 +28,14 @@ impl CredentialLabel {
     }
 }
 
-/// What the gate answered itself, as a label.
+/// The kind of an answer of the gate, as a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerLabel {
-    /// A browser's question whether a page may send a request.
+    /// A CORS preflight request of a browser.
     Preflight,
-    /// A public document on a path of the gate's own.
+    /// A public document on a path of the gate.
     Document,
-    /// An answer of the control side, such as the token endpoint; a refusal too.
+    /// A response of the control side, such as the token endpoint; a refusal too.
     Endpoint,
 }
 

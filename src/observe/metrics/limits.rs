@@ -1,4 +1,4 @@
-//! Limits: what they let through, and the buckets they keep.
+//! How many requests do limits allow and refuse, and how many buckets do they hold?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
@@ -43,7 +43,7 @@ impl LimitFamilies {
     }
 }
 
-/// Requests that one limit decided about, and its buckets.
+/// Decisions of one limit, and its buckets.
 #[derive(Clone, Debug)]
 pub struct LimitMetrics {
     allowed: IntCounter,
@@ -58,17 +58,17 @@ impl LimitMetrics {
         self.allowed.inc();
     }
 
-    /// Counts one request that was refused.
+    /// Counts one request that the limit refused.
     pub fn denied(&self) {
         self.denied.inc();
     }
 
-    /// Counts one request that was let through and would have been refused, were the limit enforced.
+    /// Counts one request that was allowed only because the limit is not enforced.
     pub fn would_denied(&self) {
         self.would_denied.inc();
     }
 
-    /// Sets how many buckets are in memory.
+    /// Sets the number of buckets in memory.
     pub fn set_buckets(&self, buckets: usize) {
         self.buckets.set(count(buckets));
     }

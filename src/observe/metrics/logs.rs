@@ -1,4 +1,4 @@
-//! Access records that are lost.
+//! How many access records are lost?
 
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntCounter;

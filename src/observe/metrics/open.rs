@@ -1,20 +1,20 @@
-//! How is something counted for as long as it lives?
+//! How is an open thing counted until it is dropped?
 
 use prometheus::IntGauge;
 
-/// Something that is open as long as this lives; dropping counts it as closed, also while a panic unwinds.
+/// Counts a thing as open until the guard is dropped, also while a panic unwinds.
 #[derive(Debug)]
 #[must_use = "what is dropped at once was never open"]
-pub struct Open(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Open {
+impl GaugeGuard {
     pub(super) fn count(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

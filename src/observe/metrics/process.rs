@@ -1,4 +1,5 @@
-//! The process itself: its version, its panics, and what client libraries everywhere call `process_*`.
+//! How are the process's version, panics and resources measured?
+//! The names `process_*` are those of all client libraries.
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -9,7 +10,7 @@ use prometheus::Counter;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// Panics, and what the operating system says of the process.
+/// Panics, and the resource usage that the operating system reports.
 pub struct ProcessMetrics {
     /// Panics; see [`crate::observe::panics`].
     pub panics: IntCounter,
@@ -48,10 +49,10 @@ impl ProcessMetrics {
         }
     }
 
-    /// Sets what the operating system says now. Two calls at once would both add the same processor time.
+    /// Reads the present usage from the operating system. Two concurrent calls would both add the same processor time.
     pub(super) fn read(&self) {
         let Some(usage) = process::usage() else { return };
-        // A counter cannot be set, so what it lacks is added.
+        // A counter cannot be set, so the difference is added.
         self.cpu.inc_by((usage.cpu_seconds - self.cpu.get()).max(0.0));
         self.resident.set(count(usage.resident_bytes));
         self.virtual_memory.set(count(usage.virtual_bytes));

@@ -6,31 +6,32 @@ use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use std::collections::HashMap;
 
-/// The closed sets of `reason` labels, which their stages own.
+/// The closed sets of `reason` labels. The stages own them.
 #[derive(Clone, Copy, Debug)]
 pub struct Reasons<'a> {
-    /// Of `keygate_decisions_total`.
+    /// The reasons of `keygate_decisions_total`.
     pub denials: &'a [&'static str],
-    /// Of `keygate_heads_refused_total`.
+    /// The reasons of `keygate_heads_refused_total`.
     pub heads: &'a [&'static str],
-    /// Of `keygate_connections_refused_total`.
+    /// The reasons of `keygate_connections_refused_total`.
     pub connections: &'a [&'static str],
 }
 
-/// The words of a closed set, each with its place. There are a hundred, and a refusal looks one up.
-pub(super) type Places = HashMap<&'static str, usize, FixedState>;
+/// The words of a closed set with their indices. A map, because there are a hundred and every refusal looks one up.
+pub(super) type ReasonIndices = HashMap<&'static str, usize, FixedState>;
 
-/// Returns the places of `words`, from 0; a word that stands twice has one place.
-pub(super) fn places(words: &[&'static str]) -> Places {
-    let mut places = Places::default();
+/// Returns the indices of `words`, from 0; a repeated word has one index.
+pub(super) fn indices(words: &[&'static str]) -> ReasonIndices {
+    let mut indices = ReasonIndices::default();
     for word in words {
-        let next = places.len();
-        places.entry(*word).or_insert(next);
+        let next = indices.len();
+        indices.entry(*word).or_insert(next);
     }
-    places
+    indices
 }
 
-/// One counter for each word of a closed set, there from the start, so that a graph shows the first one as an increase.
+/// One counter for each word of a closed set, created at the
+/// start, so that a graph shows the first count as an increase.
 pub(super) struct ReasonCounters {
     known: Vec<(&'static str, IntCounter)>,
     other: IntCounter,

@@ -17,14 +17,14 @@ use prometheus::core::MetricVecBuilder;
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-/// Upper bounds in seconds: from a remembered token on loopback to a slow report.
+/// Upper bounds in seconds: from a cached token on loopback to a slow report.
 const DURATION_BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-const NAMES_HOLD: &str = "names and labels in this folder are well-formed, and each name stands once";
+const NAMES_ARE_VALID: &str = "names and labels in this folder are well-formed, and each name stands once";
 
-/// Makes metrics and registers them. Every name is a literal in this folder, and a test makes them all.
+/// Creates and registers metrics. Every name is a literal in this folder, and a test creates them all.
 pub(super) struct Registrar(Registry);
 
 impl Registrar {
@@ -66,8 +66,8 @@ impl Registrar {
     }
 
     fn register<C: Collector + Clone + 'static>(&self, metric: prometheus::Result<C>) -> C {
-        let metric = metric.expect(NAMES_HOLD);
-        self.0.register(Box::new(metric.clone())).expect(NAMES_HOLD);
+        let metric = metric.expect(NAMES_ARE_VALID);
+        self.0.register(Box::new(metric.clone())).expect(NAMES_ARE_VALID);
         metric
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, ke
     for metric in family.collect().iter().flat_map(|it| it.get_metric()) {
         let labels: HashMap<&str, &str> = metric.get_label().iter().map(|it| (it.name(), it.value())).collect();
         if !labels.get(label).is_some_and(|name| keep.contains(name)) {
-            // Gone already when another reload was faster; gone is what was wanted.
+            // Fails only if a concurrent reload has removed the series already, which is as good.
             let _ = family.remove(&labels);
         }
     }

@@ -1,4 +1,4 @@
-//! Attempts to load a configuration, the first one among them.
+//! How many attempts to load a configuration succeed? The first load is one of them.
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -7,14 +7,14 @@ use prometheus::Gauge;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// How an attempt to load a configuration ended.
+/// The outcome of an attempt to load a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadResult {
     Success,
     Failure,
 }
 
-/// Attempts to load a configuration, and how the last one ended.
+/// Attempts to load a configuration, and the outcome of the last.
 pub struct ReloadMetrics {
     successes: IntCounter,
     failures: IntCounter,

@@ -1,7 +1,7 @@
-//! Requests, by the route that was found for them: how many, how long, decided how.
+//! How many requests does a route have, how long do they take, and how are they decided?
 
 use crate::observe::metrics::label::NONE;
-use crate::observe::metrics::open::Open;
+use crate::observe::metrics::open::GaugeGuard;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::route::RouteFamilies;
 use crate::observe::metrics::route::RouteMetrics;
@@ -9,10 +9,10 @@ use prometheus::IntGauge;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// `route` of requests that no route was found for.
+/// The `route` label of requests without a route.
 const NO_ROUTE: &str = NONE;
 
-/// Requests and what was decided about them.
+/// Requests and the decisions about them.
 pub struct RequestMetrics {
     families: Arc<RouteFamilies>,
     no_route: Arc<RouteMetrics>,
@@ -29,20 +29,20 @@ impl RequestMetrics {
         }
     }
 
-    /// Returns the counters of one route. For the snapshot's compilation: the series are the same for the same name, so
-    /// counts go on over a reload.
+    /// Returns the counters of one route, for the compilation of a snapshot.
+    /// The same name has the same series, so a reload keeps the counts.
     pub fn of_route(&self, name: &str) -> Arc<RouteMetrics> {
         Arc::new(RouteMetrics::new(name, &self.families))
     }
 
-    /// Returns the counters of requests that no route was found for.
+    /// Returns the counters of requests without a route.
     pub fn of_no_route(&self) -> &Arc<RouteMetrics> {
         &self.no_route
     }
 
-    /// Counts one request as being worked on until the guard goes, however that happens.
-    pub fn started(&self) -> Open {
-        Open::count(&self.in_flight)
+    /// Counts one request as in flight until the guard is dropped, however the request ends.
+    pub fn started(&self) -> GaugeGuard {
+        GaugeGuard::count(&self.in_flight)
     }
 
     pub(super) fn forget_all_but(&self, routes: &HashSet<&str>) {

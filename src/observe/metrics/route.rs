@@ -1,13 +1,13 @@
-//! What is counted of the requests of one route?
+//! Which counters does a route have?
 //!
-//! Each counter is looked up when it is first needed; counting is then an atomic addition, without a look-up by text.
+//! A counter is looked up when it is first needed; each count is then an atomic addition, without a look-up by text.
 
 use crate::observe::metrics::label::AnswerLabel;
 use crate::observe::metrics::label::CredentialLabel;
 use crate::observe::metrics::label::NONE;
 use crate::observe::metrics::label::OTHER;
-use crate::observe::metrics::reasons::Places;
-use crate::observe::metrics::reasons::places;
+use crate::observe::metrics::reasons::ReasonIndices;
+use crate::observe::metrics::reasons::indices;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
 use http::Method;
@@ -24,12 +24,12 @@ use std::time::Duration;
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
 ];
-/// `none` when the client left before it was answered.
+/// `none` if the client left before the response.
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
 
 /// The families with a series for each route.
 pub(super) struct RouteFamilies {
-    denial_reasons: Places,
+    denial_reasons: ReasonIndices,
     requests: IntCounterVec,
     decisions: IntCounterVec,
     two_credentials_reported: IntCounterVec,
@@ -39,7 +39,7 @@ pub(super) struct RouteFamilies {
 impl RouteFamilies {
     pub(super) fn new(registrar: &Registrar, denial_reasons: &[&'static str]) -> Self {
         Self {
-            denial_reasons: places(denial_reasons),
+            denial_reasons: indices(denial_reasons),
             requests: registrar.counters(
                 "keygate_requests_total",
                 "Requests by route, method and class of the status that was answered.",
@@ -71,8 +71,7 @@ impl RouteFamilies {
     }
 }
 
-/// Requests of one route. A thousand routes nobody calls cost no series, and how many series there can be is fixed by the
-/// arrays.
+/// The counters of one route. Unused routes cost no series, and the arrays bound the number of series.
 pub struct RouteMetrics {
     route: Box<str>,
     families: Arc<RouteFamilies>,
@@ -85,7 +84,7 @@ pub struct RouteMetrics {
     duration: OnceLock<Histogram>,
 }
 
-/// Counters by credential type, then by the place of the reason; the last is [`OTHER`].
+/// Counters by credential type, then by index of the reason; the last is [`OTHER`].
 type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
 
 impl RouteMetrics {
@@ -105,10 +104,10 @@ impl RouteMetrics {
         }
     }
 
-    /// Counts one request that ended, and the time it took. `status` is that of its answer, `None` when the client left
-    /// before.
+    /// Counts one request that ended, and its duration. `status`
+    /// is that of the response, `None` if the client left before.
     pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
-        let method = method_place(method);
+        let method = method_index(method);
         let class = match status {
             Some(status @ 100..=599) => usize::from(status / 100 - 1),
             Some(_) | None => STATUS_CLASSES.len() - 1,
@@ -124,14 +123,15 @@ impl RouteMetrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Counts one request that was let through.
+    /// Counts one request that was allowed.
     pub fn allowed(&self, credential: CredentialLabel) {
         self.allowed[credential as usize]
             .get_or_init(|| self.decision(credential, "allow", NONE))
             .inc();
     }
 
-    /// Counts one request that the gate answered itself; nothing was proved, because nothing was asked for.
+    /// Counts one request that the gate answered itself. Its
+    /// credential type is `none`, because no credential was required.
     pub fn answered(&self, answer: AnswerLabel) {
         self.answered[answer as usize]
             .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
@@ -144,12 +144,12 @@ impl RouteMetrics {
         self.by_reason(&self.denied, credential, "deny", reason);
     }
 
-    /// Counts one request that was let through and would have been refused for `reason`, were everything enforced.
+    /// Counts one request that was allowed but would be refused for `reason` if every rule were enforced.
     pub fn would_denied(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.would_denied, credential, "would_deny", reason);
     }
 
-    /// Counts one request with two credentials on a route that reports that.
+    /// Counts one request with two credentials on a route that reports them.
     pub fn two_credentials_reported(&self) {
         self.two_credentials_reported
             .get_or_init(|| {
@@ -160,9 +160,9 @@ impl RouteMetrics {
     }
 
     fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
-        let places = &self.families.denial_reasons;
-        let known = places.get(reason).copied();
-        counters[credential as usize][known.unwrap_or(places.len())]
+        let indices = &self.families.denial_reasons;
+        let known = indices.get(reason).copied();
+        counters[credential as usize][known.unwrap_or(indices.len())]
             .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
             .inc();
     }
@@ -181,8 +181,9 @@ impl fmt::Debug for RouteMetrics {
     }
 }
 
-/// Returns the place of `method` in [`METHODS`]. Methods are case-sensitive (RFC 9110 section 9.1): `get` is another one.
-fn method_place(method: &Method) -> usize {
+/// Returns the index of `method` in [`METHODS`]. Methods are
+/// case-sensitive (RFC 9110 section 9.1), so `get` is `other`.
+fn method_index(method: &Method) -> usize {
     let known = METHODS[..METHODS.len() - 1]
         .iter()
         .position(|known| *known == method.as_str());

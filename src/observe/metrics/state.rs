@@ -1,9 +1,9 @@
-//! What is kept in `state_dir`, and fails to be.
+//! How many writes to `state_dir` fail?
 
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntCounter;
 
-/// Attempts to keep something in `state_dir`.
+/// Attempts to save something in `state_dir`.
 #[derive(Clone, Debug)]
 pub struct StateMetrics {
     write_failures: IntCounter,

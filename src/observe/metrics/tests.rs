@@ -22,7 +22,7 @@ fn metrics() -> Metrics {
     Metrics::new(&REASONS, Timestamp::from_unix_secs(1_700_000_000))
 }
 
-/// Metrics in which every family has a series.
+/// Returns metrics with a series in every family.
 fn full() -> Metrics {
     let metrics = metrics();
     count_each(&metrics);
@@ -49,7 +49,7 @@ fn count_each(metrics: &Metrics) {
     });
     let introspection = metrics.introspection.of("main");
     introspection.called(CallResult::Active, Duration::from_millis(2));
-    introspection.set_remembered(2, 1, 3_000);
+    introspection.set_cache_size(2, 1, 3_000);
     metrics.limits.of("per-key").allowed();
     metrics.api_keys.set(ApiKeyCounts::default());
     metrics
@@ -57,7 +57,7 @@ fn count_each(metrics: &Metrics) {
         .ended(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
 }
 
-/// The lines of one metric, comments left out.
+/// Returns the lines of one metric without comments.
 fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.text();
     text.lines()
@@ -71,7 +71,7 @@ fn check(metrics: &Metrics, name: &str, expected: &[&str]) {
     assert_eq!(lines(metrics, name), expected);
 }
 
-/// What promtool says about `text`, and whether it was content.
+/// Returns whether promtool accepts `text`, and its output.
 fn promtool(arguments: &[&str], text: &str) -> (bool, String) {
     let mut promtool = Command::new("promtool")
         .args(arguments)
@@ -82,11 +82,11 @@ fn promtool(arguments: &[&str], text: &str) -> (bool, String) {
         .expect("promtool is there (it is in Debian's package `prometheus`)");
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), said)
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), printed)
 }
 
-/// Names of all families, from the `# TYPE` lines.
+/// Returns the names of all families, from the `# TYPE` lines.
 fn family_names() -> BTreeSet<String> {
     let text = full().text();
     text.lines()
@@ -94,15 +94,15 @@ fn family_names() -> BTreeSet<String> {
         .collect()
 }
 
-/// Names, help, types, labels and their order, as dashboards and alerts out there rely on them: `tests/data/metrics.txt`,
-/// which `UPDATE_GOLDEN=1` rewrites.
+/// Dashboards and alerts in use rely on names, help, types, labels and
+/// their order: `tests/data/metrics.txt`, which `UPDATE_GOLDEN=1` rewrites.
 #[test]
 fn the_text_of_a_gate_reads_as_written_down() {
     let metrics = assemble::metrics(Timestamp::from_unix_secs(1_700_000_000));
     count_each(&metrics);
     let text = metrics.text().replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let lines = text.lines().map(|line| match line.split_once(' ') {
-        // What this very process uses.
+        // The resource usage of the test process varies.
         Some((name, _)) if name.starts_with("process_") && name != "process_start_time_seconds" => name.to_owned(),
         Some(_) | None => line.to_owned(),
     });
@@ -345,7 +345,7 @@ fn gauges_that_live_elsewhere_are_set_before_each_scrape() {
     }
 }
 
-/// Every word in `text` that starts with `keygate_`.
+/// Returns every word in `text` that starts with `keygate_`.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     text.split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
         .filter(|word| word.starts_with("keygate_"))
@@ -406,13 +406,13 @@ fn the_dashboard_is_json_and_every_panel_asks_something() {
 #[test]
 fn promtool_accepts_the_alerts() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/alerts.yaml");
-    let (content, said) = promtool(&["check", "rules", "--lint-fatal", file], "");
-    assert!(content, "{said}");
+    let (accepted, output) = promtool(&["check", "rules", "--lint-fatal", file], "");
+    assert!(accepted, "{output}");
 }
 
 #[test]
 fn promtool_accepts_every_question_of_the_dashboard() {
-    // promtool has no check for a lone expression; as recording rules they are parsed all the same.
+    // promtool has no check for a lone expression; as recording rules, they are parsed too.
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
@@ -428,6 +428,6 @@ fn promtool_accepts_every_question_of_the_dashboard() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let groups = serde_json::json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     std::fs::write(&file, groups.to_string()).unwrap();
-    let (content, said) = promtool(&["check", "rules", file.path().to_str().unwrap()], "");
-    assert!(content, "{said}");
+    let (accepted, output) = promtool(&["check", "rules", file.path().to_str().unwrap()], "");
+    assert!(accepted, "{output}");
 }

@@ -1,11 +1,11 @@
-//! Tokens that were verified and are remembered.
+//! How many verified tokens are cached?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// Tokens that were remembered or had to be verified, and the memory of those.
+/// Hits and misses of the token cache, and its size.
 pub struct TokenCacheMetrics {
     pub hits: IntCounter,
     pub misses: IntCounter,
@@ -29,8 +29,8 @@ impl TokenCacheMetrics {
         }
     }
 
-    /// Sets how many tokens are remembered, and the bytes they take.
-    pub fn set_remembered(&self, entries: usize, bytes: u64) {
+    /// Sets the number of cached tokens, and their size in bytes.
+    pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.entries.set(count(entries));
         self.bytes.set(count(bytes));
     }

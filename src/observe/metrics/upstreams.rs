@@ -1,4 +1,4 @@
-//! Upstreams: how long they take, and connections to them that fail.
+//! How long do upstreams take, and how many connections to them fail?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
@@ -45,7 +45,7 @@ impl UpstreamFamilies {
     }
 }
 
-/// Requests to one upstream.
+/// The metrics of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
     duration: Histogram,
@@ -53,7 +53,7 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Counts one answer, and the time from the first connection attempt to its end.
+    /// Counts one response, and the time from the first connection attempt to its end.
     pub fn answered(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }

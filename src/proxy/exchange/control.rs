@@ -1,4 +1,4 @@
-//! What does the control side say to a request?
+//! How does the control side answer a request?
 
 use crate::config::EndpointKind;
 use crate::gate::answer::Answer;
@@ -16,25 +16,26 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The control side waits 500 ms for the keys of a client and writes to a disk; far more is something broken.
+/// The control side waits 500 ms for the keys of a client and writes to a disk; a much longer time is a fault.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Exchange {
-    /// Has the control side answer `call`, whose whole body is `body`. `gone` ends when the client has left; the work goes on
-    /// all the same, so that it is done whole or not at all.
+    /// Calls the control side with `call` and its whole `body`, and returns the
+    /// answer. `client_gone` ends when the client has closed its connection. The
+    /// control side continues all the same, so that its work is complete or absent.
     ///
     /// # Errors
-    /// The client has left, or the control side does not answer.
-    pub async fn control(
+    /// The client has closed its connection, or the control side does not respond.
+    pub async fn call_control(
         &mut self,
         call: ControlCall,
         body: Bytes,
-        gone: impl Future<Output = Denial>,
+        client_gone: impl Future<Output = Denial>,
     ) -> Result<Answer, Denial> {
         let control = self.gate.live.control.get().ok_or(Denial::ControlUnavailable)?;
         let head = &self.request;
-        let answering = control.answer(ControlRequest {
-            // The length of what GET would bring is all that HEAD asks for.
+        let response = control.answer(ControlRequest {
+            // A response to HEAD needs the length of the response to GET.
             method: match head.method {
                 Method::HEAD => Method::GET,
                 ref method => method.clone(),
@@ -45,25 +46,25 @@ impl Exchange {
             client_ip: call.client_ip,
             request_id: self.request_id.as_str().to_owned(),
         });
-        let answered = tokio::select! {
-            answered = timeout(TIMEOUT, answering) => answered,
-            denial = gone => return Err(denial),
+        let response = tokio::select! {
+            response = timeout(TIMEOUT, response) => response,
+            denial = client_gone => return Err(denial),
         };
-        let said = match answered {
-            Ok(Ok(said)) => said,
+        let response = match response {
+            Ok(Ok(response)) => response,
             Ok(Err(ControlError::Panicked)) => return Err(Denial::Panicked),
             Ok(Err(ControlError::Unavailable)) | Err(_) => return Err(Denial::ControlUnavailable),
         };
         self.outcome = Outcome::Controlled {
-            reason: said.reason,
-            client_id: said.client_id,
+            reason: response.reason,
+            client_id: response.client_id,
         };
-        let mut answer = said.answer;
-        let names_origins = answer
+        let mut answer = response.answer;
+        let has_allow_origin = answer
             .headers
             .iter()
             .any(|(name, _)| name == header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        if call.endpoint == EndpointKind::Metadata && !names_origins {
+        if call.endpoint == EndpointKind::Metadata && !has_allow_origin {
             answer
                 .headers
                 .push((header::ACCESS_CONTROL_ALLOW_ORIGIN, built_in::ANY));

@@ -1,4 +1,4 @@
-//! When has one exchange lasted too long? Every time limit of a request, and the end of its stream; pure, for every lane.
+//! When has an exchange lasted too long? All time limits of a request and the end of its stream; pure, for every lane.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Interruption;
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 /// The time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// For each part of the request's body.
+    /// For each part of the request body that the client sends.
     pub downstream_read: Duration,
-    /// For each part of the response that the client takes. A client that does not read its response holds an upstream's
-    /// connection as well as its own.
+    /// For each part of the response that the client accepts. A client that
+    /// does not read its response also holds a connection of the upstream.
     pub downstream_write: Duration,
-    /// For each part of the response.
+    /// For each part of the response that the upstream sends.
     pub upstream_read: Duration,
-    /// For each part of the request that the upstream takes.
+    /// For each part of the request that the upstream accepts.
     pub upstream_write: Duration,
-    /// For all of it, but for streams. `None` is never.
+    /// For the whole exchange, except for streams. `None` is never.
     pub total: Option<Instant>,
 }
 
 impl TimeLimits {
-    /// Those of a request that goes to no upstream.
+    /// The limits of a request that goes to no upstream.
     pub const NONE: Self = Self {
         downstream_read: Duration::MAX,
         downstream_write: Duration::MAX,
@@ -33,12 +33,12 @@ impl TimeLimits {
     };
 }
 
-/// What a lane waits for.
+/// The event that a lane waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// The client takes the next part of the response.
+pub enum WaitTarget {
+    /// The client accepts the next part of the response.
     ClientReads,
-    /// The upstream takes the next part of the request.
+    /// The upstream accepts the next part of the request.
     UpstreamReads,
     /// The client sends the next part of its body, or the upstream responds before that.
     RequestBody,
@@ -46,24 +46,24 @@ pub enum Waiting {
     Response,
 }
 
-/// What happened since the lane looked at its deadlines last.
+/// The activity since the last call, and the event that the lane waits for now.
 #[derive(Clone, Copy, Debug)]
 pub struct Activity {
-    /// Bytes came from the client, or it took some.
+    /// The client sent or accepted bytes.
     pub downstream: bool,
-    /// Bytes came from the upstream, or it took some.
+    /// The upstream sent or accepted bytes.
     pub upstream: bool,
-    pub waiting: Waiting,
+    pub wait_target: WaitTarget,
 }
 
-/// How often the credential that opened a stream is looked up again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the credential of a stream is checked again.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deadlines of one exchange.
 #[derive(Debug)]
 pub struct Deadlines {
     limits: TimeLimits,
-    /// `None` until the deadlines are looked at for the first time.
+    /// `None` until the first check of the deadlines.
     last: Option<LastActivity>,
     stream: Option<Stream>,
 }
@@ -76,9 +76,9 @@ struct LastActivity {
 
 #[derive(Debug)]
 struct Stream {
-    /// `None` where no credential opened it.
+    /// `None` for a stream that was opened without a credential.
     end: Option<StreamEnd>,
-    look: Instant,
+    next_check: Instant,
 }
 
 impl Deadlines {
@@ -90,23 +90,23 @@ impl Deadlines {
         }
     }
 
-    /// Returns when the whole exchange must be over, where it is no stream.
+    /// Returns the deadline of the whole exchange, if it is not a stream.
     pub const fn total(&self) -> Option<Instant> {
         self.limits.total
     }
 
-    /// Notes that the response is a stream, which `end` ends: the total time limit does not hold for it.
-    pub fn stream(&mut self, end: Option<StreamEnd>, now: Instant) {
+    /// Marks the response as a stream, which ends with `end` and has no total time limit.
+    pub fn set_stream(&mut self, end: Option<StreamEnd>, now: Instant) {
         self.stream = Some(Stream {
             end,
-            look: now + LOOK_EVERY,
+            next_check: now + CHECK_INTERVAL,
         });
     }
 
-    /// Returns when the exchange as a whole must be looked at again: when its time is over or its stream's credential ends.
+    /// Returns the time of the next check of the whole exchange: its total deadline, or the end of its stream.
     ///
     /// # Errors
-    /// That time has come.
+    /// The deadline or the end is reached.
     pub fn end(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
         match &mut self.stream {
             Some(stream) => stream.next(now),
@@ -114,10 +114,10 @@ impl Deadlines {
         }
     }
 
-    /// Returns when the lane has to look again: at the first deadline of those that hold now. `None` is never.
+    /// Returns the first of the deadlines that apply now: the time of the lane's next call. `None` is never.
     ///
     /// # Errors
-    /// A deadline has been reached.
+    /// A deadline is reached.
     pub fn next(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         let last = self.last.get_or_insert(LastActivity {
             downstream: now,
@@ -131,19 +131,19 @@ impl Deadlines {
         }
         let last = *last;
         let mut next = self.end(now)?;
-        let mut hold = |since: Instant, limit: Duration, denial: Denial| {
+        let mut apply = |since: Instant, limit: Duration, denial: Denial| {
             let at = check(since.checked_add(limit), now, denial)?;
             next = earliest(next, at);
             Ok::<(), Interruption>(())
         };
-        match activity.waiting {
-            Waiting::ClientReads => hold(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
-            Waiting::UpstreamReads => hold(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
-            Waiting::RequestBody => {
-                hold(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
-                hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
+        match activity.wait_target {
+            WaitTarget::ClientReads => apply(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
+            WaitTarget::UpstreamReads => apply(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
+            WaitTarget::RequestBody => {
+                apply(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
+                apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
             }
-            Waiting::Response => hold(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
+            WaitTarget::Response => apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
         }
         Ok(next)
     }
@@ -154,23 +154,23 @@ impl Stream {
         let Some(end) = &self.end else {
             return Ok(None);
         };
-        if end.at.is_some_and(|at| at <= now) {
+        if end.expires_at.is_some_and(|at| at <= now) {
             return Err(Interruption::StreamEnded);
         }
         let Some(still_valid) = &end.still_valid else {
-            return Ok(end.at);
+            return Ok(end.expires_at);
         };
-        if self.look <= now {
-            self.look = now + LOOK_EVERY;
+        if self.next_check <= now {
+            self.next_check = now + CHECK_INTERVAL;
             if !still_valid() {
                 return Err(Interruption::StreamEnded);
             }
         }
-        Ok(earliest(end.at, Some(self.look)))
+        Ok(earliest(end.expires_at, Some(self.next_check)))
     }
 }
 
-/// Returns `at`, unless it has been reached.
+/// Returns `at`, unless that time is reached.
 fn check(at: Option<Instant>, now: Instant, denial: Denial) -> Result<Option<Instant>, Interruption> {
     if at.is_some_and(|at| at <= now) {
         Err(denial.into())
@@ -208,11 +208,11 @@ mod tests {
         }
     }
 
-    const fn waits(waiting: Waiting) -> Activity {
+    const fn waits(wait_target: WaitTarget) -> Activity {
         Activity {
             downstream: false,
             upstream: false,
-            waiting,
+            wait_target,
         }
     }
 
@@ -223,28 +223,29 @@ mod tests {
         }
     }
 
-    /// The deadline is `after` from the start; a nanosecond earlier it has not been reached, and then it has, as `ends`.
+    /// Checks that the deadline is `after` from the start: not reached
+    /// a nanosecond earlier, and then reached with the reason `ends`.
     #[track_caller]
-    fn check(waiting: Waiting, after: Duration, ends: &str) {
+    fn check(wait_target: WaitTarget, after: Duration, ends: &str) {
         let now = Instant::now();
         let mut deadlines = Deadlines::new(limits(now));
-        let next = deadlines.next(now, waits(waiting)).unwrap();
-        assert_eq!(next, Some(now + after), "{waiting:?}");
+        let next = deadlines.next(now, waits(wait_target)).unwrap();
+        assert_eq!(next, Some(now + after), "{wait_target:?}");
         let at = now + after;
-        assert!(deadlines.next(at - Duration::from_nanos(1), waits(waiting)).is_ok());
+        assert!(deadlines.next(at - Duration::from_nanos(1), waits(wait_target)).is_ok());
         assert_eq!(
-            reason(&deadlines.next(at, waits(waiting)).unwrap_err()),
+            reason(&deadlines.next(at, waits(wait_target)).unwrap_err()),
             ends,
-            "{waiting:?}"
+            "{wait_target:?}"
         );
     }
 
     #[test]
     fn each_side_has_a_limit_of_its_own_for_each_part() {
-        check(Waiting::ClientReads, secs(2), "client_gone");
-        check(Waiting::UpstreamReads, secs(4), "upstream_timeout");
-        check(Waiting::RequestBody, secs(1), "body_timeout");
-        check(Waiting::Response, secs(3), "upstream_timeout");
+        check(WaitTarget::ClientReads, secs(2), "client_gone");
+        check(WaitTarget::UpstreamReads, secs(4), "upstream_timeout");
+        check(WaitTarget::RequestBody, secs(1), "body_timeout");
+        check(WaitTarget::Response, secs(3), "upstream_timeout");
     }
 
     #[test]
@@ -253,7 +254,7 @@ mod tests {
         let mut deadlines = Deadlines::new(limits(start));
         let moves = Activity {
             upstream: true,
-            ..waits(Waiting::Response)
+            ..waits(WaitTarget::Response)
         };
         for second in 0..10 {
             assert!(deadlines.next(start + secs(second), moves).is_ok(), "{second}");
@@ -266,7 +267,7 @@ mod tests {
 
     fn end(at: Option<Instant>, valid: Option<&Arc<AtomicBool>>) -> StreamEnd {
         StreamEnd {
-            at,
+            expires_at: at,
             still_valid: valid.cloned().map(|valid| {
                 let look: Box<dyn Fn() -> bool + Send + Sync> = Box::new(move || valid.load(Ordering::Relaxed));
                 look
@@ -279,10 +280,10 @@ mod tests {
         let start = Instant::now();
         let moves = Activity {
             upstream: true,
-            ..waits(Waiting::Response)
+            ..waits(WaitTarget::Response)
         };
         let mut expiring = Deadlines::new(limits(start));
-        expiring.stream(Some(end(Some(start + secs(20)), None)), start);
+        expiring.set_stream(Some(end(Some(start + secs(20)), None)), start);
         assert!(expiring.next(start + secs(19), moves).is_ok());
         assert_eq!(
             reason(&expiring.next(start + secs(20), moves).unwrap_err()),
@@ -291,41 +292,41 @@ mod tests {
 
         let valid = Arc::new(AtomicBool::new(true));
         let mut revocable = Deadlines::new(limits(start));
-        revocable.stream(Some(end(None, Some(&valid))), start);
-        assert_eq!(revocable.next(start, moves).unwrap(), Some(start + LOOK_EVERY));
+        revocable.set_stream(Some(end(None, Some(&valid))), start);
+        assert_eq!(revocable.next(start, moves).unwrap(), Some(start + CHECK_INTERVAL));
         valid.store(false, Ordering::Relaxed);
-        let almost = start + LOOK_EVERY - Duration::from_nanos(1);
+        let almost = start + CHECK_INTERVAL - Duration::from_nanos(1);
         assert!(revocable.next(almost, moves).is_ok());
         assert_eq!(
-            reason(&revocable.next(start + LOOK_EVERY, moves).unwrap_err()),
+            reason(&revocable.next(start + CHECK_INTERVAL, moves).unwrap_err()),
             "stream_ended"
         );
 
         let mut public = Deadlines::new(limits(start));
-        public.stream(None, start);
+        public.set_stream(None, start);
         assert!(public.next(start + secs(1_000), moves).is_ok());
     }
 
     fn activity() -> impl Strategy<Value = (u64, Activity)> {
         let waiting = prop_oneof![
-            Just(Waiting::ClientReads),
-            Just(Waiting::UpstreamReads),
-            Just(Waiting::RequestBody),
-            Just(Waiting::Response),
+            Just(WaitTarget::ClientReads),
+            Just(WaitTarget::UpstreamReads),
+            Just(WaitTarget::RequestBody),
+            Just(WaitTarget::Response),
         ];
         (0..5_000_u64, any::<bool>(), any::<bool>(), waiting).prop_map(|(millis, downstream, upstream, waiting)| {
             let activity = Activity {
                 downstream,
                 upstream,
-                waiting,
+                wait_target: waiting,
             };
             (millis, activity)
         })
     }
 
     proptest! {
-        /// Waiting until exactly the returned deadline ends the exchange where nothing moved, a nanosecond less does not;
-        /// and no deadline that is returned has passed.
+        /// Without activity, the exchange ends exactly at the returned deadline
+        /// and not a nanosecond earlier. A returned deadline is in the future.
         #[test]
         fn the_returned_deadline_is_the_one_that_ends_it(steps in prop::collection::vec(activity(), 1..20)) {
             let start = Instant::now();
@@ -338,7 +339,7 @@ mod tests {
                 };
                 let at = next.expect("there is a total");
                 prop_assert!(at > now && at <= start + secs(10));
-                let still = waits(activity.waiting);
+                let still = waits(activity.wait_target);
                 prop_assert!(deadlines.next(at - Duration::from_nanos(1), still).is_ok());
                 prop_assert!(deadlines.next(at, still).is_err());
             }

@@ -1,7 +1,7 @@
-//! One request's life, whatever carries it: decided, forwarded or answered, bounded in time, recorded.
+//! How does one request live, over any protocol? It is decided, forwarded or answered, limited in time, and recorded.
 //!
-//! A lane moves the bytes and asks the exchange what to do with them. The record is written when the exchange is dropped,
-//! so that a request that ends in a panic or with its connection leaves one too.
+//! A lane moves the bytes and asks the exchange about each step. The record is written when the exchange is dropped, so
+//! that a request that ends in a panic or with its connection is recorded too.
 
 pub mod deadlines;
 mod control;
@@ -34,7 +34,7 @@ use crate::gate::stop::Stop;
 use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::names::Name;
-use crate::observe::metrics::Open;
+use crate::observe::metrics::GaugeGuard;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
@@ -66,11 +66,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The client's connection, as far as its requests are decided and forwarded by it.
+/// The facts about a client's connection that its requests are decided and forwarded by.
 #[derive(Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
-    /// The address, as upstreams are told it.
+    /// The address of the peer, as sent to upstreams.
     peer_text: HeaderValue,
 }
 
@@ -88,7 +88,7 @@ impl Connection {
 pub struct Exchange {
     gate: Arc<Gate>,
     snapshot: Arc<Snapshot>,
-    from: Arc<Connection>,
+    connection: Arc<Connection>,
     started: Now,
     client_ip: IpAddr,
     request: Parts,
@@ -96,50 +96,50 @@ pub struct Exchange {
     trace: TraceContext,
     trail: Trail,
     permit: Option<Permit>,
-    /// Tells the upstream, signed, who called.
+    /// The signed token that tells the upstream the principal.
     identity_token: Option<HeaderValue>,
-    /// The target to forward, where it is not the one that came in.
+    /// The target to forward, where it differs from the received one.
     rewritten: Option<String>,
     websocket: bool,
     body_bytes_max: u64,
     attempts: ConnectAttempts,
     deadlines: Deadlines,
     outcome: Outcome,
-    /// Where the request was sent last.
+    /// The endpoint of the last attempt.
     endpoint: Option<SocketAddr>,
     upstream_started: Option<Now>,
-    /// Of the final response; 0 while there is none.
+    /// The status of the final response; 0 while there is none.
     status: u16,
-    /// Content of the bodies.
+    /// Bytes of content, without framing.
     bytes_in: u64,
     bytes_out: u64,
-    _in_flight: Open,
+    _in_flight: GaugeGuard,
 }
 
-/// What becomes of a request that is not refused.
+/// The outcome for a request that is not refused.
 #[derive(Debug)]
 pub enum Admitted {
-    /// It goes to an upstream; the exchange holds the permit.
+    /// The request goes to an upstream; the exchange holds the permit.
     Forward,
-    /// The gate answers it itself.
+    /// The gate answers the request itself.
     Answer(Answer),
-    /// The control side answers it, once its body is there.
+    /// The control side answers the request, once its body was read.
     Control(ControlCall),
 }
 
 impl Exchange {
-    /// Begins the exchange of `request`, whose head was read under `snapshot` and whose first byte came when it `started`.
+    /// Begins the exchange of `request`. Its head was read under `snapshot`, and its first byte arrived at `started`.
     pub fn begin(
         gate: &Arc<Gate>,
         snapshot: Arc<Snapshot>,
         request: Parts,
-        from: &Arc<Connection>,
+        connection: &Arc<Connection>,
         started: Now,
     ) -> Self {
         let body_bytes_max = snapshot.requests.body_bytes_max;
         Self {
             started,
-            client_ip: client::address(&request.headers, from.peer.ip(), &snapshot.trusted_proxies),
+            client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies),
             request_id: RequestId::of(&request.headers),
             trace: TraceContext::of(&request.headers),
             trail: Trail::default(),
@@ -158,7 +158,7 @@ impl Exchange {
             bytes_out: 0,
             _in_flight: gate.live.metrics.requests.started(),
             gate: Arc::clone(gate),
-            from: Arc::clone(from),
+            connection: Arc::clone(connection),
             snapshot,
             request,
         }
@@ -168,17 +168,17 @@ impl Exchange {
         &self.request
     }
 
-    /// Returns the bounds that the configuration puts on every request.
+    /// Returns the limits that the configuration sets for every request.
     pub fn limits(&self) -> &config::RequestLimits {
         &self.snapshot.requests
     }
 
-    /// Returns the name of the route that was found.
+    /// Returns the name of the matching route.
     pub fn route(&self) -> Option<&Name> {
         self.trail.route.as_ref().map(|route| &route.name)
     }
 
-    /// Returns the bearer of the credential that the request is permitted by.
+    /// Returns the principal that the permit was issued to.
     pub fn principal(&self) -> Option<&Principal> {
         self.permit.as_ref().and_then(Permit::principal)
     }
@@ -187,7 +187,7 @@ impl Exchange {
         self.request_id.header_value()
     }
 
-    /// Returns whether the request asks to switch to WebSocket. Known once it is admitted.
+    /// Returns whether the request asks to switch to WebSocket. Known once the request is admitted.
     pub const fn is_websocket(&self) -> bool {
         self.websocket
     }
@@ -196,26 +196,26 @@ impl Exchange {
         self.gate.clock.now()
     }
 
-    /// Decides the request; meets what the decision lacks, once and within bounds, and decides again. `gone` ends when the
-    /// client has left, or sends what it may not.
+    /// Decides the request. Meets a need of the decision, once and for a limited time, and then decides again.
+    /// `client_gone` ends when the client closes its connection or sends bytes too early.
     ///
     /// # Errors
-    /// The request is not to be forwarded; [`Self::refuse`] makes the answer.
-    pub async fn admit(&mut self, gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
+    /// The request must not be forwarded; [`Self::refuse`] returns the answer.
+    pub async fn admit(&mut self, client_gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
         let need = match self.decide() {
             Err(Stop::Needs(need)) => need,
-            decided => return self.admitted(decided),
+            decided => return self.finish_admission(decided),
         };
-        self.trail.issuer_answer = tokio::select! {
-            answered = need.meet() => answered,
-            // Nobody is let through who is no longer there (S108).
-            denial = pin!(gone) => return Err(denial),
+        self.trail.issuer_verdict = tokio::select! {
+            response = need.meet() => response,
+            // A request is not admitted once its client is gone (S108).
+            denial = pin!(client_gone) => return Err(denial),
         };
         let decided = self.decide();
-        self.admitted(decided)
+        self.finish_admission(decided)
     }
 
-    fn admitted(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
+    fn finish_admission(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
         match decided {
             Ok(permit) => {
                 self.prepare(&permit);
@@ -231,18 +231,18 @@ impl Exchange {
                 self.body_bytes_max = BODY_BYTES_MAX;
                 Ok(Admitted::Control(call))
             }
-            // Met already, and still lacking: the gate cannot tell.
-            Err(Stop::Needs(need)) => Err(need.lack().into()),
+            // The need was met once and remains: the gate cannot validate the credential.
+            Err(Stop::Needs(need)) => Err(need.missing_proof().into()),
         }
     }
 
     fn decide(&mut self) -> Result<Permit, Stop> {
         let now = self.gate.clock.now();
         let live = &self.gate.live;
-        // A panic in a stage must never let a request through, nor take its answer away (S146).
+        // A panic in a stage must neither admit the request nor take its answer away (S146).
         let decided = panics::catch(&live.metrics.process.panics, || {
             let snapshot: &Snapshot = &self.snapshot;
-            let peer = self.from.peer.ip();
+            let peer = self.connection.peer.ip();
             let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
             self.identity_token = vouch::vouch(&permit, snapshot, live, now.wall)?;
@@ -253,12 +253,12 @@ impl Exchange {
         decided.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
     }
 
-    /// Starts the clocks of a request that goes to an upstream.
+    /// Starts the time limits of a request that goes to an upstream.
     fn prepare(&mut self, permit: &Permit) {
         let settings = &permit.route().upstream.settings;
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
-        self.websocket = request_fields::asks_for_websocket(&self.request);
+        self.websocket = request_fields::is_websocket_upgrade(&self.request);
         self.attempts = ConnectAttempts::new(settings.connect_attempts);
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
@@ -269,20 +269,20 @@ impl Exchange {
         });
     }
 
-    /// Returns the upstream that the request is permitted to reach.
+    /// Returns the upstream that the permit is for.
     ///
     /// # Errors
-    /// It is not permitted.
+    /// The request has no permit.
     pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
         Ok(Arc::clone(&permit.route().upstream))
     }
 
-    /// Chooses an endpoint of `upstream`, and returns it with the time that is left to connect to it.
+    /// Chooses an endpoint of `upstream`. Returns its address and the time that is left to connect.
     ///
     /// # Errors
-    /// No endpoint is there, or the time is over.
-    pub fn choose(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
+    /// No endpoint has an address, or the total time is over.
+    pub fn choose_endpoint(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
         let total = self.deadlines.total();
         let left = total.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
@@ -293,7 +293,7 @@ impl Exchange {
         Ok((address, left))
     }
 
-    /// Counts a failed connect and returns whether another endpoint may be tried.
+    /// Counts a failed connection attempt, and returns whether another endpoint may be tried.
     pub fn may_connect_again(&mut self) -> bool {
         if let Some(permit) = &self.permit {
             permit.route().upstream_metrics.connect_failed();
@@ -301,7 +301,7 @@ impl Exchange {
         self.attempts.may_try_again()
     }
 
-    /// Returns the target that goes to the upstream, in origin form.
+    /// Returns the target for the upstream, in origin form.
     pub fn target(&self) -> &str {
         match &self.rewritten {
             Some(target) => target,
@@ -309,8 +309,8 @@ impl Exchange {
         }
     }
 
-    /// Gives `put` every field of the head that goes to `endpoint`, in order.
-    pub fn outbound(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
+    /// Calls `put` with each field of the head for `endpoint`, in order.
+    pub fn write_request_fields(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
         let Some(permit) = &self.permit else {
             return;
         };
@@ -323,8 +323,8 @@ impl Exchange {
                 claim_headers: &self.snapshot.claim_headers,
             },
             origin: Origin {
-                peer: &self.from.peer_text,
-                trusted: client::is_trusted(self.from.peer.ip(), &self.snapshot.trusted_proxies),
+                peer: &self.connection.peer_text,
+                trusted: client::is_trusted(self.connection.peer.ip(), &self.snapshot.trusted_proxies),
                 host: host.unwrap_or_default(),
                 request_id: Some(&self.request_id),
                 trace: Some(&self.trace),
@@ -336,14 +336,14 @@ impl Exchange {
         fields.write(request, put);
     }
 
-    /// Returns which fields of the upstream's response reach the client, and which Keygate adds.
-    pub fn response(&self) -> ResponseRules<'_> {
+    /// Returns the rules for the fields of the upstream's response.
+    pub fn response_rules(&self) -> ResponseRules<'_> {
         let permit = self.permit.as_ref();
         let cors = permit.and_then(|permit| permit.route().cors.as_ref());
         let families = self.snapshot.rate_limit_headers;
         ResponseRules {
             request_id: self.request_id.header_value(),
-            // In place of the upstream's fields about limits of its own, which would contradict Keygate's.
+            // These replace the upstream's own fields about limits, which would contradict Keygate's.
             limits: permit.map_or_else(Vec::new, |permit| {
                 limit_headers::of_admission(permit.admission(), families).collect()
             }),
@@ -352,21 +352,21 @@ impl Exchange {
         }
     }
 
-    /// Notes the head of the final response. `streams`: it goes on for as long as the client listens, and ends with the
-    /// credential that opened it (S038).
-    pub fn took_response(&mut self, status: StatusCode, streams: bool) {
+    /// Records the head of the final response. With `streams`, the response continues for as long as the client
+    /// listens, and ends with the credential that opened it (S038).
+    pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
         if streams {
             let end = self.principal().map(|principal| stream_end::of(principal, &self.gate));
-            self.deadlines.stream(end, Instant::now());
+            self.deadlines.set_stream(end, Instant::now());
         }
     }
 
-    /// Counts content of the request's body.
+    /// Counts content of the request body.
     ///
     /// # Errors
-    /// It is more than the configuration allows: none of it may go on.
-    pub fn took_body(&mut self, bytes: usize) -> Result<(), Denial> {
+    /// The body is longer than the configuration allows: none of these bytes may be forwarded.
+    pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Denial> {
         self.bytes_in += bytes as u64;
         if self.bytes_in > self.body_bytes_max {
             Err(Denial::BodyTooLarge)
@@ -375,41 +375,41 @@ impl Exchange {
         }
     }
 
-    /// Counts bytes that the client sends after it has switched protocols.
-    pub const fn took_tunnel(&mut self, bytes: usize) {
+    /// Counts bytes that the client sends after a switch of protocols.
+    pub const fn count_tunnel_bytes(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
     }
 
-    /// Counts content of the response's body.
-    pub const fn gave_body(&mut self, bytes: usize) {
+    /// Counts content of the response body.
+    pub const fn count_response_body(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    /// Returns whether content of the request's body has come.
+    /// Returns whether content of the request body has arrived.
     pub const fn has_body_begun(&self) -> bool {
         self.bytes_in > 0
     }
 
-    /// Returns whether the client has been told a status, be it only a part of the response.
+    /// Returns whether the client has received a status, even if the rest of the response is missing.
     pub const fn has_responded(&self) -> bool {
         self.status != 0
     }
 
-    /// Returns when the lane has to look again; see [`Deadlines::next`].
+    /// Returns the time at which the lane has to call again; see [`Deadlines::next`].
     ///
     /// # Errors
-    /// A deadline has been reached.
+    /// A deadline is reached.
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
     }
 
-    /// Returns whether the exchange as a whole must end now, and notes why.
+    /// Returns whether the exchange must end now, and records the reason.
     pub fn is_over(&mut self) -> bool {
         let end = self.deadlines.end(Instant::now());
         end.map_err(|interruption| self.interrupt(interruption)).is_err()
     }
 
-    /// Notes why the request failed, and returns the answer to it.
+    /// Records the reason of the failure, and returns the answer for the client.
     pub fn refuse(&mut self, denial: Denial) -> Answer {
         let request = &self.request.headers;
         let route = self.trail.route.as_deref();
@@ -423,14 +423,14 @@ impl Exchange {
         let families = self.snapshot.rate_limit_headers;
         match (&denial, &self.permit) {
             (Denial::LimitSpent(spent), _) => answer.headers.extend(limit_headers::of_refusal(spent, families)),
-            // It was let through and failed further on: it cost the client what any request costs.
+            // The request was admitted and failed later: it costs the client as much as any other.
             (_, Some(permit)) => answer
                 .headers
                 .extend(limit_headers::of_admission(permit.admission(), families)),
             (_, None) => {}
         }
         if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
-            // Else a page could not read why it was refused, and what to send instead.
+            // Without these fields, a web page could not read why its request was refused.
             answer.headers.extend(cors.of_response(request));
             answer
                 .headers
@@ -440,12 +440,12 @@ impl Exchange {
         answer
     }
 
-    /// Notes how the exchange was interrupted, where no answer can be given any more.
+    /// Records why the exchange was interrupted, where an answer is no longer possible.
     pub fn interrupt(&mut self, interruption: Interruption) {
         self.outcome = match interruption {
             Interruption::Denied(denial) => Outcome::Denied(denial),
             Interruption::StreamEnded => {
-                tracing::debug!(peer = %self.from.peer, "Stream ended with its credential");
+                tracing::debug!(peer = %self.connection.peer, "Stream ended with its credential");
                 Outcome::StreamEnded
             }
         };

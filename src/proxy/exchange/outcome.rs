@@ -3,26 +3,26 @@
 use crate::gate::denial::Denial;
 use crate::observe::metrics::AnswerLabel;
 
-/// The end of an exchange, as metrics and record tell it.
+/// The end of an exchange, for metrics and the access record.
 #[derive(Debug)]
 pub enum Outcome {
-    /// None yet: the request goes to an upstream, or has gone there and back.
+    /// Not decided yet, or forwarded without a failure so far.
     Open,
     Denied(Denial),
     /// The gate answered the request itself.
     Answered(AnswerLabel),
-    /// The control side answered it.
+    /// The control side answered the request.
     Controlled {
-        /// Why it was no success.
+        /// Why the response is an error.
         reason: Option<&'static str>,
-        /// The client that proved itself.
+        /// The client that authenticated.
         client_id: Option<String>,
     },
     /// The stream ended with the credential that opened it (S038).
     StreamEnded,
 }
 
-/// Why an exchange ended before its end.
+/// Why an exchange ended early.
 #[derive(Debug)]
 pub enum Interruption {
     Denied(Denial),

@@ -1,4 +1,4 @@
-//! What a request leaves behind: one access record and its counts, however it ended.
+//! How is a request counted and recorded? With one access record, however the request ended.
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
@@ -40,17 +40,17 @@ pub fn write(exchange: &Exchange) {
         (None, None) => gate.live.metrics.requests.of_no_route(),
     };
     metrics.request(&exchange.request.method, status, duration);
-    let shown = credential_label(trail.credential_type);
+    let credential = credential_label(trail.credential_type);
     match (&exchange.permit, &exchange.outcome) {
         (Some(_), _) => match &trail.would_deny {
-            Some(would_deny) => metrics.would_denied(shown, would_deny.reason),
-            None => metrics.allowed(shown),
+            Some(would_deny) => metrics.would_denied(credential, would_deny.reason),
+            None => metrics.allowed(credential),
         },
-        (None, Outcome::Denied(denial)) => metrics.denied(shown, denial.reason()),
+        (None, Outcome::Denied(denial)) => metrics.denied(credential, denial.reason()),
         (None, Outcome::Answered(label)) => metrics.answered(*label),
         (None, Outcome::Controlled { .. }) => metrics.answered(AnswerLabel::Endpoint),
-        // A panic outside of deciding, or a connection that ended in between.
-        (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(shown, Denial::Panicked.reason()),
+        // A panic outside of the decision, or a connection that ended in between.
+        (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(credential, Denial::Panicked.reason()),
     }
     if trail.reported_two_credentials {
         metrics.two_credentials_reported();
@@ -63,20 +63,20 @@ pub fn write(exchange: &Exchange) {
         permit.route().upstream_metrics.answered(took);
     }
     if exchange.snapshot.access_records {
-        let facts = Facts::of(exchange);
+        let text = RequestText::of(exchange);
         gate.access
-            .write(&record_of(exchange, &facts, status, duration, upstream_duration));
+            .write(&record_of(exchange, &text, status, duration, upstream_duration));
     }
 }
 
-/// Counts and records a connection that is refused before anything is read from it, and returns the answer to it.
+/// Counts and records a connection that is refused before its first byte, and returns the answer.
 pub fn refuse_connection(gate: &Gate, peer: SocketAddr, error: ConnectionError) -> Answer {
     gate.live.metrics.connections.refused(error.reason());
     refuse_unread(gate, peer, None, &error.into(), &[])
 }
 
-/// Counts and records a head that never became a request, and returns the answer to it. `started` is when its first byte
-/// came, and `head` is the part of it that was read.
+/// Counts and records a head that never became a request, and returns the answer.
+/// `started` is the time of the first byte, and `head` is the part that was read.
 pub fn refuse_head(gate: &Gate, peer: SocketAddr, started: Now, error: HeadError, head: &[u8]) -> Answer {
     gate.live.metrics.connections.head_refused(error.reason());
     refuse_unread(gate, peer, Some(started), &error.into(), head)
@@ -117,14 +117,14 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
     answer
 }
 
-/// What the record says about the request as it came.
-struct Facts<'c> {
+/// The texts of the access record that are taken from the request.
+struct RequestText<'c> {
     host: Cow<'c, str>,
     query: Option<Cow<'c, str>>,
     user_agent: Option<Cow<'c, str>>,
 }
 
-impl<'c> Facts<'c> {
+impl<'c> RequestText<'c> {
     fn of(exchange: &'c Exchange) -> Self {
         let text = |name| {
             let value = exchange.request.headers.get(name);
@@ -140,7 +140,7 @@ impl<'c> Facts<'c> {
 
 fn record_of<'c>(
     exchange: &'c Exchange,
-    facts: &'c Facts<'c>,
+    text: &'c RequestText<'c>,
     status: Option<u16>,
     duration: Duration,
     upstream_duration: Option<Duration>,
@@ -174,12 +174,12 @@ fn record_of<'c>(
     AccessRecord {
         time: exchange.started.wall,
         request_id: exchange.request_id.as_str(),
-        peer: Some(exchange.from.peer),
+        peer: Some(exchange.connection.peer),
         client: Some(exchange.client_ip),
         method: Some(exchange.request.method.as_str()),
-        host: Some(&facts.host),
+        host: Some(&text.host),
         path: Some(exchange.request.uri.path()),
-        query: facts.query.as_deref(),
+        query: text.query.as_deref(),
         route: route_name(exchange),
         status,
         decision,
@@ -212,18 +212,18 @@ fn record_of<'c>(
         duration,
         upstream_duration,
         trace_id: Some(exchange.trace.trace_id()),
-        user_agent: facts.user_agent.as_deref(),
+        user_agent: text.user_agent.as_deref(),
     }
 }
 
-/// Of the route, or of the path of the gate's own.
+/// Returns the name of the route, or of the built-in path.
 fn route_name(exchange: &Exchange) -> Option<&str> {
     let route = exchange.trail.route.as_ref().map(|route| route.name.as_str());
     route.or_else(|| exchange.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
 }
 
-/// Counts what the limits of the route and of the plan said: those in shadow mode, and of the others all of them let a
-/// permitted request through; of a refused one, only the limit that refused it is known to have been asked.
+/// Counts the results of the limits of the route and of the plan, shadow mode included. Every enforced limit has
+/// allowed a permitted request. For a refused request, only the result of the limit that refused it is known.
 fn count_limits(exchange: &Exchange) {
     let plan = exchange.trail.plan_limits.as_ref();
     let of_plan = plan
@@ -232,9 +232,13 @@ fn count_limits(exchange: &Exchange) {
     let Some(route) = &exchange.trail.route else {
         return;
     };
-    // What stands in both lists was spent once.
-    let is_new =
-        |(limit, _): &(&CompiledLimit, &LimitMetrics)| !route.limits.iter().any(|known| known.name() == limit.name());
+    // A limit in both lists is spent once.
+    let is_new = |(limit, _): &(&CompiledLimit, &LimitMetrics)| {
+        !route
+            .limits
+            .iter()
+            .any(|route_limit| route_limit.name() == limit.name())
+    };
     let mut limits = route
         .limits
         .iter()
@@ -246,14 +250,17 @@ fn count_limits(exchange: &Exchange) {
             .into_iter()
             .flat_map(|plan| plan.shadow_limits.iter().zip(&plan.shadow_limit_metrics));
         let is_new = |(limit, _): &(&CompiledLimit, &LimitMetrics)| {
-            !route.shadow_limits.iter().any(|known| known.name() == limit.name())
+            !route
+                .shadow_limits
+                .iter()
+                .any(|route_limit| route_limit.name() == limit.name())
         };
         let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
         for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {
             match &exchange.trail.spent_in_shadow {
                 None => metrics.allowed(),
                 Some(spent) if spent == limit.name() => metrics.would_denied(),
-                // What the other ones would have said is not known.
+                // The results of the other limits are unknown.
                 Some(_) => {}
             }
         }
@@ -264,8 +271,8 @@ fn count_limits(exchange: &Exchange) {
     }
 }
 
-const fn credential_label(shown: Option<CredentialType>) -> CredentialLabel {
-    match shown {
+const fn credential_label(credential: Option<CredentialType>) -> CredentialLabel {
+    match credential {
         None => CredentialLabel::None,
         Some(CredentialType::Jwt) => CredentialLabel::Jwt,
         Some(CredentialType::Opaque) => CredentialLabel::Opaque,
@@ -273,8 +280,8 @@ const fn credential_label(shown: Option<CredentialType>) -> CredentialLabel {
     }
 }
 
-/// What a refused head seems to ask for. It may be anything, so it is only ever written, escaped, to the record; and of
-/// a query nothing is kept that could be a credential.
+/// The method and target of a refused head, as far as they can be guessed. They may be
+/// any bytes, so they are only written to the record, escaped; a query is redacted.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct RequestLine {
     method: Option<String>,
@@ -282,10 +289,10 @@ struct RequestLine {
     query: Option<String>,
 }
 
-/// `reason` of a request that was let through and ended when its credential did (S038).
+/// The `reason` of a request that was admitted and ended with its credential (S038).
 const STREAM_ENDED: &str = "stream_ended_with_credential";
 
-/// More of a broken request line than this tells nobody anything.
+/// The longest part of a malformed request line that is recorded.
 const GUESS_BYTES_MAX: usize = 512;
 
 impl RequestLine {
@@ -303,7 +310,8 @@ impl RequestLine {
         let target = words.next().unwrap_or_default();
         let mut halves = target.splitn(2, |byte| *byte == b'?');
         let path = halves.next().and_then(text);
-        // Cut before redaction, a credential's name could be lost and its value kept; so only a whole query is shown.
+        // Cutting before redaction could lose the name of a credential
+        // and keep its value, so only a whole query is recorded.
         let query = halves
             .next()
             .filter(|query| query.len() <= GUESS_BYTES_MAX)

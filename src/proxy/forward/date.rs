@@ -1,16 +1,16 @@
-//! What does `Date` say (RFC 9110 section 6.6.1)?
+//! How is `Date` written (RFC 9110 section 6.6.1)?
 
 use crate::model::clock::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use std::cell::RefCell;
 
-/// The text of one second.
+/// A second and its text.
 struct Second {
     unix: u64,
     text: String,
 }
 
-/// Gives `write` the date of `wall`: written out once a second on each thread.
+/// Calls `write` with the date of `wall`. The text is formatted once a second on each thread.
 pub fn with(wall: Timestamp, write: impl FnOnce(&str)) {
     thread_local! {
         static LAST: RefCell<Second> = const { RefCell::new(Second { unix: u64::MAX, text: String::new() }) };
@@ -18,7 +18,7 @@ pub fn with(wall: Timestamp, write: impl FnOnce(&str)) {
     let unix = wall.as_unix_secs();
     LAST.with_borrow_mut(|last| {
         if last.unix != unix {
-            // A clock that is off by 8 000 years has no date, and says none.
+            // A clock that is off by 8 000 years has no valid date, so none is written.
             let time = i64::try_from(unix)
                 .ok()
                 .and_then(|unix| jiff::Timestamp::from_second(unix).ok());

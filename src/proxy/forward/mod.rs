@@ -1,4 +1,5 @@
-//! The rules of forwarding, without sockets: which fields and which target the upstream gets, which fields the client.
+//! Which target and which fields reach the upstream, and which
+//! fields the client? The rules of forwarding, without sockets.
 
 pub mod request_fields;
 pub mod target;

@@ -1,4 +1,4 @@
-//! What would reach the upstream, without an upstream? For explaining a decision.
+//! Which head would reach the upstream? Computed without an upstream, to explain a decision.
 
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -19,8 +19,9 @@ pub struct Preview {
     pub headers: HeaderMap,
 }
 
-/// Prepares `parts` as a forwarded request is prepared, but for what is made anew for each request (request id, trace) and
-/// what is about the connection. `None` where a value is made of bytes that a header may not hold; none is.
+/// Returns the head that `parts` would be forwarded with, except for the fields that
+/// differ for each request or connection (request id, trace, Host of HTTP/1.0).
+/// Returns `None` where a value has bytes that a field may not contain; none has.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
     let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
     let fields = RequestFields {
@@ -37,7 +38,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             trace: None,
         },
         identity_token: None,
-        websocket: request_fields::asks_for_websocket(parts),
+        websocket: request_fields::is_websocket_upgrade(parts),
         endpoint: None,
     };
     let mut headers = HeaderMap::new();

@@ -12,18 +12,18 @@ use http::header;
 /// The rules for the response to one request.
 pub struct ResponseRules<'r> {
     pub request_id: &'r HeaderValue,
-    /// The fields about the limits; empty where none applies.
+    /// The fields about the limits; empty where no limit applies.
     pub limits: Vec<(HeaderName, HeaderValue)>,
-    /// The time, for a response whose upstream does not give one.
+    /// The time, for a response without a `Date` of the upstream.
     pub now: Timestamp,
-    /// For pages of other origins, and the fields of the request that asked.
+    /// The rules for pages of other origins, and the fields of the request.
     pub cors: Option<(&'r Cors, &'r HeaderMap)>,
 }
 
 impl ResponseRules<'_> {
-    /// Returns whether a field of the upstream's with `name` (in any case) reaches the client. Those about the upstream's own
-    /// connection do not (RFC 9110 section 7.6.1), nor those that Keygate adds: browsers refuse a repeated
-    /// `Access-Control-Allow-Origin`, and two request ids are none.
+    /// Returns whether a field of the upstream with `name` (in any case) reaches the client. Hop-by-hop fields do not
+    /// (RFC 9110 section 7.6.1). The fields that Keygate adds do not either: browsers reject a repeated
+    /// `Access-Control-Allow-Origin`, and two request ids identify nothing.
     pub fn keeps(&self, name: &str) -> bool {
         let is_added = is(name, trace::REQUEST_ID.as_str())
             || self.limits.iter().any(|(own, _)| is(name, own.as_str()))
@@ -31,9 +31,9 @@ impl ResponseRules<'_> {
         !is_added && !is_hop_by_hop(name)
     }
 
-    /// Gives `put` every field that Keygate adds, but for `Date`. `varies` says whether the upstream's own `Vary` names
-    /// `Origin` already.
-    pub fn added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
+    /// Calls `put` with each field that Keygate adds, except for
+    /// `Date`. `varies`: the upstream's `Vary` contains `Origin`.
+    pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
             for (name, value) in cors.of_response(request) {
                 put(&name, &value);
@@ -49,7 +49,7 @@ impl ResponseRules<'_> {
     }
 }
 
-/// Returns whether a field with `name` (in any case) is about the connection that it came on.
+/// Returns whether a field with `name` (in any case) is for one hop alone.
 pub fn is_hop_by_hop(name: &str) -> bool {
     match name.len() {
         7 => is(name, "upgrade") || is(name, "trailer"),

@@ -2,30 +2,30 @@
 
 use http::Method;
 
-/// The failed connects of one request.
+/// The remaining connection attempts of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectAttempts {
     left: u32,
 }
 
 impl ConnectAttempts {
-    /// `attempts_max` connects may fail.
+    /// Allows `attempts_max` failed attempts.
     pub const fn new(attempts_max: u32) -> Self {
         Self { left: attempts_max }
     }
 
-    /// Counts a failed connect and returns whether another endpoint may be tried. Nothing of the request was sent, so the
-    /// method does not matter.
+    /// Counts a failed connection attempt, and returns whether another
+    /// endpoint may be tried. Nothing was sent, so the method does not matter.
     pub const fn may_try_again(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         self.left > 0
     }
 }
 
-/// Returns whether a request may be sent again when its connection closes before a byte of a response.
+/// Returns whether a request may be sent again when its connection closes before a byte of the response.
 ///
-/// An upstream may have closed a kept connection just before the request came, so only a reused one is worth it. A request
-/// that was acted on all the same would be paid for twice, unless its method is idempotent (RFC 9110 section 9.2.2).
+/// An upstream may close an idle connection just before the request arrives, so only a reused connection is worth a
+/// replay. A request may have been processed all the same, so its method must be idempotent (RFC 9110 section 9.2.2).
 pub fn may_replay(method: &Method, reused: bool) -> bool {
     reused && method.is_idempotent()
 }

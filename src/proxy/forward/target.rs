@@ -1,10 +1,11 @@
-//! Which target reaches the upstream?
+//! Which target is sent to the upstream?
 
 use crate::gate::accept::Inbound;
 use crate::gate::decide::Permit;
 
-/// The target that goes to the upstream, where it differs from the one that came: the path that was matched, without
-/// the prefix that the route strips, and the query as it is. `as_sent`: what came is in origin form and normal form.
+/// Returns the target for the upstream, where it differs from the received one: the
+/// path that was matched, without the prefix that the route strips, and the query
+/// unchanged. `as_sent`: the received target is in origin form and in normal form.
 pub fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
     let route = permit.route();
     let path = match &route.strip_prefix {
@@ -18,7 +19,7 @@ pub fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Optio
     })
 }
 
-/// `path` without `prefix`, which ends at a segment's end; as it is when it does not start so.
+/// Returns `path` without `prefix`, if the prefix ends at the end of a segment; otherwise the whole `path`.
 fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
     match path.strip_prefix(prefix) {
         Some("") => "/",

@@ -1,4 +1,4 @@
-//! What does the upstream get, signed, about who called? Takes a `Permit`.
+//! How does the upstream learn the principal in signed form?
 
 use crate::gate::decide::Permit;
 use crate::gate::denial::Denial;
@@ -7,16 +7,18 @@ use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Timestamp;
 use http::HeaderValue;
 
-/// The identity token for what is permitted; `None` where the route wants none.
+/// Returns the identity token for `permit`; `None` where the route needs none.
 ///
 /// # Errors
-/// [`Denial::IdentityTokenUnsigned`] when there has to be one and there is none: an upstream that asks for it would
-/// refuse the request, and one that does not would let it in without.
+/// [`Denial::IdentityTokenUnsigned`] where the route needs a token and none can be signed. An upstream that verifies
+/// the token would reject the request, and any other would accept a request without identity.
 pub fn vouch(permit: &Permit, snapshot: &Snapshot, live: &Live, now: Timestamp) -> Result<Option<HeaderValue>, Denial> {
     let (Some(audience), Some(principal)) = (&permit.route().identity_audience, permit.principal()) else {
         return Ok(None);
     };
     let signer = snapshot.signer.as_ref().ok_or(Denial::IdentityTokenUnsigned)?;
-    let token = live.identity_tokens.token(signer, principal.shared(), audience, now);
+    let token = live
+        .identity_tokens
+        .token(signer, principal.shared_identity(), audience, now);
     token.map(Some).map_err(|_| Denial::IdentityTokenUnsigned)
 }

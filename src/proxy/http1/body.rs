@@ -1,81 +1,81 @@
-//! Which bytes are the body's, and where does it end (RFC 9112 section 6.3)?
+//! Where does a message body end, and which bytes are its content (RFC 9112 section 6.3)?
 
 use crate::proxy::http1::buffer::Buffer;
-use crate::proxy::http1::chunks::BrokenChunks;
-use crate::proxy::http1::chunks::Chunks;
+use crate::proxy::http1::chunks::ChunkDecoder;
+use crate::proxy::http1::chunks::ChunkError;
 
-/// How a body is framed.
+/// The framing of a message body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     None,
-    /// Bytes; may be 0.
-    Length(u64),
+    /// The length in bytes; may be 0.
+    ContentLength(u64),
     Chunked,
-    /// A response's body may end with its connection.
-    UntilClose,
+    /// The body of a response that ends with its connection.
+    CloseDelimited,
 }
 
-/// Takes one body out of the bytes of a connection; what follows it stays.
+/// Reads one message body from the bytes of a connection. The bytes after the body stay in the buffer.
 #[derive(Debug)]
 pub struct BodyReader(State);
 
 #[derive(Debug)]
 enum State {
-    Length { left: u64 },
-    Chunked(Chunks),
-    UntilClose,
-    Done,
+    ContentLength { remaining: u64 },
+    Chunked(ChunkDecoder),
+    CloseDelimited,
+    Complete,
 }
 
 impl BodyReader {
     pub fn new(framing: Framing) -> Self {
         Self(match framing {
-            Framing::None | Framing::Length(0) => State::Done,
-            Framing::Length(left) => State::Length { left },
-            Framing::Chunked => State::Chunked(Chunks::default()),
-            Framing::UntilClose => State::UntilClose,
+            Framing::None | Framing::ContentLength(0) => State::Complete,
+            Framing::ContentLength(remaining) => State::ContentLength { remaining },
+            Framing::Chunked => State::Chunked(ChunkDecoder::default()),
+            Framing::CloseDelimited => State::CloseDelimited,
         })
     }
 
-    /// Whether all of it was taken.
-    pub fn is_done(&self) -> bool {
-        matches!(self.0, State::Done)
+    /// Returns whether the whole body was read.
+    pub fn is_complete(&self) -> bool {
+        matches!(self.0, State::Complete)
     }
 
-    /// Whether the end of the connection is its end.
-    pub fn ends_with_connection(&self) -> bool {
-        matches!(self.0, State::UntilClose)
+    /// Returns whether the body ends with its connection.
+    pub fn is_close_delimited(&self) -> bool {
+        matches!(self.0, State::CloseDelimited)
     }
 
-    /// Takes what `arrived` holds of it and gives `data` the content, piece by piece.
+    /// Removes the bytes of the body from `received`, and calls `data` with each piece of its content.
     ///
     /// # Errors
-    /// The chunks are broken: where the message ends is not known any more.
-    pub fn take(&mut self, arrived: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<(), BrokenChunks> {
+    /// A chunk is malformed: the end of the message cannot be found any more.
+    pub fn read(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<(), ChunkError> {
         match &mut self.0 {
-            State::Length { left } => {
-                let count = arrived.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+            State::ContentLength { remaining } => {
+                let count = received.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                 if count > 0 {
-                    data(&arrived[..count]);
-                    arrived.take(count);
-                    *left -= count as u64;
+                    data(&received[..count]);
+                    received.consume(count);
+                    *remaining -= count as u64;
                 }
-                if *left == 0 {
-                    self.0 = State::Done;
-                }
-            }
-            State::Chunked(chunks) => {
-                if chunks.take(arrived, data)? {
-                    self.0 = State::Done;
+                if *remaining == 0 {
+                    self.0 = State::Complete;
                 }
             }
-            State::UntilClose => {
-                if !arrived.is_empty() {
-                    data(arrived);
-                    arrived.clear();
+            State::Chunked(decoder) => {
+                if decoder.decode(received, data)? {
+                    self.0 = State::Complete;
                 }
             }
-            State::Done => {}
+            State::CloseDelimited => {
+                if !received.is_empty() {
+                    data(received);
+                    received.clear();
+                }
+            }
+            State::Complete => {}
         }
         Ok(())
     }
@@ -85,14 +85,15 @@ impl BodyReader {
 mod tests {
     use super::*;
 
-    /// Everything that comes of `bytes`, given `step` at a time: the content, whether that was all, and what is left.
-    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), BrokenChunks> {
-        let (mut reader, mut arrived, mut content) = (BodyReader::new(framing), Buffer::default(), Vec::new());
+    /// Reads `bytes`, given `step` at a time, and returns the
+    /// content, whether the body is complete, and the bytes after it.
+    fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), ChunkError> {
+        let (mut reader, mut received, mut content) = (BodyReader::new(framing), Buffer::default(), Vec::new());
         for piece in bytes.chunks(step) {
-            arrived.put(piece);
-            reader.take(&mut arrived, |data| content.extend_from_slice(data))?;
+            received.put(piece);
+            reader.read(&mut received, |data| content.extend_from_slice(data))?;
         }
-        Ok((content, reader.is_done(), arrived.to_vec()))
+        Ok((content, reader.is_complete(), received.to_vec()))
     }
 
     #[track_caller]
@@ -111,11 +112,11 @@ mod tests {
     #[test]
     fn a_body_ends_where_its_framing_says() {
         check(Framing::None, "GET /", "", true, "GET /");
-        check(Framing::Length(0), "GET /", "", true, "GET /");
-        check(Framing::Length(3), "abcGET /", "abc", true, "GET /");
-        check(Framing::Length(4), "abc", "abc", false, "");
-        check(Framing::Length(u64::MAX), "abc", "abc", false, "");
-        check(Framing::UntilClose, "abc", "abc", false, "");
+        check(Framing::ContentLength(0), "GET /", "", true, "GET /");
+        check(Framing::ContentLength(3), "abcGET /", "abc", true, "GET /");
+        check(Framing::ContentLength(4), "abc", "abc", false, "");
+        check(Framing::ContentLength(u64::MAX), "abc", "abc", false, "");
+        check(Framing::CloseDelimited, "abc", "abc", false, "");
         check(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET /", "abc", true, "GET /");
         check(Framing::Chunked, "0\r\n\r\n", "", true, "");
         check(Framing::Chunked, "003\r\nabc\r\n00\r\n\r\n", "abc", true, "");

@@ -1,4 +1,4 @@
-//! Bytes of a connection: those that came and are not used yet, or those that go.
+//! How are the bytes of a connection held until they are parsed or sent?
 
 use std::future::Future;
 use std::io;
@@ -12,18 +12,18 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 
-/// First size; most heads fit, and most answers.
+/// The initial capacity. Most heads fit, and most responses.
 const FIRST_BYTES: usize = 4096;
-/// What it grows to under bytes that fill it at once.
+/// The capacity up to which a buffer grows while reads fill it.
 const LARGE_BYTES: usize = 64 * 1024;
-/// Less room than this is not worth a system call.
+/// The smallest free space that is worth a system call.
 const ROOM_BYTES: usize = 1024;
 
-/// A queue of bytes. Kept with its connection, so that a request allocates none.
+/// A queue of bytes that lives as long as its connection, so that a request allocates none.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    /// Where those begin that were not taken.
+    /// The offset of the first byte that was not consumed.
     start: usize,
 }
 
@@ -49,11 +49,11 @@ impl Buffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Takes `count` from the front.
+    /// Removes `count` bytes from the front.
     ///
     /// # Panics
-    /// There are not so many.
-    pub fn take(&mut self, count: usize) {
+    /// Fewer than `count` bytes are in the buffer.
+    pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len(), "{count} of {} bytes", self.len());
         self.start += count;
         if self.start == self.bytes.len() {
@@ -66,7 +66,7 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// Gives back what it grew to, for a connection that waits for its next request.
+    /// Returns to the initial capacity, for a connection that waits for its next request.
     pub fn shrink(&mut self) {
         if self.bytes.capacity() > 2 * FIRST_BYTES && self.len() <= FIRST_BYTES {
             let mut small = Self::default();
@@ -75,7 +75,7 @@ impl Buffer {
         }
     }
 
-    /// Reads what `stream` has; 0 is its end.
+    /// Reads the available bytes of `stream` and returns their number; 0 is the end of the stream.
     pub fn poll_fill(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -86,7 +86,7 @@ impl Buffer {
             self.start = 0;
             self.bytes.reserve(ROOM_BYTES);
         }
-        // The future holds nothing of its own: made anew for each poll, it goes on where it was.
+        // The future has no state: a new one for each poll continues where the last one stopped.
         let count = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         let capacity = self.bytes.capacity();
         if self.bytes.len() == capacity && capacity < LARGE_BYTES {
@@ -95,12 +95,12 @@ impl Buffer {
         Poll::Ready(Ok(count))
     }
 
-    /// Sends all of it.
+    /// Sends the whole buffer.
     pub fn poll_flush(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, self))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.take(count),
+                count => self.consume(count),
             }
         }
         Pin::new(stream).poll_flush(cx)
@@ -121,7 +121,7 @@ mod tests {
                 put.extend(piece);
                 let count = (buffer.len() as f64 * part) as usize;
                 taken.extend_from_slice(&buffer[..count]);
-                buffer.take(count);
+                buffer.consume(count);
                 buffer.shrink();
             }
             taken.extend_from_slice(&buffer);
@@ -140,7 +140,7 @@ mod tests {
                 .unwrap();
             largest = largest.max(count);
             read.extend_from_slice(&buffer);
-            buffer.take(buffer.len());
+            buffer.consume(buffer.len());
             if count == 0 {
                 break;
             }

@@ -1,92 +1,95 @@
-//! What do chunks hold (RFC 9112 section 7.1)? Read strictly: what two parsers could read differently is refused, because
-//! where a chunk ends decides where the next request begins (S101). Extensions and trailers are dropped.
+//! Where does a chunked body end, and which bytes are its content (RFC 9112 section 7.1)?
+//!
+//! Strict: bytes that two parsers could read differently are rejected, because the end of a chunk decides where the
+//! next request begins (S101). Chunk extensions and trailer fields are dropped.
 
 use crate::proxy::http1::buffer::Buffer;
 
-/// Size, extensions and line end of one chunk.
+/// The limit of a chunk's size, extensions and CRLF together.
 const LINE_BYTES_MAX: usize = 256;
-/// All trailer fields of one body.
+/// The limit of all trailer fields of one body.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
-/// Hexadecimal digits of a size: what fits 60 bits, far above any body.
+/// The hexadecimal digits of a chunk size: up to 60 bits, far above any body.
 const SIZE_DIGITS_MAX: usize = 15;
 
-/// Where the chunks end cannot be told.
+/// A malformed chunk; the end of the body cannot be found any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed chunk")]
-pub struct BrokenChunks;
+pub struct ChunkError;
 
-/// How far a body in chunks was read.
+/// Decodes one chunked body, however its bytes are split.
 #[derive(Debug)]
-pub struct Chunks {
-    at: At,
+pub struct ChunkDecoder {
+    state: ChunkState,
     trailer_bytes: usize,
 }
 
 #[derive(Debug)]
-enum At {
-    Size,
-    Content {
-        left: u64,
+enum ChunkState {
+    ChunkSize,
+    ChunkData {
+        remaining: u64,
     },
-    /// The line end behind a chunk's content.
-    ContentEnd,
-    Trailer,
+    /// The CRLF after the data of a chunk.
+    ChunkDataEnd,
+    TrailerSection,
 }
 
-impl Default for Chunks {
+impl Default for ChunkDecoder {
     fn default() -> Self {
         Self {
-            at: At::Size,
+            state: ChunkState::ChunkSize,
             trailer_bytes: 0,
         }
     }
 }
 
-impl Chunks {
-    /// Takes what `arrived` holds of them; `true` once the last one and its trailer were taken.
+impl ChunkDecoder {
+    /// Removes the bytes of the body from `received`, and calls `data` with each piece
+    /// of its content. Returns whether the last chunk and its trailer section were read.
     ///
     /// # Errors
-    /// They are broken.
-    pub fn take(&mut self, arrived: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, BrokenChunks> {
+    /// A chunk is malformed.
+    pub fn decode(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, ChunkError> {
         loop {
-            match &mut self.at {
-                At::Size => {
-                    let Some(line) = line(arrived, LINE_BYTES_MAX)? else {
+            match &mut self.state {
+                ChunkState::ChunkSize => {
+                    let Some(line) = line(received, LINE_BYTES_MAX)? else {
                         return Ok(false);
                     };
-                    let size = size(&arrived[..line])?;
-                    arrived.take(line + 2);
-                    self.at = match size {
-                        0 => At::Trailer,
-                        left => At::Content { left },
+                    let size = size(&received[..line])?;
+                    received.consume(line + 2);
+                    self.state = match size {
+                        0 => ChunkState::TrailerSection,
+                        remaining => ChunkState::ChunkData { remaining },
                     };
                 }
-                At::Content { left } => {
-                    let count = arrived.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                ChunkState::ChunkData { remaining } => {
+                    let count = received.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
                     if count == 0 {
                         return Ok(false);
                     }
-                    data(&arrived[..count]);
-                    arrived.take(count);
-                    *left -= count as u64;
-                    if *left == 0 {
-                        self.at = At::ContentEnd;
+                    data(&received[..count]);
+                    received.consume(count);
+                    *remaining -= count as u64;
+                    if *remaining == 0 {
+                        self.state = ChunkState::ChunkDataEnd;
                     }
                 }
-                At::ContentEnd => match arrived[..] {
+                ChunkState::ChunkDataEnd => match received[..] {
                     [b'\r', b'\n', ..] => {
-                        arrived.take(2);
-                        self.at = At::Size;
+                        received.consume(2);
+                        self.state = ChunkState::ChunkSize;
                     }
                     [] | [b'\r'] => return Ok(false),
-                    _ => return Err(BrokenChunks),
+                    _ => return Err(ChunkError),
                 },
-                At::Trailer => {
+                ChunkState::TrailerSection => {
                     let room = TRAILER_BYTES_MAX - self.trailer_bytes;
-                    let Some(line) = line(arrived, room)? else {
+                    let Some(line) = line(received, room)? else {
                         return Ok(false);
                     };
-                    arrived.take(line + 2);
+                    received.consume(line + 2);
                     if line == 0 {
                         return Ok(true);
                     }
@@ -97,39 +100,40 @@ impl Chunks {
     }
 }
 
-/// The length of the first line without its CRLF; `None` while it has not arrived.
-fn line(arrived: &[u8], bytes_max: usize) -> Result<Option<usize>, BrokenChunks> {
-    let end = arrived.iter().position(|&byte| byte == b'\n' || byte == b'\r');
+/// Returns the length of the first line without its CRLF; `None` where the line is incomplete.
+fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> {
+    let end = received.iter().position(|&byte| byte == b'\n' || byte == b'\r');
     match end {
-        Some(end) if end + 2 > bytes_max => Err(BrokenChunks),
-        Some(end) => match arrived[end..] {
+        Some(end) if end + 2 > bytes_max => Err(ChunkError),
+        Some(end) => match received[end..] {
             [b'\r', b'\n', ..] => Ok(Some(end)),
             [b'\r'] => Ok(None),
-            _ => Err(BrokenChunks),
+            _ => Err(ChunkError),
         },
-        None if arrived.len() >= bytes_max => Err(BrokenChunks),
+        None if received.len() >= bytes_max => Err(ChunkError),
         None => Ok(None),
     }
 }
 
-/// `chunk-size [ chunk-ext ]`. No space before `;`, which RFC 9112 section 7.1.1 calls bad and some take for the end.
-fn size(line: &[u8]) -> Result<u64, BrokenChunks> {
+/// Parses `chunk-size [ chunk-ext ]`. Rejects a space before `;`, which RFC
+/// 9112 section 7.1.1 calls bad whitespace: some parsers end the size there.
+fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
     let (digits, extensions) = line.split_at(digits);
     if !extensions.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control()) {
-        return Err(BrokenChunks);
+        return Err(ChunkError);
     }
     if !(1..=SIZE_DIGITS_MAX).contains(&digits.len()) {
-        return Err(BrokenChunks);
+        return Err(ChunkError);
     }
     digits.iter().try_fold(0, |size: u64, byte| {
-        let digit = char::from(*byte).to_digit(16).ok_or(BrokenChunks)?;
+        let digit = char::from(*byte).to_digit(16).ok_or(ChunkError)?;
         Ok(size << 4 | u64::from(digit))
     })
 }
 
-/// Writes `data`, which is not empty, as one chunk.
-pub fn put(out: &mut Buffer, data: &[u8]) {
+/// Writes `data`, which must not be empty, as one chunk.
+pub fn put_chunk(out: &mut Buffer, data: &[u8]) {
     let mut digits = [0; 16];
     let mut at = digits.len();
     let mut size = data.len();
@@ -144,8 +148,8 @@ pub fn put(out: &mut Buffer, data: &[u8]) {
     out.put(b"\r\n");
 }
 
-/// The end of a body in chunks.
-pub const LAST: &[u8] = b"0\r\n\r\n";
+/// The last chunk, without trailer fields.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
@@ -157,25 +161,25 @@ mod tests {
         fn what_is_put_is_taken(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), step in 1..50_usize) {
             let mut sent = Buffer::default();
             for piece in &pieces {
-                put(&mut sent, piece);
+                put_chunk(&mut sent, piece);
             }
-            sent.put(LAST);
-            let (mut chunks, mut arrived, mut content, mut done) = (Chunks::default(), Buffer::default(), Vec::new(), false);
+            sent.put(LAST_CHUNK);
+            let (mut decoder, mut received, mut content, mut done) = (ChunkDecoder::default(), Buffer::default(), Vec::new(), false);
             for bytes in sent.chunks(step) {
                 prop_assert!(!done);
-                arrived.put(bytes);
-                done = chunks.take(&mut arrived, |data| content.extend_from_slice(data)).unwrap();
+                received.put(bytes);
+                done = decoder.decode(&mut received, |data| content.extend_from_slice(data)).unwrap();
             }
-            prop_assert!(done && arrived.is_empty());
+            prop_assert!(done && received.is_empty());
             prop_assert_eq!(content, pieces.concat());
         }
 
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), step in 1..20_usize) {
-            let (mut chunks, mut arrived) = (Chunks::default(), Buffer::default());
+            let (mut decoder, mut received) = (ChunkDecoder::default(), Buffer::default());
             for piece in bytes.chunks(step) {
-                arrived.put(piece);
-                if chunks.take(&mut arrived, |_| {}).is_err() {
+                received.put(piece);
+                if decoder.decode(&mut received, |_| {}).is_err() {
                     break;
                 }
             }

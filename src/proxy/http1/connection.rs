@@ -1,7 +1,8 @@
-//! What may a connection cost before and between requests? Bounds that pingora does not have.
+//! How much may a connection cost before and between requests? These limits are missing in pingora.
 //!
-//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora listens, accepts and dials; the
-//! HTTP/1.1 between is ours, because its proxy costs twice what the rest of a request does (see `benches/README.md`).
+//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora
+//! listens, accepts and dials. The HTTP/1.1 in between is Keygate's, because pingora's
+//! proxy costs twice as much as the rest of a request (see `benches/README.md`).
 
 use crate::config::RequestLimits;
 use crate::gate::Gate;
@@ -16,7 +17,7 @@ use crate::proxy::exchange::refuse_connection;
 use crate::proxy::exchange::refuse_head;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
-use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::head;
 use crate::proxy::http1::head::HeadLimits;
 use crate::proxy::http1::lane::Lane;
@@ -45,24 +46,25 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
-/// After a refusal that ends the connection, as much is still read, so that the answer is not lost to a reset.
+/// The number of bytes that are still read after a final refusal: closing at once would
+/// reset the connection, and the client would lose the answer (RFC 9112 section 9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Connections over the bound that may be told so at once, for at most [`LINGER`] each; those over this as well are closed
-/// without a word. Whoever floods the gate must not make it hold more than was configured by being refused.
+/// The number of connections over the limit that may receive a refusal at a time, each for at most [`LINGER`]. Further
+/// connections are closed without one: refusals must not let a flood exceed the configured number.
 const SURPLUS_MAX: usize = 64;
 
-/// Connections that are open now, of all workers.
+/// The numbers of open connections, shared by all workers.
 #[derive(Clone, Default)]
-pub struct Open {
+pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
-    /// Over the bound, and being told so.
+    /// Connections over the limit that are being refused.
     surplus: Arc<AtomicUsize>,
 }
 
-impl Open {
-    /// Those that are served.
+impl ConnectionCounts {
+    /// Returns the number of connections that are served.
     pub fn count(&self) -> usize {
         self.served.load(Ordering::Acquire)
     }
@@ -72,43 +74,44 @@ impl Open {
 pub struct Worker {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
-    open: Open,
+    counts: ConnectionCounts,
 }
 
-/// Counts a connection as open until it is dropped.
-struct Slot(Arc<AtomicUsize>);
+/// Counts one open connection until it is dropped.
+struct ConnectionSlot(Arc<AtomicUsize>);
 
-impl Slot {
-    /// One more, unless `limit` are counted already.
-    fn take(counted: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+impl ConnectionSlot {
+    /// Counts one more connection, unless `limit` are counted already.
+    fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let one_more = |count: usize| (count < limit).then_some(count + 1);
-        let taken = counted.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        taken.ok().map(|_| Self(Arc::clone(counted)))
+        let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        taken.ok().map(|_| Self(Arc::clone(counter)))
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// What is known to follow the request whose head was read.
+/// The bytes after a request whose head was read, as far as they are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum After {
+enum NextRequest {
     Unknown,
-    /// Bytes of another request. Who sends them does not wait for answers: this is the last request here, and its answer
-    /// says so. The client knows then that it has to send the other one again (RFC 9112 section 9.3.2).
+    /// Another request has arrived. A client that pipelines does not wait for responses,
+    /// so the connection closes after this one and the response announces that: the client
+    /// then knows that it has to repeat the other request (RFC 9112 section 9.3.2).
     Pipelined,
 }
 
-impl After {
-    /// `rest` is how many bytes arrived after the head. Where the chunks of a body end is not looked for.
-    fn of(framing: Framing, rest: usize) -> Self {
+impl NextRequest {
+    /// Returns the state for `rest` bytes that arrived after a head. The end of a chunked body is not searched for.
+    fn after(framing: Framing, rest: usize) -> Self {
         let body = match framing {
             Framing::None => 0,
-            Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => return Self::Unknown,
+            Framing::ContentLength(length) => length,
+            Framing::Chunked | Framing::CloseDelimited => return Self::Unknown,
         };
         match u64::try_from(rest) {
             Ok(rest) if rest > body => Self::Pipelined,
@@ -118,48 +121,48 @@ impl After {
 }
 
 /// A head that never becomes a request.
-struct BadHead {
+struct RejectedHead {
     error: HeadError,
     started: Now,
-    /// The part of it that was read.
+    /// The part of the head that was read.
     head: Vec<u8>,
 }
 
-/// A request whose head is one.
+/// A request with a valid head.
 struct Request {
     parts: Parts,
     framing: Framing,
-    after: After,
+    next: NextRequest,
     started: Now,
     snapshot: Arc<Snapshot>,
 }
 
 impl Worker {
-    /// `open` is shared by all workers.
-    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, open: Open) -> Self {
-        Self { gate, pool, open }
+    /// Returns a worker; all workers share `counts`.
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts) -> Self {
+        Self { gate, pool, counts }
     }
 
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let mut downstream = Downstream::new(stream);
-        let Some(_slot) = Slot::take(&self.open.served, limits.connections_max) else {
+        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
             return self.refuse_surplus(downstream, peer).await;
         };
         let _open = self.gate.live.metrics.connections.opened();
-        let from = Arc::new(Connection::new(peer));
+        let connection = Arc::new(Connection::new(peer));
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
         let mut idle_timeout = limits.idle_timeout;
         let mut served: u32 = 0;
         loop {
             downstream.shrink();
-            // Made once for the connection: it is looked at again for each request, and not set up again.
+            // Created once for the connection: each request polls the same future.
             let stopping = stopping.as_mut();
             let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
-                Err(BadHead { error, started, head }) => {
+                Err(RejectedHead { error, started, head }) => {
                     let answer = refuse_head(&self.gate, peer, started, error, &head);
                     return refuse(downstream, answer, &head).await;
                 }
@@ -167,30 +170,44 @@ impl Worker {
             served += 1;
             let limits = &request.snapshot.requests;
             idle_timeout = limits.idle_timeout;
-            let last =
-                request.after == After::Pipelined || served >= limits.requests_per_connection_max || *shutdown.borrow();
-            let exchange = Exchange::begin(&self.gate, request.snapshot, request.parts, &from, request.started);
-            let lane = Lane::new(exchange, &self.pool, &mut downstream, request.framing, last, shutdown);
+            let is_last = request.next == NextRequest::Pipelined
+                || served >= limits.requests_per_connection_max
+                || *shutdown.borrow();
+            let exchange = Exchange::begin(
+                &self.gate,
+                request.snapshot,
+                request.parts,
+                &connection,
+                request.started,
+            );
+            let lane = Lane::new(
+                exchange,
+                &self.pool,
+                &mut downstream,
+                request.framing,
+                is_last,
+                shutdown,
+            );
             if !lane.run().await {
                 return;
             }
         }
     }
 
-    /// Reads the next head. `None` when the peer left, in the middle of a head too, or when nothing came in time between
-    /// two requests: nobody is owed an answer.
+    /// Reads the next head. Returns `None` where the client closes the connection, also in the middle of a head, or
+    /// sends nothing before the idle timeout: neither needs an answer.
     async fn read_head(
         &self,
         downstream: &mut Downstream,
         idle_timeout: Duration,
         mut stopping: Pin<&mut impl Future>,
-    ) -> Result<Option<Request>, BadHead> {
+    ) -> Result<Option<Request>, RejectedHead> {
         let mut idle_until = None;
         let arrived = poll_fn(|cx| {
-            if !downstream.read.is_empty() {
+            if !downstream.read_buf.is_empty() {
                 return Poll::Ready(true);
             }
-            if let Poll::Ready(read) = downstream.read.poll_fill(&mut downstream.stream, cx) {
+            if let Poll::Ready(read) = downstream.read_buf.poll_fill(&mut downstream.stream, cx) {
                 return Poll::Ready(matches!(read, Ok(1..)));
             }
             if stopping.as_mut().poll(cx).is_ready() {
@@ -199,39 +216,39 @@ impl Worker {
             if idle_until.is_none() {
                 idle_until = Instant::now().checked_add(idle_timeout);
             }
-            downstream.alarm.poll(cx, idle_until).map(|()| false)
+            downstream.timer.poll(cx, idle_until).map(|()| false)
         });
         if !arrived.await {
             return Ok(None);
         }
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
-        match self.rest_of_head(downstream, &snapshot.requests).await {
-            Ok(Some((parts, framing, after))) => Ok(Some(Request {
+        match self.read_rest_of_head(downstream, &snapshot.requests).await {
+            Ok(Some((parts, framing, next))) => Ok(Some(Request {
                 parts,
                 framing,
-                after,
+                next,
                 started,
                 snapshot,
             })),
             Ok(None) => Ok(None),
-            Err(error) => Err(BadHead {
+            Err(error) => Err(RejectedHead {
                 error,
                 started,
-                head: downstream.read.to_vec(),
+                head: downstream.read_buf.to_vec(),
             }),
         }
     }
 
-    /// Reads on until the head is whole, and checks it. `None` when the peer leaves before.
-    async fn rest_of_head(
+    /// Reads until the head is complete, and checks it. Returns `None` where the client closes the connection before.
+    async fn read_rest_of_head(
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
-    ) -> Result<Option<(Parts, Framing, After)>, HeadError> {
-        // TLS sent to this port, and whatever else is no HTTP: its empty line may never come, and a client that waits for
-        // an answer would see a gate that hangs.
-        if !downstream.read.first().is_some_and(|byte| head::may_begin(*byte)) {
+    ) -> Result<Option<(Parts, Framing, NextRequest)>, HeadError> {
+        // TLS or another protocol on this port: its empty line may
+        // never come, and the client would wait for a gate that hangs.
+        if !downstream.read_buf.first().is_some_and(|byte| head::may_begin(*byte)) {
             return Err(HeadError::RequestLine);
         }
         let head_limits = HeadLimits {
@@ -242,29 +259,33 @@ impl Worker {
         let mut deadline = None;
         let mut searched = 0;
         loop {
-            if let Some(end) = head::find_end(&downstream.read, searched) {
-                let framing = head::check(&downstream.read[..end], &head_limits)?;
-                let head = Bytes::copy_from_slice(&downstream.read[..end]);
+            if let Some(end) = head::find_end(&downstream.read_buf, searched) {
+                let framing = head::check(&downstream.read_buf[..end], &head_limits)?;
+                let head = Bytes::copy_from_slice(&downstream.read_buf[..end]);
                 let parts = request::parse(&head).map_err(|_| HeadError::RefusedByParser)?;
-                downstream.read.take(end);
-                return Ok(Some((parts, framing, After::of(framing, downstream.read.len()))));
+                downstream.read_buf.consume(end);
+                return Ok(Some((
+                    parts,
+                    framing,
+                    NextRequest::after(framing, downstream.read_buf.len()),
+                )));
             }
-            if downstream.read.len() > limits.head_bytes_max {
+            if downstream.read_buf.len() > limits.head_bytes_max {
                 return Err(HeadError::HeadTooLong);
             }
-            searched = downstream.read.len();
+            searched = downstream.read_buf.len();
             let until = *deadline.get_or_insert_with(|| Instant::now().checked_add(limits.head_timeout));
             match downstream.fill(until).await {
                 Ok(()) => {}
-                Err(Lost::Gone) => return Ok(None),
-                Err(Lost::Late) => return Err(HeadError::Timeout),
+                Err(DownstreamError::Closed) => return Ok(None),
+                Err(DownstreamError::TimedOut) => return Err(HeadError::Timeout),
             }
         }
     }
 
-    /// A connection over the bound: told so, while there is room for that.
+    /// Refuses a connection over the limit, with an answer while there is room for that.
     async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
-        let slot = Slot::take(&self.open.surplus, SURPLUS_MAX);
+        let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if slot.is_some() {
             refuse(downstream, answer, &[]).await;
@@ -284,24 +305,28 @@ impl ServerApp for Worker {
     }
 }
 
-/// Answers a head that never became a request, or no head at all, and closes.
+/// Answers a malformed or missing head, and closes the connection.
 async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
-    // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+    // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();
     }
-    response_head::write_closing(&answer, &mut downstream.write);
+    response_head::write_closing(&answer, &mut downstream.write_buf);
     let writing = async {
         downstream.flush(LINGER).await?;
-        downstream.stream.shutdown().await.map_err(|_| Lost::Gone)?;
+        downstream
+            .stream
+            .shutdown()
+            .await
+            .map_err(|_| DownstreamError::Closed)?;
         let mut read = 0;
         while read < LINGER_BYTES_MAX {
-            downstream.read.clear();
+            downstream.read_buf.clear();
             downstream.fill(None).await?;
-            read += downstream.read.len();
+            read += downstream.read_buf.len();
         }
-        Ok::<(), Lost>(())
+        Ok::<(), DownstreamError>(())
     };
-    // Whatever goes wrong here, the connection is gone afterwards and the refusal is on record.
+    // Best effort: the connection is closed either way, and the refusal is recorded.
     let _ = timeout(LINGER, writing).await;
 }

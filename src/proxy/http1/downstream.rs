@@ -1,4 +1,4 @@
-//! One client's connection: the bytes that came and are not used yet, those that go, and how long either may take.
+//! How are a client's bytes buffered, and how long may a read or a write take?
 
 use crate::proxy::http1::buffer::Buffer;
 use pingora::protocols::Stream;
@@ -12,82 +12,82 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
-/// Why a wait for the client ended without what was waited for.
+/// Why waiting for the client failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// It closed its connection, or its connection broke.
-    Gone,
-    Late,
+pub enum DownstreamError {
+    /// The client closed its connection, or the connection broke.
+    Closed,
+    TimedOut,
 }
 
-/// A connection and its buffers; they live as long as it does, so that a request allocates none.
+/// A client's connection and its buffers. They live as long as the connection, so that a request allocates none.
 pub struct Downstream {
     pub stream: Stream,
-    pub read: Buffer,
-    pub write: Buffer,
-    pub alarm: Alarm,
+    pub read_buf: Buffer,
+    pub write_buf: Buffer,
+    pub timer: Timer,
 }
 
 impl Downstream {
     pub fn new(stream: Stream) -> Self {
         Self {
             stream,
-            read: Buffer::default(),
-            write: Buffer::default(),
-            alarm: Alarm::new(),
+            read_buf: Buffer::default(),
+            write_buf: Buffer::default(),
+            timer: Timer::new(),
         }
     }
 
-    /// Gives back what the buffers grew to.
+    /// Shrinks buffers that have grown.
     pub fn shrink(&mut self) {
-        self.read.shrink();
-        self.write.shrink();
+        self.read_buf.shrink();
+        self.write_buf.shrink();
     }
 
-    /// Waits for more bytes, at most until `deadline`.
-    pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), Lost> {
+    /// Waits for more bytes until `deadline`.
+    pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), DownstreamError> {
         poll_fn(|cx| {
-            if let Poll::Ready(read) = self.read.poll_fill(&mut self.stream, cx) {
+            if let Poll::Ready(read) = self.read_buf.poll_fill(&mut self.stream, cx) {
                 return Poll::Ready(match read {
                     Ok(1..) => Ok(()),
-                    Ok(0) | Err(_) => Err(Lost::Gone),
+                    Ok(0) | Err(_) => Err(DownstreamError::Closed),
                 });
             }
-            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+            self.timer.poll(cx, deadline).map(|()| Err(DownstreamError::TimedOut))
         })
         .await
     }
 
-    /// Sends all of `write`; `patience` is for each part that the client takes.
-    pub async fn flush(&mut self, patience: Duration) -> Result<(), Lost> {
-        let mut left = self.write.len();
+    /// Sends all of `write_buf`; `timeout` applies to each part that the client accepts.
+    pub async fn flush(&mut self, timeout: Duration) -> Result<(), DownstreamError> {
+        let mut unsent = self.write_buf.len();
         let mut deadline = None;
         poll_fn(|cx| {
-            match self.write.poll_flush(&mut self.stream, cx) {
+            match self.write_buf.poll_flush(&mut self.stream, cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Lost::Gone)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(DownstreamError::Closed)),
                 Poll::Pending => {}
             }
-            if deadline.is_none() || self.write.len() < left {
-                left = self.write.len();
-                deadline = Instant::now().checked_add(patience);
+            if deadline.is_none() || self.write_buf.len() < unsent {
+                unsent = self.write_buf.len();
+                deadline = Instant::now().checked_add(timeout);
             }
-            self.alarm.poll(cx, deadline).map(|()| Err(Lost::Late))
+            self.timer.poll(cx, deadline).map(|()| Err(DownstreamError::TimedOut))
         })
         .await
     }
 }
 
-/// One timer for all the time limits of a connection. Setting a timer takes a lock and a place in a list, and nearly every
-/// limit is moved before it is reached: so the timer stays where it is while it is early enough, and is moved when it rings.
-pub struct Alarm(Pin<Box<Sleep>>);
+/// One timer for all time limits of a connection. Setting a timer takes a lock and a list entry, and most deadlines
+/// move before they are reached. So the timer is set anew only where it would fire too late, or once it has fired.
+pub struct Timer(Pin<Box<Sleep>>);
 
-impl Alarm {
+impl Timer {
     fn new() -> Self {
         Self(Box::pin(tokio::time::sleep_until(Instant::now())))
     }
 
-    /// Ready once `at` has come; never, for `None`.
+    /// Returns ready once `at` is reached; never for `None`.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else {
             return Poll::Pending;

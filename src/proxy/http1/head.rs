@@ -1,15 +1,16 @@
-//! May these raw bytes of an HTTP/1.1 head reach the HTTP parser at all (RFC 9112)?
+//! May the bytes of an HTTP/1.1 head reach the parser (RFC 9112)?
 //!
-//! The parser behind us repairs what it should refuse: it takes bare LF, drops Content-Length beside Transfer-Encoding,
-//! serves HTTP/1.1 without Host. Whoever stands before or behind us may repair it differently, so nothing is repaired
-//! here: a head passes unchanged or not at all. The target's path is `normalize`'s to judge.
+//! HTTP parsers repair heads that they should reject: they accept a bare LF, drop
+//! Content-Length beside Transfer-Encoding, or serve HTTP/1.1 without Host. A proxy in front or
+//! an upstream may repair the same head differently. So nothing is repaired here: a head passes
+//! unchanged or is refused. The path of the target is checked by `gate::accept::normalize`.
 
 use crate::gate::accept::HeadError;
 use crate::gate::accept::authority::Authority;
 use crate::gate::accept::syntax;
 use crate::proxy::http1::body::Framing;
 
-/// Bounds on a head; see `config::RequestLimits`.
+/// The limits of a head; see `config::RequestLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     pub head_bytes_max: usize,
@@ -17,13 +18,13 @@ pub struct HeadLimits {
     pub target_bytes_max: usize,
 }
 
-/// Where the head ends: the offset after its empty line, once that has arrived. `searched` is the length of `buf` at the
-/// previous call, so that a head arriving byte by byte is still looked at once.
+/// Returns the end of the head: the offset after its empty line, once that has arrived. `searched` is the length of
+/// `buf` at the previous call, so that a head that arrives byte by byte is searched once.
 ///
-/// A bare LF counts as a line end here, because a head that ends that way is complete for other parsers: [`check`] then
-/// refuses it at once, where waiting for CRLF would let the client hold the connection until the time limit.
+/// A bare LF ends a line here, because a head that ends that way is complete for other parsers. [`check`] then refuses
+/// the head at once; waiting for CRLF would let the client hold the connection until the head timeout.
 pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
-    // The last two bytes looked at may be the start of the end.
+    // The last two bytes of the previous search may begin the empty line.
     let start = searched.saturating_sub(2).min(buf.len());
     let mut at = start;
     while let Some(found) = memchr::memchr(b'\n', &buf[at..]) {
@@ -37,7 +38,8 @@ pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// Checks a whole head, empty line included, against RFC 9112 without any of its leniencies. Gives how its body is framed.
+/// Checks a whole head, empty line included, against RFC 9112
+/// without any of its leniencies. Returns the framing of the body.
 ///
 /// # Errors
 /// The first rule that is broken, sizes first.
@@ -46,8 +48,9 @@ pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
         return Err(HeadError::HeadTooLong);
     }
     let mut lines = Lines { rest: head };
-    // RFC 9112 section 2.2 lets a server skip empty lines before the request line. We do not: the clients that needed it
-    // are gone, and bytes that one hop counts to the body before and another skips are how requests are smuggled.
+    // RFC 9112 section 2.2 lets a server skip empty lines before the request line.
+    // Keygate does not: the clients that needed this are gone, and bytes that one
+    // hop adds to the previous body and another skips enable request smuggling.
     let line = RequestLine::parse(lines.next_line()?.ok_or(HeadError::RequestLine)?, limits)?;
     let mut fields = Fields::default();
     let mut count = 0;
@@ -70,7 +73,7 @@ struct Lines<'r> {
 }
 
 impl<'r> Lines<'r> {
-    /// The next line without its CRLF, or `None` at the empty one.
+    /// Returns the next line without its CRLF, or `None` at the empty line.
     fn next_line(&mut self) -> Result<Option<&'r [u8]>, HeadError> {
         let rest = self.rest;
         let end = memchr::memchr2(b'\r', b'\n', rest).ok_or(HeadError::LineEnding)?;
@@ -87,7 +90,7 @@ enum Version {
 
 struct RequestLine<'r> {
     version: Version,
-    /// Of an absolute-form target.
+    /// The authority of a target in absolute form.
     authority: Option<Authority<'r>>,
 }
 
@@ -123,11 +126,11 @@ impl<'r> RequestLine<'r> {
     }
 }
 
-/// The authority of an absolute-form target, `None` for a path. `*` (of `OPTIONS *`) asks about no resource, so no route
-/// could answer it: it is refused like every other target that is no path.
+/// Returns the authority of a target in absolute form, `None` for a path. `*` (of `OPTIONS *`) names no resource, so no
+/// route matches: the target is refused like every other that is not a path.
 fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
     let text = std::str::from_utf8(target).map_err(|_| HeadError::Target)?;
-    // `<`, `>`, `"` and a backtick are in no URL, and the parser behind us refuses some of them in its own words.
+    // `<`, `>`, `"` and a backtick are not valid in a URL, and `http` would reject some of them with its own message.
     let is_odd = |byte: u8| matches!(byte, b'#' | b'<' | b'>' | b'"' | b'`' | b'\\');
     if text
         .bytes()
@@ -148,12 +151,13 @@ fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
     Ok(Some(authority))
 }
 
-/// Name and trimmed value. S007: a space before the colon would hide the name from whoever trims it.
+/// Splits a field line into name and trimmed value. A space before the
+/// colon would hide the name from parsers that do not trim names (S007).
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err(HeadError::ObsFold);
     }
-    // The colon is no `tchar`, so a name ends at the first byte that is none.
+    // The colon is not a `tchar`, so a name ends at the first byte that is not one.
     let end = line
         .iter()
         .position(|byte| !syntax::is_tchar(byte))
@@ -164,8 +168,8 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     if name.is_empty() {
         return Err(HeadError::FieldName);
     }
-    // Bytes from 0x80 are obs-text (RFC 9110 section 5.5): opaque, and refused in credentials by `intake`. Without a way out
-    // in the middle, sixteen bytes are looked at in one step.
+    // Bytes from 0x80 are obs-text (RFC 9110 section 5.5): opaque, and refused in
+    // credentials by `intake`. Without an early exit, sixteen bytes are checked in one step.
     let is_forbidden = |byte: u8| byte.is_ascii_control() & (byte != b'\t');
     if value.iter().fold(false, |any, &byte| any | is_forbidden(byte)) {
         return Err(HeadError::FieldValue);
@@ -173,13 +177,13 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     Ok((name, value.trim_ascii()))
 }
 
-/// The fields that decide where the request ends and for whom it is.
+/// The fields that decide the end of the request and its host.
 #[derive(Default)]
 struct Fields<'r> {
     host: Option<&'r [u8]>,
     length: Option<u64>,
     chunked: bool,
-    expects: Option<Expect>,
+    expectation: Option<Expect>,
     upgrade: Option<Upgrade>,
 }
 
@@ -191,8 +195,8 @@ enum Expect {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upgrade {
-    /// HTTP/2 over plain TCP and nothing else. Some clients offer it on every first request, with a body or without;
-    /// it is stripped before forwarding and never switched to, so the body is safe.
+    /// `h2c` alone: HTTP/2 over plain TCP. Some clients offer this upgrade on every first request, with a body or
+    /// without. The offer is dropped before forwarding and never accepted, so the body is safe.
     OnlyH2c,
     Other,
 }
@@ -214,14 +218,14 @@ impl<'r> Fields<'r> {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
-            let known = self.expects.is_none() && value.eq_ignore_ascii_case(b"100-continue");
-            self.expects = Some(if known { Expect::Continue } else { Expect::Other });
+            let is_continue = self.expectation.is_none() && value.eq_ignore_ascii_case(b"100-continue");
+            self.expectation = Some(if is_continue { Expect::Continue } else { Expect::Other });
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             let only_h2c = syntax::members(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
             self.upgrade = Some(if only_h2c { Upgrade::OnlyH2c } else { Upgrade::Other });
         }
-        // `TE` and `Trailer` are hop-by-hop announcements; request trailers are dropped, so they change nothing.
+        // `TE` and `Trailer` are hop-by-hop announcements; request trailers are dropped, so the fields change nothing.
         Ok(())
     }
 
@@ -231,17 +235,17 @@ impl<'r> Fields<'r> {
             (Some(_), true) => return Err(HeadError::LengthAndEncoding),
             (None, true) if line.version == Version::Http10 => return Err(HeadError::TransferEncoding),
             (None, true) => Framing::Chunked,
-            (Some(length), false) => Framing::Length(length),
+            (Some(length), false) => Framing::ContentLength(length),
             (None, false) => Framing::None,
         };
         let is_upgrade = self.upgrade == Some(Upgrade::Other);
-        // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), and whether the upstream does is not ours to
-        // guess. With a body, bytes could count to the body here and to the new protocol there (CVE-2026-2833).
-        let has_body = !matches!(body, Framing::None | Framing::Length(0));
+        // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), but the upstream may not. With a body,
+        // Keygate could read bytes as the body that the upstream reads as the new protocol (CVE-2026-2833).
+        let has_body = !matches!(body, Framing::None | Framing::ContentLength(0));
         if is_upgrade && (has_body || line.version == Version::Http10) {
             return Err(HeadError::Upgrade);
         }
-        match self.expects {
+        match self.expectation {
             Some(Expect::Other) => Err(HeadError::Expectation),
             Some(Expect::Continue) | None => Ok(body),
         }
@@ -257,14 +261,14 @@ impl<'r> Fields<'r> {
         let text = std::str::from_utf8(value).map_err(|_| HeadError::HostInvalid)?;
         let host = Authority::parse(text).ok_or(HeadError::HostInvalid)?;
         match line.authority {
-            // Identical, in case as well (RFC 9112 section 3.2).
+            // Identical, including case (RFC 9112 section 3.2).
             Some(authority) if authority != host => Err(HeadError::HostMismatch),
             _ => Ok(()),
         }
     }
 }
 
-/// Whether a request can begin with `byte`: a method is a token (RFC 9110 section 9.1).
+/// Returns whether a request may begin with `byte`: a method is a token (RFC 9110 section 9.1).
 pub fn may_begin(byte: u8) -> bool {
     syntax::is_tchar(&byte)
 }

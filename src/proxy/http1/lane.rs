@@ -1,4 +1,4 @@
-//! How is one exchange carried over HTTP/1.1? Moves the bytes; every rule is the exchange's.
+//! How is one exchange carried over HTTP/1.1? The lane moves the bytes; every rule is in the exchange.
 
 mod answer;
 
@@ -13,13 +13,13 @@ use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::pool::DialError;
 use crate::proxy::http1::pool::Pool;
-use crate::proxy::http1::pool::Wire;
+use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::relay;
+use crate::proxy::http1::relay::Persistence;
 use crate::proxy::http1::relay::Relay;
 use crate::proxy::http1::relay::RelayError;
 use crate::proxy::http1::relay::RelaySpec;
-use crate::proxy::http1::relay::Reusable;
-use crate::proxy::http1::response_head::DownstreamSide;
+use crate::proxy::http1::response_head::DownstreamMode;
 use crate::proxy::http1::response_head::put;
 use crate::upstream::Upstream;
 use http::Version;
@@ -37,103 +37,103 @@ pub struct Lane<'c> {
     downstream: &'c mut Downstream,
     body: BodyReader,
     framing: Framing,
-    /// Whether the client may send another request on its connection, as far as this one's head tells.
-    keep_alive: bool,
-    /// Holds `true` once the gate ends.
-    stopping: &'c watch::Receiver<bool>,
+    /// `true` where the head of the request allows another request on this connection (RFC 9112 section 9.3).
+    is_persistent: bool,
+    /// Holds `true` once the gate shuts down.
+    shutdown: &'c watch::Receiver<bool>,
 }
 
-/// A connection to an endpoint, and where it came from.
-struct Connected {
-    wire: Wire,
+/// One attempt to reach an upstream: the connection, and the address of its endpoint.
+struct Attempt {
+    conn: UpstreamConn,
     address: SocketAddr,
-    /// It has carried requests before.
+    /// `true` where the connection has carried requests before.
     reused: bool,
 }
 
 impl<'c> Lane<'c> {
-    /// `last`: the connection ends after this request, whatever the client asks for.
+    /// Returns the lane of `exchange`. With `is_last`, the connection closes after this request.
     pub fn new(
         exchange: Exchange,
         pool: &'c Pool,
         downstream: &'c mut Downstream,
         framing: Framing,
-        last: bool,
-        stopping: &'c watch::Receiver<bool>,
+        is_last: bool,
+        shutdown: &'c watch::Receiver<bool>,
     ) -> Self {
         Self {
-            keep_alive: !last && wants_more(exchange.request()),
+            is_persistent: !is_last && keeps_connection(exchange.request()),
             exchange,
             pool,
             downstream,
             body: BodyReader::new(framing),
             framing,
-            stopping,
+            shutdown,
         }
     }
 
-    /// Brings the exchange to its end and returns whether the connection may carry another.
+    /// Completes the exchange and returns whether the connection persists.
     pub async fn run(mut self) -> bool {
-        let gone = abandoned(self.downstream, &self.body);
-        match self.exchange.admit(gone).await {
+        let client_gone = wait_for_client_close(self.downstream, &self.body);
+        match self.exchange.admit(client_gone).await {
             Ok(Admitted::Forward) => match self.forward().await {
-                Ok(reusable) => self.end(reusable).await,
+                Ok(persistence) => self.end(persistence).await,
                 Err(interruption) => self.fail(interruption).await,
             },
-            Ok(Admitted::Answer(answer)) => self.write(answer).await,
-            Ok(Admitted::Control(call)) => match self.control(call).await {
-                Ok(answer) => self.write(answer).await,
+            Ok(Admitted::Answer(answer)) => self.send_answer(answer).await,
+            Ok(Admitted::Control(call)) => match self.call_control(call).await {
+                Ok(answer) => self.send_answer(answer).await,
                 Err(denial) => self.fail(denial.into()).await,
             },
             Err(denial) => self.fail(denial.into()).await,
         }
     }
 
-    /// Sends the request to its upstream and the response back.
+    /// Sends the request to its upstream and the response to the client.
     ///
     /// # Errors
-    /// It failed; whether the client has heard a part of a response, the exchange knows.
-    async fn forward(&mut self) -> Result<Reusable, Interruption> {
+    /// The exchange failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
+    async fn forward(&mut self) -> Result<Persistence, Interruption> {
         let upstream = self.exchange.upstream()?;
-        // The connection on which the request was lost.
-        let mut lost: Option<Wire> = None;
+        // The connection that closed before a response.
+        let mut failed: Option<UpstreamConn> = None;
         loop {
-            let mut connected = self.connect(&upstream, lost.is_some()).await?;
-            match &lost {
-                Some(lost) => relay::replay(lost, &mut connected.wire),
-                None => self.write_head(&mut connected),
+            let mut attempt = self.connect(&upstream, failed.is_some()).await?;
+            match &failed {
+                Some(failed) => relay::replay(failed, &mut attempt.conn),
+                None => self.write_head(&mut attempt),
             }
-            match self.attempt(&mut connected).await {
-                Ok(reusable) => {
-                    if reusable.upstream {
+            match self.relay(&mut attempt).await {
+                Ok(persistence) => {
+                    if persistence.upstream {
                         let idle_timeout = upstream.settings.idle_timeout;
-                        self.pool.put(connected.address, connected.wire, idle_timeout);
+                        self.pool.put(attempt.address, attempt.conn, idle_timeout);
                     }
-                    return Ok(reusable);
+                    return Ok(persistence);
                 }
-                Err(RelayError::Unanswered) => lost = Some(connected.wire),
+                Err(RelayError::NoResponse) => failed = Some(attempt.conn),
                 Err(RelayError::Interrupted(interruption)) => return Err(interruption),
             }
         }
     }
 
-    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless it has to be `fresh`, or a new one.
+    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless `fresh`, or a new one.
     ///
     /// # Errors
-    /// There is none, in the time and the attempts that the upstream's settings allow.
-    async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Connected, Denial> {
+    /// No connection could be made within the time and the number of attempts that the upstream's settings allow.
+    async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
-            let (address, left) = self.exchange.choose(upstream)?;
-            // After a lost request no pooled connection is tried: it is probably as stale.
+            let (address, left) = self.exchange.choose_endpoint(upstream)?;
+            // Do not replay on another pooled connection: it is probably stale too.
             let pooled = if fresh { None } else { self.pool.take(address) };
             let reused = pooled.is_some();
-            let dialled = match pooled {
-                Some(wire) => Ok(wire),
+            let connection = match pooled {
+                Some(conn) => Ok(conn),
                 None => self.pool.dial(address, &upstream.settings, left).await,
             };
-            match dialled {
-                Ok(wire) => {
-                    return Ok(Connected { wire, address, reused });
+            match connection {
+                Ok(conn) => {
+                    return Ok(Attempt { conn, address, reused });
                 }
                 Err(_) if self.exchange.may_connect_again() => {}
                 Err(DialError::Failed) => return Err(Denial::ConnectFailed),
@@ -142,57 +142,57 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Carries the request, whose head is written, over one connection and the response back.
-    async fn attempt(&mut self, connected: &mut Connected) -> Result<Reusable, RelayError> {
+    /// Relays the request, whose head is in the write buffer, and the response over one connection.
+    async fn relay(&mut self, attempt: &mut Attempt) -> Result<Persistence, RelayError> {
         let request = self.exchange.request();
         let spec = RelaySpec {
             chunked: self.framing == Framing::Chunked,
-            downstream: DownstreamSide {
+            downstream: DownstreamMode {
                 is_http10: request.version == Version::HTTP_10,
-                keep_alive: self.keep_alive,
+                is_persistent: self.is_persistent,
             },
-            stopping: self.stopping,
+            shutdown: self.shutdown,
         };
-        let replayable = retry::may_replay(&request.method, connected.reused);
+        let replayable = retry::may_replay(&request.method, attempt.reused);
         let relay = Relay::new(
             &spec,
             &mut self.exchange,
             self.downstream,
-            &mut connected.wire,
+            &mut attempt.conn,
             &mut self.body,
             replayable,
         );
         relay.run().await
     }
 
-    /// Writes the head for the upstream.
-    fn write_head(&self, connected: &mut Connected) {
-        let out = &mut connected.wire.write;
+    /// Writes the head for the upstream into the write buffer.
+    fn write_head(&self, attempt: &mut Attempt) {
+        let out = &mut attempt.conn.write_buf;
         out.put(self.exchange.request().method.as_str().as_bytes());
         out.put(b" ");
         out.put(self.exchange.target().as_bytes());
         out.put(b" HTTP/1.1\r\n");
-        self.exchange.outbound(connected.address, |name, value| {
+        self.exchange.write_request_fields(attempt.address, |name, value| {
             put(out, name.as_str().as_bytes(), value);
         });
         out.put(b"\r\n");
     }
 
-    /// Ends an exchange whose response went out whole, and returns whether the connection may carry another.
-    async fn end(&mut self, reusable: Reusable) -> bool {
-        if !reusable.downstream && self.sends_its_body() {
+    /// Completes an exchange whose response was sent, and returns whether the connection persists.
+    async fn end(&mut self, persistence: Persistence) -> bool {
+        if !persistence.downstream && self.may_send_body() {
             self.linger().await;
         }
-        reusable.downstream
+        persistence.downstream
     }
 
-    /// Ends an exchange that failed: answers, where the client has heard nothing yet.
+    /// Ends a failed exchange: answers it where the client has received nothing yet.
     async fn fail(&mut self, interruption: Interruption) -> bool {
         match interruption {
-            // A response is under way, or nobody reads it: all that is left is to close.
+            // A response has begun, or the client is gone: nothing is left but to close.
             Interruption::Denied(denial) if !self.exchange.has_responded() && !matches!(denial, Denial::ClientGone) => {
                 let answer = self.exchange.refuse(denial);
-                self.write(answer).await
+                self.send_answer(answer).await
             }
             Interruption::Denied(_) | Interruption::StreamEnded => {
                 self.exchange.interrupt(interruption);
@@ -202,8 +202,8 @@ impl<'c> Lane<'c> {
     }
 }
 
-/// Returns whether the client may send another request after this one (RFC 9112 section 9.3).
-fn wants_more(request: &Parts) -> bool {
+/// Returns whether the head allows another request on the connection (RFC 9112 section 9.3).
+fn keeps_connection(request: &Parts) -> bool {
     let mut close = false;
     let mut keep_alive = request.version != Version::HTTP_10;
     for value in request.headers.get_all(header::CONNECTION) {
@@ -215,13 +215,13 @@ fn wants_more(request: &Parts) -> bool {
     keep_alive && !close
 }
 
-/// Returns when the client closes its connection, or sends more, before it was answered. Never returns for a request whose
-/// body has not arrived: its bytes come before the end of the connection, and they are for the upstream.
-async fn abandoned(downstream: &mut Downstream, body: &BodyReader) -> Denial {
-    if !body.is_done() || !downstream.read.is_empty() {
+/// Returns once the client closes its connection or pipelines a request before it is answered. Never returns while the
+/// body is incomplete: its bytes come first, and they belong to the upstream.
+async fn wait_for_client_close(downstream: &mut Downstream, body: &BodyReader) -> Denial {
+    if !body.is_complete() || !downstream.read_buf.is_empty() {
         return std::future::pending().await;
     }
-    poll_fn(|cx| match downstream.read.poll_fill(&mut downstream.stream, cx) {
+    poll_fn(|cx| match downstream.read_buf.poll_fill(&mut downstream.stream, cx) {
         Poll::Ready(Ok(1..)) => Poll::Ready(Denial::Pipelined),
         Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Denial::ClientGone),
         Poll::Pending => Poll::Pending,

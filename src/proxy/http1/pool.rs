@@ -1,8 +1,8 @@
-//! Connections to upstreams: dialled by pingora, kept here between requests.
+//! How are idle connections to upstreams kept between requests? pingora dials them.
 //!
-//! pingora's own pool waits on every idle connection in a task of its own, which is made and ended with each request. Here
-//! an idle connection just lies there: whether its peer has closed it is seen when it is taken, and every second by
-//! [`Pool::sweep`]. A pool belongs to one worker thread, which is the one its connections wake.
+//! pingora's own pool waits on every idle connection in a task that is created and ended with each request. Here an
+//! idle connection has no task: a closed one is noticed when it is taken, and every second by [`Pool::sweep`]. A pool
+//! belongs to one worker thread, and its connections wake that thread alone.
 
 use crate::config;
 use crate::proxy::http1::buffer::Buffer;
@@ -21,53 +21,54 @@ use std::task::Waker;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Idle connections that one worker keeps, over all upstreams.
+/// The limit of idle connections per worker, over all upstreams.
 const IDLE_MAX: usize = 1024;
 
 /// A connection to an upstream and its buffers.
-pub struct Wire {
+pub struct UpstreamConn {
     pub stream: Stream,
-    pub read: Buffer,
-    pub write: Buffer,
+    pub read_buf: Buffer,
+    pub write_buf: Buffer,
 }
 
-impl Wire {
-    fn new(stream: Stream) -> Self {
+impl UpstreamConn {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            read: Buffer::default(),
-            write: Buffer::default(),
+            read_buf: Buffer::default(),
+            write_buf: Buffer::default(),
         }
     }
 
-    /// Whether nothing came on it since its last response: neither its end nor bytes that nobody asked for.
-    fn is_quiet(&mut self) -> bool {
+    /// Returns whether nothing arrived since the last response:
+    /// neither the end of the connection nor unrequested bytes.
+    fn is_reusable(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
-        self.read.poll_fill(&mut self.stream, &mut nobody).is_pending()
+        self.read_buf.poll_fill(&mut self.stream, &mut nobody).is_pending()
     }
 }
 
-struct Idle {
-    wire: Wire,
-    until: Instant,
+struct IdleConn {
+    conn: UpstreamConn,
+    expires_at: Instant,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialError {
     Failed,
     TimedOut,
 }
 
-/// The idle connections of one worker, and what dials new ones.
+/// The idle connections of one worker, and the connector for new ones.
 pub struct Pool {
     connector: Arc<TransportConnector>,
-    idle: Mutex<Kept>,
+    idle: Mutex<IdleConns>,
 }
 
 #[derive(Default)]
-struct Kept {
-    by_address: HashMap<SocketAddr, Vec<Idle>>,
+struct IdleConns {
+    by_address: HashMap<SocketAddr, Vec<IdleConn>>,
     count: usize,
 }
 
@@ -79,68 +80,74 @@ impl Pool {
         }
     }
 
-    /// The connection to `address` that was used last, if one is still good.
-    pub fn take(&self, address: SocketAddr) -> Option<Wire> {
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        let list = kept.by_address.get_mut(&address)?;
+    /// Returns the most recently used connection to `address` that is still open.
+    pub fn take(&self, address: SocketAddr) -> Option<UpstreamConn> {
+        let mut idle = self.lock();
+        let idle = &mut *idle;
+        let list = idle.by_address.get_mut(&address)?;
         let now = Instant::now();
-        while let Some(mut idle) = list.pop() {
-            kept.count -= 1;
-            if now < idle.until && idle.wire.is_quiet() {
-                return Some(idle.wire);
+        while let Some(mut entry) = list.pop() {
+            idle.count -= 1;
+            if now < entry.expires_at && entry.conn.is_reusable() {
+                return Some(entry.conn);
             }
         }
         None
     }
 
-    /// Keeps `wire`, whose last response was read to its end, for at most `patience`.
-    pub fn put(&self, address: SocketAddr, mut wire: Wire, patience: Duration) {
-        wire.read.shrink();
-        wire.write.clear();
-        wire.write.shrink();
-        let Some(until) = Instant::now().checked_add(patience) else {
+    /// Keeps `conn`, whose last response is complete, for at most `idle_timeout`.
+    pub fn put(&self, address: SocketAddr, mut conn: UpstreamConn, idle_timeout: Duration) {
+        conn.read_buf.shrink();
+        conn.write_buf.clear();
+        conn.write_buf.shrink();
+        let Some(expires_at) = Instant::now().checked_add(idle_timeout) else {
             return;
         };
-        let mut kept = self.kept();
-        if kept.count < IDLE_MAX {
-            kept.count += 1;
-            kept.by_address.entry(address).or_default().push(Idle { wire, until });
+        let mut idle = self.lock();
+        if idle.count < IDLE_MAX {
+            idle.count += 1;
+            idle.by_address
+                .entry(address)
+                .or_default()
+                .push(IdleConn { conn, expires_at });
         }
     }
 
     /// Connects to `address`.
     ///
     /// # Errors
-    /// Nobody listens there, or nobody answers within `settings.connect_timeout` and `left`.
+    /// The connection is refused, or is not accepted within `settings.connect_timeout` and `left`.
     pub async fn dial(
         &self,
         address: SocketAddr,
         settings: &config::Upstream,
         left: Duration,
-    ) -> Result<Wire, DialError> {
+    ) -> Result<UpstreamConn, DialError> {
         let peer = peer::plain(address, settings, left);
         match self.connector.new_stream(&peer).await {
-            Ok(stream) => Ok(Wire::new(stream)),
+            Ok(stream) => Ok(UpstreamConn::new(stream)),
             Err(error) if *error.etype() == ErrorType::ConnectTimedout => Err(DialError::TimedOut),
             Err(_) => Err(DialError::Failed),
         }
     }
 
-    /// Closes what has been idle for too long, or was closed by its peer.
+    /// Closes connections that were idle for too long or were closed by the upstream.
     pub fn sweep(&self) {
         let now = Instant::now();
-        let mut kept = self.kept();
-        let kept = &mut *kept;
-        for list in kept.by_address.values_mut() {
-            list.retain_mut(|idle| now < idle.until && idle.wire.is_quiet());
+        let mut idle = self.lock();
+        let idle = &mut *idle;
+        for list in idle.by_address.values_mut() {
+            list.retain_mut(|entry| now < entry.expires_at && entry.conn.is_reusable());
         }
-        kept.by_address.retain(|_, list| !list.is_empty());
-        kept.count = kept.by_address.values().map(Vec::len).sum();
+        idle.by_address.retain(|_, list| !list.is_empty());
+        idle.count = idle.by_address.values().map(Vec::len).sum();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Never waited for: only its own worker uses it. A panic in between leaves at worst a wrong count.
+    fn lock(&self) -> MutexGuard<'_, IdleConns> {
+        // Never contended: only its own worker uses the pool. A panic in between leaves at worst a wrong count.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

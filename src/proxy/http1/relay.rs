@@ -1,13 +1,13 @@
-//! One request to its upstream and the answer back, both ways at once, under every time limit there is.
+//! How does a request reach its upstream, and its response the client? Both at once, under all time limits.
 //!
-//! One state machine, polled by the task of the client's connection: no task, channel or lock of its own per request. A
-//! small request and its answer are four system calls: the head is read, written, the answer read, and written.
+//! One state machine, polled by the task of the client's connection: a request has no task, channel or lock of its own.
+//! A small exchange makes four system calls: read the request, write it, read the response, write it.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::deadlines::Activity;
-use crate::proxy::exchange::deadlines::Waiting;
+use crate::proxy::exchange::deadlines::WaitTarget;
 use crate::proxy::forward::media_type;
 use crate::proxy::http1::body::BodyReader;
 use crate::proxy::http1::body::Framing;
@@ -15,12 +15,12 @@ use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::chunks;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::head;
-use crate::proxy::http1::pool::Wire;
+use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::response;
+use crate::proxy::http1::response::EMPTY_FIELDS;
 use crate::proxy::http1::response::Head;
-use crate::proxy::http1::response::NO_FIELDS;
 use crate::proxy::http1::response_head;
-use crate::proxy::http1::response_head::DownstreamSide;
+use crate::proxy::http1::response_head::DownstreamMode;
 use http::StatusCode;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,37 +30,37 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// So much of a request, head and all, is kept to be sent again (see [`RelayError::Unanswered`]).
+/// The number of bytes of a request, head included, that are kept for a replay (see [`RelayError::NoResponse`]).
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
-/// The facts of one exchange that the relay works by.
+/// The facts about one exchange that the relay needs.
 pub struct RelaySpec<'r> {
-    /// The body goes on in chunks, as it came.
+    /// `true` where the request body is sent in chunks, as it was received.
     pub chunked: bool,
-    pub downstream: DownstreamSide,
-    /// Holds `true` once the gate ends: then every connection ends with its response.
-    pub stopping: &'r watch::Receiver<bool>,
+    pub downstream: DownstreamMode,
+    /// Holds `true` once the gate shuts down: from then on, every connection closes after its response.
+    pub shutdown: &'r watch::Receiver<bool>,
 }
 
-/// What can be done with the connections after an exchange that ended as it should.
+/// The connections that persist after a complete exchange (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reusable {
+pub struct Persistence {
     pub downstream: bool,
     pub upstream: bool,
 }
 
-impl Reusable {
+impl Persistence {
     const NONE: Self = Self {
         downstream: false,
         upstream: false,
     };
 }
 
-/// Why carrying a request ended before its end.
+/// Why the relay of a request stopped early.
 #[derive(Debug)]
 pub enum RelayError {
-    /// The upstream closed its connection without a byte of a response: the request may be sent again.
-    Unanswered,
+    /// The upstream closed its connection without sending a byte of a response; the request may be replayed.
+    NoResponse,
     Interrupted(Interruption),
 }
 
@@ -76,64 +76,66 @@ impl From<Interruption> for RelayError {
     }
 }
 
-/// One exchange under way.
+/// One exchange in progress.
 pub struct Relay<'r> {
     spec: &'r RelaySpec<'r>,
     exchange: &'r mut Exchange,
     downstream: &'r mut Downstream,
-    wire: &'r mut Wire,
-    /// The rest of the request's body.
+    upstream: &'r mut UpstreamConn,
+    /// Reads the rest of the request body.
     body: &'r mut BodyReader,
-    /// How much of `wire.write` was sent. It is not removed while it may have to be sent again.
-    sent: usize,
+    /// The number of bytes of `upstream.write_buf` that were sent.
+    /// They stay in the buffer while the request is replayable.
+    bytes_sent: usize,
     replayable: bool,
-    up: Up,
-    down: Down,
-    /// Whether a head has come, be it an interim one.
-    responded: bool,
-    /// Whether something came from, or was taken by, either side since the deadlines were looked at.
-    downstream_moved: bool,
-    upstream_moved: bool,
+    request: RequestState,
+    response: ResponseState,
+    /// `true` once the upstream has sent a head, interim responses included.
+    head_received: bool,
+    /// `true` where the side sent or accepted bytes since the last look at the deadlines.
+    downstream_active: bool,
+    upstream_active: bool,
 }
 
-/// The request's way.
+/// The progress of the request towards the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Up {
+enum RequestState {
     Sending,
-    Sent,
-    /// The upstream takes no more; it may have answered all the same.
-    Broken,
-    /// Whatever comes is passed on.
+    Complete,
+    /// The upstream accepts no more bytes. Its response may still arrive.
+    WriteFailed,
+    /// The protocol was switched: bytes are forwarded as they are.
     Tunnel,
 }
 
-/// The answer's way.
-enum Down {
-    /// So much of `wire.read` was searched for the end of a head.
+/// The progress of the response towards the client.
+enum ResponseState {
+    /// The first `searched` bytes of `upstream.read_buf` do not contain the end of a head.
     Head {
         searched: usize,
     },
     Body {
         reader: BodyReader,
-        /// The body goes to the client in chunks.
+        /// `true` where the body is sent to the client in chunks.
         chunked: bool,
-        keep_alive: bool,
-        upstream_keeps: bool,
+        downstream_persists: bool,
+        upstream_persists: bool,
     },
     Tunnel,
-    /// All of it was read and nothing follows.
-    Read {
-        reusable: Reusable,
+    /// The whole response was read.
+    Complete {
+        persistence: Persistence,
     },
 }
 
 impl<'r> Relay<'r> {
-    /// `wire.write` holds the head for the upstream. `replayable`: the request may have to be sent again.
+    /// Returns the relay of a request whose head is in `upstream.write_buf`.
+    /// A `replayable` request keeps its bytes for a second attempt.
     pub fn new(
         spec: &'r RelaySpec<'r>,
         exchange: &'r mut Exchange,
         downstream: &'r mut Downstream,
-        wire: &'r mut Wire,
+        upstream: &'r mut UpstreamConn,
         body: &'r mut BodyReader,
         replayable: bool,
     ) -> Self {
@@ -141,70 +143,70 @@ impl<'r> Relay<'r> {
             spec,
             exchange,
             downstream,
-            wire,
+            upstream,
             body,
-            sent: 0,
+            bytes_sent: 0,
             replayable,
-            up: Up::Sending,
-            down: Down::Head { searched: 0 },
-            responded: false,
-            downstream_moved: true,
-            upstream_moved: true,
+            request: RequestState::Sending,
+            response: ResponseState::Head { searched: 0 },
+            head_received: false,
+            downstream_active: true,
+            upstream_active: true,
         }
     }
 
-    /// Carries the exchange to its end.
+    /// Relays the request and its response, and returns the connections that persist.
     ///
     /// # Errors
-    /// It failed. Whether the client has heard a part of a response, the exchange knows.
-    pub async fn run(mut self) -> Result<Reusable, RelayError> {
+    /// The relay failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
+    pub async fn run(mut self) -> Result<Persistence, RelayError> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reusable, RelayError>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Persistence, RelayError>> {
         loop {
-            self.poll_up(cx)?;
-            if let Poll::Ready(reusable) = self.poll_down(cx)? {
-                return Poll::Ready(Ok(reusable));
+            self.poll_request(cx)?;
+            if let Poll::Ready(persistence) = self.poll_response(cx)? {
+                return Poll::Ready(Ok(persistence));
             }
-            // Once: an upstream that then takes no more is not tried again.
-            if !(matches!(self.down, Down::Tunnel) && self.up == Up::Sent) {
-                return self.poll_time(cx);
+            // The switch happens once: a failed write leaves `WriteFailed`, not `Complete`.
+            if !(matches!(self.response, ResponseState::Tunnel) && self.request == RequestState::Complete) {
+                return self.poll_deadline(cx);
             }
-            // From here on what the client sends is passed on as it is.
-            self.up = Up::Tunnel;
+            // From here on, the client's bytes are forwarded as they are.
+            self.request = RequestState::Tunnel;
         }
     }
 
-    /// Sends what there is of the request, until there is nothing to do but wait.
-    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
+    /// Sends the available part of the request, until it has to wait for a peer.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
         loop {
-            match self.up {
-                Up::Sending | Up::Tunnel => {}
-                Up::Sent => return self.watch(cx),
-                Up::Broken => return Ok(()),
+            match self.request {
+                RequestState::Sending | RequestState::Tunnel => {}
+                RequestState::Complete => return self.watch_client(cx),
+                RequestState::WriteFailed => return Ok(()),
             }
-            match self.poll_send(cx) {
+            match self.poll_write_request(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
-                    self.up = Up::Broken;
+                    self.request = RequestState::WriteFailed;
                     continue;
                 }
                 Poll::Pending => return Ok(()),
             }
-            if self.up == Up::Sending && self.body.is_done() {
-                self.up = Up::Sent;
+            if self.request == RequestState::Sending && self.body.is_complete() {
+                self.request = RequestState::Complete;
                 continue;
             }
-            if self.pass_on()? {
+            if self.move_request_bytes()? {
                 continue;
             }
-            match self.downstream.read.poll_fill(&mut self.downstream.stream, cx) {
-                Poll::Ready(Ok(1..)) => self.downstream_moved = true,
-                // Either side may end what they switched to, and everything of it was passed on.
-                Poll::Ready(Ok(0)) if self.up == Up::Tunnel => {
-                    self.down = Down::Read {
-                        reusable: Reusable::NONE,
+            match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
+                Poll::Ready(Ok(1..)) => self.downstream_active = true,
+                // Either side may end the tunnel, and all of its bytes were forwarded.
+                Poll::Ready(Ok(0)) if self.request == RequestState::Tunnel => {
+                    self.response = ResponseState::Complete {
+                        persistence: Persistence::NONE,
                     };
                     return Ok(());
                 }
@@ -214,76 +216,78 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Takes what has arrived of the body; `false` when that is nothing.
-    fn pass_on(&mut self) -> Result<bool, RelayError> {
-        let (downstream, wire) = (&mut *self.downstream, &mut *self.wire);
-        if self.up == Up::Tunnel {
-            let arrived = downstream.read.len();
-            wire.write.put(&downstream.read);
-            downstream.read.clear();
-            self.exchange.took_tunnel(arrived);
+    /// Moves the received bytes of the request into the write buffer; returns `false` where there are none.
+    fn move_request_bytes(&mut self) -> Result<bool, RelayError> {
+        let (downstream, upstream) = (&mut *self.downstream, &mut *self.upstream);
+        if self.request == RequestState::Tunnel {
+            let arrived = downstream.read_buf.len();
+            upstream.write_buf.put(&downstream.read_buf);
+            downstream.read_buf.clear();
+            self.exchange.count_tunnel_bytes(arrived);
             return Ok(arrived > 0);
         }
-        let before = wire.write.len();
+        let before = upstream.write_buf.len();
         let (exchange, chunked) = (&mut *self.exchange, self.spec.chunked);
         let mut counted = Ok(());
-        let taken = self.body.take(&mut downstream.read, |data| {
-            counted = exchange.took_body(data.len());
-            // Over the limit it goes nowhere.
+        let taken = self.body.read(&mut downstream.read_buf, |data| {
+            counted = exchange.count_request_body(data.len());
+            // Content over the limit is not forwarded.
             if counted.is_ok() {
-                put_content(&mut wire.write, data, chunked);
+                put_body(&mut upstream.write_buf, data, chunked);
             }
         });
         if taken.is_err() {
             return Err(Denial::RefusedByParser.into());
         }
         counted?;
-        if chunked && self.body.is_done() {
-            wire.write.put(chunks::LAST);
+        if chunked && self.body.is_complete() {
+            upstream.write_buf.put(chunks::LAST_CHUNK);
         }
-        Ok(wire.write.len() > before)
+        Ok(upstream.write_buf.len() > before)
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let wire = &mut *self.wire;
-        while self.sent < wire.write.len() {
-            match std::task::ready!(Pin::new(&mut wire.stream).poll_write(cx, &wire.write[self.sent..]))? {
+    fn poll_write_request(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let upstream = &mut *self.upstream;
+        while self.bytes_sent < upstream.write_buf.len() {
+            match std::task::ready!(
+                Pin::new(&mut upstream.stream).poll_write(cx, &upstream.write_buf[self.bytes_sent..])
+            )? {
                 0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-                count => self.sent += count,
+                count => self.bytes_sent += count,
             }
-            self.upstream_moved = true;
+            self.upstream_active = true;
         }
-        self.replayable &= self.sent <= REPLAY_BYTES_MAX;
+        self.replayable &= self.bytes_sent <= REPLAY_BYTES_MAX;
         if !self.replayable {
-            self.sent = 0;
-            wire.write.clear();
+            self.bytes_sent = 0;
+            upstream.write_buf.clear();
         }
-        Pin::new(&mut wire.stream).poll_flush(cx)
+        Pin::new(&mut upstream.stream).poll_flush(cx)
     }
 
-    /// After the request, while its answer is not there: whether the client leaves, or sends more than it should.
-    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
-        // What came before is known, and the answer will say that the connection ends.
-        if !self.downstream.read.is_empty() {
+    /// Watches the client between its request and the response. Fails where it leaves or pipelines another request.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
+        // These bytes are known already: the head of the response will announce that the connection closes.
+        if !self.downstream.read_buf.is_empty() {
             return Ok(());
         }
-        match self.downstream.read.poll_fill(&mut self.downstream.stream, cx) {
+        match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
             Poll::Ready(Ok(0) | Err(_)) => Err(Denial::ClientGone.into()),
-            // While the answer is under way it is the next request, and waits for its turn.
+            // Once the response has begun, these bytes are the next request, and wait for their turn.
             Poll::Ready(Ok(_)) if !self.exchange.has_responded() => Err(Denial::Pipelined.into()),
             Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
         }
     }
 
-    /// Brings the client what there is of the answer; ready once that was all.
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<Poll<Reusable>, RelayError> {
+    /// Sends the client the available part of the response; ready once the response is complete.
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Result<Poll<Persistence>, RelayError> {
         loop {
-            self.take_answer()?;
-            if !self.downstream.write.is_empty() {
-                let before = self.downstream.write.len();
-                let flushed = self.downstream.write.poll_flush(&mut self.downstream.stream, cx);
-                if self.downstream.write.len() < before {
-                    self.downstream_moved = true;
+            self.process_response()?;
+            if !self.downstream.write_buf.is_empty() {
+                let before = self.downstream.write_buf.len();
+                let flushed = self.downstream.write_buf.poll_flush(&mut self.downstream.stream, cx);
+                if self.downstream.write_buf.len() < before {
+                    self.downstream_active = true;
                 }
                 match flushed {
                     Poll::Ready(Ok(())) => {}
@@ -291,194 +295,207 @@ impl<'r> Relay<'r> {
                     Poll::Pending => return Ok(Poll::Pending),
                 }
             }
-            if let Down::Read { reusable } = self.down {
-                return Ok(Poll::Ready(reusable));
+            if let ResponseState::Complete { persistence } = self.response {
+                return Ok(Poll::Ready(persistence));
             }
-            match self.wire.read.poll_fill(&mut self.wire.stream, cx) {
-                Poll::Ready(Ok(1..)) => self.upstream_moved = true,
-                Poll::Ready(Ok(0)) => self.end_of_upstream()?,
-                Poll::Ready(Err(_)) => return Err(self.broken_off()),
+            match self.upstream.read_buf.poll_fill(&mut self.upstream.stream, cx) {
+                Poll::Ready(Ok(1..)) => self.upstream_active = true,
+                Poll::Ready(Ok(0)) => self.finish_at_close()?,
+                Poll::Ready(Err(_)) => return Err(self.close_error()),
                 Poll::Pending => return Ok(Poll::Pending),
             }
         }
     }
 
-    /// The upstream closed its connection: the end of some bodies, and of nothing else.
-    fn end_of_upstream(&mut self) -> Result<(), RelayError> {
-        let reusable = match &self.down {
-            Down::Tunnel => Reusable::NONE,
-            Down::Body {
+    /// Handles a closed upstream connection, which ends a
+    /// close-delimited body or a tunnel. Anything else is incomplete.
+    fn finish_at_close(&mut self) -> Result<(), RelayError> {
+        let persistence = match &self.response {
+            ResponseState::Tunnel => Persistence::NONE,
+            ResponseState::Body {
                 reader,
                 chunked,
-                keep_alive,
+                downstream_persists,
                 ..
-            } if reader.ends_with_connection() => {
+            } if reader.is_close_delimited() => {
                 if *chunked {
-                    self.downstream.write.put(chunks::LAST);
+                    self.downstream.write_buf.put(chunks::LAST_CHUNK);
                 }
-                Reusable {
-                    downstream: *keep_alive,
+                Persistence {
+                    downstream: *downstream_persists,
                     upstream: false,
                 }
             }
-            _ => return Err(self.broken_off()),
+            _ => return Err(self.close_error()),
         };
-        self.down = Down::Read { reusable };
+        self.response = ResponseState::Complete { persistence };
         Ok(())
     }
 
-    fn broken_off(&self) -> RelayError {
-        let nothing_came = matches!(self.down, Down::Head { .. }) && self.wire.read.is_empty();
-        // An interim answer is one: it was at work.
-        if nothing_came && !self.responded && self.replayable {
-            RelayError::Unanswered
+    /// Returns the error for a connection that closed before the response was complete.
+    fn close_error(&self) -> RelayError {
+        let nothing_received = matches!(self.response, ResponseState::Head { .. }) && self.upstream.read_buf.is_empty();
+        // An interim response is a response: the upstream has begun to process the request.
+        if nothing_received && !self.head_received && self.replayable {
+            RelayError::NoResponse
         } else {
             Denial::UpstreamFailed.into()
         }
     }
 
-    /// Turns what arrived from the upstream into what goes to the client.
-    fn take_answer(&mut self) -> Result<(), RelayError> {
+    /// Converts the received bytes of the upstream into bytes for the client.
+    fn process_response(&mut self) -> Result<(), RelayError> {
         loop {
-            match &mut self.down {
-                Down::Head { searched } => {
-                    let Some(end) = head::find_end(&self.wire.read, *searched) else {
-                        *searched = self.wire.read.len();
+            match &mut self.response {
+                ResponseState::Head { searched } => {
+                    let Some(end) = head::find_end(&self.upstream.read_buf, *searched) else {
+                        *searched = self.upstream.read_buf.len();
                         return if *searched > response::HEAD_BYTES_MAX {
                             Err(Denial::UpstreamFailed.into())
                         } else {
                             Ok(())
                         };
                     };
-                    self.take_head(end)?;
+                    self.process_head(end)?;
                 }
-                Down::Body {
+                ResponseState::Body {
                     reader,
                     chunked,
-                    keep_alive,
-                    upstream_keeps,
+                    downstream_persists,
+                    upstream_persists,
                 } => {
                     let (downstream, exchange) = (&mut *self.downstream, &mut *self.exchange);
-                    let taken = reader.take(&mut self.wire.read, |data| {
-                        exchange.gave_body(data.len());
-                        put_content(&mut downstream.write, data, *chunked);
+                    let taken = reader.read(&mut self.upstream.read_buf, |data| {
+                        exchange.count_response_body(data.len());
+                        put_body(&mut downstream.write_buf, data, *chunked);
                     });
                     if taken.is_err() {
                         return Err(Denial::UpstreamFailed.into());
                     }
-                    if !reader.is_done() {
+                    if !reader.is_complete() {
                         return Ok(());
                     }
                     if *chunked {
-                        downstream.write.put(chunks::LAST);
+                        downstream.write_buf.put(chunks::LAST_CHUNK);
                     }
-                    // Bytes that follow belong to no request: nobody may get them as an answer.
-                    let upstream = *upstream_keeps && self.up == Up::Sent && self.wire.read.is_empty();
-                    let reusable = Reusable {
-                        // Its request was read to the end, or the head said otherwise.
-                        downstream: *keep_alive,
+                    // Bytes after the response belong to no request; the
+                    // next request on this connection would receive them.
+                    let upstream = *upstream_persists
+                        && self.request == RequestState::Complete
+                        && self.upstream.read_buf.is_empty();
+                    let persistence = Persistence {
+                        // Already `false` where the request body was incomplete when the response began.
+                        downstream: *downstream_persists,
                         upstream,
                     };
-                    self.down = Down::Read { reusable };
+                    self.response = ResponseState::Complete { persistence };
                 }
-                Down::Tunnel => {
-                    self.exchange.gave_body(self.wire.read.len());
-                    self.downstream.write.put(&self.wire.read);
-                    self.wire.read.clear();
+                ResponseState::Tunnel => {
+                    self.exchange.count_response_body(self.upstream.read_buf.len());
+                    self.downstream.write_buf.put(&self.upstream.read_buf);
+                    self.upstream.read_buf.clear();
                     return Ok(());
                 }
-                Down::Read { .. } => return Ok(()),
+                ResponseState::Complete { .. } => return Ok(()),
             }
         }
     }
 
-    /// Takes a head of `end` bytes and writes what of it is for the client.
-    fn take_head(&mut self, end: usize) -> Result<(), RelayError> {
-        let mut fields = NO_FIELDS;
-        let head = Head::parse(&self.wire.read[..end], &mut fields, &self.exchange.request().method);
+    /// Parses a head of `end` bytes and writes the head for the client.
+    fn process_head(&mut self, end: usize) -> Result<(), RelayError> {
+        let mut fields = EMPTY_FIELDS;
+        let head = Head::parse(
+            &self.upstream.read_buf[..end],
+            &mut fields,
+            &self.exchange.request().method,
+        );
         let head = head.map_err(|_| Denial::UpstreamFailed)?;
-        self.responded = true;
+        self.head_received = true;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // Nobody asked, or it switched while the request was not over.
-            if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.up != Up::Sent {
+            // The client did not ask for a switch, or the upstream switched before the request was complete.
+            if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.request != RequestState::Complete
+            {
                 return Err(Denial::UpstreamFailed.into());
             }
         } else if head.status.is_informational() {
             if !self.spec.downstream.is_http10 {
-                response_head::write_interim(&head, &mut self.downstream.write);
+                response_head::write_interim(&head, &mut self.downstream.write_buf);
             }
-            self.wire.read.take(end);
-            self.down = Down::Head { searched: 0 };
+            self.upstream.read_buf.consume(end);
+            self.response = ResponseState::Head { searched: 0 };
             return Ok(());
         }
-        // What of the body has not come by now may never come, or come as the next request.
-        let downstream = DownstreamSide {
-            keep_alive: self.spec.downstream.keep_alive
-                && self.body.is_done()
-                && self.downstream.read.is_empty()
-                && !*self.spec.stopping.borrow(),
+        // A part of the body that is missing now may never arrive, or arrive where the next request is expected.
+        let downstream = DownstreamMode {
+            is_persistent: self.spec.downstream.is_persistent
+                && self.body.is_complete()
+                && self.downstream.read_buf.is_empty()
+                && !*self.spec.shutdown.borrow(),
             ..self.spec.downstream
         };
-        let (framing, keep_alive) = response_head::reframe(head.framing, downstream);
-        let downstream = DownstreamSide {
-            keep_alive,
+        let (framing, is_persistent) = response_head::reframe(head.framing, downstream);
+        let downstream = DownstreamMode {
+            is_persistent,
             ..downstream
         };
-        let rules = self.exchange.response();
-        response_head::write(&head, &rules, framing, downstream, &mut self.downstream.write);
+        let rules = self.exchange.response_rules();
+        response_head::write(&head, &rules, framing, downstream, &mut self.downstream.write_buf);
         drop(rules);
         self.exchange
-            .took_response(head.status, media_type::is_stream(head.status, head.content_types()));
-        self.down = match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => Down::Tunnel,
-            _ => Down::Body {
+            .note_response(head.status, media_type::is_stream(head.status, head.content_types()));
+        self.response = match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => ResponseState::Tunnel,
+            _ => ResponseState::Body {
                 reader: BodyReader::new(head.framing),
                 chunked: framing == Framing::Chunked,
-                keep_alive,
-                upstream_keeps: head.keeps_alive && !matches!(head.framing, Framing::UntilClose),
+                downstream_persists: is_persistent,
+                upstream_persists: head.is_persistent && !matches!(head.framing, Framing::CloseDelimited),
             },
         };
-        self.wire.read.take(end);
+        self.upstream.read_buf.consume(end);
         Ok(())
     }
 
-    /// Nothing moves: looks whether that has lasted too long, and sets the alarm for when it will have.
-    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reusable, RelayError>> {
+    /// Checks the deadlines once neither side makes progress, and sets the timer to the earliest.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Persistence, RelayError>> {
         loop {
             let activity = Activity {
-                downstream: std::mem::take(&mut self.downstream_moved),
-                upstream: std::mem::take(&mut self.upstream_moved),
-                waiting: self.waiting(),
+                downstream: std::mem::take(&mut self.downstream_active),
+                upstream: std::mem::take(&mut self.upstream_active),
+                wait_target: self.wait_target(),
             };
             let next = self.exchange.next_deadline(Instant::now(), activity)?;
-            if self.downstream.alarm.poll(cx, next).is_pending() {
+            if self.downstream.timer.poll(cx, next).is_pending() {
                 return Poll::Pending;
             }
         }
     }
 
-    fn waiting(&self) -> Waiting {
-        if !self.downstream.write.is_empty() {
-            Waiting::ClientReads
-        } else if self.sent < self.wire.write.len() && self.up != Up::Broken {
-            Waiting::UpstreamReads
-        } else if self.up == Up::Sending {
-            Waiting::RequestBody
+    fn wait_target(&self) -> WaitTarget {
+        if !self.downstream.write_buf.is_empty() {
+            WaitTarget::ClientReads
+        } else if self.bytes_sent < self.upstream.write_buf.len() && self.request != RequestState::WriteFailed {
+            WaitTarget::UpstreamReads
+        } else if self.request == RequestState::Sending {
+            WaitTarget::RequestBody
         } else {
-            Waiting::Response
+            WaitTarget::Response
         }
     }
 }
 
-fn put_content(out: &mut Buffer, data: &[u8], chunked: bool) {
+fn put_body(out: &mut Buffer, data: &[u8], chunked: bool) {
     if chunked {
-        chunks::put(out, data);
+        chunks::put_chunk(out, data);
     } else {
         out.put(data);
     }
 }
 
-/// Puts the bytes that were sent of a request before those that were not, to be sent anew on another connection.
-pub fn replay(from: &Wire, to: &mut Wire) {
-    to.write.put(&from.write);
+/// Copies the bytes that were sent on the failed connection `from`, so that they are sent again on `to`.
+pub fn replay(from: &UpstreamConn, to: &mut UpstreamConn) {
+    to.write_buf.put(&from.write_buf);
 }
+
+#[cfg(test)]
+mod tests;

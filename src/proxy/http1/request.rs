@@ -1,4 +1,4 @@
-//! What does a head ask for, that was checked as bytes (`accept::head`)?
+//! How is the head of a request parsed? It was checked as bytes before (`head::check`).
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,38 +11,38 @@ use http::Version;
 use http::request::Parts;
 use std::mem::MaybeUninit;
 
-/// As many fields as `requests.head_count` may be raised to.
+/// The limit of fields in a head: the highest value that `requests.head_count` accepts.
 const FIELDS_MAX: usize = 256;
 
-/// A head that passed our checks and is still none to the libraries that read it: they have bounds of their own.
+/// The head passed `head::check` but exceeds a limit of `httparse` or `http` (256 fields, names and targets of 64 KiB).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the head cannot be read")]
-pub struct Unreadable;
+pub struct RequestHeadError;
 
-/// Reads `head`, empty line included. Values are not copied: they share its bytes.
+/// Parses `head`, empty line included. Values are not copied: they share the bytes of `head`.
 ///
 /// # Errors
-/// It is no head, or names or target are longer than the `http` crate takes (64 KiB).
-pub fn parse(head: &Bytes) -> Result<Parts, Unreadable> {
+/// The head is malformed, or a name or the target is longer than the `http` crate accepts (64 KiB).
+pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-    let mut read = httparse::Request::new(&mut []);
-    match read.parse_with_uninit_headers(head, &mut fields) {
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) | Err(_) => return Err(Unreadable),
+        Ok(_) | Err(_) => return Err(RequestHeadError),
     }
-    let (Some(method), Some(target), Some(version)) = (read.method, read.path, read.version) else {
-        return Err(Unreadable);
+    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(RequestHeadError);
     };
-    let mut headers = HeaderMap::with_capacity(read.headers.len());
-    for field in read.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Unreadable)?;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| Unreadable)?;
-        headers.try_append(name, value).map_err(|_| Unreadable)?;
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| RequestHeadError)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| RequestHeadError)?;
+        headers.try_append(name, value).map_err(|_| RequestHeadError)?;
     }
-    // The rest of `Parts` cannot be made from outside of the `http` crate.
+    // `Parts` has private fields: only the `http` crate can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| Unreadable)?;
-    parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| Unreadable)?;
+    parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
+    parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| RequestHeadError)?;
     parts.version = match version {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
@@ -55,22 +55,22 @@ pub fn parse(head: &Bytes) -> Result<Parts, Unreadable> {
 mod tests {
     use super::*;
 
-    fn parsed(head: &str) -> Result<Parts, Unreadable> {
+    fn parse_text(head: &str) -> Result<Parts, RequestHeadError> {
         parse(&Bytes::copy_from_slice(head.as_bytes()))
     }
 
     #[test]
     fn a_head_is_read_as_it_is() {
         let parts =
-            parsed("PATCH /a%2Fb?c=d HTTP/1.1\r\nHost: a.example\r\nX-A:  1 \r\nx-a: 2\r\nEmpty:\r\n\r\n").unwrap();
+            parse_text("PATCH /a%2Fb?c=d HTTP/1.1\r\nHost: a.example\r\nX-A:  1 \r\nx-a: 2\r\nEmpty:\r\n\r\n").unwrap();
         assert_eq!((parts.method, parts.version), (Method::PATCH, Version::HTTP_11));
         assert_eq!((parts.uri.path(), parts.uri.query()), ("/a%2Fb", Some("c=d")));
         let values: Vec<_> = parts.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["1", "2"]);
         assert_eq!((parts.headers.len(), parts.headers["empty"].as_bytes()), (4, &b""[..]));
-        assert_eq!(parsed("GET / HTTP/1.0\r\n\r\n").unwrap().version, Version::HTTP_10);
+        assert_eq!(parse_text("GET / HTTP/1.0\r\n\r\n").unwrap().version, Version::HTTP_10);
         assert_eq!(
-            parsed("GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n")
+            parse_text("GET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n")
                 .unwrap()
                 .uri
                 .authority()
@@ -88,13 +88,13 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\nGET",
             "GET\r\n\r\n",
         ] {
-            assert_eq!(parsed(head).unwrap_err(), Unreadable, "{head:?}");
+            assert_eq!(parse_text(head).unwrap_err(), RequestHeadError, "{head:?}");
         }
         let long = "n".repeat(65_536);
-        assert!(parsed(&format!("GET / HTTP/1.1\r\n{}: 1\r\n\r\n", &long[..65_535])).is_ok());
-        assert!(parsed(&format!("GET / HTTP/1.1\r\n{long}: 1\r\n\r\n")).is_err());
-        assert!(parsed(&format!("GET /{long} HTTP/1.1\r\n\r\n")).is_err());
-        assert!(parsed(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(257))).is_err());
-        assert!(parsed(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(256))).is_ok());
+        assert!(parse_text(&format!("GET / HTTP/1.1\r\n{}: 1\r\n\r\n", &long[..65_535])).is_ok());
+        assert!(parse_text(&format!("GET / HTTP/1.1\r\n{long}: 1\r\n\r\n")).is_err());
+        assert!(parse_text(&format!("GET /{long} HTTP/1.1\r\n\r\n")).is_err());
+        assert!(parse_text(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(257))).is_err());
+        assert!(parse_text(&format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(256))).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What does the head of an upstream's response say, and where does its body end (RFC 9112 section 6.3)?
+//! How is the head of an upstream's response parsed, and where does its body end (RFC 9112 section 6.3)?
 
 use crate::gate::accept::syntax;
 use crate::proxy::http1::body::Framing;
@@ -6,65 +6,66 @@ use http::Method;
 use http::StatusCode;
 use std::mem::MaybeUninit;
 
-/// More than any server sends; the head's bytes are bounded as well.
+/// The limit of fields in a head: more than any server sends.
 pub const FIELDS_MAX: usize = 256;
-/// A head that is longer is no head.
+/// The limit of bytes in a head.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 
-/// It cannot be told what the upstream answered. Nothing of it may reach the client.
+/// The head is malformed or ambiguous. No part of the response may reach the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response")]
-pub struct BrokenResponse;
+pub struct ResponseHeadError;
 
-/// Where the fields of a head are read into.
+/// The storage that the fields of a head are parsed into.
 pub type Fields<'h> = [MaybeUninit<httparse::Header<'h>>; FIELDS_MAX];
 
-pub const NO_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+pub const EMPTY_FIELDS: Fields<'static> = [const { MaybeUninit::uninit() }; FIELDS_MAX];
 
-/// A response's head. Borrows from its bytes.
+/// The head of a response. Borrows from its bytes.
 #[derive(Debug)]
 pub struct Head<'f, 'h> {
     pub status: StatusCode,
     pub reason: &'h str,
     pub fields: &'f [httparse::Header<'h>],
     pub framing: Framing,
-    /// Whether the upstream keeps its connection for another request (RFC 9112 section 9.3).
-    pub keeps_alive: bool,
-    /// Whether `Connection` names fields that are for this connection only.
-    pub nominates: bool,
+    /// `true` where the upstream keeps the connection open for another request (RFC 9112 section 9.3).
+    pub is_persistent: bool,
+    /// `true` where `Connection` lists the names of fields that are for this connection alone (RFC 9110 section 7.6.1).
+    pub has_connection_options: bool,
 }
 
 impl<'f, 'h> Head<'f, 'h> {
-    /// Reads `head`, empty line included, the answer to a request with `method`.
+    /// Parses `head`, empty line included: the response to a request with `method`.
     ///
     /// # Errors
-    /// It is none, or leaves open where its body ends.
-    pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, BrokenResponse> {
-        let mut read = httparse::Response::new(&mut []);
+    /// The head is malformed, or the end of the body is ambiguous.
+    pub fn parse(head: &'h [u8], fields: &'f mut Fields<'h>, method: &Method) -> Result<Self, ResponseHeadError> {
+        let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
-        match parser.parse_response_with_uninit_headers(&mut read, head, fields) {
+        match parser.parse_response_with_uninit_headers(&mut parsed, head, fields) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-            Ok(_) | Err(_) => return Err(BrokenResponse),
+            Ok(_) | Err(_) => return Err(ResponseHeadError),
         }
-        let status = read
+        let status = parsed
             .code
             .and_then(|code| StatusCode::from_u16(code).ok())
-            .ok_or(BrokenResponse)?;
-        let is_http10 = read.version == Some(0);
-        let mut said = Said::default();
-        for field in read.headers.iter() {
-            said.note(field)?;
+            .ok_or(ResponseHeadError)?;
+        let is_http10 = parsed.version == Some(0);
+        let mut facts = ResponseFacts::default();
+        for field in parsed.headers.iter() {
+            facts.note(field)?;
         }
-        // One that contradicts itself may send a body behind a head that has none: nobody may get that as an answer.
+        // A 204 with framing fields may be followed by a body; the
+        // next request on this connection would receive that body.
         let has_stray_body =
-            status == StatusCode::NO_CONTENT && (said.chunked || said.length.is_some_and(|length| length > 0));
+            status == StatusCode::NO_CONTENT && (facts.chunked || facts.length.is_some_and(|length| length > 0));
         Ok(Self {
             status,
-            reason: read.reason.unwrap_or_default(),
-            framing: said.framing(status, method, is_http10)?,
-            keeps_alive: !said.close && !has_stray_body && (!is_http10 || said.keep_alive),
-            nominates: said.nominates,
-            fields: read.headers,
+            reason: parsed.reason.unwrap_or_default(),
+            framing: facts.framing(status, method, is_http10)?,
+            is_persistent: !facts.close && !has_stray_body && (!is_http10 || facts.keep_alive),
+            has_connection_options: facts.has_connection_options,
+            fields: parsed.headers,
         })
     }
 }
@@ -77,7 +78,8 @@ impl Head<'_, '_> {
         self.fields.iter().filter(is_type).map(|field| field.value)
     }
 
-    /// Whether it switches to the one protocol that is switched to (RFC 6455 section 4.2.2).
+    /// Returns whether the response switches to WebSocket, the only
+    /// protocol that Keygate switches to (RFC 6455 section 4.2.2).
     pub fn switches_to_websocket(&self) -> bool {
         let mut upgrades = self
             .fields
@@ -88,30 +90,30 @@ impl Head<'_, '_> {
     }
 }
 
-/// What the fields say about the message and its connection.
+/// The facts about the message and its connection, taken from the fields.
 #[derive(Default)]
-struct Said {
+struct ResponseFacts {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
-    nominates: bool,
+    has_connection_options: bool,
 }
 
-impl Said {
-    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), BrokenResponse> {
+impl ResponseFacts {
+    fn note(&mut self, field: &httparse::Header<'_>) -> Result<(), ResponseHeadError> {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         match field.name.len() {
             14 if is("content-length") => {
-                // Repeated and the same is one length (RFC 9110 section 8.6), and it is written once.
-                let length = syntax::length(field.value).ok_or(BrokenResponse)?;
+                // Equal repetitions are one length (RFC 9110 section 8.6), which is written once.
+                let length = syntax::length(field.value).ok_or(ResponseHeadError)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
-                    return Err(BrokenResponse);
+                    return Err(ResponseHeadError);
                 }
             }
             17 if is("transfer-encoding") => {
                 if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BrokenResponse);
+                    return Err(ResponseHeadError);
                 }
                 self.chunked = true;
             }
@@ -122,7 +124,7 @@ impl Said {
                     } else if option.eq_ignore_ascii_case(b"keep-alive") {
                         self.keep_alive = true;
                     } else {
-                        self.nominates = true;
+                        self.has_connection_options = true;
                     }
                 }
             }
@@ -131,20 +133,21 @@ impl Said {
         Ok(())
     }
 
-    fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, BrokenResponse> {
+    fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, ResponseHeadError> {
         match (self.length, self.chunked) {
-            // Two parsers could disagree (RFC 9112 section 6.1): whoever sends both is broken, or was made to.
-            (Some(_), true) => Err(BrokenResponse),
-            (None, true) if is_http10 => Err(BrokenResponse),
+            // Two parsers could disagree on the end of the body (RFC
+            // 9112 section 6.1): the upstream is faulty or under attack.
+            (Some(_), true) => Err(ResponseHeadError),
+            (None, true) if is_http10 => Err(ResponseHeadError),
             _ if method == Method::HEAD || has_no_body(status) => Ok(Framing::None),
             (None, true) => Ok(Framing::Chunked),
-            (Some(length), false) => Ok(Framing::Length(length)),
-            (None, false) => Ok(Framing::UntilClose),
+            (Some(length), false) => Ok(Framing::ContentLength(length)),
+            (None, false) => Ok(Framing::CloseDelimited),
         }
     }
 }
 
-/// Whether responses with this status end with their head (RFC 9112 section 6.3).
+/// Returns whether responses with `status` end with their head (RFC 9112 section 6.3).
 fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
@@ -153,44 +156,50 @@ fn has_no_body(status: StatusCode) -> bool {
 mod tests {
     use super::*;
 
-    /// Framing and whether the connection is kept.
-    fn read(head: &str, method: Method) -> Result<(Framing, bool), BrokenResponse> {
-        let mut fields = NO_FIELDS;
-        Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.keeps_alive))
+    /// Returns the framing, and whether the connection persists.
+    fn read(head: &str, method: Method) -> Result<(Framing, bool), ResponseHeadError> {
+        let mut fields = EMPTY_FIELDS;
+        Head::parse(head.as_bytes(), &mut fields, &method).map(|head| (head.framing, head.is_persistent))
     }
 
     #[track_caller]
-    fn check(head: &str, expected: Result<(Framing, bool), BrokenResponse>) {
+    fn check(head: &str, expected: Result<(Framing, bool), ResponseHeadError>) {
         assert_eq!(read(&format!("{head}\r\n\r\n"), Method::GET), expected, "{head:?}");
     }
 
     #[test]
     fn the_head_says_where_the_body_ends() {
-        check("HTTP/1.1 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), true)));
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5",
+            Ok((Framing::ContentLength(5), true)),
+        );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\ncontent-length: 5",
-            Ok((Framing::Length(5), true)),
+            Ok((Framing::ContentLength(5), true)),
         );
         check(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked",
             Ok((Framing::Chunked, true)),
         );
-        check("HTTP/1.1 200 OK", Ok((Framing::UntilClose, true)));
-        check("HTTP/1.1 200", Ok((Framing::UntilClose, true)));
-        check("HTTP/1.0 200 OK\r\nContent-Length: 5", Ok((Framing::Length(5), false)));
+        check("HTTP/1.1 200 OK", Ok((Framing::CloseDelimited, true)));
+        check("HTTP/1.1 200", Ok((Framing::CloseDelimited, true)));
+        check(
+            "HTTP/1.0 200 OK\r\nContent-Length: 5",
+            Ok((Framing::ContentLength(5), false)),
+        );
         check(
             "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: Keep-Alive",
-            Ok((Framing::Length(5), true)),
+            Ok((Framing::ContentLength(5), true)),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close",
-            Ok((Framing::Length(5), false)),
+            Ok((Framing::ContentLength(5), false)),
         );
         for status in ["100 Continue", "103 Early Hints", "204 No Content", "304 Not Modified"] {
-            // A 204 has neither: what it announces may follow.
-            let kept = !status.starts_with("204");
+            // A 204 may not have these fields: the body that they announce may follow.
+            let persists = !status.starts_with("204");
             for framed in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-                check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, kept)));
+                check(&format!("HTTP/1.1 {status}\r\n{framed}"), Ok((Framing::None, persists)));
             }
             check(
                 &format!("HTTP/1.1 {status}\r\nContent-Length: 0"),
@@ -222,7 +231,7 @@ mod tests {
             "HTTP/2 200 OK",
             "ICY 200 OK",
         ] {
-            check(broken, Err(BrokenResponse));
+            check(broken, Err(ResponseHeadError));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which bytes tell an HTTP/1.1 client the head of a response, and how is its body framed for it?
+//! How is the head of a response written for an HTTP/1.1 client, and how is its body framed?
 
 use crate::gate::accept::syntax;
 use crate::gate::answer::Answer;
@@ -15,21 +15,21 @@ use http::StatusCode;
 use http::header;
 use httparse::Header;
 
-/// How the client's side goes on.
+/// The protocol version of the client, and the state of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DownstreamSide {
+pub struct DownstreamMode {
     pub is_http10: bool,
-    /// Whether its connection may carry another request after this.
-    pub keep_alive: bool,
+    /// `true` where the connection may carry another request after this response.
+    pub is_persistent: bool,
 }
 
-/// Returns how a body with `framing` goes to the client, and whether its connection can go on behind it. HTTP/1.0 knows no
-/// chunks (RFC 9112 section 6.1): there the connection's end is the body's.
-pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Framing, bool) {
+/// Returns the framing of the body towards the client, and whether the connection persists afterwards. HTTP/1.0 has no
+/// chunks (RFC 9112 section 6.1): there, the body ends with the connection.
+pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) {
     match framing {
-        Framing::None | Framing::Length(_) => (framing, downstream.keep_alive),
-        Framing::Chunked | Framing::UntilClose if downstream.is_http10 => (Framing::UntilClose, false),
-        Framing::Chunked | Framing::UntilClose => (Framing::Chunked, downstream.keep_alive),
+        Framing::None | Framing::ContentLength(_) => (framing, downstream.is_persistent),
+        Framing::Chunked | Framing::CloseDelimited if downstream.is_http10 => (Framing::CloseDelimited, false),
+        Framing::Chunked | Framing::CloseDelimited => (Framing::Chunked, downstream.is_persistent),
     }
 }
 
@@ -37,21 +37,21 @@ pub fn reframe(framing: Framing, downstream: DownstreamSide) -> (Framing, bool) 
 pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     status_line(head, out);
     for field in head.fields {
-        // It has no body, so nothing in it says where one ends.
+        // Interim responses have no body, so framing fields are dropped.
         let is_framing = is(field, header::CONTENT_LENGTH.as_str()) || is(field, header::TRANSFER_ENCODING.as_str());
-        if !is_framing && !is_hop_by_hop(field.name) && !is_nominated(field, head) {
+        if !is_framing && !is_hop_by_hop(field.name) && !is_connection_option(field, head) {
             put(out, field.name.as_bytes(), field.value);
         }
     }
     out.put(b"\r\n");
 }
 
-/// Writes the head of the final response, whose body goes to the client with `framing`.
+/// Writes the head of the final response; `framing` is that of the body towards the client.
 pub fn write(
     head: &Head<'_, '_>,
     rules: &ResponseRules<'_>,
     framing: Framing,
-    downstream: DownstreamSide,
+    downstream: DownstreamMode,
     out: &mut Buffer,
 ) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -62,7 +62,7 @@ pub fn write(
     status_line(head, out);
     for field in head.fields {
         if is(field, header::CONTENT_LENGTH.as_str()) {
-            // Several that say the same are one. 101 and 204 have none (RFC 9110 section 8.6).
+            // Equal repetitions are one length. 101 and 204 may not have one (RFC 9110 section 8.6).
             let may_have = !switches && head.status != StatusCode::NO_CONTENT;
             if may_have && !std::mem::replace(&mut has_length, true) {
                 put(out, field.name.as_bytes(), field.value);
@@ -70,14 +70,14 @@ pub fn write(
             continue;
         }
         if is(field, header::TRANSFER_ENCODING.as_str()) {
-            // Of a response to HEAD, or 304: what GET would bring.
+            // In a response to HEAD and in a 304, the field describes the response to GET.
             let may_have = !has_body && !switches && head.status != StatusCode::NO_CONTENT && !downstream.is_http10;
             if may_have {
                 put(out, field.name.as_bytes(), field.value);
             }
             continue;
         }
-        if !rules.keeps(field.name) || is_nominated(field, head) {
+        if !rules.keeps(field.name) || is_connection_option(field, head) {
             continue;
         }
         is_dated |= is(field, header::DATE.as_str());
@@ -86,7 +86,7 @@ pub fn write(
         }
         put(out, field.name.as_bytes(), field.value);
     }
-    rules.added(varies, |name, value| {
+    rules.put_added(varies, |name, value| {
         put(out, name.as_str().as_bytes(), value.as_bytes())
     });
     if !is_dated {
@@ -98,13 +98,13 @@ pub fn write(
     if switches {
         out.put(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
     } else {
-        out.put(connection(downstream.keep_alive));
+        out.put(connection_field(downstream.is_persistent));
     }
 }
 
-/// The last field of a head, and its end.
-pub const fn connection(keep_alive: bool) -> &'static [u8] {
-    if keep_alive {
+/// Returns the last field of a head, and the empty line after it.
+pub const fn connection_field(is_persistent: bool) -> &'static [u8] {
+    if is_persistent {
         b"Connection: keep-alive\r\n\r\n"
     } else {
         b"Connection: close\r\n\r\n"
@@ -119,12 +119,12 @@ pub fn put(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.put(b"\r\n");
 }
 
-/// Writes when the answer was made.
+/// Writes `Date`, the time of the response.
 pub fn put_date(out: &mut Buffer, now: Timestamp) {
     date::with(now, |date| put(out, b"Date", date.as_bytes()));
 }
 
-/// Writes the first line of an answer.
+/// Writes the status line.
 pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"HTTP/1.1 ");
     out.put(status.as_str().as_bytes());
@@ -133,7 +133,7 @@ pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"\r\n");
 }
 
-/// Writes the whole answer to a head that never became a request.
+/// Writes the whole answer to a malformed or missing head.
 pub fn write_closing(answer: &Answer, out: &mut Buffer) {
     put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
     for (name, value) in &answer.headers {
@@ -151,8 +151,8 @@ fn is(field: &Header<'_>, name: &str) -> bool {
     field.name.len() == name.len() && field.name.eq_ignore_ascii_case(name)
 }
 
-fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
-    head.nominates
+fn is_connection_option(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
+    head.has_connection_options
         && head
             .fields
             .iter()
@@ -163,29 +163,29 @@ fn is_nominated(field: &Header<'_>, head: &Head<'_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::http1::response::NO_FIELDS;
+    use crate::proxy::http1::response::EMPTY_FIELDS;
     use http::HeaderName;
     use http::Method;
 
-    /// What of `head`, the answer to GET, reaches an HTTP/1.1 client that may go on.
+    /// Returns the head as written to a persistent HTTP/1.1 client; `head` is the response to GET.
     fn relayed(head: &str, rules: &ResponseRules<'_>) -> String {
-        let mut fields = NO_FIELDS;
+        let mut fields = EMPTY_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
-        let downstream = DownstreamSide {
+        let downstream = DownstreamMode {
             is_http10: false,
-            keep_alive: true,
+            is_persistent: true,
         };
-        let (framing, keep_alive) = reframe(head.framing, downstream);
+        let (framing, is_persistent) = reframe(head.framing, downstream);
         let mut out = Buffer::default();
-        let downstream = DownstreamSide {
+        let downstream = DownstreamMode {
             is_http10: false,
-            keep_alive,
+            is_persistent,
         };
         write(&head, rules, framing, downstream, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
-    /// Rules that add a request id alone.
+    /// Returns rules that add a request id and nothing else.
     fn rules(request_id: &HeaderValue) -> ResponseRules<'_> {
         ResponseRules {
             request_id,
@@ -214,7 +214,7 @@ mod tests {
             relayed(head, &rules(&ID)),
             "HTTP/1.1 204 No Content\r\nDate: x\r\nx-request-id: ours\r\nConnection: keep-alive\r\n\r\n"
         );
-        let mut fields = NO_FIELDS;
+        let mut fields = EMPTY_FIELDS;
         let head = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
         let mut out = Buffer::default();
@@ -232,15 +232,18 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_gets_chunks_and_http_1_0_gets_none() {
-        let now = |is_http10| DownstreamSide {
+        let mode = |is_http10| DownstreamMode {
             is_http10,
-            keep_alive: true,
+            is_persistent: true,
         };
-        for framing in [Framing::Chunked, Framing::UntilClose] {
-            assert_eq!(reframe(framing, now(false)), (Framing::Chunked, true));
-            assert_eq!(reframe(framing, now(true)), (Framing::UntilClose, false));
+        for framing in [Framing::Chunked, Framing::CloseDelimited] {
+            assert_eq!(reframe(framing, mode(false)), (Framing::Chunked, true));
+            assert_eq!(reframe(framing, mode(true)), (Framing::CloseDelimited, false));
         }
-        assert_eq!(reframe(Framing::Length(1), now(true)), (Framing::Length(1), true));
+        assert_eq!(
+            reframe(Framing::ContentLength(1), mode(true)),
+            (Framing::ContentLength(1), true)
+        );
         assert_eq!(
             relayed("HTTP/1.1 200 OK\r\n\r\n", &rules(&ID)),
             "HTTP/1.1 200 OK\r\nx-request-id: ours\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"

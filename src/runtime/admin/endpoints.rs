@@ -1,5 +1,5 @@
-//! What does the admin listener answer, and under which host names? `/metrics`, `/livez`, `/readyz`, the admin API, and
-//! nothing else.
+//! Which endpoints does the admin listener serve, and under which
+//! host names? `/metrics`, `/livez`, `/readyz` and the admin API.
 
 use crate::observe::escape;
 use crate::observe::metrics;
@@ -23,14 +23,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tower::ServiceExt;
 
-/// What the endpoints read, and by which names they may be called.
+/// The state of the endpoints, and the host names that they may be called by.
 #[derive(Clone)]
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    /// What is below `/admin/v1/`: `control::admin::router`.
+    /// The router below `/admin/v1/`: `control::admin::router`.
     pub api: Router,
-    /// Host names, lower case, that requests may carry besides IP addresses and `localhost`.
+    /// The host names, in lower case, that requests may carry besides IP addresses and `localhost`.
     pub host_names: Vec<String>,
 }
 
@@ -43,15 +43,15 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .fallback(everything_else)
+        .fallback(api_or_not_found)
         .method_not_allowed_fallback(not_found)
-        .layer(middleware::from_fn_with_state(admin.clone(), only_our_names))
+        .layer(middleware::from_fn_with_state(admin.clone(), require_own_host))
         .layer(middleware::map_response(no_store))
         .with_state(admin)
 }
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
-    // Every key is looked at, a tenth of a second of a million, and this thread has others to serve.
+    // Counting a million API keys takes a tenth of a second, and this thread serves other tasks.
     let text = tokio::task::spawn_blocking(move || admin.metrics.text()).await;
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -69,9 +69,9 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     (status, content_type, report.to_json()).into_response()
 }
 
-/// The admin API answers for everything below its prefix: only who is let in learns which paths there are. Not a nested
-/// route, whose wildcard would be one more parameter of every path in it.
-async fn everything_else(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+/// Serves the admin API below its prefix, unknown paths included: only an authenticated caller learns the valid paths.
+/// The API is not a nested route, because the wildcard would become a parameter of every path in it.
+async fn api_or_not_found(State(admin): State<Arc<Admin>>, request: Request) -> Response {
     if request.uri().path().starts_with(API_PREFIX) {
         admin.api.clone().oneshot(request).await.into_response()
     } else {
@@ -91,21 +91,23 @@ async fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// A page in an operator's browser can point a name of its own at our address and then read us as its own origin (DNS
-/// rebinding). It cannot make the browser leave out its name, nor its `Origin` on other requests.
-async fn only_our_names(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+/// Refuses requests for other host names and requests of web pages. A page in an operator's browser can resolve its own
+/// name to this address and then read the responses as its own origin (DNS rebinding). The page cannot suppress its
+/// name in `Host`, nor its `Origin` on cross-origin requests.
+async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
     }
-    if !names_us(&admin, &request) {
+    if !has_own_host(&admin, &request) {
         let detail = "Host must be an IP address, localhost or the configured name";
         return problem(StatusCode::MISDIRECTED_REQUEST, detail);
     }
     next.run(request).await
 }
 
-/// Exactly one `Host` that is ours; in absolute form, the same as the target's (RFC 9112 section 3.2.2).
-fn names_us(admin: &Admin, request: &Request) -> bool {
+/// Returns whether there is exactly one `Host` and the name is the listener's. A
+/// target in absolute form must have the same authority (RFC 9112 section 3.2.2).
+fn has_own_host(admin: &Admin, request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return false;
@@ -114,10 +116,10 @@ fn names_us(admin: &Admin, request: &Request) -> bool {
         return false;
     };
     let agrees = request.uri().authority().is_none_or(|target| *target == authority);
-    agrees && !authority.as_str().contains('@') && is_our_name(admin, authority.host())
+    agrees && !authority.as_str().contains('@') && is_own_host(admin, authority.host())
 }
 
-fn is_our_name(admin: &Admin, host: &str) -> bool {
+fn is_own_host(admin: &Admin, host: &str) -> bool {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -126,7 +128,7 @@ fn is_our_name(admin: &Admin, host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || host == "localhost" || admin.host_names.contains(&host)
 }
 
-/// `application/problem+json` (RFC 9457).
+/// Returns a response in `application/problem+json` (RFC 9457).
 fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
     let problem = serde_json::json!({

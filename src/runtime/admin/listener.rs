@@ -1,4 +1,4 @@
-//! How are connections to the admin listener and to the admin socket accepted, and what may one cost?
+//! How are connections to the admin listener and the admin socket accepted, and what are their limits?
 
 use crate::control::admin::access::Peer;
 use crate::runtime::admin::endpoints;
@@ -21,38 +21,38 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
-/// How much one connection may cost. Scrapes and probes need a small part of it.
+/// The limits of connections. Scrapes and probes need a small part of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) connections: usize,
-    /// Until a request's head is complete.
+    /// From accepting a connection to the end of a request's head.
     pub(super) head: Duration,
-    /// From accepting a connection to closing it. One request each.
-    pub(super) whole: Duration,
+    /// From accepting a connection to closing it. A connection carries one request.
+    pub(super) total: Duration,
 }
 
 pub(super) const BOUNDS: Bounds = Bounds {
     connections: 64,
     head: Duration::from_secs(5),
-    whole: Duration::from_secs(30),
+    total: Duration::from_secs(30),
 };
 
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(super) const HEADERS_MAX: usize = 64;
 
-/// Serves on `listener`, which was bound by the caller so that a taken port is noticed before anything starts, until
-/// `stop` is done. To be stopped last: probes ask while requests drain.
+/// Serves on `listener` until `stop` ends. The caller has bound `listener`, so that a taken port is noticed before
+/// anything starts. Stop it last: probes call while requests drain.
 ///
 /// # Errors
-/// When `listener` cannot be used by tokio.
+/// Tokio cannot use `listener`.
 pub async fn serve(admin: Admin, listener: std::net::TcpListener, stop: impl Future<Output = ()>) -> io::Result<()> {
     serve_within(BOUNDS, admin, listener, stop).await
 }
 
-/// The same on the gate's own socket, whoever asks there being somebody who may open the store's files.
+/// Serves on the gate's own socket, where every caller may open the store's files anyway.
 ///
 /// # Errors
-/// When the socket cannot be used by tokio.
+/// Tokio cannot use the socket.
 pub async fn serve_socket(admin: Admin, socket: Socket, stop: impl Future<Output = ()>) -> io::Result<()> {
     let listener = socket.listener()?;
     accept_all(BOUNDS, admin, listener, stop).await
@@ -69,14 +69,14 @@ pub(super) async fn serve_within(
     accept_all(bounds, admin, listener, stop).await
 }
 
-/// Where connections come from, and who is at their other end.
-trait Accept: Send + Sync {
+/// A source of connections and their peers.
+trait Acceptor: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
-impl Accept for TcpListener {
+impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
     async fn next(&self) -> io::Result<(TcpStream, Peer)> {
@@ -85,7 +85,7 @@ impl Accept for TcpListener {
     }
 }
 
-impl Accept for UnixListener {
+impl Acceptor for UnixListener {
     type Stream = UnixStream;
 
     async fn next(&self) -> io::Result<(UnixStream, Peer)> {
@@ -97,24 +97,24 @@ impl Accept for UnixListener {
 async fn accept_all(
     bounds: Bounds,
     admin: Admin,
-    listener: impl Accept,
+    listener: impl Acceptor,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let router = endpoints::router(admin);
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {
         loop {
-            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
             match listener.next().await {
                 Ok((stream, peer)) => {
-                    let answered = answer(bounds, router.clone(), stream, peer);
+                    let serving = serve_connection(bounds, router.clone(), stream, peer);
                     tokio::spawn(async move {
-                        let _place = place;
-                        answered.await;
+                        let _slot = slot;
+                        serving.await;
                     });
                 }
                 Err(error) => {
-                    // Out of descriptors, most likely. Trying again at once would only take the processor as well.
+                    // Probably no file descriptor is left. Trying again at once would use up the processor as well.
                     tracing::warn!(%error, "Admin listener cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -127,7 +127,7 @@ async fn accept_all(
     }
 }
 
-async fn answer<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
+async fn serve_connection<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -139,6 +139,6 @@ where
         .max_headers(HEADERS_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // Whoever is slow or breaks off learns nothing more, and nobody else has to know.
-    let _ = tokio::time::timeout(bounds.whole, connection).await;
+    // A slow or broken connection is closed without a response, and is not worth a log line.
+    let _ = tokio::time::timeout(bounds.total, connection).await;
 }

@@ -1,5 +1,5 @@
-//! Who answers operators? The admin listener and the socket beside the store, with the same endpoints. Never part of a data
-//! listener (S151).
+//! How are operators served? By the admin listener and the socket beside
+//! the store, with the same endpoints, and never by a data listener (S151).
 
 pub mod endpoints;
 pub mod listener;

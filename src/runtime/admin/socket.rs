@@ -1,4 +1,4 @@
-//! Who on this machine may ask the gate without a token? Whoever may open its socket: the file's owner.
+//! Which local users may use the admin API without a token? Those that may open its socket: the owner of the file.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -11,14 +11,14 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A bound socket. Its file goes when it does.
+/// A bound socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-/// Why there is no socket.
+/// Why the socket cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     #[error("{} is there and is no socket; move it away, the gate makes its own there", .0.display())]
@@ -28,26 +28,26 @@ pub enum SocketError {
 }
 
 impl Socket {
-    /// Makes the socket at `path`, mode 0600, in the place of one that a process before this one left. Whoever calls has
-    /// made sure that no other process works on the same store.
+    /// Creates the socket at `path` with mode 0600, and replaces one that an earlier
+    /// process left. The caller ensures that no other process uses the store.
     ///
     /// # Errors
-    /// Anything else is at `path` already, a link among them; the folder cannot be written; the path is too long for a
-    /// socket (about 100 bytes).
+    /// Another file is at `path`, such as a link; the folder cannot be
+    /// written; or the path is too long for a socket (about 100 bytes).
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Io {
             path: path.to_owned(),
             source,
         };
-        // Of the file itself: a link that somebody put there is no socket, wherever it points.
+        // Not followed: a link at this path is not a socket, wherever it points.
         match path.symlink_metadata() {
             Ok(found) if !found.file_type().is_socket() => return Err(SocketError::Taken(path.to_owned())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        // Until its mode is set, a socket may be open to everybody; so it is made where nobody else can come, and then
-        // moved. Moving replaces what has the name and follows no link.
+        // Until its mode is set, a socket may be open to all users. So it is created in a private folder and then
+        // moved; moving replaces the file at `path` and follows no link.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent
             .unwrap_or_else(|| Path::new("."))
@@ -62,10 +62,10 @@ impl Socket {
         })
     }
 
-    /// For tokio, on whose runtime it must be called.
+    /// Returns the socket for tokio. Needs a tokio runtime.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The system refuses.
     pub fn listener(&self) -> io::Result<tokio::net::UnixListener> {
         self.listener.set_nonblocking(true)?;
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
@@ -82,7 +82,7 @@ fn bind_in(folder: &Path, path: &Path) -> io::Result<UnixListener> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // A file that is left says nothing wrong: who connects is refused, and the next start makes a new one.
+        // Best effort: connecting to a file that remains fails, and the next start replaces it.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -110,7 +110,7 @@ mod tests {
     fn a_socket_that_was_left_is_replaced_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keygate.db.sock");
-        // As after a crash: the file is there and nobody listens.
+        // As after a crash: the file remains without a listener.
         drop(UnixListener::bind(&path).unwrap());
         drop(Socket::bind(&path).unwrap());
 
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
 
-        // Not even where it points at a socket.
+        // A link to a socket is refused as well.
         let other = folder.path().join("other");
         let _listening = UnixListener::bind(&other).unwrap();
         symlink(&other, &path).unwrap();

@@ -41,7 +41,7 @@ fn admin() -> Admin {
     }
 }
 
-/// Serves `admin` within `bounds` until `client`, which gets the address, returns.
+/// Serves `admin` within `bounds` while `client` runs with the address; returns the value that `client` returned.
 fn with_admin<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let serve = move |listener, stop| serve_within(bounds, admin, listener, stop);
@@ -180,7 +180,7 @@ fn a_head_that_never_ends_loses_its_connection_and_its_place() {
         ..BOUNDS
     };
     with_admin(bounds, admin(), |address| {
-        // The slow one has the only place; the second gets an answer because the first was cut.
+        // The slow client has the only slot; the second is served because the first was cut off.
         let mut slow = TcpStream::connect(address).unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
         assert!(exchange(address, get("/livez", "localhost")).starts_with("HTTP/1.1 200 "));

@@ -1,4 +1,5 @@
-//! What does a start take before anything else? Every socket, so that a taken port stops it while nothing has happened.
+//! Which resources does a start take first? Every socket, so that
+//! a taken port stops the start before anything has happened.
 
 use crate::config::Config;
 use crate::gate::live::Live;
@@ -22,8 +23,8 @@ pub struct Bound {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) live: Arc<Live>,
     pub(super) readiness: Arc<Readiness>,
-    /// Fetches, reloads, scrapes and the echo upstream never share a thread with requests. The last field, here and in the
-    /// steps after this one: it is dropped after all that has tasks on it.
+    /// Fetches, reloads, scrapes and the echo upstream never share a thread with requests. This is the last field, here
+    /// and in the later steps: it is dropped after everything that has tasks on it.
     pub(super) background: Runtime,
 }
 
@@ -34,7 +35,7 @@ pub struct Sockets {
     pub(super) echo: TcpListener,
 }
 
-/// The addresses that the process listens on, each with the port it got where the configuration leaves it open.
+/// The addresses that the process listens on, with the actual port where the configuration leaves it open.
 pub struct Addresses {
     pub data: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
@@ -44,7 +45,7 @@ impl Bound {
     /// Binds the sockets of `config`, which was read from `path`.
     ///
     /// # Errors
-    /// An address that cannot be bound, or a system out of threads.
+    /// An address cannot be bound, or the system has no thread left.
     pub fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);

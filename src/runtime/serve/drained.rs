@@ -1,4 +1,4 @@
-//! What is left to do when no request is in flight?
+//! Which work is left when no request is in flight?
 
 use crate::gate::Gate;
 use crate::runtime::workers::Workers;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long access records may take to be written.
+/// The time limit for writing access records.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
-/// How long background work may take to end.
+/// The time limit for ending background work.
 const BACKGROUND_END_MAX: Duration = Duration::from_secs(1);
 
 /// No request is in flight, and the store is closed. Operators are still answered.
@@ -19,7 +19,7 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// Writes the access records that are queued, and ends all threads.
+    /// Writes the queued access records, and ends all threads.
     pub fn end(self) {
         if !self.gate.flush_records(FLUSH_MAX) {
             tracing::warn!("Some access records were not written");

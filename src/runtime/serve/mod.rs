@@ -1,5 +1,5 @@
-//! How does a loaded configuration become a process that serves, and how does that process end? In four steps. Each is a
-//! type that owns what exists from then on, and whose one method consumes it and returns the next:
+//! How does a loaded configuration become a process that serves, and how does that process end? In four steps. Each
+//! step is a type that owns the resources so far; its one method consumes the step and returns the next:
 //!
 //! - `Bound`: every socket is bound, and nothing reads them.
 //! - `Opened`: the configuration is compiled, the store is open, and all it holds is in force.
@@ -8,9 +8,9 @@
 //!
 //! A step that fails drops what it owns: sockets are closed, and the store's lock is released.
 //!
-//! pingora's `Server` is not used: it waits its whole grace period in `sleep`, goes on without a listener when binding
-//! fails, and dies of SIGHUP. Its listening service is (`workers.rs`), on sockets that are bound here, so that every address
-//! is known and every bind error seen before anything starts.
+//! pingora's `Server` is not used: it sleeps through its whole grace period, continues without a listener when binding
+//! fails, and dies of SIGHUP. Its listening service is used (`workers.rs`), on sockets that are bound here, so that
+//! every address and every bind error is known before anything starts.
 
 mod error;
 mod bound;
@@ -23,22 +23,22 @@ pub use error::StartError;
 
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::runtime::reload;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use std::path::PathBuf;
 
-/// Serves until SIGTERM or SIGINT, then drains. `started` is called once everything answers, with the first administrator
-/// where this start has made the store.
+/// Serves until SIGTERM or SIGINT, then drains. Calls `started` once everything
+/// answers, with the first administrator if this start has created the store.
 ///
 /// # Errors
 /// See [`StartError`].
 pub fn serve(
     path: PathBuf,
-    loaded: Loaded,
+    loaded: LoadedConfig,
     threads: usize,
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
-    reload::say_warnings(&loaded.config);
+    reload::log_warnings(&loaded.config);
     let bound = Bound::bind(&loaded.config, &path)?;
     let (opened, first_administrator) = bound.open(loaded)?;
     let serving = opened.serve(path, threads)?;

@@ -1,4 +1,4 @@
-//! What is in force before a connection is accepted? The compiled configuration, and all that the store holds.
+//! Which state is in force before a connection is accepted? The compiled configuration, and the content of the store.
 
 use crate::control::Control;
 use crate::control::registry::prepare::FirstAdministrator;
@@ -9,9 +9,9 @@ use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
-use crate::runtime::control_plane::InProcess;
+use crate::runtime::control_plane::InProcessControlPlane;
 use crate::runtime::follow_store;
-use crate::runtime::reload::Loaded;
+use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
 use crate::runtime::serve::error::StartError;
@@ -19,12 +19,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
-/// The configuration is compiled, the store is open, and all it holds is in force. What can fail for a reason that the
-/// operator can mend is over.
+/// The configuration is compiled, the store is open, and all it holds is
+/// in force. Every failure that the operator can repair has been excluded.
 pub struct Opened {
     pub(super) sockets: Sockets,
-    pub(super) loaded: Loaded,
-    pub(super) kept: Option<Arc<KeptKeys>>,
+    pub(super) loaded: LoadedConfig,
+    pub(super) kept_keys: Option<Arc<KeptKeys>>,
     pub(super) control_side: Option<ControlSide>,
     pub(super) gate: Arc<Gate>,
     pub(super) readiness: Arc<Readiness>,
@@ -38,16 +38,16 @@ pub struct ControlSide {
 }
 
 impl Bound {
-    /// Compiles `loaded`, and opens the store it names, if any. Also returns the first administrator, where this has made
-    /// the store.
+    /// Compiles `loaded`, and opens its store, if any. Also returns
+    /// the first administrator, if this start has created the store.
     ///
     /// # Errors
-    /// Routes that nothing tells apart, a store that cannot be opened, or a system out of threads.
-    pub fn open(self, mut loaded: Loaded) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
+    /// Two routes are indistinguishable, the store cannot be opened, or the system has no thread left.
+    pub fn open(self, mut loaded: LoadedConfig) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
         let access = assemble::access_log(&loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
-        let (gate, kept) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
-        // After everything else that can fail for a reason of the operator's: the secret of the first administrator is shown
-        // once, by this start, and the next start does not make another.
+        let (gate, kept_keys) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
+        // Last of the steps that can fail for a reason of the operator's: the secret of the first administrator is
+        // shown once, by this start, and the next start does not create another.
         let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
         let (control, first_administrator) = match self.background.block_on(opening)? {
             Some(store) => (Some(store.control), store.first_administrator),
@@ -57,7 +57,7 @@ impl Bound {
         let opened = Opened {
             sockets: self.sockets,
             loaded,
-            kept,
+            kept_keys,
             control_side,
             gate,
             readiness: self.readiness,
@@ -68,14 +68,14 @@ impl Bound {
 }
 
 impl ControlSide {
-    /// Connects `control` with the data side, which from then on verifies the tokens it signs and has it answer on its
-    /// paths.
+    /// Connects `control` with the data side, which then verifies the
+    /// tokens that `control` signs, and calls `control` for its paths.
     fn connect(control: Arc<Control>, gate: &Gate, background: &Handle) -> Self {
         follow_store::install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now());
         let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
         let router = token::router(Arc::clone(&control), Arc::clone(&client_jwks));
-        let plane = InProcess::new(router, background.clone());
-        // Nothing else sets it.
+        let plane = InProcessControlPlane::new(router, background.clone());
+        // This is the only place that sets the value.
         let _ = gate.live.control.set(Arc::new(plane));
         Self { control, client_jwks }
     }

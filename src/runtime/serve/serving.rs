@@ -1,4 +1,4 @@
-//! Who is at work while the gate serves, and until when?
+//! Which tasks run while the gate serves, and when do they end?
 
 use crate::control::Control;
 use crate::control::admin as admin_api;
@@ -42,10 +42,10 @@ pub struct Serving {
 }
 
 impl Opened {
-    /// Starts `threads` workers and everything that runs beside them. `path` is the file that reloads read.
+    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`.
     ///
     /// # Errors
-    /// A system out of threads, or one that refuses signal handlers.
+    /// The system has no thread left, or refuses signal handlers.
     pub fn serve(self, path: PathBuf, threads: usize) -> Result<Serving, StartError> {
         let addresses = self.sockets.addresses();
         let workers = Workers::start(threads, &self.gate, self.sockets.data).map_err(StartError::Threads)?;
@@ -66,7 +66,7 @@ impl Opened {
                 self.loaded,
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
-                self.kept,
+                self.kept_keys,
                 Some(Box::new(ControlFollower {
                     control: control.clone(),
                     access,
@@ -96,11 +96,11 @@ impl Serving {
         &self.addresses
     }
 
-    /// Starts to answer operators and the echo upstream's requests. A method of `Serving`, which has a reloader: until the
+    /// Starts the admin endpoints and the echo upstream. A method of `Serving`, which has a reloader: until the
     /// reloader has named the issuers, `/readyz` does not report that their keys are missing.
     ///
-    /// Both are answered until the background runtime ends: probes ask during a drain, and requests in flight may be for the
-    /// echo upstream.
+    /// Both run until the background runtime ends: probes call during
+    /// a drain, and requests in flight may need the echo upstream.
     fn answer(&self, admin: Admin, admin_listener: Option<TcpListener>, echo_listener: TcpListener) {
         self.background.spawn(echo::serve(echo_listener, pending()));
         if let Some(admin_listener) = admin_listener {
@@ -108,7 +108,7 @@ impl Serving {
                 .spawn(listener::serve(admin.clone(), admin_listener, pending()));
         }
         if let Some(control) = &self.control {
-            // For commands of the user who owns the store's files. Without it, there is still the admin listener.
+            // For commands of the user who owns the store's files. Without this socket, the admin listener remains.
             match Socket::bind(&control.settings.load().store.beside(".sock")) {
                 Ok(socket) => drop(self.background.spawn(listener::serve_socket(admin, socket, pending()))),
                 Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
@@ -116,7 +116,7 @@ impl Serving {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT, then lets requests end and closes the store.
+    /// Waits for SIGTERM or SIGINT, lets requests in flight end, and closes the store.
     pub fn until_stopped(self) -> Drained {
         self.background.block_on(async {
             let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&self.gate)));
@@ -127,7 +127,7 @@ impl Serving {
             housekeeping.abort();
             tracing::info!("Draining");
             self.workers.drain().await;
-            // After the last request: until then tokens are issued, and uses of keys are noted.
+            // Requests in flight may still issue tokens and use keys, so the store is closed after the last one.
             if let Some(control) = &self.control {
                 following.iter().for_each(|following| following.abort());
                 follow_store::close(control).await;

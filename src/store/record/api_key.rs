@@ -1,4 +1,4 @@
-//! What is kept of an API key, and what may become of it?
+//! How is an API key stored, and how may it change?
 
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -33,29 +33,29 @@ pub struct ApiKeyRecord {
     pub subscription: SubscriptionId,
     #[serde(with = "text")]
     pub scopes: ScopeSet,
-    /// Where it may be used from; everywhere when empty.
+    /// The addresses that may use the key; empty for all.
     #[serde(with = "text::list")]
     pub addresses: Vec<IpNet>,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
-    /// The first instant at which it is refused; `None` for never.
+    /// The first instant at which the key is refused; `None` for never.
     #[serde(with = "text::optional_millis")]
     pub expires_at: Option<Timestamp>,
-    /// The first instant at which it is revoked; in the future while a grace runs that was asked for.
+    /// The first instant at which the key is revoked; in the future while a grace period runs.
     #[serde(with = "text::optional_millis")]
     pub revoked_at: Option<Timestamp>,
-    /// The key that was made in its place.
+    /// The key that replaces this one.
     #[serde(with = "text::optional")]
     pub replaced_by: Option<KeyId>,
-    /// To the minute, written lazily.
+    /// To the minute, written with a delay.
     #[serde(with = "text::optional_millis")]
     pub last_used_at: Option<Timestamp>,
 }
 
-/// The longest a key may live unless it never expires.
+/// The maximum lifetime of a key that expires.
 const LIFETIME_MAX: Duration = Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
 
-/// Why a key is not made, or does not go where it was to go.
+/// Why a key cannot be made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the key would be expired from its first moment")]
@@ -77,7 +77,7 @@ impl ApiKeyError {
         Self::AlreadyReplaced,
     ];
 
-    /// The word that programs branch on; it stays.
+    /// Returns the stable word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ExpiresInThePast => "expires_in_the_past",
@@ -88,10 +88,10 @@ impl ApiKeyError {
     }
 }
 
-/// Checks when a key that is made `now` is to expire; `None` is never.
+/// Checks the expiry of a key that is made at `now`; `None` is never.
 ///
 /// # Errors
-/// Not after `now`, or more than 730 days after it.
+/// The expiry is not after `now`, or more than 730 days after it.
 pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(), ApiKeyError> {
     match expires_at {
         Some(at) if at <= now => Err(ApiKeyError::ExpiresInThePast),
@@ -100,7 +100,7 @@ pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(),
     }
 }
 
-/// What is asked for when a key is made, and the digest of its text.
+/// The fields of a new key, with the digest of its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
     pub id: KeyId,
@@ -117,24 +117,24 @@ pub struct NewApiKey {
 }
 
 impl ApiKeyRecord {
-    /// A new key.
+    /// Returns a new key.
     ///
     /// # Errors
-    /// It would expire in the past, or in more than 730 days (S068).
-    pub fn new(asked: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
-        check_expiry(asked.expires_at, now)?;
+    /// The expiry is in the past, or more than 730 days away (S068).
+    pub fn new(fields: NewApiKey, now: Timestamp) -> Result<Self, ApiKeyError> {
+        check_expiry(fields.expires_at, now)?;
         Ok(Self {
-            id: asked.id,
-            digest: asked.digest,
-            origin: asked.origin,
-            environment: asked.environment,
-            name: asked.name,
-            organization: asked.organization,
-            subscription: asked.subscription,
-            scopes: asked.scopes,
-            addresses: asked.addresses,
+            id: fields.id,
+            digest: fields.digest,
+            origin: fields.origin,
+            environment: fields.environment,
+            name: fields.name,
+            organization: fields.organization,
+            subscription: fields.subscription,
+            scopes: fields.scopes,
+            addresses: fields.addresses,
             created_at: now,
-            expires_at: asked.expires_at,
+            expires_at: fields.expires_at,
             revoked_at: None,
             replaced_by: None,
             last_used_at: None,
@@ -149,21 +149,22 @@ impl ApiKeyRecord {
         self.expires_at.is_some_and(|at| now >= at)
     }
 
-    /// Whether it counts against `keys_max` of its plan. One in its grace does not: its successor does already.
-    pub fn holds_place(&self, now: Timestamp) -> bool {
+    /// Returns whether the key counts against `keys_max` of its plan. A key
+    /// in its grace period does not: its successor does.
+    pub fn counts_against_plan(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && !self.is_expired(now)
     }
 
-    /// When a key that is made `now` in this one's place expires, unless somebody says otherwise: after as long a life.
+    /// Returns the default expiry of a successor made at `now`: the lifetime of this key, from then on.
     pub fn renewed_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let lifetime = self.expires_at?.saturating_since(self.created_at);
         Some(now.saturating_add(lifetime.min(LIFETIME_MAX)))
     }
 
-    /// Ends it, a grace that runs with it.
+    /// Revokes the key at once, even during a grace period.
     ///
     /// # Errors
-    /// It is revoked.
+    /// The key is revoked already.
     pub fn revoke(self, now: Timestamp) -> Result<Self, ApiKeyError> {
         if self.is_revoked(now) {
             return Err(ApiKeyError::AlreadyRevoked);
@@ -174,11 +175,11 @@ impl ApiKeyRecord {
         })
     }
 
-    /// Makes a key in this one's place that may do the same: this one, which ends after `grace`, and the new one. An
-    /// expired key can be regenerated, and stays expired.
+    /// Returns this key, which ends after `grace`, and a new key with the same rights.
+    /// An expired key can be regenerated, but stays expired itself.
     ///
     /// # Errors
-    /// It is revoked or has a successor, or the new one's expiry is not one a key can have.
+    /// The key is revoked or has a successor, or the expiry of the new key is not valid.
     pub fn regenerate(
         self,
         id: KeyId,
@@ -193,10 +194,10 @@ impl ApiKeyRecord {
         if self.replaced_by.is_some() {
             return Err(ApiKeyError::AlreadyReplaced);
         }
-        let asked = NewApiKey {
+        let fields = NewApiKey {
             id,
             digest,
-            // Whoever made the old one, Keygate made this one.
+            // Keygate made the new key, even if the old one was imported.
             origin: KeyOrigin::Own,
             environment: self.environment,
             name: self.name.clone(),
@@ -206,7 +207,7 @@ impl ApiKeyRecord {
             addresses: self.addresses.clone(),
             expires_at,
         };
-        let new = Self::new(asked, now)?;
+        let new = Self::new(fields, now)?;
         let old = Self {
             revoked_at: Some(now.saturating_add(grace.duration())),
             replaced_by: Some(id),
@@ -223,7 +224,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000_000_000);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn asked(expires_at: Option<Timestamp>) -> NewApiKey {
+    fn fields(expires_at: Option<Timestamp>) -> NewApiKey {
         NewApiKey {
             id: "aaaaaaaaaaaaaaaa".parse().unwrap(),
             digest: KeyDigest::sha256("a"),
@@ -239,7 +240,7 @@ mod tests {
     }
 
     fn key() -> ApiKeyRecord {
-        ApiKeyRecord::new(asked(Some(NOW.saturating_add(DAY * 90))), NOW).unwrap()
+        ApiKeyRecord::new(fields(Some(NOW.saturating_add(DAY * 90))), NOW).unwrap()
     }
 
     fn later(duration: Duration) -> Timestamp {
@@ -270,7 +271,7 @@ mod tests {
             (Some(NOW.saturating_sub(tick)), Err(ApiKeyError::ExpiresInThePast)),
             (Some(Timestamp::from_unix_secs(0)), Err(ApiKeyError::ExpiresInThePast)),
         ] {
-            let made = ApiKeyRecord::new(asked(expires_at), NOW);
+            let made = ApiKeyRecord::new(fields(expires_at), NOW);
             assert_eq!(made.map(drop), expected, "{expires_at:?}");
             let regenerated = key().regenerate(
                 "bbbbbbbbbbbbbbbb".parse().unwrap(),
@@ -288,7 +289,7 @@ mod tests {
         let revoked = key().revoke(NOW).unwrap();
         assert!(revoked.is_revoked(NOW));
         assert!(!revoked.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
-        assert!(!revoked.holds_place(NOW));
+        assert!(!revoked.counts_against_plan(NOW));
         assert_eq!(revoked.clone().revoke(later(DAY)), Err(ApiKeyError::AlreadyRevoked));
         assert_eq!(
             regenerate(revoked, Grace::NONE, later(DAY)).map(drop),
@@ -306,14 +307,14 @@ mod tests {
         let (old, new) = regenerate(key(), Grace::MAX, NOW).unwrap();
         assert!(!old.is_revoked(later(DAY - Duration::from_millis(1))));
         assert!(old.is_revoked(later(DAY)));
-        // One of the two holds the place.
-        assert!(!old.holds_place(NOW) && new.holds_place(NOW));
+        // Only the new key counts against the maximum.
+        assert!(!old.counts_against_plan(NOW) && new.counts_against_plan(NOW));
         assert_eq!(
             regenerate(old.clone(), Grace::MAX, later(DAY / 2)).map(drop),
             Err(ApiKeyError::AlreadyReplaced),
             "its life cannot be prolonged by asking again"
         );
-        // A grace can be cut short.
+        // A grace period can be cut short.
         assert!(old.revoke(later(DAY / 2)).unwrap().is_revoked(later(DAY / 2)));
     }
 
@@ -345,7 +346,7 @@ mod tests {
         );
         assert_ne!((new.id, new.digest), (old.id, old.digest));
         assert_eq!(new.last_used_at, None);
-        let endless = ApiKeyRecord::new(asked(None), NOW).unwrap();
+        let endless = ApiKeyRecord::new(fields(None), NOW).unwrap();
         assert_eq!(endless.renewed_expiry(later(DAY)), None);
     }
 

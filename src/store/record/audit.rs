@@ -1,4 +1,4 @@
-//! Who changed what, when, from where? A chain of events, each holding the hash of the one before (S154).
+//! How is every change recorded? As a chain of events, each with the hash of the previous event (S154).
 
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
@@ -8,21 +8,21 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// A change that is about to be made; the store gives it its place in the chain. Never holds a secret.
+/// A change, as an event without its place in the chain; the store assigns that. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAuditEvent {
     pub at: Timestamp,
-    /// Who: a client's id, `admin.token`, `local` (whoever may open the store's files), `gate` (a schedule).
+    /// The actor: a client's id, `admin.token`, `local` (a user who may open the store's files), `gate` (a schedule).
     pub actor: String,
-    /// From where; `None` for what did not come over the network.
+    /// The address of the actor; `None` for a change that did not come over the network.
     pub from: Option<IpAddr>,
-    /// What: `client.create`, `api_key.revoke`, …
+    /// The action: `client.create`, `api_key.revoke`, …
     pub action: &'static str,
-    /// The id of what was changed.
+    /// The id of the changed record.
     pub target: String,
-    /// Whose it is; `None` for what is the gate's.
+    /// The organization of the record; `None` for records of the gate itself.
     pub organization: Option<Name>,
-    /// What else is worth knowing: names, scopes, expiry.
+    /// Further facts: names, scopes, expiry.
     pub details: serde_json::Value,
 }
 
@@ -40,27 +40,27 @@ pub struct AuditEvent {
     #[serde(with = "text::optional")]
     pub organization: Option<Name>,
     pub details: serde_json::Value,
-    /// Of the event before, hexadecimal; 64 zeros for the first.
+    /// The hash of the previous event, hexadecimal; 64 zeros for the first.
     pub previous_hash: String,
-    /// SHA-256 over everything above; see [`AuditEvent::canonical`].
+    /// SHA-256 over all fields above; see [`AuditEvent::canonical`].
     pub hash: String,
 }
 
-/// Whether the chain of audit events is whole.
+/// The result of verifying the chain of audit events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainState {
     Whole {
         events: u64,
         head: String,
     },
-    /// The first event that does not fit: changed, or something before it is gone.
+    /// The first event that does not fit: it was changed, or an event before it is missing.
     Broken {
         sequence: u64,
         problem: String,
     },
 }
 
-/// Where a chain ends: how many events it has, and the hash of the last.
+/// The end of a chain: the number of its events, and the hash of the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainHead {
     pub events: u64,
@@ -68,7 +68,7 @@ pub struct ChainHead {
 }
 
 impl ChainHead {
-    /// Of a chain that nothing is in.
+    /// Returns the head of an empty chain.
     pub fn start() -> Self {
         Self {
             events: 0,
@@ -76,7 +76,7 @@ impl ChainHead {
         }
     }
 
-    /// The next link, for `new`; the chain ends with it from now on.
+    /// Returns the next event, made of `new`, and moves the head to it.
     pub fn append(&mut self, new: &NewAuditEvent) -> AuditEvent {
         let mut event = AuditEvent {
             sequence: self.events + 1,
@@ -100,9 +100,9 @@ impl ChainHead {
 }
 
 impl AuditEvent {
-    /// What is hashed: a JSON array without spaces of sequence, milliseconds since 1970, actor, address or null, action,
-    /// target, organization or null, details with the members of each object sorted, previous hash. So anybody can check
-    /// the chain with `sha256sum`, and no two events have the same text.
+    /// Returns the hashed text: a JSON array without spaces of sequence, milliseconds since 1970, actor, address or
+    /// null, action, target, organization or null, details with the members of each object sorted, previous hash. With
+    /// this text anybody can verify the chain with `sha256sum`, and no two events have the same text.
     pub fn canonical(&self) -> String {
         serde_json::json!([
             self.sequence,
@@ -123,7 +123,7 @@ impl AuditEvent {
     }
 }
 
-/// `value` with the members of each object in the order of their names, whichever map serde_json was built with.
+/// Returns `value` with the members of each object sorted by name, regardless of serde_json's map type.
 fn sorted(value: &serde_json::Value) -> serde_json::Value {
     match value {
         serde_json::Value::Object(members) => {
@@ -140,7 +140,7 @@ fn sorted(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// Follows a chain from its first event to its last.
+/// Verifies a chain from its first event to its last.
 #[derive(Debug)]
 pub struct ChainCheck(ChainHead);
 
@@ -149,15 +149,15 @@ impl ChainCheck {
         Self(ChainHead::start())
     }
 
-    /// The number that the next event has.
+    /// Returns the number of the next event.
     pub const fn next_sequence(&self) -> u64 {
         self.0.events + 1
     }
 
-    /// Looks at the next event.
+    /// Verifies the next event.
     ///
     /// # Errors
-    /// It does not fit: it was changed, or something before it is gone. Then the chain needs no further look.
+    /// The event does not fit: it was changed, or an event before it is missing. Do not continue then.
     pub fn next(&mut self, event: &AuditEvent) -> Result<(), ChainState> {
         let expected = self.next_sequence();
         let broken = |sequence, problem: String| Err(ChainState::Broken { sequence, problem });
@@ -180,7 +180,7 @@ impl ChainCheck {
         Ok(())
     }
 
-    /// Compares where the chain ended to where it should.
+    /// Compares the verified end of the chain with `expected`.
     pub fn finish(self, expected: &ChainHead) -> ChainState {
         let broken = |sequence, problem: String| ChainState::Broken { sequence, problem };
         let events = self.0.events;
@@ -276,13 +276,13 @@ mod tests {
             check_broken(&less, &head, index as u64 + 1);
         }
         check_broken(&[], &head, 1);
-        let mut moved = events.clone();
-        moved.swap(1, 2);
-        check_broken(&moved, &head, 2);
-        // Their numbers changed as well.
-        moved[1].sequence = 2;
-        moved[2].sequence = 3;
-        check_broken(&moved, &head, 2);
+        let mut swapped = events.clone();
+        swapped.swap(1, 2);
+        check_broken(&swapped, &head, 2);
+        // With their numbers changed as well.
+        swapped[1].sequence = 2;
+        swapped[2].sequence = 3;
+        check_broken(&swapped, &head, 2);
         let mut more = events.clone();
         let mut end = head.clone();
         more.push(end.append(&new("one more")));
@@ -315,7 +315,7 @@ mod tests {
                 let mut changed = events.clone();
                 change(&mut changed[index]);
                 check_broken(&changed, &head, index as u64 + 1);
-                // With its own hash mended it is the next one that does not fit, or the end.
+                // If its own hash is corrected, the next event does not fit, or the end of the chain.
                 changed[index].hash = changed[index].computed_hash();
                 if changed != events {
                     assert!(matches!(verify(&changed, &head), ChainState::Broken { .. }));

@@ -1,4 +1,4 @@
-//! What is kept of a client (RFC 6749 section 2), and what may become of it?
+//! How is a client stored (RFC 6749 section 2)?
 
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::KeyDigest;
@@ -27,7 +27,7 @@ pub struct ClientRecord {
     pub name: String,
     pub description: String,
     pub authentication: ClientAuthentication,
-    /// The widest its tokens can have, and what they have when none are asked for.
+    /// The maximum scopes of its tokens, and the scopes of a token request that names none.
     #[serde(with = "text")]
     pub scopes: ScopeSet,
     #[serde(with = "text")]
@@ -36,7 +36,7 @@ pub struct ClientRecord {
     pub token_format: TokenFormat,
     #[serde(with = "text")]
     pub state: ClientState,
-    /// Its tokens that were issued before this do not count (`revoke_tokens`).
+    /// Tokens issued before this instant are revoked (`revoke_tokens`).
     #[serde(with = "text::optional_millis")]
     pub tokens_not_before: Option<Timestamp>,
     #[serde(with = "text::millis")]
@@ -45,13 +45,13 @@ pub struct ClientRecord {
     pub changed_at: Timestamp,
 }
 
-/// How a client proves itself; chosen when it is made, for good.
+/// The client's form of authentication; chosen at its creation and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum ClientAuthentication {
-    /// Those that count, newest first: more than one only while a grace runs.
+    /// The valid secrets, newest first; more than one only during a grace period.
     ClientSecret { secrets: Vec<ClientSecret> },
-    /// With the keys behind its URL (RFC 7517 section 5). Https, except where the configuration allows less.
+    /// With the keys at its URL (RFC 7517 section 5). Https, unless the configuration allows http.
     JwksUrl { url: String },
     /// With keys that were uploaded or made here.
     Keys { keys: Vec<ClientKey> },
@@ -66,14 +66,14 @@ impl ClientAuthentication {
     }
 }
 
-/// What is kept of a client secret.
+/// A client secret, as its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSecret {
     #[serde(with = "text::digest")]
     pub digest: KeyDigest,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
-    /// The first instant at which it is refused; `None` until it is rotated.
+    /// The first instant at which the secret is refused; `None` until it is rotated.
     #[serde(with = "text::optional_millis")]
     pub ends_at: Option<Timestamp>,
 }
@@ -81,14 +81,14 @@ pub struct ClientSecret {
 /// A public key of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientKey {
-    /// The RFC 7638 SHA-256 thumbprint, which is the fingerprint as well.
+    /// The RFC 7638 SHA-256 thumbprint; also shown as the fingerprint.
     pub kid: String,
     /// A `PUBLIC KEY` block.
     pub public_pem: String,
-    /// What it signs with, the first being the one to use.
+    /// The algorithms for its signatures; the first is preferred.
     #[serde(with = "text::list")]
     pub algorithms: Vec<Algorithm>,
-    /// Its pair was made here; the private half was given away once.
+    /// `true` where Keygate made the key pair. The private key was handed out once.
     pub generated: bool,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
@@ -96,7 +96,7 @@ pub struct ClientKey {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// How long a client's tokens are good for.
+/// The lifetime of a client's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TokenTtl {
     Minute,
@@ -128,13 +128,13 @@ impl TokenTtl {
     }
 }
 
-/// What a client's tokens look like.
+/// The form of a client's tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum TokenFormat {
     /// RFC 9068.
     #[default]
     Jwt,
-    /// Random text that only Keygate understands.
+    /// Random text that has a meaning only for Keygate.
     Opaque,
 }
 
@@ -149,13 +149,13 @@ impl TokenFormat {
     }
 }
 
-/// Whether a client gets tokens.
+/// The state of a client, which decides whether it gets tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientState {
     Active,
-    /// Gets none until it is enabled again.
+    /// Gets no tokens until it is enabled again.
     Disabled,
-    /// Gets none ever again. Its tokens that are out stay good until they expire.
+    /// Never gets tokens again. Its issued tokens remain valid until they expire.
     Deleted,
 }
 
@@ -173,5 +173,5 @@ impl ClientState {
 
 crate::model::id::words!(TokenTtl, TokenFormat, ClientState);
 
-/// Keys of one client at a time, those that were revoked not counted: each is tried where an assertion names none.
+/// Maximum number of unrevoked keys of one client: each is tried where an assertion names no key.
 pub const CLIENT_KEYS_MAX: usize = 10;

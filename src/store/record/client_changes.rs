@@ -1,4 +1,4 @@
-//! What may become of a client? It is made, changed, gets other secrets and keys, is disabled, enabled, deleted.
+//! How may a client change? Creation, changes of fields, secrets and keys, disabling, enabling, deletion.
 
 use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
@@ -17,11 +17,11 @@ use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::grace::Grace;
 
-/// Revoked keys that a client's record remembers, so that none of them is taken a second time; beyond that the oldest is
-/// forgotten, because a record does not grow for ever.
+/// Revoked keys that a client's record keeps, so that none of them is accepted again. Beyond this
+/// number the oldest is forgotten, because a record must not grow for ever.
 const REVOKED_KEYS_MAX: usize = 100;
 
-/// Why a client does not go where it was to go.
+/// Why a client cannot be made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     #[error("the client is deleted, and stays so; make another")]
@@ -67,7 +67,7 @@ impl ClientError {
         Self::NoSuchKey,
     ];
 
-    /// The word that programs branch on; it stays.
+    /// Returns the stable word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deleted => "client_deleted",
@@ -86,16 +86,16 @@ impl ClientError {
     }
 }
 
-/// What becomes of the tokens that are out when what they were got with ends.
+/// The effect on issued tokens when their client or its key is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssuedTokens {
-    /// They stay good until they expire.
+    /// They remain valid until they expire.
     Stay,
-    /// They end as well, every one of the client's: no token says which key it was got with.
+    /// All tokens of the client are revoked: no token names the key that it was issued for.
     End,
 }
 
-/// What is asked for when a client is made.
+/// The fields of a new client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewClient {
     pub id: ClientId,
@@ -110,7 +110,7 @@ pub struct NewClient {
     pub token_format: TokenFormat,
 }
 
-/// What is to be other than it was; `None` stays. Tokens that are out keep what they were issued with.
+/// A change of a client; `None` leaves a field unchanged. Issued tokens keep their properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientChange {
     pub name: Option<String>,
@@ -118,7 +118,7 @@ pub struct ClientChange {
     pub scopes: Option<ScopeSet>,
     pub token_ttl: Option<TokenTtl>,
     pub token_format: Option<TokenFormat>,
-    /// Another URL, for a client that has one.
+    /// A new URL, for a client that has one.
     pub jwks_url: Option<String>,
 }
 
@@ -131,32 +131,32 @@ impl ClientSecret {
         }
     }
 
-    /// Whether a client may still prove itself with it.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    /// Returns whether the secret is valid at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.ends_at.is_none_or(|at| now < at)
     }
 }
 
 impl ClientKey {
-    /// Whether assertions that it signed count.
-    pub fn is_good(&self, now: Timestamp) -> bool {
+    /// Returns whether the key is valid at `now`.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none_or(|at| now < at)
     }
 }
 
 impl ClientRecord {
-    pub fn new(asked: NewClient, now: Timestamp) -> Self {
+    pub fn new(fields: NewClient, now: Timestamp) -> Self {
         Self {
-            id: asked.id,
-            organization: asked.organization,
-            subscription: asked.subscription,
-            environment: asked.environment,
-            name: asked.name,
-            description: asked.description,
-            authentication: asked.authentication,
-            scopes: asked.scopes,
-            token_ttl: asked.token_ttl,
-            token_format: asked.token_format,
+            id: fields.id,
+            organization: fields.organization,
+            subscription: fields.subscription,
+            environment: fields.environment,
+            name: fields.name,
+            description: fields.description,
+            authentication: fields.authentication,
+            scopes: fields.scopes,
+            token_ttl: fields.token_ttl,
+            token_format: fields.token_format,
             state: ClientState::Active,
             tokens_not_before: None,
             created_at: now,
@@ -165,9 +165,9 @@ impl ClientRecord {
     }
 
     /// # Errors
-    /// It is deleted, or was to get another JWKS URL and has none.
+    /// The client is deleted, or has no JWKS URL to change.
     pub fn change(mut self, change: ClientChange, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         if let Some(new) = change.jwks_url {
             match &mut self.authentication {
                 ClientAuthentication::JwksUrl { url } => *url = new,
@@ -187,20 +187,21 @@ impl ClientRecord {
         })
     }
 
-    /// Gives it a secret in place of the one it has, which ends after `grace`; its id stays (S071). Without grace every
-    /// older secret ends, also one that is still in its own.
+    /// Adds a secret; the current one ends after `grace`, and the id stays (S071). Without a grace
+    /// period every older secret ends, even during its own grace period.
     ///
     /// # Errors
-    /// It is deleted or has no secret; or with a grace, while another one runs: nobody can say then which secrets count.
+    /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
+    /// be unclear which secrets are valid.
     pub fn rotate_secret(mut self, digest: KeyDigest, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
         };
         if grace.is_none() {
             secrets.clear();
         }
-        secrets.retain(|secret| secret.is_good(now));
+        secrets.retain(|secret| secret.is_valid(now));
         if secrets.iter().any(|secret| secret.ends_at.is_some()) {
             return Err(ClientError::GraceRuns);
         }
@@ -212,11 +213,11 @@ impl ClientRecord {
         Ok(self)
     }
 
-    /// Makes a client in this one's place that may do the same, under another id and with another secret: this one,
-    /// deleted, and the new one. Of a disabled one a disabled one, because it is not for its owner to enable it.
+    /// Returns this client, deleted, and a new client with the same rights, another id and another secret. The
+    /// successor of a disabled client is disabled, because its owner may not enable it.
     ///
     /// # Errors
-    /// It is deleted or has no secret.
+    /// The client is deleted or has no secret.
     pub fn regenerate(
         self,
         id: ClientId,
@@ -224,7 +225,7 @@ impl ClientRecord {
         tokens: IssuedTokens,
         now: Timestamp,
     ) -> Result<(Self, Self), ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { .. } = self.authentication else {
             return Err(ClientError::NoSecret);
         };
@@ -241,10 +242,10 @@ impl ClientRecord {
         Ok((self.delete(tokens, now)?, new))
     }
 
-    /// It gets no tokens until it is enabled.
+    /// Disables the client: it gets no tokens until it is enabled.
     ///
     /// # Errors
-    /// It is disabled or deleted.
+    /// The client is disabled or deleted.
     pub fn disable(self, now: Timestamp) -> Result<Self, ClientError> {
         match self.state {
             ClientState::Active => Ok(self.into_state(ClientState::Disabled, now)),
@@ -254,7 +255,7 @@ impl ClientRecord {
     }
 
     /// # Errors
-    /// It is active or deleted.
+    /// The client is active or deleted.
     pub fn enable(self, now: Timestamp) -> Result<Self, ClientError> {
         match self.state {
             ClientState::Disabled => Ok(self.into_state(ClientState::Active, now)),
@@ -263,39 +264,39 @@ impl ClientRecord {
         }
     }
 
-    /// It gets no tokens ever again. Nothing that it proved itself with is kept, so that whatever forgets to look at its
-    /// state finds nothing to prove it with.
+    /// Deletes the client: it never gets tokens again. All its secrets and keys end, so that a
+    /// caller that forgets to check the state cannot authenticate the client.
     ///
     /// # Errors
-    /// It is deleted.
+    /// The client is deleted already.
     pub fn delete(mut self, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         match &mut self.authentication {
             ClientAuthentication::ClientSecret { secrets } => secrets.clear(),
             ClientAuthentication::Keys { keys } => revoke_all(keys, now),
-            // Where its keys were is no secret, and worth reading afterwards.
+            // The URL is not secret, and useful to read afterwards.
             ClientAuthentication::JwksUrl { .. } => {}
         }
         Ok(self.into_state(ClientState::Deleted, now).with_tokens(tokens, now))
     }
 
-    /// Ends every token that it has got before `now`; also one of a client that is deleted, and as often as somebody asks.
-    /// A token's `iat` is whole seconds (RFC 7519): those of the second of `now` end as well.
+    /// Revokes all tokens that were issued before `now`; also for a deleted client, and repeatedly. `iat` has whole
+    /// seconds (RFC 7519), so tokens of the same second are revoked as well.
     pub fn revoke_tokens(self, now: Timestamp) -> Self {
         Self {
-            // Never earlier than it was: a clock that is set back revives nothing.
+            // Never earlier than before: a clock that is set back must not revive tokens.
             tokens_not_before: self.tokens_not_before.max(Some(now)),
             changed_at: now,
             ..self
         }
     }
 
-    /// Takes one more public key.
+    /// Adds a public key.
     ///
     /// # Errors
-    /// It is deleted or not of the kind that has keys here; it has, or had, this key; it has as many as it may have.
+    /// The client is deleted or does not use stored keys, the key exists or is revoked, or the maximum is reached.
     pub fn add_key(mut self, key: ClientKey, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let keys = self.keys_mut()?;
         if let Some(known) = keys.iter().find(|known| known.kid == key.kid) {
             return Err(match known.revoked_at {
@@ -311,12 +312,12 @@ impl ClientRecord {
         Ok(self)
     }
 
-    /// Ends one key; the others stay as they are. The last one can go as well: then the client proves nothing (S153).
+    /// Revokes one key; the others stay. Without its last key the client cannot authenticate (S153).
     ///
     /// # Errors
-    /// It is deleted, or has no such key, or not any more.
+    /// The client is deleted, or the key does not exist or is revoked already.
     pub fn revoke_key(mut self, kid: &str, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
-        self.still_there()?;
+        self.check_not_deleted()?;
         let keys = self.keys_mut()?;
         let known = keys.iter_mut().find(|known| known.kid == kid);
         let known = known.ok_or(ClientError::NoSuchKey)?;
@@ -329,7 +330,7 @@ impl ClientRecord {
         Ok(self.with_tokens(tokens, now))
     }
 
-    /// Returns what it is once its tokens that are out have become what `tokens` says.
+    /// Returns the client after the effect of `tokens`.
     fn with_tokens(self, tokens: IssuedTokens, now: Timestamp) -> Self {
         match tokens {
             IssuedTokens::Stay => self,
@@ -337,7 +338,7 @@ impl ClientRecord {
         }
     }
 
-    fn still_there(&self) -> Result<(), ClientError> {
+    fn check_not_deleted(&self) -> Result<(), ClientError> {
         match self.state {
             ClientState::Deleted => Err(ClientError::Deleted),
             ClientState::Active | ClientState::Disabled => Ok(()),

@@ -1,18 +1,19 @@
-//! How long does what was replaced stay good beside its successor? Not at all, or as long as was asked for, at most a day.
+//! How long does a replaced credential stay valid beside its successor?
+//! Not at all, or a requested time of at most a day.
 
 use std::time::Duration;
 
-/// Zero to 24 hours. Every second of it is one in which a leaked credential still works, so nobody gets one unasked.
+/// Zero to 24 hours. In this time a leaked credential still works, so a grace period must be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Grace(Duration);
 
-/// Why a grace is refused.
+/// Why a grace period is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a grace is at most 24 hours")]
 pub struct GraceTooLong;
 
 impl Grace {
-    /// What was replaced is refused from this instant.
+    /// Refuses the replaced credential at once.
     pub const NONE: Self = Self(Duration::ZERO);
     pub const MAX: Self = Self(Duration::from_secs(86_400));
 

@@ -1,4 +1,4 @@
-//! Which kinds of record are written under an id of their own, and to whom does one belong?
+//! Which kinds of record have an id and revisions, and to which organization does a record belong?
 
 use crate::model::names::Name;
 use crate::store::Versioned;
@@ -8,17 +8,17 @@ use crate::store::record::ClientRecord;
 use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 
-/// A kind of record that is written under its id, with revisions.
+/// A kind of record that is stored under its id, with revisions.
 pub trait Record: Sized {
-    /// The word for it in problems.
+    /// The name of the kind in problem details.
     const KIND: &'static str;
 
     fn id(&self) -> &str;
 
-    /// Returns whose it is.
+    /// Returns the organization that the record belongs to.
     fn organization(&self) -> &Name;
 
-    fn write(written: Versioned<Self>) -> Write;
+    fn write(versioned: Versioned<Self>) -> Write;
 }
 
 impl Record for OrganizationRecord {
@@ -32,8 +32,8 @@ impl Record for OrganizationRecord {
         &self.id
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Organization(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Organization(versioned)
     }
 }
 
@@ -48,8 +48,8 @@ impl Record for SubscriptionRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Subscription(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Subscription(versioned)
     }
 }
 
@@ -64,8 +64,8 @@ impl Record for ApiKeyRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::ApiKey(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::ApiKey(versioned)
     }
 }
 
@@ -80,7 +80,7 @@ impl Record for ClientRecord {
         &self.organization
     }
 
-    fn write(written: Versioned<Self>) -> Write {
-        Write::Client(written)
+    fn write(versioned: Versioned<Self>) -> Write {
+        Write::Client(versioned)
     }
 }

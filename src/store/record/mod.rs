@@ -1,4 +1,4 @@
-//! What the store keeps, and what may become of it: records, and their transitions as pure functions given `now`.
+//! Which records does the store have, and how may they change? The changes are pure functions given `now`.
 
 pub mod text;
 pub mod kind;

@@ -1,4 +1,4 @@
-//! Who holds subscriptions?
+//! How is an organization, the holder of subscriptions, stored?
 
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrganizationRecord {
-    /// Stands in `/t/{organization}/oauth/token` and in `org`.
+    /// Used in `/t/{organization}/oauth/token` and in `org`.
     #[serde(with = "text")]
     pub id: Name,
-    /// For people.
+    /// The name for people.
     pub name: String,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,

@@ -1,4 +1,4 @@
-//! What became of a subscription, and what may become of it?
+//! How is a subscription stored, and how may it change?
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
@@ -31,7 +31,7 @@ pub struct SubscriptionRecord {
     pub changed_at: Timestamp,
 }
 
-/// Why a subscription does not go where it was to go.
+/// Why a subscription cannot change as requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionError {
     #[error("the subscription is cancelled, and stays so; make another")]
@@ -53,7 +53,7 @@ impl SubscriptionError {
         Self::SamePlan,
     ];
 
-    /// The word that programs branch on; it stays.
+    /// Returns the stable word for programs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AlreadyCancelled => "already_cancelled",
@@ -64,9 +64,9 @@ impl SubscriptionError {
     }
 }
 
-/// What may become of a subscription. Nobody but whoever administers the gate may approve one or say that it is paid.
+/// The changes of a subscription. Only an administrator of the gate may approve one or mark it as paid.
 impl SubscriptionRecord {
-    /// A new one: active at once where `plan` approves by itself, pending otherwise; not paid.
+    /// Returns a new subscription: active where `plan` approves automatically, otherwise pending; not paid.
     pub fn new(
         id: SubscriptionId,
         organization: Name,
@@ -89,10 +89,10 @@ impl SubscriptionRecord {
         }
     }
 
-    /// It counts from now on: it was looked at, or what failed was mended.
+    /// Activates the subscription, after approval or after a failure was repaired.
     ///
     /// # Errors
-    /// It is active, or cancelled.
+    /// The subscription is active or cancelled.
     pub fn approve(self, now: Timestamp) -> Result<Self, SubscriptionError> {
         match self.state {
             SubscriptionState::Pending | SubscriptionState::ProvisioningFailed => {
@@ -103,10 +103,10 @@ impl SubscriptionRecord {
         }
     }
 
-    /// What it takes to serve it could not be set up.
+    /// Records that the resources to serve the subscription could not be set up.
     ///
     /// # Errors
-    /// That is known already, or it is cancelled.
+    /// The failure is recorded already, or the subscription is cancelled.
     pub fn fail(self, now: Timestamp) -> Result<Self, SubscriptionError> {
         match self.state {
             SubscriptionState::Pending | SubscriptionState::Active => {
@@ -117,12 +117,13 @@ impl SubscriptionRecord {
         }
     }
 
-    /// What the plan costs was paid, or is due again. Saying so twice is no mistake: a payment service repeats itself.
+    /// Records whether the price of the plan is paid. A repeated report is
+    /// no error, because payment services repeat theirs.
     ///
     /// # Errors
-    /// It is cancelled.
+    /// The subscription is cancelled.
     pub fn pay(self, paid: bool, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         Ok(Self {
             paid,
             changed_at: now,
@@ -130,13 +131,14 @@ impl SubscriptionRecord {
         })
     }
 
-    /// Puts it under another plan. What was paid for the old one does not pay for the new one, and a plan that wants to
-    /// be approved wants it for those who come from another plan as well: otherwise the way around would be short.
+    /// Moves the subscription to another plan. A payment for the old plan does not pay
+    /// for the new one. A plan that requires approval requires it for subscriptions from
+    /// other plans as well; otherwise the approval could be bypassed.
     ///
     /// # Errors
-    /// It is under `plan` already, or cancelled.
+    /// The subscription is under `plan` already, or cancelled.
     pub fn change_plan(self, plan: &Plan, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         if self.plan == plan.name {
             return Err(SubscriptionError::SamePlan);
         }
@@ -154,16 +156,17 @@ impl SubscriptionRecord {
         })
     }
 
-    /// Ends it for good. Its keys and its clients' tokens end with it, in the same batch and on the data side.
+    /// Cancels the subscription for good. Its keys and its clients' tokens
+    /// end as well, in the same batch and on the data side.
     ///
     /// # Errors
-    /// It is cancelled.
+    /// The subscription is cancelled already.
     pub fn cancel(self, now: Timestamp) -> Result<Self, SubscriptionError> {
-        self.still_there()?;
+        self.check_not_cancelled()?;
         Ok(self.into_state(SubscriptionState::Cancelled, now))
     }
 
-    fn still_there(&self) -> Result<(), SubscriptionError> {
+    fn check_not_cancelled(&self) -> Result<(), SubscriptionError> {
         match self.state {
             SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
             SubscriptionState::Pending | SubscriptionState::Active | SubscriptionState::ProvisioningFailed => Ok(()),
@@ -178,7 +181,7 @@ impl SubscriptionRecord {
         }
     }
 
-    /// As the data side reads it.
+    /// Returns the subscription as the data side reads it.
     pub fn to_subscription(&self) -> Subscription {
         Subscription {
             id: self.id.clone(),
@@ -229,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Every state, and what becomes of it.
+    /// Checks the result of `change` for every state.
     #[track_caller]
     fn check(
         change: impl Fn(SubscriptionRecord) -> Result<SubscriptionRecord, SubscriptionError>,
@@ -304,10 +307,10 @@ mod tests {
 
     #[test]
     fn what_was_paid_for_one_plan_does_not_pay_for_another() {
-        let moved = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
-        let moved = moved.unwrap();
-        assert_eq!((moved.plan.as_str(), moved.paid), ("silver", false));
-        // A payment can be taken back.
+        let changed = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
+        let changed = changed.unwrap();
+        assert_eq!((changed.plan.as_str(), changed.paid), ("silver", false));
+        // A payment can be withdrawn.
         assert!(!subscription(Active).pay(false, NOW).unwrap().paid);
     }
 

@@ -1,4 +1,4 @@
-//! How do types that print and parse stand in a record? As that text; instants as milliseconds since 1970.
+//! How are types stored that print and parse? As their text; instants as milliseconds since 1970.
 
 use serde::Deserialize;
 use serde::Deserializer;
@@ -12,13 +12,13 @@ use std::str::FromStr;
 /// For `#[serde(with = "crate::store::record::text")]`.
 ///
 /// # Errors
-/// Those of the serializer.
+/// An error of the serializer.
 pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
 /// # Errors
-/// A text that is not a `T`.
+/// The text is not a `T`.
 pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: Display>,
@@ -27,7 +27,7 @@ where
     deserializer.deserialize_str(Reader(PhantomData))
 }
 
-/// Parses the text where it stands: of a million records the texts are not copied first.
+/// Parses the text in place, so that the texts of a million records are not copied first.
 struct Reader<T>(PhantomData<T>);
 
 impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
@@ -42,10 +42,10 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
     }
 }
 
-/// The same within an option or a list.
-struct Parsed<T>(T);
+/// A parsed value within an option or a list.
+struct ParsedText<T>(T);
 
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for ParsedText<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserialize(deserializer).map(Self)
     }
@@ -53,7 +53,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Parsed<T> {
 
 /// The same for an optional value.
 pub mod optional {
-    use crate::store::record::text::Parsed;
+    use crate::store::record::text::ParsedText;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serialize;
@@ -62,25 +62,25 @@ pub mod optional {
     use std::str::FromStr;
 
     /// # Errors
-    /// Those of the serializer.
+    /// An error of the serializer.
     pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_ref().map(ToString::to_string).serialize(serializer)
     }
 
     /// # Errors
-    /// A text that is not a `T`.
+    /// The text is not a `T`.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        Ok(Option::<Parsed<T>>::deserialize(deserializer)?.map(|Parsed(value)| value))
+        Ok(Option::<ParsedText<T>>::deserialize(deserializer)?.map(|ParsedText(value)| value))
     }
 }
 
 /// The same for a list.
 pub mod list {
-    use crate::store::record::text::Parsed;
+    use crate::store::record::text::ParsedText;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serializer;
@@ -88,20 +88,20 @@ pub mod list {
     use std::str::FromStr;
 
     /// # Errors
-    /// Those of the serializer.
+    /// An error of the serializer.
     pub fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(ToString::to_string))
     }
 
     /// # Errors
-    /// A text that is not a `T`.
+    /// A text is not a `T`.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let parsed = Vec::<Parsed<T>>::deserialize(deserializer)?;
-        Ok(parsed.into_iter().map(|Parsed(value)| value).collect())
+        let parsed = Vec::<ParsedText<T>>::deserialize(deserializer)?;
+        Ok(parsed.into_iter().map(|ParsedText(value)| value).collect())
     }
 }
 
@@ -114,19 +114,19 @@ pub mod millis {
     use serde::Serializer;
 
     /// # Errors
-    /// Those of the serializer.
+    /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_unix_millis().serialize(serializer)
     }
 
     /// # Errors
-    /// Not a number.
+    /// The value is not a number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         u64::deserialize(deserializer).map(Timestamp::from_unix_millis)
     }
 }
 
-/// The same, where there may be none.
+/// Milliseconds since 1970, or nothing.
 pub mod optional_millis {
     use crate::model::clock::Timestamp;
     use serde::Deserialize;
@@ -135,13 +135,13 @@ pub mod optional_millis {
     use serde::Serializer;
 
     /// # Errors
-    /// Those of the serializer.
+    /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Timestamp::as_unix_millis).serialize(serializer)
     }
 
     /// # Errors
-    /// Not a number.
+    /// The value is not a number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Timestamp::from_unix_millis))
     }
@@ -157,13 +157,13 @@ pub mod digest {
     use std::str::FromStr;
 
     /// # Errors
-    /// Those of the serializer.
+    /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &KeyDigest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.to_hex())
     }
 
     /// # Errors
-    /// Anything but 64 hexadecimal digits.
+    /// The text is not 64 lower-case hexadecimal digits.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
         text::deserialize(deserializer).map(|Hex(digest)| digest)
     }

@@ -1,4 +1,4 @@
-//! What is kept of tokens that are out? Opaque ones whole but for their text, others only once they are revoked.
+//! How are issued tokens stored? Opaque tokens without their text, and JWTs only once they are revoked.
 
 use crate::model::api_key::KeyDigest;
 use crate::model::clock::Timestamp;
@@ -11,10 +11,10 @@ use serde::Serialize;
 /// An opaque access token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueTokenRecord {
-    /// SHA-256 of its text: 256 random bits need no pepper.
+    /// SHA-256 of its text. 256 random bits need no pepper.
     #[serde(with = "text::digest")]
     pub digest: KeyDigest,
-    /// As a JWT's `jti`.
+    /// The token's id, as `jti` in a JWT.
     pub id: String,
     #[serde(with = "text")]
     pub client: ClientId,
@@ -27,7 +27,7 @@ pub struct OpaqueTokenRecord {
     pub expires_at: Timestamp,
 }
 
-/// An access token that was revoked (RFC 7009), until it would have expired.
+/// An access token that was revoked (RFC 7009); stored until it would have expired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedTokenRecord {
     /// `jti`.

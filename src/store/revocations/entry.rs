@@ -1,4 +1,4 @@
-//! One line of the log: what was revoked, and when that is over.
+//! Which revocation does one line of the log contain, and when may the line be forgotten?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::time::Duration;
 
-/// A JSON object of one member a line. Ids as texts: they are compared and never used otherwise.
+/// A line: a JSON object with one member. Ids are plain texts, because they are only compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Entry {
-    /// An API key, from `at`, which may be the end of a grace.
+    /// An API key, from `at`, which may be the end of a grace period.
     Key {
         id: String,
         #[serde(with = "text::millis")]
@@ -35,7 +35,7 @@ pub(crate) enum Entry {
         #[serde(with = "text::millis")]
         before: Timestamp,
     },
-    /// A client's secrets that were made before an instant, from `at`.
+    /// A client's secrets that were created before an instant, from `at`.
     Secrets {
         client: String,
         #[serde(with = "text::millis")]
@@ -50,28 +50,28 @@ pub(crate) enum Entry {
         #[serde(with = "text::millis")]
         at: Timestamp,
     },
-    /// One token, which would have ended at `until`.
+    /// One token that would have expired at `until`.
     Token {
         id: String,
         #[serde(with = "text::millis")]
         until: Timestamp,
     },
-    /// No revocation: where the audit chain ended.
+    /// Not a revocation: the end of the audit chain.
     AuditHead { events: u64, hash: String },
 }
 
-/// Tokens that were issued before a client's instant are over when the longest of them are; as much again for clocks
-/// that disagree.
+/// Time until tokens issued before a revocation have expired: the maximum
+/// lifetime, and the same again for clock differences.
 const TOKENS_KEPT: Duration = TokenTtl::Day.duration().saturating_mul(2);
 
 impl Entry {
-    /// Whether what was revoked would be refused at `now` without having been revoked.
+    /// Returns whether the revoked credential would be refused at `now` even without the revocation.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         match self {
             Self::Key { expires_at, .. } => expires_at.is_some_and(|at| now >= at),
             Self::Tokens { before, .. } => now >= before.saturating_add(TOKENS_KEPT),
             Self::Token { until, .. } => now >= *until,
-            // These come back with whatever they are given back to.
+            // These would be valid again in a restored backup, at any time.
             Self::Subscription { .. }
             | Self::Client { .. }
             | Self::Secrets { .. }
@@ -81,7 +81,8 @@ impl Entry {
     }
 }
 
-/// What `write` revokes. Of a client only what it revokes now: every later change of it carries the same revocations.
+/// Returns the revocations in `write`. For a client only the new ones:
+/// its record repeats the earlier ones at every change.
 pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
     match write {
         Write::Organization(_) | Write::OpaqueToken(_) => Vec::new(),
@@ -101,7 +102,7 @@ pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
             });
             revoked.into_iter().collect()
         }
-        // What is new ends nothing.
+        // A new client revokes nothing.
         Write::Client(client) if client.revision == Revision::NEW => Vec::new(),
         Write::Client(client) => {
             let changed_at = client.record.changed_at;
@@ -125,7 +126,7 @@ pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
     }
 }
 
-/// Everything that a client's record says is revoked.
+/// Returns all revocations in a client's record.
 pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
     let id = record.id.as_str();
     let mut entries = Vec::new();
@@ -139,7 +140,7 @@ pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
         });
     }
     match &record.authentication {
-        // The older ones may be gone from the record already.
+        // The older secrets may no longer be in the record.
         ClientAuthentication::ClientSecret { secrets } => {
             let newest = secrets.first().filter(|newest| newest.created_at > record.created_at);
             entries.extend(newest.map(|newest| {

@@ -1,4 +1,4 @@
-//! The file of the log: lines appended, on disk before they are acknowledged, many at once where many wait.
+//! How is the log's file written? Lines are appended, and synced before they are acknowledged, many at once.
 
 use crate::model::replacement::Replacement;
 use crate::model::replacement::sync_folder_of;
@@ -20,28 +20,28 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Lines that are over and worth the work of writing the others anew.
-const SPENT_LINES: usize = 1_000;
+/// The number of outdated lines that makes a rewrite of the file worthwhile.
+const OUTDATED_LINES: usize = 1_000;
 
-/// What the thread is asked: a text to append, or one to put in the place of everything.
+/// A request to the thread: a text to append, or the new content of the entire file.
 struct Request {
     text: String,
     lines: usize,
     whole: bool,
-    done: oneshot::Sender<Result<(), StoreError>>,
+    reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// The thread that waits for the disk, so that no task does.
+/// The thread that waits for the disk, so that no task has to.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     requests: mpsc::Sender<Request>,
     lines: Arc<AtomicUsize>,
 }
 
-/// What was handed to the thread and is not on disk yet.
-pub(crate) struct Written(oneshot::Receiver<Result<(), StoreError>>);
+/// A write that the thread has not acknowledged yet.
+pub(crate) struct PendingWrite(oneshot::Receiver<Result<(), StoreError>>);
 
-impl Written {
+impl PendingWrite {
     pub(crate) async fn wait(self) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable("the log of revocations is closed".to_owned());
         self.0.await.map_err(|_| gone())?
@@ -49,12 +49,12 @@ impl Written {
 }
 
 impl LogFile {
-    /// The file and what is in it.
+    /// Opens the file, and returns its entries.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Entry>), StoreError> {
         let mut file = Lines::open(path)?;
-        let (entries, good) = parse(path, &file.read()?)?;
-        // Half a line: the next one must not continue it.
-        file.cut(good)?;
+        let (entries, complete) = parse(path, &file.read()?)?;
+        // Cut off a partial line, so that the next one does not continue it.
+        file.cut(complete)?;
         let lines = Arc::new(AtomicUsize::new(entries.len()));
         let (requests, receiver) = mpsc::channel();
         let counted = Arc::clone(&lines);
@@ -64,81 +64,79 @@ impl LogFile {
         Ok((Self { requests, lines }, entries))
     }
 
-    pub(crate) fn append(&self, entries: &[Entry]) -> Written {
+    pub(crate) fn append(&self, entries: &[Entry]) -> PendingWrite {
         self.send(entries, false)
     }
 
-    pub(crate) fn rewrite(&self, entries: Vec<Entry>) -> Written {
+    pub(crate) fn rewrite(&self, entries: Vec<Entry>) -> PendingWrite {
         self.send(&entries, true)
     }
 
-    /// Whether most lines say nothing any more, when `live` are enough to say it all.
+    /// Returns whether most lines are outdated, if `live` lines would be enough.
     pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
         let lines = self.lines.load(Ordering::Relaxed);
-        lines.saturating_sub(live) > SPENT_LINES.max(live)
+        lines.saturating_sub(live) > OUTDATED_LINES.max(live)
     }
 
-    fn send(&self, entries: &[Entry], whole: bool) -> Written {
+    fn send(&self, entries: &[Entry], whole: bool) -> PendingWrite {
         let mut text = String::new();
         for entry in entries {
             text.push_str(&serde_json::to_string(entry).expect("an entry is texts and numbers"));
             text.push('\n');
         }
-        let (done, receiver) = oneshot::channel();
-        // Where the thread is gone, `done` is dropped with the request and whoever waits is told.
+        let (reply, receiver) = oneshot::channel();
+        // If the thread has ended, `reply` is dropped with the request, and the waiting caller gets an error.
         let _ = self.requests.send(Request {
             text,
             lines: entries.len(),
             whole,
-            done,
+            reply,
         });
-        Written(receiver)
+        PendingWrite(receiver)
     }
 }
 
-/// The entries of whole lines, and how many bytes they take.
+/// Returns the entries of complete lines, and the length of these lines in bytes.
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
-    let good = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    let lines = text[..good].split_inclusive(|byte| *byte == b'\n').enumerate();
+    let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let lines = text[..complete].split_inclusive(|byte| *byte == b'\n').enumerate();
     let entries = lines.map(|(index, line)| {
         serde_json::from_slice(line).map_err(|error| StoreError::Unreadable {
             what: format!("line {} of {}", index + 1, path.display()),
             problem: format!("{error}; without it something that was revoked could count again"),
         })
     });
-    Ok((entries.collect::<Result<_, _>>()?, good))
+    Ok((entries.collect::<Result<_, _>>()?, complete))
 }
 
 fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
-        // A file that is written anew is written alone.
+        // A rewrite is not combined with other requests.
         while !group.last().is_some_and(|request| request.whole) {
             match requests.try_recv() {
                 Ok(next) if next.whole => {
-                    answer(&mut file, group, lines);
+                    write_group(&mut file, group, lines);
                     group = vec![next];
                 }
                 Ok(next) => group.push(next),
                 Err(_) => break,
             }
         }
-        answer(&mut file, group, lines);
+        write_group(&mut file, group, lines);
     }
 }
 
-fn answer(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
+fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     let whole = group.iter().any(|request| request.whole);
     let text: String = group.iter().map(|request| request.text.as_str()).collect();
-    let written = match whole {
-        true => file.rewrite(&text),
-        false => file.append(&text),
-    };
+    let written = if whole { file.rewrite(&text) } else { file.append(&text) };
     if written.is_ok() {
         let added = group.iter().map(|request| request.lines).sum();
-        match whole {
-            true => lines.store(added, Ordering::Relaxed),
-            false => drop(lines.fetch_add(added, Ordering::Relaxed)),
+        if whole {
+            lines.store(added, Ordering::Relaxed);
+        } else {
+            lines.fetch_add(added, Ordering::Relaxed);
         }
     }
     if let Err(error) = &written {
@@ -146,15 +144,15 @@ fn answer(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     }
     for request in group {
         let result = written.as_ref().copied().map_err(|error| file.failed(error));
-        let _ = request.done.send(result);
+        let _ = request.reply.send(result);
     }
 }
 
 struct Lines {
     path: PathBuf,
     file: File,
-    /// Bytes of whole lines; what is behind them was not acknowledged.
-    good: u64,
+    /// The length of the complete lines in bytes; anything after them was not acknowledged.
+    complete: u64,
 }
 
 impl Lines {
@@ -172,7 +170,7 @@ impl Lines {
         Ok(Self {
             path: path.to_owned(),
             file,
-            good: 0,
+            complete: 0,
         })
     }
 
@@ -182,27 +180,27 @@ impl Lines {
         read.map(|_| text).map_err(|error| self.failed(&error))
     }
 
-    fn cut(&mut self, good: usize) -> Result<(), StoreError> {
-        self.good = good as u64;
-        let cut = self.file.set_len(self.good).and_then(|()| self.file.sync_all());
+    fn cut(&mut self, complete: usize) -> Result<(), StoreError> {
+        self.complete = complete as u64;
+        let cut = self.file.set_len(self.complete).and_then(|()| self.file.sync_all());
         cut.map_err(|error| self.failed(&error))
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
-        if self.file.metadata()?.len() != self.good {
-            // The write before this one failed half-way.
-            self.file.set_len(self.good)?;
+        if self.file.metadata()?.len() != self.complete {
+            // The previous write failed partly.
+            self.file.set_len(self.complete)?;
         }
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()?;
-        self.good += text.len() as u64;
+        self.complete += text.len() as u64;
         Ok(())
     }
 
-    /// Another file in the place of this one, complete before it is there.
+    /// Replaces the file by another, which is complete before it takes its place.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
         self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
-        self.good = text.len() as u64;
+        self.complete = text.len() as u64;
         Ok(())
     }
 

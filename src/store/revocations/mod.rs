@@ -1,7 +1,7 @@
-//! What was ever revoked, in a file of its own: a database put back from before a revocation must not undo it (S078).
+//! How do revocations survive the restore of an older database (S078)? In a log of their own.
 
 mod entry;
-mod known;
+mod set;
 mod file;
 
 use crate::model::clock::Timestamp;
@@ -16,47 +16,46 @@ use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
-use crate::store::revocations::known::Known;
+use crate::store::revocations::set::RevocationSet;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// The log. Without a file (`default`) it holds what is noted for as long as the process lives.
+/// The log. Without a file (`default`) it keeps the entries as long as the process lives.
 #[derive(Debug, Default)]
 pub struct RevocationLog {
-    known: Mutex<Known>,
+    set: Mutex<RevocationSet>,
     file: Option<LogFile>,
 }
 
-/// What a store did not know any more when it was opened.
+/// The revocations and events that a store lacked when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Records that were revoked once and are so again.
+pub struct ReconciliationReport {
+    /// The number of records that were revoked again.
     pub records: usize,
-    /// Audit events that were written once and are gone.
+    /// The number of audit events that are missing.
     pub events_missing: u64,
 }
 
 impl RevocationLog {
-    /// Opens the log at `path`, or makes it, of mode 0600. A line that was not written to its end is dropped: nobody was
-    /// told that it was.
+    /// Opens the log at `path`, or creates it with mode 0600. Drops a partial last line: it was never acknowledged.
     ///
     /// # Errors
-    /// It cannot be read or written, or holds what this version cannot read.
+    /// The log cannot be read or written, or has an entry that this version cannot read.
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let (file, entries) = LogFile::open(path)?;
-        let mut known = Known::default();
-        entries.into_iter().for_each(|entry| known.add(entry));
-        known.forget(now);
+        let mut set = RevocationSet::default();
+        entries.into_iter().for_each(|entry| set.add(entry));
+        set.forget(now);
         Ok(Self {
-            known: Mutex::new(known),
+            set: Mutex::new(set),
             file: Some(file),
         })
     }
 
-    /// Notes, on disk, the revocations among `writes`.
+    /// Appends the revocations in `writes` to the log, on disk.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -64,29 +63,29 @@ impl RevocationLog {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
 
-    /// Begins to hold the log against a store.
-    pub fn holding(&self, now: Timestamp) -> Holding<'_> {
-        Holding {
+    /// Starts a reconciliation with a store.
+    pub fn reconcile(&self, now: Timestamp) -> Reconciliation<'_> {
+        Reconciliation {
             log: self,
             now,
             writes: Vec::new(),
-            unknown: Vec::new(),
+            missing: Vec::new(),
             tokens: HashSet::new(),
         }
     }
 
-    /// Notes where the audit chain ends now. Whoever removes its last events and mends the store's own memory of them
-    /// does not reach this file by the same way (S154).
+    /// Records the current end of the audit chain. An attacker who removes its last events and
+    /// corrects the store's own head does not thereby change this file (S154).
     ///
     /// # Errors
-    /// Those of the store, and a log that cannot be written.
+    /// An error of the store, or the log cannot be written.
     pub async fn anchor(&self, store: &dyn Store) -> Result<(), StoreError> {
         let last = store.audit(&AuditFilter::default(), 1).await?;
         let Some(last) = last.into_iter().next() else {
             return Ok(());
         };
         if self
-            .known()
+            .lock_set()
             .anchor()
             .is_some_and(|(events, hash)| *events == last.sequence && *hash == last.hash)
         {
@@ -99,13 +98,13 @@ impl RevocationLog {
         self.append(vec![entry]).await
     }
 
-    /// Whether the audit chain is whole, and still holds the event that it ended with when that was last noted here.
+    /// Verifies the audit chain, and that it still contains the event that was last recorded here as its end.
     ///
     /// # Errors
-    /// Those of the store.
+    /// An error of the store.
     pub async fn verify_audit(&self, store: &dyn Store) -> Result<ChainState, StoreError> {
         let state = store.verify_audit().await?;
-        let anchor = self.known().anchor().cloned();
+        let anchor = self.lock_set().anchor().cloned();
         let (ChainState::Whole { events, .. }, Some((expected, hash))) = (&state, anchor) else {
             return Ok(state);
         };
@@ -115,36 +114,36 @@ impl RevocationLog {
                 problem: format!("the last {} events are missing", expected - events),
             });
         }
-        match hash_of(store, expected).await? == Some(hash) {
-            true => Ok(state),
-            false => Ok(ChainState::Broken {
-                sequence: expected,
-                problem: "it was changed, and everything after it written anew".to_owned(),
-            }),
+        if hash_of(store, expected).await? == Some(hash) {
+            return Ok(state);
         }
+        Ok(ChainState::Broken {
+            sequence: expected,
+            problem: "it was changed, and everything after it written anew".to_owned(),
+        })
     }
 
-    /// Forgets what is over at `now`: what was revoked and would have expired since. Rewrites the file when most of it is.
+    /// Forgets revocations of credentials that have expired at `now`. Rewrites the file when most lines are outdated.
     ///
     /// # Errors
-    /// The log cannot be written; then it stays as it is.
+    /// The log cannot be written; it then stays unchanged.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let written = {
-            let mut known = self.known();
-            known.forget(now);
+            let mut set = self.lock_set();
+            set.forget(now);
             match &self.file {
-                // Under the lock, so that nothing is noted between what is counted and what is written.
-                Some(file) if file.is_worth_rewriting(known.len()) => file.rewrite(known.entries()),
+                // Under the lock, so that no entry is added between counting and writing.
+                Some(file) if file.is_worth_rewriting(set.len()) => file.rewrite(set.entries()),
                 Some(_) | None => return Ok(()),
             }
         };
         written.wait().await
     }
 
-    /// Entries that are held.
+    /// Returns the number of entries.
     #[cfg(any(test, feature = "internals"))]
     pub fn len(&self) -> usize {
-        self.known().len()
+        self.lock_set().len()
     }
 
     #[cfg(any(test, feature = "internals"))]
@@ -157,9 +156,9 @@ impl RevocationLog {
             return Ok(());
         }
         let written = {
-            let mut known = self.known();
+            let mut set = self.lock_set();
             let written = self.file.as_ref().map(|file| file.append(&entries));
-            entries.into_iter().for_each(|entry| known.add(entry));
+            entries.into_iter().for_each(|entry| set.add(entry));
             written
         };
         match written {
@@ -168,9 +167,10 @@ impl RevocationLog {
         }
     }
 
-    /// Events between where the chain of `store` ends and where it once ended; one where it goes another way.
+    /// Returns the number of events between the end of the chain of `store`
+    /// and its recorded end; 1 where the chains diverge.
     async fn events_missing(&self, store: &dyn Store) -> Result<u64, StoreError> {
-        let Some((expected, hash)) = self.known().anchor().cloned() else {
+        let Some((expected, hash)) = self.lock_set().anchor().cloned() else {
             return Ok(0);
         };
         let last = store.audit(&AuditFilter::default(), 1).await?;
@@ -181,55 +181,54 @@ impl RevocationLog {
         Ok(u64::from(hash_of(store, expected).await? != Some(hash)))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Entries are added one after another, each whole.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_set(&self) -> MutexGuard<'_, RevocationSet> {
+        // Entries are added one by one, so the set is consistent even after a panic.
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The log, being held against what a store says, a part after another.
+/// A reconciliation of the log with a store, part by part.
 #[derive(Debug)]
-pub struct Holding<'a> {
+pub struct Reconciliation<'a> {
     log: &'a RevocationLog,
     now: Timestamp,
-    /// What is revoked again.
+    /// Writes that revoke records again.
     writes: Vec<Write>,
-    /// What the log does not know yet.
-    unknown: Vec<Entry>,
-    /// Revoked tokens that the log and the store know.
+    /// Revocations that the log lacks.
+    missing: Vec<Entry>,
+    /// Revoked tokens that are both in the log and in the store.
     tokens: HashSet<String>,
 }
 
-impl Holding<'_> {
-    /// Makes `part`, which the store holds, agree with the log: what was revoked is revoked again, as if that were written
-    /// already.
-    pub fn hold(&mut self, part: &mut Contents) {
-        let known = self.log.known();
-        self.writes.extend(known.hold(part, self.now));
-        self.unknown.extend(known.unknown_of(part, self.now));
-        let tokens = part
-            .revoked_tokens
-            .iter()
-            .filter(|token| known.is_token_known(&token.id));
+impl Reconciliation<'_> {
+    /// Applies the log to `part`, a part of the store: its records are revoked again, as if that were written already.
+    pub fn apply(&mut self, part: &mut Contents) {
+        let set = self.log.lock_set();
+        self.writes.extend(set.apply(part, self.now));
+        self.missing.extend(set.missing_entries(part, self.now));
+        let tokens = part.revoked_tokens.iter().filter(|token| set.contains_token(&token.id));
         self.tokens.extend(tokens.map(|token| token.id.clone()));
     }
 
-    /// Once every part was held: writes to the store what is revoked again, because the next change of a record begins with
-    /// what stands there, and to the log what it did not know. When a store has forgotten something, that is one audit
-    /// event: it was put back from a backup, or somebody worked on it.
+    /// Ends the reconciliation, after all parts. Writes the revocations to the store, because the next change of a
+    /// record builds on its stored content, and writes to the log the revocations that it lacks. If the store lacked
+    /// any, that is one audit event: the store was restored from a backup, or modified by hand.
     ///
-    /// Returns what the store had forgotten, and of it the tokens, which were in no part.
+    /// Returns a report, and the revoked tokens that the store lacked, which were in no part.
     ///
     /// # Errors
-    /// Those of the store, and a log that cannot be written.
-    pub async fn settle(mut self, store: &dyn Store) -> Result<(Held, Vec<RevokedTokenRecord>), StoreError> {
-        let forgotten = self.log.known().tokens_beside(&self.tokens);
+    /// An error of the store, or the log cannot be written.
+    pub async fn settle(
+        mut self,
+        store: &dyn Store,
+    ) -> Result<(ReconciliationReport, Vec<RevokedTokenRecord>), StoreError> {
+        let forgotten = self.log.lock_set().tokens_missing_from(&self.tokens);
         self.writes.extend(forgotten.iter().cloned().map(Write::RevokedToken));
-        let held = Held {
+        let report = ReconciliationReport {
             records: self.writes.len(),
             events_missing: self.log.events_missing(store).await?,
         };
-        if held != Held::default() {
+        if report != ReconciliationReport::default() {
             let event = NewAuditEvent {
                 at: self.now,
                 actor: "gate".to_owned(),
@@ -238,8 +237,8 @@ impl Holding<'_> {
                 target: "store".to_owned(),
                 organization: None,
                 details: serde_json::json!({
-                    "revoked_again": held.records,
-                    "events_missing": held.events_missing,
+                    "revoked_again": report.records,
+                    "events_missing": report.events_missing,
                 }),
             };
             let batch = Batch {
@@ -249,18 +248,18 @@ impl Holding<'_> {
             };
             store.commit(batch).await?;
             tracing::warn!(
-                revoked_again = held.records,
-                events_missing = held.events_missing,
+                revoked_again = report.records,
+                events_missing = report.events_missing,
                 "Store is older than its log of revocations"
             );
         }
-        self.log.append(self.unknown).await?;
+        self.log.append(self.missing).await?;
         self.log.anchor(store).await?;
-        Ok((held, forgotten))
+        Ok((report, forgotten))
     }
 }
 
-/// The hash of one event of the chain.
+/// Returns the hash of one event of the chain.
 async fn hash_of(store: &dyn Store, sequence: u64) -> Result<Option<String>, StoreError> {
     let filter = AuditFilter {
         before: Some(sequence + 1),

@@ -37,7 +37,7 @@ fn open(folder: &TempDir) -> RevocationLog {
     RevocationLog::open(&log_path(folder), NOW).unwrap()
 }
 
-/// Opens the store `name` in `folder`, or makes it.
+/// Opens the store `name` in `folder`, or creates it.
 async fn open_store(folder: &TempDir, name: &str) -> SqliteStore {
     SqliteStore::open(&folder.path().join(name)).await.unwrap()
 }
@@ -54,7 +54,7 @@ fn replacing<T>(record: T) -> Versioned<T> {
 }
 
 fn with_keys(id: &str) -> ClientRecord {
-    let asked = NewClient {
+    let fields = NewClient {
         id: id.parse().unwrap(),
         organization: "acme".parse().unwrap(),
         subscription: "sub_acme".parse().unwrap(),
@@ -68,7 +68,7 @@ fn with_keys(id: &str) -> ClientRecord {
         token_ttl: TokenTtl::Hour,
         token_format: TokenFormat::Jwt,
     };
-    ClientRecord::new(asked, NOW)
+    ClientRecord::new(fields, NOW)
 }
 
 fn client_key(kid: &str) -> ClientKey {
@@ -82,12 +82,17 @@ fn client_key(kid: &str) -> ClientKey {
     }
 }
 
-/// Holds `log` against `contents` of `store`, each record as a part of its own.
-async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, now: Timestamp) -> Held {
-    let mut holding = log.holding(now);
+/// Applies `log` to `contents` of `store`, with each record as a part of its own.
+async fn reconcile(
+    log: &RevocationLog,
+    store: &dyn Store,
+    contents: &mut Contents,
+    now: Timestamp,
+) -> ReconciliationReport {
+    let mut reconciliation = log.reconcile(now);
     let whole = std::mem::take(contents);
     let mut part = |mut part: Contents| {
-        holding.hold(&mut part);
+        reconciliation.apply(&mut part);
         contents.extend(part);
     };
     macro_rules! parts {
@@ -98,12 +103,12 @@ async fn hold(log: &RevocationLog, store: &dyn Store, contents: &mut Contents, n
         };
     }
     parts!(revoked_tokens, subscriptions, api_keys, clients, opaque_tokens);
-    let (held, forgotten) = holding.settle(store).await.unwrap();
+    let (report, forgotten) = reconciliation.settle(store).await.unwrap();
     contents.revoked_tokens.extend(forgotten);
-    held
+    report
 }
 
-/// A store with keys 1 to 3 and clients with a secret and with keys.
+/// Fills a store with keys 1 to 3, a client with a secret and a client with keys.
 async fn fill(store: &dyn Store) {
     with_organizations(store).await;
     let mut writes: Vec<Write> = (1..=3)
@@ -116,7 +121,7 @@ async fn fill(store: &dyn Store) {
     store.commit(batch(writes)).await.unwrap();
 }
 
-/// What is revoked after the backup.
+/// Returns the revocations after the backup.
 fn revocations() -> Vec<Write> {
     let digest = KeyDigest::sha256("second");
     let other = crate::store::conformance::subscription("other");
@@ -157,7 +162,7 @@ fn find_key(contents: &Contents, number: u32) -> &ApiKeyRecord {
     &found.unwrap().record
 }
 
-fn check_held(contents: &Contents) {
+fn check_revoked(contents: &Contents) {
     assert_eq!(find_key(contents, 1).revoked_at, Some(later(10)));
     assert_eq!(
         find_key(contents, 2).revoked_at,
@@ -221,23 +226,23 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     std::fs::rename(&backup, &database).unwrap();
     let store = SqliteStore::open(&database).await.unwrap();
     let log = open(&folder);
-    // Whoever only asks is told.
+    // A mere query reports it.
     let state = log.verify_audit(&store).await.unwrap();
     assert!(matches!(state, ChainState::Broken { sequence: 2, .. }), "{state:?}");
     let mut contents = store.contents().await.unwrap();
     assert_eq!(find_key(&contents, 1).revoked_at, None, "as it was");
-    let held = hold(&log, &store, &mut contents, later(20)).await;
+    let report = reconcile(&log, &store, &mut contents, later(20)).await;
     assert_eq!(
-        held,
-        Held {
+        report,
+        ReconciliationReport {
             records: 7,
             events_missing: 1,
         }
     );
-    check_held(&contents);
-    // The store says the same, so that the next change of a record begins with it.
+    check_revoked(&contents);
+    // The store has the same, so that the next change of a record builds on it.
     let stored = store.contents().await.unwrap();
-    check_held(&stored);
+    check_revoked(&stored);
     let revisions = |contents: &Contents| {
         contents
             .clients
@@ -246,7 +251,7 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
             .collect::<Vec<_>>()
     };
     assert_eq!(revisions(&contents), revisions(&stored));
-    // And that it happened.
+    // The event is in the audit log.
     let events = store.audit(&AuditFilter::default(), 10).await.unwrap();
     assert_eq!(
         (events[0].action.as_str(), events[0].actor.as_str()),
@@ -260,9 +265,12 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
         log.verify_audit(&store).await.unwrap(),
         ChainState::Whole { events: 2, .. }
     ));
-    // Once.
+    // Only once.
     let mut contents = store.contents().await.unwrap();
-    assert_eq!(hold(&log, &store, &mut contents, later(30)).await, Held::default());
+    assert_eq!(
+        reconcile(&log, &store, &mut contents, later(30)).await,
+        ReconciliationReport::default()
+    );
     store.close().await;
 }
 
@@ -275,21 +283,24 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
     let log = open(&folder);
     let before = store.contents().await.unwrap();
     let mut contents = before.clone();
-    assert_eq!(hold(&log, &store, &mut contents, later(20)).await, Held::default());
+    assert_eq!(
+        reconcile(&log, &store, &mut contents, later(20)).await,
+        ReconciliationReport::default()
+    );
     assert_eq!(contents.clients, before.clients);
     assert_eq!(contents.api_keys, before.api_keys);
-    // A log that is new learns what the store knows; hearing it again is no news.
+    // A new log learns the revocations of the store; a second run adds nothing.
     let learned = text(&folder);
     assert_eq!(learned.lines().count(), 9, "{learned}");
-    hold(&log, &store, &mut contents, later(20)).await;
+    reconcile(&log, &store, &mut contents, later(20)).await;
     assert_eq!(text(&folder), learned);
-    // And holds it against a store that forgot.
+    // It then applies them to a store that lacks them.
     let older = open_store(&folder, "older.db").await;
     fill(&older).await;
     let mut contents = older.contents().await.unwrap();
-    let held = hold(&open(&folder), &older, &mut contents, later(20)).await;
-    assert_eq!(held.records, 7);
-    check_held(&contents);
+    let report = reconcile(&open(&folder), &older, &mut contents, later(20)).await;
+    assert_eq!(report.records, 7);
+    check_revoked(&contents);
 }
 
 #[tokio::test]
@@ -304,7 +315,7 @@ async fn what_is_noted_is_in_the_file_before_the_answer_and_for_nobody_else_to_r
     assert_eq!(text(&folder), "", "a key that is made is not revoked");
     log.note(&revocations()).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 9);
-    // A later change of the same client says nothing that was not said.
+    // A later change of the same client adds no entry.
     let renamed = ClientRecord {
         changed_at: later(11),
         ..with_keys("keys")
@@ -353,7 +364,7 @@ async fn half_a_line_at_the_end_is_dropped_and_anything_else_that_is_no_entry_is
         std::fs::write(log_path(&folder), &whole[..cut]).unwrap();
         let log = open(&folder);
         assert_eq!(log.len(), 8, "cut at {cut}");
-        // The next line does not continue it.
+        // The next line does not continue the partial one.
         log.note(&revocations()[6..]).await.unwrap();
         assert_eq!(text(&folder), whole);
     }
@@ -390,7 +401,7 @@ async fn a_revocation_is_never_taken_back() {
     let store = open_store(&folder, "keygate.db").await;
     fill(&store).await;
     let mut contents = store.contents().await.unwrap();
-    hold(&log, &store, &mut contents, NOW).await;
+    reconcile(&log, &store, &mut contents, NOW).await;
     assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)));
 }
 
@@ -416,13 +427,13 @@ async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
     assert_eq!(text(&folder).lines().count(), 9);
     let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // It goes on in the new file.
+    // Appending continues in the new file.
     log.note(&tokens(0..1, 600)).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 10);
     drop(log);
     let log = open(&folder);
     assert_eq!(log.len(), 10);
-    // A key that is expired, tokens that are over: gone. The rest has no end.
+    // An expired key and expired tokens are gone. The others never expire.
     log.sweep(later(86_400 * 3)).await.unwrap();
     assert_eq!(log.len(), 4, "a subscription, a client, its secrets, a client's key");
 }
@@ -465,7 +476,7 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
         ChainState::Whole { events: 4, .. }
     ));
     for (forged, expected) in [(&shorter, 2), (&other, 3)] {
-        // Each is whole in itself.
+        // Each chain is intact in itself.
         assert!(matches!(forged.verify_audit().await.unwrap(), ChainState::Whole { .. }));
         match log.verify_audit(forged).await.unwrap() {
             ChainState::Broken { sequence, .. } => assert_eq!(sequence, expected),

@@ -1,4 +1,4 @@
-//! What is in all of the store? Read a part after another, when the gate starts.
+//! How is the entire store read at the start of the gate? Part by part.
 
 use crate::store::Contents;
 use crate::store::StoreError;
@@ -16,12 +16,12 @@ use sqlx::Row;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-/// Records of one part: some hundred kilobytes.
+/// Records in a part: some hundred kilobytes.
 const PART: usize = 1_000;
 
-type Take<'a> = &'a mut (dyn FnMut(Contents) + Send);
+type Sink<'a> = &'a mut (dyn FnMut(Contents) + Send);
 
-pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Take<'_>) -> Result<(), StoreError> {
+pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Sink<'_>) -> Result<(), StoreError> {
     let revoked = "SELECT id, expires_at FROM revoked_token";
     in_rows(files, reader, revoked, revoked_token, &mut |revoked_tokens| {
         take(Contents {
@@ -61,11 +61,11 @@ pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Tak
     .await
 }
 
-/// All records of a kind.
+/// Reads all records of a kind.
 ///
-/// Each part comes as one row that holds a thousand: what a row costs on its way from the database's thread to this one is
-/// as much as what it takes to read a record from it. While the database collects a part, another thread reads the one
-/// before, and `take` is given the one before that.
+/// Each part is one row with a thousand records: passing a row from the database's thread to this
+/// task costs as much as parsing a record. While the database collects a part, another thread
+/// parses the previous part, and `take` receives the part before that.
 async fn documents<T: Document>(
     files: &Files,
     reader: &mut SqliteConnection,
@@ -80,15 +80,15 @@ async fn documents<T: Document>(
             return Ok(());
         };
         let of_part = tokio::task::spawn_blocking(move || rows::part(&part));
-        let taken = async { take(records) };
-        let (next, of_part, ()) = tokio::join!(part_after(T::PART, files, reader, last), of_part, taken);
-        // It ends early where it panics, and where the runtime is gone.
+        let handed_over = async { take(records) };
+        let (next, of_part, ()) = tokio::join!(part_after(T::PART, files, reader, last), of_part, handed_over);
+        // The thread ends early if it panics, or if the runtime has ended.
         records = of_part.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         part = next?;
     }
 }
 
-/// The part behind the row of this number, as [`Document::PART`] says; nothing behind the last.
+/// Returns the part after row `last`, from a statement like [`Document::PART`]; an empty part after the last row.
 async fn part_after(
     sql: &'static str,
     files: &Files,
@@ -103,7 +103,7 @@ async fn part_after(
     part.map_err(|error| files.failed(&error))
 }
 
-/// All of `sql`, what `read` makes of each row.
+/// Runs `sql`, converts each row with `read`, and passes the results to `take` in parts.
 async fn in_rows<T>(
     files: &Files,
     reader: &mut SqliteConnection,

@@ -1,12 +1,12 @@
-//! How is one batch written? Its statements, in a transaction that somebody else begins and ends.
+//! How is one batch written? By its statements, in a transaction of the caller.
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::store::AssertionMark;
 use crate::store::Batch;
-use crate::store::IdempotentAnswer;
 use crate::store::Revision;
-use crate::store::Unchanged;
+use crate::store::StoredResponse;
+use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::AuditEvent;
@@ -20,16 +20,16 @@ use sqlx::error::ErrorKind;
 
 /// Why a batch is not written.
 pub(crate) enum Failure {
-    /// This one; the transaction goes on without it.
+    /// Only this batch fails; the transaction continues without it.
     Conflict(String),
-    /// Nobody knows what became of the transaction: it is over.
+    /// The state of the transaction is unknown; it must end.
     Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error().map(|error| error.kind()) {
-            // What it belongs to is not there. The statement alone is undone.
+            // A referenced record does not exist. Only this statement is undone.
             Some(ErrorKind::ForeignKeyViolation) => Self::Conflict("what it belongs to is not there: it".to_owned()),
             _ => Self::Database(error),
         }
@@ -38,7 +38,7 @@ impl From<sqlx::Error> for Failure {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Writes all of `batch`; on failure, whatever of it was written is the caller's to undo.
+/// Writes all of `batch`. On failure the caller must undo a partial write.
 pub(crate) async fn write(
     connection: &mut SqliteConnection,
     batch: &Batch,
@@ -57,8 +57,8 @@ pub(crate) async fn write(
             Write::RevokedToken(token) => put_revoked_token(connection, token).await,
         }?;
     }
-    if let Some(answer) = &batch.answer {
-        put_answer(connection, answer).await?;
+    if let Some(response) = &batch.response {
+        put_response(connection, response).await?;
     }
     if let Some(event) = &batch.event {
         put_event(connection, &head.append(event)).await?;
@@ -66,7 +66,7 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// Runs `query`, which changes one row where nobody else was there first.
+/// Runs `query`, which must change one row; otherwise another write was first, which is a conflict.
 async fn one_row(
     connection: &mut SqliteConnection,
     query: Query<'_>,
@@ -78,8 +78,8 @@ async fn one_row(
     }
 }
 
-async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Result<(), Failure> {
-    let Unchanged::Subscription(id, revision) = unchanged;
+async fn check(connection: &mut SqliteConnection, unchanged: &UnchangedRecord) -> Result<(), Failure> {
+    let UnchangedRecord::Subscription(id, revision) = unchanged;
     let query = sqlx::query("SELECT 1 FROM subscription WHERE id = $1 AND revision = $2")
         .bind(id.as_str())
         .bind(rows::revision(*revision));
@@ -89,7 +89,7 @@ async fn check(connection: &mut SqliteConnection, unchanged: &Unchanged) -> Resu
     }
 }
 
-/// Writes a record in the place of the revision that it names.
+/// Writes a record in place of the revision it names.
 async fn put<T: Document>(
     connection: &mut SqliteConnection,
     Versioned { record, revision }: &Versioned<T>,
@@ -98,7 +98,7 @@ async fn put<T: Document>(
         Revision::NEW => T::INSERT,
         _ => T::UPDATE,
     };
-    // A statement takes of these what it names.
+    // Each statement uses only the parameters it names.
     let query = sqlx::query(sql)
         .bind(record.id())
         .bind(rows::revision(*revision))
@@ -121,7 +121,7 @@ async fn put_opaque_token(connection: &mut SqliteConnection, token: &OpaqueToken
     one_row(connection, query, || "an opaque token".to_owned()).await
 }
 
-/// To revoke a token twice is no mistake; it stays revoked until the later end.
+/// Revokes a token. A token may be revoked twice; it stays revoked until the later expiry.
 async fn put_revoked_token(connection: &mut SqliteConnection, token: &RevokedTokenRecord) -> Result<(), Failure> {
     sqlx::query(
         "INSERT INTO revoked_token (id, expires_at) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE \
@@ -134,16 +134,16 @@ async fn put_revoked_token(connection: &mut SqliteConnection, token: &RevokedTok
     Ok(())
 }
 
-async fn put_answer(connection: &mut SqliteConnection, answer: &IdempotentAnswer) -> Result<(), Failure> {
+async fn put_response(connection: &mut SqliteConnection, response: &StoredResponse) -> Result<(), Failure> {
     let query = sqlx::query(
         "INSERT INTO idempotent_answer (key, request, status, body, at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (key) DO NOTHING",
     )
-    .bind(&answer.key)
-    .bind(&answer.request)
-    .bind(i64::from(answer.status))
-    .bind(&answer.body)
-    .bind(rows::column(answer.at));
+    .bind(&response.key)
+    .bind(&response.request)
+    .bind(i64::from(response.status))
+    .bind(&response.body)
+    .bind(rows::column(response.at));
     one_row(connection, query, || {
         "what was made under this idempotency key".to_owned()
     })
@@ -171,7 +171,7 @@ async fn put_event(connection: &mut SqliteConnection, event: &AuditEvent) -> Res
     Ok(())
 }
 
-/// Where the chain ends, as the store remembers it.
+/// Returns the stored head of the chain.
 pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<ChainHead, sqlx::Error> {
     let (events, hash): (i64, String) = sqlx::query_as("SELECT events, hash FROM audit_head WHERE one = 1")
         .fetch_one(connection)
@@ -191,7 +191,7 @@ pub(crate) async fn set_head(connection: &mut SqliteConnection, head: &ChainHead
     Ok(())
 }
 
-/// Whether nobody had used this assertion.
+/// Returns whether the assertion is used for the first time.
 pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark) -> Result<bool, sqlx::Error> {
     let marked = sqlx::query(
         "INSERT INTO assertion_mark (client, id, expires_at) VALUES ($1, $2, $3) ON CONFLICT (client, id) DO NOTHING",
@@ -220,12 +220,12 @@ pub(crate) async fn keys_used(
     Ok(())
 }
 
-/// Forgets at most `rows` of each kind that are over at `now`, and answers of before `answers_before`. Whether there may
-/// be more.
+/// Forgets at most `rows` of each kind that have expired at `now`, and responses from
+/// before `responses_before`. Returns whether there may be more.
 pub(crate) async fn sweep(
     connection: &mut SqliteConnection,
     now: Timestamp,
-    answers_before: Timestamp,
+    responses_before: Timestamp,
     rows: u32,
 ) -> Result<bool, sqlx::Error> {
     let mut more = false;
@@ -246,7 +246,7 @@ pub(crate) async fn sweep(
         ),
         (
             "DELETE FROM idempotent_answer WHERE key IN (SELECT key FROM idempotent_answer WHERE at < $1 LIMIT $2)",
-            answers_before,
+            responses_before,
         ),
     ] {
         let query = sqlx::query(sql).bind(rows::column(end)).bind(i64::from(rows));

@@ -1,4 +1,4 @@
-//! The store in an SQLite file: one writer that commits many batches at once, and a few readers beside it.
+//! How is the store kept in an SQLite file? One writer commits many batches at once, and a few readers run beside it.
 
 mod open;
 mod rows;
@@ -18,10 +18,10 @@ use crate::store::Batch;
 use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
@@ -30,19 +30,19 @@ use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 use crate::store::sqlite::open::Files;
 use crate::store::sqlite::writer::Job;
-use crate::store::sqlite::writer::Letter;
+use crate::store::sqlite::writer::Message;
 use crate::store::sqlite::writer::Writer;
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 use std::path::Path;
 use tokio::sync::oneshot;
 
-/// Marks and tokens that one transaction forgets: others wait behind it for some milliseconds, not for seconds.
+/// Marks and tokens per sweep transaction: other writes wait behind it for milliseconds, not for seconds.
 const SWEEP_ROWS: u32 = 5_000;
-/// The same for keys that were used.
+/// Key uses per transaction, for the same reason.
 const USED_KEYS: usize = 500;
 
-/// Works inside a tokio runtime; the writer is a task of the one it was opened in.
+/// Needs a tokio runtime; the writer is a task of the runtime in which the store was opened.
 #[derive(Debug)]
 pub struct SqliteStore {
     files: Files,
@@ -51,12 +51,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database at `path`, or makes it: a file of mode 0600, in a folder of mode 0700 where the folder has to
-    /// be made as well. Brings an older one up to date.
+    /// Opens the database at `path`, or creates it: a file of mode 0600, in a folder of mode
+    /// 0700 if the folder is missing as well. Migrates an older database.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while another process has it open; [`StoreError::Unreadable`] for a file that is damaged, no
-    /// database of Keygate's or one of a later version; [`StoreError::Unavailable`] where it cannot be read or written.
+    /// [`StoreError::InUse`] while another process has it open; [`StoreError::Unreadable`] for a file that is damaged,
+    /// of another program or of a later version; [`StoreError::Unavailable`] where the file cannot be read or written.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let files = Files::prepare(path)?;
         let lock = files.lock()?;
@@ -66,11 +66,11 @@ impl SqliteStore {
         Ok(Self { files, writer, readers })
     }
 
-    /// Sends the writer a job and waits until it is on disk.
+    /// Sends a job to the writer and waits until it is on disk.
     async fn write(&self, job: Job) -> Result<bool, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let closed = || StoreError::Unavailable(format!("{} is closed", self.files.database.display()));
-        let sent = self.writer.send(Letter::Job(job, sender)).await;
+        let sent = self.writer.send(Message::Job(job, sender)).await;
         sent.map_err(|_| closed())?;
         receiver.await.map_err(|_| closed())?
     }
@@ -130,9 +130,9 @@ impl Store for SqliteStore {
         self.write(Job::Mark(mark.clone())).await
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
         let mut reader = self.reader().await?;
-        read::idempotent_answer(&self.files, &mut reader, key).await
+        read::stored_response(&self.files, &mut reader, key).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {
@@ -141,7 +141,7 @@ impl Store for SqliteStore {
     }
 
     async fn verify_audit(&self) -> Result<ChainState, StoreError> {
-        // One transaction: an event that is written meanwhile is neither in the chain nor in its head.
+        // In one transaction: a concurrent event is in neither the chain nor its head.
         let mut snapshot = self.snapshot().await?;
         read::verify_audit(&self.files, &mut snapshot).await
     }
@@ -169,10 +169,10 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // Readers first: the last connection to go writes the log into the database and removes it.
+        // Close the readers first: the last connection to close writes the log into the database and removes it.
         self.readers.close().await;
         let (sender, receiver) = oneshot::channel();
-        if self.writer.send(Letter::Close(sender)).await.is_ok() {
+        if self.writer.send(Message::Close(sender)).await.is_ok() {
             let _ = receiver.await;
         }
     }
@@ -183,7 +183,7 @@ impl SqliteStore {
         self.readers.acquire().await.map_err(|error| self.files.failed(&error))
     }
 
-    /// A reader that sees the store as it is now until it is dropped.
+    /// Returns a reader that sees the store's current state until it is dropped.
     async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
         self.readers.begin().await.map_err(|error| self.files.failed(&error))
     }

@@ -1,4 +1,4 @@
-//! Which files is the store, who may read them, and are they ours and up to date?
+//! Which files form the store, which users may read them, and is the database Keygate's and up to date?
 
 use crate::store::StoreError;
 use sqlx::ConnectOptions;
@@ -26,26 +26,26 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a statement waits for whoever else has the database open, a backup program say.
+/// Time that a statement waits for another user of the database, for example a backup program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that read; requests that are forwarded need none of them.
+/// Connections for reading; forwarded requests need none.
 const READERS: u32 = 4;
-/// How long somebody who wants to read waits for one of them.
+/// Time that a reader waits for a connection.
 const READER_WAIT: Duration = Duration::from_secs(10);
-/// The log keeps no more room than this once a long reader has let it grow.
+/// The size to which the log is truncated after a long-running reader has let it grow.
 const LOG_BYTES_KEPT: &str = "67108864";
-/// Pages in the writer's memory, negative in KiB: ids are random, so every insert meets another page of the indexes.
+/// The page cache of the writer, in KiB because negative: ids are random, so each insert touches other index pages.
 const WRITER_CACHE: &str = "-16384";
 /// "KGAT", as the first migration sets it.
 const APPLICATION_ID: i64 = 1_262_960_980;
 
-/// Applied in order at start, each in a transaction; never edited, which sqlx checks by their digests.
+/// Applied in order at start, each in a transaction. Never edit one: sqlx compares their digests.
 pub(crate) const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "records", include_str!("../migrations/0001_records.sql"))];
 
-/// SQLite's result codes that say that the file is not what it should be (SQLITE_CORRUPT, SQLITE_NOTADB).
+/// SQLite's result codes for a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB).
 const DAMAGED: [i32; 2] = [11, 26];
 
-/// The database and the lock beside it. SQLite's own two, `-wal` and `-shm`, get the database's mode from SQLite.
+/// The database and its lock file. SQLite gives its own files `-wal` and `-shm` the mode of the database.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) database: PathBuf,
@@ -53,9 +53,9 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Makes what is missing, before SQLite does and with a mode of its choosing.
+    /// Creates missing files before SQLite does, which would use another mode.
     pub(crate) fn prepare(path: &Path) -> Result<Self, StoreError> {
-        // Absolute: SQLite reads a name that begins with `file:` as a URL and `:memory:` as no file at all.
+        // Make the path absolute: SQLite reads a name that begins with `file:` as a URL, and `:memory:` as no file.
         let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
         let folder = database.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -77,7 +77,8 @@ impl Files {
         })
     }
 
-    /// Keeps other processes away for as long as the file lives. It stays on disk: to remove it would be a race.
+    /// Keeps other processes out until the returned file is closed. The lock
+    /// file stays on disk, because its removal would be a race.
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
         let file = OpenOptions::new()
             .write(true)
@@ -93,17 +94,18 @@ impl Files {
         }
     }
 
-    /// What the database said, as the store's error.
+    /// Converts an error of the database.
     pub(crate) fn failed(&self, error: &sqlx::Error) -> StoreError {
         let damaged = error
             .as_database_error()
             .and_then(DatabaseError::code)
             .and_then(|code| code.parse::<i32>().ok())
-            // The low byte is the kind, whatever else is said.
+            // The low byte is the primary result code.
             .is_some_and(|code| DAMAGED.contains(&(code & 0xff)));
-        match damaged {
-            true => self.unreadable(&format!("{error}; put a backup in its place")),
-            false => StoreError::Unavailable(format!("{}: {error}", self.database.display())),
+        if damaged {
+            self.unreadable(&format!("{error}; put a backup in its place"))
+        } else {
+            StoreError::Unavailable(format!("{}: {error}", self.database.display()))
         }
     }
 
@@ -120,19 +122,19 @@ impl Files {
             .create_if_missing(false)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            // A file that somebody prepared calls no functions when it is read.
+            // A prepared file must not call functions when it is read.
             .pragma("trusted_schema", "OFF")
             .pragma("cell_size_check", "ON")
             .disable_statement_logging()
     }
 }
 
-/// The connection that writes, to a database that is ours and up to date.
+/// Opens the writing connection, on a database that is Keygate's and up to date.
 pub(crate) async fn writer(files: &Files) -> Result<SqliteConnection, StoreError> {
     let options = files
         .options()
         .journal_mode(SqliteJournalMode::Wal)
-        // With WAL, less would lose what was acknowledged when the power goes.
+        // In WAL mode, a lower level would lose acknowledged writes in a power cut.
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", LOG_BYTES_KEPT)
         .pragma("cache_size", WRITER_CACHE);
@@ -146,7 +148,7 @@ pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(READER_WAIT)
-        // They are files: they do not go stale.
+        // Connections to a file do not become stale.
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -155,7 +157,7 @@ pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     readers.map_err(|error| files.failed(&error))
 }
 
-/// Refuses a database that somebody else made: nothing of it is touched.
+/// Rejects a database of another program, and changes nothing in it.
 async fn check_ours(files: &Files, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let (application, tables): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)",
@@ -194,13 +196,13 @@ async fn migrate(files: &Files, connection: &mut SqliteConnection) -> Result<(),
     })
 }
 
-/// Writes a copy of the whole database, as it is now, to a new file.
+/// Writes a copy of the current database to a new file.
 pub(crate) async fn backup(files: &Files, reader: &mut SqliteConnection, to: &Path) -> Result<(), StoreError> {
     let to = std::path::absolute(to).map_err(|error| cannot("find", to, &error))?;
     let name = to
         .to_str()
         .ok_or_else(|| StoreError::Unavailable(format!("{}: the name of a backup is UTF-8", to.display())))?;
-    // Before SQLite makes it for everybody to read; it writes to an empty file as to none.
+    // Create the file first, because SQLite would make it readable for everybody; it accepts an empty file.
     create_private(&to).map_err(|error| cannot("make", &to, &error))?;
     let written = sqlx::query("VACUUM INTO $1").bind(name).execute(reader).await;
     let synced = match written {
@@ -208,12 +210,12 @@ pub(crate) async fn backup(files: &Files, reader: &mut SqliteConnection, to: &Pa
         Err(error) => Err(files.failed(&error)),
     };
     synced.inspect_err(|_| {
-        // Half a backup is worse than none.
+        // Remove a partial backup: it could be taken for a complete one.
         let _ = std::fs::remove_file(&to);
     })
 }
 
-/// The file and its name are on disk.
+/// Syncs the file and its name to disk.
 fn sync(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()?;
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
@@ -224,7 +226,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     made.map(drop)
 }
 
-/// A file that is there already is for nobody else to read from now on: it may have been copied here.
+/// Makes an existing file private: it may have been copied here with another mode.
 fn private(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {

@@ -1,13 +1,13 @@
-//! What is in the store? One record, a page of them, or the audit chain.
+//! How are records read? A single record, a page of them, or the audit chain.
 
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
 use crate::store::Filter;
-use crate::store::IdempotentAnswer;
 use crate::store::Page;
 use crate::store::StoreError;
+use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::AuditEvent;
 use crate::store::record::audit::ChainCheck;
@@ -45,7 +45,7 @@ pub(crate) async fn page<T: Document>(
     page: &Page,
 ) -> Result<Vec<Versioned<T>>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(T::SELECT);
-    // The empty text is before every id. Conditions that are not asked for are left out, so that an index serves the rest.
+    // The empty text sorts before every id. Leave out unused conditions, so that an index serves the others.
     query
         .push(" WHERE id > ")
         .push_bind(page.after.as_deref().unwrap_or_default());
@@ -68,11 +68,11 @@ pub(crate) async fn page<T: Document>(
         .collect()
 }
 
-pub(crate) async fn idempotent_answer(
+pub(crate) async fn stored_response(
     files: &Files,
     reader: &mut SqliteConnection,
     key: &str,
-) -> Result<Option<IdempotentAnswer>, StoreError> {
+) -> Result<Option<StoredResponse>, StoreError> {
     let row: Option<(String, i64, String, i64)> =
         sqlx::query_as("SELECT request, status, body, at FROM idempotent_answer WHERE key = $1")
             .bind(key)
@@ -86,7 +86,7 @@ pub(crate) async fn idempotent_answer(
         what: "an idempotent answer".to_owned(),
         problem: error.to_string(),
     })?;
-    Ok(Some(IdempotentAnswer {
+    Ok(Some(StoredResponse {
         key: key.to_owned(),
         request,
         status,
@@ -135,7 +135,7 @@ pub(crate) async fn audit(
     found.iter().map(read).collect()
 }
 
-/// The event of a row, or why it is none.
+/// Returns the event of a row, or the reason why the row cannot be read.
 fn event(row: &SqliteRow) -> Result<AuditEvent, String> {
     let text = |index: usize| row.try_get::<String, _>(index).map_err(|error| error.to_string());
     let maybe = |index: usize| row.try_get::<Option<&str>, _>(index).map_err(|error| error.to_string());

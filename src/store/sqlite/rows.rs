@@ -1,4 +1,4 @@
-//! How does a record stand in a row? As a document, beside the columns that are searched.
+//! How is a record stored in a row? As a document, with separate columns for searches.
 
 use crate::model::clock::Timestamp;
 use crate::store::Revision;
@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-/// `SELECT`s a part of a table: the number of the last row in it, how many there are, and their records one after another,
-/// each as [`part`] reads it.
+/// Selects a part of a table: the number of its last row, the number of its records,
+/// and the records in sequence, in the form that [`part`] reads.
 macro_rules! select_part {
     ($table:literal, $last_used:literal) => {
         concat!(
@@ -30,21 +30,21 @@ macro_rules! select_part {
 
 /// A kind of record with revisions.
 pub(crate) trait Document: Record + Serialize + DeserializeOwned + Send + 'static {
-    /// For errors.
+    /// The name of the kind in errors.
     const LABEL: &'static str = Self::KIND;
-    /// `SELECT id, revision, document, last_used_at` of all of them, to be continued with `WHERE`.
+    /// `SELECT id, revision, document, last_used_at` of all records, to be continued with `WHERE`.
     const SELECT: &'static str;
-    /// Those behind the row `$1`, `$2` at most.
+    /// The records after row `$1`, at most `$2`.
     const PART: &'static str;
-    /// The column that says under which subscription it is.
+    /// The column that contains the subscription's id.
     const SUBSCRIPTION: &'static str = "subscription";
 
-    /// Writes the first of a record; see [`super::batch`] for what is bound.
+    /// Inserts a new record; see [`super::batch`] for the parameters.
     const INSERT: &'static str;
-    /// Writes another in the place of the revision `$2`. Whose a record is does not change.
+    /// Replaces the revision `$2` of a record. The organization and the subscription cannot change.
     const UPDATE: &'static str;
 
-    /// Returns the subscription that it is under, where that is in a column.
+    /// Returns the record's subscription, where that has a column.
     fn subscription(&self) -> Option<&str> {
         None
     }
@@ -53,12 +53,12 @@ pub(crate) trait Document: Record + Serialize + DeserializeOwned + Send + 'stati
         to_document(self)
     }
 
-    /// Returns what is in a column of its own because it is written without the rest.
+    /// Returns the time of the last use. It has its own column because it is written alone.
     fn last_used_at(&self) -> Option<Timestamp> {
         None
     }
 
-    /// Takes what is not in the document.
+    /// Sets the time of the last use, which is not in the document.
     fn with_last_used(self, last_used_at: Option<Timestamp>) -> Self {
         let _ = last_used_at;
         self
@@ -90,7 +90,7 @@ impl Document for ApiKeyRecord {
     const PART: &'static str = select_part!("api_key", "ifnull(last_used_at, '')");
     const INSERT: &'static str = "INSERT INTO api_key (id, revision, document, organization, subscription, last_used_at) \
          VALUES ($1, $2 + 1, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
-    // When it was last used is known better here than to whoever changes it.
+    // Does not write `last_used_at`: the column is newer than the value in a changed record.
     const UPDATE: &'static str = "UPDATE api_key SET revision = revision + 1, document = $3 \
          WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5";
 
@@ -124,10 +124,10 @@ impl Document for ClientRecord {
     }
 }
 
-/// The record of a row that `T::SELECT` gave.
+/// Returns the record of a row of `T::SELECT`.
 ///
 /// # Errors
-/// A document that is not a `T`.
+/// The document is not a `T`.
 pub(crate) fn versioned<T: Document>(row: &SqliteRow) -> Result<Versioned<T>, StoreError> {
     let id: &str = row.try_get(0).unwrap_or_default();
     let column = |error: sqlx::Error| unreadable::<T>(id, error.to_string());
@@ -139,11 +139,11 @@ pub(crate) fn versioned<T: Document>(row: &SqliteRow) -> Result<Versioned<T>, St
     })
 }
 
-/// The records of a part that `T::PART` gave: each as its id, revision and last use, how many bytes its document has, and
-/// the document, with a space behind each of the first four.
+/// Returns the records of a part that `T::PART` selected. Each has its id, revision, last use, length of
+/// the document in bytes, and document; a space follows each of the first four.
 ///
 /// # Errors
-/// A document that is not a `T`, or a record that is not among them: none is passed over.
+/// A document is not a `T`, or a record is missing: none is skipped silently.
 pub(crate) fn part<T: Document>(row: &SqliteRow) -> Result<Vec<Versioned<T>>, StoreError> {
     let column = |error: sqlx::Error| unreadable::<T>("in one of its rows", error.to_string());
     let count: i64 = row.try_get(1).map_err(column)?;
@@ -164,7 +164,7 @@ pub(crate) fn part<T: Document>(row: &SqliteRow) -> Result<Vec<Versioned<T>>, St
     Ok(records)
 }
 
-/// What a row says.
+/// The columns of a row.
 struct Columns<'a> {
     id: &'a str,
     revision: i64,
@@ -172,7 +172,7 @@ struct Columns<'a> {
     document: &'a str,
 }
 
-/// The first row of a part, and the rest of it.
+/// Returns the first row of a part, and the rest.
 fn first_row(text: &str) -> Option<(Columns<'_>, &str)> {
     let (id, text) = text.split_once(' ')?;
     let (revision, text) = text.split_once(' ')?;
@@ -206,10 +206,10 @@ fn unreadable<T: Document>(id: &str, problem: String) -> StoreError {
     }
 }
 
-/// The document of a row that has nothing else to it.
+/// Returns the document of a row that has no other columns.
 ///
 /// # Errors
-/// A document that is not a `T`.
+/// The document is not a `T`.
 pub(crate) fn document<T: DeserializeOwned>(kind: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Unreadable {
         what: kind.to_owned(),
@@ -221,7 +221,7 @@ pub(crate) fn to_document(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("records are texts, numbers and lists")
 }
 
-/// An instant as a column: those beyond the year 292 million are the last one.
+/// Returns an instant as a column value; instants beyond the year 292 million become the last one.
 pub(crate) fn column(at: Timestamp) -> i64 {
     i64::try_from(at.as_unix_millis()).unwrap_or(i64::MAX)
 }
@@ -230,7 +230,7 @@ pub(crate) const fn instant(column: i64) -> Timestamp {
     Timestamp::from_unix_millis(column.unsigned_abs())
 }
 
-/// A revision as a column; none comes near the end of the numbers.
+/// Returns a revision as a column value; no revision comes near the maximum.
 pub(crate) fn revision(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }

@@ -37,13 +37,13 @@ impl InFile {
         SqliteStore::open(&self.path()).await.unwrap()
     }
 
-    /// Somebody else's connection to the same file.
+    /// Runs a statement on another connection to the same file.
     async fn sql(&self, sql: &'static str) -> u64 {
         let url = format!("sqlite://{}", self.path().display());
         let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        let done = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        let result = sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        done.rows_affected()
+        result.rows_affected()
     }
 }
 
@@ -92,24 +92,24 @@ async fn s154_whatever_is_done_to_the_events_behind_the_stores_back_is_noticed()
         ("UPDATE audit_event SET at = -1 WHERE sequence = 2", 2),
         ("DELETE FROM audit_event WHERE sequence = 1", 1),
         ("DELETE FROM audit_event WHERE sequence = 2", 2),
-        // The last one.
+        // The last event.
         ("DELETE FROM audit_event WHERE sequence = 4", 4),
         ("DELETE FROM audit_event WHERE sequence > 1", 2),
         ("DELETE FROM audit_event", 1),
-        // The gap closed.
+        // With the numbers closed up.
         (
             "DELETE FROM audit_event WHERE sequence = 2; \
              UPDATE audit_event SET sequence = sequence - 1 WHERE sequence > 2",
             2,
         ),
-        // Two in each other's place.
+        // Two events swapped.
         (
             "UPDATE audit_event SET sequence = 9 WHERE sequence = 2; \
              UPDATE audit_event SET sequence = 2 WHERE sequence = 3; \
              UPDATE audit_event SET sequence = 3 WHERE sequence = 9",
             2,
         ),
-        // One more, a copy of another.
+        // An additional event, a copy of another.
         (
             "INSERT INTO audit_event SELECT 5, at, actor, origin, action, target, organization, details, hash, hash \
              FROM audit_event WHERE sequence = 4",
@@ -131,7 +131,7 @@ async fn s154_whatever_is_done_to_the_events_behind_the_stores_back_is_noticed()
             ChainState::Broken { sequence: found, .. } => assert_eq!(found, sequence, "{sql}"),
             whole @ ChainState::Whole { .. } => panic!("{sql}: {whole:?}"),
         }
-        // It stays so, whatever is appended and however often it is opened.
+        // It stays broken, after further events and after reopening.
         store.close().await;
         let store = files.store().await;
         let more = Batch {
@@ -173,7 +173,7 @@ async fn nobody_else_can_read_the_files() {
     store.close().await;
     assert!(!folder.join("keygate.db-wal").exists(), "what is closed is one file");
 
-    // One that was copied here by somebody with other habits.
+    // A file that was copied here with a wider mode.
     std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let store = files.store().await;
     assert_eq!(mode(&files.path()), 0o600);
@@ -264,7 +264,7 @@ async fn a_second_process_is_kept_away_until_the_first_has_closed() {
     }
     store.close().await;
     let store = files.store().await;
-    // One that is dropped lets go when what it was asked is written.
+    // A dropped store releases the lock once its pending writes are done.
     drop(store);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while SqliteStore::open(&files.path()).await.is_err() {
@@ -288,7 +288,7 @@ async fn what_is_asked_of_a_closed_store_is_refused() {
     }
 }
 
-/// What opening `path` says.
+/// Returns the error of opening `path`.
 async fn refusal(path: &Path) -> StoreError {
     SqliteStore::open(path).await.expect_err("it opens")
 }
@@ -302,7 +302,7 @@ async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
     assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
     assert_eq!(std::fs::read(files.path()).unwrap(), text);
 
-    // Somebody else's database.
+    // A database of another program.
     std::fs::write(files.path(), b"").unwrap();
     files.sql("CREATE TABLE theirs (id TEXT)").await;
     let before = std::fs::read(files.path()).unwrap();
@@ -324,7 +324,7 @@ async fn a_damaged_database_is_refused() {
     }
     store.close().await;
     let whole = std::fs::read(files.path()).unwrap();
-    // Everything behind the first pages overwritten.
+    // Everything after the first pages is overwritten.
     let mut damaged = whole.clone();
     damaged[16_384..].fill(0xa5);
     std::fs::write(files.path(), damaged).unwrap();
@@ -339,7 +339,7 @@ async fn a_damaged_database_is_refused() {
         }
         other => panic!("{other:?}"),
     }
-    // The head cut off.
+    // The file is truncated.
     std::fs::write(files.path(), &whole[..1_000]).unwrap();
     assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
 }
@@ -364,7 +364,7 @@ async fn no_record_is_passed_over_where_a_column_says_nothing() {
     with_organizations(&store).await;
     let client = Write::Client(Versioned::new(client("client_1", "acme")));
     store.commit(batch(vec![client])).await.unwrap();
-    // As nobody makes it who does not change the tables first: a view without the constraints.
+    // This state needs a changed schema: a view without the constraints.
     files
         .sql("ALTER TABLE client RENAME TO old; CREATE VIEW client AS SELECT rowid, id, revision, document FROM old UNION ALL SELECT 9, NULL, 1, '{}'")
         .await;
@@ -418,7 +418,7 @@ async fn a_database_of_a_later_version_or_with_an_edited_migration_is_refused() 
     }
 }
 
-/// A migration that was released is in databases out there: what changes comes in another file, and in another line here.
+/// A released migration is part of existing databases. Make a change in a new file, with a new line here.
 #[test]
 fn migrations_are_never_edited() {
     let digests = [(1, "74e645605b4dfb1107cd72d80ce3f2c242f03126f6e54392d997baaf5dab6dcf")];
@@ -432,7 +432,7 @@ fn migrations_are_never_edited() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_written_is_said_by_name() {
     let files = InFile::new();
-    // A file where a folder should be; unlike its mode it stops root as well.
+    // A file in place of a folder; unlike a mode, it stops root as well.
     std::fs::write(files.path().parent().unwrap(), "").unwrap();
     let StoreError::Unavailable(text) = refusal(&files.path()).await else {
         panic!("another error");
@@ -454,7 +454,7 @@ async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_hal
         ..Batch::default()
     };
     store.commit(make(1)).await.unwrap();
-    // What a full disk does to a statement, at the last one of a batch; in a group with one that would go well.
+    // Simulates a full disk at the last statement of a batch, in a group with a batch that would succeed.
     files
         .sql("CREATE TRIGGER full BEFORE INSERT ON audit_event WHEN NEW.target = '2' BEGIN SELECT RAISE(ROLLBACK, 'disk'); END")
         .await;
@@ -462,11 +462,11 @@ async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_hal
     assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
     assert_eq!(store.api_key(&key_id(2)).await.unwrap(), None);
     assert!(store.api_key(&key_id(1)).await.unwrap().is_some());
-    for (number, said) in [(3, third), (4, fourth)] {
+    for (number, result) in [(3, third), (4, fourth)] {
         let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
-        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
+        assert_eq!(is_there, result.is_ok(), "key {number}: {result:?}");
     }
-    // Whatever was said, the events are those of the keys that are there.
+    // In any case, the events are those of the stored keys.
     let keys = store.contents().await.unwrap().api_keys.len() as u64;
     let ChainState::Whole { events, .. } = store.verify_audit().await.unwrap() else {
         panic!("broken");
@@ -482,7 +482,7 @@ async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
     folder.store().await.close().await;
     let files = Files::prepare(&folder.path()).unwrap();
     let mut connection = open::writer(&files).await.unwrap();
-    // SQLite's own answer (SQLITE_FULL) to a disk of so many pages.
+    // SQLite's own error (SQLITE_FULL) for a disk with this number of pages.
     let pages: i64 = sqlx::query_scalar("SELECT page_count + 20 FROM pragma_page_count")
         .fetch_one(&mut connection)
         .await
@@ -510,10 +510,10 @@ async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
     });
     let mut refused = 0;
     for writer in writers.collect::<Vec<_>>() {
-        let (number, said) = writer.await.unwrap();
+        let (number, result) = writer.await.unwrap();
         let is_there = store.api_key(&key_id(number)).await.unwrap().is_some();
-        assert_eq!(is_there, said.is_ok(), "key {number}: {said:?}");
-        if let Err(error) = said {
+        assert_eq!(is_there, result.is_ok(), "key {number}: {result:?}");
+        if let Err(error) = result {
             assert!(error.to_string().contains("full"), "{error}");
             refused += 1;
         }
@@ -554,7 +554,7 @@ async fn a_backup_is_the_store_of_one_instant_and_opens_as_one() {
     assert_eq!(copy.contents().await.unwrap().api_keys.len() as u64, events);
     copy.close().await;
 
-    // Nothing is written over.
+    // An existing file is not overwritten.
     let before = std::fs::read(&to).unwrap();
     assert!(matches!(store.backup(&to).await, Err(StoreError::Unavailable(_))));
     assert_eq!(std::fs::read(&to).unwrap(), before);

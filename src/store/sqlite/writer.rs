@@ -1,11 +1,12 @@
-//! How are many batches written at once? By one task with one connection: what waits goes into one transaction, and is
-//! acknowledged when that is on disk. A disk writes a thousand small transactions a second, or a hundred times as much.
+//! How are many batches written at once? By one task with one connection: all waiting jobs share
+//! one transaction, and are acknowledged once that is on disk. A disk writes a thousand
+//! transactions a second one by one, and a hundred times as many in groups.
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::store::AssertionMark;
 use crate::store::Batch;
-use crate::store::IDEMPOTENT_ANSWERS_KEPT;
+use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::StoreError;
 use crate::store::record::audit::ChainHead;
 use crate::store::sqlite::batch;
@@ -17,61 +18,63 @@ use std::fs::File;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Jobs that wait for the writer; whoever has one more waits to hand it over.
+/// Jobs in the queue; a further sender waits for a place.
 const QUEUE: usize = 1_024;
-/// Jobs in one transaction: as long as they take, nobody else is answered.
+/// Jobs in one transaction; no job is acknowledged before the last of them is written.
 const GROUP: usize = 256;
 
-/// What came of a job. Of a mark: whether nobody had used the assertion; of a sweep: whether there may be more to forget.
-type Done = oneshot::Sender<Result<bool, StoreError>>;
+/// The result of a job. For a mark: whether the assertion is used for the
+/// first time; for a sweep: whether there may be more.
+type JobReply = oneshot::Sender<Result<bool, StoreError>>;
 
-/// What the writer is asked. Whoever asked may have gone when it is done: it is done all the same.
+/// A job of the writer. It is done even if the sender no longer waits for the result.
 pub(crate) enum Job {
     Commit(Box<Batch>),
     Mark(AssertionMark),
     KeysUsed(Vec<(KeyId, Timestamp)>),
-    /// At most so many rows of each kind.
+    /// At most this number of rows of each kind.
     Sweep(Timestamp, u32),
 }
 
-/// What is put into the writer's letter box.
-pub(crate) enum Letter {
-    Job(Job, Done),
+/// A message to the writer.
+pub(crate) enum Message {
+    Job(Job, JobReply),
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's letter box. When all of it is dropped the writer finishes what is in it, and goes.
+/// The sender of messages to the writer. When all its clones are
+/// dropped, the writer finishes the remaining jobs and ends.
 #[derive(Debug)]
-pub(crate) struct Writer(mpsc::Sender<Letter>);
+pub(crate) struct Writer(mpsc::Sender<Message>);
 
 impl Writer {
-    /// `lock` keeps other processes away for as long as there is a connection that writes.
+    /// Starts the writer. `lock` keeps other processes out while the connection is open.
     pub(crate) fn start(connection: SqliteConnection, lock: File, files: Files) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(run(receiver, connection, lock, files));
         Self(sender)
     }
 
-    pub(crate) async fn send(&self, letter: Letter) -> Result<(), ()> {
-        self.0.send(letter).await.map_err(|_| ())
+    pub(crate) async fn send(&self, message: Message) -> Result<(), ()> {
+        self.0.send(message).await.map_err(|_| ())
     }
 }
 
-async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnection, lock: File, files: Files) {
+async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnection, lock: File, files: Files) {
     let mut group = Vec::with_capacity(GROUP);
     let closed = loop {
         group.clear();
-        if letters.recv_many(&mut group, GROUP).await == 0 {
+        if messages.recv_many(&mut group, GROUP).await == 0 {
             break None;
         }
-        // What was handed over before the end is still done.
+        // Jobs sent before the close are still done.
         let mut closed = None;
-        let jobs: Vec<(Job, Done)> = group
+        let jobs: Vec<(Job, JobReply)> = group
             .drain(..)
-            .filter_map(|letter| match letter {
-                Letter::Job(job, done) => Some((job, done)),
-                Letter::Close(done) => {
-                    closed = Some(done);
+            .filter_map(|message| match message {
+                Message::Job(job, reply) => Some((job, reply)),
+                Message::Close(reply) => {
+                    closed = Some(reply);
                     None
                 }
             })
@@ -92,26 +95,26 @@ async fn run(mut letters: mpsc::Receiver<Letter>, mut connection: SqliteConnecti
     }
 }
 
-async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, Done)>, files: &Files) {
-    let (jobs, dones): (Vec<Job>, Vec<Done>) = jobs.into_iter().unzip();
+async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply)>, files: &Files) {
+    let (jobs, replies): (Vec<Job>, Vec<JobReply>) = jobs.into_iter().unzip();
     match write_all(connection, jobs).await {
         Ok(results) => {
-            for (done, result) in dones.into_iter().zip(results) {
-                let _ = done.send(result);
+            for (reply, result) in replies.into_iter().zip(results) {
+                let _ = reply.send(result);
             }
         }
         Err(error) => {
-            // What is not committed is gone, also what went well: nobody hears that it did.
+            // All jobs of the transaction are undone, including those that succeeded; none is acknowledged.
             let _ = sqlx::query("ROLLBACK").execute(connection).await;
             tracing::error!(path = %files.database.display(), %error, "Store not written");
-            for done in dones {
-                let _ = done.send(Err(files.failed(&error)));
+            for reply in replies {
+                let _ = reply.send(Err(files.failed(&error)));
             }
         }
     }
 }
 
-/// Does all jobs in one transaction, and returns what came of each.
+/// Does all jobs in one transaction, and returns the result of each.
 async fn write_all(
     connection: &mut SqliteConnection,
     jobs: Vec<Job>,
@@ -126,8 +129,8 @@ async fn write_all(
             Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
             Job::KeysUsed(used) => Ok(batch::keys_used(connection, &used).await.map(|()| true)?),
             Job::Sweep(now, rows) => {
-                let answers_before = now.saturating_sub(IDEMPOTENT_ANSWERS_KEPT);
-                Ok(batch::sweep(connection, now, answers_before, rows).await?)
+                let responses_before = now.saturating_sub(STORED_RESPONSES_KEPT);
+                Ok(batch::sweep(connection, now, responses_before, rows).await?)
             }
         });
     }
@@ -139,17 +142,17 @@ async fn write_all(
 }
 
 async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    // `IMMEDIATE`: to find out at the end that somebody else writes would be too late.
+    // `IMMEDIATE`: detect another writer at the start, not at the end.
     let Err(_) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await else {
         return Ok(());
     };
-    // The end of the one before may have failed half-way.
+    // The end of the previous transaction may have failed.
     let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
     Ok(())
 }
 
-/// Writes one batch among others: a conflict undoes it alone.
+/// Writes one batch among others; a conflict undoes only this batch.
 async fn commit(
     connection: &mut SqliteConnection,
     batch: &Batch,

@@ -1,4 +1,4 @@
-//! Who changed what: one event for each change, found by what is asked, and a chain that shows what was tampered with.
+//! Does each change leave one audit event that filters find, in a chain that shows tampering?
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -23,16 +23,16 @@ fn every_change_is_one_event_and_a_refusal_is_none() {
         .id();
     let kid = gate.create(&format!("/clients/{client}/keys"), json!({ "generate": "ES256" }));
     let kid = kid.json["kid"].as_str().unwrap().to_owned();
-    gate.done("PATCH", &format!("/clients/{client}"), Some(json!({ "name": "d" })));
-    gate.done("DELETE", &format!("/clients/{client}/keys/{kid}"), None);
-    gate.done("POST", &format!("/clients/{client}/revoke-tokens"), None);
-    gate.done("DELETE", &format!("/clients/{client}"), None);
-    gate.done("POST", &format!("/keys/{key}/revoke"), None);
-    gate.done("POST", "/signing-keys/rotate", None);
+    gate.perform("PATCH", &format!("/clients/{client}"), Some(json!({ "name": "d" })));
+    gate.perform("DELETE", &format!("/clients/{client}/keys/{kid}"), None);
+    gate.perform("POST", &format!("/clients/{client}/revoke-tokens"), None);
+    gate.perform("DELETE", &format!("/clients/{client}"), None);
+    gate.perform("POST", &format!("/keys/{key}/revoke"), None);
+    gate.perform("POST", "/signing-keys/rotate", None);
     assert_eq!(count(), before + 9);
     gate.post("/keys", json!({ "name": "k", "expires": "0d" }));
     gate.call("POST", &format!("/keys/{key}/revoke"), None)
-        .refused(409, "already-revoked");
+        .expect_refusal(409, "already-revoked");
     gate.call_as(None, "POST", "/keys", None, &[]);
     gate.get("/keys");
     assert_eq!(count(), before + 9);
@@ -110,7 +110,7 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
     }
     let all: Vec<u64> = (1..=seen[0]).rev().collect();
     assert_eq!(seen, all);
-    // An owner sees their own organization's, whatever they ask for.
+    // An owner gets only events of the own organization, whatever the filter.
     let own = gate.call_as(Some(&owner), "GET", "/audit?limit=200", None, &[]).json;
     let own = own["items"].as_array().unwrap();
     assert!(!own.is_empty() && own.iter().all(|item| item["organization"] == "acme"));
@@ -121,7 +121,7 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
         "organisation=acme",
         "sequence=1",
     ] {
-        gate.get(&format!("/audit?{bad}")).refused(400, "invalid-query");
+        gate.get(&format!("/audit?{bad}")).expect_refusal(400, "invalid-query");
     }
 }
 

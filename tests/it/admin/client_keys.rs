@@ -1,4 +1,4 @@
-//! Keys of clients: what may be uploaded, what is given away once, and that without any nothing becomes open.
+//! Keys of clients: which may be uploaded, which are returned once, and does a client without keys stay closed?
 
 use super::fixture::Gate;
 use keygate::jose::sign::SigningKey;
@@ -13,7 +13,7 @@ fn key_client(gate: &Gate) -> String {
     .id()
 }
 
-/// A token request with an assertion of `key`'s.
+/// Returns the status of a token request with an assertion signed by `key`.
 fn status(gate: &Gate, client: &str, key: &SigningKey) -> u16 {
     let now = gate.now().as_unix_secs();
     let claims = json!({
@@ -21,7 +21,7 @@ fn status(gate: &Gate, client: &str, key: &SigningKey) -> u16 {
         "jti": keygate::jose::sign::token_id(),
     });
     let assertion = key.sign("JWT", &claims).unwrap();
-    let told = gate.token_request(&[
+    let response = gate.token_request(&[
         ("grant_type", "client_credentials"),
         (
             "client_assertion_type",
@@ -29,7 +29,7 @@ fn status(gate: &Gate, client: &str, key: &SigningKey) -> u16 {
         ),
         ("client_assertion", &assertion),
     ]);
-    told.status
+    response.status
 }
 
 #[test]
@@ -52,13 +52,13 @@ fn s055_what_is_uploaded_is_exactly_one_public_key() {
         (String::new(), "no PEM block"),
         ("x".repeat(9_000), "longer than any public key"),
     ] {
-        let told = gate.post(&path, json!({ "public_key": pem }));
-        assert_eq!(told.pointers(), ["/public_key"]);
-        assert!(told.text.contains(reason), "{}", told.text);
+        let response = gate.post(&path, json!({ "public_key": pem }));
+        assert_eq!(response.pointers(), ["/public_key"]);
+        assert!(response.text.contains(reason), "{}", response.text);
         assert!(
-            !told.text.contains("BEGIN"),
+            !response.text.contains("BEGIN"),
             "what was sent is not sent back: {}",
-            told.text
+            response.text
         );
     }
     for body in [json!({}), json!({ "public_key": public, "generate": "ES256" })] {
@@ -71,15 +71,15 @@ fn s055_what_is_uploaded_is_exactly_one_public_key() {
             "{bad}"
         );
     }
-    let made = gate.create(&path, json!({ "public_key": public }));
+    let created = gate.create(&path, json!({ "public_key": public }));
     assert_eq!(
-        (&made.json["kid"], &made.json["fingerprint"]),
+        (&created.json["kid"], &created.json["fingerprint"]),
         (&key.kid().into(), &key.kid().into())
     );
-    assert!(made.json.get("private_key").is_none());
+    assert!(created.json.get("private_key").is_none());
     assert_eq!(status(&gate, &client, &key), 200);
     gate.post(&path, json!({ "public_key": public }))
-        .refused(409, "key-exists");
+        .expect_refusal(409, "key-exists");
 }
 
 #[test]
@@ -87,11 +87,11 @@ fn s064_the_private_half_of_a_pair_is_given_once_and_kept_nowhere() {
     let gate = Gate::new();
     for algorithm in ["ES256", "RS256", "PS256", "EdDSA"] {
         let client = key_client(&gate);
-        let made = gate.create(&format!("/clients/{client}/keys"), json!({ "generate": algorithm }));
-        let pem = made.json["private_key"].as_str().unwrap();
+        let created = gate.create(&format!("/clients/{client}/keys"), json!({ "generate": algorithm }));
+        let pem = created.json["private_key"].as_str().unwrap();
         let key = SigningKey::from_pkcs8_pem(algorithm.parse().unwrap(), pem).unwrap();
         assert_eq!(
-            (made.json["kid"].as_str(), &made.json["algorithms"]),
+            (created.json["kid"].as_str(), &created.json["algorithms"]),
             (Some(key.kid()), &json!([algorithm]))
         );
         assert_eq!(status(&gate, &client, &key), 200, "{algorithm}");
@@ -100,9 +100,9 @@ fn s064_the_private_half_of_a_pair_is_given_once_and_kept_nowhere() {
             format!("/clients/{client}/keys"),
             "/audit".to_owned(),
         ] {
-            let told = gate.get(&path);
+            let response = gate.get(&path);
             assert!(
-                !told.text.contains("PRIVATE") && !told.text.contains("private_key\":"),
+                !response.text.contains("PRIVATE") && !response.text.contains("private_key\":"),
                 "{path}"
             );
         }
@@ -131,22 +131,22 @@ fn revoking_one_key_leaves_the_others() {
     for key in &keys {
         gate.create(&path, json!({ "public_key": key.public_pem() }));
     }
-    gate.done("DELETE", &format!("{path}/{}", keys[1].kid()), None);
+    gate.perform("DELETE", &format!("{path}/{}", keys[1].kid()), None);
     let statuses: Vec<u16> = keys.iter().map(|key| status(&gate, &client, key)).collect();
     assert_eq!((statuses[0], statuses[2]), (200, 200));
     assert_ne!(statuses[1], 200);
     gate.call("DELETE", &format!("{path}/{}", keys[1].kid()), None)
-        .refused(409, "key-revoked");
+        .expect_refusal(409, "key-revoked");
     gate.call("DELETE", &format!("{path}/none"), None)
-        .refused(404, "unknown-key");
+        .expect_refusal(404, "unknown-key");
     gate.post(&path, json!({ "public_key": keys[1].public_pem() }))
-        .refused(409, "key-revoked");
-    // At most ten at a time.
+        .expect_refusal(409, "key-revoked");
+    // At most ten keys at a time.
     for _ in 0..8 {
         gate.create(&path, json!({ "generate": "ES256" }));
     }
     gate.post(&path, json!({ "generate": "ES256" }))
-        .refused(409, "too-many-keys");
+        .expect_refusal(409, "too-many-keys");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn s153_a_client_without_any_key_proves_nothing() {
     assert_ne!(status(&gate, &client, &key), 200, "before its first");
     gate.create(&path, json!({ "public_key": key.public_pem() }));
     assert_eq!(status(&gate, &client, &key), 200);
-    let fewer = gate.done("DELETE", &format!("{path}/{}?revoke_tokens=true", key.kid()), None);
+    let fewer = gate.perform("DELETE", &format!("{path}/{}?revoke_tokens=true", key.kid()), None);
     assert_eq!(fewer["keys"], json!([]));
     assert!(fewer["tokens_not_before"].is_string());
     assert_ne!(status(&gate, &client, &key), 200, "after its last");

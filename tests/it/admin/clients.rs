@@ -1,22 +1,22 @@
-//! Clients: how they prove themselves, what may be changed of them, and how they end.
+//! Clients: how do they authenticate, which members can change, and how do they end?
 
+use super::fixture::AdminResponse;
 use super::fixture::Gate;
-use super::fixture::Told;
 use serde_json::Value;
 use serde_json::json;
 
 fn secret_client(gate: &Gate) -> (String, String) {
-    let made = gate.create(
+    let created = gate.create(
         "/clients",
         json!({ "name": "app", "authentication": "client_secret", "scopes": ["a"] }),
     );
-    (made.id(), secret(&made))
+    (created.id(), secret(&created))
 }
 
-fn secret(made: &Told) -> String {
-    made.json["client_secret"]
+fn secret(created: &AdminResponse) -> String {
+    created.json["client_secret"]
         .as_str()
-        .unwrap_or_else(|| panic!("{made:?}"))
+        .unwrap_or_else(|| panic!("{created:?}"))
         .to_owned()
 }
 
@@ -26,16 +26,16 @@ fn s064_a_client_secret_is_in_the_answer_that_made_it_and_nowhere_else() {
     let (id, secret) = secret_client(&gate);
     assert!(secret.starts_with("kgs_") && secret.len() == 47, "{secret}");
     for path in [format!("/clients/{id}"), "/clients".to_owned(), "/audit".to_owned()] {
-        let told = gate.get(&path);
+        let response = gate.get(&path);
         assert!(
-            told.text.contains(&id) && !told.text.contains(&secret[4..12]),
+            response.text.contains(&id) && !response.text.contains(&secret[4..12]),
             "{path}: {}",
-            told.text
+            response.text
         );
         assert!(
-            !told.text.contains("digest") && !told.text.contains("client_secret\":\"kgs"),
+            !response.text.contains("digest") && !response.text.contains("client_secret\":\"kgs"),
             "{}",
-            told.text
+            response.text
         );
     }
     assert_eq!(gate.with_secret(&id, &secret).status, 200);
@@ -50,12 +50,12 @@ fn s071_rotating_a_secret_keeps_the_client_and_ends_the_old_one_at_once() {
     assert_eq!(gate.with_secret(&id, &old).status, 400);
     let new = secret(&rotated);
     assert_eq!(gate.with_secret(&id, &new).status, 200);
-    // With a grace that was asked for, both count, until it ends.
+    // With a requested grace period, both secrets are valid until it ends.
     let rotated = gate.create(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }));
     let newest = secret(&rotated);
     assert_eq!(rotated.json["secrets"].as_array().unwrap().len(), 2);
     gate.post(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }))
-        .refused(409, "grace-runs");
+        .expect_refusal(409, "grace-runs");
     gate.advance(3_599);
     assert_eq!(
         (
@@ -83,13 +83,13 @@ fn s071_rotating_a_secret_keeps_the_client_and_ends_the_old_one_at_once() {
 fn regenerating_a_client_gives_it_a_new_id_and_deletes_the_old_one() {
     let gate = Gate::new();
     let (id, old) = secret_client(&gate);
-    let made = gate.create(&format!("/clients/{id}/secret/regenerate"), json!({}));
-    assert_ne!(made.id(), id);
-    assert_eq!(gate.with_secret(&made.id(), &secret(&made)).status, 200);
+    let created = gate.create(&format!("/clients/{id}/secret/regenerate"), json!({}));
+    assert_ne!(created.id(), id);
+    assert_eq!(gate.with_secret(&created.id(), &secret(&created)).status, 200);
     assert_ne!(gate.with_secret(&id, &old).status, 200);
     assert_eq!(gate.get(&format!("/clients/{id}")).json["state"], "deleted");
     gate.call("POST", &format!("/clients/{id}/secret/regenerate"), None)
-        .refused(409, "client-deleted");
+        .expect_refusal(409, "client-deleted");
 }
 
 #[test]
@@ -110,21 +110,21 @@ fn how_a_client_proves_itself_is_for_good() {
     assert_eq!(change(&with_url).json["jwks_url"], "https://other.example/jwks");
     for (id, slug) in [(&with_secret, "no-keys"), (&with_url, "keys-from-url")] {
         gate.post(&format!("/clients/{id}/keys"), json!({ "generate": "ES256" }))
-            .refused(409, slug);
-        gate.get(&format!("/clients/{id}/keys")).refused(409, slug);
+            .expect_refusal(409, slug);
+        gate.get(&format!("/clients/{id}/keys")).expect_refusal(409, slug);
     }
     for id in [&with_keys, &with_url] {
         gate.call("POST", &format!("/clients/{id}/secret/rotate"), None)
-            .refused(409, "no-secret");
+            .expect_refusal(409, "no-secret");
         gate.call("POST", &format!("/clients/{id}/secret/regenerate"), None)
-            .refused(409, "no-secret");
+            .expect_refusal(409, "no-secret");
     }
     gate.call("POST", &format!("/clients/{with_keys}/jwks/validate"), None)
-        .refused(409, "no-jwks-url");
-    let health = gate.done("POST", &format!("/clients/{with_url}/jwks/validate"), None);
+        .expect_refusal(409, "no-jwks-url");
+    let health = gate.perform("POST", &format!("/clients/{with_url}/jwks/validate"), None);
     assert_eq!(health["state"], "ok");
     assert_eq!(health["last_good_at"], "2027-01-15T08:00:00.000Z");
-    // What cannot be changed is not a member of the change.
+    // Members that cannot change are rejected.
     for member in [
         "authentication",
         "id",
@@ -133,12 +133,12 @@ fn how_a_client_proves_itself_is_for_good() {
         "environment",
         "client_secret",
     ] {
-        let told = gate.call(
+        let response = gate.call(
             "PATCH",
             &format!("/clients/{with_secret}"),
             Some(&json!({ member: "x" })),
         );
-        assert_eq!(told.pointers(), [format!("/{member}")]);
+        assert_eq!(response.pointers(), [format!("/{member}")]);
     }
 }
 
@@ -205,18 +205,18 @@ fn a_deleted_client_gets_no_tokens_and_those_that_are_out_stay_or_end_as_was_cho
     ] {
         let (id, secret) = secret_client(&gate);
         assert_eq!(gate.with_secret(&id, &secret).status, 200);
-        let deleted = gate.done("DELETE", &format!("/clients/{id}{query}"), None);
+        let deleted = gate.perform("DELETE", &format!("/clients/{id}{query}"), None);
         assert_eq!(
             (&deleted["state"], deleted["tokens_not_before"].is_string()),
             (&"deleted".into(), ends)
         );
         assert_ne!(gate.with_secret(&id, &secret).status, 200);
         gate.call("DELETE", &format!("/clients/{id}"), None)
-            .refused(409, "client-deleted");
+            .expect_refusal(409, "client-deleted");
         gate.call("PATCH", &format!("/clients/{id}"), Some(&json!({ "name": "x" })))
-            .refused(409, "client-deleted");
+            .expect_refusal(409, "client-deleted");
         gate.call("POST", &format!("/clients/{id}/secret/rotate"), None)
-            .refused(409, "client-deleted");
+            .expect_refusal(409, "client-deleted");
     }
     let (id, _) = secret_client(&gate);
     for bad in [
@@ -225,19 +225,19 @@ fn a_deleted_client_gets_no_tokens_and_those_that_are_out_stay_or_end_as_was_cho
         "?revoke=true",
     ] {
         gate.call("DELETE", &format!("/clients/{id}{bad}"), None)
-            .refused(400, "invalid-query");
+            .expect_refusal(400, "invalid-query");
     }
 }
 
 #[test]
 fn an_administrator_whose_tokens_are_revoked_is_out_at_that_instant() {
     let gate = Gate::new();
-    let made = gate.create(
+    let created = gate.create(
         "/clients",
         json!({ "name": "x", "authentication": "client_secret", "scopes": ["admin:read"], "subscription": "sub_operators" }),
     );
     let token = || {
-        gate.with_secret(&made.id(), &secret(&made)).json["access_token"]
+        gate.with_secret(&created.id(), &secret(&created)).json["access_token"]
             .as_str()
             .unwrap()
             .to_owned()
@@ -246,8 +246,8 @@ fn an_administrator_whose_tokens_are_revoked_is_out_at_that_instant() {
     let before = token();
     assert_eq!(ask(&before).status, 200);
     gate.advance(1);
-    gate.done("POST", &format!("/clients/{}/revoke-tokens", made.id()), None);
-    ask(&before).refused(401, "invalid-token");
+    gate.perform("POST", &format!("/clients/{}/revoke-tokens", created.id()), None);
+    ask(&before).expect_refusal(401, "invalid-token");
     gate.advance(2);
     assert_eq!(ask(&token()).status, 200);
 }

@@ -1,4 +1,4 @@
-//! Is the description one that programs can read? OpenAPI 3.1, without a word from a linter that is not ours.
+//! Can programs read the description? Redocly's linter must find nothing in the OpenAPI 3.1 document.
 
 use crate::support::clients;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn the_linter_finds_nothing_in_the_description() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("openapi.json");
     std::fs::write(&file, keygate::control::admin::description()).unwrap();
-    // All of the recommended rules, but for what is said beside each.
+    // All recommended rules, except where a line below gives a reason.
     let config = folder.path().join("redocly.yaml");
     std::fs::write(&config, "extends: [recommended]\n").unwrap();
     let linted = Command::new("node")
@@ -29,18 +29,18 @@ fn the_linter_finds_nothing_in_the_description() {
         .current_dir(folder.path())
         .output()
         .expect("node is installed");
-    let said = format!(
+    let output = format!(
         "{}{}",
         String::from_utf8_lossy(&linted.stdout),
         String::from_utf8_lossy(&linted.stderr)
     );
-    assert!(linted.status.success(), "{said}");
-    // Before that it may say that its next version wants a newer node.
-    let (_, verdict) = said
+    assert!(linted.status.success(), "{output}");
+    // The linter may print a note about Node.js versions first.
+    let (_, verdict) = output
         .split_once("validating openapi.json")
-        .unwrap_or_else(|| panic!("{said}"));
-    assert!(verdict.contains("is valid"), "{said}");
-    assert!(!verdict.contains("warning") && !verdict.contains("error"), "{said}");
+        .unwrap_or_else(|| panic!("{output}"));
+    assert!(verdict.contains("is valid"), "{output}");
+    assert!(!verdict.contains("warning") && !verdict.contains("error"), "{output}");
 }
 
 #[test]
@@ -60,19 +60,19 @@ fn each_operation_says_what_it_takes_and_what_it_may_answer() {
                 serde_json::json!([{ "bearer": [scope] }]),
                 "{about}"
             );
-            let answers: Vec<&str> = operation["responses"]
+            let responses: Vec<&str> = operation["responses"]
                 .as_object()
                 .unwrap()
                 .keys()
                 .map(String::as_str)
                 .collect();
-            assert!(answers.iter().any(|status| status.starts_with('2')), "{about}");
+            assert!(responses.iter().any(|status| status.starts_with('2')), "{about}");
             for needed in ["401", "403", "429"] {
-                assert!(answers.contains(&needed), "{about}: {needed}");
+                assert!(responses.contains(&needed), "{about}: {needed}");
             }
             if operation.get("requestBody").is_some() {
                 for needed in ["400", "413", "415", "422"] {
-                    assert!(answers.contains(&needed), "{about}: {needed}");
+                    assert!(responses.contains(&needed), "{about}: {needed}");
                 }
             }
         }

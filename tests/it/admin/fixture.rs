@@ -1,4 +1,4 @@
-//! An admin API without a socket, on SQLite, with a clock that stands still; and administrators with tokens of its own.
+//! An admin API without a socket, on SQLite, with a manual clock, and administrators with access tokens.
 
 use crate::support::control;
 use axum::Router;
@@ -61,21 +61,21 @@ pub struct Gate {
     pub folder: TempDir,
     api: Router,
     tokens: Router,
-    /// Every request comes from an address of its own, so that none is refused for the failures of another.
+    /// Counts requests: each comes from its own address, so that failures of one do not make the limit refuse another.
     sources: AtomicU32,
 }
 
-/// What was answered.
+/// One response of the admin API or the token endpoint.
 #[derive(Debug)]
-pub struct Told {
+pub struct AdminResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub text: String,
     pub json: Value,
 }
 
-impl Told {
-    /// The last word of the problem's type.
+impl AdminResponse {
+    /// Returns the last word of the problem's type.
     #[track_caller]
     pub fn slug(&self) -> &str {
         let kind = self.json["type"].as_str().unwrap_or_default();
@@ -84,15 +84,15 @@ impl Told {
     }
 
     #[track_caller]
-    pub fn refused(&self, status: u16, slug: &str) -> &Self {
+    pub fn expect_refusal(&self, status: u16, slug: &str) -> &Self {
         assert_eq!((self.status, self.slug()), (status, slug), "{}", self.text);
         self
     }
 
-    /// The places of what was wrong.
+    /// Returns the JSON pointers of a 422's errors.
     #[track_caller]
     pub fn pointers(&self) -> Vec<&str> {
-        self.refused(422, "invalid-request");
+        self.expect_refusal(422, "invalid-request");
         let errors = self.json["errors"].as_array().unwrap();
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }
@@ -110,7 +110,7 @@ impl Told {
     }
 }
 
-/// Key sets behind URLs, all of them good.
+/// Serves a valid key set at every URL.
 struct GoodJwks;
 
 impl ClientJwks for GoodJwks {
@@ -218,18 +218,18 @@ impl Gate {
         }
     }
 
-    /// Sends one request as it is; `peer` is among its extensions.
-    pub fn send(&self, peer: Peer, mut request: Request<Body>) -> Told {
+    /// Sends `request` unchanged, with `peer` among its extensions.
+    pub fn send(&self, peer: Peer, mut request: Request<Body>) -> AdminResponse {
         request.extensions_mut().insert(peer);
         self.exchange(self.api.clone(), request)
     }
 
-    fn exchange(&self, router: Router, request: Request<Body>) -> Told {
+    fn exchange(&self, router: Router, request: Request<Body>) -> AdminResponse {
         self.runtime.block_on(async {
             let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
             let bytes = to_bytes(body, usize::MAX).await.unwrap();
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            Told {
+            AdminResponse {
                 status: parts.status.as_u16(),
                 headers: parts.headers,
                 json: serde_json::from_str(&text).unwrap_or(Value::Null),
@@ -243,7 +243,7 @@ impl Gate {
         Peer::Network(IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + number)))
     }
 
-    /// `path` is what follows `/admin/v1`; `None` sends no credential.
+    /// Sends a request; `path` is the part after `/admin/v1`, and without a token there is no credential.
     pub fn call_as(
         &self,
         token: Option<&str>,
@@ -251,7 +251,7 @@ impl Gate {
         path: &str,
         body: Option<&Value>,
         more: &[(&str, &str)],
-    ) -> Told {
+    ) -> AdminResponse {
         let mut request = Request::builder().method(method).uri(format!("/admin/v1{path}"));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -266,35 +266,36 @@ impl Gate {
         self.send(self.somewhere(), request.body(body).unwrap())
     }
 
-    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Told {
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> AdminResponse {
         self.call_as(Some(ADMIN_TOKEN), method, path, body, &[])
     }
 
-    pub fn get(&self, path: &str) -> Told {
+    pub fn get(&self, path: &str) -> AdminResponse {
         self.call("GET", path, None)
     }
 
-    pub fn post(&self, path: &str, body: Value) -> Told {
+    pub fn post(&self, path: &str, body: Value) -> AdminResponse {
         self.call("POST", path, Some(&body))
     }
 
-    /// What comes into being.
+    /// Sends a POST that must create a record.
     #[track_caller]
-    pub fn create(&self, path: &str, body: Value) -> Told {
-        let told = self.post(path, body);
-        assert_eq!(told.status, 201, "{path}: {}", told.text);
-        told
+    pub fn create(&self, path: &str, body: Value) -> AdminResponse {
+        let response = self.post(path, body);
+        assert_eq!(response.status, 201, "{path}: {}", response.text);
+        response
     }
 
-    /// What must be done.
+    /// Sends a request that must succeed, and returns its JSON.
     #[track_caller]
-    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let told = self.call(method, path, body.as_ref());
-        assert_eq!(told.status / 100, 2, "{method} {path}: {}", told.text);
-        told.json
+    pub fn perform(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let response = self.call(method, path, body.as_ref());
+        assert_eq!(response.status / 100, 2, "{method} {path}: {}", response.text);
+        response.json
     }
 
-    /// An organization with an active subscription under `plan`; gives the subscription's id.
+    /// Creates an active subscription under `plan`, and the
+    /// organization if it is missing. Returns the subscription's id.
     #[track_caller]
     pub fn subscribe(&self, organization: &str, plan: &str) -> String {
         if self.get(&format!("/organizations/{organization}")).status == 404 {
@@ -303,15 +304,15 @@ impl Gate {
         let body = json!({ "organization": organization, "plan": plan });
         let id = self.create("/subscriptions", body).id();
         if self.get(&format!("/subscriptions/{id}")).json["state"] == "pending" {
-            self.done("POST", &format!("/subscriptions/{id}/approve"), None);
+            self.perform("POST", &format!("/subscriptions/{id}/approve"), None);
         }
         id
     }
 
-    /// An access token of a new client under `subscription`.
+    /// Returns an access token of a new client under `subscription`.
     #[track_caller]
     pub fn token_of(&self, subscription: &str, scopes: &[&str], ttl: &str) -> String {
-        let made = self.create(
+        let created = self.create(
             "/clients",
             json!({
                 "name": "administrator",
@@ -321,14 +322,14 @@ impl Gate {
                 "subscription": subscription,
             }),
         );
-        let secret = made.json["client_secret"].as_str().unwrap();
-        let told = self.with_secret(&made.id(), secret);
-        assert_eq!(told.status, 200, "{}", told.text);
-        told.json["access_token"].as_str().unwrap().to_owned()
+        let secret = created.json["client_secret"].as_str().unwrap();
+        let response = self.with_secret(&created.id(), secret);
+        assert_eq!(response.status, 200, "{}", response.text);
+        response.json["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// A token request with a secret.
-    pub fn with_secret(&self, id: &str, secret: &str) -> Told {
+    /// Sends a token request with a client secret.
+    pub fn with_secret(&self, id: &str, secret: &str) -> AdminResponse {
         self.token_request(&[
             ("grant_type", "client_credentials"),
             ("client_id", id),
@@ -336,7 +337,7 @@ impl Gate {
         ])
     }
 
-    pub fn token_request(&self, form: &[(&str, &str)]) -> Told {
+    pub fn token_request(&self, form: &[(&str, &str)]) -> AdminResponse {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();

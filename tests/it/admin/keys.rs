@@ -1,12 +1,12 @@
-//! API keys: what they can be made with, and how they end.
+//! API keys: which members do they take at creation, and how do they end?
 
 use super::fixture::Gate;
 use super::fixture::START;
 use serde_json::json;
 
 fn expires(gate: &Gate, expires: &str) -> (u16, Option<String>) {
-    let told = gate.post("/keys", json!({ "name": "k", "expires": expires }));
-    (told.status, told.json["expires_at"].as_str().map(str::to_owned))
+    let response = gate.post("/keys", json!({ "name": "k", "expires": expires }));
+    (response.status, response.json["expires_at"].as_str().map(str::to_owned))
 }
 
 #[test]
@@ -25,12 +25,12 @@ fn s068_an_expiry_is_explicit_in_the_future_and_at_most_730_days_away() {
         "1y",
         "2027-01-15",
         "2020-01-01T00:00:00Z",
-        // Now, and one second beyond the longest.
+        // Now, and one second beyond the longest lifetime.
         "2027-01-15T08:00:00Z",
         "2029-01-14T08:00:01Z",
     ] {
-        let told = gate.post("/keys", json!({ "name": "k", "expires": bad }));
-        assert_eq!(told.pointers(), ["/expires"], "{bad}: {}", told.text);
+        let response = gate.post("/keys", json!({ "name": "k", "expires": bad }));
+        assert_eq!(response.pointers(), ["/expires"], "{bad}: {}", response.text);
     }
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(START, 1_800_000_000, "2027-01-15T08:00:00Z");
@@ -47,12 +47,12 @@ fn s068_an_expiry_is_explicit_in_the_future_and_at_most_730_days_away() {
 #[test]
 fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
     let gate = Gate::new();
-    let made = gate.create("/keys", json!({ "name": "ci", "expires": "90d", "scopes": ["b", "a"] }));
-    let key = made.json["key"].as_str().unwrap().to_owned();
-    let id = made.id();
+    let created = gate.create("/keys", json!({ "name": "ci", "expires": "90d", "scopes": ["b", "a"] }));
+    let key = created.json["key"].as_str().unwrap().to_owned();
+    let id = created.id();
     assert!(key.starts_with(&format!("kg_live_{id}_")), "{key}");
-    assert_eq!(made.json["key_hint"], format!("kg_live_{id}_…"));
-    assert_eq!(made.json["scopes"], json!(["a", "b"]));
+    assert_eq!(created.json["key_hint"], format!("kg_live_{id}_…"));
+    assert_eq!(created.json["scopes"], json!(["a", "b"]));
     let secret = &key[25..];
     for path in [
         format!("/keys/{id}"),
@@ -60,16 +60,16 @@ fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
         "/audit".to_owned(),
         format!("/audit?target={id}"),
     ] {
-        let told = gate.get(&path);
-        assert_eq!(told.status, 200);
+        let response = gate.get(&path);
+        assert_eq!(response.status, 200);
         assert!(
-            told.text.contains(&id) && !told.text.contains(&secret[..8]),
+            response.text.contains(&id) && !response.text.contains(&secret[..8]),
             "{path}: {}",
-            told.text
+            response.text
         );
-        assert!(!told.text.contains("digest"), "{}", told.text);
+        assert!(!response.text.contains("digest"), "{}", response.text);
     }
-    // In force on the data side when it was answered.
+    // The key was in force on the data side before the response.
     let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
     assert_eq!(entry.scopes().to_string(), "a b");
 }
@@ -103,12 +103,12 @@ fn s070_a_regenerated_key_is_refused_at_once_or_when_its_grace_ends() {
         "on the data side at the instant of the answer"
     );
     gate.call("POST", &format!("/keys/{old}/regenerate"), None)
-        .refused(409, "already-revoked");
+        .expect_refusal(409, "already-revoked");
 
     let (old, new) = regenerate(Some("2h"));
     assert_eq!((state(&old).as_str(), state(&new).as_str()), ("ending", "active"));
     gate.call("POST", &format!("/keys/{old}/regenerate"), None)
-        .refused(409, "already-replaced");
+        .expect_refusal(409, "already-replaced");
     gate.advance(2 * 3_600 - 1);
     assert_eq!(state(&old), "ending");
     let entry = gate.control.directory.get(&old.parse().unwrap()).unwrap();
@@ -117,15 +117,15 @@ fn s070_a_regenerated_key_is_refused_at_once_or_when_its_grace_ends() {
     assert_eq!(state(&old), "revoked");
     assert!(entry.is_revoked(gate.now()));
     for bad in ["24h1s", "25h", "x", ""] {
-        let told = gate.post(&format!("/keys/{new}/regenerate"), json!({ "grace": bad }));
-        assert_eq!(told.pointers(), ["/grace"], "{bad}");
+        let response = gate.post(&format!("/keys/{new}/regenerate"), json!({ "grace": bad }));
+        assert_eq!(response.pointers(), ["/grace"], "{bad}");
     }
-    // Revoking ends a grace.
+    // Revocation ends a grace period.
     let (old, _) = regenerate(Some("24h"));
-    gate.done("POST", &format!("/keys/{old}/revoke"), None);
+    gate.perform("POST", &format!("/keys/{old}/revoke"), None);
     assert_eq!(state(&old), "revoked");
     gate.call("POST", &format!("/keys/{old}/revoke"), None)
-        .refused(409, "already-revoked");
+        .expect_refusal(409, "already-revoked");
 }
 
 #[test]
@@ -135,15 +135,15 @@ fn a_plan_says_how_many_keys_there_are_and_a_second_is_for_changing_over() {
     let body = json!({ "name": "k", "expires": "90d", "subscription": subscription });
     let first = gate.create("/keys", body.clone()).id();
     gate.create("/keys", body.clone());
-    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
+    gate.post("/keys", body.clone()).expect_refusal(409, "key-slots-full");
     let mut import = body.clone();
     import["digest"] = "a".repeat(64).into();
-    gate.post("/keys/import", import).refused(409, "key-slots-full");
-    // One in its grace leaves its place to its successor.
+    gate.post("/keys/import", import).expect_refusal(409, "key-slots-full");
+    // A key in its grace period yields its slot to its successor.
     gate.create(&format!("/keys/{first}/regenerate"), json!({ "grace": "24h" }));
-    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
-    gate.done("POST", &format!("/keys/{first}/revoke"), None);
-    gate.post("/keys", body.clone()).refused(409, "key-slots-full");
+    gate.post("/keys", body.clone()).expect_refusal(409, "key-slots-full");
+    gate.perform("POST", &format!("/keys/{first}/revoke"), None);
+    gate.post("/keys", body.clone()).expect_refusal(409, "key-slots-full");
     let listed = gate.get(&format!("/keys?subscription={subscription}")).json;
     let active = listed["items"]
         .as_array()
@@ -151,7 +151,7 @@ fn a_plan_says_how_many_keys_there_are_and_a_second_is_for_changing_over() {
         .iter()
         .find(|key| key["state"] == "active")
         .unwrap();
-    gate.done(
+    gate.perform(
         "POST",
         &format!("/keys/{}/revoke", active["id"].as_str().unwrap()),
         None,
@@ -168,7 +168,7 @@ fn the_last_place_is_taken_by_one_of_many_who_want_it() {
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let ask = || gate.post("/keys", body.clone()).status;
         let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        asking.into_iter().map(|request| request.join().unwrap()).collect()
     });
     assert_eq!(
         statuses.iter().filter(|status| **status == 201).count(),
@@ -186,18 +186,20 @@ fn a_key_of_another_system_is_brought_along_once() {
     let gate = Gate::new();
     let digest = "ab".repeat(32);
     let body = json!({ "name": "old", "expires": "never", "digest": digest });
-    let made = gate.create("/keys/import", body.clone());
+    let created = gate.create("/keys/import", body.clone());
     assert_eq!(
-        (&made.json["imported"], &made.json["key_hint"]),
+        (&created.json["imported"], &created.json["key_hint"]),
         (&true.into(), &"(imported)".into())
     );
-    assert!(made.json.get("key").is_none() && !made.text.contains(&digest));
-    gate.post("/keys/import", body.clone()).refused(409, "key-exists");
-    // Also for others: one key has one owner.
+    assert!(created.json.get("key").is_none() && !created.text.contains(&digest));
+    gate.post("/keys/import", body.clone())
+        .expect_refusal(409, "key-exists");
+    // Another organization cannot import the key either: one key has one owner.
     let elsewhere = gate.subscribe("acme", "default");
     let mut body = body;
     body["subscription"] = elsewhere.into();
-    gate.post("/keys/import", body.clone()).refused(409, "key-exists");
+    gate.post("/keys/import", body.clone())
+        .expect_refusal(409, "key-exists");
     for bad in ["", "AB", &"AB".repeat(32), &"ab".repeat(33), &"zz".repeat(32)] {
         body["digest"] = (*bad).into();
         assert_eq!(gate.post("/keys/import", body.clone()).pointers(), ["/digest"], "{bad}");
@@ -207,7 +209,7 @@ fn a_key_of_another_system_is_brought_along_once() {
 #[test]
 fn every_mistake_is_told_at_once_and_where_it_stands() {
     let gate = Gate::new();
-    let told = gate.post(
+    let response = gate.post(
         "/keys",
         json!({
             "name": "a\nb", "expires": "731d", "scopes": ["ok", "not ok", ""], "addresses": ["10.0.0.1/8", "::1"],
@@ -215,7 +217,7 @@ fn every_mistake_is_told_at_once_and_where_it_stands() {
         }),
     );
     assert_eq!(
-        told.pointers(),
+        response.pointers(),
         [
             "/name",
             "/expires",

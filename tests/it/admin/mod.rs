@@ -1,4 +1,4 @@
-//! The admin API over a real store and real access tokens: who may do what, and what becomes of it.
+//! The admin API over a real store and real access tokens: which caller may do what, and with which effect?
 
 mod fixture;
 mod operations;

@@ -1,5 +1,5 @@
-//! Every operation of the description, tried without a credential, with bad ones, with too weak ones, by strangers, and
-//! by those who may. An operation without a row fails the test.
+//! Every operation of the description without a credential, with invalid and insufficient
+//! ones, by strangers, and by permitted callers. An operation without a row fails the test.
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -7,16 +7,16 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// What an administrator of another organization gets.
+/// The response to an administrator of another organization.
 #[derive(Clone, Copy, Debug)]
 enum Stranger {
-    /// It is not there for them.
+    /// 404, as for a record that does not exist.
     NotFound,
-    /// Only operators may.
+    /// 403: the operation is for operators.
     OperatorsOnly,
-    /// Not in that organization.
+    /// 403: the caller is no member of that organization.
     Elsewhere,
-    /// The answer, with nothing of anybody else in it.
+    /// 200, with only the caller's own records.
     OwnOnly,
 }
 use Stranger::Elsewhere;
@@ -24,10 +24,10 @@ use Stranger::NotFound;
 use Stranger::OperatorsOnly;
 use Stranger::OwnOnly;
 
-/// Operation, method, path, body, what those who may get, what strangers get.
+/// Operation, method, path, body, status for permitted callers, response to strangers.
 type Row = (&'static str, &'static str, &'static str, Option<Value>, u16, Stranger);
 
-/// `{subscription}`, `{key}` … are ids of things that are made anew for each row.
+/// Returns one row per operation. `{subscription}`, `{key}` … stand for ids of records created for that row.
 fn rows() -> Vec<Row> {
     let key = json!({ "name": "ci", "expires": "1d", "subscription": "{subscription}" });
     let mut import = key.clone();
@@ -211,7 +211,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Things of `acme`, made anew, by their placeholders.
+/// Creates records of `acme` and returns their ids by placeholder.
 fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     let subscription = gate.subscribe("acme", "default");
     let pending = gate
@@ -272,7 +272,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
         let ask = |token: Option<&str>| gate.call_as(token, method, &path, body.as_ref(), &[]);
 
         let missing = ask(None);
-        missing.refused(401, "credential-missing");
+        missing.expect_refusal(401, "credential-missing");
         assert!(
             !missing.header("www-authenticate").unwrap().contains("error="),
             "{name}"
@@ -283,9 +283,9 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
             &format!("{ADMIN_TOKEN}x"),
             &expired,
         ] {
-            let told = ask(Some(bad));
-            told.refused(401, "invalid-token");
-            let challenge = told.header("www-authenticate").unwrap();
+            let response = ask(Some(bad));
+            response.expect_refusal(401, "invalid-token");
+            let challenge = response.header("www-authenticate").unwrap();
             assert!(challenge.contains("error=\"invalid_token\""), "{name}: {challenge}");
         }
         let (weak, needed) = match method {
@@ -293,44 +293,44 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
             _ => (&reader, "admin:write"),
         };
         for weak in [weak, &nothing] {
-            let told = ask(Some(weak));
-            told.refused(403, "insufficient-scope");
-            let challenge = told.header("www-authenticate").unwrap();
+            let response = ask(Some(weak));
+            response.expect_refusal(403, "insufficient-scope");
+            let challenge = response.header("www-authenticate").unwrap();
             assert!(
                 challenge.contains(&format!("scope=\"{needed}\"")),
                 "{name}: {challenge}"
             );
         }
-        let told = ask(Some(&stranger));
+        let response = ask(Some(&stranger));
         match to_strangers {
-            // Named in the body, what is not there is a mistake in the body.
+            // A missing record that the body names is an error in the body.
             NotFound
                 if body
                     .as_ref()
                     .is_some_and(|body: &Value| body.get("subscription").is_some()) =>
             {
-                assert_eq!(told.pointers(), ["/subscription"], "{name}");
+                assert_eq!(response.pointers(), ["/subscription"], "{name}");
             }
             NotFound => {
-                assert_eq!(told.status, 404, "{name}: {}", told.text);
-                assert!(told.slug().starts_with("unknown-"), "{name}: {}", told.text);
+                assert_eq!(response.status, 404, "{name}: {}", response.text);
+                assert!(response.slug().starts_with("unknown-"), "{name}: {}", response.text);
             }
             OperatorsOnly => {
-                told.refused(403, "operators-only");
-                ask(Some(&owner)).refused(403, "operators-only");
+                response.expect_refusal(403, "operators-only");
+                ask(Some(&owner)).expect_refusal(403, "operators-only");
             }
             Elsewhere => {
-                told.refused(403, "other-organization");
+                response.expect_refusal(403, "other-organization");
             }
             OwnOnly => {
-                assert_eq!(told.status, 200, "{name}: {}", told.text);
+                assert_eq!(response.status, 200, "{name}: {}", response.text);
                 assert!(
-                    !told.text.contains("\"acme\"") || name == "describe",
+                    !response.text.contains("\"acme\"") || name == "describe",
                     "{name}: {}",
-                    told.text
+                    response.text
                 );
                 for (_, id) in &things {
-                    assert!(!told.text.contains(id.as_str()), "{name}: {id}");
+                    assert!(!response.text.contains(id.as_str()), "{name}: {id}");
                 }
             }
         }
@@ -338,18 +338,18 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
             "GET" => &reader,
             _ => &writer,
         };
-        let told = ask(Some(right));
-        assert_eq!(told.status, expected, "{name}: {}", told.text);
+        let response = ask(Some(right));
+        assert_eq!(response.status, expected, "{name}: {}", response.text);
         assert_eq!(
             ask(Some(ADMIN_TOKEN)).status / 100,
-            told_again(name, expected),
+            repeated_class(name, expected),
             "{name}"
         );
     }
 }
 
-/// What the same request gets when it was done already, in hundreds: things that end, end once.
-fn told_again(name: &str, expected: u16) -> u16 {
+/// Returns the status class, in hundreds, of the same request sent again: a record can end only once.
+fn repeated_class(name: &str, expected: u16) -> u16 {
     match name {
         "createOrganization"
         | "approveSubscription"
@@ -374,7 +374,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
     let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
     let ask =
         |method: &str, path: &str, body: Option<Value>| gate.call_as(Some(&owner), method, path, body.as_ref(), &[]);
-    // The only subscription is the one that is meant.
+    // Without a subscription in the body, the only one is taken.
     let key = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
     assert_eq!(
         (key.status, &key.json["subscription"]),
@@ -383,36 +383,36 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
         key.text
     );
     assert_eq!(ask("POST", &format!("/keys/{}/revoke", key.id()), None).status, 200);
-    // Who could approve or pay for their own would need no operator.
+    // Callers that could approve or pay for their own subscription would need no operator.
     for (verb, body) in [
         ("approve", None),
         ("fail", None),
         ("payment", Some(json!({ "paid": true }))),
         ("plan", Some(json!({ "plan": "beta" }))),
     ] {
-        ask("POST", &format!("/subscriptions/{subscription}/{verb}"), body).refused(403, "operators-only");
+        ask("POST", &format!("/subscriptions/{subscription}/{verb}"), body).expect_refusal(403, "operators-only");
     }
     let second = ask("POST", "/subscriptions", Some(json!({ "plan": "gold" })));
     assert_eq!((second.status, &second.json["state"]), (201, &"pending".into()));
     assert_eq!(second.json["organization"], "acme");
-    let told = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
-    assert_eq!(told.pointers(), ["/subscription"], "which one?");
-    // Asking for another organization's part of a list finds nothing, whether it is there or not.
+    let response = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
+    assert_eq!(response.pointers(), ["/subscription"], "which one?");
+    // Another organization's part of a list is empty, whether that organization exists or not.
     for other in ["default", "operators", "none"] {
         for list in ["subscriptions", "keys", "clients", "audit"] {
-            let told = ask("GET", &format!("/{list}?organization={other}"), None);
-            told.refused(404, "unknown-organization");
+            let response = ask("GET", &format!("/{list}?organization={other}"), None);
+            response.expect_refusal(404, "unknown-organization");
         }
     }
-    // Nor do they become operators.
+    // Owners cannot become operators.
     for body in [
         json!({ "organization": "operators", "plan": "operators" }),
         json!({ "organization": "default", "plan": "default" }),
     ] {
-        ask("POST", "/subscriptions", Some(body)).refused(403, "other-organization");
+        ask("POST", "/subscriptions", Some(body)).expect_refusal(403, "other-organization");
     }
-    let told = ask("POST", "/subscriptions", Some(json!({ "plan": "operators" })));
-    assert_eq!(told.pointers(), ["/plan"]);
+    let response = ask("POST", "/subscriptions", Some(json!({ "plan": "operators" })));
+    assert_eq!(response.pointers(), ["/plan"]);
     let client = json!({ "name": "x", "authentication": "client_secret", "subscription": "sub_operators" });
     assert_eq!(ask("POST", "/clients", Some(client)).pointers(), ["/subscription"]);
 }

@@ -1,15 +1,15 @@
-//! How requests are read: bodies, lists, idempotency keys, revisions, and the socket.
+//! How does the admin API read requests: bodies, lists, idempotency keys, revisions, and the socket?
 
 use super::fixture::ADMIN_TOKEN;
+use super::fixture::AdminResponse;
 use super::fixture::Gate;
-use super::fixture::Told;
 use axum::body::Body;
 use http::Request;
 use keygate::control::admin::access::Peer;
 use serde_json::Value;
 use serde_json::json;
 
-fn post_raw(gate: &Gate, content_type: Option<&str>, body: &str) -> Told {
+fn post_raw(gate: &Gate, content_type: Option<&str>, body: &str) -> AdminResponse {
     let mut request = Request::builder()
         .method("POST")
         .uri("/admin/v1/keys")
@@ -38,7 +38,7 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
         Some("application/x-www-form-urlencoded"),
         Some("application/jsonx"),
     ] {
-        post_raw(&gate, content_type, good).refused(415, "unsupported-media-type");
+        post_raw(&gate, content_type, good).expect_refusal(415, "unsupported-media-type");
     }
     for bad in [
         "",
@@ -48,7 +48,7 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
         r#"{"name":"k","expires":"1d"} {}"#,
         "\u{feff}{}",
     ] {
-        post_raw(&gate, json, bad).refused(400, "malformed-json");
+        post_raw(&gate, json, bad).expect_refusal(400, "malformed-json");
     }
     for (bad, pointer) in [
         (r#"{"name":"k","expires":"1d","expire":"1d"}"#, "/expire"),
@@ -62,21 +62,21 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
     }
     let padded = |length: usize| format!("{good}{}", " ".repeat(length - good.len()));
     assert_eq!(post_raw(&gate, json, &padded(65_536)).status, 201);
-    post_raw(&gate, json, &padded(65_537)).refused(413, "body-too-large");
-    // What is sent to an operation that takes nothing is not thrown away.
+    post_raw(&gate, json, &padded(65_537)).expect_refusal(413, "body-too-large");
+    // A body for an operation that takes none is rejected, not ignored.
     let id = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
-    let told = gate.post(&format!("/keys/{id}/revoke"), json!({ "grace": "24h" }));
-    assert_eq!(told.pointers(), ["/grace"]);
+    let response = gate.post(&format!("/keys/{id}/revoke"), json!({ "grace": "24h" }));
+    assert_eq!(response.pointers(), ["/grace"]);
     assert_eq!(gate.post(&format!("/keys/{id}/revoke"), json!({})).status, 200);
 }
 
 #[test]
 fn a_list_is_read_page_by_page_and_whole() {
     let gate = Gate::new();
-    let mut made: Vec<String> = (0..7)
+    let mut created: Vec<String> = (0..7)
         .map(|_| gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id())
         .collect();
-    made.sort();
+    created.sort();
     for limit in [1, 3, 7, 200] {
         let (mut seen, mut after) = (Vec::new(), String::new());
         loop {
@@ -89,7 +89,7 @@ fn a_list_is_read_page_by_page_and_whole() {
                 None => break,
             }
         }
-        assert_eq!(seen, made, "{limit}");
+        assert_eq!(seen, created, "{limit}");
     }
     for bad in [
         "limit=0",
@@ -100,9 +100,10 @@ fn a_list_is_read_page_by_page_and_whole() {
         "limits=1",
         "organization=A",
     ] {
-        gate.get(&format!("/keys?{bad}")).refused(400, "invalid-query");
+        gate.get(&format!("/keys?{bad}")).expect_refusal(400, "invalid-query");
     }
-    gate.get("/clients?subscription=a%20b").refused(400, "invalid-query");
+    gate.get("/clients?subscription=a%20b")
+        .expect_refusal(400, "invalid-query");
 }
 
 #[test]
@@ -119,14 +120,14 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
     assert_eq!((again.status, again.header("idempotent-replayed")), (201, Some("true")));
     assert_eq!(again.id(), first.id());
     assert!(again.json.get("key").is_none(), "{}", again.text);
-    ask("/keys", &json!({ "name": "k", "expires": "2d" }), "one").refused(422, "idempotency-key-reused");
+    ask("/keys", &json!({ "name": "k", "expires": "2d" }), "one").expect_refusal(422, "idempotency-key-reused");
     assert_ne!(ask("/keys", &body, "two").id(), first.id());
-    // A key is its path's and its caller's own.
+    // An idempotency key belongs to its path and its caller.
     let client = json!({ "name": "c", "authentication": "client_secret" });
-    let made = ask("/clients", &client, "one");
-    assert!(made.json["client_secret"].is_string());
+    let created = ask("/clients", &client, "one");
+    assert!(created.json["client_secret"].is_string());
     let again = ask("/clients", &client, "one");
-    assert!(again.id() == made.id() && again.json.get("client_secret").is_none());
+    assert!(again.id() == created.id() && again.json.get("client_secret").is_none());
     let other = gate.token_of("sub_operators", &["admin:write"], "1h");
     let theirs = gate.call_as(
         Some(&other),
@@ -136,18 +137,18 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
         &[("idempotency-key", "one")],
     );
     assert_ne!(theirs.id(), first.id());
-    // A refusal is not kept.
+    // A refusal is not stored.
     let wrong = json!({ "name": "k", "expires": "731d" });
     assert_eq!(ask("/keys", &wrong, "three").pointers(), ["/expires"]);
     assert_eq!(ask("/keys", &body, "three").status, 201);
-    ask("/keys", &body, &"k".repeat(256)).refused(400, "invalid-idempotency-key");
+    ask("/keys", &body, &"k".repeat(256)).expect_refusal(400, "invalid-idempotency-key");
 }
 
 #[test]
 fn of_the_same_request_many_times_at_once_one_makes_the_thing() {
     let gate = Gate::new();
     let body = json!({ "name": "k", "expires": "1d" });
-    let told: Vec<Told> = std::thread::scope(|scope| {
+    let response: Vec<AdminResponse> = std::thread::scope(|scope| {
         let ask = || {
             gate.call_as(
                 Some(ADMIN_TOKEN),
@@ -158,22 +159,28 @@ fn of_the_same_request_many_times_at_once_one_makes_the_thing() {
             )
         };
         let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-        asking.into_iter().map(|asked| asked.join().unwrap()).collect()
+        asking.into_iter().map(|request| request.join().unwrap()).collect()
     });
-    assert!(told.iter().all(|told| told.status == 201), "{told:?}");
-    assert_eq!(told.iter().filter(|told| told.json["key"].is_string()).count(), 1);
-    assert!(told.iter().all(|other| other.id() == told[0].id()));
+    assert!(response.iter().all(|response| response.status == 201), "{response:?}");
+    assert_eq!(
+        response
+            .iter()
+            .filter(|response| response.json["key"].is_string())
+            .count(),
+        1
+    );
+    assert!(response.iter().all(|other| other.id() == response[0].id()));
     assert_eq!(gate.get("/keys").json["items"].as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn a_change_with_if_match_is_made_if_nobody_was_faster() {
     let gate = Gate::new();
-    let made = gate.create("/clients", json!({ "name": "c", "authentication": "client_secret" }));
-    let path = format!("/clients/{}", made.id());
+    let created = gate.create("/clients", json!({ "name": "c", "authentication": "client_secret" }));
+    let path = format!("/clients/{}", created.id());
     let read = gate.get(&path);
     let tag = read.header("etag").unwrap().to_owned();
-    assert_eq!(made.header("etag"), Some(tag.as_str()));
+    assert_eq!(created.header("etag"), Some(tag.as_str()));
     let change = |name: &str, tag: &str| {
         gate.call_as(
             Some(ADMIN_TOKEN),
@@ -186,11 +193,11 @@ fn a_change_with_if_match_is_made_if_nobody_was_faster() {
     let first = change("first", &tag);
     assert_eq!(first.status, 200);
     assert_eq!(gate.get(&path).header("etag"), first.header("etag"));
-    change("second", &tag).refused(412, "precondition-failed");
+    change("second", &tag).expect_refusal(412, "precondition-failed");
     assert_eq!(gate.get(&path).json["name"], "first");
     assert_eq!(change("third", first.header("etag").unwrap()).status, 200);
     assert_eq!(change("fourth", "*").status, 200);
-    change("fifth", "4").refused(400, "invalid-if-match");
+    change("fifth", "4").expect_refusal(400, "invalid-if-match");
 }
 
 #[test]
@@ -203,8 +210,8 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
             .header("content-type", "application/json");
         gate.send(Peer::Local, request.body(Body::from(body.to_string())).unwrap())
     };
-    let made = local("POST", "/keys", json!({ "name": "k", "expires": "1d" }));
-    assert_eq!(made.status, 201);
+    let created = local("POST", "/keys", json!({ "name": "k", "expires": "1d" }));
+    assert_eq!(created.status, 201);
     let event = &gate.get("/audit").json["items"][0];
     assert_eq!((&event["actor"], &event["from"]), (&"local".into(), &Value::Null));
     let elsewhere = tempfile::tempdir().unwrap();
@@ -212,8 +219,8 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
     let backup = |path: &str| local("POST", "/backup", json!({ "path": path }));
     assert_eq!(backup(path.to_str().unwrap()).status, 201);
     assert!(path.exists());
-    backup(path.to_str().unwrap()).refused(409, "file-exists");
-    // Over the network it is a file beside the store.
+    backup(path.to_str().unwrap()).expect_refusal(409, "file-exists");
+    // Over the network a backup goes to a file beside the store, named without a path.
     for bad in [
         path.to_str().unwrap(),
         "../copy.db",
@@ -230,7 +237,7 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
         );
     }
     gate.post("/backup", json!({ "path": "keygate.db" }))
-        .refused(409, "file-exists");
+        .expect_refusal(409, "file-exists");
     assert_eq!(gate.post("/backup", json!({ "path": "copy.db" })).status, 201);
     assert!(gate.folder.path().join("copy.db").exists());
 }

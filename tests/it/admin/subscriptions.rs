@@ -1,4 +1,4 @@
-//! Subscriptions: what each state allows, and that cancelling one ends everything of it.
+//! Subscriptions: what does each state allow, and does cancelling one end everything of it?
 
 use super::fixture::Gate;
 use serde_json::Value;
@@ -23,26 +23,26 @@ fn a_subscription_that_is_not_in_force_gets_no_credentials_and_the_answer_says_w
     let path = format!("/subscriptions/{id}");
     let refused = |slug: &str| {
         for environment in [None, Some("live"), Some("sandbox")] {
-            gate.post("/keys", key(&id, environment)).refused(409, slug);
+            gate.post("/keys", key(&id, environment)).expect_refusal(409, slug);
         }
         let mut import = key(&id, None);
         import["digest"] = "a".repeat(64).into();
-        gate.post("/keys/import", import).refused(409, slug);
+        gate.post("/keys/import", import).expect_refusal(409, slug);
         let client = json!({ "name": "c", "authentication": "client_secret", "subscription": id });
-        gate.post("/clients", client).refused(409, slug);
+        gate.post("/clients", client).expect_refusal(409, slug);
     };
     refused("subscription-pending");
-    gate.done("POST", &format!("{path}/fail"), None);
+    gate.perform("POST", &format!("{path}/fail"), None);
     refused("subscription-provisioning-failed");
-    gate.done("POST", &format!("{path}/approve"), None);
+    gate.perform("POST", &format!("{path}/approve"), None);
     gate.create("/keys", key(&id, None));
     gate.call("POST", &format!("{path}/approve"), None)
-        .refused(409, "already-active");
-    gate.done("POST", &format!("{path}/cancel"), None);
+        .expect_refusal(409, "already-active");
+    gate.perform("POST", &format!("{path}/cancel"), None);
     refused("subscription-cancelled");
     for verb in ["approve", "fail", "cancel"] {
         gate.call("POST", &format!("{path}/{verb}"), None)
-            .refused(409, "already-cancelled");
+            .expect_refusal(409, "already-cancelled");
     }
 }
 
@@ -51,29 +51,30 @@ fn what_is_not_paid_for_or_not_released_gives_sandbox_credentials_only() {
     let gate = Gate::new();
     for (plan, slug) in [("paid", "payment-due"), ("beta", "plan-not-released")] {
         let id = pending(&gate, plan);
-        gate.post("/keys", key(&id, None)).refused(409, slug);
-        gate.post("/keys", key(&id, Some("live"))).refused(409, slug);
-        let made = gate.create("/keys", key(&id, Some("sandbox")));
-        assert!(made.json["key"].as_str().unwrap().starts_with("kg_test_"));
-        assert_eq!(made.json["environment"], "sandbox");
+        gate.post("/keys", key(&id, None)).expect_refusal(409, slug);
+        gate.post("/keys", key(&id, Some("live"))).expect_refusal(409, slug);
+        let created = gate.create("/keys", key(&id, Some("sandbox")));
+        assert!(created.json["key"].as_str().unwrap().starts_with("kg_test_"));
+        assert_eq!(created.json["environment"], "sandbox");
         if plan == "paid" {
-            gate.done(
+            gate.perform(
                 "POST",
                 &format!("/subscriptions/{id}/payment"),
                 Some(json!({ "paid": true })),
             );
             gate.create("/keys", key(&id, Some("live")));
-            gate.done(
+            gate.perform(
                 "POST",
                 &format!("/subscriptions/{id}/payment"),
                 Some(json!({ "paid": false })),
             );
-            gate.post("/keys", key(&id, Some("live"))).refused(409, slug);
+            gate.post("/keys", key(&id, Some("live"))).expect_refusal(409, slug);
         }
     }
     let sandbox = json!({ "organization": "acme", "plan": "default", "environment": "sandbox" });
     let id = gate.create("/subscriptions", sandbox).id();
-    gate.post("/keys", key(&id, Some("live"))).refused(409, "sandbox-only");
+    gate.post("/keys", key(&id, Some("live")))
+        .expect_refusal(409, "sandbox-only");
     assert_eq!(gate.create("/keys", key(&id, None)).json["environment"], "sandbox");
 }
 
@@ -88,15 +89,15 @@ fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
     ] {
         let id = gate.subscribe("acme", plan);
         for kind in ["api_key", "client_secret", "private_key_jwt"] {
-            let told = match kind {
+            let response = match kind {
                 "api_key" => gate.post("/keys", key(&id, None)),
                 kind => gate.post("/clients", client(&id, kind)),
             };
             match kind == allowed {
-                true => assert_eq!(told.status, 201, "{plan} {kind}: {}", told.text),
+                true => assert_eq!(response.status, 201, "{plan} {kind}: {}", response.text),
                 false => {
-                    told.refused(409, "credential-not-in-plan");
-                    assert_eq!(told.json["allowed"], json!([allowed]));
+                    response.expect_refusal(409, "credential-not-in-plan");
+                    assert_eq!(response.json["allowed"], json!([allowed]));
                 }
             }
         }
@@ -108,12 +109,12 @@ fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
         json!(["orders:read", "orders:write"])
     );
     body["scopes"] = json!(["orders:read", "orders:delete", "ORDERS:READ"]);
-    let told = gate.post("/keys", body.clone());
-    assert_eq!(told.pointers(), ["/scopes"]);
+    let response = gate.post("/keys", body.clone());
+    assert_eq!(response.pointers(), ["/scopes"]);
     assert!(
-        told.text.contains("orders:delete") && told.text.contains("ORDERS:READ"),
+        response.text.contains("orders:delete") && response.text.contains("ORDERS:READ"),
         "{}",
-        told.text
+        response.text
     );
     body["scopes"] = json!([]);
     assert_eq!(gate.create("/keys", body).json["scopes"], json!([]));
@@ -131,7 +132,7 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
     let deleted = {
         let body = json!({ "name": "d", "authentication": "client_secret", "subscription": id });
         let client = gate.create("/clients", body).id();
-        gate.done("DELETE", &format!("/clients/{client}"), None);
+        gate.perform("DELETE", &format!("/clients/{client}"), None);
         client
     };
     let untouched = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
@@ -139,15 +140,15 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
     assert_eq!(ask().status, 200);
     gate.advance(1);
     let events = gate.get("/audit").json["items"].as_array().unwrap().len();
-    gate.done("POST", &format!("/subscriptions/{id}/cancel"), None);
-    ask().refused(401, "invalid-token");
+    gate.perform("POST", &format!("/subscriptions/{id}/cancel"), None);
+    ask().expect_refusal(401, "invalid-token");
     for key in keys.iter().chain([&grace]) {
         assert_eq!(gate.get(&format!("/keys/{key}")).json["state"], "revoked");
         let entry = gate.control.directory.get(&key.parse().unwrap()).unwrap();
         assert!(entry.is_revoked(gate.now()), "{key}");
     }
     assert_eq!(gate.get(&format!("/keys/{untouched}")).json["state"], "active");
-    // Tokens of a client that is deleted may still be out.
+    // Tokens of a deleted client may still be in use.
     assert!(gate.get(&format!("/clients/{deleted}")).json["tokens_not_before"].is_string());
     let audit = gate.get("/audit").json;
     assert_eq!(audit["items"].as_array().unwrap().len(), events + 1, "one event");
@@ -171,7 +172,7 @@ fn no_key_is_left_of_a_subscription_that_is_cancelled_while_keys_are_made() {
             .len()
             < 8
         {}
-        gate.done("POST", &format!("/subscriptions/{id}/cancel"), None);
+        gate.perform("POST", &format!("/subscriptions/{id}/cancel"), None);
     });
     let mut after = String::new();
     loop {
@@ -191,7 +192,7 @@ fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
     let gate = Gate::new();
     for id in ["sub_default", "sub_operators"] {
         gate.call("POST", &format!("/subscriptions/{id}/cancel"), None)
-            .refused(409, "built-in");
+            .expect_refusal(409, "built-in");
     }
     for (body, pointers) in [
         (
@@ -210,11 +211,11 @@ fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
         assert_eq!(gate.post("/subscriptions", body.clone()).pointers(), pointers, "{body}");
     }
     gate.post("/organizations", json!({ "id": "default", "name": "x" }))
-        .refused(409, "organization-exists");
+        .expect_refusal(409, "organization-exists");
     let move_to = |plan: &str| gate.post("/subscriptions/sub_default/plan", json!({ "plan": plan }));
     assert_eq!(move_to("none").pointers(), ["/plan"]);
     assert_eq!(move_to("operators").pointers(), ["/plan"]);
-    move_to("default").refused(409, "same-plan");
-    // What was approved under one plan is not approved under another that wants to be.
+    move_to("default").expect_refusal(409, "same-plan");
+    // An approval under one plan does not count under another plan that requires approval.
     assert_eq!(move_to("gold").json["state"], "pending");
 }

@@ -1,4 +1,4 @@
-//! Does a browser let pages of other origins call, those and only those that the route names (S097)?
+//! May pages of exactly the origins that a route names call it from a browser (S097)?
 
 use super::Gate;
 use super::bearer;
@@ -9,8 +9,8 @@ use serde_json::json;
 
 const APP: &str = "https://app.example.com";
 
-/// Routes `post` (only POST, for `APP`), `any` (every page), `cookies` (with credentials), `gets` and `puts` (one path,
-/// two routes of which one has CORS), `plain` and `open-options` (without).
+/// Starts a gate with the routes `post` (only POST, for `APP`), `any` (every page), `cookies` (with credentials),
+/// `gets` and `puts` (one path, two routes of which one has CORS), `plain` and `open-options` (without).
 fn gate() -> Gate {
     Gate::start(routes)
 }
@@ -62,7 +62,7 @@ fn preflight(origin: &str, method: &str, more: &str) -> String {
     format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n{more}")
 }
 
-/// Every header of the family, in order.
+/// Returns every CORS header of the response, in order.
 fn family(response: &Response) -> Vec<String> {
     let ours = response
         .headers
@@ -78,15 +78,15 @@ fn family(response: &Response) -> Vec<String> {
 #[test]
 fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
     let gate = gate();
-    let asked = preflight(
+    let request_fields = preflight(
         APP,
         "POST",
         "Access-Control-Request-Headers: content-type, X-API-Key,authorization\r\n",
     );
-    let (answer, record) = gate.ask_recorded("OPTIONS /post/1", &asked);
-    assert_eq!(answer.status, 204);
+    let (response, record) = gate.ask_recorded("OPTIONS /post/1", &request_fields);
+    assert_eq!(response.status, 204);
     assert_eq!(
-        family(&answer),
+        family(&response),
         [
             "access-control-allow-headers: authorization, x-api-key, content-type",
             "access-control-allow-methods: POST",
@@ -95,12 +95,12 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
         ]
     );
     assert_eq!(
-        answer.header("vary"),
+        response.header("vary"),
         Some("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
     );
-    // RFC 9110 section 8.6: a 204 has no Content-Length; and nothing that would announce a body.
+    // RFC 9110 section 8.6: a 204 has no Content-Length, and no other header that announces a body.
     assert_eq!(
-        (answer.header("content-length"), answer.header("transfer-encoding")),
+        (response.header("content-length"), response.header("transfer-encoding")),
         (None, None)
     );
     assert_eq!(
@@ -119,9 +119,9 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
 #[test]
 fn what_is_allowed_is_what_the_route_says() {
     let gate = gate();
-    let answer = gate.ask("OPTIONS /cookies/1", &preflight(APP, "GET", ""));
+    let response = gate.ask("OPTIONS /cookies/1", &preflight(APP, "GET", ""));
     assert_eq!(
-        family(&answer),
+        family(&response),
         [
             "access-control-allow-credentials: true",
             "access-control-allow-headers: x-a, authorization",
@@ -130,14 +130,14 @@ fn what_is_allowed_is_what_the_route_says() {
             "access-control-max-age: 3600",
         ]
     );
-    // A private network is nobody's to open in passing.
-    let asked = preflight(
+    // The gate never grants access to a private network, so this field has no effect.
+    let request_fields = preflight(
         "https://anyone.example",
         "DELETE",
         "Access-Control-Request-Private-Network: true\r\n",
     );
     assert_eq!(
-        family(&gate.ask("OPTIONS /any/1", &asked)),
+        family(&gate.ask("OPTIONS /any/1", &request_fields)),
         [
             "access-control-allow-headers: authorization, x-api-key, content-type",
             "access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE",
@@ -151,15 +151,15 @@ fn what_is_allowed_is_what_the_route_says() {
 fn s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is() {
     let gate = gate();
     let refused = |path: &str, fields: &str, reason: &str| {
-        let (answer, record) = gate.ask_recorded(&format!("OPTIONS {path}"), fields);
-        assert_eq!((answer.status, &record["reason"]), (403, &json!(reason)), "{fields}");
-        assert_eq!(answer.json()["type"], "urn:keygate:problem:cors");
+        let (response, record) = gate.ask_recorded(&format!("OPTIONS {path}"), fields);
+        assert_eq!((response.status, &record["reason"]), (403, &json!(reason)), "{fields}");
+        assert_eq!(response.json()["type"], "urn:keygate:problem:cors");
         assert_eq!(record["decision"], "deny");
         for header in ["allow-methods", "allow-headers", "max-age"] {
-            assert_eq!(answer.header(&format!("access-control-{header}")), None, "{fields}");
+            assert_eq!(response.header(&format!("access-control-{header}")), None, "{fields}");
         }
-        assert_eq!(answer.headers_named("www-authenticate").len(), 0);
-        answer
+        assert_eq!(response.headers_named("www-authenticate").len(), 0);
+        response
     };
     for origin in [
         "https://evil.example",
@@ -177,9 +177,9 @@ fn s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is() {
         "https://app.example.com https://evil.example",
         "",
     ] {
-        let answer = refused("/post/1", &preflight(origin, "POST", ""), "cors_origin");
-        assert_eq!(family(&answer), [""; 0], "{origin}");
-        assert_eq!(answer.header("vary"), Some("Origin"));
+        let response = refused("/post/1", &preflight(origin, "POST", ""), "cors_origin");
+        assert_eq!(family(&response), [""; 0], "{origin}");
+        assert_eq!(response.header("vary"), Some("Origin"));
     }
     refused("/cookies/1", &preflight(APP, "PUT", ""), "cors_method");
     for names in ["x-b", "x-a, x-b", "x-a\u{e9}", "*", "x-a x-b"] {
@@ -200,19 +200,19 @@ fn s097_any_other_options_is_authenticated() {
         String::new(),
         origin.clone(),
         "Access-Control-Request-Method: GET\r\n".to_owned(),
-        // Two of either are not one.
+        // Two `Origin` fields, or two `Access-Control-Request-Method` fields, make no preflight.
         preflight(APP, "GET", &origin),
         preflight(APP, "GET", "Access-Control-Request-Method: GET\r\n"),
         preflight(APP, "GE T", ""),
         preflight(APP, "", ""),
-        // There is no route for what it asks about, so it is about OPTIONS itself.
+        // No route serves the requested method, so the request is an ordinary OPTIONS.
         preflight(APP, "PROPFIND", ""),
         preflight(APP, "get", ""),
     ] {
         for path in ["/any/1", "/plain/1"] {
-            let (answer, record) = gate.ask_recorded(&format!("OPTIONS {path}"), &fields);
+            let (response, record) = gate.ask_recorded(&format!("OPTIONS {path}"), &fields);
             assert_eq!(
-                (answer.status, &record["reason"]),
+                (response.status, &record["reason"]),
                 (401, &json!("credential_missing")),
                 "{path} {fields}"
             );
@@ -220,18 +220,18 @@ fn s097_any_other_options_is_authenticated() {
         assert_eq!(gate.ask("OPTIONS /any/1", &(fields + &bearer(&token))).status, 200);
     }
     let arrived = gate.upstream.received().len();
-    // Without CORS, a preflight is one of them too.
-    let asked = preflight(APP, "GET", "");
-    assert_eq!(gate.ask("OPTIONS /plain/1", &asked).status, 401);
-    // The route of the method that is asked about decides, not the one of OPTIONS.
-    assert_eq!(gate.ask("OPTIONS /both", &asked).status, 204);
+    // On a route without CORS, a preflight is an ordinary OPTIONS too.
+    let request_fields = preflight(APP, "GET", "");
+    assert_eq!(gate.ask("OPTIONS /plain/1", &request_fields).status, 401);
+    // The route of the requested method decides, not the route of OPTIONS.
+    assert_eq!(gate.ask("OPTIONS /both", &request_fields).status, 204);
     assert_eq!(gate.ask("OPTIONS /both", &preflight(APP, "PUT", "")).status, 401);
-    // Nor is it anything else than OPTIONS where only POST is served.
+    // A preflight for a method that no route serves is an ordinary OPTIONS as well, and only POST is served.
     assert_eq!(gate.ask("OPTIONS /post/1", "").status, 405);
     assert_eq!(gate.ask("OPTIONS /post/1", &preflight(APP, "DELETE", "")).status, 405);
-    assert_eq!(gate.ask("OPTIONS /nowhere", &asked).status, 404);
+    assert_eq!(gate.ask("OPTIONS /nowhere", &request_fields).status, 404);
     assert_eq!(gate.upstream.received().len(), arrived);
-    // Upstreams that answer preflights themselves go on doing so, on a route that says so.
+    // A route may leave preflights to its upstream.
     assert_eq!(gate.ask("OPTIONS /theirs", &preflight(APP, "POST", "")).status, 200);
     assert_eq!(gate.upstream.received().len(), arrived + 1);
 }
@@ -239,36 +239,36 @@ fn s097_any_other_options_is_authenticated() {
 #[test]
 fn s097_a_request_with_a_credential_is_no_preflight() {
     let gate = gate();
-    let asked = preflight(APP, "GET", "");
+    let request_fields = preflight(APP, "GET", "");
     for (credential, reason) in [
         (bearer("a.b.c"), "token_malformed"),
         ("Authorization: Basic dTpw\r\n".to_owned(), "authorization_scheme"),
         ("x-api-key: nonsense\r\n".to_owned(), "api_key_unknown"),
     ] {
-        let (answer, record) = gate.ask_recorded("OPTIONS /cookies/1", &(asked.clone() + &credential));
+        let (response, record) = gate.ask_recorded("OPTIONS /cookies/1", &(request_fields.clone() + &credential));
         assert_eq!(record["reason"], reason, "{credential}");
-        assert!(matches!(answer.status, 400 | 401), "{credential}");
+        assert!(matches!(response.status, 400 | 401), "{credential}");
     }
-    let both = asked.clone() + &bearer("a.b.c") + "x-api-key: a\r\n";
-    let (answer, record) = gate.ask_recorded("OPTIONS /cookies/1", &both);
-    assert_eq!((answer.status, &record["reason"]), (400, &json!("two_credentials")));
+    let both = request_fields.clone() + &bearer("a.b.c") + "x-api-key: a\r\n";
+    let (response, record) = gate.ask_recorded("OPTIONS /cookies/1", &both);
+    assert_eq!((response.status, &record["reason"]), (400, &json!("two_credentials")));
 }
 
 #[test]
 fn what_two_parsers_read_differently_is_refused_in_a_preflight_too() {
     let gate = gate();
-    let asked = preflight(APP, "GET", "");
+    let request_fields = preflight(APP, "GET", "");
     for (target, reason) in [
         ("/any/a/../b", "path_dot_segment"),
         ("/any//b", "path_empty_segment"),
         ("/any/a%2Fb", "path_encoded_slash"),
         ("/any/a?access_token=x", "query_credential"),
     ] {
-        let (answer, record) = gate.ask_recorded(&format!("OPTIONS {target}"), &asked);
-        assert_eq!((answer.status, &record["reason"]), (400, &json!(reason)), "{target}");
+        let (response, record) = gate.ask_recorded(&format!("OPTIONS {target}"), &request_fields);
+        assert_eq!((response.status, &record["reason"]), (400, &json!(reason)), "{target}");
     }
-    let (answer, record) = gate.ask_recorded("OPTIONS /any/a", &(asked + "X_Api_Key: 1\r\n"));
-    assert_eq!((answer.status, &record["reason"]), (400, &json!("header_alias")));
+    let (response, record) = gate.ask_recorded("OPTIONS /any/a", &(request_fields + "X_Api_Key: 1\r\n"));
+    assert_eq!((response.status, &record["reason"]), (400, &json!("header_alias")));
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_page_can_read_answers_and_refusals_alike() {
     let gate = gate();
     let token = bearer(&gate.token());
     let origin = format!("Origin: {APP}\r\n");
-    let readable = |answer: &Response, expose: &str| {
+    let readable = |response: &Response, expose: &str| {
         let mut expected = vec![
             format!("access-control-allow-origin: {APP}"),
             format!("access-control-expose-headers: {expose}"),
@@ -284,8 +284,8 @@ fn a_page_can_read_answers_and_refusals_alike() {
         if expose == "x-total" {
             expected.insert(0, "access-control-allow-credentials: true".to_owned());
         }
-        assert_eq!(family(answer), expected, "{}", answer.status);
-        assert_eq!(answer.header("vary"), Some("Origin"), "{}", answer.status);
+        assert_eq!(family(response), expected, "{}", response.status);
+        assert_eq!(response.header("vary"), Some("Origin"), "{}", response.status);
     };
     let ours = "www-authenticate, retry-after, ratelimit, ratelimit-policy, x-request-id";
     for (fields, status) in [
@@ -296,19 +296,19 @@ fn a_page_can_read_answers_and_refusals_alike() {
         ("x-api-key: a,b\r\n".to_owned(), 400),
         ("Content-Length: 99999999\r\n".to_owned() + &token, 413),
     ] {
-        let answer = gate.ask("POST /post/1", &(origin.clone() + &fields));
-        assert_eq!(answer.status, status, "{}", answer.text());
-        readable(&answer, ours);
+        let response = gate.ask("POST /post/1", &(origin.clone() + &fields));
+        assert_eq!(response.status, status, "{}", response.text());
+        readable(&response, ours);
     }
     for status in [200, 429] {
-        let answer = gate.ask("GET /cookies/1", &(origin.clone() + &token));
-        assert_eq!(answer.status, status);
-        readable(&answer, "x-total");
+        let response = gate.ask("GET /cookies/1", &(origin.clone() + &token));
+        assert_eq!(response.status, status);
+        readable(&response, "x-total");
     }
-    gate.upstream.answer_with(|_| b"nonsense\r\n\r\n".to_vec());
-    let answer = gate.ask("POST /post/1", &(origin.clone() + &token));
-    assert_eq!(answer.status, 502);
-    readable(&answer, ours);
+    gate.upstream.respond_with(|_| b"nonsense\r\n\r\n".to_vec());
+    let response = gate.ask("POST /post/1", &(origin.clone() + &token));
+    assert_eq!(response.status, 502);
+    readable(&response, ours);
     let any = gate.ask("GET /any/1", &origin);
     assert_eq!(
         (any.status, any.header("access-control-allow-origin")),
@@ -328,12 +328,12 @@ fn a_page_that_is_not_named_can_read_nothing() {
         "Origin: https://app.example.com\r\nOrigin: https://app.example.com\r\n",
     ] {
         for (credential, status) in [(&*token, 200), ("", 401)] {
-            let answer = gate.ask("POST /post/1", &format!("{origin}{credential}"));
-            // Whether the request is let through is the credential's matter: programs that are no browser send no origin.
-            assert_eq!(answer.status, status, "{origin}");
-            assert_eq!(family(&answer), [""; 0], "{origin}");
-            // The answer to another origin would be another one, and a cache must know.
-            assert_eq!(answer.header("vary"), Some("Origin"), "{origin}");
+            let response = gate.ask("POST /post/1", &format!("{origin}{credential}"));
+            // CORS refuses no request: programs that are no browser send no `Origin`, and the credential decides.
+            assert_eq!(response.status, status, "{origin}");
+            assert_eq!(family(&response), [""; 0], "{origin}");
+            // The response depends on the origin, so caches must know.
+            assert_eq!(response.header("vary"), Some("Origin"), "{origin}");
         }
     }
 }
@@ -342,32 +342,32 @@ fn a_page_that_is_not_named_can_read_nothing() {
 fn s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks() {
     let gate = gate();
     let token = bearer(&gate.token());
-    gate.upstream.answer_with(|_| {
+    gate.upstream.respond_with(|_| {
         b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Allow-Origin: https://evil.example\r\n\
           access-control-allow-credentials: true\r\nAccess-Control-Allow-Private-Network: true\r\n\
           Access-Control-Expose-Headers: x-secret\r\nVary: Accept-Encoding\r\nContent-Length: 2\r\n\r\nok"
             .to_vec()
     });
     for (origin, allowed) in [(APP, Some(APP)), ("https://evil.example", None)] {
-        let answer = gate.ask("POST /post/1", &format!("Origin: {origin}\r\n{token}"));
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
-        assert_eq!(answer.header("access-control-allow-credentials"), None);
-        assert_eq!(answer.header("access-control-allow-private-network"), None);
+        let response = gate.ask("POST /post/1", &format!("Origin: {origin}\r\n{token}"));
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("access-control-allow-origin"), allowed, "{origin}");
+        assert_eq!(response.header("access-control-allow-credentials"), None);
+        assert_eq!(response.header("access-control-allow-private-network"), None);
         assert!(
-            !answer
+            !response
                 .headers_named("access-control-expose-headers")
                 .contains(&"x-secret")
         );
-        assert_eq!(answer.headers_named("vary"), ["Accept-Encoding", "Origin"]);
+        assert_eq!(response.headers_named("vary"), ["Accept-Encoding", "Origin"]);
     }
-    // Where the route says nothing, the upstream speaks for itself.
+    // Where the route has no CORS settings, the upstream's own headers pass.
     let theirs = gate.ask("GET /plain/1", &format!("Origin: {APP}\r\n{token}"));
     assert_eq!(theirs.headers_named("access-control-allow-origin").len(), 2);
     gate.upstream
-        .answer_with(|_| b"HTTP/1.1 200 OK\r\nVary: accept, origin\r\nContent-Length: 0\r\n\r\n".to_vec());
-    let answer = gate.ask("POST /post/1", &format!("Origin: {APP}\r\n{token}"));
-    assert_eq!(answer.headers_named("vary"), ["accept, origin"], "said already");
+        .respond_with(|_| b"HTTP/1.1 200 OK\r\nVary: accept, origin\r\nContent-Length: 0\r\n\r\n".to_vec());
+    let response = gate.ask("POST /post/1", &format!("Origin: {APP}\r\n{token}"));
+    assert_eq!(response.headers_named("vary"), ["accept, origin"], "said already");
 }
 
 #[test]

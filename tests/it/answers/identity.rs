@@ -1,17 +1,17 @@
-//! What is an upstream told, signed, about who called, and can it be verified by somebody else's library?
+//! Does an upstream get a signed token about the principal that another library can verify?
 
 use super::Gate;
 use super::bearer;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::clients;
 use crate::support::get;
 use crate::support::issuer;
 use crate::support::program;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
@@ -20,13 +20,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
 const GATE: &str = "https://gate.example.test";
 const ORDERS: &str = "https://orders.internal";
 const HEADER: &str = "x-keygate-identity-token";
 
-/// Routes `orders` and `billing` (each with an audience), `plain` (without), `open` (public), and `top` at the top.
+/// Adds the routes `orders` and `billing` (each with an audience),
+/// `plain` (without), `open` (public), and `top` at the top level.
 fn routes(gate: GatewayBuilder, top: &str) -> GatewayBuilder {
     let route = |path: &str, more: &str| format!("match: {{ path: \"/{path}/{{*rest}}\" }}\nupstream: up\n{more}");
     gate.top(top)
@@ -56,7 +56,7 @@ fn gate() -> Gate {
     Gate::start(|gate| routes(gate, &settings("")))
 }
 
-/// The identity tokens of what reached the upstream, in order.
+/// Returns the identity tokens of the requests that reached the upstream, in order.
 fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
     received
         .iter()
@@ -66,45 +66,43 @@ fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
 }
 
 impl Gate {
-    /// The one token that reaches the upstream with a request.
+    /// Sends a request and returns the one identity token that reaches the upstream.
     #[track_caller]
-    fn vouched(&self, line: &str, fields: &str) -> String {
+    fn identity_token(&self, line: &str, fields: &str) -> String {
         let before = self.upstream.received().len();
-        let answer = self.ask(line, fields);
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = self.ask(line, fields);
+        assert_eq!(response.status, 200, "{}", response.text());
         let received = self.upstream.wait_received(before + 1);
         let tokens = tokens(&received[before..]);
         assert_eq!(tokens.len(), 1, "{tokens:?}");
         tokens[0].clone()
     }
 
-    /// Waits until a reload has taken hold.
+    /// Waits until a reload is in force.
     #[track_caller]
     fn wait_status(&self, path: &str, status: u16) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.ask(&format!("GET {path}"), "").status != status {
-            assert!(Instant::now() < deadline, "{path} never answered {status}");
-            std::thread::yield_now();
-        }
+        wait_until(&format!("{path} gives {status}"), || {
+            self.ask(&format!("GET {path}"), "").status == status
+        });
     }
 
     #[track_caller]
     fn kids(&self) -> Vec<String> {
-        let answer = get(self.binary.data(), "/oauth/jwks");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        let set = answer.json();
+        let response = get(self.binary.data(), "/oauth/jwks");
+        assert_eq!(response.status, 200, "{}", response.text());
+        let set = response.json();
         let keys = set["keys"].as_array().unwrap();
         keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     }
 }
 
-/// Without verifying; that is for [`verify`].
+/// Returns a part of a token, decoded but not verified; [`verify`] does that.
 #[track_caller]
 fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&issuer::from_base64url(token.split('.').nth(index).unwrap())).unwrap()
 }
 
-/// What jose, the JavaScript library, says of each.
+/// Returns the verdict of jose, the JavaScript library, on each token.
 #[track_caller]
 fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
     let mut node = Command::new("node")
@@ -129,7 +127,7 @@ fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// `token` with one bit of its claims changed.
+/// Returns `token` with one bit of its claims changed.
 fn tampered(token: &str) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let mut claims = part(token, 1);
@@ -141,12 +139,12 @@ fn tampered(token: &str) -> String {
 #[test]
 fn an_upstream_verifies_who_called_with_another_library() {
     let gate = gate();
-    let from_token = gate.vouched(
+    let from_token = gate.identity_token(
         "GET /orders/1",
         &bearer(&gate.token_with(json!({ "jti": "t-1", "org": "acme" }))),
     );
-    let from_key = gate.vouched("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
-    let said = verify(
+    let from_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
+    let verdicts = verify(
         &gate.binary,
         &[
             json!({ "token": from_token, "audience": ORDERS }),
@@ -157,8 +155,8 @@ fn an_upstream_verifies_who_called_with_another_library() {
             json!({ "token": gate.token(), "audience": issuer::AUDIENCE }),
         ],
     );
-    let (kid, iat) = (&gate.kids()[0], said[0]["iat"].as_u64().unwrap());
-    let mut claims = said[0].clone();
+    let (kid, iat) = (&gate.kids()[0], verdicts[0]["iat"].as_u64().unwrap());
+    let mut claims = verdicts[0].clone();
     assert_eq!(
         claims
             .as_object_mut()
@@ -179,20 +177,24 @@ fn an_upstream_verifies_who_called_with_another_library() {
         })
     );
     assert_eq!(
-        (&said[1]["credential_type"], &said[1]["credential_id"], &said[1]["sub"]),
+        (
+            &verdicts[1]["credential_type"],
+            &verdicts[1]["credential_id"],
+            &verdicts[1]["sub"]
+        ),
         (&json!("api_key"), &json!(gate.key_id), &json!(gate.key_id))
     );
-    assert_eq!(said[1].get("credential_issuer"), None);
+    assert_eq!(verdicts[1].get("credential_issuer"), None);
     assert_eq!(
-        (&said[2]["refused"], &said[2]["claim"]),
+        (&verdicts[2]["refused"], &verdicts[2]["claim"]),
         (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("aud"))
     );
-    assert_eq!(said[3]["refused"], "ERR_JWS_SIGNATURE_VERIFICATION_FAILED");
+    assert_eq!(verdicts[3]["refused"], "ERR_JWS_SIGNATURE_VERIFICATION_FAILED");
     assert_eq!(
-        (&said[4]["refused"], &said[4]["claim"]),
+        (&verdicts[4]["refused"], &verdicts[4]["claim"]),
         (&json!("ERR_JWT_CLAIM_VALIDATION_FAILED"), &json!("typ"))
     );
-    assert!(said[5].get("refused").is_some(), "{}", said[5]);
+    assert!(verdicts[5].get("refused").is_some(), "{}", verdicts[5]);
 }
 
 #[test]
@@ -202,13 +204,16 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
         let pem = key.to_pkcs8_pem().unwrap();
         let more = format!(", algorithm: {algorithm}, signing_key_file: identity.pem, ttl: 10m");
         let gate = Gate::start_with(&[("identity.pem", pem.expose())], |gate| routes(gate, &settings(&more)));
-        // Longer than the identity token, which would end with it.
+        // The access token lives longer than the identity token, whose expiry it would otherwise limit.
         let long = gate.token_with(json!({ "exp": issuer::now() + 3600 }));
-        let token = gate.vouched("GET /orders/1", &bearer(&long));
+        let token = gate.identity_token("GET /orders/1", &bearer(&long));
         assert_eq!(part(&token, 0)["kid"], key.kid(), "{algorithm}");
-        let said = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
-        assert_eq!(said[0]["alg"], algorithm.as_str(), "{}", said[0]);
-        assert_eq!(said[0]["exp"].as_u64().unwrap() - said[0]["iat"].as_u64().unwrap(), 600);
+        let verdicts = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
+        assert_eq!(verdicts[0]["alg"], algorithm.as_str(), "{}", verdicts[0]);
+        assert_eq!(
+            verdicts[0]["exp"].as_u64().unwrap() - verdicts[0]["iat"].as_u64().unwrap(),
+            600
+        );
     }
 }
 
@@ -216,11 +221,11 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
 fn a_token_is_signed_once_for_a_principal_and_an_audience() {
     let gate = gate();
     let (alice, bob) = (bearer(&gate.token()), bearer(&gate.token_with(json!({ "sub": "bob" }))));
-    let first = gate.vouched("GET /orders/1", &alice);
-    assert_eq!(gate.vouched("POST /orders/2", &alice), first);
+    let first = gate.identity_token("GET /orders/1", &alice);
+    assert_eq!(gate.identity_token("POST /orders/2", &alice), first);
     let others = [
-        gate.vouched("GET /billing/1", &alice),
-        gate.vouched("GET /orders/1", &bob),
+        gate.identity_token("GET /billing/1", &alice),
+        gate.identity_token("GET /orders/1", &bob),
     ];
     assert!(!others.contains(&first));
     assert_eq!(part(&others[0], 1)["aud"], "billing");
@@ -234,7 +239,7 @@ fn a_token_is_signed_once_for_a_principal_and_an_audience() {
 fn a_token_ends_with_the_credential_it_vouches_for() {
     let gate = gate();
     let end = issuer::now() + 20;
-    let token = gate.vouched("GET /orders/1", &bearer(&gate.token_with(json!({ "exp": end }))));
+    let token = gate.identity_token("GET /orders/1", &bearer(&gate.token_with(json!({ "exp": end }))));
     assert_eq!(part(&token, 1)["exp"], end);
 }
 
@@ -242,15 +247,15 @@ fn a_token_ends_with_the_credential_it_vouches_for() {
 fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
     let gate = gate();
     let (token, key) = (gate.token(), gate.key.clone());
-    let vouched = gate.vouched("GET /orders/1", &bearer(&token));
-    let vouched_for_key = gate.vouched("GET /orders/1", &format!("x-api-key: {key}\r\n"));
+    let vouched = gate.identity_token("GET /orders/1", &bearer(&token));
+    let vouched_for_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {key}\r\n"));
     for (vouched, credential) in [(&vouched, &*token), (&vouched_for_key, &*key)] {
         let claims = part(vouched, 1).to_string();
         for piece in credential.split(['.', '_']).filter(|piece| piece.len() > 20) {
             assert!(!claims.contains(piece), "{claims}");
         }
     }
-    // Neither the caller, nor who is refused, nor who proves nothing, nor the log.
+    // No other place gets a token: not the client, no refused or public request, and no log.
     let lacking = bearer(&gate.token_with(json!({ "scope": "other" })));
     for (line, fields, status) in [
         ("GET /orders/1", bearer(&token), 200),
@@ -260,14 +265,14 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
         ("GET /plain/1", bearer(&token), 200),
     ] {
         let before = gate.upstream.received().len();
-        let answer = gate.ask(line, &fields);
+        let response = gate.ask(line, &fields);
         assert_eq!(
-            (answer.status, answer.headers_named(HEADER).len()),
+            (response.status, response.headers_named(HEADER).len()),
             (status, 0),
             "{line}"
         );
-        assert!(!answer.text().contains("eyJ"), "{line}");
-        gate.record(&answer);
+        assert!(!response.text().contains("eyJ"), "{line}");
+        gate.record(&response);
         let reached = &gate.upstream.received()[before..];
         assert_eq!(
             tokens(reached).len(),
@@ -297,11 +302,11 @@ fn s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody() {
             assert_eq!(reached.headers_named(HEADER).len(), expected, "{path}");
             assert!(!reached.headers_named(HEADER).contains(&forged), "{path}");
         }
-        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), "X_Keygate_Identity_Token: a\r\n");
-        assert_eq!((answer.status, &record["reason"]), (400, &json!("header_alias")));
-        let (answer, record) = gate.ask_recorded(&format!("GET {path}"), &format!("Connection: {HEADER}\r\n"));
+        let (response, record) = gate.ask_recorded(&format!("GET {path}"), "X_Keygate_Identity_Token: a\r\n");
+        assert_eq!((response.status, &record["reason"]), (400, &json!("header_alias")));
+        let (response, record) = gate.ask_recorded(&format!("GET {path}"), &format!("Connection: {HEADER}\r\n"));
         assert_eq!(
-            (answer.status, &record["reason"]),
+            (response.status, &record["reason"]),
             (400, &json!("connection_nomination"))
         );
     }
@@ -317,15 +322,15 @@ fn an_identity_token_is_no_access_token_here() {
     ];
     let gate = Gate::start_with(&files, |gate| {
         let gate = routes(gate, &settings(", algorithm: ES384, signing_key_file: identity.pem"));
-        // Somebody trusts the gate as if it were an authorization server.
+        // The gate's own key set is configured as that of an issuer, as another service would do.
         gate.issuer(
             "gate",
             &format!("issuer: {GATE}\naudiences: any\nalgorithms: [ES384]\npublic_key_files: [identity.public.pem]"),
         )
     });
-    let vouched = gate.vouched("GET /orders/1", &bearer(&gate.token()));
-    let (answer, record) = gate.ask_recorded("GET /orders/1", &bearer(&vouched));
-    assert_eq!((answer.status, &record["reason"]), (401, &json!("token_type")));
+    let vouched = gate.identity_token("GET /orders/1", &bearer(&gate.token()));
+    let (response, record) = gate.ask_recorded("GET /orders/1", &bearer(&vouched));
+    assert_eq!((response.status, &record["reason"]), (401, &json!("token_type")));
 }
 
 #[test]
@@ -355,8 +360,11 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
         )
     });
     let token = bearer(&gate.token());
-    // In turn, so that one of two requests meets the closed one first.
-    let vouched = [gate.vouched("GET /two", &token), gate.vouched("GET /two", &token)];
+    // Requests alternate between endpoints, so one of two meets the closed endpoint first.
+    let vouched = [
+        gate.identity_token("GET /two", &token),
+        gate.identity_token("GET /two", &token),
+    ];
     assert_eq!(vouched[0], vouched[1]);
     assert!(
         gate.binary
@@ -369,7 +377,7 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     }
 }
 
-/// Puts a private key where the configuration says, as an operator would: for its owner alone.
+/// Writes a private key where the configuration names it, readable by its owner alone.
 fn write_key(binary: &Binary, key: &SigningKey) {
     let new = binary.folder().join("identity.new");
     std::fs::write(&new, key.to_pkcs8_pem().unwrap().expose()).unwrap();
@@ -388,17 +396,17 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
         routes(gate, &settings(", signing_key_file: identity.pem"))
     });
     let token = bearer(&gate.token());
-    let before = gate.vouched("GET /orders/1", &token);
+    let before = gate.identity_token("GET /orders/1", &token);
     assert_eq!(gate.kids(), [first.kid()]);
     write_key(&gate.binary, &second);
     gate.binary.wait_for_output("Configuration reloaded");
-    let after = gate.vouched("GET /orders/1", &token);
+    let after = gate.identity_token("GET /orders/1", &token);
     assert_eq!(part(&before, 0)["kid"], first.kid());
     assert_eq!(part(&after, 0)["kid"], second.kid());
     assert_eq!(gate.kids(), [second.kid(), first.kid()]);
     let both = [before, after].map(|token| json!({ "token": token, "audience": ORDERS }));
-    for said in verify(&gate.binary, &both) {
-        assert_eq!(said["sub"], "alice", "{said}");
+    for verdict in verify(&gate.binary, &both) {
+        assert_eq!(verdict["sub"], "alice", "{verdict}");
     }
 }
 
@@ -406,14 +414,14 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
 fn a_key_that_was_made_here_signs_on_over_a_reload() {
     let gate = gate();
     let (kids, token) = (gate.kids(), bearer(&gate.token()));
-    let before = gate.vouched("GET /orders/1", &token);
+    let before = gate.identity_token("GET /orders/1", &token);
     let yaml = routes(Gate::builder(&gate.upstream), &settings(""))
         .limit("new", "by: ip\nquota: 5/s")
         .yaml();
     gate.binary.reload(&yaml);
     gate.binary.wait_for_output("Configuration reloaded");
     assert_eq!(gate.kids(), kids);
-    assert_eq!(gate.vouched("GET /orders/1", &token), before, "still remembered");
+    assert_eq!(gate.identity_token("GET /orders/1", &token), before, "still remembered");
 }
 
 #[test]
@@ -434,7 +442,7 @@ fn a_key_that_was_made_here_is_kept_over_a_restart() {
         .filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(files.count(), 1, "nothing half written is left");
     assert_eq!(start().kids(), first);
-    // Whoever removes it gets another.
+    // Removing the file makes the gate generate another key.
     std::fs::remove_file(&key).unwrap();
     assert_ne!(start().kids(), first);
 }
@@ -471,10 +479,10 @@ fn a_signing_key_that_others_can_read_signs_nothing() {
         std::fs::write(&key, content).unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let output = Command::new(program()).arg("check").arg(&config).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.success(), expected.is_none(), "{mode:o}: {said}");
-        assert!(said.contains(expected.unwrap_or_default()), "{mode:o}: {said}");
-        assert!(!said.contains("MIGH"), "{said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), expected.is_none(), "{mode:o}: {stderr}");
+        assert!(stderr.contains(expected.unwrap_or_default()), "{mode:o}: {stderr}");
+        assert!(!stderr.contains("MIGH"), "{stderr}");
     };
     let pem = include_str!("../../data/jose/p256.private.pem");
     check(pem, 0o600, None);
@@ -509,12 +517,12 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
             "match: { host: [gate.test, \"*.gate.test\"], path: \"/{*rest}\" }\naccept: [jwt]\nupstream: up",
         )
     });
-    let (answer, record) = gate.ask_recorded("GET /oauth/jwks", "");
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let set = answer.json();
+    let (response, record) = gate.ask_recorded("GET /oauth/jwks", "");
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("public, max-age=300"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    let set = response.json();
     assert_eq!(set["keys"].as_array().unwrap().len(), 1);
     let mut names: Vec<&String> = set["keys"][0].as_object().unwrap().keys().collect();
     names.sort();
@@ -527,9 +535,9 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     let head = gate.ask("HEAD /oauth/jwks", "");
     assert_eq!(
         (head.status, head.header("content-length")),
-        (200, answer.header("content-length"))
+        (200, response.header("content-length"))
     );
-    // Whatever host it is asked at, and whatever route matches more than its path.
+    // Every host gets the key set, even where a route matches more than its path.
     for host in [
         "gate.test",
         "a.gate.test",
@@ -538,7 +546,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     ] {
         assert_eq!(gate.ask_at(host, "GET /oauth/jwks", "").status, 200, "{host}");
     }
-    // One credential is looked at by nobody; what is refused everywhere is refused here.
+    // The endpoint looks at no credential; requests that are refused everywhere are refused here too.
     assert_eq!(gate.ask("GET /oauth/jwks", &bearer("nonsense")).status, 200);
     for (line, fields, status, reason) in [
         ("POST /oauth/jwks", String::new(), 405, "method_not_allowed"),
@@ -555,23 +563,26 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
         ("GET /oauth/jwks/", String::new(), 401, "credential_missing"),
         ("GET /oauth//jwks", String::new(), 400, "path_empty_segment"),
     ] {
-        let (answer, record) = gate.ask_recorded(line, &fields);
-        assert_eq!((answer.status, &record["reason"]), (status, &json!(reason)), "{line}");
+        let (response, record) = gate.ask_recorded(line, &fields);
+        assert_eq!((response.status, &record["reason"]), (status, &json!(reason)), "{line}");
         if status == 405 {
-            assert_eq!(answer.header("allow"), Some("GET, HEAD"));
+            assert_eq!(response.header("allow"), Some("GET, HEAD"));
         }
     }
     let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: mcp-protocol-version\r\n";
-    let answer = gate.ask("OPTIONS /oauth/jwks", preflight);
+    let response = gate.ask("OPTIONS /oauth/jwks", preflight);
     assert_eq!(
-        (answer.status, answer.header("access-control-allow-headers")),
+        (response.status, response.header("access-control-allow-headers")),
         (204, Some("*"))
     );
     assert!(gate.upstream.received().is_empty());
     let mut client = RawClient::connect(gate.binary.data());
     for _ in 0..2 {
-        let answer = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((answer.status, answer.header("connection")), (200, Some("keep-alive")));
+        let response = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(
+            (response.status, response.header("connection")),
+            (200, Some("keep-alive"))
+        );
     }
 }
 
@@ -579,7 +590,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
 fn there_are_no_keys_where_nobody_signs() {
     let gate = Gate::start(|gate| gate.route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up"));
     assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
-    // It comes and goes with the configuration.
+    // The endpoint appears and disappears with the configuration.
     let with = routes(Gate::builder(&gate.upstream), &settings("")).yaml();
     gate.binary.reload(&with);
     gate.wait_status("/oauth/jwks", 200);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 const HERE: &str = "/.well-known/oauth-protected-resource";
 
-/// Resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts), and routes that belong to them.
+/// Adds the resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts), and their routes.
 fn routes(gate: GatewayBuilder) -> GatewayBuilder {
     let route = |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\nupstream: up\n{more}");
     gate.top(
@@ -46,10 +46,10 @@ fn routes(gate: GatewayBuilder) -> GatewayBuilder {
 #[test]
 fn metadata_say_whose_tokens_count_and_which_scopes_there_are() {
     let gate = Gate::start(routes);
-    let answer = gate.ask_at("api.example.com", &format!("GET {HERE}"), "");
-    assert_eq!(answer.status, 200);
+    let response = gate.ask_at("api.example.com", &format!("GET {HERE}"), "");
+    assert_eq!(response.status, 200);
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "resource": "https://api.example.com",
             "authorization_servers": [ISSUER, "https://second.example.test"],
@@ -58,10 +58,10 @@ fn metadata_say_whose_tokens_count_and_which_scopes_there_are() {
             "resource_documentation": "https://docs.example.com/api",
         })
     );
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("public, max-age=300"));
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-    let record = gate.record(&answer);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("public, max-age=300"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+    let record = gate.record(&response);
     assert_eq!(
         (&record["decision"], &record["reason"], &record["route"]),
         (
@@ -74,18 +74,18 @@ fn metadata_say_whose_tokens_count_and_which_scopes_there_are() {
     let head = gate.ask_at("api.example.com", &format!("HEAD {HERE}"), "");
     assert_eq!(
         (head.status, head.header("content-length")),
-        (200, answer.header("content-length"))
+        (200, response.header("content-length"))
     );
     let post = gate.ask_at("api.example.com", &format!("POST {HERE}"), "");
     assert_eq!((post.status, post.header("allow")), (405, Some("GET, HEAD")));
-    // Two resources on one path are told apart by their hosts.
+    // The host distinguishes two resources on one path.
     let v1 = gate
         .ask_at("api.example.com:8443", &format!("GET {HERE}/v1"), "")
         .json();
     assert_eq!(
         v1,
         json!({
-            // As it was written: clients compare it with what they asked for (section 3.3).
+            // Byte for byte as configured: clients compare it with the URL that they used (section 3.3).
             "resource": "https://API.example.com:8443/v1",
             "authorization_servers": ["https://second.example.test"],
             "bearer_methods_supported": ["header"],
@@ -112,13 +112,13 @@ fn metadata_are_said_at_the_resources_own_host_alone_and_never_from_a_header() {
         ("/v2", 404),
         ("/V1", 404),
     ] {
-        let answer = gate.ask_at(
+        let response = gate.ask_at(
             "api.example.com",
             &format!("GET {HERE}{path}"),
             "Forwarded: host=evil.example\r\n",
         );
-        assert_eq!(answer.status, status, "{path}");
-        assert!(!answer.text().contains("evil"), "{path}");
+        assert_eq!(response.status, status, "{path}");
+        assert!(!response.text().contains("evil"), "{path}");
     }
 }
 
@@ -147,10 +147,10 @@ fn challenges_say_where_the_metadata_are() {
         ("/v1/1", String::new(), 401, format!("Bearer realm=\"keygate\", {v1}")),
     ];
     for (path, fields, status, expected) in rows {
-        // What a client is told does not depend on the host it came by.
-        let answer = gate.ask_at("somewhere.example", &format!("GET {path}"), &fields);
-        assert_eq!(answer.status, status, "{path}");
-        let challenges = answer.headers_named("www-authenticate");
+        // The metadata does not depend on the request's host.
+        let response = gate.ask_at("somewhere.example", &format!("GET {path}"), &fields);
+        assert_eq!(response.status, status, "{path}");
+        let challenges = response.headers_named("www-authenticate");
         let bearers: Vec<&&str> = challenges
             .iter()
             .filter(|challenge| challenge.starts_with("Bearer "))
@@ -161,7 +161,7 @@ fn challenges_say_where_the_metadata_are() {
             "{} does not end in {expected}",
             bearers[0]
         );
-        // A key is no OAuth token: its challenge sends nobody to an authorization server.
+        // A key is no OAuth token: its challenge names no authorization server.
         let others = challenges.iter().filter(|challenge| !challenge.starts_with("Bearer "));
         assert!(
             others.clone().all(|challenge| !challenge.contains("resource_metadata")),
@@ -169,9 +169,12 @@ fn challenges_say_where_the_metadata_are() {
         );
     }
     for path in ["/none", "/key"] {
-        let answer = gate.ask(&format!("GET {path}"), "");
-        assert_eq!(answer.status, 401);
-        assert!(!format!("{:?}", answer.headers).contains("resource_metadata"), "{path}");
+        let response = gate.ask(&format!("GET {path}"), "");
+        assert_eq!(response.status, 401);
+        assert!(
+            !format!("{:?}", response.headers).contains("resource_metadata"),
+            "{path}"
+        );
     }
 }
 
@@ -188,9 +191,9 @@ fn the_only_resource_is_that_of_every_route_that_takes_tokens() {
                 "match: { path: /key }\naccept: [api_key]\nupstream: up\nscopes: { all: [c] }",
             )
     });
-    let answer = gate.ask("GET /jwt", "");
+    let response = gate.ask("GET /jwt", "");
     let expected = format!("Bearer realm=\"keygate\", resource_metadata=\"http://localhost:8080{HERE}\"");
-    assert_eq!(answer.header("www-authenticate"), Some(&*expected));
+    assert_eq!(response.header("www-authenticate"), Some(&*expected));
     assert!(
         !gate
             .ask("GET /key", "")
@@ -200,6 +203,6 @@ fn the_only_resource_is_that_of_every_route_that_takes_tokens() {
     );
     let metadata = gate.ask_at("localhost:1234", &format!("GET {HERE}"), "").json();
     assert_eq!(metadata["resource"], "http://localhost:8080/");
-    // Of the route that takes its tokens, not of the one that takes keys.
+    // The scopes of the route that takes tokens, not of the route that takes keys.
     assert_eq!(metadata["scopes_supported"], json!(["a", "b"]));
 }

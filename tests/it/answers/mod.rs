@@ -1,4 +1,4 @@
-//! What the gate answers itself, and what it vouches for to upstreams.
+//! Which responses does the gate give itself, and which identity does it pass to upstreams?
 
 mod cors;
 mod identity;
@@ -7,7 +7,6 @@ mod metadata;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::issuer;
@@ -19,26 +18,25 @@ use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Instant;
 
-/// A gate before an upstream, and credentials that it knows.
+/// A gate before an upstream, and credentials that are valid there.
 struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
-    /// Of the issuer `main`.
+    /// The signing key of the issuer `main`.
     signer: SigningKey,
-    /// With the scope `orders:read`.
+    /// An API key with the scope `orders:read`.
     key: String,
     key_id: String,
 }
 
 impl Gate {
-    /// With the issuer `main`, one API key, the upstream `up`, and what `more` adds.
+    /// Starts a gate with the issuer `main`, one API key, the upstream `up`, and the additions of `more`.
     fn start(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         Self::start_with(&[], more)
     }
 
-    /// `files` are names and contents, beside the configuration file.
+    /// Starts a gate. `files` are names and contents, written beside the configuration file.
     fn start_with(files: &[(&str, &str)], more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
         let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
@@ -72,7 +70,7 @@ impl Gate {
             .upstream("up", upstream.address())
     }
 
-    /// A good token but for `changes` to its claims.
+    /// Returns a valid token with `changes` to its claims.
     fn token_with(&self, changes: Value) -> String {
         issuer::token(&self.signer, &issuer::claims_with(changes))
     }
@@ -81,7 +79,7 @@ impl Gate {
         self.token_with(json!({}))
     }
 
-    /// `line` is method and target; `fields` are lines with their CRLF.
+    /// Sends a request. `line` is method and target; `fields` are lines with their CRLF.
     #[track_caller]
     fn ask(&self, line: &str, fields: &str) -> Response {
         self.ask_at("gate.test", line, fields)
@@ -97,7 +95,7 @@ impl Gate {
         }
     }
 
-    /// The same, and how it was recorded.
+    /// Sends a request and returns its response and its access record.
     #[track_caller]
     fn ask_recorded(&self, line: &str, fields: &str) -> (Response, Value) {
         let response = self.ask(line, fields);
@@ -105,23 +103,13 @@ impl Gate {
         (response, record)
     }
 
-    /// The access record of what was answered so.
+    /// Returns the access record of `response`.
     #[track_caller]
     fn record(&self, response: &Response) -> Value {
-        let id = response.header("x-request-id").expect("every answer has a request id");
-        let deadline = Instant::now() + PATIENCE;
-        self.binary.wait_for_output(id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {id}");
-            std::thread::yield_now();
-        }
+        self.binary.record(response)
     }
 
-    /// How many decisions were counted so.
+    /// Returns the count of decisions with these labels.
     #[track_caller]
     fn decisions(&self, route: &str, outcome: &str, reason: &str) -> f64 {
         self.binary.metric(&format!(

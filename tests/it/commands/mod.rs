@@ -1,5 +1,5 @@
-//! The commands that make, show and end credentials, through the real program: over the socket of a gate that runs, over
-//! its admin listener, and on the store where none does.
+//! The commands that create, show and revoke credentials, through the real program: over
+//! a running gate's socket, over its admin listener, and on the store of a stopped gate.
 
 mod nouns;
 mod refusals;
@@ -9,6 +9,7 @@ use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::poll;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -18,37 +19,36 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Instant;
 
 const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
 
-/// How the commands of a test reach what they work on.
+/// The way on which the commands of a test reach their gate or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Socket,
     Listener,
-    /// No gate runs.
+    /// On the store, without a running gate.
     Store,
 }
 
-/// A configuration in a folder of its own, a gate on it if one is asked for, and everything that commands said.
+/// A configuration in a folder of its own, its gate if there is one, and all output of commands.
 struct World {
     way: Way,
     folder: tempfile::TempDir,
     gate: Option<Gate>,
-    said: RefCell<Vec<Ran>>,
+    outputs: RefCell<Vec<CommandOutput>>,
 }
 
-/// A gate that runs. Killed when dropped.
+/// A running gate. Killed when dropped.
 struct Gate {
     child: Child,
     data: SocketAddr,
     admin: SocketAddr,
 }
 
-/// What a command did.
+/// The arguments, exit code and output of a command.
 #[derive(Clone, Debug)]
-struct Ran {
+struct CommandOutput {
     args: Vec<String>,
     code: Option<i32>,
     stdout: String,
@@ -62,7 +62,7 @@ impl Drop for Gate {
     }
 }
 
-/// An address that nobody has. Somebody else may take it before it is used, so whoever uses it tries again.
+/// Returns a free address. Another process may take it before it is used, so callers try again.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -95,7 +95,7 @@ impl World {
     #[track_caller]
     fn new(way: Way) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A free port may be taken before it is used.
+        // Another process may take a free port before it is used.
         for _ in 0..5 {
             let (data, admin) = (free_address(), free_address());
             std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
@@ -110,7 +110,7 @@ impl World {
                 way,
                 folder,
                 gate,
-                said: RefCell::default(),
+                outputs: RefCell::default(),
             };
         }
         panic!("no free port");
@@ -128,7 +128,7 @@ impl World {
         format!("http://{}", self.gate.as_ref().expect("a gate runs").admin)
     }
 
-    /// The program in the folder, with nothing of ours in its environment.
+    /// Returns the program in the folder, with an environment without any variable of the machine.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(crate::support::program());
         command
@@ -141,9 +141,9 @@ impl World {
         command
     }
 
-    /// Runs a command that asks the gate, or the store.
+    /// Runs a command on the gate or the store.
     #[track_caller]
-    fn run(&self, args: &[&str]) -> Ran {
+    fn run(&self, args: &[&str]) -> CommandOutput {
         let admin;
         let way: &[&str] = match self.way {
             Way::Socket | Way::Store => &["--config", "keygate.yaml"],
@@ -157,55 +157,55 @@ impl World {
         if self.way == Way::Listener {
             command.env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         }
-        self.ran(command, &args)
+        self.record(command, &args)
     }
 
     #[track_caller]
-    fn ran(&self, mut command: Command, args: &[&str]) -> Ran {
+    fn record(&self, mut command: Command, args: &[&str]) -> CommandOutput {
         let output = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        let ran = Ran {
+        let result = CommandOutput {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             code: output.status.code(),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         };
-        for text in [&ran.stdout, &ran.stderr] {
-            assert!(!text.contains("panicked") && !text.contains(ADMIN_TOKEN), "{ran:?}");
+        for text in [&result.stdout, &result.stderr] {
+            assert!(!text.contains("panicked") && !text.contains(ADMIN_TOKEN), "{result:?}");
         }
-        self.said.borrow_mut().push(ran.clone());
-        ran
+        self.outputs.borrow_mut().push(result.clone());
+        result
     }
 
-    /// Stdout of a command that did what it was asked.
+    /// Returns stdout of a command that must succeed.
     #[track_caller]
-    fn good(&self, args: &[&str]) -> String {
-        self.run(args).good().stdout
+    fn expect_success(&self, args: &[&str]) -> String {
+        self.run(args).expect_success().stdout
     }
 
-    /// The answer, as JSON.
+    /// Returns the JSON output of a command that must succeed.
     #[track_caller]
     fn json(&self, args: &[&str]) -> Value {
-        let stdout = self.good(&[args, &["--output", "json"]].concat());
+        let stdout = self.expect_success(&[args, &["--output", "json"]].concat());
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
-    /// Each of `secrets` was said once, on stdout, and is in no file of the folder but those that `kept` names.
+    /// Checks that each of `secrets` was printed once, on stdout, and is in no file of the folder but those in `kept`.
     #[track_caller]
-    fn was_said_once(&self, secrets: &[&str], kept: &[&str]) {
+    fn check_printed_once(&self, secrets: &[&str], allowed: &[&str]) {
         assert!(!secrets.is_empty());
         let files = files_below(self.folder.path());
         for secret in secrets {
             assert!(secret.len() > 16, "{secret}");
-            let said = self.said.borrow();
-            let times: usize = said.iter().map(|ran| ran.stdout.matches(secret).count()).sum();
+            let outputs = self.outputs.borrow();
+            let times: usize = outputs.iter().map(|result| result.stdout.matches(secret).count()).sum();
             assert_eq!(times, 1, "{secret}");
-            for ran in said.iter() {
-                assert!(!ran.stderr.contains(secret), "{ran:?}");
-                assert!(!ran.args.iter().any(|arg| arg.contains(secret)), "{ran:?}");
+            for result in outputs.iter() {
+                assert!(!result.stderr.contains(secret), "{result:?}");
+                assert!(!result.args.iter().any(|arg| arg.contains(secret)), "{result:?}");
             }
             for file in &files {
-                let may = kept.iter().any(|name| file.ends_with(name));
+                let may = allowed.iter().any(|name| file.ends_with(name));
                 let bytes = std::fs::read(file).unwrap_or_default();
                 let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
                 assert!(may || !found, "{secret} in {}", file.display());
@@ -218,12 +218,12 @@ impl World {
         call(self.data(), path, header)
     }
 
-    /// What the gate answers to a key, where one runs.
+    /// Checks the status of a request with a key, if a gate runs.
     #[track_caller]
     fn check_key(&self, key: &str, status: u16) {
         if self.gate.is_some() {
-            let answer = self.call("/key/hello", &format!("x-api-key: {key}"));
-            assert_eq!(answer.status, status, "{}", answer.text());
+            let response = self.call("/key/hello", &format!("x-api-key: {key}"));
+            assert_eq!(response.status, status, "{}", response.text());
         }
     }
 }
@@ -249,7 +249,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Gate {
-    /// `None` when an address is taken.
+    /// Starts a gate; `None` where an address is taken.
     #[track_caller]
     fn start(folder: &Path, data: SocketAddr, admin: SocketAddr) -> Option<Self> {
         let log = |name: &str| {
@@ -270,33 +270,34 @@ impl Gate {
             .spawn()
             .unwrap();
         let mut gate = Self { child, data, admin };
-        let deadline = Instant::now() + PATIENCE;
-        let said = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
-        loop {
-            if gate.child.try_wait().unwrap().is_some() {
-                assert!(said().contains("cannot listen"), "{}", said());
-                return None;
+        let errors = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
+        // The socket is bound before either listener responds.
+        let ready = || errors().contains("Listening") && crate::support::get(admin, "/readyz").status == 200;
+        let running = poll(PATIENCE, || {
+            let ended = gate.child.try_wait().unwrap().is_some();
+            if ended { Some(false) } else { ready().then_some(true) }
+        });
+        match running {
+            Some(true) => Some(gate),
+            Some(false) => {
+                assert!(errors().contains("cannot listen"), "{}", errors());
+                None
             }
-            // The socket is bound before either listener answers.
-            if std::net::TcpStream::connect(admin).is_ok() && crate::support::get(admin, "/readyz").status == 200 {
-                return Some(gate);
-            }
-            assert!(Instant::now() < deadline, "{}", said());
-            std::thread::yield_now();
+            None => panic!("{}", errors()),
         }
     }
 }
 
-impl Ran {
+impl CommandOutput {
     #[track_caller]
-    fn good(self) -> Self {
+    fn expect_success(self) -> Self {
         assert_eq!(self.code, Some(0), "{self:?}");
         self
     }
 
-    /// Its stderr, when it refused: said why, and nothing on stdout.
+    /// Returns stderr of a command that failed with `code` and printed nothing on stdout.
     #[track_caller]
-    fn refused(self, code: i32) -> String {
+    fn expect_failure(self, code: i32) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         assert!(!self.stderr.is_empty());
         self.stderr

@@ -1,4 +1,4 @@
-//! Every command does what it says, whichever way it reaches what it works on.
+//! Does every command have its effect, whichever way it reaches the gate or the store?
 
 use super::Way;
 use super::World;
@@ -33,10 +33,10 @@ fn everything(world: &World) {
     audit(world);
     backup(world);
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-    world.was_said_once(&secrets, &["client.pem"]);
+    world.check_printed_once(&secrets, &["client.pem"]);
 }
 
-/// The cells of the line of a table that has `word`.
+/// Returns the cells of the table line that contains `word`.
 #[track_caller]
 fn line(table: &str, word: &str) -> Vec<String> {
     let found = table
@@ -48,13 +48,16 @@ fn line(table: &str, word: &str) -> Vec<String> {
 }
 
 fn organizations(world: &World) {
-    assert_eq!(world.good(&["orgs", "create", "acme", "--name", "Acme Ltd"]), "acme\n");
-    let table = world.good(&["orgs", "list"]);
+    assert_eq!(
+        world.expect_success(&["orgs", "create", "acme", "--name", "Acme Ltd"]),
+        "acme\n"
+    );
+    let table = world.expect_success(&["orgs", "list"]);
     assert_eq!(line(&table, "acme")[..2], ["acme", "Acme Ltd"]);
     line(&table, "default");
     assert!(
         world
-            .good(&["orgs", "show", "acme"])
+            .expect_success(&["orgs", "show", "acme"])
             .contains("name                 Acme Ltd\n")
     );
     assert_eq!(world.json(&["orgs", "show", "acme"])["name"], "Acme Ltd");
@@ -68,14 +71,14 @@ fn organizations(world: &World) {
         page["items"].as_array().unwrap().len() >= 2 && page["next"].is_null(),
         "{page}"
     );
-    let again = world.run(&["orgs", "create", "acme", "--name", "x"]).refused(1);
+    let again = world.run(&["orgs", "create", "acme", "--name", "x"]).expect_failure(1);
     assert!(again.contains("409"), "{again}");
-    let none = world.run(&["orgs", "show", "none"]).refused(1);
+    let none = world.run(&["orgs", "show", "none"]).expect_failure(1);
     assert!(none.contains("404"), "{none}");
 }
 
 fn plans(world: &World) {
-    let table = world.good(&["plans", "list"]);
+    let table = world.expect_success(&["plans", "list"]);
     assert_eq!(line(&table, "gold")[..3], ["gold", "api_key", "orders:read"]);
     let plans = world.json(&["plans", "list"]);
     let names: Vec<&Value> = plans["items"]
@@ -93,7 +96,7 @@ fn plans(world: &World) {
 fn subscriptions(world: &World) {
     let create = |plan: &str| {
         let args = ["subscriptions", "create", "--organization", "acme", "--plan", plan];
-        world.good(&args).trim_end().to_owned()
+        world.expect_success(&args).trim_end().to_owned()
     };
     let id = create("gold");
     let state = || world.json(&["subscriptions", "show", &id])["state"].clone();
@@ -112,26 +115,29 @@ fn subscriptions(world: &World) {
             environment,
         ])
     };
-    let refused = key("live").refused(1);
+    let refused = key("live").expect_failure(1);
     assert!(refused.contains("(409 ") && refused.contains("approve"), "{refused}");
-    world.good(&["subscriptions", "approve", &id]);
+    world.expect_success(&["subscriptions", "approve", &id]);
     assert_eq!(state(), "active");
-    assert!(key("live").refused(1).contains("409"), "it is not paid for");
-    assert!(key("sandbox").good().stdout.starts_with("kg_test_"));
-    world.good(&["subscriptions", "pay", &id]);
+    assert!(key("live").expect_failure(1).contains("409"), "it is not paid for");
+    assert!(key("sandbox").expect_success().stdout.starts_with("kg_test_"));
+    world.expect_success(&["subscriptions", "pay", &id]);
     assert_eq!(world.json(&["subscriptions", "show", &id])["paid"], true);
-    let live = key("live").good().stdout.trim_end().to_owned();
+    let live = key("live").expect_success().stdout.trim_end().to_owned();
     assert!(live.starts_with("kg_live_"), "{live}");
     world.check_key(&live, 200);
-    world.good(&["subscriptions", "pay", &id, "--unpaid"]);
+    world.expect_success(&["subscriptions", "pay", &id, "--unpaid"]);
     world.check_key(&live, 403);
-    world.good(&["subscriptions", "pay", &id]);
-    world.good(&["subscriptions", "change-plan", &id, "--plan", "free"]);
-    let table = world.good(&["subscriptions", "list", "--organization", "acme"]);
+    world.expect_success(&["subscriptions", "pay", &id]);
+    world.expect_success(&["subscriptions", "change-plan", &id, "--plan", "free"]);
+    let table = world.expect_success(&["subscriptions", "list", "--organization", "acme"]);
     assert_eq!(line(&table, &id)[..3], [&id, "acme", "free"]);
 
-    let ran = world.run(&["subscriptions", "cancel", &id]).good();
-    assert!(ran.stderr.contains("cancelled") && ran.stdout.is_empty(), "{ran:?}");
+    let output = world.run(&["subscriptions", "cancel", &id]).expect_success();
+    assert!(
+        output.stderr.contains("cancelled") && output.stdout.is_empty(),
+        "{output:?}"
+    );
     world.check_key(&live, 401);
     let keys = world.json(&["keys", "list", "--subscription", &id]);
     let states: Vec<&Value> = keys["items"]
@@ -141,19 +147,24 @@ fn subscriptions(world: &World) {
         .map(|key| &key["state"])
         .collect();
     assert_eq!(states, [&json!("revoked"), &json!("revoked")]);
-    assert!(world.run(&["subscriptions", "cancel", &id]).refused(1).contains("409"));
+    assert!(
+        world
+            .run(&["subscriptions", "cancel", &id])
+            .expect_failure(1)
+            .contains("409")
+    );
 
     let other = create("gold");
-    world.good(&["subscriptions", "fail", &other]);
+    world.expect_success(&["subscriptions", "fail", &other]);
     let unknown = ["subscriptions", "create", "--organization", "acme", "--plan", "none"];
-    world.run(&unknown).refused(1);
+    world.run(&unknown).expect_failure(1);
 }
 
-/// What comes of `args` in table form: stdout's lines, and stderr.
+/// Runs a command with table output and returns stdout's lines, and stderr.
 #[track_caller]
-fn made(world: &World, args: &[&str]) -> (Vec<String>, String) {
-    let ran = world.run(args).good();
-    (ran.stdout.lines().map(str::to_owned).collect(), ran.stderr)
+fn run_table(world: &World, args: &[&str]) -> (Vec<String>, String) {
+    let output = world.run(args).expect_success();
+    (output.stdout.lines().map(str::to_owned).collect(), output.stderr)
 }
 
 fn keys(world: &World) -> Vec<String> {
@@ -167,7 +178,7 @@ fn keys(world: &World) -> Vec<String> {
         "--scope",
         "orders:read",
     ];
-    let (lines, stderr) = made(world, &create);
+    let (lines, stderr) = run_table(world, &create);
     let [key] = &lines[..] else {
         panic!("{lines:?}");
     };
@@ -181,10 +192,10 @@ fn keys(world: &World) -> Vec<String> {
         (&shown["state"], &shown["scopes"]),
         (&json!("active"), &json!(["orders:read"]))
     );
-    let table = world.good(&["keys", "list"]);
+    let table = world.expect_success(&["keys", "list"]);
     assert!(line(&table, &id).contains(&"active".to_owned()), "{table}");
 
-    // A second one beside it, and one in its place.
+    // A second key beside the first, and one that replaces it.
     let whole = world.json(&[
         "keys",
         "create",
@@ -202,26 +213,29 @@ fn keys(world: &World) -> Vec<String> {
         whole["id"]
     );
     let regenerate = ["keys", "regenerate", &id, "--grace", "1h", "--expires", "6mo"];
-    let (lines, stderr) = made(world, &regenerate);
+    let (lines, stderr) = run_table(world, &regenerate);
     let third = lines[0].clone();
     assert!(stderr.contains("1h more"), "{stderr}");
     for key in [key, &second, &third] {
         world.check_key(key, 200);
     }
     let id_of = |key: &str| key.split('_').nth(2).unwrap().to_owned();
-    let (lines, stderr) = made(world, &["keys", "regenerate", &id_of(&third)]);
+    let (lines, stderr) = run_table(world, &["keys", "regenerate", &id_of(&third)]);
     let fourth = lines[0].clone();
     assert!(stderr.contains("is revoked"), "{stderr}");
     world.check_key(&third, 401);
     world.check_key(&fourth, 200);
 
-    let ran = world.run(&["keys", "revoke", &id_of(&fourth)]).good();
-    assert!(ran.stdout.is_empty() && ran.stderr.contains("is revoked"), "{ran:?}");
+    let output = world.run(&["keys", "revoke", &id_of(&fourth)]).expect_success();
+    assert!(
+        output.stdout.is_empty() && output.stderr.contains("is revoked"),
+        "{output:?}"
+    );
     world.check_key(&fourth, 401);
     assert!(
         world
             .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA"])
-            .refused(1)
+            .expect_failure(1)
             .contains("404")
     );
     let long = [
@@ -234,10 +248,10 @@ fn keys(world: &World) -> Vec<String> {
         "--address",
         "10.0.0.0/8",
     ];
-    let (lines, _) = made(world, &long);
+    let (lines, _) = run_table(world, &long);
     world.check_key(&lines[0], 401);
 
-    // One of another system, by its digest.
+    // A key of another system, by its digest.
     let old = "sk_old_0123456789abcdefghij";
     let digest = keygate::model::api_key::KeyDigest::sha256(old).to_hex();
     std::fs::write(world.file("digest"), format!("{digest}\n")).unwrap();
@@ -251,12 +265,12 @@ fn keys(world: &World) -> Vec<String> {
         "--expires",
         "30d",
     ];
-    let (lines, _) = made(world, &import);
+    let (lines, _) = run_table(world, &import);
     world.check_key(old, 200);
-    world.good(&["keys", "revoke", &lines[0]]);
+    world.expect_success(&["keys", "revoke", &lines[0]]);
     world.check_key(old, 401);
 
-    // The same create again makes nothing twice, and shows nothing again.
+    // The same create again makes nothing and shows no secret again.
     let once = [
         "keys",
         "create",
@@ -267,17 +281,17 @@ fn keys(world: &World) -> Vec<String> {
         "--idempotency-key",
         "k1",
     ];
-    let (lines, _) = made(world, &once);
-    let (again, stderr) = made(world, &once);
+    let (lines, _) = run_table(world, &once);
+    let (again, stderr) = run_table(world, &once);
     assert!(again.is_empty() && stderr.contains("made before"), "{again:?} {stderr}");
     vec![key.clone(), second, third, fourth, lines[0].clone()]
         .into_iter()
-        // The part of it that is secret.
+        // The secret part of the key.
         .map(|key| key[25..].to_owned())
         .collect()
 }
 
-/// The values of `client_id=…` and `client_secret=…`.
+/// Returns the values of `client_id=…` and `client_secret=…`.
 #[track_caller]
 fn id_and_secret(lines: &[String]) -> (String, String) {
     let [id, secret] = lines else {
@@ -298,12 +312,12 @@ fn clients(world: &World) -> Vec<String> {
         "--token-ttl",
         "5m",
     ];
-    let (lines, stderr) = made(world, &create);
+    let (lines, stderr) = run_table(world, &create);
     let (id, first) = id_and_secret(&lines);
     assert!(stderr.contains("only time"), "{stderr}");
     let client = world.json(&["clients", "show", &id]);
     assert_eq!((&client["name"], &client["token_ttl"]), (&json!("demo"), &json!("5m")));
-    let table = world.good(&["clients", "list"]);
+    let table = world.expect_success(&["clients", "list"]);
     assert!(line(&table, &id).contains(&"client_secret".to_owned()), "{table}");
 
     let update = [
@@ -316,31 +330,36 @@ fn clients(world: &World) -> Vec<String> {
         "opaque",
         "--no-scopes",
     ];
-    world.good(&update);
+    world.expect_success(&update);
     let client = world.json(&["clients", "show", &id]);
     assert_eq!((&client["name"], &client["scopes"]), (&json!("other"), &json!([])));
-    assert!(world.run(&["clients", "update", &id]).refused(2).contains("--name"));
+    assert!(
+        world
+            .run(&["clients", "update", &id])
+            .expect_failure(2)
+            .contains("--name")
+    );
 
-    let (lines, stderr) = made(world, &["clients", "rotate-secret", &id, "--grace", "10m"]);
+    let (lines, stderr) = run_table(world, &["clients", "rotate-secret", &id, "--grace", "10m"]);
     let (same, second) = id_and_secret(&lines);
     assert!(same == id && stderr.contains("10m more"), "{stderr}");
-    let (lines, _) = made(world, &["clients", "regenerate", &id, "--revoke-tokens"]);
+    let (lines, _) = run_table(world, &["clients", "regenerate", &id, "--revoke-tokens"]);
     let (new, third) = id_and_secret(&lines);
     assert_ne!(new, id);
     assert_eq!(world.json(&["clients", "show", &id])["state"], "deleted");
 
-    world.good(&["clients", "disable", &new]);
+    world.expect_success(&["clients", "disable", &new]);
     assert_eq!(world.json(&["clients", "show", &new])["state"], "disabled");
-    world.good(&["clients", "enable", &new]);
+    world.expect_success(&["clients", "enable", &new]);
     assert_eq!(world.json(&["clients", "show", &new])["state"], "active");
-    world.good(&["clients", "revoke-tokens", &new]);
+    world.expect_success(&["clients", "revoke-tokens", &new]);
     assert!(world.json(&["clients", "show", &new])["tokens_not_before"].is_string());
-    world.good(&["clients", "delete", &new]);
+    world.expect_success(&["clients", "delete", &new]);
     assert_eq!(world.json(&["clients", "show", &new])["state"], "deleted");
     assert!(
         world
             .run(&["clients", "rotate-secret", &new])
-            .refused(1)
+            .expect_failure(1)
             .contains("409")
     );
     vec![first, second, third]
@@ -355,49 +374,52 @@ fn client_keys(world: &World) -> Vec<String> {
         "--authentication",
         "private_key_jwt",
     ];
-    let (lines, _) = made(world, &create);
+    let (lines, _) = run_table(world, &create);
     let id = lines[0].strip_prefix("client_id=").unwrap().to_owned();
     assert_eq!(lines.len(), 1);
 
     let own = SigningKey::generate_es256().unwrap();
     std::fs::write(world.file("own.public.pem"), own.public_pem()).unwrap();
-    let ran = world
+    let output = world
         .run(&["clients", "add-key", &id, "--public-key", "own.public.pem"])
-        .good();
-    assert!(ran.stdout.is_empty() && ran.stderr.contains(own.kid()), "{ran:?}");
+        .expect_success();
+    assert!(
+        output.stdout.is_empty() && output.stderr.contains(own.kid()),
+        "{output:?}"
+    );
 
-    // The private one goes nowhere, and whoever names it is told.
+    // A private key is not sent anywhere, and the command rejects it.
     std::fs::write(world.file("own.pem"), own.to_pkcs8_pem().unwrap().expose()).unwrap();
     let private = ["clients", "add-key", &id, "--public-key", "own.pem"];
-    assert!(world.run(&private).refused(1).contains("private key"));
+    assert!(world.run(&private).expect_failure(1).contains("private key"));
     std::fs::remove_file(world.file("own.pem")).unwrap();
 
     let generate = ["clients", "add-key", &id, "--generate", "ES256"];
-    let (lines, stderr) = made(world, &generate);
+    let (lines, stderr) = run_table(world, &generate);
     assert_eq!(lines[0], "-----BEGIN PRIVATE KEY-----");
     assert!(stderr.contains("only time"), "{stderr}");
     let printed = lines[1].clone();
 
     let to_file = [&generate[..], &["--out", "client.pem"]].concat();
-    let ran = world.run(&to_file).good();
-    assert!(ran.stdout.is_empty(), "{ran:?}");
+    let output = world.run(&to_file).expect_success();
+    assert!(output.stdout.is_empty(), "{output:?}");
     let file = world.file("client.pem");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let pem = std::fs::read_to_string(&file).unwrap();
     let pair = keygate::cli::http::token_client::private_key(&pem, None).unwrap();
-    assert!(ran.stderr.contains(pair.kid()), "{}", ran.stderr);
-    // Never over another file, and then nothing is made either.
-    assert!(world.run(&to_file).refused(1).contains("client.pem"));
+    assert!(output.stderr.contains(pair.kid()), "{}", output.stderr);
+    // An existing file is never overwritten, and then no key is made either.
+    assert!(world.run(&to_file).expect_failure(1).contains("client.pem"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
 
     let keys = world.json(&["clients", "keys", &id]);
     assert_eq!(keys["items"].as_array().unwrap().len(), 3, "{keys}");
-    let table = world.good(&["clients", "keys", &id]);
+    let table = world.expect_success(&["clients", "keys", &id]);
     line(&table, own.kid());
-    world.good(&["clients", "remove-key", &id, pair.kid()]);
-    let again = world.run(&["clients", "remove-key", &id, pair.kid()]).refused(1);
+    world.expect_success(&["clients", "remove-key", &id, pair.kid()]);
+    let again = world.run(&["clients", "remove-key", &id, pair.kid()]).expect_failure(1);
     assert!(again.contains("40"), "{again}");
-    // Where a refusal comes, no file is left behind.
+    // A refused command leaves no file behind.
     world
         .run(&[
             "clients",
@@ -408,7 +430,7 @@ fn client_keys(world: &World) -> Vec<String> {
             "--out",
             "none.pem",
         ])
-        .refused(1);
+        .expect_failure(1);
     assert!(!world.file("none.pem").exists());
 
     let by_url = [
@@ -419,10 +441,10 @@ fn client_keys(world: &World) -> Vec<String> {
         "--jwks-url",
         "https://client.invalid/jwks.json",
     ];
-    let (lines, _) = made(world, &by_url);
+    let (lines, _) = run_table(world, &by_url);
     let id = lines[0].strip_prefix("client_id=").unwrap().to_owned();
-    let ran = world.run(&["clients", "validate-jwks", &id]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let output = world.run(&["clients", "validate-jwks", &id]);
+    assert_eq!(output.code, Some(1), "{output:?}");
     vec![printed]
 }
 
@@ -432,9 +454,9 @@ fn signing_keys(world: &World) {
         items.iter().map(|key| key["state"].clone()).collect()
     };
     assert_eq!(states(&world.json(&["signing-keys", "list"])), ["active"]);
-    let table = world.good(&["signing-keys", "list"]);
+    let table = world.expect_success(&["signing-keys", "list"]);
     assert_eq!(line(&table, "active")[1], "ES256");
-    world.good(&["signing-keys", "rotate"]);
+    world.expect_success(&["signing-keys", "rotate"]);
     assert_eq!(states(&world.json(&["signing-keys", "list"])), ["active", "next"]);
 }
 
@@ -443,7 +465,7 @@ fn audit(world: &World) {
         Way::Socket | Way::Store => "local",
         Way::Listener => "admin.token",
     };
-    let table = world.good(&["audit", "list", "--action", "organization.create"]);
+    let table = world.expect_success(&["audit", "list", "--action", "organization.create"]);
     assert_eq!(table.lines().count(), 2, "{table}");
     assert!(line(&table, "acme").contains(&actor.to_owned()), "{table}");
     let events = world.json(&["audit", "list", "--actor", actor, "--limit", "3"]);
@@ -459,16 +481,16 @@ fn audit(world: &World) {
     assert_eq!(chain["state"], "whole");
     assert!(
         world
-            .good(&["audit", "verify"])
+            .expect_success(&["audit", "verify"])
             .starts_with("state                whole\n")
     );
-    let none = world.good(&["audit", "list", "--since", "2999-01-01T00:00:00Z"]);
+    let none = world.expect_success(&["audit", "list", "--since", "2999-01-01T00:00:00Z"]);
     assert_eq!(none.lines().count(), 1, "{none}");
 }
 
 fn backup(world: &World) {
-    let ran = world.run(&["backup", "copy.db"]).good();
-    assert!(ran.stderr.contains("copy.db"), "{ran:?}");
+    let output = world.run(&["backup", "copy.db"]).expect_success();
+    assert!(output.stderr.contains("copy.db"), "{output:?}");
     assert!(std::fs::metadata(world.file("copy.db")).unwrap().len() > 0);
-    world.run(&["backup", "copy.db"]).refused(1);
+    world.run(&["backup", "copy.db"]).expect_failure(1);
 }

@@ -1,4 +1,4 @@
-//! Which exit code, and what is said, when a command does not do what it was asked.
+//! Which exit code and message does a command that fails have?
 
 use super::ADMIN_TOKEN;
 use super::Way;
@@ -60,14 +60,14 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         &["audit"],
         &["backup"],
     ] {
-        let said = world.run(args).refused(2);
+        let text = world.run(args).expect_failure(2);
         assert!(
-            said.starts_with("error: ") && said.contains("--help"),
-            "{args:?}: {said}"
+            text.starts_with("error: ") && text.contains("--help"),
+            "{args:?}: {text}"
         );
     }
     for args in [
-        // Never on the command line.
+        // Secrets are never arguments.
         &["clients", "list", "--token", "t"][..],
         &["token", "get", "--client-secret", "s"],
         &[
@@ -81,7 +81,7 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         &["clients", "list", "--admin", "http://127.0.0.1:1", "--socket", "s"],
         &["token", "get", "--secret-file", "s", "--key", "k"],
     ] {
-        world.ran(world.command(args), args).refused(2);
+        world.record(world.command(args), args).expect_failure(2);
     }
     assert!(!world.file("keygate.db").exists(), "nobody was asked");
 }
@@ -90,17 +90,17 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
 fn a_refusal_is_1_with_title_detail_and_place() {
     let world = World::new(Way::Socket);
     let long = "n".repeat(201);
-    let said = world
+    let text = world
         .run(&["clients", "create", "--name", &long, "--description", &long])
-        .refused(1);
-    let mut lines = said.lines();
+        .expect_failure(1);
+    let mut lines = text.lines();
     let first = lines.next().unwrap();
-    assert!(first.starts_with("keygate: ") && first.contains("(422 "), "{said}");
-    assert!(lines.any(|line| line.starts_with("  /name: ")), "{said}");
-    let said = world
+    assert!(first.starts_with("keygate: ") && first.contains("(422 "), "{text}");
+    assert!(lines.any(|line| line.starts_with("  /name: ")), "{text}");
+    let text = world
         .run(&["clients", "show", "client_none", "--output", "json"])
-        .refused(1);
-    assert!(said.contains("404"), "{said}");
+        .expect_failure(1);
+    assert!(text.contains("404"), "{text}");
 }
 
 #[test]
@@ -113,44 +113,44 @@ fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
         if let Some(token) = token {
             command.env("KEYGATE_ADMIN_TOKEN", token);
         }
-        world.ran(command, &args)
+        world.record(command, &args)
     };
     let wrong = "w".repeat(40);
     assert!(
         with(Some(&wrong), &["--admin", &base])
-            .refused(1)
+            .expect_failure(1)
             .contains("refuses the token")
     );
     assert!(
         with(None, &["--admin", &base])
-            .refused(1)
+            .expect_failure(1)
             .contains("KEYGATE_ADMIN_TOKEN")
     );
     std::fs::write(world.file("token"), format!("{ADMIN_TOKEN}\n")).unwrap();
-    with(None, &["--admin", &base, "--token-file", "token"]).good();
-    let empty = with(None, &["--admin", &base, "--token-file", "/dev/null"]).refused(1);
+    with(None, &["--admin", &base, "--token-file", "token"]).expect_success();
+    let empty = with(None, &["--admin", &base, "--token-file", "/dev/null"]).expect_failure(1);
     assert!(empty.contains("empty"), "{empty}");
 
     let nobody = format!("http://{}", free_address());
     assert!(
         with(Some(&wrong), &["--admin", &nobody])
-            .refused(4)
+            .expect_failure(4)
             .contains("nothing answers")
     );
     let data = format!("http://{}", world.data());
-    with(Some(&wrong), &["--admin", &data]).refused(1);
-    let said = with(None, &["--socket", "keygate.db.nothing"]).refused(4);
-    assert!(said.contains("keygate.db.nothing"), "{said}");
-    with(None, &["--socket", "keygate.db.sock"]).good();
+    with(Some(&wrong), &["--admin", &data]).expect_failure(1);
+    let text = with(None, &["--socket", "keygate.db.nothing"]).expect_failure(4);
+    assert!(text.contains("keygate.db.nothing"), "{text}");
+    with(None, &["--socket", "keygate.db.sock"]).expect_success();
 }
 
 #[test]
 fn a_store_that_a_gate_has_is_not_opened_beside_it() {
     let world = World::new(Way::Socket);
-    let key = world.good(&["keys", "create", "--name", "a", "--expires", "1d"]);
+    let key = world.expect_success(&["keys", "create", "--name", "a", "--expires", "1d"]);
     std::fs::remove_file(world.file("keygate.db.sock")).unwrap();
-    let said = world.run(&LIST).refused(4);
-    assert!(said.contains("keygate.db") && said.contains("in use"), "{said}");
+    let text = world.run(&LIST).expect_failure(4);
+    assert!(text.contains("keygate.db") && text.contains("in use"), "{text}");
     world.check_key(key.trim_end(), 200);
 }
 
@@ -166,15 +166,15 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
     };
     write("");
     let create = ["keys", "create", "--name", "ci", "--expires", "90d"];
-    let said = world.run(&create).refused(1);
-    assert!(said.contains("`store`") && said.contains("`api_keys.file`"), "{said}");
-    let said = world.run(&LIST).refused(1);
-    assert!(said.contains("`store` is not set"), "{said}");
+    let text = world.run(&create).expect_failure(1);
+    assert!(text.contains("`store`") && text.contains("`api_keys.file`"), "{text}");
+    let text = world.run(&LIST).expect_failure(1);
+    assert!(text.contains("`store` is not set"), "{text}");
     std::fs::write(world.file("keys.yaml"), "keys: []\n").unwrap();
     write("api_keys: { file: keys.yaml }\n");
-    let key = world.good(&create);
+    let key = world.expect_success(&create);
     let id = key.split('_').nth(2).unwrap();
-    assert!(world.good(&["keys", "list"]).contains(id));
+    assert!(world.expect_success(&["keys", "list"]).contains(id));
     for args in [
         &["keys", "show", id][..],
         &["keys", "regenerate", id],
@@ -190,7 +190,10 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
         ],
         &LIST,
     ] {
-        assert!(world.run(args).refused(1).contains("`store` is not set"), "{args:?}");
+        assert!(
+            world.run(args).expect_failure(1).contains("`store` is not set"),
+            "{args:?}"
+        );
     }
     let file_only = [
         "keys",
@@ -202,9 +205,9 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
         "--organization",
         "acme",
     ];
-    world.good(&file_only);
+    world.expect_success(&file_only);
     let world = World::new(Way::Store);
-    assert!(world.run(&file_only).refused(1).contains("--subscription"));
+    assert!(world.run(&file_only).expect_failure(1).contains("--subscription"));
 }
 
 #[test]
@@ -221,9 +224,9 @@ fn before_the_first_start_there_is_no_development_set_up_and_asking_makes_none()
             .args(args)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("`keygate run` makes it"), "{said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("`keygate run` makes it"), "{text}");
     }
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
 }

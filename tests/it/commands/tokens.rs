@@ -1,28 +1,28 @@
-//! `keygate token`: a client gets a token, has it looked at and ends it, by what the issuer's metadata say.
+//! `keygate token`: does a client get, introspect and revoke tokens at the endpoints of the issuer's metadata?
 
 use super::ADMIN_TOKEN;
-use super::Ran;
+use super::CommandOutput;
 use super::Way;
 use super::World;
 use serde_json::Value;
 use serde_json::json;
 
-/// Runs `keygate token`, with a secret in its environment where there is one.
+/// Runs `keygate token`, with `secret` in its environment if there is one.
 #[track_caller]
-fn token(world: &World, secret: Option<&str>, args: &[&str]) -> Ran {
+fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     let args = [&["token"], args].concat();
     let mut command = world.command(&args);
     if let Some(secret) = secret {
         command.env("KEYGATE_CLIENT_SECRET", secret);
     }
-    world.ran(command, &args)
+    world.record(command, &args)
 }
 
-/// A client with a secret.
+/// Creates a client with a secret and returns both.
 #[track_caller]
 fn client(world: &World, more: &[&str]) -> (String, String) {
-    let made = world.good(&[&["clients", "create", "--name", "demo"], more].concat());
-    let mut lines = made.lines();
+    let created = world.expect_success(&[&["clients", "create", "--name", "demo"], more].concat());
+    let mut lines = created.lines();
     let mut value = |name: &str| lines.next().unwrap().strip_prefix(name).unwrap().to_owned();
     (value("client_id="), value("client_secret="))
 }
@@ -32,13 +32,13 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
     let world = World::new(Way::Socket);
     let (id, secret) = client(&world, &["--scope", "orders:read", "--scope", "orders:write"]);
     let here = ["--config", "keygate.yaml", "--client-id", &id];
-    let get = token(&world, Some(&secret), &[&["get"], &here[..]].concat()).good();
+    let get = token(&world, Some(&secret), &[&["get"], &here[..]].concat()).expect_success();
     assert_eq!((get.stdout.lines().count(), get.stderr.as_str()), (1, ""));
     let bearer = get.stdout.trim_end();
     let authorization = format!("Authorization: Bearer {bearer}");
     assert_eq!(world.call("/orders/7", &authorization).status, 200);
 
-    // By name of the issuer, a secret in a file, and with less than the client may have.
+    // By the issuer's name, with the secret in a file and fewer scopes than the client may have.
     let issuer = format!("http://{}", world.data());
     std::fs::write(world.file("secret"), format!("{secret}\n")).unwrap();
     let narrow = [
@@ -54,12 +54,12 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
         "--output",
         "json",
     ];
-    let answer: Value = serde_json::from_str(&token(&world, None, &narrow).good().stdout).unwrap();
+    let response: Value = serde_json::from_str(&token(&world, None, &narrow).expect_success().stdout).unwrap();
     assert_eq!(
-        (&answer["token_type"], &answer["scope"]),
+        (&response["token_type"], &response["scope"]),
         (&json!("Bearer"), &json!("orders:write"))
     );
-    let less = format!("Authorization: Bearer {}", answer["access_token"].as_str().unwrap());
+    let less = format!("Authorization: Bearer {}", response["access_token"].as_str().unwrap());
     assert_eq!(world.call("/orders/7", &less).status, 403);
 
     std::fs::write(world.file("token"), bearer).unwrap();
@@ -70,25 +70,25 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
             &[&[verb, "--token-file", "token"], &here[..]].concat(),
         )
     };
-    let told = about("introspect").good().stdout;
+    let output = about("introspect").expect_success().stdout;
     assert!(
-        told.starts_with("active               yes\n") && told.contains(&id),
-        "{told}"
+        output.starts_with("active               yes\n") && output.contains(&id),
+        "{output}"
     );
-    let ended = about("revoke").good();
+    let ended = about("revoke").expect_success();
     assert!(
         ended.stdout.is_empty() && ended.stderr.contains("not count"),
         "{ended:?}"
     );
     assert_eq!(world.call("/orders/7", &authorization).status, 401);
-    let told = about("introspect");
+    let output = about("introspect");
     assert_eq!(
-        (told.code, told.stdout.as_str()),
+        (output.code, output.stdout.as_str()),
         (Some(1), "active               no\n")
     );
     std::fs::remove_file(world.file("token")).unwrap();
     std::fs::remove_file(world.file("secret")).unwrap();
-    world.was_said_once(&[&secret, bearer], &[]);
+    world.check_printed_once(&[&secret, bearer], &[]);
 }
 
 #[test]
@@ -104,16 +104,16 @@ fn a_client_with_a_key_gets_a_token_by_signing_for_the_issuer() {
         "--authentication",
         "private_key_jwt",
     ];
-    let made = world.good(&create);
-    let id = made.trim_end().strip_prefix("client_id=").unwrap();
+    let created = world.expect_success(&create);
+    let id = created.trim_end().strip_prefix("client_id=").unwrap();
     for algorithm in ["ES256", "RS256", "PS256", "EdDSA"] {
         let file = format!("{algorithm}.pem");
-        world.good(&["clients", "add-key", id, "--generate", algorithm, "--out", &file]);
+        world.expect_success(&["clients", "add-key", id, "--generate", algorithm, "--out", &file]);
         let mut get = vec!["get", "--config", "keygate.yaml", "--client-id", id, "--key", &file];
         if algorithm == "PS256" {
             get.extend(["--algorithm", "PS256"]);
         }
-        let bearer = token(&world, None, &get).good().stdout;
+        let bearer = token(&world, None, &get).expect_success().stdout;
         let authorization = format!("Authorization: Bearer {}", bearer.trim_end());
         assert_eq!(world.call("/orders/7", &authorization).status, 200, "{algorithm}");
     }
@@ -128,7 +128,7 @@ fn a_client_with_a_key_gets_a_token_by_signing_for_the_issuer() {
         "--kid",
         "another",
     ];
-    assert!(token(&world, None, &get).refused(1).contains("invalid_client"));
+    assert!(token(&world, None, &get).expect_failure(1).contains("invalid_client"));
 }
 
 #[test]
@@ -138,39 +138,39 @@ fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
     let get = |secret: Option<&str>, more: &[&str]| {
         token(&world, secret, &[&["get", "--config", "keygate.yaml"], more].concat())
     };
-    let said = get(Some("kgs_wrong"), &["--client-id", &id]).refused(1);
-    assert!(said.contains("invalid_client") && said.contains("401"), "{said}");
-    let said = get(Some(&secret), &["--client-id", &id, "--scope", "orders:write"]).refused(1);
-    assert!(said.contains("invalid_scope"), "{said}");
-    assert!(get(Some(&secret), &[]).refused(1).contains("--client-id"));
+    let output = get(Some("kgs_wrong"), &["--client-id", &id]).expect_failure(1);
+    assert!(output.contains("invalid_client") && output.contains("401"), "{output}");
+    let output = get(Some(&secret), &["--client-id", &id, "--scope", "orders:write"]).expect_failure(1);
+    assert!(output.contains("invalid_scope"), "{output}");
+    assert!(get(Some(&secret), &[]).expect_failure(1).contains("--client-id"));
     assert!(
         get(None, &["--client-id", &id])
-            .refused(1)
+            .expect_failure(1)
             .contains("KEYGATE_CLIENT_SECRET")
     );
     assert!(
         get(None, &["--client-id", &id, "--key", "absent.pem"])
-            .refused(1)
+            .expect_failure(1)
             .contains("absent.pem")
     );
     std::fs::write(world.file("bad.pem"), "no key").unwrap();
     assert!(
         get(None, &["--client-id", &id, "--key", "bad.pem"])
-            .refused(1)
+            .expect_failure(1)
             .contains("bad.pem")
     );
 
     let by = |issuer: &str| token(&world, Some(&secret), &["get", "--client-id", &id, "--issuer", issuer]);
     let nobody = format!("http://{}", super::free_address());
-    assert!(by(&nobody).refused(4).contains("nothing answers"));
-    // Another name of the same address is another issuer (RFC 8414 section 3.3).
+    assert!(by(&nobody).expect_failure(4).contains("nothing answers"));
+    // Another name for the same address is another issuer (RFC 8414 section 3.3).
     let other = format!("http://localhost:{}", world.data().port());
-    assert!(by(&other).refused(4).contains("not those of"));
-    assert!(by(&world.admin()).refused(4).contains("status 404"));
-    by("ftp://a").refused(2);
+    assert!(by(&other).expect_failure(4).contains("not those of"));
+    assert!(by(&world.admin()).expect_failure(4).contains("status 404"));
+    by("ftp://a").expect_failure(2);
 }
 
-/// An administrator elsewhere has a client with the scopes `admin:read` and `admin:write`, not the gate's own token.
+/// The token of a client with the scopes `admin:read` and `admin:write`, not the gate's own admin token.
 #[test]
 fn an_administrators_token_opens_the_admin_listener() {
     let world = World::new(Way::Listener);
@@ -188,10 +188,10 @@ fn an_administrators_token_opens_the_admin_listener() {
         Some(&secret),
         &["get", "--config", "keygate.yaml", "--client-id", &id],
     );
-    std::fs::write(world.file("token"), get.good().stdout).unwrap();
+    std::fs::write(world.file("token"), get.expect_success().stdout).unwrap();
     let admin = world.admin();
     let args = ["orgs", "list", "--admin", &admin, "--token-file", "token"];
-    let listed = world.ran(world.command(&args), &args).good();
+    let listed = world.record(world.command(&args), &args).expect_success();
     assert!(listed.stdout.contains("operators") && !listed.stdout.contains(ADMIN_TOKEN));
     let args = [
         "audit",
@@ -203,7 +203,7 @@ fn an_administrators_token_opens_the_admin_listener() {
         "--limit",
         "1",
     ];
-    world.ran(world.command(&args), &args).good();
+    world.record(world.command(&args), &args).expect_success();
     std::fs::remove_file(world.file("token")).unwrap();
 
     // The same in one step.
@@ -212,19 +212,19 @@ fn an_administrators_token_opens_the_admin_listener() {
         let args = [&["orgs", "list", "--admin", &admin, "--client-id", &id], args].concat();
         let mut command = world.command(&args);
         command.env("KEYGATE_CLIENT_SECRET", secret);
-        world.ran(command, &args)
+        world.record(command, &args)
     };
     assert!(
         at_once(&secret, &["--issuer", &issuer])
-            .good()
+            .expect_success()
             .stdout
             .contains("operators")
     );
     assert!(
         at_once("kgs_wrong", &["--issuer", &issuer])
-            .refused(1)
+            .expect_failure(1)
             .contains("invalid_client")
     );
-    assert!(at_once(&secret, &[]).refused(1).contains("--issuer"));
-    world.was_said_once(&[&secret], &[]);
+    assert!(at_once(&secret, &[]).expect_failure(1).contains("--issuer"));
+    world.check_printed_once(&[&secret], &[]);
 }

@@ -1,4 +1,4 @@
-//! Are the files in `conf/` what they claim: good, complete, and as the schema says?
+//! Do the files in `conf/` load, show every key, and match the schema?
 
 use keygate::config;
 use serde_json::Value;
@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Every configuration in `conf/` and below; files of other kinds are named here, so that a new one cannot slip by.
+/// Returns every configuration in and below `conf/`. Files of other
+/// kinds are listed here, so that a new one cannot be missed.
 fn conf_files() -> Vec<PathBuf> {
     let not_configurations = [
         "keys.yaml",
@@ -23,7 +24,7 @@ fn conf_files() -> Vec<PathBuf> {
             if path.is_dir() && path.extension().is_none_or(|extension| extension != "d") {
                 folders.push(path);
             } else if path.is_dir() {
-                // What the file beside it includes.
+                // Included by the file beside it.
             } else if !not_configurations.iter().any(|name| path.ends_with(name)) {
                 files.push(path);
             }
@@ -70,7 +71,7 @@ fn every_file_in_conf_is_as_the_schema_says() {
     }
 }
 
-/// Included files are checked in an editor as they are, without the file that includes them.
+/// Editors check an included file alone, without the file that includes it.
 #[test]
 fn every_included_file_in_conf_is_as_its_schema_says() {
     let schema = config::included_schema();
@@ -107,10 +108,10 @@ fn the_schema_is_of_draft_2020_12_and_has_a_title() {
     }
 }
 
-/// keygate.yaml is where people look keys up, so it has all of them, and none that is not there.
+/// People look keys up in keygate.yaml, so it shows every key and no unknown one.
 #[test]
 fn keygate_yaml_shows_every_key_there_is() {
-    // A key that stands in a comment, such as `# pepper: "${KEYGATE_PEPPER}"`, is shown too.
+    // A key in a comment, such as `# pepper: "${KEYGATE_PEPPER}"`, counts as shown.
     let text: Vec<String> = std::fs::read_to_string("conf/keygate.yaml")
         .unwrap()
         .lines()
@@ -135,7 +136,8 @@ fn keygate_yaml_shows_every_key_there_is() {
     assert!(validator.is_valid(&instance));
 }
 
-/// Walks schema and instance side by side. Of each key: was it in the instance, has it a description?
+/// Walks schema and instance side by side and records for each
+/// key whether the instance has it and the schema describes it.
 fn visit(
     root: &Value,
     schema: &Value,

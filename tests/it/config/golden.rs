@@ -1,7 +1,7 @@
-//! What is said about each mistake? `tests/data/config/*.txt`: input, a line of dashes, what is said.
+//! Which message does each mistake produce? `tests/data/config/*.txt`: input, a line of dashes, messages.
 //!
-//! The first line of an input says what the JSON Schema makes of it: `# schema refuses`, `# schema accepts` (the mistake
-//! is one that a schema cannot express), or `# not yaml`. `UPDATE_GOLDEN=1` rewrites what is said.
+//! The first line of an input gives the JSON Schema's verdict: `# schema refuses`, `# schema accepts`
+//! (a schema cannot express the mistake), or `# not yaml`. `UPDATE_GOLDEN=1` rewrites the messages.
 
 use keygate::config;
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
-/// Good configurations that come with warnings.
+/// Returns the valid configurations that produce warnings.
 fn warning_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir("tests/data/config/warnings")
         .unwrap()
@@ -40,8 +40,8 @@ fn warning_files() -> Vec<PathBuf> {
     files
 }
 
-/// What is said about `input`, and with which codes.
-fn said(input: &str) -> (String, BTreeSet<&'static str>) {
+/// Returns the messages about `input` and their codes.
+fn messages(input: &str) -> (String, BTreeSet<&'static str>) {
     match config::parse(input, Path::new("keygate.yaml"), &env) {
         Ok(config) if !config.warnings.is_empty() => {
             let codes: BTreeSet<&str> = config.warnings.iter().map(|warning| warning.0.code).collect();
@@ -64,11 +64,11 @@ fn every_mistake_is_said_as_written_down() {
     for path in golden_files().into_iter().chain(warning_files()) {
         let file = std::fs::read_to_string(&path).unwrap();
         let (input, expected) = file.split_once(RULE).unwrap_or((&file, ""));
-        let (said, _) = said(input);
+        let (messages, _) = messages(input);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, format!("{}{RULE}{said}\n", input.trim_end())).unwrap();
-        } else if said != expected.trim_end() {
-            wrong.push(format!("{}:\n{said}\n", path.display()));
+            std::fs::write(&path, format!("{}{RULE}{messages}\n", input.trim_end())).unwrap();
+        } else if messages != expected.trim_end() {
+            wrong.push(format!("{}:\n{messages}\n", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -78,9 +78,13 @@ fn every_mistake_is_said_as_written_down() {
 fn no_mistake_file_is_good_and_none_says_a_secret() {
     for path in golden_files() {
         let file = std::fs::read_to_string(&path).unwrap();
-        let (said, codes) = said(file.split_once(RULE).unwrap().0);
-        assert!(!codes.is_empty() && !said.contains("\ngood\n"), "{}", path.display());
-        assert!(!said.contains("hunter2"), "{}: {said}", path.display());
+        let (messages, codes) = messages(file.split_once(RULE).unwrap().0);
+        assert!(
+            !codes.is_empty() && !messages.contains("\ngood\n"),
+            "{}",
+            path.display()
+        );
+        assert!(!messages.contains("hunter2"), "{}: {messages}", path.display());
     }
 }
 
@@ -88,8 +92,8 @@ fn no_mistake_file_is_good_and_none_says_a_secret() {
 fn what_is_only_warned_of_is_good() {
     for path in warning_files() {
         let file = std::fs::read_to_string(&path).unwrap();
-        let (said, _) = said(file.split_once(RULE).unwrap().0);
-        assert!(said.contains("\ngood\n"), "{}: {said}", path.display());
+        let (messages, _) = messages(file.split_once(RULE).unwrap().0);
+        assert!(messages.contains("\ngood\n"), "{}: {messages}", path.display());
     }
 }
 
@@ -114,7 +118,7 @@ fn the_schema_refuses_what_is_broken_in_structure() {
     }
 }
 
-/// A kind of mistake that no golden file shows is one that nobody has read.
+/// A mistake without a golden file has a message that nobody has read.
 #[test]
 fn every_code_has_a_golden_file() {
     let shown: BTreeSet<&str> = golden_files()
@@ -122,10 +126,10 @@ fn every_code_has_a_golden_file() {
         .chain(&warning_files())
         .flat_map(|path| {
             let file = std::fs::read_to_string(path).unwrap();
-            said(file.split_once(RULE).unwrap().0).1
+            messages(file.split_once(RULE).unwrap().0).1
         })
         .collect();
-    // Those that need a file that cannot be written down, or is too long to.
+    // Codes that need a file that cannot be checked in, or would be too long.
     let elsewhere = [
         "too-many-files",
         "unreadable-file",

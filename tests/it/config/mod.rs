@@ -1,4 +1,4 @@
-//! Configuration files: the good ones load, the bad ones say what is wrong, and the schema agrees.
+//! Configuration files: do valid ones load, do invalid ones get good messages, and does the schema agree?
 
 mod golden;
 

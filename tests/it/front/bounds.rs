@@ -1,28 +1,29 @@
-//! What may a connection cost? (S107, and every key of `requests`)
+//! How much may a connection cost? (S107, and every key of `requests`)
 
 use crate::front::Gate;
 use crate::front::get_with;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A time limit that a test can wait for, and that is not met by accident on a busy machine.
+/// A time limit that a test can wait for, and that a busy machine does not reach by accident.
 const SHORT: Duration = Duration::from_millis(500);
 
 fn gate(requests: &str) -> Gate {
     Gate::start_with(|gate| gate.top(&format!("requests: {{ {requests} }}")))
 }
 
-/// Sends `bytes` one by one, with a pause after each, until the gate answers.
+/// Sends `bytes` one by one, with a pause after each, until the gate responds.
 #[track_caller]
 fn drip(client: RawClient, bytes: impl IntoIterator<Item = u8>) -> (u16, Duration) {
     let started = Instant::now();
     let mut client = client.patience(Duration::from_millis(20));
     for byte in bytes {
         client.send([byte]);
-        if let Ok(answer) = client.try_receive() {
-            return (answer.status, started.elapsed());
+        if let Ok(response) = client.try_receive() {
+            return (response.status, started.elapsed());
         }
     }
     panic!("it took all of it");
@@ -41,7 +42,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
     let (status, took) = drip(gate.connect(), endless());
     assert_eq!(status, 408);
     assert!(took >= SHORT - Duration::from_millis(50) && took < PATIENCE, "{took:?}");
-    // On a connection that is in use, the clock starts with the head, not with the connection.
+    // On a used connection the clock starts with the head, not with the connection.
     let mut used = gate.connect();
     assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(drip(used, endless()).0, 408);
@@ -58,17 +59,17 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
         (counted + 2.0, looked_up)
     );
     assert_eq!(gate.upstream.received().len(), 1);
-    // Half a head and silence is the same.
+    // Half a head and then silence gets the same.
     let mut silent = gate.connect();
-    let answer = silent.exchange("GET /open/a HTT");
-    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+    let response = silent.exchange("GET /open/a HTT");
+    assert_eq!((response.status, response.header("connection")), (408, Some("close")));
     assert!(silent.is_closed());
 }
 
 #[test]
 fn what_cannot_begin_a_request_is_answered_at_once() {
     let gate = gate("head_timeout: 60s");
-    // A TLS handshake, as a client sends it that was told `https`.
+    // The TLS handshake of a client that was configured with `https`.
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"\0",
@@ -76,8 +77,8 @@ fn what_cannot_begin_a_request_is_answered_at_once() {
         b" GET",
     ] {
         let mut client = gate.connect();
-        let answer = gate.refuses_on(&mut client, bytes, 400, "request_line");
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = gate.refuses_on(&mut client, bytes, 400, "request_line");
+        assert_eq!(response.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
 }
@@ -98,24 +99,24 @@ fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
     let gate = gate("head_bytes: 2000, head_count: 10, target_bytes: 500, credential_bytes: 1000");
     let empty = get_with("/open/a", "X: \r\n").len();
     let bytes = |count: usize| get_with("/open/a", &format!("X: {}\r\n", "a".repeat(count - empty)));
-    assert_eq!(gate.answer(bytes(2000)).status, 200);
+    assert_eq!(gate.exchange(bytes(2000)).status, 200);
     gate.refuses_unread(bytes(2001), 431, "head_too_long");
-    // Not waited for: an endless head is refused when it is too long, not when it ends.
-    let answer = gate.refuses_unread(
+    // An endless head is refused when it is too long, not when it ends.
+    let response = gate.refuses_unread(
         format!("GET /open/a HTTP/1.1\r\nX: {}", "a".repeat(3000)),
         431,
         "head_too_long",
     );
-    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(response.header("connection"), Some("close"));
     gate.refuses_unread(vec![b'a'; 1 << 20], 431, "head_too_long");
 
     let fields = |count: usize| get_with("/open/a", &"X: 1\r\n".repeat(count - 1));
-    assert_eq!(gate.answer(fields(10)).status, 200);
+    assert_eq!(gate.exchange(fields(10)).status, 200);
     gate.refuses_unread(fields(11), 431, "header_count");
     gate.refuses_unread(fields(200), 431, "header_count");
 
     let target = |count: usize| get_with(&format!("/open/{}", "a".repeat(count - 6)), "");
-    assert_eq!(gate.answer(target(500)).status, 200);
+    assert_eq!(gate.exchange(target(500)).status, 200);
     gate.refuses_unread(target(501), 414, "target_too_long");
     gate.refuses_unread(
         get_with(&format!("/open/?{}", "a".repeat(494)), ""),
@@ -160,28 +161,27 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
         assert_eq!(client.exchange(get_with("/open/a", "")).status, 200);
     }
     let mut third = gate.connect();
-    // Told at once; it need not ask.
-    let answer = third.receive();
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    // The refusal comes at once, before a request.
+    let response = third.receive();
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("5")));
     assert_eq!(
-        (answer.json()["type"].as_str(), answer.header("connection")),
+        (response.json()["type"].as_str(), response.header("connection")),
         (Some("urn:keygate:problem:overloaded"), Some("close"))
     );
     assert!(third.is_closed());
-    let record = gate.record(answer.json()["request_id"].as_str().unwrap());
+    let record = gate.record(response.json()["request_id"].as_str().unwrap());
     assert_eq!(
         (&record["reason"], &record["status"]),
         (&"too_many_connections".into(), &503.into())
     );
     assert_eq!(gate.denied("too_many_connections"), 1.0);
-    // Those that were there first are served on.
+    // Earlier connections are still served.
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(second.exchange(get_with("/open/a", "")).status, 200);
     drop(first);
-    let deadline = Instant::now() + PATIENCE;
-    while gate.answer(get_with("/open/a", "")).status != 200 {
-        assert!(Instant::now() < deadline, "the slot stays taken");
-    }
+    wait_until("the slot is free", || {
+        gate.exchange(get_with("/open/a", "")).status == 200
+    });
 }
 
 #[test]
@@ -189,17 +189,17 @@ fn s107_connections_over_the_bound_are_bounded_too() {
     let gate = gate("connections: 1");
     let mut first = gate.connect();
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
-    // None of them reads or closes, so each that is told is held as long as a connection can be.
+    // None of them reads or closes, so the gate holds each refused connection as long as it can.
     let mut surplus: Vec<RawClient> = (0..300).map(|_| gate.connect()).collect();
-    let told = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
-    let statuses: Vec<u16> = told.map(|answer| answer.status).collect();
+    let responses = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
+    let statuses: Vec<u16> = responses.map(|response| response.status).collect();
     assert!(statuses.iter().all(|status| *status == 503));
     assert!(
         (64..300).contains(&statuses.len()),
         "{} of 300 were told",
         statuses.len()
     );
-    // Told or not, each is counted.
+    // Each counts as refused, whether or not it got a response.
     assert_eq!(gate.denied("too_many_connections"), 300.0);
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
 }
@@ -210,16 +210,16 @@ fn the_last_request_of_a_connection_is_answered_with_close() {
     let mut client = gate.connect();
     // Refused requests count as well.
     for (target, status) in [("/open/a", 200), ("/both/a", 401)] {
-        let answer = client.exchange(get_with(target, ""));
+        let response = client.exchange(get_with(target, ""));
         assert_eq!(
-            (answer.status, answer.header("connection")),
+            (response.status, response.header("connection")),
             (status, Some("keep-alive"))
         );
     }
-    let answer = client.exchange(get_with("/open/a", ""));
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    let response = client.exchange(get_with("/open/a", ""));
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     assert!(client.is_closed());
-    assert_eq!(gate.answer(get_with("/open/a", "")).status, 200);
+    assert_eq!(gate.exchange(get_with("/open/a", "")).status, 200);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn an_idle_connection_is_closed_without_a_word() {
         used.try_receive().unwrap_err().kind(),
         std::io::ErrorKind::UnexpectedEof
     );
-    // Nobody asked anything, so there is nothing to record.
+    // Without a request there is no record.
     assert_eq!(gate.binary.wait_access_records(1).len(), 1);
 }
 
@@ -247,15 +247,15 @@ fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it()
         format!("POST {target} HTTP/1.1\r\nHost: gate.test\r\nContent-Length: {length}\r\n\r\n{body}")
     };
     let whole = "x".repeat(1000);
-    assert_eq!(gate.answer(post("/open/a", 1000, &whole)).status, 200);
+    assert_eq!(gate.exchange(post("/open/a", 1000, &whole)).status, 200);
     assert_eq!(gate.upstream.only_received().body, whole.as_bytes());
     for (length, body) in [(1001, ""), (1001, &*whole), (usize::MAX, "")] {
         let mut client = gate.connect();
-        let answer = gate.refuses_on(&mut client, post("/open/a", length, body), 413, "body_too_large");
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = gate.refuses_on(&mut client, post("/open/a", length, body), 413, "body_too_large");
+        assert_eq!(response.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
-    // Whoever may not come in at all is told that first.
+    // A missing credential is refused before a body that is too long.
     gate.refuses(post("/both/a", 1001, ""), 401, "credential_missing");
     assert_eq!(gate.upstream.connections(), 1);
 }
@@ -265,7 +265,10 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
     let gate = gate("body_bytes: 1000");
     let head = "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("64\r\n{}\r\n", "x".repeat(100));
-    assert_eq!(gate.answer(format!("{head}{}0\r\n\r\n", chunk.repeat(10))).status, 200);
+    assert_eq!(
+        gate.exchange(format!("{head}{}0\r\n\r\n", chunk.repeat(10))).status,
+        200
+    );
     assert_eq!(gate.upstream.only_received().body.len(), 1000);
     for chunks in [
         format!("{}1\r\nx\r\n0\r\n\r\n", chunk.repeat(10)),
@@ -273,8 +276,8 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
         format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001)),
     ] {
         let mut client = gate.connect();
-        let answer = gate.refuses_late(&mut client, format!("{head}{chunks}"), 413, "body_too_large");
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = gate.refuses_late(&mut client, format!("{head}{chunks}"), 413, "body_too_large");
+        assert_eq!(response.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
     assert_eq!(gate.upstream.received().len(), 1);
@@ -283,7 +286,7 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
 #[test]
 fn a_client_that_sends_all_of_its_body_first_gets_its_refusal() {
     let gate = gate("body_bytes: 1000");
-    // More than the buffers of two sockets hold: `send` returns once somebody has read.
+    // More than two sockets buffer: `send` returns only after the gate reads.
     let body = vec![b'x'; 8 << 20];
     for (target, status, reason) in [
         ("/open/a", 413, "body_too_large"),
@@ -320,20 +323,20 @@ fn a_body_that_stops_is_not_waited_for() {
     ] {
         let mut client = gate.connect();
         let request = format!("POST /open/a HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n{body}");
-        let answer = gate.refuses_late(&mut client, request, 408, "body_timeout");
-        assert_eq!(answer.header("connection"), Some("close"));
+        let response = gate.refuses_late(&mut client, request, 408, "body_timeout");
+        assert_eq!(response.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
     assert!(gate.upstream.received().is_empty());
 }
 
-/// The body's time limit is for bodies: it says nothing about how long the upstream may think.
+/// The time limit of bodies does not limit the upstream's time to respond.
 #[test]
 fn a_slow_answer_is_no_slow_body() {
     let gate = gate("body_read_timeout: 300ms, idle_timeout: 300ms, head_timeout: 300ms");
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    gate.upstream.answer_with(move |_| {
+    gate.upstream.respond_with(move |_| {
         let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });
@@ -345,7 +348,7 @@ fn a_slow_answer_is_no_slow_body() {
     ] {
         let mut client = gate.connect().patience(Duration::from_secs(1));
         client.send(&request);
-        let early = client.try_receive().map(|answer| (answer.status, answer.text()));
+        let early = client.try_receive().map(|response| (response.status, response.text()));
         assert!(
             early.is_err_and(|error| error.kind() != std::io::ErrorKind::UnexpectedEof),
             "{request}"
@@ -360,7 +363,7 @@ fn a_client_that_leaves_is_recorded_and_nobody_is_blamed() {
     let gate = Gate::start();
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    gate.upstream.answer_with(move |_| {
+    gate.upstream.respond_with(move |_| {
         let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
         Vec::new()
     });

@@ -1,4 +1,4 @@
-//! Which one credential does a request carry? (S001 to S013, S022)
+//! Which single credential does a request carry? (S001 to S013, S022)
 
 use crate::front::Gate;
 use crate::front::get_with;
@@ -21,8 +21,8 @@ fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in
         for key in &keys {
             let fields = format!("Authorization: {authorization}\r\nx-api-key: {key}\r\n");
             for path in ["/both/a", "/open/a", "/nowhere"] {
-                let answer = gate.refuses_unread(get_with(path, &fields), 400, "two_credentials");
-                assert_eq!(answer.json()["error"], "invalid_request", "{fields}");
+                let response = gate.refuses_unread(get_with(path, &fields), 400, "two_credentials");
+                assert_eq!(response.json()["error"], "invalid_request", "{fields}");
             }
         }
     }
@@ -52,24 +52,24 @@ fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in
 #[test]
 fn s003_two_bad_credentials_look_like_two_good_ones() {
     let gate = Gate::start();
-    let said = |authorization: &str, key: &str| {
+    let refusal = |authorization: &str, key: &str| {
         let fields = format!("Authorization: {authorization}\r\nx-api-key: {key}\r\n");
-        let mut answer = gate.refuses_unread(get_with("/both/a", &fields), 400, "two_credentials");
-        let mut problem = answer.json();
+        let mut response = gate.refuses_unread(get_with("/both/a", &fields), 400, "two_credentials");
+        let mut problem = response.json();
         problem["request_id"] = "".into();
-        answer
+        response
             .headers
             .retain(|(name, _)| !name.eq_ignore_ascii_case("date") && !name.eq_ignore_ascii_case("x-request-id"));
-        (problem, answer.headers)
+        (problem, response.headers)
     };
-    let good = said(&format!("Bearer {}", gate.token), &gate.key);
+    let good = refusal(&format!("Bearer {}", gate.token), &gate.key);
     for (authorization, key) in [
         (format!("Bearer {}x", gate.token), format!("{}x", gate.key)),
         (format!("Bearer {}", gate.token), "kg_live_x".to_owned()),
         ("Bearer a.b.c".to_owned(), gate.key.clone()),
         (String::new(), String::new()),
     ] {
-        assert_eq!(said(&authorization, &key), good, "{authorization} {key}");
+        assert_eq!(refusal(&authorization, &key), good, "{authorization} {key}");
     }
 }
 
@@ -78,8 +78,8 @@ fn the_two_fields_are_counted_by_the_configured_name() {
     let gate = Gate::start_as("X-Shop-Key", |gate| gate);
     let (token, key) = (&gate.token, &gate.key);
     let both = format!("Authorization: Bearer {token}\r\nx-shop-key: {key}\r\n");
-    let answer = gate.refuses_unread(get_with("/both/a", &both), 400, "two_credentials");
-    assert!(answer.text().contains("x-shop-key"), "{}", answer.text());
+    let response = gate.refuses_unread(get_with("/both/a", &both), 400, "two_credentials");
+    assert!(response.text().contains("x-shop-key"), "{}", response.text());
     gate.refuses_unread(
         get_with("/both/a", &format!("x-api-key: {key}\r\n")),
         401,
@@ -88,7 +88,7 @@ fn the_two_fields_are_counted_by_the_configured_name() {
     let alias = format!("x_shop-key: {key}\r\n");
     gate.refuses_unread(get_with("/both/a", &alias), 400, "header_alias");
     assert_eq!(
-        gate.answer(get_with("/both/a", &format!("X-SHOP-KEY: {key}\r\n")))
+        gate.exchange(get_with("/both/a", &format!("X-SHOP-KEY: {key}\r\n")))
             .status,
         200
     );
@@ -107,8 +107,8 @@ fn s005_authorization_is_there_once() {
         ("Basic x", &*good),
     ] {
         let fields = format!("Authorization: {one}\r\nauthorization: {other}\r\n");
-        let answer = gate.refuses_unread(get_with("/both/a", &fields), 400, "authorization_repeated");
-        assert_eq!(answer.json()["error"], "invalid_request");
+        let response = gate.refuses_unread(get_with("/both/a", &fields), 400, "authorization_repeated");
+        assert_eq!(response.json()["error"], "invalid_request");
     }
     for list in [
         format!("{good}, {good}"),
@@ -123,7 +123,7 @@ fn s005_authorization_is_there_once() {
         );
     }
     assert_eq!(
-        gate.answer(get_with("/both/a", &format!("Authorization: {good}\r\n")))
+        gate.exchange(get_with("/both/a", &format!("Authorization: {good}\r\n")))
             .status,
         200
     );
@@ -145,7 +145,7 @@ fn s006_an_api_key_is_there_once() {
         gate.refuses_unread(get_with("/both/a", &fields), 400, "api_key_repeated");
     }
     assert_eq!(
-        gate.answer(get_with("/both/a", &format!("x-api-key: {key}\r\n")))
+        gate.exchange(get_with("/both/a", &format!("x-api-key: {key}\r\n")))
             .status,
         200
     );
@@ -226,18 +226,19 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
         format!("%61ccess_token={token}"),
         format!("key={key}&x=1"),
     ] {
-        // RFC 6750 section 2.3 has the parameter: here it is no way in, alone or beside a good header.
+        // RFC 6750 section 2.3 has the parameter: here it is no credential, alone or beside a valid header.
         for fields in ["", &good] {
             for path in ["/both/a", "/open/a"] {
-                let answer = gate.refuses_unread(get_with(&format!("{path}?{query}"), fields), 400, "query_credential");
-                assert!(!answer.text().contains(token) && !answer.text().contains(key));
+                let response =
+                    gate.refuses_unread(get_with(&format!("{path}?{query}"), fields), 400, "query_credential");
+                assert!(!response.text().contains(token) && !response.text().contains(key));
             }
         }
         let target = format!("/lenient/a?{query}");
         gate.refuses_unread(get_with(&target, ""), 401, "credential_missing");
-        let answer = gate.answer(get_with(&target, &good));
-        assert_eq!(answer.status, 200, "{query}");
-        let id = answer.header("x-request-id").unwrap();
+        let response = gate.exchange(get_with(&target, &good));
+        assert_eq!(response.status, 200, "{query}");
+        let id = response.header("x-request-id").unwrap();
         let recorded = gate.record(id)["query"].as_str().unwrap().to_owned();
         assert!(recorded.contains("=[redacted]"), "{recorded}");
     }
@@ -258,7 +259,7 @@ fn s010_bearer_is_one_scheme_one_space_one_token() {
         format!("BEARER {token}"),
     ] {
         assert_eq!(
-            gate.answer(get_with("/both/a", &format!("Authorization: {good}\r\n")))
+            gate.exchange(get_with("/both/a", &format!("Authorization: {good}\r\n")))
                 .status,
             200,
             "{good}"
@@ -282,8 +283,8 @@ fn s010_bearer_is_one_scheme_one_space_one_token() {
         String::new(),
     ] {
         let request = get_with("/both/a", &format!("Authorization: {bad}\r\n"));
-        let answer = gate.refuses_unread(request, 400, "authorization_malformed");
-        assert_eq!(answer.json()["error"], "invalid_request", "{bad:?}");
+        let response = gate.refuses_unread(request, 400, "authorization_malformed");
+        assert_eq!(response.json()["error"], "invalid_request", "{bad:?}");
     }
 }
 
@@ -292,22 +293,22 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
     let gate = Gate::start();
     let (token, key) = (&gate.token, &gate.key);
     for path in ["/both/a", "/key/a"] {
-        let answer = gate.refuses(
+        let response = gate.refuses(
             get_with(path, &format!("x-api-key: {token}\r\n")),
             401,
             "api_key_unknown",
         );
-        assert!(!answer.text().contains(token));
+        assert!(!response.text().contains(token));
     }
     for path in ["/both/a", "/jwt/a"] {
-        let answer = gate.refuses(
+        let response = gate.refuses(
             get_with(path, &format!("Authorization: Bearer {key}\r\n")),
             401,
             "token_malformed",
         );
-        assert!(!answer.text().contains(key));
+        assert!(!response.text().contains(key));
     }
-    // Not even looked at where the field's type is not accepted.
+    // The field is not parsed where its type is not accepted.
     for (path, fields) in [
         ("/key/a", format!("Authorization: Bearer {token}\r\n")),
         ("/jwt/a", format!("x-api-key: {key}\r\n")),
@@ -338,8 +339,8 @@ fn s012_other_schemes_are_refused_whatever_they_say() {
         "DPoP x",
     ] {
         let request = get_with("/both/a", &format!("Authorization: {other}\r\n"));
-        let answer = gate.refuses_unread(request, 401, "authorization_scheme");
-        assert_eq!(answer.json().get("error"), None, "{other}");
+        let response = gate.refuses_unread(request, 401, "authorization_scheme");
+        assert_eq!(response.json().get("error"), None, "{other}");
     }
     let key_as_basic = get_with("/both/a", &format!("Authorization: Basic {}\r\n", gate.key));
     gate.refuses_unread(key_as_basic, 401, "authorization_scheme");
@@ -389,7 +390,7 @@ fn a_token_may_be_as_long_as_the_configuration_says() {
     let bearer = |token: &str| get_with("/both/a", &format!("Authorization: Bearer {token}\r\n"));
     let long = gate.token_with(json!({ "groups": "g".repeat(8 * 1024) }));
     assert!(long.len() > 8 * 1024 && long.len() <= 16 * 1024, "{}", long.len());
-    assert_eq!(gate.answer(bearer(&long)).status, 200);
+    assert_eq!(gate.exchange(bearer(&long)).status, 200);
     gate.refuses(bearer(&"a".repeat(16 * 1024)), 401, "token_malformed");
     gate.refuses_unread(bearer(&"a".repeat(16 * 1024 + 1)), 400, "credential_too_long");
 }
@@ -408,8 +409,8 @@ fn whoever_sends_no_credential_is_told_which_ones_are_taken_and_no_error_code() 
         ("/jwt/a", &["Bearer realm=\"keygate\""]),
         ("/key/a", &["ApiKey realm=\"keygate\", header=\"x-api-key\""]),
     ] {
-        let answer = gate.refuses_unread(get_with(path, ""), 401, "credential_missing");
-        assert_eq!(answer.headers_named("www-authenticate"), expected, "{path}");
-        assert_eq!(answer.json().get("error"), None, "{path}");
+        let response = gate.refuses_unread(get_with(path, ""), 401, "credential_missing");
+        assert_eq!(response.headers_named("www-authenticate"), expected, "{path}");
+        assert_eq!(response.json().get("error"), None, "{path}");
     }
 }

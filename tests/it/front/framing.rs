@@ -7,12 +7,12 @@ use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 
-/// A POST to a route that refuses it, with `fields` and what follows the head.
+/// Returns a POST to a route that refuses it, with `fields`, and with `after` behind the head.
 fn post(target: &str, fields: &str, after: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n{after}")
 }
 
-/// The connection ends after this answer, and says so.
+/// Checks that the response announces the end of the connection, and the connection ends.
 #[track_caller]
 fn closes(client: &mut RawClient, response: &Response) {
     assert_eq!(response.header("connection"), Some("close"), "{:?}", response.headers);
@@ -63,14 +63,14 @@ fn s101_ambiguous_framing_is_refused_and_the_connection_closed() {
     ] {
         for target in ["/open/a", "/both/a"] {
             let mut client = gate.connect();
-            let answer = gate.refuses_on(&mut client, post(target, fields, smuggled), 400, reason);
-            closes(&mut client, &answer);
+            let response = gate.refuses_on(&mut client, post(target, fields, smuggled), 400, reason);
+            closes(&mut client, &response);
         }
     }
     let old = "POST /open/a HTTP/1.0\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let mut client = gate.connect();
-    let answer = gate.refuses_on(&mut client, old, 400, "transfer_encoding");
-    closes(&mut client, &answer);
+    let response = gate.refuses_on(&mut client, old, 400, "transfer_encoding");
+    closes(&mut client, &response);
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
@@ -83,7 +83,7 @@ fn s101_chunked_is_the_same_in_any_case_and_arrives_whole() {
             &format!("Transfer-Encoding:{coding}\r\n"),
             "3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n",
         );
-        assert_eq!(gate.answer(request).status, 200, "{coding:?}");
+        assert_eq!(gate.exchange(request).status, 200, "{coding:?}");
         let received = gate.upstream.received();
         assert_eq!(received.last().unwrap().body, b"abcde", "{coding:?}");
     }
@@ -105,7 +105,7 @@ fn s101_broken_chunks_never_become_a_request() {
         let mut client = gate.connect();
         client.send(request);
         match client.try_receive() {
-            Ok(answer) => assert!(answer.status >= 400, "{after:?}: {}", answer.status),
+            Ok(response) => assert!(response.status >= 400, "{after:?}: {}", response.status),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{after:?}"),
         }
         assert!(client.is_closed(), "{after:?}");
@@ -113,7 +113,7 @@ fn s101_broken_chunks_never_become_a_request() {
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
-/// The client is there and waits: it is told, and the record does not say that it left.
+/// The client waits, so it gets a response, and the record does not claim that it left.
 #[test]
 fn s101_broken_chunks_are_answered() {
     let gate = Gate::start();
@@ -126,14 +126,14 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
     let pipelined = "GET /both/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
-    // The upstream says no, and answers as to any other request.
+    // The upstream declines the upgrade and responds normally.
     for upgrade in ["websocket", "foo/1, websocket", "h2c, websocket"] {
         let fields = format!("{good}Connection: Upgrade\r\nUpgrade: {upgrade}\r\n");
         let before = gate.upstream.received().len();
         let mut client = gate.connect();
-        let answer = client.exchange(format!("{}{pipelined}", get_with("/both/a", &fields)));
-        assert_eq!(answer.status, 200, "{upgrade}");
-        // What came after is either refused for what it is, a request without a credential, or not read at all.
+        let response = client.exchange(format!("{}{pipelined}", get_with("/both/a", &fields)));
+        assert_eq!(response.status, 200, "{upgrade}");
+        // The bytes after the request are refused as a request without a credential, or not read.
         if let Ok(second) = client.try_receive() {
             assert_eq!(second.status, 401, "{upgrade}");
         }
@@ -141,16 +141,16 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
         assert_eq!(received.len(), before + 1, "{upgrade}: {received:?}");
         assert!(!String::from_utf8_lossy(&received[before].raw).contains("smuggled"));
     }
-    // Refused before it is forwarded: likewise.
+    // The same for a request that is refused before it is forwarded.
     let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let mut client = gate.connect();
-    let answer = client.exchange(format!(
+    let response = client.exchange(format!(
         "{}{}",
         get_with("/both/a", fields),
         pipelined.replace("/both/", "/open/")
     ));
-    assert_eq!(answer.status, 401);
-    // An open route may be asked for on the same connection; only never as part of the first request.
+    assert_eq!(response.status, 401);
+    // A second request to an open route may pass on the same connection, but never as part of the first.
     if let Ok(second) = client.try_receive() {
         assert_eq!(second.status, 200);
     }
@@ -159,17 +159,17 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
         "Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
     ] {
         let mut client = gate.connect();
-        let answer = gate.refuses_on(&mut client, post("/open/a", fields, pipelined), 400, "upgrade");
-        closes(&mut client, &answer);
+        let response = gate.refuses_on(&mut client, post("/open/a", fields, pipelined), 400, "upgrade");
+        closes(&mut client, &response);
     }
     let old = "GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     gate.refuses(old, 400, "upgrade");
-    // Never switched to, so never passed on.
-    let answer = gate.answer(get_with(
+    // The upgrade is not forwarded.
+    let response = gate.exchange(get_with(
         "/open/h2c",
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
     ));
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     let last = gate.upstream.received().pop().unwrap();
     assert!(
         last.headers_named("upgrade").is_empty() && last.headers_named("http2-settings").is_empty(),
@@ -180,7 +180,7 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
 #[test]
 fn s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests() {
     let gate = Gate::start();
-    gate.upstream.answer_with(|_| {
+    gate.upstream.respond_with(|_| {
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello".to_vec()
     });
     let fields = format!(
@@ -188,9 +188,10 @@ fn s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests() {
         gate.token
     );
     let mut client = gate.connect();
-    let answer = client.exchange(get_with("/both/a", &fields));
-    assert_eq!(answer.status, 101);
-    // The fake upstream reads what follows as a request: so we see what arrives, and that the gate did not read it as one.
+    let response = client.exchange(get_with("/both/a", &fields));
+    assert_eq!(response.status, 101);
+    // The fake upstream reads these bytes as a request, which shows
+    // that they arrived and that the gate did not parse them.
     client.send("GET /both/raw HTTP/1.1\r\nX-Keygate-Subject: raw\r\n\r\n");
     let received = gate.upstream.wait_received(2);
     assert_eq!(received[1].target(), "/both/raw");
@@ -205,10 +206,10 @@ fn s103_a_small_unread_body_is_drained_and_never_the_next_request() {
     let mut client = gate.connect();
     for _ in 0..3 {
         let request = post("/both/a", &format!("Content-Length: {}\r\n", inner.len()), inner);
-        let answer = gate.refuses_on(&mut client, request, 401, "credential_missing");
-        assert_ne!(answer.header("connection"), Some("close"));
+        let response = gate.refuses_on(&mut client, request, 401, "credential_missing");
+        assert_ne!(response.header("connection"), Some("close"));
     }
-    // The body may come later than the answer.
+    // The body may come later than the response.
     client.send(post("/both/a", "Content-Length: 5000\r\n", ""));
     assert_eq!(client.receive().status, 401);
     client.send(&inner.repeat(5000)[..5000]);
@@ -226,8 +227,8 @@ fn s103_after_a_large_or_unknown_unread_body_the_connection_is_closed() {
         format!("Content-Length: {}\r\n", 1 << 20),
     ] {
         let mut client = gate.connect();
-        let answer = gate.refuses_on(&mut client, post("/both/a", &fields, ""), 401, "credential_missing");
-        assert_eq!(answer.header("connection"), Some("close"), "{fields}");
+        let response = gate.refuses_on(&mut client, post("/both/a", &fields, ""), 401, "credential_missing");
+        assert_eq!(response.header("connection"), Some("close"), "{fields}");
         client.send("0\r\n\r\nGET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n");
         assert!(client.is_closed(), "{fields}");
     }
@@ -247,9 +248,9 @@ fn s103_a_body_that_was_not_asked_for_is_not_waited_for() {
     let gate = Gate::start();
     let mut client = gate.connect();
     let request = post("/both/a", "Content-Length: 5\r\nExpect: 100-continue\r\n", "");
-    let answer = gate.refuses_on(&mut client, request, 401, "credential_missing");
-    // A client that heard no may leave its body out: then its next request must not be swallowed as that body.
-    assert_eq!(answer.header("connection"), Some("close"));
+    let response = gate.refuses_on(&mut client, request, 401, "credential_missing");
+    // After a refusal the client may omit its body: the gate must not swallow the next request as that body.
+    assert_eq!(response.header("connection"), Some("close"));
     client.send("GET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n");
     assert!(client.is_closed());
     assert!(gate.upstream.received().is_empty());
@@ -262,26 +263,26 @@ fn expect_continue_is_the_upstreams_to_answer() {
     client.send(post("/open/a", "Content-Length: 5\r\nExpect: 100-continue\r\n", ""));
     assert_eq!(client.receive().status, 100);
     client.send("hello");
-    let answer = client.receive();
-    assert_eq!(answer.status, 200);
+    let response = client.receive();
+    assert_eq!(response.status, 200);
     assert_eq!(gate.upstream.only_received().body, b"hello");
-    // The body came, so where the next request begins is known.
-    assert_eq!(answer.header("connection"), Some("keep-alive"));
+    // The body arrived, so the gate knows where the next request begins.
+    assert_eq!(response.header("connection"), Some("keep-alive"));
     assert_eq!(client.exchange(get_with("/open/next", "")).status, 200);
     for other in ["200-ok", "100-continue, x", ""] {
         let mut client = gate.connect();
-        let answer = gate.refuses_on(
+        let response = gate.refuses_on(
             &mut client,
             post("/open/a", &format!("Expect: {other}\r\n"), ""),
             417,
             "expectation",
         );
-        closes(&mut client, &answer);
+        closes(&mut client, &response);
     }
 }
 
-/// A second request that is there before the first is answered: it is not served, and nothing of it is taken for a part of
-/// the first. The client learns from the close that it has to send it again.
+/// A second request arrives before the response to the first. It is not served, and no
+/// byte of it becomes part of the first. The close tells the client to send it again.
 #[test]
 fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     let gate = Gate::start();
@@ -301,10 +302,10 @@ fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     ] {
         let before = gate.upstream.received().len();
         let mut client = gate.connect();
-        let answer = client.exchange(format!("{first}{second}"));
+        let response = client.exchange(format!("{first}{second}"));
         let forwarded = first.contains(&good) && first.contains("/both/");
         assert_eq!(
-            answer.status,
+            response.status,
             if forwarded {
                 200
             } else if first.contains("/nowhere") {
@@ -314,9 +315,9 @@ fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
             },
             "{first}"
         );
-        // Where chunks end is not known beforehand, and then there is only the close itself.
+        // The end of a chunked body is unknown in advance, so only the close itself is certain.
         if !first.contains("chunked") {
-            assert_eq!(answer.header("connection"), Some("close"), "{first}");
+            assert_eq!(response.header("connection"), Some("close"), "{first}");
         }
         assert!(client.is_closed(), "{first}");
         let received = gate.upstream.received();
@@ -329,14 +330,14 @@ fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     }
 }
 
-/// The same while the upstream is at work. The first request is lost to the impatience of the second; its client hears
-/// why, and nobody blames the upstream.
+/// The same while the upstream is at work. The early second request costs the
+/// first its response; the client gets the reason, and the upstream is not blamed.
 #[test]
 fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
     let gate = Gate::start();
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    gate.upstream.answer_with(move |_| {
+    gate.upstream.respond_with(move |_| {
         let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });
@@ -344,17 +345,17 @@ fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
     client.send(get_with("/open/first", ""));
     gate.upstream.wait_received(1);
     client.send(get_with("/open/second", ""));
-    let answer = client.receive();
+    let response = client.receive();
     assert_eq!(
-        (answer.status, &answer.json()["type"]),
+        (response.status, &response.json()["type"]),
         (400, &"urn:keygate:problem:pipelined".into())
     );
-    let record = gate.record(answer.header("x-request-id").unwrap());
+    let record = gate.record(response.header("x-request-id").unwrap());
     assert_eq!(
         (&record["reason"], &record["path"]),
         (&"pipelined".into(), &"/open/first".into())
     );
-    closes(&mut client, &answer);
+    closes(&mut client, &response);
     drop(release);
     assert_eq!(gate.upstream.only_received().target(), "/open/first");
 }
@@ -362,17 +363,17 @@ fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
 #[test]
 fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
     let gate = Gate::start();
-    gate.upstream.answer_with(|request| match request.target() {
+    gate.upstream.respond_with(|request| match request.target() {
         "/open/chunked" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n".to_vec(),
         _ => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
     });
     for host in ["", "Host: gate.test\r\n"] {
         let mut client = gate.connect();
-        let answer = client.exchange(format!("GET /open/a HTTP/1.0\r\n{host}\r\n"));
-        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        let response = client.exchange(format!("GET /open/a HTTP/1.0\r\n{host}\r\n"));
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
         assert!(client.is_closed());
     }
-    // HTTP/1.1 goes on from here, and that has a Host (RFC 9112 section 3.2).
+    // The upstream request is HTTP/1.1, which requires a Host (RFC 9112 section 3.2).
     let endpoint = gate.upstream.address().to_string();
     let hosts: Vec<_> = gate
         .upstream
@@ -383,24 +384,24 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
     assert_eq!(hosts, [endpoint.as_str(), "gate.test"]);
     let mut client = gate.connect();
     for _ in 0..3 {
-        let answer = client.exchange("GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: keep-alive\r\n\r\n");
-        assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+        let response = client.exchange("GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: keep-alive\r\n\r\n");
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     }
     // RFC 9112 section 6.1: a server must not send a transfer coding to HTTP/1.0.
     let mut client = gate.connect();
-    let answer = client.exchange("GET /open/chunked HTTP/1.0\r\nHost: gate.test\r\n\r\n");
+    let response = client.exchange("GET /open/chunked HTTP/1.0\r\nHost: gate.test\r\n\r\n");
     assert_eq!(
-        (answer.status, answer.header("transfer-encoding")),
+        (response.status, response.header("transfer-encoding")),
         (200, None),
         "{:?}",
-        answer.headers
+        response.headers
     );
-    assert_eq!(answer.text(), "ok");
+    assert_eq!(response.text(), "ok");
     assert!(client.is_closed());
     // Refusals too.
     let mut client = gate.connect();
-    let answer = client.exchange("GET /both/a HTTP/1.0\r\nHost: gate.test\r\n\r\n");
-    assert_eq!(answer.status, 401);
+    let response = client.exchange("GET /both/a HTTP/1.0\r\nHost: gate.test\r\n\r\n");
+    assert_eq!(response.status, 401);
     assert!(client.is_closed());
 }
 
@@ -414,7 +415,7 @@ fn an_absolute_form_target_is_forwarded_in_origin_form() {
         ("http://gate.test/open/%7Ea", "/open/~a"),
     ] {
         let before = gate.upstream.received().len();
-        assert_eq!(gate.answer(get_with(target, "")).status, 200, "{target}");
+        assert_eq!(gate.exchange(get_with(target, "")).status, 200, "{target}");
         let request = gate.upstream.wait_received(before + 1).remove(before);
         assert_eq!(request.target(), forwarded, "{target}");
         assert_eq!(request.headers_named("host"), ["gate.test"], "{target}");
@@ -422,7 +423,7 @@ fn an_absolute_form_target_is_forwarded_in_origin_form() {
     for (target, reason) in [
         ("http://other.test/open/a", "host_mismatch"),
         ("http://gate.test:80/open/a", "host_mismatch"),
-        // RFC 9112 section 3.2 asks for the identical text, and pingora insists on it.
+        // RFC 9112 section 3.2 requires the identical text, and pingora enforces that.
         ("http://GATE.test/open/a", "host_mismatch"),
         ("http://user@gate.test/open/a", "host_invalid"),
         ("ftp://gate.test/open/a", "target"),
@@ -443,7 +444,7 @@ fn head_is_answered_without_a_body_whoever_answers() {
             &protected("get", "[jwt]").replace("}\" }", "}\", methods: [GET] }"),
         )
     });
-    gate.upstream.answer_with(|request| {
+    gate.upstream.respond_with(|request| {
         let body = if request.method() == "HEAD" { "" } else { "ok" };
         format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}").into_bytes()
     });
@@ -459,37 +460,34 @@ fn head_is_answered_without_a_body_whoever_answers() {
         client.send(get_with(target, fields).replacen("GET", "HEAD", 1));
         let head = client.receive_to_head();
         assert_eq!(head.status, status, "{target}");
-        // The next answer on the connection begins right after, so there was no body; its length is the one GET has.
+        // The next response begins right after the head, so there was no body; the announced length is that of GET.
         let get = client.exchange(get_with(target, fields));
         assert_eq!(get.status, status, "{target}");
         assert_eq!(head.header("content-length"), get.header("content-length"), "{target}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{target}");
     }
     assert_eq!(gate.upstream.received()[0].method(), "HEAD");
-    // Also of a head that is refused for itself.
+    // Also for a head that is itself refused.
     let mut client = gate.connect();
     client.send("HEAD /open/a HTTP/1.1\r\n\r\n");
     assert_eq!(client.receive_to_head().status, 400);
     assert!(client.is_closed(), "a body followed");
 }
 
-/// A head that passes our checks and that the libraries behind them cannot hold. It takes bounds raised past their 64 KiB for
-/// one name.
+/// The head passes `head::check` but exceeds a limit of the libraries
+/// behind it. It takes limits raised past their 64 KiB for one name.
 #[test]
 fn what_the_parser_refuses_by_itself_is_answered_counted_and_recorded() {
     let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));
     let named = |length: usize| get_with("/open/a", &format!("{}: 1\r\n", "n".repeat(length)));
-    assert_eq!(gate.answer(named(65_535)).status, 200);
-    let (counted, recorded) = (
-        gate.denied("refused_by_parser"),
-        gate.binary.wait_access_records(1).len(),
-    );
+    assert_eq!(gate.exchange(named(65_535)).status, 200);
+    let counted = gate.denied("refused_by_parser");
     let mut client = gate.connect();
-    let answer = client.exchange(named(65_536));
-    assert_eq!(answer.status, 400);
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:malformed-request");
-    closes(&mut client, &answer);
-    let record = gate.binary.wait_access_records(recorded + 1).remove(recorded);
+    let response = client.exchange(named(65_536));
+    assert_eq!(response.status, 400);
+    assert_eq!(response.json()["type"], "urn:keygate:problem:malformed-request");
+    closes(&mut client, &response);
+    let record = gate.binary.record(&response);
     assert_eq!(record["reason"], "refused_by_parser");
     assert_eq!((&record["status"], &record["decision"]), (&400.into(), &"deny".into()));
     assert_eq!(gate.denied("refused_by_parser"), counted + 1.0);

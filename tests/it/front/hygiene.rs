@@ -17,12 +17,12 @@ const IDENTITY: [&str; 7] = [
     "x-keygate-issuer",
 ];
 
-/// What the upstream got of a GET that was let through.
+/// Sends a GET that must pass, and returns the upstream's request.
 #[track_caller]
 fn forwarded(gate: &Gate, target: &str, fields: &str) -> ReceivedRequest {
     let before = gate.upstream.received().len();
-    let answer = gate.answer(get_with(target, fields));
-    assert_eq!(answer.status, 200, "{target} {fields}\n{}", answer.text());
+    let response = gate.exchange(get_with(target, fields));
+    assert_eq!(response.status, 200, "{target} {fields}\n{}", response.text());
     gate.upstream.wait_received(before + 1).remove(before)
 }
 
@@ -116,7 +116,7 @@ fn s080_names_that_alias_a_protected_one_are_refused_on_every_route() {
             gate.refuses_unread(get_with(target, &format!("{fields}{name}: 1\r\n")), 400, "header_alias");
         }
     }
-    // Other names with an underscore are the upstream's own business.
+    // Other names with an underscore are ordinary fields.
     check(&forwarded(&gate, "/open/a", "user_id: 1\r\n"), "user_id", &["1"]);
 }
 
@@ -184,8 +184,8 @@ fn s082_what_an_untrusted_peer_says_of_the_origin_is_replaced() {
         "{:?}",
         request.headers
     );
-    let answer = gate.answer(get_with("/open/a", CLAIMED));
-    let record = gate.record(answer.header("x-request-id").unwrap());
+    let response = gate.exchange(get_with("/open/a", CLAIMED));
+    let record = gate.record(response.header("x-request-id").unwrap());
     assert_eq!(record["client"], "127.0.0.1");
 }
 
@@ -204,9 +204,9 @@ fn s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to() {
         "x-forwarded-for",
         &["203.0.113.1, 192.0.2.7, 127.0.0.9, 127.0.0.1"],
     );
-    let answer = gate.answer(get_with("/open/a", several));
+    let response = gate.exchange(get_with("/open/a", several));
     assert_eq!(
-        gate.record(answer.header("x-request-id").unwrap())["client"],
+        gate.record(response.header("x-request-id").unwrap())["client"],
         "192.0.2.7"
     );
     check(&forwarded(&gate, "/open/a", ""), "x-forwarded-for", &["127.0.0.1"]);
@@ -243,7 +243,7 @@ fn s083_claims_of_any_bytes_become_one_line_each() {
     }
 }
 
-/// Percent-decoded.
+/// Decodes percent-escapes.
 fn decoded(value: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
@@ -307,7 +307,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
     ];
     for (name, value, secret) in &credentials {
         let fields = format!("{}: {value}\r\n", name.to_uppercase());
-        // Endpoints take turns, so of four requests some begin at the dead one.
+        // The gate alternates endpoints, so some of four requests try the dead one first.
         for target in ["/both/a", "/retried/a", "/retried/b", "/retried/c", "/retried/d"] {
             let request = forwarded(&gate, target, &fields);
             check(&request, name, &[]);
@@ -318,7 +318,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
             check(&request, "x-keygate-scope", &["orders:read"]);
         }
         check(&forwarded(&gate, "/kept/a", &fields), name, &[value]);
-        // A public route reads no credential, and passes none on either.
+        // A public route reads no credential and forwards none.
         check(&forwarded(&gate, "/open/a", &fields), name, &[]);
     }
     let failed = gate
@@ -333,12 +333,12 @@ fn s086_an_upstream_cannot_speak_for_the_gate() {
         gate.limit("some", "by: route\nquota: 2/hour\nburst: 2")
             .route("limited", &format!("{}\nlimits: [some]", protected("limited", "[jwt]")))
     });
-    gate.upstream.answer_with(|_| {
-        let said = "WWW-Authenticate: Bearer realm=\"theirs\"\r\nRateLimit: \"theirs\";r=99;t=1\r\nratelimit: \"more\";r=98;t=1\r\nRateLimit-Policy: \"theirs\";q=100;w=1\r\nX-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Reset: 1\r\nX-Request-Id: theirs\r\n";
-        format!("HTTP/1.1 200 OK\r\n{said}Content-Length: 0\r\n\r\n").into_bytes()
+    gate.upstream.respond_with(|_| {
+        let fields = "WWW-Authenticate: Bearer realm=\"theirs\"\r\nRateLimit: \"theirs\";r=99;t=1\r\nratelimit: \"more\";r=98;t=1\r\nRateLimit-Policy: \"theirs\";q=100;w=1\r\nX-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 99\r\nX-RateLimit-Reset: 1\r\nX-Request-Id: theirs\r\n";
+        format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n").into_bytes()
     });
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
-    let through = gate.answer(get_with("/limited/a", &good));
+    let through = gate.exchange(get_with("/limited/a", &good));
     assert_eq!(through.status, 200);
     assert_eq!(through.header("ratelimit-policy"), Some("\"some\";q=2;w=3600"));
     assert!(
@@ -349,7 +349,7 @@ fn s086_an_upstream_cannot_speak_for_the_gate() {
     assert_eq!(through.header("x-ratelimit-limit"), Some("2"));
     assert_eq!(through.header("x-ratelimit-remaining"), Some("1"));
     assert_ne!(through.header("x-request-id"), Some("theirs"));
-    gate.answer(get_with("/limited/a", &good));
+    gate.exchange(get_with("/limited/a", &good));
     let refused = gate.refuses(get_with("/limited/a", &good), 429, "limit_spent");
     assert!(refused.headers_named("www-authenticate").is_empty());
     assert!(
@@ -405,13 +405,13 @@ fn s088_trailers_are_dropped() {
     let trailers =
         "x-keygate-subject: forged\r\nauthorization: Bearer forged\r\nx-api-key: forged\r\nx-other: forged\r\n";
     let head = get_with("/open/a", fields).replace("GET", "POST");
-    let answer = gate.answer(format!("{head}2\r\nab\r\n0\r\n{trailers}\r\n"));
-    assert_eq!(answer.status, 200);
+    let response = gate.exchange(format!("{head}2\r\nab\r\n0\r\n{trailers}\r\n"));
+    assert_eq!(response.status, 200);
     let request = gate.upstream.only_received();
     assert_eq!(request.body, b"ab");
     let raw = String::from_utf8_lossy(&request.raw).into_owned();
     assert!(!raw.contains("forged"), "{raw}");
-    // Nor do they count as fields of the request that they follow.
+    // Trailer fields do not count as fields of the request either.
     let request = format!(
         "{}0\r\nAuthorization: Bearer {}\r\n\r\n",
         head.replace("/open/", "/both/"),

@@ -1,4 +1,4 @@
-//! What comes in from clients: heads, framing, credentials, connections, and what is said to each refusal.
+//! Requests as clients send them: heads, framing, credentials, connections, and the response to each refusal.
 
 mod credentials;
 mod hygiene;
@@ -9,7 +9,6 @@ mod refusals;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::get;
@@ -24,19 +23,18 @@ use serde_json::json;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
-use std::time::Instant;
 use std::time::SystemTime;
 
 const ISSUER: &str = "https://issuer.test";
 
-/// A gate before an upstream, and credentials that it knows.
+/// A gate before an upstream, and credentials that are valid there.
 struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     signer: SigningKey,
-    /// Of `main`, with the scope `orders:read`.
+    /// A token of `main` with the scope `orders:read`.
     token: String,
-    /// With the scope `orders:read`.
+    /// An API key with the scope `orders:read`.
     key: String,
 }
 
@@ -45,13 +43,13 @@ impl Gate {
         Self::start_with(|builder| builder)
     }
 
-    /// With routes `open` (public), `both`, `jwt` and `key` (by what they accept) and `scoped` (asks for `orders:write`),
-    /// each under `/{name}/`, and what `more` adds.
+    /// Starts a gate with the routes `open` (public), `both`, `jwt` and `key` (by the credentials they
+    /// accept) and `scoped` (requires `orders:write`), each under `/{name}/`, and the additions of `more`.
     fn start_with(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         Self::start_as("x-api-key", more)
     }
 
-    /// With API keys in `header`.
+    /// Starts a gate that takes API keys in `header`.
     fn start_as(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
         let builder = Self::builder(&upstream, header);
@@ -82,7 +80,8 @@ impl Gate {
             )
     }
 
-    /// With further files beside the configuration and further entries in the keys file. May never become ready.
+    /// Starts a gate with further files beside the configuration and
+    /// further entries in the keys file. Does not wait for readiness.
     fn start_files(
         upstream: FakeUpstream,
         files: &[(&str, &str)],
@@ -111,7 +110,7 @@ impl Gate {
         gate
     }
 
-    /// A good token but for `changes` to its claims; `null` removes one.
+    /// Returns a valid token with `changes` to its claims; `null` removes one.
     fn token_with(&self, changes: Value) -> String {
         self.signer.sign("at+jwt", &claims(changes)).unwrap()
     }
@@ -120,50 +119,50 @@ impl Gate {
         RawClient::connect(self.binary.data())
     }
 
-    /// The answer to `request`, alone on a connection.
+    /// Sends `request` alone on a connection and returns the response.
     #[track_caller]
-    fn answer(&self, request: impl AsRef<[u8]>) -> Response {
+    fn exchange(&self, request: impl AsRef<[u8]>) -> Response {
         self.connect().exchange(request)
     }
 
-    /// The answer to `request`, alone on a connection, is `status` for `reason`; metric and access record say the same,
-    /// and the upstream saw nothing of it.
+    /// Checks that `request`, alone on a connection, gets `status` for `reason`,
+    /// also in metric and access record, and that the upstream receives nothing.
     #[track_caller]
     fn refuses(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         self.refuses_on(&mut self.connect(), request, status, reason)
     }
 
-    /// The same on a connection that may have carried requests before.
+    /// Checks the same on a connection that may have carried requests before.
     #[track_caller]
     fn refuses_on(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let counted = self.denied(reason);
         let response = self.refuses_late(client, &request, status, reason);
-        let shown = shown(request.as_ref());
+        let excerpt = excerpt(request.as_ref());
         let record = self.record(request_id(&response));
-        assert_eq!(record["decision"], "deny", "{shown}");
-        assert_eq!(self.denied(reason), counted + 1.0, "{shown}");
+        assert_eq!(record["decision"], "deny", "{excerpt}");
+        assert_eq!(self.denied(reason), counted + 1.0, "{excerpt}");
         response
     }
 
-    /// The answer to a request that was let through and failed then: likewise, but for the decision and its metric.
+    /// Checks the same for a request that passed and failed later; its decision and the decision metric are `allow`.
     #[track_caller]
     fn refuses_late(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
-        let shown = shown(request.as_ref());
+        let excerpt = excerpt(request.as_ref());
         let received = self.upstream.received().len();
         let response = client.exchange(request);
-        assert_eq!(response.status, status, "{shown}\n{}", response.text());
-        assert_eq!(response.json()["status"], status, "{shown}");
+        assert_eq!(response.status, status, "{excerpt}\n{}", response.text());
+        assert_eq!(response.json()["status"], status, "{excerpt}");
         let record = self.record(request_id(&response));
         assert_eq!(
             (&record["reason"], &record["status"]),
             (&json!(reason), &json!(status)),
-            "{shown}"
+            "{excerpt}"
         );
-        assert_eq!(self.upstream.received().len(), received, "{shown}");
+        assert_eq!(self.upstream.received().len(), received, "{excerpt}");
         response
     }
 
-    /// As [`Self::refuses`], and no credential was looked at: none is in the record, and no token was looked up.
+    /// Checks as [`Self::refuses`], and that no credential was read: none is in the record, and no token was looked up.
     #[track_caller]
     fn refuses_unread(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let looked_up = self.looked_up();
@@ -178,23 +177,13 @@ impl Gate {
         response
     }
 
-    /// The access record of a request, once it is written.
+    /// Waits for the access record of a request and returns it.
     #[track_caller]
     fn record(&self, request_id: &str) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        // Parsed only when it is there; the line may still be growing then.
-        self.binary.wait_for_output(request_id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == request_id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {request_id}");
-            std::thread::yield_now();
-        }
+        self.binary.record_of(request_id)
     }
 
-    /// How many requests and heads were refused for `reason`, whatever their route.
+    /// Returns how many requests and heads were refused for `reason` on all routes.
     fn denied(&self, reason: &str) -> f64 {
         let label = format!("reason=\"{reason}\"");
         self.sum_of(|series| {
@@ -205,7 +194,7 @@ impl Gate {
         })
     }
 
-    /// How many tokens were looked up.
+    /// Returns how many tokens were looked up.
     fn looked_up(&self) -> f64 {
         self.sum_of(|series| {
             series.starts_with("keygate_token_cache_hits_total")
@@ -223,7 +212,7 @@ impl Gate {
     }
 }
 
-/// Of a problem, and of its answer.
+/// Returns the request id of a problem, which is also that of the response.
 #[track_caller]
 fn request_id(response: &Response) -> &str {
     let text = std::str::from_utf8(&response.body).unwrap();
@@ -236,12 +225,12 @@ fn request_id(response: &Response) -> &str {
     id
 }
 
-/// The beginning, for messages.
-fn shown(request: &[u8]) -> String {
+/// Returns the beginning of a request, for messages.
+fn excerpt(request: &[u8]) -> String {
     request[..request.len().min(300)].escape_ascii().to_string()
 }
 
-/// A route under `/{name}/`.
+/// Returns a route under `/{name}/`.
 fn protected(name: &str, accept: &str) -> String {
     format!("match: {{ path: \"/{name}/{{*rest}}\" }}\naccept: {accept}\nupstream: up")
 }
@@ -261,7 +250,7 @@ fn claims(changes: Value) -> Value {
     claims
 }
 
-/// A new key, and its entry in a keys file; `more` are further lines of that.
+/// Returns a new key and its entry in a keys file; `more` are further lines of the entry.
 fn api_key(more: &str) -> (String, String) {
     let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let digest = Digester::new(None).digest(key.expose()).to_hex();
@@ -281,12 +270,12 @@ fn api_key(more: &str) -> (String, String) {
     (key.expose().to_owned(), entry)
 }
 
-/// A GET with a Host and `fields`, each of them a line with its CRLF.
+/// Returns a GET with a Host and `fields`, each a line with its CRLF.
 fn get_with(target: &str, fields: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n")
 }
 
-/// A loopback address where nobody listens.
+/// Returns a loopback address without a listener.
 fn closed_port() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .unwrap()

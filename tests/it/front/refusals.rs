@@ -1,6 +1,6 @@
-//! What is said to each refusal? Every row of the table that a client can cause, caused over the wire (S142, S143).
+//! Which response does each refusal give? Every row of the table that a client can cause, over the wire (S142, S143).
 //!
-//! `tests/data/refusals.txt` holds the answers; `UPDATE_GOLDEN=1` rewrites it.
+//! `tests/data/refusals.txt` holds the responses; `UPDATE_GOLDEN=1` rewrites it.
 
 use crate::front::Gate;
 use crate::front::ISSUER;
@@ -108,28 +108,28 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
     ),
 ];
 
-/// One row, caused: the request, and the answer to it.
-struct Caused {
+/// One row: the request and its response.
+struct RefusalCase {
     reason: &'static str,
     request: Vec<u8>,
-    answer: Response,
+    response: Response,
     record: Value,
 }
 
-/// The gates that it takes to cause every row.
+/// The gates that together cause every row.
 struct Gates {
-    /// Nearly all of them.
+    /// Causes nearly all rows.
     main: Gate,
-    /// What must be broken, or would be in the way, in the main one.
+    /// Has defects and settings that would disturb `main`.
     odd: Gate,
-    /// Ends the answers that the upstream of `main` holds back.
+    /// Releases the responses that the upstream of `main` holds back.
     release: mpsc::Sender<()>,
-    /// Known, but of no use: revoked, expired, bound to other addresses.
+    /// Known keys that are refused: revoked, expired, bound to other addresses.
     keys: BTreeMap<&'static str, String>,
     second: SigningKey,
 }
 
-/// Rules that nobody meets.
+/// Returns rules that no principal satisfies.
 fn one_rule_a_method() -> String {
     let rule = |method, condition| format!("  - {{ methods: [{method}], {condition} }}\n");
     let rules = [
@@ -163,7 +163,7 @@ impl Gates {
         let (release, held) = mpsc::channel();
         let upstream = FakeUpstream::start();
         let held = Mutex::new(held);
-        upstream.answer_with(move |request| {
+        upstream.respond_with(move |request| {
             if request.target().starts_with("/broken") {
                 return b"nonsense\r\n\r\n".to_vec();
             }
@@ -251,8 +251,8 @@ impl Gates {
         }
     }
 
-    /// Every row that can be caused, once.
-    fn cause_all(&self) -> Vec<Caused> {
+    /// Causes every possible row once.
+    fn cause_all(&self) -> Vec<RefusalCase> {
         let mut all = Vec::new();
         for (reason, request) in self.heads().into_iter().chain(self.requests()) {
             all.push(self.cause(&self.main, &mut self.main.connect(), reason, request));
@@ -265,7 +265,7 @@ impl Gates {
             let request = get_with("/both/a", &format!("x-api-key: {key}\r\n"));
             all.push(self.cause(&self.main, &mut self.main.connect(), reason, request.into_bytes()));
         }
-        self.main.answer(get_with("/limited/a", ""));
+        self.main.exchange(get_with("/limited/a", ""));
         let request = get_with("/limited/a", "").into_bytes();
         all.push(self.cause(&self.main, &mut self.main.connect(), "limit_spent", request));
 
@@ -280,7 +280,7 @@ impl Gates {
         all
     }
 
-    fn cause_odd(&self) -> Vec<Caused> {
+    fn cause_odd(&self) -> Vec<RefusalCase> {
         let token = self.odd.token_with(json!({}));
         let good = get_with("/jwt/a", &format!("Authorization: Bearer {token}\r\n")).into_bytes();
         let bad = get_with("/jwt/a", "Authorization: Bearer a.b.c\r\n").into_bytes();
@@ -295,15 +295,15 @@ impl Gates {
     }
 
     #[track_caller]
-    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> Caused {
-        let answer = client.send(&request).try_receive();
-        let answer = answer.unwrap_or_else(|error| panic!("{reason}: {error}"));
-        let record = gate.record(request_id(&answer));
+    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> RefusalCase {
+        let response = client.send(&request).try_receive();
+        let response = response.unwrap_or_else(|error| panic!("{reason}: {error}"));
+        let record = gate.record(request_id(&response));
         assert_eq!(record["reason"], reason, "{record}\n{}", request.escape_ascii());
-        Caused {
+        RefusalCase {
             reason,
             request,
-            answer,
+            response,
             record,
         }
     }
@@ -515,12 +515,12 @@ impl Gates {
     }
 }
 
-/// Two keys with the same id and different secrets.
+/// Returns two keys with the same id and different secrets.
 fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
     let make = |secret: u8| {
         let mut drawn = 0;
         let mut random = |bytes: &mut [u8]| {
-            // The id comes first, a byte a time.
+            // The id is drawn first, a byte at a time.
             bytes.fill(if drawn < 16 { 1 } else { secret });
             drawn += bytes.len();
         };
@@ -531,10 +531,10 @@ fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
     (one, other)
 }
 
-/// An answer as the golden file has it: without what differs from run to run.
-fn shown(caused: &Caused) -> String {
-    let mut text = format!("== {}\n{}\n", caused.reason, caused.answer.status);
-    for (name, value) in &caused.answer.headers {
+/// Returns a response in the form of the golden file, without the parts that differ between runs.
+fn golden_text(case: &RefusalCase) -> String {
+    let mut text = format!("== {}\n{}\n", case.reason, case.response.status);
+    for (name, value) in &case.response.headers {
         let name = name.to_lowercase();
         let value = match name.as_str() {
             "date" | "x-request-id" => "…",
@@ -542,11 +542,11 @@ fn shown(caused: &Caused) -> String {
         };
         let _ = writeln!(text, "{name}: {}", without_seconds(&name, value));
     }
-    let body = caused.answer.text().replace(request_id(&caused.answer), "…");
+    let body = case.response.text().replace(request_id(&case.response), "…");
     text + "\n" + &body + "\n"
 }
 
-/// What is left of an hour depends on when it began.
+/// Replaces the seconds that depend on when the current hour began.
 fn without_seconds(name: &str, value: &str) -> String {
     match name {
         "retry-after" if value.len() > 2 => "…".to_owned(),
@@ -561,22 +561,22 @@ fn without_seconds(name: &str, value: &str) -> String {
 #[test]
 fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     let gates = Gates::start();
-    let caused = gates.cause_all();
+    let case = gates.cause_all();
 
     let elsewhere: BTreeSet<&str> = NOT_OVER_THE_WIRE.iter().map(|(reason, _)| *reason).collect();
-    let seen: BTreeSet<&str> = caused.iter().map(|caused| caused.reason).collect();
+    let seen: BTreeSet<&str> = case.iter().map(|case| case.reason).collect();
     let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.reason).collect();
     assert_eq!(seen.union(&elsewhere).copied().collect::<BTreeSet<_>>(), rows);
     assert_eq!(seen.intersection(&elsewhere).count(), 0);
 
     let mut golden = String::new();
     for row in ROWS {
-        let Some(caused) = caused.iter().find(|caused| caused.reason == row.reason) else {
+        let Some(case) = case.iter().find(|case| case.reason == row.reason) else {
             continue;
         };
-        let (answer, record) = (&caused.answer, &caused.record);
+        let (response, record) = (&case.response, &case.record);
         assert_eq!(
-            (answer.status, &record["status"]),
+            (response.status, &record["status"]),
             (row.status, &json!(row.status)),
             "{}",
             row.reason
@@ -584,15 +584,15 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
         let denied = gates.main.denied(row.reason) + gates.odd.denied(row.reason);
         let is_late = record["decision"] == "error";
         assert_eq!(denied >= 1.0, !is_late, "{}: {denied}", row.reason);
-        check_rfcs(caused);
-        golden.push_str(&shown(caused));
+        check_rfcs(case);
+        golden.push_str(&golden_text(case));
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(GOLDEN, &golden).unwrap();
     }
     let expected = std::fs::read_to_string(GOLDEN).unwrap();
-    for (said, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
-        assert_eq!(said, expected);
+    for (rendered, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
+        assert_eq!(rendered, expected);
     }
     assert_eq!(golden.len(), expected.len());
 
@@ -604,32 +604,32 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     }
 }
 
-/// What RFC 9110, 6750 and 9457 ask of a refusal, and that it repeats nothing of the request's credential.
+/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no part of the credential.
 #[track_caller]
-fn check_rfcs(caused: &Caused) {
-    let (reason, answer) = (caused.reason, &caused.answer);
+fn check_rfcs(case: &RefusalCase) {
+    let (reason, response) = (case.reason, &case.response);
     assert_eq!(
-        answer.header("content-type"),
+        response.header("content-type"),
         Some("application/problem+json"),
         "{reason}"
     );
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "{reason}");
+    assert_eq!(response.header("cache-control"), Some("no-store"), "{reason}");
     assert_eq!(
-        answer.header("content-length"),
-        Some(&*answer.body.len().to_string()),
+        response.header("content-length"),
+        Some(&*response.body.len().to_string()),
         "{reason}"
     );
-    let problem = answer.json();
+    let problem = response.json();
     for member in ["type", "title", "detail", "request_id"] {
         assert!(
             problem[member].as_str().is_some_and(|text| !text.is_empty()),
             "{reason}: {problem}"
         );
     }
-    assert_eq!(problem["status"], answer.status, "{reason}");
-    let challenges = answer.headers_named("www-authenticate");
+    assert_eq!(problem["status"], response.status, "{reason}");
+    let challenges = response.headers_named("www-authenticate");
     // RFC 9110 section 15.5.2: a 401 has a challenge.
-    assert!(answer.status != 401 || !challenges.is_empty(), "{reason}");
+    assert!(response.status != 401 || !challenges.is_empty(), "{reason}");
     for challenge in challenges {
         let (scheme, parameters) = parse_challenge(challenge);
         assert!(["Bearer", "ApiKey"].contains(&&*scheme), "{reason}: {challenge}");
@@ -651,26 +651,28 @@ fn check_rfcs(caused: &Caused) {
         );
         assert_eq!(
             parameters.contains_key("scope"),
-            answer.status == 403,
+            response.status == 403,
             "{reason}: {challenge}"
         );
     }
-    let retries = answer.header("retry-after").map(|value| value.parse::<u64>().unwrap());
+    let retries = response
+        .header("retry-after")
+        .map(|value| value.parse::<u64>().unwrap());
     assert_eq!(
         retries.is_some_and(|secs| secs >= 1),
-        matches!(answer.status, 429 | 503),
+        matches!(response.status, 429 | 503),
         "{reason}"
     );
-    assert_eq!(answer.header("allow").is_some(), answer.status == 405, "{reason}");
-    let request = String::from_utf8_lossy(&caused.request).into_owned();
-    let said = format!("{:?} {}", answer.headers, answer.text());
+    assert_eq!(response.header("allow").is_some(), response.status == 405, "{reason}");
+    let request = String::from_utf8_lossy(&case.request).into_owned();
+    let rendered = format!("{:?} {}", response.headers, response.text());
     let words = request.split(|char: char| char.is_whitespace() || "=,;".contains(char));
     for word in words.filter(|word| word.len() > 20) {
-        assert!(!said.contains(word), "{reason} repeats {word}");
+        assert!(!rendered.contains(word), "{reason} repeats {word}");
     }
 }
 
-/// `auth-scheme 1*SP #auth-param` (RFC 9110 section 11.6.1), every value a quoted-string (section 5.6.4).
+/// Parses `auth-scheme 1*SP #auth-param` (RFC 9110 section 11.6.1), every value a quoted-string (section 5.6.4).
 #[track_caller]
 fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
     let (scheme, mut rest) = text.split_once(' ').unwrap();
@@ -708,7 +710,7 @@ fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
         )
     });
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
-    assert_eq!(gate.answer(get_with("/limited", "")).status, 200);
+    assert_eq!(gate.exchange(get_with("/limited", "")).status, 200);
     let mut client = gate.connect();
     for _ in 0..2 {
         for (target, fields, status) in [
@@ -722,17 +724,17 @@ fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
             ("/nowhere", "", 404),
             ("/both/a", &*good, 200),
         ] {
-            let answer = client.exchange(get_with(target, fields));
+            let response = client.exchange(get_with(target, fields));
             assert_eq!(
-                (answer.status, answer.header("connection")),
+                (response.status, response.header("connection")),
                 (status, Some("keep-alive")),
                 "{target} {fields}"
             );
         }
     }
-    // It was the client's one connection throughout; what asks for a close gets it.
-    let answer = client.exchange(get_with("/both/a", "Connection: close\r\n"));
-    assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    // All requests used the client's one connection; a request for its end is honoured.
+    let response = client.exchange(get_with("/both/a", "Connection: close\r\n"));
+    assert_eq!((response.status, response.header("connection")), (401, Some("close")));
     assert!(client.is_closed());
 }
 
@@ -748,10 +750,10 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
         if reason != "head_timeout" {
             client.send(&pipelined);
         }
-        let answer = client.receive();
-        assert_eq!(answer.header("connection"), Some("close"), "{reason}");
+        let response = client.receive();
+        assert_eq!(response.header("connection"), Some("close"), "{reason}");
         assert!(client.is_closed(), "{reason}");
-        let record = gates.main.record(request_id(&answer));
+        let record = gates.main.record(request_id(&response));
         assert_eq!(
             (&record["reason"], &record["decision"]),
             (&json!(reason), &json!("deny")),
@@ -764,7 +766,7 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     assert!(gates.main.upstream.received().is_empty());
 }
 
-/// The header's name is the operator's; whatever it is, challenges and problems stay well-formed.
+/// The operator chooses the header's name; challenges and problems stay well-formed with any name.
 #[test]
 fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
     let gate = Gate::start_as("x!#$%&'*+.^`|~key", |gate| {
@@ -772,15 +774,15 @@ fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
         gate.route("odd", &format!("{}\n{scopes}", protected("odd", "[jwt, api_key]")))
     });
     let request = get_with("/odd/a", &format!("Authorization: Bearer {}\r\n", gate.token));
-    let answer = gate.refuses(request, 403, "insufficient_scope");
-    for challenge in answer.headers_named("www-authenticate") {
+    let response = gate.refuses(request, 403, "insufficient_scope");
+    for challenge in response.headers_named("www-authenticate") {
         let (_, parameters) = parse_challenge(challenge);
-        assert_eq!(parameters["scope"], answer.json()["scope"].as_str().unwrap());
+        assert_eq!(parameters["scope"], response.json()["scope"].as_str().unwrap());
         assert!(
             parameters["scope"].contains("e~!#$%&'()*+,;<=>?@[]^`{|}"),
             "{challenge}"
         );
     }
-    let (_, parameters) = parse_challenge(answer.headers_named("www-authenticate")[1]);
+    let (_, parameters) = parse_challenge(response.headers_named("www-authenticate")[1]);
     assert_eq!(parameters["header"], "x!#$%&'*+.^`|~key");
 }

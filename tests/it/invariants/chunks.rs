@@ -1,10 +1,10 @@
-//! What bytes that come as chunks can do to where a body ends.
+//! Where does a chunked body end, whatever its bytes?
 
 use keygate::proxy::http1::buffer::Buffer;
-use keygate::proxy::http1::chunks::Chunks;
+use keygate::proxy::http1::chunks::ChunkDecoder;
 
-/// However the bytes are cut, the content, its end and what is refused are the same; and what is taken is what RFC 9112
-/// section 7.1 says, read the slow way.
+/// Asserts that content, end and refusals do not depend on how the bytes are cut, and
+/// that an accepted body follows RFC 9112 section 7.1 as a slow second parser reads it.
 pub fn check(bytes: &[u8]) {
     let whole = read(bytes, bytes.len().max(1));
     for step in [1, 2, 3, 7] {
@@ -16,28 +16,28 @@ pub fn check(bytes: &[u8]) {
         }
     }
     if let Ok((content, Some(rest))) = &whole {
-        let taken = &bytes[..bytes.len() - rest];
-        assert_eq!(slowly(taken).as_ref(), Some(content), "{bytes:?}");
+        let consumed = &bytes[..bytes.len() - rest];
+        assert_eq!(slowly(consumed).as_ref(), Some(content), "{bytes:?}");
     }
 }
 
-/// The content, and how many bytes follow the end, if it was reached.
-type Read = (Vec<u8>, Option<usize>);
+/// The content and, if the end was reached, the number of bytes after it.
+type ReadOutcome = (Vec<u8>, Option<usize>);
 
-fn read(bytes: &[u8], step: usize) -> Result<Read, ()> {
-    let (mut chunks, mut arrived, mut content) = (Chunks::default(), Buffer::default(), Vec::new());
+fn read(bytes: &[u8], step: usize) -> Result<ReadOutcome, ()> {
+    let (mut decoder, mut arrived, mut content) = (ChunkDecoder::default(), Buffer::default(), Vec::new());
     let mut ended = false;
     for piece in bytes.chunks(step) {
         arrived.put(piece);
         if !ended {
-            let take = chunks.take(&mut arrived, |data| content.extend_from_slice(data));
+            let take = decoder.decode(&mut arrived, |data| content.extend_from_slice(data));
             ended = take.map_err(|_| ())?;
         }
     }
     Ok((content, ended.then_some(arrived.len())))
 }
 
-/// One whole body in chunks: size lines and trailers end in CRLF, and nothing else does.
+/// Reads one whole chunked body: size lines and trailers end in CRLF, and nothing else does.
 fn slowly(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {

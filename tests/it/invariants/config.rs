@@ -1,4 +1,4 @@
-//! A configuration is compiled or refused with places, never both.
+//! Is every configuration either compiled or rejected with positions, never both?
 
 use keygate::config;
 use keygate::gate::live::Live;
@@ -8,7 +8,7 @@ use keygate::runtime::assemble;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-/// The text of a file.
+/// Checks the text of a file.
 pub fn check(text: &[u8]) {
     let Ok(text) = std::str::from_utf8(text) else {
         return;
@@ -25,13 +25,13 @@ pub fn check(text: &[u8]) {
             let snapshot = Snapshot::compile(&config, &live).expect("what config takes compiles");
             assert_eq!(snapshot.issuers.len(), config.issuers.len());
             for route in &config.routes {
-                // What is not said to be open asks for a credential, and says which.
+                // A route that is not public accepts at least one type of credential.
                 assert_eq!(route.public, route.accept.is_empty(), "{}", route.name.as_str());
-                assert!(!route.accept.contains(&config::Accept::Jwt) || !route.issuers.is_empty());
+                assert!(!route.accept.contains(&config::AcceptedCredential::Jwt) || !route.issuers.is_empty());
             }
         }
         Err(errors) => {
-            // As YAML ends lines (YAML 1.2.2 section 5.4).
+            // Line ends as in YAML (YAML 1.2.2 section 5.4).
             let unified = text.replace("\r\n", "\n").replace('\r', "\n");
             let lines: Vec<&str> = unified.split('\n').collect();
             assert!(errors.iter().count() > 0);

@@ -1,9 +1,9 @@
-//! A credential that is taken in is exactly one, and its bytes are the field's.
+//! Is an accepted credential the only one in the request, and byte for byte the field's?
 
 use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
-use keygate::config::Accept;
+use keygate::config::AcceptedCredential;
 use keygate::config::route::TwoCredentials;
 use keygate::gate::accept::Inbound;
 use keygate::gate::accept::Rules;
@@ -19,27 +19,27 @@ use std::net::Ipv4Addr;
 const BYTES_MAX: usize = 256;
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// A value of `Authorization`, and the same as one of `x-api-key`.
+/// Checks a value of `Authorization`, and the same value in `x-api-key`.
 pub fn check(value: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(value) else {
         return;
     };
-    let bearer = taken(&[("authorization", &value)]);
+    let bearer = extract(&[("authorization", &value)]);
     if let Ok(token) = &bearer {
         let (scheme, rest) = value.as_bytes().split_at(6);
         assert!(scheme.eq_ignore_ascii_case(b"bearer"));
         assert_eq!(rest, [b" ", token.as_bytes()].concat(), "one space and the token");
         is_token68(token);
     }
-    let key = taken(&[("x-api-key", &value)]);
+    let key = extract(&[("x-api-key", &value)]);
     if let Ok(key) = &key {
         assert_eq!(key.as_bytes(), value.as_bytes());
         assert!(key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b','));
     }
-    for taken in [&bearer, &key].into_iter().flatten() {
-        assert!(!taken.is_empty() && taken.len() <= BYTES_MAX);
+    for credential in [&bearer, &key].into_iter().flatten() {
+        assert!(!credential.is_empty() && credential.len() <= BYTES_MAX);
     }
-    // Whatever it is, a second one beside it is one too many (S001 to S006).
+    // A second credential beside it is always one too many (S001 to S006).
     let other = HeaderValue::from_static("");
     for (fields, expected) in [
         (
@@ -59,11 +59,11 @@ pub fn check(value: &[u8]) {
             IntakeError::ApiKeyRepeated,
         ),
     ] {
-        assert_eq!(taken(&fields), Err(expected));
+        assert_eq!(extract(&fields), Err(expected));
     }
 }
 
-/// RFC 9110 section 11.2.
+/// Asserts RFC 9110 section 11.2.
 fn is_token68(token: &str) {
     let unpadded = token.trim_end_matches('=');
     assert!(!unpadded.is_empty() && !unpadded.contains('='));
@@ -75,8 +75,8 @@ fn is_token68(token: &str) {
     );
 }
 
-/// The credential of a request with `fields` on a route that takes both types.
-fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
+/// Returns the credential of a request with `fields` on a route that accepts both types.
+fn extract(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
     let mut request = Request::get("/").header("host", "a");
     for (name, value) in fields {
         request = request.header(*name, *value);
@@ -85,7 +85,7 @@ fn taken(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
     let accept = Rules::new(KEY, []);
     let inbound = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &accept).expect("unambiguous");
     let rules = IntakeRules {
-        openness: Openness::Protected(vec![Accept::Jwt, Accept::ApiKey]),
+        openness: Openness::Protected(vec![AcceptedCredential::Jwt, AcceptedCredential::ApiKey]),
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,

@@ -1,4 +1,4 @@
-//! A head that is let through means the same to another parser, and ends where we say.
+//! Does an accepted head mean the same to another parser, and end at the same byte?
 
 use http::HeaderName;
 use http::HeaderValue;
@@ -19,10 +19,10 @@ const LIMITS: HeadLimits = HeadLimits {
     target_bytes_max: 8 * 1024,
 };
 
-/// What a client sent first.
+/// Checks the first bytes of a connection.
 pub fn check(sent: &[u8]) {
     let end = head::find_end(sent, 0);
-    // However it arrives, it ends where it ends.
+    // Its end does not depend on how the bytes arrive.
     for searched in [1, sent.len() / 2, sent.len().saturating_sub(1)] {
         if end.is_none_or(|end| searched < end) {
             assert_eq!(head::find_end(sent, searched), end, "searched {searched}");
@@ -42,7 +42,7 @@ pub fn check(sent: &[u8]) {
     is_read_alike(&request);
 }
 
-/// Line by line: nothing was skipped, joined or trimmed but the blanks around a value.
+/// Compares line by line: nothing but the blanks around a value was skipped, joined or trimmed.
 fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     let mut line = || lines.next().flatten().expect("every line ends in CRLF");
@@ -63,7 +63,7 @@ fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
     assert_eq!(line(), b"");
 }
 
-/// RFC 9112 section 6.3, by what the other parser read.
+/// Asserts RFC 9112 section 6.3 for the other parser's reading.
 fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
     let named = |name: &str| -> Vec<&[u8]> {
         let fields = request.headers.iter();
@@ -80,7 +80,7 @@ fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
         ([length], []) => {
             let length = std::str::from_utf8(length).expect("digits");
             assert!(length.bytes().all(|byte| byte.is_ascii_digit()), "{length:?}");
-            assert_eq!(body, Framing::Length(length.parse().expect("a number")));
+            assert_eq!(body, Framing::ContentLength(length.parse().expect("a number")));
         }
         ([], [coding]) => {
             assert!(coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1));
@@ -97,7 +97,7 @@ fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
     );
 }
 
-/// The types that the proxy hands on take all of it, and what is read from them is what was sent.
+/// Asserts that the types behind the parser take the whole head and return the bytes that were sent.
 fn is_read_alike(request: &httparse::Request<'_, '_>) {
     let target = request.path.expect("a target");
     let uri: Uri = target.parse().unwrap_or_else(|error| panic!("{target:?}: {error}"));
@@ -129,14 +129,14 @@ fn is_read_alike(request: &httparse::Request<'_, '_>) {
     if target.starts_with('/') && !inbound.path_was_rewritten() {
         assert_eq!(path_and_query, target);
     }
-    // An absolute URL may leave out the path (RFC 9110 section 4.2.3).
+    // An absolute URL may lack a path (RFC 9110 section 4.2.3).
     if !inbound.path_was_rewritten() && origin_form.starts_with('/') && !target.starts_with('/') {
         assert_eq!(path_and_query, origin_form);
     }
     let host = inbound.host();
     assert_eq!(host, host.to_ascii_lowercase());
     if let Some(field) = parts.headers.get(http::header::HOST) {
-        // Of a scheme nobody knows, so that `a.1` stays the name it is for us.
+        // An unknown scheme, so that the URL parser keeps `a.1` as a name, as the gate does.
         let sent = field.to_str().expect("visible");
         let url = url::Url::parse(&format!("any://{sent}")).expect("an authority is one in a URL");
         let plain = url

@@ -1,4 +1,4 @@
-//! A set of keys that is taken holds usable public keys and nothing else.
+//! Does an accepted key set hold usable public keys and nothing else?
 
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jwks::NoKey;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
-/// What an issuer answered.
+/// Checks the body of an issuer's response.
 pub fn check(body: &[u8]) {
     let Ok(set) = Jwks::parse(body) else {
         return;
@@ -27,7 +27,7 @@ pub fn check(body: &[u8]) {
             "{kid:?} is no key that may verify"
         );
     }
-    // A set without names is asked without one: what is found is one that may verify, by its own account.
+    // A lookup without `kid` finds only keys that may verify, according to the key itself.
     let mut found = 0;
     for algorithm in Algorithm::ALL {
         let names = set.key_ids().map(Some).chain([None]);
@@ -59,7 +59,7 @@ pub fn check(body: &[u8]) {
     assert!(found > 0, "a set without a use");
 }
 
-/// RFC 7517 sections 4.2 and 4.3, and the smallest RSA key of RFC 7518 section 3.3.
+/// Returns whether RFC 7517 sections 4.2 and 4.3 allow the key, and it is as long as RFC 7518 section 3.3 requires.
 fn may_verify(entry: &Value) -> bool {
     let operations = entry
         .get("key_ops")
@@ -68,7 +68,7 @@ fn may_verify(entry: &Value) -> bool {
     let for_signatures = entry.get("use").is_none_or(|purpose| purpose == "sig");
     for_signatures
         && operations.is_none_or(|operations| operations.iter().any(|operation| operation == "verify"))
-        // 2048 bits are 342 characters; four leading zero bits would be a character less.
+        // 2048 bits are 342 characters; four leading zero bits save one.
         && (entry["kty"] != "RSA" || modulus.len() >= 341)
 }
 

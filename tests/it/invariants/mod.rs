@@ -1,8 +1,8 @@
-//! What must hold of every input that a parser takes, whoever sent it. One function per parser, from bytes.
+//! What must hold for every input that a parser accepts? One function per parser, from bytes.
 //!
-//! The fuzz targets (`tests/fuzz`) and the properties (`tests/it/properties.rs`) both call these and nothing else, so that
-//! neither can come to mean something the other does not. Each compares our reading with one that is not ours: another
-//! parser's where there is one, else a few plain lines that know nothing of how ours works.
+//! The fuzz targets (`tests/fuzz`) and the properties (`tests/it/properties.rs`) call only
+//! these functions, so that both check the same. Each compares Keygate's reading with an
+//! independent one: another parser's, or else a few plain lines that share no code with ours.
 
 pub mod chunks;
 pub mod config;
@@ -10,4 +10,5 @@ pub mod credential;
 pub mod head;
 pub mod jwks;
 pub mod path;
+pub mod response;
 pub mod token;

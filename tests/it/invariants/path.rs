@@ -1,4 +1,4 @@
-//! A path that is accepted has one reading, for us and for whoever stands behind us.
+//! Does an accepted path have one reading, for Keygate and for every upstream?
 
 use http::Method;
 use keygate::config;
@@ -11,12 +11,12 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// The path of a request target, without its query.
+/// Checks the path of a request target, without its query.
 pub fn check(raw: &[u8]) {
     let Ok(raw) = std::str::from_utf8(raw) else {
         return;
     };
-    // Of anything, without a panic.
+    // Never panics, whatever the text.
     let _ = normalize::fold(raw);
     if let Ok(accepted) = normalize::path(raw) {
         is_its_own_normal_form(&accepted);
@@ -29,7 +29,7 @@ pub fn check(raw: &[u8]) {
     }
 }
 
-/// What was matched is what is forwarded, and forwarded again it is still the same.
+/// Asserts that normalizing the forwarded path again changes nothing.
 fn is_its_own_normal_form(accepted: &NormalPath<'_>) {
     let again = normalize::path(&accepted.text).expect("what was accepted is accepted");
     assert_eq!(again.text, accepted.text);
@@ -41,7 +41,7 @@ fn is_its_own_normal_form(accepted: &NormalPath<'_>) {
     );
 }
 
-/// Decoded once or to the end, there is no separator that was not there, nothing to climb by, and no control byte.
+/// Asserts that no decoding, once or repeated, yields a new separator, a dot segment or a control byte.
 fn nobody_decodes_more(accepted: &NormalPath<'_>) {
     let text = accepted.text.as_bytes();
     let once = decode(text);
@@ -70,8 +70,8 @@ fn nobody_decodes_more(accepted: &NormalPath<'_>) {
     }
 }
 
-/// The URL parser of browsers resolves dot segments, turns backslashes and drops tabs: of an accepted path it has
-/// nothing to do any of it to. `http::Uri` is the one behind us.
+/// Asserts that two URL parsers leave an accepted path unchanged: that of browsers, which
+/// resolves dot segments, turns backslashes and drops tabs, and `http::Uri`, which forwards it.
 fn a_url_parser_sees_the_same(raw: &str, accepted: &NormalPath<'_>) {
     for path in [raw, &accepted.text] {
         let url = url::Url::parse(&format!("http://a{path}")).expect("a URL");
@@ -88,7 +88,7 @@ fn a_url_parser_sees_the_same(raw: &str, accepted: &NormalPath<'_>) {
     assert_eq!(uri.query(), None);
 }
 
-/// The most forgiving upstream there could be takes it for a protected path only if we do.
+/// Asserts that the most forgiving upstream reads a protected path only where Keygate does.
 fn does_not_reach_what_is_protected(path: &str) {
     let reading = most_forgiving(path);
     let is_at = |protected: &str| {
@@ -132,7 +132,8 @@ static ROUTES: LazyLock<Matcher<&str>> = LazyLock::new(|| {
     Matcher::compile(patterns).expect("no two are alike")
 });
 
-/// Decoded to the end, in one case, cut at what ends a path or a segment for anyone, dots resolved.
+/// Returns the path decoded to the end, in lower case, cut at every
+/// byte that some parser takes for an end, with dots resolved.
 fn most_forgiving(path: &str) -> String {
     let bytes = decode_fully(path.as_bytes());
     let text = String::from_utf8_lossy(&bytes).to_uppercase().to_lowercase();
@@ -161,7 +162,7 @@ fn decode_fully(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Once; what is no escape stays.
+/// Decodes once; bytes that are no escape stay.
 fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! A token that is taken apart is what its text says and nothing besides, and only a signed one verifies.
+//! Does a parsed token contain exactly its text, and does only a signed one verify?
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What was signed, one of each kind; and the keys that signed it. Beginnings for the fuzzer, and all that may verify.
+/// Signed tokens, one of each kind: seeds for the fuzzer, and the only tokens that may verify. The keys follow.
 const SIGNED: [&str; 3] = [
     include_str!("../../fuzz/corpus/token/es256"),
     include_str!("../../fuzz/corpus/token/rs256"),
@@ -20,10 +20,10 @@ const SIGNED: [&str; 3] = [
 ];
 const KEYS: &str = include_str!("../../fuzz/corpus/jwks/three-keys.json");
 
-/// When [`SIGNED`] is good.
+/// A time at which [`SIGNED`] is valid.
 const NOW: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
 
-/// A bearer token.
+/// Checks a bearer token.
 pub fn check(token: &[u8]) {
     let Ok(token) = std::str::from_utf8(token) else {
         return;
@@ -39,7 +39,7 @@ pub fn check(token: &[u8]) {
     let [header, payload, signature] = parts[..] else {
         panic!("{} parts", parts.len());
     };
-    // Another decoder takes each part, and gives the same text back: there is no second spelling.
+    // Another decoder and encoder reproduce each part: there is no second spelling.
     let decoded = [header, payload, signature].map(|part| URL_SAFE_NO_PAD.decode(part).expect("base64url"));
     assert_eq!(
         decoded.each_ref().map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).join("."),
@@ -55,7 +55,7 @@ pub fn check(token: &[u8]) {
     assert_eq!(header.get("kid").and_then(Value::as_str), parsed.kid());
     assert!(header.get("crit").is_none() && header.get("b64").is_none());
     assert_eq!(payload["iss"].as_str(), Some(parsed.issuer()));
-    // Written again by another writer, it is the same token.
+    // Another JSON writer may produce the same token again.
     let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let rewritten = format!("{}.{}.{signature}", text(&header), text(&payload));
     if rewritten.len() <= Jws::BYTES_MAX {

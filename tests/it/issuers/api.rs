@@ -1,7 +1,8 @@
-//! The admin API through the real program: who is let in, and on which listener.
+//! The admin API of the real program: which credentials does it accept, and on which listener?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 
 fn pem_gate(admin: &str) -> Binary {
     let key = new_key();
@@ -34,14 +35,14 @@ fn only_the_token_opens_it_and_guesses_are_few() {
     let first = wrong();
     assert_eq!(first.status, 401);
     assert!(!first.text().contains(TOKEN));
-    // Five at once and one a second: a few dozen in a row are not all compared.
+    // The limit is a burst of five and one per second: of a few dozen in a row some are refused without comparison.
     let statuses: Vec<u16> = (0..30).map(|_| wrong().status).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
     let refused = admin(&binary, "GET", LIST);
     if refused.status == 429 {
         assert!(refused.header("retry-after").is_some());
     }
-    // It recovers by itself.
+    // The limit refills by itself.
     wait_until("let in again", || admin(&binary, "GET", LIST).status == 200);
 }
 
@@ -51,7 +52,7 @@ fn s151_it_is_on_the_admin_listener_only_and_refuses_foreign_pages() {
     let authorization = format!("Authorization: Bearer {TOKEN}\r\n");
     let request = |host: &str, more: &str| format!("GET {LIST} HTTP/1.1\r\nHost: {host}\r\n{authorization}{more}\r\n");
     let on = |address, request: String| RawClient::connect(address).exchange(request);
-    // On a data listener it is a path like any other: the upstream's.
+    // On a data listener the path is ordinary and belongs to the upstream.
     let data = on(binary.data(), request("localhost", ""));
     assert!(!data.text().contains("\"issuers\":["), "{}", data.text());
     assert_eq!(on(binary.admin(), request("evil.example", "")).status, 421);
@@ -72,8 +73,8 @@ fn an_issuer_with_keys_in_files_is_shown_and_not_fetched() {
     );
     assert_eq!(health["source"]["kind"], "public_key_files");
     assert_eq!(health["keys"][0]["algorithms"], json!(["ES256"]));
-    let (status, answer) = refresh(&binary);
-    assert_eq!((status, &answer["outcome"]), (409, &json!("not_fetched")));
+    let (status, response) = refresh(&binary);
+    assert_eq!((status, &response["outcome"]), (409, &json!("not_fetched")));
     assert_eq!(admin(&binary, "POST", "/admin/v1/issuers/none/refresh").status, 404);
     assert_eq!(admin(&binary, "GET", "/admin/v1/issuers/main/refresh").status, 405);
 }
@@ -107,12 +108,12 @@ fn a_refresh_passes_the_cooldown_and_health_says_what_is_known() {
     let binary = gate("", &by_url(&server, "cooldown: 1h\nmin_refresh: 1h\nwait: 1ms"), &[]);
     binary.wait_ready();
     server.reply("/jwks", Reply::ok(&set_of(&[&old, &new])));
-    // The set was fetched a moment ago: a key that is not in it is refused, and nobody is asked.
+    // The set was fetched a moment ago: an unknown key is refused without another fetch.
     assert_eq!(ask(binary.data(), &token(&new)).status, 401);
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.targets().len(), 1);
     let before = health(&binary);
-    let (status, answer) = refresh(&binary);
-    assert_eq!((status, &answer["outcome"]), (200, &json!("good")), "{answer}");
+    let (status, response) = refresh(&binary);
+    assert_eq!((status, &response["outcome"]), (200, &json!("good")), "{response}");
     assert_eq!(ask(binary.data(), &token(&new)).status, 200);
     let after = health(&binary);
     assert_eq!(after["keys"].as_array().unwrap().len(), 2);

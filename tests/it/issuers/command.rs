@@ -1,18 +1,18 @@
-//! `keygate issuers`: what a person types, and what they read back.
+//! Does `keygate issuers` print a table and exit codes that a person can use?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
 use std::path::Path;
 use std::process::Command;
 
-struct Ran {
+struct CommandOutput {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// Runs `keygate issuers` in `folder`, with the token in its environment where there is one.
-fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> Ran {
+/// Runs `keygate issuers` in `folder`, with `token` in its environment if there is one.
+fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> CommandOutput {
     let mut command = Command::new(crate::support::program());
     command
         .env_clear()
@@ -24,15 +24,15 @@ fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> Ran {
         command.env("KEYGATE_ADMIN_TOKEN", token);
     }
     let output = command.output().unwrap();
-    let ran = Ran {
+    let result = CommandOutput {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     };
-    for text in [&ran.stdout, &ran.stderr] {
+    for text in [&result.stdout, &result.stderr] {
         assert!(!text.contains("panicked") && !text.contains(TOKEN), "{text}");
     }
-    ran
+    result
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
     let other = crate::support::FakeUpstream::start();
     let not_ours = format!("http://{}", other.address());
     let wrong = "w".repeat(40);
-    for (token, args, code, said) in [
+    for (token, args, code, message) in [
         (None, &["list", "--config", "no-token.yaml"][..], 1, "set `admin.token`"),
         (
             None,
@@ -198,14 +198,14 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
             "is no http or https URL",
         ),
     ] {
-        let ran = issuers(folder, token, args);
+        let result = issuers(folder, token, args);
         assert_eq!(
-            (ran.code, ran.stdout.as_str()),
+            (result.code, result.stdout.as_str()),
             (Some(code), ""),
             "{args:?}: {}",
-            ran.stderr
+            result.stderr
         );
-        assert!(ran.stderr.contains(said), "{args:?}: {}", ran.stderr);
+        assert!(result.stderr.contains(message), "{args:?}: {}", result.stderr);
     }
     let given = issuers(folder, None, &["list", "--token", "t"]);
     assert_eq!(given.code, Some(2), "never on the command line");
@@ -238,7 +238,7 @@ fn s055_key_files_that_are_no_public_key_are_refused_with_the_reason_before_anyt
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(check(&public), (Some(0), String::new()));
-    for (pem, said) in [
+    for (pem, message) in [
         (private.clone(), "a private key"),
         (format!("{public}{private}"), "a private key"),
         (certificate.clone(), "a certificate, where a public key is expected"),
@@ -251,7 +251,7 @@ fn s055_key_files_that_are_no_public_key_are_refused_with_the_reason_before_anyt
         let (code, stderr) = check(&pem);
         assert_eq!(code, Some(1), "{stderr}");
         assert!(
-            stderr.contains("issuers.main: ") && stderr.contains("file 2 of the list") && stderr.contains(said),
+            stderr.contains("issuers.main: ") && stderr.contains("file 2 of the list") && stderr.contains(message),
             "{stderr}"
         );
         let secret = private.lines().nth(1).unwrap();

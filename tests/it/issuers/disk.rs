@@ -1,7 +1,8 @@
-//! The last good set over restarts: it serves while the issuer is down, and no longer than it would have without them.
+//! Do stored key sets survive a restart while the issuer is down, and expire as if there had been no restart?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ fn state_dir(folder: &Path) -> String {
     format!("state_dir: {}", folder.display())
 }
 
-/// A gate that has fetched and kept `key`, and is gone again; its server now answers 500.
+/// Runs a gate that fetches and stores `key`, and stops it; its issuer responds with 500 afterwards.
 fn after_a_run(server: &RawIssuer, folder: &Path, key: &SigningKey, issuer: &str) {
     server.reply("/jwks", Reply::ok(&set_of(&[key])));
     let binary = gate(&state_dir(folder), issuer, &[]);
@@ -33,7 +34,7 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     };
     assert_eq!((mode("issuers"), mode("issuers/main.json")), (0o700, 0o600));
     let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-    // At once, before any fetch could have brought it.
+    // Immediately, before any fetch can succeed.
     assert_eq!(ask(binary.data(), &token(&key)).status, 200);
     binary.wait_ready();
     wait_until("tried", || fetches(&binary, "failure") > 0.0);
@@ -46,36 +47,36 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 1.0);
     assert_eq!(fetches(&binary, "success"), 0.0);
     binary.wait_for_output("Issuer keys taken from disk until they are fetched");
-    // A token of another key: nobody can tell, so it is neither refused nor let through.
+    // The gate cannot know whether the issuer has published this key since: 503, neither refused nor let through.
     assert_eq!(ask(binary.data(), &token(&new_key())).status, 503);
-    // The issuer is back: the same set is now this process's own.
+    // The issuer is back; the process now holds the set from its own fetch.
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
     assert_eq!(refresh(&binary).0, 200);
     assert_eq!(health(&binary)["keys_from"], "source");
     assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 0.0);
 }
 
-/// Rewrites what was kept as a process would have written it `age` earlier.
+/// Rewrites the stored file as if a process had written it `age` earlier.
 fn make_older(file: &Path, age: std::time::Duration) {
-    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let confirmed = kept["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
-    let text = [&confirmed.to_be_bytes(), kept["set"].as_str().unwrap().as_bytes()].concat();
+    let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let confirmed = stored["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
+    let text = [&confirmed.to_be_bytes(), stored["set"].as_str().unwrap().as_bytes()].concat();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
-    kept["confirmed_unix_millis"] = json!(confirmed);
-    kept["sha256"] = json!(
+    stored["confirmed_unix_millis"] = json!(confirmed);
+    stored["sha256"] = json!(
         digest
             .as_ref()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>()
     );
-    std::fs::write(file, kept.to_string()).unwrap();
+    std::fs::write(file, stored.to_string()).unwrap();
 }
 
 #[test]
 fn restarts_do_not_make_the_kept_set_younger() {
     let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
-    // Counted from a restart it would serve for a minute, longer than this test waits for anything.
+    // Counted from a restart, the set would stay valid for a minute, longer than this test waits for anything.
     let issuer = by_url(&server, "max_stale: 60s");
     after_a_run(&server, folder.path(), &key, &issuer);
     make_older(
@@ -83,7 +84,7 @@ fn restarts_do_not_make_the_kept_set_younger() {
         std::time::Duration::from_secs(54),
     );
     let good = token(&key);
-    // While it is young enough it serves, in process after process; then in none.
+    // The set serves restart after restart until it is too old, and then no more.
     let binary = gate(&state_dir(folder.path()), &issuer, &[]);
     assert_eq!(ask(binary.data(), &good).status, 200);
     drop(binary);
@@ -115,12 +116,12 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
         (good.replace("ES256", "ES384"), "is damaged"),
         (good.replace(&millis(&good), "1"), "is damaged"),
     ];
-    for (text, said) in cases {
+    for (text, message) in cases {
         std::fs::write(&file, &text).unwrap();
         let binary = gate(&state_dir(folder.path()), &issuer, &[]);
         assert_eq!(ask(binary.data(), &token(&key)).status, 503, "{text:?}");
         binary.wait_for_output("Issuer keys on disk cannot be used");
-        binary.wait_for_output(said);
+        binary.wait_for_output(message);
         assert_eq!(health(&binary)["state"], "no_keys");
     }
     std::fs::write(&file, &good).unwrap();
@@ -133,7 +134,7 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
     );
     drop(binary);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    // Another source: keys that were fetched while plain HTTP was allowed prove nothing once it is not.
+    // The source changed: keys that were fetched over plain HTTP prove nothing once plain HTTP is forbidden.
     let other = by_url(&server, "").replace("/jwks", "/other");
     let binary = gate(&state_dir(folder.path()), &other, &[]);
     assert_eq!(ask(binary.data(), &token(&key)).status, 503);
@@ -147,7 +148,7 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
 fn a_folder_that_cannot_be_used_is_an_alarm_and_no_outage() {
     let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    // A file where the folder below should be.
+    // A file where the folder should be.
     std::fs::write(folder.path().join("issuers"), "").unwrap();
     let binary = gate(&state_dir(folder.path()), &by_url(&server, ""), &[]);
     binary.wait_ready();
@@ -176,7 +177,7 @@ fn a_reload_that_changes_an_interval_keeps_the_keys_although_the_issuer_is_down(
     binary.wait_for_output("Configuration reloaded");
     wait_until("tried", || fetches(&binary, "failure") > 0.0);
     assert_eq!(ask(binary.data(), &token(&key)).status, 200);
-    // Other rules about who may answer: keys from before prove nothing.
+    // The rules about the connection changed: keys fetched under the old ones prove nothing.
     binary.reload(&yaml.replace("allow_http: true", "allow_http: true\n    proxy: http://127.0.0.1:1"));
     ask_until(binary.data(), &token(&key), 503, &[200]);
 }

@@ -1,8 +1,9 @@
-//! Discovery: where the issuer says its keys are, and only when it says so about itself.
+//! Discovery: does the gate find the issuer's keys, and only in metadata that names this issuer?
 
 use super::*;
 use crate::support::RawIssuer;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
 const OPENID: &str = "/.well-known/openid-configuration";
@@ -22,7 +23,7 @@ fn discovering(issuer: &str, word: &str) -> String {
 #[test]
 fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
     let key = new_key();
-    for (path, word, document_at, asked) in [
+    for (path, word, document_at, targets) in [
         ("", "true", OAUTH.to_owned(), 1),
         ("", "true", OPENID.to_owned(), 2),
         ("/realms/x", "true", format!("{OAUTH}/realms/x"), 1),
@@ -42,8 +43,8 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
         let binary = gate("", &discovering(&issuer, word), &[]);
         binary.wait_ready();
         assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
-        assert_eq!(server.asked().len(), asked + 1, "{:?}", server.asked());
-        assert_eq!(server.asked()[asked - 1], document_at);
+        assert_eq!(server.targets().len(), targets + 1, "{:?}", server.targets());
+        assert_eq!(server.targets()[targets - 1], document_at);
         let health = health(&binary);
         assert_eq!(health["source"]["kind"], "discovery");
         assert_eq!(
@@ -51,10 +52,10 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
             server.url("/keys"),
             "its query is shown to nobody"
         );
-        // Which one was good is remembered: a refresh asks for it and for the set, and for nothing else.
+        // The location that worked is remembered: a refresh fetches it and the key set, nothing else.
         assert_eq!(refresh(&binary).0, 200);
         assert_eq!(
-            server.asked()[asked + 1..],
+            server.targets()[targets + 1..],
             [document_at.clone(), "/keys?tenant=secret".to_owned()]
         );
     }
@@ -67,7 +68,7 @@ fn a_document_about_another_issuer_is_not_believed() {
     let issuer = server.url("/a");
     server.reply("/keys", Reply::ok(&set_of(&[&key])));
     let keys = server.url("/keys");
-    for (name, reply, said) in [
+    for (name, reply, message) in [
         ("another", document(&server.url("/b"), &keys), "it is about the issuer"),
         (
             "a slash more",
@@ -115,13 +116,13 @@ fn a_document_about_another_issuer_is_not_believed() {
         });
         let health = health(&binary);
         assert!(
-            health["last_error"].as_str().unwrap().contains(said),
+            health["last_error"].as_str().unwrap().contains(message),
             "{name}: {health}"
         );
         assert_eq!(health["state"], "no_keys", "{name}");
         assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 503, "{name}");
     }
-    assert!(!server.asked().contains(&"/keys".to_owned()), "no document led there");
+    assert!(!server.targets().contains(&"/keys".to_owned()), "no document led there");
 }
 
 #[test]
@@ -142,11 +143,11 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
         Reply::Hang,
     ] {
         server.reply(OAUTH, reply.clone());
-        let (status, answer) = refresh(&binary);
-        assert_eq!(status, 502, "{reply:?}: {answer}");
+        let (status, response) = refresh(&binary);
+        assert_eq!(status, 502, "{reply:?}: {response}");
         assert_eq!(ask(binary.data(), &token_of(&issuer, &old)).status, 200, "{reply:?}");
     }
-    assert!(!server.asked().contains(&"/new".to_owned()));
+    assert!(!server.targets().contains(&"/new".to_owned()));
     server.reply(OAUTH, document(&issuer, &server.url("/new")));
     assert_eq!(refresh(&binary).0, 200);
     assert_eq!(ask(binary.data(), &token_of(&issuer, &new)).status, 200);
@@ -161,10 +162,10 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
 #[test]
 fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
     let key = new_key();
-    // A proxy resolves and dials, so the issuer can have a public name here; literal addresses are checked by us.
+    // The proxy resolves names, so the issuer can have a public one here; the gate itself checks literal addresses.
     let proxy = RawIssuer::start();
     let issuer = "http://issuer.invalid";
-    for (jwks_uri, said) in [
+    for (jwks_uri, message) in [
         (
             "http://169.254.169.254/latest/meta-data/",
             "169.254.169.254 is not a public address",
@@ -181,17 +182,17 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
         wait_until("tried", || fetches(&binary, "rejected") > 0.0);
         let health = health(&binary);
         assert!(
-            health["last_error"].as_str().unwrap().contains(said),
+            health["last_error"].as_str().unwrap().contains(message),
             "{jwks_uri}: {health}"
         );
     }
     assert!(
-        proxy.asked().iter().all(|asked| asked.ends_with(OPENID)),
+        proxy.targets().iter().all(|targets| targets.ends_with(OPENID)),
         "{:?}",
-        proxy.asked()
+        proxy.targets()
     );
 
-    // Over TLS, to an address without.
+    // The gate uses TLS, the server does not.
     let plain = RawIssuer::start();
     plain.reply("/jwks", Reply::ok(&set_of(&[&key])));
     let (server, authority) = RawIssuer::start_tls("localhost", 2999);
@@ -203,9 +204,9 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
     );
     let binary = gate("", &yaml, &[("ca.pem", &authority)]);
     wait_until("tried", || fetches(&binary, "rejected") > 0.0);
-    let said = health(&binary)["last_error"].clone();
-    assert!(said.as_str().unwrap().contains("`allow_http`"), "{said}");
-    assert!(plain.asked().is_empty());
+    let message = health(&binary)["last_error"].clone();
+    assert!(message.as_str().unwrap().contains("`allow_http`"), "{message}");
+    assert!(plain.targets().is_empty());
     server.reply(OPENID, document(&issuer, &server.url("/jwks")));
     assert_eq!(refresh(&binary).0, 200);
     assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
@@ -224,7 +225,7 @@ fn s054_a_token_that_names_a_template_of_the_issuer_is_refused_before_any_fetch(
         &[],
     );
     binary.wait_ready();
-    let asked = server.asked();
+    let targets = server.targets();
     let host = server.address();
     for iss in [
         format!("http://evil.example/#{issuer}"),
@@ -236,10 +237,10 @@ fn s054_a_token_that_names_a_template_of_the_issuer_is_refused_before_any_fetch(
         issuer.to_uppercase(),
         String::new(),
     ] {
-        let answer = ask(binary.data(), &token_of(&iss, &key));
-        assert_eq!(answer.status, 401, "{iss}: {}", answer.text());
-        assert!(answer.text().contains("invalid_token"), "{}", answer.text());
+        let response = ask(binary.data(), &token_of(&iss, &key));
+        assert_eq!(response.status, 401, "{iss}: {}", response.text());
+        assert!(response.text().contains("invalid_token"), "{}", response.text());
     }
-    assert_eq!(server.asked(), asked);
+    assert_eq!(server.targets(), targets);
     assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
 }

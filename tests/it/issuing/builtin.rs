@@ -1,4 +1,4 @@
-//! The endpoints themselves: what is refused before anybody looks at what was sent.
+//! The endpoints themselves: which requests are refused before their content is read?
 
 use super::Gate;
 use super::gate;
@@ -15,18 +15,18 @@ fn s136_urls_come_from_the_configuration_and_never_from_host() {
         "/.well-known/openid-configuration",
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n\r\n");
-        let answer = gate.client().exchange(request);
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        assert!(!answer.text().contains("evil"), "{}", answer.text());
-        let said = answer.json();
-        assert_eq!(said["issuer"], gate::ISSUER);
-        assert_eq!(said["token_endpoint"], format!("{}/oauth/token", gate::ISSUER));
-        assert_eq!(said["jwks_uri"], format!("{}/oauth/jwks", gate::ISSUER));
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        let response = gate.client().exchange(request);
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert!(!response.text().contains("evil"), "{}", response.text());
+        let problem = response.json();
+        assert_eq!(problem["issuer"], gate::ISSUER);
+        assert_eq!(problem["token_endpoint"], format!("{}/oauth/token", gate::ISSUER));
+        assert_eq!(problem["jwks_uri"], format!("{}/oauth/jwks", gate::ISSUER));
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
         let mut client = gate.client();
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
         let head = client.receive_to_head();
-        let length = answer.body.len().to_string();
+        let length = response.body.len().to_string();
         assert_eq!((head.status, head.header("content-length")), (200, Some(&*length)));
         assert!(client.is_closed(), "no body comes");
     }
@@ -36,23 +36,27 @@ fn s136_urls_come_from_the_configuration_and_never_from_host() {
 fn the_token_endpoint_is_no_page_s_to_call_and_takes_post_alone() {
     let gate = Gate::start();
     let preflight = "OPTIONS /oauth/token HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\n\r\n";
-    let answer = gate.client().exchange(preflight);
-    assert_eq!(answer.status, 405);
-    assert_eq!(answer.header("access-control-allow-origin"), None);
+    let response = gate.client().exchange(preflight);
+    assert_eq!(response.status, 405);
+    assert_eq!(response.header("access-control-allow-origin"), None);
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
         let request = format!("{method} /oauth/token HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let mut client = gate.client();
         client.send(request);
-        let answer = client.receive_to_head();
-        assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method}");
+        let response = client.receive_to_head();
+        assert_eq!(
+            (response.status, response.header("allow")),
+            (405, Some("POST")),
+            "{method}"
+        );
     }
     let from_page = form(
         "/oauth/token",
         "Origin: https://evil.example\r\n",
         "grant_type=client_credentials",
     );
-    let answer = gate.client().exchange(from_page);
-    assert_eq!(answer.header("access-control-allow-origin"), None);
+    let response = gate.client().exchange(from_page);
+    assert_eq!(response.header("access-control-allow-origin"), None);
 }
 
 #[test]
@@ -74,13 +78,13 @@ fn secrets_in_clear_text_are_refused_unread_but_from_loopback_and_trusted_proxie
         "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n",
         "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https, http\r\n",
     ] {
-        let answer = ask(headers);
-        assert_eq!(answer.status, 400, "{headers}");
-        let problem = answer.json();
+        let response = ask(headers);
+        assert_eq!(response.status, 400, "{headers}");
+        let problem = response.json();
         assert_eq!(problem["type"], "urn:keygate:problem:clear-text");
         assert_eq!(problem["error"], "invalid_request");
     }
-    // What needs no secret may be asked by anybody.
+    // Any client may request the resources that need no secret.
     let metadata = "GET /.well-known/openid-configuration HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
     assert_eq!(gate.client().exchange(metadata).status, 200);
     gate.binary.reload(&gate::with_endpoint(", allow_clear_text: true"));
@@ -93,7 +97,7 @@ fn a_request_is_bounded_and_its_connection_goes_on_like_after_any_refusal() {
     let gate = Gate::start();
     let (id, secret) = gate.secret_client(json!({}));
     let (headers, good) = (basic(&id, &secret), "grant_type=client_credentials");
-    // Refused, answered, refused, answered: all on one connection.
+    // Refusals and responses alternate on one connection.
     let mut client = gate.client();
     for _ in 0..2 {
         assert_eq!(
@@ -119,7 +123,7 @@ fn a_request_is_bounded_and_its_connection_goes_on_like_after_any_refusal() {
         gate.client().exchange(form("/oauth/token", &headers, &fits)).status,
         413
     );
-    // Asked first whether its body may come.
+    // The client waits for `100 Continue` before it sends the body.
     let expecting = form("/oauth/token", &format!("{headers}Expect: 100-continue\r\n"), good);
     let mut client = gate.client();
     client.send(&expecting[..expecting.len() - good.len()]);
@@ -134,10 +138,10 @@ fn a_body_that_does_not_come_is_a_timeout() {
         "requests: { body_read_timeout: 300ms }\ntrusted_proxies:",
     );
     let gate = Gate::start_with(&config);
-    let answer = gate
+    let response = gate
         .client()
         .exchange("POST /oauth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\ngrant");
-    assert_eq!(answer.status, 408);
+    assert_eq!(response.status, 408);
 }
 
 #[test]
@@ -145,11 +149,11 @@ fn two_credentials_are_two_here_as_well() {
     let gate = Gate::start();
     let (id, secret) = gate.secret_client(json!({}));
     let headers = format!("{}x-api-key: kg_live_x\r\n", basic(&id, &secret));
-    let answer = gate
+    let response = gate
         .client()
         .exchange(form("/oauth/token", &headers, "grant_type=client_credentials"));
-    assert_eq!(answer.status, 400);
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:two-credentials");
+    assert_eq!(response.status, 400);
+    assert_eq!(response.json()["type"], "urn:keygate:problem:two-credentials");
 }
 
 #[test]
@@ -203,10 +207,10 @@ routes: [{ name: open, match: { path: /open }, public: true, upstream: echo }]
         "{}",
         binary.output()
     );
-    let answer = crate::support::RawClient::connect(binary.data()).exchange(form("/oauth/token", "", "a=b"));
-    assert_eq!(answer.status, 503);
-    assert!(answer.header("retry-after").is_some());
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:temporarily-unavailable");
+    let response = crate::support::RawClient::connect(binary.data()).exchange(form("/oauth/token", "", "a=b"));
+    assert_eq!(response.status, 503);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(response.json()["type"], "urn:keygate:problem:temporarily-unavailable");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A gate with a store, and the credentials that it gives out.
+//! A gate with a store, and the credentials that it issues.
 
 use crate::support::Admin;
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::wait_until;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::model::api_key::ApiKeyText;
@@ -27,18 +27,17 @@ use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
-use std::time::Instant;
 
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
 
-/// A gate, its admin API, and what is asked of it on one kept connection each.
+/// A gate and its admin API, with clients of both.
 pub struct Gate {
     pub binary: Binary,
     pub admin: Admin,
 }
 
-/// Everything that the tests of this folder configure. `more` stands at the top level.
+/// Returns the configuration that the tests of this folder share. `more` stands at the top level.
 pub fn yaml(more: &str) -> String {
     format!(
         "listeners: [{{ address: 127.0.0.1:0 }}]
@@ -74,7 +73,7 @@ routes:
     )
 }
 
-/// With a token endpoint.
+/// Returns the configuration with a token endpoint.
 pub fn with_endpoint(more: &str) -> String {
     yaml(&format!("token_endpoint: {{ issuer: \"{ISSUER}\"{more} }}\n"))
 }
@@ -108,13 +107,13 @@ impl Gate {
         self.client().exchange(key_request(path, key))
     }
 
-    /// Waits until a call with this key is answered so.
+    /// Waits until a request with this key gets `status`.
     #[track_caller]
     pub fn wait_status(&self, path: &str, key: &str, status: u16) {
-        let (mut client, deadline) = (self.client(), Instant::now() + PATIENCE);
-        while client.exchange(key_request(path, key)).status != status {
-            assert!(Instant::now() < deadline, "never {status}:\n{}", self.binary.output());
-        }
+        let mut client = self.client();
+        wait_until(&format!("status {status}"), || {
+            client.exchange(key_request(path, key)).status == status
+        });
     }
 
     #[track_caller]
@@ -122,38 +121,38 @@ impl Gate {
         self.client().exchange(token_request(path, token))
     }
 
-    /// A key that never expires, under `subscription` where one is named: id and text.
+    /// Creates a key that never expires, under `subscription` if there is one. Returns id and text.
     #[track_caller]
     pub fn key(&self, subscription: Option<&str>) -> (String, String) {
-        let mut asked = json!({ "name": "ci", "expires": "never" });
+        let mut body = json!({ "name": "ci", "expires": "never" });
         if let Some(subscription) = subscription {
-            asked["subscription"] = subscription.into();
+            body["subscription"] = subscription.into();
         }
-        let made = self.admin.create("/keys", asked);
-        (text(&made["id"]), text(&made["key"]))
+        let created = self.admin.create("/keys", body);
+        (text(&created["id"]), text(&created["key"]))
     }
 
-    /// A subscription of an organization of its own.
+    /// Creates a subscription of a new organization.
     #[track_caller]
     pub fn subscription(&self, organization: &str, plan: &str) -> String {
         self.admin
             .create("/organizations", json!({ "id": organization, "name": organization }));
-        let asked = json!({ "organization": organization, "plan": plan, "environment": "live" });
-        text(&self.admin.create("/subscriptions", asked)["id"])
+        let body = json!({ "organization": organization, "plan": plan, "environment": "live" });
+        text(&self.admin.create("/subscriptions", body)["id"])
     }
 
-    /// A client with a secret: both. `more` are further members.
+    /// Creates a client with a secret and returns its id and secret. `more` are further members.
     #[track_caller]
     pub fn secret_client(&self, more: Value) -> (String, String) {
-        let mut asked = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
+        let mut body = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
         for (key, value) in more.as_object().into_iter().flatten() {
-            asked[key] = value.clone();
+            body[key] = value.clone();
         }
-        let made = self.admin.create("/clients", asked);
-        (text(&made["id"]), text(&made["client_secret"]))
+        let created = self.admin.create("/clients", body);
+        (text(&created["id"]), text(&created["client_secret"]))
     }
 
-    /// What the token endpoint says to a client with this secret.
+    /// Returns the token endpoint's response to a client with this secret.
     #[track_caller]
     pub fn ask_token(&self, (id, secret): (&str, &str)) -> Response {
         self.client().exchange(form(
@@ -165,17 +164,17 @@ impl Gate {
 
     #[track_caller]
     pub fn token(&self, client: (&str, &str)) -> String {
-        let answer = self.ask_token(client);
-        assert_eq!(answer.status, 200, "{}\n{}", answer.text(), self.binary.output());
-        text(&answer.json()["access_token"])
+        let response = self.ask_token(client);
+        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
+        text(&response.json()["access_token"])
     }
 }
 
-/// What the echo upstream was told under `name`.
+/// Returns the value of the field `name` that the echo upstream received.
 #[track_caller]
-pub fn told(answer: &Response, name: &str) -> Option<String> {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let echoed = answer.json();
+pub fn upstream_field(response: &Response, name: &str) -> Option<String> {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let echoed = response.json();
     let mut headers = echoed["headers"].as_array().unwrap().iter();
     headers.find(|header| header[0] == name).map(|header| text(&header[1]))
 }
@@ -196,12 +195,12 @@ pub fn token_request(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// `Authorization` of RFC 6749 section 2.3.1, as a whole line.
+/// Returns the `Authorization` line of RFC 6749 section 2.3.1.
 pub fn basic(id: &str, secret: &str) -> String {
     format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-/// `headers` are whole lines.
+/// Returns a POST of a form; `headers` are whole lines.
 pub fn form(path: &str, headers: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
@@ -213,7 +212,7 @@ pub fn now() -> Timestamp {
     SystemClock::new().now().wall
 }
 
-/// A store in `folder` with subscriptions and keys in whatever state, which no operation would bring them into.
+/// Fills a store in `folder`, with subscriptions and keys also in states that no operation leads to.
 pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     writes.insert(
         0,
@@ -248,7 +247,7 @@ pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: Su
     }))
 }
 
-/// A key of the default pepper, and its text.
+/// Returns the write of a key under the default pepper, and its text.
 pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
     let text = ApiKeyText::generate("kg", environment, &mut system_random);
     let mut record = ApiKeyRecord {

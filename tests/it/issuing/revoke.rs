@@ -1,4 +1,4 @@
-//! What ends a credential ends it at once, and for good.
+//! Do revocation and expiry end a credential at once and for good?
 
 use super::Gate;
 use super::gate;
@@ -6,6 +6,7 @@ use super::gate::key_request;
 use super::gate::text;
 use crate::support::Binary;
 use crate::support::PATIENCE;
+use crate::support::wait_until;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -13,12 +14,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Calls with `request` from several connections at once while `revoke` ends its credential. Gives how many calls there
-/// were, and how many of those that began after the answer of the revocation were let through.
+/// Sends `request` over several connections while `revoke` ends its credential. Returns the
+/// number of requests, and of those begun after the revocation's response, how many passed.
 fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
     let started = Instant::now();
     let (calls, late) = (AtomicU64::new(0), AtomicU64::new(0));
-    // When the answer to the revocation was there, in nanoseconds from the start.
+    // When the response to the revocation arrived, in nanoseconds from the start.
     let (revoked, stop) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
     let nanos = || u64::try_from(started.elapsed().as_nanos()).unwrap();
     std::thread::scope(|scope| {
@@ -27,23 +28,19 @@ fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
                 let mut client = gate.client();
                 while !stop.load(Ordering::Acquire) {
                     let began = nanos();
-                    let answer = client.exchange(request);
+                    let response = client.exchange(request);
                     calls.fetch_add(1, Ordering::Relaxed);
-                    if answer.status == 200 && began > revoked.load(Ordering::Acquire) {
+                    if response.status == 200 && began > revoked.load(Ordering::Acquire) {
                         late.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
-        while calls.load(Ordering::Relaxed) < 400 {
-            std::thread::yield_now();
-        }
+        wait_until("the load is on", || calls.load(Ordering::Relaxed) >= 400);
         revoke();
         revoked.store(nanos(), Ordering::Release);
         let enough = calls.load(Ordering::Relaxed) + 400;
-        while calls.load(Ordering::Relaxed) < enough {
-            std::thread::yield_now();
-        }
+        wait_until("the load went on", || calls.load(Ordering::Relaxed) >= enough);
         stop.store(true, Ordering::Release);
     });
     println!("{} calls in {:?}", calls.load(Ordering::Relaxed), started.elapsed());
@@ -57,7 +54,7 @@ fn s069_no_call_that_begins_after_the_answer_to_a_revocation_is_let_through() {
     let request = key_request("/any/x", &key);
     assert_eq!(gate.client().exchange(&request).status, 200);
     let (_, late) = under_load(&gate, &request, || {
-        gate.admin.done("POST", &format!("/keys/{id}/revoke"), None);
+        gate.admin.perform("POST", &format!("/keys/{id}/revoke"), None);
     });
     assert_eq!(late, 0);
     assert_eq!(gate.client().exchange(&request).status, 401);
@@ -67,7 +64,8 @@ fn s069_no_call_that_begins_after_the_answer_to_a_revocation_is_let_through() {
     let request = gate::token_request("/any/x", &token);
     assert_eq!(gate.client().exchange(&request).status, 200);
     let (_, late) = under_load(&gate, &request, || {
-        gate.admin.done("POST", &format!("/clients/{id}/revoke-tokens"), None);
+        gate.admin
+            .perform("POST", &format!("/clients/{id}/revoke-tokens"), None);
     });
     assert_eq!(late, 0);
     assert_eq!(gate.client().exchange(&request).status, 401);
@@ -77,19 +75,19 @@ fn s069_no_call_that_begins_after_the_answer_to_a_revocation_is_let_through() {
 fn s070_without_a_grace_the_old_key_is_dead_at_once_and_with_one_when_it_ends() {
     let gate = Gate::start();
     let (id, old) = gate.key(None);
-    let made = gate.admin.create(&format!("/keys/{id}/regenerate"), json!({}));
+    let created = gate.admin.create(&format!("/keys/{id}/regenerate"), json!({}));
     assert_eq!(gate.with_key("/any/x", &old).status, 401);
-    let new = text(&made["key"]);
+    let new = text(&created["key"]);
     assert_eq!(gate.with_key("/any/x", &new).status, 200);
 
-    let id = text(&made["id"]);
-    let made = gate
+    let id = text(&created["id"]);
+    let created = gate
         .admin
         .create(&format!("/keys/{id}/regenerate"), json!({ "grace": "2s" }));
     let regenerated = Instant::now();
     assert_eq!(gate.with_key("/any/x", &new).status, 200, "it is in its grace");
-    assert_eq!(gate.with_key("/any/x", &text(&made["key"])).status, 200);
-    // A call is decided after it begins, however slow the machine is: none that began after the grace is let through.
+    assert_eq!(gate.with_key("/any/x", &text(&created["key"])).status, 200);
+    // A request is decided after it begins, however slow the machine is: none that began after the grace period passes.
     let mut client = gate.client();
     let mut let_through = Duration::ZERO;
     loop {
@@ -118,13 +116,13 @@ fn s072_a_cancelled_subscription_ends_its_keys_and_tokens_in_the_same_instant() 
     }
     assert_eq!(gate.with_token("/any/x", &token).status, 200);
     gate.admin
-        .done("POST", &format!("/subscriptions/{subscription}/cancel"), None);
+        .perform("POST", &format!("/subscriptions/{subscription}/cancel"), None);
     for key in [&first, &second] {
-        let answer = gate.with_key("/any/x", key);
-        assert!([401, 403].contains(&answer.status), "{}", answer.text());
+        let response = gate.with_key("/any/x", key);
+        assert!([401, 403].contains(&response.status), "{}", response.text());
     }
-    let answer = gate.with_token("/any/x", &token);
-    assert!([401, 403].contains(&answer.status), "{}", answer.text());
+    let response = gate.with_token("/any/x", &token);
+    assert!([401, 403].contains(&response.status), "{}", response.text());
     assert!([400, 401].contains(&gate.ask_token((&id, &secret)).status));
 }
 
@@ -136,15 +134,15 @@ fn s078_what_was_revoked_stays_so_when_an_older_database_is_put_back() {
     let (client, secret) = gate.secret_client(json!({}));
     let token = gate.token((&client, &secret));
     let config = gate::with_endpoint("");
-    // A copy of the whole database while nothing runs, as an operator's backup would be.
+    // A copy of the whole database while no process runs, as an operator's backup would be.
     let folder = gate.binary.stop();
     let database = folder.path().join("keygate.db");
     let backup = std::fs::read(&database).unwrap();
     let gate = Gate::of(Binary::start_in(folder, &[]));
     assert_eq!(gate.with_key("/any/x", &key).status, 200);
-    gate.admin.done("POST", &format!("/keys/{id}/revoke"), None);
+    gate.admin.perform("POST", &format!("/keys/{id}/revoke"), None);
     gate.admin
-        .done("POST", &format!("/clients/{client}/revoke-tokens"), None);
+        .perform("POST", &format!("/clients/{client}/revoke-tokens"), None);
     assert_eq!(gate.with_key("/any/x", &key).status, 401);
     let folder = gate.binary.stop();
     std::fs::write(&database, backup).unwrap();
@@ -161,13 +159,13 @@ fn s078_what_was_revoked_stays_so_when_an_older_database_is_put_back() {
 #[test]
 fn s153_a_client_without_a_key_opens_nothing() {
     let gate = Gate::start();
-    let asked = json!({ "name": "job", "authentication": "private_key_jwt", "scopes": ["orders:read"] });
-    let id = text(&gate.admin.create("/clients", asked)["id"]);
-    let made = gate
+    let new_client = json!({ "name": "job", "authentication": "private_key_jwt", "scopes": ["orders:read"] });
+    let id = text(&gate.admin.create("/clients", new_client)["id"]);
+    let created = gate
         .admin
         .create(&format!("/clients/{id}/keys"), json!({ "generate": "ES256" }));
-    let kid = text(&made["kid"]);
-    gate.admin.done("DELETE", &format!("/clients/{id}/keys/{kid}"), None);
+    let kid = text(&created["kid"]);
+    gate.admin.perform("DELETE", &format!("/clients/{id}/keys/{kid}"), None);
     for path in ["/any/x", "/limited/x", "/planned/x"] {
         assert_eq!(
             gate.client()
@@ -177,12 +175,12 @@ fn s153_a_client_without_a_key_opens_nothing() {
             "{path}"
         );
     }
-    // Nor does it get in without a proof, or with an empty one.
+    // Nor does the client authenticate without a proof, or with an empty one.
     for body in [
         format!("grant_type=client_credentials&client_id={id}"),
         format!("grant_type=client_credentials&client_id={id}&client_secret="),
     ] {
-        let answer = gate.client().exchange(gate::form("/oauth/token", "", &body));
-        assert!([400, 401].contains(&answer.status), "{}", answer.text());
+        let response = gate.client().exchange(gate::form("/oauth/token", "", &body));
+        assert!([400, 401].contains(&response.status), "{}", response.text());
     }
 }

@@ -1,4 +1,4 @@
-//! A credential is as good as its subscription and its plan.
+//! Is a credential as valid as its subscription and its plan?
 
 use super::Gate;
 use super::gate;
@@ -74,7 +74,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
         keys.push((id, text, expected));
         let (write, text) = key(id, Test, |_| {});
         writes.push(write);
-        // Sandbox keys wait for no money and no release.
+        // Sandbox keys need no payment and no release.
         let expected = expected.filter(|reason| !["payment_due", "plan_not_released", "sandbox_only"].contains(reason));
         keys.push((id, text, expected));
     }
@@ -82,25 +82,25 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
     std::fs::write(folder.path().join("keygate.yaml"), gate::with_endpoint("")).unwrap();
     let gate = Gate::of(Binary::start_in(folder, &[]));
     for (id, text, expected) in &keys {
-        let answer = gate.with_key("/any/x", text);
+        let response = gate.with_key("/any/x", text);
         match expected {
-            None => assert_eq!(answer.status, 200, "{id}: {}", answer.text()),
+            None => assert_eq!(response.status, 200, "{id}: {}", response.text()),
             Some(reason) => {
-                assert_eq!(answer.status, 403, "{id}: {}", answer.text());
+                assert_eq!(response.status, 403, "{id}: {}", response.text());
                 let kind = format!("urn:keygate:problem:{}", reason.replace('_', "-"));
-                assert_eq!(answer.json()["type"], kind, "{id}");
+                assert_eq!(response.json()["type"], kind, "{id}");
             }
         }
-        // A guess at the secret of the same key learns nothing of it.
+        // A guessed secret for the same key gives 401 and reveals no state of the key.
         let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
     let records = gate.binary.wait_access_records(2 * keys.len());
     for (id, _, expected) in keys.iter().filter(|(_, _, expected)| expected.is_some()) {
-        let told = records
+        let recorded = records
             .iter()
             .any(|record| record["reason"] == json!(expected) && record["credential_id"].is_string());
-        assert!(told, "{id}: {records:?}");
+        assert!(recorded, "{id}: {records:?}");
     }
 }
 
@@ -121,10 +121,10 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
     let config = gate::with_endpoint("");
     std::fs::write(folder.path().join("keygate.yaml"), &config).unwrap();
     let gate = Gate::of(Binary::start_in(folder, &[]));
-    let answer = gate.with_key("/any/x", &text);
-    assert_eq!(answer.status, 401, "{}", answer.text());
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:credential-not-in-plan");
-    // The plan is the file's: once it has keys, the key counts, and then again not.
+    let response = gate.with_key("/any/x", &text);
+    assert_eq!(response.status, 401, "{}", response.text());
+    assert_eq!(response.json()["type"], "urn:keygate:problem:credential-not-in-plan");
+    // The plan is the file's: after a reload with `api_key` the key is valid, after another without it is not.
     let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
     gate.binary.reload(&wider);
     gate.wait_status("/any/x", &text, 200);
@@ -168,14 +168,14 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     for round in 0..1_500 {
         for (request, times) in requests.iter().zip(&mut times) {
             let began = Instant::now();
-            let answer = client.exchange(request);
+            let response = client.exchange(request);
             times.push(began.elapsed());
             if round == 0 {
-                let mut problem = answer.json();
+                let mut problem = response.json();
                 problem["request_id"] = json!("…");
-                let mut headers: Vec<_> = answer.headers.clone();
+                let mut headers: Vec<_> = response.headers.clone();
                 headers.retain(|(name, _)| !["x-request-id", "date"].contains(&name.to_ascii_lowercase().as_str()));
-                faces.push((answer.status, headers, problem));
+                faces.push((response.status, headers, problem));
             }
         }
     }
@@ -188,7 +188,7 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     });
     println!("unknown, revoked, expired: {medians:?}");
     let (least, most) = (*medians.iter().min().unwrap(), *medians.iter().max().unwrap());
-    // What differs is a comparison of integers; a digest more would be a microsecond, and a look at a disk far more.
+    // The states differ by a comparison of integers. A second digest would add a microsecond, a disk access far more.
     assert!(most < least.mul_f64(1.25) + Duration::from_micros(20), "{medians:?}");
 }
 
@@ -197,7 +197,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let gate = Gate::start();
     let subscription = gate.subscription("acme", "limited");
     let (_, key) = gate.key(Some(&subscription));
-    // On a route without limits the plan's hold alone; on one with limits both do, and the one that stands in both once.
+    // Routes without limits have the plan's alone; routes with limits have both, and a limit that stands in both once.
     let first = gate.with_key("/any/x", &key);
     assert_eq!(first.status, 200);
     assert!(
@@ -206,10 +206,10 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
         first.headers
     );
     for left in (0..4).rev() {
-        let answer = gate.with_key("/limited/x", &key);
-        assert_eq!(answer.status, 200);
+        let response = gate.with_key("/limited/x", &key);
+        assert_eq!(response.status, 200);
         assert!(
-            answer
+            response
                 .header("ratelimit")
                 .unwrap()
                 .starts_with(&format!("\"of-plan\";r={left}")),
@@ -221,11 +221,11 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     assert_eq!(spent.json()["limit"], "of-plan");
     // A key of a plan without limits has the route's alone.
     let (_, other) = gate.key(None);
-    let answer = gate.with_key("/limited/x", &other);
+    let response = gate.with_key("/limited/x", &other);
     assert!(
-        answer.header("ratelimit").unwrap().starts_with("\"of-route\";r=99"),
+        response.header("ratelimit").unwrap().starts_with("\"of-route\";r=99"),
         "{:?}",
-        answer.headers
+        response.headers
     );
     assert_eq!(gate.with_key("/any/x", &other).header("ratelimit"), None);
 }
@@ -234,13 +234,13 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
 fn a_route_that_asks_for_a_plan_takes_no_other() {
     let gate = Gate::start();
     let (_, of_default) = gate.key(None);
-    let answer = gate.with_key("/planned/x", &of_default);
-    assert_eq!(answer.status, 403);
-    assert_eq!(answer.json()["type"], "urn:keygate:problem:subscription-required");
+    let response = gate.with_key("/planned/x", &of_default);
+    assert_eq!(response.status, 403);
+    assert_eq!(response.json()["type"], "urn:keygate:problem:subscription-required");
     let subscription = gate.subscription("acme", "keys");
     let (_, key) = gate.key(Some(&subscription));
     assert_eq!(gate.with_key("/planned/x", &key).status, 200);
-    // Nor without any.
+    // A request without a credential is refused too.
     assert_eq!(
         gate.client()
             .exchange("GET /planned/x HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -255,7 +255,7 @@ fn a_payment_counts_from_its_answer_on_and_so_does_its_lack() {
     let subscription = gate.subscription("acme", "paid");
     let pay = |paid: bool| {
         let path = format!("/subscriptions/{subscription}/payment");
-        gate.admin.done("POST", &path, Some(json!({ "paid": paid })))
+        gate.admin.perform("POST", &path, Some(json!({ "paid": paid })))
     };
     pay(true);
     let (_, key) = gate.key(Some(&subscription));

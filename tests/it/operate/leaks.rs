@@ -1,4 +1,4 @@
-//! What does the program say of what it is sent? Never a credential, never a raw control character, never a new series.
+//! What does the program print about requests? Never a credential, a raw control character, or a new metric series.
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::api_key;
@@ -9,11 +9,11 @@ use crate::operate::get;
 use crate::operate::keys_command;
 use crate::operate::request;
 use crate::operate::token;
-use crate::operate::wait_until;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::system_random;
@@ -21,17 +21,18 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// A text that nobody else says.
+/// Returns a random text that occurs nowhere else.
 fn marker() -> String {
     let mut bytes = [0_u8; 12];
     system_random(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The parts of a credential that must not be found: not its beginning, which may say what kind it is or whose.
+/// Returns the parts of a credential that must appear nowhere.
+/// Its beginning may appear: that tells its kind and its id.
 fn distinctive(credential: &str) -> Vec<String> {
     match credential.rsplit_once('.') {
-        // The signature of a token and the payload before it.
+        // The signature of a token, and the payload before it.
         Some((signed, signature)) => {
             let payload = signed.rsplit('.').next().unwrap_or_default();
             let mut parts = vec![signature.to_owned(), payload.to_owned()];
@@ -130,7 +131,7 @@ fn requests_with(credential: &str) -> Vec<Vec<u8>> {
             all.push(request("GET", &format!("{path}?a=b&{name}={credential}"), &[]).into_bytes());
         }
     }
-    // What is neither a key nor a token by its looks is text like any other where no credential belongs.
+    // Text that does not look like a key or a token is ordinary text where no credential belongs.
     if !keygate::observe::redact::has_credential(credential) {
         return all;
     }
@@ -149,29 +150,29 @@ fn requests_with(credential: &str) -> Vec<Vec<u8>> {
     all
 }
 
-/// Sends everything, and gives back everything that was answered.
+/// Sends all requests and returns all responses.
 fn send_all(binary: &Binary, credential: &str) -> String {
-    let mut answers = String::new();
+    let mut responses = String::new();
     for bytes in requests_with(credential) {
         let mut client = RawClient::connect(binary.data());
         client.send(&bytes);
         client.finish_sending();
-        // A connection that is only closed says nothing.
-        if let Ok(answer) = client.try_receive() {
-            answers.push_str(&format!("{:?}\n{}\n", answer.headers, answer.text()));
+        // Some connections end without a response.
+        if let Ok(response) = client.try_receive() {
+            responses.push_str(&format!("{:?}\n{}\n", response.headers, response.text()));
         }
     }
-    answers
+    responses
 }
 
 #[track_caller]
-fn nothing_of(secrets: &[String], said: &str, place: &str) {
+fn nothing_of(secrets: &[String], text: &str, place: &str) {
     for secret in secrets {
         for part in distinctive(secret) {
-            if let Some(at) = said.find(&part) {
-                let line = said[..at].rfind('\n').map_or(0, |end| end + 1);
-                let rest = said[at..].find('\n').map_or(said.len(), |end| at + end);
-                panic!("{place} says {part}:\n{}", &said[line..rest]);
+            if let Some(at) = text.find(&part) {
+                let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+                let rest = text[at..].find('\n').map_or(text.len(), |end| at + end);
+                panic!("{place} says {part}:\n{}", &text[line..rest]);
             }
         }
     }
@@ -210,15 +211,15 @@ fn check_leaks(level: &str) {
         format!("e30.e30.{}", marker()),
         marker(),
     ];
-    // A typo of a good key: nearly all of the secret is in it.
+    // A valid key with a typo contains nearly the whole secret.
     secrets.push(format!("{}A", &key[..key.len() - 1]));
-    let mut answers = String::new();
+    let mut responses = String::new();
     for secret in &secrets {
-        answers.push_str(&send_all(&binary, secret));
+        responses.push_str(&send_all(&binary, secret));
     }
     secrets.push(PEPPER.to_owned());
     secrets.push(issuer.to_pkcs8_pem().unwrap().expose()[60..110].replace('\n', ""));
-    // Until the last of it is written.
+    // Waits until the last record is written.
     assert_eq!(get(binary.data(), "/open", &["User-Agent: the-end"]).status, 200);
     binary.wait_for_output("the-end");
     let records = binary.access_records();
@@ -230,7 +231,7 @@ fn check_leaks(level: &str) {
         );
     }
     nothing_of(&secrets, &binary.output(), "the log");
-    nothing_of(&secrets, &answers, "an answer");
+    nothing_of(&secrets, &responses, "an answer");
     nothing_of(
         &secrets,
         &crate::support::get(binary.admin(), "/metrics").text(),
@@ -252,7 +253,7 @@ fn check_leaks(level: &str) {
         &format!("{:?}", keys_command(binary.folder(), &["list"])),
         "`keys list`",
     );
-    // Credentials reach only the upstream of the route that says so.
+    // Credentials reach only the upstream of the route that passes them on.
     for received in upstream.received() {
         if received.target().starts_with("/passing") {
             continue;
@@ -268,7 +269,7 @@ fn check_leaks(level: &str) {
     }
     let detail = upstream.address().to_string();
     assert!(
-        !answers.contains(&detail) && !answers.contains("127.0.0.1:1"),
+        !responses.contains(&detail) && !responses.contains("127.0.0.1:1"),
         "an answer names an upstream"
     );
 }
@@ -341,7 +342,7 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                 "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: only",
             )
             .yaml();
-        // Addresses are read out of JSON lines; text starts with one listener known.
+        // Addresses are read from JSON lines; a gate with text logs needs a known port.
         let (yaml, port) = match format {
             "json" => (yaml, None),
             _ => {
@@ -376,9 +377,9 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                     .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
                     .spawn()
                     .unwrap();
-                wait_until("it listens", || std::net::TcpStream::connect(address).is_ok());
-                hostile_requests(address, &issuer, hostile);
                 let read = |name: &str| String::from_utf8(std::fs::read(folder.path().join(name)).unwrap()).unwrap();
+                wait_until("it listens", || read("err").contains("Listening"));
+                hostile_requests(address, &issuer, hostile);
                 wait_until("the last record is there", || read("out").contains("the-end"));
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -497,7 +498,7 @@ fn s145_nothing_a_request_says_becomes_a_series() {
     for index in 0..10 {
         asks(index, &mut client);
     }
-    // Odd methods close the connection, or not; each has one of its own.
+    // Some of the invalid methods close the connection, so each has its own.
     let odd = |index: usize| {
         let mut client = RawClient::connect(binary.data());
         client.send(request(&format!("M{index}"), "/open", &[]));

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`: well formed, true, and where they belong.
+//! Are `/metrics`, `/livez` and `/readyz` well formed and true, and on the right listener?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::api_key;
@@ -8,19 +8,19 @@ use crate::operate::get;
 use crate::operate::reload;
 use crate::operate::request;
 use crate::operate::token;
-use crate::operate::wait_until;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
 
-/// Every kind of thing that is counted, once at least.
+/// Returns a gate after traffic that counts in every metric at least once.
 fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
     let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
     let issuer = SigningKey::generate_es256().unwrap();
@@ -74,7 +74,7 @@ fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
 #[test]
 fn promtool_finds_nothing_to_say_about_the_metrics_of_a_running_gateway() {
     let (binary, _upstream) = after_a_mix_of_traffic();
-    let answer = support::get(binary.admin(), "/metrics");
+    let response = support::get(binary.admin(), "/metrics");
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -85,10 +85,10 @@ fn promtool_finds_nothing_to_say_about_the_metrics_of_a_running_gateway() {
         Ok(promtool) => promtool,
         Err(error) => panic!("promtool is needed for this test: {error}"),
     };
-    promtool.stdin.take().unwrap().write_all(&answer.body).unwrap();
+    promtool.stdin.take().unwrap().write_all(&response.body).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.is_empty(), "{text}");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
             "{path}"
         );
     }
-    // Nor is anything of the data side on the admin listener.
+    // The admin listener serves nothing of the data side.
     for path in [
         "/a",
         "/",
@@ -203,8 +203,8 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         "/metrics/../a",
         "http://guarded.test/metrics",
     ] {
-        let answer = get(binary.admin(), path, &["Host: localhost"]);
-        assert!([400, 404, 421].contains(&answer.status), "{path} {}", answer.status);
+        let response = get(binary.admin(), path, &["Host: localhost"]);
+        assert!([400, 404, 421].contains(&response.status), "{path} {}", response.status);
     }
     for (headers, status) in [
         (&["Host: localhost"][..], 200),
@@ -241,9 +241,9 @@ fn without_an_admin_section_nothing_is_said_anywhere() {
         .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
         .spawn()
         .unwrap();
-    let said = || std::fs::read_to_string(folder.path().join("err")).unwrap();
-    wait_until("it listens", || said().contains("Listening"));
-    assert!(!said().contains("\"listener\":\"admin\""), "{}", said());
+    let log = || std::fs::read_to_string(folder.path().join("err")).unwrap();
+    wait_until("it listens", || log().contains("Listening"));
+    assert!(!log().contains("\"listener\":\"admin\""), "{}", log());
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -1,4 +1,4 @@
-//! What an operator and a caller see of the running program: reloads, limits, routing, leaks, metrics, shutdown.
+//! The running program as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
 mod leaks;
 mod limits;
@@ -9,9 +9,9 @@ mod routing;
 mod shutdown;
 
 use crate::support::Binary;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
@@ -20,20 +20,18 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-use std::time::Instant;
 
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "https://api.test";
 
-/// An issuer with one key, for `public_key_files: [issuer.pem]`.
+/// The section of an issuer with one key, for `public_key_files: [issuer.pem]`.
 const ISSUER_YAML: &str = "issuer: https://issuer.test\naudiences: [https://api.test]\npublic_key_files: [issuer.pem]";
 
 fn now_secs() -> u64 {
     SystemClock::new().now().wall.as_unix_secs()
 }
 
-/// Claims of a good token. `more` is put over them; null removes a claim.
+/// Returns the claims of a valid token, with `more` merged in; null removes a claim.
 fn claims(more: &Value) -> Value {
     let now = now_secs();
     let mut claims = json!({
@@ -51,7 +49,7 @@ fn token(key: &SigningKey, more: &Value) -> String {
     key.sign("at+jwt", &claims(more)).unwrap()
 }
 
-/// Makes a key with the program itself, for the configuration in `folder`.
+/// Creates a key with the program itself, for the configuration in `folder`.
 #[track_caller]
 fn create_key(folder: &Path, more: &[&str]) -> String {
     let mut args = vec!["create", "--name", "test", "--expires", "30d"];
@@ -70,7 +68,7 @@ fn keys_command(folder: &Path, args: &[&str]) -> std::process::Output {
         .unwrap()
 }
 
-/// A GET with these header lines, on a connection of its own.
+/// Sends a GET with these header lines on a connection of its own.
 #[track_caller]
 fn get(address: SocketAddr, target: &str, headers: &[&str]) -> Response {
     RawClient::connect(address).exchange(request("GET", target, headers))
@@ -96,35 +94,23 @@ fn api_key(key: &str) -> String {
     format!("x-api-key: {key}")
 }
 
-/// Asks until `done` says so.
-#[track_caller]
-#[expect(clippy::disallowed_methods, reason = "between two looks, bounded by a deadline")]
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        // Gives the program the processor; what is waited for is asked again, however long this takes.
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 
-/// Replaces the configuration file, with no word to the program.
+/// Replaces the configuration file without a signal.
 fn write_config(binary: &Binary, yaml: &str) {
     replace(binary, "keygate.yaml", yaml);
 }
 
-/// Moves a new file into the place of an old one.
+/// Replaces a file by a rename.
 fn replace(binary: &Binary, name: &str, content: &str) {
     let new = binary.folder().join(format!("{name}.staged"));
     std::fs::write(&new, content).unwrap();
     std::fs::rename(new, binary.folder().join(name)).unwrap();
 }
 
-/// Replaces the configuration, and waits until it is in force. For tests in which this is the only change under way: then
-/// the next reload is this one, because one change is one reload.
+/// Replaces the configuration and waits until it is in force. Only for tests without
+/// another change in flight: one change is one reload, so the next reload is this one.
 #[track_caller]
 fn reload(binary: &Binary, yaml: &str) {
     let before = binary.metric(RELOADED);
@@ -134,8 +120,8 @@ fn reload(binary: &Binary, yaml: &str) {
 }
 
 fn condition(binary: &Binary, name: &str) -> Value {
-    let answer = crate::support::get(binary.admin(), "/readyz");
-    let report = answer.json();
+    let response = crate::support::get(binary.admin(), "/readyz");
+    let report = response.json();
     let conditions = report["conditions"].as_array().expect("conditions are a list");
     conditions
         .iter()

@@ -1,4 +1,4 @@
-//! What was verified once must not outlive what made it true: each rule of its issuer, its route's rules, its issuer.
+//! Does a cached verification end with each thing it rests on: the issuer's rules, the route's rules, the issuer?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -37,9 +37,9 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
         ("stranger.pem", stranger.public_pem()),
     ];
     let binary = Binary::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
-    // Without `typ` at+jwt it would be another token, so it has one; everything else is what a rule below refuses.
-    let shown = bearer(&token(&key, &json!({ "env": "test" })));
-    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    // The token has `typ` at+jwt; each rule below refuses it for one property.
+    let header = bearer(&token(&key, &json!({ "env": "test" })));
+    let ask = || get(binary.data(), "/a", &[&header]).status;
     let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);
     let more = |line: &str| gateway(upstream.address(), &format!("{ISSUER_YAML}\n{line}"), ROUTE);
     for (rule, stricter, expected) in [
@@ -73,8 +73,8 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
     let key = SigningKey::generate_es256().unwrap();
     let loose = gateway(upstream.address(), ISSUER_YAML, ROUTE);
     let binary = Binary::start_with(&loose, &[("issuer.pem", &key.public_pem())]);
-    let shown = bearer(&token(&key, &json!({})));
-    let ask = || get(binary.data(), "/a", &[&shown]).status;
+    let header = bearer(&token(&key, &json!({})));
+    let ask = || get(binary.data(), "/a", &[&header]).status;
     let route = |more: &str| gateway(upstream.address(), ISSUER_YAML, &format!("{ROUTE}\n{more}"));
     for (rule, stricter, expected) in [
         ("audiences", route("audiences: [https://another.test]"), 401),
@@ -86,7 +86,7 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
         assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
         reload(&binary, &loose);
     }
-    // An issuer that was taken out and put back has its tokens verified afresh.
+    // Tokens of an issuer that was removed and added again are verified anew.
     let misses = binary.metric("keygate_token_cache_misses_total");
     let without = GatewayBuilder::new()
         .issuer("other", &ISSUER_YAML.replace("issuer.test", "other.test"))
@@ -102,7 +102,7 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
 #[test]
 fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     let upstream = FakeUpstream::start();
-    upstream.answer_with(|request| {
+    upstream.respond_with(|request| {
         let who = request.headers_named("x-keygate-subject").concat();
         let head = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nETag: \"1\"\r\nContent-Type: text/plain";
         format!("{head}\r\nContent-Length: {}\r\n\r\n{who}", who.len()).into_bytes()
@@ -112,9 +112,9 @@ fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     let binary = Binary::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
     for round in 1..=3 {
         for who in ["alice", "bob"] {
-            let shown = bearer(&token(&key, &json!({ "sub": who })));
-            let answer = get(binary.data(), "/a", &[&shown]);
-            assert_eq!((answer.status, answer.text().as_str()), (200, who), "round {round}");
+            let header = bearer(&token(&key, &json!({ "sub": who })));
+            let response = get(binary.data(), "/a", &[&header]);
+            assert_eq!((response.status, response.text().as_str()), (200, who), "round {round}");
         }
         assert_eq!(get(binary.data(), "/a", &[]).status, 401);
         assert_eq!(upstream.received().len(), 2 * round);

@@ -1,4 +1,5 @@
-//! Which route is a target for, and does the upstream see what was checked? Raw targets, through the program.
+//! Which route does a target match, and does the upstream get
+//! the target that was checked? Raw targets through the program.
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -13,7 +14,7 @@ use crate::support::Response;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 
-/// `/admin` and what is below it is protected, `/api/{*rest}` and the rest is open.
+/// A gate where `/admin` and everything below it is protected; `/api/{*rest}` and the rest are open.
 struct Site {
     upstream: FakeUpstream,
     binary: Binary,
@@ -46,7 +47,7 @@ impl Site {
         Self { upstream, binary, good }
     }
 
-    /// On a connection of its own.
+    /// Sends a request on a connection of its own.
     fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Response {
         let mut client = RawClient::connect(self.binary.data());
         client.send(request(method, target, headers));
@@ -56,12 +57,12 @@ impl Site {
         }
     }
 
-    /// The target as it reached the upstream; the status where it did not.
+    /// Returns the target as it reached the upstream, or the status of the refusal.
     fn forwarded(&self, target: &str, headers: &[&str]) -> Result<String, u16> {
         let before = self.upstream.received().len();
-        let answer = self.ask("GET", target, headers);
+        let response = self.ask("GET", target, headers);
         let received = self.upstream.received();
-        match answer.status {
+        match response.status {
             200 => {
                 assert_eq!(received.len(), before + 1, "{target}");
                 Ok(received[before].target().to_owned())
@@ -149,14 +150,14 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
     ] {
         site.check(target, Err(400));
     }
-    // Harmless in one form: that is what is forwarded.
+    // Harmless in one form, and forwarded in that form.
     for (target, forwarded) in [
         ("/api/%61", "/api/a"),
         ("/api/%7e", "/api/~"),
         ("/api/%c3%a4", "/api/%C3%A4"),
         ("/api/a|b", "/api/a%7Cb"),
         ("/api/%20", "/api/%20"),
-        // Encoded twice, but no reader finds a separator or a dot in it.
+        // Encoded twice, but no decoding gives a separator or a dot.
         ("/api/%2561", "/api/%2561"),
         ("/%61pi/x", "/api/x"),
     ] {
@@ -192,7 +193,7 @@ fn s091_near_spellings_are_never_less_protected() {
         let status = site.forwarded(near, &[]).expect_err(near);
         assert!([400, 401, 404].contains(&status), "{near} {status}");
     }
-    // What only begins alike is something else.
+    // A common beginning is no match.
     site.check("/administrator", Ok("/administrator"));
     site.check("/admi", Ok("/admi"));
 }
@@ -212,12 +213,12 @@ fn s092_targets_of_other_forms_are_refused_or_mean_their_path() {
         let status = site.forwarded(target, &[]).expect_err(target);
         assert_eq!(status, 400, "{target}");
     }
-    // An encoded question mark is part of the path, and stays encoded.
+    // An encoded question mark belongs to the path, and stays encoded.
     site.check("/api/x%3fa=b", Ok("/api/x%3Fa=b"));
     site.check("/admin%3fx", Err(404));
     site.check("/api/x?a=%2e%2e/%2f", Ok("/api/x?a=%2e%2e/%2f"));
     site.check("/api/x?/../admin", Ok("/api/x?/../admin"));
-    // An absolute form is its path, in origin form, when it names the host that Host does.
+    // An absolute-form target is forwarded in origin form if it names the host of the Host field.
     site.check("http://api.test/api/x?y", Ok("/api/x?y"));
     site.check("http://api.test/admin", Err(401));
     let shouted = site.ask("GET", "http://API.test/api/x", &[]);
@@ -283,7 +284,7 @@ fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
     ] {
         site.check(target, forwarded);
     }
-    // Nothing that was stripped can leave a target that names another host.
+    // No stripped prefix leaves a target that names another host.
     assert!(
         site.upstream
             .received()
@@ -306,7 +307,7 @@ fn s095_a_configured_path_is_literal_and_whole() {
     ] {
         site.check(other, Err(404));
     }
-    // A parameter is one segment; a rest has a character at least.
+    // A parameter is one segment; `{*rest}` has at least one character.
     site.check("/api/", Err(404));
     site.check("/a/b", Err(404));
     site.check("/", Err(404));
@@ -384,9 +385,9 @@ fn s099_every_method_has_the_routes_protection() {
     // The less specific open route takes none of the other methods.
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
         for headers in [&[][..], &[site.good.as_str()]] {
-            let answer = site.ask(method, "/things", headers);
+            let response = site.ask(method, "/things", headers);
             assert_eq!(
-                (answer.status, answer.header("allow")),
+                (response.status, response.header("allow")),
                 (405, Some("GET, HEAD")),
                 "{method}"
             );
@@ -395,8 +396,12 @@ fn s099_every_method_has_the_routes_protection() {
     for method in [
         "get", "Get", "gET", "FOO", "GETX", "TRACE", "CONNECT", "MKCOL", "TRACK", "DEBUG",
     ] {
-        let answer = site.ask(method, "/things", &[&site.good]);
-        assert!([400, 405, 501].contains(&answer.status), "{method} {}", answer.status);
+        let response = site.ask(method, "/things", &[&site.good]);
+        assert!(
+            [400, 405, 501].contains(&response.status),
+            "{method} {}",
+            response.status
+        );
         assert!(site.upstream.received().is_empty(), "{method}");
     }
     assert_eq!(site.ask("PROPFIND", "/own", &[]).status, 401);
@@ -440,10 +445,10 @@ fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            output.status.code() == Some(1) && said.contains("routes[0]") && said.contains(word),
-            "{yaml}: {said}"
+            output.status.code() == Some(1) && stderr.contains("routes[0]") && stderr.contains(word),
+            "{yaml}: {stderr}"
         );
     }
 }
@@ -489,8 +494,8 @@ fn hosts_are_compared_without_case_port_and_final_dot() {
         ("[::1]", "/any", 200),
         ("api.test..", "/any", 400),
     ] {
-        let answer = get(site.binary.data(), path, &[&format!("Host: {host}")]);
-        assert_eq!(answer.status, status, "{host} {path}: {}", answer.text());
+        let response = get(site.binary.data(), path, &[&format!("Host: {host}")]);
+        assert_eq!(response.status, status, "{host} {path}: {}", response.text());
     }
 }
 

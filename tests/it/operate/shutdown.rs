@@ -1,20 +1,18 @@
-//! How does it start, where does it listen, and how does it end?
+//! How does the program start, where does it listen, and how does it end?
 
 use crate::operate::get;
 use crate::operate::request;
-use crate::operate::wait_until;
 use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::wait_until;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc;
-use std::time::Duration;
-use std::time::Instant;
 
 fn open_route(upstream: &FakeUpstream) -> String {
     GatewayBuilder::new()
@@ -23,14 +21,14 @@ fn open_route(upstream: &FakeUpstream) -> String {
         .yaml()
 }
 
-/// Answers `/slow` when it is told to, everything else at once.
+/// Starts an upstream that responds to `/slow` when the test allows, and to everything else at once.
 fn slow_upstream() -> (FakeUpstream, mpsc::Sender<()>) {
     let upstream = FakeUpstream::start();
     let (release, released) = mpsc::channel::<()>();
     let released = Mutex::new(released);
-    upstream.answer_with(move |request| {
+    upstream.respond_with(move |request| {
         if request.target() == "/slow" {
-            let _ = released.lock().unwrap().recv_timeout(crate::operate::PATIENCE);
+            let _ = released.lock().unwrap().recv_timeout(crate::support::PATIENCE);
         }
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
     });
@@ -53,17 +51,16 @@ fn check_signal(signal: &str) {
         TcpStream::connect(binary.data()).is_err()
     });
     assert!(idle.is_closed(), "a connection without a request is closed at once");
-    // Probes still hear that it is going.
+    // Probes still work, and see that the gate is stopping.
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
     assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
 
     release.send(()).unwrap();
-    let answer = slow.receive();
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
-    let released = Instant::now();
+    let response = slow.receive();
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    // `wait_exit` waits less than the gate's own limit for a drain, here and below.
     assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
-    assert!(released.elapsed() < Duration::from_secs(10), "{:?}", released.elapsed());
     let records = binary.access_records();
     assert_eq!(records.len(), 2, "every record is written: {}", binary.output());
     assert_eq!(
@@ -88,10 +85,8 @@ fn an_idle_gateway_stops_at_once() {
     let upstream = FakeUpstream::start();
     let mut binary = Binary::start(&open_route(&upstream));
     let _idle = RawClient::connect(binary.data());
-    let begun = Instant::now();
     binary.signal("TERM");
     assert_eq!(binary.wait_exit().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -116,13 +111,11 @@ fn a_request_whose_head_is_half_sent_does_not_hold_the_end_up() {
     half.send("GET /a HTTP/1.1\r\nHost: a\r\n");
     let open = "keygate_connections_open";
     wait_until("it is open", || binary.metric(open) == 1.0);
-    let begun = Instant::now();
     binary.signal("TERM");
     assert_eq!(binary.wait_exit().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-/// Runs until it ends by itself.
+/// Runs the program until it ends by itself.
 #[track_caller]
 fn run_to_its_end(yaml: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -161,13 +154,13 @@ fn a_taken_port_is_said_with_its_address_and_its_key() {
             "listeners",
         ),
     ] {
-        let (code, said) = run_to_its_end(&yaml);
-        assert_eq!(code, Some(1), "{said}");
+        let (code, text) = run_to_its_end(&yaml);
+        assert_eq!(code, Some(1), "{text}");
         assert!(
-            said.contains(&address) && said.contains(key) && said.contains("in use"),
-            "{said}"
+            text.contains(&address) && text.contains(key) && text.contains("in use"),
+            "{text}"
         );
-        assert!(!said.contains("panicked"), "{said}");
+        assert!(!text.contains("panicked"), "{text}");
     }
 }
 
@@ -200,7 +193,7 @@ fn every_listener_serves_the_same() {
         .iter()
         .map(|record| record["client"].as_str().unwrap())
         .collect();
-    // Each worker writes when it is done.
+    // The workers write their records in any order.
     peers.sort_unstable();
     assert_eq!(peers, ["127.0.0.1", "::1"]);
     binary.signal("TERM");
@@ -240,10 +233,10 @@ fn the_threads_that_serve_are_as_many_as_asked() {
             .arg(&file)
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
-            output.status.code() == Some(2) && said.contains("--threads"),
-            "{bad}: {said}"
+            output.status.code() == Some(2) && text.contains("--threads"),
+            "{bad}: {text}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Does every route keep what the defaults ask? (S100)
+//! Does every route keep the requirements of the defaults (S100)?
 
 use crate::policy::Gate;
 use crate::policy::protected;
@@ -40,9 +40,9 @@ fn s100_a_route_adds_to_the_defaults_and_drops_none_of_them() {
         gate.refuses("GET", path, &gate.api_key(), 401, "credential_type");
         gate.refuses("GET", path, &with("more", "shop"), 403, "insufficient_scope");
         gate.refuses("DELETE", path, &with("use more", "other"), 403, "client_not_allowed");
-        let answer = gate.ask("DELETE", path, &with("use more", "shop"));
+        let response = gate.ask("DELETE", path, &with("use more", "shop"));
         assert_eq!(
-            (answer.status, answer.headers_named("ratelimit-policy").len()),
+            (response.status, response.headers_named("ratelimit-policy").len()),
             (200, 1),
             "{path}"
         );
@@ -51,7 +51,7 @@ fn s100_a_route_adds_to_the_defaults_and_drops_none_of_them() {
     gate.allows("GET", "/plain", &with("use", "other"));
     gate.allows("GET", "/limited", &with("use", "other"));
     gate.refuses("GET", "/limited", &with("use", "other"), 429, "limit_spent");
-    // Its default limit counts clients, and here nobody is one.
+    // The default limit counts per client, and a public route has no client.
     let open = gate.ask("GET", "/open", "");
     assert_eq!((open.status, open.header("ratelimit-policy")), (200, None));
 }
@@ -100,7 +100,7 @@ fn s100_only_public_leaves_the_defaults_and_keeps_what_counts_without_a_principa
     }
 }
 
-/// A decision in memory about tokens of every kind that the properties speak of.
+/// Decides in memory about tokens of every combination that the properties use.
 struct Decider {
     snapshot: Snapshot,
     live: Live,
@@ -113,7 +113,7 @@ fn signer() -> &'static SigningKey {
     KEY.get_or_init(|| SigningKey::generate_es256().unwrap())
 }
 
-/// One token for each mixture of a scope, a client, an organization and a role, or none of it.
+/// Returns one token for each combination of a scope, a client, an organization and a role, each present or absent.
 fn tokens() -> &'static [String] {
     static TOKENS: OnceLock<Vec<String>> = OnceLock::new();
     TOKENS.get_or_init(|| {
@@ -173,7 +173,7 @@ fn now() -> Now {
     }
 }
 
-/// Conditions as they stand in a flow map; never none.
+/// Generates conditions as a YAML flow map, at least one.
 fn conditions() -> impl Strategy<Value = String> {
     let one = prop_oneof![
         Just("scopes: { all: [a] }"),
@@ -194,14 +194,15 @@ fn conditions() -> impl Strategy<Value = String> {
 fn rules() -> impl Strategy<Value = String> {
     let methods = prop_oneof![Just(""), Just("methods: [GET], "), Just("methods: [POST, DELETE], ")];
     let mode = prop_oneof![3 => Just(""), 1 => Just("mode: shadow, ")];
-    let rule = (methods, mode, conditions()).prop_map(|(methods, mode, asked)| format!("{{ {methods}{mode}{asked} }}"));
+    let rule = (methods, mode, conditions())
+        .prop_map(|(methods, mode, conditions)| format!("{{ {methods}{mode}{conditions} }}"));
     prop::collection::vec(rule, 1..3).prop_map(|rules| format!("rules: [{}]", rules.join(", ")))
 }
 
-/// Conditions, rules, both, or nothing.
+/// Generates conditions, rules, both, or neither.
 fn policy() -> impl Strategy<Value = String> {
     (prop::option::of(conditions()), prop::option::of(rules()))
-        .prop_map(|(asked, rules)| asked.into_iter().chain(rules).collect::<Vec<_>>().join(", "))
+        .prop_map(|(conditions, rules)| conditions.into_iter().chain(rules).collect::<Vec<_>>().join(", "))
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! May whoever was proved do this? Rules, defaults, what is only tried out, and what upstreams are told of claims.
+//! May this principal do this? Rules, defaults, shadow mode, and the claims that upstreams receive.
 
 mod inherited;
 mod shadow;
@@ -6,13 +6,13 @@ mod shadow;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
-use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
@@ -21,27 +21,26 @@ use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Instant;
 
-/// A gate before an upstream, and credentials that it knows.
+/// A gate before an upstream, and credentials that are valid there.
 struct Gate {
     binary: Binary,
     upstream: FakeUpstream,
     signer: SigningKey,
-    /// Of the client `shop` of the organization `acme`, with the scope `orders:read`.
+    /// A key of the client `shop` of the organization `acme`, with the scope `orders:read`.
     key: String,
-    /// Of nobody, with the same scope.
+    /// A key without client and organization, with the same scope.
     bare_key: String,
 }
 
 impl Gate {
-    /// With an issuer `main`, an upstream `up`, and what `more` adds.
+    /// Starts a gate with an issuer `main`, an upstream `up`, and the additions of `more`.
     #[track_caller]
     fn start(more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         Self::start_issuer("", more)
     }
 
-    /// With `issuer_yaml` more in the issuer.
+    /// Starts a gate with `issuer_yaml` in the issuer's section.
     #[track_caller]
     fn start_issuer(issuer_yaml: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
@@ -85,19 +84,19 @@ impl Gate {
         }
     }
 
-    /// The status, and the reason in the access record where there is one.
+    /// Returns the status, and the reason in the access record if there is one.
     #[track_caller]
-    fn said(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
-        let answer = self.ask(method, target, fields);
-        let record = self.record(&answer);
-        (answer.status, record["reason"].as_str().map(str::to_owned))
+    fn outcome(&self, method: &str, target: &str, fields: &str) -> (u16, Option<String>) {
+        let response = self.ask(method, target, fields);
+        let record = self.record(&response);
+        (response.status, record["reason"].as_str().map(str::to_owned))
     }
 
     #[track_caller]
     fn allows(&self, method: &str, target: &str, fields: &str) -> ReceivedRequest {
         let before = self.upstream.received().len();
         assert_eq!(
-            self.said(method, target, fields),
+            self.outcome(method, target, fields),
             (200, None),
             "{method} {target} {fields}"
         );
@@ -107,25 +106,15 @@ impl Gate {
     #[track_caller]
     fn refuses(&self, method: &str, target: &str, fields: &str, status: u16, reason: &str) {
         let before = self.upstream.received().len();
-        let said = self.said(method, target, fields);
-        assert_eq!(said, (status, Some(reason.to_owned())), "{method} {target} {fields}");
+        let outcome = self.outcome(method, target, fields);
+        assert_eq!(outcome, (status, Some(reason.to_owned())), "{method} {target} {fields}");
         assert_eq!(self.upstream.received().len(), before, "{method} {target} {fields}");
     }
 
-    /// The access record of an answered request, once it is written.
+    /// Waits for the access record of a response and returns it.
     #[track_caller]
-    fn record(&self, answer: &Response) -> Value {
-        let id = answer.header("x-request-id").expect("every answer has one").to_owned();
-        let deadline = Instant::now() + PATIENCE;
-        self.binary.wait_for_output(&id);
-        loop {
-            let records = self.binary.access_records();
-            if let Some(record) = records.into_iter().find(|record| record["request_id"] == id) {
-                return record;
-            }
-            assert!(Instant::now() < deadline, "no record of {id}");
-            std::thread::yield_now();
-        }
+    fn record(&self, response: &Response) -> Value {
+        self.binary.record(response)
     }
 
     #[track_caller]
@@ -146,7 +135,7 @@ fn yaml(upstream: &FakeUpstream, issuer_yaml: &str, more: impl FnOnce(GatewayBui
     more(builder).yaml()
 }
 
-/// A new key, and its entry in a keys file.
+/// Returns a new key and its entry in a keys file.
 fn api_key(more: &str) -> (String, String) {
     let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let digest = Digester::new(None).digest(key.expose()).to_hex();
@@ -161,7 +150,7 @@ fn api_key(more: &str) -> (String, String) {
     (key.expose().to_owned(), entry)
 }
 
-/// A route under `/{name}`.
+/// Returns a route under `/{name}`.
 fn protected(name: &str, accept: &str, more: &str) -> String {
     format!("match: {{ path: \"/{name}\" }}\naccept: {accept}\n{more}\nupstream: up")
 }
@@ -182,13 +171,13 @@ fn s035_names_and_scopes_are_whole_tokens() {
             )
     });
     for scope in ["read:all", "Read", "xread", "rea"] {
-        let answer = gate.ask("GET", "/scoped", &gate.bearer(json!({ "scope": scope })));
+        let response = gate.ask("GET", "/scoped", &gate.bearer(json!({ "scope": scope })));
         assert_eq!(
-            (answer.status, &answer.json()["scope"]),
+            (response.status, &response.json()["scope"]),
             (403, &json!("read")),
             "{scope}"
         );
-        let challenge = answer.header("www-authenticate").unwrap();
+        let challenge = response.header("www-authenticate").unwrap();
         assert!(
             challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"read\""),
             "{challenge}"
@@ -212,12 +201,12 @@ fn s035_names_and_scopes_are_whole_tokens() {
         ] {
             gate.refuses("GET", path, &gate.bearer(json!({ (claim): bad })), 403, reason);
         }
-        let answer = gate.ask("GET", path, &gate.bearer(json!({ (claim): "other" })));
-        assert_eq!(answer.json()["type"], "urn:keygate:problem:not-allowed");
+        let response = gate.ask("GET", path, &gate.bearer(json!({ (claim): "other" })));
+        assert_eq!(response.json()["type"], "urn:keygate:problem:not-allowed");
         assert!(
-            !answer.text().contains(good) && !answer.text().contains(claim),
+            !response.text().contains(good) && !response.text().contains(claim),
             "{}",
-            answer.text()
+            response.text()
         );
     }
 }
@@ -253,7 +242,7 @@ fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     for method in ["get", "Delete", "PROPFIND"] {
         gate.refuses(method, "/api", &with("use", "shop"), 400, "method_unknown");
     }
-    // What it would take, and only where it would help.
+    // The challenge names the scopes that would suffice, and only where scopes would help.
     let needed = |method: &str, fields: &str| gate.ask(method, "/api", fields).json()["scope"].clone();
     assert_eq!(needed("DELETE", &with("x", "shop")), "all delete use");
     assert_eq!(needed("GET", &with("use", "shop")), "read");
@@ -339,10 +328,9 @@ fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
     gate.refuses("GET", "/api", "", 401, "credential_missing");
     std::fs::write(&new, "keys: []\n").unwrap();
     std::fs::rename(&new, &keys).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while gate.ask("GET", "/api", &bare).status != 401 {
-        assert!(Instant::now() < deadline, "the empty file is not read");
-    }
+    wait_until("the empty file is read", || {
+        gate.ask("GET", "/api", &bare).status == 401
+    });
     gate.refuses("GET", "/api", "", 401, "credential_missing");
 }
 
@@ -395,7 +383,7 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
             .route("open", "match: { path: /open }\npublic: true\nupstream: up")
     });
     let claimed = "x-user-email: evil@x\r\nX-User-Email: evil@y\r\nremote-roles: root\r\nX-Keygate-Subject: root\r\n";
-    let told = |received: &ReceivedRequest| {
+    let claim_fields = |received: &ReceivedRequest| {
         let named = |name| {
             received
                 .headers_named(name)
@@ -407,22 +395,22 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
     };
     let nothing = (Vec::new(), Vec::new());
     let open = gate.allows("GET", "/open", claimed);
-    assert_eq!(told(&open), nothing);
+    assert_eq!(claim_fields(&open), nothing);
     assert!(open.headers_named("x-keygate-subject").is_empty());
     assert_eq!(
-        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.api_key()))),
+        claim_fields(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.api_key()))),
         nothing
     );
     assert_eq!(
-        told(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))))),
+        claim_fields(&gate.allows("GET", "/api", &format!("{claimed}{}", gate.bearer(json!({}))))),
         nothing
     );
     let alice = gate.bearer(json!({ "email": "alice@x", "realm": { "roles": ["a", "b,c"] } }));
-    // Twice: the second time it is remembered.
+    // Twice: the second time the token comes from the cache.
     for _ in 0..2 {
         let received = gate.allows("GET", "/api", &format!("{claimed}{alice}"));
         assert_eq!(
-            told(&received),
+            claim_fields(&received),
             (vec!["alice@x".to_owned()], vec!["a,b%2Cc".to_owned()])
         );
     }
@@ -492,17 +480,14 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     let bearer = gate.bearer(json!({ "role": ["user", "auditor"], "level": 7 }));
     gate.allows("GET", "/api", &bearer);
     gate.allows("GET", "/api", &bearer);
-    // A route of its own tells that the change is in force.
+    // A route of its own shows that the change is in force.
     let reload = |version: &str, more: &str| {
         let open = format!("match: {{ path: /{version} }}\npublic: true\nupstream: up");
         gate.binary.reload(&yaml(&gate.upstream, "", |gate| {
             gate.route("api", more).route(version, &open)
         }));
-        let (mut client, deadline) = (RawClient::connect(gate.binary.data()), Instant::now() + PATIENCE);
         let ask = format!("GET /{version} HTTP/1.1\r\nHost: gate.test\r\n\r\n");
-        while client.exchange(&ask).status != 200 {
-            assert!(Instant::now() < deadline, "{version} is never in force");
-        }
+        RawClient::connect(gate.binary.data()).exchange_until(&ask, 200, &[404]);
     };
     reload("admin", &route("admin"));
     gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");

@@ -1,4 +1,4 @@
-//! What is only tried out: does it count, and refuse nothing, and open nothing that is not said loudly?
+//! Shadow mode: does it count without refusing, and open nothing without a loud notice?
 
 use crate::policy::Gate;
 use crate::policy::protected;
@@ -6,6 +6,7 @@ use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::Response;
 use crate::support::TestIssuer;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
@@ -17,9 +18,9 @@ use serde_json::json;
 fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     let rules = "rules:\n  - { name: tried, mode: shadow, clients: [shop] }\n  - { mode: shadow, scopes: { all: [never] } }\n  - { organizations: [acme] }";
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt, api_key]", rules)));
-    let answer = gate.ask("GET", "/api", &gate.bearer(json!({ "org": "acme" })));
-    let record = gate.record(&answer);
-    assert_eq!(answer.status, 200);
+    let response = gate.ask("GET", "/api", &gate.bearer(json!({ "org": "acme" })));
+    let record = gate.record(&response);
+    assert_eq!(response.status, 200);
     assert_eq!(
         (&record["decision"], &record["reason"]),
         (&json!("allow"), &Value::Null)
@@ -30,7 +31,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     );
     assert_eq!(gate.decisions("api", "jwt", "would_deny", "client_not_allowed"), 1.0);
     assert_eq!(gate.decisions("api", "jwt", "allow", "none"), 0.0);
-    // Identity is told as ever: it was proved.
+    // Upstreams still receive the identity: it was proved.
     let record = gate.record(&gate.ask("GET", "/api", &gate.api_key()));
     assert_eq!(
         (&record["would_deny"], &record["client_id"]),
@@ -40,7 +41,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
         gate.upstream.received()[1].headers_named("x-keygate-client-id"),
         ["shop"]
     );
-    // What enforces is not weaker for what does not.
+    // Rules in shadow mode do not weaken the rules in force.
     gate.refuses("GET", "/api", &gate.bearer(json!({})), 403, "organization_not_allowed");
     assert_eq!(gate.decisions("api", "jwt", "deny", "organization_not_allowed"), 1.0);
     gate.refuses("GET", "/api", "", 401, "credential_missing");
@@ -55,14 +56,14 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
             .route("both", &protected("both", "[api_key]", "limits: [tried, real]"))
     });
     for turn in 0..4 {
-        let answer = gate.ask("GET", "/tried", &gate.api_key());
-        assert_eq!(answer.status, 200);
-        let told = answer
+        let response = gate.ask("GET", "/tried", &gate.api_key());
+        assert_eq!(response.status, 200);
+        let reported = response
             .headers
             .iter()
             .any(|(name, _)| name.to_ascii_lowercase().contains("ratelimit"));
-        assert!(!told, "{:?}", answer.headers);
-        let record = gate.record(&answer);
+        assert!(!reported, "{:?}", response.headers);
+        let record = gate.record(&response);
         let expected = if turn < 2 { Value::Null } else { json!("limit_spent") };
         assert_eq!(
             (&record["would_deny"], record.get("limit")),
@@ -86,12 +87,12 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
         (2.0, 2.0, 0.0)
     );
     for left in ["3", "2", "1", "0"] {
-        let answer = gate.ask("GET", "/both", &gate.api_key());
+        let response = gate.ask("GET", "/both", &gate.api_key());
         assert_eq!(
-            (answer.status, answer.header("x-ratelimit-remaining")),
+            (response.status, response.header("x-ratelimit-remaining")),
             (200, Some(left))
         );
-        assert!(answer.header("ratelimit-policy").unwrap().contains("real"));
+        assert!(response.header("ratelimit-policy").unwrap().contains("real"));
     }
     gate.refuses("GET", "/both", &gate.api_key(), 429, "limit_spent");
     assert_eq!(
@@ -104,14 +105,14 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
     );
 }
 
-/// A gate whose only issuer is tried out, with its keys behind a URL.
-struct Tried {
+/// A gate whose only issuer is in shadow mode, with its keys behind a URL.
+struct ShadowGate {
     binary: Binary,
     upstream: FakeUpstream,
     issuer: TestIssuer,
 }
 
-impl Tried {
+impl ShadowGate {
     fn start(more: &str) -> Self {
         let upstream = FakeUpstream::start();
         let issuer = TestIssuer::start(&[&issuer::key(Algorithm::Es256)]);
@@ -133,8 +134,13 @@ impl Tried {
 
     #[track_caller]
     fn status(&self, fields: &str) -> u16 {
+        self.ask(fields).status
+    }
+
+    #[track_caller]
+    fn ask(&self, fields: &str) -> Response {
         let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
-        RawClient::connect(self.binary.data()).exchange(request).status
+        RawClient::connect(self.binary.data()).exchange(request)
     }
 }
 
@@ -142,7 +148,7 @@ const CLAIMED: &str = "x-keygate-subject: root\r\nx-user-email: root@x\r\n";
 
 #[test]
 fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() {
-    let gate = Tried::start("rules: [{ mode: shadow, clients: [app-1] }]");
+    let gate = ShadowGate::start("rules: [{ mode: shadow, clients: [app-1] }]");
     gate.binary.wait_ready();
     let signer = issuer::key(Algorithm::Es256);
     let bearer = |token: &str| format!("{CLAIMED}Authorization: Bearer {token}\r\n");
@@ -162,8 +168,9 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
         (issuer::token(&stranger, &claims_with(json!({}))), Some("unknown_key")),
     ];
     for (number, (token, would_deny)) in cases.into_iter().enumerate() {
-        assert_eq!(gate.status(&bearer(&token)), 200, "{would_deny:?}");
-        let record = gate.binary.wait_access_records(number + 1).swap_remove(number);
+        let response = gate.ask(&bearer(&token));
+        assert_eq!(response.status, 200, "{would_deny:?}");
+        let record = gate.binary.record(&response);
         assert_eq!(record["would_deny"].as_str(), would_deny, "{record}");
         let received = gate.upstream.received().swap_remove(number);
         let proved = matches!(would_deny, None | Some("client_not_allowed"));
@@ -179,7 +186,7 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
         assert!(received.headers_named("authorization").is_empty());
         assert_eq!(record.get("subject").is_some(), proved);
     }
-    // Nobody is named here, so nobody is tried out.
+    // The token names no configured issuer, so no issuer in shadow mode applies.
     let named = token(json!({ "iss": "https://evil.test" }));
     assert_eq!(gate.status(&bearer(&named)), 401);
     assert_eq!(gate.status(&bearer("a.b.c")), 401);
@@ -191,12 +198,12 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
 
 #[test]
 fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
-    let gate = Tried::start("");
+    let gate = ShadowGate::start("");
     drop(gate.issuer);
     let signer = issuer::key(Algorithm::Es256);
     let upstream = FakeUpstream::start();
     let issuer = TestIssuer::start(&[]);
-    issuer.answer("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    issuer.respond_with("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
     let yaml = GatewayBuilder::new()
         .issuer("tried", &issuer.yaml("mode: shadow"))
         .upstream("up", upstream.address())
@@ -234,9 +241,9 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     let good = gate.bearer(json!({}));
     let both = format!("{good}{}", gate.api_key());
     for (number, path) in ["/report", "/forward", "/tokens"].into_iter().enumerate() {
-        let answer = gate.ask("GET", path, &both);
-        assert_eq!(answer.status, 200);
-        let record = gate.record(&answer);
+        let response = gate.ask("GET", path, &both);
+        assert_eq!(response.status, 200);
+        let record = gate.record(&response);
         assert_eq!(
             (&record["would_deny"], &record["credential_type"]),
             (&json!("two_credentials"), &json!("jwt"))
@@ -255,7 +262,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     };
     assert_eq!((reported("report"), reported("refuse")), (1.0, 0.0));
     assert_eq!(gate.decisions("report", "jwt", "would_deny", "two_credentials"), 1.0);
-    // The key is never looked up: whatever it is, the answer is the same.
+    // The key is never looked up: every key gets the same response.
     for key in ["unknown", "kg_live_0_0"] {
         assert_eq!(
             gate.ask("GET", "/report", &format!("{good}x-api-key: {key}\r\n"))
@@ -263,7 +270,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
             200
         );
     }
-    // Nor does a good key help a bad token.
+    // Nor does a valid key help an invalid token.
     let bad = format!("Authorization: Bearer a.b.c\r\n{}", gate.api_key());
     gate.refuses("GET", "/report", &bad, 401, "token_malformed");
     assert_eq!(reported("report"), 4.0);
@@ -288,7 +295,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     for path in ["/refuse", "/nowhere"] {
         gate.refuses("GET", path, &both, 400, "two_credentials");
     }
-    // One alone is as ever, and the one that is forwarded.
+    // A single credential is handled as usual, and is the one that is forwarded.
     assert_eq!(gate.allows("GET", "/forward", &key).headers_named("x-api-key").len(), 1);
     assert_eq!(reported("forward"), 1.0);
 }

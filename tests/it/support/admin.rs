@@ -1,4 +1,4 @@
-//! A caller of the admin API.
+//! A client of the admin API.
 
 use super::Binary;
 use super::RawClient;
@@ -6,19 +6,19 @@ use super::Response;
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// With the token of the configuration, or any other.
+/// A client with the bearer token that its creator chose.
 #[derive(Clone, Debug)]
 pub struct Admin {
     address: SocketAddr,
     token: String,
 }
 
-/// What it answered.
+/// One response of the admin API.
 #[derive(Debug)]
-pub struct Told {
+pub struct AdminResponse {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    /// `null` where there is no body.
+    /// `null` where the response has no body.
     pub json: Value,
 }
 
@@ -30,9 +30,9 @@ impl Admin {
         }
     }
 
-    /// `path` is what follows `/admin/v1`.
+    /// Sends one request and returns the response. `path` is the part after `/admin/v1`.
     #[track_caller]
-    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Told {
+    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> AdminResponse {
         let body = body.map(|body| body.to_string());
         let content = body.as_ref().map_or_else(String::new, |body| {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
@@ -41,62 +41,64 @@ impl Admin {
             "{method} /admin/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n{content}\r\n",
             self.token
         );
-        let answer = RawClient::connect(self.address).exchange(head + body.as_deref().unwrap_or_default());
-        Told::of(answer)
+        let response = RawClient::connect(self.address).exchange(head + body.as_deref().unwrap_or_default());
+        AdminResponse::of(response)
     }
 
-    /// What a change or a look-up answers that must be done.
+    /// Sends a request that must succeed and returns the JSON of the response.
     #[track_caller]
-    pub fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let told = self.call(method, path, body);
-        assert!((200..300).contains(&told.status), "{method} {path}: {told:?}");
-        told.json
+    pub fn perform(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let response = self.call(method, path, body);
+        assert!((200..300).contains(&response.status), "{method} {path}: {response:?}");
+        response.json
     }
 
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
-        self.done("GET", path, None)
+        self.perform("GET", path, None)
     }
 
     #[track_caller]
     pub fn post(&self, path: &str, body: Value) -> Value {
-        self.done("POST", path, Some(body))
+        self.perform("POST", path, Some(body))
     }
 
-    /// The same for what comes into being.
+    /// Sends a POST that must create a record (201) and returns the JSON of the response.
     #[track_caller]
     pub fn create(&self, path: &str, body: Value) -> Value {
-        let told = self.call("POST", path, Some(body));
-        assert_eq!(told.status, 201, "{path}: {told:?}");
-        told.json
+        let response = self.call("POST", path, Some(body));
+        assert_eq!(response.status, 201, "{path}: {response:?}");
+        response.json
     }
 
-    /// The last word of the problem's type, where the answer must be a refusal with `status`.
+    /// Sends a request that must be refused with `status`, and returns the last word of the problem's type.
     #[track_caller]
-    pub fn refused(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
-        let told = self.call(method, path, body);
-        assert_eq!(told.status, status, "{method} {path}: {told:?}");
-        let kind = told.json["type"].as_str().unwrap_or_default();
+    pub fn expect_refusal(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
+        let response = self.call(method, path, body);
+        assert_eq!(response.status, status, "{method} {path}: {response:?}");
+        let kind = response.json["type"].as_str().unwrap_or_default();
         let slug = kind.strip_prefix("urn:keygate:problem:");
-        slug.unwrap_or_else(|| panic!("{told:?}")).to_owned()
+        slug.unwrap_or_else(|| panic!("{response:?}")).to_owned()
     }
 }
 
-impl Told {
+impl AdminResponse {
     #[track_caller]
-    pub fn of(answer: Response) -> Self {
-        let json = match answer.body.is_empty() {
+    pub fn of(response: Response) -> Self {
+        let json = match response.body.is_empty() {
             true => Value::Null,
-            false => serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text())),
+            false => {
+                serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {}", response.text()))
+            }
         };
         Self {
-            status: answer.status,
-            headers: answer.headers,
+            status: response.status,
+            headers: response.headers,
             json,
         }
     }
 
-    /// Every value of `name`, in any case.
+    /// Returns every value of `name`, which is compared without regard to case.
     pub fn headers_named(&self, name: &str) -> Vec<&str> {
         super::http1::named(&self.headers, name)
     }

@@ -1,6 +1,8 @@
-//! The real program, in a folder of its own, with everything it says kept.
+//! The real program in a folder of its own, with all its output collected.
 
 use super::PATIENCE;
+use super::RawClient;
+use super::Response;
 use super::raw_client;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -14,20 +16,19 @@ use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
 /// A running `keygate run`. Killed when dropped.
 pub struct Binary {
     child: Child,
     folder: Option<tempfile::TempDir>,
-    said: Arc<Said>,
+    shared: Arc<SharedOutput>,
     data: SocketAddr,
     admin: SocketAddr,
 }
 
-/// What the program wrote so far.
+/// The output of the program so far.
 #[derive(Default)]
-struct Said {
+struct SharedOutput {
     output: Mutex<Output>,
     grown: Condvar,
 }
@@ -36,27 +37,27 @@ struct Said {
 struct Output {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// Of the two pipes.
+    /// How many of the two pipes are closed.
     closed: u8,
 }
 
 impl Binary {
-    /// Starts with `config` and waits until it says where it listens.
+    /// Starts the program with `config` and waits until its log names the addresses.
     #[track_caller]
     pub fn start(config: &str) -> Self {
         Self::start_with(config, &[])
     }
 
-    /// `files` are names and contents, beside the configuration file.
+    /// Starts the program. `files` are names and contents, written beside the configuration file.
     ///
     /// # Panics
-    /// With all it wrote, when it ends or stays silent instead.
+    /// With all output, when the program ends or does not report its addresses in time.
     #[track_caller]
     pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
         Self::start_with_env(config, files, &[])
     }
 
-    /// With `variables` in its environment, too.
+    /// Starts the program with `files` and with `variables` in its environment.
     #[track_caller]
     pub fn start_with_env(config: &str, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -70,10 +71,10 @@ impl Binary {
         Self::start_in(folder, variables)
     }
 
-    /// Starts again on what is in `folder`: the configuration, and what a process before left there.
+    /// Starts the program in `folder`, with the configuration and the state that an earlier process left there.
     ///
     /// # Panics
-    /// With all it wrote, when it ends or stays silent instead.
+    /// With all output, when the program ends or does not report its addresses in time.
     #[track_caller]
     pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let file = folder.path().join("keygate.yaml");
@@ -88,25 +89,25 @@ impl Binary {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let said = Arc::new(Said::default());
-        said.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
-        said.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
-        let addresses = said.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
+        let shared = Arc::new(SharedOutput::default());
+        shared.collect(child.stdout.take().unwrap(), |output| &mut output.stdout);
+        shared.collect(child.stderr.take().unwrap(), |output| &mut output.stderr);
+        let addresses = shared.wait_for(|output| Some((listening(output, "data")?, listening(output, "admin")?)));
         let Some((data, admin)) = addresses else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it did not say where it listens:\n{}", said.text());
+            panic!("it did not say where it listens:\n{}", shared.text());
         };
         Self {
             child,
             folder: Some(folder),
-            said,
+            shared,
             data,
             admin,
         }
     }
 
-    /// Of the first data listener.
+    /// Returns the address of the first data listener.
     pub fn data(&self) -> SocketAddr {
         self.data
     }
@@ -115,7 +116,7 @@ impl Binary {
         self.admin
     }
 
-    /// What all its threads have run so far.
+    /// Returns the processor time of all threads so far.
     pub fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = tasks.map(|task| {
@@ -129,7 +130,7 @@ impl Binary {
         self.folder.as_ref().expect("it is only taken at the end").path()
     }
 
-    /// Ends it in good order, and gives back its folder.
+    /// Ends the program with SIGTERM and returns its folder.
     #[track_caller]
     pub fn stop(mut self) -> tempfile::TempDir {
         self.signal("TERM");
@@ -141,32 +142,27 @@ impl Binary {
     /// Waits until `/readyz` answers 200.
     #[track_caller]
     pub fn wait_ready(&self) -> &Self {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = raw_client::get(self.admin, "/readyz");
-            if answer.status == 200 {
-                return self;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "not ready: {}\n{}",
-                answer.text(),
-                self.output()
-            );
-            std::thread::yield_now();
-        }
+        let mut client = RawClient::connect(self.admin);
+        let mut last = String::new();
+        let ready = super::poll(PATIENCE, || {
+            let response = client.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            last = response.text();
+            (response.status == 200).then_some(())
+        });
+        assert!(ready.is_some(), "not ready: {last}\n{}", self.output());
+        self
     }
 
-    /// Replaces the configuration file and tells the program to read it. Whether it liked it is in its log and metrics.
+    /// Replaces the configuration file and sends SIGHUP. The log and the metrics report the result.
     pub fn reload(&self, config: &str) {
-        // Moved into place, so that the program never reads half of it.
+        // A rename, so that the program never reads half a file.
         let (new, file) = (self.folder().join("new"), self.folder().join("keygate.yaml"));
         std::fs::write(&new, config).unwrap();
         std::fs::rename(new, file).unwrap();
         self.signal("HUP");
     }
 
-    /// `HUP`, `TERM` …, sent by the shell's own `kill`.
+    /// Sends a signal (`HUP`, `TERM` …) with the shell's own `kill`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()])
@@ -178,30 +174,54 @@ impl Binary {
     /// Waits until the program has written `text`.
     #[track_caller]
     pub fn wait_for_output(&self, text: &str) {
-        let found = self.said.wait_for(|output| output.text().contains(text).then_some(()));
+        let found = self
+            .shared
+            .wait_for(|output| output.text().contains(text).then_some(()));
         assert!(found.is_some(), "never said {text:?}:\n{}", self.output());
     }
 
     /// Waits until the program has ended by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
-        let closed = self.said.wait_for(|output| (output.closed == 2).then_some(()));
+        let closed = self.shared.wait_for(|output| (output.closed == 2).then_some(()));
         assert!(closed.is_some(), "still running:\n{}", self.output());
         self.child.wait().unwrap()
     }
 
-    /// Everything it wrote so far, stdout first.
+    /// Returns all output so far, stdout first.
     pub fn output(&self) -> String {
-        self.said.text()
+        self.shared.text()
     }
 
-    /// The access records so far: stdout's lines, as JSON.
+    /// Returns the access records so far: the complete lines of stdout, as JSON.
     #[track_caller]
     pub fn access_records(&self) -> Vec<serde_json::Value> {
-        let output = self.said.output.lock().unwrap();
+        let output = self.shared.output.lock().unwrap();
         complete_lines(&output.stdout)
             .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
+    }
+
+    /// Waits for the access record of the request that got `response`, and returns it.
+    #[track_caller]
+    pub fn record(&self, response: &Response) -> serde_json::Value {
+        self.record_of(
+            response
+                .header("x-request-id")
+                .expect("every response has a request id"),
+        )
+    }
+
+    /// Waits for the access record of the request `id` and returns it.
+    #[track_caller]
+    pub fn record_of(&self, id: &str) -> serde_json::Value {
+        let record = self.shared.wait_for(|output| {
+            complete_lines(&output.stdout)
+                .filter(|line| line.contains(id))
+                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+                .find(|record| record["request_id"] == id)
+        });
+        record.unwrap_or_else(|| panic!("no record of {id}:\n{}", self.output()))
     }
 
     /// Waits until there are `count` access records.
@@ -209,19 +229,19 @@ impl Binary {
     pub fn wait_access_records(&self, count: usize) -> Vec<serde_json::Value> {
         let enough = |output: &Output| (complete_lines(&output.stdout).count() >= count).then_some(());
         assert!(
-            self.said.wait_for(enough).is_some(),
+            self.shared.wait_for(enough).is_some(),
             "too few records:\n{}",
             self.output()
         );
         self.access_records()
     }
 
-    /// The value of one series in `/metrics`, named as it stands there; 0 when it is not there.
+    /// Returns the value of one series in `/metrics`; 0 where the series is absent.
     #[track_caller]
     pub fn metric(&self, series: &str) -> f64 {
-        let answer = raw_client::get(self.admin, "/metrics");
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        series_value(&answer.text(), series)
+        let response = raw_client::get(self.admin, "/metrics");
+        assert_eq!(response.status, 200, "{}", response.text());
+        series_value(&response.text(), series)
     }
 }
 
@@ -232,19 +252,19 @@ impl Drop for Binary {
     }
 }
 
-impl Said {
+impl SharedOutput {
     fn collect(self: &Arc<Self>, mut pipe: impl Read + Send + 'static, place: fn(&mut Output) -> &mut Vec<u8>) {
-        let said = self.clone();
+        let shared = self.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             loop {
                 let count = pipe.read(&mut bytes).unwrap_or(0);
-                let mut output = said.output.lock().unwrap();
+                let mut output = shared.output.lock().unwrap();
                 match count {
                     0 => output.closed += 1,
                     _ => place(&mut output).extend_from_slice(&bytes[..count]),
                 }
-                said.grown.notify_all();
+                shared.grown.notify_all();
                 if count == 0 {
                     return;
                 }
@@ -252,7 +272,7 @@ impl Said {
         });
     }
 
-    /// What `find` finds in the output; `None` when [`PATIENCE`] ends, or the output, and it is not there.
+    /// Returns the result of `find`; `None` when [`PATIENCE`] or the output ends first.
     fn wait_for<T>(&self, find: impl Fn(&Output) -> Option<T>) -> Option<T> {
         let mut found = None;
         let output = self.output.lock().unwrap();
@@ -275,13 +295,13 @@ impl Output {
     }
 }
 
-/// Lines that have ended; the last may still be growing.
+/// Returns the lines that have ended; the last may still be growing.
 fn complete_lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     std::str::from_utf8(&bytes[..end]).expect("output is UTF-8").lines()
 }
 
-/// The address in the log line `Listening` of `listener`.
+/// Returns the address in the log line `Listening` of `listener`.
 fn listening(output: &Output, listener: &str) -> Option<SocketAddr> {
     complete_lines(&output.stderr)
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
@@ -317,15 +337,15 @@ fn a_series_is_found_by_its_whole_name() {
 
 #[test]
 fn waiting_for_output_ends_when_the_output_does() {
-    let said = Arc::new(Said::default());
-    said.collect(&b"hello"[..], |output| &mut output.stdout);
-    said.collect(&b"world"[..], |output| &mut output.stderr);
+    let shared = Arc::new(SharedOutput::default());
+    shared.collect(&b"hello"[..], |output| &mut output.stdout);
+    shared.collect(&b"world"[..], |output| &mut output.stderr);
     assert_eq!(
-        said.wait_for(|output| output.text().contains("helloworld").then_some(())),
+        shared.wait_for(|output| output.text().contains("helloworld").then_some(())),
         Some(())
     );
     assert_eq!(
-        said.wait_for(|output| output.text().contains("never").then_some(())),
+        shared.wait_for(|output| output.text().contains("never").then_some(())),
         None
     );
 }

@@ -1,4 +1,4 @@
-//! A control side in the test process: a token endpoint's settings, and what the admin API and the token endpoint work on.
+//! A control side in the test process: the settings of its token endpoint, and its state.
 
 use keygate::config::Dial;
 use keygate::config::StoreSettings;
@@ -33,7 +33,7 @@ pub fn quota(requests: u32, period: Duration, burst: u32) -> Quota {
     }
 }
 
-/// A token endpoint of `https://auth.example.com` with the defaults of the configuration.
+/// Returns the settings of a token endpoint at `https://auth.example.com`, with the defaults of the configuration.
 pub fn token_endpoint(audience: &str) -> TokenEndpoint {
     TokenEndpoint {
         issuer: "https://auth.example.com".parse().unwrap(),
@@ -59,7 +59,7 @@ pub fn token_endpoint(audience: &str) -> TokenEndpoint {
     }
 }
 
-/// A control side on `store`, with its signing keys beside the path of `settings`.
+/// Returns a control side on `store`, with its signing keys beside the path of `settings`.
 pub fn control(
     store: Arc<dyn Store>,
     settings: StoreSettings,

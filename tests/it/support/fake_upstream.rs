@@ -1,4 +1,4 @@
-//! An upstream that remembers every byte that reached it, and answers as it is told.
+//! An upstream that records every byte it receives and responds as the test wants.
 
 use super::PATIENCE;
 use super::http1;
@@ -16,16 +16,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// One request as it arrived.
+/// One request as the upstream received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedRequest {
     /// Head and body, chunk framing included.
     pub raw: Vec<u8>,
     /// `GET /path HTTP/1.1`.
     pub line: String,
-    /// In order, duplicates included, names as written.
+    /// In order, duplicates included, names as the client wrote them.
     pub headers: Vec<(String, String)>,
-    /// Chunks put together.
+    /// The content of the chunks, joined.
     pub body: Vec<u8>,
 }
 
@@ -38,42 +38,42 @@ impl ReceivedRequest {
         self.line.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Every value of `name`, in any case.
+    /// Returns every value of `name`, compared without regard to case.
     pub fn headers_named(&self, name: &str) -> Vec<&str> {
         http1::named(&self.headers, name)
     }
 }
 
-type Answer = dyn Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync;
+type Respond = dyn Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync;
 
-/// A server on a free port of 127.0.0.1, one thread a connection. Dropping it ends accepting.
+/// A server on a free port of 127.0.0.1 with one thread per connection. Dropping it stops accepting.
 pub struct FakeUpstream {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<UpstreamState>,
 }
 
-struct Shared {
-    answer: Mutex<Arc<Answer>>,
+struct UpstreamState {
+    response: Mutex<Arc<Respond>>,
     received: Mutex<Vec<ReceivedRequest>>,
     arrived: Condvar,
     connections: AtomicUsize,
-    close_after_answers: AtomicBool,
+    close_after_responses: AtomicBool,
     stopped: AtomicBool,
 }
 
 impl FakeUpstream {
-    /// Answers 200 `ok` until told otherwise.
+    /// Starts a server that responds with 200 and `ok` until [`Self::respond_with`].
     pub fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            answer: Mutex::new(Arc::new(|_| {
+        let shared = Arc::new(UpstreamState {
+            response: Mutex::new(Arc::new(|_| {
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok".to_vec()
             })),
             received: Mutex::default(),
             arrived: Condvar::new(),
             connections: AtomicUsize::new(0),
-            close_after_answers: AtomicBool::new(false),
+            close_after_responses: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         });
         let accepting = shared.clone();
@@ -96,22 +96,22 @@ impl FakeUpstream {
         self.address
     }
 
-    /// From now on, answers with the bytes that `answer` gives, as they are.
-    pub fn answer_with(&self, answer: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
-        *self.shared.answer.lock().unwrap() = Arc::new(answer);
+    /// Responds from now on with the bytes that `response` returns, unchanged.
+    pub fn respond_with(&self, response: impl Fn(&ReceivedRequest) -> Vec<u8> + Send + Sync + 'static) {
+        *self.shared.response.lock().unwrap() = Arc::new(response);
     }
 
-    /// Whether connections are closed after each answer, though it says nothing of that.
-    pub fn close_after_answers(&self, close: bool) {
-        self.shared.close_after_answers.store(close, Ordering::SeqCst);
+    /// Sets whether the upstream closes each connection after one response without announcing it.
+    pub fn close_after_responses(&self, close: bool) {
+        self.shared.close_after_responses.store(close, Ordering::SeqCst);
     }
 
-    /// All requests so far, in the order they arrived.
+    /// Returns all requests so far, in the order of arrival.
     pub fn received(&self) -> Vec<ReceivedRequest> {
         self.shared.received.lock().unwrap().clone()
     }
 
-    /// The only request so far.
+    /// Returns the only request so far.
     #[track_caller]
     pub fn only_received(&self) -> ReceivedRequest {
         let mut received = self.received();
@@ -119,7 +119,7 @@ impl FakeUpstream {
         received.remove(0)
     }
 
-    /// Waits until `count` requests have arrived.
+    /// Waits until `count` requests have arrived, and returns all.
     #[track_caller]
     pub fn wait_received(&self, count: usize) -> Vec<ReceivedRequest> {
         let received = self.shared.received.lock().unwrap();
@@ -133,7 +133,7 @@ impl FakeUpstream {
         received.clone()
     }
 
-    /// How many connections were ever accepted.
+    /// Returns how many connections were accepted so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -142,25 +142,25 @@ impl FakeUpstream {
 impl Drop for FakeUpstream {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then sees that it is over.
+        // Wakes the accepting thread, so that it sees `stopped`.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-impl Shared {
+impl UpstreamState {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
-        // A connection that breaks is the peer's matter; what arrived whole before is remembered.
+        // A broken connection is no error here: the requests that arrived whole are recorded.
         while let Ok(Some(request)) = read_request(&mut reader) {
             let asks_to_close = request
                 .headers_named("connection")
                 .iter()
                 .any(|value| value.eq_ignore_ascii_case("close"));
-            let answer = self.answer.lock().unwrap().clone();
+            let response = self.response.lock().unwrap().clone();
             self.received.lock().unwrap().push(request.clone());
             self.arrived.notify_all();
-            let answered = reader.get_mut().write_all(&answer(&request));
-            if answered.is_err() || asks_to_close || self.close_after_answers.load(Ordering::SeqCst) {
+            let sent = reader.get_mut().write_all(&response(&request));
+            if sent.is_err() || asks_to_close || self.close_after_responses.load(Ordering::SeqCst) {
                 return;
             }
         }

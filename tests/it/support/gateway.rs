@@ -1,9 +1,9 @@
-//! Configuration text for tests: what every test needs the same, and what each one wants in its own words.
+//! Configuration text for tests: the parts that all tests share, and the sections of one test as YAML.
 
 use std::net::SocketAddr;
 
-/// Builds the YAML of a gateway on free loopback ports. Sections are written as in the file, so that a test reads like
-/// the documentation.
+/// Builds the YAML of a gateway on free loopback ports. Sections are
+/// written as in the file, so that a test reads like the documentation.
 ///
 /// ```text
 /// GatewayBuilder::new()
@@ -26,49 +26,49 @@ impl GatewayBuilder {
         Self::default()
     }
 
-    /// Text at the top level: `log: { level: debug }`.
+    /// Adds text at the top level: `log: { level: debug }`.
     pub fn top(mut self, yaml: &str) -> Self {
         push_indented(&mut self.top, 0, yaml);
         self
     }
 
-    /// `yaml` is what stands in `admin` beside its address.
+    /// Adds `yaml` to `admin`, beside its address.
     pub fn admin(mut self, yaml: &str) -> Self {
         push_indented(&mut self.admin, 2, yaml);
         self
     }
 
-    /// `yaml` is what stands under the issuer's name.
+    /// Adds an issuer; `yaml` is its section.
     pub fn issuer(mut self, name: &str, yaml: &str) -> Self {
         push_entry(&mut self.issuers, name, yaml);
         self
     }
 
-    /// `yaml` is what stands under the limit's name.
+    /// Adds a limit; `yaml` is its section.
     pub fn limit(mut self, name: &str, yaml: &str) -> Self {
         push_entry(&mut self.limits, name, yaml);
         self
     }
 
-    /// An upstream of one endpoint.
+    /// Adds an upstream of one endpoint.
     pub fn upstream(self, name: &str, endpoint: SocketAddr) -> Self {
         self.upstream_with(name, &format!("endpoints: [\"{endpoint}\"]"))
     }
 
-    /// `yaml` is what stands under the upstream's name.
+    /// Adds an upstream; `yaml` is its section.
     pub fn upstream_with(mut self, name: &str, yaml: &str) -> Self {
         push_entry(&mut self.upstreams, name, yaml);
         self
     }
 
-    /// `yaml` is what stands in the route beside its name.
+    /// Adds a route; `yaml` holds everything but its name.
     pub fn route(mut self, name: &str, yaml: &str) -> Self {
         self.routes.push_str(&format!("  - name: {name}\n"));
         push_indented(&mut self.routes, 4, yaml);
         self
     }
 
-    /// The whole file. Sections nothing was put in are left out.
+    /// Returns the whole file, without the sections that are empty.
     pub fn yaml(&self) -> String {
         let mut yaml = "listeners:\n  - address: 127.0.0.1:0\nadmin:\n  address: 127.0.0.1:0\n".to_owned();
         yaml.push_str(&self.admin);

@@ -3,21 +3,21 @@
 use std::io;
 use std::io::Read;
 
-/// One answer, as it came.
+/// One response as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// In order, duplicates included, names as written.
+    /// In order, duplicates included, names as the server wrote them.
     pub headers: Vec<(String, String)>,
-    /// Chunks put together.
+    /// The content of the chunks, joined.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// The only value of `name`, in any case; `None` where there is none.
+    /// Returns the only value of `name`, compared without regard to case; `None` where the field is absent.
     ///
     /// # Panics
-    /// When there are several: a test that expects one would have looked at the first.
+    /// When the field occurs several times: a test that expects one value would silently read the first.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let values = self.headers_named(name);
@@ -43,11 +43,11 @@ impl Response {
 pub struct Head {
     pub start: String,
     pub headers: Vec<(String, String)>,
-    /// With the empty line that ends it.
+    /// The bytes of the head, with the empty line that ends it.
     pub raw: Vec<u8>,
 }
 
-/// `None` when the other side closed before the first byte.
+/// Reads one head; `None` when the peer closed before the first byte.
 ///
 /// # Errors
 /// When reading fails or the head does not end.
@@ -89,10 +89,11 @@ pub struct Body {
     pub raw: Vec<u8>,
 }
 
-/// The body that `headers` announce; `until_close` says what is meant by announcing none.
+/// Reads the body that `headers` announce. Without an announced length the
+/// body ends with the connection if `until_close`, and is empty otherwise.
 ///
 /// # Errors
-/// When it ends early, or two framings are announced.
+/// When the body ends early, or two framings are announced.
 pub fn read_body(stream: &mut impl Read, headers: &[(String, String)], until_close: bool) -> io::Result<Body> {
     let coding = named(headers, "transfer-encoding");
     let length = named(headers, "content-length");
@@ -125,7 +126,7 @@ fn read_chunks(stream: &mut impl Read) -> io::Result<Body> {
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = usize::from_str_radix(size, 16).map_err(|_| broken(format!("chunk size {line:?}")))?;
         if size == 0 {
-            // Trailers, up to the empty line.
+            // The trailer section, up to the empty line.
             while !read_line(stream, &mut body.raw)?.is_empty() {}
             return Ok(body);
         }

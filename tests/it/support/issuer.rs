@@ -1,4 +1,4 @@
-//! An issuer of tokens: signs anything, also what no issuer should, and publishes its keys over loopback HTTP.
+//! An issuer of tokens that signs anything, invalid tokens too, and publishes its keys over loopback HTTP.
 
 use super::FakeUpstream;
 use base64::Engine;
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 pub const ISSUER: &str = "https://issuer.example.test";
 pub const AUDIENCE: &str = "https://api.example.test";
 
-/// The test key of `algorithm`; RSA algorithms share one.
+/// Returns the test key of `algorithm`; RSA algorithms share one.
 pub fn key(algorithm: Algorithm) -> SigningKey {
     let pem = match algorithm {
         Algorithm::Rs256
@@ -31,12 +31,12 @@ pub fn key(algorithm: Algorithm) -> SigningKey {
     SigningKey::from_pkcs8_pem(algorithm, pem).unwrap()
 }
 
-/// Seconds since 1970, by the clock that the program under test reads too.
+/// Returns seconds since 1970, by the clock that the program under test reads too.
 pub fn now() -> u64 {
     SystemClock::new().now().wall.as_unix_secs()
 }
 
-/// Claims of a good access token, ten minutes long.
+/// Returns the claims of a valid access token with a lifetime of ten minutes.
 pub fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "client_id": "app-1",
@@ -44,7 +44,7 @@ pub fn claims() -> Value {
     })
 }
 
-/// `claims()` with the members of `change` in place of its own; `null` takes one out.
+/// Returns `claims()` with the members of `change` in place of its own; `null` removes a member.
 pub fn claims_with(change: Value) -> Value {
     let mut claims = claims();
     let Value::Object(change) = change else {
@@ -59,12 +59,12 @@ pub fn claims_with(change: Value) -> Value {
     claims
 }
 
-/// A token by `key` with its own header.
+/// Returns a token signed by `key`, with the header that fits the key.
 pub fn token(key: &SigningKey, claims: &Value) -> String {
     key.sign("at+jwt", claims).unwrap()
 }
 
-/// A compact JWS of these texts that nobody signed.
+/// Returns a compact JWS of three arbitrary parts, without a valid signature.
 pub fn unsigned(header: &str, payload: &str, signature: &[u8]) -> String {
     [header.as_bytes(), payload.as_bytes(), signature]
         .map(base64url)
@@ -84,15 +84,15 @@ pub fn jwk_set(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// Serves a JWK set. Counts how often it was fetched.
+/// A server of one JWK set that counts the fetches.
 pub struct TestIssuer {
     server: FakeUpstream,
-    /// Held by the test while the issuer hangs.
+    /// Locked by the test while the issuer hangs.
     gate: Arc<Mutex<()>>,
 }
 
 impl TestIssuer {
-    /// Publishes `keys`.
+    /// Starts a server that publishes `keys`.
     pub fn start(keys: &[&SigningKey]) -> Self {
         let issuer = Self {
             server: FakeUpstream::start(),
@@ -102,29 +102,29 @@ impl TestIssuer {
         issuer
     }
 
-    /// From now on these are its keys.
+    /// Publishes `keys` from now on.
     pub fn publish(&self, keys: &[&SigningKey]) {
         self.publish_set(&jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>()));
     }
 
-    /// From now on this is its document.
+    /// Publishes `body` as the JWK set from now on.
     pub fn publish_set(&self, body: &str) {
-        self.answer(&format!(
+        self.respond_with(&format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         ));
     }
 
-    /// From now on it answers with these bytes.
-    pub fn answer(&self, bytes: &str) {
+    /// Responds with `bytes` from now on.
+    pub fn respond_with(&self, bytes: &str) {
         let (bytes, gate) = (bytes.to_owned(), Arc::clone(&self.gate));
-        self.server.answer_with(move |_| {
+        self.server.respond_with(move |_| {
             drop(gate.lock());
             bytes.clone().into_bytes()
         });
     }
 
-    /// Answers nobody until what this returns is dropped.
+    /// Delays every response until the returned guard is dropped.
     pub fn hang(&self) -> std::sync::MutexGuard<'_, ()> {
         self.gate.lock().unwrap()
     }
@@ -138,7 +138,7 @@ impl TestIssuer {
         self.server.wait_received(count);
     }
 
-    /// What stands under the issuer's name in a configuration, `more` at the end.
+    /// Returns the issuer's section of a configuration, with `more` at the end.
     pub fn yaml(&self, more: &str) -> String {
         format!(
             "{}\njwks_url: http://{}/jwks\nallow_http: true\nallow_private_addresses: true\n{more}",
@@ -148,7 +148,7 @@ impl TestIssuer {
     }
 }
 
-/// `issuer` and `audiences` of a configuration.
+/// Returns `issuer` and `audiences` of a configuration.
 pub fn identity_yaml() -> String {
     format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]")
 }

@@ -1,7 +1,4 @@
-//! What tests of the whole need: a client and an upstream that speak raw bytes, the real binary, and configuration text.
-
-// Shared by tests that each use a part of it.
-#![allow(dead_code, unused_imports)]
+//! Shared parts of the integration tests: raw HTTP clients and upstreams, the real program, and configuration text.
 
 mod admin;
 mod binary;
@@ -16,7 +13,7 @@ pub mod provider;
 mod raw_client;
 
 pub use admin::Admin;
-pub use admin::Told;
+pub use admin::AdminResponse;
 pub use binary::Binary;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;
@@ -24,7 +21,7 @@ pub use gateway::GatewayBuilder;
 pub use http1::Response;
 pub use issuer::TestIssuer;
 pub use program::Program;
-pub use program::Ran;
+pub use program::ProgramOutput;
 pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;
@@ -32,20 +29,53 @@ pub use raw_issuer::RawIssuer;
 
 use std::path::PathBuf;
 use std::time::Duration;
+use std::time::Instant;
 
-/// How long anything in a test may take before it counts as hanging. Far beyond what is needed, so that a busy machine
-/// fails nothing.
+/// The time after which a test counts a wait as hanging: far longer
+/// than any wait needs, so that a busy machine fails no test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The program under test; `KEYGATE_TEST_BINARY` names another build of it, such as a release build.
+/// Waits until `holds` returns `true`.
+///
+/// # Panics
+/// When [`PATIENCE`] ends first; the message contains `what`.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// Waits until `find` returns a value, and returns the value.
+///
+/// # Panics
+/// When [`PATIENCE`] ends first; the message contains `what`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, find: impl FnMut() -> Option<T>) -> T {
+    poll(PATIENCE, find).unwrap_or_else(|| panic!("never: {what}"))
+}
+
+/// Calls `find` until it returns a value; `None` when `patience` ends first.
+#[expect(clippy::disallowed_methods, reason = "the pause between two polls of a condition")]
+pub fn poll<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let found = find();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        // Leaves the processor to the program under test.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Returns the path of the program under test. `KEYGATE_TEST_BINARY` selects another build, such as a release build.
 pub fn program() -> PathBuf {
     std::env::var_os("KEYGATE_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_keygate")), PathBuf::from)
 }
 
-/// The folder of the programs in other languages that tests start, with what they need installed.
+/// Returns the folder of the test programs in other languages.
 ///
 /// # Panics
-/// When it is not installed.
+/// When their packages are not installed.
 #[track_caller]
 pub fn clients() -> PathBuf {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"));

@@ -1,5 +1,4 @@
-//! Programs that are not ours, in whatever language: run to their end, with nothing in their environment but what they
-//! are given.
+//! Programs in other languages, run to their end in an environment of only the variables that the test sets.
 
 use super::PATIENCE;
 use super::clients;
@@ -13,19 +12,19 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Instant;
 
-/// One that is yet to run.
+/// A program that has not started yet.
 pub struct Program(Command);
 
-/// How it went.
+/// The exit status and the output of a program.
 #[derive(Debug)]
-pub struct Ran {
+pub struct ProgramOutput {
     pub status: ExitStatus,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Program {
-    /// A script of tests/clients in JavaScript or, ending in `.ts`, TypeScript.
+    /// Returns a script of tests/clients in JavaScript or, with the ending `.ts`, in TypeScript.
     #[track_caller]
     pub fn node(script: &str) -> Self {
         let folder = clients();
@@ -36,7 +35,7 @@ impl Program {
         .argument(folder.join(script))
     }
 
-    /// A script of tests/clients in Python.
+    /// Returns a script of tests/clients in Python.
     ///
     /// # Panics
     /// When its packages are not installed.
@@ -48,10 +47,10 @@ impl Program {
         Self::new(python).argument(folder.join(script))
     }
 
-    /// The program in tests/clients/maverics/src.
+    /// Returns the program in tests/clients/maverics/src.
     ///
     /// # Panics
-    /// When it is not built.
+    /// When the program is not built.
     #[track_caller]
     pub fn maverics_rust() -> Self {
         let program = PathBuf::from(concat!(
@@ -65,7 +64,7 @@ impl Program {
     fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.env_clear();
-        // Where `node` itself is.
+        // `node` itself is found by this.
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         Self(command)
     }
@@ -80,10 +79,12 @@ impl Program {
         self
     }
 
+    /// Runs the program and returns its output.
+    ///
     /// # Panics
-    /// When it does not end in time.
+    /// When the program does not end in time.
     #[track_caller]
-    pub fn run(mut self) -> Ran {
+    pub fn run(mut self) -> ProgramOutput {
         let deadline = Instant::now() + 3 * PATIENCE;
         let mut child = self
             .0
@@ -96,14 +97,14 @@ impl Program {
             collect(child.stdout.take().unwrap()),
             collect(child.stderr.take().unwrap()),
         );
-        // Its pipes close when it ends, and can be waited for with a deadline.
+        // The pipes close when the program ends; unlike the child, they can be waited for with a deadline.
         let texts = [stdout, stderr].map(|text| text.recv_timeout(deadline.saturating_duration_since(Instant::now())));
         let [Ok(stdout), Ok(stderr)] = texts else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("{:?} does not end", self.0.get_program());
         };
-        Ran {
+        ProgramOutput {
             status: child.wait().unwrap(),
             stdout,
             stderr,
@@ -111,14 +112,20 @@ impl Program {
     }
 }
 
-impl Ran {
-    /// Its standard output as one JSON value.
+impl ProgramOutput {
+    /// Parses standard output as one JSON value.
     ///
     /// # Panics
-    /// With all it said, when it failed.
+    /// With all output, when the program failed.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        assert!(self.status.success(), "{self:?}");
+        assert!(
+            self.status.success(),
+            "{}\n{}\n{}",
+            self.status,
+            self.stdout,
+            self.stderr
+        );
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! A real authorization server, certified and in another language: tests/clients/provider.mjs, started and spoken to.
+//! A certified authorization server in another language, tests/clients/provider.mjs, as a child process.
 
 use super::PATIENCE;
 use super::RawClient;
@@ -17,23 +17,25 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// The client that gets tokens.
+/// The secret of the client that gets tokens.
 const APP_SECRET: &str = "app-secret";
-/// What Keygate is to the provider, with every character in it that has to be form-encoded.
+/// Keygate's `client_id` at the provider, with every character that has to be form-encoded.
 pub const GATEWAY_ID: &str = "key gate:1";
 pub const GATEWAY_SECRET: &str = "p@ss:w%rd+ /&=";
-/// The same with a key; its private half is the ES256 test key.
+/// Keygate's `client_id` for `private_key_jwt`; its private key is the ES256 test key.
 pub const GATEWAY_WITH_KEY: &str = "keygate-with-key";
 
-/// Killed when dropped.
+/// The running server. Killed when dropped.
 pub struct Provider {
     child: Child,
     address: SocketAddr,
 }
 
 impl Provider {
+    /// Starts the server.
+    ///
     /// # Panics
-    /// When it does not say in time where it listens.
+    /// When the server does not report its address in time.
     #[track_caller]
     pub fn start() -> Self {
         let mut child = Command::new("node")
@@ -41,63 +43,63 @@ impl Provider {
             .args([APP_SECRET, GATEWAY_SECRET])
             .arg(key(Algorithm::Es256).public_jwk().to_string())
             .current_dir(clients())
-            // Ends it, too, when the test is killed.
+            // The provider ends when its stdin closes, so it ends with a killed test too.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("node is installed");
-        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let (send, line) = mpsc::channel();
         std::thread::spawn(move || {
             let mut line = String::new();
-            let _ = said.read_line(&mut line);
+            let _ = stdout.read_line(&mut line);
             let _ = send.send(line);
         });
-        // It makes RSA keys first, beside whatever else the machine does.
+        // The provider generates RSA keys first, on a machine that may be busy.
         let line = line
             .recv_timeout(PATIENCE + Duration::from_secs(20))
             .unwrap_or_default();
-        let Ok(said) = serde_json::from_str::<Value>(&line) else {
+        let Ok(metadata) = serde_json::from_str::<Value>(&line) else {
             let _ = child.kill();
             let _ = child.wait();
             panic!("the provider did not say where it listens: {line:?}");
         };
-        let address = said["issuer"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let address = metadata["issuer"].as_str().unwrap().strip_prefix("http://").unwrap();
         Self {
             address: address.parse().unwrap(),
             child,
         }
     }
 
-    /// Its `iss`.
+    /// Returns the provider's `iss`.
     pub fn issuer(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A token for `https://api.example.test/<resource>`, by client_credentials: `opaque`, `short` (opaque, two seconds), or
-    /// the name of an algorithm for a JWT.
+    /// Requests a token for `https://api.example.test/<resource>` with `client_credentials`.
+    /// `resource` is `opaque`, `short` (opaque, two seconds), or the name of an algorithm for a JWT.
     #[track_caller]
     pub fn token(&self, resource: &str, scope: &str) -> String {
         let scope = scope.replace(' ', "+");
         let form = format!("grant_type=client_credentials&scope={scope}&resource=https://api.example.test/{resource}");
-        let (status, answer) = self.post("/token", &form);
-        assert_eq!(status, 200, "{answer}");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["access_token"].as_str().unwrap().to_owned()
+        let (status, response) = self.post("/token", &form);
+        assert_eq!(status, 200, "{response}");
+        let response: Value = serde_json::from_str(&response).unwrap();
+        response["access_token"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]
     pub fn revoke(&self, token: &str) {
-        let (status, answer) = self.post("/token/revocation", &format!("token={token}"));
-        assert_eq!(status, 200, "{answer}");
+        let (status, response) = self.post("/token/revocation", &format!("token={token}"));
+        assert_eq!(status, 200, "{response}");
     }
 
-    /// The next step of a rotation: `publish`, `sign` or `withdraw`.
+    /// Takes the next step of a key rotation: `publish`, `sign` or `withdraw`.
     #[track_caller]
     pub fn step(&self, name: &str) {
-        let (status, answer) = self.post(&format!("/test/{name}"), "");
-        assert_eq!(status, 204, "{answer}");
+        let (status, response) = self.post(&format!("/test/{name}"), "");
+        assert_eq!(status, 204, "{response}");
     }
 
     fn post(&self, path: &str, form: &str) -> (u16, String) {
@@ -107,26 +109,26 @@ impl Provider {
             STANDARD.encode(format!("app:{APP_SECRET}")),
             form.len()
         );
-        let answer = RawClient::connect(self.address).exchange(request);
-        (answer.status, answer.text())
+        let response = RawClient::connect(self.address).exchange(request);
+        (response.status, response.text())
     }
 
-    /// What stands under the issuer's name in a configuration of an issuer with keys, `more` at the end. `from` says where
-    /// they are.
+    /// Returns the section of an issuer with keys, `more` at its end. `from` is the setting that locates the keys.
     pub fn with_keys_yaml(&self, from: &str, more: &str) -> String {
         let issuer = self.issuer();
         format!("issuer: {issuer}\naudiences: any\n{from}\nallow_http: true\nallow_private_addresses: true\n{more}")
     }
 
-    /// The same of one that is asked: `client` is who Keygate is and its proof, `more` the rest of `introspection`.
-    pub fn asked_yaml(&self, client: &str, more: &str) -> String {
+    /// Returns the section of an issuer with introspection. `client` holds
+    /// Keygate's client id and its proof, `more` the rest of `introspection`.
+    pub fn introspection_yaml(&self, client: &str, more: &str) -> String {
         let issuer = self.issuer();
         format!(
             "issuer: {issuer}\naudiences: [https://api.example.test/opaque, https://api.example.test/short]\nintrospection:\n  url: {issuer}/token/introspection\n  allow_http: true\n  allow_private_addresses: true\n  {client}\n  {more}"
         )
     }
 
-    /// `client` of [`Self::asked_yaml`] for client_secret_basic.
+    /// Returns `client` of [`Self::introspection_yaml`] for `client_secret_basic`.
     pub fn by_secret() -> String {
         format!("client_id: \"{GATEWAY_ID}\"\n  client_secret: \"{GATEWAY_SECRET}\"")
     }

@@ -1,4 +1,4 @@
-//! A client that sends the bytes it is given, also those no library would send.
+//! A client that sends the test's bytes unchanged, including those that no library would send.
 
 use super::PATIENCE;
 use super::http1;
@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// One connection. Reading gives up after [`PATIENCE`], so that a test fails instead of hanging.
+/// One connection. Reading times out after [`PATIENCE`], so that a test fails instead of hanging.
 pub struct RawClient {
     address: SocketAddr,
     stream: BufReader<TcpStream>,
-    /// The last answer said `Connection: close`.
+    /// `true` after a response with `Connection: close`.
     closing: bool,
 }
 
@@ -34,28 +34,29 @@ impl RawClient {
         }
     }
 
-    /// Gives up reading after `patience` from now on; for tests of what does not come.
+    /// Times out reading after `patience` from now on; for tests that nothing arrives.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
         self
     }
 
-    /// Sends `bytes` as they are. A server that refuses may have closed already; what it said is still there to read.
+    /// Sends `bytes` unchanged. Errors are ignored: a server that refuses
+    /// may have closed already, and its response is still readable.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
         self
     }
 
-    /// No more will be sent; answers can still come.
+    /// Closes the sending half; responses can still arrive.
     pub fn finish_sending(&mut self) -> &mut Self {
         let _ = self.stream.get_mut().shutdown(Shutdown::Write);
         self
     }
 
-    /// The next answer, interim ones (1xx) included.
+    /// Reads the next response, interim ones (1xx) included.
     ///
     /// # Errors
-    /// When none comes in time, the server closes first, or what comes is no answer.
+    /// When none arrives in time, the server closes first, or the bytes are no response.
     pub fn try_receive(&mut self) -> io::Result<Response> {
         self.read_response("GET")
     }
@@ -65,14 +66,15 @@ impl RawClient {
         self.try_receive().unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// The next answer, to a HEAD: its Content-Length announces nothing (RFC 9112 section 6.3).
+    /// Reads the next response to a HEAD: its Content-Length announces no body (RFC 9112 section 6.3).
     #[track_caller]
     pub fn receive_to_head(&mut self) -> Response {
         let response = self.read_response("HEAD");
         response.unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// Sends and receives; on a new connection when the answer before said that this one closes (RFC 9112 section 9.6).
+    /// Sends `request` and returns the response. Connects again if the response
+    /// before announced the end of the connection (RFC 9112 section 9.6).
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
         if self.closing {
@@ -82,8 +84,29 @@ impl RawClient {
         self.send(request).receive()
     }
 
-    /// Whether the server has closed, cleanly or not: waits for it until patience ends, and says no then, or when bytes
-    /// come instead.
+    /// Sends `request` until a response has `status`, and returns that response.
+    ///
+    /// # Panics
+    /// When a response has a status that is neither `status` nor in `meanwhile`, or when [`PATIENCE`] ends first.
+    #[track_caller]
+    pub fn exchange_until(&mut self, request: &str, status: u16, meanwhile: &[u16]) -> Response {
+        super::wait_for(&format!("status {status}"), || {
+            let response = self.exchange(request);
+            if response.status == status {
+                return Some(response);
+            }
+            assert!(
+                meanwhile.contains(&response.status),
+                "{}: {}",
+                response.status,
+                response.text()
+            );
+            None
+        })
+    }
+
+    /// Returns whether the server closes the connection, cleanly
+    /// or not, before reading times out and before it sends bytes.
     pub fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0]) {
             Ok(count) => count == 0,
@@ -116,7 +139,7 @@ impl RawClient {
     }
 }
 
-/// A GET of `path` on a connection of its own.
+/// Sends a GET of `path` on a connection of its own.
 #[track_caller]
 pub fn get(address: SocketAddr, path: &str) -> Response {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -127,7 +150,7 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
 fn one_connection_carries_answer_after_answer() {
     let upstream = super::FakeUpstream::start();
     let mut client = RawClient::connect(upstream.address());
-    upstream.answer_with(|request| match request.target() {
+    upstream.respond_with(|request| match request.target() {
         "/chunked" => {
             "HTTP/1.1 200 OK\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\nx-a: 2\r\n\r\n3;e=1\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n".into()
         }
@@ -140,7 +163,7 @@ fn one_connection_carries_answer_after_answer() {
     let none = client.exchange("GET /none HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((none.status, none.body.len()), (204, 0));
     client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
-    // The fake answers a HEAD with a body if told so; a body right after is then the next answer's beginning.
+    // The fake sends the body also to a HEAD; those bytes would be the beginning of the next response.
     let head = client.receive_to_head();
     assert_eq!((head.status, head.header("content-length")), (404, Some("2")));
 }
@@ -148,7 +171,7 @@ fn one_connection_carries_answer_after_answer() {
 #[test]
 fn an_answer_that_closes_is_followed_by_a_new_connection() {
     let upstream = super::FakeUpstream::start();
-    upstream.answer_with(|request| match request.target() {
+    upstream.respond_with(|request| match request.target() {
         "/last" => "HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 0\r\n\r\n".into(),
         _ => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into(),
     });
@@ -180,8 +203,8 @@ fn what_is_not_an_answer_is_an_error() {
             io::ErrorKind::InvalidData,
         ),
     ] {
-        upstream.answer_with(move |_| bytes.into());
-        upstream.close_after_answers(true);
+        upstream.respond_with(move |_| bytes.into());
+        upstream.close_after_responses(true);
         let mut client = RawClient::connect(upstream.address());
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.try_receive().unwrap_err().kind(), kind, "{bytes:?}");

@@ -1,4 +1,4 @@
-//! An issuer that misbehaves as it is told: hangs, drips, lies about lengths, never ends. With TLS where it is asked for.
+//! An issuer that misbehaves: hangs, drips, announces wrong lengths, never ends. With or without TLS.
 
 use super::PATIENCE;
 use super::http1;
@@ -24,31 +24,31 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// How a path answers.
+/// The response of one path.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// Nothing, until the other side gives up.
+    /// No response, until the client closes.
     Hang,
-    /// The head of a 200 that announces this many bytes, then one byte a second, until the other side gives up.
+    /// The head of a 200, then one byte a second until the client closes.
     Drip,
-    /// The head of a 200, then spaces without end.
+    /// The head of a 200 with a length of 100 MiB, then spaces without end.
     Endless,
 }
 
 impl Reply {
-    /// A 200 with `body`.
+    /// Returns a 200 with `body`.
     pub fn ok(body: &str) -> Self {
         Self::with("", body.as_bytes())
     }
 
-    /// The same with further header lines, each ending in CRLF.
+    /// Returns a 200 with `body` and with further header lines, each ending in CRLF.
     pub fn with(headers: &str, body: &[u8]) -> Self {
         Self::sized(headers, body, body.len())
     }
 
-    /// The same with whatever length.
+    /// Returns a 200 with `body` that announces `length`, right or wrong.
     pub fn sized(headers: &str, body: &[u8], length: usize) -> Self {
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
@@ -56,7 +56,7 @@ impl Reply {
         Self::Bytes([head.as_bytes(), body].concat())
     }
 
-    /// No body.
+    /// Returns a response without a body.
     pub fn status(status_and_headers: &str) -> Self {
         Self::Bytes(
             format!("HTTP/1.1 {status_and_headers}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").into_bytes(),
@@ -64,18 +64,18 @@ impl Reply {
     }
 }
 
-/// A server on a free port of loopback. What no path was told for is 404. Dropping it ends accepting.
+/// A server on a free port of loopback. Paths without a reply give 404. Dropping it stops accepting.
 pub struct RawIssuer {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<IssuerState>,
     scheme: &'static str,
 }
 
 #[derive(Default)]
-struct Shared {
+struct IssuerState {
     replies: Mutex<HashMap<String, Reply>>,
-    /// Targets that were asked for, in order.
-    asked: Mutex<Vec<String>>,
+    /// Targets of all requests, in order.
+    targets: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
 
@@ -84,7 +84,7 @@ impl RawIssuer {
         Self::start_with(None)
     }
 
-    /// With a certificate for `host` by an authority of its own, which comes along as PEM. Valid until `until_year`.
+    /// Starts a server with a certificate for `host`, valid until `until_year`. Returns its authority too, as PEM.
     pub fn start_tls(host: &str, until_year: i32) -> (Self, String) {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -109,7 +109,7 @@ impl RawIssuer {
     fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(IssuerState::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -119,7 +119,7 @@ impl RawIssuer {
                 }
                 let Ok(stream) = stream else { continue };
                 let (shared, tls) = (Arc::clone(&accepting), tls.clone());
-                // The other side giving up is what some of these replies are for.
+                // Errors are dropped: some replies make the client close the connection.
                 std::thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE))?;
                     stream.set_write_timeout(Some(PATIENCE))?;
@@ -140,26 +140,26 @@ impl RawIssuer {
         }
     }
 
-    /// From now on `path` (of a proxy, the whole URL) answers so.
+    /// Gives `reply` for `path` from now on; for a proxy, `path` is the whole URL.
     pub fn reply(&self, path: &str, reply: Reply) {
         self.shared.replies.lock().unwrap().insert(path.to_owned(), reply);
     }
 
-    /// From now on no path is there.
+    /// Gives 404 for every path from now on.
     pub fn forget_all(&self) {
         self.shared.replies.lock().unwrap().clear();
     }
 
-    /// What was asked for so far.
-    pub fn asked(&self) -> Vec<String> {
-        self.shared.asked.lock().unwrap().clone()
+    /// Returns the targets of all requests so far.
+    pub fn targets(&self) -> Vec<String> {
+        self.shared.targets.lock().unwrap().clone()
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// By name, so that it can be checked against a certificate.
+    /// Returns a URL with a host name, so that a certificate can match it.
     pub fn url(&self, path: &str) -> String {
         format!("{}://localhost:{}{path}", self.scheme, self.address.port())
     }
@@ -168,12 +168,12 @@ impl RawIssuer {
 impl Drop for RawIssuer {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the accepting thread, which then sees that it is over.
+        // Wakes the accepting thread, so that it sees `stopped`.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-impl Shared {
+impl IssuerState {
     fn serve(&self, stream: impl Read + Write) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         let Some(head) = http1::read_head(&mut stream)? else {
@@ -181,7 +181,7 @@ impl Shared {
         };
         let target = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
         let reply = self.replies.lock().unwrap().get(&target).cloned();
-        self.asked.lock().unwrap().push(target);
+        self.targets.lock().unwrap().push(target);
         let stream = stream.get_mut();
         match reply.unwrap_or_else(|| Reply::status("404 Not Found")) {
             Reply::Bytes(bytes) => {
@@ -197,7 +197,7 @@ impl Shared {
                     if self.stopped.load(Ordering::SeqCst) {
                         return Ok(());
                     }
-                    // Slow is what it is.
+                    // The delay is the behaviour under test, not a wait.
                     std::thread::park_timeout(Duration::from_secs(1));
                 }
             }

@@ -1,4 +1,4 @@
-//! Do the commands in the examples work, as they stand there?
+//! Do the commands in the examples work exactly as printed?
 
 use super::ADMIN_TOKEN;
 use super::PEPPER;
@@ -7,7 +7,7 @@ use super::WRAPPING_KEY;
 use crate::support::program;
 use std::process::Command;
 
-/// The lines of the comment at the top that are indented, as a script for the shell.
+/// Returns the indented lines of the comment at the top, as a shell script.
 fn script(example: &str) -> String {
     let path = format!("{}/conf/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -24,9 +24,9 @@ fn the_commands_in_the_examples_work_as_they_stand_there() {
         let public_key = include_str!("../../data/jose/rsa2048.public.pem");
         system.file("public.pem", public_key);
         let script = script(example);
-        // Each is given the file of the gate that runs, as the example says.
+        // Each command gets the running gate's configuration, as the example says.
         let whole = format!("set -eu\nkeygate() {{ \"$PROGRAM\" \"$@\" --config keygate.yaml; }}\n{script}\n");
-        let ran = Command::new("sh")
+        let output = Command::new("sh")
             .args(["-c", &whole])
             .current_dir(system.gate.folder())
             .env("PROGRAM", program())
@@ -35,8 +35,8 @@ fn the_commands_in_the_examples_work_as_they_stand_there() {
             .env("KEYGATE_WRAPPING_KEY", WRAPPING_KEY)
             .output()
             .expect("there is a shell");
-        assert!(ran.status.success(), "{example}: {ran:?}");
-        // They reached the gate that runs, every one of them that changes something.
+        assert!(output.status.success(), "{example}: {output:?}");
+        // Every command that changes something reached the running gate.
         let changes = script.lines().filter(|line| !line.contains("clients keys")).count();
         let events = system.admin.get("/audit?limit=200")["items"]
             .as_array()

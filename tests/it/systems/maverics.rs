@@ -1,4 +1,4 @@
-//! Maverics: API clients with keys that the server makes, and the document's own programs in three languages.
+//! Maverics: API clients with server-made keys, and the document's own programs in three languages.
 
 use super::System;
 use super::access_token;
@@ -7,7 +7,7 @@ use super::oauth_error;
 use super::problem;
 use super::text;
 use crate::support::Program;
-use crate::support::Ran;
+use crate::support::ProgramOutput;
 use crate::support::issuer::now;
 use keygate::jose::sign::SigningKey;
 use keygate::jose::sign::token_id;
@@ -20,19 +20,19 @@ use std::path::PathBuf;
 const API: &str = "/api/v1/apps";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// A program of the document: its language, how it is run, and how what it prints begins when all is well.
-type Documented = (&'static str, fn() -> Program, &'static str);
+/// A program of the document: its language, how it starts, and the beginning of its output on success.
+type DocumentedProgram = (&'static str, fn() -> Program, &'static str);
 
-const PROGRAMS: [Documented; 3] = [
+const PROGRAMS: [DocumentedProgram; 3] = [
     ("Python", || Program::python("maverics/main.py"), "200 "),
     ("TypeScript", || Program::node("maverics/main.ts"), "200 "),
     ("Rust", Program::maverics_rust, "200 OK "),
 ];
 
-/// A key pair as the console gives it.
+/// A key pair as the console creates it.
 struct Pair {
     kid: String,
-    /// The private key, as downloaded.
+    /// The downloaded private key.
     path: PathBuf,
     signer: SigningKey,
 }
@@ -48,30 +48,33 @@ fn client(system: &System, more: Value) -> String {
     text(&client["id"])
 }
 
-/// "Add Key Pair", "Download Private Key".
+/// Performs "Add Key Pair" and "Download Private Key".
 #[track_caller]
 fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
     let path = format!("/clients/{client}/keys");
-    let made = system.admin.create(&path, json!({ "generate": "ES256" }));
-    let pem = text(&made["private_key"]);
+    let created = system.admin.create(&path, json!({ "generate": "ES256" }));
+    let pem = text(&created["private_key"]);
     let signer = SigningKey::from_pkcs8_pem(Algorithm::Es256, &pem).unwrap();
-    assert!(text(&made["fingerprint"]).contains(signer.kid()), "RFC 7638: {made}");
-    // Given at creation only.
+    assert!(
+        text(&created["fingerprint"]).contains(signer.kid()),
+        "RFC 7638: {created}"
+    );
+    // The private key is returned at creation only.
     let shown = system.admin.get(&path).to_string();
     assert!(
-        shown.contains(&text(&made["kid"])) && !shown.contains("PRIVATE"),
+        shown.contains(&text(&created["kid"])) && !shown.contains("PRIVATE"),
         "{shown}"
     );
     Pair {
-        kid: text(&made["kid"]),
+        kid: text(&created["kid"]),
         path: system.file(file, &pem),
         signer,
     }
 }
 
-/// One of [`PROGRAMS`] with the three variables it reads, and nothing else.
+/// Runs one of [`PROGRAMS`] with only the three variables that it reads.
 #[track_caller]
-fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> Ran {
+fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> ProgramOutput {
     program()
         .env("CLIENT_ID", client)
         .env("KEY_PATH", key)
@@ -79,13 +82,13 @@ fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> R
         .run()
 }
 
-/// What stands in quotes behind `access_token`, in whatever way a language prints an object.
+/// Returns the quoted text after `access_token`, in any language's notation for objects.
 #[track_caller]
-fn printed_token(ran: &Ran) -> String {
-    let (_, rest) = ran
+fn printed_token(output: &ProgramOutput) -> String {
+    let (_, rest) = output
         .stdout
         .split_once("access_token")
-        .unwrap_or_else(|| panic!("{ran:?}"));
+        .unwrap_or_else(|| panic!("{output:?}"));
     let is_token = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let rest = rest.trim_start_matches(|letter| !is_token(letter));
     rest.split(|letter| !is_token(letter)).next().unwrap().to_owned()
@@ -117,16 +120,16 @@ fn the_programs_get_tokens_that_the_api_takes() {
         let client = client(&system, json!({ "token_format": format }));
         let pair = add_key_pair(&system, &client, &format!("{format}.pem"));
         for (language, program, good) in PROGRAMS {
-            let ran = run(program, &system, &client, &pair.path);
+            let output = run(program, &system, &client, &pair.path);
             assert!(
-                ran.status.success() && ran.stdout.starts_with(good),
-                "{language}: {ran:?}"
+                output.status.success() && output.stdout.starts_with(good),
+                "{language}: {output:?}"
             );
             assert!(
-                ran.stdout.contains("Bearer") && ran.stdout.contains("3600"),
-                "{language}: {ran:?}"
+                output.stdout.contains("Bearer") && output.stdout.contains("3600"),
+                "{language}: {output:?}"
             );
-            let token = printed_token(&ran);
+            let token = printed_token(&output);
             assert_eq!(
                 token.matches('.').count(),
                 if format == "jwt" { 2 } else { 0 },
@@ -148,10 +151,10 @@ fn the_programs_show_each_error_of_the_documents_table_as_it_is_there() {
     for (language, program, _) in PROGRAMS {
         let unknown = run(program, &system, "client_of-nobody", &pair.path);
         let crossed = run(program, &system, &client, &others.path);
-        for (ran, description) in [(unknown, "invalid client"), (crossed, "invalid JWT signature")] {
-            assert!(ran.stdout.starts_with("400 "), "{language}: {ran:?}");
+        for (output, description) in [(unknown, "invalid client"), (crossed, "invalid JWT signature")] {
+            assert!(output.stdout.starts_with("400 "), "{language}: {output:?}");
             for words in ["invalid_client", description] {
-                assert!(ran.stdout.contains(words), "{language}: {words}: {ran:?}");
+                assert!(output.stdout.contains(words), "{language}: {words}: {output:?}");
             }
         }
     }
@@ -210,18 +213,18 @@ fn every_row_of_the_table_of_errors_is_given_with_its_words() {
             .filter(|place| *place != left_out)
             .map(|place| all[place])
             .collect();
-        let told = system.form("/oauth/token", "", &fields);
-        let (error, description) = oauth_error(&told, 400);
+        let reply = system.form("/oauth/token", "", &fields);
+        let (error, description) = oauth_error(&reply, 400);
         assert_eq!(error, "invalid_request", "without {}", all[left_out].0);
         assert!(!description.is_empty());
     }
     for (place, value) in [(1, "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"), (2, "")] {
         let mut fields = all;
         fields[place].1 = value;
-        let told = system.form("/oauth/token", "", &fields);
-        assert_eq!(oauth_error(&told, 400).0, "invalid_request", "{fields:?}");
+        let reply = system.form("/oauth/token", "", &fields);
+        assert_eq!(oauth_error(&reply, 400).0, "invalid_request", "{fields:?}");
     }
-    // All of it was for nothing: the assertion is as good as before.
+    // None of these attempts used up the valid assertion.
     access_token(&system.token_by_assertion(&good));
 }
 
@@ -242,7 +245,7 @@ fn what_the_document_demands_of_an_assertion_is_demanded() {
             .sign_text(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string());
         system.token_by_assertion(&assertion.unwrap())
     };
-    // Without `jti` and `kid`, like the programs; and with.
+    // Without `jti` and `kid`, like the document's programs, and with both.
     access_token(&ask(json!({})));
     access_token(&ask(json!({ "aud": system.url, "jti": token_id() })));
     for change in [
@@ -269,19 +272,19 @@ fn key_pairs_are_rotated_and_revoked_one_by_one() {
     let new = add_key_pair(&system, &client, "new.pem");
     for (language, program, good) in PROGRAMS {
         for pair in [&old, &new] {
-            let ran = run(program, &system, &client, &pair.path);
-            assert!(ran.stdout.starts_with(good), "{language}: {ran:?}");
+            let output = run(program, &system, &client, &pair.path);
+            assert!(output.stdout.starts_with(good), "{language}: {output:?}");
         }
     }
     system
         .admin
-        .done("DELETE", &format!("/clients/{client}/keys/{}", old.kid), None);
+        .perform("DELETE", &format!("/clients/{client}/keys/{}", old.kid), None);
     for kid in [Some(&*old.kid), None] {
-        let told = system.token_by_key(&client, &old.signer, kid);
-        assert_eq!(oauth_error(&told, 400).0, "invalid_client");
+        let reply = system.token_by_key(&client, &old.signer, kid);
+        assert_eq!(oauth_error(&reply, 400).0, "invalid_client");
     }
-    let ran = run(PROGRAMS[0].1, &system, &client, &new.path);
-    assert!(ran.stdout.starts_with(PROGRAMS[0].2), "the other pair: {ran:?}");
+    let output = run(PROGRAMS[0].1, &system, &client, &new.path);
+    assert!(output.stdout.starts_with(PROGRAMS[0].2), "the other pair: {output:?}");
     assert_eq!(
         system.with_token(API, &issued).status,
         200,
@@ -308,17 +311,17 @@ fn a_deleted_client_gets_no_more_tokens() {
         assert_eq!(system.with_token(API, &issued).status, 200);
         system
             .admin
-            .done("DELETE", &format!("/clients/{client}?revoke_tokens={revoke}"), None);
-        let told = system.token_by_key(&client, &pair.signer, None);
+            .perform("DELETE", &format!("/clients/{client}?revoke_tokens={revoke}"), None);
+        let reply = system.token_by_key(&client, &pair.signer, None);
         assert_eq!(
-            oauth_error(&told, 400),
+            oauth_error(&reply, 400),
             ("invalid_client".to_owned(), "invalid client".to_owned())
         );
-        // Out already, and good until they expire; unless they were to end with it.
-        let answer = system.with_token(API, &issued);
+        // Issued tokens stay valid until they expire, unless the revocation includes them.
+        let response = system.with_token(API, &issued);
         match revoke {
-            false => assert_eq!(answer.status, 200, "{format}"),
-            true => assert_eq!(problem(&answer, 401), "invalid-token", "{format}"),
+            false => assert_eq!(response.status, 200, "{format}"),
+            true => assert_eq!(problem(&response, 401), "invalid-token", "{format}"),
         }
     }
 }
@@ -360,9 +363,11 @@ fn the_life_of_a_client_is_in_the_audit_log() {
     let pair = add_key_pair(&system, &client, "client.pem");
     system
         .admin
-        .done("PATCH", &path, Some(json!({ "description": "another" })));
-    system.admin.done("DELETE", &format!("{path}/keys/{}", pair.kid), None);
-    system.admin.done("DELETE", &path, None);
+        .perform("PATCH", &path, Some(json!({ "description": "another" })));
+    system
+        .admin
+        .perform("DELETE", &format!("{path}/keys/{}", pair.kid), None);
+    system.admin.perform("DELETE", &path, None);
 
     let log = system.admin.get("/audit?limit=200");
     let events: Vec<&Value> = log["items"].as_array().unwrap().iter().collect();

@@ -1,4 +1,4 @@
-//! Does what real systems document work, end to end, with real clients and the examples in conf/?
+//! Do the documented flows of real systems work end to end, with real clients and the examples in conf/?
 
 mod maverics;
 mod sixtyfour;
@@ -9,17 +9,17 @@ mod secrets;
 mod commands;
 
 use crate::support::Admin;
+use crate::support::AdminResponse;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
-use crate::support::PATIENCE;
 use crate::support::Program;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
-use crate::support::Told;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_for;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::jose::sign::SigningKey;
@@ -34,7 +34,6 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::time::Instant;
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
@@ -45,18 +44,18 @@ struct System {
     gate: Binary,
     admin: Admin,
     upstream: FakeUpstream,
-    /// The issuer; clients connect there.
+    /// The issuer's URL, where clients connect.
     url: String,
 }
 
 impl System {
-    /// conf/examples/`example`.yaml with addresses of this machine: nothing else is changed.
+    /// Starts conf/examples/`example`.yaml with addresses of this machine, otherwise unchanged.
     #[track_caller]
     fn start(example: &str) -> Self {
         Self::start_changed(example, |yaml| yaml)
     }
 
-    /// The same where the key sets of clients are at `customer`.
+    /// Starts the example for clients with key sets at `customer`.
     #[track_caller]
     fn start_for(example: &str, customer: &Customer) -> Self {
         // A server on loopback has a private address, and no certificate of a public authority.
@@ -65,7 +64,7 @@ impl System {
         Self::start_with(example, change, &[("customer-ca.pem", &customer.authority)])
     }
 
-    /// The same with what a test of something else needs.
+    /// Starts the example with a change to its text.
     #[track_caller]
     fn start_changed(example: &str, change: impl FnOnce(String) -> String) -> Self {
         Self::start_with(example, change, &[])
@@ -108,7 +107,7 @@ impl System {
         }
     }
 
-    /// A request to the gate on a connection of its own; `headers` are whole lines, each with its CRLF.
+    /// Sends a request to the gate on a connection of its own; `headers` are whole lines, each with its CRLF.
     #[track_caller]
     fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
         let length = match body.is_empty() {
@@ -135,19 +134,19 @@ impl System {
         self.get(path, &format!("x-api-key: {key}\r\n"))
     }
 
-    /// A form, url-encoded.
+    /// Sends a url-encoded form.
     #[track_caller]
-    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> Told {
+    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> AdminResponse {
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
         let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
-        Told::of(self.request("POST", path, &headers, &body))
+        AdminResponse::of(self.request("POST", path, &headers, &body))
     }
 
-    /// client_credentials with client_secret_basic; no `scope` where it is empty.
+    /// Requests a token by client_credentials with client_secret_basic; an empty `scope` is left out.
     #[track_caller]
-    fn token_by_secret(&self, path: &str, id: &str, secret: &str, scope: &str) -> Told {
+    fn token_by_secret(&self, path: &str, id: &str, secret: &str, scope: &str) -> AdminResponse {
         let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
         let mut fields = vec![("grant_type", "client_credentials")];
         if !scope.is_empty() {
@@ -156,14 +155,14 @@ impl System {
         self.form(path, &basic, &fields)
     }
 
-    /// client_credentials with private_key_jwt, for the global endpoint.
+    /// Requests a token by client_credentials with private_key_jwt at the global endpoint.
     #[track_caller]
-    fn token_by_key(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> Told {
+    fn token_by_key(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> AdminResponse {
         self.token_by_assertion(&self.assertion(id, key, kid))
     }
 
     #[track_caller]
-    fn token_by_assertion(&self, assertion: &str) -> Told {
+    fn token_by_assertion(&self, assertion: &str) -> AdminResponse {
         self.form(
             "/oauth/token",
             "",
@@ -178,7 +177,7 @@ impl System {
         )
     }
 
-    /// Of RFC 7523, for a minute.
+    /// Returns a client assertion (RFC 7523) with a lifetime of one minute.
     fn assertion(&self, id: &str, key: &SigningKey, kid: Option<&str>) -> String {
         let mut header = json!({ "alg": key.algorithm().as_str(), "typ": "JWT" });
         if let Some(kid) = kid {
@@ -190,14 +189,14 @@ impl System {
         key.sign_text(&header.to_string(), &claims.to_string()).unwrap()
     }
 
-    /// oauth4webapi against this system, by the variables that tests/clients/oauth4webapi.mjs documents.
+    /// Returns oauth4webapi against this system, with the variables that tests/clients/oauth4webapi.mjs documents.
     fn oauth4webapi(&self, id: &str) -> Program {
         Program::node("oauth4webapi.mjs")
             .env("ISSUER", &self.url)
             .env("CLIENT_ID", id)
     }
 
-    /// Authlib, by the variables that tests/clients/authlib_client.py documents.
+    /// Returns Authlib against this system, with the variables that tests/clients/authlib_client.py documents.
     fn authlib(&self, id: &str) -> Program {
         Program::python("authlib_client.py")
             .env("TOKEN_ENDPOINT", format!("{}/oauth/token", self.url))
@@ -206,32 +205,31 @@ impl System {
             .env("CLIENT_ID", id)
     }
 
-    /// A file in the folder of the program under test.
+    /// Writes a file in the folder of the program under test.
     fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.gate.folder().join(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 
-    /// Asks until `path` with `key` answers 401; nothing else may come before that but 200, and 429 for asking so often.
+    /// Waits until `path` with `key` gives 401; before that only 200, or 429 because of the polling.
     #[track_caller]
     fn wait_refused(&self, path: &str, key: &str) -> Response {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = self.with_key(path, key);
-            match answer.status {
-                401 => return answer,
-                200 | 429 => assert!(Instant::now() < deadline, "never refused"),
-                status => panic!("{status}: {}", answer.text()),
+        wait_for("the key is refused", || {
+            let response = self.with_key(path, key);
+            match response.status {
+                401 => Some(response),
+                200 | 429 => None,
+                status => panic!("{status}: {}", response.text()),
             }
-        }
+        })
     }
 }
 
 /// A customer's server with a key set at /jwks, over HTTPS.
 struct Customer {
     server: RawIssuer,
-    /// Who signed its certificate, PEM.
+    /// The certificate authority of the server, PEM.
     authority: String,
 }
 
@@ -241,7 +239,7 @@ impl Customer {
         Self { server, authority }
     }
 
-    /// From now on it publishes these; each key's `kid` is its thumbprint.
+    /// Publishes these keys from now on; the `kid` of each is its thumbprint.
     fn publish(&self, keys: &[&SigningKey]) {
         let keys: Vec<Value> = keys.iter().map(|key| key.public_jwk()).collect();
         let set = json!({ "keys": keys }).to_string();
@@ -253,7 +251,7 @@ impl Customer {
     }
 }
 
-/// A new RSA key pair, PKCS #8 PEM.
+/// Returns a new RSA key pair, PKCS #8 PEM.
 fn rsa_pem() -> String {
     KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)
         .unwrap()
@@ -264,45 +262,45 @@ fn rsa_key(algorithm: Algorithm) -> SigningKey {
     SigningKey::from_pkcs8_pem(algorithm, &rsa_pem()).unwrap()
 }
 
-/// An address where nobody listens. On a part of loopback that no other test's process uses, so that it stays so: the
-/// issuer's URL has to be known before the program starts.
+/// Returns a free address. The issuer's URL must be known before the program starts,
+/// so the address lies in a part of loopback that no other test process uses.
 fn free_address() -> SocketAddr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let address = Ipv4Addr::new(127, 64 | a, b, c);
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
-/// The claims of a JWT, unchecked.
+/// Returns the claims of a JWT, unverified.
 #[track_caller]
 fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).expect("a JWT");
     serde_json::from_slice(&from_base64url(payload)).unwrap()
 }
 
-/// The access token in an answer that must have one.
+/// Returns the access token of a response that must have one.
 #[track_caller]
-fn access_token(told: &Told) -> String {
-    assert_eq!(told.status, 200, "{told:?}");
-    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
-    assert_eq!(told.json["token_type"], "Bearer", "{told:?}");
-    assert_eq!(told.json.get("refresh_token"), None);
-    told.json["access_token"].as_str().expect("a token").to_owned()
+fn access_token(response: &AdminResponse) -> String {
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.headers_named("cache-control"), ["no-store"]);
+    assert_eq!(response.json["token_type"], "Bearer", "{response:?}");
+    assert_eq!(response.json.get("refresh_token"), None);
+    response.json["access_token"].as_str().expect("a token").to_owned()
 }
 
-/// `error` and `error_description` of an answer that must be a refusal with `status`.
+/// Returns `error` and `error_description` of a response that must be a refusal with `status`.
 #[track_caller]
-fn oauth_error(told: &Told, status: u16) -> (String, String) {
-    assert_eq!(told.status, status, "{told:?}");
-    assert_eq!(told.headers_named("cache-control"), ["no-store"]);
-    let text = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();
+fn oauth_error(response: &AdminResponse, status: u16) -> (String, String) {
+    assert_eq!(response.status, status, "{response:?}");
+    assert_eq!(response.headers_named("cache-control"), ["no-store"]);
+    let text = |name: &str| response.json[name].as_str().unwrap_or_default().to_owned();
     (text("error"), text("error_description"))
 }
 
-/// The last word of a problem's type.
+/// Returns the last word of a problem's type.
 #[track_caller]
-fn problem(answer: &Response, status: u16) -> String {
-    assert_eq!(answer.status, status, "{}", answer.text());
-    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+fn problem(response: &Response, status: u16) -> String {
+    assert_eq!(response.status, status, "{}", response.text());
+    let problem: Value = serde_json::from_slice(&response.body).unwrap();
     let kind = problem["type"].as_str().unwrap();
     kind.strip_prefix("urn:keygate:problem:").unwrap().to_owned()
 }

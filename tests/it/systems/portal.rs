@@ -1,4 +1,4 @@
-//! API portal: the plan of a subscription decides what its developers get, and its state when.
+//! API portal: do a subscription's plan and state decide which credentials its developers get?
 
 use super::Customer;
 use super::System;
@@ -7,7 +7,7 @@ use super::oauth_error;
 use super::problem;
 use super::rsa_key;
 use super::text;
-use crate::support::Told;
+use crate::support::AdminResponse;
 use crate::support::clients;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -19,7 +19,7 @@ use std::process::Stdio;
 
 const CATALOGUE: &str = "/catalogue/items";
 
-/// A subscription of the organization `acme`, as it is when it was asked for: its id and state.
+/// Requests a live subscription of the organization `acme`. Returns its id and state.
 #[track_caller]
 fn subscribe(system: &System, plan: &str) -> (String, String) {
     subscribe_in(system, plan, "live")
@@ -27,17 +27,17 @@ fn subscribe(system: &System, plan: &str) -> (String, String) {
 
 #[track_caller]
 fn subscribe_in(system: &System, plan: &str, environment: &str) -> (String, String) {
-    // The organization is there from the second time on.
+    // The organization exists from the second call on, so a refusal is expected then.
     let _ = system.admin.call(
         "POST",
         "/organizations",
         Some(json!({ "id": "acme", "name": "Acme Ltd" })),
     );
-    let made = system.admin.create(
+    let created = system.admin.create(
         "/subscriptions",
         json!({ "organization": "acme", "plan": plan, "environment": environment }),
     );
-    (text(&made["id"]), text(&made["state"]))
+    (text(&created["id"]), text(&created["state"]))
 }
 
 #[track_caller]
@@ -70,13 +70,13 @@ fn url_for(subscription: &str, url: &str) -> Value {
     })
 }
 
-/// The slug of a 409.
+/// Returns the slug of a 409.
 #[track_caller]
-fn conflict(told: &Told) -> String {
-    assert_eq!(told.status, 409, "{told:?}");
-    let detail = told.json["detail"].as_str().unwrap_or_default();
-    assert!(!detail.is_empty(), "the reason is told: {told:?}");
-    text(&told.json["type"]).replace("urn:keygate:problem:", "")
+fn conflict(reply: &AdminResponse) -> String {
+    assert_eq!(reply.status, 409, "{reply:?}");
+    let detail = reply.json["detail"].as_str().unwrap_or_default();
+    assert!(!detail.is_empty(), "the reason is told: {reply:?}");
+    text(&reply.json["type"]).replace("urn:keygate:problem:", "")
 }
 
 #[test]
@@ -93,11 +93,11 @@ fn the_plan_decides_which_type_of_credential_there_is() {
         .map(|(path, body)| system.admin.call("POST", path, Some(body)).status)
     };
     for (subscription, allowed) in [(&keys, 0), (&secrets, 1), (&url_keys, 2)] {
-        let answers = kinds(subscription);
-        for (place, status) in answers.iter().enumerate() {
+        let responses = kinds(subscription);
+        for (place, status) in responses.iter().enumerate() {
             match place == allowed {
-                true => assert_eq!(*status, 201, "{answers:?}"),
-                false => assert!([409, 422].contains(status), "{answers:?}"),
+                true => assert_eq!(*status, 201, "{responses:?}"),
+                false => assert!([409, 422].contains(status), "{responses:?}"),
             }
         }
     }
@@ -108,15 +108,15 @@ fn a_pending_subscription_has_no_credentials_until_it_is_approved() {
     let system = System::start("api-portal");
     let (subscription, state) = subscribe(&system, "standard");
     assert_eq!(state, "pending");
-    let told = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
-    let reason = conflict(&told);
-    assert!(reason.contains("pending"), "{told:?}");
+    let reply = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
+    let reason = conflict(&reply);
+    assert!(reason.contains("pending"), "{reply:?}");
     step(&system, &subscription, "approve", json!({}));
     let client = system.admin.create("/clients", secret_for(&subscription));
     let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
     assert_eq!(system.with_token(CATALOGUE, &token).status, 200);
-    // And approved is approved.
+    // A second approval is a conflict.
     conflict(&system.admin.call(
         "POST",
         &format!("/subscriptions/{subscription}/approve"),
@@ -128,9 +128,9 @@ fn a_pending_subscription_has_no_credentials_until_it_is_approved() {
 fn live_credentials_of_a_paid_plan_are_locked_until_the_payment() {
     let system = System::start("api-portal");
     let subscription = active(&system, "paid");
-    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
-    let unpaid = conflict(&told);
-    assert!(unpaid.contains("paid") || unpaid.contains("payment"), "{told:?}");
+    let reply = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    let unpaid = conflict(&reply);
+    assert!(unpaid.contains("paid") || unpaid.contains("payment"), "{reply:?}");
     let mut sandbox = key_for(&subscription);
     sandbox["environment"] = "sandbox".into();
     let sandbox = text(&system.admin.create("/keys", sandbox)["key"]);
@@ -140,7 +140,7 @@ fn live_credentials_of_a_paid_plan_are_locked_until_the_payment() {
     step(&system, &subscription, "payment", json!({ "paid": true }));
     let live = text(&system.admin.create("/keys", key_for(&subscription))["key"]);
     assert_eq!(system.with_key(CATALOGUE, &live).status, 200);
-    // The payment lapses: what was given out is locked, and says why.
+    // The payment lapses: issued credentials are locked, and the refusal names the reason.
     step(&system, &subscription, "payment", json!({ "paid": false }));
     let locked = problem(&system.with_key(CATALOGUE, &live), 403);
     assert!(locked.contains("unpaid") || locked.contains("payment"), "{locked}");
@@ -153,9 +153,9 @@ fn live_credentials_of_a_paid_plan_are_locked_until_the_payment() {
 fn a_plan_that_is_not_released_gives_sandbox_credentials_only() {
     let system = System::start("api-portal");
     let subscription = active(&system, "preview");
-    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
-    let unreleased = conflict(&told);
-    assert!(unreleased.contains("release"), "{told:?}");
+    let reply = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    let unreleased = conflict(&reply);
+    assert!(unreleased.contains("release"), "{reply:?}");
     let mut sandbox = key_for(&subscription);
     sandbox["environment"] = "sandbox".into();
     let sandbox = text(&system.admin.create("/keys", sandbox)["key"]);
@@ -167,9 +167,9 @@ fn failed_provisioning_is_told_and_tried_again() {
     let system = System::start("api-portal");
     let (subscription, _) = subscribe(&system, "standard");
     step(&system, &subscription, "fail", json!({}));
-    let told = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
-    let failed = conflict(&told);
-    assert!(failed.contains("provision") || failed.contains("fail"), "{told:?}");
+    let reply = system.admin.call("POST", "/clients", Some(secret_for(&subscription)));
+    let failed = conflict(&reply);
+    assert!(failed.contains("provision") || failed.contains("fail"), "{reply:?}");
     step(&system, &subscription, "approve", json!({}));
     system.admin.create("/clients", secret_for(&subscription));
 }
@@ -192,13 +192,13 @@ fn cancelling_revokes_everything_in_the_same_instant() {
     for key in [&first, &second] {
         assert_eq!(problem(&system.with_key(CATALOGUE, key), 401), "invalid-api-key");
     }
-    let answer = system.with_token(CATALOGUE, &token);
-    assert!([401, 403].contains(&answer.status), "{}", answer.text());
-    let told = system.token_by_secret("/oauth/token", &id, &secret, "");
-    assert!([400, 401].contains(&told.status), "{told:?}");
+    let response = system.with_token(CATALOGUE, &token);
+    assert!([401, 403].contains(&response.status), "{}", response.text());
+    let reply = system.token_by_secret("/oauth/token", &id, &secret, "");
+    assert!([400, 401].contains(&reply.status), "{reply:?}");
     for (path, body) in [("/keys", key_for(&keys)), ("/clients", secret_for(&secrets))] {
-        let told = system.admin.call("POST", path, Some(body));
-        assert!(conflict(&told).contains("cancel"), "{told:?}");
+        let reply = system.admin.call("POST", path, Some(body));
+        assert!(conflict(&reply).contains("cancel"), "{reply:?}");
     }
     conflict(
         &system
@@ -215,8 +215,8 @@ fn there_is_a_second_key_beside_the_first_and_no_third() {
     for key in [&first, &second] {
         assert_eq!(system.with_key(CATALOGUE, &text(&key["key"])).status, 200);
     }
-    let told = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
-    assert_eq!(conflict(&told), "key-slots-full");
+    let reply = system.admin.call("POST", "/keys", Some(key_for(&subscription)));
+    assert_eq!(conflict(&reply), "key-slots-full");
     system
         .admin
         .post(&format!("/keys/{}/revoke", text(&first["id"])), json!({}));
@@ -227,7 +227,7 @@ fn there_is_a_second_key_beside_the_first_and_no_third() {
 #[test]
 fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     let system = System::start("api-portal");
-    // An API key: the old one is refused at once, the new one is another.
+    // An API key: the old key is refused at once, and the new key works.
     let keys = active(&system, "starter");
     let old = system.admin.create("/keys", key_for(&keys));
     let new = system
@@ -240,29 +240,29 @@ fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     );
     assert_eq!(system.with_key(CATALOGUE, &text(&new["key"])).status, 200);
 
-    // A client: rotating keeps its id.
+    // A client: rotation keeps its id.
     let secrets = active(&system, "standard");
     let client = system.admin.create("/clients", secret_for(&secrets));
     let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
     let rotated = system.admin.post(&format!("/clients/{id}/secret/rotate"), json!({}));
     let rotated = text(&rotated["client_secret"]);
-    let told = system.token_by_secret("/oauth/token", &id, &secret, "");
-    assert_eq!(oauth_error(&told, 401).0, "invalid_client", "the old secret");
+    let reply = system.token_by_secret("/oauth/token", &id, &secret, "");
+    assert_eq!(oauth_error(&reply, 401).0, "invalid_client", "the old secret");
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
 
-    // Regenerating does not.
+    // Regeneration gives another id.
     let regenerated = system
         .admin
         .post(&format!("/clients/{id}/secret/regenerate"), json!({}));
     let (new_id, new_secret) = (text(&regenerated["id"]), text(&regenerated["client_secret"]));
     assert_ne!(id, new_id);
     for (id, secret) in [(&id, &rotated), (&id, &new_secret), (&new_id, &rotated)] {
-        let told = system.token_by_secret("/oauth/token", id, secret, "");
-        assert_eq!(oauth_error(&told, 401).0, "invalid_client");
+        let reply = system.token_by_secret("/oauth/token", id, secret, "");
+        assert_eq!(oauth_error(&reply, 401).0, "invalid_client");
     }
     access_token(&system.token_by_secret("/oauth/token", &new_id, &new_secret, ""));
-    let answer = system.with_token(CATALOGUE, &token);
-    assert!([200, 401].contains(&answer.status), "{}", answer.text());
+    let response = system.with_token(CATALOGUE, &token);
+    assert!([200, 401].contains(&response.status), "{}", response.text());
 }
 
 #[test]
@@ -292,18 +292,18 @@ fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_r
         }
     }
     for step in ["secret/rotate", "secret/regenerate"] {
-        let told = system
+        let reply = system
             .admin
             .call("POST", &format!("/clients/{id}/{step}"), Some(json!({})));
-        assert_eq!(told.status, 409, "{step}: {told:?}");
+        assert_eq!(reply.status, 409, "{step}: {reply:?}");
     }
     for url in [
         "http://customer.example.com/jwks",
         "ftp://customer.example.com/jwks",
         "jwks",
     ] {
-        let told = system.admin.call("POST", "/clients", Some(url_for(&subscription, url)));
-        assert!([400, 422].contains(&told.status), "{url}: {told:?}");
+        let reply = system.admin.call("POST", "/clients", Some(url_for(&subscription, url)));
+        assert!([400, 422].contains(&reply.status), "{url}: {reply:?}");
     }
 }
 
@@ -334,7 +334,7 @@ fn services_are_told_who_called_in_a_token_between_servers() {
     let [token] = seen.headers_named("x-keygate-identity-token")[..] else {
         panic!("{seen:?}");
     };
-    // Verified by a library that is not ours, with the keys that the gate publishes beside those of its access tokens.
+    // A third-party library verifies the token with the keys that the gate publishes beside those of its access tokens.
     let verifier = Command::new("node")
         .arg("verify_identity.mjs")
         .args([&format!("{}/oauth/jwks", system.url), "https://gate.example.com"])
@@ -348,13 +348,13 @@ fn services_are_told_who_called_in_a_token_between_servers() {
         writeln!(verifier.stdin.as_ref().unwrap(), "{line}").unwrap();
     }
     let output = verifier.wait_with_output().unwrap();
-    let answers: Vec<Value> = String::from_utf8(output.stdout)
+    let responses: Vec<Value> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(answers.len(), 2, "{answers:?}");
-    assert_eq!(answers[0]["iss"], "https://gate.example.com", "{answers:?}");
-    assert!(answers[0].to_string().contains("acme"), "who called: {answers:?}");
-    assert_eq!(answers[1]["claim"], "aud", "{answers:?}");
+    assert_eq!(responses.len(), 2, "{responses:?}");
+    assert_eq!(responses[0]["iss"], "https://gate.example.com", "{responses:?}");
+    assert!(responses[0].to_string().contains("acme"), "who called: {responses:?}");
+    assert_eq!(responses[1]["claim"], "aud", "{responses:?}");
 }

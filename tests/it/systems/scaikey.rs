@@ -1,4 +1,4 @@
-//! ScaiKey: services with a secret, tokens at a global endpoint and at one per tenant.
+//! ScaiKey: services with a secret, and tokens at a global endpoint and at one per tenant.
 
 use super::System;
 use super::access_token;
@@ -26,7 +26,7 @@ use std::io;
 const GLOBAL: &str = "/oauth/token";
 const TENANTS: &str = "/api/v1/platform/tenants";
 
-/// An application of type SERVICE: its id and secret. Of no tenant where `subscription` is empty.
+/// Creates an application of type SERVICE and returns its id and secret. An empty `subscription` means no tenant.
 #[track_caller]
 fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, String) {
     let mut body = json!({ "name": "service", "authentication": "client_secret", "scopes": scopes });
@@ -37,7 +37,7 @@ fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, Str
     (text(&client["id"]), text(&client["client_secret"]))
 }
 
-/// A tenant: the subscription that its services are under.
+/// Creates a tenant: the subscription of its services. Returns the id.
 #[track_caller]
 fn tenant(system: &System, slug: &str) -> String {
     system
@@ -58,27 +58,27 @@ fn tenant(system: &System, slug: &str) -> String {
 fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
     let system = System::start("scaikey");
     let (id, secret) = service(&system, &["openid", "admin:read"], "");
-    let told = system.token_by_secret(GLOBAL, &id, &secret, "");
-    let token = access_token(&told);
-    assert_eq!(told.json["expires_in"], 3_600, "{told:?}");
+    let response = system.token_by_secret(GLOBAL, &id, &secret, "");
+    let token = access_token(&response);
+    assert_eq!(response.json["expires_in"], 3_600, "{response:?}");
     let claims = claims(&token);
     assert_eq!(claims["sub"], id);
     assert_eq!(claims["client_id"], id);
     assert_eq!(claims["iss"], system.url);
     assert_eq!(claims["aud"], system.url);
-    assert_eq!(claims["scope"], told.json["scope"]);
+    assert_eq!(claims["scope"], response.json["scope"]);
 
     assert_eq!(system.with_token(TENANTS, &token).status, 200);
     let seen = system.upstream.only_received();
     assert_eq!(seen.headers_named("x-keygate-subject"), [&*id]);
     assert_eq!(seen.headers_named("x-keygate-organization"), ["default"]);
 
-    // When it runs out, the same again; there is nothing to refresh with.
+    // An expired token is replaced by the same request; there is no refresh token.
     assert_ne!(access_token(&system.token_by_secret(GLOBAL, &id, &secret, "")), token);
     let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
-    let told = system.form(GLOBAL, &basic, &refresh);
-    assert_eq!(oauth_error(&told, 400).0, "unsupported_grant_type");
+    let response = system.form(GLOBAL, &basic, &refresh);
+    assert_eq!(oauth_error(&response, 400).0, "unsupported_grant_type");
 }
 
 #[test]
@@ -86,45 +86,45 @@ fn a_token_without_either_scope_is_told_both() {
     let system = System::start("scaikey");
     let (id, secret) = service(&system, &["openid"], "");
     let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
-    let answer = system.with_token(TENANTS, &token);
-    assert_eq!(problem(&answer, 403), "insufficient-scope");
-    let challenge = answer.header("www-authenticate").unwrap();
+    let received = system.with_token(TENANTS, &token);
+    assert_eq!(problem(&received, 403), "insufficient-scope");
+    let challenge = received.header("www-authenticate").unwrap();
     assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
     for scope in ["admin:read", "admin:write"] {
         assert!(challenge.contains(scope), "{challenge}");
-        assert!(answer.text().contains(scope), "{}", answer.text());
+        assert!(received.text().contains(scope), "{}", received.text());
     }
     // "Go back and add it to the application's allowed scopes."
     let path = format!("/clients/{id}");
     system
         .admin
-        .done("PATCH", &path, Some(json!({ "scopes": ["openid", "admin:read"] })));
+        .perform("PATCH", &path, Some(json!({ "scopes": ["openid", "admin:read"] })));
     let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
     assert_eq!(system.with_token(TENANTS, &token).status, 200);
-    // Reading is not changing.
+    // A scope to read does not permit a change.
     let bearer = format!("Authorization: Bearer {token}\r\n");
-    let answer = system.request("POST", TENANTS, &bearer, "");
-    assert_eq!(problem(&answer, 403), "insufficient-scope");
-    assert!(answer.header("www-authenticate").unwrap().contains("admin:write"));
+    let received = system.request("POST", TENANTS, &bearer, "");
+    assert_eq!(problem(&received, 403), "insufficient-scope");
+    assert!(received.header("www-authenticate").unwrap().contains("admin:write"));
 }
 
 #[test]
 fn no_token_is_wider_than_its_service_or_its_plan() {
     let system = System::start("scaikey");
     let (id, secret) = service(&system, &["openid", "admin:read"], "");
-    let told = system.token_by_secret(GLOBAL, &id, &secret, "admin:read");
-    assert_eq!(told.json["scope"], "admin:read", "{told:?}");
+    let response = system.token_by_secret(GLOBAL, &id, &secret, "admin:read");
+    assert_eq!(response.json["scope"], "admin:read", "{response:?}");
     for scope in ["admin:write", "admin:read admin:write", "ADMIN:READ", "admin"] {
-        let told = system.token_by_secret(GLOBAL, &id, &secret, scope);
-        assert_eq!(oauth_error(&told, 400).0, "invalid_scope", "{scope}");
+        let response = system.token_by_secret(GLOBAL, &id, &secret, scope);
+        assert_eq!(oauth_error(&response, 400).0, "invalid_scope", "{scope}");
     }
     let wider = json!({ "name": "wider", "authentication": "client_secret", "scopes": ["root"] });
-    let told = system.admin.call("POST", "/clients", Some(wider));
-    assert!([409, 422].contains(&told.status), "{told:?}");
-    // The plan gives secrets and nothing else.
+    let response = system.admin.call("POST", "/clients", Some(wider));
+    assert!([409, 422].contains(&response.status), "{response:?}");
+    // The plan permits secrets and nothing else.
     let key = json!({ "name": "key", "expires": "90d" });
-    let told = system.admin.call("POST", "/keys", Some(key));
-    assert!([409, 422].contains(&told.status), "{told:?}");
+    let response = system.admin.call("POST", "/keys", Some(key));
+    assert!([409, 422].contains(&response.status), "{response:?}");
 }
 
 #[test]
@@ -139,14 +139,14 @@ fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
     let token = access_token(&system.token_by_secret("/t/acme/oauth/token", &id, &secret, ""));
     assert_eq!(claims(&token)["org"], "acme");
     for (id, secret) in [(&other_id, &other_secret), (&global_id, &global_secret)] {
-        let told = system.token_by_secret("/t/acme/oauth/token", id, secret, "");
+        let response = system.token_by_secret("/t/acme/oauth/token", id, secret, "");
         assert_eq!(
-            oauth_error(&told, 401),
+            oauth_error(&response, 401),
             ("invalid_client".to_owned(), "invalid client".to_owned())
         );
     }
-    let told = system.token_by_secret("/t/nobody/oauth/token", &id, &secret, "");
-    assert_eq!(oauth_error(&told, 401).0, "invalid_client");
+    let response = system.token_by_secret("/t/nobody/oauth/token", &id, &secret, "");
+    assert_eq!(oauth_error(&response, 401).0, "invalid_client");
 
     let (own, platform) = ("/api/v1/tenant/users", TENANTS);
     assert_eq!(system.with_token(own, &token).status, 200);
@@ -243,7 +243,7 @@ fn every_client_library_understands_why_it_is_refused() {
     assert_eq!(refused.error().as_ref(), "invalid_client");
 }
 
-/// The `oauth2` crate, over the raw client of the tests.
+/// Runs the `oauth2` crate over the tests' raw client.
 #[track_caller]
 fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
     let client = BasicClient::new(ClientId::new(id.to_owned()))
@@ -260,9 +260,9 @@ fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
     assert_eq!(token.expires_in().unwrap().as_secs(), 3_600);
     assert!(token.refresh_token().is_none());
     assert_eq!(system.with_token(TENANTS, token.access_token().secret()).status, 200);
-    let told = client.introspect(token.access_token()).request(&http).unwrap();
-    assert!(told.active());
-    assert_eq!(told.client_id().map(|id| id.as_str()), Some(id));
+    let response = client.introspect(token.access_token()).request(&http).unwrap();
+    assert!(response.active());
+    assert_eq!(response.client_id().map(|id| id.as_str()), Some(id));
 }
 
 fn http(system: &System) -> impl Fn(HttpRequest) -> Result<HttpResponse, io::Error> {
@@ -279,11 +279,11 @@ fn http(system: &System) -> impl Fn(HttpRequest) -> Result<HttpResponse, io::Err
             text.push_str(&format!("{name}: {}\r\n", value.to_str().map_err(io::Error::other)?));
         }
         let bytes = [text.as_bytes(), b"\r\n", &body].concat();
-        let answer = RawClient::connect(address).send(bytes).try_receive()?;
-        let mut response = http::Response::builder().status(answer.status);
-        for (name, value) in &answer.headers {
+        let received = RawClient::connect(address).send(bytes).try_receive()?;
+        let mut response = http::Response::builder().status(received.status);
+        for (name, value) in &received.headers {
             response = response.header(name, value);
         }
-        response.body(answer.body).map_err(io::Error::other)
+        response.body(received.body).map_err(io::Error::other)
     }
 }

@@ -1,4 +1,5 @@
-//! Where is a secret, once it was shown? Nowhere: every kind is made and used, then all that the gate wrote is searched.
+//! Is a secret anywhere after it was shown once? The test creates and
+//! uses every kind, then searches everything that the gate wrote.
 
 use super::ADMIN_TOKEN;
 use super::PEPPER;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 const API: &str = "/v1/enrich-lead";
 
-/// A secret, and the forms in which it would give itself away.
+/// A secret, and the forms in which it could appear.
 struct Needle {
     what: &'static str,
     forms: Vec<String>,
@@ -35,7 +36,7 @@ impl Needle {
         Self { what, forms }
     }
 
-    /// Of a PEM file: its lines, the same without line breaks, and the bytes that they stand for.
+    /// Returns the forms of a PEM file: its lines, the text without line breaks, and the decoded bytes.
     fn of_pem(what: &'static str, pem: &str) -> Self {
         let lines: Vec<&str> = pem.lines().filter(|line| !line.starts_with('-')).collect();
         let mut forms = vec![lines.concat(), latin1(&STANDARD.decode(lines.concat()).unwrap())];
@@ -53,7 +54,7 @@ impl Needle {
     }
 }
 
-/// Each byte as the character of its number: bytes that a text's search, which is fast, can look through.
+/// Maps each byte to the character of its number, because searching text is fast.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
@@ -63,7 +64,7 @@ fn contains(hay: &str, needle: &str) -> bool {
     hay.contains(needle)
 }
 
-/// Every file under `folder`: its name and content.
+/// Returns the name and content of every file under `folder`.
 fn files(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -79,7 +80,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 
 #[test]
 fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
-    // Every kind of credential in one gate, and the signing keys wrapped.
+    // Every kind of credential in one gate, with wrapped signing keys.
     let system = System::start_changed("sixtyfour", |yaml| {
         let yaml = yaml.replace(
             "credentials: [private_key_jwt, api_key]",
@@ -97,39 +98,39 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         Needle::new("pepper", PEPPER),
         Needle::new("wrapping key", WRAPPING_KEY),
     ];
-    // What was said, by whom; the answers that give a secret are not in here.
-    let mut said: Vec<(String, String)> = Vec::new();
+    // The responses by name, except those that deliver a secret.
+    let mut outputs: Vec<(String, String)> = Vec::new();
 
-    // Keys: made, used, regenerated, used with a mistake in them, in the query, and revoked.
-    let made = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
-    let (key_id, key) = (text(&made["id"]), text(&made["key"]));
+    // Keys: created, used, regenerated, sent with a typo, sent in the query, revoked.
+    let created = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
+    let (key_id, key) = (text(&created["id"]), text(&created["key"]));
     assert_eq!(system.with_key(API, &key).status, 200);
     let regenerated = admin.post(&format!("/keys/{key_id}/regenerate"), json!({}));
     let second = text(&regenerated["key"]);
     assert_eq!(system.with_key(API, &second).status, 200);
     for key in [&key, &second] {
         needles.push(Needle::new("API key", key));
-        // Without its prefix and public id.
+        // The part after the prefix and the public id.
         needles.push(Needle::new("secret of an API key", key.rsplit('_').next().unwrap()));
         let mistaken = format!(
             "{}{}",
             &key[..key.len() - 1],
             if key.ends_with('0') { '1' } else { '0' }
         );
-        for (what, answer) in [
+        for (what, response) in [
             ("a revoked or good key", system.with_key(API, key)),
             ("a mistyped key", system.with_key(API, &mistaken)),
             ("a key in the query", system.get(&format!("{API}?api_key={key}"), "")),
             ("a key as a bearer token", system.with_token(API, key)),
         ] {
-            said.push((what.to_owned(), said_by(&answer)));
+            outputs.push((what.to_owned(), text_of(&response)));
         }
     }
 
-    // A client with a secret: both ways of sending it, rotated, and wrong.
+    // A client with a secret: both ways to send it, a rotation, a wrong secret.
     let body = json!({ "name": "two", "authentication": "client_secret", "scopes": scopes });
-    let made = admin.create("/clients", body);
-    let (id, secret) = (text(&made["id"]), text(&made["client_secret"]));
+    let created = admin.create("/clients", body);
+    let (id, secret) = (text(&created["id"]), text(&created["client_secret"]));
     let token = access_token(&system.token_by_secret("/oauth/token", &id, &secret, ""));
     let posted = [
         ("grant_type", "client_credentials"),
@@ -139,9 +140,11 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     let posted = access_token(&system.form("/oauth/token", "", &posted));
     let rotated = text(&admin.post(&format!("/clients/{id}/secret/rotate"), json!({}))["client_secret"]);
     let opaque = json!({ "token_format": "opaque" });
-    said.push((
+    outputs.push((
         "a client".to_owned(),
-        admin.done("PATCH", &format!("/clients/{id}"), Some(opaque)).to_string(),
+        admin
+            .perform("PATCH", &format!("/clients/{id}"), Some(opaque))
+            .to_string(),
     ));
     let opaque = access_token(&system.token_by_secret("/oauth/token", &id, &rotated, ""));
     for secret in [&secret, &rotated] {
@@ -150,36 +153,36 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     }
     let refused = system.token_by_secret("/oauth/token", &id, &secret, "");
     assert_eq!(refused.status, 401);
-    said.push(("an old secret".to_owned(), refused.json.to_string()));
-    // The places for id and secret swapped, as people do.
+    outputs.push(("an old secret".to_owned(), refused.json.to_string()));
+    // A common mistake: id and secret swapped.
     let refused = system.token_by_secret("/oauth/token", &rotated, &id, "");
-    said.push(("a secret for an id".to_owned(), refused.json.to_string()));
+    outputs.push(("a secret for an id".to_owned(), refused.json.to_string()));
     let in_query = system.request("POST", &format!("/oauth/token?client_secret={rotated}"), "", "");
     assert_eq!(in_query.status, 400, "{}", in_query.text());
-    said.push(("a secret in the query".to_owned(), said_by(&in_query)));
+    outputs.push(("a secret in the query".to_owned(), text_of(&in_query)));
 
-    // A client with a pair that was made here.
+    // A client with a key pair that the gate generated.
     let body = json!({ "name": "three", "authentication": "private_key_jwt", "scopes": scopes });
     let key_client = text(&admin.create("/clients", body)["id"]);
     for algorithm in ["ES256", "RS256"] {
-        let made = admin.create(&format!("/clients/{key_client}/keys"), json!({ "generate": algorithm }));
-        let pem = text(&made["private_key"]);
+        let created = admin.create(&format!("/clients/{key_client}/keys"), json!({ "generate": algorithm }));
+        let pem = text(&created["private_key"]);
         let signer = SigningKey::from_pkcs8_pem(algorithm.parse::<Algorithm>().unwrap(), &pem).unwrap();
         let assertion = system.assertion(&key_client, &signer, None);
         access_token(&system.token_by_assertion(&assertion));
-        // Somebody uploads the wrong file.
+        // A private key is uploaded instead of the public one.
         let uploaded = admin.call(
             "POST",
             &format!("/clients/{key_client}/keys"),
             Some(json!({ "public_key": pem })),
         );
         assert_eq!(uploaded.status, 422, "{uploaded:?}");
-        said.push(("an uploaded private key".to_owned(), uploaded.json.to_string()));
+        outputs.push(("an uploaded private key".to_owned(), uploaded.json.to_string()));
         needles.push(Needle::of_pem("private key of a client", &pem));
         needles.push(Needle::new("client assertion", &assertion));
     }
 
-    // Tokens: called with, asked about, given up.
+    // Tokens: used, introspected, revoked.
     for (what, token) in [
         ("access token", &token),
         ("access token", &posted),
@@ -190,22 +193,22 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
             "Authorization: Basic {}\r\n",
             STANDARD.encode(format!("{id}:{rotated}"))
         );
-        let told = system.form("/oauth/introspect", &basic, &[("token", token)]);
-        assert_eq!(told.json["active"], true, "{told:?}");
-        said.push((format!("introspection of an {what}"), told.json.to_string()));
-        let told = system.form("/oauth/revoke", &basic, &[("token", token)]);
-        assert_eq!(told.status, 200, "{told:?}");
-        let answer = system.with_token(API, token);
-        assert_eq!(answer.status, 401, "{what}: {}", answer.text());
-        said.push((format!("a revoked {what}"), said_by(&answer)));
-        said.push((
+        let reply = system.form("/oauth/introspect", &basic, &[("token", token)]);
+        assert_eq!(reply.json["active"], true, "{reply:?}");
+        outputs.push((format!("introspection of an {what}"), reply.json.to_string()));
+        let reply = system.form("/oauth/revoke", &basic, &[("token", token)]);
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let response = system.with_token(API, token);
+        assert_eq!(response.status, 401, "{what}: {}", response.text());
+        outputs.push((format!("a revoked {what}"), text_of(&response)));
+        outputs.push((
             "a token in the query".to_owned(),
-            said_by(&system.get(&format!("{API}?access_token={token}"), "")),
+            text_of(&system.get(&format!("{API}?access_token={token}"), "")),
         ));
         needles.push(Needle::new(what, token));
     }
 
-    // Who administers: shown once, on the terminal, and not in the log.
+    // The first administrator's secret: shown once on the terminal, and not in the log.
     let output = system.gate.output();
     let first = first_administrators_secret(&output);
     needles.push(Needle::new("secret of the first administrator", &first));
@@ -213,7 +216,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     assert_eq!(shown.len(), 1, "{output}");
     assert!(!shown[0].starts_with('{'), "no line of the log: {}", shown[0]);
 
-    // What the gate tells of it afterwards.
+    // Everything that the admin API and the data side return afterwards.
     for path in [
         "/organizations",
         "/subscriptions",
@@ -228,21 +231,21 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         &format!("/clients/{id}"),
         &format!("/keys/{key_id}"),
     ] {
-        said.push((format!("GET {path}"), admin.get(path).to_string()));
+        outputs.push((format!("GET {path}"), admin.get(path).to_string()));
     }
-    let backup = admin.done("POST", "/backup", Some(json!({ "path": "copy.db" })));
-    said.push(("backup".to_owned(), backup.to_string()));
+    let backup = admin.perform("POST", "/backup", Some(json!({ "path": "copy.db" })));
+    outputs.push(("backup".to_owned(), backup.to_string()));
     for path in ["/metrics", "/readyz", "/livez"] {
-        said.push((
+        outputs.push((
             path.to_owned(),
-            said_by(&crate::support::get(system.gate.admin(), path)),
+            text_of(&crate::support::get(system.gate.admin(), path)),
         ));
     }
     for path in ["/oauth/jwks", "/.well-known/oauth-authorization-server"] {
-        said.push((path.to_owned(), said_by(&system.get(path, ""))));
+        outputs.push((path.to_owned(), text_of(&system.get(path, ""))));
     }
     let records = system.gate.output().replace(shown[0], "");
-    said.push(("logs and access records".to_owned(), records));
+    outputs.push(("logs and access records".to_owned(), records));
 
     let files = files(system.gate.folder());
     let named = |end: &str| files.iter().any(|(name, _)| name.ends_with(end));
@@ -264,27 +267,27 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
         assert!(!contains(content, "-----BEGIN PRIVATE KEY-----"), "{name}");
         assert!(!contains(content, "\"client_secret\":\"kgs_"), "{name}");
     }
-    // That the search would find something: the public halves are there.
+    // The search itself works: it finds the public parts.
     let is_in = |texts: &[(String, String)]| texts.iter().any(|(_, text)| contains(text, &key_client));
-    assert!(is_in(&files) && is_in(&said));
+    assert!(is_in(&files) && is_in(&outputs));
 
-    for (place, content) in said.iter().chain(&files) {
+    for (place, content) in outputs.iter().chain(&files) {
         for needle in &needles {
             assert!(!needle.is_in(content), "{} in {place}", needle.what);
         }
     }
 }
 
-/// Head and body.
-fn said_by(answer: &crate::support::Response) -> String {
-    let mut said = latin1(&answer.body);
-    for (name, value) in &answer.headers {
-        said.push_str(&format!("\n{name}: {value}"));
+/// Returns head and body.
+fn text_of(response: &crate::support::Response) -> String {
+    let mut outputs = latin1(&response.body);
+    for (name, value) in &response.headers {
+        outputs.push_str(&format!("\n{name}: {value}"));
     }
-    said
+    outputs
 }
 
-/// What was printed for the person who started the gate.
+/// Returns the secret that was printed for the person who started the gate.
 #[track_caller]
 fn first_administrators_secret(output: &str) -> String {
     let start = output

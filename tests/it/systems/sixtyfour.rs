@@ -1,4 +1,4 @@
-//! Sixtyfour: OAuth clients with RS256 keys, from a URL of the customer's or uploaded.
+//! Sixtyfour: OAuth clients with RS256 keys, at a URL of the customer or uploaded.
 
 use super::Customer;
 use super::System;
@@ -9,11 +9,11 @@ use super::problem;
 use super::rsa_key;
 use super::text;
 use crate::support::PATIENCE;
+use crate::support::poll;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
-use std::time::Instant;
 
 const API: &str = "/v1/enrich-lead";
 
@@ -21,7 +21,7 @@ fn rs256() -> SigningKey {
     rsa_key(Algorithm::Rs256)
 }
 
-/// A client whose keys are behind the customer's URL.
+/// Creates a client whose keys are at the customer's URL. Returns its id.
 #[track_caller]
 fn client_with_url(system: &System, customer: &Customer) -> String {
     let client = system.admin.create(
@@ -34,7 +34,7 @@ fn client_with_url(system: &System, customer: &Customer) -> String {
     text(&client["id"])
 }
 
-/// A client whose keys are uploaded.
+/// Creates a client whose keys are uploaded. Returns its id.
 #[track_caller]
 fn client_with_uploads(system: &System) -> String {
     let client = system.admin.create(
@@ -44,7 +44,7 @@ fn client_with_uploads(system: &System) -> String {
     text(&client["id"])
 }
 
-/// "Validate JWKS".
+/// Performs "Validate JWKS".
 #[track_caller]
 fn validate(system: &System, client: &str) -> Value {
     system
@@ -145,7 +145,7 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
     let client = client_with_url(&system, &customer);
     let issued = access_token(&system.token_by_key(&client, &old, Some(old.kid())));
 
-    // Beside each other, then the new one alone.
+    // Both keys, then the new one alone.
     customer.publish(&[&old, &new]);
     assert_eq!(validate(&system, &client)["keys"].as_array().unwrap().len(), 2);
     for key in [&old, &new] {
@@ -157,7 +157,7 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
     let refused = system.token_by_key(&client, &old, Some(old.kid()));
     assert_eq!(oauth_error(&refused, 400).0, "invalid_client");
     access_token(&system.token_by_key(&client, &new, Some(new.kid())));
-    // What was issued for the old key is as good as before.
+    // Tokens issued for the old key stay valid.
     assert_eq!(system.with_token(API, &issued).status, 200);
 }
 
@@ -170,16 +170,12 @@ fn a_new_kid_behind_a_url_is_picked_up_by_itself() {
     let client = client_with_url(&system, &customer);
     access_token(&system.token_by_key(&client, &old, Some(old.kid())));
     customer.publish(&[&new]);
-    // Nobody validates. A fetch for an unknown key id comes at once, or when the cooldown since the last one is over.
-    let deadline = Instant::now() + 3 * PATIENCE;
-    loop {
-        let told = system.token_by_key(&client, &new, Some(new.kid()));
-        if told.status == 200 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "never picked up: {told:?}");
-        std::thread::yield_now();
-    }
+    // Without a validation, a fetch for an unknown key id starts at once or after the cooldown of the last one.
+    let accepted = poll(3 * PATIENCE, || {
+        let response = system.token_by_key(&client, &new, Some(new.kid()));
+        (response.status == 200).then_some(())
+    });
+    assert!(accepted.is_some(), "the new key is never fetched");
 }
 
 #[test]
@@ -210,23 +206,23 @@ fn where_the_keys_come_from_is_chosen_once() {
     let (url, uploads) = (client_with_url(&system, &customer), client_with_uploads(&system));
     let upload = json!({ "public_key": key.public_pem() });
     for body in [upload, json!({ "generate": "RS256" })] {
-        let told = system.admin.call("POST", &format!("/clients/{url}/keys"), Some(body));
-        assert!([409, 422].contains(&told.status), "{told:?}");
+        let response = system.admin.call("POST", &format!("/clients/{url}/keys"), Some(body));
+        assert!([409, 422].contains(&response.status), "{response:?}");
     }
     for (client, body) in [
         (&uploads, json!({ "jwks_url": customer.url() })),
         (&url, json!({ "authentication": "client_secret" })),
     ] {
-        let told = system
+        let response = system
             .admin
             .call("PATCH", &format!("/clients/{client}"), Some(body.clone()));
-        assert!([400, 409, 422].contains(&told.status), "{body}: {told:?}");
+        assert!([400, 409, 422].contains(&response.status), "{body}: {response:?}");
     }
-    // And no URL of another scheme is taken to begin with.
+    // A URL with plain HTTP is rejected at creation.
     let plain = json!({
         "name": "plain", "authentication": "private_key_jwt", "jwks_url": "http://app.example.com/jwks",
     });
-    system.admin.refused("POST", "/clients", Some(plain), 422);
+    system.admin.expect_refusal("POST", "/clients", Some(plain), 422);
 }
 
 #[test]
@@ -234,8 +230,8 @@ fn an_uploaded_key_is_rotated_by_a_second_one() {
     let system = System::start("sixtyfour");
     let client = client_with_uploads(&system);
     let (old, new) = (rs256(), rs256());
-    let told = oauth_error(&system.token_by_key(&client, &old, None), 400);
-    assert_eq!(told.0, "invalid_client", "no key yet");
+    let response = oauth_error(&system.token_by_key(&client, &old, None), 400);
+    assert_eq!(response.0, "invalid_client", "no key yet");
 
     let (first, second) = (upload(&system, &client, &old), upload(&system, &client, &new));
     let (old_kid, new_kid) = (text(&first["kid"]), text(&second["kid"]));
@@ -253,7 +249,7 @@ fn an_uploaded_key_is_rotated_by_a_second_one() {
 
     system
         .admin
-        .done("DELETE", &format!("/clients/{client}/keys/{old_kid}"), None);
+        .perform("DELETE", &format!("/clients/{client}/keys/{old_kid}"), None);
     for kid in [Some(&*old_kid), None] {
         let refused = system.token_by_key(&client, &old, kid);
         assert_eq!(oauth_error(&refused, 400).0, "invalid_client", "{kid:?}");
@@ -282,12 +278,15 @@ fn what_is_no_public_key_is_not_uploaded() {
         "",
     ] {
         let body = json!({ "public_key": pem });
-        let told = system
+        let response = system
             .admin
             .call("POST", &format!("/clients/{client}/keys"), Some(body));
-        assert_eq!(told.status, 422, "{pem}: {told:?}");
-        // A private key that came here by mistake is not repeated.
-        assert!(!told.json.to_string().contains("PRIVATE KEY-----\\n"), "{told:?}");
+        assert_eq!(response.status, 422, "{pem}: {response:?}");
+        // A private key uploaded by mistake is not repeated in the response.
+        assert!(
+            !response.json.to_string().contains("PRIVATE KEY-----\\n"),
+            "{response:?}"
+        );
     }
     let keys = system.admin.get(&format!("/clients/{client}/keys"));
     assert_eq!(keys["items"], json!([]), "{keys}");
@@ -301,17 +300,17 @@ fn tokens_live_for_one_of_four_times() {
     upload(&system, &client, &key);
     let path = format!("/clients/{client}");
     for (ttl, secs) in [("60s", 60), ("5m", 300), ("1h", 3_600), ("24h", 86_400)] {
-        system.admin.done("PATCH", &path, Some(json!({ "token_ttl": ttl })));
-        let told = system.token_by_key(&client, &key, None);
-        assert_eq!(told.json["expires_in"], secs, "{told:?}");
-        let token = access_token(&told);
+        system.admin.perform("PATCH", &path, Some(json!({ "token_ttl": ttl })));
+        let response = system.token_by_key(&client, &key, None);
+        assert_eq!(response.json["expires_in"], secs, "{response:?}");
+        let token = access_token(&response);
         let claims = claims(&token);
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), secs);
         assert_eq!(system.with_token(API, &token).status, 200, "{ttl}");
     }
     for ttl in ["59s", "2h", "48h", "", "never"] {
-        let told = system.admin.call("PATCH", &path, Some(json!({ "token_ttl": ttl })));
-        assert!([400, 422].contains(&told.status), "{ttl}: {told:?}");
+        let response = system.admin.call("PATCH", &path, Some(json!({ "token_ttl": ttl })));
+        assert!([400, 422].contains(&response.status), "{ttl}: {response:?}");
     }
 }
 
@@ -329,14 +328,14 @@ fn both_headers_are_refused_wherever_they_are_sent() {
     let api_key = text(&api_key["key"]);
     assert_eq!(system.with_token(API, &token).status, 200);
     assert_eq!(system.with_key(API, &api_key).status, 200);
-    // Each is good by itself.
+    // Each credential is valid by itself.
     let both = format!("Authorization: Bearer {token}\r\nx-api-key: {api_key}\r\n");
-    let answer = system.get(API, &both);
-    assert_eq!(problem(&answer, 400), "two-credentials");
+    let response = system.get(API, &both);
+    assert_eq!(problem(&response, 400), "two-credentials");
     for name in ["Authorization", "x-api-key"] {
-        assert!(answer.text().contains(name), "{}", answer.text());
+        assert!(response.text().contains(name), "{}", response.text());
     }
-    let answer = system.request("POST", "/oauth/token", &both, "");
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    let response = system.request("POST", "/oauth/token", &both, "");
+    assert_eq!(response.status, 400, "{}", response.text());
     assert_eq!(system.upstream.received().len(), 2);
 }

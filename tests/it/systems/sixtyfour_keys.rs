@@ -1,4 +1,4 @@
-//! Sixtyfour: API keys, shown once, each with an expiry that somebody chose.
+//! Sixtyfour: API keys that are shown once, each with an expiry that its owner chose.
 
 use super::System;
 use super::problem;
@@ -16,7 +16,7 @@ fn create(system: &System, expires: &str) -> Value {
     system.admin.create("/keys", body)
 }
 
-/// RFC 3339, so many seconds from now.
+/// Returns the RFC 3339 time in `secs` seconds.
 fn in_secs(secs: u64) -> String {
     jiff::Timestamp::from_second((now() + secs) as i64).unwrap().to_string()
 }
@@ -30,15 +30,15 @@ fn an_expiry_is_never_or_at_most_730_days_and_must_be_chosen() {
         assert_eq!(system.with_key(API, &text(&key["key"])).status, 200, "{expires}");
         assert_eq!(key["expires_at"].is_null(), expires == "never", "{key}");
     }
-    // Two years of months may be 731 days; they are refused whenever they are.
+    // Two years of months may be 731 days, so 25mo is refused on every date.
     let (past, too_far) = (in_secs(0), in_secs(731 * 86_400));
     for expires in ["731d", "25mo", "3y", "0d", "-1d", "1.5d", "", "soon", &past, &too_far] {
         let body = json!({ "name": "my key", "expires": expires, "scopes": ["full_access"] });
-        system.admin.refused("POST", "/keys", Some(body), 422);
+        system.admin.expect_refusal("POST", "/keys", Some(body), 422);
     }
     for body in [json!({ "name": "my key" }), json!({ "expires": "90d" }), json!({})] {
-        let told = system.admin.call("POST", "/keys", Some(body));
-        assert!([400, 422].contains(&told.status), "{told:?}");
+        let response = system.admin.call("POST", "/keys", Some(body));
+        assert!([400, 422].contains(&response.status), "{response:?}");
     }
 }
 
@@ -49,7 +49,7 @@ fn a_key_is_shown_once_and_later_only_in_part() {
     let key = text(&created["key"]);
     assert!(key.starts_with("kg_live_"), "{key}");
     let id = text(&created["id"]);
-    // What follows the public id is the secret.
+    // The part after the public id is the secret.
     let secret = key.rsplit('_').next().unwrap();
     for path in ["/keys".to_owned(), format!("/keys/{id}"), "/audit".to_owned()] {
         let shown = system.admin.get(&path).to_string();
@@ -69,7 +69,7 @@ fn a_key_is_refused_from_the_instant_it_expires() {
     let at = jiff::Timestamp::from_second(expires as i64).unwrap().to_string();
     let key = text(&create(&system, &at)["key"]);
     let before = system.with_key(API, &key).status;
-    // Unless making it has taken that long.
+    // Unless creating the key took that long.
     assert!(before == 200 || now() >= expires, "{before}");
     let refused = system.wait_refused(API, &key);
     assert!(now() >= expires, "too early: {}", refused.text());
@@ -104,14 +104,14 @@ fn each_key_may_call_500_times_a_minute() {
     let started = Instant::now();
     let mut passed = 0;
     let refused = loop {
-        let answer = system.with_key(API, &greedy);
-        if answer.status != 200 {
-            break answer;
+        let response = system.with_key(API, &greedy);
+        if response.status != 200 {
+            break response;
         }
         passed += 1;
         assert!(passed < 2_000, "no limit");
     };
-    // Refilled while we called: 500 a minute.
+    // The refill during the loop: 500 a minute.
     let refilled = started.elapsed().as_secs_f64() * 500.0 / 60.0;
     assert!((500..=501 + refilled as u32).contains(&passed), "{passed}");
     assert_eq!(problem(&refused, 429), "limit-spent");

@@ -1,6 +1,6 @@
-//! A token endpoint without a socket, clients that use it, and a clock that stands still.
+//! A token endpoint without a socket, its clients, and a manual clock.
 
-use super::store::Meddled;
+use super::store::MeddlingStore;
 use crate::support::control;
 pub use crate::support::control::quota;
 use axum::Router;
@@ -71,30 +71,30 @@ pub const AUDIENCE: &str = "https://api.example.com";
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 pub const FORM: &str = "application/x-www-form-urlencoded";
 pub const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-/// A Monday of the fixture's clock, in seconds since 1970.
+/// Seconds since 1970 at which the clock starts, on a Friday.
 pub const START: u64 = 1_800_000_000;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A token endpoint.
+/// A token endpoint and its control side.
 pub struct Gate {
     pub control: Arc<Control>,
-    pub store: Arc<Meddled>,
+    pub store: Arc<MeddlingStore>,
     pub clock: Arc<ManualClock>,
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
     pub runtime: Runtime,
-    /// Gone with the test; `None` where the test has the folder.
+    /// Removed with the test; `None` where the test owns the folder.
     _folder: Option<TempDir>,
 }
 
-/// The key sets behind URLs, as the test says; what is not said is not to be had.
+/// The key sets behind URLs. A URL without a set fails.
 #[derive(Default)]
 pub struct FakeJwks {
     pub sets: Mutex<BTreeMap<String, Arc<Jwks>>>,
-    /// What is found when it is asked for something newer.
+    /// The sets that a fetch for a newer set returns.
     pub newer: Mutex<BTreeMap<String, Arc<Jwks>>>,
-    /// Done once, while a set is being fetched.
+    /// Runs once, during the next fetch.
     pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -124,9 +124,9 @@ impl ClientJwks for FakeJwks {
     }
 }
 
-/// What the endpoint answered.
+/// One response of the token endpoint.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TokenResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
@@ -134,7 +134,7 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-impl Answer {
+impl TokenResponse {
     #[track_caller]
     pub fn token(&self) -> &str {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
@@ -146,14 +146,14 @@ impl Answer {
         (self.status.as_u16(), text("error"), text("error_description"))
     }
 
-    /// What the access token says; its signature is not looked at.
+    /// Returns the claims of the access token without verifying its signature.
     #[track_caller]
     pub fn claims(&self) -> Value {
         part(self.token(), 1)
     }
 }
 
-/// A part of a compact JWS, as JSON.
+/// Returns a part of a compact JWS as JSON.
 pub fn part(token: &str, index: usize) -> Value {
     let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&BASE64URL.decode(part).unwrap()).unwrap()
@@ -175,7 +175,7 @@ impl Gate {
         gate
     }
 
-    /// Opens the store and the signing keys in `folder`, which may hold those of a gate before this one.
+    /// Opens the store and the signing keys in `folder`, which an earlier gate may have written.
     pub fn open(folder: &Path, change: impl FnOnce(&mut TokenEndpoint)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -189,7 +189,7 @@ impl Gate {
             path: folder.join("keygate.db"),
         };
         let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
-        let store = Arc::new(Meddled::new(Arc::new(store)));
+        let store = Arc::new(MeddlingStore::new(Arc::new(store)));
         let inner = Arc::clone(&store) as Arc<dyn Store>;
         let control = control::control(inner, settings, endpoint, plans(), &clock);
         let jwks = Arc::new(FakeJwks::default());
@@ -205,7 +205,7 @@ impl Gate {
         }
     }
 
-    /// An organization and its subscription under `plan`, both of this name.
+    /// Creates an organization and its subscription under `plan`, both with this name.
     pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
@@ -232,7 +232,7 @@ impl Gate {
             writes,
             ..Batch::default()
         };
-        // Also from within the runtime, where a test meddles.
+        // On a thread of its own, so that a callback inside the runtime may block too.
         std::thread::scope(|scope| {
             let work = || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -245,7 +245,7 @@ impl Gate {
         });
     }
 
-    /// A client of the organization `acme` under the plan `default`, which is made for the first.
+    /// Creates a client of the organization `acme` under the plan `default`; the first client creates these too.
     pub fn client(&self, id: &str, authentication: ClientAuthentication) -> ClientRecord {
         self.client_with(id, authentication, |_| {})
     }
@@ -284,19 +284,19 @@ impl Gate {
         record
     }
 
-    /// Writes a client anew, from whichever thread.
+    /// Changes the record of a client, from any thread.
     pub fn change(&self, id: &str, change: impl FnOnce(&mut ClientRecord)) {
         change_client(&self.control, id, change);
     }
 
-    /// A client with a secret; gives the secret.
+    /// Creates a client with a secret and returns the secret.
     pub fn secret_client(&self, id: &str) -> String {
         let secret = format!("kgs_secret-of-{id}");
         self.client(id, self.secrets(&[(&secret, None)]));
         secret
     }
 
-    /// Secrets, and when each ends.
+    /// Returns an authentication by secrets, each with its expiry.
     pub fn secrets(&self, secrets: &[(&str, Option<Timestamp>)]) -> ClientAuthentication {
         let digester = &self.control.settings.load().digester;
         let secrets = secrets.iter().map(|(text, ends_at)| ClientSecret {
@@ -309,33 +309,33 @@ impl Gate {
         }
     }
 
-    /// A client with one key; gives the key.
+    /// Creates a client with one key and returns the key.
     pub fn key_client(&self, id: &str, algorithm: Algorithm) -> SigningKey {
         let key = SigningKey::generate(algorithm).unwrap();
         self.client(id, keys(&[&key]));
         key
     }
 
-    pub fn send(&self, request: Request<Body>) -> Answer {
+    pub fn send(&self, request: Request<Body>) -> TokenResponse {
         self.runtime.block_on(send(self.router.clone(), request))
     }
 
-    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> TokenResponse {
         self.send(post(path, form, &[]))
     }
 
-    /// A token request with an assertion.
-    pub fn assert(&self, assertion: &str) -> Answer {
+    /// Sends a token request with an assertion.
+    pub fn assert(&self, assertion: &str) -> TokenResponse {
         self.post(TOKEN, &asserting(assertion))
     }
 
-    /// A token request with `client_secret_post`.
-    pub fn with_secret(&self, id: &str, secret: &str) -> Answer {
+    /// Sends a token request with `client_secret_post`.
+    pub fn with_secret(&self, id: &str, secret: &str) -> TokenResponse {
         self.post(TOKEN, &with_secret(id, secret))
     }
 
-    /// A token request with `client_secret_basic`.
-    pub fn basic(&self, id: &str, secret: &str) -> Answer {
+    /// Sends a token request with `client_secret_basic`.
+    pub fn basic(&self, id: &str, secret: &str) -> TokenResponse {
         let value = basic(id, secret);
         let form = [("grant_type", "client_credentials")];
         self.send(post(TOKEN, &form, &[("authorization", &value)]))
@@ -359,7 +359,7 @@ impl Gate {
     }
 }
 
-/// Writes a client anew, from whichever thread.
+/// Changes the record of a client, from any thread.
 pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut ClientRecord)) {
     let known = control.clients.get(&id.parse().unwrap()).unwrap();
     let mut record = known.record.clone();
@@ -384,7 +384,7 @@ pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut 
     });
 }
 
-pub async fn send(router: Router, mut request: Request<Body>) -> Answer {
+pub async fn send(router: Router, mut request: Request<Body>) -> TokenResponse {
     if request.extensions().get::<Caller>().is_none() {
         let request_id = "test".to_owned();
         request.extensions_mut().insert(Caller { ip: HERE, request_id });
@@ -393,7 +393,7 @@ pub async fn send(router: Router, mut request: Request<Body>) -> Answer {
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
     let text = String::from_utf8(body.to_vec()).unwrap();
-    Answer {
+    TokenResponse {
         status: parts.status,
         headers: parts.headers,
         json: serde_json::from_str(&text).unwrap_or(Value::Null),
@@ -469,7 +469,7 @@ pub fn keys(keys: &[&SigningKey]) -> ClientAuthentication {
     }
 }
 
-/// The claims of a good assertion at the start.
+/// Returns the claims of an assertion that is valid at the start.
 pub fn claims(client: &str) -> Value {
     json!({ "iss": client, "sub": client, "aud": ISSUER, "iat": START, "exp": START + 300, "jti": "1" })
 }
@@ -478,7 +478,7 @@ pub fn signed(key: &SigningKey, claims: &Value) -> String {
     key.sign("JWT", claims).unwrap()
 }
 
-/// Those of a good assertion, but for what `change` says; a member that is `null` is left out.
+/// Returns the claims of a valid assertion with the members of `change`; `null` removes a member.
 pub fn but(client: &str, change: &Value) -> Value {
     let mut all = claims(client);
     for (name, value) in change.as_object().unwrap() {
@@ -506,12 +506,12 @@ impl Gate {
 }
 
 impl Gate {
-    /// Writes the subscription of an organization anew.
+    /// Changes the subscription of an organization.
     pub fn subscription(&self, organization: &str, change: impl FnOnce(&mut SubscriptionRecord) + Send) {
         change_subscription(&self.control, organization, change);
     }
 
-    /// Puts in force what the store holds, as a start does.
+    /// Puts the store's content in force, as at startup.
     pub fn load(&self) {
         let contents = self.runtime.block_on(self.store.contents()).unwrap();
         let now = self.clock.now().wall;
@@ -519,7 +519,7 @@ impl Gate {
     }
 }
 
-/// Writes the subscription of an organization anew, from whichever thread.
+/// Changes the subscription of an organization, from any thread.
 pub fn change_subscription(
     control: &Arc<Control>,
     organization: &str,

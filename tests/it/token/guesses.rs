@@ -1,4 +1,4 @@
-//! Guessing at credentials: it is stopped early, and it tells nothing.
+//! Does the endpoint stop guesses at credentials early, and reveal nothing about them?
 
 use super::fixture::*;
 use keygate::jose::sign::SigningKey;
@@ -12,8 +12,8 @@ fn s139_fifty_wrong_secrets_in_a_minute_are_stopped_and_other_clients_go_on() {
     let (a, b) = (gate.secret_client("a"), gate.secret_client("b"));
     let mut compared = 0;
     for _ in 0..50 {
-        let answer = gate.with_secret("a", "wrong");
-        compared += usize::from(answer.status.as_u16() == 400);
+        let response = gate.with_secret("a", "wrong");
+        compared += usize::from(response.status.as_u16() == 400);
         gate.advance(1);
     }
     assert!((20..=30).contains(&compared), "{compared}");
@@ -24,7 +24,7 @@ fn s139_fifty_wrong_secrets_in_a_minute_are_stopped_and_other_clients_go_on() {
     gate.with_secret("b", &b).token();
     gate.send(from("192.0.2.2", post(TOKEN, &with_secret("a", &a), &[])))
         .token();
-    // One that does not exist is stopped likewise (S133).
+    // Guesses at an unknown client are stopped likewise (S133).
     for _ in 0..20 {
         assert_eq!(gate.with_secret("nobody", "x").error().0, 400);
     }
@@ -43,8 +43,8 @@ fn s139_wrong_signatures_count_and_what_a_proved_client_writes_does_not() {
         assert_eq!(gate.assert(&mine).outcome.reason, Some("assertion_audience"));
     }
     for _ in 0..20 {
-        let answer = gate.assert(&signed(&stranger, &claims("a")));
-        assert_eq!(answer.outcome.reason, Some("bad_assertion_signature"));
+        let response = gate.assert(&signed(&stranger, &claims("a")));
+        assert_eq!(response.outcome.reason, Some("bad_assertion_signature"));
     }
     assert_eq!(gate.assert(&signed(&stranger, &claims("a"))).error().0, 429);
     assert_eq!(gate.assert(&signed(&key, &claims("a"))).error().0, 429);
@@ -65,7 +65,7 @@ fn s133_an_unknown_client_takes_as_long_as_a_wrong_secret() {
         started.elapsed()
     };
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    // Interleaved, so that whatever else the machine does falls on both.
+    // Interleaved, so that other load on the machine affects both alike.
     for _ in 0..600 {
         known.push(measure("client_with_an_id_of_some_length"));
         unknown.push(measure("client_with_an_id_of_same_length"));

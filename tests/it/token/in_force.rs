@@ -1,4 +1,4 @@
-//! A client gets a token only while it, its proof and its subscription count: at the instant of signing.
+//! Does a client get a token only while its record, its proof and its subscription are valid at the instant of signing?
 
 use super::fixture::*;
 use keygate::config::token_endpoint::AssertionAudience;
@@ -52,8 +52,8 @@ fn s073_each_standing_of_a_subscription_is_told_apart_to_a_proved_client() {
         (SubscriptionState::Cancelled, Some("subscription_cancelled")),
     ] {
         gate.subscription("acme", |record| record.state = state);
-        let answer = gate.with_secret("a", &secret);
-        assert_eq!(answer.outcome.reason, reason, "{}", answer.text);
+        let response = gate.with_secret("a", &secret);
+        assert_eq!(response.outcome.reason, reason, "{}", response.text);
         assert_eq!(gate.with_secret("a", "wrong").outcome.reason, Some("wrong_secret"));
     }
 }
@@ -107,15 +107,15 @@ fn s074_a_plan_that_does_not_allow_the_kind_any_more_gives_no_token() {
     assert_eq!(only(false), (Some("credential_not_in_plan"), None));
 }
 
-/// What happens to a client while its assertion is marked, and what must come of it.
+/// Applies `change` to a client while its assertion is being marked, and expects a refusal with `reason`.
 #[track_caller]
 fn check_while_marking(change: impl FnOnce(&Gate) -> Box<dyn FnOnce() + Send>, reason: &str) {
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     *gate.store.after_mark.lock().unwrap() = Some(change(&gate));
-    let answer = gate.assert(&signed(&key, &claims("a")));
-    assert_eq!(answer.outcome.reason, Some(reason), "{}", answer.text);
-    assert!(answer.json.get("access_token").is_none());
+    let response = gate.assert(&signed(&key, &claims("a")));
+    assert_eq!(response.outcome.reason, Some(reason), "{}", response.text);
+    assert!(response.json.get("access_token").is_none());
 }
 
 #[test]
@@ -128,12 +128,12 @@ fn s134_a_client_that_is_disabled_between_its_proof_and_the_token_gets_none() {
     };
     check_while_marking(meddle(|record| record.state = ClientState::Disabled), "client_disabled");
     check_while_marking(meddle(|record| record.state = ClientState::Deleted), "unknown_client");
-    // The key it used is revoked; all its keys are gone.
+    // The assertion's key is revoked; then all keys of the client are removed.
     check_while_marking(
         meddle(|record| record.authentication = ClientAuthentication::Keys { keys: Vec::new() }),
         "proof_ended",
     );
-    // It may have less than it asked for when it asked.
+    // A client whose scopes shrink meanwhile gets only the remaining ones.
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     let control = Arc::clone(&gate.control);

@@ -1,8 +1,9 @@
-//! The key set behind a client's URL: fetched by the rules of issuers' sets, and never in the way of others.
+//! The key set behind a client's URL: is it fetched by the rules for issuers, without delaying other clients?
 
 use super::fixture::*;
 use crate::support::RawIssuer;
 use crate::support::raw_issuer::Reply;
+use crate::support::wait_until;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
@@ -19,14 +20,14 @@ use std::time::Duration;
 
 const PATH: &str = "/keys";
 
-struct Fetched {
+struct ClientJwksFixture {
     gate: Gate,
     jwks: Arc<FetchedClientJwks>,
     server: RawIssuer,
 }
 
-impl Fetched {
-    /// With a dial that allows what the test needs, or nothing.
+impl ClientJwksFixture {
+    /// Starts a server and a gate. The gate may connect to the server only if `allowed`.
     fn new(allowed: bool) -> Self {
         let mut gate = Gate::with(|endpoint| {
             endpoint.client_jwks.allow_http = allowed;
@@ -53,10 +54,10 @@ impl Fetched {
     }
 
     fn fetches(&self) -> usize {
-        self.server.asked().len()
+        self.server.targets().len()
     }
 
-    fn ask(&self, key: &SigningKey, client: &str) -> Answer {
+    fn ask(&self, key: &SigningKey, client: &str) -> TokenResponse {
         self.gate.assert(&signed(
             key,
             &but(
@@ -67,7 +68,7 @@ impl Fetched {
     }
 }
 
-/// Five minutes from the gate's clock.
+/// Returns five minutes from the gate's clock, in seconds since 1970.
 fn in_five_minutes(gate: &Gate) -> u64 {
     gate.clock_now().as_unix_secs() + 300
 }
@@ -87,7 +88,7 @@ fn key() -> SigningKey {
 
 #[test]
 fn s137_only_https_and_public_addresses_are_asked_unless_allowed() {
-    let fetched = Fetched::new(false);
+    let fetched = ClientJwksFixture::new(false);
     let port = fetched.server.address().port();
     for (url, why) in [
         (fetched.server.url(PATH), "not https"),
@@ -115,7 +116,7 @@ fn s137_only_https_and_public_addresses_are_asked_unless_allowed() {
 
 #[test]
 fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (url, key) = (fetched.client("a"), key());
     fetched.publish(&[&key]);
     let good = fetched.validate(&url);
@@ -162,7 +163,7 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
         assert_eq!(health.keys.len(), 1);
         fetched.ask(&key, "a").token();
     }
-    assert!(other.asked().is_empty());
+    assert!(other.targets().is_empty());
     fetched.publish(&[&key]);
     assert_eq!(fetched.validate(&url).state, JwksState::Ok);
     assert_eq!(fetched.jwks.health(&id("a")).unwrap().last_error, None);
@@ -171,17 +172,17 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
 
 #[test]
 fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     fetched.client("a");
     for reply in [Reply::Hang, Reply::Drip, Reply::Endless] {
         fetched.server.reply(PATH, reply);
         let started = std::time::Instant::now();
-        let answer = fetched.ask(&key(), "a");
+        let response = fetched.ask(&key(), "a");
         assert_eq!(
-            (answer.status.as_u16(), answer.outcome.reason),
+            (response.status.as_u16(), response.outcome.reason),
             (503, Some("client_keys_unavailable"))
         );
-        assert!(answer.headers.contains_key("retry-after"));
+        assert!(response.headers.contains_key("retry-after"));
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
         fetched.gate.advance(60);
     }
@@ -189,7 +190,7 @@ fn s137_a_server_that_hangs_or_drips_holds_nobody_for_longer_than_half_a_second(
 
 #[test]
 fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (first, second) = (key(), key());
     let url = fetched.client("a");
     fetched.publish(&[&first]);
@@ -212,7 +213,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let same = ask_all(vec![first.kid().to_owned(); 50]);
     assert!(same.iter().all(Result::is_ok));
     assert_eq!(fetched.fetches(), 1);
-    // Within the cooldown an unknown name is just unknown.
+    // Within the cooldown an unknown key id is refused without a fetch.
     assert!(
         ask_all((0..50).map(|kid| kid.to_string()).collect())
             .iter()
@@ -227,12 +228,12 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     );
     assert_eq!(fetched.fetches(), 2);
 
-    // A fetch that fails is no answer to whether there is such a key.
+    // After a failed fetch the gate cannot know whether the key exists.
     fetched.gate.advance(30);
     fetched.server.reply(PATH, Reply::status("500 Oops"));
-    let told = ask_all(vec![second.kid().to_owned()]);
+    let response = ask_all(vec![second.kid().to_owned()]);
     assert_eq!(
-        told,
+        response,
         [Err(Unavailable {
             retry_after: Duration::from_secs(30)
         })]
@@ -241,13 +242,13 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     fetched.gate.advance(29);
     assert!(ask_all(vec![second.kid().to_owned()])[0].is_err());
     assert_eq!(fetched.fetches(), 3);
-    // What is known is not held up by it.
+    // Known keys verify meanwhile.
     fetched.ask(&first, "a").token();
 }
 
 #[test]
 fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (old, new) = (key(), key());
     fetched.client("a");
     fetched.publish(&[&old]);
@@ -257,19 +258,21 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
     fetched.ask(&new, "a").token();
     fetched.ask(&old, "a").token();
 
-    // Removed: gone with the next fetch, which is due after five minutes where the server says nothing.
+    // A removed key stays valid until the next fetch, due after five minutes unless the server's headers differ.
     fetched.publish(&[&new]);
     fetched.gate.advance(331);
     let before = fetched.fetches();
     fetched.ask(&new, "a").token();
-    until(|| fetched.fetches() > before);
-    until(|| fetched.ask(&old, "a").outcome.reason == Some("bad_assertion_signature"));
+    wait_until("the set is fetched", || fetched.fetches() > before);
+    wait_until("the removed key is refused", || {
+        fetched.ask(&old, "a").outcome.reason == Some("bad_assertion_signature")
+    });
     fetched.ask(&new, "a").token();
 }
 
 #[test]
 fn a_rotated_key_without_a_name_is_picked_up_as_well() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let (old, new) = (key(), key());
     fetched.client("a");
     fetched.publish(&[&old]);
@@ -294,7 +297,7 @@ fn a_rotated_key_without_a_name_is_picked_up_as_well() {
 
 #[test]
 fn the_last_good_set_serves_a_day_and_no_longer() {
-    let fetched = Fetched::new(true);
+    let fetched = ClientJwksFixture::new(true);
     let key = key();
     fetched.client("a");
     fetched.publish(&[&key]);
@@ -302,7 +305,9 @@ fn the_last_good_set_serves_a_day_and_no_longer() {
     fetched.server.reply(PATH, Reply::status("500 Oops"));
     fetched.gate.advance(86_400);
     fetched.ask(&key, "a").token();
-    until(|| fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing);
+    wait_until("the fetch has failed", || {
+        fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing
+    });
     fetched.gate.advance(1);
     assert_eq!(fetched.ask(&key, "a").outcome.reason, Some("client_keys_unavailable"));
 }
@@ -327,7 +332,7 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
         gate.runtime.block_on(jwks.validate(&id("a"), &url)).state
     };
     assert_eq!(state(false), JwksState::Failing);
-    // A reload with other rules is a new beginning.
+    // Other connection rules after a reload discard the earlier state.
     assert_eq!(state(true), JwksState::Ok);
     let rsa = SigningKey::generate(Algorithm::Rs256).unwrap();
     server.reply(PATH, Reply::ok(&set(&[&key, &rsa])));
@@ -337,14 +342,4 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
     // 2027-01-15T08:00:00Z.
     let fetched = Timestamp::from_unix_secs(1_800_000_000);
     assert_eq!((health.state, health.last_good_at), (JwksState::Ok, Some(fetched)));
-}
-
-/// Waits for what happens in the background.
-#[track_caller]
-fn until(holds: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "it did not come");
-        std::thread::yield_now();
-    }
 }

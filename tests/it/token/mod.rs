@@ -1,4 +1,4 @@
-//! The token endpoint and what belongs to it: one file for each RFC, one test for each MUST, named by section.
+//! The token endpoint: one file for each RFC, one test for each MUST, named by section.
 
 mod fixture;
 mod store;

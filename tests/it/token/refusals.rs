@@ -1,4 +1,4 @@
-//! Each row of the table of refusals is what some request gets.
+//! Does some request cause each row of the table of refusals?
 
 use super::fixture::*;
 use axum::body::Body;
@@ -19,14 +19,14 @@ use std::sync::atomic::Ordering;
 
 const GOLDEN: &str = include_str!("../../data/token/errors.txt");
 
-/// What was met, as the golden file has it, without its first column.
+/// The rows that occurred, as in the golden file without its first column.
 #[derive(Default)]
 struct Met(BTreeSet<String>);
 
 impl Met {
-    fn note(&mut self, answer: &Answer) {
-        let (status, error, description) = answer.error();
-        let reason = answer.outcome.reason.unwrap();
+    fn note(&mut self, response: &TokenResponse) {
+        let (status, error, description) = response.error();
+        let reason = response.outcome.reason.unwrap();
         self.0.insert(format!("{status} {error} {reason}: {description}"));
     }
 }
@@ -36,92 +36,92 @@ fn every_row_is_met_by_a_request() {
     let gate = Gate::with(|endpoint| endpoint.assertion_audience = AssertionAudience::IssuerOrEndpoint);
     let secret = gate.secret_client("s");
     let key = gate.key_client("k", Algorithm::Es256);
-    let mut met = Met::default();
+    let mut occurred = Met::default();
 
-    // The request itself.
+    // Errors of the request.
     let raw = |method: &str, uri: &str, kind: &str, body: String| {
         let request = Request::builder().method(method).uri(uri).header("content-type", kind);
         gate.send(request.body(Body::from(body)).unwrap())
     };
-    met.note(&raw("GET", TOKEN, FORM, String::new()));
-    met.note(&raw("POST", "/oauth/token?a=b", FORM, String::new()));
-    met.note(&raw("POST", TOKEN, "application/json", "{}".to_owned()));
-    met.note(&raw("POST", TOKEN, FORM, "x".repeat(65 * 1024)));
-    met.note(&raw("POST", TOKEN, FORM, "a=%".to_owned()));
-    met.note(&raw(
+    occurred.note(&raw("GET", TOKEN, FORM, String::new()));
+    occurred.note(&raw("POST", "/oauth/token?a=b", FORM, String::new()));
+    occurred.note(&raw("POST", TOKEN, "application/json", "{}".to_owned()));
+    occurred.note(&raw("POST", TOKEN, FORM, "x".repeat(65 * 1024)));
+    occurred.note(&raw("POST", TOKEN, FORM, "a=%".to_owned()));
+    occurred.note(&raw(
         "POST",
         TOKEN,
         FORM,
         (0..65).map(|index| format!("p{index}&")).collect(),
     ));
-    met.note(&raw("POST", TOKEN, FORM, "a&a".to_owned()));
+    occurred.note(&raw("POST", TOKEN, FORM, "a&a".to_owned()));
     let grant = ("grant_type", "client_credentials");
-    met.note(&gate.post(TOKEN, &[]));
-    met.note(&gate.post(TOKEN, &[grant, ("client_secret", "x")]));
-    met.note(&gate.post(TOKEN, &[grant, ("client_assertion_type", ASSERTION_TYPE)]));
-    met.note(&gate.post(TOKEN, &[grant, ("client_assertion", "x")]));
-    met.note(&gate.post("/oauth/introspect", &[("client_id", "s"), ("client_secret", &secret)]));
-    met.note(&gate.post(TOKEN, &[grant, ("client_assertion", "x"), ("client_secret", "x")]));
-    met.note(&gate.post(
+    occurred.note(&gate.post(TOKEN, &[]));
+    occurred.note(&gate.post(TOKEN, &[grant, ("client_secret", "x")]));
+    occurred.note(&gate.post(TOKEN, &[grant, ("client_assertion_type", ASSERTION_TYPE)]));
+    occurred.note(&gate.post(TOKEN, &[grant, ("client_assertion", "x")]));
+    occurred.note(&gate.post("/oauth/introspect", &[("client_id", "s"), ("client_secret", &secret)]));
+    occurred.note(&gate.post(TOKEN, &[grant, ("client_assertion", "x"), ("client_secret", "x")]));
+    occurred.note(&gate.post(
         TOKEN,
         &[grant, ("client_assertion", "x"), ("client_assertion_type", "x")],
     ));
-    met.note(&gate.post(TOKEN, &[("grant_type", "password")]));
+    occurred.note(&gate.post(TOKEN, &[("grant_type", "password")]));
 
-    // Who asks.
-    met.note(&gate.post(TOKEN, &[grant]));
-    met.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Bearer x")])));
-    met.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Basic x")])));
-    met.note(&gate.assert("x"));
+    // Errors of the client authentication.
+    occurred.note(&gate.post(TOKEN, &[grant]));
+    occurred.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Bearer x")])));
+    occurred.note(&gate.send(post(TOKEN, &[grant], &[("authorization", "Basic x")])));
+    occurred.note(&gate.assert("x"));
     let es384 = SigningKey::generate(Algorithm::Es384).unwrap();
-    met.note(&gate.assert(&signed(&es384, &claims("k"))));
+    occurred.note(&gate.assert(&signed(&es384, &claims("k"))));
     let with = |change: serde_json::Value| signed(&key, &but("k", &change));
-    met.note(&gate.assert(&with(json!({ "sub": "s" }))));
+    occurred.note(&gate.assert(&with(json!({ "sub": "s" }))));
     let assertion = with(json!({}));
-    met.note(&gate.post(TOKEN, &[asserting(&assertion), vec![("client_id", "s")]].concat()));
+    occurred.note(&gate.post(TOKEN, &[asserting(&assertion), vec![("client_id", "s")]].concat()));
     for (id, path) in [
         ("nobody", TOKEN),
         ("s", TOKEN),
         ("k", TOKEN),
         ("s", "/t/other/oauth/token"),
     ] {
-        met.note(&gate.post(path, &with_secret(id, "wrong")));
+        occurred.note(&gate.post(path, &with_secret(id, "wrong")));
     }
-    met.note(&gate.assert(&signed(&SigningKey::generate_es256().unwrap(), &claims("k"))));
+    occurred.note(&gate.assert(&signed(&SigningKey::generate_es256().unwrap(), &claims("k"))));
 
-    // What it has written.
-    met.note(&gate.assert(&key.sign("at+jwt", &claims("k")).unwrap()));
+    // Errors of the assertion.
+    occurred.note(&gate.assert(&key.sign("at+jwt", &claims("k")).unwrap()));
     for name in ["exp", "iat", "nbf", "jti"] {
-        met.note(&gate.assert(&with(json!({ name: [] }))));
+        occurred.note(&gate.assert(&with(json!({ name: [] }))));
     }
-    met.note(&gate.assert(&with(json!({ "aud": [ISSUER] }))));
-    met.note(&gate.assert(&with(json!({ "exp": 1 }))));
-    met.note(&gate.assert(&with(json!({ "nbf": START + 99 }))));
-    met.note(&gate.assert(&with(json!({ "exp": START + 9_999 }))));
-    met.note(&gate.assert(&with(json!({ "iat": START - 9_999 }))));
+    occurred.note(&gate.assert(&with(json!({ "aud": [ISSUER] }))));
+    occurred.note(&gate.assert(&with(json!({ "exp": 1 }))));
+    occurred.note(&gate.assert(&with(json!({ "nbf": START + 99 }))));
+    occurred.note(&gate.assert(&with(json!({ "exp": START + 9_999 }))));
+    occurred.note(&gate.assert(&with(json!({ "iat": START - 9_999 }))));
     gate.reconfigure(|settings| settings.token_endpoint.as_mut().unwrap().require_jti = true);
-    met.note(&gate.assert(&with(json!({ "jti": null }))));
+    occurred.note(&gate.assert(&with(json!({ "jti": null }))));
     gate.assert(&assertion).token();
-    met.note(&gate.assert(&assertion));
+    occurred.note(&gate.assert(&assertion));
 
-    // What it may have.
+    // Errors of the permissions.
     let ask = || gate.with_secret("s", &secret);
     gate.change("s", |record| record.state = ClientState::Disabled);
-    met.note(&ask());
+    occurred.note(&ask());
     gate.change("s", |record| record.state = ClientState::Active);
     for scope in ["a  b", "admin"] {
-        met.note(&gate.post(TOKEN, &[with_secret("s", &secret), vec![("scope", scope)]].concat()));
+        occurred.note(&gate.post(TOKEN, &[with_secret("s", &secret), vec![("scope", scope)]].concat()));
     }
     let token = ask().token().to_owned();
     let revoke = asserting_for(&key, "revoke");
-    met.note(&gate.post("/oauth/revoke", &[asserting(&revoke), vec![("token", &token)]].concat()));
+    occurred.note(&gate.post("/oauth/revoke", &[asserting(&revoke), vec![("token", &token)]].concat()));
     for state in [
         SubscriptionState::Pending,
         SubscriptionState::ProvisioningFailed,
         SubscriptionState::Cancelled,
     ] {
         gate.subscription("acme", |record| record.state = state);
-        met.note(&ask());
+        occurred.note(&ask());
     }
     gate.subscription("acme", |record| record.state = SubscriptionState::Active);
     let open = Plan::open("default".parse().unwrap(), CredentialKinds::ANY);
@@ -148,7 +148,7 @@ fn every_row_is_met_by_a_request() {
             settings.plans.remove("default");
             settings.plans.extend(plan.map(|plan| (plan.name.clone(), plan)));
         });
-        met.note(&ask());
+        occurred.note(&ask());
     }
     gate.reconfigure(|settings| {
         settings.plans.insert(open.name.clone(), open);
@@ -156,30 +156,30 @@ fn every_row_is_met_by_a_request() {
     gate.subscription("acme", |record| {
         record.environment = keygate::model::api_key::KeyEnvironment::Test
     });
-    met.note(&ask());
+    occurred.note(&ask());
     gate.subscription("acme", |record| {
         record.environment = keygate::model::api_key::KeyEnvironment::Live
     });
 
-    // What cannot be done now.
+    // Errors of the server's state.
     let control = Arc::clone(&gate.control);
     *gate.store.after_mark.lock().unwrap() = Some(Box::new(move || {
         let none = ClientAuthentication::Keys { keys: Vec::new() };
         change_client(&control, "k", |record| record.authentication = none);
     }));
-    met.note(&gate.assert(&with(json!({ "jti": "later" }))));
+    occurred.note(&gate.assert(&with(json!({ "jti": "later" }))));
     let url = "https://client.example/keys".to_owned();
     gate.client("u", ClientAuthentication::JwksUrl { url });
-    met.note(&gate.assert(&signed(&key, &claims("u"))));
+    occurred.note(&gate.assert(&signed(&key, &claims("u"))));
     let other = gate.key_client("other", Algorithm::Es256);
     gate.store.away.store(true, Ordering::Relaxed);
-    met.note(&gate.assert(&signed(&other, &claims("other"))));
+    occurred.note(&gate.assert(&signed(&other, &claims("other"))));
     gate.store.away.store(false, Ordering::Relaxed);
     for _ in 0..21 {
-        met.note(&gate.with_secret("guessed", "x"));
+        occurred.note(&gate.with_secret("guessed", "x"));
     }
     gate.reconfigure(|settings| settings.token_endpoint = None);
-    met.note(&ask());
+    occurred.note(&ask());
 
     let golden: BTreeSet<String> = GOLDEN
         .lines()
@@ -191,11 +191,11 @@ fn every_row_is_met_by_a_request() {
             let with_header = rest.starts_with("authorization_scheme") || rest.starts_with("malformed_basic");
             format!("{} {error} {rest}", if with_header { used } else { plain })
         })
-        // A key that signs cannot be made to fail.
+        // No test can make a signing key fail.
         .filter(|line| !line.contains("signing_failed"))
         .collect();
-    let missing: Vec<&String> = golden.difference(&met.0).collect();
-    let unknown: Vec<&String> = met.0.difference(&golden).collect();
+    let missing: Vec<&String> = golden.difference(&occurred.0).collect();
+    let unknown: Vec<&String> = occurred.0.difference(&golden).collect();
     assert!(
         missing.is_empty() && unknown.is_empty(),
         "not met: {missing:#?}\nnot in the table: {unknown:#?}"

@@ -1,4 +1,4 @@
-//! One assertion, one token: whoever reads an assertion on its way must have no use of it.
+//! One assertion gives one token: is an intercepted assertion useless?
 
 use super::fixture::*;
 use keygate::model::algorithm::Algorithm;
@@ -6,9 +6,9 @@ use keygate::store::Store;
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
-/// The same assertion so often at the same time; gives how many tokens there were.
+/// Sends the same assertion a hundred times at once and returns the number of tokens.
 fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
-    let answers = gate.runtime.block_on(async {
+    let responses = gate.runtime.block_on(async {
         let tasks: Vec<_> = (0..100)
             .map(|_| {
                 let router = gate.router.clone();
@@ -16,23 +16,23 @@ fn hundred_at_once(gate: &Gate, assertion: &str) -> usize {
                 tokio::spawn(send(router, request))
             })
             .collect();
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for task in tasks {
-            answers.push(task.await.unwrap());
+            responses.push(task.await.unwrap());
         }
-        answers
+        responses
     });
-    for answer in &answers {
-        let expected = answer
+    for response in &responses {
+        let expected = response
             .json
             .get("access_token")
             .is_none()
             .then_some("assertion_replayed");
-        assert_eq!(answer.outcome.reason, expected, "{}", answer.text);
+        assert_eq!(response.outcome.reason, expected, "{}", response.text);
     }
-    answers
+    responses
         .iter()
-        .filter(|answer| answer.json.get("access_token").is_some())
+        .filter(|response| response.json.get("access_token").is_some())
         .count()
 }
 
@@ -43,10 +43,10 @@ fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
     let assertion = signed(&key, &claims("a"));
     assert_eq!(hundred_at_once(&gate, &assertion), 1);
     assert_eq!(hundred_at_once(&gate, &assertion), 0);
-    // Known to be used, so the store is not asked again; the failures of a proved client are no guesses.
-    let asked = gate.store.marks.load(Ordering::Relaxed);
+    // A known replay needs no store access, and failures of an authenticated client are no guesses.
+    let marks = gate.store.marks.load(Ordering::Relaxed);
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_replayed"));
-    assert_eq!(gate.store.marks.load(Ordering::Relaxed), asked);
+    assert_eq!(gate.store.marks.load(Ordering::Relaxed), marks);
     gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
 }
 
@@ -115,7 +115,7 @@ fn a_jti_is_one_clients_own_and_compared_byte_by_byte() {
     for other in ["01", "1 ", "１", "A", "a"] {
         gate.assert(&signed(&a, &but("a", &json!({ "jti": other })))).token();
     }
-    // Another assertion with the same `jti` is the same one.
+    // Another assertion with the same `jti` is a replay.
     let again = signed(&a, &but("a", &json!({ "exp": START + 301 })));
     assert_eq!(gate.assert(&again).outcome.reason, Some("assertion_replayed"));
 }
@@ -126,12 +126,12 @@ fn without_the_store_an_assertion_with_a_jti_gets_no_token() {
     let key = gate.key_client("a", Algorithm::Es256);
     let assertion = signed(&key, &claims("a"));
     gate.store.away.store(true, Ordering::Relaxed);
-    let answer = gate.assert(&assertion);
+    let response = gate.assert(&assertion);
     assert_eq!(
-        (answer.status.as_u16(), answer.outcome.reason),
+        (response.status.as_u16(), response.outcome.reason),
         (503, Some("store_unavailable"))
     );
-    assert!(answer.headers.contains_key("retry-after"));
+    assert!(response.headers.contains_key("retry-after"));
     gate.store.away.store(false, Ordering::Relaxed);
     gate.assert(&assertion).token();
 }

@@ -1,4 +1,4 @@
-//! The OAuth 2.0 Authorization Framework (RFC 6749), as far as machines that act for themselves use it.
+//! The OAuth 2.0 Authorization Framework (RFC 6749), for clients that act for themselves.
 
 use super::fixture::*;
 use axum::body::Body;
@@ -17,31 +17,31 @@ fn gate() -> Gate {
 }
 
 #[track_caller]
-fn refused(answer: &Answer, expected: (u16, &str, &str)) {
-    assert_eq!(answer.error(), expected, "{}", answer.text);
-    assert!(answer.json.get("access_token").is_none());
+fn check_refused(response: &TokenResponse, expected: (u16, &str, &str)) {
+    assert_eq!(response.error(), expected, "{}", response.text);
+    assert!(response.json.get("access_token").is_none());
 }
 
 #[test]
 fn section_5_1_a_token_is_answered_with_its_kind_and_lifetime_and_is_not_kept() {
-    let answer = gate().with_secret("a", SECRET);
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert_eq!(answer.json["token_type"], "Bearer");
-    assert_eq!(answer.json["expires_in"], 3_600);
-    assert_eq!(answer.json["scope"], "orders:read orders:write");
-    assert_eq!(answer.headers["content-type"], "application/json");
-    assert_eq!(answer.outcome.client_id.as_deref(), Some("a"));
-    assert_eq!(answer.outcome.reason, None);
+    let response = gate().with_secret("a", SECRET);
+    assert_eq!(response.status, StatusCode::OK, "{}", response.text);
+    assert_eq!(response.json["token_type"], "Bearer");
+    assert_eq!(response.json["expires_in"], 3_600);
+    assert_eq!(response.json["scope"], "orders:read orders:write");
+    assert_eq!(response.headers["content-type"], "application/json");
+    assert_eq!(response.outcome.client_id.as_deref(), Some("a"));
+    assert_eq!(response.outcome.reason, None);
 }
 
 #[test]
 fn s132_section_5_1_and_5_2_no_answer_is_kept() {
     let gate = gate();
     let missing = gate.post(TOKEN, &[]);
-    for answer in [gate.with_secret("a", SECRET), gate.with_secret("a", "wrong"), missing] {
-        assert_eq!(answer.headers["cache-control"], "no-store");
-        assert_eq!(answer.headers["pragma"], "no-cache");
-        assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    for response in [gate.with_secret("a", SECRET), gate.with_secret("a", "wrong"), missing] {
+        assert_eq!(response.headers["cache-control"], "no-store");
+        assert_eq!(response.headers["pragma"], "no-cache");
+        assert!(!response.headers.contains_key("access-control-allow-origin"));
     }
 }
 
@@ -51,9 +51,9 @@ fn s131_section_4_4_3_there_is_no_refresh_token() {
     let mut form = with_secret("a", SECRET);
     form.push(("access_type", "offline"));
     form.push(("scope", "orders:read"));
-    let answer = gate.post(TOKEN, &form);
-    answer.token();
-    assert!(answer.json.get("refresh_token").is_none());
+    let response = gate.post(TOKEN, &form);
+    response.token();
+    assert!(response.json.get("refresh_token").is_none());
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn s131_section_4_other_grants_are_not_there() {
             "unsupported_grant_type",
             "the only grant_type is client_credentials",
         );
-        refused(&gate.post(TOKEN, &form), expected);
+        check_refused(&gate.post(TOKEN, &form), expected);
     }
     let form = [("client_id", "a"), ("client_secret", SECRET)];
-    refused(
+    check_refused(
         &gate.post(TOKEN, &form),
         (400, "invalid_request", "grant_type is missing"),
     );
@@ -146,8 +146,8 @@ fn s129_section_3_2_only_a_posted_form_counts_and_nothing_of_the_url() {
         (Method::POST, TOKEN, FORM, &format!("{body}&client_secret={SECRET}")),
         (Method::POST, TOKEN, FORM, &format!("{body}&x=%zz")),
     ] {
-        let answer = ask(method.clone(), uri, content_type, body);
-        let (status, error, _) = answer.error();
+        let response = ask(method.clone(), uri, content_type, body);
+        let (status, error, _) = response.error();
         assert_eq!(
             (status, error),
             (400, "invalid_request"),
@@ -166,7 +166,7 @@ fn section_2_3_1_a_secret_comes_in_the_header_or_in_the_body() {
     let gate = gate();
     gate.basic("a", SECRET).token();
     gate.with_secret("a", SECRET).token();
-    // Encoded as the section asks, and with the id repeated beside it.
+    // Encoded as the section requires, with the id repeated in the form.
     let form = [("grant_type", "client_credentials"), ("client_id", "a")];
     let encoded = basic("%61", "kgs%5Fsecret%2dof-a");
     gate.send(post(TOKEN, &form, &[("authorization", &encoded)])).token();
@@ -201,9 +201,9 @@ fn section_2_3_1_a_header_that_is_no_basic_is_refused_with_a_challenge() {
             "the Authorization header is not Base64 of client_id:client_secret",
         ),
     ] {
-        let answer = gate.send(post(TOKEN, &form, &[("authorization", value)]));
-        refused(&answer, (401, "invalid_client", description));
-        assert_eq!(answer.headers["www-authenticate"], "Basic realm=\"keygate\"");
+        let response = gate.send(post(TOKEN, &form, &[("authorization", value)]));
+        check_refused(&response, (401, "invalid_client", description));
+        assert_eq!(response.headers["www-authenticate"], "Basic realm=\"keygate\"");
     }
 }
 
@@ -227,10 +227,10 @@ fn s128_section_2_3_more_than_one_method_is_refused() {
             vec![("authorization", header.as_str()), ("authorization", &header)],
         ),
     ] {
-        let answer = gate.send(post(TOKEN, &form, &headers));
-        let (status, error, _) = answer.error();
-        assert_eq!((status, error), (400, "invalid_request"), "{form:?}: {}", answer.text);
-        assert_eq!(answer.outcome.reason, Some("several_methods"));
+        let response = gate.send(post(TOKEN, &form, &headers));
+        let (status, error, _) = response.error();
+        assert_eq!((status, error), (400, "invalid_request"), "{form:?}: {}", response.text);
+        assert_eq!(response.outcome.reason, Some("several_methods"));
     }
 }
 
@@ -244,10 +244,10 @@ fn section_3_2_a_parameter_without_a_value_counts_as_left_out() {
         ("client_assertion", ""),
         ("scope", ""),
     ];
-    let answer = gate.send(post(TOKEN, &form, &[("authorization", &header)]));
-    assert_eq!(answer.claims()["scope"], "orders:read orders:write");
+    let response = gate.send(post(TOKEN, &form, &[("authorization", &header)]));
+    assert_eq!(response.claims()["scope"], "orders:read orders:write");
     let form = [("grant_type", ""), ("client_id", "a"), ("client_secret", SECRET)];
-    refused(
+    check_refused(
         &gate.post(TOKEN, &form),
         (400, "invalid_request", "grant_type is missing"),
     );
@@ -261,10 +261,10 @@ fn section_5_2_no_authentication_at_all_is_an_invalid_client() {
         vec![("grant_type", "client_credentials")],
         vec![("grant_type", "client_credentials"), ("client_id", "a")],
     ] {
-        refused(&gate.post(TOKEN, &form), (400, "invalid_client", described));
+        check_refused(&gate.post(TOKEN, &form), (400, "invalid_client", described));
     }
     let form = [("grant_type", "client_credentials"), ("client_secret", SECRET)];
-    refused(
+    check_refused(
         &gate.post(TOKEN, &form),
         (400, "invalid_request", "client_id is missing"),
     );
@@ -273,12 +273,12 @@ fn section_5_2_no_authentication_at_all_is_an_invalid_client() {
 #[test]
 fn s132_section_5_2_a_challenge_is_for_who_used_the_header() {
     let gate = gate();
-    let answer = gate.basic("a", "wrong");
-    refused(&answer, (401, "invalid_client", "invalid client"));
-    assert_eq!(answer.headers["www-authenticate"], "Basic realm=\"keygate\"");
-    let answer = gate.with_secret("a", "wrong");
-    refused(&answer, (400, "invalid_client", "invalid client"));
-    assert!(!answer.headers.contains_key("www-authenticate"));
+    let response = gate.basic("a", "wrong");
+    check_refused(&response, (401, "invalid_client", "invalid client"));
+    assert_eq!(response.headers["www-authenticate"], "Basic realm=\"keygate\"");
+    let response = gate.with_secret("a", "wrong");
+    check_refused(&response, (400, "invalid_client", "invalid client"));
+    assert!(!response.headers.contains_key("www-authenticate"));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn s133_section_5_2_an_unknown_client_and_a_wrong_secret_look_the_same() {
             assert_eq!(other.outcome.client_id, None);
         }
     }
-    // What operators see is told apart.
+    // The operator's reasons differ.
     assert_eq!(gate.with_secret("nobody", "x").outcome.reason, Some("unknown_client"));
     assert_eq!(gate.with_secret("a", "x").outcome.reason, Some("wrong_secret"));
     assert_eq!(gate.with_secret("keys", "x").outcome.reason, Some("wrong_method"));
@@ -321,9 +321,9 @@ fn s123_section_3_2_1_another_client_id_beside_the_proof_is_refused() {
     gate.secret_client("b");
     let form = [("grant_type", "client_credentials"), ("client_id", "b")];
     let header = basic("a", SECRET);
-    let answer = gate.send(post(TOKEN, &form, &[("authorization", &header)]));
+    let response = gate.send(post(TOKEN, &form, &[("authorization", &header)]));
     let described = "client_id is not that of the client authentication";
-    refused(&answer, (401, "invalid_client", described));
+    check_refused(&response, (401, "invalid_client", described));
 }
 
 #[test]
@@ -336,10 +336,10 @@ fn s071_a_rotated_secret_is_refused_at_its_instant() {
     gate.advance(9);
     gate.with_secret("a", "old").token();
     gate.advance(1);
-    refused(&gate.with_secret("a", "old"), (400, "invalid_client", "invalid client"));
+    check_refused(&gate.with_secret("a", "old"), (400, "invalid_client", "invalid client"));
     gate.with_secret("a", "new").token();
     gate.change("a", |record| record.authentication = gate.secrets(&[]));
-    refused(&gate.with_secret("a", "new"), (400, "invalid_client", "invalid client"));
+    check_refused(&gate.with_secret("a", "new"), (400, "invalid_client", "invalid client"));
 }
 
 #[test]
@@ -350,14 +350,14 @@ fn s130_section_3_3_scopes_are_a_part_of_the_clients_or_refused() {
         form.push(("scope", scope));
         gate.post(TOKEN, &form)
     };
-    for (asked, given) in [
+    for (requested, given) in [
         ("orders:read", "orders:read"),
         ("orders:write orders:read", "orders:read orders:write"),
         ("orders:read orders:read", "orders:read"),
     ] {
-        let answer = ask(asked);
-        assert_eq!(answer.claims()["scope"], given);
-        assert_eq!(answer.json["scope"], given);
+        let response = ask(requested);
+        assert_eq!(response.claims()["scope"], given);
+        assert_eq!(response.json["scope"], given);
     }
     for beyond in [
         "admin",
@@ -368,7 +368,7 @@ fn s130_section_3_3_scopes_are_a_part_of_the_clients_or_refused() {
         "*",
     ] {
         let described = "a scope was asked for that this client may not have";
-        refused(&ask(beyond), (400, "invalid_scope", described));
+        check_refused(&ask(beyond), (400, "invalid_scope", described));
     }
     for malformed in [
         " orders:read",
@@ -380,7 +380,7 @@ fn s130_section_3_3_scopes_are_a_part_of_the_clients_or_refused() {
         "a\tb",
     ] {
         let described = "scope must be scopes separated by single spaces";
-        refused(&ask(malformed), (400, "invalid_scope", described));
+        check_refused(&ask(malformed), (400, "invalid_scope", described));
     }
 }
 
@@ -388,8 +388,8 @@ fn s130_section_3_3_scopes_are_a_part_of_the_clients_or_refused() {
 fn a_client_without_scopes_gets_a_token_without_any() {
     let gate = gate();
     gate.change("a", |record| record.scopes = scopes(""));
-    let answer = gate.with_secret("a", SECRET);
-    assert!(answer.json.get("scope").is_none() && answer.claims().get("scope").is_none());
+    let response = gate.with_secret("a", SECRET);
+    assert!(response.json.get("scope").is_none() && response.claims().get("scope").is_none());
     let mut form = with_secret("a", SECRET);
     form.push(("scope", "orders:read"));
     assert_eq!(gate.post(TOKEN, &form).error().1, "invalid_scope");
@@ -400,9 +400,9 @@ fn a_clients_lifetime_is_that_of_its_tokens() {
     let gate = gate();
     for (ttl, secs) in TokenTtl::ALL.into_iter().zip([60_u64, 300, 3_600, 86_400]) {
         gate.change("a", |record| record.token_ttl = ttl);
-        let answer = gate.with_secret("a", SECRET);
-        let claims = answer.claims();
-        assert_eq!(answer.json["expires_in"], secs);
+        let response = gate.with_secret("a", SECRET);
+        let claims = response.claims();
+        assert_eq!(response.json["expires_in"], secs);
         assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), secs);
     }
 }
@@ -419,21 +419,21 @@ fn a_tenants_endpoint_is_for_its_own_clients() {
         "/t/ACME/oauth/token",
         "/t/a%20b/oauth/token",
     ] {
-        let answer = gate.post(other, &form);
-        refused(&answer, (400, "invalid_client", "invalid client"));
-        assert_eq!((&answer.text, &answer.headers), (&unknown.text, &unknown.headers));
+        let response = gate.post(other, &form);
+        check_refused(&response, (400, "invalid_client", "invalid client"));
+        assert_eq!((&response.text, &response.headers), (&unknown.text, &unknown.headers));
     }
 }
 
 #[test]
 fn a_secret_is_printed_nowhere_in_an_answer() {
     let gate = gate();
-    for answer in [
+    for response in [
         gate.with_secret("a", SECRET),
         gate.with_secret("b", SECRET),
         gate.basic("a", "kgs_wrong"),
     ] {
-        assert!(!answer.text.contains("kgs_"), "{}", answer.text);
-        assert!(!format!("{:?}{:?}", answer.headers, answer.outcome).contains("kgs_"));
+        assert!(!response.text.contains("kgs_"), "{}", response.text);
+        assert!(!format!("{:?}{:?}", response.headers, response.outcome).contains("kgs_"));
     }
 }

@@ -19,7 +19,7 @@ fn gate() -> (Gate, String) {
     (gate, secret)
 }
 
-fn revoke(gate: &Gate, id: &str, token: &str) -> Answer {
+fn revoke(gate: &Gate, id: &str, token: &str) -> TokenResponse {
     let secret = format!("kgs_secret-of-{id}");
     gate.post(
         REVOKE,
@@ -35,14 +35,14 @@ fn section_2_a_client_ends_its_own_token_at_once() {
         let token = gate.with_secret("a", &secret).token().to_owned();
         let other = gate.with_secret("a", &secret).token().to_owned();
         assert!(verify(&gate.control, &token, gate.clock_now()).is_ok());
-        let answer = revoke(&gate, "a", &token);
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
+        let response = revoke(&gate, "a", &token);
+        assert_eq!((response.status, response.text.as_str()), (StatusCode::OK, ""));
         assert_eq!(
             verify(&gate.control, &token, gate.clock_now()),
             Err(OwnTokenError::Revoked)
         );
         assert!(verify(&gate.control, &other, gate.clock_now()).is_ok());
-        // Twice is as good as once (section 2.2).
+        // A second revocation succeeds too (section 2.2).
         assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
     }
     let events = gate
@@ -59,9 +59,9 @@ fn section_2_1_another_clients_token_is_not_touched() {
     for format in [TokenFormat::Jwt, TokenFormat::Opaque] {
         gate.change("a", |record| record.token_format = format);
         let token = gate.with_secret("a", &secret).token().to_owned();
-        let answer = revoke(&gate, "b", &token);
+        let response = revoke(&gate, "b", &token);
         let described = "the token was issued to another client";
-        assert_eq!(answer.error(), (400, "unauthorized_client", described));
+        assert_eq!(response.error(), (400, "unauthorized_client", described));
         assert!(verify(&gate.control, &token, gate.clock_now()).is_ok());
     }
 }
@@ -95,7 +95,7 @@ fn section_2_2_what_is_no_token_is_as_good_as_revoked() {
     }
     gate.advance(3_630);
     assert_eq!(revoke(&gate, "a", &token).status, StatusCode::OK);
-    // Nothing is kept of what is over anyway.
+    // An expired token is not stored as revoked.
     let contents = gate.runtime.block_on(gate.store.contents()).unwrap();
     assert!(contents.revoked_tokens.is_empty());
 }
@@ -130,7 +130,7 @@ fn an_assertion_for_revocation_is_used_once_and_may_name_the_token_endpoint() {
         assert_eq!(gate.post(REVOKE, &form).status, StatusCode::OK, "{audience}");
         assert_eq!(gate.post(REVOKE, &form).outcome.reason, Some("assertion_replayed"));
     }
-    // And one that was sent there is none for a token (S120).
+    // An assertion that was sent to the revocation endpoint is used, and no longer valid for a token (S120).
     let path = "https://auth.example.com/oauth/revoke";
     let assertion = signed(&key, &but("k", &serde_json::json!({ "aud": path, "jti": "other" })));
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_audience"));

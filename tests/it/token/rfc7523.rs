@@ -1,4 +1,4 @@
-//! JWT client authentication (RFC 7523 with RFC 7521), and what others have learned since (RFC 8725, CVEs).
+//! JWT client authentication (RFC 7523 with RFC 7521), and lessons of others (RFC 8725, CVEs).
 
 use super::fixture::*;
 use base64::Engine;
@@ -21,21 +21,21 @@ fn gate() -> (Gate, SigningKey) {
 }
 
 #[track_caller]
-fn refused(gate: &Gate, assertion: &str, reason: &str) {
-    let answer = gate.assert(assertion);
-    assert_eq!(answer.outcome.reason, Some(reason), "{}", answer.text);
-    assert_eq!(answer.error().1, "invalid_client");
-    assert_eq!(answer.status.as_u16(), 400);
-    assert!(answer.json.get("access_token").is_none());
+fn check_refused(gate: &Gate, assertion: &str, reason: &str) {
+    let response = gate.assert(assertion);
+    assert_eq!(response.outcome.reason, Some(reason), "{}", response.text);
+    assert_eq!(response.error().1, "invalid_client");
+    assert_eq!(response.status.as_u16(), 400);
+    assert!(response.json.get("access_token").is_none());
 }
 
-/// The claims of a good assertion changed so, and whether it is accepted or why not.
+/// Checks an assertion with `change` to its claims: accepted, or refused for the reason `expected`.
 #[track_caller]
 fn check(gate: &Gate, key: &SigningKey, change: Value, expected: Option<&str>) {
     let assertion = signed(key, &but(A, &change));
-    let answer = gate.assert(&assertion);
-    assert_eq!(answer.outcome.reason, expected, "{change}: {}", answer.text);
-    assert_eq!(answer.json.get("access_token").is_some(), expected.is_none());
+    let response = gate.assert(&assertion);
+    assert_eq!(response.outcome.reason, expected, "{change}: {}", response.text);
+    assert_eq!(response.json.get("access_token").is_some(), expected.is_none());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn section_2_2_programs_that_send_neither_kid_nor_jti_are_understood() {
         r#"{"typ":"JWT","alg":"ES256"}"#,
         r#"{"alg":"ES256"}"#,
     ] {
-        // The very same one again: without a `jti` nobody says that it is for once.
+        // The same assertion again: without a `jti` it is not single-use.
         gate.assert(&key.sign_text(header, &claims).unwrap()).token();
     }
 }
@@ -96,15 +96,21 @@ fn the_errors_that_client_authors_look_up_have_their_words() {
     let (gate, key) = gate();
     let stranger = SigningKey::generate_es256().unwrap();
     let ask = |assertion: &str| {
-        let answer = gate.assert(assertion);
-        let (status, error, description) = answer.error();
+        let response = gate.assert(assertion);
+        let (status, error, description) = response.error();
         (status, error.to_owned(), description.to_owned())
     };
-    let told = |description: &str| (400, "invalid_client".to_owned(), description.to_owned());
-    assert_eq!(ask(&signed(&key, &claims("client_b"))), told("invalid client"));
-    assert_eq!(ask(&signed(&stranger, &claims(A))), told("invalid JWT signature"));
+    let invalid_client = |description: &str| (400, "invalid_client".to_owned(), description.to_owned());
+    assert_eq!(
+        ask(&signed(&key, &claims("client_b"))),
+        invalid_client("invalid client")
+    );
+    assert_eq!(
+        ask(&signed(&stranger, &claims(A))),
+        invalid_client("invalid JWT signature")
+    );
     for broken in ["", "x", "a.b", "a.b.c", "a.b.c.d.e", "eyJ.eyJ.x"].iter().skip(1) {
-        assert_eq!(ask(broken), told("failed to parse JWT"), "{broken}");
+        assert_eq!(ask(broken), invalid_client("failed to parse JWT"), "{broken}");
     }
     let good = signed(&key, &claims(A));
     for broken in [
@@ -147,9 +153,9 @@ fn s119_section_3_aud_is_one_string() {
     ] {
         check(&gate, &key, json!({ "aud": bad, "jti": "2" }), audience);
     }
-    // A member that says nothing is not one that is left out.
+    // A null member is not an absent one.
     let text = claims(A).to_string().replace(&format!("\"{ISSUER}\""), "null");
-    refused(
+    check_refused(
         &gate,
         &key.sign_text(r#"{"alg":"ES256"}"#, &text).unwrap(),
         "assertion_audience",
@@ -205,9 +211,9 @@ fn s123_section_3_issuer_and_subject_are_the_client_and_so_is_client_id() {
     let assertion = signed(&key, &claims(A));
     let with_id = |id| [asserting(&assertion), vec![("client_id", id)]].concat();
     for other in ["client_b", "CLIENT_A", "client_a "] {
-        let answer = gate.post(TOKEN, &with_id(other));
+        let response = gate.post(TOKEN, &with_id(other));
         let described = "client_id is not that of the client authentication";
-        assert_eq!(answer.error(), (400, "invalid_client", described));
+        assert_eq!(response.error(), (400, "invalid_client", described));
     }
     gate.post(TOKEN, &with_id(A)).token();
 }
@@ -216,9 +222,9 @@ fn s123_section_3_issuer_and_subject_are_the_client_and_so_is_client_id() {
 fn s124_section_3_another_clients_key_proves_nothing_whatever_its_kid() {
     let (gate, key) = gate();
     let other = gate.key_client("client_b", Algorithm::Es256);
-    refused(&gate, &signed(&other, &claims(A)), "bad_assertion_signature");
-    refused(&gate, &signed(&key, &claims("client_b")), "bad_assertion_signature");
-    // The same `kid` in both records.
+    check_refused(&gate, &signed(&other, &claims(A)), "bad_assertion_signature");
+    check_refused(&gate, &signed(&key, &claims("client_b")), "bad_assertion_signature");
+    // Both records have a key with this `kid`.
     let kid = key.kid().to_owned();
     gate.change("client_b", |record| {
         let mut record_of_key = key_record(&other, None);
@@ -229,7 +235,7 @@ fn s124_section_3_another_clients_key_proves_nothing_whatever_its_kid() {
     });
     let header = json!({ "alg": "ES256", "kid": kid }).to_string();
     let forged = other.sign_text(&header, &claims(A).to_string()).unwrap();
-    refused(&gate, &forged, "bad_assertion_signature");
+    check_refused(&gate, &forged, "bad_assertion_signature");
     let own = other.sign_text(&header, &claims("client_b").to_string()).unwrap();
     gate.assert(&own).token();
 }
@@ -238,7 +244,7 @@ fn s124_section_3_another_clients_key_proves_nothing_whatever_its_kid() {
 fn s125_rfc8725_section_3_12_an_access_token_is_no_assertion() {
     let (gate, key) = gate();
     let own = gate.assert(&signed(&key, &claims(A))).token().to_owned();
-    refused(&gate, &own, "assertion_subject");
+    check_refused(&gate, &own, "assertion_subject");
     for typ in [
         "at+jwt",
         "application/at+jwt",
@@ -249,7 +255,7 @@ fn s125_rfc8725_section_3_12_an_access_token_is_no_assertion() {
         "",
     ] {
         let assertion = key.sign(typ, &but(A, &json!({ "jti": typ }))).unwrap();
-        refused(&gate, &assertion, "assertion_kind");
+        check_refused(&gate, &assertion, "assertion_kind");
     }
     for typ in ["JWT", "jwt", "application/jwt", "client-authentication+jwt"] {
         gate.assert(
@@ -258,9 +264,9 @@ fn s125_rfc8725_section_3_12_an_access_token_is_no_assertion() {
         )
         .token();
     }
-    // Signed by the gate's own key, in a client's name.
+    // Signed by the gate's own key in a client's name.
     let ours = gate.control.signing_keys.active().unwrap();
-    refused(&gate, &ours.sign("JWT", &claims(A)).unwrap(), "bad_assertion_signature");
+    check_refused(&gate, &ours.sign("JWT", &claims(A)).unwrap(), "bad_assertion_signature");
 }
 
 #[test]
@@ -284,17 +290,17 @@ fn s126_rfc8725_section_3_1_only_the_announced_algorithms_count() {
         hmac("ES256K", b"x"),
         format!("{}.{payload}.", BASE64URL.encode(br#"{"alg":"none"}"#)),
     ] {
-        refused(&gate, &forged, "assertion_algorithm");
+        check_refused(&gate, &forged, "assertion_algorithm");
     }
-    // Good elsewhere in this gate, and not announced here.
+    // Algorithms that the gate supports elsewhere but does not announce for assertions.
     for algorithm in [Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps512, Algorithm::Es384] {
         let other = SigningKey::generate(algorithm).unwrap();
-        refused(&gate, &signed(&other, &claims(A)), "assertion_algorithm");
+        check_refused(&gate, &signed(&other, &claims(A)), "assertion_algorithm");
     }
-    // Another algorithm than the key was taken for.
+    // Another algorithm than the record of the key has.
     let pem = key.to_pkcs8_pem().unwrap();
     let as_ps256 = SigningKey::from_pkcs8_pem(Algorithm::Ps256, pem.expose()).unwrap();
-    refused(&gate, &signed(&as_ps256, &claims(A)), "bad_assertion_signature");
+    check_refused(&gate, &signed(&as_ps256, &claims(A)), "bad_assertion_signature");
 }
 
 #[test]
@@ -308,7 +314,7 @@ fn rfc7515_section_4_a_header_that_brings_its_key_or_asks_for_more_is_not_believ
         json!({ "alg": "ES256", "jku": "https://evil.example/keys" }),
     ] {
         let forged = evil.sign_text(&header.to_string(), &claims(A).to_string()).unwrap();
-        refused(&gate, &forged, "bad_assertion_signature");
+        check_refused(&gate, &forged, "bad_assertion_signature");
     }
     for header in [
         r#"{"alg":"ES256","crit":["exp"]}"#,
@@ -319,15 +325,15 @@ fn rfc7515_section_4_a_header_that_brings_its_key_or_asks_for_more_is_not_believ
         "[]",
     ] {
         let assertion = key.sign_text(header, &claims(A).to_string()).unwrap();
-        refused(&gate, &assertion, "malformed_assertion");
+        check_refused(&gate, &assertion, "malformed_assertion");
     }
     let twice = claims(A).to_string().replace('}', ",\"sub\":\"client_a\"}");
-    refused(
+    check_refused(
         &gate,
         &key.sign_text(r#"{"alg":"ES256"}"#, &twice).unwrap(),
         "malformed_assertion",
     );
-    refused(
+    check_refused(
         &gate,
         &key.sign_text(r#"{"alg":"ES256"}"#, "[]").unwrap(),
         "malformed_assertion",
@@ -413,12 +419,12 @@ fn without_a_kid_the_clients_keys_that_fit_are_tried_and_with_one_exactly_that()
     for key in [&all[0], &all[7], &rsa, &eddsa] {
         gate.assert(&nameless(key)).token();
     }
-    refused(&gate, &nameless(&all[8]), "bad_assertion_signature");
-    // A good signature under the name of another key of the same client, and under no key's.
+    check_refused(&gate, &nameless(&all[8]), "bad_assertion_signature");
+    // A valid signature under the `kid` of another key of the same client, and under an unknown one.
     for kid in [all[1].kid(), "unknown", ""] {
         let header = json!({ "alg": "ES256", "kid": kid }).to_string();
         let assertion = all[0].sign_text(&header, &claims(A).to_string()).unwrap();
-        refused(&gate, &assertion, "bad_assertion_signature");
+        check_refused(&gate, &assertion, "bad_assertion_signature");
     }
 }
 
@@ -437,9 +443,9 @@ fn s138_a_revoked_key_proves_nothing_from_its_instant_and_the_others_do() {
         let keys = vec![key_record(&old, Some(at)), key_record(&new, None)];
         record.authentication = ClientAuthentication::Keys { keys };
     });
-    refused(&gate, &assertion(&old), "bad_assertion_signature");
+    check_refused(&gate, &assertion(&old), "bad_assertion_signature");
     gate.assert(&assertion(&new)).token();
-    // What is out stays good until it ends, unless that is asked for.
+    // Issued tokens stay valid until they expire, unless the change revokes them.
     let now = gate.clock_now();
     assert!(keygate::control::token::own_tokens::verify(&gate.control, &issued, now).is_ok());
     gate.change(A, |record| {
@@ -465,18 +471,21 @@ fn keys_behind_a_url_prove_and_a_set_that_is_not_to_be_had_is_no_refusal() {
         key.sign_text(r#"{"alg":"ES256"}"#, &but(A, &json!({ "jti": null })).to_string())
             .unwrap()
     };
-    let answer = gate.assert(&signed(&one, &claims(A)));
+    let response = gate.assert(&signed(&one, &claims(A)));
     assert_eq!(
-        (answer.status.as_u16(), answer.headers["retry-after"].to_str().unwrap()),
+        (
+            response.status.as_u16(),
+            response.headers["retry-after"].to_str().unwrap()
+        ),
         (503, "7")
     );
-    assert_eq!(answer.outcome.reason, Some("client_keys_unavailable"));
+    assert_eq!(response.outcome.reason, Some("client_keys_unavailable"));
 
     gate.jwks.sets.lock().unwrap().insert(url.clone(), set(&[&one]));
     gate.assert(&signed(&one, &claims(A))).token();
     gate.assert(&nameless(&one)).token();
-    refused(&gate, &nameless(&two), "bad_assertion_signature");
-    // A rotated key that is not named is looked for in a newer set.
+    check_refused(&gate, &nameless(&two), "bad_assertion_signature");
+    // An assertion without `kid` whose key was rotated makes the gate fetch a newer set.
     gate.jwks.newer.lock().unwrap().insert(url, set(&[&one, &two]));
     gate.assert(&nameless(&two)).token();
 }

@@ -26,7 +26,7 @@ fn gate() -> (Gate, String) {
     (gate, secret)
 }
 
-fn ask(gate: &Gate, id: &str, token: &str) -> Answer {
+fn ask(gate: &Gate, id: &str, token: &str) -> TokenResponse {
     let secret = format!("kgs_secret-of-{id}");
     gate.post(
         INTROSPECT,
@@ -35,9 +35,9 @@ fn ask(gate: &Gate, id: &str, token: &str) -> Answer {
 }
 
 #[track_caller]
-fn inactive(answer: &Answer) {
+fn inactive(response: &TokenResponse) {
     assert_eq!(
-        (answer.status, answer.text.as_str()),
+        (response.status, response.text.as_str()),
         (StatusCode::OK, r#"{"active":false}"#)
     );
 }
@@ -48,15 +48,15 @@ fn section_2_2_a_good_token_is_told_of() {
     for format in [TokenFormat::Jwt, TokenFormat::Opaque] {
         gate.change("a", |record| record.token_format = format);
         let token = gate.with_secret("a", &secret).token().to_owned();
-        let mut answer = ask(&gate, "reader", &token);
-        assert!(answer.json["jti"].as_str().unwrap().len() >= 22);
-        answer.json["jti"] = "1".into();
+        let mut response = ask(&gate, "reader", &token);
+        assert!(response.json["jti"].as_str().unwrap().len() >= 22);
+        response.json["jti"] = "1".into();
         let expected = json!({
             "active": true, "client_id": "a", "sub": "a", "iss": ISSUER, "aud": AUDIENCE, "token_type": "Bearer",
             "iat": START, "exp": START + 3_600, "jti": "1", "org": "acme", "scope": "orders:read orders:write",
         });
-        assert_eq!(answer.json, expected, "{format:?}");
-        assert_eq!(answer.headers["cache-control"], "no-store");
+        assert_eq!(response.json, expected, "{format:?}");
+        assert_eq!(response.headers["cache-control"], "no-store");
     }
 }
 
@@ -108,7 +108,7 @@ fn section_4_a_stranger_is_told_nothing_and_an_operator_everything() {
         assert_eq!(ask(&gate, "operators", &token).json["active"], true);
         assert_eq!(ask(&gate, "a", &token).json["active"], true);
     }
-    // A resource server that tokens are made for.
+    // The resource server that is the audience of the tokens.
     gate.reconfigure(|settings| {
         let endpoint = settings.token_endpoint.as_mut().unwrap();
         endpoint.audiences.push("other".to_owned());
@@ -126,17 +126,17 @@ fn section_2_1_who_asks_must_prove_itself_and_be_in_force() {
         vec![("token", &token), ("client_id", "reader")],
         vec![("token", &token), ("client_id", "reader"), ("client_secret", "wrong")],
     ] {
-        let answer = gate.post(INTROSPECT, &form);
-        assert_eq!(answer.error().1, "invalid_client");
-        assert!(answer.json.get("active").is_none());
+        let response = gate.post(INTROSPECT, &form);
+        assert_eq!(response.error().1, "invalid_client");
+        assert!(response.json.get("active").is_none());
     }
     let bearer = format!("Bearer {token}");
-    let answer = gate.send(post(INTROSPECT, &[("token", &token)], &[("authorization", &bearer)]));
-    assert_eq!(answer.error().0, 401);
+    let response = gate.send(post(INTROSPECT, &[("token", &token)], &[("authorization", &bearer)]));
+    assert_eq!(response.error().0, 401);
     gate.change("reader", |record| record.state = ClientState::Disabled);
     assert_eq!(ask(&gate, "reader", &token).error().1, "unauthorized_client");
-    let answer = gate.post(INTROSPECT, &[("client_id", "a"), ("client_secret", &secret)]);
-    assert_eq!(answer.error(), (400, "invalid_request", "token is missing"));
+    let response = gate.post(INTROSPECT, &[("client_id", "a"), ("client_secret", &secret)]);
+    assert_eq!(response.error(), (400, "invalid_request", "token is missing"));
 }
 
 #[test]

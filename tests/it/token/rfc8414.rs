@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
 
-fn get(gate: &Gate, path: &str, host: &str) -> Answer {
+fn get(gate: &Gate, path: &str, host: &str) -> TokenResponse {
     gate.send(Request::get(path).header("host", host).body(Body::empty()).unwrap())
 }
 
@@ -20,9 +20,9 @@ fn section_2_both_documents_say_where_and_how() {
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
     ] {
-        let answer = get(&gate, path, "auth.example.com");
-        assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.headers["content-type"], "application/json");
+        let response = get(&gate, path, "auth.example.com");
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.headers["content-type"], "application/json");
         let expected = json!({
             "issuer": ISSUER,
             "token_endpoint": TOKEN_URL,
@@ -38,7 +38,7 @@ fn section_2_both_documents_say_where_and_how() {
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         });
-        assert_eq!(answer.json, expected);
+        assert_eq!(response.json, expected);
     }
 }
 
@@ -67,9 +67,9 @@ fn section_3_1_an_issuer_with_a_path_has_its_document_where_readers_look() {
         "/.well-known/openid-configuration",
         "/auth/.well-known/openid-configuration",
     ] {
-        let answer = get(&gate, path, "example.com");
-        assert_eq!(answer.json["issuer"], "https://example.com/auth/", "{path}");
-        assert_eq!(answer.json["token_endpoint"], "https://example.com/auth/oauth/token");
+        let response = get(&gate, path, "example.com");
+        assert_eq!(response.json["issuer"], "https://example.com/auth/", "{path}");
+        assert_eq!(response.json["token_endpoint"], "https://example.com/auth/oauth/token");
     }
     let secret = gate.secret_client("a");
     let form = with_secret("a", &secret);
@@ -83,7 +83,7 @@ fn without_a_token_endpoint_there_is_nothing() {
     let gate = Gate::new();
     let secret = gate.secret_client("a");
     gate.reconfigure(|settings| settings.token_endpoint = None);
-    let answer = get(&gate, "/.well-known/oauth-authorization-server", "x");
-    assert_eq!((answer.status, answer.json), (StatusCode::NOT_FOUND, Value::Null));
+    let response = get(&gate, "/.well-known/oauth-authorization-server", "x");
+    assert_eq!((response.status, response.json), (StatusCode::NOT_FOUND, Value::Null));
     assert_eq!(gate.with_secret("a", &secret).status, StatusCode::SERVICE_UNAVAILABLE);
 }

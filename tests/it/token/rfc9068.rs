@@ -1,4 +1,4 @@
-//! JWT access tokens (RFC 9068), and the opaque ones beside them.
+//! JWT access tokens (RFC 9068), and the opaque alternative.
 
 use super::fixture::*;
 use keygate::control::token::own_tokens::OwnTokenError;
@@ -18,14 +18,14 @@ fn section_2_2_a_token_says_what_it_must_and_its_signature_holds() {
     for algorithm in [Algorithm::Es256, Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa] {
         let gate = Gate::with(|endpoint| endpoint.algorithm = algorithm);
         let secret = gate.secret_client("a");
-        let answer = gate.with_secret("a", &secret);
-        let token = answer.token();
+        let response = gate.with_secret("a", &secret);
+        let token = response.token();
         let header = part(token, 0);
         assert_eq!(
             (&header["typ"], &header["alg"]),
             (&json!("at+jwt"), &json!(algorithm.as_str()))
         );
-        let mut claims = answer.claims();
+        let mut claims = response.claims();
         assert!(claims["jti"].as_str().unwrap().len() >= 22);
         claims["jti"] = "1".into();
         let expected = json!({
@@ -58,9 +58,9 @@ fn section_2_2_no_two_tokens_have_one_id() {
 fn section_3_several_audiences_are_a_list() {
     let gate = Gate::with(|endpoint| endpoint.audiences = vec!["https://a.example".into(), "https://b.example".into()]);
     let secret = gate.secret_client("a");
-    let answer = gate.with_secret("a", &secret);
+    let response = gate.with_secret("a", &secret);
     assert_eq!(
-        answer.claims()["aud"],
+        response.claims()["aud"],
         json!(["https://a.example", "https://b.example"])
     );
 }
@@ -70,18 +70,18 @@ fn an_opaque_token_says_nothing_and_is_kept_as_a_digest() {
     let gate = Gate::new();
     let secret = gate.secret_client("a");
     gate.change("a", |record| record.token_format = TokenFormat::Opaque);
-    let answer = gate.with_secret("a", &secret);
-    let token = answer.token();
+    let response = gate.with_secret("a", &secret);
+    let token = response.token();
     assert!(
         token.starts_with("kgt_") && token.len() == 47 && !token.contains('.'),
         "{token}"
     );
-    assert_eq!(answer.json["expires_in"], 3_600);
-    assert_eq!(answer.json["token_type"], "Bearer");
+    assert_eq!(response.json["expires_in"], 3_600);
+    assert_eq!(response.json["token_type"], "Bearer");
     let contents = gate.runtime.block_on(gate.store.contents()).unwrap();
-    let kept = &contents.opaque_tokens[0];
-    assert_eq!(kept.digest, keygate::model::api_key::KeyDigest::sha256(token));
-    let text = serde_json::to_string(kept).unwrap();
+    let stored = &contents.opaque_tokens[0];
+    assert_eq!(stored.digest, keygate::model::api_key::KeyDigest::sha256(token));
+    let text = serde_json::to_string(stored).unwrap();
     assert!(!text.contains(&token[4..]), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! A store that does what a test asks of it: something in the middle of a write, or nothing at all.
+//! A store with hooks for tests: a callback in the middle of a write, or an outage.
 
 use async_trait::async_trait;
 use keygate::model::api_key::KeyId;
@@ -12,10 +12,10 @@ use keygate::store::Batch;
 use keygate::store::ChainState;
 use keygate::store::Contents;
 use keygate::store::Filter;
-use keygate::store::IdempotentAnswer;
 use keygate::store::Page;
 use keygate::store::Store;
 use keygate::store::StoreError;
+use keygate::store::StoredResponse;
 use keygate::store::Versioned;
 use keygate::store::record::ApiKeyRecord;
 use keygate::store::record::AuditEvent;
@@ -31,17 +31,17 @@ use std::sync::atomic::Ordering;
 
 type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-pub struct Meddled {
+pub struct MeddlingStore {
     pub inner: Arc<dyn Store>,
-    /// Done once, after an assertion was marked and before that is answered.
+    /// Runs once, after an assertion was marked and before the caller learns of it.
     pub after_mark: Once,
-    /// Done once, after a commit and before that is answered.
+    /// Runs once, after a commit and before the caller learns of it.
     pub after_commit: Once,
     pub away: AtomicBool,
     pub marks: AtomicUsize,
 }
 
-impl Meddled {
+impl MeddlingStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
@@ -68,7 +68,7 @@ fn run(once: &Once) {
 }
 
 #[async_trait]
-impl Store for Meddled {
+impl Store for MeddlingStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.check()?;
         self.inner.commit(batch).await?;
@@ -120,8 +120,8 @@ impl Store for Meddled {
         Ok(first)
     }
 
-    async fn idempotent_answer(&self, key: &str) -> Result<Option<IdempotentAnswer>, StoreError> {
-        self.inner.idempotent_answer(key).await
+    async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError> {
+        self.inner.stored_response(key).await
     }
 
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError> {

@@ -1,4 +1,4 @@
-//! Who is let in, with what, and how often one may guess.
+//! Which callers are admitted, with which credential, and how many guesses does a source have?
 
 use super::*;
 use std::net::Ipv6Addr;
@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Tokens whose text says what they may: `own:acme:r`, `own:operators:rw`.
+/// Tokens that name their organization and rights: `own:acme:r`, `own:operators:rw`.
 struct Fake;
 
 impl OwnTokens for Fake {
@@ -51,7 +51,7 @@ fn at(tick: Tick) -> Now {
     }
 }
 
-/// What comes of a GET without tokens of ours.
+/// Returns the result of a GET without access tokens of the gate.
 fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Result<(), Refusal> {
     let admitted = access.admit(headers, &Method::GET, Peer::Network(peer), at(tick), None);
     admitted.map(|actor| assert_eq!(actor, Actor::admin_token(peer)))
@@ -121,7 +121,7 @@ fn a_token_of_ours_may_what_its_scopes_say_and_its_client_is_the_actor() {
         check("own:acme:w", &method, actor("acme"));
         check("own:acme:r", &method, Err(Refusal::InsufficientScope(Right::Write)));
     }
-    // Whoever may write may not read for that.
+    // The right to write does not include the right to read.
     check("own:acme:w", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
     check("own:acme:", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
     check("not ours", &Method::GET, Err(Refusal::Wrong("no token of ours")));
@@ -136,7 +136,7 @@ fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
         access.admit(&with(token), &Method::GET, peer, at(Tick::ZERO), Some(&Fake))
     };
     assert!(ask("own:acme:r").is_ok());
-    // A scope that is missing is no guess.
+    // A missing scope does not count as a guess.
     for _ in 0..GUESSES.burst.get() + 1 {
         assert_eq!(ask("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
     }
@@ -158,7 +158,7 @@ fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
     for _ in 0..GUESSES.burst.get() {
         assert_eq!(admit(&access, &with("x"), HERE, Tick::ZERO), Err(WRONG));
     }
-    // The right one is not compared either, and asking costs nothing more.
+    // The right token is not compared either, and refused requests cost no further guesses.
     for token in ["x", TOKEN, TOKEN] {
         let retry_after = GUESSES.period;
         assert_eq!(

@@ -50,7 +50,7 @@ proptest! {
         }
     }
 
-    /// Whatever the times are: what is accepted ends after now, and neither begins nor ends further away than allowed.
+    /// An accepted assertion expires after now, and `exp` and `iat` are within the allowed times.
     #[test]
     fn s127_what_is_accepted_lies_within_the_allowed_times(
         exp in NOW - 8_000..NOW + 8_000,
@@ -63,7 +63,7 @@ proptest! {
         prop_assert_eq!(accepted, allowed);
     }
 
-    /// A mark holds for as long as its assertion could be shown again.
+    /// A mark is stored for as long as its assertion could be replayed.
     #[test]
     fn s121_a_mark_outlives_its_assertion(exp in NOW - 29..NOW + 3_600) {
         let rules = rules(3_600, 30);

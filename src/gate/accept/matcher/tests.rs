@@ -1,4 +1,4 @@
-//! Which route wins, who never falls through, and that the trie agrees with a slow obvious matcher.
+//! Which route wins, which requests never fall through, and does the trie agree with a slow, obvious matcher?
 
 use super::*;
 use proptest::prelude::*;
@@ -240,7 +240,7 @@ fn s091_the_guard_holds_inside_a_path_and_across_hosts() {
     // Separators that the upstream may add or drop.
     check(&rows, "h", "/files//secret/x", "GET", "near");
     check(&rows, "h", "/files/secret%2Fx", "GET", "near");
-    // What guards everything below a folder guards the folder, too.
+    // A rule for everything below a folder protects the folder too.
     check(&rows, "h", "/files/secret", "GET", "near");
     check(&rows, "h", "/files/secret/", "GET", "near");
 }
@@ -292,7 +292,7 @@ fn one_walk_is_enough_for_usual_routes_and_paths() {
     };
     check(&[plain, ("*", "/", "", "b")], "/v1/orders/7", true);
     check(&[plain, ("h.d", "/{x}", "", "b")], "/v1/orders/7", true);
-    // Who asks for `/v1/orders` may mean what `/v1/orders/{*rest}` protects.
+    // A request for `/v1/orders` may reach the resource that `/v1/orders/{*rest}` protects.
     check(&[plain, ("*", "/v1/{x}", "", "b")], "/v1/orders", false);
     check(&[plain], "/v1/Orders/7", false);
     check(&[plain], "/v1/orders/7/", false);
@@ -307,7 +307,7 @@ fn listed_methods_are_known_to_the_rules() {
     assert_eq!(methods, ["GET", "PURGE"]);
 }
 
-/// Whether `pattern` matches, and how specific it is: smaller is more. One number a segment.
+/// Returns how specifically `pattern` matches, one number a segment, smaller is more specific; `None` for no match.
 fn slow_match(pattern: &str, path: &str) -> Option<Vec<u8>> {
     let (pattern_head, pattern_tail) = split(pattern);
     let (head, tail) = split(path);
@@ -315,11 +315,13 @@ fn slow_match(pattern: &str, path: &str) -> Option<Vec<u8>> {
         let whole = path.strip_prefix('/').unwrap();
         return (!whole.is_empty()).then(|| vec![2]);
     }
-    let rank = match pattern_head.starts_with('{') {
-        true if head.is_empty() => return None,
-        true => 1,
-        false if head == pattern_head => 0,
-        false => return None,
+    let is_param = pattern_head.starts_with('{');
+    let rank = if is_param && !head.is_empty() {
+        1
+    } else if !is_param && head == pattern_head {
+        0
+    } else {
+        return None;
     };
     let mut ranks = vec![rank];
     match (pattern_tail, tail) {
@@ -370,7 +372,7 @@ fn rows() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 
 const VALUES: [&str; 8] = ["p0", "p1", "p2", "p3", "s4", "s5", "s6", "s7"];
 
-/// Rows with values, without those that overlap an earlier one.
+/// Returns rows with values, without those that overlap an earlier one.
 fn compiled<'a>(rows: &'a [(&'static str, String)]) -> Vec<Row<'a>> {
     let mut kept: Vec<Row<'a>> = Vec::new();
     for (index, (host, path)) in rows.iter().enumerate() {
@@ -437,7 +439,7 @@ proptest! {
         if let (Lookup::Found(one), Lookup::Found(two)) =
             (find(&matcher, host, &path, "GET"), find(&matcher, host, &other, "GET"))
         {
-            // Patterns that fold alike are the operator's word on both spellings; such sets prove nothing.
+            // The operator distinguished patterns that fold alike on purpose; such sets prove nothing.
             let folded: Vec<_> = rows.iter().map(|row| Segment::fold(&Segment::parse(&row.1.parse().unwrap()))).collect();
             let is_ambiguous = (1..folded.len()).any(|index| folded[..index].contains(&folded[index]));
             let is_protected_literally = rows.iter().any(|row| is_literal(row) && row.3 == *one);

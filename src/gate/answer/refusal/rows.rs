@@ -1,45 +1,45 @@
-//! The refusal table: what every reason looks like to a client.
+//! Which response does each reason have? The refusal table.
 
 use foldhash::fast::FixedState;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// What a challenge says, if there is one (RFC 6750 section 3, RFC 9110 section 11.6.1).
+/// The content of a challenge, if any (RFC 6750 section 3, RFC 9110 section 11.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
     None,
-    /// Which credentials are accepted, and no error code: nothing was sent that could be wrong.
+    /// The accepted credentials without an error code, because no credential was sent.
     Bare,
-    /// With the row's `error` and its detail.
+    /// The row's `error` and its detail.
     Error,
-    /// With `insufficient_scope` and the scopes that the route asks for.
+    /// `insufficient_scope` and the scopes that the route requires.
     Scope,
 }
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The closed word in metric, access record and `Denial::reason`.
+    /// The word of the closed set in metrics, access records and `Denial::reason`.
     pub reason: &'static str,
     pub status: u16,
-    /// The rest of the problem's `type`.
+    /// The end of the problem's `type`.
     pub slug: &'static str,
     pub title: &'static str,
-    /// What is wrong and the cure, for whoever wrote the client.
+    /// The problem and its cure, for the author of the client.
     pub detail: &'static str,
-    /// OAuth error code, where one is defined for the case (RFC 6750 section 3.1).
+    /// The OAuth error code, where one is defined for the case (RFC 6750 section 3.1).
     pub error: Option<&'static str>,
     pub challenge: Challenge,
-    /// Whether the connection is closed however small the request's body is.
+    /// `true` if the connection is closed even after a small request body.
     pub close: bool,
 }
 
-/// The row of a reason.
+/// Returns the row of `reason`.
 ///
-/// A reason without one would be a mistake of ours: it is answered as an internal error, and a test reads every reason
-/// of every stage so that there is none.
+/// A reason without a row would be a bug: it gets the row of an internal error, and a test
+/// checks every reason of every stage.
 pub fn row(reason: &str) -> &'static Row {
-    // The table has a hundred rows, and to compare with half of them took as long as the rest of an answer.
+    // The table has a hundred rows, and comparing with half of them took as long as the rest of an answer.
     static BY_REASON: LazyLock<HashMap<&str, &Row, FixedState>> =
         LazyLock::new(|| ROWS.iter().rev().map(|row| (row.reason, row)).collect());
     BY_REASON.get(reason).copied().unwrap_or(&ROWS[ROWS.len() - 1])
@@ -74,7 +74,7 @@ const fn r(
 /// The table, in the order of the stages. `internal_error` is last.
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    // The head: not HTTP that every reader takes alike. What follows on the connection cannot be told from it, so it is closed.
+    // The head is not unambiguous HTTP. The start of the next request is unknown, so the connection is closed.
     r("line_ending", 400, "malformed-request", "Malformed request", "Every line of the head ends in CRLF and holds no other CR or LF.", None, Challenge::None, true),
     r("request_line", 400, "malformed-request", "Malformed request", "The request line is not `METHOD target HTTP/1.1` with single spaces.", None, Challenge::None, true),
     r("target", 400, "malformed-request", "Malformed request", "The request target must start with `/`, in visible ASCII, without a fragment.", None, Challenge::None, true),
@@ -98,7 +98,7 @@ pub const ROWS: &[Row] = &[
     r("target_too_long", 414, "target-too-long", "Request target too long", "The request target is too long; move parameters into the body.", None, Challenge::None, true),
     r("head_timeout", 408, "head-timeout", "Request timeout", "The request head did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("too_many_connections", 503, "overloaded", "Too many connections", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, true),
-    // The path and the fields around it: two parsers could read them differently, so nobody gets to.
+    // The path and the related fields: two parsers could read them differently, so the request is refused.
     r("path_no_leading_slash", 400, "ambiguous-target", "Ambiguous request target", "The path does not start with `/`.", None, Challenge::None, false),
     r("path_invalid_escape", 400, "ambiguous-target", "Ambiguous request target", "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.", None, Challenge::None, false),
     r("path_control_byte", 400, "ambiguous-target", "Ambiguous request target", "The path has a control character.", None, Challenge::None, false),
@@ -118,14 +118,14 @@ pub const ROWS: &[Row] = &[
     r("method_not_allowed", 405, "method-not-allowed", "Method not allowed", "This resource does not take the method; see the Allow header.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
-    // A browser's question; what its page sees is a network error, so this is for whoever looks at the exchange.
+    // A preflight. The page sees a network error only, so the detail is for the developer who inspects the exchange.
     r("cors_origin", 403, "cors", "Not allowed by CORS", "Pages of this origin may not call this resource.", None, Challenge::None, false),
     r("cors_method", 403, "cors", "Not allowed by CORS", "Pages may not use this method here.", None, Challenge::None, false),
     r("cors_header", 403, "cors", "Not allowed by CORS", "Pages may not set one of these headers here.", None, Challenge::None, false),
     r("body_too_large", 413, "body-too-large", "Request body too large", "The request body is over the gateway's limit.", None, Challenge::None, true),
     r("body_timeout", 408, "body-timeout", "Request timeout", "The request body did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("pipelined", 400, "pipelined", "Request before the answer", "More was sent before this request was answered, and its answer is lost; wait for each answer, or use another connection.", None, Challenge::None, true),
-    // Which credential (SPEC 2.2; RFC 6750 section 3.1). A request without one is told how to get in, and no error code.
+    // Intake (SPEC 2.2; RFC 6750 section 3.1). A request without a credential gets a challenge without an error code.
     r("credential_missing", 401, "credential-missing", "Credential required", "Send one of the credentials named in WWW-Authenticate.", None, Challenge::Bare, false),
     r("two_credentials", 400, "two-credentials", "Two credentials", "The request has both Authorization and {header}; send exactly one of them.", Some("invalid_request"), Challenge::Error, false),
     r("authorization_repeated", 400, "malformed-credential", "Malformed credential", "Send Authorization once, with one token.", Some("invalid_request"), Challenge::Error, false),
@@ -136,7 +136,7 @@ pub const ROWS: &[Row] = &[
     r("query_credential", 400, "query-credential", "Credential in the query", "A credential in the query is never read and may have leaked; revoke it and send a new one in a header.", Some("invalid_request"), Challenge::Error, false),
     r("authorization_scheme", 401, "credential-type", "Credential not accepted here", "The only Authorization scheme is Bearer.", None, Challenge::Bare, false),
     r("credential_type", 401, "credential-type", "Credential not accepted here", "This type of credential is not accepted here; see WWW-Authenticate for what is.", None, Challenge::Bare, false),
-    // Whose credential. The client learns that it is not good, and of a token that it expired; no more (SPEC 3).
+    // Authentication. The client learns only that its credential is invalid, or that its token expired (SPEC 3).
     r("token_too_long", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_malformed", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_encrypted", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
@@ -176,7 +176,7 @@ pub const ROWS: &[Row] = &[
     r("introspection_unavailable", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_suspended", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_busy", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
-    // The credential is proved, so whoever holds it may know how the subscription stands (SPEC 5).
+    // Subscription. The credential is valid, so its holder may know the standing of the subscription (SPEC 5).
     r("subscription_pending", 403, "subscription-pending", "Subscription pending", "The credential is good, but its subscription is not approved yet.", None, Challenge::None, false),
     r("subscription_provisioning_failed", 403, "subscription-provisioning-failed", "Subscription not set up", "The credential is good, but its subscription could not be set up; ask the operator of this API.", None, Challenge::None, false),
     r("subscription_cancelled", 403, "subscription-cancelled", "Subscription cancelled", "The subscription of this credential is cancelled.", None, Challenge::None, false),
@@ -187,7 +187,7 @@ pub const ROWS: &[Row] = &[
     r("credential_not_in_plan", 401, "credential-not-in-plan", "Credential not in the plan", "The plan of this subscription does not have credentials of this type.", Some("invalid_token"), Challenge::Error, false),
     r("subscription_required", 403, "subscription-required", "Subscription required", "This resource needs a subscription under another plan.", None, Challenge::None, false),
     r("subscription_unknown", 503, "subscription-unknown", "Subscription cannot be checked now", "The gateway does not know the subscription of this credential; the same request may succeed soon.", None, Challenge::None, false),
-    // Whether it may, and now.
+    // Authorization and limits.
     r("insufficient_scope", 403, "insufficient-scope", "Insufficient scope", "The credential lacks a scope that this resource needs; see `scope`.", Some("insufficient_scope"), Challenge::Scope, false),
     r("client_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("subject_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),

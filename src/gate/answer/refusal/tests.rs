@@ -1,4 +1,5 @@
-//! Every row as every kind of route says it: `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
+//! Which answer does every row give on every kind of route? Compares with
+//! `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
 
 use super::*;
 use crate::config;
@@ -7,13 +8,13 @@ use crate::gate::accept::HeadError;
 use crate::gate::accept::normalize::PathError;
 use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
-use crate::gate::admit::Spent;
+use crate::gate::admit::SpentLimit;
 use crate::gate::admit::Subject;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyError;
-use crate::gate::authenticate::introspection::NotGood;
+use crate::gate::authenticate::introspection::IntrospectionRefusal;
 use crate::gate::authenticate::introspection::Unavailable;
-use crate::gate::authenticate::own::OwnTokenError;
+use crate::gate::authenticate::own_token::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authorize::Forbidden;
 use crate::gate::authorize::SubscriptionError;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 const GOLDEN: &str = "tests/data/refusal-rows.txt";
 
-/// Each variant once. A variant that is not listed does not compile.
+/// Lists each variant once. A variant that is not listed does not compile.
 macro_rules! all {
     ($of:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
         #[allow(dead_code)]
@@ -128,9 +129,9 @@ fn api_keys() -> Vec<ApiKeyError> {
     )
 }
 
-fn not_goods() -> Vec<NotGood> {
-    use NotGood as E;
-    all!(NotGood:
+fn introspection_refusals() -> Vec<IntrospectionRefusal> {
+    use IntrospectionRefusal as E;
+    all!(IntrospectionRefusal:
         E::Inactive => E::Inactive, E::NotBearer => E::NotBearer, E::Token(_) => E::Token(TokenError::Issuer),
     )
 }
@@ -146,7 +147,7 @@ fn owns() -> Vec<OwnTokenError> {
 fn standings() -> Vec<SubscriptionError> {
     use Standing as E;
     let standings = all!(Standing:
-        // None to refuse for; if it ever were, the answer is that we do not know.
+        // Never a reason to refuse; should it happen, the response is that the subscription is unknown.
         E::Good => E::Good, E::Pending => E::Pending, E::ProvisioningFailed => E::ProvisioningFailed,
         E::Cancelled => E::Cancelled, E::PaymentDue => E::PaymentDue, E::NotReleased => E::NotReleased,
         E::SandboxOnly => E::SandboxOnly, E::PlanGone => E::PlanGone,
@@ -166,26 +167,26 @@ fn standings() -> Vec<SubscriptionError> {
 
 fn unavailables() -> Vec<Unavailable> {
     use Unavailable as E;
-    all!(Unavailable: E::NoAnswer => E::NoAnswer, E::Suspended => E::Suspended, E::Busy => E::Busy)
+    all!(Unavailable: E::NoResponse => E::NoResponse, E::Suspended => E::Suspended, E::Busy => E::Busy)
 }
 
 fn refusals() -> Vec<Refusal> {
     use Refusal as E;
     let others = all!(Refusal:
-        E::Token(_) => E::Token(TokenError::Type), E::Asked(_) => E::Asked(NotGood::Inactive),
+        E::Token(_) => E::Token(TokenError::Type), E::Introspection(_) => E::Introspection(IntrospectionRefusal::Inactive),
         E::ApiKey(_) => E::ApiKey(ApiKeyError::Unknown), E::Own(_) => E::Own(OwnTokenError::Unknown),
         E::UnknownIssuer => E::UnknownIssuer, E::WrongAudience => E::WrongAudience,
     );
     let tokens = tokens().into_iter().map(E::Token);
     tokens
-        .chain(not_goods().into_iter().map(E::Asked))
+        .chain(introspection_refusals().into_iter().map(E::Introspection))
         .chain(api_keys().into_iter().map(E::ApiKey))
         .chain(owns().into_iter().map(E::Own))
         .chain(others)
         .collect()
 }
 
-fn spent() -> Spent {
+fn spent() -> SpentLimit {
     let limit = config::Limit {
         name: "once".parse().unwrap(),
         by: vec![config::LimitBy::Route],
@@ -211,7 +212,7 @@ fn spent() -> Spent {
     spend().err().unwrap()
 }
 
-/// Every denial there is, with every error of every stage.
+/// Returns every denial, with every error of every stage.
 fn denials() -> Vec<Denial> {
     use Denial as D;
     let others = all!(Denial:
@@ -225,7 +226,7 @@ fn denials() -> Vec<Denial> {
         D::Authentication(_) => D::Authentication(Refusal::UnknownIssuer),
         D::TooManyFailures { .. } => D::TooManyFailures { retry_after: Duration::from_millis(1500) },
         D::KeysUnavailable => D::KeysUnavailable,
-        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoAnswer),
+        D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoResponse),
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
         D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
         D::ControlUnavailable => D::ControlUnavailable,
@@ -271,7 +272,7 @@ fn snapshot() -> Snapshot {
     Snapshot::compile(&config, &live).unwrap()
 }
 
-fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a> {
+fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a> {
     let named = |name| {
         snapshot
             .routes
@@ -287,8 +288,8 @@ fn asked<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a> 
     }
 }
 
-/// Status, header fields and body, a line each, but for the lines in `without`.
-fn shown(answer: &Answer, without: &[String]) -> Vec<String> {
+/// Returns status, header fields and body, a line each, except the lines in `without`.
+fn lines(answer: &Answer, without: &[String]) -> Vec<String> {
     let headers = answer
         .headers
         .iter()
@@ -299,8 +300,8 @@ fn shown(answer: &Answer, without: &[String]) -> Vec<String> {
         answer.status.as_u16(),
         if answer.close { ", close" } else { "" }
     );
-    let lines = [status].into_iter().chain(headers).chain([body]);
-    lines.filter(|line| !without.contains(line)).collect()
+    let all = [status].into_iter().chain(headers).chain([body]);
+    all.filter(|line| !without.contains(line)).collect()
 }
 
 #[test]
@@ -310,10 +311,10 @@ fn s142_every_row_reads_as_written_down_on_every_kind_of_route() {
     let mut golden = String::new();
     for row in ROWS {
         let denial = &denials[row.reason];
-        let without = shown(&answer(denial, &asked(&snapshot, None)), &[]);
+        let without = lines(&answer(denial, &context(&snapshot, None)), &[]);
         let _ = writeln!(golden, "== {}\n{}", row.reason, without.join("\n"));
         for route in ["public", "jwt", "api-key", "both"] {
-            for line in shown(&answer(denial, &asked(&snapshot, Some(route))), &without) {
+            for line in lines(&answer(denial, &context(&snapshot, Some(route))), &without) {
                 let _ = writeln!(golden, "-- {route}: {line}");
             }
         }
@@ -322,8 +323,8 @@ fn s142_every_row_reads_as_written_down_on_every_kind_of_route() {
         std::fs::write(GOLDEN, &golden).unwrap();
     }
     let expected = std::fs::read_to_string(GOLDEN).unwrap();
-    for (said, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
-        assert_eq!(said, expected);
+    for (actual, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
+        assert_eq!(actual, expected);
     }
     assert_eq!(golden.len(), expected.len());
 }
@@ -338,7 +339,7 @@ fn s142_every_reason_has_a_row_and_every_row_a_reason() {
     assert_eq!(listed, rows, "what metrics have labels for");
 }
 
-/// What `answer` and the challenges rely on: they write the table's words between quotes without escaping them.
+/// `answer` and the challenges write the table's words between quotes without escaping them.
 #[test]
 fn rows_hold_statuses_and_words_that_need_no_escaping() {
     for row in ROWS {
@@ -362,7 +363,7 @@ fn rows_hold_statuses_and_words_that_need_no_escaping() {
     assert_eq!(row("no such reason").status, 500);
 }
 
-/// S077: outside, one bad key is like another.
+/// S077: a client cannot tell one invalid key from another.
 #[test]
 fn s077_bad_api_keys_have_one_face() {
     let snapshot = snapshot();
@@ -370,7 +371,7 @@ fn s077_bad_api_keys_have_one_face() {
         .into_iter()
         .map(|error| {
             let denial = Denial::Authentication(Refusal::ApiKey(error));
-            shown(&answer(&denial, &asked(&snapshot, Some("both"))), &[])
+            lines(&answer(&denial, &context(&snapshot, Some("both"))), &[])
         })
         .collect();
     assert_eq!(faces.len(), 1, "{faces:?}");
@@ -388,15 +389,15 @@ fn grpc_clients_get_their_status_as_well() {
         (Denial::UpstreamTimeout, "4"),
         (Denial::Panicked, "2"),
     ] {
-        let mut asked = asked(&snapshot, None);
+        let mut context = context(&snapshot, None);
         assert!(
-            !answer(&denial, &asked)
+            !answer(&denial, &context)
                 .headers
                 .iter()
                 .any(|(name, _)| name == "grpc-status")
         );
-        asked.grpc = true;
-        let answer = answer(&denial, &asked);
+        context.grpc = true;
+        let answer = answer(&denial, &context);
         let status = answer.headers.iter().find(|(name, _)| name == "grpc-status");
         assert_eq!(status.unwrap().1, expected, "{denial:?}");
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::introspection::Breaker;
 use crate::config::introspection::ClientAuthentication;
 use crate::gate::authenticate::CredentialType;
-use crate::gate::authenticate::introspection::answer::Good;
+use crate::gate::authenticate::introspection::response::ActiveToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::authenticate::token::TokenRules;
 use crate::observe::metrics::Metrics;
@@ -34,7 +34,7 @@ fn issuer(yaml: &str) -> config::Issuer {
     config.unwrap_or_else(|errors| panic!("{errors}")).issuers["idp"].clone()
 }
 
-fn read_as(yaml: &str, body: &str) -> Result<Verdict, AnswerError> {
+fn read_as(yaml: &str, body: &str) -> Result<Verdict, ResponseError> {
     let issuer = issuer(yaml);
     let now = Timestamp::from_unix_secs(NOW);
     read(body.as_bytes(), &issuer.name, &TokenRules::compile(&issuer), now)
@@ -52,15 +52,15 @@ fn answer(changes: Value) -> String {
 }
 
 #[track_caller]
-fn accepted(changes: Value) -> Good {
+fn accepted(changes: Value) -> ActiveToken {
     match read_as("audiences: [api]", &answer(changes.clone())) {
-        Ok(Verdict::Good(good)) => good,
+        Ok(Verdict::Active(good)) => good,
         other => panic!("{changes}: {other:?}"),
     }
 }
 
 #[track_caller]
-fn refused(changes: Value, expected: NotGood) {
+fn refused(changes: Value, expected: IntrospectionRefusal) {
     match read_as("audiences: [api]", &answer(changes.clone())) {
         Ok(Verdict::Refused(not_good)) => assert_eq!(not_good, expected, "{changes}"),
         other => panic!("{changes}: {other:?}"),
@@ -95,15 +95,15 @@ fn s056_only_the_boolean_true_is_active() {
         let body = answer(json!({ "active": odd }));
         assert_eq!(
             read_as("audiences: any", &body).unwrap_err(),
-            AnswerError::NoActive,
+            ResponseError::NoActive,
             "{body}"
         );
     }
     let body = answer(json!({ "active": null }));
-    assert_eq!(read_as("audiences: any", &body).unwrap_err(), AnswerError::NoActive);
+    assert_eq!(read_as("audiences: any", &body).unwrap_err(), ResponseError::NoActive);
     assert_eq!(
         read_as("audiences: any", r#"{"active":null}"#).unwrap_err(),
-        AnswerError::NoActive
+        ResponseError::NoActive
     );
     for body in [
         "",
@@ -116,15 +116,15 @@ fn s056_only_the_boolean_true_is_active() {
         "{\"active\":true,\"a\":{\"b\":1,\"b\":2}}",
     ] {
         let read = read_as("audiences: any", body);
-        assert!(matches!(read, Err(AnswerError::Json(_))), "{body}: {read:?}");
+        assert!(matches!(read, Err(ResponseError::Json(_))), "{body}: {read:?}");
     }
-    refused(json!({ "active": false }), NotGood::Inactive);
+    refused(json!({ "active": false }), IntrospectionRefusal::Inactive);
     accepted(json!({}));
 }
 
 #[test]
 fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
-    let token = NotGood::Token;
+    let token = IntrospectionRefusal::Token;
     refused(json!({ "iss": "https://idp.example/" }), token(TokenError::Issuer));
     refused(json!({ "iss": "" }), token(TokenError::Issuer));
     refused(json!({ "aud": null }), token(TokenError::ClaimMissing("aud")));
@@ -136,7 +136,7 @@ fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
     refused(json!({ "iat": NOW + 31 }), token(TokenError::IssuedInFuture));
     refused(json!({ "iat": NOW, "exp": NOW + 86_401 }), token(TokenError::Lifetime));
     for kind in ["DPoP", "mac", "N_A", "", "Bearer "] {
-        refused(json!({ "token_type": kind }), NotGood::NotBearer);
+        refused(json!({ "token_type": kind }), IntrospectionRefusal::NotBearer);
     }
     for kind in ["bearer", "BEARER"] {
         accepted(json!({ "token_type": kind }));
@@ -164,11 +164,13 @@ fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
 fn required_claims_hold_for_answers() {
     let rules = "audiences: any\n    required_claims: { environment: [production] }";
     let read = |environment: Value| read_as(rules, &answer(json!({ "environment": environment })));
-    assert!(matches!(read(json!("production")), Ok(Verdict::Good(_))));
+    assert!(matches!(read(json!("production")), Ok(Verdict::Active(_))));
     for other in [json!("test"), json!(["test"]), Value::Null] {
         assert!(matches!(
             read(other),
-            Ok(Verdict::Refused(NotGood::Token(TokenError::RequiredClaim(_))))
+            Ok(Verdict::Refused(IntrospectionRefusal::Token(
+                TokenError::RequiredClaim(_)
+            )))
         ));
     }
 }
@@ -183,7 +185,7 @@ proptest! {
     #[test]
     fn nothing_but_active_true_is_good(active in "(true|false|null|\"true\"|1|0|\\[true\\]|\\{\\})", other in "[a-z]{1,6}") {
         let body = format!("{{\"{other}_\":1,\"active\":{active}}}");
-        let good = matches!(read_as("audiences: any", &body), Ok(Verdict::Good(_)));
+        let good = matches!(read_as("audiences: any", &body), Ok(Verdict::Active(_)));
         prop_assert_eq!(good, active == "true");
     }
 }
@@ -218,15 +220,15 @@ fn metrics() -> IntrospectionMetrics {
     Metrics::new(&reasons, Timestamp::default()).introspection.of("idp")
 }
 
-fn memory(bytes_max: u64) -> Memory {
-    Memory::new(&settings(bytes_max), metrics())
+fn memory(bytes_max: u64) -> VerdictCache {
+    VerdictCache::new(&settings(bytes_max), metrics())
 }
 
 fn good_until(exp: u64) -> Verdict {
-    Verdict::Good(accepted(json!({ "exp": exp })))
+    Verdict::Active(accepted(json!({ "exp": exp })))
 }
 
-const INACTIVE: Verdict = Verdict::Refused(NotGood::Inactive);
+const INACTIVE: Verdict = Verdict::Refused(IntrospectionRefusal::Inactive);
 
 #[test]
 fn an_answer_is_believed_as_long_as_its_kind_is_and_no_longer() {
@@ -236,7 +238,7 @@ fn an_answer_is_believed_as_long_as_its_kind_is_and_no_longer() {
     assert!(memory.get("good", now_at(29_999)).unwrap().is_ok());
     assert_eq!(
         memory.get("bad", now_at(4_999)).unwrap().unwrap_err(),
-        NotGood::Inactive
+        IntrospectionRefusal::Inactive
     );
     assert!(memory.get("good", now_at(30_000)).is_none());
     assert!(memory.get("bad", now_at(5_000)).is_none());
@@ -250,7 +252,7 @@ fn s060_a_remembered_answer_ends_with_its_token() {
     memory.remember("token", &good_until(NOW + 10), 300, now_at(0));
     assert!(memory.get("token", now_at(9_999)).is_some());
     assert!(memory.get("token", now_at(10_000)).is_none());
-    // A wall clock that is set on ends it too; one that is set back does not make it live longer than `cache_ttl`.
+    // Setting the wall clock forward ends the entry too; setting it back does not extend it beyond `cache_ttl`.
     memory.remember("token", &good_until(NOW + 10), 300, now_at(0));
     let set_on = Now {
         wall: Timestamp::from_unix_secs(NOW + 10),
@@ -326,7 +328,7 @@ fn a_lifetime_of_nothing_remembers_nothing() {
         negative_ttl: Duration::ZERO,
         ..settings(1 << 20)
     };
-    let memory = Memory::new(&settings, metrics());
+    let memory = VerdictCache::new(&settings, metrics());
     memory.remember("good", &good_until(NOW + 300), 300, now_at(0));
     memory.remember("bad", &INACTIVE, 20, now_at(0));
     assert!(memory.get("good", now_at(0)).is_none() && memory.get("bad", now_at(0)).is_none());
@@ -335,7 +337,7 @@ fn a_lifetime_of_nothing_remembers_nothing() {
 #[test]
 fn nothing_of_a_token_is_printed() {
     let introspection = Introspection::new(&settings(1 << 20), metrics());
-    introspection.memory().remember("hunter2", &INACTIVE, 20, now_at(0));
+    introspection.verdicts().remember("hunter2", &INACTIVE, 20, now_at(0));
     let printed = format!("{introspection:?}");
     assert!(!printed.contains("hunter2"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! What the cache answers, from memory and a given `now` alone.
+//! Which actions does the cache return, from memory and a given `now` alone?
 
 use super::*;
 use crate::config::issuer::Dial;
@@ -80,7 +80,7 @@ impl Fixture {
     #[track_caller]
     fn asks_for(&self, kid: &str, attempt: u64) {
         let wait = Duration::from_millis(500);
-        assert_eq!(self.unknown(kid), UnknownKid::Ask { attempt, wait });
+        assert_eq!(self.unknown(kid), UnknownKid::Fetch { attempt, wait });
     }
 
     fn key_ids(&self) -> Vec<String> {
@@ -209,8 +209,8 @@ fn s039_a_request_that_saw_the_set_from_before_the_rotation_decides_again() {
     let seen = fixture.current();
     fixture.good(&[RSA, EC]);
     let answer = fixture.keys.unknown_kid(&seen, Some("new"), fixture.now());
-    assert!(matches!(answer, UnknownKid::Ask { attempt: 2, .. }), "{answer:?}");
-    // Attempt 2 has finished, so nobody waits; and whoever then sees the new set gets a definite answer.
+    assert!(matches!(answer, UnknownKid::Fetch { attempt: 2, .. }), "{answer:?}");
+    // Attempt 2 has finished, so no request waits, and every request that sees the new set gets a definite result.
     assert_eq!(fixture.unknown("third"), UnknownKid::Absent);
 }
 
@@ -229,7 +229,7 @@ fn the_cooldown_counts_from_the_start_of_the_attempt() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     let attempt = fixture.keys.start_attempt(fixture.now());
-    // A slow answer: what was published while it was on its way need not be in it.
+    // A slow response need not contain the keys that were published while it was on its way.
     fixture.clock.advance(COOLDOWN);
     fixture.finish(attempt, &[RSA]);
     fixture.asks_for("x", 3);
@@ -241,10 +241,10 @@ fn s043_a_failed_attempt_is_never_an_absent_key() {
     fixture.clock.advance(MIN_REFRESH);
     fixture.asks_for("x", 2);
     fixture.bad();
-    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: COOLDOWN });
-    assert_eq!(fixture.unknown("y"), UnknownKid::CannotTell { retry_in: COOLDOWN });
+    assert_eq!(fixture.unknown("x"), UnknownKid::Unavailable { retry_in: COOLDOWN });
+    assert_eq!(fixture.unknown("y"), UnknownKid::Unavailable { retry_in: COOLDOWN });
     fixture.clock.advance(COOLDOWN - TICK);
-    assert_eq!(fixture.unknown("x"), UnknownKid::CannotTell { retry_in: TICK });
+    assert_eq!(fixture.unknown("x"), UnknownKid::Unavailable { retry_in: TICK });
     fixture.clock.advance(TICK);
     fixture.asks_for("x", 3);
 }
@@ -254,7 +254,7 @@ fn a_stopped_attempt_counts_as_failed_and_holds_nothing_up() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     drop(fixture.keys.start_attempt(fixture.now()));
-    assert!(matches!(fixture.unknown("x"), UnknownKid::CannotTell { .. }));
+    assert!(matches!(fixture.unknown("x"), UnknownKid::Unavailable { .. }));
     assert_eq!(fixture.keys.health(fixture.now()).fetches_failed, 1);
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 3);
@@ -311,7 +311,7 @@ fn s040_a_flood_of_invented_kids_wakes_one_fetch_per_cooldown_and_keeps_memory_f
         for n in 0..120_000_u32 {
             fixture.clock.advance(Duration::from_millis(1));
             let answer = fixture.unknown(&format!("invented-{n}"));
-            if matches!(answer, UnknownKid::Ask { .. }) {
+            if matches!(answer, UnknownKid::Fetch { .. }) {
                 woken += 1;
                 if failing {
                     fixture.bad();
@@ -376,7 +376,7 @@ async fn waiting_ends_with_the_attempt_or_with_time() {
     fixture.keys.wait_for_attempt(1, long).await;
     // Never finished.
     fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
-    // Finishes while waiting, badly.
+    // Finishes while waiting, with a failure.
     let waiting = fixture.keys.wait_for_attempt(2, long);
     let finishing = async {
         fixture.bad();
@@ -389,15 +389,15 @@ async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 2);
-    fixture.keys.asked().await;
+    fixture.keys.fetch_requested().await;
     fixture.good(&[RSA]);
-    let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.asked()).await;
+    let second = tokio::time::timeout(Duration::from_millis(1), fixture.keys.fetch_requested()).await;
     assert!(second.is_err());
 }
 
 const RSA_SET: &str = "the text of the set; only its hash counts here";
 
-/// A process that begins with a set another one had kept, confirmed `age` before.
+/// Returns a process that starts with a stored set of an earlier process, confirmed `age` before.
 fn restored(age: Duration) -> Fixture {
     let fixture = Fixture::new();
     let jwks = || Jwks::parse(format!(r#"{{"keys":[{RSA}]}}"#).as_bytes()).unwrap();
@@ -421,7 +421,7 @@ fn a_restart_does_not_make_a_set_younger() {
         fixture.keys.current(fixture.now()).unwrap_err(),
         NoKeys::TooStale { age }
     );
-    // However often, and with a wall clock that somebody sets back.
+    // After any number of restarts, and with a wall clock that was set back.
     let fixture = restored(MAX_STALE);
     assert_eq!(fixture.key_ids(), ["old"]);
     fixture.clock.set_wall(Timestamp::from_unix_secs(5));
@@ -442,7 +442,7 @@ fn a_fetch_that_confirms_a_kept_set_makes_it_one_of_this_process() {
         (now.generation, now.origin, now.age(fixture.now())),
         (generation, Origin::Source, Duration::ZERO)
     );
-    // A set that is there already is never replaced by an older one.
+    // A loaded set is never replaced by an older one.
     let jwks = Jwks::parse(format!(r#"{{"keys":[{EC}]}}"#).as_bytes()).unwrap();
     fixture
         .keys
@@ -455,7 +455,7 @@ fn an_unknown_kid_asks_for_a_fetch_although_a_kept_set_serves() {
     let fixture = restored(Duration::from_secs(60));
     fixture.asks_for("new", 1);
     fixture.bad();
-    assert!(matches!(fixture.unknown("new"), UnknownKid::CannotTell { .. }));
+    assert!(matches!(fixture.unknown("new"), UnknownKid::Unavailable { .. }));
     assert_eq!(fixture.key_ids(), ["old"]);
 }
 
@@ -471,13 +471,13 @@ fn health_says_until_when_the_set_serves() {
 #[test]
 fn an_operator_demands_an_attempt_whatever_the_cooldown_says_and_shares_one_under_way() {
     let fixture = Fixture::loaded();
-    assert_eq!(fixture.keys.demand(), 2);
+    assert_eq!(fixture.keys.request_fetch(), 2);
     assert!(!fixture.keys.has_finished(2));
     let attempt = fixture.keys.start_attempt(fixture.now());
-    assert_eq!(fixture.keys.demand(), 2, "that one is under way");
+    assert_eq!(fixture.keys.request_fetch(), 2, "that one is under way");
     fixture.finish(attempt, &[EC]);
     assert!(fixture.keys.has_finished(2));
-    assert_eq!(fixture.keys.demand(), 3);
+    assert_eq!(fixture.keys.request_fetch(), 3);
 }
 
 #[test]

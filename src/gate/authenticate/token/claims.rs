@@ -1,4 +1,5 @@
-//! What does a token claim (RFC 7519 section 4)? Each claim in the one type it may have; another type refuses the token.
+//! Which claims does a token have (RFC 7519 section 4)? Each claim has one allowed type; any
+//! other type refuses the token.
 
 use crate::gate::authenticate::ClaimPicks;
 use crate::gate::authenticate::PickedClaims;
@@ -12,7 +13,7 @@ use crate::model::scope::ScopeSet;
 /// The members of a payload.
 pub struct Claims<'a>(Members<'a>);
 
-/// Longer subjects, client ids, organizations and token ids are refused: they become header values and log fields.
+/// The longest subject, client id, organization or token id: these become header values and log fields.
 const NAME_BYTES_MAX: usize = 512;
 
 impl<'a> Claims<'a> {
@@ -24,7 +25,7 @@ impl<'a> Claims<'a> {
         self.0.get(name).is_some()
     }
 
-    /// A claim that is one string. JSON `null` is not an absent claim.
+    /// Returns a claim that is one string. JSON `null` is not an absent claim.
     pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
         match self.0.get(name) {
             None => Ok(None),
@@ -33,7 +34,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// A string that names somebody: neither empty nor longer than `NAME_BYTES_MAX`.
+    /// Returns a claim that is a name: neither empty nor longer than `NAME_BYTES_MAX`.
     pub fn name(&self, name: &str) -> Result<Option<String>, TokenError> {
         match self.text(name)? {
             None => Ok(None),
@@ -42,7 +43,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// The first of `names` that is present.
+    /// Returns the first of `names` that is present.
     pub fn first_name(&self, names: &[String]) -> Result<Option<String>, TokenError> {
         match names.iter().find(|name| self.has(name)) {
             Some(name) => self.name(name),
@@ -50,8 +51,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// A NumericDate (RFC 7519 section 2) in whole seconds from 1970 on. The RFC allows fractions; nobody issues them, and
-    /// rounding is one more thing that two readers do differently (S027).
+    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on. The RFC allows fractions, but no
+    /// issuer uses them, and two parsers may round differently (S027).
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else {
             return Ok(None);
@@ -66,7 +67,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// `aud`: a string or an array of strings, none of them empty (RFC 7519 section 4.1.3). Empty when absent.
+    /// Returns `aud`: a string or an array of strings, none of them empty (RFC 7519 section 4.1.3). Empty when absent.
     pub fn audiences(&self) -> Result<Vec<String>, TokenError> {
         let audiences: Vec<String> = match self.0.get("aud") {
             None => Vec::new(),
@@ -82,8 +83,8 @@ impl<'a> Claims<'a> {
         Ok(audiences)
     }
 
-    /// Scopes from the first of `names` that is present: a space-separated list (RFC 6749 section 3.3) or an array of
-    /// scopes.
+    /// Returns the scopes from the first of `names` that is present: a space-separated list (RFC 6749
+    /// section 3.3) or an array of scopes.
     pub fn scopes(&self, names: &[String]) -> Result<ScopeSet, TokenError> {
         let Some((name, value)) = names.iter().find_map(|name| Some((name, self.0.get(name)?))) else {
             return Ok(ScopeSet::default());
@@ -99,17 +100,17 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// What rules ask about and upstreams are told.
+    /// Returns the claims that rules check and upstreams receive.
     pub fn picked(&self, picks: &ClaimPicks) -> Result<PickedClaims, TokenError> {
         picks.pick(&self.0).map_err(|too_long| invalid(too_long.0.as_str()))
     }
 
-    /// The claim must be one of `allowed`, or an array of strings that holds one.
+    /// Checks that a claim is one of `allowed`, or an array of strings that contains one of them.
     pub fn check_required(&self, name: &str, allowed: &[String]) -> Result<(), TokenError> {
         let refused = || TokenError::RequiredClaim(name.to_owned());
         let value = self.0.get(name).ok_or_else(refused)?;
         let members = texts(value).ok_or_else(|| invalid(name))?;
-        let holds = |member: &&str| allowed.iter().any(|one| one == *member);
+        let holds = |member: &&str| allowed.iter().any(|value| value == *member);
         if members.iter().any(holds) {
             Ok(())
         } else {
@@ -118,7 +119,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The members of a string or of an array of strings.
+/// Returns the members of a string or of an array of strings; `None` for any other value.
 fn texts<'j>(value: &'j Json<'_>) -> Option<Vec<&'j str>> {
     match value {
         Json::Text(text) => Some(vec![&**text]),

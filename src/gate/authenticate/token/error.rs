@@ -1,11 +1,11 @@
-//! Why was a token refused?
+//! Why is a token refused?
 
 use crate::jose::json::JsonError;
 use crate::jose::jws::JwsError;
 use crate::model::algorithm::Algorithm;
 use crate::model::reason::reasons;
 
-/// Why a bearer token was refused. For operators; a client is told less.
+/// Why a bearer token is refused. For operators; a client is told less.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("not a token we read")]
@@ -18,7 +18,7 @@ pub enum TokenError {
     Algorithm(Algorithm),
     #[error("its `typ` is not one of the issuer's")]
     Type,
-    /// The one refusal that a newer key set may cure.
+    /// The only refusal that a newer key set may cure.
     #[error("the issuer has no key of this id")]
     UnknownKey,
     #[error("no key of the issuer fits its algorithm")]

@@ -45,7 +45,7 @@ fn config() -> config::Issuer {
     }
 }
 
-/// The claims of a good token, `changes` over them; `null` in `changes` takes one away.
+/// Returns the claims of a valid token with `changes`; `null` in `changes` removes a claim.
 fn claims(changes: Value) -> Value {
     let mut claims = json!({"iss": ISSUER, "aud": "api", "exp": NOW + 300, "iat": NOW, "sub": "alice"});
     for (name, value) in changes.as_object().unwrap() {
@@ -78,7 +78,7 @@ fn check(changes: Value, expected: Result<(), TokenError>) {
     assert_eq!(verify(&token).map(drop), expected, "{changes}");
 }
 
-/// A claim set whose text is not what serde would write.
+/// Returns a claim set with a text that serde would not write.
 #[track_caller]
 fn check_text(payload: &str, reason: &str) {
     let token = KEY.sign_text(r#"{"alg":"ES256"}"#, payload).unwrap();
@@ -145,7 +145,7 @@ fn only_an_unknown_kid_asks_for_newer_keys() {
     let other = SigningKey::generate_es256().unwrap();
     let token = other.sign("at+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&token).map(drop), Err(TokenError::UnknownKey));
-    // What no key set can cure does not ask for one.
+    // Errors that no key set can cure do not request one.
     let typ = other.sign("dpop+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&typ).map(drop), Err(TokenError::Type));
     let issuer = other

@@ -1,4 +1,4 @@
-//! More rules never allow more, and what is absent meets none of them.
+//! Do more rules never allow more, and does an absent attribute meet no rule?
 
 use super::*;
 use crate::gate::authenticate::ApiKeyIdentity;
@@ -129,7 +129,7 @@ fn s152_what_is_absent_meets_nothing() {
         claim(ClaimValue::Integer(0)),
         Condition::ScopesAll(scope_list("a")),
         Condition::ScopesAny(scope_list("a")),
-        // Nothing is in an empty list; the file cannot say it (S036).
+        // An empty list contains nothing; the configuration cannot express it (S036).
         Condition::Clients(Vec::new()),
         Condition::ScopesAny(Vec::new()),
         Condition::Claim("/a".parse().unwrap(), Vec::new()),
@@ -195,7 +195,7 @@ fn missing_scopes_are_named_only_when_they_would_help() {
             ..token(scopes)
         });
         let forbidden = requirement.check(&who, &Method::GET).enforced?;
-        Some((forbidden.reason(), requirement.needed(forbidden).to_string()))
+        Some((forbidden.reason(), requirement.missing_scopes(forbidden).to_string()))
     };
     let scopes = |needed: &str| Some(("insufficient_scope", needed.to_owned()));
     assert_eq!(said("shop", "a b c e f"), None);
@@ -237,8 +237,8 @@ fn s091_requirements_are_compared_by_method_and_in_any_order() {
     let like = |one: &[&config::Rule], other: &[&config::Rule], method| {
         let make = |rules: &[&config::Rule]| requirement(rules.iter().map(|rule| (*rule).clone()));
         let (one, other) = (make(one), make(other));
-        assert_eq!(one.asks_like(&other, method), other.asks_like(&one, method));
-        one.asks_like(&other, method)
+        assert_eq!(one.is_like(&other, method), other.is_like(&one, method));
+        one.is_like(&other, method)
     };
     assert!(like(&[&a, &b], &[&b, &a], &Method::POST));
     assert!(like(&[&a, &b], &[&a], &Method::GET));
@@ -319,7 +319,7 @@ proptest! {
         turned.reverse();
         let (one, other) = (requirement(rules), requirement(turned));
         prop_assert_eq!(refusal(&one, &who, &method).is_some(), refusal(&other, &who, &method).is_some());
-        prop_assert!(one.asks_like(&other, &method));
+        prop_assert!(one.is_like(&other, &method));
     }
 
     #[test]

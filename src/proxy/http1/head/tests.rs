@@ -1,5 +1,5 @@
-//! Raw heads: what passes, what does not, and with which status. That another parser reads the same is a property in
-//! `tests/it/properties.rs`.
+//! Which raw heads pass, and which are refused with which status? A property
+//! in `tests/it/properties.rs` checks that another parser reads the same.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn check_head(head: &str, expected: Result<Framing, HeadError>) {
     assert_eq!(check(head.as_bytes(), &LIMITS), expected, "{head:?}");
 }
 
-/// A request whose fields, besides Host, are `fields`, each with its CRLF.
+/// Checks a request whose fields besides Host are `fields`, each with its CRLF.
 #[track_caller]
 fn check_fields(fields: &str, expected: Result<Framing, HeadError>) {
     check_head(&format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), expected);
@@ -191,11 +191,11 @@ fn s093_exactly_one_host_that_the_target_agrees_with() {
 
 #[test]
 fn s101_content_length_is_one_number() {
-    check_fields("Content-Length: 0\r\n", Ok(Framing::Length(0)));
-    check_fields("content-length:\t5 \r\n", Ok(Framing::Length(5)));
+    check_fields("Content-Length: 0\r\n", Ok(Framing::ContentLength(0)));
+    check_fields("content-length:\t5 \r\n", Ok(Framing::ContentLength(5)));
     check_fields(
         "Content-Length: 18446744073709551615\r\n",
-        Ok(Framing::Length(u64::MAX)),
+        Ok(Framing::ContentLength(u64::MAX)),
     );
     for bad in [
         "+5",
@@ -261,7 +261,10 @@ fn s101_transfer_encoding_is_chunked_alone() {
 fn s102_an_upgrade_has_no_body() {
     let websocket = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
     check_fields(websocket, Ok(Framing::None));
-    check_fields(&format!("{websocket}Content-Length: 0\r\n"), Ok(Framing::Length(0)));
+    check_fields(
+        &format!("{websocket}Content-Length: 0\r\n"),
+        Ok(Framing::ContentLength(0)),
+    );
     check_fields(&format!("{websocket}Content-Length: 1\r\n"), Err(HeadError::Upgrade));
     check_fields(
         &format!("{websocket}Transfer-Encoding: chunked\r\n"),
@@ -276,14 +279,17 @@ fn s102_an_upgrade_has_no_body() {
     let split = "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\nContent-Length: 1\r\n";
     check_fields(split, Err(HeadError::Upgrade));
     check_head("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n", Err(HeadError::Upgrade));
-    // Java's and curl's offer on every first request; it is stripped, so it is no upgrade.
+    // Java and curl offer `h2c` on every first request. The offer is dropped, so the request is not an upgrade.
     let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\nContent-Length: 5\r\n";
-    check_fields(h2c, Ok(Framing::Length(5)));
+    check_fields(h2c, Ok(Framing::ContentLength(5)));
 }
 
 #[test]
 fn the_only_expectation_is_100_continue() {
-    check_fields("Expect: 100-Continue\r\nContent-Length: 5\r\n", Ok(Framing::Length(5)));
+    check_fields(
+        "Expect: 100-Continue\r\nContent-Length: 5\r\n",
+        Ok(Framing::ContentLength(5)),
+    );
     for bad in [
         "Expect: 200-ok\r\n",
         "Expect:\r\n",

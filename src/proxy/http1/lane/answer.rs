@@ -1,13 +1,13 @@
-//! Answers that no upstream gives: refusals, documents, and what the control side says.
+//! How is a request answered without an upstream? With refusals, documents, and responses of the control side.
 
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
 use crate::observe::trace;
 use crate::proxy::http1::body::Framing;
-use crate::proxy::http1::downstream::Lost;
+use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::lane::Lane;
-use crate::proxy::http1::lane::abandoned;
+use crate::proxy::http1::lane::wait_for_client_close;
 use crate::proxy::http1::response_head;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -17,64 +17,64 @@ use http::header;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A refused request with a body up to this size keeps its connection: the body is read and dropped.
+/// The largest body that is read and dropped after a refusal, so that the connection persists.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// A larger one ends its connection, and for so long its bytes are still read.
+/// The time for which the bytes of a larger body are still read before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Lane<'_> {
     /// Reads the whole body of a request to the control side, and returns the answer to it.
     ///
     /// # Errors
-    /// The body is too large, comes too slowly or not at all; or the control side does not answer.
-    pub(super) async fn control(&mut self, call: ControlCall) -> Result<Answer, Denial> {
-        let body = self.whole_body().await?;
-        let gone = abandoned(self.downstream, &self.body);
-        self.exchange.control(call, body, gone).await
+    /// The body is too large, too slow or incomplete, or the control side does not respond.
+    pub(super) async fn call_control(&mut self, call: ControlCall) -> Result<Answer, Denial> {
+        let body = self.read_whole_body().await?;
+        let client_gone = wait_for_client_close(self.downstream, &self.body);
+        self.exchange.call_control(call, body, client_gone).await
     }
 
-    /// The whole body of a request to the control side.
+    /// Reads and returns the whole body.
     ///
     /// # Errors
-    /// It is too large, comes too slowly or not at all.
-    async fn whole_body(&mut self) -> Result<Bytes, Denial> {
+    /// The body is too large, too slow or incomplete.
+    async fn read_whole_body(&mut self) -> Result<Bytes, Denial> {
         let request = self.exchange.request();
-        let patience = self.exchange.limits().body_read_timeout;
+        let timeout = self.exchange.limits().body_read_timeout;
         let mut whole = BytesMut::new();
-        // HTTP/1.0 knows no interim answers (RFC 9110 section 10.1.1).
-        let asked_first = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
-        // The whole of it, not each part: 64 KiB come at once, or somebody holds the connection for its own sake.
-        let deadline = Instant::now().checked_add(patience);
-        let mut told = false;
+        // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
+        let expects_continue = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
+        // One deadline for the whole body: at most 64 KiB are expected, and a slow sender holds the connection.
+        let deadline = Instant::now().checked_add(timeout);
+        let mut continue_sent = false;
         loop {
             let exchange = &mut self.exchange;
             let mut counted = Ok(());
-            let taken = self.body.take(&mut self.downstream.read, |data| {
-                counted = exchange.took_body(data.len());
+            let taken = self.body.read(&mut self.downstream.read_buf, |data| {
+                counted = exchange.count_request_body(data.len());
                 whole.extend_from_slice(data);
             });
             taken.map_err(|_| Denial::RefusedByParser)?;
             counted?;
-            if self.body.is_done() {
+            if self.body.is_complete() {
                 return Ok(whole.freeze());
             }
-            if asked_first && !std::mem::replace(&mut told, true) {
-                // Whoever waits for this has sent nothing yet (RFC 9110 section 10.1.1).
-                self.downstream.write.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-                self.downstream.flush(patience).await.map_err(|_| Denial::ClientGone)?;
+            if expects_continue && !std::mem::replace(&mut continue_sent, true) {
+                // A client that expects `100 Continue` has sent no body yet (RFC 9110 section 10.1.1).
+                self.downstream.write_buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+                self.downstream.flush(timeout).await.map_err(|_| Denial::ClientGone)?;
             }
-            self.downstream.fill(deadline).await.map_err(|lost| match lost {
-                Lost::Gone => Denial::ClientGone,
-                Lost::Late => Denial::BodyTimeout,
+            self.downstream.fill(deadline).await.map_err(|error| match error {
+                DownstreamError::Closed => Denial::ClientGone,
+                DownstreamError::TimedOut => Denial::BodyTimeout,
             })?;
         }
     }
 
-    /// Writes `answer` and says whether the connection may go on.
-    pub(super) async fn write(&mut self, answer: Answer) -> bool {
-        let keep = self.keep_alive && !answer.close && !*self.stopping.borrow() && self.can_drain();
-        let out = &mut self.downstream.write;
+    /// Sends `answer` and returns whether the connection persists.
+    pub(super) async fn send_answer(&mut self, answer: Answer) -> bool {
+        let persists = self.is_persistent && !answer.close && !*self.shutdown.borrow() && self.can_drain();
+        let out = &mut self.downstream.write_buf;
         response_head::put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
         for (name, value) in &answer.headers {
             response_head::put(out, name.as_str().as_bytes(), value.as_bytes());
@@ -82,59 +82,62 @@ impl Lane<'_> {
         let id = self.exchange.request_id();
         response_head::put(out, trace::REQUEST_ID.as_str().as_bytes(), id.as_bytes());
         response_head::put_date(out, self.exchange.now().wall);
-        out.put(response_head::connection(keep));
-        self.exchange.took_response(answer.status, false);
-        // RFC 9110 section 9.3.2: an answer to HEAD says how long its body would be, and has none.
+        out.put(response_head::connection_field(persists));
+        self.exchange.note_response(answer.status, false);
+        // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
         if self.exchange.request().method != Method::HEAD {
             out.put(&answer.body);
-            self.exchange.gave_body(answer.body.len());
+            self.exchange.count_response_body(answer.body.len());
         }
         let idle_timeout = self.exchange.limits().idle_timeout;
         if self.downstream.flush(idle_timeout).await.is_err() {
             return false;
         }
-        if keep {
+        if persists {
             return self.drain(DRAIN_TIMEOUT).await;
         }
-        if self.sends_its_body() {
+        if self.may_send_body() {
             self.linger().await;
         }
         false
     }
 
-    /// Whether what is left of the request's body is known to be small, so that the connection can go on after a refusal.
+    /// Returns whether the rest of the request body is known to be
+    /// small, so that the connection can persist after a refusal.
     fn can_drain(&self) -> bool {
-        if self.body.is_done() {
+        if self.body.is_complete() {
             return true;
         }
-        // A client that asked first may never send its body; what comes next would then be taken for it (S103).
-        !self.asks_first() && matches!(self.framing, Framing::Length(length) if length <= DRAIN_BYTES_MAX)
+        // A client that expects `100 Continue` may never send its
+        // body; its next request would be read as the body (S103).
+        !self.expects_continue() && matches!(self.framing, Framing::ContentLength(length) if length <= DRAIN_BYTES_MAX)
     }
 
-    /// A client that asked first (`Expect`) and has sent nothing reads our answer before it sends anything.
-    pub(super) fn sends_its_body(&self) -> bool {
-        !self.body.is_done() && (self.exchange.has_body_begun() || !self.asks_first())
+    /// Returns whether bytes of the body may still come. A client that
+    /// expects `100 Continue` reads the answer before it sends any.
+    pub(super) fn may_send_body(&self) -> bool {
+        !self.body.is_complete() && (self.exchange.has_body_begun() || !self.expects_continue())
     }
 
-    fn asks_first(&self) -> bool {
+    fn expects_continue(&self) -> bool {
         self.exchange.request().headers.contains_key(header::EXPECT)
     }
 
-    /// Reads what still comes and drops it. Closing while it comes would reset the connection, and a client that sends all
-    /// of its body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
+    /// Reads the rest of the body and drops it. Closing earlier would reset the connection, and a client that sends its
+    /// whole body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
     pub(super) async fn linger(&mut self) {
         // Best effort: the connection is closed either way.
         self.drain(LINGER).await;
     }
 
-    /// Reads the rest of the body and drops it; `true` when all of it came in time.
-    async fn drain(&mut self, patience: Duration) -> bool {
-        let deadline = Instant::now().checked_add(patience);
+    /// Reads the rest of the body and drops it; returns whether the whole body arrived within `timeout`.
+    async fn drain(&mut self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
         loop {
-            if self.body.take(&mut self.downstream.read, |_| {}).is_err() {
+            if self.body.read(&mut self.downstream.read_buf, |_| {}).is_err() {
                 return false;
             }
-            if self.body.is_done() {
+            if self.body.is_complete() {
                 return true;
             }
             if self.downstream.fill(deadline).await.is_err() {

@@ -61,8 +61,8 @@ fn disabled(client: ClientRecord) -> ClientRecord {
     client.disable(MADE).unwrap()
 }
 
-/// The secrets that count at `now`, by what they are the digests of.
-fn good(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
+/// Returns the texts of the secrets that are valid at `now`.
+fn valid_secrets(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
     let ClientAuthentication::ClientSecret { secrets } = &client.authentication else {
         panic!("no secrets");
     };
@@ -73,7 +73,7 @@ fn good(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
             .find(|name| KeyDigest::sha256(name) == secret.digest)
             .unwrap()
     };
-    secrets.iter().filter(|secret| secret.is_good(now)).map(name).collect()
+    secrets.iter().filter(|secret| secret.is_valid(now)).map(name).collect()
 }
 
 fn rotate(client: ClientRecord, secret: &str, grace: Grace, now: Timestamp) -> Result<ClientRecord, ClientError> {
@@ -84,7 +84,7 @@ fn hours(hours: u32) -> Grace {
     Grace::try_from(HOUR * hours).unwrap()
 }
 
-/// Active, disabled, deleted, and the state that `change` leaves each in.
+/// Checks the result of `change` for active, disabled and deleted, in this order.
 #[track_caller]
 fn check(
     make: impl Fn() -> ClientRecord,
@@ -154,7 +154,7 @@ fn s071_a_rotated_secret_ends_at_once_and_the_id_stays() {
     let before = with_secret();
     let after = rotate(before.clone(), "second", Grace::NONE, NOW).unwrap();
     assert_eq!(after.id, before.id);
-    assert_eq!(good(&after, NOW), ["second"]);
+    assert_eq!(valid_secrets(&after, NOW), ["second"]);
 }
 
 #[test]
@@ -162,22 +162,23 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
     let rotated = rotate(with_secret(), "second", Grace::MAX, NOW).unwrap();
     let end = NOW.saturating_add(HOUR * 24);
     assert_eq!(
-        good(&rotated, end.saturating_sub(Duration::from_millis(1))),
+        valid_secrets(&rotated, end.saturating_sub(Duration::from_millis(1))),
         ["second", "first"]
     );
-    assert_eq!(good(&rotated, end), ["second"]);
+    assert_eq!(valid_secrets(&rotated, end), ["second"]);
 
-    // A second grace waits for the first; no grace ends both, and after the end there is nothing to wait for.
+    // A second grace period must wait for the first. Without a grace period
+    // both secrets end, and a later rotation need not wait.
     assert_eq!(
         rotate(rotated.clone(), "third", hours(1), NOW),
         Err(ClientError::GraceRuns)
     );
     assert_eq!(
-        good(&rotate(rotated.clone(), "third", Grace::NONE, NOW).unwrap(), NOW),
+        valid_secrets(&rotate(rotated.clone(), "third", Grace::NONE, NOW).unwrap(), NOW),
         ["third"]
     );
     let again = rotate(rotated, "third", hours(1), end).unwrap();
-    assert_eq!(good(&again, end), ["third", "second"]);
+    assert_eq!(valid_secrets(&again, end), ["third", "second"]);
     let ClientAuthentication::ClientSecret { secrets } = &again.authentication else {
         panic!("no secrets");
     };
@@ -191,9 +192,9 @@ fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
         |client: ClientRecord, tokens| client.regenerate(id.clone(), KeyDigest::sha256("second"), tokens, NOW);
     let (old, new) = regenerate(with_secret(), IssuedTokens::Stay).unwrap();
     assert_eq!((old.state, old.tokens_not_before), (ClientState::Deleted, None));
-    assert_eq!(good(&old, NOW), [""; 0]);
+    assert_eq!(valid_secrets(&old, NOW), [""; 0]);
     assert_eq!((&new.id, new.state, new.created_at), (&id, ClientState::Active, NOW));
-    assert_eq!(good(&new, NOW), ["second"]);
+    assert_eq!(valid_secrets(&new, NOW), ["second"]);
     assert_eq!(
         (&new.name, &new.scopes, new.environment),
         (&old.name, &old.scopes, old.environment)
@@ -218,9 +219,9 @@ fn how_a_client_proves_itself_is_chosen_for_good() {
         jwks_url: Some(url.to_owned()),
         ..ClientChange::default()
     };
-    let moved = with_url().change(url("https://other.example/jwks"), NOW).unwrap();
+    let changed = with_url().change(url("https://other.example/jwks"), NOW).unwrap();
     assert_eq!(
-        moved.authentication,
+        changed.authentication,
         ClientAuthentication::JwksUrl {
             url: "https://other.example/jwks".to_owned()
         }
@@ -264,13 +265,13 @@ fn a_change_touches_what_it_names_and_nothing_else() {
     );
 }
 
-/// The kids of the keys that count.
+/// Returns the `kid`s of the valid keys.
 fn kids(client: &ClientRecord) -> Vec<&str> {
     let ClientAuthentication::Keys { keys } = &client.authentication else {
         panic!("no keys");
     };
     keys.iter()
-        .filter(|key| key.is_good(NOW))
+        .filter(|key| key.is_valid(NOW))
         .map(|key| key.kid.as_str())
         .collect()
 }
@@ -290,7 +291,7 @@ fn s138_one_key_is_revoked_without_touching_the_others() {
         after.clone().revoke_key("a", IssuedTokens::Stay, NOW),
         Err(ClientError::KeyRevoked)
     );
-    // A key that leaked does not come back by another upload.
+    // A revoked key cannot return by another upload.
     assert_eq!(after.clone().add_key(key("a"), NOW), Err(ClientError::KeyRevoked));
     assert_eq!(after.add_key(key("b"), NOW), Err(ClientError::KeyExists));
 }
@@ -305,7 +306,7 @@ fn s153_a_client_without_keys_proves_nothing() {
         [""; 0]
     );
     assert_eq!(
-        good(&with_secret().delete(IssuedTokens::Stay, NOW).unwrap(), NOW),
+        valid_secrets(&with_secret().delete(IssuedTokens::Stay, NOW).unwrap(), NOW),
         [""; 0]
     );
 }

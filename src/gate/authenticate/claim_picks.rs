@@ -1,5 +1,5 @@
-//! Which claims outlive the reading of a token? Those that rules of this configuration ask about, and those that
-//! upstreams are told; all others are forgotten.
+//! Which claims of a token are kept? The claims that rules of this configuration check, and the claims that
+//! upstreams receive; all others are dropped.
 
 use crate::config;
 use crate::gate::authenticate::header_value::header_value;
@@ -12,26 +12,27 @@ use http::HeaderValue;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// What to keep of an issuer's claims, compiled from its configuration.
+/// The claims to keep of an issuer's tokens, compiled from its configuration.
 #[derive(Clone, Debug)]
 pub struct ClaimPicks {
     facts: Box<[Arc<ClaimFact>]>,
     headers: Box<[(ClaimPointer, HeaderName)]>,
 }
 
-/// What was kept. Its size is bounded by the configuration and by `HEADER_BYTES_MAX`, whatever the claims are.
+/// The claims kept of one token. Their size is bounded by the configuration and by
+/// `HEADER_BYTES_MAX`, not by the token.
 #[derive(Clone, Debug, Default)]
 pub struct PickedClaims {
     facts: Box<[Arc<ClaimFact>]>,
     headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
-/// A claim that is too long to be sent to an upstream.
+/// A claim is too long for a header to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{0}` is too long for a header")]
-pub struct TooLong(pub ClaimPointer);
+pub struct ClaimTooLong(pub ClaimPointer);
 
-/// A claim's header value is at most this long; most servers take 8 KiB for all fields together.
+/// The longest header value of a claim; most servers take 8 KiB for all fields together.
 const HEADER_BYTES_MAX: usize = 4096;
 
 impl ClaimPicks {
@@ -42,18 +43,19 @@ impl ClaimPicks {
         }
     }
 
-    /// Keeps what is to be kept of `claims`: those of a token, or the members of an introspection answer.
+    /// Picks the claims to keep from `claims`, the claims of a token or the members of an introspection response.
     ///
     /// # Errors
-    /// A claim for a header that is longer than any upstream takes. Without it, an upstream would see somebody else.
-    pub fn pick(&self, claims: &Members<'_>) -> Result<PickedClaims, TooLong> {
+    /// A claim for a header is longer than upstreams take. Without the header, an upstream could
+    /// take the request for another user's.
+    pub fn pick(&self, claims: &Members<'_>) -> Result<PickedClaims, ClaimTooLong> {
         let find = |pointer: &ClaimPointer| pointer.find(|name| claims.get(name).map(Json::to_value));
         let holds = |fact: &&Arc<ClaimFact>| find(&fact.pointer).is_some_and(|claim| fact.value.is_in(&claim));
         let mut headers = Vec::with_capacity(self.headers.len());
         for (pointer, name) in &self.headers {
             if let Some(value) = find(pointer).as_ref().and_then(claim_value) {
                 if value.len() > HEADER_BYTES_MAX {
-                    return Err(TooLong(pointer.clone()));
+                    return Err(ClaimTooLong(pointer.clone()));
                 }
                 headers.push((name.clone(), value));
             }
@@ -66,26 +68,26 @@ impl ClaimPicks {
 }
 
 impl PickedClaims {
-    /// What rules ask about and what holds.
+    /// Returns the facts that hold, of those that rules check.
     pub fn facts(&self) -> impl Iterator<Item = &ClaimFact> {
         self.facts.iter().map(|fact| &**fact)
     }
 
-    /// What upstreams are told; each name is one of the issuer's `claim_headers`.
+    /// Returns the headers for the upstream; each name is in the issuer's `claim_headers`.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.headers.iter().map(|(name, value)| (name, value))
     }
 
-    /// Bytes on the heap, about.
+    /// Returns about the number of bytes on the heap.
     pub fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(_, value)| 96 + value.len()).sum();
         self.facts.len() * size_of::<Arc<ClaimFact>>() + headers
     }
 }
 
-/// A claim as one header value: a text, a number, true or false; of an array of these each, with commas between, which
-/// no value holds any more once it is encoded (S083). `None` for what has no such form (an object, `null`, an array with
-/// one of these in it) and for what would read as nothing (an empty text or array).
+/// Returns a claim as one header value: a string, a number, `true` or `false`, or an array of these joined by commas,
+/// which no encoded value contains (S083). Returns `None` for other types (an object, `null`, an array that contains
+/// either or an array) and for an empty string or array.
 fn claim_value(claim: &Value) -> Option<HeaderValue> {
     let values: Vec<HeaderValue> = match claim {
         Value::Array(members) => members.iter().map(scalar_value).collect::<Option<_>>()?,
@@ -132,7 +134,7 @@ mod tests {
         }
     }
 
-    fn pick(picks: &ClaimPicks, claims: &Value) -> Result<PickedClaims, TooLong> {
+    fn pick(picks: &ClaimPicks, claims: &Value) -> Result<PickedClaims, ClaimTooLong> {
         let text = claims.to_string();
         picks.pick(&Members::parse(text.as_bytes()).unwrap())
     }
@@ -175,7 +177,7 @@ mod tests {
         let picks = picks(&[], &[("/c", "x-user-c")]);
         let pick_of = |length: usize| pick(&picks, &json!({ "c": "x".repeat(length) })).map(drop);
         assert_eq!(pick_of(HEADER_BYTES_MAX), Ok(()));
-        assert_eq!(pick_of(HEADER_BYTES_MAX + 1), Err(TooLong("/c".parse().unwrap())));
+        assert_eq!(pick_of(HEADER_BYTES_MAX + 1), Err(ClaimTooLong("/c".parse().unwrap())));
     }
 
     #[test]

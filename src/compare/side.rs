@@ -1,6 +1,6 @@
-//! Which route, of which side, and where do its parts stand?
+//! Which route of which side is compared, and where are its settings in the files?
 
-use crate::compare::Weaker;
+use crate::compare::Weakening;
 use crate::config::Config;
 use crate::config::Issuer;
 use crate::config::Limit;
@@ -9,17 +9,17 @@ use crate::config::Route;
 use crate::model::names::Name;
 use std::path::Path;
 
-/// One configuration and where its parts stand.
+/// One configuration, and the origin of its parts.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     pub config: &'a Config,
     pub origins: &'a Origins,
-    /// The folder of its main file; paths are compared as they are below it.
+    /// The folder of its main file; paths are compared relative to it.
     pub folder: &'a Path,
 }
 
 impl<'a> Side<'a> {
-    /// The limits of these names.
+    /// Returns the limits with these names.
     pub(in crate::compare) fn limits(self, names: &'a [Name]) -> impl Iterator<Item = &'a Limit> {
         names.iter().filter_map(|name| self.config.limits.get(name))
     }
@@ -27,33 +27,33 @@ impl<'a> Side<'a> {
 
 /// A route of one side.
 #[derive(Clone, Copy)]
-pub(in crate::compare) struct Placed<'a> {
+pub(in crate::compare) struct SideRoute<'a> {
     pub side: Side<'a>,
     pub route: &'a Route,
 }
 
-impl<'a> Placed<'a> {
-    /// The issuers it trusts.
+impl<'a> SideRoute<'a> {
+    /// Returns the issuers that the route trusts.
     pub(in crate::compare) fn issuers(self) -> impl Iterator<Item = &'a Issuer> {
         let config = self.side.config;
         self.route.issuers.iter().filter_map(|name| config.issuers.get(name))
     }
 
-    /// The limits that hold on it.
+    /// Returns the limits of the route.
     pub(in crate::compare) fn limits(self) -> impl Iterator<Item = &'a Limit> {
         self.side.limits(&self.route.limits)
     }
 
-    /// A finding about `key` of both routes.
-    pub(in crate::compare) fn weaker(self, now: Self, key: &str, was: String, is: String) -> Weaker {
-        let place = |placed: Self| {
-            placed
+    /// Returns a finding about `key` of both routes.
+    pub(in crate::compare) fn weakening(self, now: Self, key: &str, was: String, is: String) -> Weakening {
+        let place = |side_route: Self| {
+            side_route
                 .side
                 .origins
-                .find(["routes", placed.route.name.as_str(), key])
+                .find(["routes", side_route.route.name.as_str(), key])
                 .clone()
         };
-        Weaker {
+        Weakening {
             routes: Vec::new(),
             what: key.to_owned(),
             was,

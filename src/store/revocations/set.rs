@@ -1,4 +1,4 @@
-//! What do all the entries of the log say together, and what of it has a store forgotten?
+//! Which revocations are in the log altogether, and which of them are missing in a store?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct RevocationSet {
     keys: HashMap<String, RevokedKey>,
     subscriptions: HashSet<String>,
     clients: HashSet<String>,
     tokens_before: HashMap<String, Timestamp>,
-    /// Made before the first instant, over at the second.
+    /// For each client: secrets created before the first instant end at the second.
     secrets: HashMap<String, Vec<(Timestamp, Timestamp)>>,
     client_keys: HashMap<String, HashMap<String, Timestamp>>,
     tokens: HashMap<String, Timestamp>,
@@ -35,8 +35,8 @@ struct RevokedKey {
     expires_at: Option<Timestamp>,
 }
 
-impl Known {
-    /// The earliest end counts, and for tokens the latest instant: nothing that is noted takes a revocation back.
+impl RevocationSet {
+    /// Adds an entry. The earliest end applies, and for tokens the latest instant: no entry undoes a revocation.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Key { id, at, expires_at } => {
@@ -56,7 +56,7 @@ impl Known {
             Entry::Secrets { client, before, at } => {
                 let known = self.secrets.entry(client).or_default();
                 if !known.contains(&(before, at)) {
-                    // What ends no later says nothing that the new one does not say.
+                    // Drop entries that the new one covers.
                     known.retain(|(earlier, end)| *earlier > before || *end < at);
                     known.push((before, at));
                 }
@@ -88,7 +88,7 @@ impl Known {
             + usize::from(self.audit_head.is_some())
     }
 
-    /// Drops what is over at `now`.
+    /// Forgets entries that are no longer needed at `now`.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         let left = self.entries().into_iter().filter(|entry| !entry.is_over(now));
         let mut known = Self::default();
@@ -96,7 +96,7 @@ impl Known {
         *self = known;
     }
 
-    /// The shortest log that says the same.
+    /// Returns the shortest list of entries with the same content.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let keys = self.keys.iter().map(|(id, key)| Entry::Key {
             id: id.clone(),
@@ -144,25 +144,25 @@ impl Known {
             .collect()
     }
 
-    /// Changes in `contents`, which may be a part, what was revoked and is not so there, as if each change were written
-    /// already, and returns the writes that make it so.
-    pub(crate) fn hold(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
+    /// Applies the revocations to `contents`, which may be a part, as if they were written
+    /// already. Returns the writes that bring the store to the same state.
+    pub(crate) fn apply(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
         for subscription in &mut contents.subscriptions {
-            let record = self.hold_subscription(&subscription.record, now);
+            let record = self.apply_to_subscription(&subscription.record, now);
             writes.extend(replace(subscription, record).map(Write::Subscription));
         }
         for key in &mut contents.api_keys {
-            let record = self.hold_key(&key.record);
+            let record = self.apply_to_key(&key.record);
             writes.extend(replace(key, record).map(Write::ApiKey));
         }
         for client in &mut contents.clients {
-            // A clone for each client that the log names; most are not named.
-            if self.names_client(client.record.id.as_str()) {
-                let held = self.hold_client(client.record.clone(), now);
-                let record = (held != client.record).then_some(ClientRecord {
+            // Clone only clients in the log; most are not.
+            if self.has_client(client.record.id.as_str()) {
+                let applied = self.apply_to_client(client.record.clone(), now);
+                let record = (applied != client.record).then_some(ClientRecord {
                     changed_at: now,
-                    ..held
+                    ..applied
                 });
                 writes.extend(replace(client, record).map(Write::Client));
             }
@@ -170,12 +170,12 @@ impl Known {
         writes
     }
 
-    pub(crate) fn is_token_known(&self, id: &str) -> bool {
+    pub(crate) fn contains_token(&self, id: &str) -> bool {
         self.tokens.contains_key(id)
     }
 
-    /// Tokens that were revoked and are not in `stored`.
-    pub(crate) fn tokens_beside(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
+    /// Returns the revoked tokens that are not in `stored`.
+    pub(crate) fn tokens_missing_from(&self, stored: &HashSet<String>) -> Vec<RevokedTokenRecord> {
         let forgotten = self.tokens.iter().filter(|(id, _)| !stored.contains(*id));
         forgotten
             .map(|(id, until)| RevokedTokenRecord {
@@ -185,7 +185,7 @@ impl Known {
             .collect()
     }
 
-    fn hold_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
+    fn apply_to_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
         let revived = record.state != SubscriptionState::Cancelled && self.subscriptions.contains(record.id.as_str());
         revived.then(|| SubscriptionRecord {
             state: SubscriptionState::Cancelled,
@@ -194,7 +194,7 @@ impl Known {
         })
     }
 
-    fn hold_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
+    fn apply_to_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
         let known = self.keys.get(record.id.as_str())?;
         let revived = record.revoked_at.is_none_or(|at| at > known.at);
         revived.then(|| ApiKeyRecord {
@@ -203,14 +203,14 @@ impl Known {
         })
     }
 
-    fn names_client(&self, id: &str) -> bool {
+    fn has_client(&self, id: &str) -> bool {
         self.clients.contains(id)
             || self.tokens_before.contains_key(id)
             || self.secrets.contains_key(id)
             || self.client_keys.contains_key(id)
     }
 
-    fn hold_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
+    fn apply_to_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
         let id = record.id.to_string();
         record.tokens_not_before = record.tokens_not_before.max(self.tokens_before.get(&id).copied());
         match &mut record.authentication {
@@ -232,15 +232,16 @@ impl Known {
             }
             ClientAuthentication::JwksUrl { .. } => {}
         }
-        match self.clients.contains(&id) {
-            // One that is deleted already stays as it is.
-            true => record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record),
-            false => record,
+        if self.clients.contains(&id) {
+            // A client that is already deleted stays unchanged.
+            record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record)
+        } else {
+            record
         }
     }
 
-    /// What `contents` says is revoked, and not over, and the log does not.
-    pub(crate) fn unknown_of(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
+    /// Returns the unexpired revocations in `contents` that the log lacks.
+    pub(crate) fn missing_entries(&self, contents: &Contents, now: Timestamp) -> Vec<Entry> {
         let subscriptions = contents
             .subscriptions
             .iter()
@@ -256,11 +257,12 @@ impl Known {
             until: token.expires_at,
         });
         let all = subscriptions.chain(keys).chain(clients).chain(tokens);
-        all.filter(|entry| !entry.is_over(now) && !self.says(entry)).collect()
+        all.filter(|entry| !entry.is_over(now) && !self.contains_entry(entry))
+            .collect()
     }
 
-    /// Whether adding `entry` would change nothing.
-    fn says(&self, entry: &Entry) -> bool {
+    /// Returns whether adding `entry` would change nothing.
+    fn contains_entry(&self, entry: &Entry) -> bool {
         match entry {
             Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
             Entry::Subscription { id } => self.subscriptions.contains(id),
@@ -280,12 +282,12 @@ impl Known {
     }
 }
 
-/// Puts `record` in the place of what is there and returns the write that does the same in the store.
+/// Replaces the record at `place`, and returns the write that does the same in the store.
 fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Versioned<T>> {
     let write = Versioned {
         record: record?,
         revision: place.revision,
     };
-    *place = write.clone().written();
+    *place = write.clone().into_stored();
     Some(write)
 }

@@ -1,10 +1,10 @@
-//! Does a token of the gate's own still count? Its client and its id are looked up on every request, in memory, also when
-//! the token was verified before: a revocation holds at once.
+//! Is a token of the gate's own still valid? Its client and its id are looked up in memory on every request, also for a
+//! token verified before: a revocation holds at once.
 
 use crate::gate::authenticate::CredentialType;
-use crate::gate::authenticate::Holding;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::PickedClaims;
+use crate::gate::authenticate::SubscriptionBinding;
 use crate::gate::authenticate::TokenIdentity;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::model::api_key::KeyDigest;
@@ -16,7 +16,8 @@ use crate::model::scope::ScopeSet;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
-/// Why a token of the gate's own was refused though its signature holds. For operators; a client is told less.
+/// Why a token of the gate's own is refused: an opaque token that is unknown or expired, or a verified token that was
+/// revoked. For operators; a client is told less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnTokenError {
     #[error("no opaque token has this text")]
@@ -41,38 +42,39 @@ reasons! {
     }
 }
 
-/// Whose client got the token, and under which subscription. Allocates nothing.
+/// Returns the binding of the client that the token was issued to. Allocates nothing.
 ///
 /// # Errors
-/// The client is not known here, or its tokens of before, or this one, were revoked.
-pub fn holding(identity: &Identity, directory: &Directory) -> Result<Holding, OwnTokenError> {
+/// The client is unknown, its earlier tokens were revoked, or the token itself was revoked.
+pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<SubscriptionBinding, OwnTokenError> {
     let client = identity.client_id.as_deref().and_then(|id| directory.client(id));
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
-    // Without `iat` nobody can say that it is from after a revocation.
+    // A token without `iat` is taken as older than any revocation.
     let issued_at = identity.issued_at.unwrap_or_default();
-    if !client.believes_tokens_of(issued_at) {
+    if !client.accepts_token_issued_at(issued_at) {
         return Err(OwnTokenError::ClientRevoked);
     }
-    // One without an id could never be revoked; we issue none.
+    // A token without an id could not be revoked; Keygate issues none.
     match identity.credential_id.as_deref() {
-        Some(jti) if !directory.is_token_revoked(jti) => Ok(Holding::of_client(&client)),
+        Some(jti) if !directory.is_token_revoked(jti) => Ok(SubscriptionBinding::of_client(&client)),
         Some(_) | None => Err(OwnTokenError::Revoked),
     }
 }
 
-/// Identities remembered at most, about 1 KB each.
+/// The largest number of cached identities, about 1 KB each.
 const IDENTITIES_MAX: usize = 16_384;
 
-/// Finds opaque tokens in a [`Directory`]. Made anew with each configuration, which says what identities are like.
+/// The opaque tokens of a [`Directory`], with their identities. Made anew for each
+/// configuration, because an identity depends on it.
 #[derive(Debug)]
 pub struct OpaqueTokens {
     directory: Arc<Directory>,
-    /// Only counts while the token it was made from is the one in the directory.
-    remembered: Cache<[u8; 32], Remembered>,
+    /// An entry is valid only while its token is the one in the directory.
+    identities: Cache<[u8; 32], CachedToken>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedToken {
     token: Arc<OpaqueToken>,
     identity: Arc<Identity>,
 }
@@ -81,14 +83,15 @@ impl OpaqueTokens {
     pub fn new(directory: Arc<Directory>) -> Self {
         Self {
             directory,
-            remembered: Cache::new(IDENTITIES_MAX),
+            identities: Cache::new(IDENTITIES_MAX),
         }
     }
 
-    /// Whose the token of this text is. Its client is still to be looked at.
+    /// Returns the identity for the opaque token `text`. The caller checks the client.
     ///
     /// # Errors
-    /// There is none, or it is over. There is one clock, ours, so no skew is forgiven.
+    /// The token or its client is unknown, or the token is expired. No skew applies, because the
+    /// gate's own clock set the expiry.
     pub(super) fn authenticate(
         &self,
         text: &str,
@@ -100,10 +103,10 @@ impl OpaqueTokens {
         if now >= token.expires_at {
             return Err(OwnTokenError::Expired);
         }
-        if let Some(remembered) = self.remembered.get(digest.as_bytes())
-            && Arc::ptr_eq(&remembered.token, &token)
+        if let Some(cached) = self.identities.get(digest.as_bytes())
+            && Arc::ptr_eq(&cached.token, &token)
         {
-            return Ok(remembered.identity);
+            return Ok(cached.identity);
         }
         let client = self.directory.client(token.client.as_str());
         let client = client.ok_or(OwnTokenError::UnknownClient)?;
@@ -123,11 +126,11 @@ impl OpaqueTokens {
                 usable_until: token.expires_at,
             },
         ));
-        let remembered = Remembered {
+        let cached = CachedToken {
             token,
             identity: Arc::clone(&identity),
         };
-        self.remembered.insert(*digest.as_bytes(), remembered);
+        self.identities.insert(*digest.as_bytes(), cached);
         Ok(identity)
     }
 }

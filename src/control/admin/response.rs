@@ -1,4 +1,4 @@
-//! What does the admin API answer with? JSON, and problem details (RFC 9457) where something is wrong.
+//! How does the admin API respond? With JSON, and with problem details (RFC 9457) for errors.
 
 use crate::model::api_key::KeyEnvironment;
 use crate::observe::escape;
@@ -12,21 +12,21 @@ use http::header;
 use serde::Serialize;
 use serde_json::Value;
 
-/// An answer, not yet on its way.
+/// A response of the admin API.
 #[derive(Debug)]
-pub struct Answer {
+pub struct AdminResponse {
     pub status: StatusCode,
     pub content_type: &'static str,
-    /// Beside `Content-Type`.
+    /// The header fields besides `Content-Type`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Vec<u8>,
 }
 
-/// What a handler returns: an answer, or a refusal, which is one as well.
-pub type HandlerResult = Result<Answer, Answer>;
+/// The result of a handler; a refusal is a response too.
+pub type HandlerResult = Result<AdminResponse, AdminResponse>;
 
-impl Answer {
-    /// 200 with `value`. Hidden characters of strangers' texts (key ids, errors) are escaped.
+impl AdminResponse {
+    /// Returns 200 with `value`. Hidden characters in texts of others (key ids, errors) are escaped.
     pub fn json(value: &impl Serialize) -> Self {
         Self {
             status: StatusCode::OK,
@@ -36,7 +36,7 @@ impl Answer {
         }
     }
 
-    /// 201 with `value`.
+    /// Returns 201 with `value`.
     pub fn created(value: &impl Serialize) -> Self {
         Self {
             status: StatusCode::CREATED,
@@ -49,14 +49,14 @@ impl Answer {
         self
     }
 
-    /// Says which writing of a record it shows, for an `If-Match` of the next change (RFC 9110 section 8.8.3).
+    /// Adds the revision of the record as `ETag`, for `If-Match` of the next change (RFC 9110 section 8.8.3).
     pub fn at(self, revision: Revision) -> Self {
         let tag = HeaderValue::from_str(&format!("\"{}\"", revision.0)).expect("digits are no control characters");
         self.with(header::ETAG, tag)
     }
 }
 
-impl IntoResponse for Answer {
+impl IntoResponse for AdminResponse {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.body).into_response();
         let headers = response.headers_mut();
@@ -68,7 +68,7 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Returns the word that developers know: a key's text says `test`.
+/// Returns the public word for an environment. Texts of keys contain `test` instead of `sandbox`.
 pub const fn environment_word(environment: KeyEnvironment) -> &'static str {
     match environment {
         KeyEnvironment::Live => "live",
@@ -76,7 +76,7 @@ pub const fn environment_word(environment: KeyEnvironment) -> &'static str {
     }
 }
 
-/// `value` as JSON on a line of its own.
+/// Returns `value` as one line of JSON.
 pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     let mut body = Vec::new();
     escape::push_json(&mut body, value).expect("names, numbers and texts are JSON");
@@ -84,13 +84,13 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     body
 }
 
-/// What went wrong, for people and for programs; `slug` ends the `type`, which is stable.
-pub fn problem(status: StatusCode, slug: &str, detail: &str) -> Answer {
+/// Returns a problem for people and programs; `slug` ends the `type`, which is stable.
+pub fn problem(status: StatusCode, slug: &str, detail: &str) -> AdminResponse {
     problem_with(status, slug, detail, &[])
 }
 
-/// The same with further members (RFC 9457 section 3.2).
-pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str, Value)]) -> Answer {
+/// Returns a problem with further members (RFC 9457 section 3.2).
+pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str, Value)]) -> AdminResponse {
     let mut members = serde_json::json!({
         "type": format!("urn:keygate:problem:{slug}"),
         "title": status.canonical_reason().unwrap_or_default(),
@@ -100,8 +100,8 @@ pub fn problem_with(status: StatusCode, slug: &str, detail: &str, more: &[(&str,
     for (name, value) in more {
         members[*name] = value.clone();
     }
-    let mut answer = Answer::json(&members);
-    answer.status = status;
-    answer.content_type = "application/problem+json";
-    answer
+    let mut response = AdminResponse::json(&members);
+    response.status = status;
+    response.content_type = "application/problem+json";
+    response
 }

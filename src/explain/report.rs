@@ -1,33 +1,33 @@
-//! What a reader is told: stages, facts, answer; as text or JSON.
+//! How is a decision reported, as text or JSON?
 
 use crate::observe::escape;
 use serde::Serialize;
 use std::fmt;
 
-/// One decision, told. Prints as text; serializes for programs.
+/// The explanation of one decision. Prints as text; serializes for programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// `GET api.example.com/v1/orders/7`.
     pub request: String,
-    pub stages: Vec<Told>,
+    pub stages: Vec<StageReport>,
     pub outcome: Outcome,
-    /// Of the answer that the gate would give itself.
+    /// The status of the gate's own answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The word in metric, access record and refusal table.
+    /// The word in metrics, access records and the refusal table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// Headers of that answer that tell a client what to do.
+    /// The headers of that answer that instruct a client.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Upstream>,
-    /// What would have refused the request, were it not in shadow mode or only reported.
+    /// The reason for which the request would be refused without shadow mode and report mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<WouldDeny>,
-    /// What would have to be there to tell.
+    /// The inputs that are missing for a decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,
 }
@@ -36,24 +36,24 @@ pub struct Explanation {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Allowed,
-    /// The gate answers itself, and not with a refusal: a CORS preflight.
+    /// The gate answers the request itself, for instance a CORS preflight.
     Answered,
     Refused,
-    /// It cannot be told without keys that are not here.
+    /// The decision depends on keys that are missing.
     NeedsKeys,
 }
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Told {
+pub struct StageReport {
     pub stage: &'static str,
     pub reached: bool,
     pub facts: Vec<Fact>,
 }
 
-/// One thing that was looked at.
+/// One finding of a stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fact {
-    /// `None` where there is nothing to hold.
+    /// `None` for a note, which is neither true nor false.
     pub holds: Option<bool>,
     pub text: String,
 }
@@ -68,7 +68,7 @@ pub struct Problem {
 #[derive(Clone, Debug, Serialize)]
 pub struct WouldDeny {
     pub reason: &'static str,
-    /// The rule, limit or issuer.
+    /// The rule, limit or issuer behind the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -97,8 +97,8 @@ impl Fact {
     }
 }
 
-/// A stranger's text, without what could change what an operator sees, at most 200 characters of it.
-pub(in crate::explain) fn shown(text: &str) -> String {
+/// Returns a stranger's text for display: at most 200 characters, with hidden ones escaped.
+pub(in crate::explain) fn display_text(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     let cut: String = text.chars().take(CHARS_MAX).collect();
     let mut out = Vec::with_capacity(cut.len());
@@ -113,10 +113,10 @@ pub(in crate::explain) fn shown(text: &str) -> String {
 impl fmt::Display for Explanation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}\n", self.request)?;
-        for told in &self.stages {
-            let not = if told.reached { "" } else { ": not reached" };
-            writeln!(out, "{}{not}", told.stage)?;
-            for fact in &told.facts {
+        for stage in &self.stages {
+            let not = if stage.reached { "" } else { ": not reached" };
+            writeln!(out, "{}{not}", stage.stage)?;
+            for fact in &stage.facts {
                 let mark = match fact.holds {
                     Some(true) => "ok",
                     Some(false) => "NO",

@@ -1,4 +1,4 @@
-//! Under which subscription is a credential used?
+//! Which subscription is a credential under?
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::directory::ClientEntry;
@@ -6,16 +6,16 @@ use crate::model::directory::KeyEntry;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
 
-/// What the standing of a credential of ours depends on.
+/// The binding of a credential that Keygate issued: the inputs to the standing of its subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct SubscriptionBinding {
     pub subscription: SubscriptionId,
     pub environment: KeyEnvironment,
-    /// What the plan must allow.
+    /// The kind of credential that the plan must allow.
     pub kind: CredentialKind,
 }
 
-impl Holding {
+impl SubscriptionBinding {
     pub(super) fn of_key(key: &KeyEntry) -> Option<Self> {
         Some(Self {
             subscription: key.subscription()?.clone(),

@@ -1,8 +1,9 @@
-//! How is each refusal of the registry told? One table: status, the stable end of the problem's type, what to do.
+//! Which problem does each error of the registry become? One table:
+//! status, the stable end of the problem's type, and a remedy.
 
-use crate::control::admin::answer::Answer;
-use crate::control::admin::answer::problem;
-use crate::control::admin::answer::problem_with;
+use crate::control::admin::response::AdminResponse;
+use crate::control::admin::response::problem;
+use crate::control::admin::response::problem_with;
 use crate::control::registry::Mistake;
 use crate::control::registry::RegistryError;
 use crate::store::StoreError;
@@ -12,13 +13,13 @@ use http::header;
 use serde_json::Value;
 use serde_json::json;
 
-impl From<RegistryError> for Answer {
+impl From<RegistryError> for AdminResponse {
     fn from(error: RegistryError) -> Self {
         let detail = error.to_string();
         match &error {
             RegistryError::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
             RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
-            RegistryError::Elsewhere => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
+            RegistryError::OtherOrganization => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
             RegistryError::Invalid(mistakes) => invalid(mistakes.as_slice()),
             RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
@@ -31,7 +32,7 @@ impl From<RegistryError> for Answer {
             }
             RegistryError::KeySlotsFull { .. } => problem(StatusCode::CONFLICT, "key-slots-full", &detail),
             RegistryError::Exists(what) => problem(StatusCode::CONFLICT, &format!("{what}-exists"), &detail),
-            RegistryError::Already { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
+            RegistryError::StateConflict { word, .. } => problem(StatusCode::CONFLICT, &slug(word), &detail),
             RegistryError::IdempotencyKeyReused => {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", &detail)
             }
@@ -52,8 +53,8 @@ impl From<RegistryError> for Answer {
     }
 }
 
-/// What the store says is for the log: it names files, and not everybody who asks is an operator.
-fn store(error: &StoreError) -> Answer {
+/// Maps an error of the store. Its text is only logged: it names files, and not every client is an operator.
+fn store(error: &StoreError) -> AdminResponse {
     match error {
         StoreError::Conflict(_) => problem(
             StatusCode::CONFLICT,
@@ -75,12 +76,12 @@ fn store(error: &StoreError) -> Answer {
     }
 }
 
-fn unavailable(slug: &str, detail: &str) -> Answer {
+fn unavailable(slug: &str, detail: &str) -> AdminResponse {
     problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
-/// 422 with every mistake where it stands.
-pub fn invalid(mistakes: &[Mistake]) -> Answer {
+/// Returns 422 with every mistake and its place.
+pub fn invalid(mistakes: &[Mistake]) -> AdminResponse {
     let detail = match mistakes {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
         several => format!("{} things are wrong with the request; `errors` has each", several.len()),
@@ -99,7 +100,7 @@ fn place(pointer: &str) -> &str {
     }
 }
 
-/// Words of the code have `_`, the ends of problem types have `-`.
+/// Converts a word of the code (`_`) to the end of a problem type (`-`).
 fn slug(word: &str) -> String {
     word.replace('_', "-")
 }

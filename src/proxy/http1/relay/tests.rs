@@ -1,0 +1,366 @@
+use super::*;
+use crate::config;
+use crate::gate::Gate;
+use crate::gate::live::Live;
+use crate::gate::snapshot::Snapshot;
+use crate::model::api_key::ApiKeyText;
+use crate::model::api_key::Digester;
+use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::system_random;
+use crate::model::clock::Clock;
+use crate::model::clock::ManualClock;
+use crate::model::clock::Timestamp;
+use crate::model::directory::KeyOrigin;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::observe::access::AccessLog;
+use crate::observe::log::Format;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::Reasons;
+use crate::proxy::exchange::Admitted;
+use crate::proxy::exchange::Connection;
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::DuplexStream;
+use tokio::io::duplex;
+use tokio::time::sleep;
+
+/// The wall clock of the tests, which stands still; tokio's clock is paused and moves when everything waits.
+const NOW: u64 = 1_700_000_000;
+/// The buffer of a connection: a peer that does not read stops the other one after so many bytes.
+const WIRE_BYTES: usize = 256;
+
+const BODY_READ: Duration = Duration::from_millis(1_000);
+const CLIENT_WRITE: Duration = Duration::from_millis(2_000);
+const UPSTREAM_READ: Duration = Duration::from_millis(3_000);
+const UPSTREAM_WRITE: Duration = Duration::from_millis(4_000);
+const TOTAL: Duration = Duration::from_millis(10_000);
+const TICK: Duration = Duration::from_millis(1);
+
+/// Its folder has a file of keys.
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/keygate.yaml");
+
+const YAML: &str = "
+listeners: [{ address: 127.0.0.1:0 }]
+requests: { body_read_timeout: 1s, idle_timeout: 2s }
+api_keys: { file: keys.yaml }
+upstreams:
+  api:
+    endpoints: [\"127.0.0.1:9\"]
+    read_timeout: 3s
+    write_timeout: 4s
+    total_timeout: 10s
+routes:
+  - { name: open, match: { path: /open }, public: true, upstream: api }
+  - { name: keyed, match: { path: /keyed }, accept: [api_key], upstream: api }
+";
+
+/// A gate, and a key that expires `key_lifetime` after [`NOW`].
+struct Fixture {
+    gate: Arc<Gate>,
+    key: ApiKeyText,
+}
+
+fn fixture(key_lifetime: Option<Duration>) -> Fixture {
+    let config = config::parse(YAML, Path::new(FILE), &|_| None).unwrap();
+    let clock = ManualClock::at(Timestamp::from_unix_secs(NOW));
+    let reasons = Reasons {
+        denials: &[],
+        heads: &[],
+        connections: &[],
+    };
+    let metrics = Arc::new(Metrics::new(&reasons, clock.now().wall));
+    let dropped = metrics.logs.access_records_dropped.clone();
+    let live = Live::new(metrics, "127.0.0.1:9".parse().unwrap());
+    let key = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut system_random);
+    live.directory.replace(vec![KeyRecord {
+        id: key.id(),
+        digest: Digester::new(None).digest(key.expose()),
+        origin: KeyOrigin::Own,
+        environment: KeyEnvironment::Test,
+        name: "test".into(),
+        state: KeyState::Active,
+        expires_at: key_lifetime.map(|lifetime| Timestamp::from_unix_secs(NOW).saturating_add(lifetime)),
+        scopes: Arc::default(),
+        client: None,
+        organization: None,
+        addresses: Box::default(),
+        subscription: None,
+        ends_at: None,
+    }]);
+    let snapshot = Snapshot::compile(&config, &live).unwrap();
+    let access = AccessLog::start(std::io::sink(), Format::Json, dropped).unwrap();
+    Fixture {
+        gate: Gate::new(snapshot, Arc::new(live), Arc::new(clock), access),
+        key,
+    }
+}
+
+/// How an exchange ended, and after how long.
+type End = (Result<Persistence, RelayError>, Duration);
+
+impl Fixture {
+    async fn exchange(&self, path: &str) -> Exchange {
+        let request = http::Request::post(path)
+            .header("host", "api.example.com")
+            .header("x-api-key", self.key.expose());
+        let request = if path == "/open" {
+            http::Request::post(path).header("host", "api.example.com")
+        } else {
+            request
+        };
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let from = Arc::new(Connection::new("192.0.2.7:50000".parse().unwrap()));
+        let mut exchange = Exchange::begin(&self.gate, self.gate.snapshot(), parts, &from, self.gate.clock.now());
+        let admitted = exchange.admit(pending()).await.unwrap();
+        assert!(matches!(admitted, Admitted::Forward));
+        exchange
+    }
+
+    /// Carries a request to `path` with a body of `body_bytes` between a client and an upstream that do what is said.
+    async fn carry(
+        &self,
+        path: &str,
+        body_bytes: u64,
+        client: impl AsyncFnOnce(DuplexStream),
+        upstream: impl AsyncFnOnce(DuplexStream),
+    ) -> End {
+        let (near_client, far_client) = duplex(WIRE_BYTES);
+        let (near_upstream, far_upstream) = duplex(WIRE_BYTES);
+        let mut downstream = Downstream::new(Box::new(near_client));
+        let mut wire = UpstreamConn::new(Box::new(near_upstream));
+        wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
+        let mut exchange = self.exchange(path).await;
+        let (_end, shutdown) = watch::channel(false);
+        let spec = RelaySpec {
+            chunked: false,
+            downstream: DownstreamMode {
+                is_http10: false,
+                is_persistent: true,
+            },
+            shutdown: &shutdown,
+        };
+        let mut body = BodyReader::new(Framing::ContentLength(body_bytes));
+        let began = Instant::now();
+        let relay = Relay::new(&spec, &mut exchange, &mut downstream, &mut wire, &mut body, false);
+        let relay = async {
+            let result = relay.run().await;
+            (result, began.elapsed())
+        };
+        // The peers go on for ever, or end before.
+        tokio::select! {
+            end = relay => end,
+            ((), ()) = async { tokio::join!(client(far_client), upstream(far_upstream)) } => unreachable!("the relay ends first"),
+        }
+    }
+}
+
+/// Does nothing more, with the connection open.
+async fn hold(stream: DuplexStream) {
+    let _open = stream;
+    pending().await
+}
+
+async fn stay_silent(stream: DuplexStream) {
+    hold(stream).await;
+}
+
+/// Reads as fast as bytes come, until the connection ends.
+async fn read_on(mut stream: DuplexStream) {
+    let mut bytes = [0; 64];
+    while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+    hold(stream).await;
+}
+
+/// Answers after `pause`.
+async fn respond_after(mut stream: DuplexStream, pause: Duration) {
+    sleep(pause).await;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    hold(stream).await;
+}
+
+#[track_caller]
+fn check_denied(end: &End, expected: &str, after: Duration) {
+    match &end.0 {
+        Err(RelayError::Interrupted(Interruption::Denied(denial))) => assert_eq!(denial.reason(), expected),
+        other => panic!("{other:?}"),
+    }
+    check_time(end, after);
+}
+
+/// Exactly then: the clock moves only when everything waits.
+#[track_caller]
+fn check_time(end: &End, after: Duration) {
+    assert!(end.1 >= after && end.1 < after + TICK * 2, "{:?} for {after:?}", end.1);
+}
+
+#[track_caller]
+fn check_carried(end: &End) {
+    assert!(end.0.is_ok(), "{:?}", end.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_has_its_read_timeout_to_respond_and_no_longer() {
+    let fixture = fixture(None);
+    let end = fixture
+        .carry("/open", 0, read_on, async |stream| {
+            respond_after(stream, UPSTREAM_READ - TICK).await;
+        })
+        .await;
+    check_carried(&end);
+    let end = fixture.carry("/open", 0, read_on, stay_silent).await;
+    check_denied(&end, "upstream_timeout", UPSTREAM_READ);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_part_of_a_response_starts_the_read_timeout_anew() {
+    let end = fixture(None)
+        .carry("/open", 0, read_on, async |mut stream| {
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                .await
+                .unwrap();
+            sleep(UPSTREAM_READ - TICK).await;
+            stream.write_all(b"a").await.unwrap();
+            stay_silent(stream).await;
+        })
+        .await;
+    check_denied(&end, "upstream_timeout", UPSTREAM_READ * 2 - TICK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_has_its_write_timeout_to_take_each_part_of_a_request() {
+    let body = vec![b'a'; WIRE_BYTES * 8];
+    let send = async |mut stream: DuplexStream| {
+        stream.write_all(&body).await.unwrap();
+        read_on(stream).await;
+    };
+    let fixture = fixture(None);
+    let length = body.len() as u64;
+    let end = fixture.carry("/open", length, send, stay_silent).await;
+    check_denied(&end, "upstream_timeout", UPSTREAM_WRITE);
+    let end = fixture
+        .carry("/open", length, send, async |mut stream| {
+            sleep(UPSTREAM_WRITE - TICK).await;
+            let mut taken = vec![0; b"POST / HTTP/1.1\r\n\r\n".len() + body.len()];
+            stream.read_exact(&mut taken).await.unwrap();
+            respond_after(stream, Duration::ZERO).await;
+        })
+        .await;
+    check_carried(&end);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_the_body_timeout_for_each_part_of_its_body() {
+    let send_after = |pause: Duration| {
+        async move |mut stream: DuplexStream| {
+            stream.write_all(b"1234").await.unwrap();
+            sleep(pause).await;
+            stream.write_all(b"567890").await.unwrap();
+            read_on(stream).await;
+        }
+    };
+    let serve = async |mut stream: DuplexStream| {
+        let mut taken = vec![0; b"POST / HTTP/1.1\r\n\r\n".len() + 10];
+        stream.read_exact(&mut taken).await.unwrap();
+        respond_after(stream, Duration::ZERO).await;
+    };
+    let fixture = fixture(None);
+    let end = fixture.carry("/open", 10, send_after(BODY_READ - TICK), serve).await;
+    check_carried(&end);
+    let end = fixture.carry("/open", 10, send_after(BODY_READ + TICK), serve).await;
+    check_denied(&end, "body_timeout", BODY_READ);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_of_its_response_is_given_up() {
+    let body = vec![b'a'; WIRE_BYTES * 8];
+    let respond = async |mut stream: DuplexStream| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        hold(stream).await;
+    };
+    let fixture = fixture(None);
+    let end = fixture.carry("/open", 0, stay_silent, respond).await;
+    check_denied(&end, "client_gone", CLIENT_WRITE);
+    let end = fixture
+        .carry(
+            "/open",
+            0,
+            async |stream| {
+                sleep(CLIENT_WRITE - TICK).await;
+                read_on(stream).await;
+            },
+            respond,
+        )
+        .await;
+    check_carried(&end);
+}
+
+/// Sends an event before each read timeout is over, for ever.
+async fn trickle(mut stream: DuplexStream, content_type: &str) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    while stream.write_all(b"data: 1\n\n").await.is_ok() {
+        sleep(UPSTREAM_READ - TICK).await;
+    }
+    hold(stream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_trickles_ends_with_the_total_timeout() {
+    let end = fixture(None)
+        .carry("/open", 0, read_on, async |stream| trickle(stream, "text/plain").await)
+        .await;
+    check_denied(&end, "upstream_timeout", TOTAL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s038_a_stream_outlasts_the_total_timeout_and_ends_with_its_credential() {
+    for lifetime in [TOTAL / 2, TOTAL * 3] {
+        let end = fixture(Some(lifetime))
+            .carry("/keyed", 0, read_on, async |stream| {
+                trickle(stream, "text/event-stream").await;
+            })
+            .await;
+        let stream_ended = matches!(end.0, Err(RelayError::Interrupted(Interruption::StreamEnded)));
+        assert!(stream_ended, "{:?}", end.0);
+        check_time(&end, lifetime);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s038_a_stream_ends_within_a_second_of_the_revocation_of_its_key() {
+    let fixture = fixture(None);
+    let (gate, id) = (Arc::clone(&fixture.gate), fixture.key.id());
+    let revoked_at = TOTAL * 2 + TICK;
+    let end = fixture
+        .carry(
+            "/keyed",
+            0,
+            async |stream| {
+                let revoke = async {
+                    sleep(revoked_at).await;
+                    gate.live.directory.revoke(id);
+                };
+                tokio::join!(revoke, read_on(stream));
+            },
+            async |stream| trickle(stream, "text/event-stream").await,
+        )
+        .await;
+    let stream_ended = matches!(end.0, Err(RelayError::Interrupted(Interruption::StreamEnded)));
+    assert!(stream_ended, "{:?}", end.0);
+    assert!(
+        end.1 >= revoked_at && end.1 <= revoked_at + Duration::from_secs(1),
+        "{:?}",
+        end.1
+    );
+}

@@ -1,0 +1,8 @@
+//! See `tests/it/invariants/response.rs`.
+#![no_main]
+
+#[path = "../../it/invariants/mod.rs"]
+#[allow(dead_code)]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::response::check(bytes));
