@@ -75,8 +75,9 @@ fn again_on_the_second_core(arguments: &[String]) -> ExitCode {
         .args(arguments)
         .arg("--bench")
         .status();
-    match status.expect("this program starts again").success() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if status.expect("this program starts again").success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

@@ -333,11 +333,11 @@ fn sources() -> Vec<Source> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                // Skips the store's migrations.
-                false if path.extension().is_some_and(|extension| extension == "rs") => files.push(path),
-                false => {}
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                // The store's migrations are no Rust.
+                files.push(path);
             }
         }
     }
@@ -538,9 +538,10 @@ fn names(code: &str, path: &str) -> bool {
         let before = code[..start].chars().next_back().unwrap_or(' ');
         let rest = &code[start + path.len()..];
         // A crate is followed by an item in it; an item may stand alone.
-        let ends = match path.contains("::") {
-            true => !rest.starts_with(is_word),
-            false => rest.starts_with("::") || code[..start].ends_with("use ") && rest.starts_with(';'),
+        let ends = if path.contains("::") {
+            !rest.starts_with(is_word)
+        } else {
+            rest.starts_with("::") || code[..start].ends_with("use ") && rest.starts_with(';')
         };
         // `std::time::SystemTime::now` is `SystemTime::now`; `crate::proxy::tokio` is not `tokio`.
         let begins = if path.starts_with(char::is_uppercase) {
@@ -826,9 +827,12 @@ fn outside_crates_are_named_in_their_homes() {
 /// Returns the paths that the file `path` names without being their home.
 fn strays(path: &str, code: &str) -> Vec<String> {
     let at_home = |homes: &[&str]| {
-        homes.iter().any(|home| match home.ends_with('/') || home.is_empty() {
-            true => path.starts_with(home),
-            false => path == *home,
+        homes.iter().any(|home| {
+            if home.ends_with('/') || home.is_empty() {
+                path.starts_with(home)
+            } else {
+                path == *home
+            }
         })
     };
     let stray = HOMES

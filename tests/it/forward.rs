@@ -234,9 +234,12 @@ fn a_body_that_is_sent_again_counts_once() {
         let mut client = RawClient::connect(binary.data());
         assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
         let taken = AtomicBool::new(false);
-        upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
-            false => Vec::new(),
-            true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        upstream.respond_with(move |_| {
+            if taken.swap(true, Ordering::SeqCst) {
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()
+            } else {
+                Vec::new()
+            }
         });
         upstream.close_after_responses(true);
         let before = upstream.connections();
@@ -260,9 +263,12 @@ fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     let mut client = RawClient::connect(binary.data());
     assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     let taken = AtomicBool::new(false);
-    upstream.respond_with(move |_| match taken.swap(true, Ordering::SeqCst) {
-        false => Vec::new(),
-        true => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    upstream.respond_with(move |_| {
+        if taken.swap(true, Ordering::SeqCst) {
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()
+        } else {
+            Vec::new()
+        }
     });
     upstream.close_after_responses(true);
     let before = upstream.connections();

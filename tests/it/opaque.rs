@@ -391,9 +391,12 @@ fn s060_a_remembered_token_is_refused_once_it_has_expired() {
 #[test]
 fn s061_junk_drives_no_good_token_out_of_memory() {
     let endpoint = Endpoint::start();
-    endpoint.respond_active_by_token(|token| match token.starts_with("good") {
-        true => json!({}),
-        false => json!({ "active": false }),
+    endpoint.respond_active_by_token(|token| {
+        if token.starts_with("good") {
+            json!({})
+        } else {
+            json!({ "active": false })
+        }
     });
     let (gate, _upstream) = gate(&endpoint, "cache_bytes: 64KiB\n  cache_ttl: 5m");
     for index in 0..5 {

@@ -239,6 +239,24 @@ fn comments_name_their_subject() {
     );
 }
 
+/// `true =>` reads as a case of many, and hides which side is which.
+#[test]
+fn a_bool_is_asked_with_if() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (index, line) in source.text.lines().enumerate() {
+            let code = line.trim_start();
+            if ["true =>", "false =>", "true if ", "false if "]
+                .iter()
+                .any(|arm| code.starts_with(arm))
+            {
+                wrong.push(format!("{}:{}: {code}", source.path.display(), index + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn planted_words_are_caught() {
     let names: Vec<_> =

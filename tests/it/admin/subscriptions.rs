@@ -93,12 +93,11 @@ fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
                 "api_key" => gate.post("/keys", key(&id, None)),
                 kind => gate.post("/clients", client(&id, kind)),
             };
-            match kind == allowed {
-                true => assert_eq!(response.status, 201, "{plan} {kind}: {}", response.text),
-                false => {
-                    response.expect_refusal(409, "credential-not-in-plan");
-                    assert_eq!(response.json["allowed"], json!([allowed]));
-                }
+            if kind == allowed {
+                assert_eq!(response.status, 201, "{plan} {kind}: {}", response.text)
+            } else {
+                response.expect_refusal(409, "credential-not-in-plan");
+                assert_eq!(response.json["allowed"], json!([allowed]));
             }
         }
     }

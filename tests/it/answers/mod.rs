@@ -89,9 +89,10 @@ impl Gate {
     fn ask_at(&self, host: &str, line: &str, fields: &str) -> Response {
         let mut client = RawClient::connect(self.binary.data());
         client.send(format!("{line} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n"));
-        match line.starts_with("HEAD ") {
-            true => client.receive_to_head(),
-            false => client.receive(),
+        if line.starts_with("HEAD ") {
+            client.receive_to_head()
+        } else {
+            client.receive()
         }
     }
 

@@ -85,11 +85,10 @@ impl Admin {
 impl AdminResponse {
     #[track_caller]
     pub fn of(response: Response) -> Self {
-        let json = match response.body.is_empty() {
-            true => Value::Null,
-            false => {
-                serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {}", response.text()))
-            }
+        let json = if response.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {}", response.text()))
         };
         Self {
             status: response.status,

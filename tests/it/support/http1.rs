@@ -56,9 +56,10 @@ pub fn read_head(stream: &mut impl Read) -> io::Result<Option<Head>> {
     while !raw.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         if stream.read(&mut byte)? == 0 {
-            return match raw.is_empty() {
-                true => Ok(None),
-                false => Err(broken(format!("closed within a head: {}", raw.escape_ascii()))),
+            return if raw.is_empty() {
+                Ok(None)
+            } else {
+                Err(broken(format!("closed within a head: {}", raw.escape_ascii())))
             };
         }
         raw.push(byte[0]);

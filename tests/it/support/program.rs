@@ -28,9 +28,10 @@ impl Program {
     #[track_caller]
     pub fn node(script: &str) -> Self {
         let folder = clients();
-        match script.ends_with(".ts") {
-            true => Self::new(folder.join("node_modules/.bin/tsx")),
-            false => Self::new("node"),
+        if script.ends_with(".ts") {
+            Self::new(folder.join("node_modules/.bin/tsx"))
+        } else {
+            Self::new("node")
         }
         .argument(folder.join(script))
     }

@@ -127,9 +127,10 @@ impl RawClient {
             .flat_map(|value| value.split(','))
             .any(|option| option.trim().eq_ignore_ascii_case("close"));
         let has_no_body = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
-        let body = match has_no_body {
-            true => Vec::new(),
-            false => http1::read_body(&mut self.stream, &head.headers, true)?.content,
+        let body = if has_no_body {
+            Vec::new()
+        } else {
+            http1::read_body(&mut self.stream, &head.headers, true)?.content
         };
         Ok(Response {
             status,

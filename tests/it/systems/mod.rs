@@ -110,9 +110,10 @@ impl System {
     /// Sends a request to the gate on a connection of its own; `headers` are whole lines, each with its CRLF.
     #[track_caller]
     fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
-        let length = match body.is_empty() {
-            true => String::new(),
-            false => format!("Content-Length: {}\r\n", body.len()),
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Length: {}\r\n", body.len())
         };
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n{body}");

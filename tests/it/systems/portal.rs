@@ -95,9 +95,10 @@ fn the_plan_decides_which_type_of_credential_there_is() {
     for (subscription, allowed) in [(&keys, 0), (&secrets, 1), (&url_keys, 2)] {
         let responses = kinds(subscription);
         for (place, status) in responses.iter().enumerate() {
-            match place == allowed {
-                true => assert_eq!(*status, 201, "{responses:?}"),
-                false => assert!([409, 422].contains(status), "{responses:?}"),
+            if place == allowed {
+                assert_eq!(*status, 201, "{responses:?}")
+            } else {
+                assert!([409, 422].contains(status), "{responses:?}")
             }
         }
     }

@@ -290,9 +290,12 @@ fn s133_section_5_2_an_unknown_client_and_a_wrong_secret_look_the_same() {
         record.state = keygate::store::record::client::ClientState::Deleted
     });
     for via_header in [true, false] {
-        let ask = |id: &str, secret: &str| match via_header {
-            true => gate.basic(id, secret),
-            false => gate.with_secret(id, secret),
+        let ask = |id: &str, secret: &str| {
+            if via_header {
+                gate.basic(id, secret)
+            } else {
+                gate.with_secret(id, secret)
+            }
         };
         let wrong = ask("a", "wrong");
         for other in [

@@ -53,9 +53,10 @@ impl MeddlingStore {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        match self.away.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unavailable("the test took it away".to_owned())),
-            false => Ok(()),
+        if self.away.load(Ordering::Relaxed) {
+            Err(StoreError::Unavailable("the test took it away".to_owned()))
+        } else {
+            Ok(())
         }
     }
 }
