@@ -68,7 +68,7 @@ fn gateway(level: &str, upstream: &FakeUpstream) -> String {
 
 const PEPPER: &str = "pepper-nobody-may-read-0123456789";
 
-/// Everything that clients can do with a credential, short of sending it to somebody else.
+/// Returns requests with `credential` in every place where a client can put a credential.
 fn requests_with(credential: &str) -> Vec<Vec<u8>> {
     let headers = [
         bearer(credential),
