@@ -74,7 +74,10 @@ pub enum OpenError {
 
 impl From<LoadError> for OpenError {
     fn from(error: LoadError) -> Self {
-        Self::Config(error.to_string())
+        match error {
+            LoadError::Unsupported { path, need } => Self::Unsupported { path, need },
+            error => Self::Config(error.to_string()),
+        }
     }
 }
 
@@ -89,11 +92,8 @@ impl Gate {
     /// The configuration has errors, or needs the store, the token endpoint or the echo upstream.
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Upkeep), OpenError> {
         let path = path.as_ref();
-        let mut loaded = reload::load(path)?;
+        let mut loaded = reload::load_checked(path, check)?;
         let config = &loaded.config;
-        if let Some((path, need)) = unsupported(config) {
-            return Err(OpenError::Unsupported { path, need });
-        }
         for key in unused_parts(config) {
             tracing::warn!(key, "This part of the configuration is not used in an embedded gate");
         }
@@ -112,6 +112,7 @@ impl Gate {
             Arc::clone(&gate),
             Arc::clone(&readiness),
             kept_keys,
+            check,
         );
         Ok((Self { gate, readiness }, upkeep))
     }
@@ -136,6 +137,17 @@ impl Gate {
 impl std::fmt::Debug for Gate {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+/// Refuses a configuration that needs an ability of the program `keygate`, at the start and at each reload.
+///
+/// # Errors
+/// The first place that needs one.
+fn check(config: &Config) -> Result<(), LoadError> {
+    match unsupported(config) {
+        Some((path, need)) => Err(LoadError::Unsupported { path, need }),
+        None => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::fetch::kept::KeptKeys;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::housekeeping;
+use crate::runtime::reload::ConfigCheck;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
@@ -23,6 +24,7 @@ pub struct Upkeep {
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
     kept_keys: Option<Arc<KeptKeys>>,
+    check: ConfigCheck,
 }
 
 impl Upkeep {
@@ -32,6 +34,7 @@ impl Upkeep {
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
         kept_keys: Option<Arc<KeptKeys>>,
+        check: ConfigCheck,
     ) -> Self {
         Self {
             path,
@@ -39,6 +42,7 @@ impl Upkeep {
             gate,
             readiness,
             kept_keys,
+            check,
         }
     }
 
@@ -46,7 +50,15 @@ impl Upkeep {
     /// time and I/O. An invalid file is logged and changes nothing.
     pub async fn run(self) {
         let gate = Arc::clone(&self.gate);
-        let mut reloader = Reloader::new(self.path, self.loaded, self.gate, self.readiness, self.kept_keys, None);
+        let mut reloader = Reloader::new(
+            self.path,
+            self.loaded,
+            self.gate,
+            self.readiness,
+            self.kept_keys,
+            None,
+            self.check,
+        );
         let follow_files = async {
             let mut ticks = every(CHECK_INTERVAL);
             loop {

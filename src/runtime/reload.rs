@@ -64,6 +64,8 @@ pub enum LoadError {
     KeysFile(KeysFileError),
     #[error("identity_token: {0}")]
     SigningKey(#[from] SigningKeyError),
+    #[error("{path}: {need}, which is served by the program `keygate` alone")]
+    Unsupported { path: String, need: &'static str },
     #[error(transparent)]
     Routes(#[from] MatcherError),
 }
@@ -144,13 +146,25 @@ impl LoadOutcome {
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.
 pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
-    load_logged(path, &mut Files::default())
+    load_checked(path, |_| Ok(()))
 }
 
+/// Loads like [`load`], and refuses a configuration that `check` refuses.
+///
+/// # Errors
+/// Those of [`load`] and of `check`.
+pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
+    load_logged(path, &mut Files::default(), check)
+}
+
+/// A further check of a configuration, for a process that cannot serve every one.
+pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
+
 /// Loads like [`load`], and notes in `files` all files that the configuration names, also where an error came first.
-fn load_logged(path: &Path, files: &mut Files) -> Result<LoadedConfig, LoadError> {
+fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
+    check(&config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
@@ -268,6 +282,7 @@ pub struct Reloader {
     kept_keys: Option<Arc<KeptKeys>>,
     /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
+    check: ConfigCheck,
     /// The background task of each issuer, by the issuer's unique number; `None` for a task that ends by itself.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
@@ -281,10 +296,12 @@ impl Reloader {
         readiness: Arc<Readiness>,
         kept_keys: Option<Arc<KeptKeys>>,
         follower: Option<Box<dyn Follower>>,
+        check: ConfigCheck,
     ) -> Self {
         let mut reloader = Self {
             kept_keys,
             follower,
+            check,
             path,
             gate,
             readiness,
@@ -309,7 +326,7 @@ impl Reloader {
             *checks += 1;
             // A missing file or secret may be there now. A refused configuration
             // does not name the files that it needs, so all are read.
-            if checks.is_multiple_of(CHECKS_PER_RETRY) && load(&self.path).is_ok() {
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.check).is_ok() {
                 self.reload();
             }
         }
@@ -319,7 +336,7 @@ impl Reloader {
     /// running one. Does not compile or count a load that equals the last one.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_logged(&self.path, &mut files);
+        let loaded = load_logged(&self.path, &mut files, self.check);
         let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),

@@ -213,6 +213,23 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
     wait_for("before").await;
     std::fs::write(folder.path().join("keygate.yaml"), yaml("after")).unwrap();
     wait_for("after").await;
+    // What is refused at the start is refused at a reload, too, and changes nothing.
+    let echo = builder()
+        .upstream_with("back", "builtin: echo")
+        .route("echo", "match: { path: /orders }\npublic: true\nupstream: back");
+    std::fs::write(folder.path().join("keygate.yaml"), echo.yaml()).unwrap();
+    let refused = async {
+        while !gate
+            .metrics()
+            .contains("keygate_config_reloads_total{result=\"failure\"} 1")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused)
+        .await
+        .expect("the reload is refused");
+    assert_eq!(route().await.as_deref(), Some("after"));
     // The program aborts the upkeep; the gate goes on deciding.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());

@@ -72,6 +72,7 @@ impl Opened {
                     access,
                     live: Arc::clone(&self.gate.live),
                 })),
+                |_| Ok(()),
             );
             (signals, reloader)
         };
