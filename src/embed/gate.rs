@@ -100,7 +100,7 @@ impl Gate {
         reload::log_warnings(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
-        let access = assemble::access_log(&config.observe, &metrics).map_err(OpenError::Thread)?;
+        let access = assemble::access_log(io::stdout(), &config.observe, &metrics).map_err(OpenError::Thread)?;
         // An embedded gate has no echo upstream, and no route that leads there.
         let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());

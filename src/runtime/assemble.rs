@@ -56,13 +56,13 @@ pub fn gate(
     Ok((gate, kept_keys))
 }
 
-/// Returns the access log of a gate with `metrics`. Records are written to standard output, in the format that `observe` sets.
+/// Returns the access log of a gate with `metrics`. Records are written to `out`, in the format that `observe` sets.
 ///
 /// # Errors
 /// The system cannot start a thread.
-pub fn access_log(observe: &Observe, metrics: &Metrics) -> io::Result<AccessLog> {
+pub fn access_log(out: impl io::Write + Send + 'static, observe: &Observe, metrics: &Metrics) -> io::Result<AccessLog> {
     let dropped = metrics.logs.access_records_dropped.clone();
-    AccessLog::start(io::stdout(), log_format(observe.format), dropped)
+    AccessLog::start(out, log_format(observe.format), dropped)
 }
 
 /// Returns the log's name for the format of the configuration.

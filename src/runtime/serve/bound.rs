@@ -4,8 +4,6 @@
 use crate::config::Config;
 use crate::gate::live::Live;
 use crate::model::clock::Clock;
-use crate::model::clock::SystemClock;
-use crate::observe::panics;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
 use crate::runtime::echo;
@@ -42,14 +40,12 @@ pub struct Addresses {
 }
 
 impl Bound {
-    /// Binds the sockets of `config`, which was read from `path`.
+    /// Binds the sockets of `config`, which was read from `path`. The gate will read the time from `clock`.
     ///
     /// # Errors
     /// An address cannot be bound, or the system has no thread left.
-    pub fn bind(config: &Config, path: &Path) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    pub fn bind(config: &Config, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let metrics = assemble::metrics(clock.now().wall);
-        panics::report(metrics.process.panics.clone());
         let background = background_runtime().map_err(StartError::Threads)?;
         let sockets = Sockets::bind(config, path)?;
         let echo = sockets.echo.local_addr().map_err(StartError::Echo)?;

@@ -3,7 +3,7 @@
 //!
 //! - `Bound`: every socket is bound, and nothing reads them.
 //! - `Opened`: the configuration is compiled, the store is open, and all it holds is in force.
-//! - `Serving`: connections are accepted, operators are answered, signals and files are followed.
+//! - `Serving`: connections are accepted, and operators are answered; until it stops, it follows signals and files.
 //! - `Drained`: no request is in flight, and the store is closed.
 //!
 //! A step that fails drops what it owns: sockets are closed, and the store's lock is released.
@@ -13,19 +13,24 @@
 //! every address and every bind error is known before anything starts.
 
 mod error;
-mod bound;
+pub mod bound;
 mod opened;
-mod serving;
+pub mod serving;
 mod drained;
 
 pub use bound::Addresses;
 pub use error::StartError;
 
 use crate::control::registry::prepare::FirstAdministrator;
+use crate::model::clock::SystemClock;
+use crate::observe::panics;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
+use crate::runtime::signals::Signals;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Serves until SIGTERM or SIGINT, then drains. Calls `started` once everything
 /// answers, with the first administrator if this start has created the store.
@@ -39,10 +44,16 @@ pub fn serve(
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
     reload::log_warnings(&loaded.config);
-    let bound = Bound::bind(&loaded.config, &path)?;
-    let (opened, first_administrator) = bound.open(loaded)?;
+    let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()))?;
+    panics::report(bound.live.metrics.process.panics.clone());
+    let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
     let serving = opened.serve(path, threads)?;
+    let signals = {
+        let _inside = serving.background.enter();
+        Signals::install().map_err(StartError::Signals)?
+    };
+    serving.addresses().log();
     started(serving.addresses(), first_administrator);
-    serving.until_stopped().end();
+    serving.until_stopped(signals).end();
     Ok(())
 }

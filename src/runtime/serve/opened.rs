@@ -15,6 +15,7 @@ use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
 use crate::runtime::serve::error::StartError;
+use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
@@ -38,13 +39,18 @@ pub struct ControlSide {
 }
 
 impl Bound {
-    /// Compiles `loaded`, and opens its store, if any. Also returns
-    /// the first administrator, if this start has created the store.
+    /// Compiles `loaded`, and opens its store, if any. Access records will be written to `out`.
+    /// Also returns the first administrator, if this start has created the store.
     ///
     /// # Errors
     /// Two routes are indistinguishable, the store cannot be opened, or the system has no thread left.
-    pub fn open(self, mut loaded: LoadedConfig) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
-        let access = assemble::access_log(&loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
+    pub fn open(
+        self,
+        mut loaded: LoadedConfig,
+        out: impl io::Write + Send + 'static,
+    ) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
+        let access =
+            assemble::access_log(out, &loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
         let (gate, kept_keys) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // Last of the steps that can fail for a reason of the operator's: the secret of the first administrator is
         // shown once, by this start, and the next start does not create another.

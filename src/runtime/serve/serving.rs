@@ -28,24 +28,28 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-/// Connections are accepted, operators are answered, signals and files are followed.
+/// Connections are accepted, and operators are answered.
 pub struct Serving {
     addresses: Addresses,
-    signals: Signals,
-    reloader: Reloader,
+    pub reloader: Reloader,
     workers: Workers,
     control: Option<Arc<Control>>,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
-    background: Runtime,
+    /// Ends when the process begins to drain.
+    housekeeping: JoinHandle<()>,
+    /// Follows the store of a gate that has one; ends right before the store is closed.
+    following: Option<JoinHandle<()>>,
+    pub background: Runtime,
 }
 
 impl Opened {
     /// Starts `threads` workers and all background tasks. Reloads read the file at `path`.
     ///
     /// # Errors
-    /// The system has no thread left, or refuses signal handlers.
+    /// The system has no thread left.
     pub fn serve(self, path: PathBuf, threads: usize) -> Result<Serving, StartError> {
         let addresses = self.sockets.addresses();
         let workers = Workers::start(threads, &self.gate, self.sockets.data).map_err(StartError::Threads)?;
@@ -58,10 +62,9 @@ impl Opened {
             host_names: Vec::new(),
         };
         let control = self.control_side.map(|side| side.control);
-        let (signals, reloader) = {
+        let reloader = {
             let _inside = self.background.enter();
-            let signals = Signals::install().map_err(StartError::Signals)?;
-            let reloader = Reloader::new(
+            Reloader::new(
                 path,
                 self.loaded,
                 Arc::clone(&self.gate),
@@ -73,21 +76,25 @@ impl Opened {
                     live: Arc::clone(&self.gate.live),
                 })),
                 |_| Ok(()),
-            );
-            (signals, reloader)
+            )
         };
+        let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));
+        let following = control.as_ref().map(|control| {
+            let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
+            self.background.spawn(follow)
+        });
         let serving = Serving {
             addresses,
-            signals,
             reloader,
             workers,
             control,
             gate: self.gate,
             readiness: self.readiness,
+            housekeeping,
+            following,
             background: self.background,
         };
         serving.answer(admin, self.sockets.admin, self.sockets.echo);
-        serving.addresses.log();
         Ok(serving)
     }
 }
@@ -117,20 +124,17 @@ impl Serving {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT, lets requests in flight end, and closes the store.
-    pub fn until_stopped(self) -> Drained {
+    /// Follows signals and files until SIGTERM or SIGINT, lets requests in flight end, and closes the store.
+    pub fn until_stopped(self, signals: Signals) -> Drained {
         self.background.block_on(async {
-            let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&self.gate)));
-            let follow = |control| tokio::spawn(follow_store::follow(Arc::clone(control), Arc::clone(&self.gate)));
-            let following = self.control.as_ref().map(follow);
-            self.signals.until_stop(self.reloader).await;
+            signals.until_stop(self.reloader).await;
             self.readiness.begin_drain();
-            housekeeping.abort();
+            self.housekeeping.abort();
             tracing::info!("Draining");
             self.workers.drain().await;
             // Requests in flight may still issue tokens and use keys, so the store is closed after the last one.
             if let Some(control) = &self.control {
-                following.iter().for_each(|following| following.abort());
+                self.following.iter().for_each(|following| following.abort());
                 follow_store::close(control).await;
             }
         });
@@ -143,7 +147,8 @@ impl Serving {
 }
 
 impl Addresses {
-    fn log(&self) {
+    /// Logs a line for each address.
+    pub fn log(&self) {
         for address in &self.data {
             tracing::info!(listener = "data", address = %address, "Listening");
         }
