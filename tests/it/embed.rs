@@ -3,6 +3,7 @@
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
 use crate::support::TestIssuer;
+use crate::support::api_key;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::key;
 use crate::support::issuer::token;
@@ -15,9 +16,6 @@ use keygate::Exchange;
 use keygate::Gate;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
-use keygate::model::api_key::system_random;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -63,14 +61,15 @@ fn refused_at(yaml: &str) -> String {
 
 /// Returns a gate that takes API keys, and one of its keys with the scope `orders:read`.
 fn with_a_key(folder: &Path, route: &str) -> (Gate, keygate::Upkeep, ApiKeyText) {
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut system_random);
-    let digest = Digester::new(None).digest(key.expose()).to_hex();
-    let keys = format!(
-        "keys:\n  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: test\n    scopes: [orders:read]\n    \
-         client: orders-client\n    created_at: 2026-01-01T00:00:00Z\n    expires_at: never\n",
-        key.id()
-    );
-    std::fs::write(folder.join("keys.yaml"), keys).unwrap();
+    let (key, entry) = api_key("client: orders-client");
+    std::fs::write(
+        folder.join("keys.yaml"),
+        format!(
+            "keys:
+{entry}"
+        ),
+    )
+    .unwrap();
     let yaml = builder()
         .top("api_keys: { file: keys.yaml }")
         .route(

@@ -1,6 +1,6 @@
 //! Does `keygate explain` print each decision as in `tests/data/explain/*.txt`? `UPDATE_GOLDEN=1` rewrites those files.
 
-use crate::support::Binary;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::TestIssuer;
 use crate::support::issuer;
@@ -415,9 +415,9 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
          match: {{ host: a.test, path: '/a/{{id}}' }}\n    accept: [jwt]\n    scopes: {{ all: ['orders:read'] }}\n    \
          upstream: echo\n"
     );
-    let binary = Binary::start_with(&yaml, &[]);
-    binary.wait_ready();
-    let stored = binary.folder().join("state/issuers/main.json");
+    let gate = LocalGate::start_with(&yaml, &[]);
+    gate.wait_ready();
+    let stored = gate.folder().join("state/issuers/main.json");
     wait_until("the keys are stored", || stored.is_file());
     let now = issuer::now();
     let token = |change: Value| issuer::token(&key, &issuer::claims_with(change));
@@ -435,7 +435,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
         ("/b", good.clone()),
     ] {
         let head = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n");
-        let response = RawClient::connect(binary.data()).exchange(head);
+        let response = RawClient::connect(gate.data()).exchange(head);
         let output = Command::new(crate::support::program())
             .args([
                 "explain",
@@ -447,7 +447,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
                 &token,
             ])
             .args(["--request", &format!("GET http://a.test{path}")])
-            .current_dir(binary.folder())
+            .current_dir(gate.folder())
             .output()
             .unwrap();
         let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -463,7 +463,7 @@ fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
         }
         assert_eq!(output.status.code(), Some(i32::from(response.status != 200)));
         // The access record agrees too.
-        let (record, reason) = (binary.record(&response), &verdict["reason"]);
+        let (record, reason) = (gate.record(&response), &verdict["reason"]);
         assert_eq!(record["status"], response.status, "{record}");
         assert!(
             reason.is_null() || record.to_string().contains(reason.as_str().unwrap()),

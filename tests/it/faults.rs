@@ -1,12 +1,13 @@
 //! Does a failure of the input or output that a decision waits
 //! for give 503, never 401 and never a way through, and heal?
 
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::RunningGate;
 use crate::support::issuer::claims;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::jwk_set;
@@ -137,7 +138,7 @@ fn faults(set: &str) -> Vec<(&'static str, FetchResponse)> {
     ]
 }
 
-fn gate(issuer: SocketAddr, upstream: &FakeUpstream) -> Binary {
+fn gate(issuer: SocketAddr, upstream: &FakeUpstream) -> LocalGate {
     let issuer = format!(
         "{}\njwks_url: http://{issuer}/jwks\nallow_http: true\nallow_private_addresses: true\n\
          cooldown: 1s\nwait: 400ms\ntimeout: 600ms",
@@ -148,12 +149,12 @@ fn gate(issuer: SocketAddr, upstream: &FakeUpstream) -> Binary {
         .issuer("main", &issuer)
         .upstream("api", upstream.address())
         .route("api", "match: { path: /a }\naccept: [jwt]\nupstream: api");
-    Binary::start(&yaml.yaml())
+    LocalGate::start(&yaml.yaml())
 }
 
-fn ask(binary: &Binary, token: &str) -> Response {
+fn ask(gate: &RunningGate, token: &str) -> Response {
     let request = format!("GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n");
-    RawClient::connect(binary.data()).exchange(request)
+    RawClient::connect(gate.data()).exchange(request)
 }
 
 #[track_caller]
@@ -173,8 +174,8 @@ fn is_503(what: &str, response: &Response) {
 }
 
 #[track_caller]
-fn ask_until(binary: &Binary, token: &str, status: u16, meanwhile: u16, what: &str) {
-    let mut client = RawClient::connect(binary.data());
+fn ask_until(gate: &RunningGate, token: &str, status: u16, meanwhile: u16, what: &str) {
+    let mut client = RawClient::connect(gate.data());
     let request = format!("GET /a HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     wait_until(&format!("{what}: {status}"), || {
         let response = client.exchange(&request);
@@ -198,26 +199,26 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
     let check = |(what, fault): (&'static str, FetchResponse)| {
         let upstream = FakeUpstream::start();
         let server = Server::start(fault.clone());
-        let binary = gate(server.address, &upstream);
+        let gate = gate(server.address, &upstream);
         // From the start: without keys no token is refused as invalid.
         for _ in 0..2 {
-            is_503(what, &ask(&binary, &old_token));
+            is_503(what, &ask(&gate, &old_token));
         }
         assert_eq!(upstream.received().len(), 0, "{what}");
         server.respond_with(FetchResponse::Whole(ok(&one)));
-        ask_until(&binary, &old_token, 200, 503, what);
+        ask_until(&gate, &old_token, 200, 503, what);
         // Later: known keys serve, and unknown ones wait, whatever happens to the fetch. An absent
         // key may be refused (401) until the fault is in place; from then on the gate cannot know.
         server.respond_with(fault);
-        ask_until(&binary, &new_token, 503, 401, what);
+        ask_until(&gate, &new_token, 503, 401, what);
         let forwarded = upstream.received().len();
         for _ in 0..2 {
-            is_503(what, &ask(&binary, &new_token));
+            is_503(what, &ask(&gate, &new_token));
         }
         assert_eq!(upstream.received().len(), forwarded, "{what}");
-        assert_eq!(ask(&binary, &old_token).status, 200, "{what}: the good keys are kept");
+        assert_eq!(ask(&gate, &old_token).status, 200, "{what}: the good keys are kept");
         server.respond_with(FetchResponse::Whole(ok(&both)));
-        ask_until(&binary, &new_token, 200, 503, what);
+        ask_until(&gate, &new_token, 200, 503, what);
     };
     // A few at a time: most of the time is waiting.
     let mut faults = faults(&both);
@@ -235,11 +236,11 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
 fn s050_an_issuer_that_nobody_listens_for_is_503() {
     let (upstream, key) = (FakeUpstream::start(), SigningKey::generate_es256().unwrap());
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let binary = gate(gone, &upstream);
+    let gate = gate(gone, &upstream);
     for _ in 0..3 {
-        is_503("refused", &ask(&binary, &token(&key, &claims())));
+        is_503("refused", &ask(&gate, &token(&key, &claims())));
     }
     // A token that no fetch could make valid is refused as invalid.
-    assert_eq!(ask(&binary, "a.b.c").status, 401);
+    assert_eq!(ask(&gate, "a.b.c").status, 401);
     assert_eq!(upstream.received().len(), 0);
 }

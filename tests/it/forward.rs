@@ -1,11 +1,12 @@
 //! What reaches the upstream and what comes back, through the real program?
 
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
+use crate::support::RunningGate;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -19,14 +20,14 @@ const OPEN: &str = "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api";
 
 /// Starts a gate with one public route to the upstream that the YAML `upstream` describes.
 #[track_caller]
-fn gate(upstream: &str) -> Binary {
+fn gate(upstream: &str) -> LocalGate {
     let yaml = GatewayBuilder::new()
         .upstream_with("api", upstream)
         .route("open", OPEN)
         .yaml();
-    let binary = Binary::start(&yaml);
-    binary.wait_ready();
-    binary
+    let gate = LocalGate::start(&yaml);
+    gate.wait_ready();
+    gate
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> String {
@@ -36,7 +37,7 @@ fn endpoints(addresses: &[SocketAddr]) -> String {
 
 /// Starts a gate in front of one upstream, with `more` in the upstream's configuration.
 #[track_caller]
-fn gate_to(upstream: &FakeUpstream, more: &str) -> Binary {
+fn gate_to(upstream: &FakeUpstream, more: &str) -> LocalGate {
     gate(&format!("{}\n{more}", endpoints(&[upstream.address()])))
 }
 
@@ -45,18 +46,18 @@ fn dead() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn ask(binary: &Binary, method: &str, target: &str, headers: &str, body: &str) -> Response {
+fn ask(gate: &RunningGate, method: &str, target: &str, headers: &str, body: &str) -> Response {
     let length = match body {
         "" => String::new(),
         body => format!("Content-Length: {}\r\n", body.len()),
     };
-    RawClient::connect(binary.data()).exchange(format!(
+    RawClient::connect(gate.data()).exchange(format!(
         "{method} {target} HTTP/1.1\r\nHost: api.example.test\r\n{headers}{length}\r\n{body}"
     ))
 }
 
-fn get(binary: &Binary, target: &str) -> Response {
-    ask(binary, "GET", target, "", "")
+fn get(gate: &RunningGate, target: &str) -> Response {
+    ask(gate, "GET", target, "", "")
 }
 
 /// Makes the upstream respond with exactly these bytes.
@@ -67,20 +68,20 @@ fn respond_with(upstream: &FakeUpstream, bytes: &str) {
 
 /// Checks a refusal: a problem of this status, and a record with this reason.
 #[track_caller]
-fn check_problem(binary: &Binary, response: &Response, status: u16, reason: &str) {
+fn check_problem(gate: &RunningGate, response: &Response, status: u16, reason: &str) {
     assert_eq!(response.status, status, "{}", response.text());
     assert_eq!(response.header("content-type"), Some("application/problem+json"));
     assert_eq!(response.header("cache-control"), Some("no-store"));
     assert_eq!(response.json()["request_id"], response.header("x-request-id").unwrap());
     assert_eq!(response.header("retry-after").is_some(), status == 503);
-    assert_eq!(record(binary, response)["reason"], reason);
+    assert_eq!(record(gate, response)["reason"], reason);
     // The client learns nothing about the upstream's address.
     assert!(!response.text().contains("127.0.0.1"), "{}", response.text());
 }
 
 #[track_caller]
-fn record(binary: &Binary, response: &Response) -> Value {
-    binary.record(response)
+fn record(gate: &RunningGate, response: &Response) -> Value {
+    gate.record(response)
 }
 
 fn values(request: &ReceivedRequest, name: &str) -> Vec<String> {
@@ -91,8 +92,8 @@ fn values(request: &ReceivedRequest, name: &str) -> Vec<String> {
 fn three_endpoints_get_a_third_each() {
     let upstreams: Vec<FakeUpstream> = (0..3).map(|_| FakeUpstream::start()).collect();
     let addresses: Vec<SocketAddr> = upstreams.iter().map(FakeUpstream::address).collect();
-    let binary = gate(&endpoints(&addresses));
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate(&endpoints(&addresses));
+    let mut client = RawClient::connect(gate.data());
     for _ in 0..30 {
         assert_eq!(client.exchange("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     }
@@ -105,28 +106,28 @@ fn three_endpoints_get_a_third_each() {
 #[test]
 fn an_endpoint_that_cannot_be_connected_to_is_passed_over_whatever_the_method() {
     let upstream = FakeUpstream::start();
-    let binary = gate(&endpoints(&[dead(), upstream.address()]));
+    let gate = gate(&endpoints(&[dead(), upstream.address()]));
     for method in ["GET", "POST", "DELETE", "PATCH"] {
         for _ in 0..2 {
-            assert_eq!(ask(&binary, method, "/a", "", "body").status, 200, "{method}");
+            assert_eq!(ask(&gate, method, "/a", "", "body").status, 200, "{method}");
         }
     }
     let received = upstream.received();
     assert_eq!(received.len(), 8);
     assert!(received.iter().all(|request| request.body == b"body"));
-    assert!(binary.metric("keygate_upstream_connect_failures_total{upstream=\"api\"}") >= 1.0);
+    assert!(gate.metric("keygate_upstream_connect_failures_total{upstream=\"api\"}") >= 1.0);
 }
 
 #[test]
 fn with_every_endpoint_dead_the_answer_is_502_after_the_configured_attempts() {
     for (attempts, expected) in [(1, 1.0), (2, 2.0), (5, 5.0)] {
-        let binary = gate(&format!(
+        let gate = gate(&format!(
             "{}\nconnect_attempts: {attempts}",
             endpoints(&[dead(), dead()])
         ));
-        check_problem(&binary, &ask(&binary, "POST", "/a", "", "x"), 502, "connect_failed");
+        check_problem(&gate, &ask(&gate, "POST", "/a", "", "x"), 502, "connect_failed");
         assert_eq!(
-            binary.metric("keygate_upstream_connect_failures_total{upstream=\"api\"}"),
+            gate.metric("keygate_upstream_connect_failures_total{upstream=\"api\"}"),
             expected
         );
     }
@@ -142,14 +143,9 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
         Vec::new()
     });
     let _hanging = hanging.lock().unwrap();
-    let binary = gate_to(&upstream, "read_timeout: 300ms");
-    check_problem(&binary, &get(&binary, "/a"), 504, "upstream_timeout");
-    check_problem(
-        &binary,
-        &ask(&binary, "POST", "/a", "", "body"),
-        504,
-        "upstream_timeout",
-    );
+    let gate = gate_to(&upstream, "read_timeout: 300ms");
+    check_problem(&gate, &get(&gate, "/a"), 504, "upstream_timeout");
+    check_problem(&gate, &ask(&gate, "POST", "/a", "", "body"), 504, "upstream_timeout");
     assert_eq!(upstream.received().len(), 2, "asked once each");
 }
 
@@ -157,7 +153,7 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
 fn an_upstream_that_closes_or_answers_garbage_is_502() {
     let upstream = FakeUpstream::start();
     upstream.close_after_responses(true);
-    let binary = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "");
     let mut requests = 0;
     for bytes in [
         "",
@@ -171,10 +167,10 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
     ] {
         respond_with(&upstream, bytes);
         for method in ["GET", "POST"] {
-            let response = ask(&binary, method, "/a", "", "body");
+            let response = ask(&gate, method, "/a", "", "body");
             requests += 1;
             assert_eq!(response.status, 502, "{bytes:?}: {}", response.text());
-            check_problem(&binary, &response, 502, "upstream_failed");
+            check_problem(&gate, &response, 502, "upstream_failed");
             assert_eq!(upstream.received().len(), requests, "{method} {bytes:?} was sent again");
         }
     }
@@ -184,7 +180,7 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
 fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     let upstream = FakeUpstream::start();
     upstream.close_after_responses(true);
-    let binary = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "");
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -192,12 +188,12 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
     ] {
         respond_with(&upstream, bytes);
-        let before = binary.access_records().len();
-        let mut client = RawClient::connect(binary.data());
+        let before = gate.access_records().len();
+        let mut client = RawClient::connect(gate.data());
         client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(client.try_receive().is_err(), "{bytes:?} came whole");
         assert!(client.is_closed());
-        let records = binary.wait_access_records(before + 1);
+        let records = gate.wait_access_records(before + 1);
         let record = records.last().unwrap();
         assert_eq!(
             (&record["decision"], &record["reason"]),
@@ -229,9 +225,9 @@ fn a_body_that_is_sent_again_counts_once() {
             .upstream("api", upstream.address())
             .route("open", OPEN)
             .yaml();
-        let binary = Binary::start(&yaml);
-        binary.wait_ready();
-        let mut client = RawClient::connect(binary.data());
+        let gate = LocalGate::start(&yaml);
+        gate.wait_ready();
+        let mut client = RawClient::connect(gate.data());
         assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
         let taken = AtomicBool::new(false);
         upstream.respond_with(move |_| {
@@ -250,7 +246,7 @@ fn a_body_that_is_sent_again_counts_once() {
         // Otherwise the connection was not back in the pool and the gate dialled for
         // the first attempt (502, which is right for a PUT): nothing was sent twice.
         (upstream.received().len() == 3 || response.status == 413 && upstream.connections() == before + 1)
-            .then(|| (response.status, record(&binary, &response)["bytes_in"].clone()))
+            .then(|| (response.status, record(&gate, &response)["bytes_in"].clone()))
     });
     assert_eq!(seen, Some((200, json!(1_000))));
 }
@@ -259,8 +255,8 @@ fn a_body_that_is_sent_again_counts_once() {
 /// response. Returns the status and the number of arrivals; `None` where the gate dialled a new connection instead.
 fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate_to(&upstream, "");
+    let mut client = RawClient::connect(gate.data());
     assert_eq!(client.exchange("GET /first HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     let taken = AtomicBool::new(false);
     upstream.respond_with(move |_| {
@@ -284,9 +280,9 @@ fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
 #[test]
 fn what_a_client_says_about_its_connection_stays_there() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "");
     let headers = "Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nX-End: 1\r\n";
-    assert_eq!(ask(&binary, "GET", "/a", headers, "").status, 200);
+    assert_eq!(ask(&gate, "GET", "/a", headers, "").status, 200);
     let received = upstream.only_received();
     for name in ["x-hop", "keep-alive", "proxy-connection", "te"] {
         assert!(values(&received, name).is_empty(), "{name} in {received:?}");
@@ -306,25 +302,25 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
         .route("open", OPEN)
         .route("nowhere", "match: { path: /nowhere }\npublic: true\nupstream: nowhere")
         .yaml();
-    let binary = Binary::start(&yaml);
-    binary.wait_ready();
-    check_problem(&binary, &get(&binary, "/nowhere"), 503, "no_endpoint");
-    RawClient::connect(binary.data()).exchange_until("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 200, &[503]);
+    let gate = LocalGate::start(&yaml);
+    gate.wait_ready();
+    check_problem(&gate, &get(&gate, "/nowhere"), 503, "no_endpoint");
+    RawClient::connect(gate.data()).exchange_until("GET /a HTTP/1.1\r\nHost: a\r\n\r\n", 200, &[503]);
     // `localhost` may have an IPv6 address too, without a listener.
     for _ in 0..4 {
-        assert_eq!(ask(&binary, "POST", "/a", "", "x").status, 200);
+        assert_eq!(ask(&gate, "POST", "/a", "", "x").status, 200);
     }
-    check_problem(&binary, &get(&binary, "/nowhere"), 503, "no_endpoint");
+    check_problem(&gate, &get(&gate, "/nowhere"), 503, "no_endpoint");
 }
 
 #[test]
 fn the_upstreams_header_rules_have_the_last_word() {
     let upstream = FakeUpstream::start();
     let more = "host: inside.example.test\nset_headers: { x-gateway: keygate, x-tenant: \"7\" }\nremove_headers: [x-debug, user-agent]";
-    let binary = gate_to(&upstream, more);
+    let gate = gate_to(&upstream, more);
     let headers =
         "X-Gateway: forged\r\nX-GATEWAY: twice\r\nX-Debug: 1\r\nx-debug: 2\r\nUser-Agent: me\r\nX-Other: kept\r\n";
-    assert_eq!(ask(&binary, "GET", "/a", headers, "").status, 200);
+    assert_eq!(ask(&gate, "GET", "/a", headers, "").status, 200);
     let received = upstream.only_received();
     assert_eq!(values(&received, "x-gateway"), ["keygate"]);
     assert_eq!(values(&received, "x-tenant"), ["7"]);
@@ -337,8 +333,8 @@ fn the_upstreams_header_rules_have_the_last_word() {
 #[test]
 fn the_host_that_was_asked_for_is_sent_unless_another_is_configured() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
-    assert_eq!(get(&binary, "/a").status, 200);
+    let gate = gate_to(&upstream, "");
+    assert_eq!(get(&gate, "/a").status, 200);
     assert_eq!(values(&upstream.only_received(), "host"), ["api.example.test"]);
 }
 
@@ -355,7 +351,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
             "match: { path: \"/odd/{*rest}\" }\npublic: true\nstrip_prefix: /odd\nallow: [encoded_slash, empty_segments]\nupstream: api",
         )
         .yaml();
-    let binary = Binary::start(&yaml);
+    let gate = LocalGate::start(&yaml);
     let mut forwarded = 0;
     for (sent, expected) in [
         ("/v1/orders", "/orders"),
@@ -378,7 +374,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         ("http://api.example.test/v1/orders?x", "/orders?x"),
         ("http://api.example.test/plain/orders?x", "/plain/orders?x"),
     ] {
-        let response = get(&binary, sent);
+        let response = get(&gate, sent);
         if expected == "/?" && response.status == 404 {
             // `{*rest}` is one character at least.
             continue;
@@ -401,7 +397,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
         "/odd/..%2fv1",
         "/odd/%2e%2e%2fv1",
     ] {
-        let status = get(&binary, refused).status;
+        let status = get(&gate, refused).status;
         assert!(matches!(status, 400 | 404), "{refused}: {status}");
     }
     assert_eq!(upstream.received().len(), forwarded);
@@ -417,9 +413,9 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
             "match: { path: \"/odd/{*rest}\" }\npublic: true\nstrip_prefix: /odd\nallow: [empty_segments]\nupstream: api",
         )
         .yaml();
-    let binary = Binary::start(&yaml);
+    let gate = LocalGate::start(&yaml);
     // `//evil.example/x` in origin form is a path: the request line must keep this form, and Host must not change.
-    let response = get(&binary, "/odd//evil.example/x");
+    let response = get(&gate, "/odd//evil.example/x");
     if response.status == 200 {
         let received = upstream.only_received();
         assert_eq!(received.line, "GET //evil.example/x HTTP/1.1");
@@ -433,7 +429,7 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
 #[test]
 fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "");
     let good_trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let long = "x".repeat(300);
     let cases = [
@@ -446,7 +442,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         (format!("X-Request-Id: {long}\r\n"), None),
     ];
     for (index, (headers, kept)) in cases.iter().enumerate() {
-        let response = ask(&binary, "GET", "/a", headers, "");
+        let response = ask(&gate, "GET", "/a", headers, "");
         let id = response.header("x-request-id").expect("one is returned").to_owned();
         match kept {
             Some(kept) => assert_eq!(id, *kept),
@@ -459,7 +455,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
             values(&upstream.received()[index], "x-request-id"),
             std::slice::from_ref(&id)
         );
-        assert_eq!(record(&binary, &response)["request_id"], id);
+        assert_eq!(record(&gate, &response)["request_id"], id);
     }
     let base = cases.len();
     let traces = [
@@ -476,7 +472,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         ),
     ];
     for (index, (headers, kept)) in traces.iter().enumerate() {
-        let response = ask(&binary, "GET", "/a", headers, "");
+        let response = ask(&gate, "GET", "/a", headers, "");
         let received = &upstream.received()[base + index];
         let trace = values(received, "traceparent");
         assert_eq!(trace.len(), 1, "{headers:?}");
@@ -484,7 +480,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
         let same_trace = trace[0][3..35] == good_trace[3..35];
         assert_eq!(same_trace, *kept, "{headers:?}");
         assert_eq!(values(received, "tracestate").len(), usize::from(*kept), "{headers:?}");
-        assert_eq!(record(&binary, &response)["trace_id"], trace[0][3..35]);
+        assert_eq!(record(&gate, &response)["trace_id"], trace[0][3..35]);
     }
 }
 
@@ -499,14 +495,14 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
         response.extend_from_slice(&body);
         response
     });
-    let binary = gate_to(&upstream, "");
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate_to(&upstream, "");
+    let mut client = RawClient::connect(gate.data());
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
     let response = client.send(head).send(&*download).receive();
     assert_eq!(response.status, 200);
     assert!(response.body == *download, "the response differs");
     assert!(upstream.only_received().body == *download, "the request differs");
-    let record = record(&binary, &response);
+    let record = record(&gate, &response);
     assert_eq!(
         (&record["bytes_in"], &record["bytes_out"]),
         (&json!(size), &json!(size))
@@ -519,13 +515,13 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
         body.extend_from_slice(b"\r\n0\r\n\r\n");
         body
     };
-    assert_eq!(RawClient::connect(binary.data()).exchange(chunked(size)).status, 200);
+    assert_eq!(RawClient::connect(gate.data()).exchange(chunked(size)).status, 200);
     assert_eq!(upstream.wait_received(2)[1].body.len(), size);
     let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", size + 1);
-    let response = RawClient::connect(binary.data()).exchange(head);
-    check_problem(&binary, &response, 413, "body_too_large");
-    let response = RawClient::connect(binary.data()).exchange(chunked(size + 1));
-    check_problem(&binary, &response, 413, "body_too_large");
+    let response = RawClient::connect(gate.data()).exchange(head);
+    check_problem(&gate, &response, 413, "body_too_large");
+    let response = RawClient::connect(gate.data()).exchange(chunked(size + 1));
+    check_problem(&gate, &response, 413, "body_too_large");
     assert_eq!(
         upstream.received().len(),
         2,
@@ -536,8 +532,8 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
 #[test]
 fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate_to(&upstream, "");
+    let mut client = RawClient::connect(gate.data());
     upstream.close_after_responses(true);
     respond_with(
         &upstream,
@@ -559,9 +555,9 @@ fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
 #[test]
 fn an_idle_connection_is_used_again_by_other_clients() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "");
     for _ in 0..10 {
-        assert_eq!(get(&binary, "/a").status, 200);
+        assert_eq!(get(&gate, "/a").status, 200);
     }
     // A client may come before the connection of the previous request is free again.
     assert!(upstream.connections() <= 3, "{}", upstream.connections());
@@ -570,8 +566,8 @@ fn an_idle_connection_is_used_again_by_other_clients() {
 #[test]
 fn responses_of_every_framing_pass_as_they_are() {
     let upstream = FakeUpstream::start();
-    let binary = gate_to(&upstream, "");
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate_to(&upstream, "");
+    let mut client = RawClient::connect(gate.data());
     let mut exchange = |method: &str, bytes: &str| {
         respond_with(&upstream, bytes);
         client.send(format!("{method} /a HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -627,9 +623,9 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
         )
         .route("open", OPEN)
         .yaml();
-    let binary = Binary::start(&yaml);
+    let gate = LocalGate::start(&yaml);
     for left in (0..5).rev() {
-        let response = get(&binary, "/limited");
+        let response = get(&gate, "/limited");
         assert_eq!(response.status, 200);
         assert_eq!(response.header("x-ratelimit-limit"), Some("5"));
         assert_eq!(
@@ -641,11 +637,11 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
         assert!(response.header("ratelimit-policy").unwrap().starts_with("\"few\""));
         assert_ne!(response.header("x-request-id"), Some("theirs"));
     }
-    let refused = get(&binary, "/limited");
+    let refused = get(&gate, "/limited");
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(upstream.received().len(), 5);
     // Without a limit of the gate's own, the upstream's fields pass.
-    let open = get(&binary, "/open");
+    let open = get(&gate, "/open");
     assert_eq!(open.header("x-ratelimit-limit"), Some("99"));
 }

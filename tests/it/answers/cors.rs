@@ -373,7 +373,7 @@ fn s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks() {
 #[test]
 fn a_preflight_spends_from_no_limit_and_keeps_its_connection() {
     let gate = gate();
-    let mut client = RawClient::connect(gate.binary.data());
+    let mut client = RawClient::connect(gate.running.data());
     let request = format!(
         "OPTIONS /cookies/1 HTTP/1.1\r\nHost: a\r\n{}\r\n",
         preflight(APP, "GET", "")

@@ -7,11 +7,12 @@ use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
+use crate::support::RunningGate;
+use crate::support::StartGate;
 use crate::support::clients;
 use crate::support::get;
 use crate::support::issuer;
 use crate::support::program;
-use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
@@ -65,7 +66,7 @@ fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
         .collect()
 }
 
-impl Gate {
+impl<G: StartGate> Gate<G> {
     /// Sends a request and returns the one identity token that reaches the upstream.
     #[track_caller]
     fn identity_token(&self, line: &str, fields: &str) -> String {
@@ -78,17 +79,9 @@ impl Gate {
         tokens[0].clone()
     }
 
-    /// Waits until a reload is in force.
-    #[track_caller]
-    fn wait_status(&self, path: &str, status: u16) {
-        wait_until(&format!("{path} gives {status}"), || {
-            self.ask(&format!("GET {path}"), "").status == status
-        });
-    }
-
     #[track_caller]
     fn kids(&self) -> Vec<String> {
-        let response = get(self.binary.data(), "/oauth/jwks");
+        let response = get(self.running.data(), "/oauth/jwks");
         assert_eq!(response.status, 200, "{}", response.text());
         let set = response.json();
         let keys = set["keys"].as_array().unwrap();
@@ -104,12 +97,12 @@ fn part(token: &str, index: usize) -> Value {
 
 /// Returns the verdict of jose, the JavaScript library, on each token.
 #[track_caller]
-fn verify(binary: &Binary, tokens: &[Value]) -> Vec<Value> {
+fn verify(running: &RunningGate, tokens: &[Value]) -> Vec<Value> {
     let mut node = Command::new("node")
         .current_dir(clients())
         .args([
             "verify_identity.mjs",
-            &format!("http://{}/oauth/jwks", binary.data()),
+            &format!("http://{}/oauth/jwks", running.data()),
             GATE,
         ])
         .stdin(Stdio::piped())
@@ -145,7 +138,7 @@ fn an_upstream_verifies_who_called_with_another_library() {
     );
     let from_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {}\r\n", gate.key));
     let verdicts = verify(
-        &gate.binary,
+        &gate.running,
         &[
             json!({ "token": from_token, "audience": ORDERS }),
             json!({ "token": from_key, "audience": ORDERS }),
@@ -208,7 +201,7 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
         let long = gate.token_with(json!({ "exp": issuer::now() + 3600 }));
         let token = gate.identity_token("GET /orders/1", &bearer(&long));
         assert_eq!(part(&token, 0)["kid"], key.kid(), "{algorithm}");
-        let verdicts = verify(&gate.binary, &[json!({ "token": token, "audience": ORDERS })]);
+        let verdicts = verify(&gate.running, &[json!({ "token": token, "audience": ORDERS })]);
         assert_eq!(verdicts[0]["alg"], algorithm.as_str(), "{}", verdicts[0]);
         assert_eq!(
             verdicts[0]["exp"].as_u64().unwrap() - verdicts[0]["iat"].as_u64().unwrap(),
@@ -230,9 +223,9 @@ fn a_token_is_signed_once_for_a_principal_and_an_audience() {
     assert!(!others.contains(&first));
     assert_eq!(part(&others[0], 1)["aud"], "billing");
     assert_eq!(part(&others[1], 1)["sub"], "bob");
-    assert_eq!(gate.binary.metric("keygate_identity_tokens_signed_total"), 3.0);
-    assert_eq!(gate.binary.metric("keygate_identity_token_cache_entries"), 3.0);
-    assert!(gate.binary.metric("keygate_identity_token_cache_bytes") > 3_000.0);
+    assert_eq!(gate.running.metric("keygate_identity_tokens_signed_total"), 3.0);
+    assert_eq!(gate.running.metric("keygate_identity_token_cache_entries"), 3.0);
+    assert!(gate.running.metric("keygate_identity_token_cache_bytes") > 3_000.0);
 }
 
 #[test]
@@ -245,7 +238,7 @@ fn a_token_ends_with_the_credential_it_vouches_for() {
 
 #[test]
 fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
-    let gate = gate();
+    let gate = Gate::<Binary>::serve(&[], |gate| routes(gate, &settings("")));
     let (token, key) = (gate.token(), gate.key.clone());
     let vouched = gate.identity_token("GET /orders/1", &bearer(&token));
     let vouched_for_key = gate.identity_token("GET /orders/1", &format!("x-api-key: {key}\r\n"));
@@ -280,7 +273,7 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
             "{line}"
         );
     }
-    assert!(!gate.binary.output().contains(&vouched), "it is in the log");
+    assert!(!gate.running.output().contains(&vouched), "it is in the log");
 }
 
 #[test]
@@ -367,7 +360,7 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     ];
     assert_eq!(vouched[0], vouched[1]);
     assert!(
-        gate.binary
+        gate.running
             .metric("keygate_upstream_connect_failures_total{upstream=\"two\"}")
             >= 1.0
     );
@@ -377,12 +370,9 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     }
 }
 
-/// Writes a private key where the configuration names it, readable by its owner alone.
-fn write_key(binary: &Binary, key: &SigningKey) {
-    let new = binary.folder().join("identity.new");
-    std::fs::write(&new, key.to_pkcs8_pem().unwrap().expose()).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::rename(new, binary.folder().join("identity.pem")).unwrap();
+/// Writes a private key where the configuration names it.
+fn write_key(running: &RunningGate, key: &SigningKey) {
+    running.replace_file("identity.pem", key.to_pkcs8_pem().unwrap().expose());
 }
 
 #[test]
@@ -398,14 +388,14 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
     let token = bearer(&gate.token());
     let before = gate.identity_token("GET /orders/1", &token);
     assert_eq!(gate.kids(), [first.kid()]);
-    write_key(&gate.binary, &second);
-    gate.binary.wait_for_output("Configuration reloaded");
+    write_key(&gate.running, &second);
+    gate.running.check_files();
     let after = gate.identity_token("GET /orders/1", &token);
     assert_eq!(part(&before, 0)["kid"], first.kid());
     assert_eq!(part(&after, 0)["kid"], second.kid());
     assert_eq!(gate.kids(), [second.kid(), first.kid()]);
     let both = [before, after].map(|token| json!({ "token": token, "audience": ORDERS }));
-    for verdict in verify(&gate.binary, &both) {
+    for verdict in verify(&gate.running, &both) {
         assert_eq!(verdict["sub"], "alice", "{verdict}");
     }
 }
@@ -418,8 +408,7 @@ fn a_key_that_was_made_here_signs_on_over_a_reload() {
     let yaml = routes(Gate::builder(&gate.upstream), &settings(""))
         .limit("new", "by: ip\nquota: 5/s")
         .yaml();
-    gate.binary.reload(&yaml);
-    gate.binary.wait_for_output("Configuration reloaded");
+    gate.running.reload(&yaml);
     assert_eq!(gate.kids(), kids);
     assert_eq!(gate.identity_token("GET /orders/1", &token), before, "still remembered");
 }
@@ -454,14 +443,15 @@ fn a_key_that_could_not_be_kept_is_kept_at_the_next_signal() {
     let blocked = folder.path().join("blocked");
     std::fs::write(&blocked, "").unwrap();
     let state = blocked.join("state");
-    let gate = Gate::start(|gate| {
+    let gate = Gate::<Binary>::serve(&[], |gate| {
         let top = format!("{}\nstate_dir: {}", settings(""), state.display());
         routes(gate, &top)
     });
-    gate.binary.wait_for_output("The key of identity tokens cannot be kept");
+    gate.running
+        .wait_for_output("The key of identity tokens cannot be kept");
     std::fs::remove_file(&blocked).unwrap();
-    gate.binary.signal("HUP");
-    gate.binary.wait_for_output("Configuration unchanged");
+    gate.running.signal("HUP");
+    gate.running.wait_for_output("Configuration unchanged");
     assert!(state.join("identity_token.pem").is_file());
 }
 
@@ -576,7 +566,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
         (204, Some("*"))
     );
     assert!(gate.upstream.received().is_empty());
-    let mut client = RawClient::connect(gate.binary.data());
+    let mut client = RawClient::connect(gate.running.data());
     for _ in 0..2 {
         let response = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(
@@ -592,11 +582,11 @@ fn there_are_no_keys_where_nobody_signs() {
     assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
     // The endpoint appears and disappears with the configuration.
     let with = routes(Gate::builder(&gate.upstream), &settings("")).yaml();
-    gate.binary.reload(&with);
-    gate.wait_status("/oauth/jwks", 200);
+    gate.running.reload(&with);
+    assert_eq!(gate.ask("GET /oauth/jwks", "").status, 200);
     let without = Gate::builder(&gate.upstream)
         .route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up")
         .yaml();
-    gate.binary.reload(&without);
-    gate.wait_status("/oauth/jwks", 404);
+    gate.running.reload(&without);
+    assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);
 }

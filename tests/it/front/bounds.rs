@@ -46,7 +46,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
     let mut used = gate.connect();
     assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(drip(used, endless()).0, 408);
-    let records = gate.binary.wait_access_records(3);
+    let records = gate.running.wait_access_records(3);
     assert_eq!(
         records
             .iter()
@@ -237,7 +237,7 @@ fn an_idle_connection_is_closed_without_a_word() {
         std::io::ErrorKind::UnexpectedEof
     );
     // Without a request there is no record.
-    assert_eq!(gate.binary.wait_access_records(1).len(), 1);
+    assert_eq!(gate.running.wait_access_records(1).len(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::front::Gate;
 use crate::front::get_with;
+use crate::support::Binary;
 use serde_json::json;
 
 #[test]
@@ -212,7 +213,7 @@ fn s008_odd_bytes_in_a_credential_are_no_absent_credential() {
 
 #[test]
 fn s009_credentials_in_the_query_are_refused_and_never_written() {
-    let gate = Gate::start_with(|gate| {
+    let gate = Gate::<Binary>::serve("x-api-key", |gate| {
         let lenient =
             "match: { path: \"/lenient/{*rest}\" }\naccept: [jwt, api_key]\nquery_credentials: ignore\nupstream: up";
         gate.route("lenient", lenient)
@@ -242,7 +243,7 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
         let recorded = gate.record(id)["query"].as_str().unwrap().to_owned();
         assert!(recorded.contains("=[redacted]"), "{recorded}");
     }
-    let output = gate.binary.output();
+    let output = gate.running.output();
     assert!(
         !output.contains(token) && !output.contains(key),
         "a credential is in the log"
@@ -290,7 +291,7 @@ fn s010_bearer_is_one_scheme_one_space_one_token() {
 
 #[test]
 fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
-    let gate = Gate::start();
+    let gate = Gate::<Binary>::serve("x-api-key", |gate| gate);
     let (token, key) = (&gate.token, &gate.key);
     for path in ["/both/a", "/key/a"] {
         let response = gate.refuses(
@@ -315,7 +316,7 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
     ] {
         gate.refuses_unread(get_with(path, &fields), 401, "credential_type");
     }
-    let output = gate.binary.output();
+    let output = gate.running.output();
     assert!(
         !output.contains(token) && !output.contains(key),
         "a credential is in the log"

@@ -487,7 +487,7 @@ fn what_the_parser_refuses_by_itself_is_answered_counted_and_recorded() {
     assert_eq!(response.status, 400);
     assert_eq!(response.json()["type"], "urn:keygate:problem:malformed-request");
     closes(&mut client, &response);
-    let record = gate.binary.record(&response);
+    let record = gate.running.record(&response);
     assert_eq!(record["reason"], "refused_by_parser");
     assert_eq!((&record["status"], &record["decision"]), (&400.into(), &"deny".into()));
     assert_eq!(gate.denied("refused_by_parser"), counted + 1.0);

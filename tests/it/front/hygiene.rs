@@ -322,7 +322,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
         check(&forwarded(&gate, "/open/a", &fields), name, &[]);
     }
     let failed = gate
-        .binary
+        .running
         .metric("keygate_upstream_connect_failures_total{upstream=\"half-dead\"}");
     assert!(failed >= 2.0, "no retry was seen: {failed}");
 }

@@ -6,18 +6,16 @@ mod framing;
 mod bounds;
 mod refusals;
 
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::StartGate;
+use crate::support::api_key;
 use crate::support::get;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
-use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
 use std::net::Ipv4Addr;
@@ -28,8 +26,8 @@ use std::time::SystemTime;
 const ISSUER: &str = "https://issuer.test";
 
 /// A gate before an upstream, and credentials that are valid there.
-struct Gate {
-    binary: Binary,
+struct Gate<G = LocalGate> {
+    running: G,
     upstream: FakeUpstream,
     signer: SigningKey,
     /// A token of `main` with the scope `orders:read`.
@@ -51,11 +49,7 @@ impl Gate {
 
     /// Starts a gate that takes API keys in `header`.
     fn start_as(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
-        let upstream = FakeUpstream::start();
-        let builder = Self::builder(&upstream, header);
-        let gate = Self::start_from(upstream, &more(builder).yaml(), &[], "");
-        gate.binary.wait_ready();
-        gate
+        Self::serve(header, more)
     }
 
     fn builder(upstream: &FakeUpstream, header: &str) -> GatewayBuilder {
@@ -79,6 +73,17 @@ impl Gate {
                 ),
             )
     }
+}
+
+impl<G: StartGate> Gate<G> {
+    /// Starts a gate as a program or in this process.
+    fn serve(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+        let upstream = FakeUpstream::start();
+        let builder = Gate::builder(&upstream, header);
+        let gate = Self::start_from(upstream, &more(builder).yaml(), &[], "");
+        gate.running.wait_ready();
+        gate
+    }
 
     /// Starts a gate with further files beside the configuration and
     /// further entries in the keys file. Does not wait for readiness.
@@ -88,7 +93,7 @@ impl Gate {
         keys: &str,
         more: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
     ) -> Self {
-        let builder = Self::builder(&upstream, "x-api-key");
+        let builder = Gate::builder(&upstream, "x-api-key");
         Self::start_from(upstream, &more(builder).yaml(), files, keys)
     }
 
@@ -100,11 +105,11 @@ impl Gate {
         let public = include_str!("../../data/jose/p256.public.pem");
         let files = [&[("issuer.pem", public), ("keys.yaml", &*keys)], more_files].concat();
         let mut gate = Self {
-            binary: Binary::start_with(yaml, &files),
+            running: G::start_with(yaml, &files),
             upstream,
             signer,
             token: String::new(),
-            key,
+            key: key.expose().to_owned(),
         };
         gate.token = gate.token_with(json!({}));
         gate
@@ -116,7 +121,7 @@ impl Gate {
     }
 
     fn connect(&self) -> RawClient {
-        RawClient::connect(self.binary.data())
+        RawClient::connect(self.running.data())
     }
 
     /// Sends `request` alone on a connection and returns the response.
@@ -180,7 +185,7 @@ impl Gate {
     /// Waits for the access record of a request and returns it.
     #[track_caller]
     fn record(&self, request_id: &str) -> Value {
-        self.binary.record_of(request_id)
+        self.running.record_of(request_id)
     }
 
     /// Returns how many requests and heads were refused for `reason` on all routes.
@@ -203,7 +208,7 @@ impl Gate {
     }
 
     fn sum_of(&self, counts: impl Fn(&str) -> bool) -> f64 {
-        let metrics = get(self.binary.admin(), "/metrics").text();
+        let metrics = get(self.running.admin(), "/metrics").text();
         let series = metrics.lines().filter_map(|line| line.rsplit_once(' '));
         series
             .filter(|(series, _)| counts(series))
@@ -248,26 +253,6 @@ fn claims(changes: Value) -> Value {
         };
     }
     claims
-}
-
-/// Returns a new key and its entry in a keys file; `more` are further lines of the entry.
-fn api_key(more: &str) -> (String, String) {
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-    let digest = Digester::new(None).digest(key.expose()).to_hex();
-    let mut entry = format!(
-        "  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: live\n",
-        key.id()
-    );
-    entry.push_str("    scopes: [orders:read]\n    created_at: 2026-01-01T00:00:00Z\n");
-    entry.push_str(if more.contains("expires_at") {
-        ""
-    } else {
-        "    expires_at: never\n"
-    });
-    for line in more.lines() {
-        entry.push_str(&format!("    {line}\n"));
-    }
-    (key.expose().to_owned(), entry)
 }
 
 /// Returns a GET with a Host and `fields`, each a line with its CRLF.

@@ -4,21 +4,22 @@
 
 use crate::front::Gate;
 use crate::front::ISSUER;
-use crate::front::api_key;
 use crate::front::claims;
 use crate::front::closed_port;
 use crate::front::get_with;
 use crate::front::protected;
 use crate::front::request_id;
+use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::api_key;
+use crate::support::api_key_entry;
 use keygate::gate::answer::refusal::ROWS;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::Digester;
 use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
@@ -119,9 +120,9 @@ struct RefusalCase {
 /// The gates that together cause every row.
 struct Gates {
     /// Causes nearly all rows.
-    main: Gate,
+    main: Gate<Binary>,
     /// Has defects and settings that would disturb `main`.
-    odd: Gate,
+    odd: Gate<Binary>,
     /// Releases the responses that the upstream of `main` holds back.
     release: mpsc::Sender<()>,
     /// Known keys that are refused: revoked, expired, bound to other addresses.
@@ -145,11 +146,7 @@ impl Gates {
     fn start() -> Self {
         let second = SigningKey::generate_es256().unwrap();
         let (known, wrong_secret) = two_of_one_id();
-        let mut entries = format!(
-            "  - id: {}\n    digest: sha256:{}\n    name: test\n    env: live\n    scopes: []\n    created_at: 2020-01-01T00:00:00Z\n    expires_at: never\n",
-            known.id(),
-            Digester::new(None).digest(known.expose()).to_hex(),
-        );
+        let mut entries = api_key_entry(&known, "scopes: []");
         let mut keys = BTreeMap::from([("wrong_secret", wrong_secret.expose().to_owned())]);
         for (name, more) in [
             ("revoked", "revoked_at: 2026-01-01T00:00:01Z"),
@@ -158,7 +155,7 @@ impl Gates {
         ] {
             let (key, entry) = api_key(more);
             entries.push_str(&entry);
-            keys.insert(name, key);
+            keys.insert(name, key.expose().to_owned());
         }
         let (release, held) = mpsc::channel();
         let upstream = FakeUpstream::start();
@@ -295,7 +292,13 @@ impl Gates {
     }
 
     #[track_caller]
-    fn cause(&self, gate: &Gate, client: &mut RawClient, reason: &'static str, request: Vec<u8>) -> RefusalCase {
+    fn cause(
+        &self,
+        gate: &Gate<Binary>,
+        client: &mut RawClient,
+        reason: &'static str,
+        request: Vec<u8>,
+    ) -> RefusalCase {
         let response = client.send(&request).try_receive();
         let response = response.unwrap_or_else(|error| panic!("{reason}: {error}"));
         let record = gate.record(request_id(&response));
@@ -506,7 +509,7 @@ impl Gates {
         vec![
             ("api_key_malformed", known[..40].to_owned()),
             ("api_key_checksum", typo),
-            ("api_key_unknown", unknown),
+            ("api_key_unknown", unknown.expose().to_owned()),
             ("api_key_wrong_secret", key("wrong_secret")),
             ("api_key_revoked", key("revoked")),
             ("api_key_expired", key("expired")),
@@ -597,7 +600,7 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     assert_eq!(golden.len(), expected.len());
 
     for gate in [&gates.main, &gates.odd] {
-        let output = gate.binary.output();
+        let output = gate.running.output();
         for secret in [&gate.token, &gate.key].into_iter().chain(gates.keys.values()) {
             assert!(!output.contains(secret.as_str()), "a credential is in the log");
         }
@@ -761,7 +764,7 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
         );
         assert_eq!(gates.main.denied(reason), counted + 1.0, "{reason}");
         let series = format!("keygate_heads_refused_total{{reason=\"{reason}\"}}");
-        assert_eq!(gates.main.binary.metric(&series), counted + 1.0, "{reason}");
+        assert_eq!(gates.main.running.metric(&series), counted + 1.0, "{reason}");
     }
     assert!(gates.main.upstream.received().is_empty());
 }

@@ -103,14 +103,14 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
     let (good, other) = (new_key(), new_key());
     let server = RawIssuer::start();
     server.reply("/jwks", Reply::ok(&set_of(&[&good])));
-    let binary = gate("", &by_url(&server, "timeout: 400ms\ncooldown: 1h\nwait: 1ms"), &[]);
-    binary.wait_ready();
-    let confirmed = health(&binary)["last_good_at"].clone();
+    let gate = program("", &by_url(&server, "timeout: 400ms\ncooldown: 1h\nwait: 1ms"), &[]);
+    gate.wait_ready();
+    let confirmed = health(&gate)["last_good_at"].clone();
     let mut failures = 0;
     for (name, reply, message, result) in bad_replies(&other) {
         server.reply("/jwks", reply);
-        let before = fetches(&binary, result);
-        let (status, response) = refresh(&binary);
+        let before = fetches(&gate, result);
+        let (status, response) = refresh(&gate);
         failures += 1;
         assert_eq!(
             (status, &response["outcome"]),
@@ -130,28 +130,25 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
         assert_eq!(health["consecutive_failures"], failures, "{name}");
         assert_eq!(health["last_good_at"], confirmed, "{name}");
         assert_eq!(health["keys"][0]["kid"], good.public_jwk()["kid"], "{name}");
-        assert_eq!(fetches(&binary, result), before + 1.0, "{name}");
-        assert_eq!(ask(binary.data(), &token(&good)).status, 200, "{name}");
+        assert_eq!(fetches(&gate, result), before + 1.0, "{name}");
+        assert_eq!(ask(gate.data(), &token(&good)).status, 200, "{name}");
         // The request is refused; within the cooldown the gate cannot know whether the key is new (503).
-        assert!(matches!(ask(binary.data(), &token(&other)).status, 401 | 503), "{name}");
+        assert!(matches!(ask(gate.data(), &token(&other)).status, 401 | 503), "{name}");
     }
     assert_eq!(
-        binary.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"),
+        gate.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"),
         f64::from(failures)
     );
-    binary.wait_for_output("\"level\":\"ERROR\",\"message\":\"Issuer publishes private keys; its key set is refused\"");
+    gate.wait_for_output("\"level\":\"ERROR\",\"message\":\"Issuer publishes private keys; its key set is refused\"");
     // The issuer rotates its keys.
     server.reply("/jwks", Reply::ok(&set_of(&[&other])));
-    let (status, response) = refresh(&binary);
+    let (status, response) = refresh(&gate);
     assert_eq!((status, &response["outcome"]), (200, &json!("good")), "{response}");
     assert_eq!(response["issuer"]["state"], "ok");
     assert_eq!(response["issuer"]["last_error"], Value::Null);
-    assert_eq!(ask(binary.data(), &token(&other)).status, 200);
-    assert_eq!(ask(binary.data(), &token(&good)).status, 401);
-    assert_eq!(
-        binary.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"),
-        0.0
-    );
+    assert_eq!(ask(gate.data(), &token(&other)).status, 200);
+    assert_eq!(ask(gate.data(), &token(&good)).status, 401);
+    assert_eq!(gate.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"), 0.0);
 }
 
 #[test]
@@ -194,10 +191,10 @@ fn s045_odd_keys_are_skipped_with_their_reasons_and_the_good_ones_verify() {
     keys.push(good.public_jwk());
     let server = RawIssuer::start();
     server.reply("/jwks", Reply::ok(&jwk_set(&keys)));
-    let binary = gate("", &by_url(&server, ""), &[]);
-    binary.wait_ready();
-    assert_eq!(ask(binary.data(), &token(&good)).status, 200);
-    let health = health(&binary);
+    let gate = gate("", &by_url(&server, ""), &[]);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &token(&good)).status, 200);
+    let health = health(&gate);
     assert_eq!(health["state"], "ok");
     assert_eq!(health["keys"].as_array().unwrap().len(), 2, "{health}");
     let skipped = health["skipped"].as_array().unwrap();
@@ -206,7 +203,7 @@ fn s045_odd_keys_are_skipped_with_their_reasons_and_the_good_ones_verify() {
         assert_eq!(skipped["kid"], jwk.get("kid").cloned().unwrap_or_default(), "{health}");
         assert!(skipped["reason"].as_str().unwrap().contains(why), "{why}: {skipped}");
     }
-    assert_eq!(binary.metric("keygate_issuer_keys_skipped{issuer=\"main\"}"), 8.0);
+    assert_eq!(gate.metric("keygate_issuer_keys_skipped{issuer=\"main\"}"), 8.0);
     // A symmetric key is a published secret, not an unusable key: the whole set is refused.
     server.reply(
         "/jwks",
@@ -215,9 +212,9 @@ fn s045_odd_keys_are_skipped_with_their_reasons_and_the_good_ones_verify() {
             json!({ "kty": "oct", "k": "AAAA", "kid": "oct" }),
         ])),
     );
-    assert_eq!(refresh(&binary).0, 502);
-    assert_eq!(fetches(&binary, "private_parts"), 1.0);
-    assert_eq!(ask(binary.data(), &token(&good)).status, 200);
+    assert_eq!(refresh(&gate).0, 502);
+    assert_eq!(fetches(&gate, "private_parts"), 1.0);
+    assert_eq!(ask(gate.data(), &token(&good)).status, 200);
 }
 
 #[test]
@@ -225,19 +222,19 @@ fn s041_valid_tokens_do_not_wait_for_an_issuer_that_hangs() {
     let key = new_key();
     let server = RawIssuer::start();
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    let binary = gate("", &by_url(&server, "timeout: 15s"), &[]);
-    binary.wait_ready();
+    let gate = gate("", &by_url(&server, "timeout: 15s"), &[]);
+    gate.wait_ready();
     server.reply("/jwks", Reply::Hang);
-    let mut waiting = RawClient::connect(binary.admin());
+    let mut waiting = RawClient::connect(gate.admin());
     waiting.send(format!(
         "POST /admin/v1/issuers/main/refresh HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
     ));
     wait_until("it hangs", || server.targets().len() == 2);
     for _ in 0..50 {
-        assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+        assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     }
     // The fetch is still in flight, so no request waited for its end. Fetches do not overlap: requests meanwhile share the one in flight.
-    let health = health(&binary);
+    let health = health(&gate);
     assert_eq!(health["state"], "ok", "nothing has failed yet");
     assert_eq!(server.targets().len(), 2);
 }
@@ -254,9 +251,9 @@ fn s047_expired_and_foreign_certificates_bring_no_keys() {
         gate("", &issuer, &[("ca.pem", authority)])
     };
     let (server, authority) = RawIssuer::start_tls("localhost", 2999);
-    let binary = gate_for(&server, &authority);
-    binary.wait_ready();
-    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+    let gate = gate_for(&server, &authority);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     let (_, stranger) = RawIssuer::start_tls("localhost", 2999);
     for ((server, _), authority) in [
         (RawIssuer::start_tls("localhost", 2001), None),
@@ -267,10 +264,10 @@ fn s047_expired_and_foreign_certificates_bring_no_keys() {
         let own = started.1.clone();
         (started, authority.cloned().unwrap_or(own))
     }) {
-        let binary = gate_for(&server, &authority);
-        wait_until("tried", || fetches(&binary, "failure") > 0.0);
-        assert_eq!(ask(binary.data(), &token(&key)).status, 503);
-        assert_eq!(health(&binary)["state"], "no_keys");
+        let gate = gate_for(&server, &authority);
+        wait_until("tried", || fetches(&gate, "failure") > 0.0);
+        assert_eq!(ask(gate.data(), &token(&key)).status, 503);
+        assert_eq!(health(&gate)["state"], "no_keys");
         assert!(
             server.targets().is_empty(),
             "nothing was asked over a connection that is not theirs"

@@ -43,10 +43,10 @@ fn list_show_and_refresh_say_how_issuers_are() {
     odd["kid"] = json!("odd\u{1b}[31m");
     odd["use"] = json!("enc");
     server.reply("/jwks", Reply::ok(&jwk_set(&[key.public_jwk(), odd])));
-    let binary = gate("", &by_url(&server, ""), &[]);
-    binary.wait_ready();
-    let base = format!("http://{}", binary.admin());
-    let run = |args: &[&str]| issuers(binary.folder(), Some(TOKEN), &[args, &["--admin", &base]].concat());
+    let gate = gate("", &by_url(&server, ""), &[]);
+    gate.wait_ready();
+    let base = format!("http://{}", gate.admin());
+    let run = |args: &[&str]| issuers(gate.folder(), Some(TOKEN), &[args, &["--admin", &base]].concat());
 
     let list = run(&["list"]);
     assert_eq!((list.code, list.stderr.as_str()), (Some(0), ""));
@@ -105,10 +105,10 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
     let key = new_key();
     let server = RawIssuer::start();
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    let binary = gate("", &by_url(&server, ""), &[]);
-    binary.wait_ready();
-    let folder = binary.folder();
-    let base = format!("http://{}", binary.admin());
+    let gate = gate("", &by_url(&server, ""), &[]);
+    gate.wait_ready();
+    let folder = gate.folder();
+    let base = format!("http://{}", gate.admin());
     let write = |name: &str, admin: &str| {
         let yaml = format!(
             "listeners: [{{ address: '127.0.0.1:0' }}]\n{admin}upstreams: {{ echo: {{ builtin: echo }} }}\n\
@@ -116,7 +116,7 @@ fn address_and_token_come_from_the_configuration_and_what_is_missing_is_said() {
         );
         std::fs::write(folder.join(name), yaml).unwrap();
     };
-    let address = binary.admin();
+    let address = gate.admin();
     write(
         "good.yaml",
         &format!("admin: {{ address: '{address}', token: \"${{KEYGATE_ADMIN_TOKEN}}\" }}\n"),

@@ -13,10 +13,10 @@ fn state_dir(folder: &Path) -> String {
 /// Runs a gate that fetches and stores `key`, and stops it; its issuer responds with 500 afterwards.
 fn after_a_run(server: &RawIssuer, folder: &Path, key: &SigningKey, issuer: &str) {
     server.reply("/jwks", Reply::ok(&set_of(&[key])));
-    let binary = gate(&state_dir(folder), issuer, &[]);
-    binary.wait_ready();
+    let gate = gate(&state_dir(folder), issuer, &[]);
+    gate.wait_ready();
     wait_until("kept", || folder.join("issuers/main.json").exists());
-    drop(binary);
+    drop(gate);
     server.reply("/jwks", Reply::status("500 Internal Server Error"));
 }
 
@@ -33,27 +33,27 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
             & 0o777
     };
     assert_eq!((mode("issuers"), mode("issuers/main.json")), (0o700, 0o600));
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
     // Immediately, before any fetch can succeed.
-    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
-    binary.wait_ready();
-    wait_until("tried", || fetches(&binary, "failure") > 0.0);
-    let seen = health(&binary);
+    assert_eq!(ask(gate.data(), &token(&key)).status, 200);
+    gate.wait_ready();
+    wait_until("tried", || fetches(&gate, "failure") > 0.0);
+    let seen = health(&gate);
     assert_eq!(
         (&seen["keys_from"], &seen["state"]),
         (&json!("disk"), &json!("failing")),
         "{seen}"
     );
-    assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 1.0);
-    assert_eq!(fetches(&binary, "success"), 0.0);
-    binary.wait_for_output("Issuer keys taken from disk until they are fetched");
+    assert_eq!(gate.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 1.0);
+    assert_eq!(fetches(&gate, "success"), 0.0);
+    gate.wait_for_output("Issuer keys taken from disk until they are fetched");
     // The gate cannot know whether the issuer has published this key since: 503, neither refused nor let through.
-    assert_eq!(ask(binary.data(), &token(&new_key())).status, 503);
+    assert_eq!(ask(gate.data(), &token(&new_key())).status, 503);
     // The issuer is back; the process now holds the set from its own fetch.
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    assert_eq!(refresh(&binary).0, 200);
-    assert_eq!(health(&binary)["keys_from"], "source");
-    assert_eq!(binary.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 0.0);
+    assert_eq!(refresh(&gate).0, 200);
+    assert_eq!(health(&gate)["keys_from"], "source");
+    assert_eq!(gate.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 0.0);
 }
 
 /// Rewrites the stored file as if a process had written it `age` earlier.
@@ -85,17 +85,17 @@ fn restarts_do_not_make_the_kept_set_younger() {
     );
     let good = token(&key);
     // The set serves restart after restart until it is too old, and then no more.
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-    assert_eq!(ask(binary.data(), &good).status, 200);
-    drop(binary);
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-    ask_until(binary.data(), &good, 503, &[200]);
-    assert_eq!(health(&binary)["state"], "stale");
-    drop(binary);
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-    assert_eq!(ask(binary.data(), &good).status, 503);
-    assert_eq!(health(&binary)["state"], "no_keys");
-    binary.wait_for_output("longer than `max_stale`");
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(gate.data(), &good).status, 200);
+    drop(gate);
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
+    ask_until(gate.data(), &good, 503, &[200]);
+    assert_eq!(health(&gate)["state"], "stale");
+    drop(gate);
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(gate.data(), &good).status, 503);
+    assert_eq!(health(&gate)["state"], "no_keys");
+    gate.wait_for_output("longer than `max_stale`");
 }
 
 #[test]
@@ -118,30 +118,30 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
     ];
     for (text, message) in cases {
         std::fs::write(&file, &text).unwrap();
-        let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-        assert_eq!(ask(binary.data(), &token(&key)).status, 503, "{text:?}");
-        binary.wait_for_output("Issuer keys on disk cannot be used");
-        binary.wait_for_output(message);
-        assert_eq!(health(&binary)["state"], "no_keys");
+        let gate = program(&state_dir(folder.path()), &issuer, &[]);
+        assert_eq!(ask(gate.data(), &token(&key)).status, 503, "{text:?}");
+        gate.wait_for_output("Issuer keys on disk cannot be used");
+        gate.wait_for_output(message);
+        assert_eq!(health(&gate)["state"], "no_keys");
     }
     std::fs::write(&file, &good).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
     assert_eq!(
-        ask(binary.data(), &token(&key)).status,
+        ask(gate.data(), &token(&key)).status,
         503,
         "others can read it, so who knows who wrote it"
     );
-    drop(binary);
+    drop(gate);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     // The source changed: keys that were fetched over plain HTTP prove nothing once plain HTTP is forbidden.
     let other = by_url(&server, "").replace("/jwks", "/other");
-    let binary = gate(&state_dir(folder.path()), &other, &[]);
-    assert_eq!(ask(binary.data(), &token(&key)).status, 503);
-    binary.wait_for_output("is about another source");
-    drop(binary);
-    let binary = gate(&state_dir(folder.path()), &issuer, &[]);
-    assert_eq!(ask(binary.data(), &token(&key)).status, 200, "the file itself is good");
+    let gate = program(&state_dir(folder.path()), &other, &[]);
+    assert_eq!(ask(gate.data(), &token(&key)).status, 503);
+    gate.wait_for_output("is about another source");
+    drop(gate);
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
+    assert_eq!(ask(gate.data(), &token(&key)).status, 200, "the file itself is good");
 }
 
 #[test]
@@ -150,34 +150,34 @@ fn a_folder_that_cannot_be_used_is_an_alarm_and_no_outage() {
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
     // A file where the folder should be.
     std::fs::write(folder.path().join("issuers"), "").unwrap();
-    let binary = gate(&state_dir(folder.path()), &by_url(&server, ""), &[]);
-    binary.wait_ready();
-    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
-    binary.wait_for_output("State folder cannot be used; nothing is kept over a restart");
-    assert_eq!(binary.metric("keygate_state_write_failures_total"), 1.0);
+    let gate = program(&state_dir(folder.path()), &by_url(&server, ""), &[]);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &token(&key)).status, 200);
+    gate.wait_for_output("State folder cannot be used; nothing is kept over a restart");
+    assert_eq!(gate.metric("keygate_state_write_failures_total"), 1.0);
 }
 
 #[test]
 fn without_a_state_dir_one_line_says_that_nothing_is_kept() {
     let (key, server) = (new_key(), RawIssuer::start());
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    let binary = gate("", &by_url(&server, ""), &[]);
-    binary.wait_for_output("Issuers' keys are not kept over a restart: set `state_dir`");
+    let gate = program("", &by_url(&server, ""), &[]);
+    gate.wait_for_output("Issuers' keys are not kept over a restart: set `state_dir`");
 }
 
 #[test]
 fn a_reload_that_changes_an_interval_keeps_the_keys_although_the_issuer_is_down() {
     let (key, server) = (new_key(), RawIssuer::start());
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    let binary = gate("", &by_url(&server, "timeout: 1s"), &[]);
-    binary.wait_ready();
+    let gate = program("", &by_url(&server, "timeout: 1s"), &[]);
+    gate.wait_ready();
     server.reply("/jwks", Reply::status("500 Internal Server Error"));
-    let yaml = std::fs::read_to_string(binary.folder().join("keygate.yaml")).unwrap();
-    binary.reload(&yaml.replace("timeout: 1s", "timeout: 2s"));
-    binary.wait_for_output("Configuration reloaded");
-    wait_until("tried", || fetches(&binary, "failure") > 0.0);
-    assert_eq!(ask(binary.data(), &token(&key)).status, 200);
+    let yaml = std::fs::read_to_string(gate.folder().join("keygate.yaml")).unwrap();
+    gate.reload(&yaml.replace("timeout: 1s", "timeout: 2s"));
+    gate.wait_for_output("Configuration reloaded");
+    wait_until("tried", || fetches(&gate, "failure") > 0.0);
+    assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     // The rules about the connection changed: keys fetched under the old ones prove nothing.
-    binary.reload(&yaml.replace("allow_http: true", "allow_http: true\n    proxy: http://127.0.0.1:1"));
-    ask_until(binary.data(), &token(&key), 503, &[200]);
+    gate.reload(&yaml.replace("allow_http: true", "allow_http: true\n    proxy: http://127.0.0.1:1"));
+    ask_until(gate.data(), &token(&key), 503, &[200]);
 }

@@ -40,12 +40,12 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
         let issuer = server.url(path);
         server.reply(&document_at, document(&issuer, &server.url("/keys?tenant=secret")));
         server.reply("/keys?tenant=secret", Reply::ok(&set_of(&[&key])));
-        let binary = gate("", &discovering(&issuer, word), &[]);
-        binary.wait_ready();
-        assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+        let gate = gate("", &discovering(&issuer, word), &[]);
+        gate.wait_ready();
+        assert_eq!(ask(gate.data(), &token_of(&issuer, &key)).status, 200);
         assert_eq!(server.targets().len(), targets + 1, "{:?}", server.targets());
         assert_eq!(server.targets()[targets - 1], document_at);
-        let health = health(&binary);
+        let health = health(&gate);
         assert_eq!(health["source"]["kind"], "discovery");
         assert_eq!(
             health["source"]["jwks_uri"],
@@ -53,7 +53,7 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
             "its query is shown to nobody"
         );
         // The location that worked is remembered: a refresh fetches it and the key set, nothing else.
-        assert_eq!(refresh(&binary).0, 200);
+        assert_eq!(refresh(&gate).0, 200);
         assert_eq!(
             server.targets()[targets + 1..],
             [document_at.clone(), "/keys?tenant=secret".to_owned()]
@@ -110,17 +110,15 @@ fn a_document_about_another_issuer_is_not_believed() {
         ("a file", document(&issuer, "file:///etc/passwd"), "no http"),
     ] {
         server.reply(&format!("/a{OPENID}"), reply);
-        let binary = gate("", &discovering(&issuer, "openid-configuration"), &[]);
-        wait_until("tried", || {
-            fetches(&binary, "failure") + fetches(&binary, "rejected") > 0.0
-        });
-        let health = health(&binary);
+        let gate = gate("", &discovering(&issuer, "openid-configuration"), &[]);
+        wait_until("tried", || fetches(&gate, "failure") + fetches(&gate, "rejected") > 0.0);
+        let health = health(&gate);
         assert!(
             health["last_error"].as_str().unwrap().contains(message),
             "{name}: {health}"
         );
         assert_eq!(health["state"], "no_keys", "{name}");
-        assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 503, "{name}");
+        assert_eq!(ask(gate.data(), &token_of(&issuer, &key)).status, 503, "{name}");
     }
     assert!(!server.targets().contains(&"/keys".to_owned()), "no document led there");
 }
@@ -133,8 +131,8 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
     server.reply(OAUTH, document(&issuer, &server.url("/old")));
     server.reply("/old", Reply::ok(&set_of(&[&old])));
     server.reply("/new", Reply::ok(&set_of(&[&new])));
-    let binary = gate("", &discovering(&issuer, "true"), &[]);
-    binary.wait_ready();
+    let gate = gate("", &discovering(&issuer, "true"), &[]);
+    gate.wait_ready();
     for reply in [
         document("https://evil.example", &server.url("/new")),
         Reply::status("500 Internal Server Error"),
@@ -143,20 +141,20 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
         Reply::Hang,
     ] {
         server.reply(OAUTH, reply.clone());
-        let (status, response) = refresh(&binary);
+        let (status, response) = refresh(&gate);
         assert_eq!(status, 502, "{reply:?}: {response}");
-        assert_eq!(ask(binary.data(), &token_of(&issuer, &old)).status, 200, "{reply:?}");
+        assert_eq!(ask(gate.data(), &token_of(&issuer, &old)).status, 200, "{reply:?}");
     }
     assert!(!server.targets().contains(&"/new".to_owned()));
     server.reply(OAUTH, document(&issuer, &server.url("/new")));
-    assert_eq!(refresh(&binary).0, 200);
-    assert_eq!(ask(binary.data(), &token_of(&issuer, &new)).status, 200);
+    assert_eq!(refresh(&gate).0, 200);
+    assert_eq!(ask(gate.data(), &token_of(&issuer, &new)).status, 200);
     assert_eq!(
-        ask(binary.data(), &token_of(&issuer, &old)).status,
+        ask(gate.data(), &token_of(&issuer, &old)).status,
         401,
         "nothing of the old set is left"
     );
-    assert_eq!(health(&binary)["source"]["jwks_uri"], server.url("/new"));
+    assert_eq!(health(&gate)["source"]["jwks_uri"], server.url("/new"));
 }
 
 #[test]
@@ -178,9 +176,9 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
             "issuer: {issuer}\naudiences: [{AUDIENCE}]\ndiscovery: openid-configuration\nallow_http: true\nproxy: http://{}",
             proxy.address()
         );
-        let binary = gate("", &yaml, &[]);
-        wait_until("tried", || fetches(&binary, "rejected") > 0.0);
-        let health = health(&binary);
+        let gate = gate("", &yaml, &[]);
+        wait_until("tried", || fetches(&gate, "rejected") > 0.0);
+        let health = health(&gate);
         assert!(
             health["last_error"].as_str().unwrap().contains(message),
             "{jwks_uri}: {health}"
@@ -202,14 +200,14 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
     let yaml = format!(
         "issuer: {issuer}\naudiences: [{AUDIENCE}]\ndiscovery: true\nallow_private_addresses: true\nca_file: ca.pem"
     );
-    let binary = gate("", &yaml, &[("ca.pem", &authority)]);
-    wait_until("tried", || fetches(&binary, "rejected") > 0.0);
-    let message = health(&binary)["last_error"].clone();
+    let gate = gate("", &yaml, &[("ca.pem", &authority)]);
+    wait_until("tried", || fetches(&gate, "rejected") > 0.0);
+    let message = health(&gate)["last_error"].clone();
     assert!(message.as_str().unwrap().contains("`allow_http`"), "{message}");
     assert!(plain.targets().is_empty());
     server.reply(OPENID, document(&issuer, &server.url("/jwks")));
-    assert_eq!(refresh(&binary).0, 200);
-    assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+    assert_eq!(refresh(&gate).0, 200);
+    assert_eq!(ask(gate.data(), &token_of(&issuer, &key)).status, 200);
 }
 
 #[test]
@@ -219,12 +217,12 @@ fn s054_a_token_that_names_a_template_of_the_issuer_is_refused_before_any_fetch(
     let issuer = server.url("");
     server.reply(OAUTH, document(&issuer, &server.url("/jwks")));
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
-    let binary = gate(
+    let gate = gate(
         "",
         &discovering(&issuer, "true").replace("cooldown: 1h", "cooldown: 50ms"),
         &[],
     );
-    binary.wait_ready();
+    gate.wait_ready();
     let targets = server.targets();
     let host = server.address();
     for iss in [
@@ -237,10 +235,10 @@ fn s054_a_token_that_names_a_template_of_the_issuer_is_refused_before_any_fetch(
         issuer.to_uppercase(),
         String::new(),
     ] {
-        let response = ask(binary.data(), &token_of(&iss, &key));
+        let response = ask(gate.data(), &token_of(&iss, &key));
         assert_eq!(response.status, 401, "{iss}: {}", response.text());
         assert!(response.text().contains("invalid_token"), "{}", response.text());
     }
     assert_eq!(server.targets(), targets);
-    assert_eq!(ask(binary.data(), &token_of(&issuer, &key)).status, 200);
+    assert_eq!(ask(gate.data(), &token_of(&issuer, &key)).status, 200);
 }

@@ -87,8 +87,7 @@ fn secrets_in_clear_text_are_refused_unread_but_from_loopback_and_trusted_proxie
     // Any client may request the resources that need no secret.
     let metadata = "GET /.well-known/openid-configuration HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
     assert_eq!(gate.client().exchange(metadata).status, 200);
-    gate.binary.reload(&gate::with_endpoint(", allow_clear_text: true"));
-    gate.binary.wait_for_output("Configuration reloaded");
+    gate.running.reload(&gate::with_endpoint(", allow_clear_text: true"));
     assert_eq!(ask("X-Forwarded-For: 192.0.2.1\r\n").status, 200);
 }
 
@@ -195,19 +194,19 @@ admin: { address: 127.0.0.1:0 }
 upstreams: { echo: { builtin: echo } }
 routes: [{ name: open, match: { path: /open }, public: true, upstream: echo }]
 ";
-    let binary = crate::support::Binary::start(without);
+    let running = crate::support::Binary::start(without);
     let with = format!(
         "{without}store: {{ path: keygate.db }}\ntoken_endpoint: {{ issuer: \"{}\" }}\n",
         gate::ISSUER
     );
-    binary.reload(&with);
-    binary.wait_for_output("Configuration reloaded");
+    running.reload(&with);
+    running.wait_for_output("Configuration reloaded");
     assert!(
-        binary.output().contains("takes effect after a restart"),
+        running.output().contains("takes effect after a restart"),
         "{}",
-        binary.output()
+        running.output()
     );
-    let response = crate::support::RawClient::connect(binary.data()).exchange(form("/oauth/token", "", "a=b"));
+    let response = crate::support::RawClient::connect(running.data()).exchange(form("/oauth/token", "", "a=b"));
     assert_eq!(response.status, 503);
     assert!(response.header("retry-after").is_some());
     assert_eq!(response.json()["type"], "urn:keygate:problem:temporarily-unavailable");
@@ -223,14 +222,14 @@ fn s151_the_admin_api_is_not_on_a_data_listener_and_wants_its_own_names() {
         "/readyz",
         "/livez",
     ] {
-        assert_eq!(get(gate.binary.data(), path).status, 404, "{path}");
+        assert_eq!(get(gate.running.data(), path).status, 404, "{path}");
     }
     let ask = |headers: &str| {
         let request = format!(
             "GET /admin/v1/keys HTTP/1.1\r\n{headers}Authorization: Bearer {}\r\nConnection: close\r\n\r\n",
             gate::ADMIN_TOKEN
         );
-        crate::support::RawClient::connect(gate.binary.admin())
+        crate::support::RawClient::connect(gate.running.admin())
             .exchange(request)
             .status
     };

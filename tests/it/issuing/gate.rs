@@ -2,9 +2,10 @@
 
 use crate::support::Admin;
 use crate::support::Binary;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
-use crate::support::wait_until;
+use crate::support::StartGate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::model::api_key::ApiKeyText;
@@ -12,6 +13,7 @@ use keygate::model::api_key::Digester;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
 use keygate::model::clock::SystemClock;
 use keygate::model::clock::Timestamp;
 use keygate::model::directory::KeyOrigin;
@@ -27,13 +29,14 @@ use keygate::store::sqlite::SqliteStore;
 use serde_json::Value;
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
 
 /// A gate and its admin API, with clients of both.
-pub struct Gate {
-    pub binary: Binary,
+pub struct Gate<G = LocalGate> {
+    pub running: G,
     pub admin: Admin,
 }
 
@@ -84,36 +87,43 @@ impl Gate {
         Self::start_with(&with_endpoint(""))
     }
 
+    /// Starts a gate by `clock`, which only the test advances.
     #[track_caller]
-    pub fn start_with(config: &str) -> Self {
-        Self::of(Binary::start(config))
+    pub fn start_at(clock: &Arc<ManualClock>) -> Self {
+        Self::of(LocalGate::start_at(clock, &with_endpoint(""), &[]))
     }
 
     #[track_caller]
-    pub fn of(binary: Binary) -> Self {
-        binary.wait_ready();
+    pub fn start_with(config: &str) -> Self {
+        Self::of(LocalGate::start(config))
+    }
+}
+
+impl Gate<Binary> {
+    /// Starts the program.
+    #[track_caller]
+    pub fn program(config: &str) -> Self {
+        Self::of(Binary::start(config))
+    }
+}
+
+impl<G: StartGate> Gate<G> {
+    #[track_caller]
+    pub fn of(running: G) -> Self {
+        running.wait_ready();
         Self {
-            admin: Admin::new(&binary, ADMIN_TOKEN),
-            binary,
+            admin: Admin::new(&running, ADMIN_TOKEN),
+            running,
         }
     }
 
     pub fn client(&self) -> RawClient {
-        RawClient::connect(self.binary.data())
+        RawClient::connect(self.running.data())
     }
 
     #[track_caller]
     pub fn with_key(&self, path: &str, key: &str) -> Response {
         self.client().exchange(key_request(path, key))
-    }
-
-    /// Waits until a request with this key gets `status`.
-    #[track_caller]
-    pub fn wait_status(&self, path: &str, key: &str, status: u16) {
-        let mut client = self.client();
-        wait_until(&format!("status {status}"), || {
-            client.exchange(key_request(path, key)).status == status
-        });
     }
 
     #[track_caller]
@@ -165,7 +175,13 @@ impl Gate {
     #[track_caller]
     pub fn token(&self, client: (&str, &str)) -> String {
         let response = self.ask_token(client);
-        assert_eq!(response.status, 200, "{}\n{}", response.text(), self.binary.output());
+        assert_eq!(
+            response.status,
+            200,
+            "{}\n{}",
+            response.text(),
+            self.running.record(&response)
+        );
         text(&response.json()["access_token"])
     }
 }

@@ -5,7 +5,7 @@ use super::gate;
 use super::gate::key;
 use super::gate::key_request;
 use super::gate::subscription;
-use crate::support::Binary;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::KeyEnvironment;
@@ -80,7 +80,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
     }
     gate::fill(folder.path(), writes);
     std::fs::write(folder.path().join("keygate.yaml"), gate::with_endpoint("")).unwrap();
-    let gate = Gate::of(Binary::start_in(folder, &[]));
+    let gate = Gate::of(LocalGate::start_in(folder));
     for (id, text, expected) in &keys {
         let response = gate.with_key("/any/x", text);
         match expected {
@@ -95,7 +95,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
         let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
-    let records = gate.binary.wait_access_records(2 * keys.len());
+    let records = gate.running.wait_access_records(2 * keys.len());
     for (id, _, expected) in keys.iter().filter(|(_, _, expected)| expected.is_some()) {
         let recorded = records
             .iter()
@@ -120,16 +120,16 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
     gate::fill(folder.path(), writes);
     let config = gate::with_endpoint("");
     std::fs::write(folder.path().join("keygate.yaml"), &config).unwrap();
-    let gate = Gate::of(Binary::start_in(folder, &[]));
+    let gate = Gate::of(LocalGate::start_in(folder));
     let response = gate.with_key("/any/x", &text);
     assert_eq!(response.status, 401, "{}", response.text());
     assert_eq!(response.json()["type"], "urn:keygate:problem:credential-not-in-plan");
     // The plan is the file's: after a reload with `api_key` the key is valid, after another without it is not.
     let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
-    gate.binary.reload(&wider);
-    gate.wait_status("/any/x", &text, 200);
-    gate.binary.reload(&config);
-    gate.wait_status("/any/x", &text, 401);
+    gate.running.reload(&wider);
+    assert_eq!(gate.with_key("/any/x", &text).status, 200);
+    gate.running.reload(&config);
+    assert_eq!(gate.with_key("/any/x", &text).status, 401);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
         config.replace("    issuers: [keygate]\n", ""),
     )
     .unwrap();
-    let gate = Gate::of(Binary::start_in(folder, &[]));
+    let gate = Gate::of(LocalGate::start_in(folder));
     let unknown = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let texts = [unknown.expose(), &revoked_text, &expired_text];
     let requests = texts.map(|text| key_request("/any/x", text));

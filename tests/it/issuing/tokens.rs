@@ -5,6 +5,8 @@ use super::gate;
 use super::gate::basic;
 use super::gate::form;
 use super::gate::text;
+use crate::support::Binary;
+use crate::support::StopAtEnd;
 use crate::support::wait_until;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 #[test]
 fn a_client_gets_a_token_and_its_calls_carry_who_it_is() {
-    let gate = Gate::start();
+    let gate = Gate::program(&gate::with_endpoint(""));
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
     for _ in 0..2 {
@@ -26,7 +28,7 @@ fn a_client_gets_a_token_and_its_calls_carry_who_it_is() {
             assert_eq!(gate::upstream_field(&response, name).as_deref(), Some(value), "{name}");
         }
     }
-    let records = gate.binary.wait_access_records(3);
+    let records = gate.running.wait_access_records(3);
     let issued = records
         .iter()
         .find(|record| record["route"] == "keygate.token")
@@ -38,8 +40,8 @@ fn a_client_gets_a_token_and_its_calls_carry_who_it_is() {
         (&called["subscription"], &called["plan"]),
         (&json!("sub_default"), &json!("default"))
     );
-    assert!(!gate.binary.output().contains(&token));
-    assert!(!gate.binary.output().contains(&secret));
+    assert!(!gate.running.output().contains(&token));
+    assert!(!gate.running.output().contains(&secret));
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
     // A token with one character more or less is refused.
     let shortened = gate.with_token("/any/x", &token[..token.len() - 1]);
     assert_eq!(shortened.status, 401);
-    assert_eq!(gate.binary.record(&shortened)["reason"], "token_unknown");
+    assert_eq!(gate.running.record(&shortened)["reason"], "token_unknown");
     let body = format!("token={token}");
     assert_eq!(
         gate.client()
@@ -67,7 +69,7 @@ fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
     );
     let refused = gate.with_token("/any/x", &token);
     assert_eq!(refused.status, 401);
-    assert_eq!(gate.binary.record(&refused)["reason"], "token_revoked");
+    assert_eq!(gate.running.record(&refused)["reason"], "token_revoked");
 }
 
 #[test]
@@ -110,16 +112,16 @@ fn a_deleted_client_gets_no_token_and_those_that_are_out_stay_good_unless_they_a
         .perform("DELETE", &format!("/clients/{id}?revoke_tokens=true"), None);
     let refused = gate.with_token("/any/x", &token);
     assert_eq!(refused.status, 401);
-    assert_eq!(gate.binary.record(&refused)["reason"], "client_tokens_revoked");
+    assert_eq!(gate.running.record(&refused)["reason"], "client_tokens_revoked");
 }
 
 #[test]
 fn a_token_of_a_client_that_nobody_knows_here_is_refused() {
     // The same signing key with another store, as after the loss of a database.
-    let gate = Gate::start();
+    let gate = Gate::program(&gate::with_endpoint(""));
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
-    let folder = gate.binary.stop();
+    let folder = gate.running.stop();
     for file in std::fs::read_dir(folder.path()).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -127,10 +129,10 @@ fn a_token_of_a_client_that_nobody_knows_here_is_refused() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let gate = Gate::of(crate::support::Binary::start_in(folder, &[]));
+    let gate = Gate::of(Binary::start_in(folder, &[]));
     let refused = gate.with_token("/any/x", &token);
     assert_eq!(refused.status, 401);
-    assert_eq!(gate.binary.record(&refused)["reason"], "client_unknown");
+    assert_eq!(gate.running.record(&refused)["reason"], "client_unknown");
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
         ", publish_before: 2s, rotate_every: 1h, limit: { quota: 100000/min, burst: 100000 }",
     ));
     let kids = || -> Vec<String> {
-        let set = crate::support::get(gate.binary.data(), "/oauth/jwks");
+        let set = crate::support::get(gate.running.data(), "/oauth/jwks");
         let max_age = set.header("cache-control").unwrap().to_owned();
         assert!(
             max_age.contains("max-age=2"),
@@ -170,6 +172,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
             }
             (refused, calls)
         });
+        let stopping = StopAtEnd(&stop);
         gate.admin.perform("POST", "/signing-keys/rotate", Some(json!({})));
         // Waits until the new key signs.
         let signed_by = || {
@@ -188,7 +191,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
             published = kids();
             false
         });
-        stop.store(true, Ordering::Release);
+        drop(stopping);
         load.join().unwrap()
     });
     assert!(refused.is_empty(), "of {calls}: {refused:?}");
@@ -200,14 +203,14 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
 
 #[test]
 fn tokens_are_good_over_a_restart_and_only_for_their_audience() {
-    let gate = Gate::start();
+    let gate = Gate::program(&gate::with_endpoint(""));
     let (id, secret) = gate.secret_client(json!({}));
     let token = gate.token((&id, &secret));
-    let gate = Gate::of(crate::support::Binary::start_in(gate.binary.stop(), &[]));
+    let gate = Gate::of(Binary::start_in(gate.running.stop(), &[]));
     assert_eq!(gate.with_token("/any/x", &token).status, 200);
-    gate.binary
+    gate.running
         .reload(&gate::with_endpoint(", audiences: [\"https://other.example\"]"));
-    gate.binary.wait_for_output("Configuration reloaded");
+    gate.running.wait_for_output("Configuration reloaded");
     assert_eq!(gate.with_token("/any/x", &token).status, 401);
     let other = gate.token((&id, &secret));
     assert_eq!(gate.with_token("/any/x", &other).status, 200);

@@ -13,6 +13,7 @@ use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
+use crate::support::RunningGate;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
@@ -151,7 +152,7 @@ fn requests_with(credential: &str) -> Vec<Vec<u8>> {
 }
 
 /// Sends all requests and returns all responses.
-fn send_all(binary: &Binary, credential: &str) -> String {
+fn send_all(binary: &RunningGate, credential: &str) -> String {
     let mut responses = String::new();
     for bytes in requests_with(credential) {
         let mut client = RawClient::connect(binary.data());
@@ -195,9 +196,8 @@ fn check_leaks(level: &str) {
     let key = create_key(binary.folder(), &[]);
     let revoked = create_key(binary.folder(), &[]);
     let listed = keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
-    wait_until("the keys are known", || {
-        get(binary.data(), "/key", &[&api_key(&key)]).status == 200
-    });
+    let with_key = request("GET", "/key", &[&api_key(&key)]);
+    RawClient::connect(binary.data()).exchange_until(&with_key, 200, &[401]);
     let mut secrets = vec![
         key.clone(),
         revoked,

@@ -3,15 +3,14 @@
 use crate::operate::ISSUER_YAML;
 use crate::operate::api_key;
 use crate::operate::bearer;
-use crate::operate::create_key;
 use crate::operate::get;
-use crate::operate::reload;
+use crate::operate::put_key;
 use crate::operate::request;
 use crate::operate::token;
 use crate::support;
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
@@ -21,7 +20,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 /// Returns a gate after traffic that counts in every metric at least once.
-fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
+fn after_a_mix_of_traffic() -> (LocalGate, FakeUpstream) {
     let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
     let issuer = SigningKey::generate_es256().unwrap();
     let gateway = GatewayBuilder::new()
@@ -41,15 +40,13 @@ fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
         .route("scoped", "match: { path: /scoped }\naccept: [jwt]\nscopes: { all: [admin] }\nupstream: only")
         .route("dead", "match: { path: /dead }\npublic: true\nupstream: dead");
     let yaml = gateway.yaml();
-    let binary = Binary::start_with(
+    let gate = LocalGate::start_with(
         &yaml,
         &[("issuer.pem", &issuer.public_pem()), ("keys.yaml", "keys: []\n")],
     );
     let good = bearer(&token(&issuer, &json!({})));
-    let key = create_key(binary.folder(), &[]);
-    wait_until("the key is known", || {
-        get(binary.data(), "/a", &[&api_key(&key)]).status == 200
-    });
+    let key = put_key(&gate);
+    assert_eq!(get(gate.data(), "/a", &[&api_key(key.expose())]).status, 200);
     for (path, headers) in [
         ("/a", &[good.as_str()][..]),
         ("/a", &[&good]),
@@ -61,20 +58,20 @@ fn after_a_mix_of_traffic() -> (Binary, FakeUpstream) {
         ("/nowhere", &[]),
         ("/a/../b", &[]),
     ] {
-        get(binary.data(), path, headers);
+        get(gate.data(), path, headers);
     }
-    let mut client = RawClient::connect(binary.data());
+    let mut client = RawClient::connect(gate.data());
     client.send("nonsense\r\n\r\n").receive();
-    reload(&binary, &gateway.top("log: { level: warn }").yaml());
-    crate::operate::write_config(&binary, "nonsense");
-    wait_until("refused", || binary.metric(crate::operate::REFUSED) > 0.0);
-    (binary, upstream)
+    gate.reload(&gateway.top("log: { level: warn }").yaml());
+    gate.reload("nonsense");
+    assert_eq!(gate.metric(crate::operate::REFUSED), 1.0);
+    (gate, upstream)
 }
 
 #[test]
 fn promtool_finds_nothing_to_say_about_the_metrics_of_a_running_gateway() {
-    let (binary, _upstream) = after_a_mix_of_traffic();
-    let response = support::get(binary.admin(), "/metrics");
+    let (gate, _upstream) = after_a_mix_of_traffic();
+    let response = support::get(gate.admin(), "/metrics");
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -93,10 +90,10 @@ fn promtool_finds_nothing_to_say_about_the_metrics_of_a_running_gateway() {
 
 #[test]
 fn each_decision_and_request_is_counted_where_it_belongs() {
-    let (binary, upstream) = after_a_mix_of_traffic();
+    let (gate, upstream) = after_a_mix_of_traffic();
     let decision = |route: &str, kind: &str, outcome: &str, reason: &str| {
         let labels = format!("credential_type=\"{kind}\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"");
-        binary.metric(&format!("keygate_decisions_total{{{labels}}}"))
+        gate.metric(&format!("keygate_decisions_total{{{labels}}}"))
     };
     for (route, kind, outcome, reason) in [
         ("a", "jwt", "allow", "none"),
@@ -132,11 +129,11 @@ fn each_decision_and_request_is_counted_where_it_belongs() {
         ("keygate_access_records_dropped_total", 0.0),
         ("keygate_token_cache_entries", 1.0),
     ] {
-        wait_until(&format!("{series} {value}, not {}", binary.metric(series)), || {
-            binary.metric(series) == value
+        wait_until(&format!("{series} {value}, not {}", gate.metric(series)), || {
+            gate.metric(series) == value
         });
     }
-    assert!(binary.metric("keygate_upstream_connect_failures_total{upstream=\"dead\"}") >= 1.0);
+    assert!(gate.metric("keygate_upstream_connect_failures_total{upstream=\"dead\"}") >= 1.0);
     assert_eq!(upstream.received().len(), 2);
 }
 
@@ -152,12 +149,12 @@ fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
         .upstream("only", upstream.address())
         .route("a", "match: { path: /a }\naccept: [jwt]\nupstream: only")
         .yaml();
-    let binary = Binary::start(&yaml);
-    assert_eq!(support::get(binary.admin(), "/livez").status, 200);
-    let ready = support::get(binary.admin(), "/readyz");
+    let gate = LocalGate::start(&yaml);
+    assert_eq!(support::get(gate.admin(), "/livez").status, 200);
+    let ready = support::get(gate.admin(), "/readyz");
     assert_eq!(ready.status, 503);
-    assert_eq!(crate::operate::condition(&binary, "issuer:away")["status"], "failed");
-    let refused = get(binary.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
+    assert_eq!(crate::operate::condition(&gate, "issuer:away")["status"], "failed");
+    let refused = get(gate.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());
 }
@@ -174,8 +171,8 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         )
         .yaml();
     let yaml = format!("{yaml}api_keys: {{ file: keys.yaml }}\n");
-    let binary = Binary::start_with(&yaml, &[("keys.yaml", "keys: []\n")]);
-    let admin_host = format!("Host: {}", binary.admin());
+    let gate = LocalGate::start_with(&yaml, &[("keys.yaml", "keys: []\n")]);
+    let admin_host = format!("Host: {}", gate.admin());
     for path in [
         "/metrics",
         "/livez",
@@ -185,14 +182,10 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         "/.well-known/x",
         "/",
     ] {
-        assert_eq!(get(binary.data(), path, &[]).status, 404, "{path}");
-        assert_eq!(get(binary.data(), path, &[&admin_host]).status, 404, "{path}");
+        assert_eq!(get(gate.data(), path, &[]).status, 404, "{path}");
+        assert_eq!(get(gate.data(), path, &[&admin_host]).status, 404, "{path}");
         let status = if path == "/" { 404 } else { 401 };
-        assert_eq!(
-            get(binary.data(), path, &["Host: guarded.test"]).status,
-            status,
-            "{path}"
-        );
+        assert_eq!(get(gate.data(), path, &["Host: guarded.test"]).status, status, "{path}");
     }
     // The admin listener serves nothing of the data side.
     for path in [
@@ -203,7 +196,7 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         "/metrics/../a",
         "http://guarded.test/metrics",
     ] {
-        let response = get(binary.admin(), path, &["Host: localhost"]);
+        let response = get(gate.admin(), path, &["Host: localhost"]);
         assert!([400, 404, 421].contains(&response.status), "{path} {}", response.status);
     }
     for (headers, status) in [
@@ -212,10 +205,10 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         (&["Host: localhost", "Origin: https://evil.test"], 403),
         (&["Host: localhost", "Host: localhost"], 421),
     ] {
-        assert_eq!(get(binary.admin(), "/metrics", headers).status, status, "{headers:?}");
+        assert_eq!(get(gate.admin(), "/metrics", headers).status, status, "{headers:?}");
     }
     assert_eq!(
-        RawClient::connect(binary.admin())
+        RawClient::connect(gate.admin())
             .exchange(request("POST", "/metrics", &["Host: localhost", "Content-Length: 0"]))
             .status,
         404

@@ -8,11 +8,13 @@ mod remembered;
 mod routing;
 mod shutdown;
 
-use crate::support::Binary;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::RunningGate;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyText;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
 use serde_json::Value;
@@ -59,6 +61,20 @@ fn create_key(folder: &Path, more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
+/// Puts a new key in force at `gate`, in place of the keys before.
+#[track_caller]
+fn put_key(gate: &LocalGate) -> ApiKeyText {
+    let (key, entry) = crate::support::api_key("");
+    put_keys(gate, &[entry]);
+    key
+}
+
+/// Puts the keys of a keys file in force at `gate`, in place of the keys before.
+fn put_keys(gate: &LocalGate, entries: &[String]) {
+    gate.replace_file("keys.yaml", &format!("keys:\n{}", entries.concat()));
+    gate.check_files();
+}
+
 fn keys_command(folder: &Path, args: &[&str]) -> std::process::Output {
     Command::new(crate::support::program())
         .args(["keys", "--config"])
@@ -98,28 +114,21 @@ const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 
 /// Replaces the configuration file without a signal.
-fn write_config(binary: &Binary, yaml: &str) {
-    replace(binary, "keygate.yaml", yaml);
-}
-
-/// Replaces a file by a rename.
-fn replace(binary: &Binary, name: &str, content: &str) {
-    let new = binary.folder().join(format!("{name}.staged"));
-    std::fs::write(&new, content).unwrap();
-    std::fs::rename(new, binary.folder().join(name)).unwrap();
+fn write_config(binary: &RunningGate, yaml: &str) {
+    binary.replace_file("keygate.yaml", yaml);
 }
 
 /// Replaces the configuration and waits until it is in force. Only for tests without
 /// another change in flight: one change is one reload, so the next reload is this one.
 #[track_caller]
-fn reload(binary: &Binary, yaml: &str) {
+fn reload(binary: &RunningGate, yaml: &str) {
     let before = binary.metric(RELOADED);
     write_config(binary, yaml);
     wait_until("the configuration is in force", || binary.metric(RELOADED) > before);
     assert_eq!(binary.metric(RELOADED), before + 1.0);
 }
 
-fn condition(binary: &Binary, name: &str) -> Value {
+fn condition(binary: &RunningGate, name: &str) -> Value {
     let response = crate::support::get(binary.admin(), "/readyz");
     let report = response.json();
     let conditions = report["conditions"].as_array().expect("conditions are a list");

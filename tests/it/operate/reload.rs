@@ -11,8 +11,8 @@ use crate::operate::condition;
 use crate::operate::create_key;
 use crate::operate::get;
 use crate::operate::keys_command;
+use crate::operate::put_keys;
 use crate::operate::reload;
-use crate::operate::replace;
 use crate::operate::request;
 use crate::operate::token;
 use crate::operate::write_config;
@@ -20,8 +20,10 @@ use crate::support::Admin;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
+use crate::support::StopAtEnd;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
@@ -91,7 +93,7 @@ fn s150_every_request_sees_one_whole_configuration() {
                 }
             });
         }
-        let _stopping = StopFlag(&stop);
+        let _stopping = StopAtEnd(&stop);
         for round in 1..=100 {
             let yaml = version(round % 2);
             // With the file watcher first, then with a signal.
@@ -111,15 +113,6 @@ fn s150_every_request_sees_one_whole_configuration() {
     assert_eq!(binary.metric(REFUSED), 0.0);
     wait_until("the last one is counted", || binary.metric(RELOADED) >= before + 100.0);
     assert_eq!(binary.metric(RELOADED), before + 100.0, "one change is one reload");
-}
-
-/// Stops the client threads when an assertion fails.
-struct StopFlag<'a>(&'a AtomicBool);
-
-impl Drop for StopFlag<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Returns the number of log lines with this message so far.
@@ -184,7 +177,7 @@ routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]
     let binary = Binary::start_with(yaml, &[("token", &token("first"))]);
     let status = |name: &str| Admin::new(&binary, &token(name)).call("GET", "/keys", None).status;
     assert_eq!((status("first"), status("second")), (200, 401));
-    replace(&binary, "token", &token("second"));
+    binary.replace_file("token", &token("second"));
     signal_and_wait(&binary, "Configuration reloaded");
     assert_eq!((status("first"), status("second")), (401, 200));
 }
@@ -199,21 +192,20 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
     let binary = Binary::start_with(&gateway.yaml(), &[("keys.yaml", "keys: []\n")]);
     let started = binary.metric(RELOADED);
     let key = create_key(binary.folder(), &[]);
-    wait_until("the key counts", || {
-        get(binary.data(), "/a", &[&api_key(&key)]).status == 200
-    });
+    let with_key = request("GET", "/a", &[&api_key(&key)]);
+    RawClient::connect(binary.data()).exchange_until(&with_key, 200, &[401]);
     wait_until("it is counted", || binary.metric(RELOADED) > started);
     signal_and_wait(&binary, "Configuration unchanged");
     let keys = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
-    replace(&binary, "keys.yaml", &keys);
+    binary.replace_file("keys.yaml", &keys);
     binary.wait_for_output("API keys unchanged");
     assert_eq!(binary.metric(RELOADED), started + 1.0);
     // A broken file is refused once, whether the watcher or a signal finds it.
-    replace(&binary, "keys.yaml", "keys: 7\n");
+    binary.replace_file("keys.yaml", "keys: 7\n");
     wait_until("refused", || binary.metric(REFUSED) > 0.0);
     signal_and_wait(&binary, "Configuration refused; the one before goes on serving");
     assert_eq!(binary.metric(REFUSED), 1.0);
-    replace(&binary, "keys.yaml", &keys);
+    binary.replace_file("keys.yaml", &keys);
     wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
     assert_eq!(binary.metric(RELOADED), started + 2.0);
 }
@@ -247,9 +239,7 @@ fn a_change_right_behind_another_is_not_missed() {
         }
         let last = format!("/late{round}");
         write_config(&binary, &version(&last));
-        wait_until("the last change counts", || {
-            get(binary.data(), &last, &[]).status == 200
-        });
+        RawClient::connect(binary.data()).exchange_until(&request("GET", &last, &[]), 200, &[404]);
     }
 }
 
@@ -268,17 +258,17 @@ fn a_request_in_flight_finishes_on_the_configuration_it_began_with() {
         .clone()
         .route("old", &format!("match: {{ path: /slow }}\n{open}"));
     let new = gateway.route("new", &format!("match: {{ path: /other }}\n{open}"));
-    let binary = Binary::start(&old.yaml());
-    let mut client = RawClient::connect(binary.data());
+    let gate = LocalGate::start(&old.yaml());
+    let mut client = RawClient::connect(gate.data());
     client.send(request("GET", "/slow", &[]));
     upstream.wait_received(1);
-    reload(&binary, &new.yaml());
-    assert_eq!(get(binary.data(), "/slow", &[]).status, 404);
+    gate.reload(&new.yaml());
+    assert_eq!(get(gate.data(), "/slow", &[]).status, 404);
     release.send(()).unwrap();
     assert_eq!(client.receive().text(), "slow");
     // The connection stays open; its next request sees the new configuration.
     assert_eq!(client.exchange(request("GET", "/slow", &[])).status, 404);
-    let records = binary.wait_access_records(3);
+    let records = gate.wait_access_records(3);
     let in_flight = records.iter().find(|record| record["status"] == 200).unwrap();
     assert_eq!(in_flight["route"], "old");
 }
@@ -300,12 +290,12 @@ fn quotas_survive_a_reload() {
             )
             .yaml()
     };
-    let binary = Binary::start(&gateway("a"));
-    let ask = || get(binary.data(), "/counted", &[]).status;
+    let gate = LocalGate::start(&gateway("a"));
+    let ask = || get(gate.data(), "/counted", &[]).status;
     assert_eq!([ask(), ask(), ask()], [200, 200, 429]);
     for extra in ["b", "c", "a"] {
-        reload(&binary, &gateway(extra));
-        assert_eq!(get(binary.data(), &format!("/{extra}"), &[]).status, 200);
+        gate.reload(&gateway(extra));
+        assert_eq!(get(gate.data(), &format!("/{extra}"), &[]).status, 200);
         assert_eq!(ask(), 429, "with {extra}");
     }
 }
@@ -333,27 +323,27 @@ fn key_sets_and_remembered_tokens_live_as_long_as_their_issuer_is_unchanged() {
             .route(extra, "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: only")
             .yaml()
     };
-    let binary = Binary::start(&gateway("/jwks", "30s", "a"));
-    binary.wait_ready();
+    let gate = LocalGate::start(&gateway("/jwks", "30s", "a"));
+    gate.wait_ready();
     assert_eq!(jwks.received().len(), 1);
     let good = bearer(&token(&issuer, &json!({})));
-    let ask = || get(binary.data(), "/", &[&good]).status;
-    let hits = || binary.metric("keygate_token_cache_hits_total");
-    let misses = || binary.metric("keygate_token_cache_misses_total");
+    let ask = || get(gate.data(), "/", &[&good]).status;
+    let hits = || gate.metric("keygate_token_cache_hits_total");
+    let misses = || gate.metric("keygate_token_cache_misses_total");
     assert_eq!(ask(), 404, "`{{*rest}}` is one character at least");
-    let ask = || get(binary.data(), "/a", &[&good]).status;
+    let ask = || get(gate.data(), "/a", &[&good]).status;
     assert_eq!((ask(), hits(), misses()), (200, 0.0, 1.0));
     for extra in ["b", "c"] {
-        reload(&binary, &gateway("/jwks", "30s", extra));
+        gate.reload(&gateway("/jwks", "30s", extra));
     }
     assert_eq!((ask(), hits(), misses()), (200, 1.0, 1.0), "remembered");
     assert_eq!(jwks.received().len(), 1, "fetched again without need");
-    reload(&binary, &gateway("/jwks", "31s", "c"));
-    binary.wait_ready();
+    gate.reload(&gateway("/jwks", "31s", "c"));
+    gate.wait_ready();
     assert_eq!((ask(), hits(), misses()), (200, 1.0, 2.0), "verified afresh");
     assert_eq!(jwks.received().len(), 1, "the keys are where they were");
-    reload(&binary, &gateway("/other", "31s", "c"));
-    binary.wait_ready();
+    gate.reload(&gateway("/other", "31s", "c"));
+    gate.wait_ready();
     assert_eq!((ask(), hits(), misses()), (200, 1.0, 3.0), "other keys, other trust");
     let fetched: Vec<_> = jwks
         .received()
@@ -376,26 +366,24 @@ fn a_key_that_is_exchanged_in_its_file_verifies_nothing_more() {
         .upstream("only", upstream.address())
         .route("only", "match: { path: /a }\naccept: [jwt]\nupstream: only")
         .yaml();
-    let binary = Binary::start_with(&yaml, &[("issuer.pem", &old.public_pem())]);
+    let gate = LocalGate::start_with(&yaml, &[("issuer.pem", &old.public_pem())]);
     let [old, new] = [(&old, "old"), (&new, "new")].map(|(key, _)| (bearer(&token(key, &json!({}))), key.public_pem()));
-    let ask = |header: &str| get(binary.data(), "/a", &[header]).status;
+    let ask = |header: &str| get(gate.data(), "/a", &[header]).status;
     assert_eq!((ask(&old.0), ask(&new.0)), (200, 401));
-    replace(&binary, "issuer.pem", &new.1);
-    wait_until("the new key verifies", || ask(&new.0) == 200);
-    assert_eq!(ask(&old.0), 401, "also remembered tokens end");
-    let refused = binary.metric(REFUSED);
-    replace(
-        &binary,
+    gate.replace_file("issuer.pem", &new.1);
+    gate.check_files();
+    assert_eq!((ask(&old.0), ask(&new.0)), (401, 200), "also remembered tokens end");
+    gate.replace_file(
         "issuer.pem",
         "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
     );
-    wait_until("the broken file is refused", || binary.metric(REFUSED) > refused);
+    gate.check_files();
+    assert_eq!(gate.metric(REFUSED), 1.0);
     assert_eq!((ask(&old.0), ask(&new.0)), (401, 200));
-    replace(&binary, "issuer.pem", &old.1);
-    wait_until("the old key verifies again", || ask(&old.0) == 200);
-    assert_eq!(ask(&new.0), 401);
-    // The keys are in force a moment before the reload is counted.
-    wait_until("the reload counts as good", || binary.metric(LAST_SUCCESS) == 1.0);
+    gate.replace_file("issuer.pem", &old.1);
+    gate.check_files();
+    assert_eq!((ask(&old.0), ask(&new.0)), (200, 401));
+    assert_eq!(gate.metric(LAST_SUCCESS), 1.0);
 }
 
 /// Returns the YAML of a gateway with one public route at `/a`.
@@ -472,7 +460,7 @@ fn s148_a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
 fn s149_yaml_bombs_are_refused_quickly() {
     let upstream = FakeUpstream::start();
     let good = one_route(&upstream);
-    let binary = Binary::start(&good);
+    let gate = LocalGate::start(&good);
     let mut anchors = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..30 {
         let before = format!("*a{}, ", level - 1).repeat(9);
@@ -492,14 +480,15 @@ fn s149_yaml_bombs_are_refused_quickly() {
         "x".repeat(3 * 1024 * 1024),
     ];
     for (index, bomb) in bombs.iter().enumerate() {
-        let refused = binary.metric(REFUSED);
-        write_config(&binary, bomb);
-        wait_until("the bomb is refused", || binary.metric(REFUSED) > refused);
-        assert_eq!(get(binary.data(), "/a", &[]).status, 200, "bomb {index}");
+        let refused = gate.metric(REFUSED);
+        gate.reload(bomb);
+        assert_eq!(gate.metric(REFUSED), refused + 1.0, "bomb {index}");
+        assert_eq!(get(gate.data(), "/a", &[]).status, 200, "bomb {index}");
     }
-    let resident = binary.metric("process_resident_memory_bytes");
+    let resident = gate.metric("process_resident_memory_bytes");
     assert!(resident < 300e6, "{resident} bytes");
-    reload(&binary, &good);
+    gate.reload(&good);
+    assert_eq!(gate.metric(LAST_SUCCESS), 1.0);
 }
 
 #[test]
@@ -512,18 +501,21 @@ fn a_file_that_a_refused_configuration_lacked_cures_it_when_it_comes() {
         .upstream("only", upstream.address())
         .route("only", "match: { path: /b }\naccept: [jwt]\nupstream: only")
         .yaml();
-    let binary = Binary::start(&one_route(&upstream));
-    write_config(&binary, &protected);
-    wait_until("refused", || binary.metric(REFUSED) > 0.0);
-    replace(&binary, "issuer.pem", &issuer.public_pem());
-    replace(&binary, "keys.yaml", "keys: []\n");
-    wait_until("in force", || get(binary.data(), "/b", &[]).status == 401);
-    // The metric follows a moment after the change is in force.
-    wait_until("said", || binary.metric(LAST_SUCCESS) > 0.0);
+    let gate = LocalGate::start(&one_route(&upstream));
+    gate.reload(&protected);
+    assert_eq!(gate.metric(REFUSED), 1.0);
+    gate.replace_file("issuer.pem", &issuer.public_pem());
+    gate.replace_file("keys.yaml", "keys: []\n");
+    // Not each check tries a refused configuration again.
+    wait_until("in force", || {
+        gate.check_files();
+        gate.metric(LAST_SUCCESS) == 1.0
+    });
+    assert_eq!(get(gate.data(), "/b", &[]).status, 401);
     // Retries are silent: the refusal was counted once.
-    assert_eq!(binary.metric(REFUSED), 1.0);
+    assert_eq!(gate.metric(REFUSED), 1.0);
     assert_eq!(
-        get(binary.data(), "/b", &[&bearer(&token(&issuer, &json!({})))]).status,
+        get(gate.data(), "/b", &[&bearer(&token(&issuer, &json!({})))]).status,
         200
     );
 }
@@ -537,21 +529,25 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
         .route("only", "match: { path: /a }\naccept: [api_key]\nupstream: only");
     let binary = Binary::start_with(&gateway.yaml(), &[("keys.yaml", "keys: []\n")]);
     let ask = |key: &str| get(binary.data(), "/a", &[&api_key(key)]).status;
+    let mut client = RawClient::connect(binary.data());
+    let mut wait_status = |key: &str, status: u16, meanwhile: u16| {
+        client.exchange_until(&request("GET", "/a", &[&api_key(key)]), status, &[meanwhile]);
+    };
     let first = create_key(binary.folder(), &[]);
-    wait_until("the first key counts", || ask(&first) == 200);
+    wait_status(&first, 200, 401);
     let second = create_key(binary.folder(), &[]);
-    wait_until("the second key counts", || ask(&second) == 200);
+    wait_status(&second, 200, 401);
     assert_eq!(ask(&first), 200);
 
     let output = keys_command(binary.folder(), &["revoke", &first[8..24]]);
     assert!(output.status.success(), "{output:?}");
-    wait_until("the revoked key is refused", || ask(&first) == 401);
+    wait_status(&first, 401, 200);
     assert_eq!(ask(&second), 200);
 
     // A broken file revokes no key, and is reported until it is valid.
     let good = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
     let refused = binary.metric(REFUSED);
-    replace(&binary, "keys.yaml", &format!("{good}  - id: short\n"));
+    binary.replace_file("keys.yaml", &format!("{good}  - id: short\n"));
     wait_until("the broken file is refused", || binary.metric(REFUSED) > refused);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
     binary.wait_for_output("Keys file refused; the keys before go on serving");
@@ -563,12 +559,12 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     );
     assert_eq!(crate::support::get(binary.admin(), "/readyz").status, 200);
     assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
-    replace(&binary, "keys.yaml", &good);
+    binary.replace_file("keys.yaml", &good);
     wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
     assert_eq!(condition()["detail"], "2 keys");
 
     // Also when the whole configuration is read again.
-    replace(&binary, "keys.yaml", "keys: 7\n");
+    binary.replace_file("keys.yaml", "keys: 7\n");
     wait_until("refused again", || binary.metric(LAST_SUCCESS) == 0.0);
     let refused = binary.metric(REFUSED);
     binary.reload(
@@ -579,8 +575,8 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_until("the whole is refused", || binary.metric(REFUSED) > refused);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
     // Valid keys put the waiting configuration in force.
-    replace(&binary, "keys.yaml", &good);
-    wait_until("the route is there", || get(binary.data(), "/more", &[]).status == 200);
+    binary.replace_file("keys.yaml", &good);
+    RawClient::connect(binary.data()).exchange_until(&request("GET", "/more", &[]), 200, &[404]);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
     wait_until("the reload counts as good", || binary.metric(LAST_SUCCESS) == 1.0);
     let stale = condition();
@@ -595,22 +591,29 @@ fn good_keys_do_not_hide_a_refused_configuration() {
         .upstream("only", upstream.address())
         .route("only", "match: { path: /a }\naccept: [api_key]\nupstream: only")
         .yaml();
-    let binary = Binary::start_with(&good, &[("keys.yaml", "keys: []\n")]);
-    let ask = |key: &str| get(binary.data(), "/a", &[&api_key(key)]).status;
-    let first = create_key(binary.folder(), &[]);
-    let one = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
-    let second = create_key(binary.folder(), &[]);
-    let two = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
-    wait_until("both keys count", || ask(&second) == 200);
-    write_config(&binary, "routes: nonsense\n");
-    wait_until("refused", || binary.metric(LAST_SUCCESS) == 0.0);
+    let gate = LocalGate::start_with(&good, &[("keys.yaml", "keys: []\n")]);
+    let ask = |key: &str| get(gate.data(), "/a", &[&api_key(key)]).status;
+    let [(first, one), (second, two)] = [crate::support::api_key(""), crate::support::api_key("")];
+    let (both, one) = ([one.clone(), two], [one]);
+    put_keys(&gate, &both);
+    assert_eq!(ask(second.expose()), 200);
+    gate.reload("routes: nonsense\n");
+    assert_eq!(gate.metric(LAST_SUCCESS), 0.0);
     // A revoked key must stop working, whatever state the configuration is in.
-    replace(&binary, "keys.yaml", &one);
-    wait_until("keys are followed still", || ask(&second) == 401);
-    assert_eq!((ask(&first), binary.metric(LAST_SUCCESS)), (200, 0.0));
-    replace(&binary, "keys.yaml", &two);
-    wait_until("keys are followed still", || ask(&second) == 200);
-    assert_eq!(binary.metric(LAST_SUCCESS), 0.0);
+    put_keys(&gate, &one);
+    assert_eq!(
+        (ask(first.expose()), ask(second.expose())),
+        (200, 401),
+        "keys are followed still"
+    );
+    assert_eq!(gate.metric(LAST_SUCCESS), 0.0);
+    put_keys(&gate, &both);
+    assert_eq!(
+        (ask(first.expose()), ask(second.expose())),
+        (200, 200),
+        "keys are followed still"
+    );
+    assert_eq!(gate.metric(LAST_SUCCESS), 0.0);
 }
 
 #[test]
@@ -654,20 +657,20 @@ fn what_a_reload_removes_is_gone_from_routing_and_metrics() {
     let with = gateway
         .clone()
         .route("removed", "match: { path: /removed }\npublic: true\nupstream: only");
-    let binary = Binary::start(&with.yaml());
-    let both = || ["/kept", "/removed"].map(|path| get(binary.data(), path, &[]).status);
-    let metrics = || crate::support::get(binary.admin(), "/metrics").text();
+    let gate = LocalGate::start(&with.yaml());
+    let both = || ["/kept", "/removed"].map(|path| get(gate.data(), path, &[]).status);
+    let metrics = || crate::support::get(gate.admin(), "/metrics").text();
     assert_eq!(both(), [200, 200]);
     wait_until("both are counted", || {
         metrics().contains("route=\"removed\",status_class=\"2xx\"")
     });
-    reload(&binary, &gateway.yaml());
+    gate.reload(&gateway.yaml());
     assert_eq!(both(), [200, 404]);
     let text = metrics();
     assert!(!text.contains("route=\"removed\""), "{text}");
-    reload(&binary, &with.yaml());
+    gate.reload(&with.yaml());
     assert_eq!(both(), [200, 200]);
     wait_until("counts of a name that stays go on", || {
-        binary.metric("keygate_requests_total{method=\"GET\",route=\"kept\",status_class=\"2xx\"}") == 3.0
+        gate.metric("keygate_requests_total{method=\"GET\",route=\"kept\",status_class=\"2xx\"}") == 3.0
     });
 }

@@ -3,11 +3,10 @@
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
 use crate::operate::get;
-use crate::operate::reload;
 use crate::operate::token;
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -36,10 +35,10 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
         ("issuer.pem", key.public_pem()),
         ("stranger.pem", stranger.public_pem()),
     ];
-    let binary = Binary::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
+    let gate = LocalGate::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
     // The token has `typ` at+jwt; each rule below refuses it for one property.
     let header = bearer(&token(&key, &json!({ "env": "test" })));
-    let ask = || get(binary.data(), "/a", &[&header]).status;
+    let ask = || get(gate.data(), "/a", &[&header]).status;
     let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);
     let more = |line: &str| gateway(upstream.address(), &format!("{ISSUER_YAML}\n{line}"), ROUTE);
     for (rule, stricter, expected) in [
@@ -60,9 +59,9 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
         ("scope_claims of a wrong type", more("scope_claims: [iat]"), 401),
     ] {
         assert_eq!((ask(), ask()), (200, 200), "{rule}: before");
-        reload(&binary, &stricter);
+        gate.reload(&stricter);
         assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
-        reload(&binary, &loose);
+        gate.reload(&loose);
     }
     assert_eq!(ask(), 200);
 }
@@ -72,9 +71,9 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
     let upstream = FakeUpstream::start();
     let key = SigningKey::generate_es256().unwrap();
     let loose = gateway(upstream.address(), ISSUER_YAML, ROUTE);
-    let binary = Binary::start_with(&loose, &[("issuer.pem", &key.public_pem())]);
+    let gate = LocalGate::start_with(&loose, &[("issuer.pem", &key.public_pem())]);
     let header = bearer(&token(&key, &json!({})));
-    let ask = || get(binary.data(), "/a", &[&header]).status;
+    let ask = || get(gate.data(), "/a", &[&header]).status;
     let route = |more: &str| gateway(upstream.address(), ISSUER_YAML, &format!("{ROUTE}\n{more}"));
     for (rule, stricter, expected) in [
         ("audiences", route("audiences: [https://another.test]"), 401),
@@ -82,21 +81,21 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
         ("scopes", route("scopes: { all: [write] }"), 403),
     ] {
         assert_eq!((ask(), ask()), (200, 200), "{rule}: before");
-        reload(&binary, &stricter);
+        gate.reload(&stricter);
         assert_eq!((ask(), ask()), (expected, expected), "{rule}: outlived its rule");
-        reload(&binary, &loose);
+        gate.reload(&loose);
     }
     // Tokens of an issuer that was removed and added again are verified anew.
-    let misses = binary.metric("keygate_token_cache_misses_total");
+    let misses = gate.metric("keygate_token_cache_misses_total");
     let without = GatewayBuilder::new()
         .issuer("other", &ISSUER_YAML.replace("issuer.test", "other.test"))
         .upstream("only", upstream.address())
         .route("only", ROUTE);
-    reload(&binary, &without.yaml());
+    gate.reload(&without.yaml());
     assert_eq!(ask(), 401, "its issuer is gone");
-    reload(&binary, &loose);
+    gate.reload(&loose);
     assert_eq!((ask(), ask()), (200, 200));
-    assert_eq!(binary.metric("keygate_token_cache_misses_total"), misses + 2.0);
+    assert_eq!(gate.metric("keygate_token_cache_misses_total"), misses + 2.0);
 }
 
 #[test]
@@ -109,14 +108,14 @@ fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     });
     let key = SigningKey::generate_es256().unwrap();
     let yaml = gateway(upstream.address(), ISSUER_YAML, ROUTE);
-    let binary = Binary::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
+    let gate = LocalGate::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
     for round in 1..=3 {
         for who in ["alice", "bob"] {
             let header = bearer(&token(&key, &json!({ "sub": who })));
-            let response = get(binary.data(), "/a", &[&header]);
+            let response = get(gate.data(), "/a", &[&header]);
             assert_eq!((response.status, response.text().as_str()), (200, who), "round {round}");
         }
-        assert_eq!(get(binary.data(), "/a", &[]).status, 401);
+        assert_eq!(get(gate.data(), "/a", &[]).status, 401);
         assert_eq!(upstream.received().len(), 2 * round);
     }
 }

@@ -3,28 +3,24 @@
 mod inherited;
 mod shadow;
 
-use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
+use crate::support::api_key;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
-use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
-use keygate::model::api_key::system_random;
 use serde_json::Value;
 use serde_json::json;
 
 /// A gate before an upstream, and credentials that are valid there.
 struct Gate {
-    binary: Binary,
+    running: LocalGate,
     upstream: FakeUpstream,
     signer: SigningKey,
     /// A key of the client `shop` of the organization `acme`, with the scope `orders:read`.
@@ -49,14 +45,14 @@ impl Gate {
         let (bare_key, bare_entry) = api_key("");
         let keys = format!("keys:\n{entry}{bare_entry}");
         let pem = include_str!("../../data/jose/p256.public.pem");
-        let binary = Binary::start_with(&yaml, &[("issuer.pem", pem), ("keys.yaml", &keys)]);
-        binary.wait_ready();
+        let running = LocalGate::start_with(&yaml, &[("issuer.pem", pem), ("keys.yaml", &keys)]);
+        running.wait_ready();
         Self {
-            binary,
+            running,
             upstream,
             signer: issuer::key(Algorithm::Es256),
-            key,
-            bare_key,
+            key: key.expose().to_owned(),
+            bare_key: bare_key.expose().to_owned(),
         }
     }
 
@@ -74,7 +70,7 @@ impl Gate {
 
     #[track_caller]
     fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
-        let mut client = RawClient::connect(self.binary.data());
+        let mut client = RawClient::connect(self.running.data());
         client.send(format!(
             "{method} {target} HTTP/1.1\r\nHost: gate.test\r\nConnection: close\r\n{fields}\r\n"
         ));
@@ -114,12 +110,12 @@ impl Gate {
     /// Waits for the access record of a response and returns it.
     #[track_caller]
     fn record(&self, response: &Response) -> Value {
-        self.binary.record(response)
+        self.running.record(response)
     }
 
     #[track_caller]
     fn decisions(&self, route: &str, credential: &str, outcome: &str, reason: &str) -> f64 {
-        self.binary.metric(&format!(
+        self.running.metric(&format!(
             "keygate_decisions_total{{credential_type=\"{credential}\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"}}"
         ))
     }
@@ -133,21 +129,6 @@ fn yaml(upstream: &FakeUpstream, issuer_yaml: &str, more: impl FnOnce(GatewayBui
         .issuer("main", &main)
         .upstream("up", upstream.address());
     more(builder).yaml()
-}
-
-/// Returns a new key and its entry in a keys file.
-fn api_key(more: &str) -> (String, String) {
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-    let digest = Digester::new(None).digest(key.expose()).to_hex();
-    let mut entry = format!(
-        "  - id: {}\n    digest: sha256:{digest}\n    name: test\n    env: live\n",
-        key.id()
-    );
-    entry.push_str("    scopes: [orders:read]\n    created_at: 2026-01-01T00:00:00Z\n    expires_at: never\n");
-    for line in more.lines() {
-        entry.push_str(&format!("    {line}\n"));
-    }
-    (key.expose().to_owned(), entry)
 }
 
 /// Returns a route under `/{name}`.
@@ -312,25 +293,19 @@ fn s152_absence_never_grants_to_tokens_or_keys() {
 fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[api_key]", "clients: [shop]")));
     gate.allows("GET", "/api", &gate.api_key());
-    let keys = gate.binary.folder().join("keys.yaml");
+    let keys = gate.running.folder().join("keys.yaml");
     let text = std::fs::read_to_string(&keys).unwrap();
     let (of_shop, others) = text.split_once("organization: acme\n").unwrap();
     assert!(of_shop.contains("client: shop") && !others.contains("client:"));
-    let (new, bare) = (
-        gate.binary.folder().join("new"),
-        format!("x-api-key: {}\r\n", gate.bare_key),
-    );
-    std::fs::write(&new, format!("keys:\n{others}")).unwrap();
-    std::fs::rename(&new, &keys).unwrap();
-    gate.binary.wait_for_output("API keys reloaded");
+    let bare = format!("x-api-key: {}\r\n", gate.bare_key);
+    gate.running.replace_file("keys.yaml", &format!("keys:\n{others}"));
+    gate.running.check_files();
     gate.refuses("GET", "/api", &gate.api_key(), 401, "api_key_unknown");
     gate.refuses("GET", "/api", &bare, 403, "client_not_allowed");
     gate.refuses("GET", "/api", "", 401, "credential_missing");
-    std::fs::write(&new, "keys: []\n").unwrap();
-    std::fs::rename(&new, &keys).unwrap();
-    wait_until("the empty file is read", || {
-        gate.ask("GET", "/api", &bare).status == 401
-    });
+    gate.running.replace_file("keys.yaml", "keys: []\n");
+    gate.running.check_files();
+    gate.refuses("GET", "/api", &bare, 401, "api_key_unknown");
     gate.refuses("GET", "/api", "", 401, "credential_missing");
 }
 
@@ -483,11 +458,11 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     // A route of its own shows that the change is in force.
     let reload = |version: &str, more: &str| {
         let open = format!("match: {{ path: /{version} }}\npublic: true\nupstream: up");
-        gate.binary.reload(&yaml(&gate.upstream, "", |gate| {
+        gate.running.reload(&yaml(&gate.upstream, "", |gate| {
             gate.route("api", more).route(version, &open)
         }));
         let ask = format!("GET /{version} HTTP/1.1\r\nHost: gate.test\r\n\r\n");
-        RawClient::connect(gate.binary.data()).exchange_until(&ask, 200, &[404]);
+        RawClient::connect(gate.running.data()).exchange_until(&ask, 200, &[404]);
     };
     reload("admin", &route("admin"));
     gate.refuses("GET", "/api", &bearer, 403, "claim_not_allowed");

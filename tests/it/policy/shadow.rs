@@ -5,6 +5,7 @@ use crate::policy::protected;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::TestIssuer;
@@ -74,7 +75,7 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
     }
     assert_eq!(gate.decisions("tried", "api_key", "would_deny", "limit_spent"), 2.0);
     let counted = |limit: &str, outcome: &str| {
-        gate.binary.metric(&format!(
+        gate.running.metric(&format!(
             "keygate_limit_decisions_total{{limit=\"{limit}\",outcome=\"{outcome}\"}}"
         ))
     };
@@ -107,7 +108,7 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
 
 /// A gate whose only issuer is in shadow mode, with its keys behind a URL.
 struct ShadowGate {
-    binary: Binary,
+    running: LocalGate,
     upstream: FakeUpstream,
     issuer: TestIssuer,
 }
@@ -124,9 +125,9 @@ impl ShadowGate {
             .upstream("up", upstream.address())
             .route("api", &protected("api", "[jwt]", more))
             .yaml();
-        let binary = Binary::start(&yaml);
+        let running = LocalGate::start(&yaml);
         Self {
-            binary,
+            running,
             upstream,
             issuer,
         }
@@ -140,7 +141,7 @@ impl ShadowGate {
     #[track_caller]
     fn ask(&self, fields: &str) -> Response {
         let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
-        RawClient::connect(self.binary.data()).exchange(request)
+        RawClient::connect(self.running.data()).exchange(request)
     }
 }
 
@@ -149,7 +150,7 @@ const CLAIMED: &str = "x-keygate-subject: root\r\nx-user-email: root@x\r\n";
 #[test]
 fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() {
     let gate = ShadowGate::start("rules: [{ mode: shadow, clients: [app-1] }]");
-    gate.binary.wait_ready();
+    gate.running.wait_ready();
     let signer = issuer::key(Algorithm::Es256);
     let bearer = |token: &str| format!("{CLAIMED}Authorization: Bearer {token}\r\n");
     let token = |change: Value| issuer::token(&signer, &claims_with(change));
@@ -170,7 +171,7 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
     for (number, (token, would_deny)) in cases.into_iter().enumerate() {
         let response = gate.ask(&bearer(&token));
         assert_eq!(response.status, 200, "{would_deny:?}");
-        let record = gate.binary.record(&response);
+        let record = gate.running.record(&response);
         assert_eq!(record["would_deny"].as_str(), would_deny, "{record}");
         let received = gate.upstream.received().swap_remove(number);
         let proved = matches!(would_deny, None | Some("client_not_allowed"));
@@ -209,17 +210,17 @@ fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
         .upstream("up", upstream.address())
         .route("api", &protected("api", "[jwt]", ""))
         .yaml();
-    let binary = Binary::start(&yaml);
+    let running = Binary::start(&yaml);
     let token = issuer::token(&signer, &claims_with(json!({})));
     let request = format!("GET /api HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
-    assert_eq!(RawClient::connect(binary.data()).exchange(request).status, 200);
-    let record = binary.wait_access_records(1).swap_remove(0);
+    assert_eq!(RawClient::connect(running.data()).exchange(request).status, 200);
+    let record = running.wait_access_records(1).swap_remove(0);
     assert_eq!(
         (&record["would_deny"], &record["would_deny_by"]),
         (&json!("keys_unavailable"), &json!("tried"))
     );
     assert!(upstream.received()[0].headers_named("x-keygate-issuer").is_empty());
-    binary.wait_for_output("The configuration protects less than it looks");
+    running.wait_for_output("The configuration protects less than it looks");
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
         );
     }
     let reported = |route: &str| {
-        gate.binary
+        gate.running
             .metric(&format!("keygate_two_credentials_reported_total{{route=\"{route}\"}}"))
     };
     assert_eq!((reported("report"), reported("refuse")), (1.0, 0.0));

@@ -1,8 +1,8 @@
 //! A client of the admin API.
 
-use super::Binary;
 use super::RawClient;
 use super::Response;
+use super::RunningGate;
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -23,7 +23,7 @@ pub struct AdminResponse {
 }
 
 impl Admin {
-    pub fn new(gate: &Binary, token: &str) -> Self {
+    pub fn new(gate: &RunningGate, token: &str) -> Self {
         Self {
             address: gate.admin(),
             token: token.to_owned(),

@@ -1,33 +1,45 @@
 //! Shared parts of the integration tests: raw HTTP clients and upstreams, the real program, and configuration text.
 
 mod admin;
+mod api_key;
 mod binary;
 pub mod control;
 mod fake_upstream;
 mod gateway;
 mod http1;
+mod local_gate;
+mod output;
 mod program;
 pub mod issuer;
 pub mod raw_issuer;
 pub mod provider;
 mod raw_client;
+mod running_gate;
 
 pub use admin::Admin;
 pub use admin::AdminResponse;
+pub use api_key::api_key;
+pub use api_key::api_key_entry;
 pub use binary::Binary;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;
 pub use gateway::GatewayBuilder;
 pub use http1::Response;
 pub use issuer::TestIssuer;
+pub use local_gate::LocalGate;
+pub use local_gate::still_clock;
 pub use program::Program;
 pub use program::ProgramOutput;
 pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;
 pub use raw_issuer::RawIssuer;
+pub use running_gate::RunningGate;
+pub use running_gate::StartGate;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -64,6 +76,15 @@ pub fn poll<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Optio
         }
         // Leaves the processor to the program under test.
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sets a flag when it is dropped, so that threads that run until then also end when an assertion fails.
+pub struct StopAtEnd<'a>(pub &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -1,0 +1,116 @@
+//! A whole gate in the test process: its listeners, workers, background tasks and store, without the program around
+//! them. Signals, log lines and the periodic check of files belong to the program.
+
+use super::RunningGate;
+use super::StartGate;
+use super::binary::folder_with;
+use super::output::SharedOutput;
+use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
+use keygate::model::clock::SystemClock;
+use keygate::runtime::reload;
+use keygate::runtime::reload::Reloader;
+use keygate::runtime::serve::bound::Bound;
+use keygate::runtime::serve::serving::Serving;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+/// As many as there are processors on a small machine, so that connections meet on one worker and on two.
+const WORKERS: usize = 2;
+
+/// Returns a clock that stands still at the present time.
+pub fn still_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(SystemClock::new().now().wall))
+}
+
+/// A gate in the test process. Ends when dropped.
+pub struct LocalGate {
+    running: RunningGate,
+    serving: Mutex<Serving>,
+    _folder: tempfile::TempDir,
+}
+
+impl LocalGate {
+    /// Serves `config`.
+    #[track_caller]
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, &[])
+    }
+
+    /// Serves `config`. `files` are names and contents, written beside the configuration file.
+    #[track_caller]
+    pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
+        Self::serve(Arc::new(SystemClock::new()), folder_with(config, files))
+    }
+
+    /// Serves `config` by `clock`, which only the test advances. Timers, such as time limits of connections, run on.
+    ///
+    /// # Panics
+    /// When the configuration is invalid.
+    #[track_caller]
+    pub fn start_at(clock: &Arc<ManualClock>, config: &str, files: &[(&str, &str)]) -> Self {
+        Self::serve(Arc::clone(clock) as Arc<dyn Clock>, folder_with(config, files))
+    }
+
+    /// Serves the configuration and the state in `folder`.
+    #[track_caller]
+    pub fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::serve(Arc::new(SystemClock::new()), folder)
+    }
+
+    #[track_caller]
+    fn serve(clock: Arc<dyn Clock>, folder: tempfile::TempDir) -> Self {
+        let path = folder.path().join("keygate.yaml");
+        let output = Arc::new(SharedOutput::default());
+        let loaded = reload::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let bound = Bound::bind(&loaded.config, &path, clock).unwrap();
+        let (opened, _) = bound.open(loaded, output.stdout()).unwrap();
+        let serving = opened.serve(path, WORKERS).unwrap();
+        let addresses = serving.addresses();
+        let running = RunningGate::new(
+            output,
+            folder.path(),
+            addresses.data[0],
+            addresses.admin.expect("every test has an admin listener"),
+        );
+        Self {
+            running,
+            serving: Mutex::new(serving),
+            _folder: folder,
+        }
+    }
+
+    /// Replaces the configuration file and reloads. When this returns, the new configuration is in force or refused.
+    pub fn reload(&self, config: &str) {
+        self.replace_file("keygate.yaml", config);
+        self.update(Reloader::reload);
+    }
+
+    /// Checks the files for changes, as the program does every 250 ms. When this
+    /// returns, the changes that the check found are in force or refused.
+    pub fn check_files(&self) {
+        self.update(Reloader::check_files);
+    }
+
+    fn update(&self, update: fn(&mut Reloader)) {
+        let serving = &mut *self.serving.lock().unwrap();
+        let _inside = serving.background.enter();
+        update(&mut serving.reloader);
+    }
+}
+
+impl StartGate for LocalGate {
+    #[track_caller]
+    fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
+        Self::start_with(config, files)
+    }
+}
+
+impl Deref for LocalGate {
+    type Target = RunningGate;
+
+    fn deref(&self) -> &RunningGate {
+        &self.running
+    }
+}
