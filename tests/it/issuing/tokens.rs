@@ -6,6 +6,7 @@ use super::gate::basic;
 use super::gate::form;
 use super::gate::text;
 use crate::support::Binary;
+use crate::support::RawClient;
 use crate::support::StopAtEnd;
 use crate::support::wait_until;
 use serde_json::json;
@@ -140,8 +141,8 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
     let gate = Gate::start_with(&gate::with_endpoint(
         ", publish_before: 2s, rotate_every: 1h, limit: { quota: 100000/min, burst: 100000 }",
     ));
-    let kids = || -> Vec<String> {
-        let set = crate::support::get(gate.running.data(), "/oauth/jwks");
+    let kids = |client: &mut RawClient| -> Vec<String> {
+        let set = client.exchange("GET /oauth/jwks HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let max_age = set.header("cache-control").unwrap().to_owned();
         assert!(
             max_age.contains("max-age=2"),
@@ -152,7 +153,8 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
     };
     let client = gate.secret_client(json!({}));
     let client = (client.0.as_str(), client.1.as_str());
-    let before = kids();
+    let mut asking = gate.client();
+    let before = kids(&mut asking);
     assert_eq!(before.len(), 1, "{before:?}");
     let first = gate.token(client);
     let stop = AtomicBool::new(false);
@@ -175,20 +177,25 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
         let stopping = StopAtEnd(&stop);
         gate.admin.perform("POST", "/signing-keys/rotate", Some(json!({})));
         // Waits until the new key signs.
-        let signed_by = || {
-            let token = gate.token(client);
+        let request = form(
+            "/oauth/token",
+            &basic(client.0, client.1),
+            "grant_type=client_credentials",
+        );
+        let signed_by = |asking: &mut RawClient| {
+            let token = text(&asking.exchange(&request).json()["access_token"]);
             let header = crate::support::issuer::from_base64url(token.split('.').next().unwrap());
             let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
             text(&header["kid"])
         };
         let mut published = Vec::new();
         wait_until("the new key signs", || {
-            let by = signed_by();
+            let by = signed_by(&mut asking);
             if by != before[0] {
                 assert!(published.contains(&by), "it signed before it was published");
                 return true;
             }
-            published = kids();
+            published = kids(&mut asking);
             false
         });
         drop(stopping);
@@ -197,7 +204,7 @@ fn s135_a_key_is_published_before_it_signs_and_after_and_no_good_token_is_refuse
     assert!(refused.is_empty(), "of {calls}: {refused:?}");
     assert!(calls > 20, "{calls}");
     // The old key stays published until its last token expires.
-    assert!(kids().contains(&before[0]));
+    assert!(kids(&mut asking).contains(&before[0]));
     assert_eq!(gate.with_token("/any/x", &first).status, 200);
 }
 

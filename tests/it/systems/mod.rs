@@ -19,7 +19,6 @@ use crate::support::Response;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
 use crate::support::raw_issuer::Reply;
-use crate::support::wait_for;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use keygate::jose::sign::SigningKey;
@@ -110,14 +109,8 @@ impl System {
     /// Sends a request to the gate on a connection of its own; `headers` are whole lines, each with its CRLF.
     #[track_caller]
     fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Response {
-        let length = if body.is_empty() {
-            String::new()
-        } else {
-            format!("Content-Length: {}\r\n", body.len())
-        };
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}{length}\r\n{body}");
-        RawClient::connect(self.gate.data()).exchange(request)
+        let headers = format!("Connection: close\r\n{headers}");
+        RawClient::connect(self.gate.data()).exchange(request_text(method, path, &headers, body))
     }
 
     #[track_caller]
@@ -138,11 +131,8 @@ impl System {
     /// Sends a url-encoded form.
     #[track_caller]
     fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> AdminResponse {
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(fields)
-            .finish();
-        let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
-        AdminResponse::of(self.request("POST", path, &headers, &body))
+        let request = form_text(path, &format!("Connection: close\r\n{headers}"), fields);
+        AdminResponse::of(RawClient::connect(self.gate.data()).exchange(request))
     }
 
     /// Requests a token by client_credentials with client_secret_basic; an empty `scope` is left out.
@@ -164,18 +154,7 @@ impl System {
 
     #[track_caller]
     fn token_by_assertion(&self, assertion: &str) -> AdminResponse {
-        self.form(
-            "/oauth/token",
-            "",
-            &[
-                ("grant_type", "client_credentials"),
-                (
-                    "client_assertion_type",
-                    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                ),
-                ("client_assertion", assertion),
-            ],
-        )
+        self.form("/oauth/token", "", &assertion_form(assertion))
     }
 
     /// Returns a client assertion (RFC 7523) with a lifetime of one minute.
@@ -216,15 +195,40 @@ impl System {
     /// Waits until `path` with `key` gives 401; before that only 200, or 429 because of the polling.
     #[track_caller]
     fn wait_refused(&self, path: &str, key: &str) -> Response {
-        wait_for("the key is refused", || {
-            let response = self.with_key(path, key);
-            match response.status {
-                401 => Some(response),
-                200 | 429 => None,
-                status => panic!("{status}: {}", response.text()),
-            }
-        })
+        let with_key = request_text("GET", path, &format!("x-api-key: {key}\r\n"), "");
+        RawClient::connect(self.gate.data()).exchange_until(&with_key, 401, &[200, 429])
     }
+}
+
+/// Returns a request; `headers` are whole lines, each with its CRLF.
+fn request_text(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = if body.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", body.len())
+    };
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{length}\r\n{body}")
+}
+
+/// Returns a POST of a url-encoded form.
+fn form_text(path: &str, headers: &str, fields: &[(&str, &str)]) -> String {
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
+    request_text("POST", path, &headers, &body)
+}
+
+/// Returns the form of a token request with private_key_jwt.
+fn assertion_form(assertion: &str) -> [(&str, &str); 3] {
+    [
+        ("grant_type", "client_credentials"),
+        (
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        ),
+        ("client_assertion", assertion),
+    ]
 }
 
 /// A customer's server with a key set at /jwks, over HTTPS.

@@ -3,12 +3,15 @@
 use super::Customer;
 use super::System;
 use super::access_token;
+use super::assertion_form;
 use super::claims;
+use super::form_text;
 use super::oauth_error;
 use super::problem;
 use super::rsa_key;
 use super::text;
 use crate::support::PATIENCE;
+use crate::support::RawClient;
 use crate::support::poll;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -171,8 +174,10 @@ fn a_new_kid_behind_a_url_is_picked_up_by_itself() {
     access_token(&system.token_by_key(&client, &old, Some(old.kid())));
     customer.publish(&[&new]);
     // Without a validation, a fetch for an unknown key id starts at once or after the cooldown of the last one.
+    let mut asking = RawClient::connect(system.gate.data());
     let accepted = poll(3 * PATIENCE, || {
-        let response = system.token_by_key(&client, &new, Some(new.kid()));
+        let assertion = system.assertion(&client, &new, Some(new.kid()));
+        let response = asking.exchange(form_text("/oauth/token", "", &assertion_form(&assertion)));
         (response.status == 200).then_some(())
     });
     assert!(accepted.is_some(), "the new key is never fetched");
