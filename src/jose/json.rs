@@ -285,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn only_text_reads_as_text() {
+        let members = object(br#"{"a":"x","b":"\u0079","c":1,"d":["x"],"e":{"a":"x"},"f":null}"#).unwrap();
+        let texts = ["a", "b", "c", "d", "e", "f"].map(|name| members.get(name).unwrap().as_str());
+        assert_eq!(texts, [Some("x"), Some("y"), None, None, None, None]);
+        assert_eq!(members.get("g"), None);
+    }
+
+    #[test]
     fn s025_depth_is_bounded_from_both_sides() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         check(&nested(16), true);

@@ -58,4 +58,25 @@ mod tests {
         assert_ne!(bucket_key(&["ab"]), bucket_key(&["ab", ""]));
         assert_eq!(bucket_key(&["ab", "c"]), bucket_key(&["ab", "c"]));
     }
+
+    #[test]
+    fn s110_a_source_is_an_ipv4_address_or_an_ipv6_64() {
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            // The same 64 bits in either family.
+            ("0.0.0.1", "0:0:0:1::", false),
+        ] {
+            let [one, other]: [IpAddr; 2] = [one.parse().unwrap(), other.parse().unwrap()];
+            assert_eq!(source_of(one) == source_of(other), same, "{one} {other}");
+            assert_eq!(ip_key(one) == ip_key(other), same, "{one} {other}");
+        }
+        assert_eq!(
+            source_of("2001:db8::1:2:3:4".parse().unwrap()),
+            "2001:db8::".parse::<IpAddr>().unwrap()
+        );
+    }
 }

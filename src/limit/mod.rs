@@ -42,3 +42,32 @@ impl Default for LimitState {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::quota::CompiledQuota;
+    use crate::model::plan::Quota;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    #[test]
+    fn a_limit_counts_the_principals_whose_bucket_is_not_full() {
+        let second = Duration::from_secs(1);
+        let quota = CompiledQuota::compile(&Quota {
+            requests: NonZeroU32::MIN,
+            period: second,
+            burst: NonZeroU32::MIN,
+        });
+        let (limit, now) = (LimitState::new(), Tick::ZERO);
+        assert!(limit.is_empty());
+        for principal in 1..=3 {
+            limit.buckets.spend(&quota, principal, now).unwrap();
+        }
+        assert_eq!((limit.len(), limit.is_empty()), (3, false));
+        limit.sweep(now.saturating_add(second - Duration::from_nanos(1)));
+        assert_eq!(limit.len(), 3);
+        limit.sweep(now.saturating_add(second));
+        assert_eq!((limit.len(), limit.is_empty()), (0, true));
+    }
+}

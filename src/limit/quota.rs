@@ -124,6 +124,19 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_rounded_up() {
+        for (duration, secs) in [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_secs(1), 1),
+            (Duration::new(1, 1), 2),
+            (Duration::MAX, u64::MAX),
+        ] {
+            assert_eq!(secs_rounded_up(duration), secs, "{duration:?}");
+        }
+    }
+
+    #[test]
     fn the_largest_quota_overflows_nothing() {
         for (requests, period, burst) in [
             (1, Duration::MAX, u32::MAX),

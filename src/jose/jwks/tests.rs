@@ -217,6 +217,7 @@ fn s015_a_key_serves_its_own_algorithms_only() {
         let family = algorithm.as_str().starts_with(['R', 'P']);
         let open_expected = if family { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
         check_find(&open, Some("r"), algorithm, open_expected);
+        assert_eq!(open.keys[0].algorithms().any(|one| one == algorithm), family, "{algorithm}");
         let is_pinned = algorithm == Algorithm::Rs256;
         let pinned_expected = if is_pinned { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
         check_find(&pinned, Some("r"), algorithm, pinned_expected);
@@ -320,6 +321,16 @@ fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() 
     check(format!("{certificate}{certificate}"), ": a chain of certificates");
     check(format!("{P256_PEM}{RSA_PEM}"), ": more than one PEM block");
     check(format!("{P256_PEM}{P256_PEM}"), ": more than one PEM block");
+}
+
+#[test]
+fn as_many_pem_files_are_read_as_a_set_has_keys() {
+    let pems = |count: usize| vec![P256_PEM.as_bytes().to_vec(); count];
+    assert_eq!(Jwks::from_pems(&pems(Jwks::KEYS_MAX)).map(|set| set.len()), Ok(1), "one key, once");
+    assert_eq!(
+        Jwks::from_pems(&pems(Jwks::KEYS_MAX + 1)).map(|set| set.len()),
+        Err(JwksError::TooManyKeys)
+    );
 }
 
 #[test]

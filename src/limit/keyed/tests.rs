@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::plan::Quota;
 use proptest::prelude::*;
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 
 fn quota(requests: u32, period: Duration, burst: u32) -> CompiledQuota {
@@ -80,6 +81,84 @@ fn a_sweep_forgets_the_recovered_and_nobody_else() {
     assert_eq!(buckets.len(), 1);
     assert!(buckets.spend(&quota, key(2), secs(10)).is_err());
     assert!(buckets.spend(&quota, key(1), secs(10)).is_ok());
+}
+
+#[test]
+fn a_sweep_releases_the_memory_of_a_flood_and_not_that_of_a_fluctuation() {
+    let buckets = Buckets::new(10_000);
+    let quota = quota(1, Duration::from_secs(10), 1);
+    for number in 0..10_000 {
+        let at = if number % 2 == 0 { Tick::ZERO } else { secs(5) };
+        buckets.spend(&quota, key(number), at).unwrap();
+    }
+    let capacity = buckets.map.capacity();
+    buckets.sweep(secs(10));
+    assert_eq!(buckets.len(), 5_000);
+    // The map's capacity does not count the places of removed entries before they are used again.
+    assert!(buckets.map.capacity() > capacity / 4 * 3, "{}", buckets.map.capacity());
+    buckets.sweep(secs(15));
+    assert_eq!(buckets.len(), 0);
+    assert!(buckets.map.capacity() < capacity / 4, "{}", buckets.map.capacity());
+}
+
+#[test]
+fn s113_newcomers_to_a_full_map_cause_one_sweep_a_second() {
+    let buckets = Buckets::new(2);
+    let quota = quota(10, Duration::from_secs(1), 1);
+    let len_after = |number: u64, millis: u64| {
+        let now = Tick::ZERO.saturating_add(Duration::from_millis(millis));
+        buckets.spend(&quota, key(number), now).unwrap();
+        buckets.len()
+    };
+    assert_eq!([len_after(1, 10_000), len_after(2, 10_000)], [1, 2]);
+    // All buckets are full again at each step below.
+    assert_eq!(
+        [len_after(3, 10_200), len_after(4, 10_200)],
+        [1, 2],
+        "never swept before"
+    );
+    assert_eq!(len_after(5, 11_199), 2, "swept 999 ms ago, so it shares a bucket");
+    assert_eq!(len_after(6, 11_200), 1);
+}
+
+#[test]
+fn a_single_bucket_is_spent_waits_and_is_full_again() {
+    let quota = quota(2, Duration::from_secs(20), 2);
+    let fresh = Bucket::default();
+    assert!(fresh.is_full(secs(1)) && fresh.wait(&quota, secs(1)).is_none());
+    let empty = fresh.spend(&quota, secs(1)).spend(&quota, secs(1));
+    assert!(!empty.is_full(secs(20)) && empty.is_full(secs(21)));
+    assert_eq!(empty.wait(&quota, secs(1)), Some(Duration::from_secs(10)));
+    assert_eq!(empty.wait(&quota, secs(10)), Some(Duration::from_secs(1)));
+    assert_eq!(empty.wait(&quota, secs(11)), None);
+    assert_eq!(empty.spend(&quota, secs(10)), empty, "empty, so nothing is spent");
+}
+
+#[test]
+fn s115_debt_under_a_larger_quota_is_cut_once_clocks_cannot_explain_it() {
+    let now = Tick::ZERO;
+    let new = quota(1, Duration::from_secs(1), 1);
+    for (debt, wait) in [
+        (Duration::from_secs(2), Duration::from_secs(2)),
+        (Duration::from_secs(2) + Duration::from_nanos(1), Duration::from_secs(1)),
+        (Duration::from_secs(3_600), Duration::from_secs(1)),
+    ] {
+        let buckets = Buckets::new(100);
+        buckets.spend(&quota(1, debt, 1), key(1), now).unwrap();
+        assert_eq!(buckets.spend(&new, key(1), now).unwrap_err(), wait, "{debt:?}");
+    }
+}
+
+#[test]
+fn both_halves_of_a_key_tell_principals_apart_and_the_first_spreads_them() {
+    let buckets = Buckets::new(100);
+    let quota = quota(1, Duration::from_secs(10), 1);
+    for (high, low) in [(1, 5), (2, 5), (1, 6)] {
+        let key = high << 64 | low;
+        assert!(buckets.spend(&quota, key, Tick::ZERO).is_ok(), "{high} {low}");
+    }
+    let hash = |key: u128| BuildHasherDefault::<IdentityHasher>::default().hash_one(split(key));
+    assert_eq!(hash(7 << 64 | 9), 7);
 }
 
 #[test]
