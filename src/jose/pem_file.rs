@@ -85,3 +85,24 @@ fn only_block(text: &[u8]) -> Result<pem::Pem, &'static str> {
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_taken_by_its_tag_and_refused_by_name() {
+        let encrypted = write("ENCRYPTED PRIVATE KEY", b"der");
+        assert_eq!(
+            private_key(write("PRIVATE KEY", b"der").as_bytes()),
+            Ok(b"der".to_vec())
+        );
+        assert_eq!(private_key(encrypted.as_bytes()), Err("an encrypted private key"));
+        let other = Err("not a `PRIVATE KEY` block (PKCS #8)");
+        assert_eq!(private_key(write("EC PRIVATE KEY", b"der").as_bytes()), other);
+        let file = write("KEYGATE SIGNING KEY", b"der");
+        assert_eq!(tagged("KEYGATE SIGNING KEY", file.as_bytes()), Ok(b"der".to_vec()));
+        let other = Err("a block of another kind");
+        assert_eq!(tagged("PRIVATE KEY", file.as_bytes()), other);
+    }
+}

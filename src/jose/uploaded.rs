@@ -83,6 +83,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_read_up_to_8_kib() {
+        let pem = good().public_pem();
+        let fill = |bytes: usize| format!("{}\n{pem}", "x".repeat(bytes - pem.len() - 1));
+        assert!(public_key(&fill(8_192)).is_ok());
+        refused(&fill(8_193), "longer than any public key");
+    }
+
+    #[test]
     fn s055_anything_but_exactly_one_public_key_is_refused_with_the_reason() {
         let pem = good().public_pem();
         refused("", "no PEM block");

@@ -163,6 +163,7 @@ fn s021_each_part_is_strict_base64url() {
 #[test]
 fn s022_length_and_dots_are_counted_first() {
     check(&".".repeat(Jws::BYTES_MAX), Err(JwsError::Parts));
+    assert_eq!(Jws::BYTES_MAX, 65_536, "64 KiB, as the contract says");
     check(&".".repeat(Jws::BYTES_MAX + 1), Err(JwsError::TooLong));
     let header = b64(r#"{"alg":"ES256"}"#);
     let fill = |length: usize| format!("{header}.e30.{}", "A".repeat(length - header.len() - 5));

@@ -57,6 +57,15 @@ fn what_is_signed_verifies_with_the_published_key() {
 }
 
 #[test]
+fn a_token_id_is_128_bits_and_drawn_anew() {
+    let ids = [token_id(), token_id()];
+    assert_ne!(ids[0], ids[1]);
+    for id in &ids {
+        assert_eq!(base64url::decode(id).unwrap().len(), 16, "{id}");
+    }
+}
+
+#[test]
 fn a_written_key_reads_back_as_itself() {
     for algorithm in Algorithm::ALL {
         let key = key(algorithm);
