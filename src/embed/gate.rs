@@ -104,14 +104,14 @@ impl Gate {
         // An embedded gate has no echo upstream, and no route that leads there.
         let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());
-        let (gate, kept_keys) =
+        let (gate, key_files) =
             assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;
         let upkeep = Upkeep::new(
             path.to_owned(),
             loaded,
             Arc::clone(&gate),
             Arc::clone(&readiness),
-            kept_keys,
+            key_files,
             check,
         );
         Ok((Self { gate, readiness }, upkeep))

@@ -1,6 +1,6 @@
 //! How does a gate stay up to date?
 
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::housekeeping;
@@ -23,7 +23,7 @@ pub struct Upkeep {
     loaded: LoadedConfig,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
-    kept_keys: Option<Arc<KeptKeys>>,
+    key_files: Option<Arc<IssuerKeyFiles>>,
     check: ConfigCheck,
 }
 
@@ -33,7 +33,7 @@ impl Upkeep {
         loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept_keys: Option<Arc<KeptKeys>>,
+        key_files: Option<Arc<IssuerKeyFiles>>,
         check: ConfigCheck,
     ) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Upkeep {
             loaded,
             gate,
             readiness,
-            kept_keys,
+            key_files,
             check,
         }
     }
@@ -55,7 +55,7 @@ impl Upkeep {
             self.loaded,
             self.gate,
             self.readiness,
-            self.kept_keys,
+            self.key_files,
             None,
             self.check,
         );

@@ -23,7 +23,7 @@ use crate::config::ReferencedFiles;
 use crate::explain::request::RequestForms;
 use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::accept::Inbound;
 use crate::gate::decide;
 use crate::gate::live::Live;
@@ -36,7 +36,7 @@ use crate::model::clock::Tick;
 use crate::observe::log::ErrorChain;
 use crate::proxy::http1::head;
 use crate::runtime::assemble;
-use crate::runtime::kept;
+use crate::runtime::issuer_key_files;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadError;
 use std::net::Ipv4Addr;
@@ -67,8 +67,8 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
     };
     let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
     set_keys(&snapshot, &question.jwks, now)?;
-    if let Some(kept) = config.state_dir.as_deref().and_then(KeptKeys::look) {
-        kept::restore(&snapshot, &kept, now);
+    if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::look) {
+        issuer_key_files::restore(&snapshot, &files, now);
     }
     let forms = request::build(question, &config)?;
     Ok(decide_and_report(

@@ -7,7 +7,7 @@ pub mod discovery;
 pub mod file;
 pub mod introspect;
 pub mod jwks;
-pub mod kept;
+pub mod issuer_key_files;
 pub mod meet;
 pub mod on_demand;
 pub mod outcome;

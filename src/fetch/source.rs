@@ -6,9 +6,9 @@ use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::discovery;
 use crate::fetch::file;
+use crate::fetch::issuer_key_files::IssuerKeySaver;
 use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
-use crate::fetch::kept::Keeper;
 use crate::fetch::outcome::SourceError;
 use crate::fetch::outcome::record_failure;
 use crate::fetch::outcome::record_success;
@@ -30,18 +30,18 @@ use url::Url;
 /// once for PEM files, which are read once.
 ///
 /// `keys` must have been made for `issuer.keys`. Run one task per issuer, so that fetches do not overlap. If `keys` is
-/// from before a reload, the first fetch is made when it was due, not at once. Passes fetched sets to `keeper`, if any.
+/// from before a reload, the first fetch is made when it was due, not at once. Passes fetched sets to `saver`, if any.
 pub async fn run(
     issuer: Issuer,
     keys: Arc<IssuerKeys>,
     clock: Arc<dyn Clock>,
     metrics: IssuerMetrics,
-    keeper: Option<Keeper>,
+    saver: Option<IssuerKeySaver>,
     mut stop: watch::Receiver<bool>,
 ) {
     let work = async {
         match &issuer.keys {
-            KeySource::Remote(source) => follow_remote(&issuer.name, source, &keys, &*clock, &metrics, keeper).await,
+            KeySource::Remote(source) => follow_remote(&issuer.name, source, &keys, &*clock, &metrics, saver).await,
             KeySource::File(path) => file::follow(&issuer.name, path, &keys, &*clock).await,
             // Part of the configuration, which reads and watches the files.
             KeySource::Pem(_) => {}
@@ -64,7 +64,7 @@ async fn follow_remote(
     keys: &IssuerKeys,
     clock: &dyn Clock,
     metrics: &IssuerMetrics,
-    mut keeper: Option<Keeper>,
+    mut saver: Option<IssuerKeySaver>,
 ) {
     let mut last = LastSource::default();
     loop {
@@ -94,8 +94,8 @@ async fn follow_remote(
                 }
                 let attempt = attempt.from(set.from.as_str());
                 let in_place = record_success(name, attempt, &set.body, set.jwks, clock);
-                if let Some(keeper) = &mut keeper {
-                    keeper.keep(name, &set.body, in_place, clock.now()).await;
+                if let Some(saver) = &mut saver {
+                    saver.save(name, &set.body, in_place, clock.now()).await;
                 }
                 after_success(source, set.freshness, random)
             }

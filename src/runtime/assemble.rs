@@ -2,7 +2,7 @@
 
 use crate::config::LogFormat;
 use crate::config::Observe;
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::Gate;
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
@@ -22,7 +22,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Readiness;
-use crate::runtime::kept;
+use crate::runtime::issuer_key_files;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadedConfig;
 use std::io;
@@ -42,18 +42,18 @@ pub fn gate(
     clock: Arc<dyn Clock>,
     access: AccessLog,
     readiness: &Readiness,
-) -> Result<(Arc<Gate>, Option<Arc<KeptKeys>>), MatcherError> {
+) -> Result<(Arc<Gate>, Option<Arc<IssuerKeyFiles>>), MatcherError> {
     let now = clock.now();
     let snapshot = reload::install(loaded, &live, now)?;
-    let kept_keys = kept::open(&loaded.config, &live.metrics);
-    if let Some(kept_keys) = &kept_keys {
-        kept::restore(&snapshot, kept_keys, now);
+    let key_files = issuer_key_files::open(&loaded.config, &live.metrics);
+    if let Some(key_files) = &key_files {
+        issuer_key_files::restore(&snapshot, key_files, now);
     }
     live.metrics.reloads.ended(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let gate = Gate::new(snapshot, live, clock, access);
     read_state_on_scrape(&gate);
-    Ok((gate, kept_keys))
+    Ok((gate, key_files))
 }
 
 /// Returns the access log of a gate with `metrics`. Records are written to `out`, in the format that `observe` sets.

@@ -15,7 +15,7 @@ pub mod assemble;
 pub mod client_jwks;
 #[cfg(feature = "gateway")]
 pub mod issuers;
-pub mod kept;
+pub mod issuer_key_files;
 pub mod signing_key;
 pub mod reload;
 pub mod watch;

@@ -14,8 +14,8 @@ use crate::config::ReadLog;
 use crate::config::introspection::ClientAuthentication;
 use crate::fetch::file;
 use crate::fetch::introspect;
-use crate::fetch::kept::Keeper;
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
+use crate::fetch::issuer_key_files::IssuerKeySaver;
 use crate::fetch::outcome::SourceError;
 use crate::fetch::source;
 use crate::gate::Gate;
@@ -40,7 +40,7 @@ use crate::observe::metrics::ConfiguredNames;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
-use crate::runtime::kept;
+use crate::runtime::issuer_key_files;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
 use crate::runtime::watch::WatchedFiles;
@@ -279,7 +279,7 @@ pub struct Reloader {
     /// The number of file checks since the last configuration was refused; `None` while it is in force.
     checks_since_refusal: Option<u32>,
     /// The folder that keeps issuers' keys over a restart.
-    kept_keys: Option<Arc<KeptKeys>>,
+    key_files: Option<Arc<IssuerKeyFiles>>,
     /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
     check: ConfigCheck,
@@ -294,12 +294,12 @@ impl Reloader {
         loaded: LoadedConfig,
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
-        kept_keys: Option<Arc<KeptKeys>>,
+        key_files: Option<Arc<IssuerKeyFiles>>,
         follower: Option<Box<dyn Follower>>,
         check: ConfigCheck,
     ) -> Self {
         let mut reloader = Self {
-            kept_keys,
+            key_files,
             follower,
             check,
             path,
@@ -381,8 +381,8 @@ impl Reloader {
         let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, now)?;
             // An issuer that is new here may be a renamed one with kept keys.
-            if let Some(kept_keys) = &self.kept_keys {
-                kept::restore(&snapshot, kept_keys, now);
+            if let Some(key_files) = &self.key_files {
+                issuer_key_files::restore(&snapshot, key_files, now);
             }
             Ok((loaded, snapshot))
         });
@@ -479,7 +479,7 @@ impl Reloader {
         for (uid, issuer) in in_use {
             self.issuers
                 .entry(uid)
-                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.kept_keys.as_ref()));
+                .or_insert_with(|| follow_issuer(issuer, &self.gate, &self.readiness, self.key_files.as_ref()));
         }
         let names: Vec<String> = self.config.issuers.keys().map(condition_name).collect();
         self.readiness
@@ -557,10 +557,10 @@ fn follow_issuer(
     issuer: &Arc<IssuerState>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept_keys: Option<&Arc<KeptKeys>>,
+    key_files: Option<&Arc<IssuerKeyFiles>>,
 ) -> Option<AbortHandle> {
     match issuer.proof() {
-        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, kept_keys)),
+        Proof::Keys(keys) => Some(follow_keys(issuer, keys, gate, readiness, key_files)),
         Proof::Introspection(introspection) => {
             readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
@@ -582,13 +582,13 @@ fn follow_keys(
     keys: &Arc<IssuerKeys>,
     gate: &Arc<Gate>,
     readiness: &Arc<Readiness>,
-    kept_keys: Option<&Arc<KeptKeys>>,
+    key_files: Option<&Arc<IssuerKeyFiles>>,
 ) -> AbortHandle {
     let keys = Arc::clone(keys);
     let (issuer, clock, readiness) = (Arc::clone(issuer), Arc::clone(&gate.clock), Arc::clone(readiness));
     let metrics = gate.live.metrics.issuers.of(issuer.name().as_str());
-    let keeper =
-        kept_keys.and_then(|kept_keys| Keeper::new(kept_keys, issuer.settings(), gate.live.metrics.state.clone()));
+    let saver = key_files
+        .and_then(|key_files| IssuerKeySaver::new(key_files, issuer.settings(), gate.live.metrics.state.clone()));
     let name = condition_name(issuer.name());
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
@@ -612,7 +612,7 @@ fn follow_keys(
                         Arc::clone(&keys),
                         clock,
                         metrics,
-                        keeper,
+                        saver,
                         stop
                     )
                 );

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::control::token;
 use crate::control::token::client_jwks::ClientJwks;
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 pub struct Opened {
     pub(super) sockets: Sockets,
     pub(super) loaded: LoadedConfig,
-    pub(super) kept_keys: Option<Arc<KeptKeys>>,
+    pub(super) key_files: Option<Arc<IssuerKeyFiles>>,
     pub(super) control_side: Option<ControlSide>,
     pub(super) gate: Arc<Gate>,
     pub(super) readiness: Arc<Readiness>,
@@ -51,7 +51,7 @@ impl Bound {
     ) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
         let access =
             assemble::access_log(out, &loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
-        let (gate, kept_keys) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
+        let (gate, key_files) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // Last of the steps that can fail for a reason of the operator's: the secret of the first administrator is
         // shown once, by this start, and the next start does not create another.
         let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
@@ -63,7 +63,7 @@ impl Bound {
         let opened = Opened {
             sockets: self.sockets,
             loaded,
-            kept_keys,
+            key_files,
             control_side,
             gate,
             readiness: self.readiness,

@@ -69,7 +69,7 @@ impl Opened {
                 self.loaded,
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
-                self.kept_keys,
+                self.key_files,
                 Some(Box::new(ControlFollower {
                     control: control.clone(),
                     access,

@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::config::KeySource;
-use crate::fetch::kept::KeptError;
-use crate::fetch::kept::KeptKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFileError;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Opens the `state_dir` of the configuration; `None` where there is none or it cannot be used. The gate serves without
 /// it: kept keys only matter while an issuer is down during a start.
-pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
+pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<IssuerKeyFiles>> {
     let Some(folder) = &config.state_dir else {
         let remote = |issuer: &crate::config::Issuer| matches!(issuer.keys, KeySource::Remote(_));
         if config.issuers.values().any(remote) {
@@ -23,8 +23,8 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
         }
         return None;
     };
-    match KeptKeys::open(folder) {
-        Ok(kept) => Some(Arc::new(kept)),
+    match IssuerKeyFiles::open(folder) {
+        Ok(files) => Some(Arc::new(files)),
         Err(error) => {
             metrics.state.write_failed();
             tracing::error!(error = %ErrorChain(&error), "State folder cannot be used; nothing is kept over a restart");
@@ -34,12 +34,12 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<KeptKeys>> {
 }
 
 /// Restores the kept keys of each issuer that has none yet. Reads files: for a start or a reload.
-pub fn restore(snapshot: &Snapshot, kept: &KeptKeys, now: Now) {
+pub fn restore(snapshot: &Snapshot, files: &IssuerKeyFiles, now: Now) {
     let with_keys = |issuer| IssuerState::keys(issuer).map(|keys| (issuer, keys));
     let issuers = snapshot.issuers.iter().map(|issuer| &**issuer).filter_map(with_keys);
     for (issuer, issuer_keys) in issuers.filter(|(_, keys)| !keys.is_loaded()) {
         let name = issuer.name().as_str();
-        match kept.load(issuer.settings(), now.wall) {
+        match files.load(issuer.settings(), now.wall) {
             Ok(None) => {}
             Ok(Some(found)) => {
                 let (keys, age_secs) = (found.jwks.len(), found.age.as_secs());
@@ -51,7 +51,7 @@ pub fn restore(snapshot: &Snapshot, kept: &KeptKeys, now: Now) {
                     "Issuer keys taken from disk until they are fetched"
                 );
             }
-            Err(error @ (KeptError::TooOld { .. } | KeptError::OtherSource { .. })) => {
+            Err(error @ (IssuerKeyFileError::TooOld { .. } | IssuerKeyFileError::OtherSource { .. })) => {
                 tracing::info!(issuer = name, error = %ErrorChain(&error), "Issuer keys on disk are not used");
             }
             Err(error) => {

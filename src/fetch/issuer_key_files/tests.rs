@@ -14,7 +14,7 @@ const CONFIRMED: Timestamp = Timestamp::from_unix_secs(1_000_000);
 
 struct Fixture {
     state_dir: tempfile::TempDir,
-    kept: KeptKeys,
+    files: IssuerKeyFiles,
     issuer: Issuer,
 }
 
@@ -22,7 +22,7 @@ impl Fixture {
     fn new() -> Self {
         let state_dir = tempfile::tempdir().unwrap();
         Self {
-            kept: KeptKeys::open(state_dir.path()).unwrap(),
+            files: IssuerKeyFiles::open(state_dir.path()).unwrap(),
             state_dir,
             issuer: issuer(KeySource::Remote(Box::new(jwks_url("https://issuer.example/jwks")))),
         }
@@ -47,25 +47,25 @@ impl Fixture {
         };
         let source = source_of(&self.issuer, remote);
         let set = set_of(&[rsa_jwk()]);
-        self.kept
+        self.files
             .save(&self.issuer.name, source, set.as_bytes(), confirmed)
             .unwrap();
     }
 
     fn path(&self) -> PathBuf {
-        self.kept.path(&self.issuer.name)
+        self.files.path(&self.issuer.name)
     }
 
-    fn load_at(&self, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
-        self.kept.load(&self.issuer, now)
+    fn load_at(&self, now: Timestamp) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
+        self.files.load(&self.issuer, now)
     }
 
-    fn load(&self) -> Result<Option<KeptSet>, KeptError> {
+    fn load(&self) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
         self.load_at(CONFIRMED)
     }
 
     #[track_caller]
-    fn check_refused(&self, matches: fn(&KeptError) -> bool) {
+    fn check_refused(&self, matches: fn(&IssuerKeyFileError) -> bool) {
         let error = self.load().expect_err("it is not used");
         assert!(matches(&error), "{error:?}");
     }
@@ -82,10 +82,10 @@ impl Fixture {
 fn what_was_saved_is_loaded_with_its_age() {
     let fixture = Fixture::saved();
     let later = CONFIRMED.saturating_add(Duration::from_secs(90));
-    let kept = fixture.load_at(later).unwrap().unwrap();
-    assert_eq!(kept.text, set_of(&[rsa_jwk()]).into_bytes());
+    let stored = fixture.load_at(later).unwrap().unwrap();
+    assert_eq!(stored.text, set_of(&[rsa_jwk()]).into_bytes());
     assert_eq!(
-        (kept.jwks.len(), kept.confirmed, kept.age),
+        (stored.jwks.len(), stored.confirmed, stored.age),
         (1, CONFIRMED, Duration::from_secs(90))
     );
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
@@ -104,11 +104,11 @@ fn a_set_is_used_up_to_max_stale_and_never_from_the_future() {
     assert!(fixture.load_at(at(max_stale)).unwrap().is_some());
     assert!(matches!(
         fixture.load_at(at(max_stale + tick)),
-        Err(KeptError::TooOld { .. })
+        Err(IssuerKeyFileError::TooOld { .. })
     ));
     assert!(matches!(
         fixture.load_at(CONFIRMED.saturating_sub(tick)),
-        Err(KeptError::Future { .. })
+        Err(IssuerKeyFileError::Future { .. })
     ));
 }
 
@@ -117,7 +117,7 @@ fn nothing_kept_is_no_mistake_and_files_are_not_kept() {
     let fixture = Fixture::new();
     assert!(fixture.load().unwrap().is_none());
     let pem = issuer(KeySource::Pem(vec![PathBuf::from("a.pem")]));
-    assert!(fixture.kept.load(&pem, CONFIRMED).unwrap().is_none());
+    assert!(fixture.files.load(&pem, CONFIRMED).unwrap().is_none());
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn keys_of_another_source_prove_nothing() {
     for change in changes {
         let mut fixture = Fixture::saved();
         change(&mut fixture);
-        fixture.check_refused(|error| matches!(error, KeptError::OtherSource { .. }));
+        fixture.check_refused(|error| matches!(error, IssuerKeyFileError::OtherSource { .. }));
     }
     // The fetch interval and the lifetime of a set are not part of its source.
     let mut fixture = Fixture::saved();
@@ -144,7 +144,7 @@ fn keys_of_another_source_prove_nothing() {
 
 #[test]
 fn a_file_that_others_may_touch_is_not_ours() {
-    let not_ours = |error: &KeptError| matches!(error, KeptError::NotOurs { .. });
+    let not_ours = |error: &IssuerKeyFileError| matches!(error, IssuerKeyFileError::NotOurs { .. });
     for mode in [0o644, 0o660, 0o602, 0o601] {
         let fixture = Fixture::saved();
         std::fs::set_permissions(fixture.path(), Permissions::from_mode(mode)).unwrap();
@@ -159,7 +159,7 @@ fn a_file_that_others_may_touch_is_not_ours() {
     std::fs::create_dir(fixture.path()).unwrap();
     fixture.check_refused(not_ours);
     let mut fixture = Fixture::saved();
-    fixture.kept.owner = fixture.kept.owner.wrapping_add(1);
+    fixture.files.owner = fixture.files.owner.wrapping_add(1);
     fixture.check_refused(not_ours);
 }
 
@@ -168,22 +168,25 @@ fn a_folder_with_open_doors_is_closed() {
     let fixture = Fixture::saved();
     let folder = fixture.state_dir.path().join("issuers");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
-    KeptKeys::open(fixture.state_dir.path()).unwrap();
+    IssuerKeyFiles::open(fixture.state_dir.path()).unwrap();
     assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     let file = fixture.state_dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(KeptKeys::open(&file), Err(KeptError::Folder { .. })));
+    assert!(matches!(
+        IssuerKeyFiles::open(&file),
+        Err(IssuerKeyFileError::Folder { .. })
+    ));
 }
 
 #[test]
 fn what_was_tampered_with_is_not_used() {
     let fixture = Fixture::saved();
     fixture.change("0vx7agoebGcQ", "1vx7agoebGcQ");
-    fixture.check_refused(|error| matches!(error, KeptError::Damaged { .. }));
+    fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Damaged { .. }));
 
     let fixture = Fixture::saved();
     fixture.change("\"version\":1", "\"version\":2");
-    fixture.check_refused(|error| matches!(error, KeptError::Version { found: 2, .. }));
+    fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Version { found: 2, .. }));
 
     for (from, to) in [
         ("\"version\":1", "\"version\":1,\"version\":1"),
@@ -197,12 +200,12 @@ fn what_was_tampered_with_is_not_used() {
     ] {
         let fixture = Fixture::saved();
         fixture.change(from, to);
-        fixture.check_refused(|error| matches!(error, KeptError::Format { .. }));
+        fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Format { .. }));
     }
 
     let fixture = Fixture::saved();
     std::fs::write(fixture.path(), vec![b' '; 1024 * 1024 + 1]).unwrap();
-    fixture.check_refused(|error| matches!(error, KeptError::TooLong { .. }));
+    fixture.check_refused(|error| matches!(error, IssuerKeyFileError::TooLong { .. }));
 }
 
 #[test]
@@ -218,10 +221,10 @@ fn a_set_that_would_be_refused_from_its_issuer_is_refused_from_disk() {
     ] {
         let source = source_of(&fixture.issuer, remote);
         fixture
-            .kept
+            .files
             .save(&fixture.issuer.name, source, set.as_bytes(), CONFIRMED)
             .unwrap();
-        fixture.check_refused(|error| matches!(error, KeptError::Keys { .. }));
+        fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Keys { .. }));
     }
 }
 
@@ -231,7 +234,7 @@ fn a_file_that_was_cut_anywhere_is_not_used() {
     let whole = std::fs::read(fixture.path()).unwrap();
     for length in 0..whole.len() {
         std::fs::write(fixture.path(), &whole[..length]).unwrap();
-        fixture.check_refused(|error| matches!(error, KeptError::Format { .. }));
+        fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Format { .. }));
     }
 }
 
@@ -251,8 +254,8 @@ proptest! {
         bytes[place] ^= bits;
         std::fs::write(fixture.path(), bytes).unwrap();
         let later = CONFIRMED.saturating_add(Duration::from_secs(3600));
-        if let Ok(Some(kept)) = fixture.load_at(later) {
-            prop_assert_eq!((kept.text, kept.confirmed), (set_of(&[rsa_jwk()]).into_bytes(), CONFIRMED));
+        if let Ok(Some(stored)) = fixture.load_at(later) {
+            prop_assert_eq!((stored.text, stored.confirmed), (set_of(&[rsa_jwk()]).into_bytes(), CONFIRMED));
         }
     }
 }
@@ -273,8 +276,8 @@ async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_st
     let fixture = Fixture::new();
     let metrics = crate::fetch::tests::metrics().state;
     let keys = IssuerKeys::new(&fixture.issuer.keys);
-    let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
-    let mut keeper = Keeper::new(&kept, &fixture.issuer, metrics).unwrap();
+    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path()).unwrap());
+    let mut saver = IssuerKeySaver::new(&files, &fixture.issuer, metrics).unwrap();
     let (one, two) = (set_of(&[rsa_jwk()]), set_of(&[ec_jwk()]));
     let hour = 3600;
     let mut writes = Vec::new();
@@ -288,10 +291,10 @@ async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_st
         (2 * hour + 60, &two),
     ] {
         let (in_place, now) = fetched(&keys, set, secs);
-        keeper.keep(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
-        if let Some((_, _, task)) = &mut keeper.writing {
+        saver.save(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        if let Some((_, _, task)) = &mut saver.writing {
             assert!(task.await.unwrap());
-            keeper.written = keeper.writing.take().map(|(generation, at, _)| (generation, at));
+            saver.written = saver.writing.take().map(|(generation, at, _)| (generation, at));
             writes.push(secs);
             let loaded = fixture.load_at(now.wall).unwrap().unwrap();
             assert_eq!((loaded.text, loaded.confirmed), (set.clone().into_bytes(), now.wall));
@@ -305,17 +308,17 @@ async fn a_writing_that_fails_is_counted_and_tried_again() {
     let fixture = Fixture::new();
     let all = crate::fetch::tests::metrics();
     let keys = IssuerKeys::new(&fixture.issuer.keys);
-    let kept = Arc::new(KeptKeys::open(fixture.state_dir.path()).unwrap());
-    let mut keeper = Keeper::new(&kept, &fixture.issuer, all.state.clone()).unwrap();
+    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path()).unwrap());
+    let mut saver = IssuerKeySaver::new(&files, &fixture.issuer, all.state.clone()).unwrap();
     let set = set_of(&[rsa_jwk()]);
     std::fs::remove_dir(fixture.state_dir.path().join("issuers")).unwrap();
     for secs in 0..2 {
         let (in_place, now) = fetched(&keys, &set, secs);
-        keeper.keep(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
-        let (generation, at, task) = keeper.writing.take().expect("it is tried");
+        saver.save(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        let (generation, at, task) = saver.writing.take().expect("it is tried");
         assert!(!task.await.unwrap());
-        keeper.writing = Some((generation, at, tokio::spawn(async { false })));
-        while !keeper.writing.as_ref().unwrap().2.is_finished() {
+        saver.writing = Some((generation, at, tokio::spawn(async { false })));
+        while !saver.writing.as_ref().unwrap().2.is_finished() {
             tokio::task::yield_now().await;
         }
     }

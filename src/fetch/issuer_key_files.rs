@@ -42,7 +42,7 @@ const VERSION: u32 = 1;
 
 /// A folder in `state_dir` that only Keygate may write: a writer could decide which tokens are valid.
 #[derive(Debug)]
-pub struct KeptKeys {
+pub struct IssuerKeyFiles {
     folder: PathBuf,
     /// The user id of the files.
     owner: u32,
@@ -50,7 +50,7 @@ pub struct KeptKeys {
 
 /// The reason why a folder or a file in it cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum KeptError {
+pub enum IssuerKeyFileError {
     #[error("{} cannot be used", path.display())]
     Folder {
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum KeptError {
 
 /// A usable set, and its age.
 #[derive(Debug)]
-pub struct KeptSet {
+pub struct IssuerKeyFile {
     pub text: Vec<u8>,
     pub jwks: Jwks,
     pub confirmed: Timestamp,
@@ -114,14 +114,14 @@ struct Content {
     set: String,
 }
 
-impl KeptKeys {
+impl IssuerKeyFiles {
     /// Opens the folder `issuers` in `state_dir`; creates both where missing, private to this user.
     ///
     /// # Errors
     /// If the folder cannot be created, made private, or written to.
-    pub fn open(state_dir: &Path) -> Result<Self, KeptError> {
+    pub fn open(state_dir: &Path) -> Result<Self, IssuerKeyFileError> {
         let folder = state_dir.join("issuers");
-        let failed = |source| KeptError::Folder {
+        let failed = |source| IssuerKeyFileError::Folder {
             path: folder.clone(),
             source,
         };
@@ -153,7 +153,7 @@ impl KeptKeys {
     ///
     /// # Errors
     /// If the file cannot be trusted or its set has expired; then no part of it is used.
-    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<KeptSet>, KeptError> {
+    pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return Ok(None);
         };
@@ -163,37 +163,37 @@ impl KeptKeys {
         };
         let content: Content = match serde_json::from_slice(&bytes) {
             Ok(content) => content,
-            Err(source) => return Err(KeptError::Format { path, source }),
+            Err(source) => return Err(IssuerKeyFileError::Format { path, source }),
         };
         if content.version != VERSION {
-            return Err(KeptError::Version {
+            return Err(IssuerKeyFileError::Version {
                 path,
                 found: content.version,
             });
         }
         if content.source != source_of(issuer, remote) {
-            return Err(KeptError::OtherSource { path });
+            return Err(IssuerKeyFileError::OtherSource { path });
         }
         if content.sha256 != sha256(content.confirmed_unix_millis, &content.set) {
-            return Err(KeptError::Damaged { path });
+            return Err(IssuerKeyFileError::Damaged { path });
         }
         let confirmed = Timestamp::from_unix_millis(content.confirmed_unix_millis);
         if confirmed > now {
-            return Err(KeptError::Future { path });
+            return Err(IssuerKeyFileError::Future { path });
         }
         let age = now.saturating_since(confirmed);
         if age > remote.max_stale {
-            return Err(KeptError::TooOld { path, age });
+            return Err(IssuerKeyFileError::TooOld { path, age });
         }
         let text = content.set.into_bytes();
         match Jwks::parse(&text) {
-            Ok(jwks) => Ok(Some(KeptSet {
+            Ok(jwks) => Ok(Some(IssuerKeyFile {
                 text,
                 jwks,
                 confirmed,
                 age,
             })),
-            Err(source) => Err(KeptError::Keys { path, source }),
+            Err(source) => Err(IssuerKeyFileError::Keys { path, source }),
         }
     }
 
@@ -216,8 +216,8 @@ impl KeptKeys {
         self.folder.join(format!("{name}.json"))
     }
 
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, KeptError> {
-        let unreadable = |source| KeptError::Unreadable {
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, IssuerKeyFileError> {
+        let unreadable = |source| IssuerKeyFileError::Unreadable {
             path: path.to_owned(),
             source,
         };
@@ -229,18 +229,18 @@ impl KeptKeys {
         };
         let is_ours = metadata.is_file() && metadata.uid() == self.owner && metadata.mode() & 0o077 == 0;
         if !is_ours {
-            return Err(KeptError::NotOurs { path: path.to_owned() });
+            return Err(IssuerKeyFileError::NotOurs { path: path.to_owned() });
         }
         let file = File::open(path).map_err(unreadable)?;
         let opened = file.metadata().map_err(unreadable)?;
         if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
-            return Err(KeptError::NotOurs { path: path.to_owned() });
+            return Err(IssuerKeyFileError::NotOurs { path: path.to_owned() });
         }
         let mut bytes = Vec::new();
         let mut bounded = file.take(FILE_BYTES_MAX + 1);
         bounded.read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(KeptError::TooLong { path: path.to_owned() });
+            return Err(IssuerKeyFileError::TooLong { path: path.to_owned() });
         }
         Ok(Some(bytes))
     }
@@ -276,8 +276,8 @@ fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
 
 /// Saves the sets of one issuer on another thread, so that a hanging disk delays no fetch.
 #[derive(Debug)]
-pub struct Keeper {
-    kept: Arc<KeptKeys>,
+pub struct IssuerKeySaver {
+    files: Arc<IssuerKeyFiles>,
     source: String,
     every: Duration,
     metrics: StateMetrics,
@@ -286,14 +286,14 @@ pub struct Keeper {
     writing: Option<(u64, Tick, JoinHandle<bool>)>,
 }
 
-impl Keeper {
+impl IssuerKeySaver {
     /// Returns `None` for an issuer without remote keys.
-    pub fn new(kept: &Arc<KeptKeys>, issuer: &Issuer, metrics: StateMetrics) -> Option<Self> {
+    pub fn new(files: &Arc<IssuerKeyFiles>, issuer: &Issuer, metrics: StateMetrics) -> Option<Self> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return None;
         };
         Some(Self {
-            kept: Arc::clone(kept),
+            files: Arc::clone(files),
             source: source_of(issuer, remote),
             every: remote.max_stale / WRITES_PER_MAX_STALE,
             metrics,
@@ -303,7 +303,7 @@ impl Keeper {
     }
 
     /// Saves `set`, with the text `text`, if its content has changed, or if the last write is long enough ago.
-    pub(in crate::fetch) async fn keep(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
+    pub(in crate::fetch) async fn save(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
         if let Some((generation, at, task)) = self.writing.take() {
             if !task.is_finished() {
                 self.writing = Some((generation, at, task));
@@ -319,15 +319,15 @@ impl Keeper {
         if !due {
             return;
         }
-        let (kept, metrics, source) = (Arc::clone(&self.kept), self.metrics.clone(), self.source.clone());
+        let (files, metrics, source) = (Arc::clone(&self.files), self.metrics.clone(), self.source.clone());
         let (name, text, confirmed) = (name.clone(), text.to_vec(), set.confirmed);
-        let task = tokio::task::spawn_blocking(move || match kept.save(&name, source, &text, confirmed) {
+        let task = tokio::task::spawn_blocking(move || match files.save(&name, source, &text, confirmed) {
             Ok(()) => true,
             Err(error) => {
                 metrics.write_failed();
                 tracing::warn!(
                     issuer = name.as_str(),
-                    folder = %kept.folder.display(),
+                    folder = %files.folder.display(),
                     %error,
                     "Issuer keys cannot be kept on disk; a restart while the issuer is down would be without them"
                 );
