@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz` and the admin API. Never a data listener.
+//! Where does the admin listener serve `/metrics`, `/livez`, `/readyz` and the admin API, and for which token?
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     pub address: SocketAddr,
-    /// Bearer token of the admin API. `None`: the admin API is off.
+    /// Bearer token of the admin API. `None`: there is no admin API.
     pub token: Option<Secret<Vec<u8>>>,
 }
 
@@ -31,7 +31,7 @@ pub(in crate::config) struct Mirror {
     token: Option<Text<SecretText>>,
 }
 
-/// A shorter token could be guessed, and its holder controls the gate.
+/// A shorter token could be guessed, and its holder controls Keygate.
 const TOKEN_CHARS_MIN: usize = 32;
 const TOKEN_CHARS_MAX: usize = 1024;
 
@@ -58,6 +58,7 @@ pub(in crate::config) fn convert(mirror: At<Mirror>, checker: &mut Checker<'_>) 
 }
 
 /// Returns whether clients can send the token as it is: a `token68` (RFC 9110 section 11.2) of an allowed length.
+/// Reports any other token.
 fn check_token(at: NodeId, token: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> bool {
     let is_token68 = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
     let problem = match token.expose() {

@@ -1,4 +1,4 @@
-//! API keys: in which header do they come, how do they begin, and where are their digests?
+//! Which header carries API keys, how do they begin, and where are their digests?
 
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
@@ -19,13 +19,13 @@ use std::path::PathBuf;
 /// `api_keys:`.
 #[derive(Clone, Debug)]
 pub struct ApiKeys {
-    /// Default `x-api-key`.
+    /// The request header that carries a key. Default `x-api-key`.
     pub header: HeaderName,
     /// First part of a key's text: 1 to 16 lower-case letters or digits, a letter first. Default `kg`.
     pub prefix: String,
     /// Key of the digest (HMAC-SHA-256); without it digests are SHA-256.
     pub pepper: Option<Secret<Vec<u8>>>,
-    /// Digests of the keys, read again when the file changes.
+    /// The keys file, read again when it changes.
     pub file: Option<PathBuf>,
 }
 
@@ -68,11 +68,11 @@ pub(in crate::config) fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> A
 /// A larger file is the wrong file: no secret is this long.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
-/// Returns the bytes of the secret. A reference to an empty or unreadable
-/// file is an error, never an empty secret (S076).
+/// Returns the bytes of the secret. Reports a reference to an empty or unreadable file: it is never an empty
+/// secret (S076). With [`ReferencedFiles::MayBeMissing`] the file is not read, and the secret is empty.
 pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
     let text = written.0.expose();
-    // Only if `file:` stands in the configuration itself: a variable must not be able to name a file.
+    // Only if `file:` stands in the configuration itself: a variable must not turn a secret into a reference.
     let Some(path) = text
         .strip_prefix("file:")
         .filter(|_| checker.tree.is_file_reference(at))
@@ -88,7 +88,7 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
         Ok(bytes) => {
             let bytes = Secret::new(bytes);
             checker.log.read(&path, bytes.expose());
-            // Editors and `echo` end a file with a line break that is not part of the secret.
+            // Editors and `echo` add a line break at the end, which is not part of the secret.
             let trimmed = bytes.expose().strip_suffix(b"\n").unwrap_or(bytes.expose());
             let trimmed = trimmed.strip_suffix(b"\r").unwrap_or(trimmed);
             match trimmed.len() {
@@ -107,11 +107,11 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
     None
 }
 
-/// Reads the file, at most one byte more than is allowed: `/dev/zero` must not take all memory.
+/// Returns the content of the file, cut off above [`SECRET_BYTES_MAX`]: `/dev/zero` must not take all memory.
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A line break of two bytes is cut off later, and one byte more shows that the file is too large.
-    let most = SECRET_BYTES_MAX as u64 + 3;
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    // Two bytes for a line break, which the caller removes, and a third that shows that the file is too large.
+    let bytes_max = SECRET_BYTES_MAX as u64 + 3;
+    File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -25,7 +25,7 @@ pub struct BuiltInRoute {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuiltInPath {
     Exact(String),
-    /// One segment between the two: `/t/` and `/oauth/token`.
+    /// Exactly one segment stands between `before` and `after`: `/t/` and `/oauth/token`.
     Segment {
         before: String,
         after: String,
@@ -33,7 +33,7 @@ pub enum BuiltInPath {
 }
 
 impl BuiltInPath {
-    /// Returns whether a request for `path` is for this route.
+    /// Returns whether a request for `path` (in normal form) is for this path.
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(own) => own == path,
@@ -59,7 +59,7 @@ impl std::fmt::Display for BuiltInPath {
 /// The content or endpoint behind a built-in route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuiltInKind {
-    /// The keys that verify the gate's own identity tokens and access tokens (RFC 7517 section 5).
+    /// The keys that verify Keygate's own identity tokens and access tokens (RFC 7517 section 5).
     Jwks,
     /// The metadata of a resource (RFC 9728 section 2).
     Resource(Name),
@@ -71,9 +71,9 @@ pub enum BuiltInKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub kind: EndpointKind,
-    /// The path of the issuer's URL; the control side sees only the rest of the request's path.
+    /// Removed from the front of the request's path for the control side: the path of the issuer's URL, or empty.
     pub prefix: String,
-    /// The path that the control side sees where it is not the rest after `prefix`.
+    /// The path that the control side receives. `None`: the request's path without `prefix`.
     pub canonical: Option<&'static str>,
 }
 
@@ -177,8 +177,8 @@ fn control_route(
 
 const KNOWN: &str = "names of built-in routes are names";
 
-/// Returns every built-in route that the configuration needs. Keys are served under every host name. Metadata belong to
-/// one resource: another resource may have the same path at another host.
+/// Returns every built-in route that the configuration needs. Keys are served under every host name, the metadata of a
+/// resource at its host alone: another resource may have the same path at another host.
 pub(in crate::config) fn all(
     resources: &BTreeMap<Name, Resource>,
     identity_token: Option<&IdentityToken>,
@@ -219,8 +219,8 @@ pub(in crate::config) fn refuse_reserved(name: &Text<Name>, checker: &mut Checke
     }
 }
 
-/// Reports every route that claims exactly a built-in path. A wider pattern
-/// (`/{*rest}`) is allowed: the more literal of two routes answers.
+/// Reports every route that has exactly a built-in path. A wider pattern
+/// (`/{*rest}`) is allowed: the more specific route answers.
 pub(in crate::config) fn refuse_overlap(
     built_ins: &[BuiltInRoute],
     routes: &[LocatedRoute],
@@ -228,7 +228,7 @@ pub(in crate::config) fn refuse_overlap(
 ) {
     for located in routes {
         let taken = built_ins.iter().find(|built_in| {
-            // A wildcard in place of the one segment is as specific as the built-in route.
+            // `/t/{org}/oauth/token` is as specific as the built-in route, and `matches` takes `{org}` for a segment.
             let path = built_in.path.matches(located.route.path.as_str());
             path && located
                 .route
@@ -244,7 +244,7 @@ pub(in crate::config) fn refuse_overlap(
     }
 }
 
-/// Returns whether a request can match both hosts.
+/// Returns whether a request can match both `pattern` and `host`; `None` stands for any host.
 fn may_match_host(pattern: &HostPattern, host: Option<&str>) -> bool {
     let Some(host) = host else {
         return true;

@@ -1,4 +1,4 @@
-//! Where do mistakes between mirror and type go? Into the checker, which knows the place of every value.
+//! How are mistakes reported while mirrors are converted? By the checker, which knows the place of every value.
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
@@ -20,11 +20,12 @@ use std::path::PathBuf;
 /// Name of the issuer that the token endpoint makes; no configured issuer may have it.
 pub const OWN_ISSUER: &str = "keygate";
 
+/// The tree, and the mistakes and warnings found so far.
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
     pub errors: Vec<ConfigError>,
     pub warnings: Vec<ConfigWarning>,
-    /// The lookup of `${NAME}`.
+    /// Returns the value of `${NAME}`.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     pub files: ReferencedFiles,
     pub log: &'a mut dyn ReadLog,
@@ -47,11 +48,11 @@ impl Checker<'_> {
         problem: impl Into<String>,
         hint: Option<String>,
     ) {
-        let mistake = self.at(at, code, problem.into(), hint);
-        self.errors.push(mistake);
+        let error = self.new_error(at, code, problem.into(), hint);
+        self.errors.push(error);
     }
 
-    fn at(&self, at: NodeId, code: &'static str, problem: String, hint: Option<String>) -> ConfigError {
+    fn new_error(&self, at: NodeId, code: &'static str, problem: String, hint: Option<String>) -> ConfigError {
         ConfigError {
             code,
             file: self.tree.file_of(at).to_owned(),
@@ -88,7 +89,7 @@ impl Checker<'_> {
         self.push(at, code, problem, Some(hint.into()));
     }
 
-    /// Reports that the value at `at` conflicts with the value at `other`, and the place of `other`.
+    /// Reports that the value at `at` conflicts with the value at `other`. The hint gives the place of `other`.
     pub(in crate::config) fn error_conflict(&mut self, at: NodeId, code: &'static str, problem: String, other: NodeId) {
         let hint = format!("the other one is in {}", self.tree.whereabouts(other, at));
         self.error_with(at, code, problem, hint);
@@ -102,7 +103,7 @@ impl Checker<'_> {
         problem: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let warning = self.at(at, code, problem.into(), Some(hint.into()));
+        let warning = self.new_error(at, code, problem.into(), Some(hint.into()));
         self.warnings.push(ConfigWarning(warning));
     }
 
@@ -114,7 +115,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Reports that `key` is missing in the map at `at`, unless it is there: then its mistake was reported already.
+    /// Reports that `key` is missing in the map at `at`. Does nothing if the tree has the key: then its value was
+    /// rejected and reported already.
     pub(in crate::config) fn report_missing(&mut self, at: NodeId, key: &'static str, hint: &str) {
         if self.tree.entry(at, key).is_none() {
             self.error_with(at, "missing-key", format!("`{key}` is missing"), hint);
@@ -178,7 +180,7 @@ impl Checker<'_> {
         false
     }
 
-    /// Reports every one of `names` that is not defined under `section` or is listed twice.
+    /// Reports each of `names` that no file defines under `section`, or that is listed twice.
     pub(in crate::config) fn refer_all(&mut self, section: &'static str, noun: &str, names: &[Text<Name>]) {
         for name in names {
             self.refer(section, noun, name);

@@ -32,7 +32,7 @@ pub struct Cors {
     pub max_age: Duration,
 }
 
-/// The origins of the pages that may call.
+/// The origins of the pages that may call a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Every origin; written `*`.
@@ -123,7 +123,7 @@ impl FromText for OriginEntry {
     }
 }
 
-/// The name of a header. `*` is rejected: it would leave the choice to the page.
+/// The name of a header. `*` is rejected: it would allow the page every header.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct FieldName(HeaderName);
 
@@ -153,7 +153,7 @@ const METHODS: [Method; 6] = [
     Method::DELETE,
 ];
 
-/// Converts the section. `route_methods` are those of the route; an empty list stands for every method.
+/// Converts the section. `route_methods` are the methods of the route; an empty list stands for every method.
 pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     route_methods: &[Method],
@@ -209,6 +209,7 @@ fn allowed_origins(
     Origins::Listed(listed.collect())
 }
 
+/// Reports `*` beside other origins, or with `credentials: true`.
 fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&At<bool>>, checker: &mut Checker<'_>) {
     if count > 1 {
         let problem = "`*` is every origin, and beside it others are named";

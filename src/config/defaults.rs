@@ -59,9 +59,9 @@ pub(in crate::config) struct Defaults {
     pub accept: Option<DefaultList<AcceptedCredential>>,
     pub issuers: Option<DefaultList<Name>>,
     pub audiences: Option<DefaultList<String>>,
-    /// The rule of the conditions beside `rules` comes first.
+    /// First the rule of the conditions that stand beside `rules`, then `rules`.
     pub rules: Vec<Rule>,
-    /// The first condition that only a token can meet: its key and its place.
+    /// The first condition, for every method, that only a token can meet: its key and its place.
     pub token_condition: Option<(&'static str, NodeId)>,
     pub limits: Vec<Name>,
 }
@@ -146,8 +146,8 @@ pub(in crate::config) fn refuse_wider<T: PartialEq>(
     }
 }
 
-/// Returns the limits of a route: the defaults and its own. A public route
-/// keeps only those defaults that count without a principal.
+/// Returns the limits of a route: those of the defaults, then its own. A public route
+/// inherits only the limits that count without a principal.
 pub(in crate::config) fn merge_limits(
     defaults: &Defaults,
     own: &[Name],

@@ -28,14 +28,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the place right after the last character of `text`. The mistake of a missing end is reported there, not
+    /// Returns the place right after the last character of `text`. A missing end, such as `]`, is reported there, not
     /// on a line that the file does not have. Lines end as in YAML (YAML 1.2.2 section 5.4).
     pub(in crate::config) fn end_of(text: &str) -> Self {
         let breaks = text.match_indices(['\n', '\r']);
-        let is_one = |(at, _): &(usize, &str)| !(text[*at..].starts_with("\r\n"));
+        // `\r\n` is one line break: count its `\n`.
+        let ends_line = |(at, _): &(usize, &str)| !(text[*at..].starts_with("\r\n"));
         let last = text.rfind(['\n', '\r']).map_or(text, |at| &text[at + 1..]);
         Self {
-            line: breaks.filter(is_one).count() + 1,
+            line: breaks.filter(ends_line).count() + 1,
             column: last.chars().count() + 1,
         }
     }
@@ -83,11 +84,12 @@ impl fmt::Display for ConfigWarning {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
-/// The search stops after this many: nobody reads more, and a hostile file must not cost more.
+/// The maximum of errors that are returned. Reading stops at so many: nobody looks at more, and a hostile file must not
+/// cost more.
 pub(in crate::config) const ERRORS_MAX: usize = 100;
 
 impl ConfigErrors {
-    /// Returns `Err` if there are errors, sorted by file in the order of `files`, then by place.
+    /// Returns `Err` if there are errors: at most [`ERRORS_MAX`], sorted by file as in `files`, then by place.
     pub(in crate::config) fn or_ok(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Result<(), Self> {
         if errors.is_empty() {
             return Ok(());

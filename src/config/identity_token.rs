@@ -18,9 +18,9 @@ use std::time::Duration;
 pub struct IdentityToken {
     /// `iss` of the tokens.
     pub issuer: IssuerUrl,
-    /// Default ES256.
+    /// Algorithm of the tokens' signatures. Default ES256.
     pub algorithm: Algorithm,
-    /// PEM, PKCS #8. `None`: an ES256 key that is made at the first start and kept in `state_dir`, if there is one.
+    /// PEM, PKCS #8. `None`: Keygate generates an ES256 key at the first start and keeps it in `state_dir`, if set.
     pub signing_key_file: Option<PathBuf>,
     /// Lifetime of a token. Default 60 s, from 10 s to 10 min.
     pub ttl: Duration,
@@ -56,7 +56,7 @@ pub(in crate::config) struct RouteMirror {
 const TTL_DEFAULT: Duration = Duration::from_secs(60);
 /// Half of it must outlast the way to the upstream and the difference of two clocks.
 const TTL_MIN: Duration = Duration::from_secs(10);
-/// A leaked token is valid for this long, even if its principal is revoked meanwhile.
+/// A leaked token can be valid for this long, even if its credential is revoked meanwhile.
 const TTL_MAX: Duration = Duration::from_secs(600);
 
 pub(in crate::config) fn convert(
@@ -97,7 +97,7 @@ pub(in crate::config) fn convert(
     })
 }
 
-/// Returns the audience of a route's tokens.
+/// Returns the audience of a route's identity tokens.
 pub(in crate::config) fn of_route(
     At { value: mirror, at }: At<RouteMirror>,
     checker: &mut Checker<'_>,
@@ -108,6 +108,7 @@ pub(in crate::config) fn of_route(
     Some(audience.take().0)
 }
 
+/// Reports a route with identity tokens where `identity_token` is missing at the top of the file.
 fn require_signer(at: NodeId, checker: &mut Checker<'_>) {
     if checker.tree.entry(ROOT, "identity_token").is_none() {
         let hint = "`identity_token: { issuer: … }` at the top of the file says in whose name";

@@ -1,4 +1,4 @@
-//! Which files are read? The matches of the globs of `include`; a [`ReadLog`] receives each file.
+//! Which files do the globs of `include` match, and how is a configuration file read? A [`ReadLog`] receives each file.
 
 use crate::config::read::FromText;
 use crate::config::tree::TOO_MANY_BYTES;
@@ -31,7 +31,7 @@ impl FromText for Glob {
 }
 
 impl Glob {
-    /// Returns the pattern for the file system. Wildcards in `folder` are escaped: it is one name.
+    /// Returns the pattern for the file system. Wildcards in `folder` are escaped: `folder` is a path, not a pattern.
     pub(in crate::config) fn resolve(&self, folder: &Path) -> String {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         match folder.as_str() {
@@ -59,7 +59,7 @@ impl Includes {
         Self(globs.map(|glob| glob.resolve(folder)).collect())
     }
 
-    /// Returns the files that match now, in the order in which they are read.
+    /// Returns the files that match now, in the order in which `load` reads them.
     pub fn files(&self) -> Vec<PathBuf> {
         let found = self.0.iter().flat_map(|glob| matches(glob).unwrap_or_default());
         found.filter(|path| !path.is_dir()).collect()
@@ -75,7 +75,7 @@ pub trait ReadLog {
     fn read(&mut self, path: &Path, content: &[u8]);
 }
 
-/// A log for callers that load once.
+/// A log that drops everything, for callers that load once.
 pub(in crate::config) struct NoLog;
 
 impl ReadLog for NoLog {
@@ -103,7 +103,7 @@ pub(in crate::config) fn matches(glob: &str) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Returns the text of a configuration file of at most `bytes_max`.
+/// Returns the text of a configuration file of at most `bytes_max` bytes.
 ///
 /// # Errors
 /// The code and the description of a problem with the whole file.

@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// More than this is a glob that matches too much.
+/// With more files, a glob probably matches too much.
 const FILES_MAX: usize = 1000;
 
 /// A part of a configuration of Keygate, in a file that the main file names in `include`.
@@ -45,7 +45,7 @@ pub(in crate::config) struct Mirror {
     pub routes: Option<Vec<At<route_mirror::Mirror>>>,
 }
 
-/// Reads every file that `written` matches.
+/// Reads every file that matches an entry of `written`, into the tree. Returns their sections.
 pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checker: &mut Checker<'_>) -> Vec<Mirror> {
     let Some(OneOrMany(globs)) = written else {
         return Vec::new();
@@ -56,7 +56,7 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
     checker.log.included(&includes, &includes.files());
     let mut found = FileSet::new(&main);
     for glob in &globs {
-        found.look(glob, folder, checker);
+        found.add_matches(glob, folder, checker);
     }
     if checker
         .errors
@@ -91,7 +91,7 @@ impl FileSet {
         }
     }
 
-    fn look(&mut self, glob: &Text<Glob>, folder: &Path, checker: &mut Checker<'_>) {
+    fn add_matches(&mut self, glob: &Text<Glob>, folder: &Path, checker: &mut Checker<'_>) {
         let pattern = glob.get();
         let paths = if pattern.has_wildcard() {
             match matches(&pattern.resolve(folder)) {
@@ -107,11 +107,11 @@ impl FileSet {
                 let hint = "does a glob match what is no configuration?";
                 return checker.error_with(glob.at, "too-many-files", problem, hint);
             }
-            self.take(path, glob, checker);
+            self.add(path, glob, checker);
         }
     }
 
-    fn take(&mut self, path: PathBuf, glob: &Text<Glob>, checker: &mut Checker<'_>) {
+    fn add(&mut self, path: PathBuf, glob: &Text<Glob>, checker: &mut Checker<'_>) {
         let shown = printable(&path.to_string_lossy());
         let metadata = match std::fs::metadata(&path) {
             Ok(metadata) => metadata,
@@ -121,7 +121,7 @@ impl FileSet {
                     "paths are relative to the folder of this file; a glob such as `routes.d/*.yaml` may match nothing";
                 return checker.error_with(glob.at, "file-not-found", problem, hint);
             }
-            // A dangling link, or a circle of links.
+            // Such as a dangling link or a circle of links.
             Err(error) => {
                 return checker.error(glob.at, "unreadable-file", format!("{shown} cannot be read: {error}"));
             }
@@ -156,7 +156,7 @@ fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Reads an included file and returns its root in the tree.
+/// Reads an included file into the tree. Returns its root; `None` if it was rejected, and reported.
 fn root(path: PathBuf, checker: &mut Checker<'_>) -> Option<NodeId> {
     let text = read_text(&path, checker.tree.bytes_left(), checker.log);
     let file = checker.tree.add_file(path);

@@ -42,7 +42,7 @@ pub struct Introspection {
     pub negative_ttl: Duration,
     /// Approximate size of the cache of responses, in bytes. Default 16 MiB.
     pub cache_bytes_max: u64,
-    /// How long a request waits for a response, and the limit of one call. Default 3 s.
+    /// How long a request waits for a response, and how long one call may take. Default 3 s.
     pub timeout: Duration,
     /// Concurrent calls. Default 64.
     pub concurrency: usize,
@@ -63,7 +63,7 @@ pub enum ClientAuthentication {
 pub struct ClientKey {
     /// The file that `pem` was read from.
     pub file: PathBuf,
-    /// Its content, not yet parsed as a key.
+    /// The content of `file`, not yet parsed as a key.
     pub pem: Secret<Vec<u8>>,
     /// The `kid` under which the issuer knows the key. Default: its RFC 7638 thumbprint.
     pub kid: Option<String>,
@@ -73,12 +73,12 @@ pub struct ClientKey {
     pub audience: Option<String>,
 }
 
-/// When calls to a failing endpoint pause.
+/// The conditions under which calls to a failing endpoint pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
     /// This many failed calls in a row open the breaker. Default 5.
     pub failures: u32,
-    /// How long an open breaker stops calls before it tries one. Default 5 s.
+    /// How long an open breaker stops calls, until a trial call. Default 5 s.
     pub open_for: Duration,
 }
 
@@ -146,9 +146,10 @@ pub(in crate::config) struct BreakerMirror {
     open_for: Option<Text<Timeout>>,
 }
 
-/// Longer, and a revoked token would pass, or one rejected by mistake stay rejected, for too long.
+/// With a longer time, a revoked token would be accepted for too long, or a token that was rejected by mistake stay
+/// rejected.
 const TTL_MAX: Duration = Duration::from_secs(300);
-/// More is a mistake of units: the calls share one connection pool and one thread.
+/// A larger number is a mistake: the calls share one connection pool and one thread.
 const CONCURRENCY_MAX: u32 = 4096;
 /// A smaller cache holds no response.
 const CACHE_BYTES_MIN: u64 = 64 << 10;
@@ -211,7 +212,7 @@ pub(in crate::config) fn convert(
     })
 }
 
-/// Returns the one authentication of a client: there must be exactly one (RFC 6749 section 2.3).
+/// Returns how Keygate authenticates. Reports none or both: there must be exactly one way (RFC 6749 section 2.3).
 fn authentication(
     client_secret: Option<Text<SecretText>>,
     key: Option<At<KeyMirror>>,

@@ -49,12 +49,12 @@ pub struct Issuer {
     pub audiences: Option<Vec<String>>,
     /// Default RS256, PS256, ES256, EdDSA. Never empty.
     pub algorithms: Vec<Algorithm>,
-    /// Accepted `typ` headers, in lower case; the empty text stands for an absent `typ`.
+    /// Accepted values of the `typ` header parameter, in lower case; the empty text stands for an absent `typ`.
     /// Default `at+jwt`, `application/at+jwt`, `jwt` and absent.
     pub types: Vec<String>,
-    /// Default 30 s, at most 120 s.
+    /// How far clocks may differ. Default 30 s, at most 120 s.
     pub clock_skew: Duration,
-    /// The longest accepted `exp` - `iat`. A stream on a token without `exp` lasts no longer either. Default 24 h.
+    /// The longest accepted `exp` - `iat`, and the longest stream on a token without `exp`. Default 24 h.
     pub max_lifetime: Duration,
     /// Further required claims, each with its accepted values.
     pub required_claims: Vec<(String, Vec<String>)>,
@@ -69,8 +69,8 @@ pub struct Issuer {
     pub claim_headers: Vec<(ClaimPointer, HeaderName)>,
     /// Default `Enforce`.
     pub mode: Mode,
-    /// Every claim that rules of routes with this issuer test: sorted, without duplicates. Part of the issuer, so that
-    /// a change of the rules makes cached tokens be read again.
+    /// Every claim, with its value, that rules of routes with this issuer test: sorted, without duplicates. Part of the
+    /// issuer, so that a change of the rules invalidates cached tokens.
     pub claim_facts: Vec<ClaimFact>,
 }
 
@@ -101,11 +101,11 @@ pub enum KeySource {
 pub struct RemoteKeys {
     pub at: KeysAt,
     pub dial: Dial,
-    /// Lower bound of the refresh interval that Cache-Control can set. Default 1 min.
+    /// Lower bound of the refresh interval, which `Cache-Control` sets. Default 1 min.
     pub min_refresh: Duration,
-    /// Upper bound of that interval. Default 1 h.
+    /// Upper bound of the refresh interval. Default 1 h.
     pub max_refresh: Duration,
-    /// At most one fetch for an unknown `kid` in this time, counting attempts. Default 30 s.
+    /// Minimum time between two fetches for an unknown `kid`, failed fetches included. Default 30 s.
     pub cooldown: Duration,
     /// How long a request waits for such a fetch. Default 500 ms.
     pub wait: Duration,
@@ -114,14 +114,14 @@ pub struct RemoteKeys {
 }
 
 impl RemoteKeys {
-    /// Returns whether keys that were fetched with the settings of `other` can be
-    /// kept: the location and the way to it are the same. The times may differ.
+    /// Returns whether keys that were fetched with the settings of `other` can be kept:
+    /// the location and all of `dial` except `timeout` are the same.
     pub fn trusts_like(&self, other: &Self) -> bool {
-        let reach = |keys: &Self| Dial {
+        let without_timeout = |keys: &Self| Dial {
             timeout: Duration::ZERO,
             ..keys.dial.clone()
         };
-        self.at == other.at && reach(self) == reach(other)
+        self.at == other.at && without_timeout(self) == without_timeout(other)
     }
 }
 
@@ -229,7 +229,7 @@ impl crate::config::read::Word for Any {
     const ALTERNATIVE: &'static str = "a list of audiences";
 }
 
-/// More would make tokens outlive their expiry by minutes; a clock that is further off needs repair.
+/// With more, tokens would be accepted minutes after their expiry; a clock that is further off needs repair.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
 
 /// Keys without meaning unless `jwks_url` or `discovery` is set.
@@ -247,7 +247,7 @@ const FETCH_KEYS: [&str; 10] = [
 ];
 
 /// Keys without meaning where the issuer introspects its tokens.
-const TOKEN_KEYS: [&str; 2] = ["algorithms", "types"];
+const JWT_KEYS: [&str; 2] = ["algorithms", "types"];
 
 pub(in crate::config) fn convert(
     mirrors: NamedEntries<Name, Mirror>,
@@ -271,8 +271,8 @@ pub(in crate::config) fn convert(
     issuers
 }
 
-/// Reports two issuers with one URL: which rules apply to a token would be chance (S075 says the same of API keys). One
-/// issuer with keys and one with introspection may share it: the form of the token decides.
+/// Reports a second issuer with the same URL: chance would decide which issuer's settings apply to a token (S075 is the
+/// same rule for API keys). One issuer with keys and one with introspection may share a URL: the token's form decides.
 fn refuse_duplicate(
     urls: &[(IssuerUrl, NodeId, bool)],
     url: &Text<IssuerUrl>,
@@ -335,7 +335,7 @@ fn issuer(
     })
 }
 
-/// Gives each issuer the claims that the rules of its routes test.
+/// Sets `claim_facts` of each issuer to the claims that the rules of its routes test.
 pub(in crate::config) fn note_claim_facts<'r>(
     issuers: &mut BTreeMap<Name, Issuer>,
     routes: impl Iterator<Item = &'r Route>,
@@ -381,8 +381,8 @@ fn claim_headers(
     headers
 }
 
-/// Returns whether a header has no other meaning: a header that carries a
-/// claim is dropped from requests on every route.
+/// Returns whether `name` has no other meaning: clients' headers with the name of
+/// one that carries a claim are dropped on every route.
 fn may_carry_claim(name: &HeaderName) -> bool {
     const STANDARD: [HeaderName; 18] = [
         header::AGE,
@@ -404,7 +404,8 @@ fn may_carry_claim(name: &HeaderName) -> bool {
         header::VARY,
         header::VIA,
     ];
-    // Preconditions, browsers' own headers, client addresses, overrides of method or URL, traces.
+    // Content and its negotiation, CORS, preconditions, browsers' own headers, gRPC, client addresses, overrides of
+    // method or URL, rate limits, traces.
     const FAMILIES: [&str; 19] = [
         "accept",
         "access-control-",
@@ -431,7 +432,8 @@ fn may_carry_claim(name: &HeaderName) -> bool {
         && !FAMILIES.iter().any(|family| name.as_str().starts_with(family))
 }
 
-/// Returns the configured clock skew, or 30 s. A skew over the maximum would keep `objects` valid for too long.
+/// Returns the configured clock skew, or 30 s. Reports a skew over the maximum, which
+/// would keep `objects` ("tokens", "assertions") valid for too long.
 pub(in crate::config) fn clock_skew(
     written: Option<Text<Duration>>,
     objects: &str,
@@ -454,7 +456,7 @@ fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<
     }
 }
 
-/// Returns the source of the keys: exactly one of five.
+/// Returns the source of the issuer's keys. Reports none or several: there must be exactly one of five.
 fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
     let sources = [
         "discovery",
@@ -493,7 +495,7 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
         }
     }
     if written.contains(&"introspection") {
-        for key in TOKEN_KEYS {
+        for key in JWT_KEYS {
             if let Some(entry) = checker.tree.entry(at, key) {
                 let problem =
                     format!("`{key}` is about tokens that Keygate reads, and this issuer is asked about its own");

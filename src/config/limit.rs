@@ -1,4 +1,4 @@
-//! Limits: how many requests, counted by which key, and which headers report them?
+//! How many requests does a limit allow, counted by which property, and which headers report it?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub name: Name,
-    /// Requests equal in all of these share one bucket. Never empty.
+    /// Requests that are equal in all of these share one bucket. Never empty.
     pub by: Vec<LimitBy>,
     pub quota: Quota,
     /// Default `Enforce`.
@@ -115,8 +115,8 @@ pub(in crate::config) fn convert(
     limits
 }
 
-/// Returns the quota of the two keys. The burst defaults to the whole quota: a reader of "500/min" expects 500 requests
-/// at once to pass.
+/// Returns the quota that the keys `quota` and `burst` describe. The burst defaults to the whole quota: a reader of
+/// "500/min" expects 500 requests at once to pass.
 fn quota(
     written: Option<Text<Rate>>,
     burst: Option<At<NonZeroU32>>,
@@ -126,7 +126,7 @@ fn quota(
     let written = checker.need(at, "quota", written, "such as `quota: 500/min`")?;
     let rate = written.take();
     let given = burst.as_ref().map(|burst| burst.value);
-    refuse_large(burst, rate.requests, checker);
+    refuse_large_burst(burst, rate.requests, checker);
     Some(Quota {
         requests: rate.requests,
         period: rate.period,
@@ -135,7 +135,7 @@ fn quota(
 }
 
 /// Reports a burst over the quota: the two numbers were probably swapped.
-fn refuse_large(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
+fn refuse_large_burst(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
     if let Some(burst) = burst
         && burst.value > requests
     {
@@ -163,7 +163,7 @@ pub(in crate::config) struct QuotaMirror {
     burst: Option<At<NonZeroU32>>,
 }
 
-/// Returns a quota of `requests` a minute, for constants.
+/// Returns a quota of `requests` per minute, for constants.
 pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
     Quota {
         requests: NonZeroU32::new(requests).expect("not 0"),
@@ -172,7 +172,7 @@ pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
     }
 }
 
-/// Returns the quota with missing parts from `usual`. A default burst is at most the configured quota.
+/// Returns the configured quota, with missing parts from `usual`. A burst from `usual` is at most the configured quota.
 pub(in crate::config) fn convert_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
     let mirror = written.map(|written| written.value).unwrap_or_default();
     with_usual(mirror.quota, mirror.burst.map(|burst| burst.value), usual)
@@ -224,7 +224,7 @@ pub(in crate::config) fn convert_failed(
     };
     let given = mirror.burst.as_ref().map(|burst| burst.value);
     let quota = with_usual(mirror.quota, given, per_minute(60, 20));
-    refuse_large(mirror.burst, quota.requests, checker);
+    refuse_large_burst(mirror.burst, quota.requests, checker);
     Some(quota)
 }
 

@@ -18,7 +18,7 @@ pub struct Listener {
     pub address: SocketAddr,
 }
 
-/// Bounds that apply to every listener. A request over a bound is refused with the status in brackets.
+/// Bounds that apply to every listener. A request over a bound is refused with the status in parentheses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLimits {
     /// Bytes of the whole head: request line and header fields (431). Default 32 KiB.
@@ -31,11 +31,11 @@ pub struct RequestLimits {
     pub body_bytes_max: u64,
     /// Bytes of a bearer token or an API key (400). Default 8 KiB.
     pub credential_bytes_max: usize,
-    /// From the first byte of a head to its last (408). Default 10 s.
+    /// Longest time from the first byte of a head to its last (408). Default 10 s.
     pub head_timeout: Duration,
     /// How long a connection may be idle between requests. Default 60 s.
     pub idle_timeout: Duration,
-    /// Between two reads of a request body (408). Default 30 s.
+    /// Longest time between two reads of a request body (408). Default 30 s.
     pub body_read_timeout: Duration,
     /// Connections at once, over all listeners (503, then closed). Default 10 000.
     pub connections_max: usize,
@@ -72,7 +72,7 @@ pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker
     listeners
 }
 
-/// Reports an `address` that cannot be bound together with `listeners`, or would share their traffic.
+/// Reports an `address` that cannot be bound beside `listeners`, or that would take some of their connections.
 pub(in crate::config) fn refuse_shared(
     listeners: &[At<Listener>],
     at: NodeId,
@@ -153,7 +153,7 @@ pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Chec
         (limits.target_bytes_max, target_at, "target_bytes"),
         (limits.credential_bytes_max, credential_at, "credential_bytes"),
     ] {
-        // The error stands at a written number: the two defaults fit together.
+        // Report at a configured number. There is one, because the defaults fit together.
         if part > limits.head_bytes_max
             && let Some(at) = part_at.or(head_at)
         {
@@ -169,8 +169,9 @@ pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Chec
     limits
 }
 
-/// Limits of the parser behind the checks (`proxy/http1/request.rs`): it rejects a larger head without a reason.
+/// A larger number is a mistake: every connection may hold a head of this size in memory.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
+/// `FIELDS_MAX` of the parser (`proxy/http1/request.rs`), which rejects more fields without a reason.
 const HEADER_COUNT_MAX: usize = 256;
 
 fn size(written: Option<Text<Size>>, default: usize) -> usize {

@@ -10,9 +10,10 @@ use crate::config::tree::Value;
 use crate::config::tree::printable;
 use serde::de::DeserializeOwned;
 
-/// Reads the file at `root`. Returns `None` if the root itself is unusable; `checker` has the mistakes.
+/// Reads the mirror of the file whose root is `root`. `None` if the root itself is rejected, or after [`ERRORS_MAX`]
+/// errors; `checker` has the mistakes.
 pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
-    // Each turn cuts at least one node, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
+    // Each turn cuts one node and reads the rest again, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
     while checker.errors.len() < ERRORS_MAX {
         let error = match T::deserialize(NodeReader {
             tree: &checker.tree,
@@ -31,7 +32,7 @@ pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut C
     None
 }
 
-/// Keys of the main file alone: there is one of each, and readers look for it in one place.
+/// Keys that only the main file may have: each exists once, and checks look for it under `ROOT`.
 pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
     "include",
     "listeners",
@@ -109,6 +110,7 @@ impl Mistake {
     }
 }
 
+/// Returns the problem and, if `text` has a second line, the hint.
 fn split_hint(text: &str) -> (&str, Option<String>) {
     match text.split_once('\n') {
         Some((problem, hint)) => (problem, Some(hint.to_owned())),

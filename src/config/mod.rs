@@ -1,7 +1,8 @@
 //! How does the text of a configuration file become a [`Config`], or a list of every mistake in it?
 //!
-//! Text becomes a tree that knows every place (`tree`), and the tree becomes serde mirrors (`read`). Each section's
-//! file holds its mirror (private), its type and the conversion. [`load`] is the one entrance.
+//! The text becomes a tree whose nodes know their file and line (`tree`). The tree becomes serde mirrors (`read`): a
+//! mirror has the keys of a section as they are written. Each section's file has the mirror (private), the public type
+//! and the conversion. [`load`] and its two variants are the entry points.
 
 mod tree;
 
@@ -122,7 +123,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A whole configuration. Every value is typed and every name resolved, so `Snapshot::compile` cannot fail.
+/// A whole configuration. Every value is typed, every name is resolved and no two routes overlap, so
+/// `Snapshot::compile` does not fail.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listeners: Vec<Listener>,
@@ -137,24 +139,24 @@ pub struct Config {
     pub issuers: BTreeMap<Name, Issuer>,
     pub api_keys: ApiKeys,
     pub limits: BTreeMap<Name, Limit>,
-    /// Limit of failed authentications per source address.
+    /// Limit of failed authentications per source address. `None`: no limit.
     pub failed_authentication: Option<crate::model::plan::Quota>,
     pub rate_limit_headers: RateLimitHeaders,
     pub upstreams: BTreeMap<Name, Upstream>,
     pub routes: Vec<Route>,
-    /// Warnings about a valid configuration, in the order of the file.
+    /// Warnings about a valid configuration, in the order of the files and of each file's lines.
     pub warnings: Vec<ConfigWarning>,
     /// APIs as their clients know them (RFC 9728).
     pub resources: BTreeMap<Name, Resource>,
     /// The signer of the tokens that tell upstreams the identity of a principal.
     pub identity_token: Option<IdentityToken>,
-    /// Paths that Keygate answers itself; no route has one of them.
+    /// Paths that Keygate answers itself; no operator's route has exactly one of them.
     pub built_ins: Vec<BuiltInRoute>,
     /// The store of the credentials that Keygate issues.
     pub store: Option<StoreSettings>,
-    /// Its issuer is in `issuers` too, named [`TokenEndpoint::own_issuer`]. Needs a store.
+    /// Present only with `store`. `issuers` contains its issuer, named [`TokenEndpoint::own_issuer`].
     pub token_endpoint: Option<TokenEndpoint>,
-    /// By name, the built-in plans included.
+    /// Plans by name, the built-in plans included.
     pub plans: BTreeMap<Name, Plan>,
 }
 
@@ -204,17 +206,17 @@ struct Mirror {
     plans: Option<NamedEntries<Name, plan::Mirror>>,
 }
 
-/// Reads and checks a configuration file and the files it includes.
+/// Reads and validates a configuration file and the files it includes. Returns the configuration.
 /// `${NAME}` is an environment variable of this process.
 ///
 /// # Errors
-/// Every mistake in them at once, or the reason that the file cannot be read.
+/// Every mistake in the files at once, or the reason why the main file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_logged(path, &mut NoLog)
 }
 
-/// Does the same as [`load`]. `log` receives each file that is read, and included
-/// files before they are read, so that a later change of a file is noticed.
+/// Does the same as [`load`]. `log` receives each file that is read, and the list of the
+/// included files before these are read, so that the caller can notice later changes.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -224,7 +226,7 @@ pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigE
 }
 
 /// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
-/// with keys and secrets are not read: a configuration from a version history comes without them.
+/// with keys and secrets are not read: a configuration from a version history has no such files.
 ///
 /// # Errors
 /// Those of [`load`].
@@ -256,13 +258,13 @@ fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors>
 /// Reads included files and secrets, and checks that files with keys exist.
 ///
 /// # Errors
-/// Every mistake in it at once, in the order of the files.
+/// Every mistake in the files at once, in the order of the files.
 #[cfg(any(test, feature = "internals"))]
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
     parse_with_tree(text, file, env, ReferencedFiles::MustExist, &mut NoLog).map(|(config, _)| config)
 }
 
-/// Returns the configuration, and the tree that knows the place of each part of it.
+/// Parses the text of a configuration file. Returns the configuration, and the tree with the place of each part.
 fn parse_with_tree(
     text: &str,
     file: &Path,
@@ -371,14 +373,14 @@ fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         .identity_token
         .and_then(|identity_token| identity_token::convert(identity_token, checker));
     let routes = routes.unwrap_or_default();
-    let written = routes.len();
+    let written_routes = routes.len();
     let defaults = defaults::convert(mirror.defaults, checker);
     let routes = route_mirror::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
-    // A rejected route may be the one that belongs to the resource.
-    if routes.len() == written {
+    // The only route of a resource may be among the rejected routes.
+    if routes.len() == written_routes {
         resource::refuse_unused(&resources, &routes, checker);
     }
     for located in &routes {
@@ -429,7 +431,8 @@ fn trusted_proxies(written: Option<Texts<IpNet>>, checker: &mut Checker<'_>) -> 
     written.into_iter().map(Text::take).collect()
 }
 
-/// Returns the configured folder, else the first that systemd made (systemd.exec, `StateDirectory=`: a list with `:`).
+/// Returns the configured folder, else the first of the folders that systemd created (`$STATE_DIRECTORY`, separated by
+/// `:`; see systemd.exec, `StateDirectory=`).
 fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Option<PathBuf> {
     let Some(written) = written else {
         let list = (checker.env)("STATE_DIRECTORY")?;
@@ -449,7 +452,7 @@ fn state_dir(written: Option<Text<PathBuf>>, checker: &mut Checker<'_>) -> Optio
     Some(path)
 }
 
-/// Reports a route that accepts API keys where no keys are configured: it would refuse every request and look healthy.
+/// Reports a route that accepts API keys where no source of keys is configured: it would refuse every API key.
 fn check_api_key_file(located: &route::LocatedRoute, api_keys: &ApiKeys, checker: &mut Checker<'_>) {
     let stored = checker.tree.entry(ROOT, "store").is_some();
     if !located.route.accept.contains(&AcceptedCredential::ApiKey) || api_keys.file.is_some() || stored {

@@ -1,4 +1,4 @@
-//! Where does each part of a valid configuration stand? Warnings and comparisons cite the line.
+//! In which file and line is each part of a valid configuration? Explanations and comparisons cite it.
 
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
@@ -20,11 +20,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The lines of every section, of the entries in it, and of their keys.
+/// The line of every section, of each of its entries, and of each key of an entry.
 #[derive(Clone, Debug)]
 pub struct Origins(HashMap<[String; 3], Origin>);
 
 impl Origins {
+    /// Returns the lines of all files of `tree`. For a section in several files, it is the first.
     pub(in crate::config) fn of(tree: &Tree) -> Self {
         let mut origins = Self(HashMap::new());
         origins.add(["", "", ""], tree, ROOT);
@@ -62,8 +63,8 @@ impl Origins {
         self.0.entry(path.map(str::to_owned)).or_insert(origin);
     }
 
-    /// Returns the line of `key` in the entry `name` of `section`: `["routes", "orders", "scopes"]`. For a missing key
-    /// it is the line of its entry, else of its section, else of the main file.
+    /// Returns the line of `[section, name, key]`, such as `["routes", "orders", "scopes"]`. For a missing key it is
+    /// the line of the entry, else of the section, else of the main file.
     ///
     /// # Panics
     /// Never: the main file is always there.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// Reports every route that shares a host, a path shape and a method with an earlier one.
 ///
 /// Patterns of different shapes may match the same path (`/v1/{id}` and `/v1/open`), as may `api.example.com` and
-/// `*.example.com`. There the more literal pattern wins, by rule.
+/// `*.example.com`. There the more specific pattern wins (`gate::accept::matcher`).
 pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'_>) {
     let mut routes_by_shape: HashMap<(&HostPattern, String), Vec<&LocatedRoute>> = HashMap::new();
     for located in routes {
@@ -26,7 +26,7 @@ pub(in crate::config) fn refuse(routes: &[LocatedRoute], checker: &mut Checker<'
                 report(other, located, checker);
                 reported = true;
             }
-            // A host that is listed twice in one route was reported already.
+            // A route that lists a host twice was reported already.
             if !earlier.iter().any(|other| other.at == located.at) {
                 earlier.push(located);
             }
@@ -52,7 +52,7 @@ fn report(first: &LocatedRoute, second: &LocatedRoute, checker: &mut Checker<'_>
     checker.error_with(at, "overlapping-routes", problem, hint);
 }
 
-/// Returns a pattern without the names in it: `/v1/{id}` and `/v1/{order}` match the same paths.
+/// Returns a path pattern without the names in braces: `/v1/{id}` and `/v1/{order}` match the same paths.
 fn shape(path: &str) -> String {
     let segment = |segment: &str| {
         if segment.starts_with("{*") {

@@ -1,4 +1,4 @@
-//! How are hosts, paths and methods of a route written?
+//! Which hosts, paths and methods does a route match, and how are path patterns written?
 
 use http::Method;
 
@@ -51,7 +51,7 @@ impl std::str::FromStr for PathPattern {
         let Some(rest) = text.strip_prefix('/') else {
             return Err(PathPatternError::NoLeadingSlash);
         };
-        // `accept` refuses requests with these forms, so such a pattern would never match, or not as it reads.
+        // `gate::accept` refuses or normalizes these forms, so such a pattern would never match, or not as it reads.
         if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
             return Err(PathPatternError::Forbidden(
                 "spaces, control characters or non-ASCII (write these percent-encoded)",
@@ -98,8 +98,8 @@ impl std::str::FromStr for PathPattern {
     }
 }
 
-/// Returns whether a segment is a wildcard of other gateways, `*` or `:id`. As a
-/// literal it would match almost nothing, and the reason would be hard to find.
+/// Returns whether a segment is a wildcard in the syntax of other gateways, `*` or `:id`. As
+/// a literal it would match almost nothing, and the reason would be hard to find.
 fn is_other_wildcard(segment: &str) -> bool {
     let parameter = segment.strip_prefix(':').is_some_and(|name| !name.is_empty());
     parameter || (segment.contains('*') && !segment.contains(['{', '}']))
@@ -128,7 +128,7 @@ fn check_escapes(text: &str) -> Result<(), PathPatternError> {
         let byte = u8::try_from(high * 16 + low).expect("two hexadecimal digits are one byte");
         match byte {
             b'/' | b'\\' => return Err(PathPatternError::Forbidden("an encoded `/` or `\\`")),
-            // No path may depend on the meaning of a second decoding.
+            // An upstream that decodes twice would see another path.
             b'%' => return Err(PathPatternError::Forbidden("an encoded `%`")),
             0..=0x1F | 0x7F => return Err(PathPatternError::Forbidden("an encoded control character")),
             b'-' | b'.' | b'_' | b'~' => return Err(PathPatternError::Escape),

@@ -1,4 +1,4 @@
-//! Plans: which credentials may a subscription have, with which scopes and limits?
+//! Which credentials may a subscription under a plan have, with which scopes and limits?
 
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -83,8 +83,8 @@ impl crate::config::read::Word for Unlimited {
 /// The current key and its successor.
 const KEYS_MAX: u32 = 2;
 
-/// Returns the plans of the file and the two built-in ones: `default`,
-/// which the file may replace, and that of the operators.
+/// Returns the plans of the file and the two built-in plans: `default`,
+/// which the file may replace, and `operators`.
 pub(in crate::config) fn convert(
     written: Option<NamedEntries<Name, Mirror>>,
     has_store: bool,
@@ -151,7 +151,7 @@ fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Op
 
 fn kinds(written: &[At<CredentialWord>], checker: &mut Checker<'_>) -> CredentialKinds {
     checker.refuse_duplicates(written);
-    let has = |kind| written.iter().any(|one| one.value == kind);
+    let has = |kind| written.iter().any(|word| word.value == kind);
     CredentialKinds {
         api_key: has(CredentialWord::ApiKey),
         client_secret: has(CredentialWord::ClientSecret),
@@ -159,7 +159,8 @@ fn kinds(written: &[At<CredentialWord>], checker: &mut Checker<'_>) -> Credentia
     }
 }
 
-/// Returns the plans that a route requires. The store holds the subscriptions to them.
+/// Returns the plans of which a route requires one, and reports unknown plans. The built-in
+/// plans are known only with a store, which has the subscriptions.
 pub(in crate::config) fn of_route(written: Option<Texts<Name>>, checker: &mut Checker<'_>) -> Vec<Name> {
     let Some(written) = written else {
         return Vec::new();

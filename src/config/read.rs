@@ -1,4 +1,4 @@
-//! How does serde read mirrors from the tree?
+//! How does serde deserialize mirrors from the tree?
 //!
 //! All fields of a mirror are `Option`: serde reports a missing field by failing the
 //! whole map. Required fields are checked when the mirror is converted to its type.
@@ -17,13 +17,14 @@ use serde::forward_to_deserialize_any;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// A mistake and its node.
+/// A mistake and its node; `None` until a reader knows the node.
 #[derive(Debug)]
 pub(in crate::config) struct ReadError {
     pub at: Option<NodeId>,
     pub mistake: Mistake,
 }
 
+/// A mistake that serde finds.
 #[derive(Debug)]
 pub(in crate::config) enum Mistake {
     UnknownKey {
@@ -39,13 +40,13 @@ pub(in crate::config) enum Mistake {
     },
     /// The error of a `FromText`: the problem and, after a line break, the hint.
     BadValue(String),
-    /// The problem of a value that no error may show.
+    /// The problem of a value that the error must not show.
     Hidden(String),
     /// The error of a `FromText` for a key that the operator chose.
     BadKey(String),
 }
 
-/// Returns the entry of `known` that was probably meant by `word`.
+/// Returns the entry of `known` that `word` probably misspells; `None` if none is similar.
 pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
@@ -67,7 +68,7 @@ impl ReadError {
         Self { at: None, mistake }
     }
 
-    /// Sets the node unless it is set: the innermost node sees the error first.
+    /// Sets the node unless it is set: the innermost node handles the error first.
     fn or_at(mut self, id: NodeId) -> Self {
         self.at.get_or_insert(id);
         self
@@ -111,7 +112,7 @@ impl de::Error for ReadError {
     }
 }
 
-/// Translates serde's description of a type.
+/// Returns serde's description of a type in the words of YAML.
 fn describe_expected(expected: &dyn de::Expected) -> String {
     let text = expected.to_string();
     if text.starts_with("struct ") {
@@ -131,11 +132,12 @@ fn describe_expected(expected: &dyn de::Expected) -> String {
     }
 }
 
-/// Names of newtypes that `NodeReader` treats specially.
+/// Names of newtypes by which `NodeReader` recognizes [`At`], [`OneOrMany`] and [`OrWord`].
 const AT: &str = "$at";
 const ONE_OR_MANY: &str = "$one_or_many";
 const OR_WORD: &str = "$or_word";
 
+/// The serde deserializer of a node.
 #[derive(Clone, Copy)]
 pub(in crate::config) struct NodeReader<'t> {
     pub tree: &'t Tree,
@@ -173,11 +175,11 @@ impl<'t> NodeReader<'t> {
     fn visit_expanded<'de, V: Visitor<'de>, T: std::str::FromStr>(
         self,
         visitor: V,
-        give: fn(V, T) -> Result<V::Value, ReadError>,
+        visit_parsed: fn(V, T) -> Result<V::Value, ReadError>,
     ) -> Result<V::Value, ReadError> {
         match self.tree.value(self.id) {
             Value::Text(text) if self.tree.is_expanded(self.id) => match text.parse() {
-                Ok(value) => give(visitor, value),
+                Ok(value) => visit_parsed(visitor, value),
                 Err(_) => self.visit(visitor),
             },
             _ => self.visit(visitor),
@@ -259,7 +261,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     }
 }
 
-/// The number of a node, then the node.
+/// The elements that [`At`] reads: the number of a node, then the node itself.
 struct NumberedNode<'t> {
     reader: NodeReader<'t>,
     turn: u8,
@@ -278,6 +280,7 @@ impl<'de> de::SeqAccess<'de> for NumberedNode<'_> {
     }
 }
 
+/// The items of a list that are not cut.
 struct Items<'t> {
     tree: &'t Tree,
     items: std::slice::Iter<'t, NodeId>,
@@ -295,9 +298,11 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
     }
 }
 
+/// The entries of a map that are not cut.
 struct Entries<'t> {
     tree: &'t Tree,
     entries: std::slice::Iter<'t, (String, NodeId)>,
+    /// The node of the value whose key was read last.
     value: Option<NodeId>,
 }
 
@@ -319,7 +324,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// A key. Mistakes in it are reported at the node of its entry.
+/// The serde deserializer of a key. A mistake in the key is reported at the node of the value.
 struct KeyReader<'t> {
     key: &'t str,
     id: NodeId,
@@ -410,7 +415,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
     }
 }
 
-/// A value, or one word in its place: `audiences: any`, `failed_authentication: off`. `W` is the type of the word.
+/// A value, or a word in its place: `audiences: any`, `failed_authentication: off`. `W` is the type of the word.
 #[derive(Debug)]
 pub(in crate::config) enum OrWord<T, W> {
     Word(PhantomData<W>),
@@ -484,11 +489,11 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K,
     }
 }
 
-/// A type that is one text in the file.
+/// A type that is parsed from a single text of the file.
 pub(in crate::config) trait FromText: Sized {
     /// The expected text, for errors: "a duration such as `30s`".
     const DESCRIPTION: &'static str;
-    /// A regular expression for the schema that every valid text matches; some invalid ones may match too.
+    /// A regular expression for the schema. It should match every valid text, and may match some invalid texts.
     const PATTERN: &'static str;
     /// `true` where a number without quotes is valid too.
     const BARE_NUMBERS: bool = false;
@@ -502,7 +507,7 @@ pub(in crate::config) trait FromText: Sized {
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
-/// A text, parsed into its type.
+/// The value parsed from a text.
 #[derive(Debug, PartialEq)]
 pub(in crate::config) struct ParsedText<T>(pub T);
 
@@ -540,10 +545,10 @@ impl<'de, T: FromText> Deserialize<'de> for ParsedText<T> {
     }
 }
 
-/// A parsed text and its place.
+/// The value parsed from a text, and its node.
 pub(in crate::config) type Text<T> = At<ParsedText<T>>;
 
-/// A list of parsed texts.
+/// A list of values parsed from texts, each with its node, and the node of the list.
 pub(in crate::config) type Texts<T> = At<Vec<Text<T>>>;
 
 impl<T> Text<T> {

@@ -49,12 +49,12 @@ impl ResourceUrl {
         &self.host
     }
 
-    /// Returns the path of its metadata: the well-known prefix stands between host and path (RFC 9728 section 3.1).
+    /// Returns the path of the metadata: the well-known prefix, then the resource's path (RFC 9728 section 3.1).
     pub fn metadata_path(&self) -> String {
         format!("{WELL_KNOWN}{}", self.path)
     }
 
-    /// Returns the URL of its metadata.
+    /// Returns the URL of the metadata.
     pub fn metadata_url(&self) -> String {
         format!("{}{}", self.origin, self.metadata_path())
     }
@@ -145,7 +145,7 @@ pub(in crate::config) fn convert(
     resources
 }
 
-/// Returns the resource of a route: the named one or, for a route that takes tokens, the only one there is.
+/// Returns the resource of a route: the named resource or, if there is only one and the route takes tokens, that one.
 pub(in crate::config) fn of_route(
     written: Option<Text<Name>>,
     takes_tokens: bool,

@@ -1,4 +1,4 @@
-//! A route: which requests does it match, which credentials does it require, and where do the requests go?
+//! Which requests does a route match, which credentials does it require, and where do the requests go?
 
 use crate::config::cors::Cors;
 use crate::config::pattern::HostPattern;
@@ -17,7 +17,7 @@ pub struct Route {
     pub name: Name,
     pub hosts: Vec<HostPattern>,
     pub path: PathPattern,
-    /// Empty: every method of RFC 9110 section 9.
+    /// Empty: GET, HEAD, POST, PUT, DELETE, OPTIONS and PATCH. GET includes HEAD.
     pub methods: Vec<Method>,
     /// Accepted types of credential. Empty only on a public route.
     pub accept: Vec<AcceptedCredential>,
@@ -80,7 +80,7 @@ pub enum TwoCredentials {
     Report,
 }
 
-/// A route and the places of its parts that later checks report.
+/// A route, with the places that later checks report.
 pub(in crate::config) struct LocatedRoute {
     pub route: Route,
     pub at: NodeId,

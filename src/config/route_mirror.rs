@@ -282,7 +282,7 @@ fn resolve_accept(
     distinct_accept(&written.value, checker)
 }
 
-/// Returns the handling of two credentials. `report` needs a credential to use, and that is the token.
+/// Returns the handling of two credentials. Reports `report` on a route without tokens: it uses the token of the two.
 fn two_credentials(
     written: Option<At<TwoCredentials>>,
     accept: &[AcceptedCredential],
@@ -305,7 +305,7 @@ fn two_credentials(
     value
 }
 
-/// Returns whether `key` is present and no reader rejected its value.
+/// Returns whether `key` is present and its value was not rejected.
 fn is_intact(checker: &Checker<'_>, at: NodeId, key: &str) -> bool {
     checker
         .tree
@@ -347,7 +347,8 @@ fn check_jwt_keys(
     }
 }
 
-/// Returns the audiences that replace the issuers': the route's own, which must be among the defaults, or the defaults.
+/// Returns the audiences that replace those of the issuers: the route's own, which must be among the defaults, or the
+/// defaults.
 fn audiences(
     written: Option<Texts<Word>>,
     accept: &[AcceptedCredential],
@@ -370,7 +371,7 @@ fn audiences(
     Some(texts(checker.distinct(written.value)))
 }
 
-/// Returns the rules of the defaults, the route's own conditions, and its further rules (S100).
+/// Returns the rules of the defaults, then the rule of the route's own conditions, then the route's `rules` (S100).
 fn rules(
     base: Option<Rule>,
     more: Vec<rule::LocatedRule>,
@@ -380,7 +381,7 @@ fn rules(
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Vec<Rule> {
-    // The methods of a route without a list; see `accept`.
+    // The methods of a route without a list: `REGISTERED_METHODS` of `gate::accept::rules`.
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
         [] => usual.contains(&method.as_str()),
@@ -413,7 +414,7 @@ fn rules(
     rules
 }
 
-/// Returns the issuers of accepted tokens: the named ones or all.
+/// Returns the issuers of accepted tokens: those that the route names, else those of the defaults, else all.
 fn issuers(
     written: Option<Texts<Name>>,
     accept: &[AcceptedCredential],
@@ -456,7 +457,7 @@ fn convert_match(
     let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match mirror.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
-        // Rejected hosts must not turn into "any" and collide with other routes.
+        // Without its rejected hosts the route must not match any host and overlap with other routes.
         None if checker.tree.entry(at, "host").is_some() => return None,
         None => vec![HostPattern::Any],
     };

@@ -34,8 +34,8 @@ pub enum Mode {
     Shadow,
 }
 
-/// Conditions on the principal of a request with one of `methods`. All
-/// conditions of a rule and all rules of a route must hold.
+/// Conditions on the principal of a request with one of `methods`. All conditions of a rule and
+/// all rules of a route must hold; the failure of a rule in [`Mode::Shadow`] is only counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub name: Option<Name>,
@@ -46,7 +46,7 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
 }
 
-/// One condition. An absent value meets none, and nothing could meet an empty list.
+/// A condition on a principal. A principal without the value does not meet it. No list is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// The client is one of these.
@@ -91,7 +91,7 @@ impl Rule {
     }
 }
 
-/// Nobody can review a longer policy of one route.
+/// The maximum of rules that hold on a route, those of the defaults included: nobody can review more.
 pub(in crate::config) const RULES_MAX: usize = 64;
 
 /// A rule: what must hold, for which methods.
@@ -244,7 +244,7 @@ impl ConditionMirrors {
     }
 }
 
-/// Returns the rule of a route's or the defaults' own keys; `None` where they set no condition.
+/// Returns the rule of the condition keys of a route or of the defaults, beside `rules`; `None` where they set none.
 pub(in crate::config) fn base(mirrors: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
     let conditions = mirrors.convert(checker);
     (!conditions.is_empty()).then_some(Rule {

@@ -21,8 +21,8 @@ use std::borrow::Cow;
 
 /// Returns the JSON Schema (draft 2020-12) of a configuration's main file.
 ///
-/// It covers keys, types and the shapes of texts. Dangling references,
-/// overlaps and missing files are found by `load` alone.
+/// It covers keys, types and the forms of texts. Only `load` finds dangling
+/// references, overlaps and missing files.
 pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
@@ -76,9 +76,9 @@ impl Transform for StrictTransform {
     }
 }
 
-/// Returns a pattern for every text that `text` matches and for every text with a variable in it.
-fn pattern(text: &str) -> String {
-    format!("^(?:{text}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
+/// Returns a regular expression for every text that `regex` matches and every text with a variable.
+fn pattern(regex: &str) -> String {
+    format!("^(?:{regex}|[^\\n]*\\$\\{{[A-Za-z_][A-Za-z0-9_]*\\}}[^\\n]*)$")
 }
 
 impl<T: FromText> JsonSchema for ParsedText<T> {

@@ -1,4 +1,4 @@
-//! Which parts may a route have under an issuer in shadow mode? None that seem to protect it: the route is open.
+//! Which parts may a route not have under an issuer in shadow mode? Those that seem to protect it: the route is open.
 
 use crate::config::Issuer;
 use crate::config::check::Checker;
@@ -12,7 +12,7 @@ use crate::model::names::Name;
 use std::collections::BTreeMap;
 
 /// Reports every part of a route that needs a principal, if the route takes tokens of an issuer in shadow mode: a
-/// request that merely names that issuer passes without one. Also warns that the route is open.
+/// request that merely names that issuer passes without a principal. Also warns that the route is open.
 pub(in crate::config) fn check(
     located: &LocatedRoute,
     issuers: &BTreeMap<Name, Issuer>,
@@ -20,11 +20,11 @@ pub(in crate::config) fn check(
     checker: &mut Checker<'_>,
 ) {
     let route = &located.route;
-    let is_tried_out = |name: &&Name| issuers.get(*name).is_some_and(|issuer| issuer.mode == Mode::Shadow);
-    let Some(tried_out) = route.issuers.iter().find(is_tried_out) else {
+    let is_in_shadow = |name: &&Name| issuers.get(*name).is_some_and(|issuer| issuer.mode == Mode::Shadow);
+    let Some(issuer) = route.issuers.iter().find(is_in_shadow) else {
         return;
     };
-    let because = format!("`issuers.{tried_out}` is only tried out (`mode: shadow`), so this route is open");
+    let because = format!("`issuers.{issuer}` is only tried out (`mode: shadow`), so this route is open");
     let tree = &checker.tree;
     let place = |keys: &[&str]| -> NodeId {
         let mut written = keys.iter().filter_map(|key| tree.entry(located.at, key));
@@ -35,7 +35,7 @@ pub(in crate::config) fn check(
         let problem = format!("{because}, and an API key would prove nothing on it");
         refused.push((place(&["accept"]), problem, "give the API keys a route of their own"));
     }
-    if let Some(enforcing) = route.issuers.iter().find(|name| !is_tried_out(name)) {
+    if let Some(enforcing) = route.issuers.iter().find(|name| !is_in_shadow(name)) {
         let problem = format!("{because}, and `{enforcing}` would refuse nobody on it");
         refused.push((
             place(&["issuers", "accept"]),
@@ -65,7 +65,7 @@ pub(in crate::config) fn check(
         checker.error_with(at, "shadow-issuer-opens-route", problem, hint);
     }
     let hint = format!(
-        "watch keygate_decisions_total{{outcome=\"would_deny\"}}; `mode: enforce` in `issuers.{tried_out}` closes it"
+        "watch keygate_decisions_total{{outcome=\"would_deny\"}}; `mode: enforce` in `issuers.{issuer}` closes it"
     );
     checker.warn(at, "open-route", because, hint);
 }

@@ -1,4 +1,4 @@
-//! Where are Keygate's records: organizations, subscriptions, clients, API keys, audit?
+//! Where does Keygate store organizations, subscriptions, clients, API keys and the audit log?
 
 use crate::config::check::Checker;
 use crate::config::read::At;
@@ -37,7 +37,7 @@ pub(in crate::config) struct Mirror {
     path: Option<Text<PathBuf>>,
 }
 
-/// Converts the section. Opens and creates nothing, so that a configuration can be checked on any machine.
+/// Converts the section. Opens and creates nothing, so that a configuration can be validated on any machine.
 pub(in crate::config) fn convert(
     At { value: mirror, at }: At<Mirror>,
     checker: &mut Checker<'_>,

@@ -1,4 +1,4 @@
-//! How are durations, sizes, rates, addresses and the like written? Each in one way; an error names the cure.
+//! How are durations, sizes, rates, addresses and other texts written? An error says how to write them.
 
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
@@ -26,11 +26,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
+/// Returns the problem of a text that is no `T`.
 pub(in crate::config) fn mismatch<T: FromText>() -> String {
     format!("not {}", T::DESCRIPTION)
 }
 
-/// Splits a text into the whole number at its front and the rest.
+/// Returns the whole number at the front of `text`, and the rest; `None` without a number, or over 64 bits.
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
@@ -185,6 +186,7 @@ impl FromText for IpNet {
 }
 
 /// Returns a host name (RFC 1123 section 2.1, and `_`, which container networks use) or an IPv4 address, in lower case.
+/// `None` for any other text.
 pub(in crate::config) fn host_name(text: &str) -> Option<String> {
     let label = |label: &str| {
         !label.is_empty()
@@ -240,7 +242,8 @@ impl FromText for PathPattern {
     }
 }
 
-/// Methods of the IANA registry, without CONNECT (a tunnel) and TRACE (its response repeats the credential).
+/// Methods of the IANA registry, without CONNECT (a tunnel), TRACE (its response repeats the credential), and the
+/// reserved `*` and PRI.
 const METHODS: &[&str] = &[
     "GET",
     "HEAD",
@@ -305,7 +308,8 @@ impl FromText for HeaderName {
     const PATTERN: &'static str = "[A-Za-z0-9.-]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        // `accept` refuses requests with `_` in a field name, so such a header would never arrive.
+        // CGI, WSGI and PHP read `X_A` and `X-A` as one variable, and `gate::accept` refuses such aliases of protected
+        // names (S080).
         if text.contains('_') {
             return Err("a header name has `-`, not `_`".to_owned());
         }
@@ -405,7 +409,7 @@ impl FromText for Url {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(mismatch::<Self>());
         }
-        // They would be printed with the URL, in logs and on the status page.
+        // A user or password would be printed with the URL, for example in logs.
         if !url.username().is_empty() || url.password().is_some() {
             return Err("a URL here has no user or password".to_owned());
         }
@@ -432,7 +436,7 @@ impl FromText for PathBuf {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Word(pub String);
 
-/// Returns the texts of `words`.
+/// Returns `words` as strings.
 pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
     words.into_iter().map(|word| word.0).collect()
 }
@@ -485,7 +489,7 @@ impl FromText for KeyPrefix {
     }
 }
 
-/// A `tracing` filter. Checked here: the crate takes a misspelt level for the name of a module, and logs nothing.
+/// A `tracing` filter. Validated here: `tracing` takes a misspelt level for the name of a module, and logs nothing.
 #[derive(Debug)]
 pub(in crate::config) struct LogFilter(pub String);
 
@@ -513,7 +517,7 @@ impl FromText for LogFilter {
     }
 }
 
-/// A secret as it is written: itself, `${NAME}`, or `file:path`.
+/// A secret as it is written, after `${NAME}` was replaced: the secret itself, or `file:path`.
 #[derive(Debug)]
 pub(in crate::config) struct SecretText(pub Secret<String>);
 

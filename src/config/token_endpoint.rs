@@ -47,16 +47,16 @@ pub struct TokenEndpoint {
     /// Encrypts the files of the signing keys (AES-256-GCM): 32 bytes, written
     /// as 64 hexadecimal digits. `None`: the files are plain PEM of mode 0600.
     pub wrapping_key: Option<Secret<Vec<u8>>>,
-    /// Default 90 days.
+    /// How long a key signs. Default 90 days.
     pub rotate_every: Duration,
     /// How long a key is published before it signs: at least as long as clients may cache the key set. Default 1 hour.
     pub publish_before: Duration,
     pub assertion_audience: AssertionAudience,
-    /// Default 1 h; 5 min in the strict profile.
+    /// How far in the future `exp` of an assertion may be. Default 1 h; 5 min in the strict profile.
     pub assertion_max_lifetime: Duration,
-    /// Default `false`; `true` in the strict profile.
+    /// `true` where assertions without `jti` are refused. Default `false`; `true` in the strict profile.
     pub require_jti: bool,
-    /// How far clocks may differ: default 30 s.
+    /// How far clocks may differ. Default 30 s, at most 120 s.
     pub clock_skew: Duration,
     /// `true` where secrets are accepted over plain HTTP from any address.
     /// Otherwise only loopback may, and trusted proxies that report `https`.
@@ -65,7 +65,7 @@ pub struct TokenEndpoint {
     pub limit: Quota,
     /// Failed authentications per client and source.
     pub failures: Quota,
-    /// The way to the key sets of clients; all else is as for issuers.
+    /// How the servers with the key sets of clients may be reached.
     pub client_jwks: Dial,
 }
 
@@ -75,6 +75,7 @@ impl TokenEndpoint {
         format!("{}{path}", self.issuer.as_str().trim_end_matches('/'))
     }
 
+    /// Returns [`OWN_ISSUER`] as a name.
     pub fn own_issuer() -> Name {
         OWN_ISSUER.parse().expect("it is a name")
     }
@@ -85,7 +86,7 @@ impl TokenEndpoint {
     }
 
     /// Returns the issuer as the data side trusts it. Its tokens have the type of access tokens (RFC 9068 section 2.1).
-    /// Every algorithm is accepted: after a change of `algorithm`, older tokens stay valid until they expire.
+    /// Every algorithm that can be configured is accepted: after a change of `algorithm`, older tokens stay valid.
     pub fn as_issuer(&self) -> Issuer {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         Issuer {
@@ -111,10 +112,10 @@ impl TokenEndpoint {
 /// Algorithms that Keygate can sign with.
 const ALGORITHMS: [Algorithm; 4] = [Algorithm::Es256, Algorithm::Rs256, Algorithm::Ps256, Algorithm::EdDsa];
 
-/// The longest token lifetime that a client can have.
+/// The longest lifetime that a client's tokens can have.
 const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 
-/// Accepted values of an assertion's `aud`: always a single string.
+/// The values that are accepted as an assertion's `aud`, which must be a single string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionAudience {
     /// The issuer, or the URL of the endpoint that receives the assertion.
@@ -197,9 +198,9 @@ struct ClientJwksMirror {
     timeout: Option<Text<Timeout>>,
 }
 
-/// Per address: enough for a shared network, and a limit for a client that requests token after token.
+/// Enough for many clients behind one address, and a limit for a client that requests a token for every call.
 const LIMIT: Quota = per_minute(600, 100);
-/// Enough for mistyped secrets; guessing is stopped (S139).
+/// Enough for mistyped secrets, and too few to guess a secret (S139).
 const FAILURES: Quota = per_minute(10, 20);
 
 pub(in crate::config) fn convert(
@@ -344,9 +345,10 @@ fn check_issuer(issuer: &Text<IssuerUrl>, checker: &mut Checker<'_>) {
     }
 }
 
+/// Parses the wrapping key, and reports a text that is not 64 hexadecimal digits.
 fn wrapping_key(at: NodeId, written: &Secret<Vec<u8>>, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
     let digits = written.expose();
-    // A configuration that is only compared has no secrets.
+    // With `ReferencedFiles::MayBeMissing` the secret is empty.
     if digits.is_empty() {
         return None;
     }
@@ -387,7 +389,7 @@ pub(in crate::config) fn add_own_issuer(
     let Some(token_endpoint) = token_endpoint else {
         return;
     };
-    // Two issuers with one URL: which rules apply to a token would be chance.
+    // With two issuers of one URL, chance would decide which issuer's settings apply to a token.
     if let Some(other) = issuers.values().find(|other| other.issuer == token_endpoint.issuer) {
         let at = checker.tree.entry(endpoint_at, "issuer").unwrap_or(endpoint_at);
         let problem = format!("`issuers.{}` has this URL already", other.name);

@@ -1,9 +1,9 @@
-//! Which values does the YAML contain, and where? All files form one tree with
-//! one root a file. Every node knows its file, key path, line and column.
+//! Which values does the YAML contain, and where? All files form one tree with a
+//! root for each file. Every node knows its file, key path, line and column.
 //!
 //! One parser gives both values and positions, so the two cannot disagree. YAML features that
 //! a configuration does not need are rejected here: tags, a second document, keys that are not
-//! text, values without quotes over several lines, repeated keys, empty values, empty lists.
+//! text, values without quotes over several lines, repeated keys, empty values, lists and maps.
 
 use crate::config::error::ConfigError;
 use crate::config::error::ERRORS_MAX;
@@ -20,19 +20,20 @@ use std::path::Path;
 use std::path::PathBuf;
 use zeroize::Zeroize;
 
-/// Limit of all files together. 10 000 routes need about half of it.
+/// Limit of all files together, in bytes. 10 000 routes need about half of it.
 pub(in crate::config) const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Keygate's own keys need 7.
+/// Limit of nested lists and maps. The deepest key of a configuration needs 7.
 const DEPTH_MAX: usize = 64;
-/// Nodes of the whole tree, repetitions by aliases included; stops an anchor bomb (S149).
+/// Limit of the nodes of the whole tree, repetitions by aliases included; stops an anchor bomb (S149).
 const NODES_MAX: usize = 250_000;
-/// Bytes of text and keys that aliases may repeat in one file: a long text that is named often is a bomb too.
+/// Limit of the bytes of texts and keys that aliases repeat in one file: many aliases of one long text are a bomb too.
 const REPEATED_BYTES_MAX: usize = 1024 * 1024;
 
+/// The number of a node in a tree; nodes are numbered as they are added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) struct NodeId(pub(in crate::config) u32);
 
-/// Root of the main file, which is parsed first.
+/// The root of the main file, which is parsed first.
 pub(in crate::config) const ROOT: NodeId = NodeId(0);
 
 /// The number of a file in a tree; files are numbered as they are added.
@@ -50,6 +51,7 @@ pub(in crate::config) enum Value {
     Map(Vec<(String, NodeId)>),
 }
 
+/// The step from a map or a list to one of its values.
 #[derive(Clone, Debug)]
 enum Step {
     Key(String),
@@ -60,13 +62,14 @@ enum Step {
 struct Node {
     parent: Option<(NodeId, Step)>,
     file: FileId,
+    /// The place of the key for a value in a map, otherwise of the value.
     place: Place,
     value: Value,
-    /// Contains a value from the environment, which no error may print.
+    /// `true` if the value is partly from the environment, so that no error may print it.
     expanded: bool,
-    /// `file:` stands in the file itself and did not come from a variable.
+    /// `true` if the text begins with `file:` in the file itself, not by a variable.
     file_reference: bool,
-    /// Rejected and reported. Later passes ignore the node, and do not report it as missing.
+    /// `true` if the node was rejected and reported. Later passes ignore it, and do not report it as missing.
     cut: Cell<bool>,
 }
 
@@ -74,11 +77,11 @@ struct Node {
 pub(in crate::config) struct Tree {
     nodes: Vec<Node>,
     files: Vec<PathBuf>,
-    /// Root of each file that is valid YAML.
+    /// The root of each file that is valid YAML.
     roots: Vec<NodeId>,
-    /// Bytes that were read so far.
+    /// Bytes parsed so far.
     bytes: u64,
-    /// An included file is missing.
+    /// `true` if an included file is missing, or an entry of `include` was rejected.
     incomplete: bool,
 }
 
@@ -94,16 +97,16 @@ impl Drop for Tree {
 }
 
 impl Tree {
-    /// Adds a file. Errors are sorted by the order of the files.
+    /// Adds a file, and returns its number. Errors are sorted in the order of the files.
     pub(in crate::config) fn add_file(&mut self, path: PathBuf) -> FileId {
         let file = FileId(u16::try_from(self.files.len()).expect("fewer files are included"));
         self.files.push(path);
         file
     }
 
-    /// Parses `text`, the content of `file`. Mistakes go to `errors`, and their nodes are cut out of the tree.
+    /// Parses `text`, the content of `file`, and returns the root. Mistakes go to `errors`, and their nodes are cut.
     ///
-    /// Returns `None` if the text is no YAML document, too deep or too big; `errors` has the reason.
+    /// Returns `None` if the text is not a YAML document, too deep or too big; `errors` has the reason.
     pub(in crate::config) fn parse(
         &mut self,
         text: &str,
@@ -112,7 +115,7 @@ impl Tree {
         errors: &mut Vec<ConfigError>,
     ) -> Option<NodeId> {
         self.bytes = self.bytes.saturating_add(text.len() as u64);
-        // The YAML parser reports a missing end one line too far down.
+        // The YAML parser reports a missing end on the line after the last.
         let end = Place::end_of(text);
         let first = self.nodes.len();
         let found_before = errors.len();
@@ -153,7 +156,7 @@ impl Tree {
         root
     }
 
-    /// Returns the size limit of the next file, in bytes.
+    /// Returns the limit of the next file, in bytes: the rest of [`FILE_BYTES_MAX`].
     pub(in crate::config) fn bytes_left(&self) -> u64 {
         FILE_BYTES_MAX.saturating_sub(self.bytes)
     }
@@ -172,6 +175,7 @@ impl Tree {
         !self.incomplete && self.roots.len() == self.files.len() && !self.roots.iter().any(|&root| self.is_cut(root))
     }
 
+    /// Makes [`Self::is_complete`] return `false`: an included file is missing.
     pub(in crate::config) fn mark_incomplete(&mut self) {
         self.incomplete = true;
     }
@@ -187,7 +191,7 @@ impl Tree {
         self.file(self.node(id).file)
     }
 
-    /// Returns the place of `id` for a message about `from`: `line 3`, or `routes.d/a.yaml:3` in another file.
+    /// Returns the line of `id` for a message about `from`: `line 3`, or `routes.d/a.yaml:3` in another file.
     pub(in crate::config) fn whereabouts(&self, id: NodeId, from: NodeId) -> String {
         let (node, from) = (self.node(id), self.node(from));
         if node.file == from.file {
@@ -218,14 +222,17 @@ impl Tree {
         self.node(id).cut.get()
     }
 
+    /// Marks a node as rejected: the caller has reported it.
     pub(in crate::config) fn cut(&self, id: NodeId) {
         self.node(id).cut.set(true);
     }
 
+    /// Returns whether the value is partly from the environment, so that no error may print it.
     pub(in crate::config) fn is_expanded(&self, id: NodeId) -> bool {
         self.node(id).expanded
     }
 
+    /// Returns whether the text begins with `file:` in the file itself, not by a variable.
     pub(in crate::config) fn is_file_reference(&self, id: NodeId) -> bool {
         self.node(id).file_reference
     }
@@ -280,7 +287,8 @@ impl Tree {
         path
     }
 
-    /// Returns the text of a node for an error, escaped and cut short; `None` if it came from the environment.
+    /// Returns the value of a node for an error, escaped and cut short; `None` for a list, a map or nothing, and for a
+    /// value that is partly from the environment.
     pub(in crate::config) fn display_value(&self, id: NodeId) -> Option<String> {
         let node = self.node(id);
         match &node.value {
@@ -294,7 +302,8 @@ impl Tree {
     }
 }
 
-/// Returns at most 60 characters of `text`, and escapes those that could move a terminal's cursor.
+/// Returns the first 60 characters of `text`. Escapes control characters, which could move a terminal's cursor, and
+/// characters beyond ASCII that are neither letters nor digits.
 pub(in crate::config) fn printable(text: &str) -> String {
     const CHARS_MAX: usize = 60;
     let mut shown: String = text
@@ -317,16 +326,18 @@ struct OpenCollection {
     id: NodeId,
     /// The key of the next value, with its place; for maps.
     key: Option<(String, Place)>,
+    /// The keys so far.
     keys: HashSet<String>,
+    /// The number of the anchor; 0 for none.
     anchor: usize,
 }
 
 struct Builder<'a> {
     tree: &'a mut Tree,
-    /// Number of the first node of this file, its root.
+    /// The number of the first node of this file, which is its root.
     first: usize,
     stack: Vec<OpenCollection>,
-    /// Nodes of anchors, once they are complete.
+    /// The nodes of the complete anchors.
     anchors: HashMap<usize, NodeId>,
     /// Bytes that aliases have repeated.
     repeated_bytes: usize,
@@ -394,7 +405,7 @@ impl Builder<'_> {
 
     fn syntax_error(&self, error: &saphyr_parser::ScanError) -> Box<ConfigError> {
         let info = error.info();
-        // The parser reads ahead and has a limit of its own.
+        // The parser reads ahead, so its own limit may be reached first.
         if info.contains("recursion limit") {
             return self.too_deep(*error.marker());
         }
@@ -590,7 +601,7 @@ impl Builder<'_> {
     fn new_node(
         &mut self,
         parent: Option<(NodeId, Step)>,
-        place_of_node: Place,
+        at: Place,
         value: Value,
         span: Span,
     ) -> Result<NodeId, Box<ConfigError>> {
@@ -601,7 +612,7 @@ impl Builder<'_> {
         self.tree.nodes.push(Node {
             parent,
             file: self.file,
-            place: place_of_node,
+            place: at,
             value,
             expanded: false,
             file_reference: false,
@@ -610,7 +621,7 @@ impl Builder<'_> {
         Ok(id)
     }
 
-    /// Adds a value at the parser's position: after a key, at the end of a list, or as the root.
+    /// Adds `value` to the innermost open list or map, or as the root.
     fn add(&mut self, value: Value, span: Span) -> Result<NodeId, Box<ConfigError>> {
         let Some(open) = self.stack.last_mut() else {
             return self.new_node(None, place(span.start), value, span);
@@ -627,14 +638,14 @@ impl Builder<'_> {
             }
             return Ok(id);
         };
-        let first = open.keys.insert(key.clone());
+        let is_new = open.keys.insert(key.clone());
         let id = self.new_node(Some((parent, Step::Key(key.clone()))), at, value, span)?;
-        if first {
+        if is_new {
             if let Value::Map(entries) = &mut self.tree.nodes[parent.0 as usize].value {
                 entries.push((key, id));
             }
         } else {
-            // Not attached: the first entry stays, so that its own mistakes are reported too.
+            // Keep the first entry, so that its own mistakes are reported too.
             let mut error = self.error_at(id, "duplicate-key", "this key is here twice");
             error.hint = self
                 .tree
@@ -656,7 +667,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Rejects empty values: a list that lost its last entry must not mean "anyone" (S036).
+    /// Rejects empty values: a list whose last entry was removed must not mean "anyone" (S036).
     fn refuse_empty(&mut self) {
         for index in self.first..self.tree.nodes.len() {
             let id = node_id(index);
@@ -701,8 +712,8 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-/// Returns a plain scalar by the core schema of YAML 1.2.2 (section 10.3.2),
-/// without octal and hexadecimal numbers: `yes`, `on` and `012` stay text.
+/// Returns the value of a plain scalar by the core schema of YAML 1.2.2 (section 10.3.2). `012` and the numbers in the
+/// forms `0o7`, `0x7`, `+7`, `.7`, `.inf` and `.nan` stay text.
 fn plain_value(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
@@ -730,9 +741,13 @@ fn plain_value(text: &str) -> Value {
     }
 }
 
+/// The code, the problem and the hint.
 type ExpandError = (&'static str, String, &'static str);
 
-/// Returns `text` with every `${NAME}` replaced; `None` if it has no variable.
+/// Returns `text` with every `${NAME}` replaced; `None` if there is no variable in it.
+///
+/// # Errors
+/// A `${` does not begin a variable, or a variable is not set or empty.
 fn expand_variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, ExpandError> {
     let mut out = String::new();
     let mut rest = text;

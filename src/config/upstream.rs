@@ -28,11 +28,11 @@ use std::time::Duration;
 pub struct Upstream {
     pub name: Name,
     pub kind: UpstreamKind,
-    /// Limit of connecting. Default 2 s.
+    /// Limit of one connection attempt. Default 2 s.
     pub connect_timeout: Duration,
-    /// Limit between two reads of the response, and for its head. Default 60 s.
+    /// Limit of the wait for the response's head, and of the time between two reads. Default 60 s.
     pub read_timeout: Duration,
-    /// Limit between two writes of the request. Default 30 s.
+    /// Limit of the time between two writes of the request. Default 30 s.
     pub write_timeout: Duration,
     /// Limit from the first connection attempt to the last byte of the response, streams excepted. Default 30 min.
     pub total_timeout: Duration,
@@ -176,7 +176,7 @@ fn upstream(
     })
 }
 
-/// With more attempts, a request that no endpoint takes only keeps its client waiting.
+/// With more attempts, the client of a request that no endpoint accepts would only wait longer.
 const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 fn kind(
@@ -284,7 +284,7 @@ fn is_framing_header(name: &HeaderName) -> bool {
     )
 }
 
-/// Returns whether only Keygate may set a header: credentials, identity, framing.
+/// Returns whether only Keygate may set a header: credentials, identity, forwarding, framing.
 pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
     let credential = matches!(
         name.as_str(),

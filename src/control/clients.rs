@@ -12,6 +12,7 @@ use crate::store::record::client::ClientKey;
 use dashmap::DashMap;
 use std::sync::Arc;
 
+/// The clients of the store, by id.
 #[derive(Debug, Default)]
 pub struct Clients {
     by_id: DashMap<ClientId, Arc<Client>>,
@@ -22,7 +23,7 @@ pub struct Clients {
 pub struct Client {
     pub record: ClientRecord,
     pub revision: Revision,
-    /// In the order of the record; empty for a client with a JWKS URL.
+    /// The registered keys, in the order of the record; empty for a client with a secret or a JWKS URL.
     keys: Vec<CachedKey>,
 }
 
@@ -58,8 +59,8 @@ impl Client {
     }
 }
 
-/// Returns `None` for a key that does not parse. The key was checked
-/// when it was registered, so somebody has edited the store.
+/// Parses a registered key. Logs a key that does not parse, and returns `None`: the
+/// key was checked when it was registered, so somebody has edited the store.
 fn parse_key(client: &ClientId, key: &ClientKey) -> Option<CachedKey> {
     match VerifyingKey::from_pem(&key.kid, &key.public_pem, &key.algorithms) {
         Ok(verifying) => Some(CachedKey {
@@ -83,7 +84,7 @@ impl Clients {
         self.by_id.get(id).map(|client| Arc::clone(&client))
     }
 
-    /// Inserts a client, unless a later revision is present.
+    /// Inserts a client, unless the same or a later revision is present.
     pub fn put(&self, client: Versioned<ClientRecord>) {
         let id = client.record.id.clone();
         let newer = Arc::new(Client::new(client));

@@ -1,7 +1,7 @@
 //! How does a change in the store take effect? On the data side and at the token endpoint, at once.
 //!
 //! Writes of one record may arrive here in another order than the store committed them. Each carries its revision, and
-//! the directory keeps the latest.
+//! the directory and the clients keep the latest.
 
 use crate::control::clients::Clients;
 use crate::model::clock::Timestamp;
@@ -77,8 +77,8 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
 
 /// Returns the key as the data side reads it. Its name stays in the store, to save memory.
 ///
-/// Once its revocation time has passed, the key stays revoked even
-/// if the clock goes back. During a grace period `ends_at` decides.
+/// A key whose revocation time has passed at `now` is revoked for good, even if the clock
+/// goes back. A later revocation time, the end of a grace period, becomes `ends_at`.
 fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = match record.revoked_at {
         Some(at) if at <= now => (KeyState::Revoked, None),

@@ -1,5 +1,5 @@
-//! Which state do the admin API and the token endpoint share, and how does a change take effect? Store first, then the
-//! data side, then the revocation log, and only then the response.
+//! Which state do the admin API and the token endpoint share, and in which order does a change take effect? First on
+//! disk, then in memory, then in the revocation log, and only then comes the response.
 
 use crate::config::StoreSettings;
 use crate::config::TokenEndpoint;
@@ -45,8 +45,8 @@ impl Control {
     /// Commits a change. When this returns, the change is on disk and in force.
     ///
     /// # Errors
-    /// Those of [`Store::commit`], or a revocation log that cannot be written. In the second case the revocation is in
-    /// force, but may be lost when an older database is restored.
+    /// Those of [`Store::commit`], or a revocation log that cannot be written. In the second case the change is in
+    /// force, but a revocation in it may be lost when an older database is restored.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let writes = batch.writes.clone();
         self.store.commit(batch).await?;

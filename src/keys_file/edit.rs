@@ -24,13 +24,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// The assumed content of a file that does not exist yet.
+/// The content that a missing file stands for.
 const EMPTY: &str = "keys: []\n";
 
-/// Adds a key of Keygate's own at the end of the list; creates a missing file.
+/// Appends `record`, one of Keygate's own keys, to the list; creates a missing file.
 ///
 /// # Errors
-/// The file has mistakes (all are listed), cannot be written, or has a form that cannot be extended.
+/// The file has mistakes (all are listed), cannot be read or written, or has a form that cannot be extended.
 pub fn append(
     path: &Path,
     record: &KeyRecord,
@@ -110,7 +110,8 @@ pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Re
     })
 }
 
-/// Replaces the file by the result of `change`. Only one process writes at a time, and no reader sees a partial file.
+/// Replaces the file at `path` by the text that `change` returns, unless that text parses to other records than
+/// `change` returns with it. Only one process writes at a time, and no reader sees a partial file.
 fn edit(
     path: &Path,
     scheme: DigestScheme,
@@ -153,7 +154,7 @@ fn edit(
     replace(path, &changed).map_err(unwritable)
 }
 
-/// Replaces the keys file. The caller holds its lock.
+/// Replaces the keys file at `path`. The caller holds the lock.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let replacement = Replacement::create(path, 0o600)?;
     // Keep the owner when root edits the file; otherwise the service could no longer read it.
@@ -166,13 +167,14 @@ fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     replacement.finish(text.as_bytes()).map(drop)
 }
 
+/// Returns `path` with `suffix` at the end of the file name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// A key of Keygate's own, as the file contains it.
+/// One of Keygate's own keys, as the file contains it.
 #[derive(Serialize)]
 struct Item<'a> {
     id: &'a str,
@@ -209,11 +211,12 @@ fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent:
     text.lines().map(|line| format!("{:indent$}{line}\n", "")).collect()
 }
 
+/// Returns the offset in bytes of the character at `char_index`.
 fn byte_of(text: &str, char_index: usize) -> usize {
     text.char_indices().nth(char_index).map_or(text.len(), |(byte, _)| byte)
 }
 
-/// Returns the offset after `line` (from 1); ends the last line with a line feed if it has none.
+/// Returns the offset in bytes after `line` (from 1); ends the last line with a line feed if it has none.
 fn end_of_line(text: &mut String, line: usize) -> usize {
     if !text.ends_with('\n') {
         text.push('\n');

@@ -1,4 +1,4 @@
-//! Which mistakes does a keys file have, and on which lines?
+//! Why was a keys file not read, or not changed? Its mistakes are listed with their lines.
 
 use crate::model::api_key::KeyId;
 use std::fmt;
@@ -33,7 +33,7 @@ pub enum KeysFileError {
     AlreadyRevoked { id: KeyId },
 }
 
-/// One mistake in the file. The message may contain names of fields, never a digest.
+/// A mistake in the file. The message may contain names of fields and ids of keys, never a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeysFileProblem {
     /// From 1.
@@ -41,6 +41,7 @@ pub struct KeysFileProblem {
     pub message: String,
 }
 
+/// Prints each mistake on a line of its own, as `path:line: message`.
 struct ProblemList<'a>(&'a Path, &'a [KeysFileProblem]);
 
 impl fmt::Display for ProblemList<'_> {

@@ -6,14 +6,14 @@
 //!     digest: hmac-sha256:<64 hexadecimal digits>   # sha256:… where no pepper is configured
 //!     name: ci
 //!     env: live
-//!     scopes: [orders:read]
-//!     client: billing              # optional, like the rest but `expires_at`
+//!     scopes: [orders:read]        # optional, like all that follow except `expires_at`
+//!     client: billing
 //!     organization: acme
-//!     addresses: [10.0.0.0/8]      # everywhere when absent
+//!     addresses: [10.0.0.0/8]      # when absent, every address may use the key
 //!     created_at: 2026-01-01T00:00:00Z
 //!     expires_at: never            # or RFC 3339
 //!     revoked_at: 2026-06-01T00:00:00Z
-//!   - imported: true               # brought along from another system
+//!   - imported: true               # made by another system
 //!     digest: sha256:<64 hexadecimal digits>        # printf %s "$KEY" | sha256sum
 //!     name: old-portal
 //!     expires_at: never
@@ -44,10 +44,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the keys at `path`, in the order of the file. `scheme` is the digest scheme of new keys.
+/// Reads and parses the keys file at `path`. Returns the keys in the order of the file. `scheme` is the digest scheme
+/// of Keygate's own keys.
 ///
 /// # Errors
-/// The file cannot be read, or has mistakes: all are listed.
+/// The file cannot be read, or has mistakes; all mistakes are listed.
 pub fn read(path: &Path, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
     parse_file(path, &text(path)?, scheme)
 }
@@ -63,10 +64,10 @@ pub fn text(path: &Path) -> Result<String, KeysFileError> {
     })
 }
 
-/// Parses the keys in `text`, the content of the file at `path`, in its order.
+/// Does the same as [`parse`] for `text`, the content of the file at `path`. The error names the file.
 ///
 /// # Errors
-/// The mistakes: all are listed.
+/// `text` has mistakes; all are listed.
 pub fn parse_file(path: &Path, text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, KeysFileError> {
     parse(text, scheme).map_err(|problems| KeysFileError::Broken {
         path: path.to_owned(),
@@ -74,7 +75,7 @@ pub fn parse_file(path: &Path, text: &str, scheme: DigestScheme) -> Result<Vec<K
     })
 }
 
-/// Parses the keys in `text`, in its order.
+/// Parses `text`, the content of a keys file. Returns the keys in the order of the text.
 ///
 /// # Errors
 /// All mistakes, sorted by line. Two entries with the same id or digest are a mistake (S075).
@@ -86,14 +87,14 @@ pub fn parse(text: &str, scheme: DigestScheme) -> Result<Vec<KeyRecord>, Vec<Key
         texts: HashSet::new(),
     };
     let (mut records, mut lines) = (Vec::new(), Vec::new());
-    let (read, mut problems) = yaml::each(text, &mut |entry| {
+    let (list, mut problems) = yaml::each(text, &mut |entry| {
         if let Some(record) = compiler.record(&entry) {
             records.push(record);
             lines.push(entry.line);
         }
     });
-    // Do not look for duplicates in a text that is not YAML: its entries may be wrong as well.
-    if read.is_ok() {
+    // In a text that is not YAML the entries may be wrong as well: report neither their mistakes nor duplicates.
+    if list.is_ok() {
         compiler.report_duplicates(&records, &lines);
         problems.append(&mut compiler.problems);
     }
@@ -126,13 +127,14 @@ const TEXT_BYTES_MAX: usize = 256;
 struct Compiler {
     scheme: DigestScheme,
     problems: Vec<KeysFileProblem>,
-    /// The interned texts that several keys share.
+    /// The interned scope sets, shared by all keys with the same scopes.
     scopes: HashSet<Arc<ScopeSet>>,
+    /// The interned clients and organizations.
     texts: HashSet<Arc<str>>,
 }
 
 impl Compiler {
-    fn problem(&mut self, line: usize, message: impl Into<String>) {
+    fn report(&mut self, line: usize, message: impl Into<String>) {
         self.problems.push(KeysFileProblem {
             line,
             message: message.into(),
@@ -148,7 +150,7 @@ impl Compiler {
         for pair in places.windows(2) {
             let [first, second] = [pair[0], pair[1]];
             if records[first].digest == records[second].digest {
-                self.problem(
+                self.report(
                     lines[second],
                     format!("the same digest stands on line {}", lines[first]),
                 );
@@ -160,7 +162,7 @@ impl Compiler {
             let [first, second] = [pair[0], pair[1]];
             let id = records[second].id;
             if records[first].id == id && !reported.contains(&second) {
-                self.problem(
+                self.report(
                     lines[second],
                     format!("the id {id} stands on line {} too", lines[first]),
                 );
@@ -174,19 +176,19 @@ impl Compiler {
         for field in &entry.fields {
             if !FIELDS.contains(&field.name.as_str()) {
                 let message = format!("unknown key `{}`; known are {}", field.name, FIELDS.join(", "));
-                self.problem(field.line, message);
+                self.report(field.line, message);
             }
         }
         let origin = self.origin(entry);
         let digest = self.digest(entry, origin);
         let id = match origin {
-            KeyOrigin::Own => self.needed(entry, "id", |text| text.parse::<KeyId>().map_err(text_of)),
+            KeyOrigin::Own => self.needed(entry, "id", |text| text.parse::<KeyId>().map_err(message_of)),
             KeyOrigin::Imported => digest.as_ref().map(KeyId::of_imported),
         };
         if origin == KeyOrigin::Imported
             && let Some(field) = entry.field("id")
         {
-            self.problem(field.line, "an imported key has no `id`; it is found by its digest");
+            self.report(field.line, "an imported key has no `id`; it is found by its digest");
         }
         let name = self.needed(entry, "name", plain_text);
         let environment = match origin {
@@ -198,13 +200,13 @@ impl Compiler {
             text => timestamp(text).map(Some),
         });
         self.optional(entry, "created_at", timestamp);
-        // Any value means revoked, even an unreadable one: a revocation is never in the future.
+        // Any time means revoked, even a time in the future. An invalid time rejects the file.
         let state = match entry.field("revoked_at") {
             Some(_) => KeyState::Revoked,
             None => KeyState::Active,
         };
         self.optional(entry, "revoked_at", timestamp);
-        let scopes = self.list(entry, "scopes", |text| text.parse::<Scope>().map_err(text_of));
+        let scopes = self.list(entry, "scopes", |text| text.parse::<Scope>().map_err(message_of));
         let addresses = self.list(entry, "addresses", |text| {
             address_range(text)
                 .ok_or_else(|| "an address range is written like `10.0.0.0/8` or `2001:db8::1`".to_owned())
@@ -212,7 +214,7 @@ impl Compiler {
         if let Some(field) = entry.field("addresses")
             && matches!(&field.value, Value::List(members) if members.is_empty())
         {
-            self.problem(
+            self.report(
                 field.line,
                 "`addresses` is empty, which reads as nowhere; leave it out to mean everywhere",
             );
@@ -272,7 +274,7 @@ impl Compiler {
                 }
                 (KeyOrigin::Own | KeyOrigin::Imported, _, _) => {}
             }
-            KeyDigest::from_hex(hex).map_err(text_of)
+            KeyDigest::from_hex(hex).map_err(message_of)
         })
     }
 
@@ -283,7 +285,7 @@ impl Compiler {
                 "id" => "; for a key of another system write `imported: true`",
                 _ => "",
             };
-            self.problem(entry.line, format!("`{name}` is missing{hint}"));
+            self.report(entry.line, format!("`{name}` is missing{hint}"));
             return None;
         }
         self.optional(entry, name, parse)
@@ -298,7 +300,7 @@ impl Compiler {
             Value::Unreadable => return None,
         };
         parsed
-            .map_err(|message| self.problem(*line, format!("`{name}` {message}")))
+            .map_err(|message| self.report(*line, format!("`{name}` {message}")))
             .ok()
     }
 
@@ -309,7 +311,7 @@ impl Compiler {
         let members = match value {
             Value::List(members) => members,
             Value::Text(_) | Value::Null => {
-                self.problem(*line, format!("`{name}` must be a list, such as `[…]`"));
+                self.report(*line, format!("`{name}` must be a list, such as `[…]`"));
                 return Vec::new();
             }
             Value::Unreadable => return Vec::new(),
@@ -318,7 +320,7 @@ impl Compiler {
         for (text, line) in members {
             match parse(text) {
                 Ok(member) => parsed.push(member),
-                Err(message) => self.problem(*line, format!("`{name}`: {message}")),
+                Err(message) => self.report(*line, format!("`{name}`: {message}")),
             }
         }
         parsed
@@ -343,12 +345,12 @@ impl Compiler {
     }
 }
 
-fn text_of(error: impl fmt::Display) -> String {
+fn message_of(error: impl fmt::Display) -> String {
     format!("is wrong: {error}")
 }
 
 fn environment(text: &str) -> Result<KeyEnvironment, String> {
-    text.parse().map_err(text_of)
+    text.parse().map_err(message_of)
 }
 
 /// Returns `text` if it is valid as a name, a client or an organization.
@@ -364,8 +366,8 @@ pub fn plain_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Parses a range such as `10.0.0.0/8`, or one address. `None` for a range
-/// with host bits (`10.0.0.1/8`), which is ambiguous.
+/// Parses a range such as `10.0.0.0/8`, or a single address. `None` for any other
+/// text, and for a range with host bits (`10.0.0.1/8`), which is ambiguous.
 pub fn address_range(text: &str) -> Option<ipnet::IpNet> {
     if let Ok(address) = text.parse::<std::net::IpAddr>() {
         return Some(address.to_canonical().into());
@@ -383,7 +385,7 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "must be a time since 1970 such as `2027-01-01T00:00:00Z` (RFC 3339)".to_owned())
 }
 
-/// Returns `time` as RFC 3339 in UTC, in whole seconds.
+/// Returns `time` as RFC 3339 in UTC, in whole seconds, rounded down.
 pub fn rfc3339(time: Timestamp) -> String {
     i64::try_from(time.as_unix_secs())
         .ok()

@@ -25,7 +25,7 @@ fn file(entries: &[String]) -> String {
     format!("keys:\n{}", entries.concat())
 }
 
-/// Returns the problems as `line: message`.
+/// Parses `text`, which must be refused, and returns the problems as `line: message`.
 #[track_caller]
 fn refused(text: &str) -> Vec<String> {
     parse(text, DigestScheme::Sha256)
@@ -36,10 +36,10 @@ fn refused(text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(change: &str, with: &str, expected: &[&str]) {
+fn check(old: &str, new: &str, expected: &[&str]) {
     let text = file(&[entry(A)]);
-    assert!(text.contains(change), "{change:?}");
-    assert_eq!(refused(&text.replacen(change, with, 1)), expected);
+    assert!(text.contains(old), "{old:?}");
+    assert_eq!(refused(&text.replacen(old, new, 1)), expected);
 }
 
 fn accepted(text: &str) -> Vec<KeyRecord> {

@@ -12,7 +12,7 @@ use saphyr_parser::StrInput;
 /// The list under `keys`.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// The start of the list.
+    /// The start of the list; `None` if there is no list under `keys`.
     pub list: Option<ListStart>,
     pub entries: Vec<Entry>,
 }
@@ -46,10 +46,11 @@ pub(super) struct Field {
 #[derive(Debug)]
 pub(super) enum Value {
     Text(String),
+    /// The members, each with its line.
     List(Vec<(String, usize)>),
-    /// Nothing, `~` or `null`.
+    /// An empty value, `~` or `null`.
     Null,
-    /// Already reported.
+    /// Neither a text nor a list of texts. Reported already.
     Unreadable,
 }
 
@@ -59,7 +60,7 @@ impl Entry {
     }
 }
 
-/// Reads as much of the text as possible, and returns all entries at once.
+/// Does the same as [`each`], and returns all entries at once; an empty document if `text` is not YAML.
 pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
     let mut entries = Vec::new();
     match each(text, &mut |entry| entries.push(entry)) {
@@ -71,9 +72,9 @@ pub(super) fn read(text: &str) -> (Document, Vec<KeysFileProblem>) {
 /// The error for a text that is not YAML.
 pub(super) struct NotYaml;
 
-/// Reads as much of the text as possible, and calls `take` for each entry, so that the fields of a
-/// million entries are never in memory together. Anchors, aliases and tags are rejected: a keys file
-/// does not need them, and they let an entry look different from its meaning.
+/// Reads as much of `text` as possible. Returns the start of the list, and the mistakes. Calls `take` for each entry,
+/// so that the fields of a million entries are never in memory together. Anchors, aliases and tags are rejected: a keys
+/// file does not need them, and they let an entry look different from its meaning.
 pub(super) fn each(
     text: &str,
     take: &mut dyn FnMut(Entry),
@@ -84,7 +85,7 @@ pub(super) fn each(
         take,
     };
     let list = reader.document().map_err(|error| {
-        reader.problem(error.marker().line(), format!("not YAML: {}", error.info()));
+        reader.report(error.marker().line(), format!("not YAML: {}", error.info()));
         NotYaml
     });
     (list, reader.problems)
@@ -97,7 +98,7 @@ struct Reader<'a, 't> {
 }
 
 impl<'a> Reader<'a, '_> {
-    fn problem(&mut self, line: usize, message: impl Into<String>) {
+    fn report(&mut self, line: usize, message: impl Into<String>) {
         self.problems.push(KeysFileProblem {
             line,
             message: message.into(),
@@ -116,7 +117,7 @@ impl<'a> Reader<'a, '_> {
             _ => false,
         };
         if decorated {
-            self.problem(span.start.line(), "anchors, aliases and tags cannot be used here");
+            self.report(span.start.line(), "anchors, aliases and tags cannot be used here");
         }
         Ok((event, span))
     }
@@ -129,11 +130,11 @@ impl<'a> Reader<'a, '_> {
                 Event::StreamStart | Event::DocumentStart(_) => {}
                 Event::MappingStart(..) => break,
                 Event::StreamEnd => {
-                    self.problem(1, "the file is empty; a file without keys is written `keys: []`");
+                    self.report(1, "the file is empty; a file without keys is written `keys: []`");
                     return Ok(list);
                 }
                 _ => {
-                    self.problem(span.start.line(), "the file must start with `keys:`");
+                    self.report(span.start.line(), "the file must start with `keys:`");
                     return Ok(list);
                 }
             }
@@ -145,22 +146,22 @@ impl<'a> Reader<'a, '_> {
                 Event::MappingEnd => break,
                 Event::Scalar(name, ..) if name == "keys" && list.is_none() => list = self.list()?,
                 Event::Scalar(name, ..) if name == "keys" => {
-                    self.problem(line, "`keys` stands twice");
+                    self.report(line, "`keys` stands twice");
                     self.skip_value()?;
                 }
                 Event::Scalar(name, ..) => {
-                    self.problem(line, format!("unknown key `{name}`; the file has one key, `keys`"));
+                    self.report(line, format!("unknown key `{name}`; the file has one key, `keys`"));
                     self.skip_value()?;
                 }
                 other => {
-                    self.problem(line, "a key must be a plain word");
+                    self.report(line, "a key must be a plain word");
                     self.skip_rest_of(&other)?;
                     self.skip_value()?;
                 }
             }
         }
         if list.is_none() && self.problems.is_empty() {
-            self.problem(1, "`keys` is missing; a file without keys is written `keys: []`");
+            self.report(1, "`keys` is missing; a file without keys is written `keys: []`");
         }
         loop {
             let (event, span) = self.next()?;
@@ -168,7 +169,7 @@ impl<'a> Reader<'a, '_> {
                 Event::StreamEnd => return Ok(list),
                 Event::DocumentEnd => {}
                 _ => {
-                    self.problem(span.start.line(), "a second document begins here; the file has one");
+                    self.report(span.start.line(), "a second document begins here; the file has one");
                     return Ok(list);
                 }
             }
@@ -178,7 +179,7 @@ impl<'a> Reader<'a, '_> {
     fn list(&mut self) -> Result<Option<ListStart>, ScanError> {
         let (event, start) = self.next()?;
         if !matches!(event, Event::SequenceStart(..)) {
-            self.problem(
+            self.report(
                 start.start.line(),
                 "`keys` must be a list; a file without keys is written `keys: []`",
             );
@@ -199,7 +200,7 @@ impl<'a> Reader<'a, '_> {
                     (self.take)(entry);
                 }
                 other => {
-                    self.problem(
+                    self.report(
                         span.start.line(),
                         "an entry must be a mapping, such as `- id: …` and further lines",
                     );
@@ -224,7 +225,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 Event::Scalar(name, ..) => {
                     if fields.iter().any(|field| field.name == name) {
-                        self.problem(line, format!("`{name}` stands twice in this entry"));
+                        self.report(line, format!("`{name}` stands twice in this entry"));
                     }
                     let value = self.value(&name)?;
                     fields.push(Field {
@@ -235,7 +236,7 @@ impl<'a> Reader<'a, '_> {
                     });
                 }
                 other => {
-                    self.problem(line, "a key must be a plain word");
+                    self.report(line, "a key must be a plain word");
                     self.skip_rest_of(&other)?;
                     self.skip_value()?;
                 }
@@ -249,7 +250,7 @@ impl<'a> Reader<'a, '_> {
             Event::Scalar(text, style, ..) => Ok(scalar(&text, style)),
             Event::SequenceStart(..) => self.members(name),
             other => {
-                self.problem(span.start.line(), format!("`{name}` must be a text or a list of texts"));
+                self.report(span.start.line(), format!("`{name}` must be a text or a list of texts"));
                 self.skip_rest_of(&other)?;
                 Ok(Value::Unreadable)
             }
@@ -269,7 +270,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 other => {
                     readable = false;
-                    self.problem(span.start.line(), format!("each member of `{name}` must be a text"));
+                    self.report(span.start.line(), format!("each member of `{name}` must be a text"));
                     self.skip_rest_of(&other)?;
                 }
             }

@@ -15,7 +15,7 @@ pub enum Algorithm {
     Ps512,
     Es256,
     Es384,
-    /// Ed25519; RFC 9864 calls the same algorithm `Ed25519`.
+    /// EdDSA with the curve Ed25519; RFC 9864 names it `Ed25519`.
     EdDsa,
 }
 
@@ -37,7 +37,7 @@ impl Algorithm {
         Self::EdDsa,
     ];
 
-    /// Returns the value of `alg`.
+    /// Returns the value of the `alg` header parameter (RFC 7515 section 4.1.1).
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",

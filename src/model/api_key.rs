@@ -1,12 +1,12 @@
 //! How is an API key built, and how is its digest made?
 //!
 //! ```text
-//! kg_live_0123456789abcdef_<43 characters of secret><6 characters of check>
+//! kg_live_0123456789abcdef_<43 characters of secret><6 characters of checksum>
 //! ```
 //! For secret scanners, with the default prefix: `\bkg_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\b`. The
 //! last six characters are the CRC-32 (IEEE) of everything before them, in base 62 (digits, upper case,
-//! lower case; most significant first). With the check a scanner can tell a key from a similar text, and a
-//! mistyped key costs no look-up. The check protects nothing: only the secret does.
+//! lower case; most significant first). With the checksum a scanner can tell a key from a similar text, and
+//! a mistyped key costs no look-up. The checksum protects nothing: only the secret does.
 
 use crate::model::hex;
 use crate::model::secret::Secret;
@@ -20,7 +20,7 @@ const ID_CHARS: usize = 16;
 /// 62^43 is just above 2^256.
 const SECRET_CHARS: usize = 43;
 /// 62^6 is above 2^32.
-const CHECK_CHARS: usize = 6;
+const CHECKSUM_CHARS: usize = 6;
 const PREFIX_CHARS_MAX: usize = 16;
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -142,13 +142,13 @@ impl ApiKeyText {
         let mut secret = [0; SECRET_CHARS];
         fill_base62(&mut secret, random);
         let secret = Secret::new(secret);
-        let mut text = String::with_capacity(prefix.len() + 7 + ID_CHARS + SECRET_CHARS + CHECK_CHARS);
+        let mut text = String::with_capacity(prefix.len() + 7 + ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS);
         for part in [prefix, "_", environment.as_str(), "_", id.as_str(), "_"] {
             text.push_str(part);
         }
         text.extend(secret.expose().iter().copied().map(char::from));
-        let check = check_of(&text);
-        text.extend(check.map(char::from));
+        let checksum = checksum_of(&text);
+        text.extend(checksum.map(char::from));
         Self {
             text: Secret::new(text),
             id,
@@ -209,13 +209,13 @@ pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<ParsedApiKey<'a>, ApiKey
             Some((environment, rest))
         })
         .ok_or(ApiKeyTextError::Foreign)?;
-    let (id, secret_and_check) = rest.split_once('_').ok_or(ApiKeyTextError::Malformed)?;
+    let (id, secret_and_checksum) = rest.split_once('_').ok_or(ApiKeyTextError::Malformed)?;
     let id = id.parse().map_err(|KeyIdError| ApiKeyTextError::Malformed)?;
-    if secret_and_check.len() != SECRET_CHARS + CHECK_CHARS || !is_base62(secret_and_check) {
+    if secret_and_checksum.len() != SECRET_CHARS + CHECKSUM_CHARS || !is_base62(secret_and_checksum) {
         return Err(ApiKeyTextError::Malformed);
     }
-    let (checked, check) = text.split_at(text.len() - CHECK_CHARS);
-    if check.as_bytes() != check_of(checked) {
+    let (before_checksum, checksum) = text.split_at(text.len() - CHECKSUM_CHARS);
+    if checksum.as_bytes() != checksum_of(before_checksum) {
         return Err(ApiKeyTextError::Checksum);
     }
     Ok(ParsedApiKey { environment, id, text })
@@ -230,17 +230,17 @@ fn is_base62(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn check_of(text: &str) -> [u8; CHECK_CHARS] {
+fn checksum_of(text: &str) -> [u8; CHECKSUM_CHARS] {
     let mut rest = crc32fast::hash(text.as_bytes());
-    let mut check = [0; CHECK_CHARS];
-    for char in check.iter_mut().rev() {
+    let mut checksum = [0; CHECKSUM_CHARS];
+    for char in checksum.iter_mut().rev() {
         *char = BASE62[(rest % 62) as usize];
         rest /= 62;
     }
-    check
+    checksum
 }
 
-/// Fills `chars`; each of the 62 characters is equally probable.
+/// Fills `chars` with random characters of [`BASE62`]. Each is equally probable.
 fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
     for char in chars {
         let mut byte = [0];
@@ -255,7 +255,7 @@ fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
     }
 }
 
-/// The algorithm of the digests.
+/// The algorithm of a [`KeyDigest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestScheme {
     /// With a pepper: without it, stolen digests cannot be used to check a guess.
@@ -273,7 +273,7 @@ impl DigestScheme {
     }
 }
 
-/// A digest of the full text of a key. Compared in constant time, never printed by `Debug`.
+/// A digest of the full text of a key or of another credential. Compared in constant time, never printed by `Debug`.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
@@ -282,8 +282,8 @@ pub struct KeyDigest([u8; 32]);
 pub struct KeyDigestError;
 
 impl KeyDigest {
-    /// Equal to the digest of no known text. Compared with where no key is
-    /// found, so that the comparison takes the same time.
+    /// A digest of which no text is known. A look-up that finds no key compares
+    /// with this one, so that it takes the same time as one that finds a key.
     pub const DUMMY: Self = Self([0; 32]);
 
     pub fn sha256(text: &str) -> Self {
@@ -299,6 +299,8 @@ impl KeyDigest {
         hex::text(&self.0)
     }
 
+    /// Parses the digits that [`Self::to_hex`] returns.
+    ///
     /// # Errors
     /// `text` is not 64 lower-case hexadecimal digits.
     pub fn from_hex(text: &str) -> Result<Self, KeyDigestError> {
@@ -329,12 +331,12 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// Makes the digests of Keygate's own keys.
+/// Makes the digests of Keygate's own keys and client secrets.
 #[derive(Debug)]
 pub struct Digester(Option<hmac::Key>);
 
 impl Digester {
-    /// Returns a digester for HMAC-SHA-256, keyed with `pepper` once; for SHA-256 where `pepper` is `None`.
+    /// Returns a digester for HMAC-SHA-256 with the key `pepper`; for SHA-256 where `pepper` is `None`.
     pub fn new(pepper: Option<&Secret<Vec<u8>>>) -> Self {
         Self(pepper.map(|pepper| hmac::Key::new(hmac::HMAC_SHA256, pepper.expose())))
     }
@@ -363,8 +365,8 @@ mod tests {
     const KEY: &str = "kg_live_0123456789abcdef_0123456789abcdefghijABCDEFGHIJ0123456789abc";
 
     fn key() -> String {
-        let check = check_of(KEY);
-        format!("{KEY}{}", std::str::from_utf8(&check).unwrap())
+        let checksum = checksum_of(KEY);
+        format!("{KEY}{}", std::str::from_utf8(&checksum).unwrap())
     }
 
     #[track_caller]
@@ -375,7 +377,7 @@ mod tests {
     #[test]
     fn the_check_is_the_ieee_crc32_in_base62() {
         // The check value of CRC-32/ISO-HDLC is 0xCBF43926 = 3421780262.
-        let digits = check_of("123456789");
+        let digits = checksum_of("123456789");
         let value = digits.iter().fold(0_u64, |sum, char| {
             sum * 62 + BASE62.iter().position(|digit| digit == char).unwrap() as u64
         });

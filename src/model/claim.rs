@@ -1,5 +1,5 @@
 //! Which claim must have which value? JSON pointers into the claims of
-//! an issuer (RFC 6901), and values to compare with.
+//! a token (RFC 6901), and values to compare with.
 
 use serde_json::Value;
 use std::borrow::Cow;

@@ -17,8 +17,8 @@ pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Secret<String> {
     Secret::new([PREFIX, drawn.expose()].concat())
 }
 
-/// Returns the digest of `secret`, for storage and for comparison. As
-/// for API keys, it uses the pepper where there is one.
+/// Returns the digest of `secret`, for storage and for comparison. As for
+/// API keys, it depends on the pepper if `digester` has one.
 pub fn digest(digester: &Digester, secret: &str) -> KeyDigest {
     digester.digest(secret)
 }
@@ -30,10 +30,10 @@ mod tests {
 
     #[test]
     fn a_secret_has_only_characters_that_need_no_encoding_and_is_no_other() {
-        let one = generate(&mut system_random);
+        let secret = generate(&mut system_random);
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        assert!(one.expose().len() == 47 && one.expose().bytes().all(is_plain));
-        assert_ne!(one, generate(&mut system_random));
+        assert!(secret.expose().len() == 47 && secret.expose().bytes().all(is_plain));
+        assert_ne!(secret, generate(&mut system_random));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which time is it? This file alone reads the system's time; all other code receives `now`.
+//! Which time is it? This file alone reads the wall clock; other code receives `now`. Timers of `proxy` read `Instant`.
 
 #[cfg(any(test, feature = "internals"))]
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns whole seconds, rounded down.
+    /// Returns the whole seconds since the Unix epoch, rounded down.
     pub const fn as_unix_secs(self) -> u64 {
         self.0 / 1000
     }
@@ -51,8 +51,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Monotonic time in nanoseconds since the process first read the clock. Limits and cooldowns use it. It never goes
-/// back, so an operator who sets the clock back neither refills a limit nor locks a client out.
+/// Monotonic time in nanoseconds since the [`Clock`] was created. Limits and cooldowns use it. It never goes
+/// back, so an operator who sets the wall clock back neither refills a limit nor locks a client out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(u64);
 
@@ -80,7 +80,7 @@ impl Tick {
     }
 }
 
-/// Returns whole seconds, rounded up, so that a wait of that length is long enough.
+/// Returns `duration` in whole seconds, rounded up, so that a wait of that length is long enough.
 pub fn secs_rounded_up(duration: Duration) -> u64 {
     duration
         .as_secs()
@@ -121,7 +121,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Now {
-        // The only call that is allowed; `.clippy.toml` rejects all others.
+        // `.clippy.toml` rejects every other call of this function.
         #[expect(clippy::disallowed_methods, reason = "model/clock.rs is the reader of system time")]
         let system = SystemTime::now();
         // A clock set before 1970 reads as 1970: every token is then not yet valid, which fails closed.

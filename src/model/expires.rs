@@ -1,4 +1,4 @@
-//! How long is a key valid? `90d`, `6mo` or `never`; at most 730 days.
+//! How long is a key valid? `90d`, `6mo`, `never` or until an instant; at most 730 days unless `never`.
 
 use crate::model::clock::Timestamp;
 use jiff::Span;
@@ -43,7 +43,7 @@ impl FromStr for Expires {
                     .map(|number| (number, Self::Days as fn(i64) -> Self))
             })
             .ok_or(ExpiresError::Form)?;
-        // No sign, no spaces. More than six digits are over every limit, and six cannot overflow.
+        // No sign, no spaces. Seven digits are over every limit, and six cannot overflow.
         if number.is_empty() || number.len() > 6 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ExpiresError::Form);
         }
@@ -67,7 +67,8 @@ pub enum ExpiryError {
     Span(#[from] ExpiresError),
 }
 
-/// Parses an RFC 3339 instant; an instant before 1970 becomes 1970. `None` for any other text.
+/// Parses an instant of RFC 3339, or of the wider syntax of [`jiff::Timestamp`]; an instant before 1970 becomes 1970.
+/// `None` for any other text.
 pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     let at = text.parse::<jiff::Timestamp>().ok()?;
     Some(Timestamp::from_unix_millis(
@@ -75,7 +76,7 @@ pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     ))
 }
 
-/// Parses `text`, a span from `now` or an RFC 3339 instant. `None` means never.
+/// Parses `text`, an [`Expires`] that begins at `now` or an [`rfc3339_instant`]. `None` means never.
 ///
 /// # Errors
 /// `text` is neither, or the instant is not after `now` or more than 730 days after it.
@@ -99,7 +100,7 @@ impl Expires {
     /// Returns the instant at which a key made at `now` expires. Months are calendar months in UTC.
     ///
     /// # Errors
-    /// The span is more than 730 days from this `now`.
+    /// The lifetime is more than 730 days from this `now`, or `now` is after the year 9999.
     pub fn after(self, now: Timestamp) -> Result<Option<Timestamp>, ExpiresError> {
         let span = match self {
             Self::Never => return Ok(None),

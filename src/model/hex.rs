@@ -4,7 +4,7 @@
 const NO_NIBBLE: u8 = 0xFF;
 
 /// The value of each byte as a lower-case digit. Without this table a digest took a
-/// thousand instructions, and a million digests are read at the start.
+/// thousand instructions, and a keys file may have a million digests.
 const NIBBLES: [u8; 256] = {
     let mut nibbles = [NO_NIBBLE; 256];
     let mut value = 0;
@@ -15,7 +15,7 @@ const NIBBLES: [u8; 256] = {
     nibbles
 };
 
-/// Writes `bytes` as lower-case digits, two each, to the front of `out`.
+/// Writes `bytes` as lower-case digits, two for each byte, to the front of `out`; stops at the end of `out`.
 pub fn write(bytes: &[u8], out: &mut [u8]) {
     for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
         pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];

@@ -1,4 +1,4 @@
-//! How are the ids of Keygate's own things written? One grammar for all; random where Keygate chooses them.
+//! How are the ids of clients and subscriptions written? One grammar for both; random where Keygate chooses them.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct IdError;
 #[error("not one of the words that can stand here")]
 pub struct UnknownWord;
 
-/// Prints and parses an enum with `ALL` and `as_str` as its words.
+/// Implements `Display` and `FromStr` for an enum with `ALL` and `as_str`.
 macro_rules! words {
     ($($name:ident),+) => {
         $(
@@ -73,7 +73,7 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Returns a new id.
+            /// Returns a new random id: the prefix, then 22 characters of `[0-9A-Za-z]`.
             pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
                 Self(format!("{}{}", $prefix, random_base62(RANDOM_CHARS, random)).into())
             }
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_made_id_parses_back_and_is_no_other() {
-        let one = ClientId::generate(&mut system_random);
-        assert_eq!(one.as_str().parse(), Ok(one.clone()));
-        assert_ne!(one, ClientId::generate(&mut system_random));
+        let id = ClientId::generate(&mut system_random);
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        assert_ne!(id, ClientId::generate(&mut system_random));
     }
 }

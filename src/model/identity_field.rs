@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-/// The prefix of the fields that only Keygate sets; a client's copies are dropped on every route.
+/// The prefix of the fields that only Keygate sets. A client's fields with this prefix are dropped on every route.
 pub const PREFIX: &str = "x-keygate-";
 
 pub const SUBJECT: HeaderName = HeaderName::from_static("x-keygate-subject");
@@ -12,7 +12,7 @@ pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
 pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
 pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
 pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
-/// All of these in one signed text.
+/// A signed JWT with the values of the other fields.
 pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
 
 #[cfg(test)]

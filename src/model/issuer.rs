@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// An issuer identifier: compared byte by byte with `iss`, never normalized (RFC 8414 section 2, RFC 7519 section 4.1.1).
+/// An issuer identifier. Compared byte by byte with `iss`, never normalized.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IssuerUrl(Box<str>);
 

@@ -1,4 +1,4 @@
-//! The nouns that all modules share: no I/O, no async, no knowledge of the configuration file.
+//! Which types do all modules share? None is async or knows the configuration file; only `replacement` does I/O.
 
 pub mod clock;
 pub mod secret;

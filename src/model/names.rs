@@ -1,13 +1,13 @@
-//! How are the things in a configuration named?
+//! Which names may routes, issuers, plans, organizations and the like have?
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The name an operator gives to a route, an issuer, an upstream or a limit: 1 to 64 characters, a
-/// lower-case letter or a digit first, then also `-`, `_` and `.`. Names become metric labels and
-/// structured-field strings, so they never need escaping. Cloning shares the text.
+/// The name of a route, an issuer, an upstream, a limit, a plan, an organization and the like: 1 to 64 characters,
+/// a lower-case letter or a digit first, then also `-`, `_` and `.`. Names become metric labels and structured-field
+/// strings, so they must never need escaping. Cloning shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 

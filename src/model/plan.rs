@@ -1,4 +1,4 @@
-//! How much does a plan allow? Credentials, scopes, and a quota: requests per period, with a burst.
+//! How much does a plan allow (credentials, scopes, limits), and how much a quota (requests per period, with a burst)?
 
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
@@ -14,7 +14,7 @@ pub struct Quota {
     pub burst: NonZeroU32,
 }
 
-/// `500/min, burst 50`.
+/// Prints the quota as `500/min, burst 50`.
 impl fmt::Display for Quota {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}/", self.requests)?;
@@ -54,7 +54,7 @@ impl CredentialKind {
 
 crate::model::id::words!(CredentialKind);
 
-/// The kinds that a plan allows.
+/// The kinds of credential that a plan allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialKinds {
     pub api_key: bool,
@@ -98,12 +98,12 @@ pub enum Approval {
 pub struct Plan {
     pub name: Name,
     pub credentials: CredentialKinds,
-    /// The scopes that its credentials can have at most; `None` for no bound.
+    /// The scopes that credentials under this plan can have at most; `None` for no bound.
     pub scopes: Option<ScopeSet>,
     /// Names of limits in the configuration, spent in addition to those of the route.
     pub limits: Vec<Name>,
     pub payment: Payment,
-    /// `false` where only sandbox credentials are allowed.
+    /// `false` where the plan allows sandbox credentials only.
     pub released: bool,
     pub approval: Approval,
     /// The number of API keys that a subscription may have at a time, without those in grace; `None` for no maximum.
@@ -126,7 +126,8 @@ impl Plan {
     }
 }
 
-/// The name of the plan and of the organization that exist without being configured or created.
+/// The name of the plan that exists without being configured, and of the organization
+/// that exists without being created.
 pub const DEFAULT: &str = "default";
-/// The name of the organization that administers the gate, and of its plan.
+/// The name of the organization that administers Keygate, and of its plan.
 pub const OPERATORS: &str = "operators";

@@ -1,9 +1,9 @@
 //! Which words does an error give as its reason? One table per error maps each variant to its word and yields the list.
 
-/// Gives an error `reason()` and `REASONS`, from one table. A variant without a row does
-/// not compile, and the list contains exactly the words of the rows.
+/// Implements `reason()` and `REASONS` for an error, from one table. A variant without a row is
+/// a compile error, and `REASONS` contains exactly the words of the rows.
 ///
-/// After `of` stand the variants that contain an error with a table of its own.
+/// After `of` stand the variants that wrap an error with a table of its own.
 ///
 /// ```text
 /// reasons! {
@@ -20,7 +20,7 @@ macro_rules! reasons {
         $(of { $($variant:ident($inner:ty)),+ $(,)? })?
     ) => {
         impl $error {
-            /// Every word that [`Self::reason`] returns. A word of two errors appears twice.
+            /// Every word that [`Self::reason`] returns. A word that two errors share appears twice.
             pub const REASONS: &'static [&'static str] = {
                 const PARTS: &[&[&str]] = &[&[$($reason),*], $($(<$inner>::REASONS),+)?];
                 &$crate::model::reason::concat_words::<{ $crate::model::reason::word_count(PARTS) }>(PARTS)
@@ -52,12 +52,12 @@ pub(crate) const fn word_count(parts: &[&[&'static str]]) -> usize {
 /// Returns the words of all `parts`, in order. `N` must be [`word_count`] of the same parts.
 pub(crate) const fn concat_words<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
     let mut words = [""; N];
-    let (mut place, mut part) = (0, 0);
+    let (mut filled, mut part) = (0, 0);
     while part < parts.len() {
         let mut word = 0;
         while word < parts[part].len() {
-            words[place] = parts[part][word];
-            place += 1;
+            words[filled] = parts[part][word];
+            filled += 1;
             word += 1;
         }
         part += 1;

@@ -9,10 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A new file that replaces another once its content is complete.
+/// A new file that replaces the file at `path` once its content is complete.
 #[derive(Debug)]
 pub struct Replacement {
     path: PathBuf,
+    /// The path of the new file until then, in the same folder.
     staged: PathBuf,
     file: File,
 }
@@ -28,7 +29,7 @@ impl Replacement {
     }
 
     /// Creates an empty file for a `path` that several processes may
-    /// replace at the same time. Each process has its own.
+    /// replace at the same time. Each process has a new file of its own.
     ///
     /// # Errors
     /// An I/O error of the system.
@@ -95,7 +96,7 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the folder of `path` to disk: the folder's data contains the names of its files.
+/// Syncs the folder of `path` to disk: without it, a power cut could lose the new name of the file.
 ///
 /// # Errors
 /// An I/O error of the system.

@@ -18,7 +18,7 @@ impl<T: Zeroize> Secret<T> {
         &self.0
     }
 
-    /// Calls `work` with the value in place, for example to encrypt it.
+    /// Calls `work` with the value in place, for example to encrypt it, and returns the result.
     pub fn change<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
         work(&mut self.0)
     }

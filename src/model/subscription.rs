@@ -1,4 +1,4 @@
-//! Is an organization's subscription in force? Subscriptions under plans.
+//! Is an organization's subscription in force?
 
 use crate::model::api_key::KeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -64,7 +64,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Returns the reason in problem types, metrics and records, a word of a closed set. `None` for [`Self::Good`].
+    /// Returns the word for this standing in problem types, metrics and records; `None` for [`Self::Good`].
     pub const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Good => None,

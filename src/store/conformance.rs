@@ -161,7 +161,7 @@ pub(crate) fn batch(writes: Vec<Write>) -> Batch {
     }
 }
 
-/// Adds the organizations `acme` and `other` with a subscription each.
+/// Creates the organizations `acme` and `other` with a subscription each.
 pub(crate) async fn with_organizations(store: &dyn Store) {
     for id in ["acme", "other"] {
         let writes = vec![
@@ -278,12 +278,12 @@ pub(crate) async fn a_batch_happens_whole_or_not_at_all(backend: &dyn Backend) {
         ..Batch::default()
     };
     // A concurrent batch is written nevertheless.
-    let (refused, taken) = tokio::join!(
+    let (refused, committed) = tokio::join!(
         store.commit(refused),
         store.commit(batch(vec![Write::ApiKey(Versioned::new(key(3, "acme")))])),
     );
     check_conflict(refused);
-    taken.unwrap();
+    committed.unwrap();
     let contents = store.contents().await.unwrap();
     assert_eq!(contents.api_keys.len(), 2);
     assert_eq!(
@@ -454,7 +454,7 @@ pub(crate) async fn lists_are_sorted_filtered_and_in_pages(backend: &dyn Backend
     assert_eq!(store.subscriptions(&of_both, &first(10)).await.unwrap(), []);
 }
 
-/// S121: a hundred concurrent uses of one assertion.
+/// Marks one assertion in a hundred concurrent tasks (S121).
 pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &dyn Backend) {
     let store = backend.open().await;
     let mark = AssertionMark {

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The record must not exist yet.
+    /// In a write: the record must not exist yet.
     pub const NEW: Self = Self(0);
 
     /// Returns the next revision.
@@ -101,7 +101,7 @@ pub struct StoredResponse {
     /// SHA-256 of the request, hexadecimal.
     pub request: String,
     pub status: u16,
-    /// Without the secret in the first response.
+    /// Without the secret that the first response contained.
     pub body: String,
     pub at: Timestamp,
 }
@@ -133,7 +133,7 @@ pub struct AssertionMark {
     pub client: ClientId,
     /// SHA-256 of `jti`.
     pub id: KeyDigest,
-    /// The expiry of the assertion; after that the mark can be forgotten.
+    /// The instant from which the assertion is refused as expired; the mark can then be forgotten.
     pub expires_at: Timestamp,
 }
 
@@ -160,13 +160,15 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     pub action: Option<String>,
     pub target: Option<String>,
+    /// Only events at this instant or later.
     pub since: Option<Timestamp>,
+    /// Only events before this instant.
     pub until: Option<Timestamp>,
-    /// Only events with a lower number.
+    /// Only events with a lower sequence number.
     pub before: Option<u64>,
 }
 
-/// The records that the data side reads: all of them, or a part.
+/// The records that are held in memory: all of them, or a part.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub subscriptions: Vec<Versioned<SubscriptionRecord>>,
@@ -190,10 +192,11 @@ impl Contents {
 /// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another write changed a record of the batch concurrently, or created one with the same id. Nothing was written.
+    /// Another write changed a record of the batch concurrently, or created a record with the same
+    /// id or idempotency key; or a record refers to a missing record. Nothing was written.
     #[error("{0} was changed at the same time")]
     Conflict(String),
-    /// This version cannot read a record.
+    /// This version cannot read a record or a file.
     #[error("{what} in the store cannot be read: {problem}")]
     Unreadable { what: String, problem: String },
     #[error("the store is not available: {0}")]
@@ -209,7 +212,7 @@ pub trait Store: Send + Sync {
     /// Writes all of `batch` or nothing, and appends its event to the audit chain.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where a record's revision is not the stored one.
+    /// [`StoreError::Conflict`] if the stored revision of a record is not the one that the batch names.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
     async fn organization(&self, id: &Name) -> Result<Option<Versioned<OrganizationRecord>>, StoreError>;
@@ -226,23 +229,25 @@ pub trait Store: Send + Sync {
     async fn api_keys(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, StoreError>;
     async fn clients(&self, filter: &Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, StoreError>;
 
-    /// Marks an assertion as used. Returns `true` the first time and `false` ever after, also across restarts.
+    /// Marks an assertion as used. Returns `true` the first time, then `false`, also across restarts,
+    /// until [`Self::sweep`] forgets the expired mark.
     async fn mark_assertion(&self, mark: &AssertionMark) -> Result<bool, StoreError>;
 
     /// Returns the stored response for this key, if any.
     async fn stored_response(&self, key: &str) -> Result<Option<StoredResponse>, StoreError>;
 
+    /// Returns the events that match `filter`, the newest first, at most `limit`.
     async fn audit(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>, StoreError>;
 
-    /// Verifies the entire chain, and reports the first event that was changed or removed.
+    /// Verifies the entire audit chain, and returns the first event that was changed or removed, if any.
     async fn verify_audit(&self) -> Result<ChainState, StoreError>;
 
-    /// Reads all records at one instant, part by part, so that a million keys are never in
-    /// memory twice. `take` receives revocations first, and subscriptions before the
-    /// credentials under them. The parts are valid only if this returns `Ok`.
+    /// Reads all records of [`Contents`] as of one instant, part by part, so that a million
+    /// keys are never in memory twice. `take` receives revocations first, and subscriptions
+    /// before the credentials under them. The parts are valid only if this returns `Ok`.
     async fn read(&self, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError>;
 
-    /// Reads all records at once, for a store that is known to be small.
+    /// Returns all parts of [`Self::read`] together, for a store that is known to be small.
     #[cfg(any(test, feature = "internals"))]
     async fn contents(&self) -> Result<Contents, StoreError> {
         let mut all = Contents::default();
@@ -250,13 +255,14 @@ pub trait Store: Send + Sync {
         Ok(all)
     }
 
-    /// Records when keys were last used. Late and in one batch, because a loss is harmless.
+    /// Records when keys were last used, never moving a time back. Called
+    /// late and for many keys at once, because a loss is harmless.
     async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
 
-    /// Forgets marks, tokens and stored responses that have expired.
+    /// Forgets marks and tokens that have expired, and stored responses older than [`STORED_RESPONSES_KEPT`].
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Writes a copy of the entire store to a new file. The copy can replace the store.
+    /// Writes a copy of the entire store, as of one instant, to a new file. The copy can replace the store.
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
 
     /// Finishes pending writes and closes the store.

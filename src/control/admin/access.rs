@@ -67,8 +67,8 @@ impl Right {
     }
 }
 
-/// The client of a verified access token of this gate: signature,
-/// audience, expiry, the client's state and revocation were checked.
+/// The client of a verified access token of this gate, with the rights from
+/// its scopes. See [`own_tokens::verify`] for the checks that have passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenHolder {
     pub client_id: String,
@@ -89,7 +89,7 @@ pub(super) trait OwnTokens: Send + Sync {
     fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str>;
 }
 
-/// The tokens of this gate.
+/// Verifies tokens with the keys and records of the control side.
 pub(super) struct ControlTokens(pub Arc<Control>);
 
 impl OwnTokens for ControlTokens {
@@ -126,6 +126,7 @@ const GUESSES: Quota = Quota {
 /// The number of sources in memory. Further sources share one
 /// count, so that many addresses buy neither guesses nor memory.
 const SOURCES_MAX: usize = 1024;
+/// The key of the shared count.
 const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Why a request is refused.
@@ -136,8 +137,9 @@ pub(super) enum Refusal {
     TooManyFailures {
         retry_after: Duration,
     },
+    /// The request does not have exactly one `Authorization: Bearer`.
     Missing,
-    /// The token is not valid, with the reason if this gate issued it.
+    /// The token is not valid. Contains the text for the client: the reason, if this gate issued the token.
     Wrong(&'static str),
     /// A valid token without the required scope.
     InsufficientScope(Right),
@@ -146,6 +148,7 @@ pub(super) enum Refusal {
 const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
 
 impl Refusal {
+    /// Returns the response, with a challenge if a token could help (RFC 6750 section 3).
     pub(super) fn response(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
@@ -183,7 +186,7 @@ impl Refusal {
     }
 }
 
-/// The access check and the count of guesses.
+/// The access check, with the count of wrong tokens.
 pub struct Access {
     token: RwLock<Option<Secret<Vec<u8>>>>,
     /// The remaining guesses of each source.
@@ -201,7 +204,7 @@ impl Access {
         }
     }
 
-    /// Replaces the configured token; the previous one is no longer valid.
+    /// Replaces the configured token; the previous token is no longer valid.
     pub fn replace_token(&self, token: Option<Secret<Vec<u8>>>) {
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
@@ -209,9 +212,9 @@ impl Access {
     /// Returns the actor of an authorized request.
     ///
     /// # Errors
-    /// The request has anything but exactly one `Authorization: Bearer` with the configured token, or with an access
-    /// token of this gate that has the scope for `method`. A source without guesses left is refused without a
-    /// comparison, even with a valid token: otherwise guessing could go on.
+    /// The request does not have exactly one `Authorization: Bearer` with the configured token, or with an access token
+    /// of this gate that has the scope for `method`. A source without guesses left is refused without a comparison,
+    /// even with a valid token: otherwise guessing could go on.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,

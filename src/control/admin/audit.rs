@@ -1,4 +1,4 @@
-//! The audit log over HTTP.
+//! The audit log over HTTP: its events, and whether the log is intact.
 
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
@@ -124,6 +124,7 @@ pub(super) struct AuditQuery {
     after: Option<String>,
 }
 
+/// Parses a parameter that is an instant, if it is present.
 fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, AdminResponse> {
     let read = |text| {
         rfc3339_instant(text).ok_or_else(|| {

@@ -15,7 +15,7 @@ use http::header;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-/// The longest body. A PEM key with some texts is far shorter.
+/// The longest body, in bytes. A PEM key with some texts is far shorter.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A required body.
@@ -76,8 +76,8 @@ async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Resu
     let bytes = axum::body::to_bytes(body, BODY_BYTES_MAX)
         .await
         .map_err(|_| too_large())?;
-    let typed = parts.headers.contains_key(header::CONTENT_TYPE);
-    let bytes = match (presence, bytes.is_empty() && !typed) {
+    let has_type = parts.headers.contains_key(header::CONTENT_TYPE);
+    let bytes = match (presence, bytes.is_empty() && !has_type) {
         (Presence::Optional, true) => Bytes::from_static(b"{}"),
         (Presence::Optional, false) | (Presence::Required, _) => {
             check_type(&parts.headers)?;
@@ -125,6 +125,7 @@ fn malformed(error: &serde_json::Error) -> AdminResponse {
     problem(StatusCode::BAD_REQUEST, "malformed-json", &detail)
 }
 
+/// Returns 400 for a body that is not JSON, or 422 with the place of the member that does not fit.
 fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> AdminResponse {
     if !error.is_data() {
         return malformed(error);
@@ -138,7 +139,7 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Admin
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    // serde names a missing, unknown or repeated member only in its message; the path ends above the member.
+    // For a missing or repeated member the path ends above the member, which serde names only in its message.
     for start in ["missing field `", "unknown field `", "duplicate field `"] {
         if let Some((name, _)) = detail.strip_prefix(start).and_then(|rest| rest.split_once('`'))
             && !ends_with_member(&pointer, name)
@@ -177,9 +178,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, status: u16, pointer: Option<&str>, detail: &str) {
-        let answer = parse::<Key>(text.as_bytes()).unwrap_err();
-        let body: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(answer.status.as_u16(), status, "{text}: {body}");
+        let response = parse::<Key>(text.as_bytes()).unwrap_err();
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(response.status.as_u16(), status, "{text}: {body}");
         let found = body.pointer("/errors/0/pointer").and_then(Value::as_str);
         assert_eq!(found, pointer, "{text}: {body}");
         assert!(body.to_string().contains(detail), "{text}: {body}");

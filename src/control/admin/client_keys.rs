@@ -130,6 +130,7 @@ impl NewKey {
     }
 }
 
+/// Returns the spec of an uploaded key, or generates a pair.
 async fn new_key(registry: &Registry, source: KeySource) -> Result<ClientKeySpec, AdminResponse> {
     match source {
         KeySource::Uploaded(key) => Ok(registry.uploaded_key(key)),

@@ -315,11 +315,11 @@ pub(super) struct TokenParameters {
 
 impl TokenParameters {
     pub(super) fn issued(&self) -> IssuedTokens {
-        tokens(self.revoke_tokens)
+        issued_tokens(self.revoke_tokens)
     }
 }
 
-const fn tokens(revoke: Option<bool>) -> IssuedTokens {
+const fn issued_tokens(revoke: Option<bool>) -> IssuedTokens {
     match revoke {
         Some(true) => IssuedTokens::End,
         Some(false) | None => IssuedTokens::Stay,
@@ -443,7 +443,7 @@ pub(super) async fn regenerate(
 ) -> HandlerResult {
     let id = client.id()?;
     let stored_response = idempotency.stored_response(&registry);
-    let make = registry.regenerate_client(&id, tokens(body.revoke_tokens), expected, &stored_response);
+    let make = registry.regenerate_client(&id, issued_tokens(body.revoke_tokens), expected, &stored_response);
     idempotency
         .make(&registry, make, |made| new_client_response(&registry, &made))
         .await

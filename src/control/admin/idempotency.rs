@@ -43,7 +43,7 @@ struct Key {
 }
 
 impl Idempotency {
-    /// Reads the header. A request without it creates a record each time.
+    /// Reads the header. A request without the header creates a record each time.
     ///
     /// # Errors
     /// The header appears twice, or is anything but 1 to 255 visible ASCII characters.
@@ -74,7 +74,8 @@ impl Idempotency {
         })))
     }
 
-    /// Returns a function that makes the response to store with a new record, without its secret.
+    /// Returns a function that makes the response to store with a new record, without the record's
+    /// secret. The function returns `None` for a request without an idempotency key.
     pub(super) fn stored_response<R: Resource>(
         &self,
         registry: &Registry,
@@ -91,7 +92,8 @@ impl Idempotency {
         }
     }
 
-    /// Runs `make` unless the same request did so before; in that case returns the stored response.
+    /// Runs `make` and returns the response that `respond` makes from its result; for a repeated
+    /// request, returns the stored response instead.
     ///
     /// # Errors
     /// Those of `make`, or the key was used for another request.
@@ -119,6 +121,7 @@ impl Idempotency {
         Err(error.into())
     }
 
+    /// Returns the stored response of an earlier request with the same key, if any.
     async fn replay(&self, registry: &Registry) -> Result<Option<AdminResponse>, RegistryError> {
         let Some(key) = &self.0 else {
             return Ok(None);
@@ -166,7 +169,7 @@ mod tests {
         }
         Idempotency::read(&headers, actor, &Method::POST, path, body.as_bytes())
             .map(|read| read.0)
-            .map_err(|answer| answer.status)
+            .map_err(|response| response.status)
     }
 
     #[test]

@@ -11,9 +11,11 @@ pub trait Issuers: Send + Sync {
     /// Returns the issuers of the configuration in force, sorted by name.
     fn all(&self) -> Vec<IssuerHealth>;
 
+    /// Returns the issuer of this name, if the configuration in force has one.
     fn one(&self, name: &Name) -> Option<IssuerHealth>;
 
-    /// Fetches the issuer's keys now, regardless of its cooldown, or waits for the fetch that is already running.
+    /// Fetches the issuer's keys now, regardless of its cooldown, or waits for the fetch that
+    /// is already running. Returns the outcome.
     fn refresh<'a>(&'a self, name: &'a Name) -> Pin<Box<dyn Future<Output = RefreshOutcome> + Send + 'a>>;
 }
 
@@ -39,7 +41,7 @@ impl Issuers for NoIssuers {
 pub enum RefreshOutcome {
     /// No such issuer.
     Unknown,
-    /// The issuer's keys are in files, so nothing is fetched.
+    /// There is nothing to fetch: the issuer's keys are in files or Keygate's own, or its tokens are introspected.
     NotFetched(IssuerHealth),
     Good(IssuerHealth),
     /// The fetch failed; the last good keys stay in use.

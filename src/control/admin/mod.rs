@@ -46,7 +46,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Returns the API as a service. Every request must carry an [`access::Peer`] among its extensions.
+/// Returns the router of the API. Every request must have an [`access::Peer`] among its extensions.
 pub fn router(parts: Parts) -> Router {
     let (router, description) = operations();
     let tokens = parts
@@ -66,7 +66,8 @@ pub fn router(parts: Parts) -> Router {
         .with_state(api)
 }
 
-/// Returns every operation with its description: neither exists without the other.
+/// Returns the routes of all operations, and the description of the API. Both come
+/// from the same list, so no operation lacks its description.
 fn operations() -> (Router<Arc<Api>>, OpenApi) {
     let (router, description) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(openapi::show))
@@ -122,7 +123,7 @@ async fn method_not_allowed() -> AdminResponse {
     problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
-/// The operations of the request's actor, now.
+/// The operations of the request's actor, at the current time.
 impl FromRequestParts<Arc<Api>> for Registry {
     type Rejection = AdminResponse;
 
@@ -132,7 +133,7 @@ impl FromRequestParts<Arc<Api>> for Registry {
             return Err(problem(StatusCode::NOT_FOUND, "no-store", detail));
         };
         let actor = parts.extensions.get::<Actor>().cloned();
-        // `admit` sets the actor before every handler; without an actor nothing is done.
+        // `admit` sets the actor before every handler; without an actor the request is refused.
         let actor = actor.ok_or_else(|| problem(StatusCode::FORBIDDEN, "no-actor", "nobody was let in"))?;
         Ok(Self::new(
             control.clone(),

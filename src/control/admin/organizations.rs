@@ -116,6 +116,6 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_organization(id, name, &stored_response);
     idempotency
-        .make(&registry, make, |it| AdminResponse::created_record(&registry, &it))
+        .make(&registry, make, |new| AdminResponse::created_record(&registry, &new))
         .await
 }

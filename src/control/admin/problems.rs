@@ -53,7 +53,8 @@ impl From<RegistryError> for AdminResponse {
     }
 }
 
-/// Maps an error of the store. Its text is only logged: it names files, and not every client is an operator.
+/// Returns the problem for an error of the store. The error's text is only logged: it names
+/// files, and not every client is an operator.
 fn store(error: &StoreError) -> AdminResponse {
     match error {
         StoreError::Conflict(_) => problem(
@@ -76,6 +77,7 @@ fn store(error: &StoreError) -> AdminResponse {
     }
 }
 
+/// Returns 503; the client may try again after five seconds.
 fn unavailable(slug: &str, detail: &str) -> AdminResponse {
     problem(StatusCode::SERVICE_UNAVAILABLE, slug, detail).with(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }

@@ -1,4 +1,5 @@
-//! Which page of a list does the query select, and by which filter? Unknown parameters are rejected.
+//! Which page of a list does the query select, by which filter, and which revision does
+//! `If-Match` require? Unknown parameters are rejected.
 
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
@@ -36,7 +37,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// Returns 400 for an invalid query parameter.
+/// Returns 400 for an invalid query; `parameter` is empty if the detail names the parameter.
 pub fn bad_query(parameter: &str, detail: impl Display) -> AdminResponse {
     let detail = detail.to_string();
     let message = match parameter {
@@ -47,7 +48,7 @@ pub fn bad_query(parameter: &str, detail: impl Display) -> AdminResponse {
     problem_with(StatusCode::BAD_REQUEST, "invalid-query", &message, &more)
 }
 
-/// Parses the value of a parameter.
+/// Parses the value of a parameter, if it is present.
 ///
 /// # Errors
 /// 400 with the name of the parameter.
@@ -59,7 +60,7 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
 /// Returns the page to read, with one item more than is shown: the extra item reveals a next page.
 ///
 /// # Errors
-/// The limit is not 1 to 200.
+/// 400 if the limit is not 1 to 200.
 pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
     match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
@@ -151,7 +152,7 @@ mod tests {
         }
         let found = if_match(&headers)
             .map(|revision| revision.map(|revision| revision.0))
-            .map_err(|answer| answer.status.as_u16());
+            .map_err(|response| response.status.as_u16());
         assert_eq!(found, expected, "{values:?}");
     }
 

@@ -1,5 +1,5 @@
-//! How are the members read that several bodies share? Each is parsed
-//! into its type, and each mistake is recorded with its place.
+//! How are the members read that several bodies share? Each is parsed into its type, and each mistake
+//! is recorded with its place. The result is meaningless after a mistake: [`Mistakes::collect`] drops it.
 
 use crate::config::parse_duration;
 use crate::control::registry::Mistakes;

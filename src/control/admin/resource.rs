@@ -1,4 +1,5 @@
-//! How is a record shown? As its view with its revision, in the same way when it is created, changed, read or listed.
+//! How is a record shown? As its view, in the same way when it is created, changed, read or listed; outside lists with
+//! its revision.
 
 use crate::control::admin::response::AdminResponse;
 use crate::control::registry::Registry;
@@ -36,7 +37,7 @@ impl AdminResponse {
         Self::page(found, page, id, |found| found.record.view(registry))
     }
 
-    /// Returns 200 with a page of a list. `found` may have one item more than is shown.
+    /// Returns 200 with a page of a list. `found` may have one item more than is shown; there is then a next page.
     pub(super) fn page<R, T: Serialize>(
         mut found: Vec<R>,
         page: &Page,
@@ -53,7 +54,7 @@ impl AdminResponse {
     }
 }
 
-/// A page of a list, and the start of the next page.
+/// A page of a list, and the id after which the next page begins.
 #[derive(Serialize)]
 struct List<T> {
     items: Vec<T>,

@@ -68,7 +68,7 @@ impl IntoResponse for AdminResponse {
     }
 }
 
-/// Returns the public word for an environment. Texts of keys contain `test` instead of `sandbox`.
+/// Returns the word of the API for an environment. Texts of keys contain `test` instead of `sandbox`.
 pub const fn environment_word(environment: KeyEnvironment) -> &'static str {
     match environment {
         KeyEnvironment::Live => "live",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// The dependencies of the API.
 pub struct Parts {
-    /// `None` if the configuration has no `store`: then only the issuers are available.
+    /// `None` if the configuration has no `store`: then only the issuers and the API description are available.
     pub control: Option<Arc<Control>>,
     pub issuers: Arc<dyn Issuers>,
     pub access: Arc<Access>,

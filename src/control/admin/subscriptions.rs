@@ -183,7 +183,7 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_subscription(spec, &stored_response);
     idempotency
-        .make(&registry, make, |it| AdminResponse::created_record(&registry, &it))
+        .make(&registry, make, |new| AdminResponse::created_record(&registry, &new))
         .await
 }
 

@@ -123,7 +123,7 @@ fn request(method: &Method, path: &str, token: Option<&str>) -> Request {
     request.extension(peer).body(Body::empty()).unwrap()
 }
 
-fn ask(method: &Method, path: &str, token: Option<&str>) -> ReceivedResponse {
+fn send(method: &Method, path: &str, token: Option<&str>) -> ReceivedResponse {
     exchange(api(Some(TOKEN)), request(method, path, token))
 }
 
@@ -136,16 +136,16 @@ const PATHS: [(&str, &Method); 3] = [
 #[test]
 fn every_path_asks_for_the_token_and_for_its_own_method() {
     for (path, method) in PATHS {
-        assert_eq!(ask(method, path, Some(TOKEN)).status, 200, "{path}");
+        assert_eq!(send(method, path, Some(TOKEN)).status, 200, "{path}");
         for (token, error) in [(None, false), (Some("wrong"), true)] {
-            let answer = ask(method, path, token);
+            let response = send(method, path, token);
             assert_eq!(
-                (answer.status, &answer.body["status"]),
+                (response.status, &response.body["status"]),
                 (401, &Value::from(401)),
                 "{path}"
             );
-            assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
-            let challenge = answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap();
+            assert_eq!(response.headers[header::CONTENT_TYPE], "application/problem+json");
+            let challenge = response.headers[header::WWW_AUTHENTICATE].to_str().unwrap();
             assert!(
                 challenge.starts_with("Bearer ") && challenge.contains("error=") == error,
                 "{challenge}"
@@ -153,10 +153,10 @@ fn every_path_asks_for_the_token_and_for_its_own_method() {
         }
         for other in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
             if other != *method {
-                let answer = ask(&other, path, Some(TOKEN));
-                assert_eq!(answer.status, 405, "{other} {path}");
-                assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
-                let allow = answer.headers[header::ALLOW].to_str().unwrap();
+                let response = send(&other, path, Some(TOKEN));
+                assert_eq!(response.status, 405, "{other} {path}");
+                assert_eq!(response.headers[header::CONTENT_TYPE], "application/problem+json");
+                let allow = response.headers[header::ALLOW].to_str().unwrap();
                 assert!(allow.split(',').any(|word| word == method.as_str()), "{allow}");
             }
         }
@@ -176,14 +176,14 @@ fn what_is_not_there_is_404_for_those_who_may_and_401_for_others() {
         "/admin/v1/issuers/good/refresh/x",
         "/admin/v1//issuers",
     ] {
-        assert_eq!(ask(&Method::GET, path, Some(TOKEN)).status, 404, "{path}");
-        assert_eq!(ask(&Method::GET, path, None).status, 401, "{path}");
+        assert_eq!(send(&Method::GET, path, Some(TOKEN)).status, 404, "{path}");
+        assert_eq!(send(&Method::GET, path, None).status, 401, "{path}");
     }
 }
 
 #[test]
 fn health_has_times_as_people_write_them_and_nothing_hidden() {
-    let ReceivedResponse { body, text, .. } = ask(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
+    let ReceivedResponse { body, text, .. } = send(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
     assert_eq!(body["at"], "2001-09-09T01:46:40.000Z");
     let good = &body["issuers"][0];
     assert_eq!(good["last_good_at"], "1970-01-01T00:00:00.000Z");
@@ -208,36 +208,36 @@ fn a_refresh_says_what_came_of_it_and_how_the_issuer_is() {
         ("files", 409, "not_fetched"),
         ("slow", 504, "unfinished"),
     ] {
-        let answer = ask(&Method::POST, &format!("/admin/v1/issuers/{name}/refresh"), Some(TOKEN));
+        let response = send(&Method::POST, &format!("/admin/v1/issuers/{name}/refresh"), Some(TOKEN));
         assert_eq!(
-            (answer.status, &answer.body["outcome"]),
+            (response.status, &response.body["outcome"]),
             (status, &outcome.into()),
             "{name}"
         );
-        assert_eq!(answer.body["issuer"]["name"], name);
+        assert_eq!(response.body["issuer"]["name"], name);
     }
     assert_eq!(
-        ask(&Method::POST, "/admin/v1/issuers/none/refresh", Some(TOKEN)).status,
+        send(&Method::POST, "/admin/v1/issuers/none/refresh", Some(TOKEN)).status,
         404
     );
 }
 
 #[test]
 fn without_a_token_in_the_configuration_the_answer_names_the_key_to_set() {
-    let answer = exchange(api(None), request(&Method::GET, "/admin/v1/issuers", None));
-    assert_eq!(answer.status, 403);
-    assert!(answer.text.contains("`admin.token`"), "{}", answer.text);
+    let response = exchange(api(None), request(&Method::GET, "/admin/v1/issuers", None));
+    assert_eq!(response.status, 403);
+    assert!(response.text.contains("`admin.token`"), "{}", response.text);
 }
 
 #[test]
 fn without_a_store_the_answer_names_the_key_to_set() {
     for path in ["/admin/v1/keys", "/admin/v1/organizations/acme", "/admin/v1/audit"] {
-        let answer = ask(&Method::GET, path, Some(TOKEN));
+        let response = send(&Method::GET, path, Some(TOKEN));
         assert_eq!(
-            (answer.status, &answer.body["type"]),
+            (response.status, &response.body["type"]),
             (404, &"urn:keygate:problem:no-store".into())
         );
-        assert!(answer.text.contains("set `store`"), "{}", answer.text);
+        assert!(response.text.contains("set `store`"), "{}", response.text);
     }
 }
 

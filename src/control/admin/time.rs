@@ -1,4 +1,4 @@
-//! How is an instant shown?
+//! How is an instant written in the admin API? As in RFC 3339.
 
 use crate::model::clock::Timestamp;
 use crate::observe::access::rfc3339;

@@ -34,7 +34,7 @@ impl Actor {
         }
     }
 
-    /// Returns the actor for a process that can open the store's files, and so could change them without this API.
+    /// Returns the actor for a user who can open the store's files, and so could change them without this API.
     pub fn local() -> Self {
         Self {
             name: "local".to_owned(),
@@ -101,7 +101,8 @@ impl Actor {
         }
     }
 
-    /// Returns whether the actor works on this machine, and so may name any file that the gate can open.
+    /// Returns whether the request did not come over the network:
+    /// such an actor may name any file that the gate can open.
     pub fn is_local(&self) -> bool {
         self.from.is_none()
     }

@@ -39,7 +39,7 @@ pub struct ApiKeySpec {
     pub name: Label,
     /// `None` for never. There is no default: the request must say so.
     pub expires_at: Option<Timestamp>,
-    /// The scopes of the plan when `None`.
+    /// When `None`: the scopes of the plan, or none if the plan sets no limit.
     pub scopes: Option<ScopeSet>,
     /// The addresses from which the key may be used; all when empty.
     pub addresses: Vec<IpNet>,
@@ -141,6 +141,7 @@ impl Registry {
         .await
     }
 
+    /// Returns the text of a new key, and its digest.
     fn new_text(&self, environment: KeyEnvironment) -> (ApiKeyText, KeyDigest) {
         let settings = self.control.settings.load();
         let text = ApiKeyText::generate(&settings.key_prefix, environment, &mut { self.random });
@@ -255,11 +256,11 @@ impl Registry {
     }
 
     /// Replaces a key by a new one. The old key ends at once or after the grace period (S070). Without `expires_at` the
-    /// new key gets the lifetime that the old key was created with.
+    /// new key gets the lifetime that the old key was created with; `Some(None)` is never.
     ///
     /// # Errors
     /// No such key exists; it was revoked or regenerated before; its subscription is not in force, or the plan no
-    /// longer allows the key's kind or scopes.
+    /// longer allows the key's kind or scopes, or no more keys; the expiry is past or more than 730 days away.
     pub async fn regenerate_api_key(
         &self,
         id: &KeyId,

@@ -1,4 +1,5 @@
-//! Where does a backup of the store go? Into a new file, beside the store unless the command comes from this machine.
+//! Where does a backup of the store go? Into a new file beside
+//! the store; a request from this machine may name any path.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -9,8 +10,8 @@ use std::path::PathBuf;
 impl Registry {
     /// Writes a copy of the whole store, and returns its path.
     ///
-    /// `to` is a file name. A local actor may give any absolute path. A client over the network may not: it has no
-    /// shell here, and must not write files wherever the gate can.
+    /// `to` is the name of a file beside the store. A local actor may give any absolute path. A client over the network
+    /// may not: it has no shell here, and must not write files wherever the gate can.
     ///
     /// # Errors
     /// The actor is not an operator; the name is not allowed; the file exists or cannot be written.

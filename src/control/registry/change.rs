@@ -19,12 +19,12 @@ use std::ops::ControlFlow;
 /// key. The response holds no secret.
 pub type StoredResponseFn<'a, R> = &'a (dyn Fn(&R) -> Option<StoredResponse> + Send + Sync);
 
-/// Attempts per operation when concurrent changes conflict.
+/// The maximum number of attempts per operation when concurrent changes conflict.
 const ATTEMPTS: usize = 8;
 /// Records per query when a whole list is read.
 const CHUNK: u32 = 500;
 
-/// Runs `attempt`, again after each conflict with a concurrent change, at most [`ATTEMPTS`] times.
+/// Runs `attempt`, and repeats it after each conflict with a concurrent change; at most [`ATTEMPTS`] runs in all.
 ///
 /// Takes a closure that returns a future, not an async closure: the compiler cannot prove yet that the futures of an
 /// `AsyncFn` are `Send` for every lifetime, as axum requires of handlers.
@@ -60,7 +60,7 @@ where
     }
 }
 
-/// Returns `found` if it has the expected revision (`If-Match`, RFC 9110 section 13.1.1).
+/// Returns `found` if it has the expected revision, or if none is expected (`If-Match`, RFC 9110 section 13.1.1).
 ///
 /// # Errors
 /// [`RegistryError::PreconditionFailed`] if the record was changed since.
@@ -75,6 +75,7 @@ pub(super) fn check_revision<R>(
 }
 
 impl Registry {
+    /// Returns an audit event by the actor, at the time of the request.
     pub(super) fn event(
         &self,
         action: &'static str,
@@ -167,7 +168,7 @@ impl Registry {
         Ok((old.into_stored(), new.into_stored()))
     }
 
-    /// Commits an event that has no record in the store.
+    /// Commits an event alone: its target is no record of the store.
     pub(super) async fn write_event(
         &self,
         action: &'static str,

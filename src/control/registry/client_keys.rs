@@ -65,7 +65,7 @@ impl Registry {
             key: ClientKey {
                 kid: pair.kid().to_owned(),
                 public_pem: pair.public_pem(),
-                // Only the requested algorithm: a pair is for one algorithm (RFC 8725 section 3.1).
+                // A key pair is for one algorithm (RFC 8725 section 3.1).
                 algorithms: vec![algorithm],
                 generated: true,
                 created_at: self.now,
@@ -90,7 +90,8 @@ impl Registry {
         let ClientKeySpec { key, private_pem } = spec;
         let client = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            // Report permanent problems before temporary ones.
+            // Report a permanent problem (a deleted client) before a
+            // temporary one (a subscription that is not in force).
             let changed = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
             let placement = self.place(clients::credential_spec(&found.record)).await?;
             let details = json!({
@@ -127,7 +128,7 @@ impl Registry {
     /// Revokes one key of a client; its other keys stay valid. A client without a valid key cannot authenticate (S153).
     ///
     /// # Errors
-    /// No such client or key exists, or the key is revoked already.
+    /// No such client or key exists, the client is deleted or has no registered keys, or the key is revoked already.
     pub async fn revoke_client_key(
         &self,
         id: &ClientId,

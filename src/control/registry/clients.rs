@@ -62,7 +62,7 @@ pub struct ClientSpec {
     pub name: Label,
     pub description: Description,
     pub authentication: Authentication,
-    /// The scopes of the plan when `None`.
+    /// When `None`: the scopes of the plan, or none if the plan sets no limit.
     pub scopes: Option<ScopeSet>,
     pub token_ttl: TokenTtl,
     pub token_format: TokenFormat,
@@ -125,8 +125,8 @@ fn details(record: &ClientRecord) -> Value {
     })
 }
 
-/// Returns the spec of an existing client, to check it again. The
-/// spec omits scopes: they are checked only when a request sets them.
+/// Returns the spec of an existing client, to check the client against its plan again.
+/// The spec omits the scopes: the caller adds them if it grants them anew.
 pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
     CredentialSpec {
         subscription: Some(&client.subscription),
@@ -189,6 +189,7 @@ impl Registry {
         .await
     }
 
+    /// Returns a new secret, and its form in the store.
     fn new_secret(&self) -> (Secret<String>, ClientSecret) {
         let secret = client_secret::generate(&mut { self.random });
         let digest = client_secret::digest(&self.control.settings.load().digester, secret.expose());
@@ -216,8 +217,8 @@ impl Registry {
     /// Changes a client. Issued tokens keep the settings that they were issued with.
     ///
     /// # Errors
-    /// No such client exists, or it is deleted; the plan does not allow
-    /// the scopes; a JWKS URL for a client that was created without one.
+    /// No such client exists, or it is deleted; the plan does not allow the scopes;
+    /// a JWKS URL is set for a client that was created without one.
     pub async fn change_client(
         &self,
         id: &ClientId,
@@ -275,7 +276,8 @@ impl Registry {
     /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
     ///
     /// # Errors
-    /// No such client exists, it is deleted, it has no secret, or a grace period has not ended yet.
+    /// No such client exists, it is deleted, or it has no secret;
+    /// with a grace period: an earlier one has not ended yet.
     pub async fn rotate_client_secret(
         &self,
         id: &ClientId,

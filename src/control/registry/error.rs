@@ -9,7 +9,7 @@ use std::fmt::Display;
 /// One validation error of a request, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// A JSON pointer into the request's body (RFC 6901), or the name of a query parameter.
+    /// A JSON pointer into the request's body (RFC 6901); empty for the whole body.
     pub pointer: String,
     pub detail: String,
 }
@@ -26,7 +26,7 @@ impl Mistakes {
         });
     }
 
-    /// Returns the value, or records the error and returns `None`.
+    /// Returns the value of `read`, or records its error and returns `None`.
     pub fn take<T, E: Display>(&mut self, pointer: &str, read: Result<T, E>) -> Option<T> {
         read.map_err(|error| self.add(pointer, error)).ok()
     }
@@ -48,8 +48,9 @@ impl Mistakes {
     }
 }
 
-/// Why an operation failed. Nothing was changed, except for
-/// [`RegistryError::Store`] of a log that could not be written.
+/// Why an operation failed. Nothing was changed, with one exception: after
+/// [`RegistryError::Store`] the first of several steps may be in force (a backup, a
+/// key rotation, a cancellation), or the revocation log may lack a change in force.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// Also for records of another organization.
@@ -110,6 +111,7 @@ impl RegistryError {
     }
 }
 
+/// Returns a list of the kinds, for a message.
 fn words(kinds: &[CredentialKind]) -> String {
     let words: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
     if words.is_empty() {
@@ -119,7 +121,7 @@ fn words(kinds: &[CredentialKind]) -> String {
     }
 }
 
-/// Returns the remedy for a developer.
+/// Returns the reason and the remedy, for a developer.
 const fn standing_detail(standing: Standing) -> &'static str {
     match standing {
         Standing::Good => "the subscription is in force",

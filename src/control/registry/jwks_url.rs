@@ -1,5 +1,5 @@
-//! Which JWKS URLs may a client have? Https, unless the configuration allows
-//! http. The address is checked again when the URL is fetched (S137).
+//! Which JWKS URLs may a client have? Https, unless the configuration allows http.
+//! The host's address is checked when the URL is fetched (S137).
 
 use std::fmt;
 use url::Url;
@@ -29,7 +29,8 @@ impl JwksUrl {
     /// Parses an absolute URL; `allow_http` allows http beside https.
     ///
     /// # Errors
-    /// Anything but such a URL with a host and without user, password and fragment.
+    /// The text is not such a URL of printable ASCII, is longer than 2048
+    /// bytes, or has no host, or has a user, a password or a fragment.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, JwksUrlError> {
         if text.len() > URL_BYTES_MAX || text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F) {
             return Err(JwksUrlError::NotUrl);

@@ -1,5 +1,5 @@
-//! Every operation on organizations, subscriptions, keys and clients. Each reads records, applies a pure transition,
-//! and commits it with its audit event; when it returns, the change is in force.
+//! Every operation on organizations, subscriptions, keys and clients. A change reads records, applies a pure
+//! transition, and commits the result with its audit event; when it returns, the change is in force.
 
 pub mod actor;
 pub mod text;
@@ -34,7 +34,7 @@ use crate::store::Filter;
 use crate::store::StoredResponse;
 use std::sync::Arc;
 
-/// A function that fills its argument with random bytes; outside tests [`crate::model::api_key::system_random`].
+/// A function that fills its argument with random bytes; outside tests it is [`crate::model::api_key::system_random`].
 pub type Random = fn(&mut [u8]);
 
 /// The operations of one actor at one instant.
@@ -71,7 +71,7 @@ impl Registry {
         settings
             .token_endpoint
             .as_ref()
-            .is_some_and(|it| it.client_jwks.allow_http)
+            .is_some_and(|endpoint| endpoint.client_jwks.allow_http)
     }
 
     /// Returns the response stored under an idempotency key, if any.
@@ -82,10 +82,11 @@ impl Registry {
         Ok(self.control.store.stored_response(key).await?)
     }
 
-    /// Restricts a list to the organization that the actor may see.
+    /// Returns the organization to which a list is restricted: the requested
+    /// one, or the only one that the actor may see; `None` for all.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`] if the request names another organization.
+    /// [`RegistryError::NotFound`] if the actor may not see the requested organization.
     fn narrow(&self, organization: Option<Name>) -> Result<Option<Name>, RegistryError> {
         match (self.actor.reach(), organization) {
             (Reach::All, requested) => Ok(requested),
@@ -96,7 +97,7 @@ impl Registry {
         }
     }
 
-    /// Applies [`Self::narrow`] to a filter.
+    /// Returns `filter`, restricted by [`Self::narrow`].
     fn narrow_filter(&self, filter: Filter) -> Result<Filter, RegistryError> {
         Ok(Filter {
             organization: self.narrow(filter.organization)?,
@@ -104,6 +105,7 @@ impl Registry {
         })
     }
 
+    /// Returns a plan of the configuration in force.
     fn plan(&self, name: &Name) -> Option<Plan> {
         self.control.settings.load().plans.get(name).cloned()
     }

@@ -32,14 +32,14 @@ impl Registry {
             created_at: self.now,
         };
         let details = json!({ "name": record.name });
-        let made = self.insert_in(
+        let created = self.insert_in(
             Batch::default(),
             "organization.create",
             record,
             details,
             stored_response,
         );
-        made.await.map_err(|error| match error {
+        created.await.map_err(|error| match error {
             RegistryError::Store(StoreError::Conflict(_)) => RegistryError::Exists("organization"),
             other => other,
         })
@@ -53,7 +53,7 @@ impl Registry {
         self.visible(self.control.store.organization(id).await?)
     }
 
-    /// Returns a page of organizations, sorted by id.
+    /// Returns a page of organizations, sorted by id: for an operator of all, otherwise the actor's own alone.
     ///
     /// # Errors
     /// Those of the store.

@@ -21,7 +21,7 @@ use crate::store::Versioned;
 use crate::store::record::SubscriptionRecord;
 use std::ops::ControlFlow;
 
-/// The settings of a new credential.
+/// The settings of a credential, to check them against a plan.
 pub(super) struct CredentialSpec<'a> {
     pub(super) subscription: Option<&'a SubscriptionId>,
     pub(super) environment: Option<KeyEnvironment>,
@@ -51,8 +51,8 @@ impl Placement {
 }
 
 impl Registry {
-    /// Returns the subscription of a credential that names none: the built-in
-    /// one for operators, otherwise the only one of the actor's organization.
+    /// Returns the subscription of a credential that names none: the built-in one for
+    /// operators, otherwise the only one of the actor's organization that is not cancelled.
     async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let own = match self.actor.reach() {
             Reach::All => return self.subscription(&default_subscription_id()).await,
@@ -91,8 +91,11 @@ impl Registry {
         }
     }
 
-    /// Returns the placement of a new credential. Checks run in an order in which a developer can act on them: the
+    /// Returns the placement of a credential. Checks run in an order in which a developer can act on them: the
     /// subscription exists, is in force, and its plan allows the kind and the scopes.
+    ///
+    /// # Errors
+    /// The first check that fails.
     pub(super) async fn place(&self, spec: CredentialSpec<'_>) -> Result<Placement, RegistryError> {
         let subscription = match spec.subscription {
             Some(id) => match self.subscription(id).await {
@@ -138,8 +141,11 @@ fn check_kind(plan: &Plan, kind: CredentialKind) -> Result<(), RegistryError> {
     })
 }
 
-/// Returns the requested scopes, all of which the plan must allow. Without a request: the scopes of the plan, or none
-/// where the plan sets no limit, so that a client never gets a scope that nobody wrote down.
+/// Returns the requested scopes. Without a request: the scopes of the plan, or none if the plan
+/// sets no limit, so that a credential never gets a scope that nobody has written down.
+///
+/// # Errors
+/// The plan does not allow a requested scope.
 pub(super) fn check_scopes(plan: &Plan, requested: Option<&ScopeSet>) -> Result<ScopeSet, RegistryError> {
     match (requested, &plan.scopes) {
         (None, widest) => Ok(widest.clone().unwrap_or_default()),

@@ -38,7 +38,7 @@ pub struct FirstAdministrator {
     pub client_secret: Secret<String>,
 }
 
-/// Returns `sub_default`, the subscription of operators' credentials that name none.
+/// Returns `sub_default`, the subscription of credentials that operators create without naming a subscription.
 pub fn default_subscription_id() -> SubscriptionId {
     "sub_default".parse().expect("it is an id")
 }
@@ -58,7 +58,7 @@ pub(super) fn operators_name() -> Name {
 }
 
 /// Creates the organizations `default` and `operators`, their subscriptions and the first administrator in one
-/// transaction. Returns `None` if they exist already.
+/// transaction. Returns `None` if the organization `operators` exists already.
 ///
 /// # Errors
 /// Those of the store.

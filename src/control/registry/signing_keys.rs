@@ -19,7 +19,7 @@ pub enum Rotation {
 }
 
 impl Registry {
-    /// Returns every published key.
+    /// Returns every published key, in the order of publication.
     ///
     /// # Errors
     /// The actor is not an operator; there is no token endpoint.
@@ -33,7 +33,7 @@ impl Registry {
         Ok(self.control.signing_keys.list())
     }
 
-    /// Generates the next key, or replaces all keys.
+    /// Publishes the next key, or replaces all keys. Returns the new key.
     ///
     /// # Errors
     /// The actor is not an operator; there is no token endpoint; the key cannot be generated or stored.

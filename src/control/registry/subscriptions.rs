@@ -102,8 +102,8 @@ impl Registry {
     /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
     fn plan_for(&self, name: &Name, organization: &Name, mistakes: &mut Mistakes) -> Option<Plan> {
         let settings = self.control.settings.load();
-        // Clients of the organization `operators` administer the gate. Only that organization may have the plan, so
-        // that a single rule gives these rights.
+        // Clients of the organization `operators` administer the gate. Only that organization may have the plan
+        // `operators`, so that a single rule gives these rights.
         if (name.as_str() == OPERATORS) != (*organization == operators_name()) {
             mistakes.add(
                 "/plan",
@@ -154,7 +154,7 @@ impl Registry {
         to: &SubscriptionMove,
         expected: Option<Revision>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        // Check visibility first: the error for non-operators would reveal that a hidden subscription exists.
+        // Check visibility first: a hidden subscription looks absent (404) here too.
         self.subscription(id).await?;
         self.actor.operators_only()?;
         let now = self.now;
@@ -185,7 +185,8 @@ impl Registry {
     /// under it is revoked and every token of its clients ends (S072).
     ///
     /// # Errors
-    /// No such subscription exists, it is cancelled already, or it is built in.
+    /// No such subscription exists, it is cancelled already, or it is built in. After an
+    /// error of the store the subscription may be cancelled.
     pub async fn cancel_subscription(
         &self,
         id: &SubscriptionId,
@@ -212,11 +213,12 @@ impl Registry {
         })
         .await?;
         // A credential created between the read and the commit is refused, because its subscription is cancelled.
-        // Revoke it too, like the others; no further one can follow.
+        // Revoke such credentials too; no further credential can be created.
         retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
         Ok(cancelled)
     }
 
+    /// Commits [`Self::ending_writes`] with an event of their own, if there are any.
     async fn end_remaining_credentials(&self, cancelled: &SubscriptionRecord) -> Result<(), RegistryError> {
         let writes = self.ending_writes(cancelled).await?;
         if writes.is_empty() {
@@ -232,7 +234,8 @@ impl Registry {
         Ok(self.control.commit(batch).await?)
     }
 
-    /// Returns the writes that revoke every valid key of a subscription and the tokens of every client.
+    /// Returns the writes that revoke every key of a subscription, and the tokens of
+    /// every client, except those that are revoked already.
     async fn ending_writes(&self, subscription: &SubscriptionRecord) -> Result<Vec<Write>, RegistryError> {
         let store = &self.control.store;
         let filter = &Filter {

@@ -4,7 +4,7 @@
 use crate::observe::escape::is_hidden;
 use std::fmt;
 
-/// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, without space around it.
+/// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label(String);
 
@@ -35,7 +35,7 @@ fn check(text: &str, max: usize) -> Result<(), TextError> {
     if let Some(offset) = text.chars().position(is_hidden) {
         return Err(TextError::Hidden { offset });
     }
-    // An operator could revoke the wrong one of two names that look the same.
+    // Two names that differ only in spaces look the same, so an operator could revoke the wrong key.
     if text.trim() != text {
         return Err(TextError::Spaces);
     }

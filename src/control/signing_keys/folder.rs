@@ -1,6 +1,6 @@
 //! Where are the signing keys stored, safe from other users and from half-written
 //! files? In a folder beside the database: `keys.json` lists the keys with their
-//! schedule, and each private key that signs now or later has a file of its own.
+//! stages, and each private key that signs now or later has a file of its own.
 
 use crate::control::signing_keys::SigningKeysError;
 use crate::control::signing_keys::schedule::KeyRing;
@@ -32,9 +32,10 @@ use std::sync::Arc;
 const INDEX: &str = "keys.json";
 const PLAIN: &str = "pem";
 const WRAPPED: &str = "wrapped";
-/// The largest file read: keys and their list are far smaller.
+/// The largest file that is read, in bytes: keys and their list are far smaller.
 const BYTES_MAX: u64 = 256 * 1024;
 
+/// The folder of the signing keys.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -60,7 +61,7 @@ struct IndexText {
 struct KeyText {
     kid: String,
     algorithm: String,
-    /// All times are milliseconds since 1970.
+    /// In milliseconds since 1970, as all times in the file.
     #[serde(with = "text::millis")]
     published_at: Timestamp,
     #[serde(flatten)]
@@ -82,7 +83,7 @@ impl Index {
 }
 
 impl Folder {
-    /// Opens the folder, and creates it if it does not exist.
+    /// Opens the folder, and creates it with mode 0700 if it does not exist.
     ///
     /// # Errors
     /// The folder cannot be created or read, or other users may access it.
@@ -230,10 +231,11 @@ impl Folder {
         }
     }
 
-    /// Encrypts the file of a key that was created before a wrapping key was configured, and removes the plain file.
+    /// Encrypts the file of a key that was created before a wrapping key was
+    /// configured, and removes the plain file. Does nothing for any other key.
     ///
     /// # Errors
-    /// One of the two steps fails. One of the two files exists at any instant.
+    /// One of the two steps fails. At least one of the two files exists at any instant.
     pub fn wrap_if_plain(&self, key: &SigningKey) -> Result<(), SigningKeysError> {
         let plain = self.file(key.kid(), PLAIN);
         if self.wrapping.is_none() || plain.symlink_metadata().is_err() {
@@ -254,7 +256,7 @@ impl Folder {
         self.remove(&self.file(kid, WRAPPED))
     }
 
-    /// Returns the files of private keys that are not in the list, left by an interrupted start or a restored list. The
+    /// Returns the files of private keys that are not in the list, left by an interrupted step or a restored list. The
     /// caller must not remove them: a key lost from the list may be needed again.
     pub fn unlisted_files(&self, ring: &KeyRing) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&self.path) else {
@@ -311,7 +313,7 @@ fn unusable(path: &Path, source: io::Error) -> SigningKeysError {
 /// Reads a file that only the owner may access. Returns `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
     let failed = |source| unusable(path, source);
-    // Do not follow a link: its author could choose the file.
+    // Do not follow a symbolic link: its author could choose the file.
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Err(failed(io::Error::other("not a regular file"))),
@@ -319,7 +321,7 @@ fn read(path: &Path) -> Result<Option<Secret<String>>, SigningKeysError> {
         Err(error) => return Err(failed(error)),
     }
     let file = File::open(path).map_err(failed)?;
-    // Check the open file: the name may refer to another file by now.
+    // Check the mode of the open file: the name may refer to another file by now.
     if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
         return Err(SigningKeysError::Exposed { path: path.to_owned() });
     }

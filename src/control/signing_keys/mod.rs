@@ -42,11 +42,12 @@ const IN_FLIGHT: Duration = Duration::from_secs(60);
 /// The signing keys of the gate; empty if it has no token endpoint.
 ///
 /// Operations that change the keys write to disk and may generate an RSA key, which takes a tenth of a second: do not
-/// call them on threads that serve requests. Reading takes no lock.
+/// call them on threads that serve requests. [`Self::list`] waits for them; the other readers take no lock.
 pub struct SigningKeys {
     active: ArcSwapOption<SigningKey>,
-    /// All published keys, to verify with.
+    /// All published keys, to verify tokens.
     verifying: ArcSwapOption<Jwks>,
+    /// The published key set, as JSON.
     document: Arc<ArcSwap<Bytes>>,
     generation: watch::Sender<u64>,
     loaded: Mutex<Option<LoadedKeys>>,
@@ -78,7 +79,7 @@ impl SigningKeys {
     /// key if there is none, and performs the steps that are due.
     ///
     /// # Errors
-    /// See [`SigningKeysError`]; nothing on disk was changed.
+    /// See [`SigningKeysError`]. Files that cannot be read or decrypted stay unchanged.
     pub fn open(store: &StoreSettings, endpoint: &TokenEndpoint, now: Timestamp) -> Result<Self, SigningKeysError> {
         let keys = Self::default();
         keys.start(store, endpoint, now)?;
@@ -90,7 +91,7 @@ impl SigningKeys {
     /// algorithm of new keys; the wrapping key and the folder stay those of the start.
     ///
     /// # Errors
-    /// See [`SigningKeysError`]; nothing on disk was changed.
+    /// See [`Self::open`].
     pub fn start(
         &self,
         store: &StoreSettings,
@@ -111,12 +112,12 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Returns the key that signs.
+    /// Returns the key that signs; `None` without a token endpoint.
     pub fn active(&self) -> Option<Arc<SigningKey>> {
         self.active.load_full()
     }
 
-    /// Returns all published keys, to verify with.
+    /// Returns all published keys, to verify tokens; `None` without a token endpoint.
     pub fn verifying(&self) -> Option<Arc<Jwks>> {
         self.verifying.load_full()
     }
@@ -172,7 +173,7 @@ impl SigningKeys {
     /// until it fetches the set again.
     ///
     /// # Errors
-    /// There is no token endpoint, or the key cannot be generated or stored; nothing was changed.
+    /// There is no token endpoint, or the key cannot be generated or stored; the earlier keys then stay in force.
     pub fn replace_leaked(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
         let mut loaded = self.lock();
         let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
@@ -214,7 +215,7 @@ impl SigningKeys {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<LoadedKeys>> {
-        // A panic while the lock is held leaves the last written state: each step replaces whole values.
+        // After a panic the keys are still usable: each step replaces whole values.
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -223,7 +224,7 @@ impl LoadedKeys {
     fn read(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
         let index = folder.index()?;
         let (Some(active), next) = (index.ring.active(), index.ring.next()) else {
-            return Self::first(folder, schedule, now);
+            return Self::generate_first(folder, schedule, now);
         };
         let active = Arc::new(folder.private_key(active)?);
         let next = next.map(|(key, _)| folder.private_key(key)).transpose()?.map(Arc::new);
@@ -241,7 +242,7 @@ impl LoadedKeys {
         Ok(loaded)
     }
 
-    fn first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
+    fn generate_first(folder: Folder, schedule: Schedule, now: Timestamp) -> Result<Self, SigningKeysError> {
         let key = folder.generate(schedule.algorithm)?;
         let index = Index::of_first(&key, &schedule, now);
         folder.write_index(&index)?;
@@ -338,7 +339,7 @@ fn schedule(endpoint: &TokenEndpoint) -> Schedule {
     }
 }
 
-/// Returns the key set as JSON. The active key comes first, because some readers take the first key.
+/// Returns the key set as JSON. The active key comes first, because some verifiers read only the first key.
 fn document(index: &Index) -> Bytes {
     let active = index.ring.active().map(|key| key.kid.as_str());
     let mut keys: Vec<&KeyState> = index.ring.keys().iter().collect();

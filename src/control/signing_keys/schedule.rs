@@ -13,9 +13,10 @@ pub struct Schedule {
     pub algorithm: Algorithm,
     /// The time for which one key signs.
     pub rotate_every: Duration,
-    /// The time from publication to the first signature, as long as verifiers may cache the set.
+    /// The time from publication to the first signature: at least as long as verifiers may cache the set.
     pub publish_before: Duration,
-    /// The time from a key's last signature until its last token has expired: the longest lifetime plus the clock skew.
+    /// The time from a key's retirement until its last token has expired: the longest
+    /// lifetime plus the clock skew, and a margin for tokens being signed.
     pub tokens_last: Duration,
 }
 
@@ -69,7 +70,7 @@ pub enum Step {
 pub struct KeyRing(Vec<KeyState>);
 
 impl KeyRing {
-    /// Returns a ring of `keys`, in the order of publication.
+    /// Returns a ring of `keys`, which are in the order of publication.
     ///
     /// # Errors
     /// The keys contradict each other: two are active or next, none is active, or a key appears twice.
@@ -97,6 +98,7 @@ impl KeyRing {
         &self.0
     }
 
+    /// Returns the key that signs; `None` if the ring is empty.
     pub fn active(&self) -> Option<&KeyState> {
         self.0.iter().find(|key| matches!(key.stage, Stage::Active { .. }))
     }
@@ -111,11 +113,11 @@ impl KeyRing {
 
     /// Returns the step that is due at `now`. Call this again after the step: another one may be due.
     pub fn due(&self, now: Timestamp, schedule: &Schedule) -> Option<Step> {
-        let over = self.0.iter().find(|key| match key.stage {
+        let expired = self.0.iter().find(|key| match key.stage {
             Stage::Retired { until, .. } => until <= now,
             Stage::Next { .. } | Stage::Active { .. } => false,
         });
-        if let Some(key) = over {
+        if let Some(key) = expired {
             return Some(Step::Forget { kid: key.kid.clone() });
         }
         let Some(active) = self.active() else {
@@ -145,7 +147,7 @@ impl KeyRing {
         self
     }
 
-    /// Adds a key that signs after every verifier had time to fetch it.
+    /// Adds a key that signs once `publish_before` has passed, so that every verifier has had time to fetch it.
     #[must_use]
     pub fn with_next(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
         let signs_from = now.saturating_add(schedule.publish_before);
@@ -225,15 +227,15 @@ mod tests {
         assert_eq!(two.due(Timestamp::from_unix_millis(100 * 60_000 - 1), &SCHEDULE), None);
         assert_eq!(two.due(at(100), &SCHEDULE), Some(Step::Activate));
 
-        let turned = two.activate_next(&SCHEDULE, at(100));
-        assert_eq!(turned.active().unwrap().kid, "b");
+        let rotated = two.activate_next(&SCHEDULE, at(100));
+        assert_eq!(rotated.active().unwrap().kid, "b");
         assert_eq!(
-            turned.due(Timestamp::from_unix_millis(130 * 60_000 - 1), &SCHEDULE),
+            rotated.due(Timestamp::from_unix_millis(130 * 60_000 - 1), &SCHEDULE),
             None
         );
         let forget = Step::Forget { kid: "a".to_owned() };
-        assert_eq!(turned.due(at(130), &SCHEDULE), Some(forget));
-        assert_eq!(turned.without("a").keys().len(), 1);
+        assert_eq!(rotated.due(at(130), &SCHEDULE), Some(forget));
+        assert_eq!(rotated.without("a").keys().len(), 1);
     }
 
     #[test]
@@ -287,11 +289,11 @@ mod tests {
     }
 
     proptest! {
-        /// For any times of `tick` and of manual rotation: each key was published long enough before its first
+        /// For any times of ticks and of manual rotations: each key was published long enough before its first
         /// signature, and stays published until its last token has expired.
         #[test]
         fn s135_a_token_signed_at_any_instant_verifies_until_it_ends(
-            looks in prop::collection::vec((1_u64..40, any::<bool>()), 1..60),
+            ticks in prop::collection::vec((1_u64..40, any::<bool>()), 1..60),
             rotate_every in 20_u64..200,
             publish_before in 0_u64..20,
         ) {
@@ -300,10 +302,10 @@ mod tests {
                 publish_before: MINUTE * u32::try_from(publish_before).unwrap(),
                 ..SCHEDULE
             };
-            let (mut ring, mut now, mut made) = (KeyRing::default(), at(1), 0);
+            let (mut ring, mut now, mut generated) = (KeyRing::default(), at(1), 0);
             // The signing key of each token, and the time until which the token must verify.
             let mut tokens: Vec<(String, Timestamp)> = Vec::new();
-            for (pause, by_hand) in looks {
+            for (pause, by_hand) in ticks {
                 // Between two ticks the active key signs; its last token is signed just before this tick.
                 if let Some(active) = ring.active() {
                     let last = now.saturating_add(MINUTE * u32::try_from(pause).unwrap());
@@ -311,14 +313,14 @@ mod tests {
                     now = last;
                 }
                 if by_hand && ring.next().is_none() && ring.active().is_some() {
-                    made += 1;
-                    ring = ring.with_next(&made.to_string(), &schedule, now);
+                    generated += 1;
+                    ring = ring.with_next(&generated.to_string(), &schedule, now);
                 }
                 while let Some(step) = ring.due(now, &schedule) {
-                    let kid = (made + 1).to_string();
+                    let kid = (generated + 1).to_string();
                     ring = match step {
-                        Step::MakeFirst => { made += 1; ring.with_first(&kid, &schedule, now) }
-                        Step::MakeNext => { made += 1; ring.with_next(&kid, &schedule, now) }
+                        Step::MakeFirst => { generated += 1; ring.with_first(&kid, &schedule, now) }
+                        Step::MakeNext => { generated += 1; ring.with_next(&kid, &schedule, now) }
                         Step::Activate => ring.activate_next(&schedule, now),
                         Step::Forget { kid } => ring.without(&kid),
                     };

@@ -23,9 +23,10 @@ fn endpoint(algorithm: Algorithm, wrapping: Option<u8>) -> TokenEndpoint {
     }
 }
 
-struct Place(TempDir);
+/// A folder for a database; the signing keys are beside the database.
+struct KeysBesideStore(TempDir);
 
-impl Place {
+impl KeysBesideStore {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -50,6 +51,7 @@ impl Place {
         files
     }
 
+    /// Returns the only file of a private key.
     fn private_file(&self) -> PathBuf {
         let mut files = self.files();
         files.retain(|path| path.file_name().unwrap() != "keys.json");
@@ -57,7 +59,7 @@ impl Place {
         files.remove(0)
     }
 
-    /// Returns all files, to check that a refused start changes nothing.
+    /// Returns all files with their content, to check that a refused start changes nothing.
     fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let read = |path: PathBuf| (path.clone(), fs::read(path).unwrap());
         self.files().into_iter().map(read).collect()
@@ -93,9 +95,9 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn the_first_start_makes_a_key_that_only_we_can_read_and_the_next_finds_it() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256] {
-        let place = Place::new();
+        let place = KeysBesideStore::new();
         let keys = place.open(&endpoint(algorithm, None), at(0)).unwrap();
         assert_eq!(keys.active().unwrap().algorithm(), algorithm);
         let token = signed(&keys);
@@ -115,7 +117,7 @@ fn the_first_start_makes_a_key_that_only_we_can_read_and_the_next_finds_it() {
 
 #[test]
 fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until_its_last_token_ends() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let mut changes = keys.changes();
     let first = keys.active().unwrap().kid().to_owned();
@@ -143,7 +145,7 @@ fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until
 
 #[test]
 fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let first = keys.active().unwrap().kid().to_owned();
     let next = keys.rotate(at(5)).unwrap();
@@ -161,7 +163,7 @@ fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
 
 #[test]
 fn a_leaked_key_is_replaced_at_once_and_nothing_it_signed_is_good() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     keys.rotate(at(1)).unwrap();
     let leaked = signed(&keys);
@@ -175,7 +177,7 @@ fn a_leaked_key_is_replaced_at_once_and_nothing_it_signed_is_good() {
 
 #[test]
 fn another_algorithm_in_the_configuration_is_a_rotation() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     place.open(&es256(), at(0)).unwrap();
     let keys = place.open(&endpoint(Algorithm::EdDsa, None), at(1)).unwrap();
     let before = signed(&keys);
@@ -187,7 +189,7 @@ fn another_algorithm_in_the_configuration_is_a_rotation() {
 
 #[test]
 fn a_wrapped_key_opens_with_its_wrapping_key_alone_and_a_refused_start_changes_nothing() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let token = signed(&place.open(&endpoint(Algorithm::Es256, Some(1)), at(0)).unwrap());
     let file = fs::read_to_string(place.private_file()).unwrap();
     assert!(file.contains("WRAPPED") && !file.contains("BEGIN PRIVATE KEY"));
@@ -206,7 +208,7 @@ fn a_wrapped_key_opens_with_its_wrapping_key_alone_and_a_refused_start_changes_n
 
 #[test]
 fn a_plain_key_is_wrapped_once_a_wrapping_key_is_configured() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let token = signed(&place.open(&es256(), at(0)).unwrap());
     let plain = place.private_file();
     let keys = place.open(&endpoint(Algorithm::Es256, Some(1)), at(0)).unwrap();
@@ -216,7 +218,7 @@ fn a_plain_key_is_wrapped_once_a_wrapping_key_is_configured() {
 
 #[test]
 fn files_that_others_can_read_are_refused_and_left_alone() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     place.open(&es256(), at(0)).unwrap();
     let mut all = place.files();
     all.push(place.folder());
@@ -239,13 +241,13 @@ fn files_that_others_can_read_are_refused_and_left_alone() {
 
 #[test]
 fn what_is_broken_or_missing_is_said_and_not_replaced() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     place.open(&es256(), at(0)).unwrap();
     let (private, index) = (place.private_file(), place.folder().join("keys.json"));
     let (pem, list) = (fs::read(&private).unwrap(), fs::read(&index).unwrap());
-    let refused = |say: &str| {
+    let refused = |reason: &str| {
         let error = place.open(&es256(), at(0)).unwrap_err().to_string();
-        assert!(error.contains(say), "{error}");
+        assert!(error.contains(reason), "{error}");
     };
     fs::write(&index, b"{").unwrap();
     refused("keys.json cannot be read");
@@ -260,7 +262,7 @@ fn what_is_broken_or_missing_is_said_and_not_replaced() {
 
     fs::write(&private, b"x").unwrap();
     refused("no PEM block");
-    let other = Place::new();
+    let other = KeysBesideStore::new();
     other.open(&es256(), at(0)).unwrap();
     fs::write(&private, fs::read(other.private_file()).unwrap()).unwrap();
     refused("not the key that its name says");
@@ -275,7 +277,7 @@ fn what_is_broken_or_missing_is_said_and_not_replaced() {
 
 #[test]
 fn a_step_that_cannot_be_written_down_is_not_taken() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let before = keys.list();
     // A folder at the path of the temporary file makes writing fail, even for root.
@@ -292,7 +294,7 @@ fn a_step_that_cannot_be_written_down_is_not_taken() {
 
 #[test]
 fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let before = place.contents();
     keys.rotate(at(0)).unwrap();
@@ -321,7 +323,7 @@ fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
 
 #[test]
 fn nothing_of_a_private_key_is_printed() {
-    let place = Place::new();
+    let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let pem = keys.active().unwrap().to_pkcs8_pem().unwrap();
     let body = pem.expose().lines().nth(1).unwrap();

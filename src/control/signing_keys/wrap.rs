@@ -25,7 +25,7 @@ pub enum UnwrapError {
 pub struct WrappingKey(RandomizedNonceKey);
 
 impl WrappingKey {
-    /// Returns the wrapping key of 32 bytes.
+    /// Returns the wrapping key with these 32 bytes.
     ///
     /// # Errors
     /// `key` has any other length.
@@ -34,8 +34,8 @@ impl WrappingKey {
         key.map(Self).map_err(|_| "a wrapping key has 32 bytes")
     }
 
-    /// Encrypts `plain` and returns the text of its file. The `kid` is
-    /// authenticated too, so the files of two keys cannot be exchanged.
+    /// Encrypts `plain`, a private key, and returns the text of its file. The
+    /// `kid` is authenticated too, so the files of two keys cannot be exchanged.
     ///
     /// # Errors
     /// The cryptographic library fails.
@@ -50,7 +50,7 @@ impl WrappingKey {
         Ok(pem_file::write(TAG, &content))
     }
 
-    /// Decrypts the text of the file for `kid`.
+    /// Decrypts the text of the file for `kid`, and returns the private key.
     ///
     /// # Errors
     /// The text has another format, or was encrypted with another key or `kid`, or was changed.
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(key(1).unwrap("a", text.as_bytes()), Ok(plain.clone()));
         assert_eq!(key(2).unwrap("a", text.as_bytes()), Err(UnwrapError::WrongKey));
         assert_eq!(key(1).unwrap("b", text.as_bytes()), Err(UnwrapError::WrongKey));
-        // Each encryption differs, so that a file does not reveal that an old key was restored.
+        // Each encryption differs, so that two files do not reveal that they hold the same key.
         assert_ne!(key(1).wrap("a", &plain).unwrap(), text);
     }
 

@@ -24,7 +24,7 @@ pub const ALGORITHMS: [Algorithm; 4] = ASSERTION_ALGORITHMS;
 
 const JTI_BYTES_MAX: usize = 512;
 
-/// A parsed assertion. Nothing in it is trusted before [`Assertion::signer`].
+/// A parsed assertion. Nothing in it is trusted before [`Assertion::signer`] has returned a key.
 pub struct Assertion<'a> {
     jws: Jws<'a>,
     claims: Map<String, Value>,
@@ -79,8 +79,8 @@ impl<'a> Assertion<'a> {
         self.jws.header().kid.as_deref()
     }
 
-    /// Returns the key that signed the assertion. `kid` selects the key;
-    /// without `kid` at most ten keys that fit the algorithm are tried.
+    /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without
+    /// `kid`, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
     pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
         keys.filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
             .filter(|key| key.fits(self.jws.header().algorithm))
@@ -88,8 +88,8 @@ impl<'a> Assertion<'a> {
             .find(|key| self.jws.verify(key).is_ok())
     }
 
-    /// Validates the claims in the order of RFC 7523 section 3. Returns
-    /// the mark to store before a token is issued for the assertion.
+    /// Validates `typ`, then the claims in the order of RFC 7523 section 3. Returns the mark
+    /// to store before a token is issued for the assertion; `None` without `jti`.
     ///
     /// # Errors
     /// The first check that fails.
@@ -131,8 +131,8 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Checks `aud`, which must be one string: of several audiences,
-    /// another server could replay the assertion here (S119).
+    /// Checks `aud`, which must be one string: with several audiences,
+    /// another one of them could replay the assertion here (S119).
     fn check_audience(&self, rules: &TokenEndpoint, endpoint: Endpoint<'_>) -> Result<(), TokenEndpointError> {
         let Some(Value::String(audience)) = self.claims.get("aud") else {
             return Err(TokenEndpointError::AssertionAudience);
@@ -153,7 +153,7 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Checks `exp`, `nbf` and `iat`, and returns `exp`. The clock skew is granted on each comparison.
+    /// Checks `exp`, `nbf` and `iat`, each with the clock skew, and returns `exp`.
     fn check_times(&self, rules: &TokenEndpoint, now: Timestamp) -> Result<Timestamp, TokenEndpointError> {
         let Some(expires_at) = self.time("exp")? else {
             return Err(TokenEndpointError::AssertionClaim("exp"));
@@ -179,7 +179,8 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Reads a NumericDate in whole seconds since 1970, as everywhere in this gate (S027).
+    /// Returns a NumericDate claim, `None` if it is absent. It
+    /// must be whole seconds, as everywhere in this gate (S027).
     fn time(&self, name: &'static str) -> Result<Option<Timestamp>, TokenEndpointError> {
         match self.claims.get(name) {
             None => Ok(None),

@@ -40,7 +40,7 @@ pub enum ClientCredential {
 pub struct AuthenticatedClient {
     pub client: Arc<Client>,
     proof: Proof,
-    /// The mark to store once all other checks have passed.
+    /// The mark to store once all other checks have passed; `None` without an assertion, or without `jti` in it.
     pub mark: Option<AssertionMark>,
 }
 
@@ -57,8 +57,8 @@ impl AuthenticatedClient {
         &self.client.record.id
     }
 
-    /// Returns whether the proof is still valid for `client`, the current state of the same client. After the secret
-    /// was rotated or the key revoked, it is not (S134).
+    /// Returns whether the proof is still valid for `client`, the latest revision of the same client: its secret or key
+    /// may have ended since, or its JWKS URL may have changed (S134).
     pub fn still_holds(&self, client: &Client, now: Timestamp) -> bool {
         match (&self.proof, &client.record.authentication) {
             (Proof::Secret(digest), ClientAuthentication::ClientSecret { secrets }) => secrets
@@ -94,7 +94,7 @@ pub fn authorization(headers: &HeaderMap) -> Authorization {
 /// Returns the only credential of the request.
 ///
 /// # Errors
-/// There is no credential, more than one, or a malformed one.
+/// There is no credential, more than one, or a malformed one, or `client_id` names another client.
 pub fn credential(headers: &HeaderMap, form: &Form) -> Result<ClientCredential, TokenEndpointError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (header, second) = (values.next(), values.next());
@@ -161,10 +161,11 @@ pub struct AuthContext<'a> {
 }
 
 impl Service {
-    /// Refuses a client with too many failures from this source.
+    /// Refuses a client with too many failures from this source, before its credential is compared: otherwise guessing
+    /// could go on.
     ///
     /// # Errors
-    /// [`TokenEndpointError::TooManyFailures`]; the credential is not compared, or guessing could go on.
+    /// [`TokenEndpointError::TooManyFailures`], or there is no token endpoint.
     fn check_failures(&self, client: &ClientId, context: AuthContext<'_>) -> Result<(), TokenEndpointError> {
         let settings = self.settings();
         let quota = &endpoint(&settings)?.failures;
@@ -272,8 +273,8 @@ async fn authenticate_by_assertion(
         .parse()
         .map_err(|_| TokenEndpointError::UnknownClient)?;
     service.check_failures(&id, context)?;
-    // The error reveals whether a client exists, because authors of client programs need to know. So an equal response
-    // time for unknown clients would gain nothing.
+    // A wrong signature has an error of its own, because authors of client programs need to know. The error reveals
+    // that the client exists, so an equal response time for unknown clients would gain nothing.
     let fails = |error| service.count_failure(&id, context, error);
     let client = find_client(service, &id, context.tenant).map_err(fails)?;
     let proof = match &client.record.authentication {

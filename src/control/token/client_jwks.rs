@@ -1,4 +1,4 @@
-//! Which keys are at a client's JWKS URL, and does fetching work? The interface of the control side to the fetcher.
+//! Which keys are at a client's JWKS URL, and can they be fetched? The interface of the control side to the fetcher.
 
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Timestamp;
@@ -9,19 +9,22 @@ use std::time::Duration;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// No keys are known for this client: its URL was never fetched
-/// successfully, or the last successful fetch is too long ago.
+/// No usable set is known for this client, or the set lacks the requested
+/// `kid` and the URL could not be fetched to look for that key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client's keys cannot be fetched")]
 pub struct Unavailable {
-    /// The time until the next fetch can succeed.
+    /// The time until another attempt may succeed.
     pub retry_after: Duration,
 }
 
-/// The key sets at the clients' URLs, fetched in the background by the same rules as those of issuers.
+/// The key sets at the clients' URLs, fetched on demand by the same rules as those of issuers.
 pub trait ClientJwks: Send + Sync {
     /// Returns the last good set. If there is none, or it has no key `kid`, waits for one fetch, at most 500 ms and
     /// once per cooldown, and returns the set known then.
+    ///
+    /// # Errors
+    /// See [`Unavailable`].
     fn keys<'a>(
         &'a self,
         client: &'a ClientId,
@@ -29,12 +32,12 @@ pub trait ClientJwks: Send + Sync {
         kid: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>>;
 
-    /// Returns a set newer than `seen`, if the same rules allow a fetch. The caller has an assertion without `kid`, and
-    /// no key of `seen` verifies that assertion.
+    /// Returns a set other than `seen`, if there is one already or the same rules allow a fetch. For an assertion
+    /// without `kid` that no key of `seen` verifies.
     fn newer<'a>(&'a self, client: &'a ClientId, url: &'a str, seen: &'a Arc<Jwks>)
     -> BoxFuture<'a, Option<Arc<Jwks>>>;
 
-    /// Fetches now, regardless of the cooldown, and returns the resulting health.
+    /// Fetches the set now, regardless of the cooldown, and returns its health afterwards.
     fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth>;
 }
 
@@ -60,6 +63,6 @@ pub enum JwksState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksKey {
     pub kid: Option<String>,
-    /// The algorithms among those allowed for assertions.
+    /// The key's algorithms that assertions may use.
     pub algorithms: Vec<&'static str>,
 }

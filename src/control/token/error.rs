@@ -25,7 +25,8 @@ pub enum TokenEndpointError {
     SeveralMethods,
     AssertionType,
     GrantType,
-    // Client authentication. The texts reveal nothing about the client before its signature or secret is verified.
+    // Client authentication. Until it succeeds, only `BadSignature`
+    // and `KeysUnavailable` reveal that the client exists.
     NoAuthentication,
     Scheme,
     MalformedBasic,
@@ -56,7 +57,7 @@ pub enum TokenEndpointError {
     ScopeMalformed,
     ScopeBeyond,
     OthersToken,
-    // Temporary failures of the gate.
+    // Limits, and failures of the gate.
     TooManyFailures { retry_after: Duration },
     KeysUnavailable { retry_after: Duration },
     StoreUnavailable,
@@ -101,10 +102,12 @@ const REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_request")
 const CLIENT: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_client");
 const UNAUTHORIZED: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "unauthorized_client");
 const SCOPE: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_scope");
-// No error code is registered for these: RFC 6749 section 4.1.2.1 defines this code for the authorization endpoint.
+// No error code is registered for temporary failures at the token endpoint:
+// RFC 6749 section 4.1.2.1 defines this code for the authorization endpoint.
 const LATER: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
 
 impl TokenEndpointError {
+    /// Returns the row of this error.
     #[rustfmt::skip]
     pub fn row(self) -> Row {
         let (error, description, reason) = match self {
@@ -163,6 +166,7 @@ impl TokenEndpointError {
         Row::new(error, description, reason)
     }
 
+    /// Returns the value of `Retry-After`; `None` for an error that a repeated request does not change.
     fn retry_after(self) -> Option<Duration> {
         if let Self::TooManyFailures { retry_after } | Self::KeysUnavailable { retry_after } = self {
             return Some(retry_after);
@@ -171,7 +175,7 @@ impl TokenEndpointError {
         soon.then_some(Duration::from_secs(1))
     }
 
-    /// Returns the whole response: status, headers, JSON.
+    /// Returns the response: status, headers, and the body as JSON.
     pub fn response(self, authorization: Authorization) -> (StatusCode, HeaderMap, String) {
         let row = self.row();
         let mut headers = HeaderMap::new();

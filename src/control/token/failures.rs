@@ -11,8 +11,8 @@ use quick_cache::sync::Cache;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The number of pairs in memory. Beyond it, the least recently seen pair is dropped: an attacker with so many pairs
-/// gains nothing, and no client is refused because of others.
+/// The number of pairs in memory. Beyond it, pairs that are rarely seen are dropped, so no client is refused because of
+/// others. An attacker who names so many clients to be forgotten gains little: secrets are too long to be guessed.
 const PAIRS_MAX: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -37,10 +37,10 @@ impl Failures {
         bucket.wait(&CompiledQuota::compile(quota), now)
     }
 
-    /// Counts a failure.
+    /// Counts a failure of `client` from `source`.
     pub fn count(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) {
         let pair = (client.clone(), source_of(source));
-        // Two concurrent failures may count as one: this is a limit on guessing, not an exact count.
+        // Two concurrent failures may count once: this is a limit on guessing, not an exact count.
         let bucket = self.buckets.get(&pair).unwrap_or_default();
         let bucket = bucket.spend(&CompiledQuota::compile(quota), now);
         self.buckets.insert(pair, bucket);
@@ -68,40 +68,41 @@ mod tests {
         id.parse().unwrap()
     }
 
-    fn fails(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
-        let spent = failures.retry_after(&client(id), source, &quota(), now);
-        if spent.is_none() {
+    /// Fails to authenticate; returns the time to wait if the attempt is refused.
+    fn fail(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
+        let wait = failures.retry_after(&client(id), source, &quota(), now);
+        if wait.is_none() {
             failures.count(&client(id), source, &quota(), now);
         }
-        spent
+        wait
     }
 
     #[test]
     fn s139_fifty_failures_in_a_minute_are_stopped_and_others_go_on() {
         let failures = Failures::default();
-        let mut listened = 0;
+        let mut compared = 0;
         for second in 0..50 {
             let now = Tick::ZERO.saturating_add(Duration::from_secs(second));
-            listened += usize::from(fails(&failures, "a", HERE, now).is_none());
+            compared += usize::from(fail(&failures, "a", HERE, now).is_none());
         }
         // Twenty at once, and one more every six seconds.
-        assert_eq!(listened, 28);
+        assert_eq!(compared, 28);
         let now = Tick::ZERO.saturating_add(Duration::from_secs(50));
-        assert!(fails(&failures, "a", HERE, now).is_some());
-        assert_eq!(fails(&failures, "b", HERE, now), None);
-        assert_eq!(fails(&failures, "a", "192.0.2.1".parse().unwrap(), now), None);
+        assert!(fail(&failures, "a", HERE, now).is_some());
+        assert_eq!(fail(&failures, "b", HERE, now), None);
+        assert_eq!(fail(&failures, "a", "192.0.2.1".parse().unwrap(), now), None);
     }
 
     #[test]
     fn waiting_exactly_as_long_as_told_is_enough() {
         let failures = Failures::default();
-        while fails(&failures, "a", HERE, Tick::ZERO).is_none() {}
-        let wait = fails(&failures, "a", HERE, Tick::ZERO).unwrap();
+        while fail(&failures, "a", HERE, Tick::ZERO).is_none() {}
+        let wait = fail(&failures, "a", HERE, Tick::ZERO).unwrap();
         let almost = Tick::ZERO.saturating_add(wait - Duration::from_nanos(1));
         assert!(failures.retry_after(&client("a"), HERE, &quota(), almost).is_some());
         let then = Tick::ZERO.saturating_add(wait);
-        assert_eq!(fails(&failures, "a", HERE, then), None);
-        assert!(fails(&failures, "a", HERE, then).is_some());
+        assert_eq!(fail(&failures, "a", HERE, then), None);
+        assert!(fail(&failures, "a", HERE, then).is_some());
     }
 
     #[test]
@@ -109,13 +110,13 @@ mod tests {
         let failures = Failures::default();
         let peer = |number: u128| IpAddr::V6(Ipv6Addr::from_bits(number));
         for low in 0..20 {
-            assert_eq!(fails(&failures, "a", peer(1 << 127 | low), Tick::ZERO), None);
+            assert_eq!(fail(&failures, "a", peer(1 << 127 | low), Tick::ZERO), None);
         }
-        assert!(fails(&failures, "a", peer(1 << 127 | 77), Tick::ZERO).is_some());
+        assert!(fail(&failures, "a", peer(1 << 127 | 77), Tick::ZERO).is_some());
         for high in 1..40_000_u128 {
             failures.count(&client("a"), peer(high << 64), &quota(), Tick::ZERO);
         }
         assert!(failures.buckets.len() <= PAIRS_MAX);
-        assert_eq!(fails(&failures, "a", HERE, Tick::ZERO), None);
+        assert_eq!(fail(&failures, "a", HERE, Tick::ZERO), None);
     }
 }

@@ -17,7 +17,7 @@ const CLIENT_CREDENTIALS: &str = "client_credentials";
 /// Checks the grant type. Only one grant is supported, so parameters of other grants have no effect (S131, S141).
 ///
 /// # Errors
-/// The grant type is another one or missing.
+/// The grant type is missing, or is not `client_credentials`.
 pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     match form.get("grant_type") {
         Some(CLIENT_CREDENTIALS) => Ok(()),
@@ -26,11 +26,11 @@ pub fn check_type(form: &Form) -> Result<(), TokenEndpointError> {
     }
 }
 
-/// Returns the current state of the client, if the client, its proof and its subscription are still in force (S134).
+/// Returns the latest revision of the client, if the client, its proof and its subscription are still in force (S134).
 ///
 /// # Errors
-/// The client is disabled or deleted, its proof is no longer valid, its
-/// plan does not allow its kind, or its subscription is not in force.
+/// The client is disabled or deleted, its proof is no longer valid, its plan does
+/// not allow its kind of credential, or its subscription is not in force.
 pub fn client_in_force(
     control: &Control,
     authenticated: &AuthenticatedClient,
@@ -62,7 +62,8 @@ pub enum SubscriptionCheckError {
     KindNotInPlan,
 }
 
-/// Checks that the client's subscription is in force and its plan allows the client's kind. Reads memory only.
+/// Checks that the client's subscription is in force, and that its plan allows the client's kind of credential. Reads
+/// memory only.
 ///
 /// # Errors
 /// The first check that fails. A client with an unknown subscription is treated like one with a cancelled subscription.

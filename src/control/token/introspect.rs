@@ -19,6 +19,7 @@ pub fn may_see(client: &Client, token: &OwnToken) -> bool {
         || token.audiences.iter().any(|audience| audience == record.id.as_str())
 }
 
+/// Returns the response for a token that is not valid, or not visible to the client (section 2.2).
 pub fn inactive() -> Value {
     json!({ "active": false })
 }

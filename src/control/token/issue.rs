@@ -24,7 +24,7 @@ use std::time::Duration;
 /// After the prefix: 256 random bits of `[0-9A-Za-z]`.
 const OPAQUE_CHARS: usize = 43;
 
-/// A new token, shown once.
+/// A new access token. The client receives `text` once.
 #[derive(Debug)]
 pub struct AccessToken {
     pub text: Secret<String>,
@@ -35,7 +35,7 @@ pub struct AccessToken {
 /// Issues a token to `client`. When this returns, the digest of an opaque token is on disk and in force.
 ///
 /// # Errors
-/// There is no signing key, or an opaque token cannot be stored.
+/// There is no signing key, signing fails, or an opaque token cannot be stored.
 pub async fn issue(
     control: &Control,
     endpoint: &TokenEndpoint,

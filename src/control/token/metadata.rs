@@ -20,7 +20,7 @@ pub fn document(endpoint: &TokenEndpoint) -> Value {
         "jwks_uri": endpoint.url("/oauth/jwks"),
         "introspection_endpoint": endpoint.url("/oauth/introspect"),
         "revocation_endpoint": endpoint.url("/oauth/revoke"),
-        // There is no authorization endpoint. Section 2 requires the member,
+        // Empty, because there is no authorization endpoint. Section 2 requires the member,
         // section 3.2 omits empty lists; strict readers follow section 2.
         "response_types_supported": [],
         "grant_types_supported": ["client_credentials"],

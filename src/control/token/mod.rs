@@ -68,18 +68,18 @@ pub struct Caller {
     pub request_id: String,
 }
 
-/// The outcome of a request for metrics and the access record, in the extensions of every response.
+/// The outcome of a request for metrics and the access record, in the extensions of every handler's response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The reason of a refusal, of a closed set; `None` without a refusal.
+    /// The reason of a refusal, a word of a closed set; `None` without a refusal.
     pub reason: Option<&'static str>,
     /// The authenticated client.
     pub client_id: Option<String>,
 }
 
 /// Returns the endpoints at the root, and below the path of the issuer if it has one (RFC 8414 section 3.1, OpenID
-/// Connect Discovery 1.0 section 4.1). Without `token_endpoint` in the configuration, the metadata is not found (404)
-/// and the other endpoints are unavailable (503).
+/// Connect Discovery 1.0 section 4.1). Without `token_endpoint` in the configuration, the metadata is not found (404),
+/// and the other endpoints are unavailable for well-formed requests (503).
 pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router {
     let settings = control.settings.load_full();
     let service = Arc::new(Service {
@@ -232,12 +232,12 @@ impl Service {
         let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
-            let caller = grant::client_in_force(&self.control, &authenticated, context.now.wall)?;
+            let client = grant::client_in_force(&self.control, &authenticated, context.now.wall)?;
             self.mark_assertion(&authenticated).await?;
             let settings = self.settings();
             let endpoint = endpoint(&settings)?;
             let body = match own_tokens::verify(&self.control, token, self.control.clock.now().wall) {
-                Ok(token) if introspect::may_see(&caller, &token) => introspect::active(endpoint, &token),
+                Ok(token) if introspect::may_see(&client, &token) => introspect::active(endpoint, &token),
                 Ok(_) | Err(_) => introspect::inactive(),
             };
             Ok(Some(body))

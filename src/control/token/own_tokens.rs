@@ -1,4 +1,4 @@
-//! Is this an access token of this gate, and is it valid? For introspection and the admin API.
+//! Is this an access token of this gate, and is it valid? For introspection, revocation and the admin API.
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
@@ -81,8 +81,9 @@ pub enum OwnTokenError {
     KindNotInPlan,
 }
 
-/// Verifies an access token, JWT or opaque: signature or digest, type, issuer, audience, times, revocation, and the
-/// current state of its client (RFC 9068 section 4).
+/// Verifies an access token and returns its content (RFC 9068 section 4). Checks type, signature,
+/// issuer and audience of a JWT or looks up an opaque token; then checks times, revocation, and
+/// the subscription of the client. Tokens of a disabled or deleted client stay valid.
 ///
 /// Reads memory only.
 ///
@@ -105,7 +106,7 @@ pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken
 /// Returns the token as issued, even if it has expired or was revoked: for revocation (RFC 7009 section 2.1).
 ///
 /// # Errors
-/// [`OwnTokenError::NotOurs`], or there is no token endpoint.
+/// The token was not issued by this gate, the client of an opaque token is unknown, or there is no token endpoint.
 pub fn read_any(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
     let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
@@ -168,7 +169,7 @@ fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<
     let key = keys.find(header.kid.as_deref(), header.algorithm);
     let key = key.map_err(|_| OwnTokenError::NotOurs)?;
     jws.verify(key).map_err(|_| OwnTokenError::NotOurs)?;
-    // The signature is this gate's, but check the claims all the same.
+    // The signature is this gate's, but the issuer or the audiences may have changed since in the configuration.
     let claims = jose_json::object(jws.payload()).map_err(|_| OwnTokenError::NotOurs)?;
     from_claims(endpoint, &claims).ok_or(OwnTokenError::NotOurs)
 }

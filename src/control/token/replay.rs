@@ -10,6 +10,7 @@ use quick_cache::sync::Cache;
 /// The number of used assertions in memory; the store is queried for others.
 const USED_MAX: usize = 64 * 1024;
 
+/// The cache of used assertions: the client and the SHA-256 of `jti`, in hexadecimal digits.
 #[derive(Debug)]
 pub struct UsedAssertions(Cache<(ClientId, String), ()>);
 

@@ -9,9 +9,9 @@ use http::Uri;
 use http::header::CONTENT_TYPE;
 use std::fmt;
 
-/// The longest body.
+/// The longest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-/// The most parameters; real requests have six.
+/// The maximum number of parameters; real requests have about six.
 const PARAMETERS_MAX: usize = 64;
 
 /// The parameters of a request.
@@ -21,7 +21,7 @@ impl Form {
     /// Reads the form of a request.
     ///
     /// # Errors
-    /// The request is anything but a POST of one form without a query.
+    /// The request is not a POST of one well-formed form, has a query, or has a body of more than 64 KiB.
     pub fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenEndpointError> {
         if *method != Method::POST {
             return Err(TokenEndpointError::Method);

@@ -13,11 +13,11 @@ use crate::store::record::RevokedTokenRecord;
 use serde_json::json;
 use std::net::IpAddr;
 
-/// Revokes `token` if it was issued to `client`. When this returns, the revocation is on disk and in force. Invalid and
-/// expired tokens count as revoked (section 2.2).
+/// Revokes `token` if it was issued to `client`. When this returns, the revocation is on disk and in force. Succeeds
+/// for invalid and expired tokens too (section 2.2).
 ///
 /// # Errors
-/// The token belongs to another client, or the store is not available.
+/// The token belongs to another client, there is no token endpoint, or the store is not available.
 pub async fn revoke(
     control: &Control,
     client: &Client,

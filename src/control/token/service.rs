@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The path of the token endpoint, below the issuer's path.
 pub(super) const TOKEN: &str = "/oauth/token";
 
-/// The shared state of all requests.
+/// The token endpoint with the state that its requests share.
 pub(super) struct Service {
     pub(super) control: Arc<Control>,
     pub(super) client_jwks: Arc<dyn ClientJwks>,
@@ -26,6 +26,10 @@ impl Service {
     }
 }
 
+/// Returns the configuration of the token endpoint.
+///
+/// # Errors
+/// [`TokenEndpointError::NoSigningKey`] if there is none.
 pub(super) fn endpoint(settings: &Settings) -> Result<&TokenEndpoint, TokenEndpointError> {
     settings.token_endpoint.as_ref().ok_or(TokenEndpointError::NoSigningKey)
 }

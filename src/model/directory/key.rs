@@ -48,7 +48,7 @@ crate::model::id::words!(KeyOrigin);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     Active,
-    /// Revoked at any time up to now: a revocation is never in the future.
+    /// Revoked already. A key that will be revoked is active, with [`KeyRecord::ends_at`].
     Revoked,
 }
 
@@ -60,7 +60,7 @@ pub struct KeyRecord {
     pub origin: KeyOrigin,
     pub environment: KeyEnvironment,
     /// The name of a key of the keys file; empty for a key of the store,
-    /// which keeps the name itself. Not in the directory.
+    /// whose name stays there. The directory drops it.
     pub name: Box<str>,
     pub state: KeyState,
     /// The first instant at which the key is refused; `None` for never.
@@ -110,7 +110,7 @@ impl Source {
 struct End(Option<NonZeroU64>);
 
 impl End {
-    /// Returns the end at `at`. The last representable instant becomes the one before: a little early, but not never.
+    /// Returns the end at `at`. The last representable instant becomes the one before: 1 ms early, but not never.
     fn new(at: Option<Timestamp>) -> Self {
         Self(at.map(|at| NonZeroU64::MIN.saturating_add(at.as_unix_millis())))
     }
@@ -120,9 +120,9 @@ impl End {
     }
 }
 
-/// A key in the directory, in 96 bytes with its counts. There may be a million of these, so shared fields
-/// are in `terms`, and the id is only the key of the map. An entry is replaced, never changed: a caller
-/// that keeps an entry compares pointers to find out whether it is still current.
+/// A key in the directory, in 96 bytes with the two counts of its `Arc`. There may be a million of these, so
+/// shared fields are in `terms`, and the id is only the key of the map. A key with other facts gets another entry:
+/// a caller that keeps an entry compares pointers to find out whether it is still current.
 #[derive(Debug)]
 pub struct KeyEntry {
     digest: KeyDigest,
@@ -159,8 +159,8 @@ impl KeyEntry {
         }
     }
 
-    /// Takes over the state of `before`, the entry that this one replaces. Only a new expiry revives an
-    /// expired key: it is a decision to extend the key's life. No other change is.
+    /// Takes over the uses and refusals of `before`, the entry that this one replaces. Only a new expiry revives an
+    /// expired key, because no other change is a decision to extend the key's life.
     pub(in crate::model::directory) fn succeed(&mut self, before: &Self) {
         let seen_expired = self.expires_at == before.expires_at && before.seen_expired.load(Ordering::Acquire);
         let seen_ended = self.ends_at == before.ends_at && before.seen_ended.load(Ordering::Acquire);

@@ -1,4 +1,4 @@
-//! Which credentials exist, and are they valid? Every request reads this; loaders and writers change it in place.
+//! Which credentials exist, and are they valid? Every request reads the directory; loaders and writers change it.
 //!
 //! Keys come from the keys file and from the store, side by side: reloading the file leaves the store's keys alone. A
 //! record of the store carries its revision, and an older revision never replaces a newer one, in any order of arrival.
@@ -32,11 +32,11 @@ use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Keys, clients, subscriptions and tokens, each by its id.
+/// API keys, clients, subscriptions and tokens, each by its id; opaque tokens by digest.
 #[derive(Debug)]
 pub struct Directory {
     keys: DashMap<KeyId, Arc<KeyEntry>>,
-    /// Every id that was ever revoked. Restoring a backup from before a revocation must not undo it (S078).
+    /// The id of every key that was ever revoked. Restoring a backup from before a revocation must not undo it (S078).
     revoked: DashSet<KeyId>,
     subscriptions: DashMap<SubscriptionId, Revisioned<Arc<Subscription>>>,
     clients: DashMap<ClientId, Revisioned<Arc<ClientEntry>>>,
@@ -51,7 +51,7 @@ pub struct Directory {
 
 /// Shards of a map that requests read, each with its own lock. A shard has 4,000 of a million
 /// entries, so a walk over all entries or a resize blocks readers for less than a millisecond.
-/// With eight shards, the default on two cores, it is more than ten.
+/// With eight shards, the default on two cores, readers were blocked for more than ten.
 const SHARDS: usize = 256;
 
 /// A value and the revision of the record that it came from.
@@ -81,6 +81,7 @@ impl Directory {
         }
     }
 
+    /// Returns the API key with this id, in whichever state.
     pub fn get(&self, id: &KeyId) -> Option<Arc<KeyEntry>> {
         self.keys.get(id).map(|entry| Arc::clone(&entry))
     }
@@ -138,7 +139,8 @@ impl Directory {
         still_revoked
     }
 
-    /// Puts a key of the store in force, unless a later revision is present. A key that was ever revoked stays revoked.
+    /// Puts a key of the store in force, unless the same or a later revision is present. A key that was ever revoked
+    /// stays revoked.
     pub fn put_key(&self, record: KeyRecord, revision: u64) {
         if record.state == KeyState::Revoked {
             self.revoked.insert(record.id);
@@ -222,7 +224,7 @@ impl Directory {
         self.subscriptions.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Puts a subscription in force, unless a later revision is present.
+    /// Puts a subscription in force, unless the same or a later revision is present.
     pub fn put_subscription(&self, subscription: Subscription, revision: u64) {
         put_newer(
             &self.subscriptions,
@@ -232,12 +234,12 @@ impl Directory {
         );
     }
 
-    /// Returns the client with the id `id`, in the form that a token has it.
+    /// Returns the client with the id `id`, the text of a token's `client_id`.
     pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
         self.clients.get(id).map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Puts a client in force, unless a later revision is present.
+    /// Puts a client in force, unless the same or a later revision is present.
     pub fn put_client(&self, client: ClientEntry, revision: u64) {
         put_newer(&self.clients, client.id.clone(), Arc::new(client), revision);
     }
@@ -285,7 +287,7 @@ fn sharded<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
     DashMap::with_shard_amount(SHARDS)
 }
 
-/// Puts `value` in place unless `map` has a later revision, so that the order of arrival does not matter.
+/// Puts `value` in place unless `map` has the same or a later revision, so that the order of arrival does not matter.
 fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Revisioned<V>>, key: K, value: V, revision: u64) {
     match map.entry(key) {
         Entry::Occupied(existing) if existing.get().revision >= revision => {}
@@ -344,7 +346,8 @@ mod tests {
         assert!(entry.is_expired(at(100)));
         assert!(entry.is_expired(at(50)));
 
-        // Reloading the key does not either, changed or not; a new expiry does. Counting does not expire a key.
+        // A reload of the key, changed or not, does not revive it; a new expiry does.
+        // `reads_as_expired` does not mark the entry as expired.
         let other = directory.entry(&expiring, Source::File);
         assert!(other.reads_as_expired(at(100)) && !other.is_expired(at(50)));
         directory.replace(vec![expiring.clone()]);
@@ -374,7 +377,7 @@ mod tests {
         assert_eq!(directory.replace(vec![record(A), record(B)]), 1);
         assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
         assert_eq!(get(&directory, B).unwrap().state(), KeyState::Active);
-        // Neither does a load without the key in between.
+        // A load without the key in between does not revive it either.
         directory.replace(vec![record(B)]);
         directory.replace(vec![record(A)]);
         assert_eq!(get(&directory, A).unwrap().state(), KeyState::Revoked);
@@ -525,7 +528,7 @@ mod tests {
         assert!(!entry.is_revoked(Timestamp::from_unix_millis(99_999)));
         assert!(entry.is_revoked(at(100)));
         assert!(entry.is_revoked(at(50)));
-        // A new revision with the same end does not either.
+        // A new revision with the same end does not prolong it either.
         directory.put_key(
             KeyRecord {
                 client: Some("renamed".into()),
@@ -568,12 +571,12 @@ mod tests {
                 1,
             );
         }
-        let (one, other) = (get(&directory, A).unwrap(), get(&directory, B).unwrap());
-        assert!(Arc::ptr_eq(one.scopes(), other.scopes()));
+        let (first, second) = (get(&directory, A).unwrap(), get(&directory, B).unwrap());
+        assert!(Arc::ptr_eq(first.scopes(), second.scopes()));
         assert_eq!((directory.terms.len(), directory.scopes.len()), (1, 1));
         directory.sweep(at(1));
-        assert!(directory.scopes.contains(one.scopes()), "still in use");
-        drop((one, other));
+        assert!(directory.scopes.contains(first.scopes()), "still in use");
+        drop((first, second));
         for id in [A, B] {
             directory.put_key(of_store(id, "without scopes"), 2);
         }

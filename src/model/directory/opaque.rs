@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// An opaque access token that Keygate issued. Its text begins with [`OPAQUE_PREFIX`]; only its digest is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpaqueToken {
-    /// SHA-256 of its text.
+    /// The SHA-256 of the token's text.
     pub digest: KeyDigest,
     /// The token's id, as `jti` in a JWT.
     pub id: Box<str>,
@@ -17,7 +17,7 @@ pub struct OpaqueToken {
     pub scopes: Arc<ScopeSet>,
     pub audiences: Box<[String]>,
     pub issued_at: Timestamp,
-    /// The first instant at which it is refused.
+    /// The first instant at which the token is refused.
     pub expires_at: Timestamp,
 }
 

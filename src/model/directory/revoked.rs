@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Revoked tokens, by `jti`.
+/// Revoked tokens.
 #[derive(Debug)]
 pub(in crate::model::directory) struct RevokedTokens {
-    until: DashMap<Box<str>, Timestamp>,
-    /// The number of tokens, or more. Usually it is 0, and then no hash is needed.
+    /// The expiry of each token, by `jti`.
+    expiries: DashMap<Box<str>, Timestamp>,
+    /// At least the number of tokens. It is usually 0, and then `contains` computes no hash.
     count: AtomicUsize,
 }
 
@@ -19,33 +20,33 @@ pub(in crate::model::directory) struct RevokedTokens {
 const MARGIN: Duration = Duration::from_secs(3_600);
 
 impl RevokedTokens {
-    pub(in crate::model::directory) fn new(until: DashMap<Box<str>, Timestamp>) -> Self {
+    pub(in crate::model::directory) fn new(expiries: DashMap<Box<str>, Timestamp>) -> Self {
         Self {
-            until,
+            expiries,
             count: AtomicUsize::new(0),
         }
     }
 
-    pub(in crate::model::directory) fn insert(&self, jti: &str, until: Timestamp) {
+    pub(in crate::model::directory) fn insert(&self, jti: &str, expires_at: Timestamp) {
         // Count first: a concurrent reader then finds the count or the token.
         self.count.fetch_add(1, Ordering::SeqCst);
-        if self.until.insert(jti.into(), until).is_some() {
+        if self.expiries.insert(jti.into(), expires_at).is_some() {
             self.count.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
     pub(in crate::model::directory) fn contains(&self, jti: &str) -> bool {
-        self.count.load(Ordering::SeqCst) > 0 && self.until.contains_key(jti)
+        self.count.load(Ordering::SeqCst) > 0 && self.expiries.contains_key(jti)
     }
 
     #[cfg(test)]
     pub(in crate::model::directory) fn len(&self) -> usize {
-        self.until.len()
+        self.expiries.len()
     }
 
     pub(in crate::model::directory) fn sweep(&self, now: Timestamp) {
-        self.until.retain(|_, until| {
-            let keep = now < until.saturating_add(MARGIN);
+        self.expiries.retain(|_, expires_at| {
+            let keep = now < expires_at.saturating_add(MARGIN);
             if !keep {
                 self.count.fetch_sub(1, Ordering::SeqCst);
             }

@@ -47,7 +47,7 @@ pub struct ApiKeyRecord {
     /// The key that replaces this one.
     #[serde(with = "text::optional")]
     pub replaced_by: Option<KeyId>,
-    /// To the minute, written with a delay.
+    /// The last use, rounded down to the minute and written with a delay.
     #[serde(with = "text::optional_millis")]
     pub last_used_at: Option<Timestamp>,
 }
@@ -55,7 +55,7 @@ pub struct ApiKeyRecord {
 /// The maximum lifetime of a key that expires.
 const LIFETIME_MAX: Duration = Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
 
-/// Why a key cannot be made or changed.
+/// Why a key cannot be created or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the key would be expired from its first moment")]
@@ -88,7 +88,7 @@ impl ApiKeyError {
     }
 }
 
-/// Checks the expiry of a key that is made at `now`; `None` is never.
+/// Checks the expiry of a key that is created at `now`; `None` is never.
 ///
 /// # Errors
 /// The expiry is not after `now`, or more than 730 days after it.
@@ -155,7 +155,8 @@ impl ApiKeyRecord {
         self.revoked_at.is_none() && !self.is_expired(now)
     }
 
-    /// Returns the default expiry of a successor made at `now`: the lifetime of this key, from then on.
+    /// Returns the default expiry of a successor created at `now`: after the lifetime that this key was created with,
+    /// at most 730 days; `None` if this key never expires.
     pub fn renewed_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let lifetime = self.expires_at?.saturating_since(self.created_at);
         Some(now.saturating_add(lifetime.min(LIFETIME_MAX)))
@@ -197,7 +198,7 @@ impl ApiKeyRecord {
         let fields = NewApiKey {
             id,
             digest,
-            // Keygate made the new key, even if the old one was imported.
+            // Keygate generates the text of the new key, even if the old key was imported.
             origin: KeyOrigin::Own,
             environment: self.environment,
             name: self.name.clone(),
@@ -271,8 +272,8 @@ mod tests {
             (Some(NOW.saturating_sub(tick)), Err(ApiKeyError::ExpiresInThePast)),
             (Some(Timestamp::from_unix_secs(0)), Err(ApiKeyError::ExpiresInThePast)),
         ] {
-            let made = ApiKeyRecord::new(fields(expires_at), NOW);
-            assert_eq!(made.map(drop), expected, "{expires_at:?}");
+            let created = ApiKeyRecord::new(fields(expires_at), NOW);
+            assert_eq!(created.map(drop), expected, "{expires_at:?}");
             let regenerated = key().regenerate(
                 "bbbbbbbbbbbbbbbb".parse().unwrap(),
                 KeyDigest::sha256("b"),

@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::net::IpAddr;
 
-/// A change, as an event without its place in the chain; the store assigns that. Never contains a secret.
+/// A change, as an event without its place in the chain, which the store assigns. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAuditEvent {
     pub at: Timestamp,
-    /// The actor: a client's id, `admin.token`, `local` (a user who may open the store's files), `gate` (a schedule).
+    /// The actor: a client's id, `admin.token`, `local` (a user who may open the store's files), `gate` (at its start).
     pub actor: String,
-    /// The address of the actor; `None` for a change that did not come over the network.
+    /// The address of the actor; `None` for a request that did not come over the network.
     pub from: Option<IpAddr>,
     /// The action: `client.create`, `api_key.revoke`, …
     pub action: &'static str,
@@ -26,7 +26,7 @@ pub struct NewAuditEvent {
     pub details: serde_json::Value,
 }
 
-/// One link of the chain.
+/// An event of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
     /// From 1, without gaps.
@@ -53,7 +53,7 @@ pub enum ChainState {
         events: u64,
         head: String,
     },
-    /// The first event that does not fit: it was changed, or an event before it is missing.
+    /// The first event that does not fit: it was changed, added or removed, or an event before it is missing.
     Broken {
         sequence: u64,
         problem: String,
@@ -157,7 +157,7 @@ impl ChainCheck {
     /// Verifies the next event.
     ///
     /// # Errors
-    /// The event does not fit: it was changed, or an event before it is missing. Do not continue then.
+    /// [`ChainState::Broken`]: the event was changed, or an event before it is missing. Do not continue then.
     pub fn next(&mut self, event: &AuditEvent) -> Result<(), ChainState> {
         let expected = self.next_sequence();
         let broken = |sequence, problem: String| Err(ChainState::Broken { sequence, problem });
@@ -180,7 +180,7 @@ impl ChainCheck {
         Ok(())
     }
 
-    /// Compares the verified end of the chain with `expected`.
+    /// Compares the verified end of the chain with `expected`, the stored head, and returns the result.
     pub fn finish(self, expected: &ChainHead) -> ChainState {
         let broken = |sequence, problem: String| ChainState::Broken { sequence, problem };
         let events = self.0.events;
@@ -315,7 +315,7 @@ mod tests {
                 let mut changed = events.clone();
                 change(&mut changed[index]);
                 check_broken(&changed, &head, index as u64 + 1);
-                // If its own hash is corrected, the next event does not fit, or the end of the chain.
+                // If its own hash is corrected, the next event does not fit, or the head of the chain.
                 changed[index].hash = changed[index].computed_hash();
                 if changed != events {
                     assert!(matches!(verify(&changed, &head), ChainState::Broken { .. }));

@@ -45,15 +45,16 @@ pub struct ClientRecord {
     pub changed_at: Timestamp,
 }
 
-/// The client's form of authentication; chosen at its creation and never changed.
+/// The client's authentication method, with its secrets, URL or
+/// keys. The method is chosen at creation and never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case")]
 pub enum ClientAuthentication {
-    /// The valid secrets, newest first; more than one only during a grace period.
+    /// With a secret. Newest first; an older secret ends with its grace period, and stays here until the next rotation.
     ClientSecret { secrets: Vec<ClientSecret> },
-    /// With the keys at its URL (RFC 7517 section 5). Https, unless the configuration allows http.
+    /// With the keys at a URL (RFC 7517 section 5). Https, unless the configuration allows http.
     JwksUrl { url: String },
-    /// With keys that were uploaded or made here.
+    /// With registered keys, which were uploaded or generated here.
     Keys { keys: Vec<ClientKey> },
 }
 
@@ -83,12 +84,12 @@ pub struct ClientSecret {
 pub struct ClientKey {
     /// The RFC 7638 SHA-256 thumbprint; also shown as the fingerprint.
     pub kid: String,
-    /// A `PUBLIC KEY` block.
+    /// A `PUBLIC KEY` block (RFC 7468 section 13).
     pub public_pem: String,
     /// The algorithms for its signatures; the first is preferred.
     #[serde(with = "text::list")]
     pub algorithms: Vec<Algorithm>,
-    /// `true` where Keygate made the key pair. The private key was handed out once.
+    /// `true` if Keygate generated the key pair. The private key was returned once and is not stored.
     pub generated: bool,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
@@ -134,7 +135,7 @@ pub enum TokenFormat {
     /// RFC 9068.
     #[default]
     Jwt,
-    /// Random text that has a meaning only for Keygate.
+    /// Random text that only Keygate can look up.
     Opaque,
 }
 
@@ -155,7 +156,7 @@ pub enum ClientState {
     Active,
     /// Gets no tokens until it is enabled again.
     Disabled,
-    /// Never gets tokens again. Its issued tokens remain valid until they expire.
+    /// Never gets tokens again. Its issued tokens remain valid until they expire or are revoked.
     Deleted,
 }
 
@@ -173,5 +174,5 @@ impl ClientState {
 
 crate::model::id::words!(TokenTtl, TokenFormat, ClientState);
 
-/// Maximum number of unrevoked keys of one client: each is tried where an assertion names no key.
+/// The maximum number of unrevoked keys of one client: each is tried for an assertion without `kid`.
 pub const CLIENT_KEYS_MAX: usize = 10;

@@ -17,11 +17,11 @@ use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::grace::Grace;
 
-/// Revoked keys that a client's record keeps, so that none of them is accepted again. Beyond this
-/// number the oldest is forgotten, because a record must not grow for ever.
+/// The number of revoked keys that a client's record keeps, so that none of them can be registered again. Beyond it the
+/// key that was revoked first is forgotten, because a record must not grow for ever.
 const REVOKED_KEYS_MAX: usize = 100;
 
-/// Why a client cannot be made or changed.
+/// Why a client cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     #[error("the client is deleted, and stays so; make another")]
@@ -86,7 +86,7 @@ impl ClientError {
     }
 }
 
-/// The effect on issued tokens when their client or its key is revoked.
+/// The effect on issued tokens when their client is deleted or its key is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssuedTokens {
     /// They remain valid until they expire.
@@ -164,6 +164,8 @@ impl ClientRecord {
         }
     }
 
+    /// Changes the fields that `change` names.
+    ///
     /// # Errors
     /// The client is deleted, or has no JWKS URL to change.
     pub fn change(mut self, change: ClientChange, now: Timestamp) -> Result<Self, ClientError> {
@@ -214,7 +216,7 @@ impl ClientRecord {
     }
 
     /// Returns this client, deleted, and a new client with the same rights, another id and another secret. The
-    /// successor of a disabled client is disabled, because its owner may not enable it.
+    /// successor of a disabled client is disabled too: a regeneration does not enable a client.
     ///
     /// # Errors
     /// The client is deleted or has no secret.
@@ -254,6 +256,8 @@ impl ClientRecord {
         }
     }
 
+    /// Enables the client: it gets tokens again.
+    ///
     /// # Errors
     /// The client is active or deleted.
     pub fn enable(self, now: Timestamp) -> Result<Self, ClientError> {
@@ -264,8 +268,8 @@ impl ClientRecord {
         }
     }
 
-    /// Deletes the client: it never gets tokens again. All its secrets and keys end, so that a
-    /// caller that forgets to check the state cannot authenticate the client.
+    /// Deletes the client: it never gets tokens again. All its secrets and registered keys end, so
+    /// that a caller that forgets to check the state cannot authenticate the client with them.
     ///
     /// # Errors
     /// The client is deleted already.
@@ -280,8 +284,8 @@ impl ClientRecord {
         Ok(self.into_state(ClientState::Deleted, now).with_tokens(tokens, now))
     }
 
-    /// Revokes all tokens that were issued before `now`; also for a deleted client, and repeatedly. `iat` has whole
-    /// seconds (RFC 7519), so tokens of the same second are revoked as well.
+    /// Revokes all tokens that were issued before `now`; also for a deleted client, and repeatedly. `iat` of Keygate's
+    /// tokens has whole seconds, so tokens of the same second are revoked as well.
     pub fn revoke_tokens(self, now: Timestamp) -> Self {
         Self {
             // Never earlier than before: a clock that is set back must not revive tokens.
@@ -294,7 +298,7 @@ impl ClientRecord {
     /// Adds a public key.
     ///
     /// # Errors
-    /// The client is deleted or does not use stored keys, the key exists or is revoked, or the maximum is reached.
+    /// The client is deleted or does not use registered keys, the key exists or is revoked, or the maximum is reached.
     pub fn add_key(mut self, key: ClientKey, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let keys = self.keys_mut()?;
@@ -315,7 +319,7 @@ impl ClientRecord {
     /// Revokes one key; the others stay. Without its last key the client cannot authenticate (S153).
     ///
     /// # Errors
-    /// The client is deleted, or the key does not exist or is revoked already.
+    /// The client is deleted or does not use registered keys, or the key does not exist or is revoked already.
     pub fn revoke_key(mut self, kid: &str, tokens: IssuedTokens, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let keys = self.keys_mut()?;
@@ -353,6 +357,7 @@ impl ClientRecord {
         }
     }
 
+    /// Returns the registered keys.
     const fn keys_mut(&mut self) -> Result<&mut Vec<ClientKey>, ClientError> {
         match &mut self.authentication {
             ClientAuthentication::Keys { keys } => Ok(keys),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Zero to 24 hours. In this time a leaked credential still works, so a grace period must be requested.
+/// A grace period of zero to 24 hours. Meanwhile a leaked credential still works, so a grace period must be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Grace(Duration);
 
@@ -13,7 +13,7 @@ pub struct Grace(Duration);
 pub struct GraceTooLong;
 
 impl Grace {
-    /// Refuses the replaced credential at once.
+    /// The replaced credential is refused at once.
     pub const NONE: Self = Self(Duration::ZERO);
     pub const MAX: Self = Self(Duration::from_secs(86_400));
 

@@ -10,7 +10,7 @@ use crate::store::record::SubscriptionRecord;
 
 /// A kind of record that is stored under its id, with revisions.
 pub trait Record: Sized {
-    /// The name of the kind in problem details.
+    /// The name of the kind in problem types and details.
     const KIND: &'static str;
 
     fn id(&self) -> &str;
@@ -18,6 +18,7 @@ pub trait Record: Sized {
     /// Returns the organization that the record belongs to.
     fn organization(&self) -> &Name;
 
+    /// Returns the write of this record, for a batch.
     fn write(versioned: Versioned<Self>) -> Write;
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrganizationRecord {
-    /// Used in `/t/{organization}/oauth/token` and in `org`.
+    /// Used in the path `/t/{organization}/oauth/token` and in the claim `org`.
     #[serde(with = "text")]
     pub id: Name,
     /// The name for people.

@@ -64,7 +64,8 @@ impl SubscriptionError {
     }
 }
 
-/// The changes of a subscription. Only an administrator of the gate may approve one or mark it as paid.
+/// The changes of a subscription. Only operators may approve a
+/// subscription or mark it as paid; the registry checks that.
 impl SubscriptionRecord {
     /// Returns a new subscription: active where `plan` approves automatically, otherwise pending; not paid.
     pub fn new(
@@ -156,8 +157,8 @@ impl SubscriptionRecord {
         })
     }
 
-    /// Cancels the subscription for good. Its keys and its clients' tokens
-    /// end as well, in the same batch and on the data side.
+    /// Cancels the subscription for good. The caller ends its keys and
+    /// its clients' tokens in the same batch.
     ///
     /// # Errors
     /// The subscription is cancelled already.

@@ -1,4 +1,6 @@
-//! How are types stored that print and parse? As their text; instants as milliseconds since 1970.
+//! How are values stored whose types print and parse? As their text; instants as milliseconds since 1970.
+//!
+//! Each module is for `#[serde(with = "…")]` on a field.
 
 use serde::Deserialize;
 use serde::Deserializer;
@@ -9,7 +11,7 @@ use std::fmt::Display;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-/// For `#[serde(with = "crate::store::record::text")]`.
+/// Writes `value` as its text.
 ///
 /// # Errors
 /// An error of the serializer.
@@ -17,6 +19,8 @@ pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<
     serializer.collect_str(value)
 }
 
+/// Parses a text.
+///
 /// # Errors
 /// The text is not a `T`.
 pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -51,7 +55,7 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for ParsedText<T> {
     }
 }
 
-/// The same for an optional value.
+/// An optional value, as its text or `null`.
 pub mod optional {
     use crate::store::record::text::ParsedText;
     use serde::Deserialize;
@@ -61,12 +65,16 @@ pub mod optional {
     use std::fmt::Display;
     use std::str::FromStr;
 
+    /// Writes the text of `value`, or `null`.
+    ///
     /// # Errors
     /// An error of the serializer.
     pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_ref().map(ToString::to_string).serialize(serializer)
     }
 
+    /// Parses a text or `null`.
+    ///
     /// # Errors
     /// The text is not a `T`.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -78,7 +86,7 @@ pub mod optional {
     }
 }
 
-/// The same for a list.
+/// A list of values, as their texts.
 pub mod list {
     use crate::store::record::text::ParsedText;
     use serde::Deserialize;
@@ -87,12 +95,16 @@ pub mod list {
     use std::fmt::Display;
     use std::str::FromStr;
 
+    /// Writes the text of each value.
+    ///
     /// # Errors
     /// An error of the serializer.
     pub fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(ToString::to_string))
     }
 
+    /// Parses each text.
+    ///
     /// # Errors
     /// A text is not a `T`.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -105,7 +117,7 @@ pub mod list {
     }
 }
 
-/// Milliseconds since 1970.
+/// An instant, as milliseconds since 1970.
 pub mod millis {
     use crate::model::clock::Timestamp;
     use serde::Deserialize;
@@ -113,20 +125,24 @@ pub mod millis {
     use serde::Serialize;
     use serde::Serializer;
 
+    /// Writes milliseconds since 1970.
+    ///
     /// # Errors
     /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_unix_millis().serialize(serializer)
     }
 
+    /// Reads milliseconds since 1970.
+    ///
     /// # Errors
-    /// The value is not a number.
+    /// The value is not a whole number from 0.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         u64::deserialize(deserializer).map(Timestamp::from_unix_millis)
     }
 }
 
-/// Milliseconds since 1970, or nothing.
+/// An optional instant, as milliseconds since 1970 or `null`.
 pub mod optional_millis {
     use crate::model::clock::Timestamp;
     use serde::Deserialize;
@@ -134,14 +150,18 @@ pub mod optional_millis {
     use serde::Serialize;
     use serde::Serializer;
 
+    /// Writes milliseconds since 1970, or `null`.
+    ///
     /// # Errors
     /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Timestamp::as_unix_millis).serialize(serializer)
     }
 
+    /// Reads milliseconds since 1970, or `null`.
+    ///
     /// # Errors
-    /// The value is not a number.
+    /// The value is neither `null` nor a whole number from 0.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Timestamp::from_unix_millis))
     }
@@ -156,12 +176,16 @@ pub mod digest {
     use serde::Serializer;
     use std::str::FromStr;
 
+    /// Writes 64 lower-case hexadecimal digits.
+    ///
     /// # Errors
     /// An error of the serializer.
     pub fn serialize<S: Serializer>(value: &KeyDigest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.to_hex())
     }
 
+    /// Reads hexadecimal digits.
+    ///
     /// # Errors
     /// The text is not 64 lower-case hexadecimal digits.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {

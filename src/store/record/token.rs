@@ -11,7 +11,7 @@ use serde::Serialize;
 /// An opaque access token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpaqueTokenRecord {
-    /// SHA-256 of its text. 256 random bits need no pepper.
+    /// SHA-256 of the token's text, whose 256 random bits need no pepper.
     #[serde(with = "text::digest")]
     pub digest: KeyDigest,
     /// The token's id, as `jti` in a JWT.
@@ -27,7 +27,7 @@ pub struct OpaqueTokenRecord {
     pub expires_at: Timestamp,
 }
 
-/// An access token that was revoked (RFC 7009); stored until it would have expired.
+/// An access token that was revoked (RFC 7009); stored until the token would have expired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedTokenRecord {
     /// `jti`.

@@ -60,7 +60,7 @@ pub(crate) enum Entry {
     AuditHead { events: u64, hash: String },
 }
 
-/// Time until tokens issued before a revocation have expired: the maximum
+/// The time until tokens issued before a revocation have expired: the maximum
 /// lifetime, and the same again for clock differences.
 const TOKENS_KEPT: Duration = TokenTtl::Day.duration().saturating_mul(2);
 
@@ -71,7 +71,7 @@ impl Entry {
             Self::Key { expires_at, .. } => expires_at.is_some_and(|at| now >= at),
             Self::Tokens { before, .. } => now >= before.saturating_add(TOKENS_KEPT),
             Self::Token { until, .. } => now >= *until,
-            // These would be valid again in a restored backup, at any time.
+            // Needed at any time: a restored backup would make these credentials valid again.
             Self::Subscription { .. }
             | Self::Client { .. }
             | Self::Secrets { .. }
@@ -81,8 +81,8 @@ impl Entry {
     }
 }
 
-/// Returns the revocations in `write`. For a client only the new ones:
-/// its record repeats the earlier ones at every change.
+/// Returns the revocations in `write`. For the tokens, secrets and keys of a client only the new
+/// revocations: the client's record repeats the earlier ones at every change.
 pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
     match write {
         Write::Organization(_) | Write::OpaqueToken(_) => Vec::new(),
@@ -140,7 +140,7 @@ pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
         });
     }
     match &record.authentication {
-        // The older secrets may no longer be in the record.
+        // Revoke by creation time: the older secrets may no longer be in the record.
         ClientAuthentication::ClientSecret { secrets } => {
             let newest = secrets.first().filter(|newest| newest.created_at > record.created_at);
             entries.extend(newest.map(|newest| {

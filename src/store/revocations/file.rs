@@ -20,21 +20,24 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// The number of outdated lines that makes a rewrite of the file worthwhile.
+/// The number of outdated lines that the file may have without a rewrite.
 const OUTDATED_LINES: usize = 1_000;
 
 /// A request to the thread: a text to append, or the new content of the entire file.
 struct Request {
     text: String,
+    /// The number of lines in `text`.
     lines: usize,
+    /// `true` if `text` replaces the file.
     whole: bool,
     reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
-/// The thread that waits for the disk, so that no task has to.
+/// The handle of the thread that writes the file and waits for the disk, so that no task has to.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     requests: mpsc::Sender<Request>,
+    /// The number of lines in the file.
     lines: Arc<AtomicUsize>,
 }
 
@@ -42,6 +45,7 @@ pub(crate) struct LogFile {
 pub(crate) struct PendingWrite(oneshot::Receiver<Result<(), StoreError>>);
 
 impl PendingWrite {
+    /// Waits until the write is on disk.
     pub(crate) async fn wait(self) -> Result<(), StoreError> {
         let gone = || StoreError::Unavailable("the log of revocations is closed".to_owned());
         self.0.await.map_err(|_| gone())?
@@ -54,7 +58,7 @@ impl LogFile {
         let mut file = Lines::open(path)?;
         let (entries, complete) = parse(path, &file.read()?)?;
         // Cut off a partial line, so that the next one does not continue it.
-        file.cut(complete)?;
+        file.truncate(complete)?;
         let lines = Arc::new(AtomicUsize::new(entries.len()));
         let (requests, receiver) = mpsc::channel();
         let counted = Arc::clone(&lines);
@@ -72,7 +76,7 @@ impl LogFile {
         self.send(&entries, true)
     }
 
-    /// Returns whether most lines are outdated, if `live` lines would be enough.
+    /// Returns whether more than [`OUTDATED_LINES`] and more than half of the lines are outdated, if `live` are not.
     pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
         let lines = self.lines.load(Ordering::Relaxed);
         lines.saturating_sub(live) > OUTDATED_LINES.max(live)
@@ -148,6 +152,7 @@ fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
     }
 }
 
+/// The open file, on the thread.
 struct Lines {
     path: PathBuf,
     file: File,
@@ -180,15 +185,16 @@ impl Lines {
         read.map(|_| text).map_err(|error| self.failed(&error))
     }
 
-    fn cut(&mut self, complete: usize) -> Result<(), StoreError> {
+    /// Removes everything after the first `complete` bytes.
+    fn truncate(&mut self, complete: usize) -> Result<(), StoreError> {
         self.complete = complete as u64;
-        let cut = self.file.set_len(self.complete).and_then(|()| self.file.sync_all());
-        cut.map_err(|error| self.failed(&error))
+        let truncated = self.file.set_len(self.complete).and_then(|()| self.file.sync_all());
+        truncated.map_err(|error| self.failed(&error))
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
         if self.file.metadata()?.len() != self.complete {
-            // The previous write failed partly.
+            // Remove the part that a failed write left behind.
             self.file.set_len(self.complete)?;
         }
         self.file.write_all(text.as_bytes())?;
@@ -197,7 +203,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Replaces the file by another, which is complete before it takes its place.
+    /// Replaces the file by a new one with this content. The new file is complete before it takes the place of the old.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
         self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
         self.complete = text.len() as u64;

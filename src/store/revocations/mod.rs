@@ -1,4 +1,5 @@
-//! How do revocations survive the restore of an older database (S078)? In a log of their own.
+//! How do revocations survive the restore of an older database (S078)? In a log of their own, which also remembers the
+//! end of the audit chain.
 
 mod entry;
 mod set;
@@ -23,17 +24,17 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// The log. Without a file (`default`) it keeps the entries as long as the process lives.
+/// The log of revocations. Without a file (`default`) it keeps the entries as long as the process lives.
 #[derive(Debug, Default)]
 pub struct RevocationLog {
     set: Mutex<RevocationSet>,
     file: Option<LogFile>,
 }
 
-/// The revocations and events that a store lacked when it was opened.
+/// The number of revocations and events that a store lacked when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReconciliationReport {
-    /// The number of records that were revoked again.
+    /// The number of records and tokens that were revoked again.
     pub records: usize,
     /// The number of audit events that are missing.
     pub events_missing: u64,
@@ -55,7 +56,7 @@ impl RevocationLog {
         })
     }
 
-    /// Appends the revocations in `writes` to the log, on disk.
+    /// Appends the revocations in `writes` to the log. When this returns, they are on disk.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -63,7 +64,7 @@ impl RevocationLog {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
 
-    /// Starts a reconciliation with a store.
+    /// Returns a new reconciliation with a store.
     pub fn reconcile(&self, now: Timestamp) -> Reconciliation<'_> {
         Reconciliation {
             log: self,
@@ -74,8 +75,8 @@ impl RevocationLog {
         }
     }
 
-    /// Records the current end of the audit chain. An attacker who removes its last events and
-    /// corrects the store's own head does not thereby change this file (S154).
+    /// Records the current end of the audit chain. An attacker who removes the chain's last events
+    /// and corrects its head in the store does not thereby change this log (S154).
     ///
     /// # Errors
     /// An error of the store, or the log cannot be written.
@@ -98,7 +99,8 @@ impl RevocationLog {
         self.append(vec![entry]).await
     }
 
-    /// Verifies the audit chain, and that it still contains the event that was last recorded here as its end.
+    /// Verifies the audit chain of `store`, and that the chain still contains the event that was last recorded here as
+    /// its end.
     ///
     /// # Errors
     /// An error of the store.
@@ -123,16 +125,16 @@ impl RevocationLog {
         })
     }
 
-    /// Forgets revocations of credentials that have expired at `now`. Rewrites the file when most lines are outdated.
+    /// Forgets revocations that are no longer needed at `now`. Rewrites the file when most lines are outdated.
     ///
     /// # Errors
-    /// The log cannot be written; it then stays unchanged.
+    /// The file cannot be rewritten.
     pub async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         let written = {
             let mut set = self.lock_set();
             set.forget(now);
             match &self.file {
-                // Under the lock, so that no entry is added between counting and writing.
+                // Send the request under the lock, so that no append gets between the entries and their rewrite.
                 Some(file) if file.is_worth_rewriting(set.len()) => file.rewrite(set.entries()),
                 Some(_) | None => return Ok(()),
             }
@@ -151,6 +153,7 @@ impl RevocationLog {
         self.len() == 0
     }
 
+    /// Adds `entries` to the set and to the file. When this returns, they are on disk.
     async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());
@@ -167,8 +170,8 @@ impl RevocationLog {
         }
     }
 
-    /// Returns the number of events between the end of the chain of `store`
-    /// and its recorded end; 1 where the chains diverge.
+    /// Returns the number of events that the chain of `store` lacks up to its recorded end;
+    /// 1 if the chain is long enough but differs.
     async fn events_missing(&self, store: &dyn Store) -> Result<u64, StoreError> {
         let Some((expected, hash)) = self.lock_set().anchor().cloned() else {
             return Ok(0);
@@ -201,7 +204,8 @@ pub struct Reconciliation<'a> {
 }
 
 impl Reconciliation<'_> {
-    /// Applies the log to `part`, a part of the store: its records are revoked again, as if that were written already.
+    /// Revokes the records in `part`, a part of the store, as the log requires, as if [`Self::settle`] had written the
+    /// changes already.
     pub fn apply(&mut self, part: &mut Contents) {
         let set = self.log.lock_set();
         self.writes.extend(set.apply(part, self.now));
@@ -259,7 +263,7 @@ impl Reconciliation<'_> {
     }
 }
 
-/// Returns the hash of one event of the chain.
+/// Returns the hash of one event of the chain; `None` if there is no such event.
 async fn hash_of(store: &dyn Store, sequence: u64) -> Result<Option<String>, StoreError> {
     let filter = AuditFilter {
         before: Some(sequence + 1),

@@ -1,4 +1,4 @@
-//! Which revocations are in the log altogether, and which of them are missing in a store?
+//! Which revocations are in the log altogether, and which of them does a store lack?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
@@ -16,16 +16,21 @@ use crate::store::revocations::entry::Entry;
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+/// The entries of the log, by the id of the revoked record.
 #[derive(Debug, Default)]
 pub(crate) struct RevocationSet {
     keys: HashMap<String, RevokedKey>,
     subscriptions: HashSet<String>,
     clients: HashSet<String>,
+    /// For each client: tokens issued before this instant are revoked.
     tokens_before: HashMap<String, Timestamp>,
     /// For each client: secrets created before the first instant end at the second.
     secrets: HashMap<String, Vec<(Timestamp, Timestamp)>>,
+    /// For each client: the revoked keys by `kid`, with the instant of the revocation.
     client_keys: HashMap<String, HashMap<String, Timestamp>>,
+    /// Revoked tokens, with their expiry.
     tokens: HashMap<String, Timestamp>,
+    /// The number of events and the hash of the last.
     audit_head: Option<(u64, String)>,
 }
 
@@ -36,7 +41,8 @@ struct RevokedKey {
 }
 
 impl RevocationSet {
-    /// Adds an entry. The earliest end applies, and for tokens the latest instant: no entry undoes a revocation.
+    /// Adds an entry. No entry undoes a revocation: of two entries for one credential, the earlier end applies; of two
+    /// for the tokens of one client, the later instant.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Key { id, at, expires_at } => {
@@ -73,10 +79,12 @@ impl RevocationSet {
         }
     }
 
+    /// Returns the recorded end of the audit chain: the number of events, and the hash of the last.
     pub(crate) const fn anchor(&self) -> Option<&(u64, String)> {
         self.audit_head.as_ref()
     }
 
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
             + self.subscriptions.len()
@@ -144,7 +152,7 @@ impl RevocationSet {
             .collect()
     }
 
-    /// Applies the revocations to `contents`, which may be a part, as if they were written
+    /// Applies the revocations to `contents`, all of a store or a part, as if they were written
     /// already. Returns the writes that bring the store to the same state.
     pub(crate) fn apply(&self, contents: &mut Contents, now: Timestamp) -> Vec<Write> {
         let mut writes = Vec::new();
@@ -157,7 +165,7 @@ impl RevocationSet {
             writes.extend(replace(key, record).map(Write::ApiKey));
         }
         for client in &mut contents.clients {
-            // Clone only clients in the log; most are not.
+            // Clone only clients that are in the log: few are.
             if self.has_client(client.record.id.as_str()) {
                 let applied = self.apply_to_client(client.record.clone(), now);
                 let record = (applied != client.record).then_some(ClientRecord {
@@ -185,6 +193,7 @@ impl RevocationSet {
             .collect()
     }
 
+    /// Returns the cancelled record, if the subscription should be cancelled and is not.
     fn apply_to_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
         let revived = record.state != SubscriptionState::Cancelled && self.subscriptions.contains(record.id.as_str());
         revived.then(|| SubscriptionRecord {
@@ -194,6 +203,7 @@ impl RevocationSet {
         })
     }
 
+    /// Returns the revoked record, if the key should be revoked, or revoked earlier.
     fn apply_to_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
         let known = self.keys.get(record.id.as_str())?;
         let revived = record.revoked_at.is_none_or(|at| at > known.at);
@@ -203,6 +213,7 @@ impl RevocationSet {
         })
     }
 
+    /// Returns whether the log has an entry for the client with this id.
     fn has_client(&self, id: &str) -> bool {
         self.clients.contains(id)
             || self.tokens_before.contains_key(id)
@@ -210,6 +221,7 @@ impl RevocationSet {
             || self.client_keys.contains_key(id)
     }
 
+    /// Returns the record with the revocations of its client.
     fn apply_to_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
         let id = record.id.to_string();
         record.tokens_not_before = record.tokens_not_before.max(self.tokens_before.get(&id).copied());
@@ -233,7 +245,7 @@ impl RevocationSet {
             ClientAuthentication::JwksUrl { .. } => {}
         }
         if self.clients.contains(&id) {
-            // A client that is already deleted stays unchanged.
+            // A client that is deleted already cannot be deleted again.
             record.clone().delete(IssuedTokens::Stay, now).unwrap_or(record)
         } else {
             record
@@ -282,7 +294,7 @@ impl RevocationSet {
     }
 }
 
-/// Replaces the record at `place`, and returns the write that does the same in the store.
+/// Puts `record`, if any, in `place`, and returns the write that does the same in the store.
 fn replace<T: Clone>(place: &mut Versioned<T>, record: Option<T>) -> Option<Versioned<T>> {
     let write = Versioned {
         record: record?,

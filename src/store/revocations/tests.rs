@@ -46,6 +46,7 @@ fn text(folder: &TempDir) -> String {
     std::fs::read_to_string(log_path(folder)).unwrap()
 }
 
+/// Returns `record` as a write that replaces the first revision.
 fn replacing<T>(record: T) -> Versioned<T> {
     Versioned {
         record,
@@ -108,7 +109,7 @@ async fn reconcile(
     report
 }
 
-/// Fills a store with keys 1 to 3, a client with a secret and a client with keys.
+/// Fills a store with keys 1 to 3, three clients with a secret each, and a client with keys.
 async fn fill(store: &dyn Store) {
     with_organizations(store).await;
     let mut writes: Vec<Write> = (1..=3)
@@ -121,7 +122,7 @@ async fn fill(store: &dyn Store) {
     store.commit(batch(writes)).await.unwrap();
 }
 
-/// Returns the revocations after the backup.
+/// Returns the writes that revoke records of [`fill`].
 fn revocations() -> Vec<Write> {
     let digest = KeyDigest::sha256("second");
     let other = crate::store::conformance::subscription("other");
@@ -162,6 +163,7 @@ fn find_key(contents: &Contents, number: u32) -> &ApiKeyRecord {
     &found.unwrap().record
 }
 
+/// Checks that `contents` has all of [`revocations`], and nothing else is revoked.
 fn check_revoked(contents: &Contents) {
     assert_eq!(find_key(contents, 1).revoked_at, Some(later(10)));
     assert_eq!(
@@ -226,7 +228,7 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
     std::fs::rename(&backup, &database).unwrap();
     let store = SqliteStore::open(&database).await.unwrap();
     let log = open(&folder);
-    // A mere query reports it.
+    // A query alone reports the missing event.
     let state = log.verify_audit(&store).await.unwrap();
     assert!(matches!(state, ChainState::Broken { sequence: 2, .. }), "{state:?}");
     let mut contents = store.contents().await.unwrap();
@@ -265,7 +267,7 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
         log.verify_audit(&store).await.unwrap(),
         ChainState::Whole { events: 2, .. }
     ));
-    // Only once.
+    // A second reconciliation finds nothing to do.
     let mut contents = store.contents().await.unwrap();
     assert_eq!(
         reconcile(&log, &store, &mut contents, later(30)).await,
@@ -433,7 +435,7 @@ async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
     drop(log);
     let log = open(&folder);
     assert_eq!(log.len(), 10);
-    // An expired key and expired tokens are gone. The others never expire.
+    // The entries of expired keys and tokens are gone. The others never expire.
     log.sweep(later(86_400 * 3)).await.unwrap();
     assert_eq!(log.len(), 4, "a subscription, a client, its secrets, a client's key");
 }

@@ -16,11 +16,12 @@ use sqlx::Row;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-/// Records in a part: some hundred kilobytes.
+/// The number of records in a part: a few hundred kilobytes.
 const PART: usize = 1_000;
 
 type Sink<'a> = &'a mut (dyn FnMut(Contents) + Send);
 
+/// Reads all records of [`Contents`], in the order that [`crate::store::Store::read`] requires.
 pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Sink<'_>) -> Result<(), StoreError> {
     let revoked = "SELECT id, expires_at FROM revoked_token";
     in_rows(files, reader, revoked, revoked_token, &mut |revoked_tokens| {
@@ -61,7 +62,7 @@ pub(crate) async fn read(files: &Files, reader: &mut SqliteConnection, take: Sin
     .await
 }
 
-/// Reads all records of a kind.
+/// Reads all records of a kind, and passes them to `take` in parts.
 ///
 /// Each part is one row with a thousand records: passing a row from the database's thread to this
 /// task costs as much as parsing a record. While the database collects a part, another thread
@@ -79,11 +80,11 @@ async fn documents<T: Document>(
             take(records);
             return Ok(());
         };
-        let of_part = tokio::task::spawn_blocking(move || rows::part(&part));
+        let parsed = tokio::task::spawn_blocking(move || rows::part(&part));
         let handed_over = async { take(records) };
-        let (next, of_part, ()) = tokio::join!(part_after(T::PART, files, reader, last), of_part, handed_over);
+        let (next, parsed, ()) = tokio::join!(part_after(T::PART, files, reader, last), parsed, handed_over);
         // The thread ends early if it panics, or if the runtime has ended.
-        records = of_part.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+        records = parsed.map_err(|error| StoreError::Unavailable(error.to_string()))??;
         part = next?;
     }
 }

@@ -1,4 +1,5 @@
-//! How is one batch written? By its statements, in a transaction of the caller.
+//! How is one job of the writer done (a batch, a mark, key uses, a sweep)? By its statements, in a transaction of the
+//! caller.
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -29,7 +30,7 @@ pub(crate) enum Failure {
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error().map(|error| error.kind()) {
-            // A referenced record does not exist. Only this statement is undone.
+            // A referenced record does not exist. SQLite has undone only this statement.
             Some(ErrorKind::ForeignKeyViolation) => Self::Conflict("what it belongs to is not there: it".to_owned()),
             _ => Self::Database(error),
         }
@@ -38,14 +39,14 @@ impl From<sqlx::Error> for Failure {
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
-/// Writes all of `batch`. On failure the caller must undo a partial write.
+/// Writes all of `batch`, and moves `head` to its event. On failure the caller must undo a partial write.
 pub(crate) async fn write(
     connection: &mut SqliteConnection,
     batch: &Batch,
     head: &mut ChainHead,
 ) -> Result<(), Failure> {
     for unchanged in &batch.unchanged {
-        check(connection, unchanged).await?;
+        check_unchanged(connection, unchanged).await?;
     }
     for write in &batch.writes {
         match write {
@@ -66,7 +67,7 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// Runs `query`, which must change one row; otherwise another write was first, which is a conflict.
+/// Runs `query`, which must change one row: otherwise another write was first, and the batch is in conflict.
 async fn one_row(
     connection: &mut SqliteConnection,
     query: Query<'_>,
@@ -78,7 +79,7 @@ async fn one_row(
     }
 }
 
-async fn check(connection: &mut SqliteConnection, unchanged: &UnchangedRecord) -> Result<(), Failure> {
+async fn check_unchanged(connection: &mut SqliteConnection, unchanged: &UnchangedRecord) -> Result<(), Failure> {
     let UnchangedRecord::Subscription(id, revision) = unchanged;
     let query = sqlx::query("SELECT 1 FROM subscription WHERE id = $1 AND revision = $2")
         .bind(id.as_str())
@@ -89,7 +90,7 @@ async fn check(connection: &mut SqliteConnection, unchanged: &UnchangedRecord) -
     }
 }
 
-/// Writes a record in place of the revision it names.
+/// Writes a record in place of the revision that `revision` names.
 async fn put<T: Document>(
     connection: &mut SqliteConnection,
     Versioned { record, revision }: &Versioned<T>,
@@ -98,7 +99,7 @@ async fn put<T: Document>(
         Revision::NEW => T::INSERT,
         _ => T::UPDATE,
     };
-    // Each statement uses only the parameters it names.
+    // A statement ignores the parameters that it does not name.
     let query = sqlx::query(sql)
         .bind(record.id())
         .bind(rows::revision(*revision))
@@ -171,7 +172,7 @@ async fn put_event(connection: &mut SqliteConnection, event: &AuditEvent) -> Res
     Ok(())
 }
 
-/// Returns the stored head of the chain.
+/// Returns the stored head of the audit chain.
 pub(crate) async fn head(connection: &mut SqliteConnection) -> Result<ChainHead, sqlx::Error> {
     let (events, hash): (i64, String) = sqlx::query_as("SELECT events, hash FROM audit_head WHERE one = 1")
         .fetch_one(connection)
@@ -191,7 +192,7 @@ pub(crate) async fn set_head(connection: &mut SqliteConnection, head: &ChainHead
     Ok(())
 }
 
-/// Returns whether the assertion is used for the first time.
+/// Marks the assertion as used; returns whether this is the first time.
 pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark) -> Result<bool, sqlx::Error> {
     let marked = sqlx::query(
         "INSERT INTO assertion_mark (client, id, expires_at) VALUES ($1, $2, $3) ON CONFLICT (client, id) DO NOTHING",
@@ -204,6 +205,7 @@ pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark
     Ok(marked.rows_affected() == 1)
 }
 
+/// Records the last use of keys; a recorded time never moves back.
 pub(crate) async fn keys_used(
     connection: &mut SqliteConnection,
     used: &[(KeyId, Timestamp)],
@@ -220,8 +222,8 @@ pub(crate) async fn keys_used(
     Ok(())
 }
 
-/// Forgets at most `rows` of each kind that have expired at `now`, and responses from
-/// before `responses_before`. Returns whether there may be more.
+/// Deletes the marks and tokens that have expired at `now`, and the responses from before
+/// `responses_before`, at most `rows` of each kind. Returns whether there may be more.
 pub(crate) async fn sweep(
     connection: &mut SqliteConnection,
     now: Timestamp,

@@ -37,12 +37,12 @@ use sqlx::SqlitePool;
 use std::path::Path;
 use tokio::sync::oneshot;
 
-/// Marks and tokens per sweep transaction: other writes wait behind it for milliseconds, not for seconds.
+/// The rows of each kind in one sweep transaction: other writes wait behind it for milliseconds, not for seconds.
 const SWEEP_ROWS: u32 = 5_000;
-/// Key uses per transaction, for the same reason.
+/// The key uses in one transaction, limited for the same reason.
 const USED_KEYS: usize = 500;
 
-/// Needs a tokio runtime; the writer is a task of the runtime in which the store was opened.
+/// A store in an SQLite file. Its writer is a task of the tokio runtime in which the store was opened.
 #[derive(Debug)]
 pub struct SqliteStore {
     files: Files,
@@ -52,11 +52,12 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database at `path`, or creates it: a file of mode 0600, in a folder of mode
-    /// 0700 if the folder is missing as well. Migrates an older database.
+    /// 0700 if the folder is missing as well. Migrates the database of an older version.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] while another process has it open; [`StoreError::Unreadable`] for a file that is damaged,
-    /// of another program or of a later version; [`StoreError::Unavailable`] where the file cannot be read or written.
+    /// [`StoreError::InUse`] while another process has the store open;
+    /// [`StoreError::Unreadable`] for a file that is damaged, of another program or of a
+    /// later version; [`StoreError::Unavailable`] where the file cannot be read or written.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let files = Files::prepare(path)?;
         let lock = files.lock()?;
@@ -66,7 +67,8 @@ impl SqliteStore {
         Ok(Self { files, writer, readers })
     }
 
-    /// Sends a job to the writer and waits until it is on disk.
+    /// Sends a job to the writer, waits until its effect is on
+    /// disk, and returns its result; see `JobReply` in [`writer`].
     async fn write(&self, job: Job) -> Result<bool, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let closed = || StoreError::Unavailable(format!("{} is closed", self.files.database.display()));
@@ -141,7 +143,7 @@ impl Store for SqliteStore {
     }
 
     async fn verify_audit(&self) -> Result<ChainState, StoreError> {
-        // In one transaction: a concurrent event is in neither the chain nor its head.
+        // Read in one transaction: a concurrent event is then in neither the chain nor its head.
         let mut snapshot = self.snapshot().await?;
         read::verify_audit(&self.files, &mut snapshot).await
     }
@@ -169,7 +171,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // Close the readers first: the last connection to close writes the log into the database and removes it.
+        // Close the readers first: the last connection to close, the writer's, moves the WAL into the database.
         self.readers.close().await;
         let (sender, receiver) = oneshot::channel();
         if self.writer.send(Message::Close(sender)).await.is_ok() {
@@ -179,11 +181,12 @@ impl Store for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Returns a connection for reading, once one is free.
     async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, StoreError> {
         self.readers.acquire().await.map_err(|error| self.files.failed(&error))
     }
 
-    /// Returns a reader that sees the store's current state until it is dropped.
+    /// Returns a transaction for reading, which sees one state of the store until it is dropped.
     async fn snapshot(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, StoreError> {
         self.readers.begin().await.map_err(|error| self.files.failed(&error))
     }

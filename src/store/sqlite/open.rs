@@ -26,20 +26,22 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Time that a statement waits for another user of the database, for example a backup program.
+/// The time that a statement waits for another user of the database, for example a backup program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections for reading; forwarded requests need none.
+/// The number of connections for reading; forwarded requests need none.
 const READERS: u32 = 4;
-/// Time that a reader waits for a connection.
+/// The time that a reader waits for a connection.
 const READER_WAIT: Duration = Duration::from_secs(10);
-/// The size to which the log is truncated after a long-running reader has let it grow.
-const LOG_BYTES_KEPT: &str = "67108864";
-/// The page cache of the writer, in KiB because negative: ids are random, so each insert touches other index pages.
+/// The size in bytes to which the WAL is truncated after a long-running reader has let it grow.
+const WAL_BYTES_KEPT: &str = "67108864";
+/// The page cache of the writer: 16 MiB (a negative number is in
+/// KiB). Ids are random, so each insert touches other index pages.
 const WRITER_CACHE: &str = "-16384";
 /// "KGAT", as the first migration sets it.
 const APPLICATION_ID: i64 = 1_262_960_980;
 
-/// Applied in order at start, each in a transaction. Never edit one: sqlx compares their digests.
+/// The migrations (version, name, SQL), applied in order when the store is opened, each in a transaction. Never edit a
+/// released migration: sqlx compares the digests.
 pub(crate) const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "records", include_str!("../migrations/0001_records.sql"))];
 
 /// SQLite's result codes for a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB).
@@ -53,7 +55,8 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Creates missing files before SQLite does, which would use another mode.
+    /// Creates the folder and the database if they are missing, before SQLite does with another
+    /// mode, and makes existing files private.
     pub(crate) fn prepare(path: &Path) -> Result<Self, StoreError> {
         // Make the path absolute: SQLite reads a name that begins with `file:` as a URL, and `:memory:` as no file.
         let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
@@ -122,21 +125,21 @@ impl Files {
             .create_if_missing(false)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            // A prepared file must not call functions when it is read.
+            // A database crafted by an attacker must not call functions when it is read.
             .pragma("trusted_schema", "OFF")
             .pragma("cell_size_check", "ON")
             .disable_statement_logging()
     }
 }
 
-/// Opens the writing connection, on a database that is Keygate's and up to date.
+/// Opens the connection for writing. Migrates the database, which must be Keygate's.
 pub(crate) async fn writer(files: &Files) -> Result<SqliteConnection, StoreError> {
     let options = files
         .options()
         .journal_mode(SqliteJournalMode::Wal)
         // In WAL mode, a lower level would lose acknowledged writes in a power cut.
         .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", LOG_BYTES_KEPT)
+        .pragma("journal_size_limit", WAL_BYTES_KEPT)
         .pragma("cache_size", WRITER_CACHE);
     let mut connection = options.connect().await.map_err(|error| files.failed(&error))?;
     check_ours(files, &mut connection).await?;
@@ -144,11 +147,12 @@ pub(crate) async fn writer(files: &Files) -> Result<SqliteConnection, StoreError
     Ok(connection)
 }
 
+/// Opens the connections for reading.
 pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(READER_WAIT)
-        // Connections to a file do not become stale.
+        // Connections to a file do not become stale: neither test nor replace them.
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -157,7 +161,8 @@ pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     readers.map_err(|error| files.failed(&error))
 }
 
-/// Rejects a database of another program, and changes nothing in it.
+/// Rejects a database of another program, before anything is
+/// written to its tables. Connecting has set its journal mode.
 async fn check_ours(files: &Files, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let (application, tables): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)",
@@ -202,7 +207,7 @@ pub(crate) async fn backup(files: &Files, reader: &mut SqliteConnection, to: &Pa
     let name = to
         .to_str()
         .ok_or_else(|| StoreError::Unavailable(format!("{}: the name of a backup is UTF-8", to.display())))?;
-    // Create the file first, because SQLite would make it readable for everybody; it accepts an empty file.
+    // Create the file first, because SQLite would make it readable for everybody. `VACUUM INTO` accepts an empty file.
     create_private(&to).map_err(|error| cannot("make", &to, &error))?;
     let written = sqlx::query("VACUUM INTO $1").bind(name).execute(reader).await;
     let synced = match written {
@@ -226,7 +231,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     made.map(drop)
 }
 
-/// Makes an existing file private: it may have been copied here with another mode.
+/// Makes a file private, if it exists: it may have been copied here with another mode.
 fn private(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {

@@ -1,4 +1,4 @@
-//! How are records read? A single record, a page of them, or the audit chain.
+//! How are records read? A single record, a page of them, a stored response, or the audit chain.
 
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
@@ -25,6 +25,7 @@ use sqlx::sqlite::SqliteRow;
 const SELECT_EVENT: &str =
     "SELECT sequence, at, actor, origin, action, target, organization, details, previous_hash, hash FROM audit_event";
 
+/// Returns the record of this id, if it exists.
 pub(crate) async fn one<T: Document>(
     files: &Files,
     reader: &mut SqliteConnection,
@@ -45,7 +46,8 @@ pub(crate) async fn page<T: Document>(
     page: &Page,
 ) -> Result<Vec<Versioned<T>>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(T::SELECT);
-    // The empty text sorts before every id. Leave out unused conditions, so that an index serves the others.
+    // The empty text sorts before every id. Leave out the conditions that the filter does not set: the others can then
+    // use an index.
     query
         .push(" WHERE id > ")
         .push_bind(page.after.as_deref().unwrap_or_default());

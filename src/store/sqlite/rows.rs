@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-/// Selects a part of a table: the number of its last row, the number of its records,
-/// and the records in sequence, in the form that [`part`] reads.
+/// Selects a part of a table as one row: the number of the part's last row, the number of its
+/// records, and the records in sequence, in the form that [`part`] reads.
 macro_rules! select_part {
     ($table:literal, $last_used:literal) => {
         concat!(
@@ -34,26 +34,27 @@ pub(crate) trait Document: Record + Serialize + DeserializeOwned + Send + 'stati
     const LABEL: &'static str = Self::KIND;
     /// `SELECT id, revision, document, last_used_at` of all records, to be continued with `WHERE`.
     const SELECT: &'static str;
-    /// The records after row `$1`, at most `$2`.
+    /// Selects the records after row `$1`, at most `$2`, as one row.
     const PART: &'static str;
     /// The column that contains the subscription's id.
     const SUBSCRIPTION: &'static str = "subscription";
 
-    /// Inserts a new record; see [`super::batch`] for the parameters.
+    /// Inserts a new record; `put` in [`super::batch`] binds the parameters.
     const INSERT: &'static str;
     /// Replaces the revision `$2` of a record. The organization and the subscription cannot change.
     const UPDATE: &'static str;
 
-    /// Returns the record's subscription, where that has a column.
+    /// Returns the id for the column `subscription`; `None` for a table without this column.
     fn subscription(&self) -> Option<&str> {
         None
     }
 
+    /// Returns the record as JSON, without the fields that have a column of their own.
     fn document(&self) -> String {
         to_document(self)
     }
 
-    /// Returns the time of the last use. It has its own column because it is written alone.
+    /// Returns the time of the last use, which has its own column because it is written alone.
     fn last_used_at(&self) -> Option<Timestamp> {
         None
     }
@@ -90,7 +91,7 @@ impl Document for ApiKeyRecord {
     const PART: &'static str = select_part!("api_key", "ifnull(last_used_at, '')");
     const INSERT: &'static str = "INSERT INTO api_key (id, revision, document, organization, subscription, last_used_at) \
          VALUES ($1, $2 + 1, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
-    // Does not write `last_used_at`: the column is newer than the value in a changed record.
+    // Does not write `last_used_at`: the column may be newer than the value in the changed record.
     const UPDATE: &'static str = "UPDATE api_key SET revision = revision + 1, document = $3 \
          WHERE id = $1 AND revision = $2 AND organization = $4 AND subscription = $5";
 
@@ -221,7 +222,8 @@ pub(crate) fn to_document(record: &impl Serialize) -> String {
     serde_json::to_string(record).expect("records are texts, numbers and lists")
 }
 
-/// Returns an instant as a column value; instants beyond the year 292 million become the last one.
+/// Returns an instant as a column value, in milliseconds since 1970; an instant beyond the year 292 million becomes the
+/// last one that fits.
 pub(crate) fn column(at: Timestamp) -> i64 {
     i64::try_from(at.as_unix_millis()).unwrap_or(i64::MAX)
 }
@@ -230,7 +232,7 @@ pub(crate) const fn instant(column: i64) -> Timestamp {
     Timestamp::from_unix_millis(column.unsigned_abs())
 }
 
-/// Returns a revision as a column value; no revision comes near the maximum.
+/// Returns a revision as a column value. No revision comes near the maximum.
 pub(crate) fn revision(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+/// A folder for a store.
 struct InFile(TempDir);
 
 impl InFile {
@@ -56,6 +57,7 @@ impl conformance::Backend for InFile {
 
 conformance::battery!(InFile::new());
 
+/// Returns a store with `count` audit events.
 async fn with_events(count: usize) -> (InFile, SqliteStore) {
     let files = InFile::new();
     let store = files.store().await;

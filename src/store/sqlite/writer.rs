@@ -1,6 +1,6 @@
 //! How are many batches written at once? By one task with one connection: all waiting jobs share
-//! one transaction, and are acknowledged once that is on disk. A disk writes a thousand
-//! transactions a second one by one, and a hundred times as many in groups.
+//! one transaction, and are acknowledged once the transaction is on disk. A disk writes a thousand
+//! transactions a second, and a hundred times as many jobs if they share transactions.
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -18,13 +18,13 @@ use std::fs::File;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Jobs in the queue; a further sender waits for a place.
+/// The number of messages in the queue; a further sender waits for a place.
 const QUEUE: usize = 1_024;
-/// Jobs in one transaction; no job is acknowledged before the last of them is written.
+/// The maximum number of jobs in one transaction; no job is acknowledged before the last of them is written.
 const GROUP: usize = 256;
 
-/// The result of a job. For a mark: whether the assertion is used for the
-/// first time; for a sweep: whether there may be more.
+/// The receiver of a job's result. For a mark: `true` if the assertion is used for the first time;
+/// for a sweep: `true` if there may be more to delete; otherwise always `true`.
 type JobReply = oneshot::Sender<Result<bool, StoreError>>;
 
 /// A job of the writer. It is done even if the sender no longer waits for the result.
@@ -42,13 +42,13 @@ pub(crate) enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// The sender of messages to the writer. When all its clones are
-/// dropped, the writer finishes the remaining jobs and ends.
+/// The sender of messages to the writer. When it is dropped, the
+/// writer finishes the remaining jobs and ends.
 #[derive(Debug)]
 pub(crate) struct Writer(mpsc::Sender<Message>);
 
 impl Writer {
-    /// Starts the writer. `lock` keeps other processes out while the connection is open.
+    /// Starts the writer. `lock` keeps other processes out until the connection is closed.
     pub(crate) fn start(connection: SqliteConnection, lock: File, files: Files) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(run(receiver, connection, lock, files));
@@ -67,7 +67,7 @@ async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnec
         if messages.recv_many(&mut group, GROUP).await == 0 {
             break None;
         }
-        // Jobs sent before the close are still done.
+        // Jobs that arrive together with a close are still done.
         let mut closed = None;
         let jobs: Vec<(Job, JobReply)> = group
             .drain(..)
@@ -104,7 +104,7 @@ async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply
             }
         }
         Err(error) => {
-            // All jobs of the transaction are undone, including those that succeeded; none is acknowledged.
+            // Undo all jobs of the transaction, including those that succeeded; none was acknowledged.
             let _ = sqlx::query("ROLLBACK").execute(connection).await;
             tracing::error!(path = %files.database.display(), %error, "Store not written");
             for reply in replies {
@@ -146,7 +146,7 @@ async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let Err(_) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await else {
         return Ok(());
     };
-    // The end of the previous transaction may have failed.
+    // The previous transaction may still be open, because its `ROLLBACK` failed.
     let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
     sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
     Ok(())

@@ -51,7 +51,7 @@ fn at(tick: Tick) -> Now {
     }
 }
 
-/// Returns the result of a GET without access tokens of the gate.
+/// Returns the result of a GET at a gate that issues no access tokens.
 fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Result<(), Refusal> {
     let admitted = access.admit(headers, &Method::GET, Peer::Network(peer), at(tick), None);
     admitted.map(|actor| assert_eq!(actor, Actor::admin_token(peer)))
@@ -131,19 +131,19 @@ fn a_token_of_ours_may_what_its_scopes_say_and_its_client_is_the_actor() {
 #[test]
 fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
     let access = Access::new(None);
-    let ask = |token: &str| {
+    let admit = |token: &str| {
         let peer = Peer::Network(HERE);
         access.admit(&with(token), &Method::GET, peer, at(Tick::ZERO), Some(&Fake))
     };
-    assert!(ask("own:acme:r").is_ok());
+    assert!(admit("own:acme:r").is_ok());
     // A missing scope does not count as a guess.
     for _ in 0..GUESSES.burst.get() + 1 {
-        assert_eq!(ask("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
+        assert_eq!(admit("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
     }
     for _ in 0..GUESSES.burst.get() {
-        assert_eq!(ask("x"), Err(Refusal::Wrong("no token of ours")));
+        assert_eq!(admit("x"), Err(Refusal::Wrong("no token of ours")));
     }
-    assert!(matches!(ask("own:acme:r"), Err(Refusal::TooManyFailures { .. })));
+    assert!(matches!(admit("own:acme:r"), Err(Refusal::TooManyFailures { .. })));
 }
 
 #[test]

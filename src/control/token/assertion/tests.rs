@@ -44,8 +44,8 @@ proptest! {
         let text = key().sign_text(&header, &payload).unwrap();
         if let Ok(assertion) = Assertion::parse(&text) {
             prop_assert!(!assertion.client().is_empty());
-            let client = "a".parse().unwrap();
-            let checked = assertion.check(&rules(3_600, 30), Endpoint::Token { path: TOKEN }, &client, Timestamp::from_unix_secs(NOW));
+            let (client, now) = ("a".parse().unwrap(), Timestamp::from_unix_secs(NOW));
+            let checked = assertion.check(&rules(3_600, 30), Endpoint::Token { path: TOKEN }, &client, now);
             prop_assert!(checked.is_err(), "no audience of ours can be in it");
         }
     }
