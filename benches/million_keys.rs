@@ -5,7 +5,7 @@
 //! in the folder for the next run. The whole program is measured from outside.
 
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::CredentialDigest;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
@@ -355,7 +355,7 @@ fn key(number: u64) -> ApiKeyRecord {
     let mut created = ApiKeyRecord::new(
         NewApiKey {
             id: text.id(),
-            digest: KeyDigest::sha256(text.expose()),
+            digest: CredentialDigest::sha256(text.expose()),
             origin: KeyOrigin::Own,
             environment: KeyEnvironment::Live,
             name: format!("key {number} of a build server"),
@@ -379,7 +379,7 @@ fn keys_file(count: u64) -> String {
     let mut file = "keys:\n".to_owned();
     for number in 0..count {
         let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
-        let digest = KeyDigest::sha256(text.expose()).to_hex();
+        let digest = CredentialDigest::sha256(text.expose()).to_hex();
         writeln!(
             file,
             "  - id: {}\n    digest: sha256:{digest}\n    name: key {number} of a build server\n    env: live\n    \

@@ -5,7 +5,7 @@
 
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
-use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::CredentialDigest;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Timestamp;
 use keygate::model::directory::Directory;
@@ -97,7 +97,7 @@ async fn write(path: &Path, size: &Size) {
         let store = Arc::clone(&marking);
         let mark = AssertionMark {
             client: "client_1".parse().expect("an id"),
-            id: KeyDigest::sha256(&number.to_string()),
+            id: CredentialDigest::sha256(&number.to_string()),
             expires_at: NOW,
         };
         async move { assert!(store.mark_assertion(&mark).await.expect("a mark is made")) }
@@ -248,7 +248,7 @@ fn create(number: u64) -> Batch {
 }
 
 fn key(number: u64) -> ApiKeyRecord {
-    let digest = KeyDigest::sha256(&number.to_string());
+    let digest = CredentialDigest::sha256(&number.to_string());
     let new_key = NewApiKey {
         // As random as generated ids.
         id: digest.to_hex()[..16].parse().expect("sixteen characters"),

@@ -9,7 +9,7 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use http::Request;
 use http::StatusCode;
-use keygate::config::Dial;
+use keygate::config::ConnectSettings;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::config::token_endpoint::AssertionAudience;
@@ -91,7 +91,7 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
         allow_clear_text: false,
         limit: any,
         failures: any,
-        client_jwks: Dial {
+        client_jwks: ConnectSettings {
             allow_http: false,
             allow_private_addresses: false,
             ca_file: None,

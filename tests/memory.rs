@@ -12,7 +12,7 @@ use keygate::control::enforce;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
-use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::CredentialDigest;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Tick;
 use keygate::model::clock::Timestamp;
@@ -165,7 +165,7 @@ fn subscription(number: u64) -> SubscriptionRecord {
 
 /// Returns a key of one of ten subscriptions and seven scope sets; every second key expires.
 fn key(number: u64) -> ApiKeyRecord {
-    let digest = KeyDigest::sha256(&number.to_string());
+    let digest = CredentialDigest::sha256(&number.to_string());
     let new_key = NewApiKey {
         id: digest.to_hex()[..16].parse().unwrap(),
         digest,

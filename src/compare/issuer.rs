@@ -10,8 +10,8 @@ use crate::config::Introspection;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::Mode;
-use crate::config::issuer::Dial;
-use crate::config::issuer::KeysAt;
+use crate::config::issuer::ConnectSettings;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::RemoteKeys;
 use std::path::Path;
 use std::time::Duration;
@@ -242,10 +242,10 @@ fn compare_introspection(
 }
 
 /// Returns the setting that locates the keys, and its value. All discovery forms depend on the issuer alone.
-fn place(at: &KeysAt) -> (&'static str, String) {
+fn place(at: &JwksLocation) -> (&'static str, String) {
     match at {
-        KeysAt::JwksUrl(url) => ("jwks_url", url.to_string()),
-        KeysAt::Discovery(discovery) => ("discovery", discovery.issuer.to_string()),
+        JwksLocation::JwksUrl(url) => ("jwks_url", url.to_string()),
+        JwksLocation::Discovery(discovery) => ("discovery", discovery.issuer.to_string()),
     }
 }
 
@@ -264,7 +264,7 @@ fn compare_remote(
         wait: _,
         max_stale,
     } = new;
-    let Dial {
+    let ConnectSettings {
         allow_http,
         allow_private_addresses,
         ca_file,

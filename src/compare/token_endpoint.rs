@@ -1,7 +1,7 @@
 //! Which proof does a client need for a token, and which did it need before?
 
 use crate::compare::limit::at_most;
-use crate::config::Dial;
+use crate::config::ConnectSettings;
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
 
@@ -51,7 +51,7 @@ pub(in crate::compare) fn compare(
             report(key, format!("{was:?}"), format!("{is:?}"));
         }
     }
-    let Dial {
+    let ConnectSettings {
         allow_http,
         allow_private_addresses,
         // The operator decides which authorities and proxies to trust; the certificate is checked either way.

@@ -99,8 +99,8 @@ pub enum KeySource {
 /// The location of a JWK set behind a URL, and how and when it is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeys {
-    pub at: KeysAt,
-    pub dial: Dial,
+    pub at: JwksLocation,
+    pub dial: ConnectSettings,
     /// Lower bound of the refresh interval, which `Cache-Control` sets. Default 1 min.
     pub min_refresh: Duration,
     /// Upper bound of the refresh interval. Default 1 h.
@@ -117,7 +117,7 @@ impl RemoteKeys {
     /// Returns whether keys that were fetched with the settings of `other` can be kept:
     /// the location and all of `dial` except `timeout` are the same.
     pub fn trusts_like(&self, other: &Self) -> bool {
-        let without_timeout = |keys: &Self| Dial {
+        let without_timeout = |keys: &Self| ConnectSettings {
             timeout: Duration::ZERO,
             ..keys.dial.clone()
         };
@@ -127,7 +127,7 @@ impl RemoteKeys {
 
 /// The party that names the location of the key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeysAt {
+pub enum JwksLocation {
     /// The configuration: `issuers.<name>.jwks_url`.
     JwksUrl(Url),
     /// The issuer: `issuers.<name>.discovery`.
@@ -136,7 +136,7 @@ pub enum KeysAt {
 
 /// How the servers of an issuer may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
+pub struct ConnectSettings {
     /// Allows `http:`. Default false.
     pub allow_http: bool,
     /// Allows addresses that are private, loopback, link-local or otherwise
@@ -519,7 +519,7 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
     Some(KeySource::Remote(Box::new(remote_keys(at, mirror, checker))))
 }
 
-fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
+fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksLocation> {
     let allow_http = mirror.allow_http.unwrap_or(false);
     let hint = "use https, or say `allow_http: true` beside it";
     if let Some(url) = mirror.jwks_url.take() {
@@ -527,7 +527,7 @@ fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
             let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
             checker.error_with(url.at, "plain-http", problem, hint);
         }
-        return Some(KeysAt::JwksUrl(url.take()));
+        return Some(JwksLocation::JwksUrl(url.take()));
     }
     let discovery = mirror.discovery.take()?;
     // Without an issuer there is no URL to discover; the missing `issuer` is reported elsewhere.
@@ -536,10 +536,10 @@ fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<KeysAt> {
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
     }
-    discovery.value.convert(issuer.get()).map(KeysAt::Discovery)
+    discovery.value.convert(issuer.get()).map(JwksLocation::Discovery)
 }
 
-fn remote_keys(at: KeysAt, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {
+fn remote_keys(at: JwksLocation, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {
     let secs = Duration::from_secs;
     let min_at = mirror.min_refresh.as_ref().map(|min| min.at);
     let max_at = mirror.max_refresh.as_ref().map(|max| max.at);
@@ -553,7 +553,7 @@ fn remote_keys(at: KeysAt, mirror: &mut Mirror, checker: &mut Checker<'_>) -> Re
     }
     RemoteKeys {
         at,
-        dial: Dial {
+        dial: ConnectSettings {
             allow_http: mirror.allow_http.unwrap_or(false),
             allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
             ca_file: mirror.ca_file.take().map(|file| checker.existing_file(&file)),

@@ -1,6 +1,6 @@
 //! Under which issuer does Keygate issue tokens, how are they signed, and which assertions are accepted?
 
-use crate::config::Dial;
+use crate::config::ConnectSettings;
 use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::config::api_keys::secret;
@@ -66,7 +66,7 @@ pub struct TokenEndpoint {
     /// Failed authentications per client and source.
     pub failures: Quota,
     /// How the servers with the key sets of clients may be reached.
-    pub client_jwks: Dial,
+    pub client_jwks: ConnectSettings,
 }
 
 impl TokenEndpoint {
@@ -253,7 +253,7 @@ pub(in crate::config) fn convert(
         checker.warn(clear_text.at, "clear-text-secrets", problem, hint);
     }
     let client_jwks = mirror.client_jwks.unwrap_or_default();
-    let client_jwks = Dial {
+    let client_jwks = ConnectSettings {
         allow_http: client_jwks.allow_http.unwrap_or(false),
         allow_private_addresses: client_jwks.allow_private_addresses.unwrap_or(false),
         ca_file: client_jwks.ca_file.map(|file| checker.existing_file(&file)),

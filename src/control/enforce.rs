@@ -127,7 +127,7 @@ fn opaque_token(record: &OpaqueTokenRecord) -> OpaqueToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::api_key::KeyDigest;
+    use crate::model::api_key::CredentialDigest;
     use crate::model::api_key::KeyEnvironment;
     use crate::model::directory::KeyOrigin;
     use crate::model::subscription::SubscriptionState;
@@ -145,7 +145,7 @@ mod tests {
     fn api_key(revoked_at: Option<Timestamp>) -> ApiKeyRecord {
         ApiKeyRecord {
             id: ID.parse().unwrap(),
-            digest: KeyDigest::sha256("a key"),
+            digest: CredentialDigest::sha256("a key"),
             origin: KeyOrigin::Own,
             environment: KeyEnvironment::Live,
             name: "ci".to_owned(),

@@ -1,6 +1,6 @@
 //! Which fixtures do the unit tests of the control side share?
 
-use crate::config::Dial;
+use crate::config::ConnectSettings;
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
 use crate::model::algorithm::Algorithm;
@@ -30,7 +30,7 @@ pub(in crate::control) fn token_endpoint() -> TokenEndpoint {
         allow_clear_text: false,
         limit: quota,
         failures: quota,
-        client_jwks: Dial {
+        client_jwks: ConnectSettings {
             allow_http: false,
             allow_private_addresses: false,
             ca_file: None,

@@ -1,10 +1,10 @@
 //! How does Keygate connect to an issuer's server? Only as its configuration
 //! allows, with Keygate's own TLS and resolver, and without redirects.
 
-use crate::config::issuer::Dial;
+use crate::config::issuer::ConnectSettings;
 use crate::fetch::address::AddressError;
-use crate::fetch::address::Reach;
 use crate::fetch::address::Resolver;
+use crate::fetch::address::Visibility;
 use crate::fetch::address::check_literal;
 use http::HeaderMap;
 use http::StatusCode;
@@ -35,7 +35,7 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub fn new(url: &'a Url, dial: &'a Dial) -> Self {
+    pub fn new(url: &'a Url, dial: &'a ConnectSettings) -> Self {
         Self {
             url,
             allow_http: dial.allow_http,
@@ -103,11 +103,11 @@ pub fn check_url(target: Target<'_>) -> Result<(), FetchError> {
     check_literal(&host, configured_reach(target)).map_err(FetchError::Address)
 }
 
-fn configured_reach(target: Target<'_>) -> Reach {
+fn configured_reach(target: Target<'_>) -> Visibility {
     if target.allow_private_addresses {
-        Reach::Any
+        Visibility::Any
     } else {
-        Reach::PublicOnly
+        Visibility::PublicOnly
     }
 }
 
@@ -175,7 +175,7 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
     // With a proxy, only the proxy's own name is resolved here, and the operator chose it.
     let reach = if target.proxy.is_some() {
-        Reach::Any
+        Visibility::Any
     } else {
         configured_reach(target)
     };

@@ -2,7 +2,7 @@
 //! The metadata must be about this issuer.
 
 use crate::config::discovery::Discovery;
-use crate::config::issuer::Dial;
+use crate::config::issuer::ConnectSettings;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
 use crate::fetch::client::check_url;
@@ -79,7 +79,7 @@ impl Error for DiscoveryError {}
 ///
 /// # Errors
 /// If no document is usable; contains the error of each.
-pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Result<Url, DiscoveryError> {
+pub async fn find(discovery: &Discovery, dial: &ConnectSettings, first: &mut usize) -> Result<Url, DiscoveryError> {
     let count = discovery.documents.len();
     let mut errors = Vec::new();
     for index in (0..count).map(|offset| (*first + offset) % count) {
@@ -97,7 +97,7 @@ pub async fn find(discovery: &Discovery, dial: &Dial, first: &mut usize) -> Resu
     Err(DiscoveryError(errors))
 }
 
-async fn read(url: &Url, issuer: &IssuerUrl, dial: &Dial) -> Result<Url, DocumentError> {
+async fn read(url: &Url, issuer: &IssuerUrl, dial: &ConnectSettings) -> Result<Url, DocumentError> {
     let fetched = fetch(url, dial, DocumentKind::Metadata)
         .await
         .map_err(DocumentError::Fetch)?;

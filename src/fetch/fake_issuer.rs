@@ -1,7 +1,7 @@
 //! How can an issuer misbehave? A raw server on loopback that sends the given reply and counts requests.
 
-use crate::config::issuer::Dial;
-use crate::config::issuer::KeysAt;
+use crate::config::issuer::ConnectSettings;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::RemoteKeys;
 use rcgen::BasicConstraints;
 use rcgen::Certificate;
@@ -49,8 +49,8 @@ pub fn set_of(keys: &[String]) -> String {
 /// Returns the default settings for `url`, which may be plain HTTP on loopback.
 pub fn jwks_url(url: &str) -> RemoteKeys {
     RemoteKeys {
-        at: KeysAt::JwksUrl(url.parse().unwrap()),
-        dial: Dial {
+        at: JwksLocation::JwksUrl(url.parse().unwrap()),
+        dial: ConnectSettings {
             allow_http: true,
             allow_private_addresses: true,
             ca_file: None,

@@ -2,8 +2,8 @@
 //! a file, for as long as it would have served without the restart.
 
 use crate::config::issuer::Issuer;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::KeySource;
-use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::gate::authenticate::jwks_cache::KeySet;
 use crate::jose::jwks::Jwks;
@@ -250,8 +250,8 @@ impl IssuerKeyFiles {
 /// have sent them. Keys fetched while plain HTTP was allowed must not outlive its prohibition.
 fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
     let at = match &remote.at {
-        KeysAt::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
-        KeysAt::Discovery(discovery) => {
+        JwksLocation::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
+        JwksLocation::Discovery(discovery) => {
             let documents: Vec<&str> = discovery.documents.iter().map(url::Url::as_str).collect();
             serde_json::json!({ "discovery": documents })
         }

@@ -1,6 +1,6 @@
 //! How is a document of an issuer fetched? One bounded GET; a failure changes nothing.
 
-use crate::config::issuer::Dial;
+use crate::config::issuer::ConnectSettings;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
 use crate::fetch::client::bounded_body;
@@ -40,7 +40,7 @@ impl DocumentKind {
 ///
 /// # Errors
 /// If there is no response with status 200 of at most [`Jwks::BYTES_MAX`] bytes.
-pub async fn fetch(url: &Url, dial: &Dial, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
+pub async fn fetch(url: &Url, dial: &ConnectSettings, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
     let target = Target::new(url, dial);
     check_url(target)?;
     let timeout = dial.timeout;

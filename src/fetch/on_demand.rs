@@ -1,9 +1,9 @@
 //! How are rarely used keys kept up to date? Fetched by the rules of
 //! issuers, but only on demand: an unused set costs no task and no request.
 
-use crate::config::issuer::Dial;
+use crate::config::issuer::ConnectSettings;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::KeySource;
-use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
@@ -54,9 +54,9 @@ impl OnDemand {
     ///
     /// # Errors
     /// If the text is not a URL.
-    pub fn new(url: &str, dial: Dial) -> Result<Self, &'static str> {
+    pub fn new(url: &str, dial: ConnectSettings) -> Result<Self, &'static str> {
         let source = RemoteKeys {
-            at: KeysAt::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
+            at: JwksLocation::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
             dial,
             min_refresh: Duration::from_secs(60),
             max_refresh: Duration::from_secs(3_600),
@@ -72,8 +72,8 @@ impl OnDemand {
     }
 
     /// Returns whether this set has `url` and `dial`.
-    pub fn is_of(&self, url: &str, dial: &Dial) -> bool {
-        let KeysAt::JwksUrl(own) = &self.source.at else {
+    pub fn is_of(&self, url: &str, dial: &ConnectSettings) -> bool {
+        let JwksLocation::JwksUrl(own) = &self.source.at else {
             return false;
         };
         self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *own)
@@ -182,7 +182,7 @@ impl OnDemand {
     }
 
     async fn attempt(&self, clock: &dyn Clock) {
-        let KeysAt::JwksUrl(url) = &self.source.at else {
+        let JwksLocation::JwksUrl(url) = &self.source.at else {
             return;
         };
         let attempt = self.keys.start_attempt(clock.now());

@@ -1,8 +1,8 @@
 //! How are an issuer's keys kept up to date? One background task per issuer, so that there is one fetch at a time.
 
 use crate::config::issuer::Issuer;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::KeySource;
-use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::discovery;
 use crate::fetch::file;
@@ -87,7 +87,7 @@ async fn follow_remote(
             Ok(set) => {
                 if last.url.as_ref() != Some(&set.from) {
                     // A discovered URL is news; a URL of the configuration is not.
-                    if let KeysAt::Discovery(_) = source.at {
+                    if let JwksLocation::Discovery(_) = source.at {
                         tracing::info!(issuer = name.as_str(), jwks_uri = %set.from, "Issuer keys discovered");
                     }
                     last.url = Some(set.from.clone());
@@ -134,8 +134,8 @@ struct FetchedSet {
 /// only there does an issuer announce a new place of its keys.
 async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<FetchedSet, SourceError> {
     let url = match &source.at {
-        KeysAt::JwksUrl(url) => url.clone(),
-        KeysAt::Discovery(settings) => discovery::find(settings, &source.dial, &mut last.document)
+        JwksLocation::JwksUrl(url) => url.clone(),
+        JwksLocation::Discovery(settings) => discovery::find(settings, &source.dial, &mut last.document)
             .await
             .map_err(SourceError::Discovery)?,
     };

@@ -1,8 +1,8 @@
 //! How does Keygate cope with an issuer that misbehaves? Real sockets on loopback, real certificates.
 
 use crate::config::issuer::Issuer;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::KeySource;
-use crate::config::issuer::KeysAt;
 use crate::config::issuer::RemoteKeys;
 use crate::fetch::address::AddressError;
 use crate::fetch::client::FetchError;
@@ -38,7 +38,7 @@ use tokio::sync::watch;
 
 /// Fetches the set at the URL of `source`.
 async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
-    let KeysAt::JwksUrl(url) = &source.at else {
+    let JwksLocation::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
     };
     crate::fetch::jwks::fetch(url, &source.dial, DocumentKind::Jwks).await
@@ -257,7 +257,7 @@ async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     let mut source = jwks_url(&fake.url());
     source.dial.allow_http = false;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
-    source.at = KeysAt::JwksUrl("ftp://issuer.example/jwks".parse().unwrap());
+    source.at = JwksLocation::JwksUrl("ftp://issuer.example/jwks".parse().unwrap());
     source.dial.allow_http = true;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
     assert_eq!(fake.connections(), 0);
@@ -458,7 +458,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
         "{}",
         proxy.last_head()
     );
-    source.at = KeysAt::JwksUrl("http://169.254.169.254/jwks".parse().unwrap());
+    source.at = JwksLocation::JwksUrl("http://169.254.169.254/jwks".parse().unwrap());
     assert!(matches!(fetch(&source).await, Err(FetchError::Address(_))));
     assert_eq!(proxy.requests(), 1);
 }

@@ -29,8 +29,8 @@ pub use error::KeysFileProblem;
 use crate::keys_file::yaml::Entry;
 use crate::keys_file::yaml::Field;
 use crate::keys_file::yaml::Value;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::DigestScheme;
-use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -250,7 +250,7 @@ impl Compiler {
         imported.unwrap_or(KeyOrigin::Own)
     }
 
-    fn digest(&mut self, entry: &Entry, origin: KeyOrigin) -> Option<KeyDigest> {
+    fn digest(&mut self, entry: &Entry, origin: KeyOrigin) -> Option<CredentialDigest> {
         let scheme = self.scheme;
         self.needed(entry, "digest", |text| {
             let (made_with, hex) = text.split_once(':').ok_or("must be `hmac-sha256:…` or `sha256:…`")?;
@@ -274,7 +274,7 @@ impl Compiler {
                 }
                 (KeyOrigin::Own | KeyOrigin::Imported, _, _) => {}
             }
-            KeyDigest::from_hex(hex).map_err(message_of)
+            CredentialDigest::from_hex(hex).map_err(message_of)
         })
     }
 

@@ -11,7 +11,7 @@ const B: &str = "bbbbbbbbbbbbbbbb";
 const CREATED: Timestamp = Timestamp::from_unix_secs(1_767_225_600);
 
 fn hex(text: &str) -> String {
-    KeyDigest::sha256(text).to_hex()
+    CredentialDigest::sha256(text).to_hex()
 }
 
 fn entry(id: &str) -> String {
@@ -59,7 +59,7 @@ fn every_field_of_an_entry_is_read() {
         record,
         KeyRecord {
             id: A.parse().unwrap(),
-            digest: KeyDigest::sha256(A),
+            digest: CredentialDigest::sha256(A),
             origin: KeyOrigin::Own,
             environment: KeyEnvironment::Test,
             name: "ci: main".into(),
@@ -84,7 +84,7 @@ fn an_imported_entry_is_known_by_its_digest() {
     for scheme in [DigestScheme::Sha256, DigestScheme::HmacSha256] {
         let [record] = parse(&text, scheme).unwrap().try_into().unwrap();
         assert_eq!(record.origin, KeyOrigin::Imported);
-        assert_eq!(record.id, KeyId::of_imported(&KeyDigest::sha256("sk_old")));
+        assert_eq!(record.id, KeyId::of_imported(&CredentialDigest::sha256("sk_old")));
     }
     let with_id = text.replace("  name", &format!("  id: {A}\n  name"));
     assert_eq!(
@@ -362,7 +362,7 @@ fn an_entry_in_braces_is_revoked_in_place() {
 fn an_imported_key_is_revoked_by_the_id_it_is_shown_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.yaml");
-    let digest = KeyDigest::sha256("sk_old");
+    let digest = CredentialDigest::sha256("sk_old");
     let text = format!(
         "keys:\n- imported: true\n  digest: sha256:{}\n  name: old\n  expires_at: never\n",
         digest.to_hex()

@@ -83,7 +83,7 @@ pub struct KeyIdError;
 impl KeyId {
     /// Returns the id for a key that came from another system without an id. It is a one-way hash of the SHA-256 of the
     /// key's text, so that the id shown in logs reveals nothing about the digest.
-    pub fn of_imported(sha256: &KeyDigest) -> Self {
+    pub fn of_imported(sha256: &CredentialDigest) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(b"keygate imported key id\0");
         context.update(&sha256.0);
@@ -255,7 +255,7 @@ fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
     }
 }
 
-/// The algorithm of a [`KeyDigest`].
+/// The algorithm of a [`CredentialDigest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestScheme {
     /// With a pepper: without it, stolen digests cannot be used to check a guess.
@@ -275,13 +275,13 @@ impl DigestScheme {
 
 /// A digest of the full text of a key or of another credential. Compared in constant time, never printed by `Debug`.
 #[derive(Clone, Copy)]
-pub struct KeyDigest([u8; 32]);
+pub struct CredentialDigest([u8; 32]);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 64 lower-case hexadecimal digits")]
 pub struct KeyDigestError;
 
-impl KeyDigest {
+impl CredentialDigest {
     /// A digest of which no text is known. A look-up that finds no key compares
     /// with this one, so that it takes the same time as one that finds a key.
     pub const DUMMY: Self = Self([0; 32]);
@@ -317,15 +317,15 @@ impl KeyDigest {
     }
 }
 
-impl PartialEq for KeyDigest {
+impl PartialEq for CredentialDigest {
     fn eq(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
-impl Eq for KeyDigest {}
+impl Eq for CredentialDigest {}
 
-impl fmt::Debug for KeyDigest {
+impl fmt::Debug for CredentialDigest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("[digest]")
     }
@@ -348,10 +348,10 @@ impl Digester {
         }
     }
 
-    pub fn digest(&self, text: &str) -> KeyDigest {
+    pub fn digest(&self, text: &str) -> CredentialDigest {
         match &self.0 {
-            Some(key) => KeyDigest::from_slice(hmac::sign(key, text.as_bytes()).as_ref()),
-            None => KeyDigest::sha256(text),
+            Some(key) => CredentialDigest::from_slice(hmac::sign(key, text.as_bytes()).as_ref()),
+            None => CredentialDigest::sha256(text),
         }
     }
 }
@@ -488,12 +488,12 @@ mod tests {
 
     #[test]
     fn a_digest_is_64_lower_case_hexadecimal_digits() {
-        let hex = KeyDigest::sha256("abc").to_hex();
-        assert_eq!(KeyDigest::from_hex(&hex), Ok(KeyDigest::sha256("abc")));
+        let hex = CredentialDigest::sha256("abc").to_hex();
+        assert_eq!(CredentialDigest::from_hex(&hex), Ok(CredentialDigest::sha256("abc")));
         for bad in [&hex[1..], &hex[2..], &hex.to_uppercase(), &format!("{hex}00"), ""] {
-            assert_eq!(KeyDigest::from_hex(bad), Err(KeyDigestError), "{bad:?}");
+            assert_eq!(CredentialDigest::from_hex(bad), Err(KeyDigestError), "{bad:?}");
         }
-        assert!(KeyDigest::from_hex(&"é".repeat(32)).is_err());
+        assert!(CredentialDigest::from_hex(&"é".repeat(32)).is_err());
     }
 
     #[test]

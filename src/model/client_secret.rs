@@ -1,8 +1,8 @@
 //! How is a client secret built, and how is its digest made? `kgs_` and 43 characters of
 //! `[0-9A-Za-z]`: a client need not encode any of them (RFC 6749 section 2.3.1).
 
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyDigest;
 use crate::model::id::random_base62;
 use crate::model::secret::Secret;
 
@@ -19,7 +19,7 @@ pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Secret<String> {
 
 /// Returns the digest of `secret`, for storage and for comparison. As for
 /// API keys, it depends on the pepper if `digester` has one.
-pub fn digest(digester: &Digester, secret: &str) -> KeyDigest {
+pub fn digest(digester: &Digester, secret: &str) -> CredentialDigest {
     digester.digest(secret)
 }
 
@@ -41,6 +41,6 @@ mod tests {
         let peppered = Digester::new(Some(&Secret::new(b"pepper".to_vec())));
         let plain = Digester::new(None);
         assert_ne!(digest(&peppered, "kgs_x"), digest(&plain, "kgs_x"));
-        assert_eq!(digest(&plain, "kgs_x"), KeyDigest::sha256("kgs_x"));
+        assert_eq!(digest(&plain, "kgs_x"), CredentialDigest::sha256("kgs_x"));
     }
 }

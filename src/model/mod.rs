@@ -12,7 +12,7 @@ pub mod algorithm;
 pub mod id;
 pub mod reason;
 pub mod replacement;
-pub mod expires;
+pub mod lifetime;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! How does the control side get the key sets behind clients' URLs?
 //! With the data side's fetches, for a limited number of clients.
 
-use crate::config::Dial;
+use crate::config::ConnectSettings;
 use crate::control::Control;
 use crate::control::token::assertion::ALGORITHMS;
 use crate::control::token::client_jwks::BoxFuture;
@@ -46,7 +46,7 @@ impl FetchedClientJwks {
         }
     }
 
-    fn dial(&self) -> Option<Dial> {
+    fn dial(&self) -> Option<ConnectSettings> {
         let settings = self.control.settings.load();
         settings
             .token_endpoint

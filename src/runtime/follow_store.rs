@@ -202,7 +202,7 @@ pub async fn record_key_use(control: &Arc<Control>) {
     if used.is_empty() {
         return;
     }
-    if let Err(error) = control.store.keys_used(&used).await {
+    if let Err(error) = control.store.record_key_use(&used).await {
         tracing::warn!(error = %ErrorChain(&error), keys = used.len(), "Last use of keys not noted");
     }
 }

@@ -1,7 +1,7 @@
 //! How does the admin API see the gate's issuers? As plain values of the control side, made from the data side's state.
 
+use crate::config::JwksLocation;
 use crate::config::KeySource;
-use crate::config::KeysAt;
 use crate::control::admin::issuers::IssuerHealth;
 use crate::control::admin::issuers::Issuers;
 use crate::control::admin::issuers::Key;
@@ -162,10 +162,10 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             url: without_query(introspection.url.as_str()).to_owned(),
         },
         KeySource::Remote(remote) => match &remote.at {
-            KeysAt::JwksUrl(url) => Source::JwksUrl {
+            JwksLocation::JwksUrl(url) => Source::JwksUrl {
                 url: without_query(url.as_str()).to_owned(),
             },
-            KeysAt::Discovery(discovery) => Source::Discovery {
+            JwksLocation::Discovery(discovery) => Source::Discovery {
                 documents: discovery.documents.iter().map(|url| url.as_str().to_owned()).collect(),
                 jwks_uri: fetched_from.map(|url| without_query(url).to_owned()),
             },

@@ -1,6 +1,6 @@
 //! Which rules does every backend keep? One battery, run against each.
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -82,7 +82,7 @@ pub(crate) fn key_id(number: u32) -> KeyId {
 pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
     let fields = NewApiKey {
         id: key_id(number),
-        digest: KeyDigest::sha256(&number.to_string()),
+        digest: CredentialDigest::sha256(&number.to_string()),
         origin: KeyOrigin::Own,
         environment: KeyEnvironment::Live,
         name: "schlüssel \"1\"".to_owned(),
@@ -104,7 +104,7 @@ pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
         name: "nightly".to_owned(),
         description: String::new(),
         authentication: ClientAuthentication::ClientSecret {
-            secrets: vec![ClientSecret::new(KeyDigest::sha256(id), NOW)],
+            secrets: vec![ClientSecret::new(CredentialDigest::sha256(id), NOW)],
         },
         scopes: "a b".parse().unwrap(),
         token_ttl: TokenTtl::Hour,
@@ -115,7 +115,7 @@ pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
 
 fn opaque(text: &str, client: &str, expires_at: Timestamp) -> OpaqueTokenRecord {
     OpaqueTokenRecord {
-        digest: KeyDigest::sha256(text),
+        digest: CredentialDigest::sha256(text),
         id: format!("id of {text}"),
         client: client.parse().unwrap(),
         scopes: "a".parse().unwrap(),
@@ -459,7 +459,7 @@ pub(crate) async fn an_assertion_is_marked_once_also_after_reopening(backend: &d
     let store = backend.open().await;
     let mark = AssertionMark {
         client: "client_1".parse().unwrap(),
-        id: KeyDigest::sha256("jti"),
+        id: CredentialDigest::sha256("jti"),
         expires_at: later(60),
     };
     let attempts = (0..100).map(|_| {
@@ -559,10 +559,10 @@ pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend
         (found.record.last_used_at, found.revision)
     };
     store
-        .keys_used(&[(key_id(1), later(60)), (key_id(9), later(60))])
+        .record_key_use(&[(key_id(1), later(60)), (key_id(9), later(60))])
         .await
         .unwrap();
-    store.keys_used(&[(key_id(1), later(30))]).await.unwrap();
+    store.record_key_use(&[(key_id(1), later(30))]).await.unwrap();
     // A use does not change the record's revision, so it does not conflict with a concurrent change.
     assert_eq!(
         used(store.api_key(&key_id(1)).await.unwrap()),
@@ -615,7 +615,7 @@ pub(crate) async fn whatever_records_hold_the_parts_of_a_store_are_all_of_it(bac
         .iter()
         .filter_map(|key| Some((key.id, key.last_used_at?)))
         .collect();
-    store.keys_used(&used).await.unwrap();
+    store.record_key_use(&used).await.unwrap();
     let again = Versioned {
         record: written[9].clone(),
         revision: Revision(1),

@@ -8,7 +8,7 @@ pub mod revocations;
 
 pub use record::audit::ChainState;
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
@@ -132,7 +132,7 @@ pub const STORED_RESPONSES_KEPT: Duration = Duration::from_secs(86_400);
 pub struct AssertionMark {
     pub client: ClientId,
     /// SHA-256 of `jti`.
-    pub id: KeyDigest,
+    pub id: CredentialDigest,
     /// The instant from which the assertion is refused as expired; the mark can then be forgotten.
     pub expires_at: Timestamp,
 }
@@ -257,7 +257,7 @@ pub trait Store: Send + Sync {
 
     /// Records when keys were last used, never moving a time back. Called
     /// late and for many keys at once, because a loss is harmless.
-    async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
+    async fn record_key_use(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
 
     /// Forgets marks and tokens that have expired, and stored responses older than [`STORED_RESPONSES_KEPT`].
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;

@@ -8,7 +8,7 @@ use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::CredentialDigest;
 use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
@@ -55,7 +55,7 @@ impl World {
         let (good, revoked) = (make(1), make(2));
         let mut keys = "keys:\n".to_owned();
         for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
-            let digest = KeyDigest::sha256(key.expose()).to_hex();
+            let digest = CredentialDigest::sha256(key.expose()).to_hex();
             write!(
                 keys,
                 "  - id: {}\n    digest: sha256:{digest}\n    name: ci\n    env: test\n    scopes: [orders:read, gold]\n    \

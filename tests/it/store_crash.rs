@@ -1,7 +1,7 @@
 //! Which writes survive when the process is killed? Every acknowledged one, and none in part.
 
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyDigest;
+use keygate::model::api_key::CredentialDigest;
 use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
@@ -59,7 +59,7 @@ fn key() -> ApiKeyRecord {
     let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
     let new_key = NewApiKey {
         id: text.id(),
-        digest: KeyDigest::sha256(text.expose()),
+        digest: CredentialDigest::sha256(text.expose()),
         origin: KeyOrigin::Own,
         environment: KeyEnvironment::Live,
         name: "ci".to_owned(),
@@ -109,7 +109,7 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
         say(&format!("created {}", key.id));
         let mark = AssertionMark {
             client: "client_1".parse().unwrap(),
-            id: KeyDigest::sha256(key.id.as_str()),
+            id: CredentialDigest::sha256(key.id.as_str()),
             expires_at: Timestamp::MAX,
         };
         assert!(store.mark_assertion(&mark).await.unwrap());
@@ -268,7 +268,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
         for line in acks.iter().filter(|line| line.starts_with("marked ")).take(50) {
             let mark = AssertionMark {
                 client: "client_1".parse().unwrap(),
-                id: KeyDigest::sha256(line.trim_start_matches("marked ")),
+                id: CredentialDigest::sha256(line.trim_start_matches("marked ")),
                 expires_at: Timestamp::MAX,
             };
             assert!(!store.mark_assertion(&mark).await.unwrap(), "{line} is lost");

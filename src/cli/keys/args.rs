@@ -5,8 +5,8 @@ use crate::cli::member;
 use crate::keys_file;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
-use crate::model::expires::Expires;
 use crate::model::id::SubscriptionId;
+use crate::model::lifetime::Lifetime;
 use crate::model::scope::Scope;
 use clap::Args;
 use clap::ValueEnum;
@@ -28,7 +28,7 @@ pub struct KeyTerms {
     pub name: String,
     /// How long it is good for: `90d`, `6mo` (1 to 730 days) or `never`
     #[arg(long)]
-    pub expires: Expires,
+    pub expires: Lifetime,
     /// A scope it has; may be repeated
     #[arg(long = "scope")]
     pub scopes: Vec<Scope>,

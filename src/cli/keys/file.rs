@@ -14,7 +14,7 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
-use crate::model::expires::ExpiresError;
+use crate::model::lifetime::LifetimeError;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub enum KeysError {
     #[error(transparent)]
     File(#[from] KeysFileError),
     #[error(transparent)]
-    Expires(#[from] ExpiresError),
+    Lifetime(#[from] LifetimeError),
     #[error("cannot write the answer")]
     Output(#[from] std::io::Error),
 }
@@ -136,7 +136,7 @@ fn expiry(record: &KeyRecord) -> String {
 mod tests {
     use super::*;
     use crate::model::api_key::system_random;
-    use crate::model::expires::Expires;
+    use crate::model::lifetime::Lifetime;
     use crate::model::secret::Secret;
     use clap::Parser;
 
@@ -185,36 +185,36 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(text: &str, expected: Result<Expires, ExpiresError>) {
-        assert_eq!(text.parse::<Expires>(), expected, "{text:?}");
+    fn check(text: &str, expected: Result<Lifetime, LifetimeError>) {
+        assert_eq!(text.parse::<Lifetime>(), expected, "{text:?}");
     }
 
     #[test]
     fn s068_an_expiry_is_never_or_1_to_730_days() {
-        check("never", Ok(Expires::Never));
-        check("1d", Ok(Expires::Days(1)));
-        check("730d", Ok(Expires::Days(730)));
-        check("6mo", Ok(Expires::Months(6)));
-        check("0d", Err(ExpiresError::TooShort));
-        check("0mo", Err(ExpiresError::TooShort));
-        check("731mo", Err(ExpiresError::TooLong));
-        check("731d", Err(ExpiresError::TooLong));
+        check("never", Ok(Lifetime::Never));
+        check("1d", Ok(Lifetime::Days(1)));
+        check("730d", Ok(Lifetime::Days(730)));
+        check("6mo", Ok(Lifetime::Months(6)));
+        check("0d", Err(LifetimeError::TooShort));
+        check("0mo", Err(LifetimeError::TooShort));
+        check("731mo", Err(LifetimeError::TooLong));
+        check("731d", Err(LifetimeError::TooLong));
         for bad in [
             "", "d", "mo", "90", "-1d", "+1d", " 1d", "1 d", "1D", "1.5d", "1y", "9999999d", "Never", "٣d",
         ] {
-            check(bad, Err(ExpiresError::Form));
+            check(bad, Err(LifetimeError::Form));
         }
     }
 
     #[test]
     fn s068_months_count_their_days() {
         let day = |days: u64| NOW.saturating_add(std::time::Duration::from_secs(days * 86_400));
-        assert_eq!(Expires::Days(730).after(NOW), Ok(Some(day(730))));
-        assert_eq!(Expires::Months(1).after(NOW), Ok(Some(day(31))));
-        assert_eq!(Expires::Months(23).after(NOW), Ok(Some(day(703))));
-        assert_eq!(Expires::Months(24).after(NOW), Err(ExpiresError::TooLong));
-        assert!(Expires::Months(999_999).after(NOW).is_err());
-        assert_eq!(Expires::Never.after(NOW), Ok(None));
+        assert_eq!(Lifetime::Days(730).after(NOW), Ok(Some(day(730))));
+        assert_eq!(Lifetime::Months(1).after(NOW), Ok(Some(day(31))));
+        assert_eq!(Lifetime::Months(23).after(NOW), Ok(Some(day(703))));
+        assert_eq!(Lifetime::Months(24).after(NOW), Err(LifetimeError::TooLong));
+        assert!(Lifetime::Months(999_999).after(NOW).is_err());
+        assert_eq!(Lifetime::Never.after(NOW), Ok(None));
     }
 
     #[test]

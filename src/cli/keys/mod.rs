@@ -28,7 +28,7 @@ use crate::model::api_key::KeyId;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
-use crate::model::expires::Expires;
+use crate::model::lifetime::Lifetime;
 use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
@@ -72,7 +72,7 @@ pub enum KeyCommand {
         grace: Option<String>,
         /// How long the new one is good for: `90d`, `6mo` or `never` [default: as long as the old one was made for]
         #[arg(long)]
-        expires: Option<Expires>,
+        expires: Option<Lifetime>,
         #[command(flatten)]
         once: OnceArgs,
     },

@@ -78,7 +78,7 @@ pub(super) struct TokenHolder {
 }
 
 /// Verifies access tokens of the gate's own token endpoint, from memory.
-pub(super) trait OwnTokens: Send + Sync {
+pub(super) trait AccessTokenVerifier: Send + Sync {
     /// Returns whether this gate issues tokens.
     fn are_issued(&self) -> bool;
 
@@ -90,9 +90,9 @@ pub(super) trait OwnTokens: Send + Sync {
 }
 
 /// Verifies tokens with the keys and records of the control side.
-pub(super) struct ControlTokens(pub Arc<Control>);
+pub(super) struct ControlTokenVerifier(pub Arc<Control>);
 
-impl OwnTokens for ControlTokens {
+impl AccessTokenVerifier for ControlTokenVerifier {
     fn are_issued(&self) -> bool {
         self.0.settings.load().token_endpoint.is_some()
     }
@@ -221,7 +221,7 @@ impl Access {
         method: &Method,
         peer: Peer,
         now: Now,
-        own: Option<&dyn OwnTokens>,
+        own: Option<&dyn AccessTokenVerifier>,
     ) -> Result<Actor, Refusal> {
         let peer = match peer {
             Peer::Local => return Ok(Actor::local()),

@@ -19,11 +19,11 @@ use crate::control::registry::api_keys::ApiKeyReplacement;
 use crate::control::registry::api_keys::ApiKeySpec;
 use crate::control::registry::api_keys::ApiKeyWithText;
 use crate::control::registry::text::Label;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
-use crate::model::expires;
+use crate::model::lifetime;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
 use axum::extract::Path;
@@ -212,7 +212,7 @@ pub(super) struct Regeneration {
 impl NewKey {
     fn read(&self, now: Timestamp, mistakes: &mut Mistakes) -> Option<ApiKeySpec> {
         let name = mistakes.take("/name", Label::parse(&self.name));
-        let expires_at = mistakes.take("/expires", expires::instant(&self.expires, now));
+        let expires_at = mistakes.take("/expires", lifetime::instant(&self.expires, now));
         let scopes = read::scopes(self.scopes.as_deref(), mistakes);
         let addresses = read::addresses(self.addresses.as_deref(), mistakes);
         let environment = read::environment(self.environment.as_deref(), mistakes);
@@ -302,7 +302,7 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
         subscription: body.subscription,
     };
     let (digest, spec) = Mistakes::collect(|mistakes| {
-        let digest = mistakes.take("/digest", KeyDigest::from_hex(&body.digest));
+        let digest = mistakes.take("/digest", CredentialDigest::from_hex(&body.digest));
         let spec = key.read(registry.now(), mistakes);
         digest.zip(spec)
     })?;
@@ -337,7 +337,7 @@ pub(super) async fn regenerate(
     let (grace, expires_at) = Mistakes::collect(|mistakes| {
         let grace = read::grace(body.grace.as_deref(), mistakes);
         let expires = body.expires.as_deref();
-        let expires = expires.map(|text| mistakes.take("/expires", expires::instant(text, registry.now())));
+        let expires = expires.map(|text| mistakes.take("/expires", lifetime::instant(text, registry.now())));
         Some((grace, expires.flatten()))
     })?;
     let stored_response = idempotency.stored_response(&registry);

@@ -7,7 +7,7 @@ use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::model::clock::Timestamp;
-use crate::model::expires::rfc3339_instant;
+use crate::model::lifetime::rfc3339_instant;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
 use crate::store::record::AuditEvent;

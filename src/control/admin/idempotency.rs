@@ -9,7 +9,7 @@ use crate::control::admin::response::json_line;
 use crate::control::admin::response::problem;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::store::StoreError;
 use crate::store::StoredResponse;
 use http::HeaderMap;
@@ -70,7 +70,7 @@ impl Idempotency {
         Ok(Self(Some(Key {
             // Actor, method and path cannot contain a line end.
             key: format!("{actor}\n{method} {path}\n{text}"),
-            request: KeyDigest::sha256_of(body).to_hex(),
+            request: CredentialDigest::sha256_of(body).to_hex(),
         })))
     }
 

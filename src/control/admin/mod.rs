@@ -28,8 +28,8 @@ pub mod backup;
 
 pub use state::Parts;
 
-use crate::control::admin::access::ControlTokens;
-use crate::control::admin::access::OwnTokens;
+use crate::control::admin::access::AccessTokenVerifier;
+use crate::control::admin::access::ControlTokenVerifier;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
@@ -52,7 +52,7 @@ pub fn router(parts: Parts) -> Router {
     let tokens = parts
         .control
         .clone()
-        .map(|control| Arc::new(ControlTokens(control)) as Arc<dyn OwnTokens>);
+        .map(|control| Arc::new(ControlTokenVerifier(control)) as Arc<dyn AccessTokenVerifier>);
     let api = Arc::new(Api {
         parts,
         tokens,

@@ -2,7 +2,7 @@
 
 use crate::control::Control;
 use crate::control::admin::access::Access;
-use crate::control::admin::access::OwnTokens;
+use crate::control::admin::access::AccessTokenVerifier;
 use crate::control::admin::issuer_health::Issuers;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::model::clock::Clock;
@@ -22,7 +22,7 @@ pub struct Parts {
 /// The state of every handler.
 pub(super) struct Api {
     pub(super) parts: Parts,
-    pub(super) tokens: Option<Arc<dyn OwnTokens>>,
+    pub(super) tokens: Option<Arc<dyn AccessTokenVerifier>>,
     /// The API description, as JSON.
     pub(super) description: Vec<u8>,
 }

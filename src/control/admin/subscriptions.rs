@@ -14,7 +14,7 @@ use crate::control::admin::time::Time;
 use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::subscriptions::SubscriptionMove;
+use crate::control::registry::subscriptions::OperatorChange;
 use crate::control::registry::subscriptions::SubscriptionSpec;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
@@ -190,10 +190,10 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
 async fn apply_move(
     registry: &Registry,
     id: &SubscriptionId,
-    to: &SubscriptionMove,
+    to: &OperatorChange,
     expected: Option<Revision>,
 ) -> HandlerResult {
-    let moved = registry.move_subscription(id, to, expected).await?;
+    let moved = registry.apply_change(id, to, expected).await?;
     Ok(AdminResponse::record(registry, &moved))
 }
 
@@ -203,7 +203,7 @@ async fn apply_move(
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/approve", tag = "subscriptions", operation_id = "approveSubscription",
     params(SubscriptionPath), responses((status = 200, description = "It is active", body = View)))]
 pub(super) async fn approve(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
-    apply_move(&registry, &subscription.id()?, &SubscriptionMove::Approve, expected).await
+    apply_move(&registry, &subscription.id()?, &OperatorChange::Approve, expected).await
 }
 
 /// Say that a subscription could not be set up
@@ -213,7 +213,7 @@ pub(super) async fn approve(Change(registry, subscription, expected, _): Change<
     params(SubscriptionPath),
     responses((status = 200, description = "Its state is `provisioning_failed`", body = View)))]
 pub(super) async fn fail(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
-    apply_move(&registry, &subscription.id()?, &SubscriptionMove::Fail, expected).await
+    apply_move(&registry, &subscription.id()?, &OperatorChange::Fail, expected).await
 }
 
 /// Say whether a subscription is paid for
@@ -225,7 +225,7 @@ pub(super) async fn fail(Change(registry, subscription, expected, _): Change<Sub
 pub(super) async fn payment(
     Change(registry, subscription, expected, Body { body, .. }): Change<SubscriptionPath, Body<Payment>>,
 ) -> HandlerResult {
-    let to = SubscriptionMove::Pay { paid: body.paid };
+    let to = OperatorChange::Pay { paid: body.paid };
     apply_move(&registry, &subscription.id()?, &to, expected).await
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn plan(
 ) -> HandlerResult {
     let id = subscription.id()?;
     let plan = Mistakes::collect(|mistakes| mistakes.take("/plan", body.plan.parse()))?;
-    apply_move(&registry, &id, &SubscriptionMove::ChangePlan { plan }, expected).await
+    apply_move(&registry, &id, &OperatorChange::ChangePlan { plan }, expected).await
 }
 
 /// Cancel a subscription

@@ -12,12 +12,12 @@ pub struct Actor {
     name: String,
     /// The source address; `None` if the request did not come over the network.
     from: Option<IpAddr>,
-    reach: Reach,
+    reach: Visibility,
 }
 
 /// The records that an actor may see and change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum Visibility {
     /// All records; for operators.
     All,
     /// The records of one organization. All others look absent.
@@ -30,7 +30,7 @@ impl Actor {
         Self {
             name: "admin.token".to_owned(),
             from: Some(from),
-            reach: Reach::All,
+            reach: Visibility::All,
         }
     }
 
@@ -39,7 +39,7 @@ impl Actor {
         Self {
             name: "local".to_owned(),
             from: None,
-            reach: Reach::All,
+            reach: Visibility::All,
         }
     }
 
@@ -48,7 +48,7 @@ impl Actor {
         Self {
             name: "gate".to_owned(),
             from: None,
-            reach: Reach::All,
+            reach: Visibility::All,
         }
     }
 
@@ -59,8 +59,8 @@ impl Actor {
             name: id.to_owned(),
             from: Some(from),
             reach: match organization.as_str() {
-                OPERATORS => Reach::All,
-                _ => Reach::Organization(organization.clone()),
+                OPERATORS => Visibility::All,
+                _ => Visibility::Organization(organization.clone()),
             },
         }
     }
@@ -73,20 +73,20 @@ impl Actor {
         self.from
     }
 
-    pub const fn reach(&self) -> &Reach {
+    pub const fn reach(&self) -> &Visibility {
         &self.reach
     }
 
     /// Returns whether this actor may see the records of `organization`.
     pub fn sees(&self, organization: &Name) -> bool {
         match &self.reach {
-            Reach::All => true,
-            Reach::Organization(own) => own == organization,
+            Visibility::All => true,
+            Visibility::Organization(own) => own == organization,
         }
     }
 
     pub const fn is_operator(&self) -> bool {
-        matches!(self.reach, Reach::All)
+        matches!(self.reach, Visibility::All)
     }
 
     /// Refuses every actor that is not an operator.

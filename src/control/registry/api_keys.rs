@@ -10,7 +10,7 @@ use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
 use crate::model::api_key::ApiKeyText;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -114,7 +114,7 @@ impl Registry {
     pub async fn import_api_key(
         &self,
         spec: &ApiKeySpec,
-        sha256: KeyDigest,
+        sha256: CredentialDigest,
         stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         retry_on_conflict(|| async {
@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// Returns the text of a new key, and its digest.
-    fn new_text(&self, environment: KeyEnvironment) -> (ApiKeyText, KeyDigest) {
+    fn new_text(&self, environment: KeyEnvironment) -> (ApiKeyText, CredentialDigest) {
         let settings = self.control.settings.load();
         let text = ApiKeyText::generate(&settings.key_prefix, environment, &mut { self.random });
         let digest = settings.digester.digest(text.expose());
@@ -154,7 +154,7 @@ impl Registry {
         spec: &ApiKeySpec,
         placement: &Placement,
         id: KeyId,
-        digest: KeyDigest,
+        digest: CredentialDigest,
         origin: KeyOrigin,
     ) -> Result<ApiKeyRecord, RegistryError> {
         let subscription = &placement.subscription.record;

@@ -25,7 +25,7 @@ pub use error::RegistryError;
 pub use prepare::FirstAdministrator;
 
 use crate::control::Control;
-use crate::control::registry::actor::Reach;
+use crate::control::registry::actor::Visibility;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::model::plan::DEFAULT;
@@ -89,11 +89,11 @@ impl Registry {
     /// [`RegistryError::NotFound`] if the actor may not see the requested organization.
     fn narrow(&self, organization: Option<Name>) -> Result<Option<Name>, RegistryError> {
         match (self.actor.reach(), organization) {
-            (Reach::All, requested) => Ok(requested),
-            (Reach::Organization(own), Some(requested)) if requested != *own => {
+            (Visibility::All, requested) => Ok(requested),
+            (Visibility::Organization(own), Some(requested)) if requested != *own => {
                 Err(RegistryError::NotFound("organization"))
             }
-            (Reach::Organization(own), _) => Ok(Some(own.clone())),
+            (Visibility::Organization(own), _) => Ok(Some(own.clone())),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
-use crate::control::registry::actor::Reach;
+use crate::control::registry::actor::Visibility;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
@@ -59,8 +59,8 @@ impl Registry {
     /// Those of the store.
     pub async fn organizations(&self, page: &Page) -> Result<Vec<Versioned<OrganizationRecord>>, RegistryError> {
         match self.actor.reach() {
-            Reach::All => Ok(self.control.store.organizations(page).await?),
-            Reach::Organization(own) => {
+            Visibility::All => Ok(self.control.store.organizations(page).await?),
+            Visibility::Organization(own) => {
                 let comes_later = page.after.as_deref().is_none_or(|after| own.as_str() > after);
                 let found = self.control.store.organization(own).await?;
                 Ok(found.filter(|_| comes_later).into_iter().collect())

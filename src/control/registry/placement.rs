@@ -3,7 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
-use crate::control::registry::actor::Reach;
+use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::for_each_record;
 use crate::control::registry::prepare::default_subscription_id;
 use crate::model::api_key::KeyEnvironment;
@@ -55,8 +55,8 @@ impl Registry {
     /// operators, otherwise the only one of the actor's organization that is not cancelled.
     async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let own = match self.actor.reach() {
-            Reach::All => return self.subscription(&default_subscription_id()).await,
-            Reach::Organization(own) => own.clone(),
+            Visibility::All => return self.subscription(&default_subscription_id()).await,
+            Visibility::Organization(own) => own.clone(),
         };
         let store = &self.control.store;
         let filter = &Filter {

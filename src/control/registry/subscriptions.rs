@@ -5,7 +5,7 @@ use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
-use crate::control::registry::actor::Reach;
+use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
 use crate::control::registry::change::retry_on_conflict;
@@ -39,14 +39,14 @@ pub struct SubscriptionSpec {
 
 /// A change of a subscription by an operator.
 #[derive(Clone, Debug)]
-pub enum SubscriptionMove {
+pub enum OperatorChange {
     Approve,
     Fail,
     Pay { paid: bool },
     ChangePlan { plan: Name },
 }
 
-impl SubscriptionMove {
+impl OperatorChange {
     const fn action(&self) -> &'static str {
         match self {
             Self::Approve => "subscription.approve",
@@ -74,10 +74,10 @@ impl Registry {
         stored_response: StoredResponseFn<'_, SubscriptionRecord>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let organization = match (self.actor.reach(), spec.organization) {
-            (Reach::All, named) => named.unwrap_or_else(default_name),
-            (Reach::Organization(own), None) => own.clone(),
-            (Reach::Organization(own), Some(named)) if *own == named => named,
-            (Reach::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
+            (Visibility::All, named) => named.unwrap_or_else(default_name),
+            (Visibility::Organization(own), None) => own.clone(),
+            (Visibility::Organization(own), Some(named)) if *own == named => named,
+            (Visibility::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
         };
         let is_known = self.control.store.organization(&organization).await?.is_some();
         let plan = Mistakes::collect(|mistakes| {
@@ -148,10 +148,10 @@ impl Registry {
     ///
     /// # Errors
     /// The actor is not an operator; no such subscription exists; its state does not allow the change.
-    pub async fn move_subscription(
+    pub async fn apply_change(
         &self,
         id: &SubscriptionId,
-        to: &SubscriptionMove,
+        to: &OperatorChange,
         expected: Option<Revision>,
     ) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         // Check visibility first: a hidden subscription looks absent (404) here too.
@@ -161,10 +161,10 @@ impl Registry {
         retry_on_conflict(|| async {
             let found = check_revision(self.subscription(id).await?, expected)?;
             let moved = match to {
-                SubscriptionMove::Approve => found.try_map(|record| record.approve(now))?,
-                SubscriptionMove::Fail => found.try_map(|record| record.fail(now))?,
-                SubscriptionMove::Pay { paid } => found.try_map(|record| record.pay(*paid, now))?,
-                SubscriptionMove::ChangePlan { plan } => {
+                OperatorChange::Approve => found.try_map(|record| record.approve(now))?,
+                OperatorChange::Fail => found.try_map(|record| record.fail(now))?,
+                OperatorChange::Pay { paid } => found.try_map(|record| record.pay(*paid, now))?,
+                OperatorChange::ChangePlan { plan } => {
                     let organization = &found.record.organization;
                     let plan = Mistakes::collect(|mistakes| self.plan_for(plan, organization, mistakes))?;
                     found.try_map(|record| record.change_plan(&plan, now))?

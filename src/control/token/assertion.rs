@@ -10,7 +10,7 @@ use crate::jose::jws::Jws;
 use crate::jose::jws::JwsError;
 use crate::jose::uploaded::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::store::AssertionMark;
@@ -106,7 +106,7 @@ impl<'a> Assertion<'a> {
         let id = match self.claims.get("jti") {
             None if rules.require_jti => return Err(TokenEndpointError::AssertionIdMissing),
             None => return Ok(None),
-            Some(Value::String(id)) if (1..=JTI_BYTES_MAX).contains(&id.len()) => KeyDigest::sha256(id),
+            Some(Value::String(id)) if (1..=JTI_BYTES_MAX).contains(&id.len()) => CredentialDigest::sha256(id),
             Some(_) => return Err(TokenEndpointError::AssertionClaim("jti")),
         };
         Ok(Some(AssertionMark {

@@ -11,7 +11,7 @@ use crate::control::token::request::decode;
 use crate::control::token::service::Service;
 use crate::control::token::service::endpoint;
 use crate::jose::uploaded::ASSERTION_TYPE;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::client_secret;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
@@ -46,7 +46,7 @@ pub struct AuthenticatedClient {
 
 #[derive(Debug)]
 enum Proof {
-    Secret(KeyDigest),
+    Secret(CredentialDigest),
     /// The `kid` of a registered key.
     Key(String),
     JwksUrl(String),
@@ -254,8 +254,8 @@ fn authenticate_by_secret(
 }
 
 /// Spends the time of a comparison if there is no secret to compare (S133).
-fn compare_with_dummy(digest: &KeyDigest) {
-    std::hint::black_box(*digest == KeyDigest::DUMMY);
+fn compare_with_dummy(digest: &CredentialDigest) {
+    std::hint::black_box(*digest == CredentialDigest::DUMMY);
 }
 
 async fn authenticate_by_assertion(

@@ -8,7 +8,7 @@ use crate::control::token::error::TokenEndpointError;
 use crate::control::token::own_tokens::OwnToken;
 use crate::control::token::own_tokens::TYP;
 use crate::jose::sign::token_id;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::system_random;
 use crate::model::clock::Timestamp;
 use crate::model::directory::opaque::OPAQUE_PREFIX;
@@ -91,7 +91,7 @@ async fn store_opaque(control: &Control, content: &OwnToken) -> Result<Secret<St
     let random = Secret::new(random_base62(OPAQUE_CHARS, &mut system_random));
     let token = Secret::new([OPAQUE_PREFIX, random.expose()].concat());
     let record = OpaqueTokenRecord {
-        digest: KeyDigest::sha256(token.expose()),
+        digest: CredentialDigest::sha256(token.expose()),
         id: content.id.clone(),
         client: content.client_id.clone(),
         scopes: content.scopes.clone(),

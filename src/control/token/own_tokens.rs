@@ -6,7 +6,7 @@ use crate::control::token::grant;
 use crate::control::token::grant::SubscriptionCheckError;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::id::ClientId;
@@ -144,7 +144,7 @@ fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnT
 
 /// Looks up an opaque token by its digest. Response times reveal nothing: the text has 256 random bits.
 fn from_directory(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
-    let entry = control.directory.opaque(&KeyDigest::sha256(token));
+    let entry = control.directory.opaque(&CredentialDigest::sha256(token));
     let entry = entry.ok_or(OwnTokenError::NotOurs)?;
     let client = control.clients.get(&entry.client).ok_or(OwnTokenError::ClientGone)?;
     Ok(OwnToken {

@@ -124,7 +124,7 @@ fn nothing_kept_is_no_mistake_and_files_are_not_kept() {
 fn keys_of_another_source_prove_nothing() {
     let changes: [fn(&mut Fixture); 6] = [
         |fixture| fixture.issuer.issuer = "https://issuer.example/".parse().unwrap(),
-        |fixture| fixture.remote().at = KeysAt::JwksUrl("https://issuer.example/jwks2".parse().unwrap()),
+        |fixture| fixture.remote().at = JwksLocation::JwksUrl("https://issuer.example/jwks2".parse().unwrap()),
         |fixture| fixture.remote().dial.allow_http = false,
         |fixture| fixture.remote().dial.allow_private_addresses = false,
         |fixture| fixture.remote().dial.ca_file = Some(PathBuf::from("ca.pem")),

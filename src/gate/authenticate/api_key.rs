@@ -5,8 +5,8 @@ use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::api_key;
 use crate::model::api_key::ApiKeyTextError;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
@@ -111,7 +111,7 @@ impl ApiKeyAuthenticator {
             .directory
             .get(&claim.id)
             .filter(|entry| entry.origin() == claim.origin);
-        let expected = entry.as_ref().map_or(KeyDigest::DUMMY, |entry| entry.digest());
+        let expected = entry.as_ref().map_or(CredentialDigest::DUMMY, |entry| entry.digest());
         let proved = expected == claim.digest;
         let entry = match entry {
             Some(entry) if proved => entry,
@@ -141,7 +141,7 @@ impl ApiKeyAuthenticator {
                 digest: self.digester.digest(key.text),
             }),
             Err(ApiKeyTextError::Foreign) => {
-                let digest = KeyDigest::sha256(text);
+                let digest = CredentialDigest::sha256(text);
                 Ok(Claim {
                     id: KeyId::of_imported(&digest),
                     origin: KeyOrigin::Imported,
@@ -180,7 +180,7 @@ impl ApiKeyAuthenticator {
 struct Claim {
     id: KeyId,
     origin: KeyOrigin,
-    digest: KeyDigest,
+    digest: CredentialDigest,
 }
 
 #[cfg(test)]
@@ -357,13 +357,13 @@ mod tests {
     fn an_imported_key_is_found_by_its_whole_text() {
         let text = "sk_old_4f9a";
         let fixture = fixture(|record| {
-            record.digest = KeyDigest::sha256(text);
+            record.digest = CredentialDigest::sha256(text);
             record.id = KeyId::of_imported(&record.digest);
             record.origin = KeyOrigin::Imported;
         });
         fixture.check(text, Ok(()));
         fixture.check("sk_old_4f9b", Err(ApiKeyError::Unknown));
-        fixture.check(&KeyDigest::sha256(text).to_hex(), Err(ApiKeyError::Unknown));
+        fixture.check(&CredentialDigest::sha256(text).to_hex(), Err(ApiKeyError::Unknown));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::SubscriptionBinding;
 use crate::gate::authenticate::TokenIdentity;
 use crate::gate::authenticate::issuer::IssuerState;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::model::directory::OpaqueToken;
@@ -98,7 +98,7 @@ impl OpaqueTokens {
         issuer: &IssuerState,
         now: Timestamp,
     ) -> Result<Arc<Identity>, OwnTokenError> {
-        let digest = KeyDigest::sha256(text);
+        let digest = CredentialDigest::sha256(text);
         let token = self.directory.opaque(&digest).ok_or(OwnTokenError::Unknown)?;
         if now >= token.expires_at {
             return Err(OwnTokenError::Expired);

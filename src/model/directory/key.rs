@@ -1,6 +1,6 @@
 //! Which facts are known about an API key, and is it valid?
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
@@ -56,7 +56,7 @@ pub enum KeyState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     pub id: KeyId,
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     pub origin: KeyOrigin,
     pub environment: KeyEnvironment,
     /// The name of a key of the keys file; empty for a key of the store,
@@ -125,7 +125,7 @@ impl End {
 /// a caller that keeps an entry compares pointers to find out whether it is still current.
 #[derive(Debug)]
 pub struct KeyEntry {
-    digest: KeyDigest,
+    digest: CredentialDigest,
     terms: Arc<KeyTerms>,
     expires_at: End,
     ends_at: End,
@@ -200,8 +200,8 @@ impl KeyEntry {
             && self.state == other.state
     }
 
-    /// Returns the digest of the key, to be compared in constant time, as [`KeyDigest`] does.
-    pub const fn digest(&self) -> KeyDigest {
+    /// Returns the digest of the key, to be compared in constant time, as [`CredentialDigest`] does.
+    pub const fn digest(&self) -> CredentialDigest {
         self.digest
     }
 

@@ -15,7 +15,7 @@ pub use key::KeyRecord;
 pub use key::KeyState;
 pub use opaque::OpaqueToken;
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::key::KeyTerms;
@@ -259,7 +259,7 @@ impl Directory {
 
     /// Returns the token with this SHA-256, even if it has expired. The look-up need not take constant time: the text
     /// has 256 random bits, and the timing does not help to guess them.
-    pub fn opaque(&self, digest: &KeyDigest) -> Option<Arc<OpaqueToken>> {
+    pub fn opaque(&self, digest: &CredentialDigest) -> Option<Arc<OpaqueToken>> {
         self.opaque.get(digest.as_bytes()).map(|token| Arc::clone(&token))
     }
 
@@ -307,7 +307,7 @@ mod tests {
     fn record(id: &str) -> KeyRecord {
         KeyRecord {
             id: id.parse().unwrap(),
-            digest: KeyDigest::sha256(id),
+            digest: CredentialDigest::sha256(id),
             origin: KeyOrigin::Own,
             environment: KeyEnvironment::Live,
             name: "ci".into(),
@@ -603,7 +603,7 @@ mod tests {
     fn an_opaque_token_is_found_by_its_whole_text_until_it_is_over() {
         let directory = Directory::new();
         let token = OpaqueToken {
-            digest: KeyDigest::sha256("kgt_a"),
+            digest: CredentialDigest::sha256("kgt_a"),
             id: "jti-1".into(),
             client: "client_1".parse().unwrap(),
             scopes: Arc::default(),
@@ -612,8 +612,8 @@ mod tests {
             expires_at: at(100),
         };
         directory.put_opaque(token);
-        assert!(directory.opaque(&KeyDigest::sha256("kgt_a")).is_some());
-        assert!(directory.opaque(&KeyDigest::sha256("kgt_b")).is_none());
+        assert!(directory.opaque(&CredentialDigest::sha256("kgt_a")).is_some());
+        assert!(directory.opaque(&CredentialDigest::sha256("kgt_b")).is_none());
         directory.sweep(at(100));
         assert_eq!(directory.opaque.len(), 0);
     }

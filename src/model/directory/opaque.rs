@@ -1,6 +1,6 @@
 //! Which facts are known about an opaque access token?
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::scope::ScopeSet;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpaqueToken {
     /// The SHA-256 of the token's text.
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     /// The token's id, as `jti` in a JWT.
     pub id: Box<str>,
     pub client: ClientId,

@@ -1,12 +1,12 @@
 //! How is an API key stored, and how may it change?
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyOrigin;
-use crate::model::expires::EXPIRY_DAYS_MAX;
 use crate::model::id::SubscriptionId;
+use crate::model::lifetime::EXPIRY_DAYS_MAX;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
 use crate::store::record::grace::Grace;
@@ -21,7 +21,7 @@ pub struct ApiKeyRecord {
     #[serde(with = "text")]
     pub id: KeyId,
     #[serde(with = "text::digest")]
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     #[serde(with = "text")]
     pub origin: KeyOrigin,
     #[serde(with = "text")]
@@ -104,7 +104,7 @@ pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(),
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewApiKey {
     pub id: KeyId,
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     pub origin: KeyOrigin,
     pub environment: KeyEnvironment,
     pub name: String,
@@ -184,7 +184,7 @@ impl ApiKeyRecord {
     pub fn regenerate(
         self,
         id: KeyId,
-        digest: KeyDigest,
+        digest: CredentialDigest,
         expires_at: Option<Timestamp>,
         grace: Grace,
         now: Timestamp,
@@ -228,7 +228,7 @@ mod tests {
     fn fields(expires_at: Option<Timestamp>) -> NewApiKey {
         NewApiKey {
             id: "aaaaaaaaaaaaaaaa".parse().unwrap(),
-            digest: KeyDigest::sha256("a"),
+            digest: CredentialDigest::sha256("a"),
             origin: KeyOrigin::Own,
             environment: KeyEnvironment::Live,
             name: "ci".to_owned(),
@@ -255,7 +255,7 @@ mod tests {
     ) -> Result<(ApiKeyRecord, ApiKeyRecord), ApiKeyError> {
         let expires_at = key.renewed_expiry(now);
         let id = "bbbbbbbbbbbbbbbb".parse().unwrap();
-        key.regenerate(id, KeyDigest::sha256("b"), expires_at, grace, now)
+        key.regenerate(id, CredentialDigest::sha256("b"), expires_at, grace, now)
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             assert_eq!(created.map(drop), expected, "{expires_at:?}");
             let regenerated = key().regenerate(
                 "bbbbbbbbbbbbbbbb".parse().unwrap(),
-                KeyDigest::sha256("b"),
+                CredentialDigest::sha256("b"),
                 expires_at,
                 Grace::NONE,
                 NOW,

@@ -1,6 +1,6 @@
 //! How is every change recorded? As a chain of events, each with the hash of the previous event (S154).
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
 use crate::store::record::text;
@@ -119,7 +119,7 @@ impl AuditEvent {
     }
 
     fn computed_hash(&self) -> String {
-        KeyDigest::sha256(&self.canonical()).to_hex()
+        CredentialDigest::sha256(&self.canonical()).to_hex()
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
         let expected = r#"[1,1700000000123,"client_1","192.0.2.1","api_key.create","0","acme",{"a":1.5,"b":[1,{"a":"\u{e9}\n","z":null}]},"#;
         let expected = format!("{expected}\"{}\"]", "0".repeat(64)).replace("\\u{e9}", "\u{e9}");
         assert_eq!(events[0].canonical(), expected);
-        assert_eq!(events[0].hash, KeyDigest::sha256(&expected).to_hex());
+        assert_eq!(events[0].hash, CredentialDigest::sha256(&expected).to_hex());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How is a client stored (RFC 6749 section 2)?
 
 use crate::model::algorithm::Algorithm;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
@@ -71,7 +71,7 @@ impl ClientAuthentication {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSecret {
     #[serde(with = "text::digest")]
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
     /// The first instant at which the secret is refused; `None` until it is rotated.

@@ -1,6 +1,6 @@
 //! How may a client change? Creation, changes of fields, secrets and keys, disabling, enabling, deletion.
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
@@ -123,7 +123,7 @@ pub struct ClientChange {
 }
 
 impl ClientSecret {
-    pub const fn new(digest: KeyDigest, now: Timestamp) -> Self {
+    pub const fn new(digest: CredentialDigest, now: Timestamp) -> Self {
         Self {
             digest,
             created_at: now,
@@ -195,7 +195,12 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
     /// be unclear which secrets are valid.
-    pub fn rotate_secret(mut self, digest: KeyDigest, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
+    pub fn rotate_secret(
+        mut self,
+        digest: CredentialDigest,
+        grace: Grace,
+        now: Timestamp,
+    ) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
@@ -223,7 +228,7 @@ impl ClientRecord {
     pub fn regenerate(
         self,
         id: ClientId,
-        digest: KeyDigest,
+        digest: CredentialDigest,
         tokens: IssuedTokens,
         now: Timestamp,
     ) -> Result<(Self, Self), ClientError> {

@@ -169,7 +169,7 @@ pub mod optional_millis {
 
 /// A digest, as hexadecimal digits.
 pub mod digest {
-    use crate::model::api_key::KeyDigest;
+    use crate::model::api_key::CredentialDigest;
     use crate::model::api_key::KeyDigestError;
     use crate::store::record::text;
     use serde::Deserializer;
@@ -180,7 +180,7 @@ pub mod digest {
     ///
     /// # Errors
     /// An error of the serializer.
-    pub fn serialize<S: Serializer>(value: &KeyDigest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(value: &CredentialDigest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.to_hex())
     }
 
@@ -188,17 +188,17 @@ pub mod digest {
     ///
     /// # Errors
     /// The text is not 64 lower-case hexadecimal digits.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyDigest, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CredentialDigest, D::Error> {
         text::deserialize(deserializer).map(|Hex(digest)| digest)
     }
 
-    struct Hex(KeyDigest);
+    struct Hex(CredentialDigest);
 
     impl FromStr for Hex {
         type Err = KeyDigestError;
 
         fn from_str(text: &str) -> Result<Self, KeyDigestError> {
-            KeyDigest::from_hex(text).map(Self)
+            CredentialDigest::from_hex(text).map(Self)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How are issued tokens stored? Opaque tokens without their text, and JWTs only once they are revoked.
 
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::scope::ScopeSet;
@@ -13,7 +13,7 @@ use serde::Serialize;
 pub struct OpaqueTokenRecord {
     /// SHA-256 of the token's text, whose 256 random bits need no pepper.
     #[serde(with = "text::digest")]
-    pub digest: KeyDigest,
+    pub digest: CredentialDigest,
     /// The token's id, as `jti` in a JWT.
     pub id: String,
     #[serde(with = "text")]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::id::ClientId;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Revision;
@@ -124,7 +124,7 @@ async fn fill(store: &dyn Store) {
 
 /// Returns the writes that revoke records of [`fill`].
 fn revocations() -> Vec<Write> {
-    let digest = KeyDigest::sha256("second");
+    let digest = CredentialDigest::sha256("second");
     let other = crate::store::conformance::subscription("other");
     vec![
         Write::ApiKey(replacing(key(1, "acme").revoke(later(10)).unwrap())),
@@ -334,7 +334,7 @@ async fn s064_the_log_holds_ids_and_no_digest() {
     open(&folder).note(&revocations()).await.unwrap();
     let text = text(&folder);
     for secret in ["1", "2", "secret", "deleted", "second"] {
-        assert!(!text.contains(&KeyDigest::sha256(secret).to_hex()));
+        assert!(!text.contains(&CredentialDigest::sha256(secret).to_hex()));
     }
 }
 
@@ -491,7 +491,7 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
 async fn a_client_that_is_new_ends_nothing() {
     let id: ClientId = "client_9".parse().unwrap();
     let (old, new) = client("secret", "acme")
-        .regenerate(id, KeyDigest::sha256("x"), IssuedTokens::Stay, later(10))
+        .regenerate(id, CredentialDigest::sha256("x"), IssuedTokens::Stay, later(10))
         .unwrap();
     let log = RevocationLog::default();
     log.note(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])

@@ -206,7 +206,7 @@ pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark
 }
 
 /// Records the last use of keys; a recorded time never moves back.
-pub(crate) async fn keys_used(
+pub(crate) async fn record_key_use(
     connection: &mut SqliteConnection,
     used: &[(KeyId, Timestamp)],
 ) -> Result<(), sqlx::Error> {

@@ -153,7 +153,7 @@ impl Store for SqliteStore {
         all::read(&self.files, &mut snapshot, take).await
     }
 
-    async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+    async fn record_key_use(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         for used in used.chunks(USED_KEYS) {
             self.write(Job::KeysUsed(used.to_vec())).await?;
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::api_key::ApiKeyText;
-use crate::model::api_key::KeyDigest;
+use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::system_random;
 use crate::store::Revision;
@@ -212,10 +212,10 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
         "kgt_opaque_token".to_owned(),
     ];
     let client = client("client_1", "acme")
-        .rotate_secret(KeyDigest::sha256(&secrets[1]), Grace::MAX, NOW)
+        .rotate_secret(CredentialDigest::sha256(&secrets[1]), Grace::MAX, NOW)
         .unwrap();
     let token = OpaqueTokenRecord {
-        digest: KeyDigest::sha256(&secrets[2]),
+        digest: CredentialDigest::sha256(&secrets[2]),
         id: "jti".to_owned(),
         client: client.id.clone(),
         scopes: client.scopes.clone(),
@@ -225,7 +225,7 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
     };
     let key = ApiKeyRecord {
         id: text.id(),
-        digest: KeyDigest::sha256(&secrets[0]),
+        digest: CredentialDigest::sha256(&secrets[0]),
         ..key(1, "acme")
     };
     let log = RevocationLog::open(&files.path().with_extension("db.revocations"), NOW).unwrap();
@@ -425,7 +425,7 @@ async fn a_database_of_a_later_version_or_with_an_edited_migration_is_refused() 
 fn migrations_are_never_edited() {
     let digests = [(1, "74e645605b4dfb1107cd72d80ce3f2c242f03126f6e54392d997baaf5dab6dcf")];
     for ((version, _, sql), expected) in open::MIGRATIONS.into_iter().zip(digests) {
-        let digest = crate::model::api_key::KeyDigest::sha256(sql).to_hex();
+        let digest = crate::model::api_key::CredentialDigest::sha256(sql).to_hex();
         assert_eq!((version, digest.as_str()), expected);
     }
     assert_eq!(open::MIGRATIONS.len(), digests.len());

@@ -127,7 +127,7 @@ async fn write_all(
         results.push(match job {
             Job::Commit(batch) => commit(connection, &batch, &mut head).await?.map(|()| true),
             Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
-            Job::KeysUsed(used) => Ok(batch::keys_used(connection, &used).await.map(|()| true)?),
+            Job::KeysUsed(used) => Ok(batch::record_key_use(connection, &used).await.map(|()| true)?),
             Job::Sweep(now, rows) => {
                 let responses_before = now.saturating_sub(STORED_RESPONSES_KEPT);
                 Ok(batch::sweep(connection, now, responses_before, rows).await?)

@@ -253,7 +253,7 @@ fn keys(world: &World) -> Vec<String> {
 
     // A key of another system, by its digest.
     let old = "sk_old_0123456789abcdefghij";
-    let digest = keygate::model::api_key::KeyDigest::sha256(old).to_hex();
+    let digest = keygate::model::api_key::CredentialDigest::sha256(old).to_hex();
     std::fs::write(world.file("digest"), format!("{digest}\n")).unwrap();
     let import = [
         "keys",

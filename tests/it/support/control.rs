@@ -1,6 +1,6 @@
 //! A control side in the test process: the settings of its token endpoint, and its state.
 
-use keygate::config::Dial;
+use keygate::config::ConnectSettings;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::config::token_endpoint::AssertionAudience;
@@ -49,7 +49,7 @@ pub fn token_endpoint(audience: &str) -> TokenEndpoint {
         allow_clear_text: false,
         limit: quota(600, SECOND * 60, 100),
         failures: quota(10, SECOND * 60, 20),
-        client_jwks: Dial {
+        client_jwks: ConnectSettings {
             allow_http: false,
             allow_private_addresses: false,
             ca_file: None,

@@ -80,7 +80,7 @@ fn an_opaque_token_says_nothing_and_is_kept_as_a_digest() {
     assert_eq!(response.json["token_type"], "Bearer");
     let contents = gate.runtime.block_on(gate.store.contents()).unwrap();
     let stored = &contents.opaque_tokens[0];
-    assert_eq!(stored.digest, keygate::model::api_key::KeyDigest::sha256(token));
+    assert_eq!(stored.digest, keygate::model::api_key::CredentialDigest::sha256(token));
     let text = serde_json::to_string(stored).unwrap();
     assert!(!text.contains(&token[4..]), "{text}");
 }

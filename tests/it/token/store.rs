@@ -137,8 +137,8 @@ impl Store for MeddlingStore {
         self.inner.read(take).await
     }
 
-    async fn keys_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
-        self.inner.keys_used(used).await
+    async fn record_key_use(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
+        self.inner.record_key_use(used).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

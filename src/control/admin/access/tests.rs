@@ -9,7 +9,7 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Tokens that name their organization and rights: `own:acme:r`, `own:operators:rw`.
 struct Fake;
 
-impl OwnTokens for Fake {
+impl AccessTokenVerifier for Fake {
     fn are_issued(&self) -> bool {
         true
     }

@@ -1,8 +1,8 @@
 //! Which actions does the cache return, from memory and a given `now` alone?
 
 use super::*;
-use crate::config::issuer::Dial;
-use crate::config::issuer::KeysAt;
+use crate::config::issuer::ConnectSettings;
+use crate::config::issuer::JwksLocation;
 use crate::config::issuer::RemoteKeys;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
@@ -26,8 +26,8 @@ impl Fixture {
     fn new() -> Self {
         Self {
             keys: IssuerKeys::new(&KeySource::Remote(Box::new(RemoteKeys {
-                at: KeysAt::JwksUrl("https://issuer.example/jwks".parse().unwrap()),
-                dial: Dial {
+                at: JwksLocation::JwksUrl("https://issuer.example/jwks".parse().unwrap()),
+                dial: ConnectSettings {
                     allow_http: false,
                     allow_private_addresses: false,
                     ca_file: None,

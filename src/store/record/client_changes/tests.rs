@@ -26,7 +26,7 @@ fn client(authentication: ClientAuthentication) -> ClientRecord {
 
 fn with_secret() -> ClientRecord {
     client(ClientAuthentication::ClientSecret {
-        secrets: vec![ClientSecret::new(KeyDigest::sha256("first"), MADE)],
+        secrets: vec![ClientSecret::new(CredentialDigest::sha256("first"), MADE)],
     })
 }
 
@@ -70,14 +70,14 @@ fn valid_secrets(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
         let names = ["first", "second", "third"];
         names
             .into_iter()
-            .find(|name| KeyDigest::sha256(name) == secret.digest)
+            .find(|name| CredentialDigest::sha256(name) == secret.digest)
             .unwrap()
     };
     secrets.iter().filter(|secret| secret.is_valid(now)).map(name).collect()
 }
 
 fn rotate(client: ClientRecord, secret: &str, grace: Grace, now: Timestamp) -> Result<ClientRecord, ClientError> {
-    client.rotate_secret(KeyDigest::sha256(secret), grace, now)
+    client.rotate_secret(CredentialDigest::sha256(secret), grace, now)
 }
 
 fn hours(hours: u32) -> Grace {
@@ -189,7 +189,7 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
 fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
     let id: ClientId = "client_2".parse().unwrap();
     let regenerate =
-        |client: ClientRecord, tokens| client.regenerate(id.clone(), KeyDigest::sha256("second"), tokens, NOW);
+        |client: ClientRecord, tokens| client.regenerate(id.clone(), CredentialDigest::sha256("second"), tokens, NOW);
     let (old, new) = regenerate(with_secret(), IssuedTokens::Stay).unwrap();
     assert_eq!((old.state, old.tokens_not_before), (ClientState::Deleted, None));
     assert_eq!(valid_secrets(&old, NOW), [""; 0]);

@@ -10,7 +10,7 @@ pub const EXPIRY_DAYS_MAX: i64 = 730;
 
 /// A key's lifetime, as a person writes it. There is no default: a key without an expiry must be a deliberate choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expires {
+pub enum Lifetime {
     Never,
     Days(i64),
     Months(i64),
@@ -18,7 +18,7 @@ pub enum Expires {
 
 /// Why a text or a number is not a valid lifetime of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExpiresError {
+pub enum LifetimeError {
     #[error("an expiry is written `90d`, `6mo` or `never`")]
     Form,
     #[error("an expiry is at least one day")]
@@ -28,10 +28,10 @@ pub enum ExpiresError {
     TooLong,
 }
 
-impl FromStr for Expires {
-    type Err = ExpiresError;
+impl FromStr for Lifetime {
+    type Err = LifetimeError;
 
-    fn from_str(text: &str) -> Result<Self, ExpiresError> {
+    fn from_str(text: &str) -> Result<Self, LifetimeError> {
         if text == "never" {
             return Ok(Self::Never);
         }
@@ -42,15 +42,15 @@ impl FromStr for Expires {
                 text.strip_suffix('d')
                     .map(|number| (number, Self::Days as fn(i64) -> Self))
             })
-            .ok_or(ExpiresError::Form)?;
+            .ok_or(LifetimeError::Form)?;
         // No sign, no spaces. Seven digits are over every limit, and six cannot overflow.
         if number.is_empty() || number.len() > 6 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(ExpiresError::Form);
+            return Err(LifetimeError::Form);
         }
-        let number = number.parse().map_err(|_| ExpiresError::Form)?;
+        let number = number.parse().map_err(|_| LifetimeError::Form)?;
         match unit(number) {
-            Self::Days(0) | Self::Months(0) => Err(ExpiresError::TooShort),
-            Self::Days(number) | Self::Months(number) if number > EXPIRY_DAYS_MAX => Err(ExpiresError::TooLong),
+            Self::Days(0) | Self::Months(0) => Err(LifetimeError::TooShort),
+            Self::Days(number) | Self::Months(number) if number > EXPIRY_DAYS_MAX => Err(LifetimeError::TooLong),
             expires => Ok(expires),
         }
     }
@@ -64,7 +64,7 @@ pub enum ExpiryError {
     #[error("an expiry lies in the future")]
     Past,
     #[error(transparent)]
-    Span(#[from] ExpiresError),
+    Span(#[from] LifetimeError),
 }
 
 /// Parses an instant of RFC 3339, or of the wider syntax of [`jiff::Timestamp`]; an instant before 1970 becomes 1970.
@@ -76,13 +76,13 @@ pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     ))
 }
 
-/// Parses `text`, an [`Expires`] that begins at `now` or an [`rfc3339_instant`]. `None` means never.
+/// Parses `text`, an [`Lifetime`] that begins at `now` or an [`rfc3339_instant`]. `None` means never.
 ///
 /// # Errors
 /// `text` is neither, or the instant is not after `now` or more than 730 days after it.
 pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryError> {
-    match text.parse::<Expires>() {
-        Err(ExpiresError::Form) => {}
+    match text.parse::<Lifetime>() {
+        Err(LifetimeError::Form) => {}
         span => return Ok(span?.after(now)?),
     }
     let at = rfc3339_instant(text).ok_or(ExpiryError::Form)?;
@@ -91,38 +91,38 @@ pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryEr
     }
     let longest = std::time::Duration::from_secs(EXPIRY_DAYS_MAX.unsigned_abs() * 86_400);
     if at > now.saturating_add(longest) {
-        return Err(ExpiresError::TooLong.into());
+        return Err(LifetimeError::TooLong.into());
     }
     Ok(Some(at))
 }
 
-impl Expires {
+impl Lifetime {
     /// Returns the instant at which a key made at `now` expires. Months are calendar months in UTC.
     ///
     /// # Errors
     /// The lifetime is more than 730 days from this `now`, or `now` is after the year 9999.
-    pub fn after(self, now: Timestamp) -> Result<Option<Timestamp>, ExpiresError> {
+    pub fn after(self, now: Timestamp) -> Result<Option<Timestamp>, LifetimeError> {
         let span = match self {
             Self::Never => return Ok(None),
             Self::Days(days) => Span::new().try_days(days),
             Self::Months(months) => Span::new().try_months(months),
         };
-        let span = span.map_err(|_| ExpiresError::TooLong)?;
+        let span = span.map_err(|_| LifetimeError::TooLong)?;
         let start = i64::try_from(now.as_unix_secs())
             .ok()
             .and_then(|secs| jiff::Timestamp::from_second(secs).ok())
-            .ok_or(ExpiresError::Form)?
+            .ok_or(LifetimeError::Form)?
             .to_zoned(jiff::tz::TimeZone::UTC);
-        let end = start.checked_add(span).map_err(|_| ExpiresError::TooLong)?.timestamp();
+        let end = start.checked_add(span).map_err(|_| LifetimeError::TooLong)?.timestamp();
         let secs = end.as_second() - start.timestamp().as_second();
         if secs > EXPIRY_DAYS_MAX * 86_400 {
-            return Err(ExpiresError::TooLong);
+            return Err(LifetimeError::TooLong);
         }
         Ok(u64::try_from(end.as_second()).ok().map(Timestamp::from_unix_secs))
     }
 }
 
-impl fmt::Display for Expires {
+impl fmt::Display for Lifetime {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Never => out.write_str("never"),
@@ -151,15 +151,15 @@ mod tests {
         check("never", Ok(None));
         check("1d", Ok(Some(DAY)));
         check("730d", Ok(Some(730 * DAY)));
-        check("731d", Err(ExpiresError::TooLong.into()));
-        check("0d", Err(ExpiresError::TooShort.into()));
+        check("731d", Err(LifetimeError::TooLong.into()));
+        check("0d", Err(LifetimeError::TooShort.into()));
         check("2026-01-01T00:00:01Z", Ok(Some(1)));
         check("2026-01-01T02:00:01+02:00", Ok(Some(1)));
         check("2026-01-01T00:00:00Z", Err(ExpiryError::Past));
         check("2025-12-31T23:59:59Z", Err(ExpiryError::Past));
         check("1969-01-01T00:00:00Z", Err(ExpiryError::Past));
         check("2028-01-01T00:00:00Z", Ok(Some(730 * DAY)));
-        check("2028-01-01T00:00:01Z", Err(ExpiresError::TooLong.into()));
+        check("2028-01-01T00:00:01Z", Err(LifetimeError::TooLong.into()));
         for bad in [
             "",
             "2026-06-01",
