@@ -242,7 +242,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "jiff",
         &[
-            "model/expires.rs",
+            "model/lifetime.rs",
             "observe/access.rs",
             "proxy/forward/date.rs",
             "keys_file/",
