@@ -259,7 +259,7 @@ fn rs256_alone() -> Box<dyn FnMut()> {
 /// Returns the check of a head with curl's fields and those that API libraries add.
 fn head_checked() -> Box<dyn FnMut()> {
     let head = b"GET /v1/orders/7?page=2 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: python-requests/2.31.0\r\n\
-        AcceptedCredential-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\
+        Accept-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\
         X-Api-Key: kg_live_0123456789abcdef_0123456789012345678901234567890123456789012345678\r\n\r\n";
     let limits = HeadLimits {
         head_bytes_max: 16_384,

@@ -76,7 +76,7 @@ pub fn rfc3339_instant(text: &str) -> Option<Timestamp> {
     ))
 }
 
-/// Parses `text`, an [`Lifetime`] that begins at `now` or an [`rfc3339_instant`]. `None` means never.
+/// Parses `text`, a [`Lifetime`] that begins at `now` or an [`rfc3339_instant`]. `None` means never.
 ///
 /// # Errors
 /// `text` is neither, or the instant is not after `now` or more than 730 days after it.
