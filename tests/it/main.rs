@@ -8,7 +8,6 @@ mod docs;
 mod properties;
 mod attacks;
 mod config;
-mod decide;
 mod embed;
 mod front;
 mod token;
