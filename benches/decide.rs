@@ -6,7 +6,7 @@ mod fixture;
 
 use criterion::Criterion;
 use criterion::criterion_group;
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::KEYS_IN_USE;
 use fixture::request;
@@ -23,8 +23,8 @@ fn quick() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
 }
 
-fn ask<'a>(path: &'a str) -> Ask<'a> {
-    Ask {
+fn ask<'a>(path: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         path,
         api_key: None,
         token: None,
@@ -40,7 +40,7 @@ fn allowed(criterion: &mut Criterion) {
             .keys
             .iter()
             .map(|key| {
-                request(Ask {
+                request(BenchRequest {
                     api_key: Some(key),
                     ..ask("/v1/orders/7")
                 })
@@ -59,7 +59,7 @@ fn allowed(criterion: &mut Criterion) {
 
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read orders:write");
-    let parts = request(Ask {
+    let parts = request(BenchRequest {
         token: Some(&token),
         ..ask("/v1/orders/7")
     });
@@ -99,16 +99,16 @@ fn denied(criterion: &mut Criterion) {
     let other = if good.as_bytes()[dot + 1] == b'A' { "B" } else { "A" };
     let forged = format!("{}{other}{}", &good[..=dot], &good[dot + 2..]);
 
-    let with_key = |path, key| Ask {
+    let with_key = |path, key| BenchRequest {
         api_key: Some(key),
         ..ask(path)
     };
-    let with_token = |token| Ask {
+    let with_token = |token| BenchRequest {
         token: Some(token),
         ..ask("/v1/orders/7")
     };
     fixture.permits(&request(with_key("/v1/spent", key)));
-    let both = Ask {
+    let both = BenchRequest {
         api_key: Some(key),
         ..with_token(&good)
     };
@@ -138,7 +138,7 @@ fn shared(criterion: &mut Criterion) {
     let fixture = Fixture::with_keys(KEYS_IN_USE);
     let of = |path, keys: &[String]| -> Vec<Parts> {
         let requests = keys.iter().map(|key| {
-            request(Ask {
+            request(BenchRequest {
                 api_key: Some(key),
                 ..ask(path)
             })
@@ -148,7 +148,7 @@ fn shared(criterion: &mut Criterion) {
     let halves = fixture.keys.split_at(fixture.keys.len() / 2);
     let token = fixture.fresh_token("orders:read");
     let hot_token = || {
-        vec![request(Ask {
+        vec![request(BenchRequest {
             token: Some(&token),
             ..ask("/v1/plain")
         })]
@@ -182,7 +182,7 @@ fn shared(criterion: &mut Criterion) {
 fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
     // The limit refills one request each microsecond, and two threads may spend.
     let per_decision = Duration::from_micros(4);
-    let from = fixture.pass(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
+    let from = fixture.advance(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
     let decide = &|requests: &[Parts]| {
         let (mut next, mut now) = (requests.iter().cycle(), from);
         let before = busy();

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::Criterion;
 use criterion::criterion_group;
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
 use http::request::Parts;
@@ -123,7 +123,7 @@ impl Contest {
             let text = fixture.token_with(&json!({ "jti": format!("{index:016}") }));
             let (message, signature) = text.rsplit_once('.').expect("a token has dots");
             let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-            let request = request(Ask {
+            let request = request(BenchRequest {
                 path: "/v1/plain",
                 api_key: None,
                 token: Some(&text),

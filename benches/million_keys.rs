@@ -4,12 +4,12 @@
 //! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay
 //! in the folder for the next run. The whole program is measured from outside.
 
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::Batch;
@@ -331,7 +331,7 @@ fn fill(path: &Path, count: u64) {
                 format!("sub_{number}").parse().expect("an id"),
                 format!("org-{}", number % ORGANIZATIONS).parse().expect("a name"),
                 &plan,
-                KeyEnvironment::Live,
+                ApiKeyEnvironment::Live,
                 MADE,
             )))
         });
@@ -350,14 +350,14 @@ fn fill(path: &Path, count: u64) {
 }
 
 fn key(number: u64) -> ApiKeyRecord {
-    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let subscription = number % SUBSCRIPTIONS;
     let mut created = ApiKeyRecord::new(
         NewApiKey {
             id: text.id(),
             digest: CredentialDigest::sha256(text.expose()),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: format!("key {number} of a build server"),
             organization: format!("org-{}", subscription % ORGANIZATIONS).parse().expect("a name"),
             subscription: format!("sub_{subscription}").parse().expect("an id"),
@@ -378,7 +378,7 @@ fn key(number: u64) -> ApiKeyRecord {
 fn keys_file(count: u64) -> String {
     let mut file = "keys:\n".to_owned();
     for number in 0..count {
-        let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let digest = CredentialDigest::sha256(text.expose()).to_hex();
         writeln!(
             file,

@@ -5,11 +5,11 @@
 
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Timestamp;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::directory::Directory;
-use keygate::model::directory::KeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::AssertionMark;
@@ -215,7 +215,7 @@ async fn open(path: &Path) -> Arc<SqliteStore> {
         "sub_1".parse().expect("an id"),
         organization.id.clone(),
         &Plan::open("gold".parse().expect("a name"), CredentialKinds::ANY),
-        KeyEnvironment::Live,
+        ApiKeyEnvironment::Live,
         NOW,
     );
     let batch = Batch {
@@ -253,8 +253,8 @@ fn key(number: u64) -> ApiKeyRecord {
         // As random as generated ids.
         id: digest.to_hex()[..16].parse().expect("sixteen characters"),
         digest,
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: format!("key {number} of a build server"),
         organization: "acme".parse().expect("a name"),
         subscription: "sub_1".parse().expect("an id"),

@@ -17,14 +17,14 @@ use keygate::control::Control;
 use keygate::control::Settings;
 use keygate::control::clients::Clients;
 use keygate::control::signing_keys::SigningKeys;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::router;
 use keygate::jose::sign::SigningKey;
 use keygate::jose::sign::token_id;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -182,7 +182,7 @@ impl Gate {
 
     fn spawn(&self, body: String) -> tokio::task::JoinHandle<StatusCode> {
         let router = self.router.clone();
-        let caller = Caller {
+        let caller = CallContext {
             ip: std::net::Ipv4Addr::LOCALHOST.into(),
             request_id: "bench".to_owned(),
         };
@@ -205,7 +205,7 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
             id: id.parse().expect("an id"),
             organization: "acme".parse().expect("a name"),
             subscription: "sub_acme".parse().expect("an id"),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: id.to_owned(),
             description: String::new(),
             authentication,
@@ -235,7 +235,7 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
             id: "sub_acme".parse().expect("an id"),
             organization: "acme".parse().expect("a name"),
             plan: "default".parse().expect("a name"),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state: SubscriptionState::Active,
             paid: true,
             created_at: now,

@@ -4,7 +4,7 @@
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
 
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
 use keygate::control::clients::Clients;
@@ -12,12 +12,12 @@ use keygate::control::enforce;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Tick;
 use keygate::model::clock::Timestamp;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::directory::Directory;
-use keygate::model::directory::KeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::model::plan::Quota;
@@ -39,9 +39,9 @@ const BOUND: u64 = 2 * 1024 * 1024;
 /// The allocator's count stays within the bound plus 5 % for empty table slots.
 #[track_caller]
 fn fill(what: &str, claims: impl Fn(usize) -> Value) {
-    let fixture = Fixture::with_memory(BOUND);
+    let fixture = Fixture::with_token_cache(BOUND);
     let ask = |token: &str| {
-        request(Ask {
+        request(BenchRequest {
             path: "/v1/orders/7",
             api_key: None,
             token: Some(token),
@@ -57,7 +57,7 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
     let new_key: Vec<_> = (1..=enough)
         .map(|index| ask(&fixture.token_with(&claims(index))))
         .collect();
-    let fixture = Fixture::with_memory(BOUND);
+    let fixture = Fixture::with_token_cache(BOUND);
     fixture.permits(&new_key[0]);
     let counted = allocation_counter::measure(|| {
         for parts in &new_key {
@@ -158,7 +158,7 @@ fn subscription(number: u64) -> SubscriptionRecord {
         format!("sub_{number}").parse().unwrap(),
         "acme".parse().unwrap(),
         &plan,
-        KeyEnvironment::Live,
+        ApiKeyEnvironment::Live,
         NOW,
     )
 }
@@ -169,8 +169,8 @@ fn key(number: u64) -> ApiKeyRecord {
     let new_key = NewApiKey {
         id: digest.to_hex()[..16].parse().unwrap(),
         digest,
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: format!("key {number} of a build server"),
         organization: "acme".parse().unwrap(),
         subscription: format!("sub_{}", number % 10).parse().unwrap(),

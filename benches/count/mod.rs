@@ -4,7 +4,7 @@
 //! Each case runs in a process of its own under callgrind, with N and with 2 N
 //! operations: the difference is the cost of the operations without their setup.
 
-use crate::fixture::Ask;
+use crate::fixture::BenchRequest;
 use crate::fixture::Fixture;
 use crate::fixture::KEYS_IN_USE;
 use crate::fixture::request;
@@ -103,7 +103,7 @@ const CASES: [Case; 22] = [
         refused("api_key_unknown", with_key("/v1/orders/7", &stranger.keys[0]))
     }),
     case("400, two credentials", || {
-        let both = Ask {
+        let both = BenchRequest {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
@@ -125,7 +125,7 @@ const CASES: [Case; 22] = [
         refusals(fixture, parts)
     }),
     case("400, two credentials, and its answer", || {
-        let both = Ask {
+        let both = BenchRequest {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
@@ -186,30 +186,30 @@ fn counted_by_valgrind(name: &str, operations: u64) -> u64 {
     count.trim().parse().expect("a number")
 }
 
-fn ask(path: &str) -> Ask<'_> {
-    Ask {
+fn ask(path: &str) -> BenchRequest<'_> {
+    BenchRequest {
         path,
         api_key: None,
         token: None,
     }
 }
 
-fn with_key<'a>(path: &'a str, key: &'a str) -> Ask<'a> {
-    Ask {
+fn with_key<'a>(path: &'a str, key: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         api_key: Some(key),
         ..ask(path)
     }
 }
 
-fn with_token<'a>(path: &'a str, token: &'a str) -> Ask<'a> {
-    Ask {
+fn with_token<'a>(path: &'a str, token: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         token: Some(token),
         ..ask(path)
     }
 }
 
 /// Returns decisions in turn, on at most as many different requests as clients are usual at a time.
-fn permitted(fixture: Fixture, asks: &[Ask<'_>]) -> Box<dyn FnMut()> {
+fn permitted(fixture: Fixture, asks: &[BenchRequest<'_>]) -> Box<dyn FnMut()> {
     let requests: Vec<Parts> = asks.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
     let mut next = 0;
@@ -225,7 +225,7 @@ fn remembered(path: &'static str) -> Box<dyn FnMut()> {
     permitted(fixture, &[with_token(path, &token)])
 }
 
-fn refused(reason: &str, ask: Ask<'_>) -> Box<dyn FnMut()> {
+fn refused(reason: &str, ask: BenchRequest<'_>) -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
     let parts = request(ask);
     fixture.denies(&parts, reason);
@@ -312,11 +312,11 @@ fn counted() -> Box<dyn FnMut()> {
     let (route, limit) = (metrics.requests.of_route("orders"), metrics.limits.of("per-key"));
     let upstream = metrics.upstreams.of("orders");
     Box::new(move || {
-        let _open = metrics.requests.started();
+        let _open = metrics.requests.start();
         route.request(black_box(&Method::GET), Some(200), Duration::from_micros(1_234));
-        route.allowed(black_box(CredentialLabel::Jwt));
-        limit.allowed();
-        upstream.answered(Duration::from_micros(987));
+        route.count_allowed(black_box(CredentialLabel::Jwt));
+        limit.count_allowed();
+        upstream.observe_response(Duration::from_micros(987));
     })
 }
 

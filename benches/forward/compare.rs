@@ -3,10 +3,10 @@
 use crate::disqualify;
 use crate::load::Load;
 use crate::paced::percentile;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
 use crate::proxies::RunningPeer;
-use crate::rows::Material;
+use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
 use crate::table::Table;
@@ -80,7 +80,7 @@ struct Measurement {
 /// Measures the rows whose names contain `filter`, of the proxies that `wanted` selects.
 pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     let load = Load::start();
-    let material = Material::new(extent.size());
+    let material = BenchInputs::new(extent.size());
     let mut rows = material.rows(filter);
     rows.retain(|row| wanted(row.proxy));
     let running = start_all(&load, &material, &rows);
@@ -134,20 +134,19 @@ pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     }
 }
 
-fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
+fn start_all(load: &Load, material: &BenchInputs, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
     let wanted = Proxy::ALL
         .into_iter()
         .filter(|proxy| rows.iter().any(|row| row.proxy == *proxy));
-    let started =
-        wanted.filter_map(
-            |proxy| match RunningPeer::start(proxy, &Under::FirstCore, load.upstream(), material) {
-                Ok(running) => Some((proxy, running)),
-                Err(why) => {
-                    println!("{why}\n");
-                    None
-                }
-            },
-        );
+    let started = wanted.filter_map(|proxy| {
+        match RunningPeer::start(proxy, &ProcessLauncher::FirstCore, load.upstream(), material) {
+            Ok(running) => Some((proxy, running)),
+            Err(why) => {
+                println!("{why}\n");
+                None
+            }
+        }
+    });
     let started: Vec<(Proxy, RunningPeer)> = started.collect();
     for (_, running) in &started {
         // A wrong permit disqualifies another proxy; for Keygate it ends the bench.

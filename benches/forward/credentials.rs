@@ -2,8 +2,8 @@
 
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
@@ -80,7 +80,7 @@ pub fn bearer(token: &str) -> String {
 
 pub fn api_keys(count: usize) -> Vec<String> {
     let generate = |_| {
-        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         key.expose().to_owned()
     };
     (0..count).map(generate).collect()

@@ -3,7 +3,7 @@
 use crate::credentials;
 use crate::peers::PeerConfig;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use keygate::model::api_key;
 use keygate::model::api_key::Digester;
 use serde_json::Value;
@@ -58,7 +58,7 @@ fn program() -> OsString {
 }
 
 impl Gate {
-    pub fn start(under: &Under, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
+    pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
         let issuer = trusted.issuer;
         let configuration = configuration(trusted.upstream, setup);
         let folder = tempfile::tempdir().expect("a folder");

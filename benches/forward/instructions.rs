@@ -4,10 +4,10 @@
 use crate::compare::CONNECTIONS;
 use crate::load::Load;
 use crate::process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
 use crate::proxies::RunningPeer;
-use crate::rows::Material;
+use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
 use crate::table::Table;
@@ -44,7 +44,7 @@ pub fn measure(filter: &str) {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the build's own folder takes files");
     let load = Load::start();
-    let material = Material::new(SIZE);
+    let material = BenchInputs::new(SIZE);
     let rows = material.rows(filter);
     let mut table = Table::new(&["", "instructions", "ratio"]);
     let mut bare = None;
@@ -54,7 +54,12 @@ pub fn measure(filter: &str) {
             continue;
         }
         let files = folder.join(format!("{proxy:?}"));
-        let running = match RunningPeer::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
+        let running = match RunningPeer::start(
+            proxy,
+            &ProcessLauncher::Callgrind(files.clone()),
+            load.upstream(),
+            &material,
+        ) {
             Ok(running) => running,
             Err(why) => {
                 println!("{why}\n");

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The environment of a proxy.
 #[derive(Clone)]
-pub enum Under {
+pub enum ProcessLauncher {
     /// On the first core alone, where the machine has two and `taskset`.
     FirstCore,
     /// Without a wrapper, on any core.
@@ -31,7 +31,7 @@ pub enum Under {
     Callgrind(PathBuf),
 }
 
-impl Under {
+impl ProcessLauncher {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         let on_first_core = match self {

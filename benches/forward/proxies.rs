@@ -12,8 +12,8 @@ use crate::peers::haproxy::HaProxy;
 use crate::peers::nginx;
 use crate::peers::nginx::Nginx;
 use crate::process::Process;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -87,8 +87,13 @@ impl RunningPeer {
     ///
     /// # Errors
     /// When the proxy is missing; the message says how to get it.
-    pub fn start(proxy: Proxy, under: &Under, upstream: SocketAddr, material: &Material) -> Result<Self, String> {
-        let trusted = material.trusted(upstream);
+    pub fn start(
+        proxy: Proxy,
+        under: &ProcessLauncher,
+        upstream: SocketAddr,
+        material: &BenchInputs,
+    ) -> Result<Self, String> {
+        let trusted = material.peer_config(upstream);
         let keygate = |setup| Self::Keygate(Gate::start(under, &trusted, &setup));
         let role = upstream.to_string();
         match proxy {
@@ -146,7 +151,7 @@ impl RunningPeer {
     }
 }
 
-fn start_bare(under: &Under, program: &Path, role: &[&str]) -> Process {
+fn start_bare(under: &ProcessLauncher, program: &Path, role: &[&str]) -> Process {
     let mut command = under.command(program);
     command.args(role).stdin(Stdio::null()).stdout(Stdio::null());
     Process::start(&mut command, |line| line.strip_prefix("listening on ")?.parse().ok())

@@ -7,8 +7,8 @@ use crate::gate::Gate;
 use crate::gate::Setup;
 use crate::load::Load;
 use crate::paced::percentile;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use crate::rows::Size;
 use crate::table::Table;
 use std::io::Write;
@@ -28,17 +28,17 @@ const WINDOWS: usize = 5;
 
 pub fn measure() {
     let load = Load::start();
-    let material = Material::new(Size {
+    let material = BenchInputs::new(Size {
         keys: 100,
         in_turn: 1,
         new_tokens: 0,
     });
-    let trusted = material.trusted(load.upstream());
+    let trusted = material.peer_config(load.upstream());
     let setup = Setup {
         routes: ROUTES,
         ..Setup::default()
     };
-    let gate = Gate::start(&Under::FirstCore, &trusted, &setup);
+    let gate = Gate::start(&ProcessLauncher::FirstCore, &trusted, &setup);
     let mut reloads = Reloads::of(&gate);
     let exchange = Exchange::new("/v1/orders/7", &[x_api_key(&material.keys[0])], 200);
     let mut session = load.session(gate.process.address(), CONNECTIONS);
@@ -82,7 +82,7 @@ struct Reloads {
 
 impl Reloads {
     fn of(gate: &Gate) -> Self {
-        let mut command = Under::FirstCore.command("sh");
+        let mut command = ProcessLauncher::FirstCore.command("sh");
         command
             .args(["-c", "while read line; do kill -HUP \"$1\"; done", "sh"])
             .arg(gate.process.id().to_string())

@@ -47,7 +47,7 @@ impl Size {
 }
 
 /// Everything that is sent, and its issuer.
-pub struct Material {
+pub struct BenchInputs {
     pub issuer: Issuer,
     pub keys: Vec<String>,
     in_turn: usize,
@@ -57,7 +57,7 @@ pub struct Material {
     new_eddsa: Vec<String>,
 }
 
-impl Material {
+impl BenchInputs {
     pub fn new(size: Size) -> Self {
         let issuer = Issuer::new();
         let new = size.in_turn..size.in_turn + size.new_tokens;
@@ -73,7 +73,7 @@ impl Material {
     }
 
     /// Returns the configuration of a proxy in front of `upstream`.
-    pub fn trusted(&self, upstream: SocketAddr) -> PeerConfig<'_> {
+    pub fn peer_config(&self, upstream: SocketAddr) -> PeerConfig<'_> {
         PeerConfig {
             upstream,
             issuer: &self.issuer,

@@ -12,8 +12,8 @@ use crate::exchange::Exchange;
 use crate::gate::Gate;
 use crate::gate::Setup;
 use crate::load::Load;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use crate::rows::Size;
 use crate::table::Table;
 
@@ -23,18 +23,18 @@ const REQUESTS: usize = 6_400;
 
 pub fn measure() {
     let load = Load::start();
-    let material = Material::new(Size {
+    let material = BenchInputs::new(Size {
         keys: KEYS,
         in_turn: 1,
         new_tokens: 0,
     });
-    let trusted = material.trusted(load.upstream());
+    let trusted = material.peer_config(load.upstream());
     let gates = [1, 2].map(|threads| {
         let setup = Setup {
             threads,
             ..Setup::default()
         };
-        Gate::start(&Under::AnyCore, &trusted, &setup)
+        Gate::start(&ProcessLauncher::AnyCore, &trusted, &setup)
     });
     let key = x_api_key(&material.keys[0]);
     let in_turn = material.keys.iter().map(|key| ("/v1/limited", x_api_key(key)));

@@ -64,8 +64,8 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
 }
 
 fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
-    let (before, before_origins) = config::load_with_origins(old, ReferencedFiles::MayBeMissing)?;
-    let (now, now_origins) = config::load_with_origins(new, ReferencedFiles::MustExist)?;
+    let (before, before_origins) = config::load_with_lines(old, ReferencedFiles::MayBeMissing)?;
+    let (now, now_origins) = config::load_with_lines(new, ReferencedFiles::MustExist)?;
     let none = Path::new("");
     let before = Side {
         config: &before,

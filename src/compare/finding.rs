@@ -1,7 +1,7 @@
 //! How is a weaker requirement reported, with its place in both configurations?
 
-use crate::config::Origin;
 use crate::config::Route;
+use crate::config::SourceLine;
 use crate::model::names::Name;
 use std::fmt;
 use std::path::Path;
@@ -9,18 +9,18 @@ use std::path::PathBuf;
 
 /// One requirement that became weaker, and the routes it concerns.
 ///
-/// Prints as `routes: what: was …, is …` and, on an indented line of its own, both places.
+/// Prints as `routes: requirement: was …, is …` and, on an indented line of its own, both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weakening {
     /// The routes by their new names; empty for a finding about every request. A route that takes over requests of
     /// another route has an example request with it.
     pub routes: Vec<String>,
     /// The requirement, under its name in the file: `scopes`, `issuer main: clock_skew`.
-    pub what: String,
+    pub requirement: String,
     pub was: String,
     pub is: String,
-    pub old: Origin,
-    pub new: Origin,
+    pub old: SourceLine,
+    pub new: SourceLine,
 }
 
 impl fmt::Display for Weakening {
@@ -29,7 +29,7 @@ impl fmt::Display for Weakening {
             [] => "every route".to_owned(),
             routes => routes.join(", "),
         };
-        write!(out, "{routes}: {}: was {}, is {}", self.what, self.was, self.is)?;
+        write!(out, "{routes}: {}: was {}, is {}", self.requirement, self.was, self.is)?;
         write!(out, "\n    was in {}, is in {}", self.old, self.new)
     }
 }
@@ -48,8 +48,8 @@ impl Findings {
         weaker.routes = Vec::new();
         let same = self.0.iter_mut().find(|known| {
             !known.routes.is_empty()
-                && (&known.what, &known.was, &known.is, &known.old, &known.new)
-                    == (&weaker.what, &weaker.was, &weaker.is, &weaker.old, &weaker.new)
+                && (&known.requirement, &known.was, &known.is, &known.old, &known.new)
+                    == (&weaker.requirement, &weaker.was, &weaker.is, &weaker.old, &weaker.new)
         });
         match same {
             Some(known) if known.routes.contains(&name) => {}

@@ -53,7 +53,7 @@ pub(in crate::compare) fn compare(
         };
         found(Weakening {
             routes: Vec::new(),
-            what: format!("issuer {}: {key}", is.name),
+            requirement: format!("issuer {}: {key}", is.name),
             was: old,
             is: new,
             old: place(before, was),
@@ -140,7 +140,7 @@ fn compare_audiences(
     };
     found(Weakening {
         routes: Vec::new(),
-        what: format!("audiences of issuer {}", is.name),
+        requirement: format!("audiences of issuer {}", is.name),
         was: words(old),
         is: words(new),
         old: origin(before, was),

@@ -13,7 +13,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     let new: Vec<&Limit> = now.limits().collect();
     for limit in missing(before.limits(), &new) {
         let mut weaker = before.weakening(now, "limits", words(limit), "gone".to_owned());
-        weaker.what = format!("limit {}", limit.name);
+        weaker.requirement = format!("limit {}", limit.name);
         if let Some(same) = new.iter().find(|other| other.name == limit.name) {
             let place = |side_route: SideRoute<'_>, limit: &Limit| {
                 side_route

@@ -1,12 +1,12 @@
 //! Which routes require less than before? Two configurations, compared by the requests they decide.
 //!
 //! `requests` finds one request of each kind that the two sides may decide differently, and the route that decides it
-//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare the requirements
+//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `global` compare the requirements
 //! of the two. Each destructures the configuration's types, so that a new field cannot be forgotten here.
 
 mod finding;
 mod requests;
-mod whole;
+mod global;
 mod side;
 mod route;
 mod rules;
@@ -32,7 +32,7 @@ use crate::gate::accept::matcher::MatcherError;
 /// If two routes of one side match the same requests; `config::load` reports that first.
 pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
-    whole::compare(old, new, &mut findings);
+    global::compare(old, new, &mut findings);
     for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
         let after = &new.config.routes[pair.new];
         match pair.old.map(|index| &old.config.routes[index]) {
@@ -76,7 +76,7 @@ fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, f
         None,
         Weakening {
             routes: Vec::new(),
-            what: what.to_owned(),
+            requirement: what.to_owned(),
             was: format!("`{example}` not served"),
             is: if after.public {
                 "open to everybody".to_owned()

@@ -44,7 +44,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
             let mut finding = before.weakening(now, kind.key(), was, is);
             if weaker.len() < methods.len() {
                 let names: Vec<&str> = weaker.iter().map(|method| method.as_str()).collect();
-                finding.what = format!("{} for {}", kind.key(), names.join(", "));
+                finding.requirement = format!("{} for {}", kind.key(), names.join(", "));
             }
             found(finding);
         }

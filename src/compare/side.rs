@@ -4,8 +4,8 @@ use crate::compare::Weakening;
 use crate::config::Config;
 use crate::config::Issuer;
 use crate::config::Limit;
-use crate::config::Origins;
 use crate::config::Route;
+use crate::config::SourceLines;
 use crate::model::names::Name;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     pub config: &'a Config,
-    pub origins: &'a Origins,
+    pub origins: &'a SourceLines,
     /// The folder of its main file; paths are compared relative to it.
     pub folder: &'a Path,
 }
@@ -55,7 +55,7 @@ impl<'a> SideRoute<'a> {
         };
         Weakening {
             routes: Vec::new(),
-            what: key.to_owned(),
+            requirement: key.to_owned(),
             was,
             is,
             old: place(self),

@@ -18,8 +18,8 @@ pub use report::Outcome;
 
 use crate::config;
 use crate::config::KeySource;
-use crate::config::Origins;
 use crate::config::ReferencedFiles;
+use crate::config::SourceLines;
 use crate::explain::request::RequestForms;
 use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
@@ -52,7 +52,7 @@ use std::sync::PoisonError;
 /// # Errors
 /// If the configuration, the key sets or the request cannot be read.
 pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
-    let (_, origins) = config::load_with_origins(&question.config, ReferencedFiles::MustExist)?;
+    let (_, origins) = config::load_with_lines(&question.config, ReferencedFiles::MustExist)?;
     let mut loaded = reload::load(&question.config)?;
     let config = loaded.config.clone();
     // A starting gate creates files there; this command must not.
@@ -135,7 +135,7 @@ fn decide_and_report(
     live: &Live,
     now: Now,
     question: &Question,
-    (config, origins): (&config::Config, &Origins),
+    (config, origins): (&config::Config, &SourceLines),
     reached: &StageLog,
 ) -> Explanation {
     let mut trail = Trail::default();

@@ -4,8 +4,8 @@ use crate::config::Condition;
 use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::Mode;
-use crate::config::Origins;
 use crate::config::Rule;
+use crate::config::SourceLines;
 use crate::explain::report::Explanation;
 use crate::explain::report::Fact;
 use crate::explain::report::Outcome;
@@ -50,7 +50,7 @@ pub(in crate::explain) struct DecisionTrace<'a> {
     pub reached: &'a [Stage],
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
-    pub origins: &'a Origins,
+    pub origins: &'a SourceLines,
     pub now: Now,
 }
 

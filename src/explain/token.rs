@@ -12,7 +12,7 @@ use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::snapshot::Route;
 use crate::jose::json;
-use crate::jose::jwks::NoKey;
+use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
@@ -165,7 +165,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
                 false,
                 format!("kid {}: {none}; keys: {known}", quoted(parsed.kid())),
             ));
-            if none == NoKey::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
+            if none == KeyLookupError::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
                 facts.push(Fact::note("a gate that runs asks the issuer once more for a newer set"));
             }
             return false;

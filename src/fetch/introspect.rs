@@ -255,7 +255,7 @@ impl Introspector {
         };
         self.memory
             .metrics
-            .called(result, now.tick.saturating_since(called_at.tick));
+            .count_call(result, now.tick.saturating_since(called_at.tick));
         let health = verdict.as_ref().map_or_else(CallError::health, |_| CallOutcome::Works);
         let transition = self.breaker.record(pass, health, now.tick);
         self.report(verdict.as_ref().err(), transition, now.tick);

@@ -324,7 +324,7 @@ impl IssuerKeySaver {
         let task = tokio::task::spawn_blocking(move || match files.save(&name, source, &text, confirmed) {
             Ok(()) => true,
             Err(error) => {
-                metrics.write_failed();
+                metrics.count_write_failure();
                 tracing::warn!(
                     issuer = name.as_str(),
                     folder = %files.folder.display(),

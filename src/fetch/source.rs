@@ -77,7 +77,7 @@ async fn follow_remote(
         let timeout = source.dial.timeout;
         let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut last)).await;
         let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
-        metrics.fetched(
+        metrics.count_fetch(
             outcome
                 .as_ref()
                 .map_or_else(SourceError::result, |_| FetchResult::Success),

@@ -209,7 +209,7 @@ pub async fn record_key_use(control: &Arc<Control>) {
 
 /// Records the end of the store's audit chain beside the store, so that a truncation is noticed (S154).
 async fn record_audit_end(control: &Control) {
-    if let Err(error) = control.revocations.anchor(&*control.store).await {
+    if let Err(error) = control.revocations.record_audit_head(&*control.store).await {
         tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
     }
 }

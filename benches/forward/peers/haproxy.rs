@@ -6,7 +6,7 @@ use crate::peers::Addresses;
 use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ pub struct HaProxy {
 ///
 /// # Errors
 /// When HAProxy is not installed.
-pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
+pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
         .stdout(Stdio::null())

@@ -2,7 +2,7 @@
 
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ pub struct Nginx {
 ///
 /// # Errors
 /// When nginx is not installed.
-pub fn start(under: &Under, upstream: SocketAddr) -> Result<Nginx, String> {
+pub fn start(under: &ProcessLauncher, upstream: SocketAddr) -> Result<Nginx, String> {
     if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
         return Err("nginx is left out: apt-get install nginx-light".to_owned());
     }

@@ -3,7 +3,7 @@
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::member;
 use crate::keys_file;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::Lifetime;
@@ -102,7 +102,7 @@ pub enum Environment {
     Sandbox,
 }
 
-impl From<Environment> for KeyEnvironment {
+impl From<Environment> for ApiKeyEnvironment {
     fn from(word: Environment) -> Self {
         match word {
             Environment::Live => Self::Live,

@@ -11,7 +11,7 @@ use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::Digester;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::lifetime::LifetimeError;
@@ -58,7 +58,7 @@ pub fn create(
     let record = KeyRecord {
         id: key.id(),
         digest: context.digester.digest(key.expose()),
-        origin: KeyOrigin::Own,
+        origin: ApiKeyOrigin::Own,
         environment,
         name: args.terms.name.as_str().into(),
         state: KeyState::Active,

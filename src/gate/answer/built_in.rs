@@ -3,7 +3,7 @@
 
 use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
-use crate::config::built_in::Endpoint;
+use crate::config::built_in::ControlEndpoint;
 use crate::config::built_in::EndpointKind;
 use crate::gate::answer::Answer;
 use crate::model::names::Name;
@@ -44,7 +44,7 @@ pub struct BuiltIn {
 pub enum AnswerSource {
     Document(Document),
     /// The control side.
-    Control(Endpoint),
+    Control(ControlEndpoint),
 }
 
 /// A public JSON document.

@@ -1,7 +1,7 @@
 //! How does the gate reach its control side, for the token endpoint and its siblings? The data side reads the request,
 //! bounded, and writes the response; it interprets neither.
 
-use crate::config::built_in::Endpoint;
+use crate::config::built_in::ControlEndpoint;
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -72,7 +72,7 @@ pub struct ControlCall {
 
 impl ControlCall {
     /// Returns the call for `inbound`; `None` where the path is not one of the control side's.
-    pub fn of(endpoint: &Endpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
+    pub fn of(endpoint: &ControlEndpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
         let path = match endpoint.canonical {
             Some(path) => path,
             None => inbound.path().strip_prefix(endpoint.prefix.as_str())?,

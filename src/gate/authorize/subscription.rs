@@ -99,7 +99,7 @@ pub fn check_plan(required: &[Name], in_force: Option<&Subscription>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::api_key::KeyEnvironment;
+    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::id::SubscriptionId;
     use crate::model::plan::CredentialKind;
     use crate::model::plan::CredentialKinds;
@@ -112,7 +112,7 @@ mod tests {
     fn binding(kind: CredentialKind) -> SubscriptionBinding {
         SubscriptionBinding {
             subscription: id(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             kind,
         }
     }
@@ -133,7 +133,7 @@ mod tests {
             id: id(),
             organization: "acme".parse().unwrap(),
             plan: "gold".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state,
             paid: false,
         };

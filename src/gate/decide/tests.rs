@@ -11,14 +11,14 @@ use crate::gate::stop::Stop;
 use crate::gate::trail::Trail;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::runtime::assemble;
@@ -235,12 +235,12 @@ fn keys_too_stale_answer_503_and_never_401() {
 #[test]
 fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     let gate = Gate::new("failed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     gate.live.directory.replace(vec![KeyRecord {
         id: key.id(),
         digest: Digester::new(None).digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "ci".into(),
         state: KeyState::Active,
         expires_at: Some(Timestamp::from_unix_secs(START + 60)),
@@ -265,12 +265,12 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
 #[test]
 fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
     let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     gate.live.directory.replace(vec![KeyRecord {
         id: key.id(),
         digest: Digester::new(None).digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "inside".into(),
         state: KeyState::Active,
         expires_at: None,

@@ -4,7 +4,7 @@ use super::*;
 use crate::config;
 use crate::gate::authenticate::ApiKeyIdentity;
 use crate::gate::authenticate::TokenIdentity;
-use crate::gate::identity_token::published::KeyOrigin;
+use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::jose::jwks::Jwks;
 use crate::jose::jws::Jws;
 use crate::jose::sign::SigningKey;
@@ -217,11 +217,11 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
     let new = || SigningKey::generate_es256().unwrap();
     let (first, second) = (new(), new());
     let (one, two) = (first.kid().to_owned(), second.kid().to_owned());
-    let first = published.signer(&settings(secs(60)), first, KeyOrigin::File);
-    published.replace(Some((first, KeyOrigin::File)), NOW);
+    let first = published.signer(&settings(secs(60)), first, SigningKeyOrigin::File);
+    published.replace(Some((first, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published), [&*one]);
-    let second = published.signer(&settings(secs(60)), second, KeyOrigin::File);
-    published.replace(Some((second, KeyOrigin::File)), NOW);
+    let second = published.signer(&settings(secs(60)), second, SigningKeyOrigin::File);
+    published.replace(Some((second, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published), [&*two, &*one]);
     published.sweep(NOW.saturating_add(secs(120)));
     assert_eq!(kids(&published), [&*two, &*one]);
@@ -240,15 +240,15 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
             include_str!("../../../tests/data/jose/p256.private.pem"),
         )
     };
-    let first = published.signer(&settings(secs(60)), key().unwrap(), KeyOrigin::File);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::File)), NOW);
-    let again = published.signer(&settings(secs(60)), key().unwrap(), KeyOrigin::File);
+    let first = published.signer(&settings(secs(60)), key().unwrap(), SigningKeyOrigin::File);
+    published.replace(Some((Arc::clone(&first), SigningKeyOrigin::File)), NOW);
+    let again = published.signer(&settings(secs(60)), key().unwrap(), SigningKeyOrigin::File);
     assert!(Arc::ptr_eq(&first, &again));
-    published.replace(Some((again, KeyOrigin::File)), NOW);
+    published.replace(Some((again, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published).len(), 1);
-    let longer = published.signer(&settings(secs(61)), key().unwrap(), KeyOrigin::File);
+    let longer = published.signer(&settings(secs(61)), key().unwrap(), SigningKeyOrigin::File);
     assert_ne!(longer.uid(), first.uid());
-    published.replace(Some((longer, KeyOrigin::File)), NOW);
+    published.replace(Some((longer, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published).len(), 1, "the same key twice is one");
 }
 
@@ -256,11 +256,11 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
 fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
     let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
-    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::Generated)), NOW);
-    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
+    let first = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::Generated);
+    published.replace(Some((Arc::clone(&first), SigningKeyOrigin::Generated)), NOW);
+    let again = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::Generated);
     assert_eq!(again.key().kid(), first.key().kid());
-    let file = published.signer(&settings(secs(60)), new(), KeyOrigin::File);
+    let file = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::File);
     assert_ne!(file.key().kid(), first.key().kid());
 }
 

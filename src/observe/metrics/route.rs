@@ -124,7 +124,7 @@ impl RouteMetrics {
     }
 
     /// Counts one request that was allowed.
-    pub fn allowed(&self, credential: CredentialLabel) {
+    pub fn count_allowed(&self, credential: CredentialLabel) {
         self.allowed[credential as usize]
             .get_or_init(|| self.decision(credential, "allow", NONE))
             .inc();
@@ -132,7 +132,7 @@ impl RouteMetrics {
 
     /// Counts one request that the gate answered itself. Its
     /// credential type is `none`, because no credential was required.
-    pub fn answered(&self, answer: AnswerLabel) {
+    pub fn count_answered(&self, answer: AnswerLabel) {
         self.answered[answer as usize]
             .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
             .inc();
@@ -140,17 +140,17 @@ impl RouteMetrics {
 
     /// Counts one refusal. `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word counts as
     /// `other`.
-    pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+    pub fn count_denied(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.denied, credential, "deny", reason);
     }
 
     /// Counts one request that was allowed but would be refused for `reason` if every rule were enforced.
-    pub fn would_denied(&self, credential: CredentialLabel, reason: &'static str) {
+    pub fn count_would_deny(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.would_denied, credential, "would_deny", reason);
     }
 
     /// Counts one request with two credentials on a route that reports them.
-    pub fn two_credentials_reported(&self) {
+    pub fn count_two_credentials(&self) {
         self.two_credentials_reported
             .get_or_init(|| {
                 let family = &self.families.two_credentials_reported;

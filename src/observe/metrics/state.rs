@@ -20,7 +20,7 @@ impl StateMetrics {
     }
 
     /// Counts one attempt that failed.
-    pub fn write_failed(&self) {
+    pub fn count_write_failure(&self) {
         self.write_failures.inc();
     }
 }

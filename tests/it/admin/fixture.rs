@@ -15,7 +15,7 @@ use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
 use keygate::control::registry;
 use keygate::control::token;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::client_jwks::JwksHealth;
@@ -200,7 +200,7 @@ impl Gate {
         let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
         let prepared = runtime.block_on(registry::prepare::prepare(&control, clock.now().wall, system_random));
         prepared.unwrap().expect("the store is new");
-        let api = admin::router(admin::Parts {
+        let api = admin::router(admin::AdminDependencies {
             control: Some(Arc::clone(&control)),
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
@@ -347,7 +347,7 @@ impl Gate {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(form))
             .unwrap();
-        request.extensions_mut().insert(Caller {
+        request.extensions_mut().insert(CallContext {
             ip: Ipv4Addr::LOCALHOST.into(),
             request_id: "test".to_owned(),
         });

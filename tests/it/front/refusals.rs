@@ -19,8 +19,8 @@ use crate::support::api_key;
 use crate::support::api_key_entry;
 use keygate::gate::answer::refusal::ROWS;
 use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -527,7 +527,7 @@ fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
             bytes.fill(if drawn < 16 { 1 } else { secret });
             drawn += bytes.len();
         };
-        ApiKeyText::generate("kg", KeyEnvironment::Live, &mut random)
+        ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut random)
     };
     let (one, other) = (make(2), make(3));
     assert!(one.id() == other.id() && one.expose() != other.expose());

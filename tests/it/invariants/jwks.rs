@@ -1,7 +1,7 @@
 //! Does an accepted key set hold usable public keys and nothing else?
 
 use keygate::jose::jwks::Jwks;
-use keygate::jose::jwks::NoKey;
+use keygate::jose::jwks::KeyLookupError;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 
@@ -41,18 +41,18 @@ pub fn check(body: &[u8]) {
                     let fits = |entry: &&Value| may_verify(entry) && is_for(entry, algorithm);
                     assert!(entries.iter().any(|entry| fits(&entry)), "{algorithm:?} of nothing");
                 }
-                Err(NoKey::Ambiguous) => {
+                Err(KeyLookupError::Ambiguous) => {
                     found += 1;
                     assert!(set.len() > 1);
                 }
-                Err(NoKey::NoneFits) => {}
-                Err(NoKey::UnknownKid) => panic!("{kid:?} is one of its names"),
+                Err(KeyLookupError::NoneFits) => {}
+                Err(KeyLookupError::UnknownKid) => panic!("{kid:?} is one of its names"),
             }
         }
         if set.key_ids().next().is_some() {
             assert_eq!(
                 set.find(Some("\u{0}no such name"), algorithm).err(),
-                Some(NoKey::UnknownKid)
+                Some(KeyLookupError::UnknownKid)
             );
         }
     }

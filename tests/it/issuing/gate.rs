@@ -8,15 +8,15 @@ use crate::support::Response;
 use crate::support::StartGate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::SystemClock;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::subscription::SubscriptionState;
 use keygate::store::Batch;
 use keygate::store::Store;
@@ -250,7 +250,7 @@ pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     });
 }
 
-pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: SubscriptionState) -> Write {
+pub fn subscription(id: &str, plan: &str, environment: ApiKeyEnvironment, state: SubscriptionState) -> Write {
     Write::Subscription(Versioned::new(SubscriptionRecord {
         id: id.parse().unwrap(),
         organization: "acme".parse().unwrap(),
@@ -264,12 +264,16 @@ pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: Su
 }
 
 /// Returns the write of a key under the default pepper, and its text.
-pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
+pub fn key(
+    subscription: &str,
+    environment: ApiKeyEnvironment,
+    change: impl FnOnce(&mut ApiKeyRecord),
+) -> (Write, String) {
     let text = ApiKeyText::generate("kg", environment, &mut system_random);
     let mut record = ApiKeyRecord {
         id: text.id(),
         digest: Digester::new(None).digest(text.expose()),
-        origin: KeyOrigin::Own,
+        origin: ApiKeyOrigin::Own,
         environment,
         name: "ci".to_owned(),
         organization: "acme".parse().unwrap(),

@@ -7,8 +7,8 @@ use super::gate::key_request;
 use super::gate::subscription;
 use crate::support::LocalGate;
 use crate::support::RawClient;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::subscription::SubscriptionState;
 use serde_json::json;
@@ -17,8 +17,8 @@ use std::time::Instant;
 
 #[test]
 fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the_key() {
-    use KeyEnvironment::Live;
-    use KeyEnvironment::Test;
+    use ApiKeyEnvironment::Live;
+    use ApiKeyEnvironment::Test;
     let folder = tempfile::tempdir().unwrap();
     let states = [
         (
@@ -92,7 +92,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
             }
         }
         // A guessed secret for the same key gives 401 and reveals no state of the key.
-        let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let stranger = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
     let records = gate.running.wait_access_records(2 * keys.len());
@@ -107,12 +107,12 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
 #[test]
 fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401() {
     let folder = tempfile::tempdir().unwrap();
-    let (write, text) = key("sub_secrets", KeyEnvironment::Live, |_| {});
+    let (write, text) = key("sub_secrets", ApiKeyEnvironment::Live, |_| {});
     let writes = vec![
         subscription(
             "sub_secrets",
             "secrets",
-            KeyEnvironment::Live,
+            ApiKeyEnvironment::Live,
             SubscriptionState::Active,
         ),
         write,
@@ -135,15 +135,15 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
 #[test]
 fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (good, _) = key("sub_good", KeyEnvironment::Live, |_| {});
-    let (revoked, revoked_text) = key("sub_good", KeyEnvironment::Live, |record| {
+    let (good, _) = key("sub_good", ApiKeyEnvironment::Live, |_| {});
+    let (revoked, revoked_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
         record.revoked_at = Some(gate::now())
     });
-    let (expired, expired_text) = key("sub_good", KeyEnvironment::Live, |record| {
+    let (expired, expired_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
         record.expires_at = Some(gate::now())
     });
     let writes = vec![
-        subscription("sub_good", "keys", KeyEnvironment::Live, SubscriptionState::Active),
+        subscription("sub_good", "keys", ApiKeyEnvironment::Live, SubscriptionState::Active),
         good,
         revoked,
         expired,
@@ -159,7 +159,7 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     )
     .unwrap();
     let gate = Gate::of(LocalGate::start_in(folder));
-    let unknown = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let unknown = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let texts = [unknown.expose(), &revoked_text, &expired_text];
     let requests = texts.map(|text| key_request("/any/x", text));
     let mut client: RawClient = gate.client();

@@ -17,8 +17,8 @@ use crate::support::Response;
 use crate::support::still_clock;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::ManualClock;
 use serde_json::json;
 use std::sync::Arc;
@@ -493,7 +493,7 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     }
     // A wrong secret of a known id, an unknown id, a revoked key, a typo, and no key.
     let (unknown, _) = support::api_key("");
-    let mut wrong = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut |bytes| bytes.fill(7))
+    let mut wrong = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut |bytes| bytes.fill(7))
         .expose()
         .to_owned();
     wrong.replace_range(8..24, &known[8..24]);

@@ -16,7 +16,7 @@ use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::control::Control;
 use keygate::control::Settings;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::Outcome;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
@@ -26,8 +26,8 @@ use keygate::control::token::router;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -206,7 +206,7 @@ impl Gate {
     }
 
     /// Creates an organization and its subscription under `plan`, both with this name.
-    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
+    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: ApiKeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
             Write::Organization(Versioned::new(OrganizationRecord {
@@ -261,7 +261,7 @@ impl Gate {
             id: id.parse().unwrap(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_acme".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: id.to_owned(),
             description: String::new(),
             authentication,
@@ -278,7 +278,7 @@ impl Gate {
         let known = self.runtime.block_on(self.store.organization(&organization)).unwrap();
         if known.is_none() {
             let active = SubscriptionState::Active;
-            self.subscribe(organization.as_str(), "default", active, KeyEnvironment::Live);
+            self.subscribe(organization.as_str(), "default", active, ApiKeyEnvironment::Live);
         }
         self.commit(vec![Write::Client(Versioned::new(record.clone()))]);
         record
@@ -385,9 +385,9 @@ pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut 
 }
 
 pub async fn send(router: Router, mut request: Request<Body>) -> TokenResponse {
-    if request.extensions().get::<Caller>().is_none() {
+    if request.extensions().get::<CallContext>().is_none() {
         let request_id = "test".to_owned();
-        request.extensions_mut().insert(Caller { ip: HERE, request_id });
+        request.extensions_mut().insert(CallContext { ip: HERE, request_id });
     }
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
@@ -420,7 +420,7 @@ pub fn post(path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Requ
 }
 
 pub fn from(source: &str, mut request: Request<Body>) -> Request<Body> {
-    request.extensions_mut().insert(Caller {
+    request.extensions_mut().insert(CallContext {
         ip: source.parse().unwrap(),
         request_id: "test".to_owned(),
     });

@@ -4,7 +4,7 @@ use super::fixture::*;
 use keygate::config::token_endpoint::AssertionAudience;
 use keygate::jose::jwks::Jwks;
 use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
@@ -78,7 +78,7 @@ fn unpaid_unreleased_and_vanished_plans_give_live_clients_nothing() {
     assert_eq!(ask(Some(plan(Payment::Required, true))), Some("payment_due"));
     assert_eq!(ask(Some(plan(Payment::None, false))), Some("plan_not_released"));
     assert_eq!(ask(None), Some("plan_gone"));
-    gate.change("a", |record| record.environment = KeyEnvironment::Test);
+    gate.change("a", |record| record.environment = ApiKeyEnvironment::Test);
     assert_eq!(ask(Some(plan(Payment::Required, false))), None);
 }
 

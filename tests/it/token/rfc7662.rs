@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use http::StatusCode;
-use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::clock::Timestamp;
 use keygate::model::subscription::SubscriptionState;
 use keygate::store::record::client::ClientState;
@@ -16,7 +16,12 @@ fn gate() -> (Gate, String) {
     let secret = gate.secret_client("a");
     gate.secret_client("reader");
     for organization in ["other", "operators"] {
-        gate.subscribe(organization, "default", SubscriptionState::Active, KeyEnvironment::Live);
+        gate.subscribe(
+            organization,
+            "default",
+            SubscriptionState::Active,
+            ApiKeyEnvironment::Live,
+        );
         let secret = format!("kgs_secret-of-{organization}");
         gate.client_with(organization, gate.secrets(&[(&secret, None)]), |record| {
             record.organization = organization.parse().unwrap();

@@ -43,7 +43,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         let [section, key] = path;
         findings.add_global(Weakening {
             routes: Vec::new(),
-            what: path.join(if key.is_empty() { "" } else { "." }),
+            requirement: path.join(if key.is_empty() { "" } else { "." }),
             was,
             is,
             old: old.origins.find([section, key, ""]).clone(),
