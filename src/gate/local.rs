@@ -83,7 +83,7 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
 /// that cannot get a token must not lock other clients of its address out of the APIs.
 ///
 /// # Errors
-/// The control side is not running, the request is not confidential, its body is too long, or the limit is spent.
+/// No token endpoint is configured, the request is not confidential, its body is too long, or the limit is spent.
 fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
     let is_metadata = match call.endpoint {
         EndpointKind::Metadata => true,
