@@ -100,7 +100,7 @@ impl SpentLimit {
         &self.facts
     }
 
-    /// Returns the wait in whole seconds, at least 1. A wait of exactly that time is enough for all limits of a request.
+    /// Returns the wait in whole seconds, at least 1. A wait of exactly that time is enough for every limit.
     pub const fn retry_after_secs(&self) -> u64 {
         self.facts.reset_secs
     }

@@ -27,8 +27,8 @@ pub struct IdentityTokens {
     metrics: Arc<Metrics>,
 }
 
-/// The principal and the audience of a cached token. `identity` is the address of an [`Identity`]. The cache entry holds
-/// that identity, so no other identity has the same address while the entry exists.
+/// The principal and the audience of a cached token. `identity` is the address of an [`Identity`]. The cache entry
+/// holds that identity, so no other identity has the same address while the entry exists.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     identity: usize,

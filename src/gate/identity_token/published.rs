@@ -1,5 +1,5 @@
-//! Which keys does the gate publish? The signing key of identity tokens, earlier signing keys until their last token has
-//! expired, and the keys of access tokens.
+//! Which keys does the gate publish? The signing key of identity tokens, earlier signing keys until their last token
+//! has expired, and the keys of access tokens.
 
 use crate::config;
 use crate::gate::identity_token::Signer;
@@ -28,8 +28,8 @@ pub enum KeyOrigin {
     Generated,
 }
 
-/// The published key set (RFC 7517 section 5). Upstreams verify identity tokens with it, and APIs the access tokens that
-/// Keygate issued.
+/// The published key set (RFC 7517 section 5). Upstreams verify identity tokens with the set, and APIs verify access
+/// tokens that Keygate issued.
 #[derive(Debug)]
 pub struct PublishedKeys {
     document: Arc<ArcSwap<Bytes>>,
@@ -74,7 +74,7 @@ impl PublishedKeys {
     }
 
     /// Publishes the key of `signer` as the current key, if any. The previous key stays published for the `ttl` of the
-    /// previous signer and [`IN_FLIGHT`].
+    /// previous signer and `IN_FLIGHT`.
     pub fn replace(&self, signer: Option<(Arc<Signer>, KeyOrigin)>, now: Timestamp) {
         let mut keys = self.lock();
         if let Some((before, _)) = keys.current.take() {

@@ -15,7 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The `typ` of an identity token. Because the type is distinct (RFC 8725 section 3.11), an identity token is not
-/// accepted as an access token: neither by this gate nor by an API that follows RFC 9068 section 4.
+/// accepted as an access token: neither by this gate, unless an issuer lists the type, nor by an API that follows RFC
+/// 9068 section 4.
 pub const TYP: &str = "keygate-identity+jwt";
 
 /// The issuer, lifetime and key of identity tokens.
@@ -111,10 +112,10 @@ impl Signer {
         }
     }
 
-    /// Returns a signed token with the known facts about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where known,
-    /// `sub`, `client_id` and `scope` (RFC 9068 section 2.2); also `org`, `credential_type`, `credential_id` and
-    /// `credential_issuer`, which have the values of the `x-keygate-*` headers. The credential cannot be reconstructed
-    /// from the claims.
+    /// Returns a signed token with the known facts about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where
+    /// known, `sub`, `client_id` and `scope` (RFC 9068 section 2.2); also `org`, `credential_type`, `credential_id` and
+    /// `credential_issuer`, as in the `x-keygate-*` headers. The claims do not allow the credential to be
+    /// reconstructed.
     ///
     /// # Errors
     /// The cryptographic library cannot sign.
