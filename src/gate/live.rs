@@ -93,10 +93,13 @@ impl Live {
         }
     }
 
+    /// Returns the buckets of the limit `name`: the existing ones, or new ones.
     pub fn limit(&self, name: &Name) -> Arc<LimitState> {
         Arc::clone(lock(&self.limits).entry(name.clone()).or_default())
     }
 
+    /// Returns the upstream of `settings`. Endpoints with the same host and port share their state, also across
+    /// upstreams.
     pub fn upstream(&self, settings: &config::Upstream) -> Upstream {
         let mut endpoints = lock(&self.endpoints);
         let mut endpoint = |host: &str, port: u16| {

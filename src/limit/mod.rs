@@ -1,4 +1,5 @@
-//! How often may a client do something? Quotas, and the buckets that they fill; only this module uses `governor`.
+//! How often may a client do something? Quotas, and buckets that requests are spent from; only this module uses
+//! `governor`.
 
 pub mod key;
 pub mod keyed;

@@ -146,7 +146,7 @@ pub fn spend_both(
     now: Tick,
 ) -> Result<Admission, SpentLimit> {
     let limits = distinct(of_route, of_plan);
-    // Most requests have one limit at most. A single limit is checked and spent in one step.
+    // Most requests have at most one limit. A single limit is checked and spent in one step.
     let mut some = limits.clone();
     match (some.next(), some.next()) {
         (None, _) => return Ok(Admission { closest: None }),
