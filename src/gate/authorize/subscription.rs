@@ -84,8 +84,8 @@ pub fn in_force(
     }
 }
 
-/// Checks that the subscription is under one of the plans in `required`. An empty `required` allows every subscription,
-/// and none.
+/// Checks that the subscription is under one of the plans in `required`. An empty `required` allows every request, also
+/// a request without a subscription.
 ///
 /// # Errors
 /// [`SubscriptionError::Required`].
