@@ -1,4 +1,4 @@
-//! Does a token name the principal, and is it valid for exactly as long as it should be?
+//! Does an identity token describe the principal, and is its lifetime right?
 
 use super::*;
 use crate::config;
@@ -135,13 +135,13 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     assert_eq!(metrics.identity_tokens.signed.get(), 1);
     let others = [
         token(&one, &alice, &billing, NOW),
-        // The same attributes from another credential, which may expire or be revoked at another time.
+        // The same attributes, but from another credential, which may expire or be revoked at another time.
         token(&one, &same_name, &orders, NOW),
         token(&two, &alice, &orders, NOW),
     ];
     assert!(!others.contains(&first));
     assert_eq!(metrics.identity_tokens.signed.get(), 4);
-    // The token of the other signer has replaced it.
+    // The token of the other signer has replaced the first token in the cache.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }
 
@@ -173,7 +173,7 @@ fn a_token_ends_with_its_credential() {
     assert_eq!(lifetime(60, 30, NOW).until, NOW.saturating_add(secs(60)));
     assert_eq!(lifetime(59, 30, NOW).until, NOW.saturating_add(secs(59)));
     assert_eq!(lifetime(1, 30, NOW).until, NOW.saturating_add(secs(1)));
-    // After its expiry, the credential is accepted within the clock skew.
+    // The credential has expired, but is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
     assert_eq!(lifetime(5, 30, late).until, NOW.saturating_add(secs(35)));
     assert_eq!(signer.lifetime(&everlasting(), NOW).until, NOW.saturating_add(secs(60)));
@@ -265,8 +265,8 @@ fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
 }
 
 proptest! {
-    /// At all times, the token sent to the upstream has half its life left or ends with its credential; it never ends
-    /// later than its credential, and it was not made in the future.
+    /// A token sent to the upstream has half its lifetime left or ends with its credential, never ends later than its
+    /// credential, and was not made in the future.
     #[test]
     fn an_upstream_never_gets_a_token_with_less_than_half_its_time_left(
         ttl in 10_u64..=600,
