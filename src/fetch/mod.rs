@@ -1,4 +1,4 @@
-//! Which I/O fulfils the needs of a decision?
+//! Which I/O supplies the keys and introspection responses that a decision lacks?
 
 pub mod address;
 pub mod breaker;
