@@ -1,4 +1,5 @@
-//! May an endpoint be called now? Several failures in a row stop the calls; after a pause, one call at a time probes it.
+//! May an endpoint be called now? Several failures in a row stop the calls. After a pause, one call at a time probes
+//! the endpoint.
 
 use crate::config::introspection::Breaker as Rules;
 use crate::model::clock::Tick;

@@ -209,7 +209,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         .map_err(FetchError::Client)
 }
 
-/// Returns a TLS configuration with an explicit provider: a process-wide default may not be installed.
+/// Returns a TLS configuration with an explicit provider, so that no process-wide default is needed.
 fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
