@@ -22,7 +22,8 @@ const JITTER: f64 = 0.1;
 pub enum Freshness {
     /// There is no `max-age`, no `no-cache` and no `no-store`.
     Unspecified,
-    /// `no-store`, `no-cache`, or an unreadable value, which RFC 9111 section 4.2.1 encourages caches to treat as stale.
+    /// `no-store`, `no-cache`, or an unreadable value. RFC 9111 section 4.2.1 encourages caches to treat an unreadable
+    /// value as stale.
     None,
     /// The smallest `max-age`, less `Age`.
     For(Duration),

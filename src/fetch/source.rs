@@ -116,7 +116,7 @@ async fn follow_remote(
 /// The source of the last usable set.
 #[derive(Debug, Default)]
 struct LastSource {
-    /// The index of the last usable metadata document. It is fetched first, so that a refresh costs one metadata request.
+    /// The index of the last usable metadata document, which is fetched first: a refresh then reads one document.
     document: usize,
     /// The URL of the last usable set.
     url: Option<Url>,
