@@ -260,7 +260,7 @@ proptest! {
     }
 }
 
-/// Returns the set of `keys` after a fetch that brought the text `set`, and the time of the fetch: `secs` after the start.
+/// Fetches the text `set` into `keys`, `secs` seconds after [`CONFIRMED`]. Returns the new set and the time of the fetch.
 fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
     let now = Now {
         wall: Timestamp::from_unix_secs(1_000_000 + secs),
