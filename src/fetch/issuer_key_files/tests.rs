@@ -260,7 +260,8 @@ proptest! {
     }
 }
 
-/// Fetches the text `set` into `keys`, `secs` seconds after [`CONFIRMED`]. Returns the new set and the time of the fetch.
+/// Fetches the text `set` into `keys`, `secs` seconds after [`CONFIRMED`]. Returns the new set, and the time of the
+/// fetch.
 fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
     let now = Now {
         wall: Timestamp::from_unix_secs(1_000_000 + secs),
