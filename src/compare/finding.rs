@@ -12,8 +12,8 @@ use std::path::PathBuf;
 /// `Display` writes `routes: what: was …, is …`, and on an indented second line the places in both configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weakening {
-    /// The routes by their new names; empty for a finding about every request. If a route takes over requests of another
-    /// route, the text names that route and an example request.
+    /// The routes by their new names; empty for a finding about every request. If a route takes over requests of
+    /// another route, the text names that route and an example request.
     pub routes: Vec<String>,
     /// The requirement by its name in the configuration file: `scopes`, `issuer main: clock_skew`.
     pub what: String,

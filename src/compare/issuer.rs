@@ -91,7 +91,7 @@ pub(in crate::compare) fn compare(
     if !was.required_claims.iter().all(is_kept) {
         report("required_claims", claims(&was.required_claims), claims(required_claims));
     }
-    // The gate reads the first claim that is present. A list that was shortened at its end therefore reads no new claim.
+    // The gate reads the first claim that is present, so a list that was shortened at its end reads no new claim.
     let reads_other_claims = |old: &[String], new: &[String]| !old.starts_with(new);
     for (key, old, new) in [
         ("scope_claims", &was.scope_claims, scope_claims),
@@ -241,7 +241,8 @@ fn compare_introspection(
     }
 }
 
-/// Returns the setting that locates the keys, and its value: for discovery the issuer, which determines the URLs.
+/// Returns the setting that locates the keys, and its value. For discovery, the value is the issuer: every metadata URL
+/// derives from the issuer.
 fn place(at: &JwksLocation) -> (&'static str, String) {
     match at {
         JwksLocation::JwksUrl(url) => ("jwks_url", url.to_string()),
