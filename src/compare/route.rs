@@ -98,8 +98,8 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Compares each issuer that `now` trusts with the issuer of the same `iss` in `before`. Names are not compared, because
-/// the operator may rename an issuer.
+/// Compares each issuer that `now` trusts with the issuer of the same `iss` that `before` trusts. Ignores the names,
+/// because the operator may rename an issuer.
 fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let mut reported = false;
     for trusted in now.issuers() {

@@ -24,7 +24,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         api_keys,
         failed_authentication,
         rate_limit_headers: _,
-        // `route` compares these settings of each route.
+        // `route` compares routes with their issuers and limits. Upstreams and warnings require nothing of a client.
         issuers: _,
         limits: _,
         upstreams: _,
