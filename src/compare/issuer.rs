@@ -113,7 +113,7 @@ pub(in crate::compare) fn compare(
     }
 }
 
-/// Compares the audiences of the route, or those of the issuer where the route has none.
+/// Compares the audiences of the route; if the route has no audiences, the audiences of the issuer.
 fn compare_audiences(
     (before, was): (SideRoute<'_>, &Issuer),
     (now, is): (SideRoute<'_>, &Issuer),

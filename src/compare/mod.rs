@@ -58,8 +58,8 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
     );
 }
 
-/// Reports requests, such as `example`, that no route served before: if `after` is public, or if it existed before and
-/// matches more requests now. A new route that requires a credential is not reported.
+/// Reports requests, such as `example`, that no route served before: if `after` is public, or if a route of the same
+/// name existed before. A new route that requires a credential is not reported.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();

@@ -31,8 +31,8 @@ impl<'e> Principal<'e> {
         self.0.subject.as_deref()
     }
 
-    /// Returns the client: of a token the first claim of the issuer's `client_id_claims` that is present, by default
-    /// `client_id` (RFC 9068 section 2.2).
+    /// Returns the client of the credential: for a token the first claim that is present of the issuer's
+    /// `client_id_claims`, by default `client_id` (RFC 9068 section 2.2) or `azp`.
     pub fn client_id(&self) -> Option<&'e str> {
         self.0.client_id.as_deref()
     }

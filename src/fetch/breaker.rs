@@ -34,7 +34,7 @@ enum PassKind {
     Probe,
 }
 
-/// The health of the endpoint, as a call showed it.
+/// The health of the endpoint, according to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Works,

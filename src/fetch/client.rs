@@ -163,8 +163,8 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
     Ok(body)
 }
 
-/// Returns a client for `target` only: its resolver applies the
-/// settings of `target`. Keeps at most `idle_max` idle connections.
+/// Returns a client for `target` only, because the resolver of the client applies
+/// the settings of `target`. The client keeps at most `idle_max` idle connections.
 ///
 /// The client checks each resolved address before it connects. A proxy resolves the name and connects instead of the
 /// client; then [`check_url`] still checks literal addresses, but the proxy has to restrict names.
@@ -172,7 +172,7 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
 /// # Errors
 /// If no trusted certificate can be read, or the proxy cannot be used.
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
-    // With a proxy, only the proxy's own name is resolved here, and the operator chose it.
+    // With a proxy, the client resolves only the name of the proxy, which the operator chose.
     let reach = if target.proxy.is_some() {
         Visibility::Any
     } else {

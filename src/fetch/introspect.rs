@@ -48,7 +48,8 @@ const WAITING_PER_CALL: usize = 16;
 /// The shortest time between two warnings about one issuer.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// The time after which the connections are replaced and `ca_file` is read again, so that a changed file takes effect.
+/// The time after which the connections are replaced and the trusted certificates are read again, so that replaced
+/// authorities take effect.
 const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 
 /// Checks the configured private key, if any, so that a mistake is found before Keygate serves.

@@ -1,4 +1,4 @@
-//! Which I/O supplies the keys and introspection responses that a decision lacks?
+//! Which I/O gets issuers' keys, introspection responses and the addresses of upstreams?
 
 pub mod address;
 pub mod breaker;

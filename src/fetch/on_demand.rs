@@ -42,7 +42,7 @@ pub struct Unavailable {
 pub struct OnDemand {
     source: RemoteKeys,
     keys: IssuerKeys,
-    /// `true` while a task of [`Self::run`] fetches, or checks whether a fetch is requested.
+    /// `true` while a task fetches, or checks whether a fetch is requested.
     running: AtomicBool,
 }
 
@@ -146,8 +146,8 @@ impl OnDemand {
         (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
     }
 
-    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not, or has not ended
-    /// one second after its timeout, because it waited for a permit.
+    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not. Waits at most
+    /// one second longer than the timeout of a fetch: the fetch may then still wait for a permit.
     pub async fn fetch_now(self: &Arc<Self>, context: &Arc<FetchContext>) {
         let attempt = self.keys.request_fetch();
         self.start_fetch(context);

@@ -97,7 +97,7 @@ impl<'a> From<&'a Introspection> for Target<'a> {
     }
 }
 
-/// The shared state of all calls to one endpoint, above all its connections.
+/// The state that all calls to one endpoint share, including the connections.
 pub struct Endpoint {
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
