@@ -1,8 +1,6 @@
-//! Which routes require less than before? Two configurations, compared by the requests they decide.
-//!
-//! `requests` finds one request of each kind that the two sides may decide differently, and the route that decides it
-//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `global` compare the requirements
-//! of the two. Each destructures the configuration's types, so that a new field cannot be forgotten here.
+//! Which routes require less than before? `requests` pairs the routes of two configurations that decide the same
+//! requests; the other modules compare the requirements of each pair, and the settings that apply to every request.
+//! These modules destructure the types of `config`, so the build fails until a new field is compared.
 
 mod finding;
 mod requests;
@@ -23,13 +21,13 @@ use crate::compare::side::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
-/// Returns every requirement that is weaker in `new`: some request that `old` refused, or required more of, may pass
-/// with less now. In the order of `new`'s routes.
+/// Returns every requirement that is weaker in `new` than in `old`, so that some request may pass with less. Settings
+/// for every request come first, then the routes in the order of `new`.
 ///
-/// A new route is reported only if it is public. Bounds on size and time are not requirements and are not compared.
+/// A new route is reported only if it is public. Limits on the size and the duration of requests are not compared.
 ///
 /// # Errors
-/// If two routes of one side match the same requests; `config::load` reports that first.
+/// If two routes of one side match the same requests. `config::load` rejects such a configuration.
 pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
     global::compare(old, new, &mut findings);
@@ -60,8 +58,8 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
     );
 }
 
-/// Reports a request that no route served before. A new route that requires a credential is no finding; a public one
-/// is, and so is an existing route that matches more.
+/// Reports requests, such as `example`, that no route served before: if `after` is public, or if a route of the same
+/// name existed before. A new route that requires a credential is not reported.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
