@@ -32,7 +32,7 @@ pub enum GateLookup {
     Running(AdminClient),
     /// The configuration has a store, and no gate runs on it.
     Stopped(LoadedConfig),
-    /// The configuration has no store. Its gate may run all the same, but has no socket.
+    /// The configuration has no store. Its gate may run, but has no socket.
     NoStore(LoadedConfig),
 }
 
@@ -98,7 +98,7 @@ impl LoadedConfig {
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
         let (client, first_administrator) = AdminClient::on_store(&self.config)?;
         if let Some(administrator) = &first_administrator {
-            // The secret is shown only at the creation of the store, which usually happens in `keygate run`.
+            // Only the process that creates the store can show this secret.
             printer.note(introduction::first_administrator(administrator).trim_end())?;
         }
         Ok(client)

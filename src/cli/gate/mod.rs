@@ -163,8 +163,8 @@ impl<'a> GateClient<'a> {
         self.printer.show(&thing, |thing| render::page(thing, first))
     }
 
-    /// Reports a change: prints `lines` for the next command on stdout, and `sentence` on stderr; with `--output json`,
-    /// only the response on stdout.
+    /// Reports a change: prints `lines` for the next command on stdout, and `sentence` on stderr. With `--output json`,
+    /// prints the response on stdout instead.
     ///
     /// # Errors
     /// If the output cannot be written. The change is made, and a secret in the response is lost.

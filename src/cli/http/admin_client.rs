@@ -192,7 +192,7 @@ impl AdminClient {
 type StatusAndJson = (u16, Option<Value>);
 
 fn runtime() -> Result<Runtime, AdminError> {
-    // The worker thread runs the tasks of an opened store, also while this thread waits for no response.
+    // The worker thread runs the tasks of an opened store, even while this thread is not in `block_on`.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
