@@ -178,9 +178,9 @@ fn shared(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Makes `iterations` decisions on each thread, one thread per element of `requests`. Returns the mean processor time of
-/// a thread, which perfect scaling keeps constant. Elapsed time would include other load of the machine; processor time
-/// does not include a wait for a lock.
+/// Makes `iterations` decisions on each thread, one thread per element of `requests`. Returns the mean processor time
+/// of a thread, which perfect scaling keeps constant. Elapsed time would include other load of the machine. Processor
+/// time does not include sleep on a lock.
 fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
     // The limit refills one request each microsecond: 4 µs per decision are enough for two threads on one bucket.
     let per_decision = Duration::from_micros(4);

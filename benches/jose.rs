@@ -172,8 +172,8 @@ impl Contest {
         key.is_ok() && verify(token) && claims.get("iss").is_some()
     }
 
-    /// Returns the nanoseconds per token of each case in one round. Odd rounds run the cases in reverse order, so that no
-    /// case always runs after the same other case.
+    /// Returns the nanoseconds per token of each case in one round. Odd rounds run the cases in reverse order, so that
+    /// no case always runs after the same other case.
     fn round(&self, number: usize) -> [f64; CASES] {
         let mut nanos = [0.0; CASES];
         for place in 0..CASES {
@@ -275,7 +275,8 @@ fn compare() {
         };
         row("signature alone", of(AWS_LC), of(JSONWEBTOKEN));
         row("all of `jose`", of(WAY_AWS_LC), of(WAY_JSONWEBTOKEN));
-        // A decision verifies with the library that `jose` uses. The rest of the decision does not depend on the library.
+        // A decision verifies with the library that `jose` uses. The rest of the decision is the same with either
+        // library.
         let rest = of(DECISION).zip(of(JOSE), |decision, verification| decision - verification);
         let with = |case| rest.zip(of(case), |rest, verification| rest + verification);
         row("whole decision", with(AWS_LC), with(JSONWEBTOKEN));

@@ -1,7 +1,7 @@
 //! How long do a whole request to the token endpoint, on one thread, and the signing of a token alone take?
 //!
-//! SQLite writes each assertion that has a `jti`, and each opaque token. One request at a time waits for the disk alone;
-//! with 64 at a time, several writes share one wait, as in a gate under load.
+//! SQLite writes each assertion that has a `jti`, and each opaque token. A single request waits for the disk alone; of
+//! 64 at a time, several share a wait, as in a gate under load.
 
 use criterion::Criterion;
 use criterion::Throughput;
