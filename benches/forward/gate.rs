@@ -52,7 +52,7 @@ pub fn path(route: usize) -> String {
     format!("/v2/r{route}")
 }
 
-/// Returns the program in `KEYGATE_BIN`, for another version or build, or else the program that was built with the bench.
+/// Returns the program in `KEYGATE_BIN`, for another version or build, or else the program built with the bench.
 fn program() -> OsString {
     std::env::var_os("KEYGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_keygate").into())
 }
@@ -91,8 +91,8 @@ impl Gate {
         }
     }
 
-    /// Writes a configuration with the same routes, limits and keys. `number` makes its text differ from the one before,
-    /// because a reload skips an unchanged file. The text of number 0 is that of the start.
+    /// Writes a configuration with the same routes, limits and keys. `number` changes its text, because a reload skips
+    /// an unchanged file. The text of number 0 is the text of the start.
     pub fn change_configuration(&self, number: usize) {
         let requests = format!("requests_per_connection: {}", REQUESTS_PER_CONNECTION - number % 1_000);
         let changed = self.configuration.replace(

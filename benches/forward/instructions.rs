@@ -1,5 +1,5 @@
-//! How many instructions in user space does a request take in the whole proxy? Valgrind counts them; the machine's other
-//! load hardly changes the count.
+//! How many instructions in user space does a request take in the whole proxy? Valgrind counts them; the machine's
+//! other load hardly changes the count.
 
 use crate::compare::CONNECTIONS;
 use crate::load::Load;

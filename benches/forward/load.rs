@@ -1,4 +1,4 @@
-//! How do the client and the upstream exchange requests through a proxy, on one thread and with little work of their own?
+//! How do the client and the upstream exchange requests through a proxy, on one thread and with little work?
 
 use crate::exchange::Exchange;
 use std::io;
@@ -42,7 +42,7 @@ impl Load {
         self.upstream
     }
 
-    /// Opens `connections` connections to `proxy` and keeps them open. The bench panics if the proxy closes a connection.
+    /// Opens `connections` connections to `proxy` and keeps them open. The bench panics if the proxy closes one.
     pub fn session(&self, proxy: SocketAddr, connections: usize) -> Session<'_> {
         let connected = self.runtime.block_on(async {
             let mut streams = Vec::new();

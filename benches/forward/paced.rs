@@ -21,8 +21,8 @@ struct Timetable {
 }
 
 impl Session<'_> {
-    /// Sends `requests`, `rate` of them a second, and checks the status of every response. Returns the time from when each
-    /// request was due to its response, which includes a wait for the request before it on the same connection.
+    /// Sends `requests`, `rate` of them a second, and checks the status of every response. Returns the time from when
+    /// each request was due to its response, which includes a wait for the request before it on the same connection.
     pub fn paced(&mut self, exchange: &Exchange, rate: u32, requests: u32) -> Vec<Duration> {
         let connections = self.streams.len();
         let streams = std::mem::take(&mut self.streams);
@@ -62,7 +62,7 @@ async fn converse(
     let mut durations = Vec::new();
     for turn in (0..timetable.requests).skip(first).step_by(timetable.connections) {
         let due = timetable.begin + timetable.every * turn;
-        // Do not sleep: the runtime's timers have a resolution of a millisecond, and no proxy uses the client's core.
+        // Do not sleep: the runtime's timers have a resolution of a millisecond, and the client has a core of its own.
         while Instant::now() < due {
             tokio::task::yield_now().await;
         }

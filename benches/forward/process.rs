@@ -159,7 +159,7 @@ pub fn pause() {
 pub fn pinning() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = || Command::new("taskset").arg("--version").output();
-    // This process, once pinned, sees one core of the machine's two or more.
+    // A pinned process sees one core, even if the machine has more.
     (cores > 1 || std::env::args().any(|argument| argument == "pinned"))
         && taskset().is_ok_and(|said| said.status.success())
 }

@@ -58,8 +58,8 @@ impl Proxy {
         Self::EnvoyNew,
     ];
 
-    /// Returns whether `cargo test --benches` starts the proxy: not if other software is necessary, or if the start takes
-    /// long without optimization.
+    /// Returns whether `cargo test --benches` starts the proxy: not if other software is necessary, or if the start
+    /// takes long without optimization.
     pub fn is_tested(self) -> bool {
         match self {
             Self::Direct

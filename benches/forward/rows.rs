@@ -38,7 +38,7 @@ impl Size {
         in_turn: 10_000,
         new_tokens: 0,
     };
-    /// Enough for [`Extent::ONCE`](crate::compare::Extent::ONCE).
+    /// Enough for `Extent::ONCE`.
     pub const SMALL: Self = Self {
         keys: 50,
         in_turn: 20,
