@@ -1,8 +1,8 @@
 //! Do two workers forward twice as many requests as one?
 //!
 //! On a machine with two cores, the client takes part of both. So this mode compares the CPU time of a request with one
-//! worker and with two. Contention for cache lines and spinning are CPU time. Sleep on a lock is not, and no bench
-//! measures it.
+//! worker and with two. Contention for cache lines and spinning are CPU time. Sleep on a lock is not: neither this mode
+//! nor `cargo bench --bench decide` measures it.
 
 use crate::compare::CONNECTIONS;
 use crate::compare::median;
