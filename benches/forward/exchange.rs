@@ -13,7 +13,7 @@ pub struct Exchange {
     status: u16,
 }
 
-/// Whether a request may be sent again.
+/// The rule on sending a request again.
 #[derive(Clone, Copy)]
 enum Repeat {
     Always,

@@ -20,7 +20,7 @@ use std::time::Instant;
 /// The timeout of a start. Under valgrind a start takes seconds, and the start of Envoy minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How a proxy is run.
+/// The core and the wrapper program of a proxy.
 #[derive(Clone)]
 pub enum Under {
     /// On the first core alone, if the machine has two cores and `taskset`.
