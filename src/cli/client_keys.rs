@@ -80,7 +80,7 @@ fn kid(text: &str) -> Result<String, &'static str> {
 /// Registers a public key, or lets the gate generate a key pair and prints or writes the private key.
 ///
 /// # Errors
-/// If `public_key` is not a PEM file of a public key, `out` exists already, no gate responds, or the gate refuses.
+/// If `public_key` cannot be read or has a private key, `out` exists already, no gate responds, or the gate refuses.
 pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
         (Some(file), _) => {

@@ -72,7 +72,7 @@ fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses
         let commands = indented(&introduction::commands(&program, &place, &at));
         format!(" Try, in another terminal:\n\n{commands}\n")
     } else {
-        // An earlier version created the folder: its configuration had no store.
+        // An earlier version created such configurations, without a store.
         let folder = shell_word(folder.path());
         format!(
             "\nIts configuration has no `store` and no `token_endpoint`: keys are those of its keys file, and no tokens \

@@ -117,7 +117,7 @@ impl LoadedConfig {
             let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
             return Err(format!("{path}: {hint}").into());
         }
-        // Prefer `admin.token`: the gate certainly accepts it.
+        // Prefer `admin.token`, the token of this gate, to a token of the flags.
         let token = match admin.token.clone() {
             Some(token) => Some(token),
             None => token_from_flags(args)?,

@@ -90,7 +90,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Returns whether no issuer responded. A retry may then succeed.
+    /// Returns whether no server responded as the issuer. A retry may then succeed.
     pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
