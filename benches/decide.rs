@@ -1,5 +1,5 @@
-//! How long does a whole decision in memory take: valid credentials, cached
-//! or not, and each common refusal? `-- count` counts instructions instead.
+//! How long does a whole decision in memory take, with a valid credential or a common reason for refusal, and on two
+//! threads? `-- count` counts instructions instead.
 
 mod count;
 mod fixture;
@@ -14,11 +14,11 @@ use http::request::Parts;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// As in the binary: a token that is seen first allocates forty times.
+/// The allocator of the binary: the decision on a token that is seen first allocates.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Returns `true` under `cargo test --benches`, where every bench runs once and needs little setup.
+/// Returns whether `cargo test --benches` runs the program: each bench runs once, and a small set-up is enough.
 fn quick() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
 }
@@ -94,7 +94,7 @@ fn denied(criterion: &mut Criterion) {
     };
     let good = fixture.fresh_token("orders:read");
     let expired = fixture.expired_token();
-    // The first byte of the signature: the last ones have unused bits.
+    // Change the first character of the signature: the last one has unused bits.
     let dot = good.rfind('.').expect("a token has dots");
     let other = if good.as_bytes()[dot + 1] == b'A' { "B" } else { "A" };
     let forged = format!("{}{other}{}", &good[..=dot], &good[dot + 2..]);
@@ -133,7 +133,8 @@ fn denied(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Do two threads decide twice as much as one? With different clients on each, and with the same client on both.
+/// Measures a decision on one thread and on two: with different API keys on each thread, and with the same key or token
+/// on both.
 fn shared(criterion: &mut Criterion) {
     let fixture = Fixture::with_keys(KEYS_IN_USE);
     let of = |path, keys: &[String]| -> Vec<Parts> {
@@ -177,10 +178,11 @@ fn shared(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Returns the processor time per thread for `iterations` decisions on its requests: with perfect scaling
-/// the same for any number of threads. Elapsed time would depend on other load of the second processor.
+/// Makes `iterations` decisions on each thread, one thread per element of `requests`. Returns the mean processor time
+/// of a thread, which perfect scaling keeps constant. Elapsed time would include other load of the machine. Processor
+/// time does not include sleep on a lock.
 fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
-    // The limit refills one request each microsecond, and two threads may spend.
+    // The limit refills one request each microsecond: 4 µs per decision are enough for two threads on one bucket.
     let per_decision = Duration::from_micros(4);
     let from = fixture.advance(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
     let decide = &|requests: &[Parts]| {

@@ -1,4 +1,4 @@
-//! Does a proxy pass requests that it must refuse? A proxy that checks less is faster.
+//! Does a proxy pass requests that it must refuse? Such a proxy is faster because it checks less.
 
 use crate::credentials::api_keys;
 use crate::credentials::bearer;
@@ -33,7 +33,7 @@ pub fn bad_tokens(material: &BenchInputs) -> Vec<BadRequest> {
         header: Some(bearer(&token)),
     };
     let expired = claims(0)["iat"].as_u64().expect("seconds") - 600;
-    // The payload of one token with the signature of another: both are this issuer's.
+    // For a bad signature, join the payload of one valid token and the signature of another.
     let (payload, _) = material.token().rsplit_once('.').expect("a token has dots");
     let signed = with("sub", "mallory".into());
     let (_, signature) = signed.rsplit_once('.').expect("a token has dots");

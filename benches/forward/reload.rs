@@ -1,4 +1,4 @@
-//! Does a request wait while the configuration is reloaded, ten times a second?
+//! Do ten reloads of the configuration a second delay requests?
 
 use crate::compare::CONNECTIONS;
 use crate::credentials::x_api_key;
@@ -21,8 +21,9 @@ use std::time::Duration;
 
 const ROUTES: usize = 1_000;
 const EVERY: Duration = Duration::from_millis(100);
-/// Requests a second, and requests in one window; windows with and without reloads take turns.
+/// Requests a second.
 const RATE: u32 = 2_000;
+/// Requests in one window. Windows with reloads and windows without take turns.
 const WINDOW: u32 = 6_000;
 const WINDOWS: usize = 5;
 
@@ -74,7 +75,7 @@ pub fn measure() {
     );
 }
 
-/// A shell that sends SIGHUP for each line of its stdin: a process for each signal would load a measured core.
+/// A shell that sends SIGHUP for each line of its stdin. Starting a process for each signal would load a measured core.
 struct Reloads {
     shell: Child,
     stdin: ChildStdin,
@@ -92,7 +93,7 @@ impl Reloads {
         Self { shell, stdin }
     }
 
-    /// Reloads a changed configuration again and again while `work` runs.
+    /// Reloads a changed configuration every [`EVERY`] while `work` runs.
     fn during(&mut self, gate: &Gate, work: impl FnOnce()) {
         let (end, ended) = mpsc::channel::<()>();
         let stdin = &mut self.stdin;

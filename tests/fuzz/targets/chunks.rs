@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/chunks.rs`.
+//! Fuzz target: does `tests/it/invariants/chunks.rs` hold for any bytes?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/config.rs`.
+//! Fuzz target: does `tests/it/invariants/config.rs` hold for any bytes?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/jwks.rs`.
+//! Fuzz target: does `tests/it/invariants/jwks.rs` hold for any bytes?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/response.rs`.
+//! Fuzz target: does `tests/it/invariants/response.rs` hold for any bytes?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]
