@@ -44,7 +44,7 @@ impl Provider {
             .args([APP_SECRET, GATEWAY_SECRET])
             .arg(key(Algorithm::Es256).public_jwk().to_string())
             .current_dir(clients())
-            // The provider ends when its stdin closes, so it ends with a killed test too.
+            // The provider ends when its stdin closes, also when the test process is killed.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
