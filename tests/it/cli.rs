@@ -1,4 +1,4 @@
-//! What does the command line print to stdout and stderr, which exit codes and files does it leave, and what is its help?
+//! What does the command line print to stdout and stderr, and which exit codes, files and help texts does it have?
 
 use crate::support::PATIENCE;
 use crate::support::poll;
