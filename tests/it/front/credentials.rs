@@ -227,7 +227,7 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
         format!("%61ccess_token={token}"),
         format!("key={key}&x=1"),
     ] {
-        // RFC 6750 section 2.3 allows the parameter `access_token`; the gate refuses it, alone or beside a valid header.
+        // RFC 6750 section 2.3 allows `access_token` in the query; the gate refuses it, alone or beside a valid header.
         for fields in ["", &good] {
             for path in ["/both/a", "/open/a"] {
                 let response =
