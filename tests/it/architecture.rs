@@ -302,7 +302,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("serde_json", &[""]),
     ("thiserror", &[""]),
     ("tracing", &[""]),
-    // The environment, the clocks and the end of the process: a test replaces them in one place.
+    // Reading the environment and the clocks, and ending the process: few places, so that tests can replace them.
     ("std::env", &["config/mod.rs", "cli/"]),
     ("SystemTime::now", &["model/clock.rs"]),
     // Outside `model/clock.rs`: the clock of tokio, for its timers.

@@ -93,7 +93,7 @@ fn ok(body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Returns every way in which a fetch of `set` can fail.
+/// Returns ways in which a fetch of `set` can fail, each with its name and the server's response.
 fn faults(set: &str) -> Vec<(&'static str, FetchResponse)> {
     let whole = |text: &str| FetchResponse::Whole(text.as_bytes().to_vec());
     let status = |status: &str| {

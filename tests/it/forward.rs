@@ -376,7 +376,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
     ] {
         let response = get(&gate, sent);
         if expected == "/?" && response.status == 404 {
-            // `{*rest}` is one character at least.
+            // `{*rest}` matches at least one character.
             continue;
         }
         assert_eq!(response.status, 200, "{sent}: {}", response.text());

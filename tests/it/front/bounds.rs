@@ -8,7 +8,8 @@ use crate::support::wait_until;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A time limit that a test can wait for, and long enough that a busy machine does not reach it.
+/// The `head_timeout` of `s107_a_head_has_one_deadline_however_it_drips`: short enough to wait for, and long
+/// enough that a busy machine sends a whole head in time.
 const SHORT: Duration = Duration::from_millis(500);
 
 fn gate(requests: &str) -> Gate {

@@ -168,7 +168,8 @@ impl<G: StartGate> Gate<G> {
         response
     }
 
-    /// Checks as [`Self::refuses`], and that the gate read no credential: none is in the record, no token was looked up.
+    /// Checks as [`Self::refuses`], and that the gate read no credential:
+    /// none is in the record, and no token was looked up.
     #[track_caller]
     fn refuses_unread(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let looked_up = self.looked_up();

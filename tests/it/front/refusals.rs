@@ -607,7 +607,7 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     }
 }
 
-/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no part of the credential.
+/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no long word of the request.
 #[track_caller]
 fn check_rfcs(case: &RefusalCase) {
     let (reason, response) = (case.reason, &case.response);

@@ -34,7 +34,7 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     };
     assert_eq!((mode("issuers"), mode("issuers/main.json")), (0o700, 0o600));
     let gate = program(&state_dir(folder.path()), &issuer, &[]);
-    // Immediately, before any fetch can succeed.
+    // The stored keys serve at once: no fetch can succeed.
     assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     gate.wait_ready();
     wait_until("tried", || fetches(&gate, "failure") > 0.0);

@@ -87,7 +87,7 @@ pub fn jwk_set(keys: &[Value]) -> String {
 /// A server that publishes one JWK set and counts the fetches.
 pub struct TestIssuer {
     server: FakeUpstream,
-    /// The test locks it to hold back the responses.
+    /// A test holds this lock to delay the responses.
     gate: Arc<Mutex<()>>,
 }
 
