@@ -272,7 +272,7 @@ impl Gate {
             .unwrap();
         let mut gate = Self { child, data, admin };
         let errors = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
-        // The socket is bound before either listener responds.
+        // The program logs `Listening` after it has bound the socket; the admin listener may respond earlier.
         let ready = || errors().contains("Listening") && crate::support::get(admin, "/readyz").status == 200;
         let running = poll(PATIENCE, || {
             let ended = gate.child.try_wait().unwrap().is_some();
