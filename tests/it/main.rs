@@ -1,4 +1,4 @@
-//! The one integration binary: Keygate's behaviour through its public interface and its real sockets.
+//! The only integration test binary: tests Keygate through its public interface and real sockets.
 
 mod support;
 mod invariants;

@@ -1,4 +1,4 @@
-//! [`decide`] in memory: requests and a clock in, outcomes out.
+//! Which outcome does [`decide`] give a request? In memory: requests and a manual clock in, outcomes out.
 
 use super::decide;
 use crate::config;
@@ -45,7 +45,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Returns a gate with `top` at the top level of the configuration and `more` on its only protected route.
+    /// Returns a gate with `top` at the top level of the configuration and `more` on its only route.
     fn new(top: &str, more: &str) -> Self {
         let route = format!("match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt, api_key]\n{more}\nupstream: api");
         Self::with_routes(top, &[("api", &route)])
@@ -90,7 +90,7 @@ impl Gate {
         self.ask(&[("authorization", &format!("Bearer {token}"))])
     }
 
-    /// Returns `allowed`, `needs`, or the reason of the denial.
+    /// Returns `allowed`, `needs`, `control`, the reason of the denial, or the label of the gate's own answer.
     fn ask_from(&self, peer: IpAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
         let mut request = http::Request::builder()
             .method(method)
@@ -189,7 +189,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
     assert_eq!(gate.live.metrics.token_cache.hits.get(), 1);
     let other = SigningKey::generate_es256().unwrap();
     gate.publish(&[&other]);
-    // Within the cooldown of that fetch there is no newer set.
+    // Within the cooldown after that fetch, the gate does not ask for a newer set.
     assert_eq!(gate.bearer(&token), "unknown_key");
     assert!(gate.live.verified.is_empty(), "forgotten");
     gate.publish(&[&other, &gate.key]);
@@ -261,7 +261,8 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     assert_eq!(ask(), "api_key_expired", "for ever");
 }
 
-/// A proxy appends to one of the two fields. The other one may come from the client and must not name the proxy.
+/// A proxy appends to `Forwarded` or to `X-Forwarded-For`; the other field may be the client's own. When the two
+/// disagree, the gate must not fall back to the proxy's address, which the key allows.
 #[test]
 fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
     let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
@@ -348,7 +349,7 @@ fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
         let headers: Vec<(&str, &str)> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(gate.ask(&headers), "limit_spent");
     }
-    // A refused request spends nothing, and cannot spend another client's quota.
+    // A request with a bad signature spends nothing of the quota of the client that it names.
     let other = gate.token(json!({ "client_id": "app-2" }));
     for _ in 0..10 {
         assert_eq!(gate.bearer(&format!("{other}AAAA")), "bad_signature");
@@ -397,7 +398,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     }
     for _ in 0..3 {
         assert_eq!(gate.bearer(&bad), "too_many_failures");
-        // S118: an unknown API key and a wrong secret get the same refusal, here too.
+        // S118: an unknown API key gets the same refusal as a token.
         assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "too_many_failures");
         assert_eq!(gate.bearer(&good), "allowed");
     }

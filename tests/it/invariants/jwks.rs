@@ -27,7 +27,7 @@ pub fn check(body: &[u8]) {
             "{kid:?} is no key that may verify"
         );
     }
-    // A lookup without `kid` finds only keys that may verify, according to the key itself.
+    // A lookup, with or without `kid`, finds only keys that may verify according to their own members.
     let mut found = 0;
     for algorithm in Algorithm::ALL {
         let names = set.key_ids().map(Some).chain([None]);
@@ -59,7 +59,8 @@ pub fn check(body: &[u8]) {
     assert!(found > 0, "a set without a use");
 }
 
-/// Returns whether RFC 7517 sections 4.2 and 4.3 allow the key, and it is as long as RFC 7518 section 3.3 requires.
+/// Returns whether RFC 7517 sections 4.2 and 4.3 allow the key to verify, and an RSA
+/// key is as long as RFC 7518 section 3.3 requires.
 fn may_verify(entry: &Value) -> bool {
     let operations = entry
         .get("key_ops")

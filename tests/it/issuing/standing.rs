@@ -74,7 +74,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
         keys.push((id, text, expected));
         let (write, text) = key(id, Test, |_| {});
         writes.push(write);
-        // Sandbox keys need no payment and no release.
+        // Sandbox keys need no payment and no release, and a sandbox subscription allows them.
         let expected = expected.filter(|reason| !["payment_due", "plan_not_released", "sandbox_only"].contains(reason));
         keys.push((id, text, expected));
     }
@@ -91,8 +91,8 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
                 assert_eq!(response.json()["type"], kind, "{id}");
             }
         }
-        // A guessed secret for the same key gives 401 and reveals no state of the key.
-        let stranger = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
+        // An unknown key gets 401.
+        let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
     let records = gate.running.wait_access_records(2 * keys.len());
@@ -124,7 +124,7 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
     let response = gate.with_key("/any/x", &text);
     assert_eq!(response.status, 401, "{}", response.text());
     assert_eq!(response.json()["type"], "urn:keygate:problem:credential-not-in-plan");
-    // The plan is the file's: after a reload with `api_key` the key is valid, after another without it is not.
+    // A reload changes the plan: with `api_key` in its credentials the key is valid, without it the key is not.
     let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
     gate.running.reload(&wider);
     assert_eq!(gate.with_key("/any/x", &text).status, 200);
@@ -197,7 +197,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let gate = Gate::start();
     let subscription = gate.subscription("acme", "limited");
     let (_, key) = gate.key(Some(&subscription));
-    // Routes without limits have the plan's alone; routes with limits have both, and a limit that stands in both once.
+    // A request spends the limits of the plan and of the route; a limit that stands in both lists is spent once.
     let first = gate.with_key("/any/x", &key);
     assert_eq!(first.status, 200);
     assert!(
@@ -219,7 +219,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let spent = gate.with_key("/limited/x", &key);
     assert_eq!(spent.status, 429);
     assert_eq!(spent.json()["limit"], "of-plan");
-    // A key of a plan without limits has the route's alone.
+    // A key whose plan has no limits spends only the route's limits.
     let (_, other) = gate.key(None);
     let response = gate.with_key("/limited/x", &other);
     assert!(
