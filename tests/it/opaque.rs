@@ -1001,7 +1001,7 @@ fn a_real_issuer_whose_keys_are_discovered_rotates_them_while_requests_flow() {
     rotate_while_requests_flow(&Provider::start(), "discovery: true");
 }
 
-/// Publishes new keys, signs with them, then withdraws the old keys, while four threads send tokens of the current keys.
+/// Publishes new keys, signs with them, then withdraws the old keys, while four threads send tokens of the keys in use.
 /// Tokens of the old keys are rejected after the withdrawal, although they have not expired.
 fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
