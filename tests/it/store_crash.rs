@@ -240,7 +240,7 @@ async fn check_whole(store: &SqliteStore) {
 async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_half_written() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut acks: BTreeSet<String> = BTreeSet::new();
-    // Each count ends the process at another point: after the first write, within a group of writes, or in a checkpoint.
+    // Each count ends the process elsewhere: after the first write, within a group of writes, or in a checkpoint.
     for lines in [1, 17, 100, 333, 1_000] {
         acks.extend(acknowledged(folder.path(), lines));
         let path = folder.path().join("keygate.db");

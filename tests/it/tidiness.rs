@@ -89,7 +89,7 @@ const NO_BEGINNINGS: &[&str] = &["What", "Who", "Whose", "Whether", "Which", "Wh
 /// The share of comment lines that may hold one of [`PRONOUNS`], in percent.
 const PRONOUN_PERCENT_MAX: usize = 5;
 
-/// Derives and attributes that turn doc comments into texts for users: the schema, the admin API's description, `--help`.
+/// Derives and attributes that turn doc comments into texts for users: schema, description of the admin API, `--help`.
 const TEXTS: &[&str] = &[
     "JsonSchema",
     "ToSchema",
