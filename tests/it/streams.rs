@@ -189,7 +189,7 @@ fn s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends() {
     let ends = soon();
     let gate = gate("0s", ends + 3_600);
     let (mut client, mut held) = gate.open_websocket("/stream", &gate.bearer(ends));
-    // Bytes that look like a request are bytes (S102).
+    // After the upgrade, the gate does not parse bytes that look like a request (S102).
     let smuggled = "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client.send(smuggled);
     assert_eq!(held.receive(smuggled.len()), smuggled);

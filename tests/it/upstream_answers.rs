@@ -1,5 +1,5 @@
-//! Whatever an upstream sends: does each response reach only the client that asked,
-//! and is an incomplete response never forwarded as a whole one (S101)?
+//! Does each upstream response reach the client that asked, and no other client,
+//! however the upstream frames, cuts or times its bytes (S101)?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;

@@ -213,7 +213,7 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
 #[test]
 fn a_change_right_behind_another_is_not_missed() {
     let upstream = FakeUpstream::start();
-    // Enough routes that loading takes longer than the second change.
+    // Many routes, so that the second change can come during the first load.
     let version = |path: &str| {
         let mut gateway = GatewayBuilder::new().upstream("only", upstream.address());
         for route in 0..1000 {
@@ -232,7 +232,7 @@ fn a_change_right_behind_another_is_not_missed() {
     let binary = Binary::start(&version("/begin"));
     for round in 0..8 {
         binary.reload(&version(&format!("/early{round}")));
-        // The second change comes during the first load, later in each round.
+        // The pause grows each round, so that the second change comes at different points of the first load.
         let until = Instant::now() + Duration::from_millis(round * 6);
         while Instant::now() < until {
             std::thread::yield_now();

@@ -168,7 +168,7 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
     ] {
         site.check(target, Ok(forwarded));
     }
-    // Routes match the normalized form, so `/admin` is protected in every spelling.
+    // Routes match the normalized form, so `/admin` is protected however it is percent-encoded.
     for target in ["/%61dmin", "/ad%6din", "/admi%6E/x"] {
         site.check(target, Err(401));
         let forwarded = site.forwarded(target, &[&site.good]).unwrap();

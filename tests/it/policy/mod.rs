@@ -223,7 +223,7 @@ fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     for method in ["get", "Delete", "PROPFIND"] {
         gate.refuses(method, "/api", &with("use", "shop"), 400, "method_unknown");
     }
-    // The body names the scopes that are missing, but only if these scopes alone would suffice.
+    // The body names the required scopes, but only if these scopes alone would suffice.
     let needed = |method: &str, fields: &str| gate.ask(method, "/api", fields).json()["scope"].clone();
     assert_eq!(needed("DELETE", &with("x", "shop")), "all delete use");
     assert_eq!(needed("GET", &with("use", "shop")), "read");

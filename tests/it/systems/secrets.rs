@@ -101,7 +101,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     // The responses by name, except those that deliver a secret.
     let mut outputs: Vec<(String, String)> = Vec::new();
 
-    // Keys: created, used, regenerated, sent with a typo, sent in the query, revoked.
+    // Keys: created, used, regenerated, then sent with a typo, in the query and as a bearer token.
     let created = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
     let (key_id, key) = (text(&created["id"]), text(&created["key"]));
     assert_eq!(system.with_key(API, &key).status, 200);

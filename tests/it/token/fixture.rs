@@ -84,7 +84,7 @@ pub struct Gate {
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
     pub runtime: Runtime,
-    /// Removed with the test; `None` where the test owns the folder.
+    /// The folder of the store, removed with the gate; `None` where the test owns the folder.
     _folder: Option<TempDir>,
 }
 
@@ -92,7 +92,7 @@ pub struct Gate {
 #[derive(Default)]
 pub struct FakeJwks {
     pub sets: Mutex<BTreeMap<String, Arc<Jwks>>>,
-    /// The sets that a fetch for a newer set returns.
+    /// The sets that `newer` returns.
     pub newer: Mutex<BTreeMap<String, Arc<Jwks>>>,
     /// Runs once, during the next fetch.
     pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,

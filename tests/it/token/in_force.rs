@@ -107,7 +107,7 @@ fn s074_a_plan_that_does_not_allow_the_kind_any_more_gives_no_token() {
     assert_eq!(only(false), (Some("credential_not_in_plan"), None));
 }
 
-/// Applies `change` to a client while its assertion is being marked, and expects a refusal with `reason`.
+/// Runs `change` right after an assertion is marked as used, and expects a refusal with `reason`.
 #[track_caller]
 fn check_while_marking(change: impl FnOnce(&Gate) -> Box<dyn FnOnce() + Send>, reason: &str) {
     let gate = Gate::new();

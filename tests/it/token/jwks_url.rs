@@ -1,4 +1,4 @@
-//! The key set behind a client's URL: is it fetched by the rules for issuers, without delaying other clients?
+//! The key set behind a client's URL: by which rules does the gate fetch, cache and replace the set?
 
 use super::fixture::*;
 use crate::support::RawIssuer;
