@@ -31,7 +31,7 @@ fn allocations(fixture: &Fixture, parts: &Parts, reason: Option<&str>) -> u64 {
     };
     check();
     let counted = allocation_counter::measure(|| drop(fixture.decide(parts)));
-    // The measured decision did not change the next one.
+    // The measured decision does not change the next decision.
     check();
     counted.count_total
 }
@@ -163,7 +163,7 @@ fn a_remembered_identity_token_allocates_nothing() {
     assert_eq!(token(), first);
 }
 
-/// Strangers can send these requests without end.
+/// Any client can send such requests at any rate.
 #[test]
 fn refusing_a_stranger_allocates_nothing() {
     let fixture = Fixture::with_keys(1);

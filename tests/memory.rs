@@ -82,7 +82,7 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
 #[test]
 fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
     fill("small", |index| json!({ "jti": index.to_string() }));
-    // Two bytes each in the token, dozens in memory.
+    // A short scope takes a few bytes in the token, and dozens in memory.
     fill("many short scopes", |index| {
         let scopes: Vec<String> = (0..1300).map(|number| format!("{:x}", number + index * 16)).collect();
         json!({ "scope": format!("orders:read {}", scopes.join(" ")) })
@@ -92,7 +92,7 @@ fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
         audiences.push("https://api.example".to_owned());
         json!({ "aud": audiences })
     });
-    // Each of these bytes takes three in a header.
+    // A comma takes three bytes in a header field.
     fill("names that are escaped", |index| {
         let name = format!("{index}{}", ",".repeat(500));
         json!({ "sub": name, "client_id": name, "jti": name, "org": name })
@@ -119,7 +119,7 @@ fn quota() -> CompiledQuota {
     })
 }
 
-/// Two million keys suffice: none is retained, so more cannot change the result.
+/// A million keys fill the map. None of the second million is retained, so more keys cannot change the result.
 #[test]
 fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     let quota = quota();
@@ -140,7 +140,7 @@ fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     assert!(filling.bytes_current < 64 * 1024 * 1024, "{}", filling.bytes_current);
     let flood = allocation_counter::measure(|| {
         for principal in 0..BUCKETS_MAX as u128 {
-            // Refused or not does not matter: a new principal shares a bucket.
+            // The result does not matter: a principal beyond the full map shares a bucket.
             let _ = buckets.spend(&quota, key(principal + 1_000_000_000), now);
         }
     });

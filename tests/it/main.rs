@@ -1,4 +1,4 @@
-//! The only integration test binary: tests Keygate through its public interface and real sockets.
+//! The integration tests that share one binary: Keygate's behaviour through its public interface and real sockets.
 
 mod support;
 mod invariants;

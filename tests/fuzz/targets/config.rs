@@ -1,4 +1,4 @@
-//! Fuzz target: does `tests/it/invariants/config.rs` hold for any bytes?
+//! Fuzz target: does any input break an invariant of `tests/it/invariants/config.rs`?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

@@ -76,7 +76,7 @@ pub const START: u64 = 1_800_000_000;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A token endpoint and its control side.
+/// A token endpoint with its store, its settings and its clock.
 pub struct Gate {
     pub control: Arc<Control>,
     pub store: Arc<MeddlingStore>,
@@ -84,7 +84,7 @@ pub struct Gate {
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
     pub runtime: Runtime,
-    /// Removed with the test; `None` where the test owns the folder.
+    /// The folder of the store, removed with the gate; `None` where the test owns the folder.
     _folder: Option<TempDir>,
 }
 
@@ -92,7 +92,7 @@ pub struct Gate {
 #[derive(Default)]
 pub struct FakeJwks {
     pub sets: Mutex<BTreeMap<String, Arc<Jwks>>>,
-    /// The sets that a fetch for a newer set returns.
+    /// The sets that `newer` returns.
     pub newer: Mutex<BTreeMap<String, Arc<Jwks>>>,
     /// Runs once, during the next fetch.
     pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -205,8 +205,8 @@ impl Gate {
         }
     }
 
-    /// Creates an organization and its subscription under `plan`, both with this name.
-    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: ApiKeyEnvironment) {
+    /// Creates an organization, and its subscription `sub_{organization}` under `plan`.
+    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
             Write::Organization(Versioned::new(OrganizationRecord {
@@ -245,7 +245,8 @@ impl Gate {
         });
     }
 
-    /// Creates a client of the organization `acme` under the plan `default`; the first client creates these too.
+    /// Creates a client of the organization `acme`. The first client also creates
+    /// the organization and its subscription to the plan `default`.
     pub fn client(&self, id: &str, authentication: ClientAuthentication) -> ClientRecord {
         self.client_with(id, authentication, |_| {})
     }
@@ -284,7 +285,7 @@ impl Gate {
         record
     }
 
-    /// Changes the record of a client, from any thread.
+    /// Changes the record of a client. Works inside a runtime too, see [`change_client`].
     pub fn change(&self, id: &str, change: impl FnOnce(&mut ClientRecord)) {
         change_client(&self.control, id, change);
     }
@@ -359,7 +360,7 @@ impl Gate {
     }
 }
 
-/// Changes the record of a client, from any thread.
+/// Changes the record of a client. Commits on a new thread, so that a callback inside a runtime may block.
 pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut ClientRecord)) {
     let known = control.clients.get(&id.parse().unwrap()).unwrap();
     let mut record = known.record.clone();
@@ -519,7 +520,7 @@ impl Gate {
     }
 }
 
-/// Changes the subscription of an organization, from any thread.
+/// Changes the subscription of an organization. Commits on a new thread, as [`change_client`] does.
 pub fn change_subscription(
     control: &Arc<Control>,
     organization: &str,

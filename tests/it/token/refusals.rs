@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 const GOLDEN: &str = include_str!("../../data/token/errors.txt");
 
-/// The rows that occurred, as in the golden file without its first column.
+/// The rows that occurred, each as `status error reason: description`.
 #[derive(Default)]
 struct Met(BTreeSet<String>);
 

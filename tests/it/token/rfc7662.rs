@@ -113,7 +113,7 @@ fn section_4_a_stranger_is_told_nothing_and_an_operator_everything() {
         assert_eq!(ask(&gate, "operators", &token).json["active"], true);
         assert_eq!(ask(&gate, "a", &token).json["active"], true);
     }
-    // The resource server that is the audience of the tokens.
+    // A client whose id is an audience of the token may introspect the token.
     gate.reconfigure(|settings| {
         let endpoint = settings.token_endpoint.as_mut().unwrap();
         endpoint.audiences.push("other".to_owned());
