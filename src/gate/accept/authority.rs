@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// The longest name in DNS (RFC 1035 section 2.3.4), with the trailing dot.
+/// The longest name in DNS as text, with the trailing dot: 255 octets in a message (RFC 1035 section 2.3.4).
 const HOST_BYTES_MAX: usize = 254;
 
 /// The `host[:port]` of `Host`, `:authority` or an absolute-form target, borrowed and checked.
@@ -14,9 +14,9 @@ pub struct Authority<'r> {
 }
 
 impl<'r> Authority<'r> {
-    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2), narrower than RFC 3986: a name of letters, digits, `-`,
-    /// `_` and `.` without empty labels, or an IPv6 address in brackets. Returns `None` for userinfo, percent-escapes,
-    /// an empty host and an empty port: parsers disagree on them, and clients do not need them.
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2), but accepts less than RFC 3986: a name of letters, digits,
+    /// `-`, `_` and `.` without empty labels, or an IPv6 address in brackets. Returns `None` for userinfo,
+    /// percent-escapes, an empty host and an empty port: parsers disagree on them, and clients do not need them.
     pub fn parse(text: &'r str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -35,8 +35,8 @@ impl<'r> Authority<'r> {
         Some(Self { host, port })
     }
 
-    /// Returns the host in the form that routes are matched against: lower case, without port and trailing dot, an
-    /// IPv6 address in its shortest form.
+    /// Returns the host in the form that is matched against routes: lower case, without port and trailing dot; an IPv6
+    /// address in brackets and in its shortest form.
     pub fn normal_host(&self) -> Cow<'r, str> {
         let address = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if let Some(address) = address.and_then(|text| text.parse::<Ipv6Addr>().ok()) {
@@ -44,7 +44,7 @@ impl<'r> Authority<'r> {
             return Cow::Owned(format!("[{address}]"));
         }
         let host = self.host.strip_suffix('.').unwrap_or(self.host);
-        // Without an early exit, the compiled loop checks sixteen bytes at a time.
+        // `fold`, not `any`: without an early exit, the compiled loop checks sixteen bytes at a time.
         if host.bytes().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
             Cow::Owned(host.to_ascii_lowercase())
         } else {
@@ -52,17 +52,17 @@ impl<'r> Authority<'r> {
         }
     }
 
-    /// Returns whether both have the same host in any case, and the same port. An absent port equals only an absent
+    /// Returns whether both have the same host, ignoring case, and the same port. An absent port equals only an absent
     /// port, because RFC 9112 section 3.2 requires identical text.
     pub fn is_same(&self, other: &Authority<'_>) -> bool {
         self.host.eq_ignore_ascii_case(other.host) && self.port == other.port
     }
 }
 
-/// Returns the end of the name at the start of `text`: labels with one dot after each, which is
-/// optional after the last.
+/// Returns the length in bytes of the name at the start of `text`: labels separated by single dots, with or without a
+/// dot at the end. `None` for no name, and for more than [`HOST_BYTES_MAX`].
 fn name_end(text: &str) -> Option<usize> {
-    // No label is empty, so no dot follows the start of the text or another dot.
+    // Starts as a dot, so that a dot at the start of the text ends the name like a second dot in a row.
     let mut before = b'.';
     let mut end = 0;
     for &byte in text.as_bytes() {
@@ -76,7 +76,7 @@ fn name_end(text: &str) -> Option<usize> {
     is_name.then_some(end)
 }
 
-/// Indexed by byte: the characters of a name.
+/// Indexed by byte: `true` for a character of a name.
 const IS_NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte: u8 = 0;

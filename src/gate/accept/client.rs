@@ -6,20 +6,21 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
-/// Returns [`undisputed`], or the peer's address where that is `None`. Good enough to count by,
-/// but not to grant access by.
+/// Returns [`undisputed`], or the peer's address where that is `None`. Use this address to count by, not to grant
+/// access by.
 pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     undisputed(headers, peer, trusted).unwrap_or(peer.to_canonical())
 }
 
-/// Returns the address of the client: the peer's, unless the peer is a trusted proxy;
-/// then the rightmost address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not
-/// a trusted proxy, because the client may have written everything to the left of it. An
-/// entry that does not parse ends the search, which then returns the last address found.
+/// Returns the address of the client. A peer that is not a trusted proxy is the client.
 ///
-/// Returns `None` where both fields are present and disagree: a proxy appends to one of them, and the
-/// other may be the client's own. The peer's address would be an unsafe guess, because the peer is inside
-/// the network and the client may not be.
+/// Behind a trusted proxy, the client has the rightmost address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is
+/// not a trusted proxy's: the client may have written everything to the left of it. The search also ends at an entry
+/// that does not parse, and at the end of the field. It then returns the last address before, at first the peer's.
+///
+/// Returns `None` where the two fields lead to different addresses: a proxy appends to one of them, and the client may
+/// have sent the other. The peer's address would be an unsafe guess, because the peer is inside the network and the
+/// client may not be.
 pub fn undisputed(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -51,7 +52,7 @@ fn rightmost(
 ) -> IpAddr {
     let mut nearest = peer;
     for value in headers.get_all(name).iter().rev() {
-        // A quoted comma would be split here, but only to the left of the entries that our own proxy appended.
+        // This also splits at a comma inside quotes. Only the client sends one, to the left of the proxies' entries.
         let Ok(text) = value.to_str() else {
             return nearest;
         };
@@ -69,7 +70,8 @@ fn rightmost(
 }
 
 /// Returns whether nobody between the client and Keygate could read the request: it came over loopback from end to end,
-/// or through a trusted proxy that reports TLS. All reports must agree.
+/// or through a trusted proxy that reports TLS. Where there are several `X-Forwarded-Proto` and `Forwarded` fields,
+/// each must report `https` and nothing else.
 pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -108,7 +110,7 @@ fn is_https(word: &str) -> bool {
     word.eq_ignore_ascii_case("https")
 }
 
-/// Returns `for=` of one element; RFC 7239 section 4 allows it once.
+/// Returns the address of `for=` in `element`. RFC 7239 section 4 allows `for=` once in an element.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut found = None;
     for pair in element.split(';') {
@@ -122,8 +124,8 @@ fn parse_forwarded(element: &str) -> Option<IpAddr> {
     parse_node(unquoted.unwrap_or(value))
 }
 
-/// Returns an address, with a port or in brackets or both; `None` for obfuscated names and
-/// `unknown` (RFC 7239 section 6).
+/// Returns the address in `text`, which may have a port, and brackets around an IPv6 address. `None` for obfuscated
+/// names and `unknown` (RFC 7239 section 6).
 fn parse_node(text: &str) -> Option<IpAddr> {
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
     let address = text.parse::<IpAddr>().ok();
@@ -262,7 +264,7 @@ mod tests {
         ] {
             check("10.0.0.1", fields, false);
         }
-        // A proxy on this machine that reports no protocol is confidential only for local clients.
+        // Where a proxy on loopback reports no protocol, the client must be on loopback too.
         check("127.0.0.2", &[], true);
         check("127.0.0.2", &[("x-forwarded-for", "127.0.0.1")], true);
         check("127.0.0.2", &[("x-forwarded-for", "192.0.2.1")], false);

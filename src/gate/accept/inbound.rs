@@ -18,8 +18,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// A request with exactly one reading. Borrows from its parts; allocates only where host or path
-/// were not in normal form.
+/// A request with exactly one reading. Borrows from its parts; allocates only for a host or a path that was not in
+/// normal form, and for an IPv6 host.
 pub struct Inbound<'r> {
     method: &'r Method,
     host: Cow<'r, str>,
@@ -33,11 +33,11 @@ pub struct Inbound<'r> {
 }
 
 impl<'r> Inbound<'r> {
-    /// Checks `parts`, received over a connection from `peer`. `trusted` are the proxies that may
+    /// Checks `parts`, received over a connection from `peer`. `trusted` are the addresses of the proxies that may
     /// report the client's address.
     ///
     /// # Errors
-    /// The first part of the request that two parsers could read differently.
+    /// The first check to fail: method, header fields, host, path, query.
     pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &Rules) -> Result<Self, AcceptError> {
         let fields = hygiene::check(&parts.method, &parts.headers, rules)?;
         let host = host(parts, fields.host)?;
@@ -63,17 +63,17 @@ impl<'r> Inbound<'r> {
         self.method
     }
 
-    /// Returns the host in lower case, without port and trailing dot. Empty for an HTTP/1.0 request without a host.
+    /// Returns the host as [`Authority::normal_host`] writes it. Empty for an HTTP/1.0 request without a host.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Returns the path in normal form, which is both matched and forwarded.
+    /// Returns the path in normal form: routes are matched against it, and it is forwarded.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Returns whether [`Self::path`] differs from the received path, so that forwarding must write it.
+    /// Returns whether [`Self::path`] differs from the received path. Forwarding then has to write the path anew.
     pub fn path_was_rewritten(&self) -> bool {
         matches!(self.path, Cow::Owned(_))
     }
@@ -83,7 +83,7 @@ impl<'r> Inbound<'r> {
         self.oddities
     }
 
-    /// Returns the query, as received.
+    /// Returns the query as received, without the `?`.
     pub fn query(&self) -> Option<&'r str> {
         self.query
     }
@@ -97,18 +97,19 @@ impl<'r> Inbound<'r> {
         &self.fields
     }
 
-    /// Returns the address at the other end of the connection.
+    /// Returns the address at the other end of the connection: IPv4 rather than IPv4-mapped IPv6.
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// Returns the address of the client: the peer, unless the peer is a trusted proxy that names another.
+    /// Returns [`Self::undisputed_ip`], or the peer's address where that is `None`. Use this address to count by, not to
+    /// grant access by.
     pub fn client_ip(&self) -> IpAddr {
         self.undisputed_ip.unwrap_or(self.peer)
     }
 
-    /// Returns the address of the client, `None` where the header fields leave it open. Use it to
-    /// grant access by address.
+    /// Returns the address of the client ([`client::undisputed`]), the address to grant access by. `None` where trusted
+    /// proxies report two different addresses.
     pub fn undisputed_ip(&self) -> Option<IpAddr> {
         self.undisputed_ip
     }
@@ -129,7 +130,8 @@ impl fmt::Debug for Inbound<'_> {
     }
 }
 
-/// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093).
+/// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093). Only an HTTP/1.0 request may
+/// have none.
 fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
     let field = match field {
         Single::Absent => None,
