@@ -14,8 +14,8 @@ pub struct Authority<'r> {
 }
 
 impl<'r> Authority<'r> {
-    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2), but accepts less than RFC 3986: a name of letters, digits,
-    /// `-`, `_` and `.` without empty labels, or an IPv6 address in brackets. Returns `None` for userinfo,
+    /// Parses `uri-host [ ":" port ]` (RFC 9110 section 7.2), but accepts less than RFC 3986: a name of letters,
+    /// digits, `-`, `_` and `.` without empty labels, or an IPv6 address in brackets. Returns `None` for userinfo,
     /// percent-escapes, an empty host and an empty port: parsers disagree on them, and clients do not need them.
     pub fn parse(text: &'r str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {

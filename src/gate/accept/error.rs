@@ -3,7 +3,7 @@
 use crate::gate::accept::normalize::PathError;
 use crate::model::reason::reasons;
 
-/// Why a request is ambiguous, or not one that Keygate serves. Errors of the head itself are
+/// Why a request with a parsed head is ambiguous, or is not served. A head that does not parse has a
 /// [`crate::gate::accept::HeadError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {

@@ -2,7 +2,7 @@
 
 use crate::model::reason::reasons;
 
-/// Why a head is refused. Every error ends the connection, because the start of the next request is in doubt.
+/// Why a head is refused. Every error closes the connection, because the start of the next request is in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     #[error("head is too long")]

@@ -18,10 +18,10 @@ use http::header::CONNECTION;
 /// # Errors
 /// The first rule that the request breaks.
 pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Result<Fields<'r>, AcceptError> {
-    // S099: an upstream may take `get` for GET, or act on a method that no route was written for.
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(AcceptError::MethodRefused);
     }
+    // S099: an upstream may take `get` for GET, or act on a method that no route was written for.
     if !is_registered(method) && !rules.lists(method) {
         return Err(AcceptError::MethodUnknown);
     }
@@ -37,13 +37,13 @@ pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Resu
     Ok(fields)
 }
 
-/// Refuses a `Connection` that nominates a protected header (S081): `x-keygate-subject` there would make the next
-/// hop drop a header that Keygate adds.
+/// Refuses a `Connection` that nominates a protected header (S081). A hop that obeys RFC 9110 section 7.6.1 would drop
+/// that header, even where Keygate or a trusted proxy added it.
 fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
-        // `x forwarded-for` is not a valid option (RFC 9110 section 7.6.1): a lenient parser could take it for two.
+        // `x forwarded-for` is no `connection-option` (RFC 9110 section 7.6.1). A lenient parser could read two options.
         let is_none = |option: &str| !option.is_empty() && !syntax::is_token(option.as_bytes());
         if options.any(|option| is_none(option) || rules.is_protected(option)) {
             return Err(AcceptError::ConnectionNomination);
@@ -53,7 +53,7 @@ fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptErro
 }
 
 /// Refuses the oddities of the path that the matched route does not allow. Where no route matched, pass
-/// `Oddities::default()`: such a path is refused as ambiguous (400) rather than as not found (404).
+/// `Oddities::default()`: a path with oddities is then refused as ambiguous (400), not as unknown (404).
 ///
 /// # Errors
 /// `EncodedSlash` or `EmptySegment`.
@@ -67,7 +67,8 @@ pub fn check_oddities(found: Oddities, allows: Oddities) -> Result<(), AcceptErr
     Ok(())
 }
 
-/// Checks the framing fields again (S101), for callers that did not run `head::check`.
+/// Checks the framing fields (S101). `head::check` does this for Keygate's own connections, but an embedded gate
+/// receives a head that another server parsed.
 fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
     let well_framed = match (fields.content_length, fields.transfer_encoding) {
         (Single::Absent, Single::Absent) => true,
@@ -184,7 +185,7 @@ mod tests {
             check_headers(&rules, &[(bad, "1")], Err(AcceptError::HeaderAlias));
             check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));
         }
-        // The gate drops the exact name on the way to the upstream; it is not an error.
+        // The exact name is not an error: Keygate drops the client's field on the way to the upstream.
         for good in ["x-user-email", "X-User-Email", "x_user", "x_user_emails"] {
             check_headers(&rules, &[(good, "1")], Ok(()));
         }
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn s087_override_headers_are_no_business_of_ours() {
-        // They pass as ordinary headers: nothing in accept reads them.
+        // The accept stage does not read these headers.
         check_headers(
             &rules(),
             &[("x-original-url", "/admin"), ("x-http-method-override", "DELETE")],

@@ -102,14 +102,14 @@ impl<'r> Inbound<'r> {
         self.peer
     }
 
-    /// Returns [`Self::undisputed_ip`], or the peer's address where that is `None`. Use this address to count by, not to
-    /// grant access by.
+    /// Returns [`Self::undisputed_ip`], or the peer's address where that is `None`. Use this address to count by, not
+    /// to grant access by.
     pub fn client_ip(&self) -> IpAddr {
         self.undisputed_ip.unwrap_or(self.peer)
     }
 
-    /// Returns the address of the client ([`client::undisputed`]), the address to grant access by. `None` where trusted
-    /// proxies report two different addresses.
+    /// Returns the address of the client ([`client::undisputed`]), the address to grant access by. `None` where
+    /// `X-Forwarded-For` and `Forwarded` lead to different addresses.
     pub fn undisputed_ip(&self) -> Option<IpAddr> {
         self.undisputed_ip
     }
@@ -130,8 +130,8 @@ impl fmt::Debug for Inbound<'_> {
     }
 }
 
-/// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093). Only an HTTP/1.0 request may
-/// have none.
+/// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093). Only an HTTP/1.0 request
+/// may have none.
 fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
     let field = match field {
         Single::Absent => None,

@@ -4,8 +4,8 @@ use crate::model::identity_field;
 use http::HeaderName;
 use http::Method;
 
-/// The names of headers that gates or upstreams base decisions on: the credential, the host, the
-/// client's address, the length of the body.
+/// The headers that proxies and upstreams base decisions on: the credential, the host, the client's address, the
+/// length of the body.
 const PROTECTED: [&str; 7] = [
     "authorization",
     "proxy-authorization",
@@ -21,7 +21,7 @@ const PROTECTED_PREFIXES: [&str; 2] = [identity_field::PREFIX, "x-forwarded-"];
 #[derive(Clone, Debug)]
 pub struct Rules {
     api_key_header: HeaderName,
-    /// The name of the API key header with `-` for `_`.
+    /// The name of the API key header, with each `_` replaced by `-`.
     api_key_folded: Box<str>,
     /// The headers in which upstreams receive claims.
     claim_headers: Vec<HeaderName>,
@@ -41,12 +41,12 @@ impl Rules {
     }
 
     pub(super) fn is_api_key_header(&self, name: &HeaderName) -> bool {
-        // Comparing custom names costs a call, and nearly all differ in length.
+        // The length first: comparing custom names costs a call, and nearly all differ in length.
         name.as_str().len() == self.api_key_folded.len() && *name == self.api_key_header
     }
 
-    /// Returns whether `name`, in lower case and not the API key header, equals a protected name
-    /// when `_` is read as `-`.
+    /// Returns whether `name` is not a protected name, but equals one when `_` is read as `-`. `name` is in lower case
+    /// and not the API key header. Of the protected names, only the API key header's may contain `_`.
     pub(super) fn is_alias(&self, name: &str) -> bool {
         if name.as_bytes().contains(&b'_') {
             self.is_protected(name)
@@ -55,7 +55,7 @@ impl Rules {
         }
     }
 
-    /// Protects the headers that carry claims to upstreams, like Keygate's own.
+    /// Adds the headers that carry claims to upstreams to the protected headers.
     #[must_use]
     pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
         self.claim_headers.extend(names.into_iter().cloned());
@@ -93,7 +93,7 @@ pub(crate) fn is_registered(method: &Method) -> bool {
     REGISTERED_METHODS.contains(method)
 }
 
-/// Returns whether two names are equal but for case and for `_` in place of `-`.
+/// Returns whether two names are equal when case is ignored and `_` is read as `-`.
 fn folds_to(name: &str, other: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.bytes().map(fold).eq(other.bytes().map(fold))

@@ -1,26 +1,26 @@
-//! How are the small parts of a field parsed: tokens, lists of them, lengths (RFC 9110 section 5.6)?
+//! How are tokens, comma-separated lists and lengths in a field value parsed (RFC 9110 sections 5.6 and 8.6)?
 
-/// Returns the number in a `1*DIGIT` that fits `u64` (RFC 9112 section 6.2); `None` for `+5`,
-/// `0x5`, `5, 5` and an empty value.
+/// Returns the value of `Content-Length` (`1*DIGIT`, RFC 9110 section 8.6) in bytes. `None` for `+5`, `0x5`, `5, 5`, an
+/// empty value, and a number over `u64::MAX`.
 pub fn length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?;
     let only_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
     only_digits.then(|| digits.parse().ok())?
 }
 
-/// Returns the members of a comma-separated list, without blanks around them; empty ones are
-/// left out (RFC 9110 section 5.6.1.2).
+/// Returns the members of a comma-separated list, without the white space around them. Skips empty members (RFC 9110
+/// section 5.6.1.2). Also splits at a comma inside quotes.
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
 }
 
-/// Returns whether `byte` may stand in a token.
+/// Returns whether `byte` may stand in a token (`tchar`, RFC 9110 section 5.6.2).
 pub fn is_tchar(byte: &u8) -> bool {
     IS_TCHAR[usize::from(*byte)]
 }
 
-/// Indexed by byte (RFC 9110 section 5.6.2). A head consists mostly of token characters.
+/// Indexed by byte: `true` for a `tchar`. A table, because most bytes of a head are checked with it.
 const IS_TCHAR: [bool; 256] = {
     let mut table = [false; 256];
     let symbols = b"!#$%&'*+-.^_`|~";
