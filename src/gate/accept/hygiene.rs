@@ -43,7 +43,7 @@ fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptErro
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
-        // `x forwarded-for` is no `connection-option` (RFC 9110 section 7.6.1). A lenient parser could read two options.
+        // `x forwarded-for` is not a valid option (RFC 9110 section 7.6.1). A lenient parser could read two options.
         let is_none = |option: &str| !option.is_empty() && !syntax::is_token(option.as_bytes());
         if options.any(|option| is_none(option) || rules.is_protected(option)) {
             return Err(AcceptError::ConnectionNomination);

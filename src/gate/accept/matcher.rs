@@ -1,7 +1,7 @@
 //! Which route matches a host, a path and a method?
 //!
-//! A trie by segments, not a radix tree by bytes: the crate `matchit` rejects `/{tenant}/orders` beside `/{*rest}`, the
-//! usual way to write a catch-all, and the check for near misses needs colliding patterns.
+//! With a trie by segments, not a radix tree by bytes: the crate `matchit` rejects the usual catch-all, `/{*rest}`
+//! beside `/{tenant}/orders`, and patterns that collide, as they do in the check for near misses.
 
 use crate::config::HostPattern;
 use crate::config::PathPattern;
@@ -11,9 +11,8 @@ use foldhash::fast::RandomState;
 use http::Method;
 use std::collections::HashMap;
 
-/// A table from host, path and method patterns to `T`, compiled once. The cost of a look-up depends on
-/// the length of the path, not on the number of routes. It allocates only for paths that are not in
-/// folded form (see [`normalize::fold`]).
+/// A table from host, path and method patterns to `T`, compiled once. The cost of a look-up depends on the segments of
+/// the path, not on the number of routes. A look-up allocates only for a path that is not folded ([`normalize::fold`]).
 #[derive(Debug)]
 pub struct Matcher<T> {
     values: Vec<T>,
@@ -27,7 +26,7 @@ pub struct Pattern<'c> {
     /// The hosts; empty for any host.
     pub hosts: &'c [HostPattern],
     pub path: &'c PathPattern,
-    /// The methods; empty for every registered method. GET includes HEAD.
+    /// The methods; empty for [`rules::REGISTERED_METHODS`]. GET includes HEAD.
     pub methods: &'c [Method],
 }
 
@@ -35,10 +34,10 @@ pub struct Pattern<'c> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'m, T> {
     Found(&'m T),
-    /// The path literally matches one route and, but for differences that upstreams
-    /// may ignore, another route with other protection. Answer it like `NotFound`.
+    /// The path matches one route, and its folded form another with different protection: an upstream that reads
+    /// paths leniently would serve the other route's resource. Answer like `NotFound`.
     NearMiss,
-    /// The path is known but not with this method; these are its methods, for `Allow` (RFC 9110 section 10.2.1).
+    /// The path matches, but no route takes the method. Holds the methods for `Allow` (RFC 9110 section 10.2.1).
     MethodNotAllowed(&'m [Method]),
     NotFound,
 }
@@ -52,10 +51,10 @@ pub enum MatcherError {
 
 impl<T> Matcher<T> {
     /// Compiles `routes`. Their order does not matter: the more specific host wins, then segment by segment a
-    /// literal before `{name}` before `{*rest}`.
+    /// literal before `{name}` before `{*rest}`, then a route that lists the method before a route without a list.
     ///
     /// # Errors
-    /// The first two routes that match the same requests.
+    /// The first route that equals an earlier one in host, path and method, and that earlier route.
     pub fn compile<'c>(routes: impl IntoIterator<Item = (Pattern<'c>, T)>) -> Result<Self, MatcherError> {
         let mut matcher = Self {
             values: Vec::new(),
@@ -99,7 +98,7 @@ impl<T> Matcher<T> {
         added.map_err(|first| MatcherError::Overlap { first, second: route })
     }
 
-    /// Returns every method that some route lists, for `Rules::new`.
+    /// Returns every method that some route lists, for [`rules::Rules::new`].
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         let listed = self.entries.iter().flat_map(|entry| &entry.listed);
         listed.map(|(method, _)| method)
@@ -109,10 +108,10 @@ impl<T> Matcher<T> {
     ///
     /// The most specific path pattern at the most specific host with a matching pattern decides: if its methods do not
     /// include `method`, no less specific route is tried (S099). `same` returns whether two routes protect alike; it is
-    /// called only where the path is a near miss (S091).
+    /// called only where the folded path matches another route (S091).
     ///
-    /// `%2F` is a near miss of `/`. A route that allows encoded slashes must match them
-    /// with `{*rest}`: matched by `{name}`, the decoded path could belong to another route.
+    /// Folding turns `%2F` into `/`. A route that allows encoded slashes should match them with `{*rest}`: `{name}`
+    /// matches only the first part of the folded segment, and the path may then be a near miss of another route.
     pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
         let (exact, is_all_that_is_near) = self.exact(host, path);
         let Some(&[exact, ..]) = exact else {
@@ -127,7 +126,7 @@ impl<T> Matcher<T> {
             return Lookup::Found(found);
         }
         let near = self.near(host, path);
-        // Where both spellings are routes, the operator distinguished them on purpose.
+        // Where both spellings are patterns, the operator distinguished them on purpose.
         let is_near_miss = !near.contains(&exact)
             && near.iter().any(|&near| match self.entries[near].route(method) {
                 Some(near) => near != route && !same(found, &self.values[near]),
@@ -140,9 +139,9 @@ impl<T> Matcher<T> {
         }
     }
 
-    /// Returns the entries of the most specific pattern for `path` as it is, and whether [`Self::near`] would
-    /// return the same ones. That is known without another walk where the path is folded and the walk meets no
-    /// pattern that differs from its folded form.
+    /// Returns the entries of the most specific pattern for `path` as it is, and `true` where [`Self::near`] certainly
+    /// returns the same entries. That saves a second walk for most requests: the path is folded, and so are the
+    /// patterns of each host that was searched, and [`EmptyRest`] made no difference.
     fn exact(&self, host: &str, path: &str) -> (Option<&[usize]>, bool) {
         let mut is_all_that_is_near = path != "/" && normalize::is_folded(path);
         let found = self.hosts.find(host, |tries| {
@@ -152,7 +151,7 @@ impl<T> Matcher<T> {
         (found, is_all_that_is_near)
     }
 
-    /// Returns the entries of the most specific pattern for the reading of `path` by the most lenient upstream.
+    /// Returns the entries of the most specific pattern for the folded `path`, the reading of the most lenient upstream.
     fn near(&self, host: &str, path: &str) -> &[usize] {
         let folded = normalize::fold(path);
         let found = self
@@ -168,14 +167,15 @@ struct Entry {
     listed: Vec<(Method, usize)>,
     /// The route without a list of methods.
     unlisted: Option<usize>,
+    /// The methods of all these routes.
     allowed: Vec<Method>,
 }
 
 impl Entry {
-    /// Adds `route` for `methods`.
+    /// Adds `route` for `methods`, or as the route without a list.
     ///
     /// # Errors
-    /// The route that has one of `methods` already.
+    /// The earlier route that has one of `methods`, or that is without a list too.
     fn add(&mut self, methods: &[Method], route: usize) -> Result<(), usize> {
         if methods.is_empty() {
             if let Some(first) = self.unlisted.replace(route) {
@@ -221,8 +221,8 @@ impl Entry {
     }
 }
 
-/// A table by texts of the configuration. Requests look texts up and never add any, so no client can fill a table with
-/// collisions, and a fast hash is enough: with SipHash, hashing took two thirds of a look-up.
+/// A map whose keys come from the configuration. Requests never add a key, so no client can fill the map with
+/// collisions, and a fast hash is enough: SipHash took two thirds of a look-up.
 type Table<V> = HashMap<Box<str>, V, RandomState>;
 
 #[derive(Debug, Default)]
@@ -237,8 +237,8 @@ struct Hosts {
 struct Tries {
     exact: Node,
     folded: Node,
-    /// `true` if some pattern differs from its folded form, other than that of `/`, which only `/` matches. If
-    /// `false`, the two tries are the same.
+    /// `true` if a pattern other than `/` differs from its folded form. If `false`, the two tries find the same for
+    /// every folded path except `/`.
     differ: bool,
 }
 
@@ -251,8 +251,8 @@ impl Hosts {
         }
     }
 
-    /// Returns the first result of `look`: at the host itself, then at its suffixes from long to
-    /// short, then at any host.
+    /// Returns the first `Some` of `look`: at the host itself, then at its suffixes from long to short, then at
+    /// [`HostPattern::Any`].
     fn find<'m, A>(&'m self, host: &str, mut look: impl FnMut(&'m Tries) -> Option<A>) -> Option<A> {
         if let Some(found) = self.exact.get(host).and_then(&mut look) {
             return Some(found);
@@ -278,7 +278,7 @@ enum Segment {
 }
 
 impl Segment {
-    /// Patterns are in normal form already, like the matched paths.
+    /// Returns the segments of `path`. Its literals need no normalizing: they are in the normal form of request paths.
     fn parse(path: &PathPattern) -> Vec<Self> {
         let segments = path
             .as_str()
@@ -297,6 +297,7 @@ impl Segment {
         matches!(segments, [Self::Literal(text)] if text.is_empty())
     }
 
+    /// Returns the segments of the folded pattern: a literal may become several segments, or none.
     fn fold(segments: &[Self]) -> Vec<Self> {
         let mut folded = Vec::with_capacity(segments.len());
         for segment in segments {
@@ -314,12 +315,12 @@ impl Segment {
     }
 }
 
-/// The treatment of `/a` and `/a/` by `/a/{*rest}`.
+/// Whether `/a/{*rest}` matches `/a` and `/a/`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EmptyRest {
     /// No match: the pattern requires at least one character.
     Differs,
-    /// A match: an operator who protects everything below `/a/` wants `/a/` protected too.
+    /// A match: an operator who protects everything below `/a/` wants `/a` and `/a/` protected too.
     Matches,
 }
 
@@ -327,9 +328,9 @@ enum EmptyRest {
 struct Node {
     literals: Table<Node>,
     param: Option<Box<Node>>,
-    /// The entries for the pattern that ends here; several only in a folded trie.
+    /// The entries of the patterns that end here: several only in a folded trie.
     end: Vec<usize>,
-    /// The entries for the pattern that ends in `{*rest}` here.
+    /// The entries of the patterns that end in `{*rest}` here: several only in a folded trie.
     rest: Vec<usize>,
 }
 
@@ -344,8 +345,8 @@ impl Node {
         }
     }
 
-    /// Returns the entries of the most specific pattern for `path`; never empty. Clears `regardless` where the
-    /// result may depend on `empty_rest`.
+    /// Returns the entries of the most specific pattern for `path`, one at least. Sets `regardless` to `false` where
+    /// the result may depend on `empty_rest`.
     fn find(&self, path: &str, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let path = path.strip_prefix('/')?;
         // Folded paths have no trailing slash, so the root has no segment at all.
@@ -353,9 +354,9 @@ impl Node {
         self.walk((!is_root).then_some(path), empty_rest, regardless)
     }
 
-    /// Walks the trie. `path` is the rest after the slash that ends the matched segments, `None` where
-    /// the path ends. Recurses as deep as the deepest pattern and visits no node twice, because one
-    /// sequence of segments leads to each.
+    /// Walks the trie. `path` is the part after the matched segments and their slash; `None` where the path ended
+    /// without a slash. Recurses as deep as the deepest pattern, and visits no node twice: only one sequence of
+    /// segments leads to each node.
     fn walk(&self, path: Option<&str>, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
         let Some(path) = path else {
             return filled(&self.end).or_else(|| {

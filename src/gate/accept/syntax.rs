@@ -20,7 +20,7 @@ pub fn is_tchar(byte: &u8) -> bool {
     IS_TCHAR[usize::from(*byte)]
 }
 
-/// Indexed by byte: `true` for a `tchar`. A table, because most bytes of a head are checked with it.
+/// Indexed by byte: `true` for a `tchar`. A table, because every byte of every field name is checked.
 const IS_TCHAR: [bool; 256] = {
     let mut table = [false; 256];
     let symbols = b"!#$%&'*+-.^_`|~";
