@@ -151,7 +151,7 @@ impl<T> Matcher<T> {
         (found, is_all_that_is_near)
     }
 
-    /// Returns the entries of the most specific pattern for the folded `path`, the reading of the most lenient upstream.
+    /// Returns the entries of the most specific pattern for the folded `path`, as the most lenient upstream reads it.
     fn near(&self, host: &str, path: &str) -> &[usize] {
         let folded = normalize::fold(path);
         let found = self
@@ -237,8 +237,8 @@ struct Hosts {
 struct Tries {
     exact: Node,
     folded: Node,
-    /// `true` if a pattern other than `/` differs from its folded form. If `false`, the two tries find the same for
-    /// every folded path except `/`.
+    /// `true` if a pattern other than `/` differs from its folded form. If `false`, the two tries differ only in the
+    /// pattern `/`, which only the path `/` matches.
     differ: bool,
 }
 

@@ -16,11 +16,11 @@ pub struct NormalPath<'r> {
 pub struct Oddities {
     /// `%2F`: one segment for Keygate, perhaps two for the upstream.
     pub encoded_slash: bool,
-    /// `//`: some upstreams merge them.
+    /// `//`: some upstreams merge the slashes.
     pub empty_segment: bool,
 }
 
-/// Why a path has more than one reading, or none.
+/// Why a path is invalid, or has more than one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("does not start with `/`")]
@@ -63,17 +63,18 @@ reasons! {
     }
 }
 
-/// The depth to which escapes inside escapes are decoded; deeper nesting is refused.
+/// The number of times that a path may be decoded before decoding changes nothing; deeper nesting is refused.
 const DECODE_ROUNDS_MAX: usize = 3;
 
 /// Returns the normal form of `raw`, the path of a request target without its query. Borrows
 /// where `raw` is in normal form.
 ///
-/// The normal form is a fixed point. Decoding it twice yields no `/`, `.`, `;` or `\` that decoding it once does not.
+/// The normal form of a normal form is itself. Decoding it twice yields no `/`, `.`, `;`, `\` or control byte that
+/// decoding it once does not.
 ///
 /// # Errors
 /// The first [`PathError`] that applies, but never `EncodedSlash` or `EmptySegment`: the route decides on these,
-/// so they are returned as [`Oddities`].
+/// so they are returned as [`Oddities`] and refused by [`check_oddities`](super::hygiene::check_oddities).
 pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::NoLeadingSlash);
@@ -94,7 +95,8 @@ pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
 }
 
 /// Returns whether `raw` consists of path bytes without an escape, an empty segment or a segment that begins with a
-/// dot. Then [`rewrite`] would change nothing and [`inspect`] find nothing, and together they read the path six times.
+/// dot. One pass over such a path saves those of [`is_normal`], which would be `true`, and [`inspect`], which would
+/// find nothing.
 fn is_plain(raw: &[u8]) -> bool {
     let mut before = 0;
     raw.iter().all(|&byte| {
@@ -123,6 +125,7 @@ fn is_normal(raw: &[u8]) -> bool {
     true
 }
 
+/// Returns the normal form of `raw`, as described at [`NormalPath`].
 fn rewrite(raw: &str) -> Result<String, PathError> {
     let bytes = raw.as_bytes();
     let mut text = String::with_capacity(bytes.len() + 8);
@@ -144,15 +147,15 @@ fn rewrite(raw: &str) -> Result<String, PathError> {
             0x00..=0x20 | 0x7F => return Err(PathError::Control),
             0x80.. => return Err(PathError::NonAscii),
             _ if is_path_byte(byte) => text.push(char::from(byte)),
-            // RFC 3986 section 2 excludes `"<>[]^`{|}`, but clients send some of them. They have one
-            // meaning, so they get one spelling.
+            // RFC 3986 section 3.3 allows none of `"<>[]^`{|}` in a path, but clients send some of them. Every parser
+            // reads them alike, so they are escaped rather than refused.
             _ => push_escape(&mut text, byte),
         }
     }
     Ok(text)
 }
 
-/// Refuses paths that an upstream could read differently. `text` is in normal form.
+/// Returns the oddities of `text`, which is in normal form. Refuses a path that an upstream could read differently.
 fn inspect(text: &str) -> Result<Oddities, PathError> {
     let mut oddities = Oddities {
         encoded_slash: false,
@@ -180,7 +183,7 @@ fn inspect(text: &str) -> Result<Oddities, PathError> {
     }
 }
 
-/// Returns whether `segment` is `.` or `..`, also as `..;x` (Tomcat and Jetty cut parameters
+/// Returns whether `segment` is `.` or `..`, also as `..;x` (Tomcat and Jetty remove parameters
 /// first) or `..%20` (Windows trims spaces).
 fn is_dot_segment(segment: &str) -> bool {
     if !segment.starts_with('.') {
@@ -194,7 +197,8 @@ fn is_dot_segment(segment: &str) -> bool {
     matches!(segment[..end].trim_end_matches("%20"), "." | "..")
 }
 
-/// Refuses a path in which an upstream that decodes once more than Keygate would find other separators (S090).
+/// Refuses a path that means something else to an upstream that decodes it more than once (S090). `once` is the path
+/// decoded once: decoding it further must yield valid UTF-8 with the same number of separators and control bytes.
 fn refuse_double_encoding(once: Vec<u8>) -> Result<(), PathError> {
     let separators = |bytes: &[u8]| {
         let is_separator = |byte: &u8| matches!(byte, b'/' | b'.' | b'\\' | b';') || byte.is_ascii_control();
@@ -215,11 +219,11 @@ fn refuse_double_encoding(once: Vec<u8>) -> Result<(), PathError> {
     Err(PathError::DoubleEncoding)
 }
 
-/// Returns the path as the most lenient upstream could read it: fully decoded, in lower case, without
-/// parameters, trailing dots and spaces, empty segments and a trailing `/`. Compare it only with
-/// other folded paths; never forward it.
+/// Returns the path as the most lenient upstream could read it: fully decoded, in lower case, with `/` for `\`, without
+/// a decoded query, parameters, trailing dots and spaces of a segment, empty segments and a trailing `/`. Compare a
+/// folded path only with other folded paths; never forward it.
 ///
-/// Borrows where `path` is folded already, the usual case.
+/// Borrows where [`is_folded`], the usual case.
 pub fn fold(path: &str) -> Cow<'_, str> {
     if is_folded(path) {
         return Cow::Borrowed(path);
@@ -236,7 +240,7 @@ pub fn fold(path: &str) -> Cow<'_, str> {
         // (long s) equals `s` only in upper case.
         text.to_uppercase().to_lowercase()
     };
-    // An upstream that decodes before it splits off the query ends the path here.
+    // An upstream that decodes the path before it splits off the query ends the path at a decoded `?` or `#`.
     let text = text.split(['?', '#']).next().unwrap_or_default();
     let mut folded = String::with_capacity(text.len());
     for segment in text.split(['/', '\\']) {
@@ -256,6 +260,7 @@ pub fn fold(path: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
+/// Returns whether `path` consists of ASCII and [`fold`] would not change it.
 pub(super) fn is_folded(path: &str) -> bool {
     let ends_well = path == "/" || !matches!(path.as_bytes().last(), None | Some(b'/' | b'.'));
     let mut before = 0;
@@ -267,7 +272,7 @@ pub(super) fn is_folded(path: &str) -> bool {
         })
 }
 
-/// Percent-decodes once; bytes that are not an escape stay.
+/// Returns `bytes`, percent-decoded once. A `%` without two hexadecimal digits stays.
 fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -286,7 +291,7 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Returns the byte for the escape at `at`, or `None` where there is no escape.
+/// Returns the byte that the escape at `at` stands for, or `None` where there is no escape.
 pub(crate) fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     let &[b'%', high, low] = bytes.get(at..at + 3)? else {
         return None;
@@ -317,11 +322,11 @@ fn is_path_byte(byte: u8) -> bool {
 struct Kind {
     /// `true` for a `pchar` without escapes and for `/`.
     in_path: bool,
-    /// `true` where [`fold`] keeps the byte, apart from its neighbours.
+    /// `true` for a byte that [`fold`] keeps; it keeps `/` and `.` only in some places.
     folded: bool,
 }
 
-/// Indexed by byte; every path is checked with it twice.
+/// Indexed by byte. A table, because [`is_plain`] and [`is_folded`] check every byte of every path.
 const KIND: [Kind; 256] = {
     let mut table = [Kind {
         in_path: false,

@@ -1,9 +1,9 @@
-//! Which route wins, which requests never fall through, and does the trie agree with a slow, obvious matcher?
+//! Which route wins, which requests never reach a less specific route, and does the trie agree with a simple matcher?
 
 use super::*;
 use proptest::prelude::*;
 
-/// A route of the tests: host (`*` any, `*.a` suffix), path, methods separated by spaces, and the value.
+/// A route of the tests: host (`*` any, `*.a` suffix), path, methods separated by spaces, and value.
 type Row<'c> = (&'c str, &'c str, &'c str, &'c str);
 
 fn host_pattern(host: &str) -> HostPattern {
@@ -37,7 +37,7 @@ fn compile<'c>(rows: &[Row<'c>]) -> Result<Matcher<&'c str>, MatcherError> {
     )
 }
 
-/// Values protect alike when they start with the same letter.
+/// Returns the result of `matcher.find`, where values protect alike when they start with the same letter.
 fn find<'m>(matcher: &'m Matcher<&str>, host: &str, path: &str, method: &str) -> Lookup<'m, &'m str> {
     let same = |a: &&str, b: &&str| a.as_bytes()[0] == b.as_bytes()[0];
     let method: Method = method.parse().unwrap();
@@ -131,7 +131,7 @@ fn an_exact_host_wins_over_the_longest_suffix_and_that_over_any() {
     ] {
         check(&rows, host, "/x", "GET", expected);
     }
-    // A host without such a path leaves it to the less specific ones.
+    // A host without a matching path leaves the request to less specific hosts.
     check(&rows, "a.b.example.com", "/y", "GET", "any");
 }
 
@@ -233,7 +233,7 @@ fn s091_the_guard_holds_inside_a_path_and_across_hosts() {
     check(&rows, "h", "/u/7/KEYS", "GET", "near");
     check(&rows, "h", "/U/7;a/keys/", "GET", "near");
     check(&rows, "other", "/u/7/KEYS", "GET", "public");
-    // A pattern that is not folded itself has near misses that are.
+    // A pattern that is not folded has a folded path among its near misses.
     check(&rows, "a.d", "/Reports/", "GET", "secret");
     check(&rows, "a.d", "/reports", "GET", "near");
     check(&rows, "a.d", "/Reports", "GET", "near");
@@ -376,7 +376,7 @@ const VALUES: [&str; 8] = ["p0", "p1", "p2", "p3", "s4", "s5", "s6", "s7"];
 fn compiled<'a>(rows: &'a [(&'static str, String)]) -> Vec<Row<'a>> {
     let mut kept: Vec<Row<'a>> = Vec::new();
     for (index, (host, path)) in rows.iter().enumerate() {
-        // Alternate, so that protections differ.
+        // Mixes values in `p` and in `s`, so that protections differ.
         kept.push((host, path, "", VALUES[(index * 5) % 8]));
         if compile(&kept).is_err() {
             kept.pop();
@@ -439,7 +439,7 @@ proptest! {
         if let (Lookup::Found(one), Lookup::Found(two)) =
             (find(&matcher, host, &path, "GET"), find(&matcher, host, &other, "GET"))
         {
-            // The operator distinguished patterns that fold alike on purpose; such sets prove nothing.
+            // Two patterns that fold alike are both found, on purpose: the operator distinguished them.
             let folded: Vec<_> = rows.iter().map(|row| Segment::fold(&Segment::parse(&row.1.parse().unwrap()))).collect();
             let is_ambiguous = (1..folded.len()).any(|index| folded[..index].contains(&folded[index]));
             let is_protected_literally = rows.iter().any(|row| is_literal(row) && row.3 == *one);

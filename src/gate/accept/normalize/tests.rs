@@ -1,4 +1,4 @@
-//! Does each path have one reading? Tables of S089, S090, S092 and the properties of the normal form.
+//! Does each path have one reading? Tables for S089 to S092, and the properties of the normal and the folded form.
 
 use super::*;
 use proptest::prelude::*;
@@ -177,7 +177,7 @@ fn s091_near_misses_fold_to_the_same_path() {
     assert!(matches!(fold("/v1/orders/1.5"), Cow::Borrowed(_)));
 }
 
-/// Generates paths that look like attacks more often than random ones.
+/// Generates paths that look like attacks more often than random paths do.
 fn hostile() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         "[a-zA-Z0-9%/.;]{0,4}",
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn what_counts_as_folded_is_folded(raw in "/[a-z/.]{0,8}") {
-        // The quick check must agree with the full one.
+        // `is_folded` must agree with `fold`, which a `;` forces to run in full.
         if is_folded(&raw) {
             let with_parameters = format!("{raw};");
             prop_assert_eq!(fold(&with_parameters), raw);
