@@ -260,7 +260,8 @@ pub fn fold(path: &str) -> Cow<'_, str> {
     Cow::Owned(folded)
 }
 
-/// Returns whether `path` consists of ASCII and [`fold`] would not change it.
+/// Returns `true` only for a path that [`fold`] does not change, and `false` for any path with a `%`, a space or a
+/// non-ASCII byte.
 pub(super) fn is_folded(path: &str) -> bool {
     let ends_well = path == "/" || !matches!(path.as_bytes().last(), None | Some(b'/' | b'.'));
     let mut before = 0;

@@ -3,8 +3,8 @@
 use crate::gate::intake::IntakeError;
 use http::HeaderValue;
 
-/// Returns the key: visible ASCII (S008) without a comma, because intermediaries join two fields
-/// into one with a comma (S006).
+/// Returns the key, which is visible ASCII (S008) of at most `bytes_max` bytes. A comma is refused, because
+/// intermediaries join two fields into one with a comma (S006).
 ///
 /// # Errors
 /// The reason why the value is not one key.
@@ -13,7 +13,7 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
         return Err(IntakeError::TooLong);
     }
     let bytes = value.as_bytes();
-    // Without an early exit, the compiled loop checks sixteen bytes at a time.
+    // `fold`, not `all`: without an early exit, the compiled loop checks sixteen bytes at a time.
     let (graphic, comma) = bytes.iter().fold((true, false), |(graphic, comma), byte| {
         (graphic & byte.is_ascii_graphic(), comma | (*byte == b','))
     });

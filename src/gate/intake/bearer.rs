@@ -3,7 +3,8 @@
 use crate::gate::intake::IntakeError;
 use http::HeaderValue;
 
-/// Returns the token of `Bearer <token68>`: the scheme in any case, exactly one space.
+/// Returns the token of `Bearer <token68>`: the scheme in any case, exactly one space, a token of at most `bytes_max`
+/// bytes.
 ///
 /// RFC 9110 section 11.4 allows more spaces and RFC 6750 does not. Parsers that split differently would read different
 /// tokens, so exactly one space is accepted (S010).
@@ -11,14 +12,15 @@ use http::HeaderValue;
 /// # Errors
 /// `OtherScheme` for a well-formed value of another scheme, otherwise the reason why the value is not one token.
 pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, IntakeError> {
-    // The form that nearly every client sends, read twice in place of four times: a token has hundreds of bytes.
+    // A short cut for the form that nearly every client sends: it reads the hundreds of bytes of a token twice, not
+    // four times.
     if let Some(token) = value.as_bytes().strip_prefix(b"Bearer ")
         && token.len() <= bytes_max
         && is_token68(token)
     {
         return std::str::from_utf8(token).map_err(|_| IntakeError::AuthorizationMalformed);
     }
-    // This leaves visible ASCII, space and tab. A value with other bytes is malformed, not absent (S008).
+    // `to_str` allows visible ASCII, space and tab. A value with other bytes is malformed, not absent (S008).
     let text = value.to_str().map_err(|_| IntakeError::AuthorizationMalformed)?;
     let (scheme, rest) = match text.split_once(' ') {
         Some((scheme, rest)) => (scheme, Some(rest)),
@@ -31,7 +33,7 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
         return Err(other_scheme(scheme, rest.unwrap_or_default()));
     }
     let token = rest.ok_or(IntakeError::AuthorizationMalformed)?;
-    // Check the length first, so that a token that is too long is not parsed (S022).
+    // The length first: a token that is too long is not parsed (S022).
     if token.len() > bytes_max {
         return Err(IntakeError::TooLong);
     }
@@ -44,8 +46,8 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
     }
 }
 
-/// Returns the error for another scheme. `Basic …` is a credential for another system: 401. `xBearer …` is a mistyped
-/// bearer token, and a list is two credentials of any schemes: 400.
+/// Returns the error for a scheme that is not `Bearer`. `Basic …` is a credential for another system (401). `xBearer …`
+/// is a mistyped bearer token, and a list is more than one credential (400).
 fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
     if scheme.to_ascii_lowercase().contains("bearer") {
         IntakeError::AuthorizationMalformed
@@ -56,8 +58,8 @@ fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
     }
 }
 
-/// Returns whether a second credential follows a comma: a scheme and a space, or `Bearer` alone.
-/// Parameters follow the commas of `Digest a=b, c="d"`.
+/// Returns whether a second credential follows a comma: a scheme and a space, or `Bearer` alone. The comma in
+/// `Digest a=b, c="d"` precedes a parameter.
 fn holds_a_second(rest: &str) -> bool {
     rest.split(',').skip(1).any(|member| {
         let member = member.trim_matches(' ');
@@ -78,9 +80,9 @@ fn is_scheme(text: &str) -> bool {
 fn is_token68(text: &[u8]) -> bool {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let unpadded = &text[..text.len() - padding];
-    // A token has hundreds of bytes of all kinds in random order, so the processor
-    // mispredicts half of the branches on the kind: that took a third of a whole
-    // decision. Without branches, the compiled loop checks sixteen bytes at a time.
+    // A token has hundreds of letters, digits and symbols in random order, so the processor mispredicts half of the
+    // branches that tell them apart: that took a third of a whole decision. Without branches, the compiled loop checks
+    // sixteen bytes at a time.
     let is_symbol = |byte: u8| {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
         // `-`, `.`, `/` and the digits are consecutive in ASCII.

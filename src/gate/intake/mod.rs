@@ -1,4 +1,4 @@
-//! Which one credential does the request carry? Gives [`Credential`].
+//! Which credential does the request carry, if exactly one? Returns a [`Credential`].
 
 mod api_key;
 mod bearer;
@@ -14,12 +14,12 @@ use crate::model::reason::reasons;
 use http::HeaderValue;
 use std::fmt;
 
-/// The only credential of a request: well-formed, but not validated.
+/// The credential of a request: well-formed, but not validated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'r> {
     /// A `token68` (RFC 9110 section 11.2).
     Bearer(&'r str),
-    /// Visible ASCII without comma.
+    /// Visible ASCII without a comma.
     ApiKey(&'r str),
 }
 
@@ -49,7 +49,7 @@ impl fmt::Debug for Credential<'_> {
     }
 }
 
-/// The rules of a route about credentials.
+/// The rules of a route for the credential of a request.
 #[derive(Clone, Debug)]
 pub struct IntakeRules {
     pub openness: Openness,
@@ -59,7 +59,7 @@ pub struct IntakeRules {
     pub two_credentials: TwoCredentials,
 }
 
-/// The need for a credential.
+/// Whether the route needs a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Openness {
     /// The route ignores a credential, but refuses two.
@@ -68,10 +68,10 @@ pub enum Openness {
     Protected(Vec<AcceptedCredential>),
 }
 
-/// The treatment of `access_token`, `api_key` … in the query. They are never used as credentials.
+/// The treatment of a credential in the query (`access_token`, `api_key` …). It never admits a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueryCredentials {
-    /// Respond with 400, so that leaks into logs and histories are noticed.
+    /// Respond with 400, so that the client's developer notices that the credential leaks into logs and histories.
     Reject,
     Ignore,
 }
@@ -113,7 +113,8 @@ reasons! {
     }
 }
 
-/// Refuses two credentials on every path, with a route or without (S003).
+/// Checks that `inbound` has at most one of the two credential fields. Needs no route, because two credentials are
+/// refused on every path (S003).
 ///
 /// # Errors
 /// [`IntakeError::TwoCredentials`] when both header fields are present. Their content does not matter: an empty or
@@ -131,12 +132,13 @@ pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
 /// protected route the caller refuses `None` (401, bare challenge).
 ///
 /// # Errors
-/// Any state between no credential and exactly one well-formed credential: the first error in the order of the
-/// documented table. Two header fields come first, so that the response reveals nothing about either of them (S003).
+/// The first of these: both header fields are present, the query has a credential, a header field is repeated, its
+/// value is too long or malformed, the route does not accept the type. Two header fields come first, so that the
+/// response reveals nothing about either of them (S003). On a public route, only the first two are errors.
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     match rules.two_credentials {
         TwoCredentials::Refuse => at_most_one(inbound)?,
-        // Reported below, once both are known to be well-formed.
+        // `bearer_of_two` refuses them unless both are well-formed.
         TwoCredentials::Report => {}
     }
     check_query(inbound, rules)?;
@@ -166,7 +168,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
     }
 }
 
-/// Refuses a credential in the query, where the route does not ignore it.
+/// Refuses a credential in the query, unless the route ignores it.
 ///
 /// # Errors
 /// [`IntakeError::InQuery`].
@@ -177,7 +179,7 @@ pub fn check_query(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<(), Int
     }
 }
 
-/// Refuses a credential in the query, on a path without a route that could ignore it.
+/// Refuses a credential in the query. For a path of Keygate's own; [`check_query`] is for a path with a route.
 ///
 /// # Errors
 /// [`IntakeError::InQuery`].
@@ -189,8 +191,12 @@ pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError>
     }
 }
 
-/// Returns the bearer token of two credentials, on a route that reports them. The key is ignored. Two fields that are
-/// not both well-formed are refused: the upstreams that such routes are migrated from never accepted them.
+/// Returns the bearer token of a request with two credentials, on a route that reports them. The key only has to be
+/// well-formed.
+///
+/// # Errors
+/// [`IntakeError::TwoCredentials`] when a field is malformed: no client can depend on such a request, because the
+/// gateways that routes are migrated from never accepted it.
 fn bearer_of_two<'r>(
     authorization: &'r HeaderValue,
     key: &HeaderValue,
@@ -207,7 +213,7 @@ fn bearer_of_two<'r>(
     }
 }
 
-/// Returns the value of a field that may occur once.
+/// Returns the value of a field that may occur at most once, or the error `repeated`.
 fn only<'r>(field: Single<'r>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
     match field {
         Single::Absent => Ok(None),

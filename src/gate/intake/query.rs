@@ -3,11 +3,11 @@
 use crate::gate::accept::normalize::escape_at;
 use std::borrow::Cow;
 
-/// The names under which other gateways read a credential, without `-` and `_`.
+/// The names of parameters that other gateways read a credential from, in lower case, without `-` and `_`.
 const CREDENTIAL_NAMES: [&str; 4] = ["accesstoken", "apikey", "key", "xapikey"];
 
-/// The names of parameters that often hold secrets, which must not be logged: `code` and `state` of a sign-in,
-/// signatures of pre-signed URLs, tokens mailed to people.
+/// The names of further parameters that often hold secrets, which must not be logged: `code` and `state` of a sign-in,
+/// signatures of pre-signed URLs, tokens in mailed links.
 const REDACTED_NAMES: [&str; 19] = [
     "accesskey",
     "assertion",
@@ -38,7 +38,8 @@ pub(crate) fn has_credential(query: &str) -> bool {
     parameters(query).any(|parameter| is_one_of(name_of(parameter), &CREDENTIAL_NAMES))
 }
 
-/// Returns `query` for logs, with the values of secret parameters replaced.
+/// Returns `query` for logs: `[redacted]` replaces the values of parameters in [`CREDENTIAL_NAMES`] and
+/// [`REDACTED_NAMES`].
 pub fn redact_query(query: &str) -> Cow<'_, str> {
     let is_secret = |parameter: &str| {
         let name = name_of(parameter);
@@ -66,7 +67,7 @@ pub fn redact_query(query: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// Returns the parameters of `query`. Some upstreams separate at `;` and others do not, so `;` separates here.
+/// Returns the parameters of `query`, separated by `&` or `;`: some upstreams read `;` as a separator.
 fn parameters(query: &str) -> impl Iterator<Item = &str> {
     query.split(['&', ';'])
 }
@@ -75,9 +76,10 @@ fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
-/// Returns whether the plain form of `name` is in `names`: percent-decoded, lower case, without `-`, `_`, spaces and
-/// everything from `[` on (PHP reads `key[]` as `key`). A name longer than every listed name is not in the list.
+/// Returns whether the plain form of `name` is in `names`: percent-decoded, lower case, without `-`, `_`, spaces, `+`
+/// and everything from `[` on (PHP reads `key[]` as `key`).
 fn is_one_of(name: &str, names: &[&str]) -> bool {
+    // The listed names are shorter than this, so a longer name is not in the list.
     const NAME_BYTES_MAX: usize = 24;
     let mut plain = [0_u8; NAME_BYTES_MAX];
     let mut length = 0;

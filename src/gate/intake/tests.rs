@@ -1,4 +1,4 @@
-//! Which requests carry one credential? The table of S001 to S012.
+//! Which requests carry exactly one credential (S001 to S012, S022)?
 
 use super::*;
 use crate::gate::accept::Rules;
@@ -49,7 +49,7 @@ fn check_at(
     let accept_rules = Rules::new(KEY, []);
     let inbound = Inbound::new(&parts, "127.0.0.1".parse().unwrap(), &[], &accept_rules).unwrap();
     let found = credential(&inbound, rules);
-    // Not assert_eq: `Debug` of two different tokens is the same on purpose.
+    // `assert_eq!` would print two different tokens alike: `Debug` hides their text.
     assert!(found == expected, "{target} {fields:?}: {found:?}");
 }
 
