@@ -1,4 +1,4 @@
-//! May this request pass? The stages in order. Reads memory only; the time is an argument.
+//! May this request pass all stages, in their order? Does no I/O; the time is an argument.
 
 use crate::config::Mode;
 use crate::config::TwoCredentials;
@@ -61,12 +61,12 @@ impl Permit {
         self.forwarded == Some(Field::Authorization)
     }
 
-    /// Returns whether the API key is forwarded to the upstream. Where a route reports two credentials, the key is not.
+    /// Returns whether the API key is forwarded to the upstream: never beside `Authorization`.
     pub fn forwards_api_key(&self) -> bool {
         self.forwarded == Some(Field::ApiKey)
     }
 
-    /// Returns the state of the limit that is closest to exhaustion.
+    /// Returns the proof that the limits let the request through.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -75,12 +75,12 @@ impl Permit {
 /// Decides one request.
 ///
 /// Spends from the limits of the route and of the plan only after every other check has passed. Counts a credential
-/// that fails authentication against the client's address. Not counted are a missing credential, a malformed header
-/// field, a credential that cannot be validated now, and a credential of an issuer in shadow mode.
+/// that fails authentication as a failure of the client's address. Does not count a missing credential, a malformed
+/// header field, a credential that cannot be validated now, and a credential of an issuer in shadow mode.
 ///
 /// # Errors
 /// [`Stop::Denied`] with the denial of the first check to fail; [`Stop::Needs`] when keys must be fetched or a token
-/// introspected first; [`Stop::Answered`] or [`Stop::Control`] when the request is for no upstream.
+/// introspected first; [`Stop::Answered`] or [`Stop::Control`] when the request is not for an upstream.
 pub fn decide(
     snapshot: &Snapshot,
     live: &Live,
@@ -111,7 +111,7 @@ pub fn decide(
         prove(credential, &route, snapshot, live, inbound, now, trail)?
     };
 
-    // Refuse an announced length before the body is read and before anything is spent from the client's limits.
+    // Refuse a body that is announced as too large before the body is read, and before limits are spent.
     let announced = inbound.fields().announced_length();
     if announced.is_some_and(|length| length > snapshot.requests.body_bytes_max) {
         return Err(Stop::Denied(Denial::BodyTooLarge));
@@ -127,8 +127,8 @@ pub fn decide(
     })
 }
 
-/// Returns the route of the request. Two credentials are refused with the same error on every path, with a route or
-/// without, unless the route reports them.
+/// Returns the route of the request. Two credentials (`two`) are refused with the same error on every path, with a route
+/// or without, unless the route reports them.
 fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeError>) -> Result<Arc<Route>, Denial> {
     match (two, find_route(snapshot, inbound)) {
         (Ok(()), found) => found,
@@ -141,7 +141,7 @@ fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeErro
 /// subscription, and checks the rules of the route.
 ///
 /// # Errors
-/// The first check to fail, or [`Stop::Needs`] when memory is not enough to authenticate.
+/// The first check to fail, or [`Stop::Needs`] when a key or an introspection must be fetched first.
 fn prove(
     credential: Option<Credential<'_>>,
     route: &Route,
@@ -186,8 +186,8 @@ fn prove(
     Ok(entitlement)
 }
 
-/// Spends one request from the limits of the route and of the plan. Limits in shadow mode are counted too, but
-/// refuse nothing and appear in no response.
+/// Spends one request from the limits of the route and of the plan, then from their limits in shadow mode, which refuse
+/// nothing and appear in no response.
 ///
 /// # Errors
 /// A limit is spent.
@@ -222,8 +222,8 @@ fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'
     }
 }
 
-/// Lets a request through without a principal although its credential, from an issuer in shadow mode, failed
-/// authentication; also where the issuer's keys or its introspection are not available. Records the refusal in `trail`.
+/// Returns an entitlement without a principal for a credential of `issuer`, which is in shadow mode: the credential
+/// failed authentication, or could not be validated now. Records the suppressed refusal in `trail`.
 ///
 /// # Errors
 /// [`Stop::Needs`], at most once for each request.
@@ -241,6 +241,7 @@ fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<
     Ok(authorize::unproved())
 }
 
+/// Returns the route that matches the request; whether its path has oddities that the route refuses is not checked.
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, inbound.method());
     match snapshot
@@ -254,24 +255,24 @@ fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, 
     }
 }
 
-/// Returns the denial of a request without a route. An ambiguous path is refused as ambiguous (400) rather than as
-/// unknown (404), because no route allows it.
+/// Returns the denial of a request without a route: `denial`, unless the path has oddities. Such a path is refused as
+/// ambiguous (400) rather than as unknown (404), because no route allows the oddities.
 fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
     hygiene::check_oddities(inbound.oddities(), Oddities::default())
         .err()
         .map_or(denial, Denial::Accept)
 }
 
-/// Returns whether an accepted credential is still in force: neither it nor its subscription was revoked or ended. Its
-/// expiry is not checked. For streams, which outlast their decision.
+/// Returns whether the credential of `principal` has not been revoked, and its subscription, if any, is in force. Does
+/// not check the expiry. For streams, which outlast their decision.
 pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
     let in_force = |binding| subscription::in_force(binding, &snapshot.plans, &live.directory).is_ok();
     authenticate::is_still_valid(principal, &live.directory, now) && principal.binding().is_none_or(in_force)
 }
 
-/// Returns the stop for a failed authentication. Counts a refused credential against the client's address. Once an
-/// address has failed too often, the denial says so in place of the reason, so that the client learns nothing more
-/// about its guesses (S118). A valid credential from the same address still passes (S117).
+/// Returns the stop for a failed authentication. Counts a refused credential as a failure of the client's address. Once
+/// an address has failed too often, the denial is [`Denial::TooManyFailures`] in place of the reason, so that the client
+/// learns nothing more about its guesses (S118). A valid credential from the same address still passes (S117).
 fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),

@@ -1,4 +1,4 @@
-//! Why is a request not forwarded? Every reason, from every stage.
+//! For which reasons, from every stage, is a request not forwarded?
 
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
@@ -13,7 +13,7 @@ use crate::model::reason::reasons;
 use http::Method;
 use std::time::Duration;
 
-/// Why a connection is closed before anything is read from it.
+/// Why a connection is refused before any byte of a request is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectionError {
     #[error("too many connections are open")]
@@ -26,7 +26,7 @@ reasons! {
     }
 }
 
-/// Why a preflight is refused. The browser then does not send the request, and the page sees a network error.
+/// Why a preflight is refused. The browser then does not send the request, and the page gets a network error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CorsError {
     #[error("pages of this origin may not call the route")]
@@ -53,7 +53,7 @@ pub enum Denial {
     Connection(ConnectionError),
     /// The head is malformed, ambiguous or too large, or took too long.
     Head(HeadError),
-    /// The body does not have the chunked coding that its head announced.
+    /// The chunked coding of the body is malformed.
     RefusedByParser,
     /// The request is ambiguous, or of a kind that Keygate does not serve.
     Accept(AcceptError),
@@ -64,7 +64,7 @@ pub enum Denial {
     Cors(CorsError),
     BodyTooLarge,
     BodyTimeout,
-    /// The client sent more data before it had received the response.
+    /// The client sent more bytes after its request, before the response began.
     Pipelined,
     CredentialMissing,
     Intake(IntakeError),
@@ -75,7 +75,7 @@ pub enum Denial {
     KeysUnavailable,
     /// The issuer did not introspect the token.
     IntrospectionUnavailable(Unavailable),
-    /// The credential is valid, but its subscription does not allow the request.
+    /// The credential is valid, but it has no subscription that allows the request.
     Subscription(SubscriptionError),
     /// The principal does not meet the rules of the route.
     Forbidden(Forbidden),
@@ -91,7 +91,7 @@ pub enum Denial {
     ConnectTimeout,
     UpstreamTimeout,
     UpstreamFailed,
-    /// The client closed the connection; nobody reads the response.
+    /// The client closed the connection, so there is no reader of a response.
     ClientGone,
     Panicked,
 }

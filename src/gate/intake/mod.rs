@@ -195,8 +195,8 @@ pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError>
 /// well-formed.
 ///
 /// # Errors
-/// [`IntakeError::TwoCredentials`] when a field is malformed: no client can depend on such a request, because the
-/// gateways that routes are migrated from never accepted it.
+/// [`IntakeError::TwoCredentials`] when a field is malformed: such a request was not accepted before the migration
+/// either.
 fn bearer_of_two<'r>(
     authorization: &'r HeaderValue,
     key: &HeaderValue,
