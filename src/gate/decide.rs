@@ -61,12 +61,12 @@ impl Permit {
         self.forwarded == Some(Field::Authorization)
     }
 
-    /// Returns whether the API key is forwarded to the upstream: never beside `Authorization`.
+    /// Returns whether the API key is forwarded to the upstream. Of two credentials that a route reports, it is not.
     pub fn forwards_api_key(&self) -> bool {
         self.forwarded == Some(Field::ApiKey)
     }
 
-    /// Returns the proof that the limits let the request through.
+    /// Returns the admission, with the limit that is closest to exhaustion.
     pub fn admission(&self) -> &Admission {
         &self.admission
     }
@@ -127,8 +127,8 @@ pub fn decide(
     })
 }
 
-/// Returns the route of the request. Two credentials (`two`) are refused with the same error on every path, with a route
-/// or without, unless the route reports them.
+/// Returns the route of the request. Two credentials (`two`) are refused with the same error on every path, with a
+/// route or without, unless the route reports them.
 fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeError>) -> Result<Arc<Route>, Denial> {
     match (two, find_route(snapshot, inbound)) {
         (Ok(()), found) => found,
@@ -241,7 +241,7 @@ fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<
     Ok(authorize::unproved())
 }
 
-/// Returns the route that matches the request; whether its path has oddities that the route refuses is not checked.
+/// Returns the route that matches the request. Does not check the oddities of the path.
 fn find_route(snapshot: &Snapshot, inbound: &Inbound<'_>) -> Result<Arc<Route>, Denial> {
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, inbound.method());
     match snapshot
@@ -271,8 +271,8 @@ pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &Live, n
 }
 
 /// Returns the stop for a failed authentication. Counts a refused credential as a failure of the client's address. Once
-/// an address has failed too often, the denial is [`Denial::TooManyFailures`] in place of the reason, so that the client
-/// learns nothing more about its guesses (S118). A valid credential from the same address still passes (S117).
+/// an address has failed too often, the denial is [`Denial::TooManyFailures`] in place of the reason, so that the
+/// client learns nothing more about its guesses (S118). A valid credential from the same address still passes (S117).
 fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),
