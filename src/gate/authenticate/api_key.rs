@@ -21,11 +21,11 @@ use quick_cache::sync::DefaultLifecycle;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The largest number of cached identities, about 1 KB each. Every further key costs a new
-/// identity per request, about a microsecond.
+/// The largest number of cached identities, about 1 KB each. A key without a cached identity costs about a microsecond
+/// more.
 const IDENTITIES_MAX: usize = 32_768;
 
-/// Why an API key is refused. For operators; a client gets the same response for every variant (S077).
+/// Why an API key is refused. For operators; clients get the same response for every variant (S077).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiKeyError {
     #[error("the API key is not well-formed")]
@@ -62,11 +62,11 @@ pub struct ApiKeyAuthenticator {
     directory: Arc<Directory>,
     digester: Digester,
     prefix: Box<str>,
-    /// The identities of keys, so that a repeated request makes none. An entry is valid only while the
-    /// directory has the same `KeyEntry`.
+    /// The identities of keys, so that a repeated request allocates no identity. A cached identity is valid only while
+    /// the directory has the same `KeyEntry`.
     ///
-    /// Only validated keys get in, and their ids are random: no client can fill the cache with
-    /// colliding ids, so a fast hash is enough.
+    /// Only validated keys are cached, and clients cannot choose key ids: no client can fill the cache with colliding
+    /// ids, so a fast hash is enough.
     identities: Cache<KeyId, CachedKey, UnitWeighter, RandomState>,
 }
 
@@ -96,7 +96,7 @@ impl ApiKeyAuthenticator {
     /// it has one. `client_ip` is `None` where the address is in dispute.
     ///
     /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry
-    /// and address are checked only once the secret is proved, so nobody else can learn them.
+    /// and address are checked only after the secret, so that only the key's holder can learn them.
     ///
     /// # Errors
     /// The first check to fail. A malformed key and a wrong checksum are refused without a look-up (S066).
@@ -132,7 +132,7 @@ impl ApiKeyAuthenticator {
         Ok((self.identity(claim.id, entry), binding))
     }
 
-    /// Returns the entry that `text` claims, and the digest that would prove the claim.
+    /// Returns the id and the origin that `text` claims, and the digest that the directory must have for them.
     fn claim(&self, text: &str) -> Result<Claim, ApiKeyError> {
         match api_key::parse(text, &self.prefix) {
             Ok(key) => Ok(Claim {
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn s066_a_wrong_checksum_is_refused_before_any_look_up() {
-        // The id is in the directory: a look-up would have answered `WrongSecret`.
+        // The id is in the directory: a look-up would have returned `WrongSecret`.
         let fixture = fixture(|_| {});
         let mut typo = fixture.key.expose().to_owned();
         let last = if typo.pop() == Some('0') { '1' } else { '0' };
@@ -368,8 +368,7 @@ mod tests {
 
     #[test]
     fn an_imported_key_that_looks_like_ours_is_not_found_under_its_digest() {
-        // Its text has the form of our keys, so it is looked up by its id, and the digests of our
-        // keys include the pepper.
+        // Its text has the form of Keygate's own keys, so only an entry of `ApiKeyOrigin::Own` can prove it.
         let fixture = fixture(|record| record.origin = ApiKeyOrigin::Imported);
         fixture.check(fixture.key.expose(), Err(ApiKeyError::Unknown));
     }

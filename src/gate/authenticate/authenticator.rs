@@ -1,5 +1,5 @@
-//! How is a credential validated? Keys and tokens of Keygate by the directory, other tokens by
-//! signature or by introspection.
+//! How is a credential validated? API keys and Keygate's opaque tokens are looked up in the directory; other tokens are
+//! verified by their signature or introspected.
 
 use crate::gate::authenticate::Failure;
 use crate::gate::authenticate::Identity;
@@ -41,7 +41,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// Validates `credential` for a route with `trust` and returns its principal. `client_ip` is `None` where the
-    /// address is in dispute; `verdict` is the result of an introspection for this request.
+    /// address is in dispute. `verdict` is the introspection that an earlier decision on this request needed.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -67,7 +67,7 @@ impl Authenticator {
                     }
                     None => self.authenticate_bearer(token, trust, verdict, now)?,
                 };
-                // Look up client and token on every request, also for a token in the cache: a revocation holds at once.
+                // Look up client and token on every request, even for a cached token: a revocation applies at once.
                 let binding = if trust.is_own(&identity) {
                     let binding = own_token::find_binding(&identity, &self.directory);
                     Some(binding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
@@ -80,9 +80,9 @@ impl Authenticator {
         Ok(Principal { identity, binding })
     }
 
-    /// Validates a bearer token: from the cache where the same issuer configuration and the same keys verified
-    /// it before, otherwise by its signature or by introspection. The rules of the route, such as the
-    /// audience, are checked every time (S058).
+    /// Validates a bearer token: by the cache if the same issuer configuration and the same keys verified the token
+    /// before, otherwise by its signature or by introspection. The audiences of the route are checked every time
+    /// (S058).
     fn authenticate_bearer(
         &self,
         token: &str,
@@ -90,8 +90,8 @@ impl Authenticator {
         verdict: Option<&IssuerVerdict>,
         now: Now,
     ) -> Result<Arc<Identity>, Failure> {
-        // A token that is cached for another issuer than the route's is parsed again: the configuration may have
-        // changed since, and only the text names the issuer to use now.
+        // A token that is cached for an issuer that the route does not trust is parsed again: the configuration may
+        // have changed since, and only the text names the issuer to use now.
         if let Some(cached) = self.verified.get(token, now.wall)
             && let Some(issuer) = trust.issuers.iter().find(|issuer| issuer.uid() == cached.issuer)
             && let Some(keys) = issuer.keys()
@@ -103,8 +103,7 @@ impl Authenticator {
             }
             self.verified.forget(token);
         }
-        // Before parsing: a cached verdict means that the token was found to be this issuer's when
-        // it was first introspected.
+        // Before parsing: there is a verdict only if an earlier decision parsed the token and chose this issuer for it.
         let introspecting = trust.introspecting_issuer();
         if let Some((issuer, introspection)) = introspecting
             && !trust.may_be_signed(token, issuer)
@@ -128,8 +127,8 @@ impl Authenticator {
         }
     }
 
-    /// Validates a JWT by the issuer that its `iss` names, and by no other issuer; also where
-    /// that issuer introspects its JWTs.
+    /// Validates a JWT by the issuer that its `iss` names, and by no other issuer. If that issuer introspects its JWTs,
+    /// there is no verdict about this JWT yet.
     fn verify_jwt(
         &self,
         token: &str,
@@ -154,7 +153,7 @@ impl Authenticator {
     }
 }
 
-/// Returns the result of the introspection, made for this request or cached.
+/// Returns the result of the introspection: `verdict` if it is from this issuer, otherwise the cached verdict, if any.
 fn introspected(
     token: &str,
     issuer: &IssuerState,

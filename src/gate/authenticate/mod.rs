@@ -1,4 +1,4 @@
-//! Which principal does a credential prove? Gives [`Principal`].
+//! Which principal does a credential prove? Returns a [`Principal`].
 
 pub mod header_value;
 pub mod identity;
@@ -67,13 +67,13 @@ impl Principal {
 pub enum Failure {
     /// The credential is invalid. The client learns little, the operator the exact reason.
     Refused(Refusal),
-    /// The decision needs keys or a verdict that the issuer has and memory has not.
+    /// Keys or an introspection must be fetched from the issuer before the credential can be validated.
     Needs(Need),
-    /// The credential cannot be validated now: a fault on our side (503), not the client's.
+    /// The credential cannot be validated now. The client is not at fault (503).
     Unverifiable(MissingProof),
 }
 
-/// The part that Keygate lacks to validate a credential; answered with 503.
+/// What Keygate lacks to validate a credential; answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingProof {
     /// The issuer's keys: never loaded, too old, or without the token's key while no newer set can be fetched.
@@ -82,7 +82,7 @@ pub enum MissingProof {
     Introspection(Unavailable),
 }
 
-/// Why a credential is refused.
+/// Why a credential is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error(transparent)]
@@ -112,8 +112,9 @@ pub enum Need {
     /// A new fetch of the issuer's keys.
     Keys {
         keys: Arc<IssuerKeys>,
-        /// The number of the fetch that may bring the key, and the longest time to wait for it.
+        /// The number of the fetch that may bring the key.
         attempt: u64,
+        /// The longest time to wait for the fetch.
         wait: Duration,
     },
     /// An introspection of the token by its issuer.
@@ -124,7 +125,7 @@ pub enum Need {
 }
 
 impl Need {
-    /// Returns the part that is missing while the need is not met.
+    /// Returns what Keygate lacks while the need is not met.
     pub const fn missing_proof(&self) -> MissingProof {
         match self {
             Self::Keys { .. } => MissingProof::Keys,
@@ -148,8 +149,8 @@ impl std::fmt::Debug for Need {
     }
 }
 
-/// Returns whether the credential of `principal` was not revoked since. Only API keys and credentials that Keygate
-/// issued can be revoked here; other tokens are always valid.
+/// Returns whether the credential of `principal` is still known and not revoked. Always `true` for a token of another
+/// issuer, which cannot be revoked here. Does not check the expiry.
 pub fn is_still_valid(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
     match (principal.identity.api_key_id(), &principal.binding) {
         (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),

@@ -1,5 +1,5 @@
-//! Is a token of the gate's own still valid? Its client and its id are looked up in memory on every request, also for a
-//! token verified before: a revocation holds at once.
+//! Is a token that Keygate issued still valid? Its client and its id are looked up in memory on every request, even for
+//! a cached token: a revocation applies at once.
 
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Identity;
@@ -16,8 +16,8 @@ use crate::model::scope::ScopeSet;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 
-/// Why a token of the gate's own is refused: an opaque token that is unknown or expired, or a verified token that was
-/// revoked. For operators; a client is told less.
+/// Why a token that Keygate issued is refused: an opaque token that is unknown or expired, or a verified token that was
+/// revoked. For operators; clients get fewer details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnTokenError {
     #[error("no opaque token has this text")]
@@ -49,12 +49,12 @@ reasons! {
 pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<SubscriptionBinding, OwnTokenError> {
     let client = identity.client_id.as_deref().and_then(|id| directory.client(id));
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
-    // A token without `iat` is taken as older than any revocation.
+    // A token without `iat` is treated as older than any revocation.
     let issued_at = identity.issued_at.unwrap_or_default();
     if !client.accepts_token_issued_at(issued_at) {
         return Err(OwnTokenError::ClientRevoked);
     }
-    // A token without an id could not be revoked; Keygate issues none.
+    // A token without an id could not be revoked. Keygate issues no such token.
     match identity.credential_id.as_deref() {
         Some(jti) if !directory.is_token_revoked(jti) => Ok(SubscriptionBinding::of_client(&client)),
         Some(_) | None => Err(OwnTokenError::Revoked),
@@ -64,12 +64,12 @@ pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<Subscr
 /// The largest number of cached identities, about 1 KB each.
 const IDENTITIES_MAX: usize = 16_384;
 
-/// The opaque tokens of a [`Directory`], with their identities. Made anew for each
-/// configuration, because an identity depends on it.
+/// The opaque tokens of a [`Directory`], with their identities. Each configuration gets an empty cache, because an
+/// identity depends on the configuration.
 #[derive(Debug)]
 pub struct OpaqueTokens {
     directory: Arc<Directory>,
-    /// An entry is valid only while its token is the one in the directory.
+    /// A cached identity is valid only while the directory has the same `OpaqueToken`.
     identities: Cache<[u8; 32], CachedToken>,
 }
 
@@ -87,11 +87,11 @@ impl OpaqueTokens {
         }
     }
 
-    /// Returns the identity for the opaque token `text`. The caller checks the client.
+    /// Returns the identity for the opaque token `text`. The caller checks for a revocation with [`find_binding`].
     ///
     /// # Errors
-    /// The token or its client is unknown, or the token is expired. No skew applies, because the
-    /// gate's own clock set the expiry.
+    /// The token or its client is unknown, or the token is expired. No skew applies, because Keygate's own clock set
+    /// the expiry.
     pub(super) fn authenticate(
         &self,
         text: &str,

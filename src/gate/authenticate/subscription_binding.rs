@@ -1,4 +1,4 @@
-//! Which subscription is a credential under?
+//! Which subscription does a credential belong to?
 
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::directory::ClientEntry;
@@ -6,7 +6,7 @@ use crate::model::directory::KeyEntry;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
 
-/// The binding of a credential that Keygate issued: the inputs to the standing of its subscription.
+/// The binding of a credential that Keygate issued to a subscription, with the facts that the subscription must allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionBinding {
     pub subscription: SubscriptionId,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The issuers that one route trusts.
 pub struct Trust {
     pub issuers: Box<[Arc<IssuerState>]>,
-    /// The issuer of `issuers` that is the gate itself.
+    /// Keygate's own token endpoint, if it is among `issuers`.
     pub own: Option<Arc<IssuerState>>,
     /// The mode of all `issuers`: `config::load` rejects a mixture.
     pub mode: Mode,
@@ -26,8 +26,8 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Returns the type of `credential` before it is validated. A bearer token is opaque where it has the form of the
-    /// gate's opaque tokens, or where an issuer can introspect it and it does not have the three parts of a JWS.
+    /// Returns the type of `credential` before validation. A bearer token is opaque if it has the form of Keygate's
+    /// opaque tokens, or if an issuer can introspect it and it does not have the three parts of a JWS.
     pub fn credential_type(&self, credential: &Credential<'_>) -> CredentialType {
         match credential {
             Credential::ApiKey(_) => CredentialType::ApiKey,
@@ -42,8 +42,9 @@ impl Trust {
         }
     }
 
-    /// Returns the issuer that `credential`, valid or not, belongs to: a JWT names it by `iss`; any other token
-    /// belongs to the introspecting issuer.
+    /// Returns the issuer that `credential`, valid or not, belongs to: Keygate for a token in the form of its opaque
+    /// tokens, for a JWT the issuer in `iss`, for any other token the introspecting issuer. `None` for an API key and
+    /// for an issuer that the route does not trust.
     pub fn issuer_named_by(&self, credential: &Credential<'_>) -> Option<&Name> {
         let Credential::Bearer(token) = credential else {
             return None;
@@ -59,14 +60,14 @@ impl Trust {
         Some(issuer.name())
     }
 
-    /// Returns the gate itself where `token`, not validated yet, has the form of the gate's opaque
-    /// tokens and the route accepts them.
+    /// Returns Keygate's own token endpoint if the route trusts it and `token`, not validated yet, has the form of its
+    /// opaque tokens.
     pub(super) fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
         self.own.as_ref().filter(|_| token.starts_with(OPAQUE_PREFIX))
     }
 
-    /// Returns whether the gate issued the verified token of `identity`. No other issuer has the
-    /// gate's name while the gate is an issuer.
+    /// Returns whether Keygate issued the verified token of `identity`. Names are enough to compare: no other issuer
+    /// may have the name of Keygate's own.
     pub(super) fn is_own(&self, identity: &Identity) -> bool {
         let own = self.own.as_ref().map(|issuer| issuer.name());
         own.is_some() && identity.issuer.as_ref() == own
@@ -80,22 +81,22 @@ impl Trust {
         signing.any(same_url) && has_three_parts(token)
     }
 
-    /// Returns the issuer that introspects tokens; the configuration allows one.
+    /// Returns the issuer that introspects tokens. The configuration allows a route at most one.
     pub(super) fn introspecting_issuer(&self) -> Option<(&Arc<IssuerState>, &Introspection)> {
         let mut issuers = self.issuers.iter();
         issuers.find_map(|issuer| Some((issuer, issuer.introspection()?)))
     }
 
-    /// Returns the issuer that a JWT names by `iss`. Where an issuer with keys and an introspecting issuer have
-    /// the same URL, the issuer with keys.
+    /// Returns the issuer that a JWT names by `iss`. Prefers an issuer with keys to an introspecting issuer of the same
+    /// URL.
     pub(super) fn issuer_of(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
         let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.as_str() == parsed.issuer();
         let issuers = self.issuers.iter().filter(is_named);
         issuers.min_by_key(|issuer| issuer.introspection().is_some())
     }
 
-    /// Returns `identity` where its `aud` contains one of the route's audiences, or one of the issuer's where the route
-    /// has none (RFC 7519 section 4.1.3).
+    /// Returns `identity` if its `aud` contains one of the route's audiences or, where the route has none, one of the
+    /// issuer's (RFC 7519 section 4.1.3).
     ///
     /// # Errors
     /// The token is for another audience.
