@@ -1,5 +1,5 @@
-//! Which claims of a token are kept? The claims that rules of this configuration check, and the claims that
-//! upstreams receive; all others are dropped.
+//! Which configured claims of a token are kept? The facts that rules check, and the claims that upstreams receive in
+//! headers; all other claims are dropped.
 
 use crate::config;
 use crate::gate::authenticate::header_value::header_value;
@@ -27,12 +27,12 @@ pub struct PickedClaims {
     headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
-/// A claim is too long for a header to the upstream.
+/// The claim that is too long for a header to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("claim `{0}` is too long for a header")]
 pub struct ClaimTooLong(pub ClaimPointer);
 
-/// The longest header value of a claim; most servers take 8 KiB for all fields together.
+/// The longest header value of a claim in bytes; most servers accept 8 KiB for all fields together.
 const HEADER_BYTES_MAX: usize = 4096;
 
 impl ClaimPicks {
@@ -43,11 +43,11 @@ impl ClaimPicks {
         }
     }
 
-    /// Picks the claims to keep from `claims`, the claims of a token or the members of an introspection response.
+    /// Returns the claims to keep from `claims`, the claims of a token or the members of an introspection response.
     ///
     /// # Errors
-    /// A claim for a header is longer than upstreams take. Without the header, an upstream could
-    /// take the request for another user's.
+    /// A header value is longer than [`HEADER_BYTES_MAX`]. The header is not left out, because without it an upstream
+    /// could attribute the request to another user.
     pub fn pick(&self, claims: &Members<'_>) -> Result<PickedClaims, ClaimTooLong> {
         let find = |pointer: &ClaimPointer| pointer.find(|name| claims.get(name).map(Json::to_value));
         let holds = |fact: &&Arc<ClaimFact>| find(&fact.pointer).is_some_and(|claim| fact.value.is_in(&claim));
@@ -68,7 +68,7 @@ impl ClaimPicks {
 }
 
 impl PickedClaims {
-    /// Returns the facts that hold, of those that rules check.
+    /// Returns the facts that rules check and that are true of the token.
     pub fn facts(&self) -> impl Iterator<Item = &ClaimFact> {
         self.facts.iter().map(|fact| &**fact)
     }
@@ -78,7 +78,7 @@ impl PickedClaims {
         self.headers.iter().map(|(name, value)| (name, value))
     }
 
-    /// Returns about the number of bytes on the heap.
+    /// Returns the approximate number of bytes on the heap.
     pub fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(_, value)| 96 + value.len()).sum();
         self.facts.len() * size_of::<Arc<ClaimFact>>() + headers
@@ -86,8 +86,8 @@ impl PickedClaims {
 }
 
 /// Returns a claim as one header value: a string, a number, `true` or `false`, or an array of these joined by commas,
-/// which no encoded value contains (S083). Returns `None` for other types (an object, `null`, an array that contains
-/// either or an array) and for an empty string or array.
+/// which no encoded value contains (S083). Returns `None` for an object or `null`, for an array that contains an object,
+/// `null` or an array, and for an empty string or array.
 fn claim_value(claim: &Value) -> Option<HeaderValue> {
     let values: Vec<HeaderValue> = match claim {
         Value::Array(members) => members.iter().map(scalar_value).collect::<Option<_>>()?,

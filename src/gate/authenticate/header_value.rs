@@ -2,10 +2,11 @@
 
 use http::HeaderValue;
 
-/// Returns `text` as a header value that every recipient splits and decodes in the same way: visible ASCII and single
-/// inner spaces stay, every other byte, `%` and `,` are percent-encoded (RFC 3986 section 2.1). S083.
+/// Returns `text` as a header value that every recipient splits and decodes in the same way (S083). Visible ASCII stays,
+/// and so does a space between two other characters; `%`, `,` and every other byte are percent-encoded (RFC 3986 section
+/// 2.1).
 pub fn header_value(text: &str) -> HeaderValue {
-    // Nearly every text consists of bytes that stay.
+    // The usual case: every byte stays.
     if text.bytes().fold(true, |all, byte| all & stays(byte)) {
         return HeaderValue::from_str(text).expect("visible ASCII");
     }

@@ -1,4 +1,5 @@
-//! What is known about a principal? Computed once when a credential is validated, and shared by all its later requests.
+//! What is known about a principal? Computed when a credential is validated, and shared by later requests with the same
+//! credential.
 
 use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::header_value::header_value;
@@ -47,7 +48,7 @@ pub struct TokenIdentity {
     /// The `iat`, where present.
     pub issued_at: Option<Timestamp>,
     pub expires_at: Timestamp,
-    /// The last instant at which the token is valid: `expires_at` and the issuer's skew.
+    /// The last instant at which the token is valid: `expires_at` plus the issuer's skew.
     pub usable_until: Timestamp,
 }
 
@@ -88,7 +89,7 @@ pub struct Identity {
     pub buckets: BucketKeys,
 }
 
-/// The values of the `x-keygate-*` headers; unknown values are not sent.
+/// The values of the `x-keygate-*` headers. `None`: the header is not sent.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityHeaders {
     pub subject: Option<HeaderValue>,
@@ -116,8 +117,8 @@ impl IdentityHeaders {
     }
 }
 
-/// Returns the memory that an allocation of `bytes` takes: allocators round up by an eighth, and the
-/// smallest allocation takes 16 bytes.
+/// Returns a high estimate of the memory that an allocation of `bytes` takes: allocators round up by about an eighth,
+/// and to 16 bytes at least.
 pub(super) const fn heap_bytes(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -125,8 +126,8 @@ pub(super) const fn heap_bytes(bytes: usize) -> usize {
     }
 }
 
-/// The 128-bit hashes that limits count by. The key of the hash differs per process, so no client can
-/// choose identities that share a bucket.
+/// The 128-bit hashes that limits count by. Each process has its own key for the hash, so no client can choose
+/// identities that share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketKeys {
     pub credential: u128,
@@ -137,7 +138,7 @@ pub struct BucketKeys {
 
 impl Identity {
     pub fn of_token(issuer: Name, token: TokenIdentity) -> Self {
-        // A token counts as its client, so that a client with many tokens does not get many buckets.
+        // A limit by credential counts all tokens of a client together: more tokens must not give more buckets.
         let owner = token
             .client_id
             .as_deref()
@@ -176,8 +177,8 @@ impl Identity {
         }
     }
 
-    /// Returns the bytes of memory of this identity with the overhead of its allocations, rounded up. Add every new
-    /// field here: this number bounds the cache of tokens.
+    /// Returns a high estimate of the memory of this identity in bytes, with the overhead of its allocations. Every new
+    /// field must be added here: this number bounds the cache of tokens.
     pub fn bytes(&self) -> usize {
         let Self {
             credential_type: _,

@@ -1,7 +1,5 @@
-//! Which tokens were introspected (RFC 7662), with which result, and where do requests for further introspections go?
-//!
-//! Each configuration of an issuer has its own [`Introspection`]: a changed configuration starts with an empty cache.
-//! One task per issuer, which `fetch` runs, introspects the tokens that are not in the cache.
+//! Which tokens were introspected (RFC 7662), with which result? A changed configuration of an issuer starts with an
+//! empty cache. For each issuer, a task in `fetch` introspects the tokens that are not in the cache.
 
 mod response;
 
@@ -33,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-/// Why there is no verdict. Answered with 503, because nothing is known against the client.
+/// Why there is no verdict. Answered with 503, because the token may be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("the introspection endpoint gave no answer that can be used")]
@@ -70,8 +68,8 @@ pub struct IntrospectionRequest {
     pub reply: oneshot::Sender<IntrospectionOutcome>,
 }
 
-/// The number of requests that may wait for the introspecting task. It takes them at once,
-/// unless it is gone or far behind.
+/// The number of requests that may wait in the channel. The introspecting task takes them out at once, unless the task
+/// has ended or is far behind.
 const REQUESTS_MAX: usize = 4096;
 
 /// The introspection of one issuer under one configuration.
@@ -98,19 +96,19 @@ impl Introspection {
         &self.verdicts
     }
 
-    /// Returns the requests, for the one introspecting task; `None` if they were taken before. The
-    /// channel closes when the last holder of this introspection is gone, so the task outlives a reload
-    /// while older requests are in progress.
+    /// Returns the receiver of the requests, for the one introspecting task; `None` if the receiver was taken before.
+    /// The channel closes when this introspection is dropped, so the task outlives a reload while older requests are in
+    /// progress.
     pub fn take_inbox(&self) -> Option<mpsc::Receiver<IntrospectionRequest>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Has the issuer introspect `token`; concurrent requests for the same token share one call. Takes
-    /// at most the issuer's `timeout`. If the future is dropped before the call, no call is made; if
+    /// Introspects `token` at its issuer and returns the outcome. Concurrent requests for the same token share one call.
+    /// Takes at most the issuer's `timeout`. If all these futures are dropped before the call, no call is made; if
     /// later, the verdict is still cached.
     ///
     /// # Errors
-    /// No usable response in time.
+    /// Too many requests wait, the issuer is suspended, or there was no usable response in time.
     pub async fn introspect(&self, token: Secret<String>) -> IntrospectionOutcome {
         let (reply, outcome) = oneshot::channel();
         match self.requests.try_send(IntrospectionRequest { token, reply }) {
@@ -130,7 +128,7 @@ impl Introspection {
 /// tokens does not evict active ones (S061).
 pub struct VerdictCache {
     active: Cache<TokenText, CachedIdentity, IdentityWeight, RandomState>,
-    /// Keyed by the SHA-256 of the token, so that long junk takes no more room than short.
+    /// Keyed by the SHA-256 of the token, so that a long invented token takes no more room than a short one.
     refused: Cache<[u8; 32], CachedRefusal, RefusalWeight, RandomState>,
     cache_ttl: Duration,
     negative_ttl: Duration,
@@ -202,7 +200,7 @@ impl VerdictCache {
     }
 
     /// Caches the verdict for `token` from a response of `response_bytes`. The configured time begins at `sent`, when
-    /// the request was sent, because the response does not contain anything that the issuer learned later.
+    /// the request was sent, because the response may not contain a change that the issuer made later.
     pub fn remember(&self, token: &str, verdict: &Verdict, response_bytes: usize, sent: Now) {
         let key = sha256(token);
         match verdict {
@@ -218,7 +216,7 @@ impl VerdictCache {
                 self.active.insert(TokenText::new(token), cached);
             }
             Verdict::Refused(refused) => {
-                // The token was revoked since it was active.
+                // The token may have been active before.
                 self.active.remove(token);
                 let cached = CachedRefusal {
                     refused: refused.clone(),
@@ -248,7 +246,7 @@ impl fmt::Debug for Introspection {
     }
 }
 
-/// The weight of an entry in the table and an `Identity`, with the overhead of its allocations.
+/// The weight in bytes of an entry in the table and an `Identity`, with the overhead of its allocations.
 const IDENTITY_WEIGHT: u64 = 1024;
 const REFUSAL_WEIGHT: u64 = 160;
 

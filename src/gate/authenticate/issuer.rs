@@ -59,7 +59,7 @@ impl IssuerState {
         &self.proof
     }
 
-    /// Returns whether the issuer is the gate itself.
+    /// Returns whether the issuer is Keygate's own token endpoint.
     pub fn is_own(&self) -> bool {
         self.settings.keys == KeySource::Own
     }

@@ -1,5 +1,5 @@
-//! Which verdict does an introspection response give (RFC 7662 section 2.2)? An active token, a
-//! refusal, or nothing usable.
+//! Which verdict does an introspection response give (RFC 7662 section 2.2)? The token is active or refused, or the
+//! response is unusable.
 
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::token::Claims;
@@ -13,7 +13,7 @@ use crate::model::names::Name;
 use crate::model::reason::reasons;
 use std::sync::Arc;
 
-/// The longest response that is read; the members of a token fit in a few kilobytes.
+/// The longest response that is read, in bytes; the members of a token fit in a few kilobytes.
 pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 
 /// The verdict about a token, after the issuer's rules were applied to the response.
@@ -27,7 +27,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct ActiveToken {
     pub identity: Arc<Identity>,
-    /// `exp`, or [`Timestamp::MAX`] where the response has none. From then on the verdict is void.
+    /// The first instant at which the verdict may not be used from the cache: `exp`, or [`Timestamp::MAX`] where the
+    /// response has none.
     pub ends: Timestamp,
 }
 
@@ -72,8 +73,8 @@ pub enum ResponseError {
     NoActive,
 }
 
-/// Parses the body of a response. `active` must be a boolean (RFC 7662 section 2.2). The other members must meet the
-/// issuer's rules like the claims of a JWT: `iss`, where present, times, required claims, scopes.
+/// Parses the body of a response and returns the verdict. `active` must be a boolean (RFC 7662 section 2.2). The other
+/// members must meet the issuer's rules like the claims of a JWT: `iss`, where present, times, required claims, scopes.
 ///
 /// The caller must check on every request whether `aud` contains an audience that the route accepts.
 ///
@@ -98,7 +99,7 @@ fn check_active(
     rules: &TokenRules,
     now: Timestamp,
 ) -> Result<ActiveToken, IntrospectionRefusal> {
-    // A token that is bound to a key (DPoP, RFC 9449) or made for another use must not pass as a bearer token.
+    // A token that is bound to a key (DPoP, RFC 9449) or issued for another use must not pass as a bearer token.
     if let Some(kind) = claims.text("token_type").map_err(IntrospectionRefusal::Token)?
         && !kind.eq_ignore_ascii_case("bearer")
     {

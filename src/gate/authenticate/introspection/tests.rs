@@ -1,3 +1,5 @@
+//! Which introspection responses make a token active, and for how long is a verdict cached?
+
 use super::*;
 use crate::config::introspection::Breaker;
 use crate::config::introspection::ClientAuthentication;
