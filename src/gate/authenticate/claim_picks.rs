@@ -86,8 +86,8 @@ impl PickedClaims {
 }
 
 /// Returns a claim as one header value: a string, a number, `true` or `false`, or an array of these joined by commas,
-/// which no encoded value contains (S083). Returns `None` for an object or `null`, for an array that contains an object,
-/// `null` or an array, and for an empty string or array.
+/// which no encoded value contains (S083). Returns `None` for an object or `null`, for an array that contains an
+/// object, `null` or an array, and for an empty string or array.
 fn claim_value(claim: &Value) -> Option<HeaderValue> {
     let values: Vec<HeaderValue> = match claim {
         Value::Array(members) => members.iter().map(scalar_value).collect::<Option<_>>()?,

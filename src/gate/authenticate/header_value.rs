@@ -2,9 +2,9 @@
 
 use http::HeaderValue;
 
-/// Returns `text` as a header value that every recipient splits and decodes in the same way (S083). Visible ASCII stays,
-/// and so does a space between two other characters; `%`, `,` and every other byte are percent-encoded (RFC 3986 section
-/// 2.1).
+/// Returns `text` as a header value that every recipient splits and decodes in the same way (S083). Visible ASCII
+/// stays, and so does the first of the spaces between two characters; `%`, `,` and every other byte are percent-encoded
+/// (RFC 3986 section 2.1).
 pub fn header_value(text: &str) -> HeaderValue {
     // The usual case: every byte stays.
     if text.bytes().fold(true, |all, byte| all & stays(byte)) {

@@ -103,9 +103,9 @@ impl Introspection {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Introspects `token` at its issuer and returns the outcome. Concurrent requests for the same token share one call.
-    /// Takes at most the issuer's `timeout`. If all these futures are dropped before the call, no call is made; if
-    /// later, the verdict is still cached.
+    /// Introspects `token` at its issuer and returns the outcome. Concurrent requests for the same token share one
+    /// call. Takes at most the issuer's `timeout`. If all their futures are dropped before the call, no call is made;
+    /// if later, the verdict is still cached.
     ///
     /// # Errors
     /// Too many requests wait, the issuer is suspended, or there was no usable response in time.

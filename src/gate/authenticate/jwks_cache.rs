@@ -22,21 +22,22 @@ use tokio::sync::watch;
 /// The number of unknown key ids cached per issuer; it bounds the memory that a flood of invented ids takes (S040).
 const MISSES_MAX: usize = 1024;
 
-/// The last generation. One counter serves the whole process, so that no two sets have the same generation: a token
-/// that generation 7 of a replaced cache verified cannot be taken for one of generation 7 of its successor.
+/// The last generation. One counter serves the whole process, so that no two sets have the same generation. With a
+/// counter for each issuer, a token verified by generation 7 of replaced keys would pass for one verified by generation
+/// 7 of their successor.
 static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// A key set with at least one usable key. It is replaced whole, never merged (S051).
+/// A key set with at least one usable key. A new set replaces the old one and is never merged with it (S051).
 #[derive(Debug)]
 pub struct KeySet {
     pub jwks: Arc<Jwks>,
-    /// The generation, which rises when a different set replaces this one.
+    /// The number of the content: a fetch of the same content keeps the number, other content gets a higher number.
     pub generation: u64,
     /// The time of the last successful fetch of this content, in this process or an earlier one.
     pub confirmed: Timestamp,
-    /// The origin of the set.
     pub origin: KeySetOrigin,
-    /// The age of the confirmation at `put`. The monotonic clock begins with the process, but a stored set is older.
+    /// The age of the confirmation at `put`. A monotonic time cannot express it: the monotonic clock begins with the
+    /// process, and a stored set may be older.
     age_when_put: Duration,
     put: Tick,
     /// The SHA-256 of the text that the set was parsed from, to detect a change.
@@ -53,8 +54,8 @@ pub enum KeySetOrigin {
 }
 
 impl KeySet {
-    /// Returns the time since the last confirmation. It continues over restarts, and setting the
-    /// wall clock back does not shorten it.
+    /// Returns the time since the last confirmation. A restart does not reset this age, and setting the wall clock back
+    /// does not shorten it.
     pub fn age(&self, now: Now) -> Duration {
         self.age_when_put.saturating_add(now.tick.saturating_since(self.put))
     }
@@ -72,10 +73,11 @@ pub enum NoKeys {
 /// The action for a token with a key id that is not in the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownKid {
-    /// Refuse (401): a set that was fetched after this `kid` was first missed, or within the
-    /// cooldown, does not contain it.
+    /// Refuse (401): a set that was fetched after this `kid` was missed, or within the cooldown, does not contain the
+    /// `kid`. Or the set is not from a URL, and a fetch would bring nothing new.
     Absent,
-    /// A fetch is under way: call [`IssuerKeys::wait_for_attempt`] with `attempt` and `wait`, then decide again.
+    /// A fetch is requested, under way or just finished: call [`IssuerKeys::wait_for_attempt`] with `attempt` and
+    /// `wait`, then decide again.
     Fetch { attempt: u64, wait: Duration },
     /// Respond with 503: the last attempt failed, and the cooldown ends after `retry_in`.
     Unavailable { retry_in: Duration },
@@ -104,13 +106,14 @@ pub struct IssuerHealth {
 }
 
 /// The keys of one issuer and the state of fetching them. They outlive a reload while the issuer's [`KeySource`] is
-/// unchanged. A changed source gets a new cache, because keys of the old source prove nothing about the new one.
+/// unchanged. For a changed source, new `IssuerKeys` are made. They begin without a set, because keys of another place
+/// prove nothing, or with [`Self::take_over`] if only intervals changed.
 pub struct IssuerKeys {
     rules: Rules,
     set: ArcSwapOption<KeySet>,
-    /// Locked briefly, never across I/O, and not for a token with a known key.
+    /// Locked briefly: never across I/O, and never for a token with a known key.
     state: Mutex<State>,
-    /// Key ids that the set did not contain, with the time of the first miss.
+    /// Key ids that the set did not contain, with the time of the last miss that requested or joined a fetch.
     misses: Cache<[u8; 32], Tick>,
     wake: Notify,
     /// The number of the last finished attempt.
@@ -128,8 +131,8 @@ enum Rules {
         /// The time for which a key id that was confirmed to be absent is taken as absent.
         miss_ttl: Duration,
     },
-    /// Files, which are read again as soon as they change, or keys of this process. A fetch would bring nothing new,
-    /// and an unchanged set is not stale.
+    /// Files, which are read again as soon as they change, or Keygate's own keys. A fetch would bring nothing new, and
+    /// an unchanged set is not stale.
     Local,
 }
 
@@ -138,7 +141,7 @@ struct State {
     /// The number of the last started attempt; attempts count from 1.
     started: u64,
     in_flight: bool,
-    /// A request woke the fetcher, which has not started yet.
+    /// A fetch was requested, and the fetcher has not started it yet.
     fetch_requested: bool,
     last_started: Option<Now>,
     /// The start of the last successful attempt: its set contains everything that the issuer published before.
@@ -158,13 +161,13 @@ impl IssuerKeys {
                 cooldown: url.cooldown,
                 wait: url.wait,
                 max_stale: url.max_stale,
-                // An absent key id stays absent for this long, regardless of the issuer's cache headers. Not longer: if
-                // an issuer signs with a key before all its servers publish it, or a stranger guesses the next `kid`,
-                // the key must not be refused until the next scheduled fetch.
+                // An absent key id stays absent for this long, regardless of the issuer's cache headers. Not until the
+                // next scheduled fetch: an issuer may sign with a key before all its servers publish the key, and a
+                // stranger may guess the next `kid`.
                 miss_ttl: url.min_refresh,
             },
-            // An introspecting issuer has no keys, and a set that is never filled verifies nothing. The gate's own keys
-            // are put in place before anything is signed with them.
+            // An introspecting issuer never has a set, so no signature is verified. Keygate's own keys are installed
+            // before anything is signed with them.
             KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => Rules::Local,
         };
         Self {
@@ -187,8 +190,8 @@ impl IssuerKeys {
         Ok(set)
     }
 
-    /// Returns the generation of the set that [`Self::current`] would return. Every request with a cached token calls
-    /// it, so it does not touch the reference count, for which threads would contend.
+    /// Returns the generation of the set that [`Self::current`] would return. Does not touch the reference count of the
+    /// set: every request with a cached token calls this function, and threads would contend for the count.
     ///
     /// # Errors
     /// Those of [`Self::current`].
@@ -216,10 +219,11 @@ impl IssuerKeys {
         self.set.load().is_some()
     }
 
-    /// Returns the action for a token with a `kid` that no key of `current` has, the set that [`Self::current`] returned.
+    /// Returns the action for a token whose `kid` no key of `current` has. `current` is the set that [`Self::current`]
+    /// returned to this request.
     ///
-    /// Starts at most one fetch per cooldown, failed attempts included, however many key ids are unknown (S040). A
-    /// failed attempt never counts as proof that a key is absent (S043).
+    /// Requests at most one fetch per cooldown, failed attempts included, however many key ids are unknown (S040). A
+    /// failed attempt is never proof that a key is absent (S043).
     pub fn unknown_kid(&self, current: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
         let Rules::Remote {
             cooldown,
@@ -228,12 +232,12 @@ impl IssuerKeys {
             ..
         } = self.rules
         else {
-            // A file is read again as soon as it changes, so the set is up to date.
+            // Local sources are always up to date.
             return UnknownKid::Absent;
         };
         let miss = miss_key(kid);
         let mut state = self.state();
-        // The set was replaced while this request used the old one, and the new one may contain the key. Without this
+        // The set was replaced while this request used the old set, and the new set may contain the key. Without this
         // check, requests in progress while an issuer rotates its keys would be refused (S039).
         if self.generation() != Some(current.generation) {
             return UnknownKid::Fetch {
@@ -274,20 +278,20 @@ impl IssuerKeys {
     /// successfully or not, for at most `at_most`.
     pub async fn wait_for_attempt(&self, attempt: u64, at_most: Duration) {
         let mut finished = self.finished.subscribe();
-        // The request is decided again from memory in either case, so the outcome does not matter.
+        // The request is decided again from memory in any case, so a timeout needs no handling.
         let _ = tokio::time::timeout(at_most, finished.wait_for(|last| *last >= attempt)).await;
     }
 
-    /// Waits until a set is loaded.
+    /// Waits until an attempt has loaded a set. Returns at once if a set is loaded.
     pub async fn loaded(&self) {
         let mut finished = self.finished.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = finished.wait_for(|_| self.is_loaded()).await;
     }
 
-    /// Installs a set that an earlier process stored, `age` after it was confirmed, unless a set is
-    /// loaded already. It is used like any other while the first fetch is under way, and no longer than
-    /// it would have been without the restart.
+    /// Installs a set that an earlier process stored and that was confirmed `age` ago, unless a set is loaded already.
+    /// The restored set is used like any other while the first fetch is under way, and becomes too old at the same time
+    /// as without the restart.
     pub fn restore(&self, text: &[u8], jwks: Jwks, confirmed: Timestamp, age: Duration, now: Now) {
         if !self.is_loaded() {
             let stored = (confirmed, KeySetOrigin::Disk, age);
@@ -295,16 +299,17 @@ impl IssuerKeys {
         }
     }
 
-    /// Takes over the set of `before`, which comes from the same place, with its age.
+    /// Takes over the set of `before`, which comes from the same place, with its age and the start of its last good
+    /// attempt.
     pub fn take_over(&self, before: &Self) {
         let good = before.state().last_good_started;
         self.set.store(before.set.load_full());
         self.state().last_good_started = good;
     }
 
-    /// Makes the fetcher start an attempt now, regardless of the cooldown, and returns its number
-    /// for [`Self::wait_for_attempt`]. If an attempt is under way, returns that one's number. For
-    /// operators, not for requests.
+    /// Makes the fetcher start an attempt now, regardless of the cooldown, and returns the number of the attempt for
+    /// [`Self::wait_for_attempt`]. If an attempt is under way, returns its number and starts no other. For operators
+    /// and due fetches, not for an unknown `kid`.
     pub fn request_fetch(&self) -> u64 {
         let mut state = self.state();
         if state.in_flight {
@@ -325,30 +330,30 @@ impl IssuerKeys {
         self.state().last_error.is_some()
     }
 
-    /// For the fetcher: returns whether a fetch was requested and no attempt was started since.
+    /// Returns whether a fetch was requested and no attempt was started since. For the fetcher.
     pub fn is_fetch_requested(&self) -> bool {
         self.state().fetch_requested
     }
 
-    /// For the fetcher: waits until a fetch is requested.
+    /// Waits until a fetch is requested. For the fetcher.
     pub async fn fetch_requested(&self) {
         loop {
             if self.state().fetch_requested {
                 return;
             }
-            // `notify_one` stores a permit, so a request between the check and the wait is not lost. A permit left over
-            // from a request that a scheduled fetch has met is consumed, and the loop checks again.
+            // `notify_one` stores a permit, so a request between the check and the wait is not lost. If a scheduled
+            // fetch has met the request, its permit is left over: the loop consumes the permit and checks again.
             self.wake.notified().await;
         }
     }
 
-    /// For the fetcher: returns the time until the next scheduled fetch; zero when none is scheduled, as at start.
+    /// Returns the time until the next scheduled fetch; zero when none is scheduled, as at start. For the fetcher.
     pub fn next_fetch_in(&self, now: Now) -> Duration {
         let next = self.state().next;
         next.map_or(Duration::ZERO, |next| next.tick.saturating_since(now.tick))
     }
 
-    /// For the fetcher: schedules the next fetch `after` from `now`.
+    /// Schedules the next fetch at `after` from `now`. For the fetcher.
     pub fn schedule(&self, after: Duration, now: Now) {
         self.state().next = Some(Now {
             wall: now.wall.saturating_add(after),
@@ -356,7 +361,7 @@ impl IssuerKeys {
         });
     }
 
-    /// For the fetcher: starts an attempt. There is one fetcher, so there is one attempt at a time.
+    /// Starts an attempt. For the fetcher: there is one fetcher, so there is one attempt at a time.
     pub fn start_attempt(&self, now: Now) -> Attempt<'_> {
         let mut state = self.state();
         state.started = state.started.saturating_add(1);
@@ -436,7 +441,7 @@ impl IssuerKeys {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // `State` is plain data, and nothing that can panic runs while it is half written.
+        // `State` is plain data, and no code that can panic runs while `State` is half written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -450,8 +455,8 @@ impl fmt::Debug for IssuerKeys {
     }
 }
 
-/// An attempt to fetch newer keys. If it is dropped without a result, as when its task is stopped, it counts as failed,
-/// so that no request waits for it and the next attempt can start.
+/// An attempt to fetch newer keys. An attempt that is dropped without a result, because its task was stopped, is
+/// recorded as failed. Otherwise requests would wait for it and the next attempt could not start.
 #[derive(Debug)]
 #[must_use]
 pub struct Attempt<'a> {
@@ -503,7 +508,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Finishes the attempt as failed. Keeps the last good set.
+    /// Finishes the attempt as failed with the message `error`. Keeps the last good set.
     pub fn fail(self, error: &str) -> Failure {
         self.note_failure(error)
     }
@@ -537,8 +542,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Returns the key of `kid` among the misses: of one size for any length, and different for an
-/// absent and an empty `kid`.
+/// Returns the key of `kid` among the misses. All keys have the same size, and an absent `kid` has another key than an
+/// empty `kid`.
 fn miss_key(kid: Option<&str>) -> [u8; 32] {
     match kid {
         Some(kid) => sha256(&[b"kid", kid.as_bytes()]),

@@ -1,5 +1,4 @@
-//! Which identity does a JWT prove? Checks issuer, key, signature, then claims (RFC 7519 section
-//! 7.2, RFC 8725, RFC 9068 section 4).
+//! Which identity does a JWT prove? The checks are those of RFC 7519 section 7.2, RFC 8725 and RFC 9068 section 4.
 
 mod claims;
 mod error;
@@ -73,15 +72,15 @@ impl TokenRules {
         }
     }
 
-    /// Returns the last instant at which a token that expires at `expires_at` is accepted: `exp` and the issuer's skew,
-    /// to the millisecond. A cached token is refused after it, like a fresh one (S037).
+    /// Returns the last instant at which a token that expires at `expires_at` is accepted: `exp` plus the issuer's skew,
+    /// to the millisecond. After that instant, a cached token is refused like any other (S037).
     pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
         expires_at.saturating_add(self.clock_skew)
     }
 
     /// Checks an introspection response (RFC 7662 section 2.2) by the rules for the claims of a JWT, and returns the
     /// identity and `exp`. `iss` and `exp` may be absent, because Keygate chose the issuer and the issuer reported the
-    /// token as active. Without `exp`, returns [`Timestamp::MAX`], and streams last `max_lifetime` at most.
+    /// token as active. Without `exp`, returns [`Timestamp::MAX`], and the identity expires after `max_lifetime`.
     ///
     /// # Errors
     /// The first check to fail.
@@ -100,7 +99,7 @@ impl TokenRules {
         Ok((identity, exp.unwrap_or(Timestamp::MAX)))
     }
 
-    /// Checks `exp`, `nbf` and `iat` (RFC 7519 sections 4.1.4 to 4.1.6). Returns `exp`, where present.
+    /// Checks `exp`, `nbf` and `iat` (RFC 7519 sections 4.1.4 to 4.1.6) and the lifetime. Returns `exp`, where present.
     fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
         let expires_at = claims.time("exp")?;
         let not_before = claims.time("nbf")?;
@@ -118,7 +117,7 @@ impl TokenRules {
         if issued_at.is_some_and(|issued_at| issued_at > horizon) {
             return Err(TokenError::IssuedInFuture);
         }
-        // Without `iat`, assume that the token was issued now, by a clock that is ahead of ours by the skew.
+        // Without `iat`, assume that the token was issued now, by a clock that is ahead of Keygate's by the skew.
         let issued_at = issued_at.unwrap_or(horizon);
         if expires_at.is_some_and(|expires_at| expires_at.saturating_since(issued_at) > self.max_lifetime) {
             return Err(TokenError::Lifetime);
@@ -133,7 +132,7 @@ impl TokenRules {
         Ok(())
     }
 
-    /// Returns the identity in `claims`. JWTs and introspection responses both use this one function.
+    /// Returns the identity in `claims`, which are those of a JWT or of an introspection response.
     fn identity(
         &self,
         credential_type: CredentialType,
@@ -202,7 +201,7 @@ impl<'a> ParsedToken<'a> {
         }
         let token_type = self.check_type(rules)?;
         self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
-        // From here on the claims are verified to be the issuer's.
+        // From here on, the claims are known to be the issuer's.
         let expires_at = rules.check_times(&self.claims, now)?;
         let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
         if token_type == TokenType::Unspecified {
@@ -224,7 +223,7 @@ impl<'a> ParsedToken<'a> {
     fn check_type(&self, rules: &TokenRules) -> Result<TokenType, TokenError> {
         let written = self.jws.header().typ.as_deref();
         let typ = written.unwrap_or_default();
-        // An empty `typ` is not an absent one.
+        // In `rules.types`, the empty text stands for an absent `typ`. An empty `typ` must not match it.
         let written_empty = typ.is_empty() && written.is_some();
         let is = |known: &str| typ.eq_ignore_ascii_case(known);
         if written_empty || !rules.types.iter().any(|known| is(known)) {
@@ -237,8 +236,8 @@ impl<'a> ParsedToken<'a> {
         }
     }
 
-    /// Refuses a token with claims that only ID tokens have (OpenID Connect Core section 2, RFC 8725 section 3.12). For
-    /// a `typ` that does not mark an access token.
+    /// Refuses a token with claims that only ID tokens have (OpenID Connect Core section 3.3.2.11, RFC 8725 section
+    /// 3.12). For a `typ` that does not mark an access token.
     fn refuse_id_token(&self) -> Result<(), TokenError> {
         let marks = ["nonce", "at_hash", "c_hash"];
         match marks.into_iter().find(|name| self.claims.has(name)) {

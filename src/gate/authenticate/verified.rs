@@ -1,4 +1,5 @@
-//! Which tokens were verified already? A cache by their whole text, bounded in memory; no token outlives its validity.
+//! Which tokens were verified already? They are cached by their whole text, bounded in memory, and never used after
+//! their validity.
 
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::identity::heap_bytes;
@@ -27,7 +28,7 @@ pub struct VerifiedToken {
     pub usable_until: Timestamp,
 }
 
-/// The cached tokens, each under its whole text: no two tokens are ever confused.
+/// The cached tokens. The key is the whole text of a token, so that no two tokens are ever confused.
 pub struct VerifiedTokens {
     cache: Cache<SignedText, CacheEntry, TokenWeight, RandomState>,
 }
@@ -36,8 +37,8 @@ impl VerifiedTokens {
     /// Enough for about 15 000 tokens of usual length.
     pub const DEFAULT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-    /// Returns an empty cache of at most `bytes_max` bytes, and 5 % more for empty tables;
-    /// `tests/memory.rs` measures both.
+    /// Returns an empty cache that takes at most `bytes_max` bytes, and 5 % more for empty tables; `tests/memory.rs`
+    /// measures both.
     pub fn new(bytes_max: u64) -> Self {
         let items = usize::try_from(bytes_max / USUAL_WEIGHT).unwrap_or(usize::MAX);
         let cache = Cache::with(
@@ -50,7 +51,7 @@ impl VerifiedTokens {
         Self { cache }
     }
 
-    /// Returns the cached result for `token`, or forgets it where its validity is over at `now`.
+    /// Returns the cached result for `token`, if the token is still valid at `now`. Otherwise drops the result.
     pub fn get(&self, token: &str, now: Timestamp) -> Option<VerifiedToken> {
         let key = TokenRef(token);
         let CacheEntry { token: verified, .. } = self.cache.get(&key)?;
@@ -61,7 +62,7 @@ impl VerifiedTokens {
         Some(verified)
     }
 
-    /// Caches the result for `token` in place of an older one. May evict other tokens.
+    /// Caches the result for `token` in place of an older result. May evict other tokens.
     pub fn remember(&self, token: &str, verified: VerifiedToken) {
         let entry = CacheEntry::new(token, verified);
         self.cache.insert(SignedText(TokenText::new(token)), entry);
@@ -118,9 +119,9 @@ impl Hash for TokenText {
     }
 }
 
-/// The text of a verified token. Its hash covers the end of the signature alone: only the issuer determines how a valid
-/// signature ends, so no client can fill the table with colliding tokens. Equality compares the whole text. Hashing the
-/// whole token as well takes three times as long as the rest of the look-up.
+/// The text of a verified token. Equality compares the whole text. The hash covers only the end of the signature: only
+/// the issuer determines how a valid signature ends, so no client can fill the table with colliding tokens. Hashing the
+/// whole token takes three times as long as the rest of the look-up.
 #[derive(Clone, PartialEq, Eq)]
 struct SignedText(TokenText);
 
@@ -177,7 +178,7 @@ struct TokenWeight;
 /// The size of an entry in the tables of the cache, which grow in steps.
 const TABLE_BYTES: usize = 2 * size_of::<(SignedText, CacheEntry)>() + 64;
 
-/// The weight of a token of usual length, for the first size of the tables.
+/// The assumed weight of a token in bytes, for the first size of the tables.
 const USUAL_WEIGHT: u64 = 3 * 1024;
 
 impl Weighter<SignedText, CacheEntry> for TokenWeight {
@@ -272,7 +273,7 @@ mod tests {
         let bytes_max = 1024 * 1024;
         let tokens = VerifiedTokens::new(bytes_max);
         for index in 0..5_000 {
-            // Signatures differ; see `SignedText`.
+            // Only the end of a token is hashed, so the ends differ.
             tokens.remember(&format!("{}.{index}", "x".repeat(1_000)), remembered(END));
         }
         assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());

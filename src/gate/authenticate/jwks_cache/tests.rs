@@ -1,4 +1,4 @@
-//! Which actions does the cache return, from memory and a given `now` alone?
+//! Which actions does the cache of keys return, from its state and a given `now`?
 
 use super::*;
 use crate::config::issuer::ConnectSettings;
@@ -229,7 +229,7 @@ fn the_cooldown_counts_from_the_start_of_the_attempt() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     let attempt = fixture.keys.start_attempt(fixture.now());
-    // A slow response need not contain the keys that were published while it was on its way.
+    // A slow response need not contain keys that were published after the request.
     fixture.clock.advance(COOLDOWN);
     fixture.finish(attempt, &[RSA]);
     fixture.asks_for("x", 3);
@@ -307,7 +307,7 @@ fn s040_a_flood_of_invented_kids_wakes_one_fetch_per_cooldown_and_keeps_memory_f
     for failing in [false, true] {
         let fixture = Fixture::loaded();
         let mut woken = 0;
-        // 10 000 per 10 s, for two minutes.
+        // 10 000 key ids in 10 s, for two minutes.
         for n in 0..120_000_u32 {
             fixture.clock.advance(Duration::from_millis(1));
             let answer = fixture.unknown(&format!("invented-{n}"));
@@ -372,11 +372,11 @@ fn the_next_fetch_is_due_at_once_until_one_is_scheduled() {
 async fn waiting_ends_with_the_attempt_or_with_time() {
     let fixture = Fixture::loaded();
     let long = Duration::from_secs(3600);
-    // Finished already.
+    // Attempt 1 has finished already.
     fixture.keys.wait_for_attempt(1, long).await;
-    // Never finished.
+    // Attempt 2 does not finish in time.
     fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
-    // Finishes while waiting, with a failure.
+    // Attempt 2 fails while the request waits.
     let waiting = fixture.keys.wait_for_attempt(2, long);
     let finishing = async {
         fixture.bad();
@@ -397,7 +397,7 @@ async fn an_ask_that_a_scheduled_fetch_has_met_wakes_no_second_one() {
 
 const RSA_SET: &str = "the text of the set; only its hash counts here";
 
-/// Returns a process that starts with a stored set of an earlier process, confirmed `age` before.
+/// Returns a fixture with a set that an earlier process stored and that was confirmed `age` ago.
 fn restored(age: Duration) -> Fixture {
     let fixture = Fixture::new();
     let jwks = || Jwks::parse(format!(r#"{{"keys":[{RSA}]}}"#).as_bytes()).unwrap();
@@ -442,7 +442,7 @@ fn a_fetch_that_confirms_a_kept_set_makes_it_one_of_this_process() {
         (now.generation, now.origin, now.age(fixture.now())),
         (generation, KeySetOrigin::Source, Duration::ZERO)
     );
-    // A loaded set is never replaced by an older one.
+    // `restore` does not replace a loaded set.
     let jwks = Jwks::parse(format!(r#"{{"keys":[{EC}]}}"#).as_bytes()).unwrap();
     fixture
         .keys

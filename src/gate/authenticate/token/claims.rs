@@ -1,5 +1,4 @@
-//! Which claims does a token have (RFC 7519 section 4)? Each claim has one allowed type; any
-//! other type refuses the token.
+//! Which claims does a token have (RFC 7519 section 4)? A claim of a wrong type refuses the token.
 
 use crate::gate::authenticate::ClaimPicks;
 use crate::gate::authenticate::PickedClaims;
@@ -10,7 +9,7 @@ use crate::model::clock::Timestamp;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 
-/// The members of a payload.
+/// The members of a token's payload, or of an introspection response.
 pub struct Claims<'a>(Members<'a>);
 
 /// The longest subject, client id, organization or token id: these become header values and log fields.
@@ -25,7 +24,7 @@ impl<'a> Claims<'a> {
         self.0.get(name).is_some()
     }
 
-    /// Returns a claim that is one string. JSON `null` is not an absent claim.
+    /// Returns a claim that is one string; `None` if the claim is absent. JSON `null` is an error, like any other type.
     pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
         match self.0.get(name) {
             None => Ok(None),
@@ -34,7 +33,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns a claim that is a name: neither empty nor longer than `NAME_BYTES_MAX`.
+    /// Returns a claim that is a string, neither empty nor longer than [`NAME_BYTES_MAX`]; `None` if the claim is
+    /// absent.
     pub fn name(&self, name: &str) -> Result<Option<String>, TokenError> {
         match self.text(name)? {
             None => Ok(None),
@@ -43,7 +43,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns the first of `names` that is present.
+    /// Returns [`Self::name`] of the first of `names` that is present.
     pub fn first_name(&self, names: &[String]) -> Result<Option<String>, TokenError> {
         match names.iter().find(|name| self.has(name)) {
             Some(name) => self.name(name),
@@ -51,8 +51,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on. The RFC allows fractions, but no
-    /// issuer uses them, and two parsers may round differently (S027).
+    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on; `None` if the claim is absent. The RFC
+    /// allows fractions, but they are refused, because two parsers may round differently (S027).
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.0.get(name) else {
             return Ok(None);
@@ -67,7 +67,8 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns `aud`: a string or an array of strings, none of them empty (RFC 7519 section 4.1.3). Empty when absent.
+    /// Returns the members of `aud`, which is a string or an array of strings, none of them empty (RFC 7519 section
+    /// 4.1.3). Returns an empty list if `aud` is absent.
     pub fn audiences(&self) -> Result<Vec<String>, TokenError> {
         let audiences: Vec<String> = match self.0.get("aud") {
             None => Vec::new(),
@@ -100,12 +101,12 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns the claims that rules check and upstreams receive.
+    /// Returns the claims that rules check and upstreams receive; see [`ClaimPicks::pick`].
     pub fn picked(&self, picks: &ClaimPicks) -> Result<PickedClaims, TokenError> {
         picks.pick(&self.0).map_err(|too_long| invalid(too_long.0.as_str()))
     }
 
-    /// Checks that a claim is one of `allowed`, or an array of strings that contains one of them.
+    /// Checks that the claim `name` is one of `allowed`, or an array of strings that contains one of `allowed`.
     pub fn check_required(&self, name: &str, allowed: &[String]) -> Result<(), TokenError> {
         let refused = || TokenError::RequiredClaim(name.to_owned());
         let value = self.0.get(name).ok_or_else(refused)?;

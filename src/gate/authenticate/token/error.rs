@@ -5,7 +5,7 @@ use crate::jose::jws::JwsError;
 use crate::model::algorithm::Algorithm;
 use crate::model::reason::reasons;
 
-/// Why a bearer token is refused. For operators; a client is told less.
+/// Why a bearer token is refused. For operators; clients get fewer details.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     #[error("not a token we read")]

@@ -1,3 +1,5 @@
+//! Which tokens are accepted, and why is every other token refused?
+
 use super::*;
 use crate::config::KeySource;
 use crate::jose::json::JsonError;
@@ -78,7 +80,7 @@ fn check(changes: Value, expected: Result<(), TokenError>) {
     assert_eq!(verify(&token).map(drop), expected, "{changes}");
 }
 
-/// Returns a claim set with a text that serde would not write.
+/// Checks that a token is refused for `reason`. Its payload is given as text, because serde would not write such JSON.
 #[track_caller]
 fn check_text(payload: &str, reason: &str) {
     let token = KEY.sign_text(r#"{"alg":"ES256"}"#, payload).unwrap();
@@ -145,14 +147,14 @@ fn only_an_unknown_kid_asks_for_newer_keys() {
     let other = SigningKey::generate_es256().unwrap();
     let token = other.sign("at+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&token).map(drop), Err(TokenError::UnknownKey));
-    // Errors that no key set can cure do not request one.
+    // An error that no key set can cure takes precedence over the unknown key.
     let typ = other.sign("dpop+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&typ).map(drop), Err(TokenError::Type));
     let issuer = other
         .sign("at+jwt", &claims(json!({"iss": "https://other.example"})))
         .unwrap();
     assert_eq!(verify(&issuer).map(drop), Err(TokenError::Issuer));
-    // Another key under a known name, or under none, is a forgery.
+    // A signature by another key under a known `kid`, or without `kid`, is a forgery.
     for kid in [json!({"kid": KEY.kid()}), json!({})] {
         let mut header = json!({"alg": "ES256"});
         header.as_object_mut().unwrap().extend(kid.as_object().unwrap().clone());
