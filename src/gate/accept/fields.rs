@@ -17,7 +17,7 @@ pub enum Single<'r> {
 }
 
 impl<'r> Single<'r> {
-    /// Returns whether the field is present, also if it is empty or repeated.
+    /// Returns whether the field is present, even empty or repeated.
     pub const fn is_present(self) -> bool {
         !matches!(self, Self::Absent)
     }

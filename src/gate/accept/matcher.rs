@@ -107,8 +107,8 @@ impl<T> Matcher<T> {
     /// Returns the route for `method` on `path` (in normal form) at `host` (lower case, without port).
     ///
     /// The most specific path pattern at the most specific host with a matching pattern decides: if its methods do not
-    /// include `method`, no less specific route is tried (S099). `same` returns whether two routes protect alike; it is
-    /// called only where the folded path matches another route (S091).
+    /// include `method`, no less specific route is tried (S099). `same` returns whether two routes protect alike, and
+    /// is called only where the folded path matches another route (S091).
     ///
     /// Folding turns `%2F` into `/`. A route that allows encoded slashes should match them with `{*rest}`: `{name}`
     /// matches only the first part of the folded segment, and the path may then be a near miss of another route.
@@ -139,9 +139,9 @@ impl<T> Matcher<T> {
         }
     }
 
-    /// Returns the entries of the most specific pattern for `path` as it is, and `true` where [`Self::near`] certainly
-    /// returns the same entries. That saves a second walk for most requests: the path is folded, and so are the
-    /// patterns of each host that was searched, and [`EmptyRest`] made no difference.
+    /// Returns the entries of the most specific pattern for `path` as it is, and `true` if [`Self::near`] certainly
+    /// returns the same entries: the path and the patterns of every searched host are folded, and [`EmptyRest`] made no
+    /// difference. That saves most requests a second walk.
     fn exact(&self, host: &str, path: &str) -> (Option<&[usize]>, bool) {
         let mut is_all_that_is_near = path != "/" && normalize::is_folded(path);
         let found = self.hosts.find(host, |tries| {

@@ -95,8 +95,8 @@ pub fn path(raw: &str) -> Result<NormalPath<'_>, PathError> {
 }
 
 /// Returns whether `raw` consists of path bytes without an escape, an empty segment or a segment that begins with a
-/// dot. One pass over such a path saves those of [`is_normal`], which would be `true`, and [`inspect`], which would
-/// find nothing.
+/// dot. This pass saves the passes of [`is_normal`], which would return `true`, and of [`inspect`], which would find
+/// nothing.
 fn is_plain(raw: &[u8]) -> bool {
     let mut before = 0;
     raw.iter().all(|&byte| {

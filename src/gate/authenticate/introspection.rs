@@ -53,8 +53,8 @@ reasons! {
 /// The identity of a valid token or the reason for its refusal; or the reason why neither is known.
 pub type IntrospectionOutcome = Result<Result<Arc<Identity>, IntrospectionRefusal>, Unavailable>;
 
-/// The verdict of an issuer about the token of one request. It applies to that request even
-/// where the cache had no room.
+/// The verdict of an issuer about the token of one request. The verdict applies to that request even if the cache had
+/// no room.
 #[derive(Clone, Debug)]
 pub struct IssuerVerdict {
     /// The unique id of the issuer's state.

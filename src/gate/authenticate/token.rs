@@ -72,8 +72,8 @@ impl TokenRules {
         }
     }
 
-    /// Returns the last instant at which a token that expires at `expires_at` is accepted: `exp` plus the issuer's skew,
-    /// to the millisecond. After that instant, a cached token is refused like any other (S037).
+    /// Returns the last instant at which a token that expires at `expires_at` is accepted: `exp` plus the issuer's
+    /// skew, to the millisecond. After that instant, a cached token is refused like any other (S037).
     pub fn usable_until(&self, expires_at: Timestamp) -> Timestamp {
         expires_at.saturating_add(self.clock_skew)
     }
