@@ -64,7 +64,7 @@ impl<'r> Fields<'r> {
         fields
     }
 
-    /// Returns `Content-Length` in bytes. `None` for a body of unknown length, or of more than `u64::MAX` bytes.
+    /// Returns `Content-Length` in bytes. `None` if the field is absent, or the number is above `u64::MAX`.
     pub fn announced_length(&self) -> Option<u64> {
         match self.content_length {
             Single::One(value) => value.to_str().ok()?.parse().ok(),

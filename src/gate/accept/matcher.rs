@@ -278,7 +278,7 @@ enum Segment {
 }
 
 impl Segment {
-    /// Returns the segments of `path`. Its literals need no normalizing: they are in the normal form of request paths.
+    /// Returns the segments of `path`. Does not normalize them: the escapes of a `PathPattern` are in normal form.
     fn parse(path: &PathPattern) -> Vec<Self> {
         let segments = path
             .as_str()

@@ -128,7 +128,7 @@ struct SignedText(TokenText);
 /// The borrowed text of a token, to look it up by.
 struct TokenRef<'a>(&'a str);
 
-/// The last 192 bits of the signature, in base64url.
+/// The length of the hashed end of a token: about 192 bits of the signature, in base64url.
 const HASHED_BYTES: usize = 32;
 
 fn hash_end<H: Hasher>(token: &str, state: &mut H) {
