@@ -91,7 +91,7 @@ pub enum Denial {
     ConnectTimeout,
     UpstreamTimeout,
     UpstreamFailed,
-    /// The client closed the connection, so there is no reader of a response.
+    /// The client closed the connection before the end of the response.
     ClientGone,
     Panicked,
 }

@@ -113,8 +113,8 @@ reasons! {
     }
 }
 
-/// Checks that `inbound` has at most one of the two credential fields. Needs no route, because two credentials are
-/// refused on every path (S003).
+/// Checks that `inbound` has at most one of the two credential fields. Needs no route, so that two credentials get the
+/// same response on a path without a route (S003).
 ///
 /// # Errors
 /// [`IntakeError::TwoCredentials`] when both header fields are present. Their content does not matter: an empty or
@@ -132,9 +132,10 @@ pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
 /// protected route the caller refuses `None` (401, bare challenge).
 ///
 /// # Errors
-/// The first of these: both header fields are present, the query has a credential, a header field is repeated, its
-/// value is too long or malformed, the route does not accept the type. Two header fields come first, so that the
-/// response reveals nothing about either of them (S003). On a public route, only the first two are errors.
+/// The first of these: both header fields are present and the route does not report that, the query has a credential,
+/// a header field is repeated, its value is too long or malformed, the route does not accept the type. Two header
+/// fields come first, so that the response reveals nothing about either of them (S003). On a public route, only the
+/// first two are errors.
 pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
     match rules.two_credentials {
         TwoCredentials::Refuse => at_most_one(inbound)?,
