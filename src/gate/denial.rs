@@ -91,7 +91,7 @@ pub enum Denial {
     ConnectTimeout,
     UpstreamTimeout,
     UpstreamFailed,
-    /// The client closed the connection before the end of the response.
+    /// The client closed the connection, or stopped reading the response.
     ClientGone,
     Panicked,
 }
