@@ -1,5 +1,6 @@
 //! Keygate is a reverse proxy that forwards a request to an API only if the request carries exactly one valid
-//! credential, or if its route is public. Shadow mode, for migrations, reports violations instead.
+//! credential, or if its route is public. For migrations, an issuer, a rule or a limit can be in shadow mode, and a
+//! route can report two credentials: then such a violation is recorded, and the request is forwarded.
 //!
 //! A program that decides requests in its own process starts at [`Gate::open`]. The rest of this page is for readers of
 //! the source.
@@ -7,40 +8,43 @@
 //! # Two sides
 //!
 //! The *data side* decides and forwards requests. `gate` decides, in the order of its stages: accept, intake,
-//! authenticate, authorize, admit. `fetch` gets the keys and introspection responses that a decision lacks, and `proxy`
-//! moves the bytes. The *control side*, `control`, issues credentials to clients, serves operators, and keeps its
-//! records in the `store`. The two sides never name each other: `runtime` builds both and connects them.
+//! authenticate, authorize, admit. `fetch` fetches issuers' keys, introspects tokens and resolves upstreams' names.
+//! `proxy` receives a request, has the gate decide it, and forwards it. The *control side*, `control`, issues
+//! credentials to clients, serves operators, and keeps its records in the `store`. Neither side imports the other:
+//! `runtime` builds both and connects them.
 //!
-//! The gate reads three values. The `Snapshot` is compiled from the configuration file, immutable, and replaced as a
-//! whole. The `Directory` holds API keys, clients, subscriptions and revoked tokens, and is changed in place. `Live`
-//! holds all other state that outlives a reload, such as issuers' keys and limits.
+//! The gate reads two values. The `Snapshot` is compiled from the configuration file, immutable, and replaced as a
+//! whole. `Live` holds the state that outlives a reload: issuers' keys, the counters of limits, caches of validated
+//! tokens, the addresses of endpoints, the metrics, and the `Directory` of API keys, clients, subscriptions and tokens.
 //!
 //! # Modules
 //!
-//! - `model`: the nouns of every side.
+//! - `model`: the types that the modules share.
 //! - `jose`: JSON Web Tokens and keys; `limit`: quotas; `upstream`: groups of endpoints.
 //! - `config`: the configuration file; `keys_file`: the file of API keys.
 //! - `observe`: logs, metrics and readiness.
 //! - `gate`, `fetch`, `proxy`: the data side.
 //! - `control`, `store`: the control side.
 //! - `runtime`: assembles both sides, serves, reloads and stops.
-//! - `explain`: one decision step by step; `compare`: two configurations, compared. Neither needs a server.
+//! - `explain`: shows one decision step by step; `compare`: compares two configurations. Neither starts a server.
 //! - `cli`: the commands of the binary; `embed`: the public API of the library.
 //!
-//! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: the life of one request, over any protocol.
+//! Read `gate/decide.rs` first, then `proxy/exchange/mod.rs`: the life of one request.
 //!
 //! # Invariants
 //!
 //! - A request is forwarded only with a `Permit`, and only `decide` creates one. Every other outcome is a `Stop`: a
 //!   `Denial`, an answer of the gate, a call of the control side, or a `Need`.
-//! - A decision does no I/O: it touches memory alone, and `now` is an argument. A `Need` names the missing I/O.
-//! - A request sees one `Snapshot` from start to end.
-//! - If Keygate cannot validate a credential for a reason of its own, it answers 503, or 500 after an internal error:
-//!   never 401, and the request is not forwarded.
+//! - A decision does no I/O: it reads and changes memory alone, and `now` is an argument. A `Need` names the missing
+//!   I/O.
+//! - A request is decided and forwarded with one `Snapshot`. Only the repeated check of a stream's credential uses the
+//!   current snapshot.
+//! - If Keygate cannot validate a credential for a reason of its own, such as missing keys, the request is not
+//!   forwarded, unless the issuer is in shadow mode. The answer is 503, or 500 after a panic, but never 401.
 #![forbid(unsafe_code)]
 // Outside tests, `expect("why it cannot happen")` gives the reason that `unwrap` hides.
 #![warn(clippy::unwrap_used)]
-// Without the feature `gateway`, some items that only the gateway calls are compiled and unused.
+// Without the feature `gateway`, items that only the gateway uses are unused.
 #![cfg_attr(not(feature = "gateway"), allow(dead_code, unused_imports))]
 
 // A module is public only with the feature `internals`, for Keygate's own tests and benches.
@@ -139,7 +143,7 @@ pub use embed::Principal;
 pub use embed::Upkeep;
 pub use gate::answer::Answer;
 
-/// Runs the command line: the whole of the binary `keygate`.
+/// Runs the command line of the binary `keygate`, and returns its exit code.
 #[cfg(feature = "gateway")]
 #[doc(hidden)]
 pub fn main() -> std::process::ExitCode {

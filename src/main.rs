@@ -1,4 +1,4 @@
-/// The allocator is set in the binary alone: programs that embed the library choose their own.
+/// Set in the binary alone: a program that embeds the library chooses its own allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

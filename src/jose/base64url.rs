@@ -1,15 +1,15 @@
-//! How are bytes encoded in a JWS or a JWK? As base64url without padding (RFC 7515 section 2), one text per value.
+//! How are bytes encoded in a JWS or a JWK? As base64url without padding (RFC 7515 section 2).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The error for a text that is not base64url without padding: another alphabet, `=`,
-/// white space, an impossible length, or unused bits that are set.
+/// The text is not base64url without padding: it has another alphabet, `=`, white space, an impossible length, or
+/// unused bits that are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not base64url without padding")]
 pub struct NotBase64Url;
 
-/// Decodes `text`. Two different texts never give the same bytes: a changed character changes the value (S021).
+/// Decodes `text`. Two different texts never decode to the same bytes (S021).
 pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64Url> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| NotBase64Url)
 }

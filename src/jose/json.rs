@@ -1,5 +1,5 @@
-//! How is a JSON text from outside parsed? Duplicate members are rejected at every level (RFC 7515
-//! section 4, RFC 8725 section 2.4), because two parsers would pick different ones.
+//! How is untrusted JSON parsed? Duplicate members are rejected at every level (RFC 7515 section 4, RFC 8725 section
+//! 2.4), because two parsers could pick different values.
 
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
@@ -26,20 +26,21 @@ pub enum JsonError {
     NotAnObject,
 }
 
-/// Parses `bytes` as one JSON object (RFC 8259). At every level, the names of an object's members must be unique.
+/// Parses `bytes` as one JSON object (RFC 8259).
 ///
 /// # Errors
-/// `bytes` are another JSON value, text after the object, invalid UTF-8, too deep, or have a number that fits no type.
+/// `bytes` are not exactly one JSON object in UTF-8, an object at any level has two members of one name, the nesting is
+/// deeper than [`DEPTH_MAX`], or a number is out of range.
 pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
     Members::parse(bytes).map(|members| members.to_map())
 }
 
-/// A parsed JSON object; texts without escapes borrow from the input. New tokens are parsed into this type: with a heap
-/// allocation for each text and each name, parsing took three times as long.
+/// The members of a parsed JSON object. Texts without escapes borrow from the input: with a heap allocation for each
+/// text and each name, parsing took three times as long.
 #[derive(Debug, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
-/// A JSON value of such an object.
+/// A parsed JSON value.
 #[derive(Debug)]
 pub enum Json<'a> {
     Null,
@@ -51,8 +52,10 @@ pub enum Json<'a> {
 }
 
 impl<'a> Members<'a> {
+    /// Parses `bytes` as one JSON object.
+    ///
     /// # Errors
-    /// As for [`object`].
+    /// Those of [`object`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let value = ValueSeed { depth_left: DEPTH_MAX }
@@ -81,7 +84,7 @@ impl<'a> Members<'a> {
 
     /// Returns whether two members have the same name.
     fn has_duplicate(&self) -> bool {
-        // With the few members of a usual token, compare each pair. A hostile token may have thousands.
+        // Compare each pair of the few members of a usual token. A hostile token may have thousands of members.
         const FEW: usize = 16;
         let names = || self.0.iter().map(|(name, _)| &**name);
         if self.0.len() <= FEW {
@@ -113,7 +116,7 @@ impl Json<'_> {
     }
 }
 
-/// Parses one value with at most `depth_left` more levels.
+/// Parses one value with at most `depth_left` levels of objects and arrays.
 #[derive(Clone, Copy)]
 struct ValueSeed {
     depth_left: usize,
@@ -182,8 +185,8 @@ impl<'de> Visitor<'de> for ValueSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
         let inner = self.inner()?;
-        // Reserve room for the claims of a usual token, but not for inner
-        // objects: a hostile token can have thousands of empty ones.
+        // Reserve room for the claims of a usual token, but not in inner objects: a hostile token can have thousands of
+        // empty objects.
         let room = if self.depth_left == DEPTH_MAX { MEMBERS_USUAL } else { 0 };
         let mut object = Members(Vec::with_capacity(room));
         while let Some(name) = members.next_key_seed(NameSeed)? {

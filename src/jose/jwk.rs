@@ -7,13 +7,13 @@ use crate::model::algorithm::Algorithm;
 use serde_json::Map;
 use serde_json::Value;
 
-/// A public key with the algorithms it may be used for.
+/// A public key, and the algorithms that it may verify.
 #[derive(Debug)]
 pub struct VerifyingKey {
-    /// `kid`, where the set has one for the key.
+    /// The `kid` of the key in its set.
     kid: Option<Box<str>>,
     thumbprint: Box<str>,
-    /// Never empty. One entry where the JWK has an `alg`.
+    /// Never empty. One entry if the JWK has an `alg`.
     verifiers: Box<[(Algorithm, Verifier)]>,
 }
 
@@ -26,8 +26,8 @@ impl VerifyingKey {
     /// Reads the key of one JWK. `x5c`, `x5u` and unknown members are ignored.
     ///
     /// # Errors
-    /// The reason why the key is never used: an unsupported type or curve, an invalid key, or a `use`, `key_ops` or
-    /// `alg` that excludes verification (RFC 7517 sections 4.2 to 4.4).
+    /// The reason, for the operator: an unsupported type or curve, an invalid key, or a `use`, `key_ops` or `alg` that
+    /// excludes verification (RFC 7517 sections 4.2 to 4.4).
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, &'static str> {
         let kid = match jwk.get("kid") {
             None => None,
@@ -55,7 +55,7 @@ impl VerifyingKey {
         Self::new(kid, &PublicKey::from_jwk(jwk)?, declared)
     }
 
-    /// Reads the key of one `PUBLIC KEY` block, with the name `kid`, for those of `algorithms` that fit it.
+    /// Reads one PEM public key, with the given `kid`. The key may verify those of `algorithms` that fit its type.
     ///
     /// # Errors
     /// `text` is not exactly one public key, or none of the algorithms fits.
@@ -73,7 +73,7 @@ impl VerifyingKey {
         Ok(read)
     }
 
-    /// Returns a key for `declared`, or for all algorithms of its type where `declared` is `None`.
+    /// Returns a key for the algorithm `declared`, or for all algorithms of its type if `declared` is `None`.
     ///
     /// # Errors
     /// `declared` does not fit the type of the key.
@@ -110,11 +110,12 @@ impl VerifyingKey {
         self.verifiers.iter().map(|(algorithm, _)| *algorithm)
     }
 
+    /// Returns whether the key may verify `algorithm`.
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         self.verifiers.iter().any(|(one, _)| *one == algorithm)
     }
 
-    /// Returns whether both have the same key, name and algorithms.
+    /// Returns whether key, `kid` and algorithms of both are the same.
     pub fn is_duplicate_of(&self, other: &Self) -> bool {
         let algorithms = |key: &Self| key.verifiers.iter().map(|(one, _)| *one).collect::<Vec<_>>();
         self.kid == other.kid && self.thumbprint == other.thumbprint && algorithms(self) == algorithms(other)

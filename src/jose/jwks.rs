@@ -1,4 +1,4 @@
-//! Which keys does an issuer have (RFC 7517 section 5), and which of them signed a token?
+//! Which usable keys are in a JWK set (RFC 7517 section 5), and which of them verifies a token?
 
 use crate::jose::json;
 use crate::jose::json::JsonError;
@@ -9,17 +9,17 @@ use crate::model::algorithm::Algorithm;
 use serde_json::Map;
 use serde_json::Value;
 
-/// The keys of one issuer. Never empty.
+/// The keys of one issuer or one client. At least one key is usable.
 #[derive(Debug)]
 pub struct Jwks {
     keys: Vec<VerifyingKey>,
     skipped: Vec<SkippedKey>,
 }
 
-/// A key of the set that is never used, with the reason.
+/// A key of the set that Keygate cannot use, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedKey {
-    /// The key's name in the set: untrusted text, to be escaped before it is printed.
+    /// The `kid` of the key: untrusted text, so escape it before printing.
     pub kid: Option<String>,
     pub reason: &'static str,
 }
@@ -48,7 +48,7 @@ pub enum JwksError {
 /// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyLookupError {
-    /// A newer set may have the key.
+    /// No key of the set has this `kid`. A newer set may have the key.
     #[error("the issuer has no key of this id")]
     UnknownKid,
     #[error("no key of the issuer fits the algorithm")]
@@ -57,21 +57,21 @@ pub enum KeyLookupError {
     Ambiguous,
 }
 
-/// Members that only a private or a symmetric key has (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC
-/// 8037 section 2; `priv` of the AKP keys of the post-quantum drafts).
+/// The members that only a private or a symmetric key has (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2).
+/// `priv` belongs to the AKP keys of the post-quantum drafts.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 impl Jwks {
-    /// The maximum size of a fetched set or a file.
+    /// The maximum size of a set, fetched or in a file.
     pub const BYTES_MAX: usize = 256 * 1024;
     pub const KEYS_MAX: usize = 100;
 
-    /// Parses a JWK set of at most `BYTES_MAX` bytes and `KEYS_MAX` keys. An unusable key is skipped with its reason
-    /// (RFC 7517 section 5). A key that appears twice with the same name is used once.
+    /// Parses a JWK set. An unusable key is skipped with its reason (RFC 7517 section 5). A key that appears twice with
+    /// the same `kid` and algorithms is used once.
     ///
     /// # Errors
-    /// No usable key, not a set, a duplicate member, or private parts in
-    /// it (S049): the entire set is then untrustworthy.
+    /// `body` is longer than `BYTES_MAX`, is not a JWK set, or has more than `KEYS_MAX` keys or no usable key. Also if
+    /// one key has private parts (S049): then no key of the set can be trusted.
     pub fn parse(body: &[u8]) -> Result<Self, JwksError> {
         if body.len() > Self::BYTES_MAX {
             return Err(JwksError::TooLarge);
@@ -103,11 +103,12 @@ impl Jwks {
         Self::new(keys, skipped)
     }
 
-    /// Reads PEM files: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`,
-    /// one key in each. Such keys have no `kid`: see [`Self::find`].
+    /// Reads PEM files: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`, one key in each. Such keys have
+    /// no `kid`; see [`Self::find`].
     ///
     /// # Errors
-    /// The first file that is not one public key, by its index in the list.
+    /// The first file that is not one usable public key, by its index in the list. Also for an empty list or more than
+    /// `KEYS_MAX` files.
     pub fn from_pems(pems: &[Vec<u8>]) -> Result<Self, JwksError> {
         let keys = pems
             .iter()
@@ -125,6 +126,10 @@ impl Jwks {
         Self::new(keys, Vec::new())
     }
 
+    /// Returns the set of `all` keys without duplicates.
+    ///
+    /// # Errors
+    /// There are no keys.
     fn new(all: Vec<VerifyingKey>, skipped: Vec<SkippedKey>) -> Result<Self, JwksError> {
         let mut keys: Vec<VerifyingKey> = Vec::with_capacity(all.len());
         for key in all {
@@ -138,7 +143,7 @@ impl Jwks {
         Ok(Self { keys, skipped })
     }
 
-    /// Returns the keys of the set that are not used.
+    /// Returns the keys of the set that Keygate cannot use.
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
     }
@@ -148,7 +153,7 @@ impl Jwks {
         self.keys.iter()
     }
 
-    /// Returns the names of the usable keys.
+    /// Returns the `kid`s of the usable keys that have one.
     pub fn key_ids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().filter_map(VerifyingKey::kid)
     }
@@ -161,13 +166,13 @@ impl Jwks {
 
     /// Returns the only key that can have signed a token with this `kid` and `alg`.
     ///
-    /// A `kid` is compared byte by byte and selects the keys of that name; among several, only the algorithm decides.
-    /// Where two keys fit, the token is refused: to try each would trust a badly kept set, and an issuer that rotates
-    /// keys gives them new names. Where no key of the set has a name (PEM files), `kid` may be the RFC 7638 thumbprint
-    /// of a key and is otherwise ignored. Without a `kid`, or with an ignored one, exactly one key must fit (S053).
+    /// `kid` is compared byte by byte and selects the keys with that `kid`. If no key of the set has a `kid` (PEM
+    /// files), `kid` may be the RFC 7638 thumbprint of a key and is otherwise ignored. Of the selected keys, or of all
+    /// keys without a `kid`, exactly one must fit `algorithm` (S053): an issuer that rotates keys gives them new
+    /// `kid`s, so Keygate does not try several keys.
     ///
     /// # Errors
-    /// [`KeyLookupError::UnknownKid`] where a newer set may have the key; otherwise the reason why no key of this set fits.
+    /// [`KeyLookupError::UnknownKid`] if a newer set may have the key; otherwise no key or more than one key fits.
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, KeyLookupError> {
         let Some(kid) = kid else {
             return only_fit(self.keys.iter(), algorithm);
@@ -186,6 +191,7 @@ impl Jwks {
     }
 }
 
+/// Returns the only one of `keys` that fits `algorithm`.
 fn only_fit<'a>(
     keys: impl Iterator<Item = &'a VerifyingKey>,
     algorithm: Algorithm,

@@ -1,5 +1,5 @@
-//! Is this text a signed token? A strict parser of the compact serialization (RFC 7515
-//! section 7.1); no content is trusted before [`Jws::verify`].
+//! Is this text a signed token? A strict parser of the compact serialization (RFC 7515 section 7.1). Trust no content
+//! before [`Jws::verify`].
 
 use crate::jose::base64url;
 use crate::jose::json::Json;
@@ -17,8 +17,8 @@ pub struct Jws<'a> {
     signature: Vec<u8>,
 }
 
-/// The header members that Keygate uses. `jwk`, `jku`, `x5u` and `x5c` are not
-/// even read: a token must not supply its own key (S017).
+/// The header members that Keygate uses. `jwk`, `jku`, `x5u` and `x5c` are ignored: a token must not supply its own key
+/// (S017).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub algorithm: Algorithm,
@@ -50,12 +50,12 @@ pub enum JwsError {
 }
 
 impl<'a> Jws<'a> {
-    /// Longer tokens are rejected before any decoding (S022), regardless of the configuration. Clients meet the lower
-    /// limit `requests.credential_bytes` first; an operator may raise that for large tokens.
+    /// The maximum length of a token, checked before any decoding (S022). `requests.credential_bytes` sets a limit for
+    /// clients, by default a lower one.
     pub const BYTES_MAX: usize = 64 * 1024;
 
-    /// Splits and decodes `text`: three parts, strict base64url, and a header
-    /// that is one JSON object without duplicate members.
+    /// Splits and decodes `text`: three parts in strict base64url, the first of which is a JSON object without
+    /// duplicate members.
     ///
     /// # Errors
     /// The first mistake. Length and dots are checked before memory is allocated.
@@ -84,18 +84,21 @@ impl<'a> Jws<'a> {
         &self.payload
     }
 
-    /// Verifies the signature with `key`, which must fit the header's algorithm (RFC 7515 section 5.2).
+    /// Verifies the signature with `key` and the header's algorithm (RFC 7515 section 5.2).
     ///
     /// # Errors
-    /// The signature is invalid.
+    /// The signature is invalid, or the algorithm does not fit the key.
     pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
         key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
     }
 }
 
-/// Returns the signing input, the header, the payload and the signature.
+/// Returns the signing input, the header, the payload and the signature, all in base64url.
+///
+/// # Errors
+/// `text` has five parts, as a JWE, or another number than three.
 fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
-    // Split into at most six pieces, no matter how many dots there are.
+    // At most six pieces, so that a text of dots costs no more than a JWE.
     let mut pieces = text.splitn(6, '.');
     let found: [Option<&str>; 6] = std::array::from_fn(|_| pieces.next());
     match found {
@@ -110,9 +113,8 @@ fn split(text: &str) -> Result<(&str, &str, &str, &str), JwsError> {
 
 impl Header {
     fn parse(members: &Members<'_>) -> Result<Self, JwsError> {
-        // Keygate supports no extension, and an unsupported extension must be rejected (RFC
-        // 7515 section 4.1.11); that section forbids an empty list as well. `b64` without
-        // `crit` would make the payload ambiguous (RFC 7797 section 6).
+        // Keygate supports no extension, and RFC 7515 section 4.1.11 forbids an unsupported extension and an empty
+        // list. `b64` without `crit` would make the payload ambiguous (RFC 7797 section 6).
         if members.get("crit").is_some() || members.get("b64").is_some() {
             return Err(JwsError::Critical);
         }

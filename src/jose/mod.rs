@@ -1,4 +1,4 @@
-//! JSON object signing: only this module uses the signature crates.
+//! How are JSON tokens and keys parsed, verified and signed? Only this module calls the signature libraries.
 
 mod base64url;
 pub mod json;

@@ -1,4 +1,4 @@
-//! Does a PEM file (RFC 7468) contain exactly one key of the required kind, or why not?
+//! Which key does a PEM file (RFC 7468) contain? Exactly one of the required kind; anything else is an error.
 
 /// The DER of a public key, by its encoding.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,10 +9,12 @@ pub enum PublicDer {
     Pkcs1(Vec<u8>),
 }
 
+/// Returns the DER of the only public key in `text`.
+///
 /// # Errors
 /// The reason, for the person who chose the file.
 pub fn public_key(text: &[u8]) -> Result<PublicDer, &'static str> {
-    // Report the worst mistake: a private key in the file matters more than the number of blocks.
+    // Report the worst mistake first: a private key in the file matters more than the number of blocks.
     let tags: Vec<String> = pem::parse_many(text).map_or_else(
         |_| Vec::new(),
         |blocks| blocks.iter().map(|block| block.tag().to_owned()).collect(),
@@ -54,7 +56,7 @@ pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// Returns the content of the only block in `text`, which must have this tag.
+/// Returns the content of the only block in `text`, which must have the tag `tag`.
 ///
 /// # Errors
 /// The reason, for the person who chose the file.
@@ -67,14 +69,18 @@ pub fn block_with_tag(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// Returns the PEM text of one block.
+/// Returns `der` as one PEM block with the tag `tag`.
 pub fn write(tag: &str, der: &[u8]) -> String {
     let line_ending = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new(tag, der), line_ending)
 }
 
+/// Returns the only block in `text`.
+///
+/// # Errors
+/// The reason, for the person who chose the file.
 fn only_block(text: &[u8]) -> Result<pem::Pem, &'static str> {
-    // Text around the block is allowed (RFC 7468 section 2). A truncated block is not: it may be a second key.
+    // Text around the block is allowed (RFC 7468 section 2). A truncated block is not: it could be a second key.
     let begins = text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count();
     let mut blocks = pem::parse_many(text).map_err(|_| "not PEM")?;
     match (blocks.pop(), begins) {

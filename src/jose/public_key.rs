@@ -1,5 +1,4 @@
-//! Which public key is this? The numbers of a JWK (RFC 7518 section 6, RFC
-//! 8037 section 2) or a SubjectPublicKeyInfo, checked once.
+//! Which public key is in a JWK (RFC 7518 section 6, RFC 8037 section 2) or in DER, and is the key valid?
 
 use crate::jose::base64url;
 use crate::jose::pem_file::PublicDer;
@@ -13,7 +12,7 @@ use serde_json::Value;
 /// The numbers of a public key for an [`Algorithm`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKey {
-    /// Big-endian without leading zeros; 2048 to 8192 bits.
+    /// Big-endian without leading zeros. `n` has 2048 to 8192 bits.
     Rsa {
         n: Box<[u8]>,
         e: Box<[u8]>,
@@ -33,9 +32,9 @@ pub enum PublicKey {
 
 /// RFC 7518 section 3.3 forbids smaller keys.
 const RSA_BITS_MIN: usize = 2048;
-/// Verification with a larger key is so expensive that such a key is an attack.
+/// The signature library accepts no larger keys. Each verification with a larger key would be expensive.
 const RSA_BITS_MAX: usize = 8192;
-/// All exponents in practical use fit; longer ones make verification slow.
+/// All exponents in practical use fit. A longer exponent makes verification slow.
 const RSA_EXPONENT_BYTES_MAX: usize = 4;
 
 /// The SubjectPublicKeyInfo of a fixed-length key is a constant followed by the key (RFC 5480, RFC 8410).
@@ -54,7 +53,7 @@ const RSA_ENCRYPTION: &[u8] = &[
 ];
 
 impl PublicKey {
-    /// Reads `kty` and the members it requires.
+    /// Reads `kty` and the members that the key type requires.
     ///
     /// # Errors
     /// The reason, for the operator.
@@ -110,7 +109,7 @@ impl PublicKey {
     }
 
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
-        // Some libraries prepend a sign byte, although RFC 7518 section 6.3.1.1 forbids it; the number is the same.
+        // Some libraries prepend a zero byte, although RFC 7518 section 6.3.1.1 forbids that. The number is the same.
         let (n, e) = (without_leading_zeros(n), without_leading_zeros(e));
         let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
         if bits < RSA_BITS_MIN {
@@ -144,7 +143,8 @@ impl PublicKey {
         Self::Ed25519 { x: fixed(x)? }.check("not an Ed25519 key")
     }
 
-    /// Returns `self` if the signature library accepts the key; only the library checks that a point is on its curve.
+    /// Returns `self` if the signature library accepts the key, otherwise `reason`. Only the library checks that a
+    /// point is on its curve.
     fn check(self, reason: &'static str) -> Result<Self, &'static str> {
         match self.verifier(self.algorithms()[0]) {
             Some(_) => Ok(self),
@@ -169,7 +169,7 @@ impl PublicKey {
         }
     }
 
-    /// Returns a verifier for this key and `algorithm`; `None` where they do not fit or the library rejects the key.
+    /// Returns a verifier for this key and `algorithm`; `None` if they do not fit or the library rejects the key.
     pub fn verifier(&self, algorithm: Algorithm) -> Option<Verifier> {
         match (self, algorithm) {
             (Self::Rsa { n, e }, algorithm) => Verifier::rsa(n, e, algorithm),
@@ -209,8 +209,8 @@ impl PublicKey {
     }
 }
 
-/// Returns whether the outer SEQUENCE begins with rsaEncryption. Its header
-/// has three bytes for small keys and four for others.
+/// Returns whether the outer SEQUENCE begins with rsaEncryption. The header of the SEQUENCE has three bytes for small
+/// keys and four for others.
 fn names_rsa_encryption(spki: &[u8]) -> bool {
     [3, 4]
         .into_iter()

@@ -1,8 +1,6 @@
-//! How are tokens signed? Access tokens for clients, identity tokens for upstreams, and tokens of tests.
-//!
-//! `jsonwebtoken` signs with EC and EdDSA, by the provider named in this file and not by the process's default (see
-//! `verifier.rs`). `aws-lc` signs with RSA: `jsonwebtoken` parses the key for each token, and each time checks the
-//! parts of an RSA key against each other, which takes longer than signing (1.5 ms in all).
+//! How are tokens signed? Access tokens, identity tokens, client assertions, and tokens of tests. `jsonwebtoken` signs
+//! with EC and EdDSA, by the provider named in this file and not by the process's default (see `verifier.rs`). `aws-lc`
+//! signs with RSA.
 
 use crate::jose::base64url;
 use crate::jose::pem_file;
@@ -27,7 +25,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::fmt;
 
-/// Returns a new `jti`: 128 random bits, so that no two tokens share one (RFC 7519 section 4.1.7).
+/// Returns a new `jti` of 128 random bits, so that no two tokens have the same (RFC 7519 section 4.1.7).
 pub fn token_id() -> String {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
@@ -45,7 +43,8 @@ pub struct SigningKey {
 
 /// A private key, in the form of its signing library.
 enum PrivateKey {
-    /// Parsed, for `aws-lc`.
+    /// Parsed, for `aws-lc`. `jsonwebtoken` would parse the key for each token and check its parts against each other,
+    /// which takes longer than signing (1.5 ms in all).
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     /// PKCS #8, for `jsonwebtoken`.
     Pkcs8(EncodingKey, jsonwebtoken::Algorithm),
@@ -76,7 +75,7 @@ impl From<aws_lc_rs::error::Unspecified> for SignError {
 }
 
 impl SigningKey {
-    /// Generates a key for `algorithm`. An RSA key has 2048 bits and takes a tenth of a second.
+    /// Generates a key for `algorithm`. An RSA key has 2048 bits and takes about a tenth of a second.
     ///
     /// # Errors
     /// The library cannot generate a key.
@@ -89,6 +88,9 @@ impl SigningKey {
     }
 
     /// Generates a P-256 key.
+    ///
+    /// # Errors
+    /// Those of [`Self::generate`].
     pub fn generate_es256() -> Result<Self, SignError> {
         Self::generate(Algorithm::Es256)
     }
@@ -96,7 +98,7 @@ impl SigningKey {
     /// Reads one unencrypted PKCS #8 block (`PRIVATE KEY`).
     ///
     /// # Errors
-    /// `text` is another block or several, the key does not fit `algorithm`, or it is RSA below 2048 bits.
+    /// `text` is not exactly one such block, the key does not fit `algorithm`, or the key is RSA below 2048 bits.
     pub fn from_pkcs8_pem(algorithm: Algorithm, text: &str) -> Result<Self, SignError> {
         let der = Secret::new(pem_file::private_key(text.as_bytes()).map_err(SignError::Pem)?);
         let der = der.expose();
@@ -151,7 +153,7 @@ impl SigningKey {
         &self.kid
     }
 
-    /// Returns a `PRIVATE KEY` block, for a file that only its owner can read.
+    /// Returns the private key as a `PRIVATE KEY` block.
     ///
     /// # Errors
     /// The library cannot write the key.
@@ -166,7 +168,7 @@ impl SigningKey {
         Ok(Secret::new(text))
     }
 
-    /// Returns a `PUBLIC KEY` block.
+    /// Returns the public key as a `PUBLIC KEY` block.
     pub fn public_pem(&self) -> String {
         pem_file::write("PUBLIC KEY", &self.public_der)
     }
@@ -180,7 +182,7 @@ impl SigningKey {
         Value::Object(jwk)
     }
 
-    /// Returns a compact JWS of `claims`. Its header has `alg`, this key's `kid`, and `typ`.
+    /// Returns a compact JWS of `claims`, with the header members `alg`, `kid` (of this key) and `typ`.
     ///
     /// # Errors
     /// The library cannot sign.
@@ -189,7 +191,8 @@ impl SigningKey {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    /// Returns a compact JWS of exactly these texts, as a hostile or broken issuer could make.
+    /// Returns a compact JWS of exactly these texts. For a `kid` that is not the thumbprint, and for malformed tokens
+    /// in tests.
     ///
     /// # Errors
     /// The library cannot sign.
@@ -209,7 +212,7 @@ impl PrivateKey {
         match self {
             Self::Rsa(pair, encoding) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                // The library ignores this argument and uses its own randomness.
+                // The library ignores the random generator and uses its own.
                 pair.sign(*encoding, &SystemRandom::new(), message, &mut signature)?;
                 Ok(signature)
             }
@@ -222,7 +225,8 @@ impl PrivateKey {
 }
 
 impl Scheme {
-    /// RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1. The salt of PSS is as long as the hash.
+    /// Returns the scheme of `algorithm` (RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1). The salt of PSS is as
+    /// long as the hash.
     fn of(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Rs256 => Self::Rsa(&signature::RSA_PKCS1_SHA256),

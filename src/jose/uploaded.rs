@@ -1,37 +1,37 @@
-//! Is an uploaded text one public key for client assertions? One `PUBLIC KEY` block (RFC 7468 section 13) that fits an
-//! assertion algorithm; everything else is rejected with the reason (S055).
+//! Is an uploaded text a public key for client assertions? It must have one `PUBLIC KEY` block (RFC 7468 section 13)
+//! that fits an assertion algorithm; everything else is rejected with the reason (S055).
 
 use crate::jose::pem_file;
 use crate::jose::pem_file::PublicDer;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 
-/// `client_assertion_type` of a client that authenticates with a JWT (RFC 7523 section 2.2).
+/// The `client_assertion_type` of a client that authenticates with a JWT (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The algorithms for client assertions; where a key fits several, the first is preferred.
+/// The algorithms for client assertions.
 pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
     [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
-/// A public key that was checked.
+/// A valid public key for client assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedKey {
-    /// RFC 7638 SHA-256 thumbprint in base64url.
+    /// The SHA-256 thumbprint in base64url (RFC 7638).
     pub kid: String,
-    /// One `PUBLIC KEY` block without any other text.
+    /// One `PUBLIC KEY` block without other text.
     pub pem: String,
-    /// Never empty.
+    /// The assertion algorithms that fit the key. Never empty.
     pub algorithms: Vec<Algorithm>,
 }
 
-/// No key in practical use is longer: RSA with 8192 bits has 1500 bytes of PEM.
+/// The limit of an uploaded text, in bytes. An RSA key of 8192 bits has 1500 bytes of PEM.
 pub const PEM_BYTES_MAX: usize = 8 * 1024;
 
 /// Reads an uploaded public key.
 ///
 /// # Errors
-/// The reason, for the person who uploaded it: a private key, a certificate or a chain, several
-/// keys, a curve that assertions may not use, RSA below 2048 bits, or no PEM.
+/// The reason, for the person who uploaded the text: too long, no PEM, a private key, a certificate or a chain, several
+/// keys, an `RSA PUBLIC KEY` block, RSA below 2048 bits, or a curve that assertions may not use.
 pub fn public_key(text: &str) -> Result<UploadedKey, &'static str> {
     if text.len() > PEM_BYTES_MAX {
         return Err("longer than any public key");

@@ -1,13 +1,6 @@
-//! Which library verifies a signature, and in which form does it keep the
-//! key? `jsonwebtoken` verifies EC and EdDSA, `aws-lc` RSA.
-//!
-//! `jsonwebtoken` keeps the bytes of a key and parses them for each token. Measured with `cargo bench --bench jose --
-//! libraries`, minimum times: with `jsonwebtoken`, a decision on a new token takes 1.13 times as long for RS256 and
-//! PS256 of 2048 bits (24.4 against 21.5 µs; 1.16 for the signature alone), 1.00 to 1.03 for ES256 and ES384, 1.01 for
-//! EdDSA. The limit is 1.10, so RSA moves to `jsonwebtoken` once that keeps a parsed key.
-//!
-//! The provider is named here; the process's default is never used. The default panics where another crate of the
-//! program enables the second backend of `jsonwebtoken`, and a library should not install one.
+//! Which library verifies a signature? `jsonwebtoken` verifies EC and EdDSA, `aws-lc` RSA. The provider of
+//! `jsonwebtoken` is named in this file: the process's default panics if another crate of the program enables a second
+//! backend, and a library should not install a default.
 
 use crate::model::algorithm::Algorithm;
 use aws_lc_rs::signature;
@@ -21,21 +14,23 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 /// A public key and an algorithm, in the form of the verifying library.
 #[derive(Debug)]
 pub enum Verifier {
-    /// For `aws-lc`.
+    /// For `aws-lc`, for RSA keys. `jsonwebtoken` keeps the bytes of a key and parses them for each token: a decision
+    /// on a new token would take 1.13 times as long for RSA of 2048 bits, but at most 1.03 times for EC and EdDSA
+    /// (`cargo bench --bench jose -- libraries`). The accepted limit is 1.10.
     Parsed(ParsedPublicKey),
-    /// For `jsonwebtoken`, which detects a bad key only at the first
-    /// signature: `aws-lc` must have parsed the key before.
+    /// For `jsonwebtoken`, which detects an invalid key only at the first signature. So `aws-lc` must have parsed the
+    /// key before.
     Bytes(DecodingKey, jsonwebtoken::Algorithm),
 }
 
 impl Verifier {
-    /// Returns `None` where `algorithm` is not for RSA, or the key is invalid.
+    /// Returns a verifier; `None` if `algorithm` is not for RSA or the key is invalid.
     pub fn rsa(n: &[u8], e: &[u8], algorithm: Algorithm) -> Option<Self> {
         let parsed = RsaPublicKeyComponents { n, e }.to_parsed_public_key(rsa_parameters(algorithm)?);
         parsed.map(Self::Parsed).ok()
     }
 
-    /// Returns `None` where `point` (SEC 1 section 2.3.3) is not on the curve.
+    /// Returns a verifier for ES256; `None` if `point` (SEC 1 section 2.3.3) is not on the curve.
     pub fn p256(point: &[u8]) -> Option<Self> {
         Self::ecdsa(
             &signature::ECDSA_P256_SHA256_FIXED,
@@ -44,7 +39,7 @@ impl Verifier {
         )
     }
 
-    /// Returns `None` where `point` (SEC 1 section 2.3.3) is not on the curve.
+    /// Returns a verifier for ES384; `None` if `point` (SEC 1 section 2.3.3) is not on the curve.
     pub fn p384(point: &[u8]) -> Option<Self> {
         Self::ecdsa(
             &signature::ECDSA_P384_SHA384_FIXED,
@@ -58,15 +53,15 @@ impl Verifier {
         Some(Self::Bytes(DecodingKey::from_ec_der(point), name))
     }
 
-    /// Returns `None` where `key` is not an Ed25519 key (RFC 8032 section 5.1.5).
+    /// Returns a verifier for EdDSA; `None` if `key` is not an Ed25519 key (RFC 8032 section 5.1.5).
     pub fn ed25519(key: &[u8; 32]) -> Option<Self> {
         ParsedPublicKey::new(&signature::ED25519, key).ok()?;
         let name = jsonwebtoken::Algorithm::EdDSA;
         Some(Self::Bytes(DecodingKey::from_ed_der(key), name))
     }
 
-    /// Returns whether `signature` over `message` is valid for this key. An ECDSA signature is r and s side by side
-    /// (RFC 7518 section 3.4), never DER; the salt of PSS is as long as the hash (section 3.5).
+    /// Returns whether `signature` over `message` is valid for this key. An ECDSA signature is `r || s` (RFC 7518
+    /// section 3.4), never DER. The salt of PSS is as long as the hash (section 3.5).
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Parsed(key) => key.verify_sig(message, signature).is_ok(),
@@ -79,7 +74,7 @@ impl Verifier {
     }
 }
 
-/// Accepts keys of 2048 to 8192 bits.
+/// Returns the parameters for RSA keys of 2048 to 8192 bits; `None` if `algorithm` is not for RSA.
 fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     match algorithm {
         Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),

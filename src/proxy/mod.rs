@@ -1,4 +1,5 @@
-//! How does a permitted request reach its upstream? Takes a `Permit` from the gate and moves bytes.
+//! How does a request reach its upstream? `exchange` has the gate decide the request, `forward` computes the fields
+//! that are forwarded, and `http1` moves the bytes.
 
 #[cfg(feature = "gateway")]
 pub mod peer;

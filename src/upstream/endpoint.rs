@@ -1,22 +1,23 @@
-//! Which addresses does an endpoint of an upstream have now?
+//! Which socket addresses does an endpoint of an upstream have now?
 
 use arc_swap::ArcSwap;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
-/// The name and the addresses of an endpoint. Names are resolved
-/// in the background (`fetch/resolve.rs`), never during a request.
+/// The host, the port and the addresses of an endpoint. Names are resolved in the background (`fetch/resolve.rs`),
+/// never during a request.
 #[derive(Debug)]
 pub struct EndpointState {
     host: String,
     port: u16,
     addresses: ArcSwap<Vec<SocketAddr>>,
+    /// The address if `host` is an IP address; `None` for a name.
     literal: Option<SocketAddr>,
 }
 
 impl EndpointState {
-    /// Returns the endpoint `host`, a name or an address without
-    /// brackets. A name has no addresses until it is resolved.
+    /// Returns an endpoint at `host`, which is a name or an IP address without brackets. A name has no addresses until
+    /// [`Self::replace`] sets them.
     pub fn new(host: &str, port: u16) -> Self {
         let literal = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         Self {
@@ -40,16 +41,17 @@ impl EndpointState {
         self.literal.is_none()
     }
 
-    /// Returns whether the endpoint is a name that was never resolved.
+    /// Returns whether the host is a name without addresses, because it was never resolved.
     pub fn never_resolved(&self) -> bool {
         self.is_name() && self.addresses.load().is_empty()
     }
 
+    /// Replaces the addresses of a name. Has no effect on [`Self::address`] if the host is an IP address.
     pub fn replace(&self, addresses: Vec<SocketAddr>) {
         self.addresses.store(addresses.into());
     }
 
-    /// Returns one of the addresses; `turn` rotates over several.
+    /// Returns the address number `turn` modulo the number of addresses; `None` without addresses.
     pub fn address(&self, turn: usize) -> Option<SocketAddr> {
         if let Some(literal) = self.literal {
             return Some(literal);

@@ -1,4 +1,4 @@
-//! Which endpoint of an upstream is next?
+//! Which endpoint of an upstream gets the next request?
 
 pub mod endpoint;
 
@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// An upstream in a snapshot: its settings and its endpoints. The endpoints' addresses outlive the snapshot.
+/// An upstream in a snapshot: its settings and its endpoints. The state of the endpoints outlives the snapshot.
 #[derive(Debug)]
 pub struct Upstream {
     pub settings: config::Upstream,
     endpoints: Box<[Arc<EndpointState>]>,
+    /// The number of choices so far.
     turn: Arc<AtomicUsize>,
 }
 
 impl Upstream {
-    /// Returns an upstream. All generations of an upstream share `turn`,
-    /// so that a reload does not start over at the first endpoint.
+    /// Returns an upstream. The upstreams of one name in successive snapshots share `turn`, so that a reload does not
+    /// start over at the first endpoint.
     pub fn new(settings: config::Upstream, endpoints: Vec<Arc<EndpointState>>, turn: Arc<AtomicUsize>) -> Self {
         Self {
             settings,
@@ -34,7 +35,8 @@ impl Upstream {
         &self.settings.name
     }
 
-    /// Returns the address of the next endpoint that has one, in turn; `None` where no endpoint has one.
+    /// Returns an address of the next endpoint in turn, skipping endpoints without an address; `None` if no endpoint
+    /// has an address.
     pub fn choose(&self) -> Option<SocketAddr> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.endpoints.len()).find_map(|offset| {

@@ -282,7 +282,7 @@ fn s053_without_kid_exactly_one_key_must_fit() {
     check_find(&two, None, Algorithm::Es256, Err(KeyLookupError::Ambiguous));
     check_find(&two, Some("e"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
     check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
-    // An unknown name never selects a key without a name: a newer set may have the name.
+    // An unknown `kid` never selects a key without a `kid`: a newer set may have the `kid`.
     check_find(
         &one_each,
         Some("new"),
@@ -331,7 +331,7 @@ fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() 
     };
     check(private.to_owned(), ": a private key");
     check(sec1.to_owned(), ": a private key");
-    // The position in the file does not matter.
+    // A private key is reported at any position in the file.
     check(format!("{P256_PEM}{private}"), ": a private key");
     check(format!("{private}{P256_PEM}"), ": a private key");
     check(format!("{certificate}{private}"), ": a private key");
@@ -420,7 +420,7 @@ fn thumbprints_are_those_of_rfc7638_and_rfc8037() {
     assert_eq!(okp.keys[0].thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
 }
 
-/// Returns the number of vectors that must verify and do; fails on every other outcome.
+/// Checks each vector, and returns the number of signatures that verified.
 #[track_caller]
 fn wycheproof(
     pem: &str,

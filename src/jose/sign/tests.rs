@@ -174,7 +174,7 @@ fn any_single_bit_of_a_signed_token_counts() {
         for bit in 0..8 {
             let mut bytes = token.clone().into_bytes();
             bytes[index] ^= 1 << bit;
-            // Invalid UTF-8 cannot occur in a header value's text.
+            // `Jws::parse` takes a `str`, so invalid UTF-8 cannot reach it.
             if let Ok(changed) = String::from_utf8(bytes) {
                 assert!(!verifies(&changed, set), "bit {bit} of byte {index}");
             }

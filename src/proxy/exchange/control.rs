@@ -1,4 +1,4 @@
-//! How does the control side answer a request?
+//! How does an exchange get its answer from the control side?
 
 use crate::config::EndpointKind;
 use crate::gate::answer::Answer;
@@ -16,16 +16,17 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The control side waits 500 ms for the keys of a client and writes to a disk; a much longer time is a fault.
+/// The longest wait for a response. The control side waits up to 500 ms for a client's keys and writes to a disk, so a
+/// response that takes much longer is a fault.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Exchange {
-    /// Calls the control side with `call` and its whole `body`, and returns the
-    /// answer. `client_gone` ends when the client has closed its connection. The
-    /// control side continues all the same, so that its work is complete or absent.
+    /// Calls the control side with `call` and its whole `body`, and returns the answer. `client_gone` ends when the
+    /// client closes its connection or sends bytes too early. A call that was started continues in the background after
+    /// an error, so that no change is left half done.
     ///
     /// # Errors
-    /// The client has closed its connection, or the control side does not respond.
+    /// The denial of `client_gone`, [`Denial::ControlUnavailable`] without a response, or [`Denial::Panicked`].
     pub async fn call_control(
         &mut self,
         call: ControlCall,
@@ -35,7 +36,7 @@ impl Exchange {
         let control = self.gate.live.control.get().ok_or(Denial::ControlUnavailable)?;
         let head = &self.request;
         let response = control.answer(ControlRequest {
-            // A response to HEAD needs the length of the response to GET.
+            // A response to HEAD announces the length of the response to GET (RFC 9110 section 9.3.2).
             method: match head.method {
                 Method::HEAD => Method::GET,
                 ref method => method.clone(),

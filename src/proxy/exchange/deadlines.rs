@@ -1,4 +1,4 @@
-//! When has an exchange lasted too long? All time limits of a request and the end of its stream; pure, for every lane.
+//! When has an exchange lasted too long? All time limits of a request, and the end of its stream. Reads no clock.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Interruption;
@@ -9,16 +9,16 @@ use tokio::time::Instant;
 /// The time limits of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimits {
-    /// For each part of the request body that the client sends.
+    /// The longest wait for the next part of the request body.
     pub downstream_read: Duration,
-    /// For each part of the response that the client accepts. A client that
-    /// does not read its response also holds a connection of the upstream.
+    /// The longest wait until the client accepts the next part of the response. A client that does not read its
+    /// response also holds a connection of the upstream.
     pub downstream_write: Duration,
-    /// For each part of the response that the upstream sends.
+    /// The longest wait for the next part of the response, also while the client sends its body.
     pub upstream_read: Duration,
-    /// For each part of the request that the upstream accepts.
+    /// The longest wait until the upstream accepts the next part of the request.
     pub upstream_write: Duration,
-    /// For the whole exchange, except for streams. `None` is never.
+    /// The deadline of the whole exchange, except for streams. `None` is never.
     pub total: Option<Instant>,
 }
 
@@ -56,14 +56,14 @@ pub struct Activity {
     pub wait_target: WaitTarget,
 }
 
-/// The interval at which the credential of a stream is checked again.
+/// The interval at which the credential of a stream is checked for a revocation.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The deadlines of one exchange.
 #[derive(Debug)]
 pub struct Deadlines {
     limits: TimeLimits,
-    /// `None` until the first check of the deadlines.
+    /// `None` until the first call of [`Self::next`].
     last: Option<LastActivity>,
     stream: Option<Stream>,
 }
@@ -76,7 +76,7 @@ struct LastActivity {
 
 #[derive(Debug)]
 struct Stream {
-    /// `None` for a stream that was opened without a credential.
+    /// `None` for a stream without a principal: on a public route, or admitted by an issuer's shadow mode.
     end: Option<StreamEnd>,
     next_check: Instant,
 }
@@ -90,12 +90,12 @@ impl Deadlines {
         }
     }
 
-    /// Returns the deadline of the whole exchange, if it is not a stream.
+    /// Returns the total deadline, which applies until the response is a stream. `None` is never.
     pub const fn total(&self) -> Option<Instant> {
         self.limits.total
     }
 
-    /// Marks the response as a stream, which ends with `end` and has no total time limit.
+    /// Marks the response as a stream, which has no total deadline. `end` is `None` for a stream without a principal.
     pub fn set_stream(&mut self, end: Option<StreamEnd>, now: Instant) {
         self.stream = Some(Stream {
             end,
@@ -103,10 +103,11 @@ impl Deadlines {
         });
     }
 
-    /// Returns the time of the next check of the whole exchange: its total deadline, or the end of its stream.
+    /// Returns the next time to check the whole exchange: its total deadline, or for a stream the expiry or the next
+    /// check of its credential, whichever is earlier. `None` is never.
     ///
     /// # Errors
-    /// The deadline or the end is reached.
+    /// The total deadline is reached, or the credential of the stream has expired or was revoked.
     pub fn next_end_check(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
         match &mut self.stream {
             Some(stream) => stream.next(now),
@@ -114,10 +115,11 @@ impl Deadlines {
         }
     }
 
-    /// Returns the first of the deadlines that apply now: the time of the lane's next call. `None` is never.
+    /// Records `activity`, and returns the earliest deadline that applies now: the time at which the lane has to call
+    /// again. `None` is never.
     ///
     /// # Errors
-    /// A deadline is reached.
+    /// A deadline is reached, or the credential of the stream has expired or was revoked.
     pub fn next(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         let last = self.last.get_or_insert(LastActivity {
             downstream: now,
@@ -150,6 +152,10 @@ impl Deadlines {
 }
 
 impl Stream {
+    /// Returns the expiry or the next check of the credential, whichever is earlier.
+    ///
+    /// # Errors
+    /// The credential has expired or was revoked.
     fn next(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
         let Some(end) = &self.end else {
             return Ok(None);
@@ -170,7 +176,7 @@ impl Stream {
     }
 }
 
-/// Returns `at`, unless that time is reached.
+/// Returns `at`, or fails with `denial` once that time is reached.
 fn check(at: Option<Instant>, now: Instant, denial: Denial) -> Result<Option<Instant>, Interruption> {
     if at.is_some_and(|at| at <= now) {
         Err(denial.into())
@@ -223,8 +229,8 @@ mod tests {
         }
     }
 
-    /// Checks that the deadline is `after` from the start: not reached
-    /// a nanosecond earlier, and then reached with the reason `ends`.
+    /// Checks that a wait for `wait_target` ends `after` the start with the reason `ends`, and not a nanosecond
+    /// earlier.
     #[track_caller]
     fn check(wait_target: WaitTarget, after: Duration, ends: &str) {
         let now = Instant::now();
@@ -325,8 +331,8 @@ mod tests {
     }
 
     proptest! {
-        /// Without activity, the exchange ends exactly at the returned deadline
-        /// and not a nanosecond earlier. A returned deadline is in the future.
+        /// Without activity, the exchange ends exactly at the returned deadline and not a nanosecond earlier. A
+        /// returned deadline is later than `now`.
         #[test]
         fn the_returned_deadline_is_the_one_that_ends_it(steps in prop::collection::vec(activity(), 1..20)) {
             let start = Instant::now();

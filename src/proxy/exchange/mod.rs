@@ -1,7 +1,6 @@
-//! How does one request live, over any protocol? It is decided, forwarded or answered, limited in time, and recorded.
-//!
-//! A lane moves the bytes and asks the exchange about each step. The record is written when the exchange is dropped, so
-//! that a request that ends in a panic or with its connection is recorded too.
+//! What happens to one request? The exchange decides it, limits its time and records it; `http1::lane` or a program
+//! that embeds Keygate moves the bytes. The record is written when the exchange is dropped, so that a request that ends
+//! with a panic or a broken connection is recorded too.
 
 pub mod deadlines;
 mod control;
@@ -66,11 +65,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The facts about a client's connection that its requests are decided and forwarded by.
+/// The peer of a client's connection. All requests of the connection share this value.
 #[derive(Debug)]
 pub struct Connection {
     pub peer: SocketAddr,
-    /// The address of the peer, as sent to upstreams.
+    /// The IP address of the peer, for `X-Forwarded-For`.
     peer_text: HeaderValue,
 }
 
@@ -84,7 +83,7 @@ impl Connection {
     }
 }
 
-/// One request, from the moment its head was read.
+/// One request, from the moment its head was read until its response is complete or aborted.
 pub struct Exchange {
     gate: Arc<Gate>,
     snapshot: Arc<Snapshot>,
@@ -110,20 +109,21 @@ pub struct Exchange {
     upstream_started: Option<Now>,
     /// The status of the final response; 0 while there is none.
     status: u16,
-    /// Bytes of content, without framing.
+    /// The bytes of the request body without framing, and the bytes that the client sends through a tunnel.
     bytes_in: u64,
+    /// The bytes of the response body without framing, and the bytes that the upstream sends through a tunnel.
     bytes_out: u64,
     _in_flight: GaugeGuard,
 }
 
-/// The outcome for a request that is not refused.
+/// The next step for a request that is not refused.
 #[derive(Debug)]
 pub enum Admitted {
     /// The request goes to an upstream; the exchange holds the permit.
     Forward,
     /// The gate answers the request itself.
     Answer(Answer),
-    /// The control side answers the request, once its body was read.
+    /// The control side answers the request after its body was read; see [`Exchange::call_control`].
     Control(ControlCall),
 }
 
@@ -178,7 +178,8 @@ impl Exchange {
         self.trail.route.as_ref().map(|route| &route.name)
     }
 
-    /// Returns the principal that the permit was issued to.
+    /// Returns the principal of the permit. `None` before a permit, on a public route, and for a request that an
+    /// issuer's shadow mode admitted.
     pub fn principal(&self) -> Option<&Principal> {
         self.permit.as_ref().and_then(Permit::principal)
     }
@@ -187,7 +188,7 @@ impl Exchange {
         self.request_id.header_value()
     }
 
-    /// Returns whether the request asks to switch to WebSocket. Known once the request is admitted.
+    /// Returns whether the request asks to switch to WebSocket; `false` until the request is admitted.
     pub const fn is_websocket(&self) -> bool {
         self.websocket
     }
@@ -196,11 +197,11 @@ impl Exchange {
         self.gate.clock.now()
     }
 
-    /// Decides the request. Meets a need of the decision, once and for a limited time, and then decides again.
-    /// `client_gone` ends when the client closes its connection or sends bytes too early.
+    /// Decides the request. If the decision needs keys or an introspection, waits for them once, for a limited time,
+    /// and decides again. `client_gone` ends when the client closes its connection or sends bytes too early.
     ///
     /// # Errors
-    /// The request must not be forwarded; [`Self::refuse`] returns the answer.
+    /// The request is refused, or `client_gone` ended first.
     pub async fn admit(&mut self, client_gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
         let need = match self.decide() {
             Err(Stop::Needs(need)) => need,
@@ -208,7 +209,7 @@ impl Exchange {
         };
         self.trail.issuer_verdict = tokio::select! {
             response = need.meet() => response,
-            // A request is not admitted once its client is gone (S108).
+            // Without its client, the request must not reach the upstream (S108).
             denial = pin!(client_gone) => return Err(denial),
         };
         let decided = self.decide();
@@ -231,15 +232,16 @@ impl Exchange {
                 self.body_bytes_max = BODY_BYTES_MAX;
                 Ok(Admitted::Control(call))
             }
-            // The need was met once and remains: the gate cannot validate the credential.
+            // The fetch or the introspection did not help: the gate cannot validate the credential.
             Err(Stop::Needs(need)) => Err(need.missing_proof().into()),
         }
     }
 
+    /// Decides the request once. For a permit, signs the identity token and computes the target for the upstream.
     fn decide(&mut self) -> Result<Permit, Stop> {
         let now = self.gate.clock.now();
         let live = &self.gate.live;
-        // A panic in a stage must neither admit the request nor take its answer away (S146).
+        // After a panic in a stage, the request is refused and answered with 500 (S146).
         let decided = panics::catch(&live.metrics.process.panics, || {
             let snapshot: &Snapshot = &self.snapshot;
             let peer = self.connection.peer.ip();
@@ -253,7 +255,7 @@ impl Exchange {
         decided.unwrap_or(Err(Stop::Denied(Denial::Panicked)))
     }
 
-    /// Starts the time limits of a request that goes to an upstream.
+    /// Takes the time limits and the connection attempts from the settings of the upstream, and starts the limits.
     fn prepare(&mut self, permit: &Permit) {
         let settings = &permit.route().upstream.settings;
         let requests = &self.snapshot.requests;
@@ -269,10 +271,10 @@ impl Exchange {
         });
     }
 
-    /// Returns the upstream that the permit is for.
+    /// Returns the upstream of the permitted route.
     ///
     /// # Errors
-    /// The request has no permit.
+    /// [`Denial::Panicked`] if the request has no permit: the caller has a bug.
     pub fn upstream(&self) -> Result<Arc<Upstream>, Denial> {
         let permit = self.permit.as_ref().ok_or(Denial::Panicked)?;
         Ok(Arc::clone(&permit.route().upstream))
@@ -293,7 +295,7 @@ impl Exchange {
         Ok((address, left))
     }
 
-    /// Counts a failed connection attempt, and returns whether another endpoint may be tried.
+    /// Counts a failed connection attempt, and returns whether the upstream's `connect_attempts` allow another one.
     pub fn count_connect_failure(&mut self) -> bool {
         if let Some(permit) = &self.permit {
             permit.route().upstream_metrics.count_connect_failure();
@@ -309,7 +311,7 @@ impl Exchange {
         }
     }
 
-    /// Calls `put` with each field of the head for `endpoint`, in order.
+    /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
     pub fn write_request_fields(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
         let Some(permit) = &self.permit else {
             return;
@@ -343,7 +345,7 @@ impl Exchange {
         let families = self.snapshot.rate_limit_headers;
         ResponseRules {
             request_id: self.request_id.header_value(),
-            // These replace the upstream's own fields about limits, which would contradict Keygate's.
+            // Upstream fields of the same names are dropped: they would contradict these.
             limits: permit.map_or_else(Vec::new, |permit| {
                 limit_headers::of_admission(permit.admission(), families).collect()
             }),
@@ -352,8 +354,8 @@ impl Exchange {
         }
     }
 
-    /// Records the head of the final response. With `streams`, the response continues for as long as the client
-    /// listens, and ends with the credential that opened it (S038).
+    /// Records the head of the final response. With `streams`, the response has no total deadline, but ends when the
+    /// credential of the request expires or is revoked (S038).
     pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
         if streams {
@@ -362,10 +364,11 @@ impl Exchange {
         }
     }
 
-    /// Counts content of the request body.
+    /// Counts bytes of the request body, without framing.
     ///
     /// # Errors
-    /// The body is longer than the configuration allows: none of these bytes may be forwarded.
+    /// [`Denial::BodyTooLarge`] once the body exceeds its limit; do not forward these bytes. The limit is
+    /// `body_bytes_max` of the configuration, or [`BODY_BYTES_MAX`] for the control side.
     pub fn count_request_body(&mut self, bytes: usize) -> Result<(), Denial> {
         self.bytes_in += bytes as u64;
         if self.bytes_in > self.body_bytes_max {
@@ -380,25 +383,25 @@ impl Exchange {
         self.bytes_in += bytes as u64;
     }
 
-    /// Counts content of the response body.
+    /// Counts bytes of the response body, without framing, or of a tunnel.
     pub const fn count_response_body(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
 
-    /// Returns whether content of the request body has arrived.
+    /// Returns whether a byte of the request body was counted.
     pub const fn has_body_begun(&self) -> bool {
         self.bytes_in > 0
     }
 
-    /// Returns whether the client has received a status, even if the rest of the response is missing.
+    /// Returns whether the head of the final response was written, so that no other answer is possible.
     pub const fn has_responded(&self) -> bool {
         self.status != 0
     }
 
-    /// Returns the time at which the lane has to call again; see [`Deadlines::next`].
+    /// Records `activity`, and returns the time at which the lane has to call again; see [`Deadlines::next`].
     ///
     /// # Errors
-    /// A deadline is reached.
+    /// Those of [`Deadlines::next`].
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
     }
@@ -409,7 +412,7 @@ impl Exchange {
         end.map_err(|interruption| self.interrupt(interruption)).is_err()
     }
 
-    /// Records the reason of the failure, and returns the answer for the client.
+    /// Records `denial` as the outcome, and returns the answer for the client.
     pub fn refuse(&mut self, denial: Denial) -> Answer {
         let request = &self.request.headers;
         let route = self.trail.route.as_deref();
@@ -423,14 +426,14 @@ impl Exchange {
         let families = self.snapshot.rate_limit_headers;
         match (&denial, &self.permit) {
             (Denial::LimitSpent(spent), _) => answer.headers.extend(limit_headers::of_refusal(spent, families)),
-            // The request was admitted and failed later: it costs the client as much as any other.
+            // The request failed after its admission, so it was spent from the limits.
             (_, Some(permit)) => answer
                 .headers
                 .extend(limit_headers::of_admission(permit.admission(), families)),
             (_, None) => {}
         }
         if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
-            // Without these fields, a web page could not read why its request was refused.
+            // Without these fields, a browser hides the refusal from the page that sent the request.
             answer.headers.extend(cors.of_response(request));
             answer
                 .headers
@@ -440,7 +443,7 @@ impl Exchange {
         answer
     }
 
-    /// Records why the exchange was interrupted, where an answer is no longer possible.
+    /// Records why the exchange was interrupted. For a failure after which no answer is sent.
     pub fn interrupt(&mut self, interruption: Interruption) {
         self.outcome = match interruption {
             Interruption::Denied(denial) => Outcome::Denied(denial),

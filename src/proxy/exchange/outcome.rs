@@ -3,7 +3,7 @@
 use crate::gate::denial::Denial;
 use crate::observe::metrics::AnswerLabel;
 
-/// The end of an exchange, for metrics and the access record.
+/// The state of an exchange so far, for metrics and the access record.
 #[derive(Debug)]
 pub enum Outcome {
     /// Not decided yet, or forwarded without a failure so far.
@@ -15,14 +15,14 @@ pub enum Outcome {
     Controlled {
         /// Why the response is an error.
         reason: Option<&'static str>,
-        /// The client that authenticated.
+        /// The registered client that authenticated at the control side.
         client_id: Option<String>,
     },
     /// The stream ended with the credential that opened it (S038).
     StreamEnded,
 }
 
-/// Why an exchange ended early.
+/// Why an exchange ends before its response is complete.
 #[derive(Debug)]
 pub enum Interruption {
     Denied(Denial),

@@ -1,4 +1,5 @@
-//! How is a request counted and recorded? With one access record, however the request ended.
+//! How is a request counted and recorded? In the metrics and, where the configuration enables them, in one access
+//! record, however the request ended.
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
@@ -49,7 +50,7 @@ pub fn write(exchange: &Exchange) {
         (None, Outcome::Denied(denial)) => metrics.count_denied(credential, denial.reason()),
         (None, Outcome::Answered(label)) => metrics.count_answered(*label),
         (None, Outcome::Controlled { .. }) => metrics.count_answered(AnswerLabel::Endpoint),
-        // A panic outside of the decision, or a connection that ended in between.
+        // The exchange was dropped without an outcome: its task panicked or was cancelled.
         (None, Outcome::Open | Outcome::StreamEnded) => metrics.count_denied(credential, Denial::Panicked.reason()),
     }
     if trail.reported_two_credentials {
@@ -69,14 +70,14 @@ pub fn write(exchange: &Exchange) {
     }
 }
 
-/// Counts and records a connection that is refused before its first byte, and returns the answer.
+/// Counts and records a connection that is refused before anything is read, and returns the answer.
 pub fn refuse_connection(gate: &Gate, peer: SocketAddr, error: ConnectionError) -> Answer {
     gate.live.metrics.connections.count_refused(error.reason());
     refuse_unread(gate, peer, None, &error.into(), &[])
 }
 
-/// Counts and records a head that never became a request, and returns the answer.
-/// `started` is the time of the first byte, and `head` is the part that was read.
+/// Counts and records a request head that is malformed, too large or too slow, and returns the answer. `started` is the
+/// time of its first byte, and `head` is the part that was read.
 pub fn refuse_head(gate: &Gate, peer: SocketAddr, started: Now, error: HeadError, head: &[u8]) -> Answer {
     gate.live.metrics.connections.count_refused_head(error.reason());
     refuse_unread(gate, peer, Some(started), &error.into(), head)
@@ -117,7 +118,7 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
     answer
 }
 
-/// The texts of the access record that are taken from the request.
+/// The texts of the access record that are copied or redacted from the request.
 struct RequestText<'c> {
     host: Cow<'c, str>,
     query: Option<Cow<'c, str>>,
@@ -216,14 +217,14 @@ fn record_of<'c>(
     }
 }
 
-/// Returns the name of the route, or of the built-in path.
+/// Returns the name of the matched route or of the built-in path; `None` where neither matched.
 fn route_name(exchange: &Exchange) -> Option<&str> {
     let route = exchange.trail.route.as_ref().map(|route| route.name.as_str());
     route.or_else(|| exchange.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
 }
 
-/// Counts the results of the limits of the route and of the plan, shadow mode included. Every enforced limit has
-/// allowed a permitted request. For a refused request, only the result of the limit that refused it is known.
+/// Counts the results of the limits of the route and of the plan, shadow mode included. A permit proves that every
+/// enforced limit allowed the request. For a refused request, only the result of the limit that refused is known.
 fn count_limits(exchange: &Exchange) {
     let plan = exchange.trail.plan_limits.as_ref();
     let of_plan = plan
@@ -280,8 +281,8 @@ const fn credential_label(credential: Option<CredentialType>) -> CredentialLabel
     }
 }
 
-/// The method and target of a refused head, as far as they can be guessed. They may be
-/// any bytes, so they are only written to the record, escaped; a query is redacted.
+/// The method and the target of a refused head: a best-effort guess from bytes that were not validated. Write them to
+/// the access record only, which escapes them. The query is redacted.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct RequestLine {
     method: Option<String>,
@@ -289,10 +290,10 @@ struct RequestLine {
     query: Option<String>,
 }
 
-/// The `reason` of a request that was admitted and ended with its credential (S038).
+/// The `reason` in the record of a stream that ended with its credential (S038).
 const STREAM_ENDED: &str = "stream_ended_with_credential";
 
-/// The longest part of a malformed request line that is recorded.
+/// The longest recorded part of a malformed request line, in bytes. A longer path is cut, a longer query left out.
 const GUESS_BYTES_MAX: usize = 512;
 
 impl RequestLine {
@@ -310,8 +311,7 @@ impl RequestLine {
         let target = words.next().unwrap_or_default();
         let mut halves = target.splitn(2, |byte| *byte == b'?');
         let path = halves.next().and_then(text);
-        // Cutting before redaction could lose the name of a credential
-        // and keep its value, so only a whole query is recorded.
+        // A longer query is left out rather than cut, so that redaction sees the whole query.
         let query = halves
             .next()
             .filter(|query| query.len() <= GUESS_BYTES_MAX)

@@ -4,13 +4,14 @@ use crate::model::clock::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use std::cell::RefCell;
 
-/// A second and its text.
+/// A Unix time in seconds, and its date as text; the text is empty where the time has no date.
 struct Second {
     unix: u64,
     text: String,
 }
 
-/// Calls `write` with the date of `wall`. The text is formatted once a second on each thread.
+/// Calls `write` with the date of `wall`, unless the year has more than four digits. Each thread caches the text of the
+/// last second that it formatted.
 pub fn with(wall: Timestamp, write: impl FnOnce(&str)) {
     thread_local! {
         static LAST: RefCell<Second> = const { RefCell::new(Second { unix: u64::MAX, text: String::new() }) };
@@ -18,7 +19,6 @@ pub fn with(wall: Timestamp, write: impl FnOnce(&str)) {
     let unix = wall.as_unix_secs();
     LAST.with_borrow_mut(|last| {
         if last.unix != unix {
-            // A clock that is off by 8 000 years has no valid date, so none is written.
             let time = i64::try_from(unix)
                 .ok()
                 .and_then(|unix| jiff::Timestamp::from_second(unix).ok());

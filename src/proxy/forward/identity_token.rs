@@ -1,4 +1,4 @@
-//! How does the upstream learn the principal in signed form?
+//! Which signed token tells the upstream the principal?
 
 use crate::gate::decide::Permit;
 use crate::gate::denial::Denial;
@@ -7,11 +7,11 @@ use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Timestamp;
 use http::HeaderValue;
 
-/// Returns the identity token for `permit`; `None` where the route needs none.
+/// Returns the identity token for `permit`; `None` if the route sends none or the permit has no principal.
 ///
 /// # Errors
-/// [`Denial::IdentityTokenUnsigned`] where the route needs a token and none can be signed. An upstream that verifies
-/// the token would reject the request, and any other would accept a request without identity.
+/// [`Denial::IdentityTokenUnsigned`] if the token cannot be signed. Without the token, an upstream that verifies it
+/// would reject the request, and any other upstream would accept a request without identity.
 pub fn for_permit(
     permit: &Permit,
     snapshot: &Snapshot,

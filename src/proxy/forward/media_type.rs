@@ -1,4 +1,4 @@
-//! Which media types need special treatment?
+//! Is a request a gRPC call, and is a response a stream?
 
 use http::HeaderMap;
 use http::StatusCode;
@@ -14,8 +14,8 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|value| is(value.as_bytes(), GRPC))
 }
 
-/// Returns whether a response continues for as long as the client listens: a tunnel, server-sent events or gRPC.
-/// `content_types` are the values of its `Content-Type`.
+/// Returns whether a response may last without limit: a tunnel, server-sent events or gRPC. `content_types` are the
+/// values of its `Content-Type`.
 pub fn is_stream<'v>(status: StatusCode, mut content_types: impl Iterator<Item = &'v [u8]>) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || content_types.any(|value| is(value, EVENT_STREAM) || is(value, GRPC))
 }

@@ -1,5 +1,5 @@
-//! Which target and which fields reach the upstream, and which
-//! fields the client? The rules of forwarding, without sockets.
+//! Which target and fields does the upstream receive, and which fields the client? The rules of forwarding, without
+//! sockets.
 
 pub mod request_fields;
 pub mod target;

@@ -1,4 +1,4 @@
-//! Which head would reach the upstream? Computed without an upstream, to explain a decision.
+//! Which head would the upstream receive? For `keygate explain`, which sends nothing.
 
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -19,9 +19,11 @@ pub struct Preview {
     pub headers: HeaderMap,
 }
 
-/// Returns the head that `parts` would be forwarded with, except for the fields that
-/// differ for each request or connection (request id, trace, Host of HTTP/1.0).
-/// Returns `None` where a value has bytes that a field may not contain; none has.
+/// Returns the head that `parts` would be forwarded with. Keygate's fields that differ for each request or connection
+/// are left out: the request id, the trace, the identity token, and the `Host` of an HTTP/1.0 request without one.
+/// `X-Forwarded-Host` has the host in normal form rather than as received.
+///
+/// Returns `None` if a value is invalid in a field, which the earlier checks of all values rule out.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
     let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
     let fields = RequestFields {

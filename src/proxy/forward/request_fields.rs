@@ -1,7 +1,6 @@
-//! Which fields reach the upstream? Without the credential, with the identity and the origin of the request.
-//!
-//! One pass keeps or drops each field of the client, and Keygate's fields follow. A client cannot remove those:
-//! `Connection` is read before, and drops only the client's own fields.
+//! Which fields does the upstream receive? First the client's fields, without hop-by-hop fields and without a
+//! credential that the route does not forward; then Keygate's fields about the identity and the origin of the request.
+//! The client's `Connection` removes only fields of the client.
 
 use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
@@ -29,7 +28,7 @@ const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
 const HTTP2_SETTINGS: &str = "http2-settings";
-/// Other fields that proxies write the origin of a request to.
+/// Fields besides `Forwarded` and `X-Forwarded-*` in which proxies send the address of a client.
 const ORIGIN_NAMES: [&str; 5] = [
     "x-real-ip",
     "x-client-ip",
@@ -55,7 +54,7 @@ pub struct Origin<'r> {
     pub peer: &'r HeaderValue,
     /// `true` where the peer is in `trusted_proxies`: its fields about the origin are kept and extended.
     pub trusted: bool,
-    /// `Host` as the client sent it; empty for an HTTP/1.0 request without one.
+    /// The `Host` that the client sent, in a preview in normal form; empty for a request without `Host`.
     pub host: &'r str,
     pub request_id: Option<&'r RequestId>,
     pub trace: Option<&'r TraceContext>,
@@ -69,7 +68,7 @@ pub struct ReservedNames<'r> {
     pub claim_headers: &'r [HeaderName],
 }
 
-/// The fields that Keygate adds to those of the client, and the facts that decide which of the client's are dropped.
+/// The inputs to the head of one forwarded request, besides the client's own fields.
 pub struct RequestFields<'r> {
     pub permit: &'r Permit,
     pub reserved: ReservedNames<'r>,
@@ -78,8 +77,8 @@ pub struct RequestFields<'r> {
     pub identity_token: Option<&'r HeaderValue>,
     /// `true` where the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
     pub websocket: bool,
-    /// The address of the endpoint. It becomes `Host` where an HTTP/1.0 client sent none: Keygate speaks HTTP/1.1, and
-    /// an upstream has to reject a request without `Host` (RFC 9112 section 3.2). `None` omits the field.
+    /// The address of the endpoint. It becomes `Host` if the client sent none: Keygate speaks HTTP/1.1, and an upstream
+    /// has to reject a request without `Host` (RFC 9112 section 3.2). `None` omits the field.
     pub endpoint: Option<SocketAddr>,
 }
 
@@ -102,8 +101,9 @@ pub fn is_websocket_upgrade(request: &Parts) -> bool {
 }
 
 impl RequestFields<'_> {
-    /// Calls `put` with each field of the head for the upstream, in order; `request` are the client's fields. The
-    /// upstream's settings override every other field. The framing fields of the body are kept.
+    /// Calls `put` with each field of the head for the upstream, in order; `request` are the client's fields.
+    /// `Content-Length` and `Transfer-Encoding` are kept, because the body is forwarded with the same framing. The
+    /// upstream's settings override every other field except those of a WebSocket upgrade.
     pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, &[u8])) {
         let settings = &self.permit.route().upstream.settings;
         let is_overridden = |name: &HeaderName| {
@@ -148,12 +148,13 @@ impl RequestFields<'_> {
         }
     }
 
-    /// Returns whether a field of the client is dropped: the credential, a field of Keygate's, or a hop-by-hop field.
+    /// Returns whether the client's field `name` is dropped: a credential that the route does not forward, a hop-by-hop
+    /// field, a field that Keygate sets itself, or a field for spoofing.
     fn drops(&self, name: &HeaderName) -> bool {
         match *name {
             header::AUTHORIZATION => return !self.permit.forwards_authorization(),
             header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
-            // Hop-by-hop fields (RFC 9110 section 7.6.1). Trailers are dropped, so none are announced.
+            // Hop-by-hop fields (RFC 9110 section 7.6.1). `Trailer` is dropped with the trailers that it announces.
             header::CONNECTION
             | header::TE
             | header::TRAILER
@@ -170,7 +171,7 @@ impl RequestFields<'_> {
             || replaced(&X_FORWARDED_FOR, true)
             || replaced(&trace::REQUEST_ID, self.origin.request_id.is_some())
             || replaced(&trace::TRACEPARENT, self.origin.trace.is_some())
-            // The field belonged to a trace that was not well-formed (W3C Trace Context section 3.3.1.5).
+            // Keygate started a new trace, and this field belongs to another one (W3C Trace Context section 3.3.1.5).
             || (name.as_str() == TRACESTATE
                 && self.origin.trace.is_some_and(|trace| trace.origin() == TraceOrigin::Started))
             || [KEEP_ALIVE, PROXY_CONNECTION, HTTP2_SETTINGS].contains(&name.as_str())
@@ -178,8 +179,8 @@ impl RequestFields<'_> {
     }
 }
 
-/// Returns whether `Connection` lists `name`, so that the field is for this hop alone. Framing fields and `Host` are
-/// kept: without them, the body would end elsewhere, or the host would be missing.
+/// Returns whether `Connection` lists `name` as a field for this hop alone (RFC 9110 section 7.6.1). Never for the
+/// framing fields and `Host`: without them, the upstream would see another end of the body, or no host.
 fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
     let mut values = request.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
@@ -190,7 +191,7 @@ fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
 
 /// Returns whether a client could use the field to forge its identity, its origin, or the request that was checked.
 fn is_spoofable(name: &str, trusted: bool) -> bool {
-    // Every name below begins with one of these letters, and few fields do.
+    // A fast path: every name below begins with one of these letters, and few other fields do.
     if !matches!(name.as_bytes(), [b'x' | b'f' | b't', ..]) {
         return false;
     }
@@ -206,10 +207,10 @@ fn is_spoofable(name: &str, trusted: bool) -> bool {
 }
 
 fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
-    // An untrusted client's copies of these fields were dropped.
+    // `drops` has dropped these fields of a peer that is not trusted.
     let is_kept = |name: &HeaderName| origin.trusted && request.contains_key(name);
     if is_kept(&X_FORWARDED_FOR) {
-        // The whole chain that a trusted proxy sent, in one field, with the proxy itself at the end.
+        // The trusted proxy's whole chain becomes one field, with the address of the proxy at the end.
         let values = request.get_all(&X_FORWARDED_FOR).iter();
         let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
         chain.extend(origin.peer.to_str().ok());

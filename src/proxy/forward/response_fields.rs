@@ -1,4 +1,4 @@
-//! Which fields of an upstream's response reach the client, and which does Keygate add?
+//! Which fields of an upstream's response does the client receive, and which does Keygate add?
 
 use crate::gate::answer::Cors;
 use crate::gate::answer::cors;
@@ -9,21 +9,21 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 
-/// The rules for the response to one request.
+/// The rules for the fields of one response.
 pub struct ResponseRules<'r> {
     pub request_id: &'r HeaderValue,
-    /// The fields about the limits; empty where no limit applies.
+    /// The fields about the limits; empty where no limit applies or the configuration turns them off.
     pub limits: Vec<(HeaderName, HeaderValue)>,
-    /// The time, for a response without a `Date` of the upstream.
+    /// The time for the `Date` of a response that the upstream sent without one.
     pub now: Timestamp,
-    /// The rules for pages of other origins, and the fields of the request.
+    /// The CORS rules of the route, and the fields of the request; `None` for a route without CORS.
     pub cors: Option<(&'r Cors, &'r HeaderMap)>,
 }
 
 impl ResponseRules<'_> {
-    /// Returns whether a field of the upstream with `name` (in any case) reaches the client. Hop-by-hop fields do not
-    /// (RFC 9110 section 7.6.1). The fields that Keygate adds do not either: browsers reject a repeated
-    /// `Access-Control-Allow-Origin`, and two request ids identify nothing.
+    /// Returns whether a field of the upstream with `name` (in any case) is forwarded to the client. Drops hop-by-hop
+    /// fields (see [`is_hop_by_hop`]) and the fields that Keygate adds itself: browsers reject a repeated
+    /// `Access-Control-Allow-Origin`, and of two request ids none is certain.
     pub fn keeps(&self, name: &str) -> bool {
         let is_added = is(name, trace::REQUEST_ID.as_str())
             || self.limits.iter().any(|(own, _)| is(name, own.as_str()))
@@ -31,8 +31,8 @@ impl ResponseRules<'_> {
         !is_added && !is_hop_by_hop(name)
     }
 
-    /// Calls `put` with each field that Keygate adds, except for
-    /// `Date`. `varies`: the upstream's `Vary` contains `Origin`.
+    /// Calls `put` with each field that Keygate adds, except for `Date`. `varies` is `true` if the upstream's `Vary`
+    /// lists `Origin` already.
     pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
             for (name, value) in cors.of_response(request) {
@@ -49,7 +49,8 @@ impl ResponseRules<'_> {
     }
 }
 
-/// Returns whether a field with `name` (in any case) is for one hop alone.
+/// Returns whether a response field with `name` (in any case) is for one hop alone (RFC 9110 section 7.6.1). `false`
+/// for `Transfer-Encoding`, because the framing of the response decides about that field.
 pub fn is_hop_by_hop(name: &str) -> bool {
     match name.len() {
         7 => is(name, "upgrade") || is(name, "trailer"),

@@ -1,4 +1,4 @@
-//! May a request be sent once more?
+//! After which failures may a request be tried again?
 
 use http::Method;
 
@@ -9,13 +9,13 @@ pub struct ConnectAttempts {
 }
 
 impl ConnectAttempts {
-    /// Allows `attempts_max` failed attempts.
+    /// Returns the attempts of a request that may make `attempts_max` in total; 0 has the effect of 1.
     pub const fn new(attempts_max: u32) -> Self {
         Self { left: attempts_max }
     }
 
-    /// Counts a failed connection attempt, and returns whether another
-    /// endpoint may be tried. Nothing was sent, so the method does not matter.
+    /// Counts a failed connection attempt, and returns whether another attempt is left. Nothing was sent to the
+    /// upstream, so a retry is safe for every method.
     pub const fn count_failure(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         self.left > 0
@@ -24,8 +24,8 @@ impl ConnectAttempts {
 
 /// Returns whether a request may be sent again when its connection closes before a byte of the response.
 ///
-/// An upstream may close an idle connection just before the request arrives, so only a reused connection is worth a
-/// replay. A request may have been processed all the same, so its method must be idempotent (RFC 9110 section 9.2.2).
+/// Only on a reused connection: the upstream may have closed it as idle just before the request arrived. Only with an
+/// idempotent method (RFC 9110 section 9.2.2): the upstream may have processed the request nevertheless.
 pub fn may_replay(method: &Method, reused: bool) -> bool {
     reused && method.is_idempotent()
 }

@@ -1,4 +1,4 @@
-//! When must a stream end that continues for as long as the client listens (S038)?
+//! When must a stream end because of its credential (S038)?
 
 use crate::gate::Gate;
 use crate::gate::authenticate::Principal;
@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The end of a stream.
+/// The end of a stream that a principal opened.
 pub struct StreamEnd {
     /// The time at which the credential expires; `None` for an API key that never expires.
     pub expires_at: Option<Instant>,
-    /// Returns whether the credential is still valid, so that a revocation or the end of a subscription ends the stream
-    /// too. `None` for a credential that cannot be revoked here.
+    /// Returns `false` once the credential is revoked or its subscription has ended; does not check the expiry. `None`
+    /// for a token of another issuer, which cannot be revoked at Keygate.
     pub still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
@@ -21,9 +21,8 @@ pub struct StreamEnd {
 pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
     let identity = principal.identity();
     let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
-    // Only a credential that can be revoked here is checked again. The reference to the gate is weak: a stream must not keep
-    // the gate alive.
     let revocable = identity.api_key_id().is_some() || principal.binding().is_some();
+    // The reference to the gate is weak: a stream must not keep the gate alive.
     let (opener, weak) = (principal.clone(), Arc::downgrade(gate));
     let is_valid = move || {
         weak.upgrade()

@@ -1,11 +1,11 @@
-//! Which target is sent to the upstream?
+//! Which request target does the upstream receive?
 
 use crate::gate::accept::Inbound;
 use crate::gate::decide::Permit;
 
-/// Returns the target for the upstream, where it differs from the received one: the
-/// path that was matched, without the prefix that the route strips, and the query
-/// unchanged. `as_sent`: the received target is in origin form and in normal form.
+/// Returns the target for the upstream: the path in normal form, without the prefix that the route strips, and the
+/// query unchanged. Returns `None` if that is the received target: the route strips nothing, and the received target is
+/// in origin form and in normal form (`as_sent`).
 pub fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Option<String> {
     let route = permit.route();
     let path = match &route.strip_prefix {
@@ -19,7 +19,7 @@ pub fn rewritten(permit: &Permit, inbound: &Inbound<'_>, as_sent: bool) -> Optio
     })
 }
 
-/// Returns `path` without `prefix`, if the prefix ends at the end of a segment; otherwise the whole `path`.
+/// Returns `path` without `prefix`, or `/` if nothing is left. Returns `path` if `prefix` ends within a segment.
 fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
     match path.strip_prefix(prefix) {
         Some("") => "/",

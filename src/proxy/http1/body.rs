@@ -11,7 +11,7 @@ pub enum Framing {
     /// The length in bytes; may be 0.
     ContentLength(u64),
     Chunked,
-    /// The body of a response that ends with its connection.
+    /// The body of a response ends where the upstream closes the connection.
     CloseDelimited,
 }
 
@@ -42,7 +42,7 @@ impl BodyReader {
         matches!(self.0, State::Complete)
     }
 
-    /// Returns whether the body ends with its connection.
+    /// Returns whether the body ends where the connection is closed.
     pub fn is_close_delimited(&self) -> bool {
         matches!(self.0, State::CloseDelimited)
     }
@@ -50,7 +50,7 @@ impl BodyReader {
     /// Removes the bytes of the body from `received`, and calls `data` with each piece of its content.
     ///
     /// # Errors
-    /// A chunk is malformed: the end of the message cannot be found any more.
+    /// A chunk is malformed, so the end of the body cannot be found.
     pub fn read(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<(), ChunkError> {
         match &mut self.0 {
             State::ContentLength { remaining } => {
@@ -85,8 +85,8 @@ impl BodyReader {
 mod tests {
     use super::*;
 
-    /// Reads `bytes`, given `step` at a time, and returns the
-    /// content, whether the body is complete, and the bytes after it.
+    /// Reads `bytes` in steps of `step`. Returns the content, whether the body is complete, and the bytes after the
+    /// body.
     fn read(framing: Framing, bytes: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), ChunkError> {
         let (mut reader, mut received, mut content) = (BodyReader::new(framing), Buffer::default(), Vec::new());
         for piece in bytes.chunks(step) {

@@ -12,14 +12,14 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 
-/// The initial capacity. Most heads fit, and most responses.
+/// The initial capacity, in bytes. Most heads and most responses fit.
 const FIRST_BYTES: usize = 4096;
-/// The capacity up to which a buffer grows while reads fill it.
+/// The capacity in bytes from which a buffer is no longer doubled when a read fills it.
 const LARGE_BYTES: usize = 64 * 1024;
-/// The smallest free space that is worth a system call.
+/// The smallest free space in bytes that is worth a system call.
 const ROOM_BYTES: usize = 1024;
 
-/// A queue of bytes that lives as long as its connection, so that a request allocates none.
+/// A queue of bytes that lives as long as its connection, so that no request allocates a buffer.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -66,7 +66,8 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// Returns to the initial capacity, for a connection that waits for its next request.
+    /// Shrinks a large buffer to the initial capacity if its bytes fit. For a connection that waits for its next
+    /// request.
     pub fn shrink(&mut self) {
         if self.bytes.capacity() > 2 * FIRST_BYTES && self.len() <= FIRST_BYTES {
             let mut small = Self::default();
@@ -75,7 +76,7 @@ impl Buffer {
         }
     }
 
-    /// Reads the available bytes of `stream` and returns their number; 0 is the end of the stream.
+    /// Reads from `stream` once and returns the number of bytes; 0 is the end of the stream.
     pub fn poll_fill(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -86,7 +87,7 @@ impl Buffer {
             self.start = 0;
             self.bytes.reserve(ROOM_BYTES);
         }
-        // The future has no state: a new one for each poll continues where the last one stopped.
+        // The future of `read_buf` keeps no state between polls, so each poll can create a new future.
         let count = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         let capacity = self.bytes.capacity();
         if self.bytes.len() == capacity && capacity < LARGE_BYTES {
@@ -95,7 +96,7 @@ impl Buffer {
         Poll::Ready(Ok(count))
     }
 
-    /// Sends the whole buffer.
+    /// Writes the whole buffer to `stream` and flushes the stream.
     pub fn poll_flush(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             match ready!(Pin::new(&mut *stream).poll_write(cx, self))? {

@@ -1,23 +1,22 @@
-//! Where does a chunked body end, and which bytes are its content (RFC 9112 section 7.1)?
-//!
-//! Strict: bytes that two parsers could read differently are rejected, because the end of a chunk decides where the
-//! next request begins (S101). Chunk extensions and trailer fields are dropped.
+//! Where does a chunked body end, and which bytes are its content (RFC 9112 section 7.1)? Bytes that two parsers could
+//! read differently are rejected, because the end of the body decides where the next request begins (S101). Chunk
+//! extensions and trailer fields are dropped.
 
 use crate::proxy::http1::buffer::Buffer;
 
-/// The limit of a chunk's size, extensions and CRLF together.
+/// The limit of the line that begins a chunk, in bytes: size, extensions and CRLF together.
 const LINE_BYTES_MAX: usize = 256;
-/// The limit of all trailer fields of one body.
+/// The limit of all trailer fields of one body together, in bytes.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
-/// The hexadecimal digits of a chunk size: up to 60 bits, far above any body.
+/// The limit of hexadecimal digits in a chunk size. 15 digits are 60 bits, so the size fits a `u64`.
 const SIZE_DIGITS_MAX: usize = 15;
 
-/// A malformed chunk; the end of the body cannot be found any more.
+/// A chunk or a trailer field is malformed or too long, so the end of the body cannot be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed chunk")]
 pub struct ChunkError;
 
-/// Decodes one chunked body, however its bytes are split.
+/// Decodes one chunked body, which may arrive in pieces of any size.
 #[derive(Debug)]
 pub struct ChunkDecoder {
     state: ChunkState,
@@ -45,11 +44,11 @@ impl Default for ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// Removes the bytes of the body from `received`, and calls `data` with each piece
-    /// of its content. Returns whether the last chunk and its trailer section were read.
+    /// Removes the bytes of the body from `received`, and calls `data` with each piece of its content. Returns whether
+    /// the last chunk and the trailer section were read.
     ///
     /// # Errors
-    /// A chunk is malformed.
+    /// A chunk or a trailer field is malformed or too long.
     pub fn decode(&mut self, received: &mut Buffer, mut data: impl FnMut(&[u8])) -> Result<bool, ChunkError> {
         loop {
             match &mut self.state {
@@ -100,7 +99,10 @@ impl ChunkDecoder {
     }
 }
 
-/// Returns the length of the first line without its CRLF; `None` where the line is incomplete.
+/// Returns the length of the first line without its CRLF; `None` while the line is incomplete.
+///
+/// # Errors
+/// The line is longer than `bytes_max`, CRLF included, or has a bare CR or LF.
 fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> {
     let end = received.iter().position(|&byte| byte == b'\n' || byte == b'\r');
     match end {
@@ -115,8 +117,11 @@ fn line(received: &[u8], bytes_max: usize) -> Result<Option<usize>, ChunkError> 
     }
 }
 
-/// Parses `chunk-size [ chunk-ext ]`. Rejects a space before `;`, which RFC
-/// 9112 section 7.1.1 calls bad whitespace: some parsers end the size there.
+/// Parses `chunk-size [ chunk-ext ]` and returns the size in bytes.
+///
+/// # Errors
+/// The size is not 1 to 15 hexadecimal digits, or an extension has control bytes. A space before `;`, which RFC 9112
+/// section 7.1.1 calls bad whitespace, is an error too: some parsers end the size there.
 fn size(line: &[u8]) -> Result<u64, ChunkError> {
     let digits = line.iter().position(|byte| *byte == b';').unwrap_or(line.len());
     let (digits, extensions) = line.split_at(digits);
@@ -132,7 +137,7 @@ fn size(line: &[u8]) -> Result<u64, ChunkError> {
     })
 }
 
-/// Writes `data`, which must not be empty, as one chunk.
+/// Writes `data` as one chunk. `data` must not be empty: an empty chunk would end the body.
 pub fn put_chunk(out: &mut Buffer, data: &[u8]) {
     let mut digits = [0; 16];
     let mut at = digits.len();

@@ -1,8 +1,6 @@
-//! How much may a connection cost before and between requests? These limits are missing in pingora.
-//!
-//! A head is read whole, under one deadline, checked as bytes and parsed once. pingora
-//! listens, accepts and dials. The HTTP/1.1 in between is Keygate's, because pingora's
-//! proxy costs twice as much as the rest of a request (see `benches/README.md`).
+//! How are the requests of a client's connection read, and how much may the connection cost? Each head is read whole,
+//! under one deadline, checked as bytes and parsed once. pingora accepts and dials; HTTP/1.1 in between is Keygate's
+//! own, because pingora's proxy has no such limits and is slower (`benches/README.md`).
 
 use crate::config::RequestLimits;
 use crate::gate::Gate;
@@ -46,20 +44,21 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio::time::timeout;
 
-/// The number of bytes that are still read after a final refusal: closing at once would
-/// reset the connection, and the client would lose the answer (RFC 9112 section 9.6).
+/// The number of bytes that are read after a refusal, before the connection closes. Closing at once would reset the
+/// connection, and the client would lose the answer (RFC 9112 section 9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// The time in which a refusal is sent and the client's further bytes are read.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The number of connections over the limit that may receive a refusal at a time, each for at most [`LINGER`]. Further
-/// connections are closed without one: refusals must not let a flood exceed the configured number.
+/// The number of connections over the limit that are refused with an answer at a time, each for at most [`LINGER`].
+/// Further connections are closed without an answer, so that a flood keeps at most this number open over the limit.
 const SURPLUS_MAX: usize = 64;
 
-/// The numbers of open connections, shared by all workers.
+/// The counters of open connections, shared by all workers.
 #[derive(Clone, Default)]
 pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
-    /// Connections over the limit that are being refused.
+    /// Connections over the limit that are refused with an answer.
     surplus: Arc<AtomicUsize>,
 }
 
@@ -70,18 +69,18 @@ impl ConnectionCounts {
     }
 }
 
-/// One worker's end of the gate: serves the connections that pingora accepts for it.
+/// Serves the connections that pingora accepts on one worker thread.
 pub struct Worker {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
     counts: ConnectionCounts,
 }
 
-/// Counts one open connection until it is dropped.
+/// Counts one open connection until this value is dropped.
 struct ConnectionSlot(Arc<AtomicUsize>);
 
 impl ConnectionSlot {
-    /// Counts one more connection, unless `limit` are counted already.
+    /// Counts one more connection; returns `None` if `limit` connections are counted already.
     fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let one_more = |count: usize| (count < limit).then_some(count + 1);
         let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
@@ -95,13 +94,12 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// The bytes after a request whose head was read, as far as they are known.
+/// Whether another request arrived together with a request whose head was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NextRequest {
     Unknown,
-    /// Another request has arrived. A client that pipelines does not wait for responses,
-    /// so the connection closes after this one and the response announces that: the client
-    /// then knows that it has to repeat the other request (RFC 9112 section 9.3.2).
+    /// Another request has arrived. Keygate does not pipeline: the response announces that the connection closes, so
+    /// that the client repeats the other request (RFC 9112 section 9.3.2).
     Pipelined,
 }
 
@@ -120,9 +118,10 @@ impl NextRequest {
     }
 }
 
-/// A head that never becomes a request.
+/// A head that is malformed, too large or too slow.
 struct RejectedHead {
     error: HeadError,
+    /// The time of the first byte.
     started: Now,
     /// The part of the head that was read.
     head: Vec<u8>,
@@ -133,6 +132,7 @@ struct Request {
     parts: Parts,
     framing: Framing,
     next: NextRequest,
+    /// The time of the first byte.
     started: Now,
     snapshot: Arc<Snapshot>,
 }
@@ -143,6 +143,7 @@ impl Worker {
         Self { gate, pool, counts }
     }
 
+    /// Serves the requests of one connection until it closes.
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let mut downstream = Downstream::new(stream);
@@ -194,8 +195,11 @@ impl Worker {
         }
     }
 
-    /// Reads the next head. Returns `None` where the client closes the connection, also in the middle of a head, or
-    /// sends nothing before the idle timeout: neither needs an answer.
+    /// Reads the next head. Returns `None` if the connection has to close without an answer: the client closes it, even
+    /// within a head, or no request begins before `idle_timeout` or before `stopping` ends.
+    ///
+    /// # Errors
+    /// The head is malformed, too large or too slow.
     async fn read_head(
         &self,
         downstream: &mut Downstream,
@@ -240,14 +244,18 @@ impl Worker {
         }
     }
 
-    /// Reads until the head is complete, and checks it. Returns `None` where the client closes the connection before.
+    /// Reads until the head is complete, and checks and parses the head. Returns `None` if the client closes the
+    /// connection first.
+    ///
+    /// # Errors
+    /// The head is malformed or too large, or is not complete within the head timeout.
     async fn read_rest_of_head(
         &self,
         downstream: &mut Downstream,
         limits: &RequestLimits,
     ) -> Result<Option<(Parts, Framing, NextRequest)>, HeadError> {
-        // TLS or another protocol on this port: its empty line may
-        // never come, and the client would wait for a gate that hangs.
+        // The client speaks TLS or another protocol. Refuse at once: an empty line may never come, and the client would
+        // wait until the head timeout.
         if !downstream.read_buf.first().is_some_and(|byte| head::may_begin(*byte)) {
             return Err(HeadError::RequestLine);
         }
@@ -283,7 +291,7 @@ impl Worker {
         }
     }
 
-    /// Refuses a connection over the limit, with an answer while there is room for that.
+    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment.
     async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
@@ -305,7 +313,7 @@ impl ServerApp for Worker {
     }
 }
 
-/// Answers a malformed or missing head, and closes the connection.
+/// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.
 async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
     // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {

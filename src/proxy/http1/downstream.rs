@@ -1,4 +1,4 @@
-//! How are a client's bytes buffered, and how long may a read or a write take?
+//! How is a client's connection read and written, under a time limit?
 
 use crate::proxy::http1::buffer::Buffer;
 use pingora::protocols::Stream;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
-/// Why waiting for the client failed.
+/// Why a read from the client or a write to the client failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownstreamError {
     /// The client closed its connection, or the connection broke.
@@ -20,7 +20,7 @@ pub enum DownstreamError {
     TimedOut,
 }
 
-/// A client's connection and its buffers. They live as long as the connection, so that a request allocates none.
+/// A client's connection and its buffers, which live as long as the connection, so that no request allocates a buffer.
 pub struct Downstream {
     pub stream: Stream,
     pub read_buf: Buffer,
@@ -38,13 +38,16 @@ impl Downstream {
         }
     }
 
-    /// Shrinks buffers that have grown.
+    /// Shrinks large buffers; see [`Buffer::shrink`].
     pub fn shrink(&mut self) {
         self.read_buf.shrink();
         self.write_buf.shrink();
     }
 
-    /// Waits for more bytes until `deadline`.
+    /// Waits until more bytes are in `read_buf`.
+    ///
+    /// # Errors
+    /// The client closes the connection, or `deadline` is reached first.
     pub async fn fill(&mut self, deadline: Option<Instant>) -> Result<(), DownstreamError> {
         poll_fn(|cx| {
             if let Poll::Ready(read) = self.read_buf.poll_fill(&mut self.stream, cx) {
@@ -58,7 +61,10 @@ impl Downstream {
         .await
     }
 
-    /// Sends all of `write_buf`; `timeout` applies to each part that the client accepts.
+    /// Sends all of `write_buf`.
+    ///
+    /// # Errors
+    /// The connection is closed, or the client accepts no byte within `timeout` after the last one.
     pub async fn flush(&mut self, timeout: Duration) -> Result<(), DownstreamError> {
         let mut unsent = self.write_buf.len();
         let mut deadline = None;
@@ -79,7 +85,7 @@ impl Downstream {
 }
 
 /// One timer for all time limits of a connection. Setting a timer takes a lock and a list entry, and most deadlines
-/// move before they are reached. So the timer is set anew only where it would fire too late, or once it has fired.
+/// move before they are reached. So the timer is set again only if it would fire too late or has fired.
 pub struct Timer(Pin<Box<Sleep>>);
 
 impl Timer {

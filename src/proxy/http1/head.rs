@@ -1,9 +1,6 @@
-//! May the bytes of an HTTP/1.1 head reach the parser (RFC 9112)?
-//!
-//! HTTP parsers repair heads that they should reject: they accept a bare LF, drop
-//! Content-Length beside Transfer-Encoding, or serve HTTP/1.1 without Host. A proxy in front or
-//! an upstream may repair the same head differently. So nothing is repaired here: a head passes
-//! unchanged or is refused. The path of the target is checked by `gate::accept::normalize`.
+//! Is a request head well-formed, byte by byte (RFC 9112)? HTTP parsers repair a bare LF, Content-Length beside
+//! Transfer-Encoding, or a missing Host, and the next hop may repair the same head differently. This check repairs
+//! nothing: a head passes unchanged or is refused. `gate::accept::normalize` checks the path of the target.
 
 use crate::gate::accept::HeadError;
 use crate::gate::accept::authority::Authority;
@@ -18,13 +15,13 @@ pub struct HeadLimits {
     pub target_bytes_max: usize,
 }
 
-/// Returns the end of the head: the offset after its empty line, once that has arrived. `searched` is the length of
-/// `buf` at the previous call, so that a head that arrives byte by byte is searched once.
+/// Returns the offset after the empty line that ends the head; `None` until the empty line has arrived. `searched` is
+/// the length of `buf` at the previous call, so that each byte of a slow head is searched once.
 ///
-/// A bare LF ends a line here, because a head that ends that way is complete for other parsers. [`check`] then refuses
-/// the head at once; waiting for CRLF would let the client hold the connection until the head timeout.
+/// A bare LF ends a line here too, so that [`check`] refuses such a head at once. Waiting for CRLF would let the client
+/// hold the connection until the head timeout.
 pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
-    // The last two bytes of the previous search may begin the empty line.
+    // The last two bytes of the previous search may be `\n\r`, the beginning of the empty line.
     let start = searched.saturating_sub(2).min(buf.len());
     let mut at = start;
     while let Some(found) = memchr::memchr(b'\n', &buf[at..]) {
@@ -38,19 +35,19 @@ pub fn find_end(buf: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// Checks a whole head, empty line included, against RFC 9112
-/// without any of its leniencies. Returns the framing of the body.
+/// Checks a whole head, empty line included, against RFC 9112 without any of its leniencies. Returns the framing of the
+/// body.
 ///
 /// # Errors
-/// The first rule that is broken, sizes first.
+/// The first broken rule: the size of the head, then its lines in order, then the rules that concern several lines.
 pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
     if head.len() > limits.head_bytes_max {
         return Err(HeadError::HeadTooLong);
     }
     let mut lines = Lines { rest: head };
-    // RFC 9112 section 2.2 lets a server skip empty lines before the request line.
-    // Keygate does not: the clients that needed this are gone, and bytes that one
-    // hop adds to the previous body and another skips enable request smuggling.
+    // RFC 9112 section 2.2 recommends to skip an empty line before the request line. Keygate refuses it: the clients
+    // that needed this are gone, and bytes that one hop skips and another adds to the previous body enable request
+    // smuggling.
     let line = RequestLine::parse(lines.next_line()?.ok_or(HeadError::RequestLine)?, limits)?;
     let mut fields = Fields::default();
     let mut count = 0;
@@ -73,7 +70,10 @@ struct Lines<'r> {
 }
 
 impl<'r> Lines<'r> {
-    /// Returns the next line without its CRLF, or `None` at the empty line.
+    /// Returns the next line without its CRLF; `None` for the empty line.
+    ///
+    /// # Errors
+    /// The line has no CRLF at its end, or a bare CR or LF.
     fn next_line(&mut self) -> Result<Option<&'r [u8]>, HeadError> {
         let rest = self.rest;
         let end = memchr::memchr2(b'\r', b'\n', rest).ok_or(HeadError::LineEnding)?;
@@ -126,11 +126,13 @@ impl<'r> RequestLine<'r> {
     }
 }
 
-/// Returns the authority of a target in absolute form, `None` for a path. `*` (of `OPTIONS *`) names no resource, so no
-/// route matches: the target is refused like every other that is not a path.
+/// Returns the authority of a target in absolute form; `None` for a path.
+///
+/// # Errors
+/// The target is neither a path nor an absolute URL. That includes `*` (of `OPTIONS *`), which no route could match.
 fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
     let text = std::str::from_utf8(target).map_err(|_| HeadError::Target)?;
-    // `<`, `>`, `"` and a backtick are not valid in a URL, and `http` would reject some of them with its own message.
+    // These bytes are not valid in a request target. The crate `http` accepts some of them.
     let is_odd = |byte: u8| matches!(byte, b'#' | b'<' | b'>' | b'"' | b'`' | b'\\');
     if text
         .bytes()
@@ -151,8 +153,11 @@ fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
     Ok(Some(authority))
 }
 
-/// Splits a field line into name and trimmed value. A space before the
-/// colon would hide the name from parsers that do not trim names (S007).
+/// Splits a field line into its name and its trimmed value.
+///
+/// # Errors
+/// The line is folded, the name is not a token right before the colon, or the value has control bytes. A space before
+/// the colon would hide the name from parsers that do not trim names (S007).
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err(HeadError::ObsFold);
@@ -168,8 +173,8 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     if name.is_empty() {
         return Err(HeadError::FieldName);
     }
-    // Bytes from 0x80 are obs-text (RFC 9110 section 5.5): opaque, and refused in
-    // credentials by `intake`. Without an early exit, sixteen bytes are checked in one step.
+    // Bytes from 0x80 are obs-text (RFC 9110 section 5.5) and pass; `intake` refuses them in credentials. The fold has
+    // no early exit, so that sixteen bytes are checked in one step.
     let is_forbidden = |byte: u8| byte.is_ascii_control() & (byte != b'\t');
     if value.iter().fold(false, |any, &byte| any | is_forbidden(byte)) {
         return Err(HeadError::FieldValue);
@@ -177,7 +182,7 @@ fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     Ok((name, value.trim_ascii()))
 }
 
-/// The fields that decide the end of the request and its host.
+/// The fields that the rules about several lines need.
 #[derive(Default)]
 struct Fields<'r> {
     host: Option<&'r [u8]>,
@@ -195,8 +200,8 @@ enum Expect {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Upgrade {
-    /// `h2c` alone: HTTP/2 over plain TCP. Some clients offer this upgrade on every first request, with a body or
-    /// without. The offer is dropped before forwarding and never accepted, so the body is safe.
+    /// Nothing but `h2c`, HTTP/2 over plain TCP. Some clients offer this upgrade on every first request, with or
+    /// without a body. Keygate never accepts or forwards the offer, so the request may have a body.
     OnlyH2c,
     Other,
 }
@@ -225,7 +230,7 @@ impl<'r> Fields<'r> {
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
             self.upgrade = Some(if only_h2c { Upgrade::OnlyH2c } else { Upgrade::Other });
         }
-        // `TE` and `Trailer` are hop-by-hop announcements; request trailers are dropped, so the fields change nothing.
+        // `TE` and `Trailer` need no check: Keygate forwards neither these fields nor trailers.
         Ok(())
     }
 
@@ -239,8 +244,8 @@ impl<'r> Fields<'r> {
             (None, false) => Framing::None,
         };
         let is_upgrade = self.upgrade == Some(Upgrade::Other);
-        // A server must ignore Upgrade in HTTP/1.0 (RFC 9110 section 7.8), but the upstream may not. With a body,
-        // Keygate could read bytes as the body that the upstream reads as the new protocol (CVE-2026-2833).
+        // With a body, Keygate could read bytes as the body that the upstream reads as the new protocol
+        // (CVE-2026-2833). In HTTP/1.0, a server must ignore Upgrade (RFC 9110 section 7.8), but some servers switch.
         let has_body = !matches!(body, Framing::None | Framing::ContentLength(0));
         if is_upgrade && (has_body || line.version == Version::Http10) {
             return Err(HeadError::Upgrade);
@@ -268,7 +273,7 @@ impl<'r> Fields<'r> {
     }
 }
 
-/// Returns whether a request may begin with `byte`: a method is a token (RFC 9110 section 9.1).
+/// Returns whether `byte` can be the first byte of a request: a method is a token (RFC 9110 section 9.1).
 pub fn may_begin(byte: u8) -> bool {
     syntax::is_tchar(&byte)
 }

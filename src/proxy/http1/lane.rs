@@ -1,4 +1,4 @@
-//! How is one exchange carried over HTTP/1.1? The lane moves the bytes; every rule is in the exchange.
+//! How is one exchange carried over HTTP/1.1? The lane moves the bytes; the exchange decides, limits and records.
 
 mod answer;
 
@@ -37,7 +37,8 @@ pub struct Lane<'c> {
     downstream: &'c mut Downstream,
     body: BodyReader,
     framing: Framing,
-    /// `true` where the head of the request allows another request on this connection (RFC 9112 section 9.3).
+    /// `true` if the connection may carry another request: the head allows that (RFC 9112 section 9.3), and the worker
+    /// does not close the connection after this request.
     is_persistent: bool,
     /// Holds `true` once the gate shuts down.
     shutdown: &'c watch::Receiver<bool>,
@@ -47,7 +48,7 @@ pub struct Lane<'c> {
 struct Attempt {
     conn: UpstreamConn,
     address: SocketAddr,
-    /// `true` where the connection has carried requests before.
+    /// `true` if the connection has carried a request before.
     reused: bool,
 }
 
@@ -92,10 +93,10 @@ impl<'c> Lane<'c> {
     /// Sends the request to its upstream and the response to the client.
     ///
     /// # Errors
-    /// The exchange failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
+    /// The exchange failed. [`Exchange::has_responded`] tells whether the head of the final response was written.
     async fn forward(&mut self) -> Result<Persistence, Interruption> {
         let upstream = self.exchange.upstream()?;
-        // The connection that closed before a response.
+        // The pooled connection that the upstream closed without a response.
         let mut failed: Option<UpstreamConn> = None;
         loop {
             let mut attempt = self.connect(&upstream, failed.is_some()).await?;
@@ -117,10 +118,11 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Returns a connection to an endpoint of `upstream`: a pooled one, unless `fresh`, or a new one.
+    /// Returns a connection to an endpoint of `upstream`: from the pool if there is one and `fresh` is `false`,
+    /// otherwise a new one.
     ///
     /// # Errors
-    /// No connection could be made within the time and the number of attempts that the upstream's settings allow.
+    /// No endpoint has an address, or the time or the attempts that the upstream's settings allow are used up.
     async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
             let (address, left) = self.exchange.choose_endpoint(upstream)?;
@@ -142,7 +144,11 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Relays the request, whose head is in the write buffer, and the response over one connection.
+    /// Relays the request and its response over the connection of `attempt`, whose write buffer holds the request's
+    /// head.
+    ///
+    /// # Errors
+    /// Those of [`Relay::run`].
     async fn relay(&mut self, attempt: &mut Attempt) -> Result<Persistence, RelayError> {
         let request = self.exchange.request();
         let spec = RelaySpec {
@@ -178,7 +184,7 @@ impl<'c> Lane<'c> {
         out.put(b"\r\n");
     }
 
-    /// Completes an exchange whose response was sent, and returns whether the connection persists.
+    /// Completes an exchange whose response was sent, and returns whether the client's connection persists.
     async fn end(&mut self, persistence: Persistence) -> bool {
         if !persistence.downstream && self.is_body_pending() {
             self.linger().await;
@@ -186,10 +192,9 @@ impl<'c> Lane<'c> {
         persistence.downstream
     }
 
-    /// Ends a failed exchange: answers it where the client has received nothing yet.
+    /// Ends a failed exchange, with an answer if no response has begun. Returns whether the connection persists.
     async fn fail(&mut self, interruption: Interruption) -> bool {
         match interruption {
-            // A response has begun, or the client is gone: nothing is left but to close.
             Interruption::Denied(denial) if !self.exchange.has_responded() && !matches!(denial, Denial::ClientGone) => {
                 let answer = self.exchange.refuse(denial);
                 self.send_answer(answer).await
@@ -202,7 +207,8 @@ impl<'c> Lane<'c> {
     }
 }
 
-/// Returns whether the head allows another request on the connection (RFC 9112 section 9.3).
+/// Returns whether version and `Connection` of the request allow another request on the connection (RFC 9112 section
+/// 9.3).
 fn keeps_connection(request: &Parts) -> bool {
     let mut close = false;
     let mut keep_alive = request.version != Version::HTTP_10;
@@ -215,8 +221,8 @@ fn keeps_connection(request: &Parts) -> bool {
     keep_alive && !close
 }
 
-/// Returns once the client closes its connection or pipelines a request before it is answered. Never returns while the
-/// body is incomplete: its bytes come first, and they belong to the upstream.
+/// Waits until the client closes its connection or sends the next request too early, and returns the denial. Never
+/// returns if the next bytes are part of the request body, or if bytes of the next request have arrived already.
 async fn wait_for_client_close(downstream: &mut Downstream, body: &BodyReader) -> Denial {
     if !body.is_complete() || !downstream.read_buf.is_empty() {
         return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! HTTP/1.1: messages as bytes (RFC 9112), and the connections that carry them.
+//! How are requests received and forwarded over HTTP/1.1 (RFC 9112)?
 
 pub mod head;
 pub mod request;

@@ -1,8 +1,6 @@
-//! How are idle connections to upstreams kept between requests? pingora dials them.
-//!
-//! pingora's own pool waits on every idle connection in a task that is created and ended with each request. Here an
-//! idle connection has no task: a closed one is noticed when it is taken, and every second by [`Pool::sweep`]. A pool
-//! belongs to one worker thread, and its connections wake that thread alone.
+//! How are idle connections to upstreams kept between requests? Without a task for each, unlike in pingora's pool:
+//! [`Pool::take`] and, once a second, [`Pool::sweep`] notice that a connection was closed. Each worker thread has its
+//! own pool, so that a connection wakes that thread alone.
 
 use crate::config;
 use crate::proxy::http1::buffer::Buffer;
@@ -40,8 +38,8 @@ impl UpstreamConn {
         }
     }
 
-    /// Returns whether nothing arrived since the last response:
-    /// neither the end of the connection nor unrequested bytes.
+    /// Returns whether nothing has arrived since the last response: neither the end of the connection nor bytes that no
+    /// request asked for.
     fn is_reusable(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         self.read_buf.poll_fill(&mut self.stream, &mut nobody).is_pending()
@@ -60,7 +58,7 @@ pub enum DialError {
     TimedOut,
 }
 
-/// The idle connections of one worker, and the connector for new ones.
+/// The idle connections of one worker, and the connector for new connections.
 pub struct Pool {
     connector: Arc<TransportConnector>,
     idle: Mutex<IdleConns>,
@@ -80,7 +78,7 @@ impl Pool {
         }
     }
 
-    /// Returns the most recently used connection to `address` that is still open.
+    /// Returns the most recently used connection to `address` that is still reusable; closes those that are not.
     pub fn take(&self, address: SocketAddr) -> Option<UpstreamConn> {
         let mut idle = self.lock();
         let idle = &mut *idle;
@@ -95,7 +93,7 @@ impl Pool {
         None
     }
 
-    /// Keeps `conn`, whose last response is complete, for at most `idle_timeout`.
+    /// Keeps `conn`, whose last response is complete, for at most `idle_timeout`. Closes `conn` if the pool is full.
     pub fn put(&self, address: SocketAddr, mut conn: UpstreamConn, idle_timeout: Duration) {
         conn.read_buf.shrink();
         conn.write_buf.clear();
@@ -116,7 +114,8 @@ impl Pool {
     /// Connects to `address`.
     ///
     /// # Errors
-    /// The connection is refused, or is not accepted within `settings.connect_timeout` and `left`.
+    /// [`DialError::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is shorter; otherwise
+    /// [`DialError::Failed`].
     pub async fn dial(
         &self,
         address: SocketAddr,
@@ -144,7 +143,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleConns> {
-        // Never contended: only its own worker uses the pool. A panic in between leaves at worst a wrong count.
+        // Never contended: only one worker uses the pool. A panic under the lock leaves a wrong count at worst.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,6 @@
-//! How does a request reach its upstream, and its response the client? Both at once, under all time limits.
-//!
-//! One state machine, polled by the task of the client's connection: a request has no task, channel or lock of its own.
-//! A small exchange makes four system calls: read the request, write it, read the response, write it.
+//! How are the bytes of a request moved to its upstream and those of the response to the client? Both at once, by one
+//! state machine under all time limits. The task of the client's connection polls the state machine: a request has no
+//! task, channel or lock of its own, and a small exchange makes four system calls.
 
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Exchange;
@@ -30,19 +29,19 @@ use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The number of bytes of a request, head included, that are kept for a replay (see [`RelayError::NoResponse`]).
+/// The largest request in bytes, head included, that is kept for a replay (see [`RelayError::NoResponse`]).
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// The facts about one exchange that the relay needs.
 pub struct RelaySpec<'r> {
-    /// `true` where the request body is sent in chunks, as it was received.
+    /// `true` if the request body is forwarded in chunks, because the client sends chunks.
     pub chunked: bool,
     pub downstream: DownstreamMode,
-    /// Holds `true` once the gate shuts down: from then on, every connection closes after its response.
+    /// Holds `true` once the gate shuts down: from then on, every client's connection closes after its response.
     pub shutdown: &'r watch::Receiver<bool>,
 }
 
-/// The connections that persist after a complete exchange (RFC 9112 section 9.3).
+/// Which of the two connections persist after a complete exchange (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Persistence {
     pub downstream: bool,
@@ -59,7 +58,7 @@ impl Persistence {
 /// Why the relay of a request stopped early.
 #[derive(Debug)]
 pub enum RelayError {
-    /// The upstream closed its connection without sending a byte of a response; the request may be replayed.
+    /// The upstream closed its connection without sending a byte of a response, and the request may be replayed.
     NoResponse,
     Interrupted(Interruption),
 }
@@ -76,7 +75,7 @@ impl From<Interruption> for RelayError {
     }
 }
 
-/// One exchange in progress.
+/// The transfer of one request and its response over one connection to the upstream.
 pub struct Relay<'r> {
     spec: &'r RelaySpec<'r>,
     exchange: &'r mut Exchange,
@@ -84,16 +83,17 @@ pub struct Relay<'r> {
     upstream: &'r mut UpstreamConn,
     /// Reads the rest of the request body.
     body: &'r mut BodyReader,
-    /// The number of bytes of `upstream.write_buf` that were sent.
-    /// They stay in the buffer while the request is replayable.
+    /// The number of bytes of `upstream.write_buf` that were sent. They stay in the buffer while `replayable`.
     bytes_sent: usize,
+    /// `true` while the request may be sent again on another connection.
     replayable: bool,
     request: RequestState,
     response: ResponseState,
     /// `true` once the upstream has sent a head, interim responses included.
     head_received: bool,
-    /// `true` where the side sent or accepted bytes since the last look at the deadlines.
+    /// `true` if the client sent or accepted bytes since the last check of the deadlines.
     downstream_active: bool,
+    /// `true` if the upstream sent or accepted bytes since the last check of the deadlines.
     upstream_active: bool,
 }
 
@@ -116,21 +116,21 @@ enum ResponseState {
     },
     Body {
         reader: BodyReader,
-        /// `true` where the body is sent to the client in chunks.
+        /// `true` if the body is sent to the client in chunks.
         chunked: bool,
         downstream_persists: bool,
         upstream_persists: bool,
     },
     Tunnel,
-    /// The whole response was read.
+    /// The whole response was read, or a peer closed the tunnel. Bytes for the client may still be in the write buffer.
     Complete {
         persistence: Persistence,
     },
 }
 
 impl<'r> Relay<'r> {
-    /// Returns the relay of a request whose head is in `upstream.write_buf`.
-    /// A `replayable` request keeps its bytes for a second attempt.
+    /// Returns the relay of a request whose head is in `upstream.write_buf`. The bytes of a `replayable` request are
+    /// kept for a second attempt, up to 64 KiB.
     pub fn new(
         spec: &'r RelaySpec<'r>,
         exchange: &'r mut Exchange,
@@ -158,7 +158,7 @@ impl<'r> Relay<'r> {
     /// Relays the request and its response, and returns the connections that persist.
     ///
     /// # Errors
-    /// The relay failed. [`Exchange::has_responded`] tells whether the client has received a part of the response.
+    /// The relay failed. [`Exchange::has_responded`] tells whether the head of the final response was written.
     pub async fn run(mut self) -> Result<Persistence, RelayError> {
         poll_fn(|cx| self.poll(cx)).await
     }
@@ -169,16 +169,19 @@ impl<'r> Relay<'r> {
             if let Poll::Ready(persistence) = self.poll_response(cx)? {
                 return Poll::Ready(Ok(persistence));
             }
-            // The switch happens once: a failed write leaves `WriteFailed`, not `Complete`.
+            // Poll again only after a switch of protocols. The loop runs at most twice: the request is not `Complete`
+            // again after the switch.
             if !(matches!(self.response, ResponseState::Tunnel) && self.request == RequestState::Complete) {
                 return self.poll_deadline(cx);
             }
-            // From here on, the client's bytes are forwarded as they are.
             self.request = RequestState::Tunnel;
         }
     }
 
-    /// Sends the available part of the request, until it has to wait for a peer.
+    /// Sends the available part of the request; returns once the relay has to wait for a peer.
+    ///
+    /// # Errors
+    /// The client is gone or sends the next request too early, or the body is malformed or too large.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
         loop {
             match self.request {
@@ -203,7 +206,7 @@ impl<'r> Relay<'r> {
             }
             match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.downstream_active = true,
-                // Either side may end the tunnel, and all of its bytes were forwarded.
+                // The client closes the tunnel. All bytes that it sent were forwarded.
                 Poll::Ready(Ok(0)) if self.request == RequestState::Tunnel => {
                     self.response = ResponseState::Complete {
                         persistence: Persistence::NONE,
@@ -216,7 +219,10 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Moves the received bytes of the request into the write buffer; returns `false` where there are none.
+    /// Moves the received bytes of the request into the write buffer; returns `false` if nothing was written there.
+    ///
+    /// # Errors
+    /// The body is malformed or too large.
     fn move_request_bytes(&mut self) -> Result<bool, RelayError> {
         let (downstream, upstream) = (&mut *self.downstream, &mut *self.upstream);
         if self.request == RequestState::Tunnel {
@@ -265,21 +271,28 @@ impl<'r> Relay<'r> {
         Pin::new(&mut upstream.stream).poll_flush(cx)
     }
 
-    /// Watches the client between its request and the response. Fails where it leaves or pipelines another request.
+    /// Watches the client while its request is complete and the response is not.
+    ///
+    /// # Errors
+    /// The client closes its connection, or sends another request before the response has begun.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
-        // These bytes are known already: the head of the response will announce that the connection closes.
+        // The beginning of the next request is buffered already. If it arrived before the response, `process_head`
+        // closes the connection after the response.
         if !self.downstream.read_buf.is_empty() {
             return Ok(());
         }
         match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
             Poll::Ready(Ok(0) | Err(_)) => Err(Denial::ClientGone.into()),
-            // Once the response has begun, these bytes are the next request, and wait for their turn.
+            // The response has begun: the bytes of the next request wait in the buffer.
             Poll::Ready(Ok(_)) if !self.exchange.has_responded() => Err(Denial::Pipelined.into()),
             Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
         }
     }
 
-    /// Sends the client the available part of the response; ready once the response is complete.
+    /// Sends the available part of the response to the client; ready once the whole response was sent.
+    ///
+    /// # Errors
+    /// The client is gone, or the response is malformed or incomplete.
     fn poll_response(&mut self, cx: &mut Context<'_>) -> Result<Poll<Persistence>, RelayError> {
         loop {
             self.process_response()?;
@@ -307,8 +320,10 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Handles a closed upstream connection, which ends a
-    /// close-delimited body or a tunnel. Anything else is incomplete.
+    /// Completes a close-delimited body or a tunnel when the upstream closes its connection.
+    ///
+    /// # Errors
+    /// Any other response is incomplete; see [`Self::close_error`].
     fn finish_at_close(&mut self) -> Result<(), RelayError> {
         let persistence = match &self.response {
             ResponseState::Tunnel => Persistence::NONE,
@@ -343,7 +358,10 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Converts the received bytes of the upstream into bytes for the client.
+    /// Moves the received bytes of the response into the client's write buffer, with the client's framing.
+    ///
+    /// # Errors
+    /// The response is malformed.
     fn process_response(&mut self) -> Result<(), RelayError> {
         loop {
             match &mut self.response {
@@ -378,13 +396,13 @@ impl<'r> Relay<'r> {
                     if *chunked {
                         downstream.write_buf.put(chunks::LAST_CHUNK);
                     }
-                    // Bytes after the response belong to no request; the
-                    // next request on this connection would receive them.
+                    // Bytes after the response belong to no request: the next request on this connection would receive
+                    // them.
                     let upstream = *upstream_persists
                         && self.request == RequestState::Complete
                         && self.upstream.read_buf.is_empty();
                     let persistence = Persistence {
-                        // Already `false` where the request body was incomplete when the response began.
+                        // Already `false` if the request body was incomplete when the response began.
                         downstream: *downstream_persists,
                         upstream,
                     };
@@ -402,6 +420,9 @@ impl<'r> Relay<'r> {
     }
 
     /// Parses a head of `end` bytes and writes the head for the client.
+    ///
+    /// # Errors
+    /// The head is malformed, or switches to a protocol that the client did not ask for.
     fn process_head(&mut self, end: usize) -> Result<(), RelayError> {
         let mut fields = EMPTY_FIELDS;
         let head = Head::parse(
@@ -412,7 +433,7 @@ impl<'r> Relay<'r> {
         let head = head.map_err(|_| Denial::UpstreamFailed)?;
         self.head_received = true;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // The client did not ask for a switch, or the upstream switched before the request was complete.
+            // Only WebSocket, only if the client asked for it, and only after the whole request.
             if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.request != RequestState::Complete
             {
                 return Err(Denial::UpstreamFailed.into());
@@ -425,7 +446,8 @@ impl<'r> Relay<'r> {
             self.response = ResponseState::Head { searched: 0 };
             return Ok(());
         }
-        // A part of the body that is missing now may never arrive, or arrive where the next request is expected.
+        // Do not persist with an incomplete request body: the rest may never arrive, or arrive where the next request
+        // is expected.
         let downstream = DownstreamMode {
             is_persistent: self.spec.downstream.is_persistent
                 && self.body.is_complete()
@@ -456,7 +478,8 @@ impl<'r> Relay<'r> {
         Ok(())
     }
 
-    /// Checks the deadlines once neither side makes progress, and sets the timer to the earliest.
+    /// Checks the deadlines while the relay waits for a peer, and sets the timer to the earliest deadline. Never ready
+    /// without an error.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Result<Persistence, RelayError>> {
         loop {
             let activity = Activity {
@@ -492,7 +515,7 @@ fn put_body(out: &mut Buffer, data: &[u8], chunked: bool) {
     }
 }
 
-/// Copies the bytes that were sent on the failed connection `from`, so that they are sent again on `to`.
+/// Copies the bytes of the request from the failed connection `from` to the write buffer of `to`.
 pub fn replay(from: &UpstreamConn, to: &mut UpstreamConn) {
     to.write_buf.put(&from.write_buf);
 }

@@ -1,4 +1,4 @@
-//! How is the head of a request parsed? It was checked as bytes before (`head::check`).
+//! How is a request head parsed that `head::check` accepted?
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use http::Version;
 use http::request::Parts;
 use std::mem::MaybeUninit;
 
-/// The limit of fields in a head: the highest value that `requests.head_count` accepts.
+/// The limit of fields in a head: the largest value that the configuration accepts for `requests.head_count`.
 const FIELDS_MAX: usize = 256;
 
 /// The head passed `head::check` but exceeds a limit of `httparse` or `http` (256 fields, names and targets of 64 KiB).
@@ -22,7 +22,8 @@ pub struct RequestHeadError;
 /// Parses `head`, empty line included. Values are not copied: they share the bytes of `head`.
 ///
 /// # Errors
-/// The head is malformed, or a name or the target is longer than the `http` crate accepts (64 KiB).
+/// The head is malformed, has more than 256 fields, or has a name or a target longer than the crate `http` accepts
+/// (64 KiB).
 pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -39,7 +40,7 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value)).map_err(|_| RequestHeadError)?;
         headers.try_append(name, value).map_err(|_| RequestHeadError)?;
     }
-    // `Parts` has private fields: only the `http` crate can create a value.
+    // `Parts` has private fields: only the crate `http` can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
     parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| RequestHeadError)?;

@@ -6,12 +6,12 @@ use http::Method;
 use http::StatusCode;
 use std::mem::MaybeUninit;
 
-/// The limit of fields in a head: more than any server sends.
+/// The limit of fields in a head.
 pub const FIELDS_MAX: usize = 256;
 /// The limit of bytes in a head.
 pub const HEAD_BYTES_MAX: usize = 256 * 1024;
 
-/// The head is malformed or ambiguous. No part of the response may reach the client.
+/// The head is malformed, or the end of its body is ambiguous. Forward no part of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed response")]
 pub struct ResponseHeadError;
@@ -28,9 +28,11 @@ pub struct Head<'f, 'h> {
     pub reason: &'h str,
     pub fields: &'f [httparse::Header<'h>],
     pub framing: Framing,
-    /// `true` where the upstream keeps the connection open for another request (RFC 9112 section 9.3).
+    /// `true` if version and `Connection` allow another request on the connection (RFC 9112 section 9.3). A
+    /// close-delimited body ends the connection nevertheless.
     pub is_persistent: bool,
-    /// `true` where `Connection` lists the names of fields that are for this connection alone (RFC 9110 section 7.6.1).
+    /// `true` if `Connection` lists options besides `close` and `keep-alive`: the names of fields that are for this
+    /// connection alone (RFC 9110 section 7.6.1).
     pub has_connection_options: bool,
 }
 
@@ -55,8 +57,8 @@ impl<'f, 'h> Head<'f, 'h> {
         for field in parsed.headers.iter() {
             facts.note(field)?;
         }
-        // A 204 with framing fields may be followed by a body; the
-        // next request on this connection would receive that body.
+        // A faulty upstream may send a body after a 204 with framing fields. The next request on the connection would
+        // receive that body as its response.
         let has_stray_body =
             status == StatusCode::NO_CONTENT && (facts.chunked || facts.length.is_some_and(|length| length > 0));
         Ok(Self {
@@ -78,8 +80,8 @@ impl Head<'_, '_> {
         self.fields.iter().filter(is_type).map(|field| field.value)
     }
 
-    /// Returns whether the response switches to WebSocket, the only
-    /// protocol that Keygate switches to (RFC 6455 section 4.2.2).
+    /// Returns whether `Upgrade` names WebSocket alone (RFC 6455 section 4.2.2), the only protocol that Keygate
+    /// switches to. The caller checks the status.
     pub fn switches_to_websocket(&self) -> bool {
         let mut upgrades = self
             .fields
@@ -90,7 +92,7 @@ impl Head<'_, '_> {
     }
 }
 
-/// The facts about the message and its connection, taken from the fields.
+/// The fields of a head that decide the framing of the body and the persistence of the connection.
 #[derive(Default)]
 struct ResponseFacts {
     length: Option<u64>,
@@ -135,8 +137,7 @@ impl ResponseFacts {
 
     fn framing(&self, status: StatusCode, method: &Method, is_http10: bool) -> Result<Framing, ResponseHeadError> {
         match (self.length, self.chunked) {
-            // Two parsers could disagree on the end of the body (RFC
-            // 9112 section 6.1): the upstream is faulty or under attack.
+            // Two parsers could disagree on the end of the body (RFC 9112 section 6.1), as in response splitting.
             (Some(_), true) => Err(ResponseHeadError),
             (None, true) if is_http10 => Err(ResponseHeadError),
             _ if method == Method::HEAD || has_no_body(status) => Ok(Framing::None),

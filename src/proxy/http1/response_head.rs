@@ -1,4 +1,4 @@
-//! How is the head of a response written for an HTTP/1.1 client, and how is its body framed?
+//! How is the head of a response written for a client, and how is the body framed?
 
 use crate::gate::accept::syntax;
 use crate::gate::answer::Answer;
@@ -19,12 +19,12 @@ use httparse::Header;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownstreamMode {
     pub is_http10: bool,
-    /// `true` where the connection may carry another request after this response.
+    /// `true` if the connection may carry another request after this response.
     pub is_persistent: bool,
 }
 
-/// Returns the framing of the body towards the client, and whether the connection persists afterwards. HTTP/1.0 has no
-/// chunks (RFC 9112 section 6.1): there, the body ends with the connection.
+/// Returns the framing of the body towards the client, and whether the connection persists after the body. For an
+/// HTTP/1.0 client, which knows no chunks (RFC 9112 section 6.1), a body of unknown length ends with the connection.
 pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) {
     match framing {
         Framing::None | Framing::ContentLength(_) => (framing, downstream.is_persistent),
@@ -33,7 +33,7 @@ pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) 
     }
 }
 
-/// Writes an interim response (RFC 9110 section 15.2), other than 101.
+/// Writes an interim response (RFC 9110 section 15.2) other than 101.
 pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     status_line(head, out);
     for field in head.fields {
@@ -46,7 +46,7 @@ pub fn write_interim(head: &Head<'_, '_>, out: &mut Buffer) {
     out.put(b"\r\n");
 }
 
-/// Writes the head of the final response; `framing` is that of the body towards the client.
+/// Writes the head of the final response or of a 101. `framing` is the framing of the body towards the client.
 pub fn write(
     head: &Head<'_, '_>,
     rules: &ResponseRules<'_>,
@@ -62,7 +62,8 @@ pub fn write(
     status_line(head, out);
     for field in head.fields {
         if is(field, header::CONTENT_LENGTH.as_str()) {
-            // Equal repetitions are one length. 101 and 204 may not have one (RFC 9110 section 8.6).
+            // `Head::parse` accepts equal repetitions: write the first. A 101 or 204 must not have a length (RFC 9110
+            // section 8.6).
             let may_have = !switches && head.status != StatusCode::NO_CONTENT;
             if may_have && !std::mem::replace(&mut has_length, true) {
                 put(out, field.name.as_bytes(), field.value);
@@ -70,7 +71,7 @@ pub fn write(
             continue;
         }
         if is(field, header::TRANSFER_ENCODING.as_str()) {
-            // In a response to HEAD and in a 304, the field describes the response to GET.
+            // In a response to HEAD and in a 304, the field describes the response to GET (RFC 9112 section 6.1).
             let may_have = !has_body && !switches && head.status != StatusCode::NO_CONTENT && !downstream.is_http10;
             if may_have {
                 put(out, field.name.as_bytes(), field.value);
@@ -102,7 +103,7 @@ pub fn write(
     }
 }
 
-/// Returns the last field of a head, and the empty line after it.
+/// Returns the field `Connection`, which is written last, and the empty line that ends the head.
 pub const fn connection_field(is_persistent: bool) -> &'static [u8] {
     if is_persistent {
         b"Connection: keep-alive\r\n\r\n"
@@ -119,7 +120,7 @@ pub fn put(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.put(b"\r\n");
 }
 
-/// Writes `Date`, the time of the response.
+/// Writes `Date` with the time `now`.
 pub fn put_date(out: &mut Buffer, now: Timestamp) {
     date::with(now, |date| put(out, b"Date", date.as_bytes()));
 }
@@ -133,7 +134,7 @@ pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
     out.put(b"\r\n");
 }
 
-/// Writes the whole answer to a malformed or missing head.
+/// Writes a whole answer after which the connection closes. For a request without a valid head.
 pub fn write_closing(answer: &Answer, out: &mut Buffer) {
     put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
     for (name, value) in &answer.headers {

@@ -1,5 +1,5 @@
-//! Which raw heads pass, and which are refused with which status? A property
-//! in `tests/it/properties.rs` checks that another parser reads the same.
+//! Which raw heads pass, and which are refused with which error? A property in `tests/it/properties.rs` checks that
+//! another parser reads the same.
 
 use super::*;
 

@@ -1,4 +1,5 @@
-//! How is a request answered without an upstream? With refusals, documents, and responses of the control side.
+//! How is a request answered without an upstream's response? With a refusal, a document, or a response of the control
+//! side.
 
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
@@ -17,17 +18,19 @@ use http::header;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The largest body that is read and dropped after a refusal, so that the connection persists.
+/// The largest request body in bytes that is read and dropped after an answer, so that the connection persists.
 const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// The time in which such a body has to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time for which the bytes of a larger body are still read before the connection closes.
+/// The time for which the bytes of any other body are read and dropped before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Lane<'_> {
     /// Reads the whole body of a request to the control side, and returns the answer to it.
     ///
     /// # Errors
-    /// The body is too large, too slow or incomplete, or the control side does not respond.
+    /// The body is malformed, too large, too slow or incomplete, the client closes its connection, or the control side
+    /// does not respond.
     pub(super) async fn call_control(&mut self, call: ControlCall) -> Result<Answer, Denial> {
         let body = self.read_whole_body().await?;
         let client_gone = wait_for_client_close(self.downstream, &self.body);
@@ -37,14 +40,14 @@ impl Lane<'_> {
     /// Reads and returns the whole body.
     ///
     /// # Errors
-    /// The body is too large, too slow or incomplete.
+    /// The body is malformed, too large, too slow or incomplete.
     async fn read_whole_body(&mut self) -> Result<Bytes, Denial> {
         let request = self.exchange.request();
         let timeout = self.exchange.request_limits().body_read_timeout;
         let mut whole = BytesMut::new();
-        // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
+        // A server must ignore the expectation in HTTP/1.0, which has no interim responses (RFC 9110 section 10.1.1).
         let expects_continue = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
-        // One deadline for the whole body: at most 64 KiB are expected, and a slow sender holds the connection.
+        // One deadline for the whole body, because a slow sender holds the connection: 64 KiB arrive in time.
         let deadline = Instant::now().checked_add(timeout);
         let mut continue_sent = false;
         loop {
@@ -60,7 +63,7 @@ impl Lane<'_> {
                 return Ok(whole.freeze());
             }
             if expects_continue && !std::mem::replace(&mut continue_sent, true) {
-                // A client that expects `100 Continue` has sent no body yet (RFC 9110 section 10.1.1).
+                // The client may wait for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
                 self.downstream.write_buf.put(b"HTTP/1.1 100 Continue\r\n\r\n");
                 self.downstream.flush(timeout).await.map_err(|_| Denial::ClientGone)?;
             }
@@ -71,7 +74,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Sends `answer` and returns whether the connection persists.
+    /// Sends `answer`, reads and drops the rest of the request body, and returns whether the connection persists.
     pub(super) async fn send_answer(&mut self, answer: Answer) -> bool {
         let persists = self.is_persistent && !answer.close && !*self.shutdown.borrow() && self.can_drain();
         let out = &mut self.downstream.write_buf;
@@ -102,19 +105,19 @@ impl Lane<'_> {
         false
     }
 
-    /// Returns whether the rest of the request body is known to be
-    /// small, so that the connection can persist after a refusal.
+    /// Returns whether the rest of the request body is known to be small, so that the connection can persist after an
+    /// answer.
     fn can_drain(&self) -> bool {
         if self.body.is_complete() {
             return true;
         }
-        // A client that expects `100 Continue` may never send its
-        // body; its next request would be read as the body (S103).
+        // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
+        // (S103).
         !self.expects_continue() && matches!(self.framing, Framing::ContentLength(length) if length <= DRAIN_BYTES_MAX)
     }
 
-    /// Returns whether bytes of the body may still come. A client that
-    /// expects `100 Continue` reads the answer before it sends any.
+    /// Returns whether the client may be sending the body now. A client that expects `100 Continue` reads the answer
+    /// before it sends a byte of the body.
     pub(super) fn is_body_pending(&self) -> bool {
         !self.body.is_complete() && (self.exchange.has_body_begun() || !self.expects_continue())
     }
@@ -123,14 +126,15 @@ impl Lane<'_> {
         self.exchange.request().headers.contains_key(header::EXPECT)
     }
 
-    /// Reads the rest of the body and drops it. Closing earlier would reset the connection, and a client that sends its
-    /// whole body before it reads (browsers, `fetch`, `urllib`) would see the reset and not the answer.
+    /// Reads the rest of the body and drops it, for at most [`LINGER`]. Closing at once would reset the connection, and
+    /// a client that sends its whole body before it reads (browsers, `fetch`, `urllib`) would see the reset in place of
+    /// the answer.
     pub(super) async fn linger(&mut self) {
         // Best effort: the connection is closed either way.
         self.drain(LINGER).await;
     }
 
-    /// Reads the rest of the body and drops it; returns whether the whole body arrived within `timeout`.
+    /// Reads the rest of the body and drops it. Returns whether the whole body arrived within `timeout`.
     async fn drain(&mut self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         loop {

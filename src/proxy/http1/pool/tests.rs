@@ -15,13 +15,13 @@ fn pool() -> Pool {
     Pool::new(Arc::new(TransportConnector::new(None)))
 }
 
-/// A connection, and its other end.
+/// Returns a connection and its other end.
 fn connection() -> (UpstreamConn, DuplexStream) {
     let (near, far) = duplex(64);
     (UpstreamConn::new(Box::new(near)), far)
 }
 
-/// Puts connections to port 1 into `pool`, each marked by bytes that its peer has to read, and returns their other ends.
+/// Puts `count` connections to port 1 into `pool`, and returns their other ends.
 fn fill(pool: &Pool, count: usize) -> Vec<DuplexStream> {
     let mut others = Vec::new();
     for _ in 0..count {
@@ -74,7 +74,7 @@ async fn a_connection_that_its_peer_closed_is_not_taken() {
     let mut others = fill(&pool, 2);
     drop(others.pop());
     let mut taken = pool.take(address(1)).unwrap();
-    // It is the one that is still open.
+    // The taken connection is the open one.
     others[0].write_all(b"a").await.unwrap();
     assert_eq!(
         std::future::poll_fn(|cx| taken.read_buf.poll_fill(&mut taken.stream, cx))

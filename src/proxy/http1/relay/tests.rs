@@ -29,9 +29,9 @@ use tokio::io::DuplexStream;
 use tokio::io::duplex;
 use tokio::time::sleep;
 
-/// The wall clock of the tests, which stands still; tokio's clock is paused and moves when everything waits.
+/// The time of the wall clock, in Unix seconds, which stands still. tokio's clock advances when all tasks wait.
 const NOW: u64 = 1_700_000_000;
-/// The buffer of a connection: a peer that does not read stops the other one after so many bytes.
+/// The capacity of a connection in bytes: if one end does not read, the other end can write no more than this.
 const WIRE_BYTES: usize = 256;
 
 const BODY_READ: Duration = Duration::from_millis(1_000);
@@ -41,7 +41,7 @@ const UPSTREAM_WRITE: Duration = Duration::from_millis(4_000);
 const TOTAL: Duration = Duration::from_millis(10_000);
 const TICK: Duration = Duration::from_millis(1);
 
-/// Its folder has a file of keys.
+/// The path of the configuration, for relative paths in it: `keys.yaml` is in the same folder.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/keygate.yaml");
 
 const YAML: &str = "
@@ -59,12 +59,13 @@ routes:
   - { name: keyed, match: { path: /keyed }, accept: [api_key], upstream: api }
 ";
 
-/// A gate, and a key that expires `key_lifetime` after [`NOW`].
+/// A gate and an API key that it accepts.
 struct Fixture {
     gate: Arc<Gate>,
     key: ApiKeyText,
 }
 
+/// Returns a gate and an API key that expires `key_lifetime` after [`NOW`].
 fn fixture(key_lifetime: Option<Duration>) -> Fixture {
     let config = config::parse(YAML, Path::new(FILE), &|_| None).unwrap();
     let clock = ManualClock::at(Timestamp::from_unix_secs(NOW));
@@ -100,7 +101,7 @@ fn fixture(key_lifetime: Option<Duration>) -> Fixture {
     }
 }
 
-/// How an exchange ended, and after how long.
+/// The result of a relay, and its duration.
 type End = (Result<Persistence, RelayError>, Duration);
 
 impl Fixture {
@@ -121,7 +122,7 @@ impl Fixture {
         exchange
     }
 
-    /// Carries a request to `path` with a body of `body_bytes` between a client and an upstream that do what is said.
+    /// Relays a request to `path` with a body of `body_bytes` between peers that behave as `client` and `upstream`.
     async fn carry(
         &self,
         path: &str,
@@ -151,7 +152,7 @@ impl Fixture {
             let result = relay.run().await;
             (result, began.elapsed())
         };
-        // The peers go on for ever, or end before.
+        // The peers do not return before the relay ends.
         tokio::select! {
             end = relay => end,
             ((), ()) = async { tokio::join!(client(far_client), upstream(far_upstream)) } => unreachable!("the relay ends first"),
@@ -159,7 +160,7 @@ impl Fixture {
     }
 }
 
-/// Does nothing more, with the connection open.
+/// Keeps the connection open and does nothing, for ever.
 async fn hold(stream: DuplexStream) {
     let _open = stream;
     pending().await
@@ -169,14 +170,14 @@ async fn stay_silent(stream: DuplexStream) {
     hold(stream).await;
 }
 
-/// Reads as fast as bytes come, until the connection ends.
+/// Reads until the connection ends.
 async fn read_on(mut stream: DuplexStream) {
     let mut bytes = [0; 64];
     while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
     hold(stream).await;
 }
 
-/// Answers after `pause`.
+/// Sends an empty 200 response after `pause`.
 async fn respond_after(mut stream: DuplexStream, pause: Duration) {
     sleep(pause).await;
     stream
@@ -195,7 +196,7 @@ fn check_denied(end: &End, expected: &str, after: Duration) {
     check_time(end, after);
 }
 
-/// Exactly then: the clock moves only when everything waits.
+/// Checks that the relay lasted `after`, to two ticks: the paused clock advances only to the next timer.
 #[track_caller]
 fn check_time(end: &End, after: Duration) {
     assert!(end.1 >= after && end.1 < after + TICK * 2, "{:?} for {after:?}", end.1);
@@ -305,7 +306,7 @@ async fn a_client_that_takes_nothing_of_its_response_is_given_up() {
     check_carried(&end);
 }
 
-/// Sends an event before each read timeout is over, for ever.
+/// Sends an event before each read timeout is over, until the connection ends.
 async fn trickle(mut stream: DuplexStream, content_type: &str) {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
