@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// The interval at which full rate-limit buckets, expired tokens and unused scopes are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// The interval at which names without an address are resolved. A name that a reload adds would otherwise wait for up to
-/// [`resolve::RESOLVE_EVERY`].
+/// The interval at which names without an address are resolved. A name that a reload adds would otherwise wait for up
+/// to [`resolve::RESOLVE_EVERY`].
 const RESOLVE_NEW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the background work until aborted.

@@ -127,7 +127,8 @@ fn run(
         let fds = Arc::new(parking_lot::Mutex::new(fds));
         tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
         tokio::spawn(sweep(pool));
-        // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread too.
+        // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
+        // too.
         let _ = end.wait_for(|ended| *ended).await;
     });
 }

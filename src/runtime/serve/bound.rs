@@ -1,4 +1,5 @@
-//! Which resources does a start take first? Every socket, so that a taken port stops the start before the store is opened.
+//! Which resources does a start take first? Every socket, so that a taken port stops the start before the store is
+//! opened.
 
 use crate::config::Config;
 use crate::gate::live::Live;

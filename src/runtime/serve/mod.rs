@@ -1,6 +1,6 @@
 //! How does a loaded configuration become a process that serves, and how does that process end? In four states, each
-//! returned by a method of the previous state: `Bound`, `Opened`, `Serving`, `Drained`. Each state owns the resources so
-//! far, so a step that fails drops them: the sockets are closed, and the store's lock is released.
+//! returned by a method of the previous state: `Bound`, `Opened`, `Serving`, `Drained`. Each state owns the resources
+//! so far, so a step that fails drops them: the sockets are closed, and the store's lock is released.
 
 mod error;
 pub mod bound;

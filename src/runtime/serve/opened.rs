@@ -43,7 +43,8 @@ impl Bound {
     /// Also returns the first administrator if this start created the store.
     ///
     /// # Errors
-    /// Two routes are indistinguishable, the store or its signing keys cannot be read, or the system has no thread left.
+    /// Two routes are indistinguishable, the store or its signing keys cannot be read, or the system has no thread
+    /// left.
     pub fn open(
         self,
         mut loaded: LoadedConfig,

@@ -104,8 +104,8 @@ impl Serving {
         &self.addresses
     }
 
-    /// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness` which
-    /// issuers need keys: an earlier `/readyz` would succeed while these keys are missing.
+    /// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness`
+    /// which issuers need keys: an earlier `/readyz` would succeed while these keys are missing.
     ///
     /// All run until the background runtime ends: probes call during a drain, and requests in flight may need the echo
     /// upstream.
