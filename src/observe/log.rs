@@ -12,8 +12,8 @@ pub enum Format {
     Text,
 }
 
-/// Prints an error and its sources, outermost first, joined by `: `. An error whose own text contains its source is
-/// printed twice.
+/// Prints an error and its sources, outermost first, joined by `: `. A source is printed twice if the error's own text
+/// contains the source.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {

@@ -69,7 +69,7 @@ impl Readiness {
         self.lock().remove(name);
     }
 
-    /// Removes every condition whose name starts with `prefix` and is not in `names`: an issuer that a new
+    /// Removes every condition with a name that starts with `prefix` and is not in `names`: an issuer that a new
     /// configuration no longer has must not keep the process unready.
     pub fn keep_only(&self, prefix: &str, names: &[&str]) {
         self.lock()

@@ -1,5 +1,6 @@
 //! Which parts of a client's text look like a credential? Without redaction, an API key in a path, a user agent or a
-//! request id would be in every log (S064). Recognizes API keys of Keygate and JWTs, but not opaque tokens.
+//! request id would be in every log (S064). Recognizes API keys of Keygate and JWTs, but not opaque tokens (`kgt_`) or
+//! client secrets (`kgs_`).
 
 use std::borrow::Cow;
 

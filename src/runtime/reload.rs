@@ -263,8 +263,9 @@ const CHECKS_PER_RETRY: u32 = 8;
 
 /// A part of the process besides the gate that uses the configuration: the control side.
 pub trait Follower: Send {
-    /// Applies `config`, whose `snapshot` is published right afterwards. Returns `false` if a part of `config` could
-    /// not be applied; the next SIGHUP then applies the configuration again, even if it is unchanged.
+    /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards. Returns `false` if a
+    /// part of `config` could not be applied; the next SIGHUP then applies the configuration again, even if it is
+    /// unchanged.
     fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
@@ -527,7 +528,7 @@ pub fn log_warnings(config: &Config) {
     }
 }
 
-/// Returns the configured names, whose metrics stay after a reload.
+/// Returns the names in `config`. Their metrics stay after a reload.
 fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
         routes: {

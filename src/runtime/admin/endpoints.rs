@@ -94,7 +94,7 @@ async fn no_store(mut response: Response) -> Response {
 
 /// Rejects requests with another host name (421) and requests of web pages (403). A page in an operator's browser can
 /// resolve its own name to this address and then read responses as its own origin (DNS rebinding), but its name is in
-/// `Host`. Cross-origin requests that change state or whose response the page can read have an `Origin`.
+/// `Host`. A cross-origin request has an `Origin` if it changes state or lets the page read the response.
 async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// A process whose sockets are all bound. Nothing accepts from the sockets yet.
+/// A process with all its sockets bound. Nothing accepts from the sockets yet.
 pub struct Bound {
     pub(super) sockets: Sockets,
     pub(super) clock: Arc<dyn Clock>,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
-/// A gate whose configuration is compiled and whose store is open, with its content in force.
+/// A gate with a compiled configuration and an open store. The content of the store is in force.
 /// Later steps fail only if the system lacks threads or file descriptors, or rejects a signal handler.
 pub struct Opened {
     pub(super) sockets: Sockets,
@@ -53,8 +53,8 @@ impl Bound {
         let access =
             assemble::access_log(out, &loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
         let (gate, key_files) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
-        // Open the store last: this may create the first administrator, whose secret only this start can show. If the
-        // configuration made a later step fail, the secret would be lost.
+        // Open the store last: this may create the first administrator, and only this start can show the
+        // administrator's secret. If the configuration made a later step fail, the secret would be lost.
         let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
         let (control, first_administrator) = match self.background.block_on(opening)? {
             Some(store) => (Some(store.control), store.first_administrator),

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// A process whose workers accept connections and whose admin API responds.
+/// A process with workers that accept connections and an admin API that responds.
 pub struct Serving {
     addresses: Addresses,
     pub reloader: Reloader,
@@ -116,7 +116,7 @@ impl Serving {
                 .spawn(listener::serve(admin.clone(), admin_listener, pending()));
         }
         if let Some(control) = &self.control {
-            // The socket serves commands of the user who owns the store's files. If binding fails, commands can still
+            // The socket serves commands of the user that owns the store's files. If binding fails, commands can still
             // use the admin listener.
             match Socket::bind(&control.settings.load().store.beside(".sock")) {
                 Ok(socket) => drop(self.background.spawn(listener::serve_socket(admin, socket, pending()))),
