@@ -18,8 +18,7 @@ pub enum Decision {
     Deny,
     /// Answered by Keygate itself: a preflight, a public document, or an endpoint of the control side.
     Answer,
-    /// Allowed, but ended with an error of Keygate, for example without a response from the upstream; or ended before a
-    /// decision.
+    /// Admitted and rejected afterwards, for example because the upstream gave no response; or ended before a decision.
     Error,
 }
 
@@ -43,7 +42,7 @@ pub struct AccessRecord<'a> {
     /// time of the rejection.
     pub time: Timestamp,
     pub request_id: &'a str,
-    /// The address of the connection's other end.
+    /// The address of the connection's downstream end.
     pub peer: Option<SocketAddr>,
     /// The address of the client behind trusted proxies.
     pub client: Option<IpAddr>,

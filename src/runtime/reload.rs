@@ -141,7 +141,7 @@ impl LoadOutcome {
     }
 }
 
-/// Reads the configuration at `path` and every file that it names. Changes nothing.
+/// Reads the configuration at `path`, its included files and its key files. Changes nothing.
 ///
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.

@@ -133,7 +133,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     }
 }
 
-/// Returns a command that creates a key in the right format: some OpenSSL commands do not write PKCS #8.
+/// Returns a hint for a file that is not a usable key: some OpenSSL commands do not write PKCS #8.
 fn hint(error: SignError) -> &'static str {
     match error {
         SignError::Pem(_) | SignError::Key(_) => {

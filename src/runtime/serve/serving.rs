@@ -125,7 +125,7 @@ impl Serving {
         }
     }
 
-    /// Follows signals and files until SIGTERM or SIGINT, lets requests in flight end, and closes the store.
+    /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store.
     pub fn until_stopped(self, signals: Signals) -> Drained {
         self.background.block_on(async {
             signals.until_stop(self.reloader).await;
