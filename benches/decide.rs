@@ -1,12 +1,12 @@
-//! How long does a whole decision in memory take: valid credentials, cached
-//! or not, and each common refusal? `-- count` counts instructions instead.
+//! How long does a whole decision in memory take, with a valid credential or a common reason for refusal, and on two
+//! threads? `-- count` counts instructions instead.
 
 mod count;
 mod fixture;
 
 use criterion::Criterion;
 use criterion::criterion_group;
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::KEYS_IN_USE;
 use fixture::request;
@@ -14,17 +14,17 @@ use http::request::Parts;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// As in the binary: a token that is seen first allocates forty times.
+/// The allocator of the binary: the decision on a token that is seen first allocates.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Returns `true` under `cargo test --benches`, where every bench runs once and needs little setup.
+/// Returns whether `cargo test --benches` runs the program: each bench runs once, and a small set-up is enough.
 fn quick() -> bool {
     !std::env::args().any(|argument| argument == "--bench")
 }
 
-fn ask<'a>(path: &'a str) -> Ask<'a> {
-    Ask {
+fn ask<'a>(path: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         path,
         api_key: None,
         token: None,
@@ -40,7 +40,7 @@ fn allowed(criterion: &mut Criterion) {
             .keys
             .iter()
             .map(|key| {
-                request(Ask {
+                request(BenchRequest {
                     api_key: Some(key),
                     ..ask("/v1/orders/7")
                 })
@@ -59,7 +59,7 @@ fn allowed(criterion: &mut Criterion) {
 
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read orders:write");
-    let parts = request(Ask {
+    let parts = request(BenchRequest {
         token: Some(&token),
         ..ask("/v1/orders/7")
     });
@@ -94,21 +94,21 @@ fn denied(criterion: &mut Criterion) {
     };
     let good = fixture.fresh_token("orders:read");
     let expired = fixture.expired_token();
-    // The first byte of the signature: the last ones have unused bits.
+    // Change the first character of the signature: the last one has unused bits.
     let dot = good.rfind('.').expect("a token has dots");
     let other = if good.as_bytes()[dot + 1] == b'A' { "B" } else { "A" };
     let forged = format!("{}{other}{}", &good[..=dot], &good[dot + 2..]);
 
-    let with_key = |path, key| Ask {
+    let with_key = |path, key| BenchRequest {
         api_key: Some(key),
         ..ask(path)
     };
-    let with_token = |token| Ask {
+    let with_token = |token| BenchRequest {
         token: Some(token),
         ..ask("/v1/orders/7")
     };
     fixture.permits(&request(with_key("/v1/spent", key)));
-    let both = Ask {
+    let both = BenchRequest {
         api_key: Some(key),
         ..with_token(&good)
     };
@@ -133,12 +133,13 @@ fn denied(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Do two threads decide twice as much as one? With different clients on each, and with the same client on both.
+/// Measures a decision on one thread and on two: with different API keys on each thread, and with the same key or token
+/// on both.
 fn shared(criterion: &mut Criterion) {
     let fixture = Fixture::with_keys(KEYS_IN_USE);
     let of = |path, keys: &[String]| -> Vec<Parts> {
         let requests = keys.iter().map(|key| {
-            request(Ask {
+            request(BenchRequest {
                 api_key: Some(key),
                 ..ask(path)
             })
@@ -148,7 +149,7 @@ fn shared(criterion: &mut Criterion) {
     let halves = fixture.keys.split_at(fixture.keys.len() / 2);
     let token = fixture.fresh_token("orders:read");
     let hot_token = || {
-        vec![request(Ask {
+        vec![request(BenchRequest {
             token: Some(&token),
             ..ask("/v1/plain")
         })]
@@ -177,12 +178,13 @@ fn shared(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Returns the processor time per thread for `iterations` decisions on its requests: with perfect scaling
-/// the same for any number of threads. Elapsed time would depend on other load of the second processor.
+/// Makes `iterations` decisions on each thread, one thread per element of `requests`. Returns the mean processor time
+/// of a thread, which perfect scaling keeps constant. Elapsed time would include other load of the machine. Processor
+/// time does not include sleep on a lock.
 fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Duration {
-    // The limit refills one request each microsecond, and two threads may spend.
+    // The limit refills one request each microsecond: 4 µs per decision are enough for two threads on one bucket.
     let per_decision = Duration::from_micros(4);
-    let from = fixture.pass(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
+    let from = fixture.advance(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
     let decide = &|requests: &[Parts]| {
         let (mut next, mut now) = (requests.iter().cycle(), from);
         let before = busy();

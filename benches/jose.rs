@@ -1,5 +1,5 @@
-//! How much does a signature cost, per algorithm: verifying a token that is seen
-//! first, and signing one? `-- libraries` compares the two libraries that can verify.
+//! How long do verifying a token that is seen first and signing a token take, per algorithm? `-- libraries` compares
+//! the two libraries that can verify.
 
 mod fixture;
 
@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::Criterion;
 use criterion::criterion_group;
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
 use http::request::Parts;
@@ -25,7 +25,7 @@ use serde_json::json;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// As in the binary: `jsonwebtoken` copies the key for each token.
+/// The allocator of the binary: `jsonwebtoken` copies the key for each token.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -34,7 +34,7 @@ const P256: &str = include_str!("../tests/data/jose/p256.private.pem");
 const P384: &str = include_str!("../tests/data/jose/p384.private.pem");
 const ED25519: &str = include_str!("../tests/data/jose/ed25519.private.pem");
 
-/// The smallest key of each family, and both paddings of RSA.
+/// One key per curve, and an RSA key of the smallest size with both paddings.
 const KEYS: [(Algorithm, &str); 5] = [
     (Algorithm::Rs256, RSA),
     (Algorithm::Ps256, RSA),
@@ -80,11 +80,11 @@ fn signatures(criterion: &mut Criterion) {
     }
 }
 
-/// Tokens in a batch; each is used once per batch.
+/// The number of tokens in a batch. A batch verifies each token once.
 const TOKENS: usize = 32;
 const ROUNDS: usize = 300;
 
-/// A token, and its parts in the form of either library.
+/// A token, its decoded parts for a call of either library, and a request with the token.
 struct SignedToken {
     text: String,
     message: Vec<u8>,
@@ -92,7 +92,7 @@ struct SignedToken {
     request: Parts,
 }
 
-/// One algorithm's key in both libraries' form, and tokens that it signed.
+/// The key of one algorithm in the form of each library, and tokens that the key signed.
 struct Contest {
     algorithm: Algorithm,
     fixture: Fixture,
@@ -103,7 +103,7 @@ struct Contest {
     tokens: Vec<SignedToken>,
 }
 
-/// The number of timed cases, in this order.
+/// The number of timed cases. The constants below are their indexes.
 const CASES: usize = 6;
 const AWS_LC: usize = 0;
 const JSONWEBTOKEN: usize = 1;
@@ -123,7 +123,7 @@ impl Contest {
             let text = fixture.token_with(&json!({ "jti": format!("{index:016}") }));
             let (message, signature) = text.rsplit_once('.').expect("a token has dots");
             let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
-            let request = request(Ask {
+            let request = request(BenchRequest {
                 path: "/v1/plain",
                 api_key: None,
                 token: Some(&text),
@@ -139,7 +139,7 @@ impl Contest {
             algorithm,
             tokens: tokens.collect(),
             parsed: ParsedPublicKey::new(verification_algorithm(algorithm), &spki).expect("a public key"),
-            // An RSA key from DER takes longer.
+            // From a JWK: `jsonwebtoken` is slower with an RSA key from DER.
             decoding: DecodingKey::from_jwk(&jwk).expect("a public key"),
             jwt_algorithm: algorithm.as_str().parse().expect("an algorithm"),
             jwks,
@@ -162,8 +162,8 @@ impl Contest {
         key.verify(self.algorithm, &token.message, &token.signature).is_ok()
     }
 
-    /// Does the work of `jose` for a token that is seen first:
-    /// parses it, finds the key, reads the claims, and verifies.
+    /// Does the work of `jose` for a token that is seen first: parses the token, finds the key, reads the claims, and
+    /// verifies the signature with `verify`. Returns whether all of that succeeds.
     fn way(&self, token: &SignedToken, verify: impl FnOnce(&SignedToken) -> bool) -> bool {
         let jws = Jws::parse(black_box(&token.text)).expect("our own token");
         let claims = Members::parse(jws.payload()).expect("claims");
@@ -172,8 +172,8 @@ impl Contest {
         key.is_ok() && verify(token) && claims.get("iss").is_some()
     }
 
-    /// Returns the nanoseconds per token of each case in one round. Even rounds
-    /// go forth and odd ones back, so that no case always follows the same other.
+    /// Returns the nanoseconds per token of each case in one round. Odd rounds run the cases in reverse order, so that
+    /// no case always runs after the same other case.
     fn round(&self, number: usize) -> [f64; CASES] {
         let mut nanos = [0.0; CASES];
         for place in 0..CASES {
@@ -223,7 +223,7 @@ fn verification_algorithm(algorithm: Algorithm) -> &'static dyn VerificationAlgo
     }
 }
 
-/// The least and the median of some rounds.
+/// The minimum and the median of some rounds.
 #[derive(Clone, Copy)]
 struct Summary {
     least: f64,
@@ -259,7 +259,7 @@ fn compare() {
     println!("| algorithm | | aws-lc, key parsed once | jsonwebtoken | ratio |\n| --- | --- | ---: | ---: | ---: |");
     for (algorithm, pem) in KEYS {
         let contest = Contest::new(algorithm, pem);
-        // Warms up caches and branch predictors.
+        // Warm up caches and branch predictors.
         for number in 0..10 {
             contest.round(number);
         }
@@ -275,7 +275,8 @@ fn compare() {
         };
         row("signature alone", of(AWS_LC), of(JSONWEBTOKEN));
         row("all of `jose`", of(WAY_AWS_LC), of(WAY_JSONWEBTOKEN));
-        // A decision verifies with `jose`'s own library; the rest of it is the same with either.
+        // A decision verifies with the library that `jose` uses. The rest of the decision is the same with either
+        // library.
         let rest = of(DECISION).zip(of(JOSE), |decision, verification| decision - verification);
         let with = |case| rest.zip(of(case), |rest, verification| rest + verification);
         row("whole decision", with(AWS_LC), with(JSONWEBTOKEN));

@@ -1,4 +1,4 @@
-//! How much does counting cost: one bucket for all, a million rarely used ones, several threads at once?
+//! How long does a limit take to count a request: in one hot bucket, in one of a million buckets, on several threads?
 
 use criterion::Criterion;
 use criterion::criterion_group;
@@ -26,7 +26,7 @@ fn keys(count: usize) -> Vec<u128> {
     (0..count).map(|key| bucket_key(&["bench", &key.to_string()])).collect()
 }
 
-/// Runs `each` for every number below `iterations`, divided among `threads`.
+/// Runs `each` for every number below `iterations`, divided among `threads`, and returns the elapsed time.
 fn on_threads(threads: u64, iterations: u64, each: impl Fn(u64) + Sync) -> Duration {
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -69,7 +69,7 @@ fn buckets(criterion: &mut Criterion) {
             });
         });
     }
-    // As a full map does for a new principal.
+    // A full map is swept when a new principal needs a bucket.
     criterion.bench_function(&format!("sweep of {count} buckets, none recovered"), |bencher| {
         bencher.iter(|| cold.sweep(Tick::ZERO));
     });

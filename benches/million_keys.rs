@@ -1,15 +1,15 @@
-//! How much memory does a gate with a million API keys take, how
-//! soon does it serve, and does a change delay other requests?
+//! How much memory does a gate with a million API keys take, how soon does it serve, how long does a change take, and
+//! do scrapes of the metrics delay requests?
 //!
-//! `cargo bench --bench million_keys`; with `-- in <folder>` the databases stay
-//! in the folder for the next run. The whole program is measured from outside.
+//! `cargo bench --bench million_keys`. With `-- in <folder>`, the database and the keys file stay in the folder for the
+//! next run. The bench measures the whole program from outside.
 
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::Batch;
@@ -65,7 +65,7 @@ fn main() {
     let (size, given) = match arguments[..] {
         ["in", folder, "--bench"] => (full, Some(PathBuf::from(folder))),
         ["--bench"] => (full, None),
-        // `cargo test --benches` only wants a short run.
+        // `cargo test --benches`: a short run.
         _ => (
             Size {
                 keys: 2_000,
@@ -138,7 +138,7 @@ impl Gate {
             log.push_str(&line);
             log.push('\n');
         }
-        // A write to a closed pipe would fail.
+        // Read stderr to its end: the gate could not write its log to a closed pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let gate = Self {
             child,
@@ -184,7 +184,7 @@ impl Gate {
         seen.print("the next request, which saw it");
     }
 
-    /// Sends requests while metrics are read without a pause, and without that.
+    /// Measures requests alone, and requests while another thread scrapes the metrics without a pause.
     fn scrapes(&self) {
         let key = self.admin(
             "POST",
@@ -243,7 +243,7 @@ fn listening(line: &str, listener: &str) -> Option<SocketAddr> {
     found.then(|| line["address"].as_str()?.parse().ok()).flatten()
 }
 
-/// Sends one request on a connection of its own and returns the status and the body.
+/// Sends one request on a new connection and returns the status and the body of the response.
 fn ask(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, String) {
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
     for header in headers {
@@ -331,7 +331,7 @@ fn fill(path: &Path, count: u64) {
                 format!("sub_{number}").parse().expect("an id"),
                 format!("org-{}", number % ORGANIZATIONS).parse().expect("a name"),
                 &plan,
-                KeyEnvironment::Live,
+                ApiKeyEnvironment::Live,
                 MADE,
             )))
         });
@@ -350,14 +350,14 @@ fn fill(path: &Path, count: u64) {
 }
 
 fn key(number: u64) -> ApiKeyRecord {
-    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let subscription = number % SUBSCRIPTIONS;
     let mut created = ApiKeyRecord::new(
         NewApiKey {
             id: text.id(),
             digest: CredentialDigest::sha256(text.expose()),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: format!("key {number} of a build server"),
             organization: format!("org-{}", subscription % ORGANIZATIONS).parse().expect("a name"),
             subscription: format!("sub_{subscription}").parse().expect("an id"),
@@ -378,7 +378,7 @@ fn key(number: u64) -> ApiKeyRecord {
 fn keys_file(count: u64) -> String {
     let mut file = "keys:\n".to_owned();
     for number in 0..count {
-        let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let digest = CredentialDigest::sha256(text.expose()).to_hex();
         writeln!(
             file,

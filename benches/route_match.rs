@@ -1,4 +1,4 @@
-//! Does finding a route cost the same with ten routes and with ten thousand?
+//! Does finding a route take the same time among ten routes and among ten thousand?
 
 use criterion::Criterion;
 use criterion::criterion_group;
@@ -10,7 +10,7 @@ use keygate::gate::accept::matcher::Lookup;
 use keygate::gate::accept::matcher::Pattern;
 use std::hint::black_box;
 
-/// Clients at a time; their routes stay in the processor's cache, the rest of a large table does not.
+/// The number of routes that the requests use. They stay in the processor's cache; the rest of a large table does not.
 const IN_USE: usize = 64;
 
 fn matcher(routes: usize) -> (Matcher<usize>, Vec<String>) {

@@ -1,15 +1,15 @@
-//! How many changes a second does the store take, and how long does a start with a million keys wait for it?
+//! How many changes a second does the store commit, and how long does reading the keys delay a start?
 //!
-//! `cargo bench --bench store`, or `cargo bench --bench store -- full` with 100 000 keys created one by one
-//! and a million read. The database is below `target`, and the speed of that disk is most of the result.
+//! `cargo bench --bench store` reads 100 000 keys; `cargo bench --bench store -- full` reads a million. The database is
+//! below `target`, and the result depends mostly on the speed of that disk.
 
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Timestamp;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::directory::Directory;
-use keygate::model::directory::KeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::AssertionMark;
@@ -32,11 +32,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-/// Records in one batch when the store is only filled.
+/// Records in one batch when a store is filled before the measurement.
 const FILL: u64 = 1_000;
 
 struct Size {
-    /// For each number of writers.
+    /// Keys created by 16 and by 64 writers; one writer creates a tenth.
     creates: u64,
     created: u64,
     read: u64,
@@ -55,7 +55,7 @@ fn main() {
             created: 10_000,
             read: 100_000,
         },
-        // `cargo test --benches` only wants a short run.
+        // `cargo test --benches`: a short run.
         _ => Size {
             creates: 64,
             created: 64,
@@ -78,7 +78,7 @@ async fn write(path: &Path, size: &Size) {
     let store = open(path).await;
     let next = Arc::new(AtomicU64::new(0));
     for writers in [1, 16, 64] {
-        // One writer waits for the disk each time.
+        // A single writer waits for the disk after each key.
         let count = if writers == 1 { size.creates / 10 } else { size.creates };
         let (store, next) = (Arc::clone(&store), Arc::clone(&next));
         let took = in_parallel(writers, count, move |_| {
@@ -176,7 +176,7 @@ async fn read(path: &Path, count: u64) {
     store.close().await;
 }
 
-/// Runs `count` calls of `each`, `writers` at a time.
+/// Runs `count` calls of `each`, `writers` at a time, and returns the elapsed time.
 async fn in_parallel<F>(writers: u64, count: u64, each: impl Fn(u64) -> F + Clone + Send + 'static) -> Duration
 where
     F: Future<Output = ()> + Send + 'static,
@@ -215,7 +215,7 @@ async fn open(path: &Path) -> Arc<SqliteStore> {
         "sub_1".parse().expect("an id"),
         organization.id.clone(),
         &Plan::open("gold".parse().expect("a name"), CredentialKinds::ANY),
-        KeyEnvironment::Live,
+        ApiKeyEnvironment::Live,
         NOW,
     );
     let batch = Batch {
@@ -250,11 +250,11 @@ fn create(number: u64) -> Batch {
 fn key(number: u64) -> ApiKeyRecord {
     let digest = CredentialDigest::sha256(&number.to_string());
     let new_key = NewApiKey {
-        // As random as generated ids.
+        // Hexadecimal digits of a digest are in random order, like generated ids.
         id: digest.to_hex()[..16].parse().expect("sixteen characters"),
         digest,
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: format!("key {number} of a build server"),
         organization: "acme".parse().expect("a name"),
         subscription: "sub_1".parse().expect("an id"),

@@ -1,7 +1,7 @@
-//! How much does a token cost: whole requests to the token endpoint on one thread, and its verifying and signing alone?
+//! How long do a whole request to the token endpoint, on one thread, and the signing of a token alone take?
 //!
-//! The real store writes each assertion that has a `jti`: on one thread each waits for the
-//! disk alone, so the cases with sixty-four at a time resemble a gate under load more.
+//! SQLite writes each assertion that has a `jti`, and each opaque token. A single request waits for the disk alone; of
+//! 64 at a time, several share a wait, as in a gate under load.
 
 use criterion::Criterion;
 use criterion::Throughput;
@@ -17,14 +17,14 @@ use keygate::control::Control;
 use keygate::control::Settings;
 use keygate::control::clients::Clients;
 use keygate::control::signing_keys::SigningKeys;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::router;
 use keygate::jose::sign::SigningKey;
 use keygate::jose::sign::token_id;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -61,7 +61,7 @@ use tower::ServiceExt;
 const ISSUER: &str = "https://auth.example.com";
 const START: u64 = 1_800_000_000;
 const SECRET: &str = "kgs_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
-/// Concurrent requests of the parallel cases.
+/// The number of concurrent requests, except in the cases named `one at a time`.
 const MANY: u64 = 64;
 
 struct Gate {
@@ -102,8 +102,8 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
 }
 
 impl Gate {
-    /// Returns a gate with the clients `ES256` and `RS256` with a key each, `secret`
-    /// with a secret, and `opaque` with the same secret, which gets opaque tokens.
+    /// Returns a gate that signs tokens with `signs`. Its clients `ES256` and `RS256` have a key each; `secret` and
+    /// `opaque` have the same secret. `opaque` gets opaque tokens, the other clients get JWTs.
     fn new(folder: &Path, signs: Algorithm) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -162,7 +162,7 @@ impl Gate {
         (0..count).map(one).collect()
     }
 
-    /// Sends all bodies, `at_a_time` of them concurrently, and returns how long that took.
+    /// Sends all bodies, `at_a_time` concurrently, and returns the elapsed time.
     fn send(&self, bodies: Vec<String>, at_a_time: u64) -> Duration {
         let at_a_time = usize::try_from(at_a_time).expect("a small number");
         self.runtime.block_on(async {
@@ -182,7 +182,7 @@ impl Gate {
 
     fn spawn(&self, body: String) -> tokio::task::JoinHandle<StatusCode> {
         let router = self.router.clone();
-        let caller = Caller {
+        let caller = CallContext {
             ip: std::net::Ipv4Addr::LOCALHOST.into(),
             request_id: "bench".to_owned(),
         };
@@ -205,7 +205,7 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
             id: id.parse().expect("an id"),
             organization: "acme".parse().expect("a name"),
             subscription: "sub_acme".parse().expect("an id"),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: id.to_owned(),
             description: String::new(),
             authentication,
@@ -235,7 +235,7 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
             id: "sub_acme".parse().expect("an id"),
             organization: "acme".parse().expect("a name"),
             plan: "default".parse().expect("a name"),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state: SubscriptionState::Active,
             paid: true,
             created_at: now,
@@ -299,7 +299,7 @@ fn tokens(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Measures the signing of a token and the verification of an assertion.
+/// Measures the signing of a token alone.
 fn parts(criterion: &mut Criterion) {
     let claims = json!({
         "iss": ISSUER, "sub": "client_0123456789abcdefghijkl", "client_id": "client_0123456789abcdefghijkl",

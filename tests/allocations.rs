@@ -3,7 +3,7 @@
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
 
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
 use http::request::Parts;
@@ -31,13 +31,13 @@ fn allocations(fixture: &Fixture, parts: &Parts, reason: Option<&str>) -> u64 {
     };
     check();
     let counted = allocation_counter::measure(|| drop(fixture.decide(parts)));
-    // The measured decision did not change the next one.
+    // The measured decision does not change the next decision.
     check();
     counted.count_total
 }
 
-fn ask(path: &str) -> Ask<'_> {
-    Ask {
+fn ask(path: &str) -> BenchRequest<'_> {
+    BenchRequest {
         path,
         api_key: None,
         token: None,
@@ -54,7 +54,7 @@ fn the_counter_counts() {
 fn allowing_an_api_key_allocates_nothing() {
     let fixture = Fixture::with_keys(100);
     for key in &fixture.keys {
-        let parts = request(Ask {
+        let parts = request(BenchRequest {
             api_key: Some(key),
             ..ask("/v1/orders/7?page=2")
         });
@@ -66,7 +66,7 @@ fn allowing_an_api_key_allocates_nothing() {
 fn allowing_a_remembered_token_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     let token = fixture.fresh_token("orders:read orders:write");
-    let parts = request(Ask {
+    let parts = request(BenchRequest {
         token: Some(&token),
         ..ask("/v1/orders/7")
     });
@@ -81,7 +81,7 @@ fn allowing_a_remembered_token_allocates_nothing() {
 fn allowing_a_token_of_our_own_allocates_nothing() {
     let fixture = Fixture::with_own_tokens();
     let token = fixture.own_token();
-    let parts = request(Ask {
+    let parts = request(BenchRequest {
         token: Some(&token),
         ..ask("/v1/own")
     });
@@ -93,7 +93,7 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read");
     let ruled = |path| {
-        request(Ask {
+        request(BenchRequest {
             token: Some(&token),
             ..ask(path)
         })
@@ -109,7 +109,7 @@ fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
 fn a_remembered_answer_about_a_token_allocates_nothing() {
     let fixture = Fixture::with_keys(0);
     let ask_about = |token| {
-        request(Ask {
+        request(BenchRequest {
             token: Some(token),
             ..ask("/v1/told")
         })
@@ -163,17 +163,17 @@ fn a_remembered_identity_token_allocates_nothing() {
     assert_eq!(token(), first);
 }
 
-/// Strangers can send these requests without end.
+/// Any client can send such requests at any rate.
 #[test]
 fn refusing_a_stranger_allocates_nothing() {
     let fixture = Fixture::with_keys(1);
     let stranger = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read");
-    let unknown = Ask {
+    let unknown = BenchRequest {
         api_key: Some(&stranger.keys[0]),
         ..ask("/v1/orders/7")
     };
-    let both = Ask {
+    let both = BenchRequest {
         api_key: Some(&fixture.keys[0]),
         token: Some(&token),
         ..ask("/v1/orders/7")
@@ -194,7 +194,7 @@ fn refusing_for_a_scope_or_a_limit_allocates_nothing() {
     let fixture = Fixture::with_keys(1);
     let key = &fixture.keys[0];
     let with_key = |path| {
-        request(Ask {
+        request(BenchRequest {
             api_key: Some(key),
             ..ask(path)
         })

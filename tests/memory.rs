@@ -4,7 +4,7 @@
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
 
-use fixture::Ask;
+use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
 use keygate::control::clients::Clients;
@@ -12,12 +12,12 @@ use keygate::control::enforce;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::Tick;
 use keygate::model::clock::Timestamp;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::directory::Directory;
-use keygate::model::directory::KeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::model::plan::Quota;
@@ -39,9 +39,9 @@ const BOUND: u64 = 2 * 1024 * 1024;
 /// The allocator's count stays within the bound plus 5 % for empty table slots.
 #[track_caller]
 fn fill(what: &str, claims: impl Fn(usize) -> Value) {
-    let fixture = Fixture::with_memory(BOUND);
+    let fixture = Fixture::with_token_cache(BOUND);
     let ask = |token: &str| {
-        request(Ask {
+        request(BenchRequest {
             path: "/v1/orders/7",
             api_key: None,
             token: Some(token),
@@ -57,7 +57,7 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
     let new_key: Vec<_> = (1..=enough)
         .map(|index| ask(&fixture.token_with(&claims(index))))
         .collect();
-    let fixture = Fixture::with_memory(BOUND);
+    let fixture = Fixture::with_token_cache(BOUND);
     fixture.permits(&new_key[0]);
     let counted = allocation_counter::measure(|| {
         for parts in &new_key {
@@ -82,7 +82,7 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
 #[test]
 fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
     fill("small", |index| json!({ "jti": index.to_string() }));
-    // Two bytes each in the token, dozens in memory.
+    // A short scope takes a few bytes in the token, and dozens in memory.
     fill("many short scopes", |index| {
         let scopes: Vec<String> = (0..1300).map(|number| format!("{:x}", number + index * 16)).collect();
         json!({ "scope": format!("orders:read {}", scopes.join(" ")) })
@@ -92,7 +92,7 @@ fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
         audiences.push("https://api.example".to_owned());
         json!({ "aud": audiences })
     });
-    // Each of these bytes takes three in a header.
+    // A comma takes three bytes in a header field.
     fill("names that are escaped", |index| {
         let name = format!("{index}{}", ",".repeat(500));
         json!({ "sub": name, "client_id": name, "jti": name, "org": name })
@@ -119,7 +119,7 @@ fn quota() -> CompiledQuota {
     })
 }
 
-/// Two million keys suffice: none is retained, so more cannot change the result.
+/// A million keys fill the map. None of the second million is retained, so more keys cannot change the result.
 #[test]
 fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     let quota = quota();
@@ -140,7 +140,7 @@ fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     assert!(filling.bytes_current < 64 * 1024 * 1024, "{}", filling.bytes_current);
     let flood = allocation_counter::measure(|| {
         for principal in 0..BUCKETS_MAX as u128 {
-            // Refused or not does not matter: a new principal shares a bucket.
+            // The result does not matter: a principal beyond the full map shares a bucket.
             let _ = buckets.spend(&quota, key(principal + 1_000_000_000), now);
         }
     });
@@ -158,7 +158,7 @@ fn subscription(number: u64) -> SubscriptionRecord {
         format!("sub_{number}").parse().unwrap(),
         "acme".parse().unwrap(),
         &plan,
-        KeyEnvironment::Live,
+        ApiKeyEnvironment::Live,
         NOW,
     )
 }
@@ -169,8 +169,8 @@ fn key(number: u64) -> ApiKeyRecord {
     let new_key = NewApiKey {
         id: digest.to_hex()[..16].parse().unwrap(),
         digest,
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: format!("key {number} of a build server"),
         organization: "acme".parse().unwrap(),
         subscription: format!("sub_{}", number % 10).parse().unwrap(),

@@ -1,10 +1,10 @@
-//! How many instructions does a decision take, and the work around it in every request? Valgrind
-//! counts them, because times depend more on the machine's other load than on the code.
+//! How many instructions does a decision take, and the work around a decision in every request? Valgrind counts them,
+//! because times depend more on the machine's other load than on the code.
 //!
-//! Each case runs in a process of its own under callgrind, with N and with 2 N
-//! operations: the difference is the cost of the operations without their setup.
+//! Each case runs under callgrind twice, in a process with N operations and in one with 2 N. The difference of the
+//! counts is the cost of N operations without their set-up.
 
-use crate::fixture::Ask;
+use crate::fixture::BenchRequest;
 use crate::fixture::Fixture;
 use crate::fixture::KEYS_IN_USE;
 use crate::fixture::request;
@@ -32,7 +32,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-/// Prepares a case; one call of the returned closure is one operation.
+/// Prepares a case. One call of the closure that it returns is one operation.
 type Make = fn() -> Box<dyn FnMut()>;
 
 struct Case {
@@ -49,7 +49,7 @@ const fn case(name: &'static str, make: Make) -> Case {
     }
 }
 
-/// Returns a case that takes long under valgrind, and so runs fewer operations.
+/// Returns a case with fewer operations, because each takes long under valgrind.
 const fn slow(name: &'static str, make: Make) -> Case {
     Case {
         name,
@@ -103,7 +103,7 @@ const CASES: [Case; 22] = [
         refused("api_key_unknown", with_key("/v1/orders/7", &stranger.keys[0]))
     }),
     case("400, two credentials", || {
-        let both = Ask {
+        let both = BenchRequest {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
@@ -125,7 +125,7 @@ const CASES: [Case; 22] = [
         refusals(fixture, parts)
     }),
     case("400, two credentials, and its answer", || {
-        let both = Ask {
+        let both = BenchRequest {
             api_key: Some("kg_live_x"),
             ..with_token("/v1/orders/7", "a.b.c")
         };
@@ -138,8 +138,8 @@ const CASES: [Case; 22] = [
     case("headers of a limit", limit_headers),
 ];
 
-/// Runs the mode of the command line, and returns whether there was one: `count
-/// [name]` prints the table, `count-one <name> <n>` runs under valgrind.
+/// Runs the mode that the command line names, and returns whether it names one. `count [name]` prints the table of the
+/// cases whose names contain `name`; `count-one <name> <n>` runs `n` operations of one case, under valgrind.
 pub fn run_mode() -> bool {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -186,29 +186,29 @@ fn counted_by_valgrind(name: &str, operations: u64) -> u64 {
     count.trim().parse().expect("a number")
 }
 
-fn ask(path: &str) -> Ask<'_> {
-    Ask {
+fn ask(path: &str) -> BenchRequest<'_> {
+    BenchRequest {
         path,
         api_key: None,
         token: None,
     }
 }
 
-fn with_key<'a>(path: &'a str, key: &'a str) -> Ask<'a> {
-    Ask {
+fn with_key<'a>(path: &'a str, key: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         api_key: Some(key),
         ..ask(path)
     }
 }
 
-fn with_token<'a>(path: &'a str, token: &'a str) -> Ask<'a> {
-    Ask {
+fn with_token<'a>(path: &'a str, token: &'a str) -> BenchRequest<'a> {
+    BenchRequest {
         token: Some(token),
         ..ask(path)
     }
 }
 
-/// Returns decisions in turn, on at most as many different requests as clients are usual at a time.
+/// Returns an operation that decides on the requests in turn, at most [`KEYS_IN_USE`] different ones.
 fn permitted(fixture: Fixture, asks: &[Ask<'_>]) -> Box<dyn FnMut()> {
     let requests: Vec<Parts> = asks.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
@@ -225,7 +225,7 @@ fn remembered(path: &'static str) -> Box<dyn FnMut()> {
     permitted(fixture, &[with_token(path, &token)])
 }
 
-fn refused(reason: &str, ask: Ask<'_>) -> Box<dyn FnMut()> {
+fn refused(reason: &str, ask: BenchRequest<'_>) -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
     let parts = request(ask);
     fixture.denies(&parts, reason);
@@ -241,7 +241,7 @@ fn refusals(fixture: Fixture, parts: Parts) -> Box<dyn FnMut()> {
     })
 }
 
-/// Returns the verification of a signature alone: the lower bound for a token that is seen first.
+/// Returns an operation that verifies a signature: the lower bound for a token that is seen first.
 fn rs256_alone() -> Box<dyn FnMut()> {
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read").leak();
@@ -256,7 +256,7 @@ fn rs256_alone() -> Box<dyn FnMut()> {
     })
 }
 
-/// Returns the check of a head with curl's fields and those that API libraries add.
+/// Returns an operation that checks a head with an API key and the fields that the Python library `requests` sends.
 fn head_checked() -> Box<dyn FnMut()> {
     let head = b"GET /v1/orders/7?page=2 HTTP/1.1\r\nHost: api.example\r\nUser-Agent: python-requests/2.31.0\r\n\
         Accept-Encoding: gzip, deflate, br\r\nAccept: */*\r\nConnection: keep-alive\r\n\
@@ -312,11 +312,11 @@ fn counted() -> Box<dyn FnMut()> {
     let (route, limit) = (metrics.requests.of_route("orders"), metrics.limits.of("per-key"));
     let upstream = metrics.upstreams.of("orders");
     Box::new(move || {
-        let _open = metrics.requests.started();
+        let _open = metrics.requests.start();
         route.request(black_box(&Method::GET), Some(200), Duration::from_micros(1_234));
-        route.allowed(black_box(CredentialLabel::Jwt));
-        limit.allowed();
-        upstream.answered(Duration::from_micros(987));
+        route.count_allowed(black_box(CredentialLabel::Jwt));
+        limit.count_allowed();
+        upstream.observe_response(Duration::from_micros(987));
     })
 }
 

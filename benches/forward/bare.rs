@@ -1,5 +1,5 @@
-//! pingora without any logic: every request goes to one upstream. Two programs share this file,
-//! because a program has one allocator: this bench, with pingora's defaults, and `forward_tuned`.
+//! How fast is pingora without any logic, with one upstream for all requests? Two programs include this file, because a
+//! program has one allocator: `forward` runs pingora with its defaults, `forward_tuned` the tuned variant.
 
 use async_trait::async_trait;
 use pingora::modules::http::HttpModules;
@@ -16,13 +16,13 @@ use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
-/// How far pingora differs from its defaults.
-// Each of the two programs uses one variant.
+/// The settings of pingora.
+// Each of the two programs constructs one variant.
 #[allow(dead_code)]
 #[derive(Clone, Copy)]
 pub enum Pingora {
     Defaults,
-    /// Without modules, on one thread that shares nothing, and with a pool that holds every connection.
+    /// Without modules, on a single-threaded runtime, and with a pool that holds every connection.
     Tuned,
 }
 
@@ -39,7 +39,7 @@ impl ProxyHttp for Bare {
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
         match self.pingora {
-            // The trait's default implementation.
+            // Same as the default implementation of the trait.
             Pingora::Defaults => {
                 modules.add_module(pingora::modules::http::compression::ResponseCompressionBuilder::enable(
                     0,

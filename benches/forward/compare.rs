@@ -1,19 +1,19 @@
-//! How much CPU time does a request cost, as the operating system counts it, and how long does it take?
+//! How much CPU time does a request through each proxy cost, and how long does the response take?
 
 use crate::disqualify;
 use crate::load::Load;
 use crate::paced::percentile;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
 use crate::proxies::RunningPeer;
-use crate::rows::Material;
+use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
 use crate::table::Table;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Connections of the client; enough to keep one thread busy.
+/// The number of client connections: enough to keep one thread busy.
 pub const CONNECTIONS: usize = 32;
 /// Requests a second in latency rounds: far below every proxy's maximum, so that queues do not distort the result.
 const RATE: u32 = 2_000;
@@ -23,7 +23,7 @@ const RATE: u32 = 2_000;
 pub struct Extent {
     rounds: usize,
     requests: usize,
-    /// Rounds at a fixed rate, and the requests of each.
+    /// Rounds at a fixed rate, which measure latency.
     paced_rounds: usize,
     paced_requests: u32,
 }
@@ -41,7 +41,7 @@ impl Extent {
         paced_rounds: 1,
         paced_requests: 2_000,
     };
-    /// Proves that the bench works, and nothing about speed.
+    /// For `cargo test --benches`: shows that the bench works, and measures nothing.
     pub const ONCE: Self = Self {
         rounds: 1,
         requests: 96,
@@ -70,17 +70,18 @@ impl Extent {
 struct Measurement {
     /// Requests a second, per round.
     throughput: Vec<f64>,
-    /// CPU time per request in microseconds, per round; empty without a proxy.
+    /// CPU time per request in microseconds, per round; empty for [`Proxy::Direct`].
     micros: Vec<f64>,
     latencies: Vec<Duration>,
     resident_bytes: u64,
     lets_through: Vec<&'static str>,
 }
 
-/// Measures the rows whose names contain `filter`, of the proxies that `wanted` selects.
+/// Measures and prints the rows whose names contain `filter`, of the proxies that `wanted` selects. Always measures
+/// `direct` and bare pingora too, as reference.
 pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     let load = Load::start();
-    let material = Material::new(extent.size());
+    let material = BenchInputs::new(extent.size());
     let mut rows = material.rows(filter);
     rows.retain(|row| wanted(row.proxy));
     let running = start_all(&load, &material, &rows);
@@ -95,13 +96,13 @@ pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     for (row, measured) in rows.iter().zip(&mut measured) {
         let bad = disqualify::bad(&material, row.checks);
         measured.lets_through = disqualify::lets_through(&load, address(row), &bad);
-        // Fills the caches, and spends the limit that must be spent.
+        // Fill the caches. This also spends the limit of the row that measures 429.
         let mut session = load.session(address(row), CONNECTIONS);
         session.warm_up(&row.exchange, row.exchange.all_of_it(extent.warm_up()));
     }
     for round in 0..extent.rounds {
         for place in 0..rows.len() {
-            // Each round begins with another row.
+            // Each round begins with another row: the machine's other load does not always hit the same row.
             let place = (place + round) % rows.len();
             let (row, measured) = (&rows[place], &mut measured[place]);
             let mut session = load.session(address(row), CONNECTIONS);
@@ -134,23 +135,22 @@ pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     }
 }
 
-fn start_all(load: &Load, material: &Material, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
+fn start_all(load: &Load, material: &BenchInputs, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
     let wanted = Proxy::ALL
         .into_iter()
         .filter(|proxy| rows.iter().any(|row| row.proxy == *proxy));
-    let started =
-        wanted.filter_map(
-            |proxy| match RunningPeer::start(proxy, &Under::FirstCore, load.upstream(), material) {
-                Ok(running) => Some((proxy, running)),
-                Err(why) => {
-                    println!("{why}\n");
-                    None
-                }
-            },
-        );
+    let started = wanted.filter_map(|proxy| {
+        match RunningPeer::start(proxy, &ProcessLauncher::FirstCore, load.upstream(), material) {
+            Ok(running) => Some((proxy, running)),
+            Err(why) => {
+                println!("{why}\n");
+                None
+            }
+        }
+    });
     let started: Vec<(Proxy, RunningPeer)> = started.collect();
     for (_, running) in &started {
-        // A wrong permit disqualifies another proxy; for Keygate it ends the bench.
+        // Another proxy that passes a bad request is disqualified. A Keygate that does has a defect: end the bench.
         if let RunningPeer::Keygate(gate) = running {
             let bad = [disqualify::bad_keys(material), disqualify::bad_tokens(material)].concat();
             let passed = disqualify::lets_through(load, gate.process.address(), &bad);

@@ -1,9 +1,9 @@
-//! Valid keys and tokens, as many as a row needs, made before the measurement.
+//! How are the valid API keys and tokens of the rows created, before the measurement?
 
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::SystemClock;
@@ -13,12 +13,12 @@ use serde_json::json;
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "https://api.example";
 
-/// The issuer that every proxy trusts, with a key for each algorithm.
+/// The signing keys of the issuer that every proxy trusts, and a key that no proxy trusts.
 pub struct Issuer {
     pub rs256: SigningKey,
     pub es256: SigningKey,
     pub eddsa: SigningKey,
-    /// An untrusted key, otherwise as valid as the first.
+    /// An untrusted key for RS256.
     pub stranger: SigningKey,
 }
 
@@ -40,7 +40,7 @@ impl Issuer {
     }
 }
 
-/// Returns the claims of a valid token. `id` makes tokens differ.
+/// Returns the claims of a token that is valid for three hours. `id` becomes the `jti`, so that tokens differ.
 pub fn claims(id: usize) -> Value {
     let now = SystemClock::new().now().wall.as_unix_secs();
     json!({
@@ -59,7 +59,7 @@ pub fn sign(key: &SigningKey, claims: &Value) -> String {
     key.sign("at+jwt", claims).expect("a test key signs")
 }
 
-/// Returns valid tokens with these ids, signed on all cores.
+/// Returns one valid token per id. Signs on all cores, because thousands of signatures take seconds.
 pub fn tokens(key: &SigningKey, ids: std::ops::Range<usize>) -> Vec<String> {
     let ids: Vec<usize> = ids.collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -80,7 +80,7 @@ pub fn bearer(token: &str) -> String {
 
 pub fn api_keys(count: usize) -> Vec<String> {
     let generate = |_| {
-        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         key.expose().to_owned()
     };
     (0..count).map(generate).collect()

@@ -1,4 +1,4 @@
-//! Does a proxy pass requests that it must refuse? A proxy that checks less is faster.
+//! Does a proxy pass requests that it must refuse? Such a proxy is faster because it checks less.
 
 use crate::credentials::api_keys;
 use crate::credentials::bearer;
@@ -8,7 +8,7 @@ use crate::credentials::x_api_key;
 use crate::exchange::Exchange;
 use crate::load::Load;
 use crate::peers::Checks;
-use crate::rows::Material;
+use crate::rows::BenchInputs;
 use crate::rows::ORDERS;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub struct BadRequest {
 }
 
 /// Returns requests without a token, and with tokens that each break one rule.
-pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
+pub fn bad_tokens(material: &BenchInputs) -> Vec<BadRequest> {
     let issuer = &material.issuer;
     let with = |name: &str, value: Value| {
         let mut claims = claims(0);
@@ -33,7 +33,7 @@ pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
         header: Some(bearer(&token)),
     };
     let expired = claims(0)["iat"].as_u64().expect("seconds") - 600;
-    // The payload of one token with the signature of another: both are this issuer's.
+    // For a bad signature, join the payload of one valid token and the signature of another.
     let (payload, _) = material.token().rsplit_once('.').expect("a token has dots");
     let signed = with("sub", "mallory".into());
     let (_, signature) = signed.rsplit_once('.').expect("a token has dots");
@@ -58,7 +58,7 @@ pub fn bad_tokens(material: &Material) -> Vec<BadRequest> {
     ]
 }
 
-pub fn bad_keys(material: &Material) -> Vec<BadRequest> {
+pub fn bad_keys(material: &BenchInputs) -> Vec<BadRequest> {
     let good = &material.keys[0];
     vec![
         BadRequest {
@@ -87,7 +87,7 @@ pub fn lets_through(load: &Load, address: SocketAddr, bad: &[BadRequest]) -> Vec
 }
 
 /// Returns the requests that a proxy with these checks must refuse.
-pub fn bad(material: &Material, checks: Checks) -> Vec<BadRequest> {
+pub fn bad(material: &BenchInputs, checks: Checks) -> Vec<BadRequest> {
     match checks {
         Checks::Nothing => Vec::new(),
         Checks::ApiKey => bad_keys(material),

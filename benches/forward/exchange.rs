@@ -1,10 +1,10 @@
-//! Which requests are sent, and with which response must each come back?
+//! Which requests does the client send, and which status must the responses have?
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// Requests that are sent in turn, over the next connection, and the status that each must get. Clones share the turn.
+/// Requests that the connections send in turn, and the status that every response must have. Clones share the turn.
 #[derive(Clone)]
 pub struct Exchange {
     requests: Arc<[Vec<u8>]>,
@@ -13,26 +13,26 @@ pub struct Exchange {
     status: u16,
 }
 
-/// Controls whether a request may be sent again.
+/// The rule on sending a request again.
 #[derive(Clone, Copy)]
 enum Repeat {
     Always,
-    /// Each request stands for a token that is seen first: the bench ends when none is left.
+    /// Each request has a token that the proxy must see for the first time. The bench panics when no request is left.
     Never,
 }
 
 impl Exchange {
-    /// Sends one request again and again.
+    /// Returns an exchange that repeats one request.
     pub fn new(path: &str, headers: &[String], status: u16) -> Self {
         Self::of(vec![request(path, headers)], Repeat::Always, status)
     }
 
-    /// Sends each of `requests`, a path and a header, in turn, then starts over.
+    /// Returns an exchange that repeats `requests`, each a path and a header line, in turn.
     pub fn in_turn(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
         Self::of(with_header(requests), Repeat::Always, status)
     }
 
-    /// Sends each of `requests` once.
+    /// Returns an exchange that sends each of `requests` once.
     pub fn once(requests: impl IntoIterator<Item = (impl AsRef<str>, String)>, status: u16) -> Self {
         Self::of(with_header(requests), Repeat::Never, status)
     }
@@ -46,7 +46,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the number of requests until each was sent once, at least `least`; with [`Repeat::Never`], `least`.
+    /// Returns the size of a warm-up: at least `least`, and enough to send each request once. With [`Repeat::Never`],
+    /// returns `least`, because the measurement needs the other requests.
     pub fn all_of_it(&self, least: usize) -> usize {
         match self.repeat {
             Repeat::Always => self.requests.len().max(least),

@@ -1,9 +1,9 @@
-//! The program itself, with keys and an issuer, in a folder of its own.
+//! How is Keygate started with the keys and the issuer of the bench?
 
 use crate::credentials;
 use crate::peers::PeerConfig;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use keygate::model::api_key;
 use keygate::model::api_key::Digester;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
-/// More than any row sends.
+/// More than any row sends, so that Keygate does not close a connection.
 const REQUESTS_PER_CONNECTION: usize = 10_000_000;
 
 pub struct Gate {
@@ -21,10 +21,10 @@ pub struct Gate {
     folder: tempfile::TempDir,
 }
 
-/// The settings of a gate, without its issuer and keys.
+/// The settings of a gate, except its issuer and keys.
 pub struct Setup {
     pub threads: usize,
-    /// Routes beside those that the rows name.
+    /// The number of routes in addition to those that all gates have.
     pub routes: usize,
     pub records: Records,
 }
@@ -42,23 +42,23 @@ impl Default for Setup {
 /// The destination of access records.
 #[derive(Clone, Copy)]
 pub enum Records {
-    /// A sink that costs the reader nothing.
+    /// `/dev/null`, so that reading the records takes no time.
     Discarded,
     File,
 }
 
-/// Returns the path of one of [`Setup::routes`].
+/// Returns a path that route number `route` of [`Setup::routes`] matches.
 pub fn path(route: usize) -> String {
     format!("/v2/r{route}")
 }
 
-/// Returns the program: `KEYGATE_BIN` for another version or build, otherwise the one built with the bench.
+/// Returns the program in `KEYGATE_BIN`, for another version or build, or else the program built with the bench.
 fn program() -> OsString {
     std::env::var_os("KEYGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_keygate").into())
 }
 
 impl Gate {
-    pub fn start(under: &Under, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
+    pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>, setup: &Setup) -> Self {
         let issuer = trusted.issuer;
         let configuration = configuration(trusted.upstream, setup);
         let folder = tempfile::tempdir().expect("a folder");
@@ -91,14 +91,15 @@ impl Gate {
         }
     }
 
-    /// Writes a different file with the same routes, limits and keys, so that it is not skipped as unchanged.
+    /// Writes a configuration with the same routes, limits and keys. `number` changes its text, because a reload skips
+    /// an unchanged file. The text of number 0 is the text of the start.
     pub fn change_configuration(&self, number: usize) {
         let requests = format!("requests_per_connection: {}", REQUESTS_PER_CONNECTION - number % 1_000);
         let changed = self.configuration.replace(
             &format!("requests_per_connection: {REQUESTS_PER_CONNECTION}"),
             &requests,
         );
-        // A rename, so that the gate never reads half a file.
+        // Rename the new file, so that the gate never reads half a file.
         let (new, file) = ("keygate.yaml.new", "keygate.yaml");
         std::fs::write(self.folder.path().join(new), changed).expect("a file can be written");
         std::fs::rename(self.folder.path().join(new), self.folder.path().join(file)).expect("it can be renamed");

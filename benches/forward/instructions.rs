@@ -1,13 +1,13 @@
-//! How many instructions does a request take in the whole proxy, in user
-//! space? Valgrind counts them, and other load hardly changes the count.
+//! How many instructions in user space does a request take in the whole proxy? Valgrind counts them; the machine's
+//! other load hardly changes the count.
 
 use crate::compare::CONNECTIONS;
 use crate::load::Load;
 use crate::process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
 use crate::proxies::RunningPeer;
-use crate::rows::Material;
+use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
 use crate::table::Table;
@@ -20,11 +20,11 @@ use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Requests between two counts. Background work of other threads, some 35 000
-/// instructions a second in Keygate, is counted too: under 0.2 % at valgrind's pace.
+/// The number of requests between two counts. The count includes the background work of other threads, some 35 000
+/// instructions a second in Keygate. Under valgrind that is less than 0.2 %.
 const REQUESTS: usize = 2_048;
-/// Requests before the first count: connections are open, caches and
-/// lists have their final size, and every request of the turn was sent.
+/// The number of requests before the first count. Afterwards caches and lists have their final size, and each request
+/// that is sent in turn was sent once.
 const WARM_UP: usize = 1_024;
 const SIZE: Size = Size {
     keys: 10_000,
@@ -34,7 +34,7 @@ const SIZE: Size = Size {
 /// The time that valgrind may take to write a count.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Prints the counts of the rows whose names contain `filter`, and of the first row as their reference.
+/// Prints the counts of the rows whose names contain `filter`, and of bare pingora as reference.
 pub fn measure(filter: &str) {
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
@@ -44,7 +44,7 @@ pub fn measure(filter: &str) {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("the build's own folder takes files");
     let load = Load::start();
-    let material = Material::new(SIZE);
+    let material = BenchInputs::new(SIZE);
     let rows = material.rows(filter);
     let mut table = Table::new(&["", "instructions", "ratio"]);
     let mut bare = None;
@@ -54,7 +54,12 @@ pub fn measure(filter: &str) {
             continue;
         }
         let files = folder.join(format!("{proxy:?}"));
-        let running = match RunningPeer::start(proxy, &Under::Callgrind(files.clone()), load.upstream(), &material) {
+        let running = match RunningPeer::start(
+            proxy,
+            &ProcessLauncher::Callgrind(files.clone()),
+            load.upstream(),
+            &material,
+        ) {
             Ok(running) => running,
             Err(why) => {
                 println!("{why}\n");
@@ -66,7 +71,7 @@ pub fn measure(filter: &str) {
         for row in rows {
             let count = count(&load, running.address(row.checks), row, &mut counter);
             let bare = *bare.get_or_insert(count);
-            // Progress, because the bench takes minutes.
+            // Show progress, because the bench takes minutes.
             eprintln!("{}: {count:.0}", row.name);
             table.row(row.name, &[format!("{count:.0}"), format!("{:.2}", count / bare)]);
         }
@@ -89,7 +94,8 @@ fn count(load: &Load, address: SocketAddr, row: &Row, counter: &mut Counter) -> 
     counter.take(Some(row.name)) as f64 / REQUESTS as f64
 }
 
-/// Reads the count of a process under callgrind, which writes a file on request and then starts at zero.
+/// Reads the instruction count of a process under callgrind. Callgrind writes a file on request and then counts from
+/// zero again.
 pub struct Counter {
     process: u32,
     files: PathBuf,
@@ -118,7 +124,7 @@ impl Counter {
         let file = PathBuf::from(format!("{}.{}", self.files.display(), self.taken));
         let begun = Instant::now();
         let count = loop {
-            // The last line of the file.
+            // Callgrind writes `totals:` last: the file is complete when the line is there.
             let text = fs::read_to_string(&file).unwrap_or_default();
             let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "));
             if let Some(count) = total.and_then(|total| total.trim().parse().ok()) {

@@ -1,4 +1,4 @@
-//! The client and the upstream: one thread for both, keep-alive, as plain as possible.
+//! How do the client and the upstream exchange requests through a proxy, on one thread and with little work?
 
 use crate::exchange::Exchange;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// A round that takes longer hangs; under valgrind it takes a while.
+/// The timeout of a round. Far longer than a round takes, even under valgrind.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const ANSWER: &[u8] =
@@ -42,8 +42,7 @@ impl Load {
         self.upstream
     }
 
-    /// Opens connections to `proxy`, which stay for everything that
-    /// runs over them. The bench ends if the proxy closes one.
+    /// Opens `connections` connections to `proxy` and keeps them open. The bench panics if the proxy closes one.
     pub fn session(&self, proxy: SocketAddr, connections: usize) -> Session<'_> {
         let connected = self.runtime.block_on(async {
             let mut streams = Vec::new();
@@ -68,17 +67,18 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Sends `requests` in all and checks every response.
+    /// Sends `requests` in all, rounded up to the same number for each connection, and checks the status of every
+    /// response.
     pub fn run(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, true);
     }
 
-    /// Sends `requests` without checking the responses, for example until a limit is spent.
+    /// Does the same as [`Session::run`], but does not check the responses, for example until a limit is spent.
     pub fn warm_up(&mut self, exchange: &Exchange, requests: usize) {
         self.exchange(exchange, requests, false);
     }
 
-    /// Returns the status of one request.
+    /// Sends one request and returns the status of the response.
     pub fn status(&mut self, exchange: &Exchange) -> u16 {
         let stream = &mut self.streams[0];
         let response = self.load.runtime.block_on(async {
@@ -120,7 +120,7 @@ async fn converse(mut stream: TcpStream, exchange: Exchange, requests: usize, ch
     Ok(stream)
 }
 
-/// Reads one whole response with Content-Length and returns its status.
+/// Reads one response with Content-Length to its end and returns the status.
 pub async fn read_response(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<u16> {
     let mut filled = 0;
     loop {

@@ -1,7 +1,7 @@
-//! What does a request through Keygate cost, beside the same request through bare pingora and through other gateways?
+//! What does a request through Keygate cost, compared with bare pingora and with other gateways?
 //!
-//! `cargo bench --bench 'forward*'`, and further modes: see benches/README.md. Proxies run in processes of their own, with
-//! one worker thread each, between a client and an upstream in this one.
+//! `cargo bench --bench 'forward*'`; benches/README.md lists further modes. The client and the upstream run in this
+//! process. Each proxy runs in a process of its own with one worker thread; `scaling` also starts a Keygate with two.
 
 mod bare;
 mod compare;
@@ -27,21 +27,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    // The role of this program in its own child process.
+    // `start_bare` starts this program again as bare pingora.
     if let [role, upstream] = &arguments[..]
         && role == "bare"
     {
         bare::serve(upstream.parse().expect("an address"), bare::Pingora::Defaults);
         return ExitCode::SUCCESS;
     }
-    // `cargo bench` passes the argument; `cargo test --benches` does not, and only wants a short run.
+    // `cargo bench` passes `--bench`. `cargo test --benches` does not, and a short run is enough.
     let bench = arguments.iter().any(|argument| argument == "--bench");
     arguments.retain(|argument| !argument.starts_with("--"));
     let pinned = arguments.first().is_some_and(|first| first == "pinned");
     if pinned {
         arguments.remove(0);
     }
-    // Scaling needs both cores for the gate.
+    // `scaling` measures a gate on two cores.
     let scaling = arguments.first().is_some_and(|first| first == "scaling");
     if bench && !pinned && !scaling && process::pinning() {
         return again_on_the_second_core(&arguments);
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs this program again with the client on one core and the proxies on another.
+/// Runs this program again with the client and the upstream on the second core. The proxies run on the first.
 fn again_on_the_second_core(arguments: &[String]) -> ExitCode {
     let program = std::env::current_exe().expect("this program has a path");
     let status = Command::new("taskset")

@@ -1,4 +1,4 @@
-//! How long does a response take at a fixed rate that does not wait for slow ones (an open loop)?
+//! How long does a response take at a fixed rate of requests, which slow responses do not lower (an open loop)?
 
 use crate::exchange::Exchange;
 use crate::load::Load;
@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// The due times of the requests, in turn over the connections.
+/// The times at which the requests are due. The connections take turns.
 #[derive(Clone, Copy)]
 struct Timetable {
     begin: Instant,
@@ -21,8 +21,8 @@ struct Timetable {
 }
 
 impl Session<'_> {
-    /// Sends `requests`, `rate` of them a second, and checks every response. Returns how long each took
-    /// from its due time: a request that waits for the one before it on its connection counts as late.
+    /// Sends `requests`, `rate` of them a second, and checks the status of every response. Returns the time from when
+    /// each request was due to its response, which includes a wait for the request before it on the same connection.
     pub fn paced(&mut self, exchange: &Exchange, rate: u32, requests: u32) -> Vec<Duration> {
         let connections = self.streams.len();
         let streams = std::mem::take(&mut self.streams);
@@ -62,7 +62,7 @@ async fn converse(
     let mut durations = Vec::new();
     for turn in (0..timetable.requests).skip(first).step_by(timetable.connections) {
         let due = timetable.begin + timetable.every * turn;
-        // No sleep: timers of the runtime are a millisecond wide, and the core is the client's own.
+        // Do not sleep: the runtime's timers have a resolution of a millisecond, and the client has a core of its own.
         while Instant::now() < due {
             tokio::task::yield_now().await;
         }
@@ -73,7 +73,7 @@ async fn converse(
     Ok((stream, durations))
 }
 
-/// Returns the latency that `of_hundred` per cent of the requests do not exceed. Sorts.
+/// Sorts `latencies` and returns the latency that `of_hundred` per cent of them do not exceed.
 pub fn percentile(latencies: &mut [Duration], of_hundred: f64) -> Duration {
     latencies.sort_unstable();
     let place = (latencies.len() as f64 * of_hundred / 100.0) as usize;

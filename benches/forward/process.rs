@@ -1,4 +1,4 @@
-//! A proxy in a process of its own, and the processor time and memory that it takes.
+//! How is a proxy started in a process of its own, and how much processor time and memory does the process take?
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -17,21 +17,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Under valgrind a start takes seconds, and Envoy's minutes.
+/// The timeout of a start. Under valgrind a start takes seconds, and the start of Envoy minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The environment of a proxy.
+/// The core and the wrapper program of a proxy.
 #[derive(Clone)]
 pub enum Under {
-    /// On the first core alone, where the machine has two and `taskset`.
+    /// On the first core alone, if the machine has two cores and `taskset`.
     FirstCore,
-    /// Without a wrapper, on any core.
+    /// On any core.
     AnyCore,
-    /// On any core with its instructions counted, in files with this name and a number.
+    /// Like `FirstCore`, under callgrind, which writes its counts to files with this name and a number.
     Callgrind(PathBuf),
 }
 
-impl Under {
+impl ProcessLauncher {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut words: Vec<OsString> = Vec::new();
         let on_first_core = match self {
@@ -52,7 +52,7 @@ impl Under {
     }
 }
 
-/// Killed when dropped.
+/// A running process. Dropping it kills the process.
 pub struct Process {
     child: Child,
     address: SocketAddr,
@@ -77,7 +77,7 @@ impl Process {
         };
         let reloads = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&reloads);
-        // Reads to the end: a write to a closed pipe would fail.
+        // Read stderr to its end: the process could not write to a closed pipe.
         std::thread::spawn(move || {
             for _ in lines.filter(|line| line.contains("Configuration reloaded")) {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Process {
         }
     }
 
-    /// Starts `command` and waits until it listens at all `addresses`. The first is its own.
+    /// Starts `command` and waits until the process listens at all `addresses`. The first becomes [`Process::address`].
     pub fn start_at(command: &mut Command, addresses: &[SocketAddr]) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let begun = Instant::now();
@@ -126,14 +126,14 @@ impl Process {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the proxy runs");
         let nanos = threads.map(|thread| {
             let path = thread.expect("a thread").path().join("schedstat");
-            // A thread that ended meanwhile has no file; no proxy's thread ends.
+            // A thread that has just ended has no file. Its time is lost: the worker threads, which matter, do not end.
             let text = fs::read_to_string(path).unwrap_or_default();
             text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
     }
 
-    /// Returns the memory that the process holds.
+    /// Returns the resident memory of the process.
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the proxy runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -159,7 +159,7 @@ pub fn pause() {
 pub fn pinning() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = || Command::new("taskset").arg("--version").output();
-    // A pinned process sees one core, although the others exist.
+    // A pinned process sees one core, even if the machine has more.
     (cores > 1 || std::env::args().any(|argument| argument == "pinned"))
         && taskset().is_ok_and(|said| said.status.success())
 }

@@ -12,15 +12,15 @@ use crate::peers::haproxy::HaProxy;
 use crate::peers::nginx;
 use crate::peers::nginx::Nginx;
 use crate::process::Process;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// A proxy, started once for all of its rows. Variants with `New` are for rows of
-/// tokens that are seen once, which would evict the cached tokens of other rows.
+/// A proxy, started once for all of its rows. Variants with `New` are for rows in which every token is new: the tokens
+/// would evict the cached tokens of other rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     /// The upstream itself.
@@ -29,8 +29,9 @@ pub enum Proxy {
     Tuned,
     Keygate,
     KeygateNew,
-    /// With this many routes.
+    /// With 10 more routes.
     Keygate10,
+    /// With 10 000 more routes.
     Keygate10000,
     /// With access records in a file.
     KeygateLog,
@@ -57,7 +58,8 @@ impl Proxy {
         Self::EnvoyNew,
     ];
 
-    /// Returns whether `cargo test` starts the proxy: Keygate and its parts, without those that take long unoptimized.
+    /// Returns whether `cargo test --benches` starts the proxy: not if other software is necessary, or if the start
+    /// takes long without optimization.
     pub fn is_tested(self) -> bool {
         match self {
             Self::Direct
@@ -72,7 +74,7 @@ impl Proxy {
     }
 }
 
-/// A running proxy; ends when dropped.
+/// A running proxy. Dropping it ends the proxy.
 pub enum RunningPeer {
     Direct(SocketAddr),
     Bare(Process),
@@ -86,7 +88,7 @@ impl RunningPeer {
     /// Starts a proxy.
     ///
     /// # Errors
-    /// When the proxy is missing; the message says how to get it.
+    /// If the program of the proxy is missing. The message says how to install it.
     pub fn start(proxy: Proxy, under: &Under, upstream: SocketAddr, material: &Material) -> Result<Self, String> {
         let trusted = material.trusted(upstream);
         let keygate = |setup| Self::Keygate(Gate::start(under, &trusted, &setup));
@@ -121,7 +123,7 @@ impl RunningPeer {
         }
     }
 
-    /// Returns the proxy's process; `None` without a proxy between client and upstream.
+    /// Returns the proxy's process; `None` for [`Proxy::Direct`].
     pub fn process(&self) -> Option<&Process> {
         match self {
             Self::Direct(_) => None,
@@ -146,13 +148,13 @@ impl RunningPeer {
     }
 }
 
-fn start_bare(under: &Under, program: &Path, role: &[&str]) -> Process {
+fn start_bare(under: &ProcessLauncher, program: &Path, role: &[&str]) -> Process {
     let mut command = under.command(program);
     command.args(role).stdin(Stdio::null()).stdout(Stdio::null());
     Process::start(&mut command, |line| line.strip_prefix("listening on ")?.parse().ok())
 }
 
-/// Returns the newest `forward_tuned` beside this program.
+/// Returns the newest program `forward_tuned` in the folder of this program.
 fn tuned() -> Option<PathBuf> {
     let this = std::env::current_exe().ok()?;
     let beside = std::fs::read_dir(this.parent()?).ok()?;

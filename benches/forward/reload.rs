@@ -1,4 +1,4 @@
-//! Does a request wait while the configuration is reloaded, ten times a second?
+//! Do ten reloads of the configuration a second delay requests?
 
 use crate::compare::CONNECTIONS;
 use crate::credentials::x_api_key;
@@ -7,8 +7,8 @@ use crate::gate::Gate;
 use crate::gate::Setup;
 use crate::load::Load;
 use crate::paced::percentile;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use crate::rows::Size;
 use crate::table::Table;
 use std::io::Write;
@@ -21,24 +21,25 @@ use std::time::Duration;
 
 const ROUTES: usize = 1_000;
 const EVERY: Duration = Duration::from_millis(100);
-/// Requests a second, and requests in one window; windows with and without reloads take turns.
+/// Requests a second.
 const RATE: u32 = 2_000;
+/// Requests in one window. Windows with reloads and windows without take turns.
 const WINDOW: u32 = 6_000;
 const WINDOWS: usize = 5;
 
 pub fn measure() {
     let load = Load::start();
-    let material = Material::new(Size {
+    let material = BenchInputs::new(Size {
         keys: 100,
         in_turn: 1,
         new_tokens: 0,
     });
-    let trusted = material.trusted(load.upstream());
+    let trusted = material.peer_config(load.upstream());
     let setup = Setup {
         routes: ROUTES,
         ..Setup::default()
     };
-    let gate = Gate::start(&Under::FirstCore, &trusted, &setup);
+    let gate = Gate::start(&ProcessLauncher::FirstCore, &trusted, &setup);
     let mut reloads = Reloads::of(&gate);
     let exchange = Exchange::new("/v1/orders/7", &[x_api_key(&material.keys[0])], 200);
     let mut session = load.session(gate.process.address(), CONNECTIONS);
@@ -74,7 +75,7 @@ pub fn measure() {
     );
 }
 
-/// A shell that sends SIGHUP for each line of its stdin: a process for each signal would load a measured core.
+/// A shell that sends SIGHUP for each line of its stdin. Starting a process for each signal would load a measured core.
 struct Reloads {
     shell: Child,
     stdin: ChildStdin,
@@ -82,7 +83,7 @@ struct Reloads {
 
 impl Reloads {
     fn of(gate: &Gate) -> Self {
-        let mut command = Under::FirstCore.command("sh");
+        let mut command = ProcessLauncher::FirstCore.command("sh");
         command
             .args(["-c", "while read line; do kill -HUP \"$1\"; done", "sh"])
             .arg(gate.process.id().to_string())
@@ -92,7 +93,7 @@ impl Reloads {
         Self { shell, stdin }
     }
 
-    /// Reloads a changed configuration again and again while `work` runs.
+    /// Reloads a changed configuration every [`EVERY`] while `work` runs.
     fn during(&mut self, gate: &Gate, work: impl FnOnce()) {
         let (end, ended) = mpsc::channel::<()>();
         let stdin = &mut self.stdin;

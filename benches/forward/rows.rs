@@ -1,4 +1,4 @@
-//! Which requests through which proxy make the rows of the tables?
+//! Which rows do the tables have: which proxy, and which requests?
 
 use crate::credentials;
 use crate::credentials::Issuer;
@@ -15,19 +15,19 @@ use std::slice::from_ref;
 /// One line of a table.
 pub struct Row {
     pub proxy: Proxy,
-    /// Selects one of the proxy's addresses, where it has several.
+    /// Selects one of the addresses of a proxy that has several.
     pub checks: Checks,
     pub name: &'static str,
     pub exchange: Exchange,
 }
 
-/// How many credentials and routes exist before the measurement.
+/// The number of credentials and routes that are created before the measurement.
 #[derive(Clone, Copy)]
 pub struct Size {
     pub keys: usize,
     /// Keys, tokens and routes that are used in turn.
     pub in_turn: usize,
-    /// Tokens for each row in which every one is new.
+    /// Tokens for each row in which every token is new.
     pub new_tokens: usize,
 }
 
@@ -38,7 +38,7 @@ impl Size {
         in_turn: 10_000,
         new_tokens: 0,
     };
-    /// Enough to see the bench work.
+    /// Enough for `Extent::ONCE`.
     pub const SMALL: Self = Self {
         keys: 50,
         in_turn: 20,
@@ -46,7 +46,7 @@ impl Size {
     };
 }
 
-/// Everything that is sent, and its issuer.
+/// The credentials that the rows send, and their issuer.
 pub struct Material {
     pub issuer: Issuer,
     pub keys: Vec<String>,
@@ -57,7 +57,7 @@ pub struct Material {
     new_eddsa: Vec<String>,
 }
 
-impl Material {
+impl BenchInputs {
     pub fn new(size: Size) -> Self {
         let issuer = Issuer::new();
         let new = size.in_turn..size.in_turn + size.new_tokens;
@@ -73,7 +73,7 @@ impl Material {
     }
 
     /// Returns the configuration of a proxy in front of `upstream`.
-    pub fn trusted(&self, upstream: SocketAddr) -> PeerConfig<'_> {
+    pub fn peer_config(&self, upstream: SocketAddr) -> PeerConfig<'_> {
         PeerConfig {
             upstream,
             issuer: &self.issuer,
@@ -86,7 +86,7 @@ impl Material {
         &self.tokens[0]
     }
 
-    /// Returns the rows whose names contain `filter`, after the first two, which are the reference of the others.
+    /// Returns the rows whose names contain `filter`, and always `direct` and bare pingora, as reference.
     pub fn rows(&self, filter: &str) -> Vec<Row> {
         let mut rows = self.unchecked();
         rows.extend(self.of_keygate());
@@ -265,7 +265,7 @@ impl Material {
     }
 }
 
-/// A route that takes keys and tokens with the scope `orders:read`.
+/// A path that requires the scope `orders:read`, of an API key or a token.
 pub const ORDERS: &str = "/v1/orders/7";
 
 fn orders(headers: &[String]) -> Exchange {

@@ -1,8 +1,8 @@
-//! Do two workers do twice the work of one?
+//! Do two workers forward twice as many requests as one?
 //!
-//! On two cores a client in the same machine would take half of what is measured, so the CPU time of
-//! a request is compared with one worker and with two. Time lost to shared cache lines and spinning
-//! is CPU time. Sleep on a lock is not; `cargo bench --bench decide -- threads` would show it.
+//! On a machine with two cores, the client takes part of both. So this mode compares the CPU time of a request with one
+//! worker and with two. Contention for cache lines and spinning are CPU time. Sleep on a lock is not: neither this mode
+//! nor `cargo bench --bench decide` measures it.
 
 use crate::compare::CONNECTIONS;
 use crate::compare::median;
@@ -12,29 +12,30 @@ use crate::exchange::Exchange;
 use crate::gate::Gate;
 use crate::gate::Setup;
 use crate::load::Load;
-use crate::process::Under;
-use crate::rows::Material;
+use crate::process::ProcessLauncher;
+use crate::rows::BenchInputs;
 use crate::rows::Size;
 use crate::table::Table;
 
 const KEYS: usize = 2_000;
+/// The rounds of a row. The first is not measured, so the medians are of 14 values.
 const ROUNDS: usize = 15;
 const REQUESTS: usize = 6_400;
 
 pub fn measure() {
     let load = Load::start();
-    let material = Material::new(Size {
+    let material = BenchInputs::new(Size {
         keys: KEYS,
         in_turn: 1,
         new_tokens: 0,
     });
-    let trusted = material.trusted(load.upstream());
+    let trusted = material.peer_config(load.upstream());
     let gates = [1, 2].map(|threads| {
         let setup = Setup {
             threads,
             ..Setup::default()
         };
-        Gate::start(&Under::AnyCore, &trusted, &setup)
+        Gate::start(&ProcessLauncher::AnyCore, &trusted, &setup)
     });
     let key = x_api_key(&material.keys[0]);
     let in_turn = material.keys.iter().map(|key| ("/v1/limited", x_api_key(key)));
@@ -55,7 +56,7 @@ pub fn measure() {
                 let before = gate.process.cpu();
                 session.run(&exchange, REQUESTS);
                 let spent = gate.process.cpu() - before;
-                // The first round fills caches.
+                // The first round only fills caches.
                 if round > 0 {
                     micros.push(spent.as_secs_f64() * 1e6 / REQUESTS as f64);
                 }

@@ -1,4 +1,4 @@
-//! Markdown tables.
+//! How is a table printed as Markdown?
 
 /// A table with text in the first column and numbers in the others.
 pub struct Table {

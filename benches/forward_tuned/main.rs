@@ -1,5 +1,5 @@
-//! Bare pingora, tuned by configuration alone: a program of its own, because it allocates
-//! with mimalloc as Keygate does. `forward` starts it; without arguments it measures nothing.
+//! How does `forward` start a tuned bare pingora? As this program, which allocates with mimalloc like Keygate. Without
+//! arguments this program measures nothing.
 
 #[path = "../forward/bare.rs"]
 mod bare;
@@ -13,7 +13,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", upstream] => bare::serve(upstream.parse().expect("an address"), Pingora::Tuned),
-        // Called by `cargo bench` and `cargo test --benches`.
+        // `cargo bench` and `cargo test --benches` call every bench.
         _ => println!("started by the bench `forward`"),
     }
 }

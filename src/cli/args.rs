@@ -1,4 +1,4 @@
-//! The command line and its help.
+//! Which commands and arguments does the command line have, and what does `--help` say about them?
 
 use crate::cli::audit::AuditCommand;
 use crate::cli::backup;

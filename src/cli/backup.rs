@@ -25,13 +25,13 @@ The copy is whole and of one instant, also while the gate is busy. What was revo
 revoked when it is put back, as long as the file `<store>.revocations` is kept. Signing keys are not
 in it.";
 
-/// Requests a copy of the store.
+/// Copies the store: asks the gate that runs on the store, or opens the store of a stopped gate.
 ///
 /// # Errors
-/// If no gate responds, or the gate refuses.
+/// Those of [`GateClient::open`], if the gate does not respond or refuses, or if the path is not UTF-8.
 pub fn run(backup: &Backup, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut gate = GateClient::open(&backup.gate, out, err)?;
-    // The gate would resolve a relative path against its own folder; on this machine, resolve it here.
+    // Resolve a relative path here: the gate accepts only absolute paths, and names of files beside the store.
     let path = if gate.is_on_this_machine() {
         std::path::absolute(&backup.file)?
     } else {

@@ -1,5 +1,4 @@
-//! `keygate check`: is this configuration valid, and does it require as much as the old one? Prints every mistake, and
-//! every route that requires less; exit code 0, 1 or 3.
+//! `keygate check`: is this configuration valid, and does it require as much as the old one?
 
 use crate::compare;
 use crate::compare::Side;
@@ -15,12 +14,13 @@ use std::process::ExitCode;
 /// The exit code of a valid configuration that requires less than the old one.
 const WEAKER: u8 = 3;
 
-/// Loads the configuration at `path` and its key files, as `keygate run` would. Prints the
-/// result on `out`; mistakes, and warnings about settings that protect less than they seem
-/// to, go to `err`. With `old`, prints on `out` which requirements became weaker. Returns
-/// exit code 0 for a valid configuration, 1 for an invalid one, and 3 for a weaker one.
+/// Loads the configuration at `path` and its key files, as `keygate run` would. Prints the result on `out`, and the
+/// mistakes and warnings on `err`. With `old`, prints on `out` each route that requires less than in `old`.
+///
+/// Returns exit code 0 for a valid configuration, 1 if the configuration or `old` is invalid, and 3 if a route requires
+/// less than in `old`.
 pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    // A closed pipe does not change the result, which is the exit code.
+    // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
     match reload::load(path) {
         Ok(loaded) => {
             let routes = loaded.config.routes.len();
@@ -64,8 +64,8 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
 }
 
 fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
-    let (before, before_origins) = config::load_with_origins(old, ReferencedFiles::MayBeMissing)?;
-    let (now, now_origins) = config::load_with_origins(new, ReferencedFiles::MustExist)?;
+    let (before, before_origins) = config::load_with_lines(old, ReferencedFiles::MayBeMissing)?;
+    let (now, now_origins) = config::load_with_lines(new, ReferencedFiles::MustExist)?;
     let none = Path::new("");
     let before = Side {
         config: &before,

@@ -77,14 +77,14 @@ fn kid(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Registers a public key, or has a key pair generated.
+/// Registers a public key, or lets the gate generate a key pair and prints or writes the private key.
 ///
 /// # Errors
-/// If no gate responds, the gate refuses, or the file exists already.
+/// If `public_key` cannot be read or has a private key, `out` exists already, no gate responds, or the gate refuses.
 pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let body = match (&args.public_key, &args.generate) {
         (Some(file), _) => {
-            // A private key given by mistake is rejected here and not sent.
+            // Reject a private key here, so that a mistake does not send it to the gate.
             let text = secret_text::from_file(file)?;
             let text = std::str::from_utf8(text.expose()).map_err(|_| format!("{}: not PEM", file.display()))?;
             if text.contains("PRIVATE KEY") {
@@ -94,10 +94,10 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
             }
             json!({ "public_key": text })
         }
-        // clap requires one of the two.
+        // clap requires `--public-key` or `--generate`.
         (None, algorithm) => json!({ "generate": algorithm }),
     };
-    // Created before the key: a private key that cannot be written is lost.
+    // Create the file before the request: the gate does not keep the private key, so a later failure would lose it.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
     let mut made = gate.call(Method::POST, &path(&args.id), body)?;
     let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
@@ -119,7 +119,7 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
     }
 }
 
-/// Returns the PEM text with hidden characters escaped; its line ends stay.
+/// Returns the PEM text with hidden characters escaped, except line ends.
 fn printable(pem: &str) -> String {
     pem.lines().map(|line| render::escaped(line) + "\n").collect()
 }
@@ -144,7 +144,7 @@ pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dy
     )
 }
 
-/// A new file for a private key; deleted on drop unless a key was written.
+/// A new file for a private key. Dropping it deletes the file, unless the key was written.
 struct PrivateFile<'a> {
     path: &'a Path,
     file: Option<File>,

@@ -308,8 +308,8 @@ fn print_credentials(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Res
     gate.report(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
 }
 
-/// Returns a text that needs no quoting in a shell: the lines
-/// may be evaluated, and the responding server may be hostile.
+/// Returns the text of `value` if it needs no quoting in a shell, otherwise `None`. Users `eval` the printed lines, and
+/// the server that responded may be hostile.
 fn word(value: &Value) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     value

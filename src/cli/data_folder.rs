@@ -1,5 +1,5 @@
-//! Where is the development set-up? In a folder with a configuration,
-//! created at the first start; its store is created beside.
+//! Where is the development set-up? `keygate run` creates its folder and configuration at the first start; the store is
+//! created in the same folder.
 
 use crate::model::replacement;
 use std::fs::DirBuilder;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const CONFIG: &str = include_str!("../../conf/embedded.yaml");
-/// The reason why there is no data folder.
+/// The reason why a command cannot use the data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum DataFolderError {
     #[error("no home: neither HOME nor XDG_STATE_HOME is set; name a folder with --data-dir")]
@@ -25,6 +25,9 @@ pub struct DataFolder(PathBuf);
 
 impl DataFolder {
     /// Returns the named folder, or `keygate` in the user's state folder (XDG Base Directory specification).
+    ///
+    /// # Errors
+    /// If no folder is named, and neither HOME nor XDG_STATE_HOME is set.
     pub fn locate(named: Option<&Path>) -> Result<Self, DataFolderError> {
         let set = |name: &str| {
             std::env::var_os(name)
@@ -49,10 +52,11 @@ impl DataFolder {
         self.0.join("keygate.yaml")
     }
 
-    /// Creates missing files. Does not change existing ones, because they may have been edited.
+    /// Creates the folder and the configuration if they are missing. Keeps an existing configuration, which the user
+    /// may have edited.
     ///
     /// # Errors
-    /// If a file cannot be written.
+    /// If the folder or the configuration cannot be created.
     pub fn prepare(&self) -> Result<(), DataFolderError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(|source| DataFolderError::Write {
@@ -65,10 +69,10 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Returns the configuration that the first start created.
+    /// Returns the path of the configuration that the first start created.
     ///
     /// # Errors
-    /// If there is none yet.
+    /// If there is no configuration in the folder.
     pub fn existing_config(&self) -> Result<PathBuf, DataFolderError> {
         let config = self.config();
         if config.exists() {
@@ -79,7 +83,7 @@ impl DataFolder {
     }
 }
 
-/// Writes a new file, whole or not at all, with the permissions `mode` from the first moment.
+/// Writes a new file, complete or not at all, with the permissions `mode` from the start.
 fn create(path: &Path, content: &str, mode: u32) -> Result<(), DataFolderError> {
     let failed = |source| DataFolderError::Write {
         path: path.to_owned(),

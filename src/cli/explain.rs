@@ -1,5 +1,4 @@
-//! `keygate explain`: why is a request allowed or refused? Exit
-//! code 0 allowed, 1 refused, 2 not understood or keys missing.
+//! `keygate explain`: why is a request allowed or refused?
 
 use crate::cli::args::Explain;
 use crate::cli::args::Output;
@@ -21,10 +20,13 @@ use std::process::ExitCode;
 
 const UNDECIDED: u8 = 2;
 
+/// Prints the explanation on `out`, or the reason why there is none on `err`. Returns exit code 0 if the request is
+/// allowed or Keygate itself answers it, 1 if the request is refused, and 2 if the question is invalid or keys are
+/// missing.
 pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     match question(arguments).and_then(|question| Ok(explain::explain(&question)?)) {
         Ok(explanation) => {
-            // A closed pipe does not change the result, which is the exit code.
+            // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
             let _ = match arguments.output {
                 Output::Text => write!(out, "{explanation}"),
                 Output::Json => writeln!(out, "{}", json(&explanation)),
@@ -76,7 +78,7 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     })
 }
 
-/// Returns a credential from a file, or from stdin for `-`, without the line end after it.
+/// Returns a credential from a file, or from stdin for `-`, without line ends at its end.
 fn read(file: &Path) -> Result<Secret<String>, String> {
     let failed = |problem: String| format!("{}: {problem}", file.display());
     let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;

@@ -1,9 +1,9 @@
-//! Which commands does a newcomer get to paste?
+//! Which commands does `keygate run` print for a first try, and how does it show the first administrator?
 
 use crate::control::registry::FirstAdministrator;
 use std::path::Path;
 
-/// The commands for the first five minutes, one per line, with their results after `#`. README has the same.
+/// The commands for a first try, one per line, with a remark after `#`. A test ensures that README has the same ones.
 const COMMANDS: &str = r#"curl -i http://{at}/public/hello             # 200: anyone may
 curl -i http://{at}/orders/7                 # 401: no credential
 
@@ -25,7 +25,8 @@ curl -i -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 401: revoked
 {keygate} audit list{place}   # who did all this
 "#;
 
-/// Returns the commands for a gate that listens at `at`; `place` names the set-up unless it is the default.
+/// Returns the commands for a gate that listens at `at`. `keygate` is the program as a shell word; `place` is empty, or
+/// ` --data-dir FOLDER`.
 pub fn commands(keygate: &str, place: &str, at: &str) -> String {
     COMMANDS
         .replace("{keygate}", keygate)
@@ -33,7 +34,7 @@ pub fn commands(keygate: &str, place: &str, at: &str) -> String {
         .replace("{at}", at)
 }
 
-/// Returns the credential of the first administrator, which is shown once.
+/// Returns the text that shows the credential of the first administrator.
 pub fn first_administrator(administrator: &FirstAdministrator) -> String {
     format!(
         "The first administrator, a client with the scopes admin:read and admin:write. This is the only time its secret is \
@@ -43,7 +44,7 @@ pub fn first_administrator(administrator: &FirstAdministrator) -> String {
     )
 }
 
-/// Returns a path as one word of a shell command.
+/// Returns a path as one word of a shell command, quoted if necessary.
 pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text

@@ -1,4 +1,4 @@
-//! `keygate issuers`: which state do the issuers of a running gate have?
+//! `keygate issuers`: in which state are the issuers of a running gate?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::find;
@@ -28,7 +28,7 @@ const COLUMNS: &[Column] = &[
     ("NEXT FETCH", "next_fetch_at"),
     ("FAILED", "consecutive_failures"),
 ];
-/// Members of an issuer that are printed unchanged on its page.
+/// Members of an issuer that have one line each on its page, in this order.
 const MEMBERS: &[&str] = &[
     "name",
     "issuer",
@@ -74,10 +74,10 @@ read.
 When a refresh brought no good keys, the exit code is 1; the keys from before still serve,
 and what is known is printed all the same.";
 
-/// Calls the gate and prints its response. A refresh with a failed fetch prints the issuer's state and is an error.
+/// Calls the gate and prints its response. If the fetch of a refresh fails, prints the issuer's state all the same.
 ///
 /// # Errors
-/// If there is no address or token, if no gate responds, if it refuses, or if the fetch failed.
+/// If the address or the token is missing, if no gate responds, if the gate refuses, or if the fetch failed.
 pub fn run(issuers: &Noun<IssuerCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(issuers.gate.output, out, err);
     let client = match find::find(&issuers.gate, &mut printer)? {
@@ -104,7 +104,7 @@ impl GateCommand for IssuerCommand {
         match self {
             Self::List if is_good => gate.printer.show(&response.body, |list| table(&list["issuers"]))?,
             Self::Show { .. } if is_good => gate.printer.show(&response.body, page)?,
-            // The response to a failed refresh contains the issuer's state, too.
+            // The response to a failed refresh contains the issuer's state too.
             Self::Refresh { .. } if response.body["issuer"].is_object() => {
                 gate.printer
                     .show(&response.body, |refreshed| page(&refreshed["issuer"]))?;
@@ -118,7 +118,7 @@ impl GateCommand for IssuerCommand {
     }
 }
 
-/// Returns one line per issuer.
+/// Returns the list as text: one line per issuer, with the numbers of its keys and of its skipped keys.
 fn table(issuers: &Value) -> String {
     let issuers = issuers.as_array().into_iter().flatten().map(|issuer| {
         let mut row = issuer.clone();

@@ -1,10 +1,9 @@
-//! How does a flag become a member of a request? A flag that is
-//! not given becomes null, which is left out of the request.
+//! How does a flag become a member of a request? A missing flag becomes null; `GateClient` omits null members.
 
 use clap::ValueEnum;
 use serde_json::Value;
 
-/// Returns the texts of `values`; null if there are none.
+/// Returns `values` as a JSON array of texts; null if `values` is empty.
 pub fn list<T: ToString>(values: &[T]) -> Value {
     match values {
         [] => Value::Null,

@@ -38,11 +38,14 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The exit code if no gate responds.
+/// The exit code if no gate or issuer responds.
 const UNREACHABLE: u8 = 4;
 
-/// Runs one command. Exit codes: 0 done, 1 refused or failed with the reason on stderr, 2 not understood, 4 no gate
-/// responded; 3 of `check`: valid, and weaker than before. `explain` has its own: 0 allowed, 1 refused, 2 undecidable.
+/// Runs one command and returns its exit code. 0: done. 1: refused or failed, with the reason on stderr. 2: the
+/// command line is invalid. 4: no gate or issuer responded, or another process has the store open.
+///
+/// `check --diff` also returns 3: the configuration is valid and requires less than the old one. `explain` returns
+/// 0: the request is allowed; 1: it is refused; 2: undecided.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());

@@ -1,4 +1,4 @@
-//! How do the nouns of the command line run their commands? Each has a gate, and a command for it.
+//! How does a noun of the command line, such as `keygate keys`, run its commands on a gate or on the gate's store?
 
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::GateArgs;
@@ -15,12 +15,12 @@ pub struct Noun<C: Subcommand> {
     pub command: C,
 }
 
-/// A command that a running gate executes, or this process on the gate's store.
+/// A command that a running gate executes, or that this process executes on the store of a stopped gate.
 pub trait GateCommand: Subcommand {
     /// Calls the gate and prints its response.
     ///
     /// # Errors
-    /// If no gate responds, if it refuses, or if the response reports a problem.
+    /// If no gate responds, if the gate refuses the request, or if the response reports a problem.
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>>;
 }
 
@@ -28,7 +28,7 @@ impl<C: GateCommand> Noun<C> {
     /// Finds the gate or its store and runs the command.
     ///
     /// # Errors
-    /// If there is neither, or if the command fails.
+    /// If there is neither a gate nor a store, or if the command fails.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
         self.command.run(&mut GateClient::open(&self.gate, out, err)?)
     }

@@ -1,4 +1,4 @@
-//! Where is the configuration for a command?
+//! Which configuration file does a command read?
 
 use crate::cli::data_folder::DataFolder;
 use crate::cli::data_folder::DataFolderError;
@@ -17,10 +17,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the path of the configuration.
+    /// Returns the path given with `--config`, or the path of the configuration in the data folder.
     ///
     /// # Errors
-    /// If none is named, and there is no data folder.
+    /// If `--config` is missing and there is no data folder with a configuration.
     pub fn config_path(&self) -> Result<PathBuf, DataFolderError> {
         match &self.config {
             Some(path) => Ok(path.clone()),

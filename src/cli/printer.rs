@@ -48,7 +48,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Writes a response to stdout: as JSON, unless it is null, or as the text that `text` returns.
+    /// Writes a response to stdout: as JSON (nothing for null), or as the text that `text` returns.
     ///
     /// # Errors
     /// If stdout cannot be written.
@@ -61,8 +61,8 @@ impl<'a> Printer<'a> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush())
     }
 
-    /// Writes a response that can be requested again, like
-    /// [`Printer::write`], but lets the reader close the pipe early.
+    /// Does the same as [`Printer::write`], but accepts that the reader closes the pipe early: `response` is not lost,
+    /// because it can be requested again.
     ///
     /// # Errors
     /// If stdout cannot be written.
@@ -71,7 +71,7 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// Ignores the error that the reader has closed the pipe (`keygate schema | head -1`).
+/// Returns the result of a write to stdout; ignores that the reader has closed the pipe (`keygate schema | head -1`).
 ///
 /// # Errors
 /// Any other error.

@@ -1,4 +1,4 @@
-//! How is a response printed: as a table, as a page, or as JSON? Hidden characters in it are escaped.
+//! How is a response printed as a table, as a page, or as JSON, without the hidden characters that it may contain?
 
 use crate::observe::escape;
 use serde_json::Value;
@@ -6,11 +6,11 @@ use serde_json::Value;
 /// One column of a list: its heading, and the name of the item's member.
 pub type Column = (&'static str, &'static str);
 
-/// Returns the response as indented JSON; hidden characters stay escaped.
+/// Returns the response as indented JSON, with hidden characters escaped.
 pub fn json(body: &Value) -> String {
     let mut text = Vec::new();
     let pretty = serde_json::to_string_pretty(body).expect("a JSON value is JSON");
-    // Line ends would be escaped too. JSON text contains none but those of the indentation.
+    // Escape line by line: `push_escaped` would escape the line ends too, and only the indentation has line ends.
     for line in pretty.lines() {
         escape::push_escaped(&mut text, line);
         text.push(b'\n');
@@ -27,7 +27,7 @@ pub fn table(columns: &[Column], items: &Value) -> String {
     aligned(&rows)
 }
 
-/// Returns the rows as columns of equal width, two spaces apart.
+/// Returns the rows as aligned columns. A column is as wide as its longest cell; two spaces separate the columns.
 pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows.iter().map(AsRef::as_ref) {
@@ -49,8 +49,8 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
     text
 }
 
-/// Returns one line per member of `thing`, the members in `first`
-/// before the others; a list of objects has one line per object.
+/// Returns one line per member of `thing`, the members in `first` before the others. A member that is an object has one
+/// line per inner member, and a list of objects has one line per object.
 pub fn page(thing: &Value, first: &[&str]) -> String {
     let mut text = String::new();
     let members = thing.as_object().into_iter().flatten();
@@ -97,7 +97,7 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// Returns a text without hidden characters: strangers choose names, key ids and errors.
+/// Returns `text` with hidden characters escaped: other people choose the names, key ids and errors in a response.
 pub fn escaped(text: &str) -> String {
     let mut out = Vec::new();
     escape::push_escaped(&mut out, text);

@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 /// Serves until a signal stops the process.
 ///
 /// # Errors
-/// If the configuration is invalid (with every mistake), or if an address cannot be bound.
+/// If the data folder cannot be created, the configuration is invalid (the error lists every mistake), the store cannot
+/// be opened, an address cannot be bound, or the system refuses threads or signal handlers.
 pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let (path, folder) = match &args.place.config {
         Some(path) => (path.clone(), None),
@@ -40,7 +41,7 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
     serve::serve(path, loaded, threads, |addresses, first_administrator| {
         if let Some(administrator) = &first_administrator {
-            // Not in the log, which others read and which is kept.
+            // Not logged: log files are kept, and other people read them.
             eprint!("{}", introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
@@ -50,7 +51,7 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     .map_err(with_hint)
 }
 
-/// Returns the introduction for a newcomer.
+/// Returns the text for a first try of the development set-up: the address, the commands and the configuration's path.
 fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses: &Addresses) -> String {
     let place = if has_data_dir {
         format!(" --data-dir {}", shell_word(folder.path()))
@@ -71,7 +72,7 @@ fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses
         let commands = indented(&introduction::commands(&program, &place, &at));
         format!(" Try, in another terminal:\n\n{commands}\n")
     } else {
-        // Created by an earlier version, which signed development tokens with its own key.
+        // An earlier version created such configurations, without a store.
         let folder = shell_word(folder.path());
         format!(
             "\nIts configuration has no `store` and no `token_endpoint`: keys are those of its keys file, and no tokens \
@@ -95,7 +96,7 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Adds a hint to an error about an address in use.
+/// Adds a hint to the error that an address is in use.
 fn with_hint(error: StartError) -> Box<dyn Error> {
     match &error {
         StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {

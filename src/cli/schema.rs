@@ -1,4 +1,4 @@
-//! `keygate schema`: which settings may a configuration have? For editors.
+//! `keygate schema`: what is the JSON Schema of the configuration?
 
 use crate::config;
 

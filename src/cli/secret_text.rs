@@ -1,5 +1,5 @@
-//! Where does a command read a secret from? A file, stdin or the environment;
-//! never the command line, which every user of the machine can read.
+//! How does a command read a secret from a file, stdin or the environment? Every user of the machine can read the
+//! command line; only `explain` takes credentials there.
 
 use crate::model::secret::Secret;
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::io::Read;
 use std::path::Path;
 
 const CLIENT_SECRET_VARIABLE: &str = "KEYGATE_CLIENT_SECRET";
-/// A longer file is the wrong file.
+/// The length of the longest secret. The limit stops the command from reading, for example, a disk image.
 const BYTES_MAX: u64 = 64 * 1024;
 
 /// Returns the content of `path` without the white space around it; `-` is stdin.
 ///
 /// # Errors
-/// If the file cannot be read, is empty, or is too long.
+/// If the file cannot be read, or its content without white space is empty or longer than [`BYTES_MAX`].
 pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
     let failed = |problem: String| {
         let place = if is_stdin(path) {
@@ -33,7 +33,8 @@ pub fn from_file(path: &Path) -> Result<Secret<Vec<u8>>, String> {
     }
 }
 
-/// Returns the content of `path`, or stdin for `-`; at most [`BYTES_MAX`] bytes and one more.
+/// Returns the first [`BYTES_MAX`] + 1 bytes of `path`, or of stdin for `-`. The additional byte tells that the content
+/// is too long.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -52,10 +53,10 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Returns a client's secret, from a file or the environment.
+/// Returns a client's secret, from `file` or else from the variable KEYGATE_CLIENT_SECRET.
 ///
 /// # Errors
-/// If there is none.
+/// Those of [`from_file`], or if `file` is `None` and the variable is not set.
 pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
     match file {
         Some(file) => from_file(file),
@@ -65,7 +66,7 @@ pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
     }
 }
 
-/// Returns a variable of the environment; `None` if it is unset or empty.
+/// Returns a variable of the environment; `None` if it is unset, empty, or not UTF-8.
 pub fn from_variable(name: &str) -> Option<Secret<Vec<u8>>> {
     std::env::var(name)
         .ok()

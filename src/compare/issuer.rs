@@ -1,4 +1,4 @@
-//! Which tokens of an issuer are valid now and were not before?
+//! Which settings make more tokens of an issuer valid than before?
 
 use crate::compare::Weakening;
 use crate::compare::finding::duration;
@@ -24,7 +24,7 @@ pub(in crate::compare) fn compare(
 ) {
     let Issuer {
         name: _,
-        // Identifies the issuer, so both sides are equal.
+        // Equal on both sides, because `issuer` identifies the issuer.
         issuer: _,
         keys,
         audiences: _,
@@ -36,10 +36,10 @@ pub(in crate::compare) fn compare(
         scope_claims,
         client_id_claims,
         organization_claim,
-        // Claims that are passed to upstreams require nothing of the client.
+        // Claims in headers for upstreams require nothing of the client.
         claim_headers: _,
         mode,
-        // Derived from the rules.
+        // Derived from the rules of the routes, which `rules` compares.
         claim_facts: _,
     } = is;
     compare_audiences((before, was), (now, is), found);
@@ -53,7 +53,7 @@ pub(in crate::compare) fn compare(
         };
         found(Weakening {
             routes: Vec::new(),
-            what: format!("issuer {}: {key}", is.name),
+            requirement: format!("issuer {}: {key}", is.name),
             was: old,
             is: new,
             old: place(before, was),
@@ -91,7 +91,7 @@ pub(in crate::compare) fn compare(
     if !was.required_claims.iter().all(is_kept) {
         report("required_claims", claims(&was.required_claims), claims(required_claims));
     }
-    // The first claim that is present is used, so a list shortened at its end reads no other claim.
+    // The gate reads the first claim that is present, so a list that was shortened at its end reads no new claim.
     let reads_other_claims = |old: &[String], new: &[String]| !old.starts_with(new);
     for (key, old, new) in [
         ("scope_claims", &was.scope_claims, scope_claims),
@@ -113,7 +113,7 @@ pub(in crate::compare) fn compare(
     }
 }
 
-/// Compares the audiences of the route, or those of the issuer where the route has none.
+/// Compares the audiences of the route; if the route has no audiences, the audiences of the issuer.
 fn compare_audiences(
     (before, was): (SideRoute<'_>, &Issuer),
     (now, is): (SideRoute<'_>, &Issuer),
@@ -140,7 +140,7 @@ fn compare_audiences(
     };
     found(Weakening {
         routes: Vec::new(),
-        what: format!("audiences of issuer {}", is.name),
+        requirement: format!("audiences of issuer {}", is.name),
         was: words(old),
         is: words(new),
         old: origin(before, was),
@@ -148,7 +148,7 @@ fn compare_audiences(
     });
 }
 
-/// Compares the key sources. A source in another place has other keys, so it always is a finding.
+/// Compares the key sources. A source in another place may have other keys, so it is always a finding.
 fn compare_keys(
     (old_folder, old): (&Path, &KeySource),
     (folder, new): (&Path, &KeySource),
@@ -184,7 +184,7 @@ fn compare_keys(
     }
 }
 
-/// Compares the introspection endpoint, the security of the way to it, and the lifetime of cached responses.
+/// Compares the introspection endpoint, the security of the connection to it, and the lifetime of cached responses.
 fn compare_introspection(
     (old_folder, old): (&Path, &Introspection),
     (folder, new): (&Path, &Introspection),
@@ -192,16 +192,16 @@ fn compare_introspection(
 ) {
     let Introspection {
         url,
-        // Keygate's identity there: a wrong one gets no response.
+        // Keygate's own credential at the endpoint. A wrong credential makes no token valid.
         client_id: _,
         authentication: _,
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS passes through it, and without TLS `allow_http` is the finding.
+        // A proxy relays TLS unchanged; without TLS, `allow_http` is the finding.
         proxy: _,
         cache_ttl,
-        // Refusals that are cached longer, and bounds on memory and calls.
+        // Cached refusals, and limits on memory and calls, make no token valid.
         negative_ttl: _,
         cache_bytes_max: _,
         timeout: _,
@@ -241,7 +241,8 @@ fn compare_introspection(
     }
 }
 
-/// Returns the setting that locates the keys, and its value. All discovery forms depend on the issuer alone.
+/// Returns the setting that locates the keys, and its value. For discovery, the value is the issuer: every metadata URL
+/// derives from the issuer.
 fn place(at: &JwksLocation) -> (&'static str, String) {
     match at {
         JwksLocation::JwksUrl(url) => ("jwks_url", url.to_string()),
@@ -259,7 +260,7 @@ fn compare_remote(
         dial,
         min_refresh,
         max_refresh,
-        // Delays the use of a new key, not the end of an old one.
+        // These settings delay the use of a new key, but do not prolong the use of a withdrawn key.
         cooldown: _,
         wait: _,
         max_stale,
@@ -268,7 +269,7 @@ fn compare_remote(
         allow_http,
         allow_private_addresses,
         ca_file,
-        // TLS passes through it, and without TLS `allow_http` is the finding.
+        // A proxy relays TLS unchanged; without TLS, `allow_http` is the finding.
         proxy: _,
         timeout: _,
     } = dial;
@@ -297,7 +298,7 @@ fn compare_remote(
     if was != is {
         report("ca_file", was, is);
     }
-    // The time for which a withdrawn key stays in use.
+    // These settings prolong the use of a withdrawn key.
     let longer: [(&str, Duration, Duration); 3] = [
         ("min_refresh", old.min_refresh, *min_refresh),
         ("max_refresh", old.max_refresh, *max_refresh),

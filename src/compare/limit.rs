@@ -1,4 +1,4 @@
-//! Which limits does a request meet, and which did it meet before?
+//! Which limits apply to a request, and which applied before?
 
 use crate::compare::Weakening;
 use crate::compare::finding::list_text;
@@ -8,12 +8,12 @@ use crate::config::Mode;
 use crate::model::plan::Quota;
 use std::time::Duration;
 
-/// Calls `found` with every limit of `before` that has no equally strict limit on `now`.
+/// Calls `found` with every limit of the route `before` for which the route `now` has no equally strict limit.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let new: Vec<&Limit> = now.limits().collect();
     for limit in missing(before.limits(), &new) {
         let mut weaker = before.weakening(now, "limits", words(limit), "gone".to_owned());
-        weaker.what = format!("limit {}", limit.name);
+        weaker.requirement = format!("limit {}", limit.name);
         if let Some(same) = new.iter().find(|other| other.name == limit.name) {
             let place = |side_route: SideRoute<'_>, limit: &Limit| {
                 side_route
@@ -30,7 +30,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Returns the limits of `before` that have no equally strict limit in `now`.
+/// Returns the enforced limits of `before` for which `now` contains no equally strict limit.
 pub(in crate::compare) fn missing<'a>(
     before: impl Iterator<Item = &'a Limit>,
     now: &[&Limit],
@@ -38,8 +38,8 @@ pub(in crate::compare) fn missing<'a>(
     before.filter(|limit| limit.mode == Mode::Enforce && !now.iter().any(|other| is_as_strict(limit, other)))
 }
 
-/// Returns whether `new` refuses every request that `old` refused.
-/// Fewer words in `by` put more requests into one bucket.
+/// Returns whether `new` rejects every request that `old` rejects. With
+/// fewer words in `by`, more requests share a bucket, so the limit is stricter.
 fn is_as_strict(old: &Limit, new: &Limit) -> bool {
     let Limit {
         name: _,

@@ -1,12 +1,10 @@
-//! Which routes require less than before? Two configurations, compared by the requests they decide.
-//!
-//! `requests` finds one request of each kind that the two sides may decide differently, and the route that decides it
-//! on either side; `route`, `rules`, `issuer`, `limit`, `plan`, `token_endpoint` and `whole` compare the requirements
-//! of the two. Each destructures the configuration's types, so that a new field cannot be forgotten here.
+//! Which routes require less than before? `requests` pairs the routes of two configurations that decide the same
+//! requests; the other modules compare the requirements of each pair, and the settings that apply to every request.
+//! These modules destructure the types of `config`, so the build fails until a new field is compared.
 
 mod finding;
 mod requests;
-mod whole;
+mod global;
 mod side;
 mod route;
 mod rules;
@@ -23,16 +21,16 @@ use crate::compare::side::SideRoute;
 use crate::config::Route;
 use crate::gate::accept::matcher::MatcherError;
 
-/// Returns every requirement that is weaker in `new`: some request that `old` refused, or required more of, may pass
-/// with less now. In the order of `new`'s routes.
+/// Returns every requirement that is weaker in `new` than in `old`, so that some request may pass with less. Settings
+/// for every request come first, then the routes in the order of `new`.
 ///
-/// A new route is reported only if it is public. Bounds on size and time are not requirements and are not compared.
+/// A new route is reported only if it is public. Limits on the size and the duration of requests are not compared.
 ///
 /// # Errors
-/// If two routes of one side match the same requests; `config::load` reports that first.
+/// If two routes of one side match the same requests. `config::load` rejects such a configuration.
 pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
-    whole::compare(old, new, &mut findings);
+    global::compare(old, new, &mut findings);
     for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
         let after = &new.config.routes[pair.new];
         match pair.old.map(|index| &old.config.routes[index]) {
@@ -60,8 +58,8 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
     );
 }
 
-/// Reports a request that no route served before. A new route that requires a credential is no finding; a public one
-/// is, and so is an existing route that matches more.
+/// Reports requests, such as `example`, that no route served before: if `after` is public, or if a route of the same
+/// name existed before. A new route that requires a credential is not reported.
 fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
@@ -76,7 +74,7 @@ fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, f
         None,
         Weakening {
             routes: Vec::new(),
-            what: what.to_owned(),
+            requirement: what.to_owned(),
             was: format!("`{example}` not served"),
             is: if after.public {
                 "open to everybody".to_owned()

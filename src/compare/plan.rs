@@ -1,4 +1,4 @@
-//! Which rights does a plan give, and which did it give before?
+//! Which rights does a plan give, and which did the plan give before?
 
 use crate::compare::Side;
 use crate::compare::finding::list_text;
@@ -10,13 +10,13 @@ use crate::model::plan::Payment;
 use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 
-/// Calls `report` with every right that `now` gives and `before` did not.
+/// Calls `report` with every setting by which the plan `now` gives more rights, or requires less, than `before`.
 pub(in crate::compare) fn compare(
     (old, before): (Side<'_>, &Plan),
     (new, now): (Side<'_>, &Plan),
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
-    // Every field is named: a new one must be compared here, or the build fails.
+    // Every field is named, so that the build fails until a new field is compared here.
     let Plan {
         name,
         credentials,
@@ -25,7 +25,7 @@ pub(in crate::compare) fn compare(
         payment,
         released,
         approval,
-        // The number of keys does not change the rights of any.
+        // The number of keys does not change the rights of a key.
         keys_max: _,
     } = now;
     let mut report = |key: &str, was: String, is: String| report(["plans", &format!("{name}.{key}")], was, is);

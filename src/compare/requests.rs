@@ -1,11 +1,5 @@
-//! Which requests may two configurations decide differently? One
-//! of each kind, and the route that decides it on either side.
-//!
-//! Let a request be decided by route P before and by N now. Replace every segment of its path that is a wildcard in
-//! both with a word that occurs in no pattern: fewer patterns match then, P and N still among them, and each side goes
-//! on choosing the most specific, so P and N still decide. The same holds for its host. It is therefore enough to try,
-//! for each P and N, the hosts in either, a host in no pattern, the paths that match P and N with such words for
-//! wildcards, and the methods of either; the gate's own matcher finds the deciding route.
+//! Which requests may two configurations decide differently? `pairs` finds an example of each kind, and the route that
+//! decides the example on either side.
 
 use crate::config::HostPattern;
 use crate::config::PathPattern;
@@ -19,9 +13,9 @@ use http::Method;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
-/// The routes that decide requests of one kind before and now, by index.
+/// The indexes of the routes that decide the same requests in the old and in the new configuration.
 pub(in crate::compare) struct Pair {
-    /// `None` if no route served them.
+    /// `None` if no old route serves the requests.
     pub old: Option<usize>,
     pub new: usize,
     /// One of these requests: `GET api.example.com/v1/orders/any`.
@@ -29,6 +23,15 @@ pub(in crate::compare) struct Pair {
 }
 
 /// Returns every pair once, in the order of the new routes.
+///
+/// A few example requests find every pair. Let route P decide a request before, and route N now. Replace each path
+/// segment, and each part of the host, that is a wildcard in both P and N by a word that occurs in no pattern. P and N
+/// still match the request, no other pattern begins to match, and each side still chooses the most specific match: P
+/// and N. So it is enough to try, for each P and N, the paths and hosts built in this way, with the listed and the
+/// registered methods. The gate's own matcher finds the route that decides.
+///
+/// # Errors
+/// If two routes of one side match the same requests.
 pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair>, MatcherError> {
     let (before, after) = (matcher(old)?, matcher(new)?);
     let universe = Universe::of(old.iter().chain(new));
@@ -73,7 +76,8 @@ fn matcher(routes: &[Route]) -> Result<Matcher<usize>, MatcherError> {
     }))
 }
 
-/// Returns the route that decides the request. A near miss counts as no route, because the gate refuses it.
+/// Returns the index of the route that decides the request. For a near miss returns `None`, because the gate rejects
+/// the request.
 fn decides(matcher: &Matcher<usize>, host: &str, path: &str, method: &Method) -> Option<usize> {
     match matcher.find(host, path, method, |_, _| true) {
         Lookup::Found(&number) => Some(number),
@@ -99,7 +103,7 @@ fn segments(path: &PathPattern) -> Vec<Segment<'_>> {
         .collect()
 }
 
-/// A word that occurs in no pattern, and a depth beyond every pattern.
+/// A word that occurs in no pattern, and a number of path segments that exceeds every pattern.
 struct Universe {
     word: String,
     depth: usize,
@@ -127,7 +131,7 @@ impl Universe {
         Self { word, depth }
     }
 
-    /// Returns paths that both patterns match, one of each length.
+    /// Returns a path of each length that both patterns match.
     fn meet(&self, one: &[Segment<'_>], other: &[Segment<'_>]) -> Vec<String> {
         let rest = |segments: &[Segment<'_>]| segments.last() == Some(&Segment::Rest);
         let lengths = match (rest(one), rest(other)) {
@@ -166,7 +170,7 @@ impl Universe {
         };
         let hosts: BTreeSet<String> = one.hosts.iter().chain(&other.hosts).map(host).collect();
         let mut methods: Vec<Method> = one.methods.iter().chain(&other.methods).cloned().collect();
-        // An unlisted method may be decided differently from a listed one, and HEAD like GET unless it is listed.
+        // A route without a list matches the registered methods. A list with GET includes HEAD.
         methods.extend(REGISTERED_METHODS);
         let mut distinct: Vec<Method> = Vec::new();
         for method in methods {

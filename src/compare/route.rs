@@ -1,4 +1,4 @@
-//! Which requirements does a route have, and which did it have before?
+//! Which requirements does a route have, and which did the route have before?
 
 use crate::compare::Weakening;
 use crate::compare::finding::list_text;
@@ -15,10 +15,10 @@ use crate::model::names::Name;
 
 /// Calls `found` with every requirement of `now` that is weaker than in `before`.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
-    // Every field is named: a new one must be compared here, or the build fails.
+    // Every field is named, so that the build fails until a new field is compared here.
     let Route {
         name: _,
-        // The matched requests are compared by `requests`.
+        // `requests` compares which requests a route matches.
         hosts: _,
         path: _,
         methods: _,
@@ -26,7 +26,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         public,
         issuers: _,
         audiences: _,
-        // Compared by `rules`, for each method.
+        // `rules` compares the rules for each method.
         rules: _,
         limits: _,
         plans,
@@ -35,7 +35,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         strip_prefix: _,
         // The origins that may read a response require nothing of the client, and a preflight is never forwarded.
         cors: _,
-        // Published metadata and extra headers for the upstream require nothing of the client either.
+        // Published metadata and extra headers for the upstream require nothing of the client.
         resource: _,
         identity_token: _,
         forward_credential,
@@ -81,7 +81,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     if accept.iter().any(|kind| !was.accept.contains(kind)) {
         report("accept", list_text(&was.accept), list_text(accept));
     }
-    // Another plan admits its subscriptions; an empty list admits everybody.
+    // An added plan admits its subscribers. An empty list admits clients with any plan and without a plan.
     if !was.plans.is_empty() && (plans.is_empty() || plans.iter().any(|plan| !was.plans.contains(plan))) {
         let words = |plans: &[Name]| {
             if plans.is_empty() {
@@ -98,12 +98,13 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Issuers are the same if their `iss` is: the operator may rename them.
+/// Compares each issuer that `now` trusts with the issuer of the same `iss` that `before` trusts. Ignores the names,
+/// because the operator may rename an issuer.
 fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let mut reported = false;
     for trusted in now.issuers() {
-        // An issuer with keys and one that is introspected may share
-        // a URL; each is compared with its own kind, if there is one.
+        // An issuer with keys and an introspected issuer may share a URL.
+        // Each is compared with an issuer of the same kind, if there is such an issuer.
         let is_introspected = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
         let same_url = before.issuers().filter(|issuer| issuer.issuer == trusted.issuer);
         match same_url.min_by_key(|issuer| is_introspected(issuer) != is_introspected(trusted)) {

@@ -1,4 +1,4 @@
-//! Which conditions do a route's rules set for a principal, and which did they set before?
+//! Which conditions do the rules of a route set for a principal, and which did the rules set before?
 
 use crate::compare::Weakening;
 use crate::compare::finding::list_text;
@@ -15,8 +15,8 @@ use crate::model::scope::Scope;
 use http::Method;
 use std::collections::BTreeSet;
 
-/// Calls `found` with each kind of condition that a principal may fail in
-/// `before`'s rules while meeting `now`'s, and the methods it concerns.
+/// Calls `found` for each kind of condition that a principal may meet under the rules of `now` and fail under the rules
+/// of `before`. The finding names the methods concerned, unless all methods are.
 pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn FnMut(Weakening)) {
     let methods = methods(before.route, now.route);
     let rules: Vec<(CombinedRules<'_>, CombinedRules<'_>)> = methods
@@ -44,14 +44,15 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
             let mut finding = before.weakening(now, kind.key(), was, is);
             if weaker.len() < methods.len() {
                 let names: Vec<&str> = weaker.iter().map(|method| method.as_str()).collect();
-                finding.what = format!("{} for {}", kind.key(), names.join(", "));
+                finding.requirement = format!("{} for {}", kind.key(), names.join(", "));
             }
             found(finding);
         }
     }
 }
 
-/// Returns the methods that both routes match and some rule distinguishes, and one that stands for all others.
+/// Returns the methods that both routes match, each once. A route without a list of methods matches only registered
+/// methods.
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
     let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
@@ -92,11 +93,11 @@ impl ConditionKind {
     }
 }
 
-/// The conditions of all enforced rules for one method.
+/// The conditions of all enforced rules for one method. A principal must meet all of them.
 #[derive(Default)]
 struct CombinedRules<'a> {
     all: BTreeSet<&'a Scope>,
-    /// One scope of each list.
+    /// The principal needs one scope of each list.
     any: Vec<&'a [Scope]>,
     clients: Vec<&'a [String]>,
     subjects: Vec<&'a [String]>,
@@ -132,7 +133,8 @@ impl<'a> CombinedRules<'a> {
         }
     }
 
-    /// Returns whether every principal that meets `self` also meets the conditions of this kind in `before`.
+    /// Returns whether every principal that meets `self` also meets the conditions of this `kind` in `before`. May
+    /// return `false` for equivalent conditions, but never returns `true` for weaker conditions.
     fn keeps(&self, before: &Self, kind: ConditionKind) -> bool {
         match kind {
             ConditionKind::Scopes => self.keeps_scopes(before),
@@ -147,7 +149,7 @@ impl<'a> CombinedRules<'a> {
     }
 
     fn keeps_scopes(&self, before: &Self) -> bool {
-        // A list with one scope is the same as that scope.
+        // A list with one scope requires that scope.
         let needed = |scope: &Scope| {
             self.all.contains(scope) || self.any.iter().any(|any| matches!(any, [only] if only == scope))
         };
@@ -206,7 +208,7 @@ mod tests {
         list.split_whitespace().map(|scope| scope.parse().unwrap()).collect()
     }
 
-    /// All scopes of the first list, and one of the second unless it is empty.
+    /// Compares two requirements: all scopes of the first list, and one scope of the second list unless it is empty.
     fn keeps(now: (&str, &str), before: (&str, &str)) -> bool {
         let scopes = |(all, any): (&str, &str)| (set(all), set(any));
         let (now, before) = (scopes(now), scopes(before));
@@ -278,7 +280,7 @@ mod tests {
             });
             let kept = subsets.into_iter().all(|granted| !met(&now, &granted) || met(&old, &granted));
             let claimed = rules(&now).keeps(&rules(&old), ConditionKind::Scopes);
-            // Never `true` for a weaker rule; a repeated alternative may give `false` for an equal one.
+            // Never `true` for a weaker rule. A repeated scope in the second list may give `false` for an equal rule.
             prop_assert!(kept || !claimed, "{now:?} {old:?}");
             let distinct = |list: &[Scope]| list.iter().enumerate().all(|(at, scope)| !list[..at].contains(scope));
             if distinct(&now.1) && !now.1.iter().any(|scope| now.0.contains(scope)) {

@@ -1,20 +1,20 @@
-//! Which route of which side is compared, and where are its settings in the files?
+//! Which configuration and which route are compared, and where are their settings in the files?
 
 use crate::compare::Weakening;
 use crate::config::Config;
 use crate::config::Issuer;
 use crate::config::Limit;
-use crate::config::Origins;
 use crate::config::Route;
+use crate::config::SourceLines;
 use crate::model::names::Name;
 use std::path::Path;
 
-/// One configuration, and the origin of its parts.
+/// One of the two configurations, and the place of each setting in its files.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     pub config: &'a Config,
     pub origins: &'a Origins,
-    /// The folder of its main file; paths are compared relative to it.
+    /// The folder of the main file. Paths are compared relative to this folder.
     pub folder: &'a Path,
 }
 
@@ -44,7 +44,8 @@ impl<'a> SideRoute<'a> {
         self.side.limits(&self.route.limits)
     }
 
-    /// Returns a finding about `key` of both routes.
+    /// Returns a finding: the setting `key` has the value `was` in this route, and the weaker value `is` in the route
+    /// `now`.
     pub(in crate::compare) fn weakening(self, now: Self, key: &str, was: String, is: String) -> Weakening {
         let place = |side_route: Self| {
             side_route
@@ -55,7 +56,7 @@ impl<'a> SideRoute<'a> {
         };
         Weakening {
             routes: Vec::new(),
-            what: key.to_owned(),
+            requirement: key.to_owned(),
             was,
             is,
             old: place(self),

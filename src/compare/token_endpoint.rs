@@ -1,4 +1,4 @@
-//! Which proof does a client need for a token, and which did it need before?
+//! Which proof does a client need for a token, and which did the client need before?
 
 use crate::compare::limit::at_most;
 use crate::config::ConnectSettings;
@@ -12,10 +12,10 @@ pub(in crate::compare) fn compare(
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
     let TokenEndpoint {
-        // The trust in this issuer and its audiences are compared by route.
+        // `route` compares the trust in this issuer and its audiences.
         issuer: _,
         audiences: _,
-        // Every algorithm is secure, and the storage of keys requires nothing of a client.
+        // Every supported algorithm is secure, and the storage and rotation of keys require nothing of a client.
         algorithm: _,
         wrapping_key: _,
         rotate_every: _,
@@ -54,7 +54,7 @@ pub(in crate::compare) fn compare(
     let ConnectSettings {
         allow_http,
         allow_private_addresses,
-        // The operator decides which authorities and proxies to trust; the certificate is checked either way.
+        // The operator chooses the trusted authorities and the proxy. Certificates are verified with any choice.
         ca_file: _,
         proxy: _,
         timeout: _,

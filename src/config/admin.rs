@@ -2,8 +2,8 @@
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
-use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
 use crate::config::text::SecretText;
 use crate::config::tree::NodeId;
 use crate::model::secret::Secret;
@@ -22,7 +22,7 @@ pub struct Admin {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Admin")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Address and port, such as `127.0.0.1:9090`. Never one of a listener. Required.
     #[schemars(required)]
     address: Option<Text<SocketAddr>>,
@@ -36,19 +36,19 @@ const TOKEN_CHARS_MIN: usize = 32;
 const TOKEN_CHARS_MAX: usize = 1024;
 
 /// Returns the admin listener, located at its address.
-pub(in crate::config) fn convert(mirror: At<Mirror>, checker: &mut Checker<'_>) -> Option<At<Admin>> {
+pub(in crate::config) fn convert(section: TypedNode<Section>, checker: &mut Checker<'_>) -> Option<TypedNode<Admin>> {
     let address = checker.need(
-        mirror.at,
+        section.at,
         "address",
-        mirror.value.address,
+        section.value.address,
         "such as `address: 127.0.0.1:9090`",
     );
-    let token = mirror.value.token.and_then(|token| {
+    let token = section.value.token.and_then(|token| {
         let at = token.at;
         secret(at, token.take(), checker).filter(|token| check_token(at, token, checker))
     });
     let address = address?;
-    Some(At {
+    Some(TypedNode {
         at: address.at,
         value: Admin {
             address: address.take(),

@@ -33,7 +33,7 @@ pub struct ApiKeys {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKeys")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// The request header that carries a key. Default `x-api-key`.
     header: Option<Text<HeaderName>>,
     /// First part of a key's text: 1 to 16 lower-case letters or digits, a letter first. Default `kg`.
@@ -45,21 +45,21 @@ pub(in crate::config) struct Mirror {
     file: Option<Text<PathBuf>>,
 }
 
-pub(in crate::config) fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> ApiKeys {
-    if let Some(header) = &mirror.header
+pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) -> ApiKeys {
+    if let Some(header) = &section.header
         && is_reserved_header(header.get())
     {
         let problem = checker.with_value(header.at, "this header means something else and cannot carry API keys");
         checker.error_with(header.at, "reserved-header", problem, "such as `x-api-key`");
     }
-    let pepper = mirror.pepper.and_then(|pepper| {
+    let pepper = section.pepper.and_then(|pepper| {
         let at = pepper.at;
         secret(at, pepper.take(), checker)
     });
-    let file = mirror.file.map(|file| checker.existing_file(&file));
+    let file = section.file.map(|file| checker.existing_file(&file));
     ApiKeys {
-        header: mirror.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
-        prefix: mirror.prefix.map_or_else(|| "kg".to_owned(), |prefix| prefix.take().0),
+        header: section.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
+        prefix: section.prefix.map_or_else(|| "kg".to_owned(), |prefix| prefix.take().0),
         pepper,
         file,
     }

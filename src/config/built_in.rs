@@ -64,12 +64,12 @@ pub enum BuiltInKind {
     /// The metadata of a resource (RFC 9728 section 2).
     Resource(Name),
     /// An endpoint of the control side.
-    Control(Endpoint),
+    Control(ControlEndpoint),
 }
 
 /// An endpoint of the control side that is reached on the data listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct ControlEndpoint {
     pub kind: EndpointKind,
     /// Removed from the front of the request's path for the control side: the path of the issuer's URL, or empty.
     pub prefix: String,
@@ -167,7 +167,7 @@ fn control_route(
         name: name.parse().expect(KNOWN),
         host: None,
         path,
-        kind: BuiltInKind::Control(Endpoint {
+        kind: BuiltInKind::Control(ControlEndpoint {
             kind,
             prefix: prefix.to_owned(),
             canonical,

@@ -1,10 +1,10 @@
-//! How are mistakes reported while mirrors are converted? By the checker, which knows the place of every value.
+//! How are mistakes reported while sections are converted? By the checker, which knows the place of every value.
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
 use crate::config::include::ReadLog;
-use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
 use crate::config::read::nearest;
 use crate::config::tree::FileId;
 use crate::config::tree::NodeId;
@@ -209,7 +209,7 @@ impl Checker<'_> {
     }
 
     /// Reports every entry that is in the list twice.
-    pub(in crate::config) fn refuse_duplicates<T: PartialEq>(&mut self, list: &[At<T>]) {
+    pub(in crate::config) fn refuse_duplicates<T: PartialEq>(&mut self, list: &[TypedNode<T>]) {
         for (index, item) in list.iter().enumerate() {
             if list.iter().take(index).any(|earlier| earlier.value == item.value) {
                 let problem = self.with_value(item.at, "is in this list twice");
@@ -250,5 +250,5 @@ impl Checker<'_> {
 
 /// Returns the values of a list without their places.
 pub(in crate::config) fn values<T>(list: Vec<Text<T>>) -> Vec<T> {
-    list.into_iter().map(At::take).collect()
+    list.into_iter().map(TypedNode::take).collect()
 }

@@ -3,11 +3,11 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::pattern::list_has;
-use crate::config::read::At;
 use crate::config::read::FromText;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::tree::NodeId;
 use http::HeaderName;
 use http::Method;
@@ -56,7 +56,7 @@ impl Origin {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Cors")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// `https://app.example.com`, or a list of these; `*` for every page there is. Required.
     #[schemars(required)]
     origins: Option<OneOrMany<Text<OriginEntry>>>,
@@ -69,7 +69,7 @@ pub(in crate::config) struct Mirror {
     /// `ratelimit-policy` and `x-request-id`.
     expose: Option<Texts<FieldName>>,
     /// Whether browsers may send cookies along. Keygate's own credentials need it not. Default false.
-    credentials: Option<At<bool>>,
+    credentials: Option<TypedNode<bool>>,
     /// How long browsers may remember what is allowed; at most `24h`. Default `10m`.
     max_age: Option<Text<Duration>>,
 }
@@ -155,23 +155,23 @@ const METHODS: [Method; 6] = [
 
 /// Converts the section. `route_methods` are the methods of the route; an empty list stands for every method.
 pub(in crate::config) fn convert(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     route_methods: &[Method],
     checker: &mut Checker<'_>,
 ) -> Option<Cors> {
     let origins = checker.need(
         at,
         "origins",
-        mirror.origins,
+        section.origins,
         "such as `origins: [https://app.example.com]`",
     );
-    let origins = origins.map(|OneOrMany(entries)| allowed_origins(entries, mirror.credentials.as_ref(), checker));
-    let methods = match mirror.methods {
+    let origins = origins.map(|OneOrMany(entries)| allowed_origins(entries, section.credentials.as_ref(), checker));
+    let methods = match section.methods {
         Some(written) => methods(written, route_methods, checker),
         None if route_methods.is_empty() => METHODS.to_vec(),
         None => route_methods.to_vec(),
     };
-    let max_age = mirror.max_age.map_or(MAX_AGE_DEFAULT, |written| {
+    let max_age = section.max_age.map_or(MAX_AGE_DEFAULT, |written| {
         if *written.get() > MAX_AGE_MAX {
             let problem = checker.with_value(written.at, "browsers remember for at most 24h");
             checker.error(written.at, "out-of-range", problem);
@@ -181,16 +181,16 @@ pub(in crate::config) fn convert(
     Some(Cors {
         origins: origins?,
         methods,
-        headers: mirror.headers.map(|names| fields(names, checker)),
-        expose: mirror.expose.map(|names| fields(names, checker)),
-        credentials: mirror.credentials.is_some_and(|credentials| credentials.value),
+        headers: section.headers.map(|names| fields(names, checker)),
+        expose: section.expose.map(|names| fields(names, checker)),
+        credentials: section.credentials.is_some_and(|credentials| credentials.value),
         max_age,
     })
 }
 
 fn allowed_origins(
     entries: Vec<Text<OriginEntry>>,
-    credentials: Option<&At<bool>>,
+    credentials: Option<&TypedNode<bool>>,
     checker: &mut Checker<'_>,
 ) -> Origins {
     checker.refuse_duplicates(&entries);
@@ -210,7 +210,7 @@ fn allowed_origins(
 }
 
 /// Reports `*` beside other origins, or with `credentials: true`.
-fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&At<bool>>, checker: &mut Checker<'_>) {
+fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&TypedNode<bool>>, checker: &mut Checker<'_>) {
     if count > 1 {
         let problem = "`*` is every origin, and beside it others are named";
         checker.error_with(any, "any-origin-and-others", problem, "remove the one or the others");

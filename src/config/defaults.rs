@@ -3,16 +3,16 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::limit::Limit;
-use crate::config::read::At;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::route::AcceptedCredential;
 use crate::config::rule;
-use crate::config::rule::ClaimsMirror;
-use crate::config::rule::ConditionMirrors;
+use crate::config::rule::ClaimsSection;
+use crate::config::rule::ConditionSections;
 use crate::config::rule::Rule;
-use crate::config::rule::ScopesMirror;
+use crate::config::rule::ScopesSection;
 use crate::config::rule::TOKEN_KEYS;
-use crate::config::text::Word;
+use crate::config::text::ExactText;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
@@ -25,25 +25,25 @@ use std::collections::BTreeMap;
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Defaults")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Credential types that count where a route does not say.
-    accept: Option<At<Vec<At<AcceptedCredential>>>>,
+    accept: Option<TypedNode<Vec<TypedNode<AcceptedCredential>>>>,
     /// Whose tokens count where a route does not say.
     issuers: Option<Texts<Name>>,
     /// In place of the issuers' audiences, where a route does not say.
-    audiences: Option<Texts<Word>>,
+    audiences: Option<Texts<ExactText>>,
     /// What every credential must be allowed to do.
-    scopes: Option<ScopesMirror>,
+    scopes: Option<ScopesSection>,
     /// The client must be one of these; of an API key, the one in the keys file.
-    clients: Option<Texts<Word>>,
+    clients: Option<Texts<ExactText>>,
     /// The token's subject must be one of these. No API key has one.
-    subjects: Option<Texts<Word>>,
+    subjects: Option<Texts<ExactText>>,
     /// The organization must be one of these; of an API key, the one in the keys file.
-    organizations: Option<Texts<Word>>,
+    organizations: Option<Texts<ExactText>>,
     /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
-    claims: Option<ClaimsMirror>,
+    claims: Option<ClaimsSection>,
     /// Further rules, each for some methods or for all.
-    rules: Option<At<Vec<At<rule::Mirror>>>>,
+    rules: Option<TypedNode<Vec<TypedNode<rule::Section>>>>,
     /// Names of limits that hold on every route.
     limits: Option<Texts<Name>>,
 }
@@ -66,40 +66,40 @@ pub(in crate::config) struct Defaults {
     pub limits: Vec<Name>,
 }
 
-pub(in crate::config) fn convert(written: Option<At<Mirror>>, checker: &mut Checker<'_>) -> Defaults {
-    let Some(At { value: mirror, at }) = written else {
+pub(in crate::config) fn convert(written: Option<TypedNode<Section>>, checker: &mut Checker<'_>) -> Defaults {
+    let Some(TypedNode { value: section, at }) = written else {
         return Defaults::default();
     };
-    if let Some(issuers) = &mirror.issuers {
+    if let Some(issuers) = &section.issuers {
         checker.refer_all("issuers", "issuer", &issuers.value);
     }
-    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    let limits = section.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
-    if let Some(audiences) = &mirror.audiences {
+    if let Some(audiences) = &section.audiences {
         checker.refuse_duplicates(&audiences.value);
     }
-    let mirrors = ConditionMirrors {
-        scopes: mirror.scopes,
-        clients: mirror.clients,
-        subjects: mirror.subjects,
-        organizations: mirror.organizations,
-        claims: mirror.claims,
+    let sections = ConditionSections {
+        scopes: section.scopes,
+        clients: section.clients,
+        subjects: section.subjects,
+        organizations: section.organizations,
+        claims: section.claims,
     };
-    let base = rule::base(mirrors, checker);
-    let more = rule::convert(mirror.rules, checker);
+    let base = rule::base(sections, checker);
+    let more = rule::convert(section.rules, checker);
     let for_every_method = more.iter().filter(|located| located.rule.methods.is_empty());
     let token_condition = std::iter::once(at)
         .chain(for_every_method.map(|located| located.at))
         .flat_map(|map| TOKEN_KEYS.map(|key| (map, key)))
         .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
-    let accept = mirror.accept.map(|accept| DefaultList {
+    let accept = section.accept.map(|accept| DefaultList {
         at: accept.at,
         list: distinct_accept(&accept.value, checker),
     });
     Defaults {
         accept,
-        issuers: default_list(mirror.issuers, |name| name),
-        audiences: default_list(mirror.audiences, |word| word.0),
+        issuers: default_list(section.issuers, |name| name),
+        audiences: default_list(section.audiences, |word| word.0),
         rules: base
             .into_iter()
             .chain(more.into_iter().map(|located| located.rule))
@@ -117,7 +117,7 @@ fn default_list<T, U>(written: Option<Texts<T>>, convert: fn(T) -> U) -> Option<
 }
 
 pub(in crate::config) fn distinct_accept(
-    written: &[At<AcceptedCredential>],
+    written: &[TypedNode<AcceptedCredential>],
     checker: &mut Checker<'_>,
 ) -> Vec<AcceptedCredential> {
     checker.refuse_duplicates(written);

@@ -33,7 +33,7 @@ pub(in crate::config) enum WellKnown {
 
 /// `discovery:` as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum DiscoveryMirror {
+pub(in crate::config) enum DiscoverySetting {
     /// `false`, the default.
     Off,
     /// `true`: both forms, that of RFC 8414 first.
@@ -45,7 +45,7 @@ const OAUTH: &str = "oauth-authorization-server";
 const OPENID: &str = "openid-configuration";
 const WORDS: &[&str] = &["true", "false", OAUTH, OPENID];
 
-impl DiscoveryMirror {
+impl DiscoverySetting {
     /// Returns the URLs to try for `issuer`; `None` where discovery is off.
     pub(in crate::config) fn convert(self, issuer: &IssuerUrl) -> Option<Discovery> {
         let forms: &[WellKnown] = match self {
@@ -74,32 +74,32 @@ impl WellKnown {
     }
 }
 
-impl<'de> Deserialize<'de> for DiscoveryMirror {
+impl<'de> Deserialize<'de> for DiscoverySetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct BoolOrWord;
 
         impl Visitor<'_> for BoolOrWord {
-            type Value = DiscoveryMirror;
+            type Value = DiscoverySetting;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(out, "true, false, or one of the words `{OAUTH}` and `{OPENID}`")
             }
 
-            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<DiscoveryMirror, E> {
+            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<DiscoverySetting, E> {
                 Ok(if yes {
-                    DiscoveryMirror::Every
+                    DiscoverySetting::Every
                 } else {
-                    DiscoveryMirror::Off
+                    DiscoverySetting::Off
                 })
             }
 
             // `true` from an environment variable is text.
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<DiscoveryMirror, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<DiscoverySetting, E> {
                 match text {
-                    "true" => Ok(DiscoveryMirror::Every),
-                    "false" => Ok(DiscoveryMirror::Off),
-                    OAUTH => Ok(DiscoveryMirror::One(WellKnown::OauthAuthorizationServer)),
-                    OPENID => Ok(DiscoveryMirror::One(WellKnown::OpenidConfiguration)),
+                    "true" => Ok(DiscoverySetting::Every),
+                    "false" => Ok(DiscoverySetting::Off),
+                    OAUTH => Ok(DiscoverySetting::One(WellKnown::OauthAuthorizationServer)),
+                    OPENID => Ok(DiscoverySetting::One(WellKnown::OpenidConfiguration)),
                     _ => Err(E::unknown_variant(text, WORDS)),
                 }
             }
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for DiscoveryMirror {
     }
 }
 
-impl JsonSchema for DiscoveryMirror {
+impl JsonSchema for DiscoverySetting {
     fn inline_schema() -> bool {
         true
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[track_caller]
     fn check(issuer: &str, oauth: &str, openid: &str) {
-        let found = DiscoveryMirror::Every.convert(&issuer.parse().unwrap()).unwrap();
+        let found = DiscoverySetting::Every.convert(&issuer.parse().unwrap()).unwrap();
         assert_eq!(found.issuer.as_str(), issuer);
         assert_eq!(
             found.documents.iter().map(Url::as_str).collect::<Vec<_>>(),
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_word_picks_one_form_and_false_picks_none() {
         let issuer: IssuerUrl = "https://a.example/x".parse().unwrap();
-        let convert = |json: &str| serde_json::from_str::<DiscoveryMirror>(json).unwrap().convert(&issuer);
+        let convert = |json: &str| serde_json::from_str::<DiscoverySetting>(json).unwrap().convert(&issuer);
         let paths = |json: &str| -> Vec<String> {
             let documents = convert(json).unwrap().documents;
             documents.iter().map(|url| url.path().to_owned()).collect()
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(paths("true").len(), 2);
         assert_eq!(convert("false"), None);
         for bad in ["\"oidc\"", "1", "[]", "\"\"", "\"True\""] {
-            assert!(serde_json::from_str::<DiscoveryMirror>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<DiscoverySetting>(bad).is_err(), "{bad}");
         }
     }
 }

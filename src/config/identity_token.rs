@@ -1,9 +1,9 @@
 //! How does Keygate tell upstreams the identity of a principal? In a signed token with a short lifetime.
 
 use crate::config::check::Checker;
-use crate::config::read::At;
 use crate::config::read::Text;
-use crate::config::text::Word;
+use crate::config::read::TypedNode;
+use crate::config::text::ExactText;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
@@ -30,7 +30,7 @@ pub struct IdentityToken {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "IdentityToken")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// `iss` of the tokens: a name of this gateway's own, such as `https://gate.example.com`. Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
@@ -47,10 +47,10 @@ pub(in crate::config) struct Mirror {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RouteIdentityToken")]
-pub(in crate::config) struct RouteMirror {
+pub(in crate::config) struct RouteSection {
     /// `aud` of the tokens: the upstream's name, such as `https://orders.internal`. Required.
     #[schemars(required)]
-    audience: Option<Text<Word>>,
+    audience: Option<Text<ExactText>>,
 }
 
 const TTL_DEFAULT: Duration = Duration::from_secs(60);
@@ -60,16 +60,16 @@ const TTL_MIN: Duration = Duration::from_secs(10);
 const TTL_MAX: Duration = Duration::from_secs(600);
 
 pub(in crate::config) fn convert(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
 ) -> Option<IdentityToken> {
     let issuer = checker.need(
         at,
         "issuer",
-        mirror.issuer,
+        section.issuer,
         "such as `issuer: https://gate.example.com`",
     );
-    let algorithm = mirror
+    let algorithm = section
         .algorithm
         .as_ref()
         .map(|algorithm| (*algorithm.get(), algorithm.at));
@@ -81,8 +81,8 @@ pub(in crate::config) fn convert(
         let hint = "give it a key of its own: `signing_key_file: identity.pem`";
         checker.error_with(algorithm_at, "missing-key", problem, hint);
     }
-    let signing_key_file = mirror.signing_key_file.map(|file| checker.existing_file(&file));
-    let ttl = mirror.ttl.map_or(TTL_DEFAULT, |ttl| {
+    let signing_key_file = section.signing_key_file.map(|file| checker.existing_file(&file));
+    let ttl = section.ttl.map_or(TTL_DEFAULT, |ttl| {
         if !(TTL_MIN..=TTL_MAX).contains(ttl.get()) {
             let problem = checker.with_value(ttl.at, "an identity token lives between 10s and 10m");
             checker.error(ttl.at, "out-of-range", problem);
@@ -91,7 +91,7 @@ pub(in crate::config) fn convert(
     });
     Some(IdentityToken {
         issuer: issuer?.take(),
-        algorithm: mirror.algorithm.map_or(Algorithm::Es256, Text::take),
+        algorithm: section.algorithm.map_or(Algorithm::Es256, Text::take),
         signing_key_file,
         ttl,
     })
@@ -99,12 +99,12 @@ pub(in crate::config) fn convert(
 
 /// Returns the audience of a route's identity tokens.
 pub(in crate::config) fn of_route(
-    At { value: mirror, at }: At<RouteMirror>,
+    TypedNode { value: section, at }: TypedNode<RouteSection>,
     checker: &mut Checker<'_>,
 ) -> Option<String> {
     require_signer(at, checker);
     let hint = "the upstream's name, such as `audience: https://orders.internal`";
-    let audience = checker.need(at, "audience", mirror.audience, hint)?;
+    let audience = checker.need(at, "audience", section.audience, hint)?;
     Some(audience.take().0)
 }
 

@@ -8,11 +8,11 @@ use crate::config::include::read_text;
 use crate::config::issuer;
 use crate::config::limit;
 use crate::config::mistake::read;
-use crate::config::read::At;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
-use crate::config::route_mirror;
+use crate::config::read::TypedNode;
+use crate::config::route_section;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
 use crate::config::upstream;
@@ -34,19 +34,19 @@ const FILES_MAX: usize = 1000;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Keygate configuration, an included file")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Whose tokens are trusted, by a name of your choice.
-    pub issuers: Option<NamedEntries<Name, issuer::Mirror>>,
+    pub issuers: Option<NamedEntries<Name, issuer::Section>>,
     /// Limits that routes refer to, by a name of your choice.
-    pub limits: Option<NamedEntries<Name, limit::Mirror>>,
+    pub limits: Option<NamedEntries<Name, limit::Section>>,
     /// Where requests go, by a name of your choice.
-    pub upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
+    pub upstreams: Option<NamedEntries<Name, upstream::Section>>,
     /// Which requests, what they must carry, where they go.
-    pub routes: Option<Vec<At<route_mirror::Mirror>>>,
+    pub routes: Option<Vec<TypedNode<route_section::Section>>>,
 }
 
 /// Reads every file that matches an entry of `written`, into the tree. Returns their sections.
-pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checker: &mut Checker<'_>) -> Vec<Mirror> {
+pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checker: &mut Checker<'_>) -> Vec<Section> {
     let Some(OneOrMany(globs)) = written else {
         return Vec::new();
     };
@@ -66,11 +66,11 @@ pub(in crate::config) fn read_all(written: Option<OneOrMany<Text<Glob>>>, checke
         checker.tree.mark_incomplete();
     }
     let roots: Vec<NodeId> = found.files.into_iter().filter_map(|path| root(path, checker)).collect();
-    let mirrors: Vec<Mirror> = roots.into_iter().filter_map(|root| read(root, checker)).collect();
+    let sections: Vec<Section> = roots.into_iter().filter_map(|root| read(root, checker)).collect();
     for section in ["issuers", "limits", "upstreams"] {
         checker.refuse_duplicate_names(section);
     }
-    mirrors
+    sections
 }
 
 /// The files found so far.

@@ -4,12 +4,12 @@ use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::listener::timeout;
-use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
+use crate::config::text::ExactText;
 use crate::config::text::SecretText;
 use crate::config::text::Size;
 use crate::config::text::Timeout;
-use crate::config::text::Word;
 use crate::config::tree::NodeId;
 use crate::model::algorithm::Algorithm;
 use crate::model::secret::Secret;
@@ -86,17 +86,17 @@ pub struct Breaker {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Introspection")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// The introspection endpoint. Required.
     #[schemars(required)]
     url: Option<Text<Url>>,
     /// Who Keygate is at the issuer. Required.
     #[schemars(required)]
-    client_id: Option<Text<Word>>,
+    client_id: Option<Text<ExactText>>,
     /// Its secret, sent as `client_secret_basic`: `${NAME}` or `file:path`. This or `private_key_jwt`.
     client_secret: Option<Text<SecretText>>,
     /// A key that signs who Keygate is, instead of a secret.
-    private_key_jwt: Option<At<KeyMirror>>,
+    private_key_jwt: Option<TypedNode<KeySection>>,
     /// Allows `http:` in `url`. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
@@ -114,32 +114,32 @@ pub(in crate::config) struct Mirror {
     /// How long a request waits for an answer, and how long one call may take. Default `3s`.
     timeout: Option<Text<Timeout>>,
     /// Calls at once. Default 64.
-    concurrency: Option<At<NonZeroU32>>,
+    concurrency: Option<TypedNode<NonZeroU32>>,
     /// When a failing endpoint is left alone.
-    breaker: Option<BreakerMirror>,
+    breaker: Option<BreakerSection>,
 }
 
 /// A key that signs who Keygate is (RFC 7523).
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "PrivateKeyJwt")]
-pub(in crate::config) struct KeyMirror {
+pub(in crate::config) struct KeySection {
     /// PEM file of the private key (PKCS #8, not encrypted). Required.
     #[schemars(required)]
     key_file: Option<Text<PathBuf>>,
     /// What the issuer calls the key. Default: its RFC 7638 thumbprint.
-    kid: Option<Text<Word>>,
+    kid: Option<Text<ExactText>>,
     /// Default: what the key is for; RS256 for an RSA key.
     algorithm: Option<Text<Algorithm>>,
     /// `aud` of what is signed. Default: the issuer's URL; some servers want the token endpoint's or the introspection endpoint's.
-    audience: Option<Text<Word>>,
+    audience: Option<Text<ExactText>>,
 }
 
 /// When a failing endpoint is left alone.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Breaker")]
-pub(in crate::config) struct BreakerMirror {
+pub(in crate::config) struct BreakerSection {
     /// So many failed calls in a row, and none is made for a while: requests are answered 503 at once. Default 5.
     failures: Option<NonZeroU32>,
     /// For how long; then one call is tried. Default `5s`.
@@ -155,14 +155,14 @@ const CONCURRENCY_MAX: u32 = 4096;
 const CACHE_BYTES_MIN: u64 = 64 << 10;
 
 pub(in crate::config) fn convert(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
 ) -> Option<Introspection> {
-    let url = checker.need(at, "url", mirror.url, "the issuer's introspection endpoint");
+    let url = checker.need(at, "url", section.url, "the issuer's introspection endpoint");
     let hint = "who Keygate is at the issuer; it has to be registered there";
-    let client_id = checker.need(at, "client_id", mirror.client_id, hint);
-    let authentication = authentication(mirror.client_secret, mirror.private_key_jwt, at, checker);
-    let allow_http = mirror.allow_http.unwrap_or(false);
+    let client_id = checker.need(at, "client_id", section.client_id, hint);
+    let authentication = authentication(section.client_secret, section.private_key_jwt, at, checker);
+    let allow_http = section.allow_http.unwrap_or(false);
     if let Some(url) = &url
         && url.get().scheme() == "http"
         && !allow_http
@@ -171,38 +171,38 @@ pub(in crate::config) fn convert(
         let hint = "use https, or say `allow_http: true` beside it";
         checker.error_with(url.at, "plain-http", problem, hint);
     }
-    for ttl in [&mirror.cache_ttl, &mirror.negative_ttl].into_iter().flatten() {
+    for ttl in [&section.cache_ttl, &section.negative_ttl].into_iter().flatten() {
         if *ttl.get() > TTL_MAX {
             let problem = checker.with_value(ttl.at, "an answer is believed for at most 5m");
             checker.error_with(ttl.at, "out-of-range", problem, "a revoked token would go on passing");
         }
     }
-    if let Some(concurrency) = &mirror.concurrency
+    if let Some(concurrency) = &section.concurrency
         && concurrency.value.get() > CONCURRENCY_MAX
     {
         let problem = format!("at most {CONCURRENCY_MAX} calls at once");
         checker.error(concurrency.at, "out-of-range", problem);
     }
-    if let Some(size) = &mirror.cache_bytes
+    if let Some(size) = &section.cache_bytes
         && size.get().0 < CACHE_BYTES_MIN
     {
         checker.error(size.at, "out-of-range", "at least `64KiB`, or nothing is remembered");
     }
-    let breaker = mirror.breaker.unwrap_or_default();
+    let breaker = section.breaker.unwrap_or_default();
     let secs = Duration::from_secs;
     Some(Introspection {
         url: url?.take(),
         client_id: client_id?.take().0,
         authentication: authentication?,
         allow_http,
-        allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
-        ca_file: mirror.ca_file.map(|file| checker.existing_file(&file)),
-        proxy: mirror.proxy.map(Text::take),
-        cache_ttl: mirror.cache_ttl.map_or(secs(30), Text::take),
-        negative_ttl: mirror.negative_ttl.map_or(secs(5), Text::take),
-        cache_bytes_max: mirror.cache_bytes.map_or(16 << 20, |size| size.take().0),
-        timeout: timeout(mirror.timeout, secs(3)),
-        concurrency: mirror.concurrency.map_or(64, |concurrency| {
+        allow_private_addresses: section.allow_private_addresses.unwrap_or(false),
+        ca_file: section.ca_file.map(|file| checker.existing_file(&file)),
+        proxy: section.proxy.map(Text::take),
+        cache_ttl: section.cache_ttl.map_or(secs(30), Text::take),
+        negative_ttl: section.negative_ttl.map_or(secs(5), Text::take),
+        cache_bytes_max: section.cache_bytes.map_or(16 << 20, |size| size.take().0),
+        timeout: timeout(section.timeout, secs(3)),
+        concurrency: section.concurrency.map_or(64, |concurrency| {
             usize::try_from(concurrency.value.get()).unwrap_or(usize::MAX)
         }),
         breaker: Breaker {
@@ -215,7 +215,7 @@ pub(in crate::config) fn convert(
 /// Returns how Keygate authenticates. Reports none or both: there must be exactly one way (RFC 6749 section 2.3).
 fn authentication(
     client_secret: Option<Text<SecretText>>,
-    key: Option<At<KeyMirror>>,
+    key: Option<TypedNode<KeySection>>,
     at: NodeId,
     checker: &mut Checker<'_>,
 ) -> Option<ClientAuthentication> {
@@ -246,12 +246,15 @@ fn authentication(
 /// A private key has a few kilobytes.
 const KEY_BYTES_MAX: u64 = 64 * 1024;
 
-fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker<'_>) -> Option<ClientKey> {
+fn client_key(
+    TypedNode { value: mut section, at }: TypedNode<KeySection>,
+    checker: &mut Checker<'_>,
+) -> Option<ClientKey> {
     let hint = "the private key, PEM (PKCS #8)";
-    let written = checker.need(at, "key_file", mirror.key_file.take(), hint)?;
+    let written = checker.need(at, "key_file", section.key_file.take(), hint)?;
     let file = checker.resolve(written.at, written.get());
     let problem = match std::fs::metadata(&file) {
-        _ if checker.files == ReferencedFiles::MayBeMissing => return Some(convert_key(mirror, file, Vec::new())),
+        _ if checker.files == ReferencedFiles::MayBeMissing => return Some(convert_key(section, file, Vec::new())),
         Err(error) => format!("the key cannot be read: {}", error.kind()),
         // Reading a named pipe would wait for its writer, without end.
         Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
@@ -260,7 +263,7 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
             Err(error) => format!("the key cannot be read: {}", error.kind()),
             Ok(pem) => {
                 checker.log.read(&file, &pem);
-                return Some(convert_key(mirror, file, pem));
+                return Some(convert_key(section, file, pem));
             }
         },
     };
@@ -270,12 +273,12 @@ fn client_key(At { value: mut mirror, at }: At<KeyMirror>, checker: &mut Checker
     None
 }
 
-fn convert_key(mirror: KeyMirror, file: PathBuf, pem: Vec<u8>) -> ClientKey {
+fn convert_key(section: KeySection, file: PathBuf, pem: Vec<u8>) -> ClientKey {
     ClientKey {
         file,
         pem: Secret::new(pem),
-        kid: mirror.kid.map(|kid| kid.take().0),
-        algorithm: mirror.algorithm.map(Text::take),
-        audience: mirror.audience.map(|audience| audience.take().0),
+        kid: section.kid.map(|kid| kid.take().0),
+        algorithm: section.algorithm.map(Text::take),
+        audience: section.audience.map(|audience| audience.take().0),
     }
 }

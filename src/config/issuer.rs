@@ -3,22 +3,22 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::discovery::Discovery;
-use crate::config::discovery::DiscoveryMirror;
+use crate::config::discovery::DiscoverySetting;
 use crate::config::introspection;
 use crate::config::introspection::Introspection;
 use crate::config::listener::timeout;
-use crate::config::read::At;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
-use crate::config::read::OrWord;
+use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::route::Route;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
+use crate::config::text::ExactText;
 use crate::config::text::Timeout;
 use crate::config::text::TokenType;
-use crate::config::text::Word;
 use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
@@ -154,14 +154,14 @@ pub struct ConnectSettings {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Issuer")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Compared with a token's `iss`, byte by byte. No two issuers share one, but for one with keys and one with `introspection`.
     /// Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
     /// A token's `aud` must hold one of these; `any` waives that. Required.
     #[schemars(required)]
-    audiences: Option<OrWord<Vec<Text<Word>>, Any>>,
+    audiences: Option<OrKeyword<Vec<Text<ExactText>>, Any>>,
     /// Default RS256, PS256, ES256, EdDSA.
     algorithms: Option<Texts<Algorithm>>,
     /// Accepted `typ` headers, in any case; `absent` stands for none. Default `at+jwt`, `application/at+jwt`, `jwt`, `absent`.
@@ -171,13 +171,13 @@ pub(in crate::config) struct Mirror {
     /// The longest life of a token (`exp` - `iat`) that is believed. Default `24h`.
     max_lifetime: Option<Text<Timeout>>,
     /// Further claims that must be there, each with one of the values listed.
-    required_claims: Option<NamedEntries<Word, OneOrMany<Text<Word>>>>,
+    required_claims: Option<NamedEntries<ExactText, OneOrMany<Text<ExactText>>>>,
     /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
-    scope_claims: Option<Texts<Word>>,
+    scope_claims: Option<Texts<ExactText>>,
     /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
-    client_id_claims: Option<Texts<Word>>,
+    client_id_claims: Option<Texts<ExactText>>,
     /// Claim that the organization is read from. Default `org`.
-    organization_claim: Option<Text<Word>>,
+    organization_claim: Option<Text<ExactText>>,
     /// By JSON pointer (RFC 6901) the header that tells upstreams the claim: a text, a number, true or false, or an array
     /// of these with commas between, percent-encoded so that no value can split. Anything else is not sent. What clients
     /// send under such a name is dropped on every route.
@@ -195,9 +195,9 @@ pub(in crate::config) struct Mirror {
     /// `openid-configuration` (OpenID Connect), or `true` to try both in this order. Default false.
     ///
     /// The keys below say how keys are fetched, and stand only beside this or `jwks_url`.
-    discovery: Option<At<DiscoveryMirror>>,
+    discovery: Option<TypedNode<DiscoverySetting>>,
     /// No keys: the issuer is asked about each token, for tokens that it alone can read (opaque ones, RFC 7662).
-    introspection: Option<At<introspection::Mirror>>,
+    introspection: Option<TypedNode<introspection::Section>>,
     /// Allows `http:` where keys are fetched. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
@@ -224,8 +224,8 @@ pub(in crate::config) struct Mirror {
 #[derive(Debug)]
 pub(in crate::config) struct Any;
 
-impl crate::config::read::Word for Any {
-    const WORD: &'static str = "any";
+impl crate::config::read::Keyword for Any {
+    const KEYWORD: &'static str = "any";
     const ALTERNATIVE: &'static str = "a list of audiences";
 }
 
@@ -250,21 +250,21 @@ const FETCH_KEYS: [&str; 10] = [
 const JWT_KEYS: [&str; 2] = ["algorithms", "types"];
 
 pub(in crate::config) fn convert(
-    mirrors: NamedEntries<Name, Mirror>,
+    sections: NamedEntries<Name, Section>,
     api_key_header: &HeaderName,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Issuer> {
     let mut issuers = BTreeMap::new();
     let mut urls: Vec<(IssuerUrl, NodeId, bool)> = Vec::new();
-    for (name, At { value: mut mirror, at }) in mirrors.0 {
-        if let Some(url) = &mirror.issuer {
+    for (name, TypedNode { value: mut section, at }) in sections.0 {
+        if let Some(url) = &section.issuer {
             let introspects = checker.tree.entry(at, "introspection").is_some();
             refuse_duplicate(&urls, url, introspects, checker);
             urls.push((url.get().clone(), url.at, introspects));
         }
-        let keys = keys(&mut mirror, at, checker);
-        let headers = claim_headers(mirror.claim_headers.take(), api_key_header, checker);
-        if let Some(issuer) = issuer(name.clone(), keys, headers, mirror, at, checker) {
+        let keys = keys(&mut section, at, checker);
+        let headers = claim_headers(section.claim_headers.take(), api_key_header, checker);
+        if let Some(issuer) = issuer(name.clone(), keys, headers, section, at, checker) {
             issuers.insert(name, issuer);
         }
     }
@@ -292,45 +292,45 @@ fn issuer(
     name: Name,
     keys: Option<KeySource>,
     claim_headers: Vec<(ClaimPointer, HeaderName)>,
-    mirror: Mirror,
+    section: Section,
     at: NodeId,
     checker: &mut Checker<'_>,
 ) -> Option<Issuer> {
-    let url = checker.need(at, "issuer", mirror.issuer, "the `iss` of its tokens");
+    let url = checker.need(at, "issuer", section.issuer, "the `iss` of its tokens");
     let hint = "the `aud` of tokens meant for these APIs; `audiences: any` waives the check";
-    let audiences = checker.need(at, "audiences", mirror.audiences, hint);
-    let clock_skew = clock_skew(mirror.clock_skew, "tokens", checker);
+    let audiences = checker.need(at, "audiences", section.audiences, hint);
+    let clock_skew = clock_skew(section.clock_skew, "tokens", checker);
     let audiences = match audiences? {
-        OrWord::Word(_) => None,
-        OrWord::Value(audiences) => Some(texts(checker.distinct(audiences))),
+        OrKeyword::Keyword(_) => None,
+        OrKeyword::Value(audiences) => Some(texts(checker.distinct(audiences))),
     };
-    let required_claims = mirror.required_claims.map(|claims| claims.0).unwrap_or_default();
+    let required_claims = section.required_claims.map(|claims| claims.0).unwrap_or_default();
     Some(Issuer {
         name,
         issuer: url?.take(),
         keys: keys?,
         audiences,
-        algorithms: mirror.algorithms.map_or_else(
+        algorithms: section.algorithms.map_or_else(
             || vec![Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa],
             |algorithms| checker.distinct(algorithms.value),
         ),
-        types: match mirror.types {
+        types: match section.types {
             Some(types) => checker.distinct(types.value).into_iter().map(|kind| kind.0).collect(),
             None => ["at+jwt", "application/at+jwt", "jwt", ""].map(str::to_owned).to_vec(),
         },
         clock_skew,
-        max_lifetime: timeout(mirror.max_lifetime, Duration::from_secs(86_400)),
+        max_lifetime: timeout(section.max_lifetime, Duration::from_secs(86_400)),
         required_claims: required_claims
             .into_iter()
             .map(|(claim, wanted)| (claim.0, texts(values(wanted.value.0))))
             .collect(),
-        scope_claims: claims(mirror.scope_claims, &["scope", "scp", "permissions", "roles"], checker),
-        client_id_claims: claims(mirror.client_id_claims, &["client_id", "azp"], checker),
-        organization_claim: mirror
+        scope_claims: claims(section.scope_claims, &["scope", "scp", "permissions", "roles"], checker),
+        client_id_claims: claims(section.client_id_claims, &["client_id", "azp"], checker),
+        organization_claim: section
             .organization_claim
             .map_or_else(|| "org".to_owned(), |claim| claim.take().0),
         claim_headers,
-        mode: mirror.mode.unwrap_or_default(),
+        mode: section.mode.unwrap_or_default(),
         claim_facts: Vec::new(),
     })
 }
@@ -361,7 +361,7 @@ fn claim_headers(
 ) -> Vec<(ClaimPointer, HeaderName)> {
     let mut headers: Vec<(ClaimPointer, HeaderName)> = Vec::new();
     for (pointer, name) in written.map(|headers| headers.0).unwrap_or_default() {
-        let At { value: name, at } = name.value;
+        let TypedNode { value: name, at } = name.value;
         if !may_carry_claim(&name.0) || name.0 == *api_key_header {
             let problem = checker.with_value(at, "this header means something else and cannot carry a claim");
             checker.error_with(
@@ -449,7 +449,7 @@ pub(in crate::config) fn clock_skew(
     })
 }
 
-fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<'_>) -> Vec<String> {
+fn claims(written: Option<Texts<ExactText>>, default: &[&str], checker: &mut Checker<'_>) -> Vec<String> {
     match written {
         Some(claims) => texts(checker.distinct(claims.value)),
         None => default.iter().map(|&claim| claim.to_owned()).collect(),
@@ -457,7 +457,7 @@ fn claims(written: Option<Texts<Word>>, default: &[&str], checker: &mut Checker<
 }
 
 /// Returns the source of the issuer's keys. Reports none or several: there must be exactly one of five.
-fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
+fn keys(section: &mut Section, at: NodeId, checker: &mut Checker<'_>) -> Option<KeySource> {
     let sources = [
         "discovery",
         "jwks_url",
@@ -465,10 +465,10 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
         "public_key_files",
         "introspection",
     ];
-    let off = mirror
+    let off = section
         .discovery
         .as_ref()
-        .is_some_and(|discovery| discovery.value == DiscoveryMirror::Off);
+        .is_some_and(|discovery| discovery.value == DiscoverySetting::Off);
     let written: Vec<&str> = sources
         .into_iter()
         .filter(|key| checker.tree.entry(at, key).is_some() && !(off && *key == "discovery"))
@@ -503,35 +503,35 @@ fn keys(mirror: &mut Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Ke
             }
         }
     }
-    if let Some(introspection) = mirror.introspection.take() {
+    if let Some(introspection) = section.introspection.take() {
         return introspection::convert(introspection, checker)
             .map(|introspection| KeySource::Introspection(Box::new(introspection)));
     }
-    if let Some(files) = mirror.public_key_files.take() {
+    if let Some(files) = section.public_key_files.take() {
         return Some(KeySource::Pem(
             files.value.iter().map(|file| checker.existing_file(file)).collect(),
         ));
     }
-    if let Some(file) = mirror.jwks_file.take() {
+    if let Some(file) = section.jwks_file.take() {
         return Some(KeySource::File(checker.existing_file(&file)));
     }
-    let at = keys_at(mirror, checker)?;
-    Some(KeySource::Remote(Box::new(remote_keys(at, mirror, checker))))
+    let at = keys_at(section, checker)?;
+    Some(KeySource::Remote(Box::new(remote_keys(at, section, checker))))
 }
 
-fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksLocation> {
-    let allow_http = mirror.allow_http.unwrap_or(false);
+fn keys_at(section: &mut Section, checker: &mut Checker<'_>) -> Option<JwksLocation> {
+    let allow_http = section.allow_http.unwrap_or(false);
     let hint = "use https, or say `allow_http: true` beside it";
-    if let Some(url) = mirror.jwks_url.take() {
+    if let Some(url) = section.jwks_url.take() {
         if url.get().scheme() == "http" && !allow_http {
             let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
             checker.error_with(url.at, "plain-http", problem, hint);
         }
         return Some(JwksLocation::JwksUrl(url.take()));
     }
-    let discovery = mirror.discovery.take()?;
+    let discovery = section.discovery.take()?;
     // Without an issuer there is no URL to discover; the missing `issuer` is reported elsewhere.
-    let issuer = mirror.issuer.as_ref()?;
+    let issuer = section.issuer.as_ref()?;
     if issuer.get().to_url().scheme() == "http" && !allow_http {
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
@@ -539,12 +539,12 @@ fn keys_at(mirror: &mut Mirror, checker: &mut Checker<'_>) -> Option<JwksLocatio
     discovery.value.convert(issuer.get()).map(JwksLocation::Discovery)
 }
 
-fn remote_keys(at: JwksLocation, mirror: &mut Mirror, checker: &mut Checker<'_>) -> RemoteKeys {
+fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_>) -> RemoteKeys {
     let secs = Duration::from_secs;
-    let min_at = mirror.min_refresh.as_ref().map(|min| min.at);
-    let max_at = mirror.max_refresh.as_ref().map(|max| max.at);
-    let min_refresh = timeout(mirror.min_refresh.take(), secs(60));
-    let max_refresh = timeout(mirror.max_refresh.take(), secs(3_600));
+    let min_at = section.min_refresh.as_ref().map(|min| min.at);
+    let max_at = section.max_refresh.as_ref().map(|max| max.at);
+    let min_refresh = timeout(section.min_refresh.take(), secs(60));
+    let max_refresh = timeout(section.max_refresh.take(), secs(3_600));
     if min_refresh > max_refresh
         && let Some(at) = min_at.or(max_at)
     {
@@ -554,16 +554,16 @@ fn remote_keys(at: JwksLocation, mirror: &mut Mirror, checker: &mut Checker<'_>)
     RemoteKeys {
         at,
         dial: ConnectSettings {
-            allow_http: mirror.allow_http.unwrap_or(false),
-            allow_private_addresses: mirror.allow_private_addresses.unwrap_or(false),
-            ca_file: mirror.ca_file.take().map(|file| checker.existing_file(&file)),
-            proxy: mirror.proxy.take().map(Text::take),
-            timeout: timeout(mirror.timeout.take(), secs(5)),
+            allow_http: section.allow_http.unwrap_or(false),
+            allow_private_addresses: section.allow_private_addresses.unwrap_or(false),
+            ca_file: section.ca_file.take().map(|file| checker.existing_file(&file)),
+            proxy: section.proxy.take().map(Text::take),
+            timeout: timeout(section.timeout.take(), secs(5)),
         },
         min_refresh,
         max_refresh,
-        cooldown: timeout(mirror.cooldown.take(), secs(30)),
-        wait: mirror.wait.take().map_or(Duration::from_millis(500), Text::take),
-        max_stale: mirror.max_stale.take().map_or(secs(86_400), Text::take),
+        cooldown: timeout(section.cooldown.take(), secs(30)),
+        wait: section.wait.take().map_or(Duration::from_millis(500), Text::take),
+        max_stale: section.max_stale.take().map_or(secs(86_400), Text::take),
     }
 }

@@ -1,12 +1,12 @@
 //! How many requests does a limit allow, counted by which property, and which headers report it?
 
 use crate::config::check::Checker;
-use crate::config::read::At;
+use crate::config::read::Keyword;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
-use crate::config::read::OrWord;
+use crate::config::read::OrKeyword;
 use crate::config::read::Text;
-use crate::config::read::Word;
+use crate::config::read::TypedNode;
 use crate::config::rule::Mode;
 use crate::config::rule::warn_of_shadow;
 use crate::config::text::Rate;
@@ -78,32 +78,32 @@ pub struct RateLimitHeaders {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Limit")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// What shares one bucket; several are counted as a combination. Required.
     #[schemars(required)]
-    by: Option<OneOrMany<At<LimitBy>>>,
+    by: Option<OneOrMany<TypedNode<LimitBy>>>,
     /// Such as `10/s`, `500/min`, `5/hour`, `1000/day`, `10000/month` (30 days); refilled evenly. Required.
     #[schemars(required)]
     quota: Option<Text<Rate>>,
     /// How many at once. Default: the number of the quota, as its reader expects who counts per period.
-    burst: Option<At<NonZeroU32>>,
+    burst: Option<TypedNode<NonZeroU32>>,
     /// `shadow` counts what the limit would refuse (`outcome="would_deny"`), refuses nothing and tells clients nothing.
     /// Default `enforce`.
     mode: Option<Mode>,
 }
 
 pub(in crate::config) fn convert(
-    mirrors: NamedEntries<Name, Mirror>,
+    sections: NamedEntries<Name, Section>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Limit> {
     let mut limits = BTreeMap::new();
-    for (name, At { value: mirror, at }) in mirrors.0 {
-        let by = checker.need(at, "by", mirror.by, "such as `by: credential`");
-        let mode = mirror.mode.unwrap_or_default();
+    for (name, TypedNode { value: section, at }) in sections.0 {
+        let by = checker.need(at, "by", section.by, "such as `by: credential`");
+        let mode = section.mode.unwrap_or_default();
         if mode == Mode::Shadow {
             warn_of_shadow("the limit", at, checker);
         }
-        let quota = quota(mirror.quota, mirror.burst, at, checker);
+        let quota = quota(section.quota, section.burst, at, checker);
         let by = by.map(|by| by.0).unwrap_or_default();
         checker.refuse_duplicates(&by);
         let by = by.into_iter().map(|by| by.value).collect();
@@ -119,7 +119,7 @@ pub(in crate::config) fn convert(
 /// "500/min" expects 500 requests at once to pass.
 fn quota(
     written: Option<Text<Rate>>,
-    burst: Option<At<NonZeroU32>>,
+    burst: Option<TypedNode<NonZeroU32>>,
     at: NodeId,
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
@@ -135,7 +135,7 @@ fn quota(
 }
 
 /// Reports a burst over the quota: the two numbers were probably swapped.
-fn refuse_large_burst(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
+fn refuse_large_burst(burst: Option<TypedNode<NonZeroU32>>, requests: NonZeroU32, checker: &mut Checker<'_>) {
     if let Some(burst) = burst
         && burst.value > requests
     {
@@ -156,11 +156,11 @@ fn refuse_large_burst(burst: Option<At<NonZeroU32>>, requests: NonZeroU32, check
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Quota")]
-pub(in crate::config) struct QuotaMirror {
+pub(in crate::config) struct QuotaSection {
     /// Such as `10/s`, `600/min`, `5/hour`; refilled evenly.
     quota: Option<Text<Rate>>,
     /// How many at once; it may be more than the quota, which then says how fast it comes back.
-    burst: Option<At<NonZeroU32>>,
+    burst: Option<TypedNode<NonZeroU32>>,
 }
 
 /// Returns a quota of `requests` per minute, for constants.
@@ -173,9 +173,9 @@ pub(in crate::config) const fn per_minute(requests: u32, burst: u32) -> Quota {
 }
 
 /// Returns the configured quota, with missing parts from `usual`. A burst from `usual` is at most the configured quota.
-pub(in crate::config) fn convert_quota(written: Option<At<QuotaMirror>>, usual: Quota) -> Quota {
-    let mirror = written.map(|written| written.value).unwrap_or_default();
-    with_usual(mirror.quota, mirror.burst.map(|burst| burst.value), usual)
+pub(in crate::config) fn convert_quota(written: Option<TypedNode<QuotaSection>>, usual: Quota) -> Quota {
+    let section = written.map(|written| written.value).unwrap_or_default();
+    with_usual(section.quota, section.burst.map(|burst| burst.value), usual)
 }
 
 fn with_usual(written: Option<Text<Rate>>, burst: Option<NonZeroU32>, usual: Quota) -> Quota {
@@ -196,35 +196,35 @@ fn with_usual(written: Option<Text<Rate>>, burst: Option<NonZeroU32>, usual: Quo
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "FailedAuthentication")]
-pub(in crate::config) struct FailedMirror {
+pub(in crate::config) struct FailedSection {
     /// Default `60/min`.
     quota: Option<Text<Rate>>,
     /// How many at once. Default 20, or the number of the quota where that is less.
-    burst: Option<At<NonZeroU32>>,
+    burst: Option<TypedNode<NonZeroU32>>,
 }
 
 /// `failed_authentication: off`.
 #[derive(Debug)]
 pub(in crate::config) struct Off;
 
-impl Word for Off {
-    const WORD: &'static str = "off";
+impl Keyword for Off {
+    const KEYWORD: &'static str = "off";
     const ALTERNATIVE: &'static str = "a map with `quota` and `burst`";
 }
 
 /// Returns the limit of failed authentications. A missing section stands for the defaults; only `off` disables it.
 pub(in crate::config) fn convert_failed(
-    written: Option<At<OrWord<FailedMirror, Off>>>,
+    written: Option<TypedNode<OrKeyword<FailedSection, Off>>>,
     checker: &mut Checker<'_>,
 ) -> Option<Quota> {
-    let mirror = match written.map(|written| written.value) {
-        None => FailedMirror::default(),
-        Some(OrWord::Word(_)) => return None,
-        Some(OrWord::Value(mirror)) => mirror,
+    let section = match written.map(|written| written.value) {
+        None => FailedSection::default(),
+        Some(OrKeyword::Keyword(_)) => return None,
+        Some(OrKeyword::Value(section)) => section,
     };
-    let given = mirror.burst.as_ref().map(|burst| burst.value);
-    let quota = with_usual(mirror.quota, given, per_minute(60, 20));
-    refuse_large_burst(mirror.burst, quota.requests, checker);
+    let given = section.burst.as_ref().map(|burst| burst.value);
+    let quota = with_usual(section.quota, given, per_minute(60, 20));
+    refuse_large_burst(section.burst, quota.requests, checker);
     Some(quota)
 }
 
@@ -232,16 +232,16 @@ pub(in crate::config) fn convert_failed(
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RateLimitHeaders")]
-pub(in crate::config) struct HeadersMirror {
+pub(in crate::config) struct HeadersSection {
     /// `RateLimit-Policy` and `RateLimit`. Default true.
     standard: Option<bool>,
     /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`. Default true.
     legacy: Option<bool>,
 }
 
-pub(in crate::config) fn convert_headers(mirror: HeadersMirror) -> RateLimitHeaders {
+pub(in crate::config) fn convert_headers(section: HeadersSection) -> RateLimitHeaders {
     RateLimitHeaders {
-        standard: mirror.standard.unwrap_or(true),
-        legacy: mirror.legacy.unwrap_or(true),
+        standard: section.standard.unwrap_or(true),
+        legacy: section.legacy.unwrap_or(true),
     }
 }

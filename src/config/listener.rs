@@ -1,8 +1,8 @@
 //! Where do connections come in, and how much may one connection and one request cost?
 
 use crate::config::check::Checker;
-use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
 use crate::config::text::Size;
 use crate::config::text::Timeout;
 use crate::config::tree::NodeId;
@@ -47,20 +47,23 @@ pub struct RequestLimits {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Listener")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Address and port, such as `0.0.0.0:8080`. Required.
     #[schemars(required)]
     address: Option<Text<SocketAddr>>,
 }
 
-pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker<'_>) -> Vec<At<Listener>> {
-    let mut listeners: Vec<At<Listener>> = Vec::new();
-    for mirror in mirrors {
+pub(in crate::config) fn convert(
+    sections: Vec<TypedNode<Section>>,
+    checker: &mut Checker<'_>,
+) -> Vec<TypedNode<Listener>> {
+    let mut listeners: Vec<TypedNode<Listener>> = Vec::new();
+    for section in sections {
         let hint = "such as `address: 127.0.0.1:8080`";
-        let Some(address) = checker.need(mirror.at, "address", mirror.value.address, hint) else {
+        let Some(address) = checker.need(section.at, "address", section.value.address, hint) else {
             continue;
         };
-        let listener = At {
+        let listener = TypedNode {
             at: address.at,
             value: Listener {
                 address: address.take(),
@@ -74,7 +77,7 @@ pub(in crate::config) fn convert(mirrors: Vec<At<Mirror>>, checker: &mut Checker
 
 /// Reports an `address` that cannot be bound beside `listeners`, or that would take some of their connections.
 pub(in crate::config) fn refuse_shared(
-    listeners: &[At<Listener>],
+    listeners: &[TypedNode<Listener>],
     at: NodeId,
     address: SocketAddr,
     checker: &mut Checker<'_>,
@@ -97,11 +100,11 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Requests")]
-pub(in crate::config) struct LimitsMirror {
+pub(in crate::config) struct LimitsSection {
     /// Bytes of the request line and the header fields together (431). Default `32KiB`.
     head_bytes: Option<Text<Size>>,
     /// Header fields (431). Default 100.
-    head_count: Option<At<NonZeroU32>>,
+    head_count: Option<TypedNode<NonZeroU32>>,
     /// Bytes of path and query (414). Default `8KiB`.
     target_bytes: Option<Text<Size>>,
     /// Bytes of a body, counted as it streams (413). Default `10MiB`.
@@ -120,23 +123,23 @@ pub(in crate::config) struct LimitsMirror {
     requests_per_connection: Option<NonZeroU32>,
 }
 
-pub(in crate::config) fn convert_limits(mirror: LimitsMirror, checker: &mut Checker<'_>) -> RequestLimits {
+pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Checker<'_>) -> RequestLimits {
     let secs = Duration::from_secs;
-    let head_at = mirror.head_bytes.as_ref().map(|size| size.at);
-    let target_at = mirror.target_bytes.as_ref().map(|size| size.at);
-    let credential_at = mirror.credential_bytes.as_ref().map(|size| size.at);
-    let count_at = mirror.head_count.as_ref().map(|count| count.at);
+    let head_at = section.head_bytes.as_ref().map(|size| size.at);
+    let target_at = section.target_bytes.as_ref().map(|size| size.at);
+    let credential_at = section.credential_bytes.as_ref().map(|size| size.at);
+    let count_at = section.head_count.as_ref().map(|count| count.at);
     let limits = RequestLimits {
-        head_bytes_max: size(mirror.head_bytes, 32 << 10),
-        header_count_max: count(mirror.head_count.map(|count| count.value), 100),
-        target_bytes_max: size(mirror.target_bytes, 8 << 10),
-        body_bytes_max: mirror.body_bytes.map_or(10 << 20, |size| size.take().0),
-        credential_bytes_max: size(mirror.credential_bytes, 8 << 10),
-        head_timeout: timeout(mirror.head_timeout, secs(10)),
-        idle_timeout: timeout(mirror.idle_timeout, secs(60)),
-        body_read_timeout: timeout(mirror.body_read_timeout, secs(30)),
-        connections_max: count(mirror.connections, 10_000),
-        requests_per_connection_max: mirror.requests_per_connection.map_or(10_000, NonZeroU32::get),
+        head_bytes_max: size(section.head_bytes, 32 << 10),
+        header_count_max: count(section.head_count.map(|count| count.value), 100),
+        target_bytes_max: size(section.target_bytes, 8 << 10),
+        body_bytes_max: section.body_bytes.map_or(10 << 20, |size| size.take().0),
+        credential_bytes_max: size(section.credential_bytes, 8 << 10),
+        head_timeout: timeout(section.head_timeout, secs(10)),
+        idle_timeout: timeout(section.idle_timeout, secs(60)),
+        body_read_timeout: timeout(section.body_read_timeout, secs(30)),
+        connections_max: count(section.connections, 10_000),
+        requests_per_connection_max: section.requests_per_connection.map_or(10_000, NonZeroU32::get),
     };
     for (value, max, at, key) in [
         (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes"),

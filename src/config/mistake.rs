@@ -1,16 +1,16 @@
-//! How is a mistake that serde finds reported? At its node; then the node is cut out, and reading goes on.
+//! How is a mistake that serde finds reported? TypedNode its node; then the node is cut out, and reading goes on.
 
 use crate::config::check::Checker;
 use crate::config::error::ERRORS_MAX;
-use crate::config::read::Mistake;
 use crate::config::read::NodeReader;
+use crate::config::read::ReadErrorKind;
 use crate::config::read::nearest;
 use crate::config::tree::NodeId;
 use crate::config::tree::Value;
 use crate::config::tree::printable;
 use serde::de::DeserializeOwned;
 
-/// Reads the mirror of the file whose root is `root`. `None` if the root itself is rejected, or after [`ERRORS_MAX`]
+/// Reads the section of the file whose root is `root`. `None` if the root itself is rejected, or after [`ERRORS_MAX`]
 /// errors; `checker` has the mistakes.
 pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
     // Each turn cuts one node and reads the rest again, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
@@ -55,7 +55,7 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
 /// Planned keys without a meaning yet. They are rejected, so that no operator relies on them.
 const PLANNED_KEYS: &[&str] = &["tls", "health"];
 
-impl Mistake {
+impl ReadErrorKind {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
         match self {
             Self::UnknownKey { key, .. } if key == "include" && checker.tree.is_top_of_included(at) => {

@@ -1,7 +1,7 @@
 //! How does the text of a configuration file become a [`Config`], or a list of every mistake in it?
 //!
-//! The text becomes a tree whose nodes know their file and line (`tree`). The tree becomes serde mirrors (`read`): a
-//! mirror has the keys of a section as they are written. Each section's file has the mirror (private), the public type
+//! The text becomes a tree whose nodes know their file and line (`tree`). The tree becomes serde sections (`read`): a
+//! section has the keys of a section as they are written. Each section's file has the section (private), the public type
 //! and the conversion. [`load`] and its two variants are the entry points.
 
 mod tree;
@@ -38,7 +38,7 @@ pub mod observe;
 pub mod plan;
 pub mod resource;
 pub mod route;
-mod route_mirror;
+mod route_section;
 pub mod rule;
 pub mod store;
 pub mod token_endpoint;
@@ -81,8 +81,8 @@ pub use listener::Listener;
 pub use listener::RequestLimits;
 pub use observe::LogFormat;
 pub use observe::Observe;
-pub use origin::Origin;
-pub use origin::Origins;
+pub use origin::SourceLine;
+pub use origin::SourceLines;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;
 pub(crate) use pattern::list_has;
@@ -104,12 +104,12 @@ pub use upstream::UpstreamKind;
 use crate::config::check::Checker;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
-use crate::config::read::At;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
-use crate::config::read::OrWord;
+use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::tree::FILE_BYTES_MAX;
 use crate::config::tree::ROOT;
 use crate::config::tree::Tree;
@@ -167,43 +167,43 @@ pub struct Config {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Keygate configuration")]
-struct Mirror {
+struct Section {
     /// Files that hold further issuers, limits, upstreams and routes: paths or globs such as `routes.d/*.yaml`, relative to
     /// the folder of this file.
     include: Option<OneOrMany<Text<include::Glob>>>,
     /// Where connections come in. Required.
     #[schemars(required)]
-    listeners: Option<Vec<At<listener::Mirror>>>,
-    admin: Option<At<admin::Mirror>>,
-    log: Option<observe::Mirror>,
+    listeners: Option<Vec<TypedNode<listener::Section>>>,
+    admin: Option<TypedNode<admin::Section>>,
+    log: Option<observe::Section>,
     /// Folder in which Keygate keeps what it learned, such as issuers' last good keys; made when it is not there.
     /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
     state_dir: Option<Text<PathBuf>>,
-    requests: Option<listener::LimitsMirror>,
+    requests: Option<listener::LimitsSection>,
     /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
     trusted_proxies: Option<Texts<IpNet>>,
     /// Whose tokens are trusted, by a name of your choice.
-    issuers: Option<NamedEntries<Name, issuer::Mirror>>,
-    api_keys: Option<api_keys::Mirror>,
+    issuers: Option<NamedEntries<Name, issuer::Section>>,
+    api_keys: Option<api_keys::Section>,
     /// Limits that routes refer to, by a name of your choice.
-    limits: Option<NamedEntries<Name, limit::Mirror>>,
+    limits: Option<NamedEntries<Name, limit::Section>>,
     /// Failed authentications per source address; `off` for none. Default `60/min` with a burst of 20.
-    failed_authentication: Option<At<OrWord<limit::FailedMirror, limit::Off>>>,
-    rate_limit_headers: Option<limit::HeadersMirror>,
+    failed_authentication: Option<TypedNode<OrKeyword<limit::FailedSection, limit::Off>>>,
+    rate_limit_headers: Option<limit::HeadersSection>,
     /// Where requests go, by a name of your choice. Required, here or in an included file.
-    upstreams: Option<NamedEntries<Name, upstream::Mirror>>,
+    upstreams: Option<NamedEntries<Name, upstream::Section>>,
     /// What every route inherits. Only in the main file.
-    defaults: Option<At<defaults::Mirror>>,
+    defaults: Option<TypedNode<defaults::Section>>,
     /// Which requests, what they must carry, where they go. Required, here or in an included file.
-    routes: Option<Vec<At<route_mirror::Mirror>>>,
+    routes: Option<Vec<TypedNode<route_section::Section>>>,
     /// APIs as their clients know them, by a name of your choice; their metadata are answered here (RFC 9728).
-    resources: Option<NamedEntries<Name, resource::Mirror>>,
-    identity_token: Option<At<identity_token::Mirror>>,
-    store: Option<At<store::Mirror>>,
-    token_endpoint: Option<At<token_endpoint::Mirror>>,
+    resources: Option<NamedEntries<Name, resource::Section>>,
+    identity_token: Option<TypedNode<identity_token::Section>>,
+    store: Option<TypedNode<store::Section>>,
+    token_endpoint: Option<TypedNode<token_endpoint::Section>>,
     /// What subscriptions get, by a name of your choice. `default` is there without being written: any credentials, any
     /// scopes, active at once. `operators` is taken.
-    plans: Option<NamedEntries<Name, plan::Mirror>>,
+    plans: Option<NamedEntries<Name, plan::Section>>,
 }
 
 /// Reads and validates a configuration file and the files it includes. Returns the configuration.
@@ -230,10 +230,10 @@ pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigE
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_with_origins(path: &Path, files: ReferencedFiles) -> Result<(Config, Origins), ConfigErrors> {
+pub fn load_with_lines(path: &Path, files: ReferencedFiles) -> Result<(Config, SourceLines), ConfigErrors> {
     let text = read_text(path, &mut NoLog)?;
     let (config, tree) = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
-    Ok((config, Origins::of(&tree)))
+    Ok((config, SourceLines::of(&tree)))
 }
 
 fn from_environment(name: &str) -> Option<String> {
@@ -285,11 +285,11 @@ fn parse_with_tree(
         files,
         log,
     };
-    let config = read::<Mirror>(ROOT, &mut checker).and_then(|mut mirror| {
-        for part in included::read_all(mirror.include.take(), &mut checker) {
-            mirror.add(part);
+    let config = read::<Section>(ROOT, &mut checker).and_then(|mut section| {
+        for part in included::read_all(section.include.take(), &mut checker) {
+            section.add(part);
         }
-        convert(mirror, &mut checker)
+        convert(section, &mut checker)
     });
     ConfigErrors::or_ok(checker.errors, checker.tree.files())?;
     let mut config = config.expect("a configuration without mistakes is whole");
@@ -305,15 +305,15 @@ fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
     ConfigErrors::or_ok(errors, &[]).expect_err("a text that is no tree has left an error")
 }
 
-impl Mirror {
+impl Section {
     /// Adds the sections of an included file.
-    fn add(&mut self, part: included::Mirror) {
+    fn add(&mut self, part: included::Section) {
         fn append<K, V>(entries: &mut Option<NamedEntries<K, V>>, part: Option<NamedEntries<K, V>>) {
             if let Some(NamedEntries(part)) = part {
                 entries.get_or_insert(NamedEntries(Vec::new())).0.extend(part);
             }
         }
-        let included::Mirror {
+        let included::Section {
             issuers,
             limits,
             upstreams,
@@ -328,39 +328,39 @@ impl Mirror {
     }
 }
 
-fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
+fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let listeners = checker.need(
         ROOT,
         "listeners",
-        mirror.listeners,
+        section.listeners,
         "such as `listeners: [{ address: \"127.0.0.1:8080\" }]`",
     );
-    let upstreams = checker.need_section("upstreams", mirror.upstreams, "where requests go");
+    let upstreams = checker.need_section("upstreams", section.upstreams, "where requests go");
     let routes = checker.need_section(
         "routes",
-        mirror.routes,
+        section.routes,
         "which requests, what they must carry, where they go",
     );
     let listeners = listener::convert(listeners.unwrap_or_default(), checker);
-    let admin = mirror.admin.and_then(|admin| admin::convert(admin, checker));
+    let admin = section.admin.and_then(|admin| admin::convert(admin, checker));
     if let Some(admin) = &admin {
         listener::refuse_shared(&listeners, admin.at, admin.value.address, checker);
     }
-    let api_keys = api_keys::convert(mirror.api_keys.unwrap_or_default(), checker);
-    let limits = limit::convert(mirror.limits.unwrap_or(NamedEntries(Vec::new())), checker);
+    let api_keys = api_keys::convert(section.api_keys.unwrap_or_default(), checker);
+    let limits = limit::convert(section.limits.unwrap_or(NamedEntries(Vec::new())), checker);
     let mut issuers = issuer::convert(
-        mirror.issuers.unwrap_or(NamedEntries(Vec::new())),
+        section.issuers.unwrap_or(NamedEntries(Vec::new())),
         &api_keys.header,
         checker,
     );
-    let store = mirror.store.and_then(|store| store::convert(store, checker));
-    let token_endpoint = mirror
+    let store = section.store.and_then(|store| store::convert(store, checker));
+    let token_endpoint = section
         .token_endpoint
         .and_then(|token_endpoint| token_endpoint::convert(token_endpoint, checker));
     let ports: Vec<u16> = listeners.iter().map(|listener| listener.value.address.port()).collect();
     token_endpoint::warn_of_port(token_endpoint.as_ref(), &ports, checker);
     token_endpoint::add_own_issuer(token_endpoint.as_ref(), &mut issuers, checker);
-    let plans = plan::convert(mirror.plans, store.is_some(), checker);
+    let plans = plan::convert(section.plans, store.is_some(), checker);
     let claim_headers: Vec<&HeaderName> = issuers.values().flat_map(Issuer::claim_header_names).collect();
     let upstreams = upstream::convert(
         upstreams.unwrap_or(NamedEntries(Vec::new())),
@@ -368,14 +368,14 @@ fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
         &claim_headers,
         checker,
     );
-    let resources = resource::convert(mirror.resources.unwrap_or(NamedEntries(Vec::new())), checker);
-    let identity_token = mirror
+    let resources = resource::convert(section.resources.unwrap_or(NamedEntries(Vec::new())), checker);
+    let identity_token = section
         .identity_token
         .and_then(|identity_token| identity_token::convert(identity_token, checker));
     let routes = routes.unwrap_or_default();
     let written_routes = routes.len();
-    let defaults = defaults::convert(mirror.defaults, checker);
-    let routes = route_mirror::convert(routes, &defaults, &limits, checker);
+    let defaults = defaults::convert(section.defaults, checker);
+    let routes = route_section::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
@@ -392,16 +392,16 @@ fn convert(mirror: Mirror, checker: &mut Checker<'_>) -> Option<Config> {
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
-        requests: listener::convert_limits(mirror.requests.unwrap_or_default(), checker),
+        requests: listener::convert_limits(section.requests.unwrap_or_default(), checker),
         admin: admin.map(|admin| admin.value),
-        observe: observe::convert(mirror.log.unwrap_or_default()),
-        state_dir: state_dir(mirror.state_dir, checker),
-        trusted_proxies: trusted_proxies(mirror.trusted_proxies, checker),
+        observe: observe::convert(section.log.unwrap_or_default()),
+        state_dir: state_dir(section.state_dir, checker),
+        trusted_proxies: trusted_proxies(section.trusted_proxies, checker),
         issuers,
         api_keys,
         limits,
-        failed_authentication: limit::convert_failed(mirror.failed_authentication, checker),
-        rate_limit_headers: limit::convert_headers(mirror.rate_limit_headers.unwrap_or_default()),
+        failed_authentication: limit::convert_failed(section.failed_authentication, checker),
+        rate_limit_headers: limit::convert_headers(section.rate_limit_headers.unwrap_or_default()),
         upstreams,
         routes: routes.into_iter().map(|located| located.route).collect(),
         warnings: Vec::new(),

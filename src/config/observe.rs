@@ -27,7 +27,7 @@ pub enum LogFormat {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Log")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or by module: `warn,keygate=debug`. Default `info`.
     level: Option<Text<LogFilter>>,
     /// Default `json`.
@@ -36,10 +36,10 @@ pub(in crate::config) struct Mirror {
     access: Option<bool>,
 }
 
-pub(in crate::config) fn convert(mirror: Mirror) -> Observe {
+pub(in crate::config) fn convert(section: Section) -> Observe {
     Observe {
-        level: mirror.level.map_or_else(|| "info".to_owned(), |level| level.take().0),
-        format: mirror.format.unwrap_or(LogFormat::Json),
-        access: mirror.access.unwrap_or(true),
+        level: section.level.map_or_else(|| "info".to_owned(), |level| level.take().0),
+        format: section.format.unwrap_or(LogFormat::Json),
+        access: section.access.unwrap_or(true),
     }
 }

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 /// A line of one of the files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
+pub struct SourceLine {
     pub file: PathBuf,
     pub line: usize,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourceLine {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.file.display(), self.line)
     }
@@ -22,9 +22,9 @@ impl fmt::Display for Origin {
 
 /// The line of every section, of each of its entries, and of each key of an entry.
 #[derive(Clone, Debug)]
-pub struct Origins(HashMap<[String; 3], Origin>);
+pub struct SourceLines(HashMap<[String; 3], SourceLine>);
 
-impl Origins {
+impl SourceLines {
     /// Returns the lines of all files of `tree`. For a section in several files, it is the first.
     pub(in crate::config) fn of(tree: &Tree) -> Self {
         let mut origins = Self(HashMap::new());
@@ -56,7 +56,7 @@ impl Origins {
     }
 
     fn add(&mut self, path: [&str; 3], tree: &Tree, at: crate::config::tree::NodeId) {
-        let origin = Origin {
+        let origin = SourceLine {
             file: tree.file_of(at).to_owned(),
             line: tree.place(at).line,
         };
@@ -68,7 +68,7 @@ impl Origins {
     ///
     /// # Panics
     /// Never: the main file is always there.
-    pub fn find(&self, path: [&str; 3]) -> &Origin {
+    pub fn find(&self, path: [&str; 3]) -> &SourceLine {
         let [section, name, key] = path.map(str::to_owned);
         let none = String::new;
         let tries = [

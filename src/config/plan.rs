@@ -2,11 +2,11 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
-use crate::config::read::At;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
-use crate::config::read::OrWord;
+use crate::config::read::OrKeyword;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
@@ -26,10 +26,10 @@ use std::num::NonZeroU32;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Plan")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// What credentials are made of: `api_key`, `client_secret`, `private_key_jwt`, or several. Required.
     #[schemars(required)]
-    credentials: Option<OneOrMany<At<CredentialWord>>>,
+    credentials: Option<OneOrMany<TypedNode<CredentialWord>>>,
     /// The widest scopes that a credential can have. Default: whatever it was made with.
     scopes: Option<Texts<Scope>>,
     /// Names of limits, spent beside those of the route.
@@ -43,7 +43,7 @@ pub(in crate::config) struct Mirror {
     approval: Option<ApprovalWord>,
     /// API keys that one subscription may have at a time; `unlimited` for as many as it likes. Default 2: one, and the one
     /// that will replace it.
-    keys_max: Option<At<OrWord<NonZeroU32, Unlimited>>>,
+    keys_max: Option<TypedNode<OrKeyword<NonZeroU32, Unlimited>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -75,8 +75,8 @@ enum ApprovalWord {
 #[derive(Debug)]
 struct Unlimited;
 
-impl crate::config::read::Word for Unlimited {
-    const WORD: &'static str = "unlimited";
+impl crate::config::read::Keyword for Unlimited {
+    const KEYWORD: &'static str = "unlimited";
     const ALTERNATIVE: &'static str = "a number from 1 on";
 }
 
@@ -86,7 +86,7 @@ const KEYS_MAX: u32 = 2;
 /// Returns the plans of the file and the two built-in plans: `default`,
 /// which the file may replace, and `operators`.
 pub(in crate::config) fn convert(
-    written: Option<NamedEntries<Name, Mirror>>,
+    written: Option<NamedEntries<Name, Section>>,
     has_store: bool,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Plan> {
@@ -108,48 +108,48 @@ pub(in crate::config) fn convert(
             "say where it is: `store: { path: keygate.db }`",
         );
     }
-    for (name, At { value: mirror, at }) in written.map(|plans| plans.0).unwrap_or_default() {
+    for (name, TypedNode { value: section, at }) in written.map(|plans| plans.0).unwrap_or_default() {
         if name.as_str() == OPERATORS {
             let problem = "`operators` is the built-in plan of those who administer the gate";
             checker.error_with(at, "reserved-name", problem, "choose another name");
             continue;
         }
-        if let Some(plan) = plan(name.clone(), mirror, at, checker) {
+        if let Some(plan) = plan(name.clone(), section, at, checker) {
             plans.insert(name, plan);
         }
     }
     plans
 }
 
-fn plan(name: Name, mirror: Mirror, at: NodeId, checker: &mut Checker<'_>) -> Option<Plan> {
+fn plan(name: Name, section: Section, at: NodeId, checker: &mut Checker<'_>) -> Option<Plan> {
     let hint = "`api_key`, `client_secret`, `private_key_jwt`, or a list of them";
-    let credentials = checker.need(at, "credentials", mirror.credentials, hint)?;
-    let scopes = mirror.scopes.map(|scopes| checker.distinct(scopes.value));
-    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    let credentials = checker.need(at, "credentials", section.credentials, hint)?;
+    let scopes = section.scopes.map(|scopes| checker.distinct(scopes.value));
+    let limits = section.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
     Some(Plan {
         name,
         credentials: kinds(&credentials.0, checker),
         scopes: scopes.map(|scopes| scopes.into_iter().collect()),
         limits: values(limits),
-        payment: match mirror.payment {
+        payment: match section.payment {
             Some(PaymentWord::Required) => Payment::Required,
             Some(PaymentWord::None) | None => Payment::None,
         },
-        released: mirror.released.unwrap_or(true),
-        approval: match mirror.approval {
+        released: section.released.unwrap_or(true),
+        approval: match section.approval {
             Some(ApprovalWord::Automatic) => Approval::Automatic,
             Some(ApprovalWord::Manual) | None => Approval::Manual,
         },
-        keys_max: match mirror.keys_max.map(|most| most.value) {
+        keys_max: match section.keys_max.map(|most| most.value) {
             None => Some(KEYS_MAX),
-            Some(OrWord::Word(_)) => None,
-            Some(OrWord::Value(most)) => Some(most.get()),
+            Some(OrKeyword::Keyword(_)) => None,
+            Some(OrKeyword::Value(most)) => Some(most.get()),
         },
     })
 }
 
-fn kinds(written: &[At<CredentialWord>], checker: &mut Checker<'_>) -> CredentialKinds {
+fn kinds(written: &[TypedNode<CredentialWord>], checker: &mut Checker<'_>) -> CredentialKinds {
     checker.refuse_duplicates(written);
     let has = |kind| written.iter().any(|word| word.value == kind);
     CredentialKinds {

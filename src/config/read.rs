@@ -1,7 +1,7 @@
-//! How does serde deserialize mirrors from the tree?
+//! How does serde deserialize sections from the tree?
 //!
-//! All fields of a mirror are `Option`: serde reports a missing field by failing the
-//! whole map. Required fields are checked when the mirror is converted to its type.
+//! All fields of a section are `Option`: serde reports a missing field by failing the
+//! whole map. Required fields are checked when the section is converted to its type.
 
 use crate::config::tree::NodeId;
 use crate::config::tree::Tree;
@@ -21,12 +21,12 @@ use std::marker::PhantomData;
 #[derive(Debug)]
 pub(in crate::config) struct ReadError {
     pub at: Option<NodeId>,
-    pub mistake: Mistake,
+    pub mistake: ReadErrorKind,
 }
 
 /// A mistake that serde finds.
 #[derive(Debug)]
-pub(in crate::config) enum Mistake {
+pub(in crate::config) enum ReadErrorKind {
     UnknownKey {
         key: String,
         known: &'static [&'static str],
@@ -64,7 +64,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 impl ReadError {
-    fn new(mistake: Mistake) -> Self {
+    fn new(mistake: ReadErrorKind) -> Self {
         Self { at: None, mistake }
     }
 
@@ -77,7 +77,7 @@ impl ReadError {
 
 impl de::Error for ReadError {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::new(Mistake::BadValue(text.to_string()))
+        Self::new(ReadErrorKind::BadValue(text.to_string()))
     }
 
     // Names the kind of the value, never the value: it may be a secret.
@@ -90,25 +90,25 @@ impl de::Error for ReadError {
             Unexpected::Str(_) | Unexpected::Char(_) | Unexpected::Bytes(_) => "a text",
             _ => "something else",
         };
-        Self::new(Mistake::WrongType {
+        Self::new(ReadErrorKind::WrongType {
             found,
             expected: describe_expected(expected),
         })
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Mistake::Hidden(format!("not {}", describe_expected(expected))))
+        Self::new(ReadErrorKind::Hidden(format!("not {}", describe_expected(expected))))
     }
 
     fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Mistake::UnknownKey {
+        Self::new(ReadErrorKind::UnknownKey {
             key: key.to_owned(),
             known,
         })
     }
 
     fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Mistake::UnknownWord { known })
+        Self::new(ReadErrorKind::UnknownWord { known })
     }
 }
 
@@ -132,7 +132,7 @@ fn describe_expected(expected: &dyn de::Expected) -> String {
     }
 }
 
-/// Names of newtypes by which `NodeReader` recognizes [`At`], [`OneOrMany`] and [`OrWord`].
+/// Names of newtypes by which `NodeReader` recognizes [`TypedNode`], [`OneOrMany`] and [`OrKeyword`].
 const AT: &str = "$at";
 const ONE_OR_MANY: &str = "$one_or_many";
 const OR_WORD: &str = "$or_word";
@@ -261,7 +261,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     }
 }
 
-/// The elements that [`At`] reads: the number of a node, then the node itself.
+/// The elements that [`TypedNode`] reads: the number of a node, then the node itself.
 struct NumberedNode<'t> {
     reader: NodeReader<'t>,
     turn: u8,
@@ -337,9 +337,9 @@ impl<'de> Deserializer<'de> for KeyReader<'_> {
         visitor
             .visit_str(self.key)
             .map_err(|error: ReadError| match error.mistake {
-                Mistake::BadValue(text) => ReadError {
+                ReadErrorKind::BadValue(text) => ReadError {
                     at: Some(self.id),
-                    mistake: Mistake::BadKey(text),
+                    mistake: ReadErrorKind::BadKey(text),
                 },
                 mistake => ReadError {
                     at: Some(self.id),
@@ -356,27 +356,27 @@ impl<'de> Deserializer<'de> for KeyReader<'_> {
 
 /// A value and its node, so that later checks can report the place.
 #[derive(Debug)]
-pub(in crate::config) struct At<T> {
+pub(in crate::config) struct TypedNode<T> {
     pub value: T,
     pub at: NodeId,
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TypedNode<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pair<T>(PhantomData<T>);
 
         impl<'de, T: Deserialize<'de>> Visitor<'de> for Pair<T> {
-            type Value = At<T>;
+            type Value = TypedNode<T>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a value")
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<At<T>, A::Error> {
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<TypedNode<T>, A::Error> {
                 let missing = || de::Error::custom("not a node");
                 let at = NodeId(seq.next_element()?.ok_or_else(missing)?);
                 let value = seq.next_element()?.ok_or_else(missing)?;
-                Ok(At { value, at })
+                Ok(TypedNode { value, at })
             }
         }
 
@@ -417,43 +417,43 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
 
 /// A value, or a word in its place: `audiences: any`, `failed_authentication: off`. `W` is the type of the word.
 #[derive(Debug)]
-pub(in crate::config) enum OrWord<T, W> {
-    Word(PhantomData<W>),
+pub(in crate::config) enum OrKeyword<T, W> {
+    Keyword(PhantomData<W>),
     Value(T),
 }
 
 /// A word that can stand for a whole value.
-pub(in crate::config) trait Word {
-    const WORD: &'static str;
+pub(in crate::config) trait Keyword {
+    const KEYWORD: &'static str;
     /// The description of the value that is expected otherwise, for the error.
     const ALTERNATIVE: &'static str;
 }
 
-impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
+impl<'de, T: Deserialize<'de>, W: Keyword> Deserialize<'de> for OrKeyword<T, W> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either<T, W>(PhantomData<(T, W)>);
 
-        impl<'de, T: Deserialize<'de>, W: Word> Visitor<'de> for Either<T, W> {
-            type Value = OrWord<T, W>;
+        impl<'de, T: Deserialize<'de>, W: Keyword> Visitor<'de> for Either<T, W> {
+            type Value = OrKeyword<T, W>;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{} or the word `{}`", W::ALTERNATIVE, W::WORD)
+                write!(out, "{} or the word `{}`", W::ALTERNATIVE, W::KEYWORD)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                if text == W::WORD {
-                    Ok(OrWord::Word(PhantomData))
+                if text == W::KEYWORD {
+                    Ok(OrKeyword::Keyword(PhantomData))
                 } else {
                     Err(E::custom(format!(
                         "neither {} nor the word `{}`",
                         W::ALTERNATIVE,
-                        W::WORD
+                        W::KEYWORD
                     )))
                 }
             }
 
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-                T::deserialize(deserializer).map(OrWord::Value)
+                T::deserialize(deserializer).map(OrKeyword::Value)
             }
         }
 
@@ -463,7 +463,7 @@ impl<'de, T: Deserialize<'de>, W: Word> Deserialize<'de> for OrWord<T, W> {
 
 /// A map with keys of the operator's choice, in the order of the file.
 #[derive(Debug)]
-pub(in crate::config) struct NamedEntries<K, V>(pub Vec<(K, At<V>)>);
+pub(in crate::config) struct NamedEntries<K, V>(pub Vec<(K, TypedNode<V>)>);
 
 impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -478,7 +478,7 @@ impl<'de, K: FromText, V: Deserialize<'de>> Deserialize<'de> for NamedEntries<K,
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some((ParsedText(key), value)) = map.next_entry::<ParsedText<K>, At<V>>()? {
+                while let Some((ParsedText(key), value)) = map.next_entry::<ParsedText<K>, TypedNode<V>>()? {
                     entries.push((key, value));
                 }
                 Ok(NamedEntries(entries))
@@ -546,10 +546,10 @@ impl<'de, T: FromText> Deserialize<'de> for ParsedText<T> {
 }
 
 /// The value parsed from a text, and its node.
-pub(in crate::config) type Text<T> = At<ParsedText<T>>;
+pub(in crate::config) type Text<T> = TypedNode<ParsedText<T>>;
 
 /// A list of values parsed from texts, each with its node, and the node of the list.
-pub(in crate::config) type Texts<T> = At<Vec<Text<T>>>;
+pub(in crate::config) type Texts<T> = TypedNode<Vec<Text<T>>>;
 
 impl<T> Text<T> {
     pub(in crate::config) fn get(&self) -> &T {

@@ -2,10 +2,10 @@
 
 use crate::config::check::Checker;
 use crate::config::pattern::PathPattern;
-use crate::config::read::At;
 use crate::config::read::FromText;
 use crate::config::read::NamedEntries;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
 use crate::config::route::LocatedRoute;
 use crate::config::tree::ROOT;
 use crate::model::names::Name;
@@ -111,7 +111,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Resource")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// The URL that clients know the API by, such as `https://api.example.com/v1`. Its metadata are answered at this
     /// host, under `/.well-known/oauth-protected-resource` and its path. Required.
     #[schemars(required)]
@@ -121,12 +121,12 @@ pub(in crate::config) struct Mirror {
 }
 
 pub(in crate::config) fn convert(
-    mirrors: NamedEntries<Name, Mirror>,
+    sections: NamedEntries<Name, Section>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Resource> {
     let mut resources: BTreeMap<Name, Resource> = BTreeMap::new();
-    for (name, At { value: mirror, at }) in mirrors.0 {
-        let Some(url) = checker.need(at, "url", mirror.url, "such as `url: https://api.example.com/v1`") else {
+    for (name, TypedNode { value: section, at }) in sections.0 {
+        let Some(url) = checker.need(at, "url", section.url, "such as `url: https://api.example.com/v1`") else {
             continue;
         };
         let place = |url: &ResourceUrl| (url.host().to_owned(), url.metadata_path());
@@ -138,7 +138,7 @@ pub(in crate::config) fn convert(
         let resource = Resource {
             name: name.clone(),
             url: url.take(),
-            documentation: mirror.documentation.map(Text::take),
+            documentation: section.documentation.map(Text::take),
         };
         resources.insert(name, resource);
     }

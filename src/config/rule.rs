@@ -2,12 +2,12 @@
 
 use crate::config::check::Checker;
 use crate::config::pattern::list_has;
-use crate::config::read::At;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
-use crate::config::text::Word;
+use crate::config::read::TypedNode;
+use crate::config::text::ExactText;
 use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::model::claim::ClaimFact;
@@ -98,7 +98,7 @@ pub(in crate::config) const RULES_MAX: usize = 64;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rule")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Stands in the access record when the rule refuses, or would. Default: none.
     name: Option<Text<Name>>,
     /// `shadow` counts what the rule would refuse (`outcome="would_deny"`) and refuses nothing. Default `enforce`.
@@ -106,25 +106,25 @@ pub(in crate::config) struct Mirror {
     /// Requests the rule is for. Default: every method. GET brings HEAD with it.
     methods: Option<Texts<Method>>,
     /// What the credential must be allowed to do.
-    scopes: Option<ScopesMirror>,
+    scopes: Option<ScopesSection>,
     /// The client must be one of these; of an API key, the one in the keys file.
-    clients: Option<Texts<Word>>,
+    clients: Option<Texts<ExactText>>,
     /// The token's subject must be one of these. No API key has one.
-    subjects: Option<Texts<Word>>,
+    subjects: Option<Texts<ExactText>>,
     /// The organization must be one of these; of an API key, the one in the keys file.
-    organizations: Option<Texts<Word>>,
+    organizations: Option<Texts<ExactText>>,
     /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
-    claims: Option<ClaimsMirror>,
+    claims: Option<ClaimsSection>,
 }
 
 /// By JSON pointer, the accepted values.
-pub(in crate::config) type ClaimsMirror = NamedEntries<ClaimPointer, OneOrMany<At<ValueMirror>>>;
+pub(in crate::config) type ClaimsSection = NamedEntries<ClaimPointer, OneOrMany<TypedNode<ClaimValueText>>>;
 
 /// What the credential must be allowed to do.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Scopes")]
-pub(in crate::config) struct ScopesMirror {
+pub(in crate::config) struct ScopesSection {
     /// Every one of these.
     all: Option<Texts<Scope>>,
     /// One of these.
@@ -133,26 +133,26 @@ pub(in crate::config) struct ScopesMirror {
 
 /// A text, a whole number, or true or false.
 #[derive(Debug, PartialEq)]
-pub(in crate::config) struct ValueMirror(ClaimValue);
+pub(in crate::config) struct ClaimValueText(ClaimValue);
 
-impl<'de> Deserialize<'de> for ValueMirror {
+impl<'de> Deserialize<'de> for ClaimValueText {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Value;
 
         impl de::Visitor<'_> for Value {
-            type Value = ValueMirror;
+            type Value = ClaimValueText;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a text, a whole number, or true or false")
             }
 
-            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<ValueMirror, E> {
-                Ok(ValueMirror(ClaimValue::Bool(yes)))
+            fn visit_bool<E: de::Error>(self, yes: bool) -> Result<ClaimValueText, E> {
+                Ok(ClaimValueText(ClaimValue::Bool(yes)))
             }
 
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ValueMirror, E> {
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ClaimValueText, E> {
                 if number.unsigned_abs() <= ClaimValue::INTEGER_MAX.unsigned_abs() {
-                    Ok(ValueMirror(ClaimValue::Integer(number)))
+                    Ok(ClaimValueText(ClaimValue::Integer(number)))
                 } else {
                     Err(E::custom(
                         "beyond 9007199254740991 two readers of JSON may see different numbers\nhave the issuer send it as a text",
@@ -160,20 +160,20 @@ impl<'de> Deserialize<'de> for ValueMirror {
                 }
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ValueMirror, E> {
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<ClaimValueText, E> {
                 self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
             }
 
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<ValueMirror, E> {
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<ClaimValueText, E> {
                 Err(E::custom(
                     "two readers of JSON may see different fractions\ncompare with a whole number or a text",
                 ))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ValueMirror, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ClaimValueText, E> {
                 use crate::config::read::FromText;
-                Word::from_text(text)
-                    .map(|word| ValueMirror(ClaimValue::Text(word.0.into())))
+                ExactText::from_text(text)
+                    .map(|word| ClaimValueText(ClaimValue::Text(word.0.into())))
                     .map_err(E::custom)
             }
         }
@@ -182,7 +182,7 @@ impl<'de> Deserialize<'de> for ValueMirror {
     }
 }
 
-impl JsonSchema for ValueMirror {
+impl JsonSchema for ClaimValueText {
     fn inline_schema() -> bool {
         true
     }
@@ -205,20 +205,20 @@ pub(in crate::config) const TOKEN_KEYS: [&str; 2] = ["subjects", "claims"];
 
 /// The values under [`CONDITION_KEYS`].
 #[derive(Default)]
-pub(in crate::config) struct ConditionMirrors {
-    pub scopes: Option<ScopesMirror>,
-    pub clients: Option<Texts<Word>>,
-    pub subjects: Option<Texts<Word>>,
-    pub organizations: Option<Texts<Word>>,
-    pub claims: Option<ClaimsMirror>,
+pub(in crate::config) struct ConditionSections {
+    pub scopes: Option<ScopesSection>,
+    pub clients: Option<Texts<ExactText>>,
+    pub subjects: Option<Texts<ExactText>>,
+    pub organizations: Option<Texts<ExactText>>,
+    pub claims: Option<ClaimsSection>,
 }
 
-impl ConditionMirrors {
+impl ConditionSections {
     /// Returns the conditions in the order in which a failure is reported.
     /// Scopes come last, because a client can request more.
     pub(in crate::config) fn convert(self, checker: &mut Checker<'_>) -> Vec<Condition> {
         let mut conditions = Vec::new();
-        let mut names = |written: Option<Texts<Word>>, condition: fn(Vec<String>) -> Condition| {
+        let mut names = |written: Option<Texts<ExactText>>, condition: fn(Vec<String>) -> Condition| {
             if let Some(written) = written {
                 conditions.push(condition(texts(checker.distinct(written.value))));
             }
@@ -245,8 +245,8 @@ impl ConditionMirrors {
 }
 
 /// Returns the rule of the condition keys of a route or of the defaults, beside `rules`; `None` where they set none.
-pub(in crate::config) fn base(mirrors: ConditionMirrors, checker: &mut Checker<'_>) -> Option<Rule> {
-    let conditions = mirrors.convert(checker);
+pub(in crate::config) fn base(sections: ConditionSections, checker: &mut Checker<'_>) -> Option<Rule> {
+    let conditions = sections.convert(checker);
     (!conditions.is_empty()).then_some(Rule {
         name: None,
         mode: Mode::Enforce,
@@ -262,10 +262,13 @@ pub(in crate::config) struct LocatedRule {
     pub at: NodeId,
 }
 
-pub(in crate::config) fn convert(written: Option<At<Vec<At<Mirror>>>>, checker: &mut Checker<'_>) -> Vec<LocatedRule> {
+pub(in crate::config) fn convert(
+    written: Option<TypedNode<Vec<TypedNode<Section>>>>,
+    checker: &mut Checker<'_>,
+) -> Vec<LocatedRule> {
     let mut rules: Vec<LocatedRule> = Vec::new();
-    for At { value: mirror, at } in written.map(|rules| rules.value).unwrap_or_default() {
-        if let Some(name) = &mirror.name
+    for TypedNode { value: section, at } in written.map(|rules| rules.value).unwrap_or_default() {
+        if let Some(name) = &section.name
             && rules.iter().any(|known| known.rule.name.as_ref() == Some(name.get()))
         {
             let problem = checker.with_value(name.at, "another rule here has this name already");
@@ -276,15 +279,15 @@ pub(in crate::config) fn convert(written: Option<At<Vec<At<Mirror>>>>, checker: 
                 "records tell rules apart by their names",
             );
         }
-        let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
-        let mirrors = ConditionMirrors {
-            scopes: mirror.scopes,
-            clients: mirror.clients,
-            subjects: mirror.subjects,
-            organizations: mirror.organizations,
-            claims: mirror.claims,
+        let methods = section.methods.map(|methods| checker.distinct(methods.value));
+        let sections = ConditionSections {
+            scopes: section.scopes,
+            clients: section.clients,
+            subjects: section.subjects,
+            organizations: section.organizations,
+            claims: section.claims,
         };
-        let conditions = mirrors.convert(checker);
+        let conditions = sections.convert(checker);
         // A key with a rejected value was reported already.
         let written = |key: &&str| checker.tree.entry(at, key).is_some();
         if conditions.is_empty() && !CONDITION_KEYS.iter().any(written) {
@@ -299,14 +302,14 @@ pub(in crate::config) fn convert(written: Option<At<Vec<At<Mirror>>>>, checker: 
                 hint,
             );
         }
-        let mode = mirror.mode.unwrap_or_default();
+        let mode = section.mode.unwrap_or_default();
         if mode == Mode::Shadow {
             warn_of_shadow("the rule", at, checker);
         }
         rules.push(LocatedRule {
             at,
             rule: Rule {
-                name: mirror.name.map(Text::take),
+                name: section.name.map(Text::take),
                 mode,
                 methods: methods.unwrap_or_default(),
                 conditions,

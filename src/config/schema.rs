@@ -1,14 +1,14 @@
-//! Which configurations are valid, for editors? A JSON Schema, made from the mirrors that read the file.
+//! Which configurations are valid, for editors? A JSON Schema, made from the sections that read the file.
 
-use crate::config::Mirror;
+use crate::config::Section;
 use crate::config::included;
-use crate::config::read::At;
 use crate::config::read::FromText;
+use crate::config::read::Keyword;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
-use crate::config::read::OrWord;
+use crate::config::read::OrKeyword;
 use crate::config::read::ParsedText;
-use crate::config::read::Word;
+use crate::config::read::TypedNode;
 use schemars::JsonSchema;
 use schemars::Schema;
 use schemars::SchemaGenerator;
@@ -26,7 +26,7 @@ use std::borrow::Cow;
 pub fn schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<Mirror>();
+        .into_root_schema_for::<Section>();
     StrictTransform.transform(&mut schema);
     let somewhere = serde_json::json!([{ "required": ["upstreams", "routes"] }, { "required": ["include"] }]);
     schema.insert("anyOf".to_owned(), somewhere);
@@ -37,7 +37,7 @@ pub fn schema() -> Value {
 pub fn included_schema() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
-        .into_root_schema_for::<included::Mirror>();
+        .into_root_schema_for::<included::Section>();
     StrictTransform.transform(&mut schema);
     schema.to_value()
 }
@@ -99,7 +99,7 @@ impl<T: FromText> JsonSchema for ParsedText<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for At<T> {
+impl<T: JsonSchema> JsonSchema for TypedNode<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
     }
@@ -132,18 +132,18 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 }
 
-impl<T: JsonSchema, W: Word> JsonSchema for OrWord<T, W> {
+impl<T: JsonSchema, W: Keyword> JsonSchema for OrKeyword<T, W> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        format!("{} or {}", T::schema_name(), W::WORD).into()
+        format!("{} or {}", T::schema_name(), W::KEYWORD).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = generator.subschema_for::<T>();
-        json_schema!({ "anyOf": [{ "const": W::WORD }, value] })
+        json_schema!({ "anyOf": [{ "const": W::KEYWORD }, value] })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Where does Keygate store organizations, subscriptions, clients, API keys and the audit log?
 
 use crate::config::check::Checker;
-use crate::config::read::At;
 use crate::config::read::Text;
+use crate::config::read::TypedNode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ impl StoreSettings {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Store")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// The SQLite database, such as `keygate.db`; made at the first start, in a folder that is there. Files with its name
     /// in front lie beside it: signing keys, the log of revocations, the socket of the command line. Takes effect at start.
     /// Required.
@@ -39,10 +39,10 @@ pub(in crate::config) struct Mirror {
 
 /// Converts the section. Opens and creates nothing, so that a configuration can be validated on any machine.
 pub(in crate::config) fn convert(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
 ) -> Option<StoreSettings> {
-    let path = checker.need(at, "path", mirror.path, "such as `path: keygate.db`")?;
+    let path = checker.need(at, "path", section.path, "such as `path: keygate.db`")?;
     let resolved = checker.resolve(path.at, path.get());
     if resolved.is_dir() {
         let problem = checker.with_value(path.at, "this is a folder, and the store is a file");

@@ -434,14 +434,14 @@ impl FromText for PathBuf {
 
 /// A text that is compared byte by byte: an audience, a claim, a claim's value.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::config) struct Word(pub String);
+pub(in crate::config) struct ExactText(pub String);
 
 /// Returns `words` as strings.
-pub(in crate::config) fn texts(words: Vec<Word>) -> Vec<String> {
+pub(in crate::config) fn texts(words: Vec<ExactText>) -> Vec<String> {
     words.into_iter().map(|word| word.0).collect()
 }
 
-impl FromText for Word {
+impl FromText for ExactText {
     const DESCRIPTION: &'static str = "a text of one line without blanks around it";
     const PATTERN: &'static str = "[^\\n]+";
 
@@ -723,7 +723,7 @@ mod tests {
         refused::<TokenType>(&["", "at jwt", "at,jwt", "é"]);
         assert_eq!(KeyPrefix::from_text("kg2345678901234a").unwrap().0.len(), 16);
         refused::<KeyPrefix>(&["", "kg2345678901234ab", "2kg", "KG", "k_g", "k-g"]);
-        refused::<Word>(&["", " ", " a", "a ", "a\nb", "a\0"]);
+        refused::<ExactText>(&["", " ", " a", "a ", "a\nb", "a\0"]);
         refused::<HeaderName>(&["", "x_a", "x a", "x:a", "é"]);
         refused::<HeaderValue>(&[" a", "a ", "a\r\nb", "é", "\u{7f}"]);
         refused::<PathBuf>(&["", "a\nb", "a\0"]);

@@ -7,17 +7,17 @@ use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::check::OWN_ISSUER;
 use crate::config::issuer::clock_skew;
-use crate::config::limit::QuotaMirror;
+use crate::config::limit::QuotaSection;
 use crate::config::limit::convert_quota;
 use crate::config::limit::per_minute;
 use crate::config::listener::timeout;
-use crate::config::read::At;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::rule::Mode;
+use crate::config::text::ExactText;
 use crate::config::text::SecretText;
 use crate::config::text::Timeout;
-use crate::config::text::Word;
 use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
@@ -129,13 +129,13 @@ pub enum AssertionAudience {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TokenEndpoint")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// `iss` of the tokens, such as `https://auth.example.com`: https, but for loopback hosts. A change ends every token that is out.
     /// Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
     /// `aud` of the tokens, and what routes ask for. Default: the issuer.
-    audiences: Option<Texts<Word>>,
+    audiences: Option<Texts<ExactText>>,
     /// What tokens are signed with: ES256, RS256, PS256 or EdDSA. Default ES256.
     algorithm: Option<Text<Algorithm>>,
     /// What the files of the signing keys are encrypted with: 64 hexadecimal digits, as `${NAME}` or `file:path`. Default:
@@ -157,13 +157,13 @@ pub(in crate::config) struct Mirror {
     /// How far clocks may differ. Default `30s`, at most `120s`.
     clock_skew: Option<Text<Duration>>,
     /// Takes secrets over plain HTTP from others than loopback and trusted proxies that say `https`. Default false.
-    allow_clear_text: Option<At<bool>>,
+    allow_clear_text: Option<TypedNode<bool>>,
     /// Requests for tokens, introspection and revocation per address. Default `600/min` with a burst of 100.
-    limit: Option<At<QuotaMirror>>,
+    limit: Option<TypedNode<QuotaSection>>,
     /// Failed authentications per client and source. Default `10/min` with a burst of 20.
-    failures: Option<At<QuotaMirror>>,
+    failures: Option<TypedNode<QuotaSection>>,
     /// How the key sets behind the URLs of clients are reached.
-    client_jwks: Option<ClientJwksMirror>,
+    client_jwks: Option<ClientJwksSection>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -185,7 +185,7 @@ enum AudienceWord {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ClientJwks")]
-struct ClientJwksMirror {
+struct ClientJwksSection {
     /// Allows `http:`. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
@@ -204,7 +204,7 @@ const LIMIT: Quota = per_minute(600, 100);
 const FAILURES: Quota = per_minute(10, 20);
 
 pub(in crate::config) fn convert(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
 ) -> Option<TokenEndpoint> {
     if checker.tree.entry(ROOT, "store").is_none() {
@@ -217,42 +217,42 @@ pub(in crate::config) fn convert(
         );
     }
     let hint = "such as `issuer: https://auth.example.com`";
-    let issuer = checker.need(at, "issuer", mirror.issuer, hint);
+    let issuer = checker.need(at, "issuer", section.issuer, hint);
     if let Some(issuer) = &issuer {
         check_issuer(issuer, checker);
     }
-    let algorithm = mirror.algorithm.map_or(Algorithm::Es256, |algorithm| {
+    let algorithm = section.algorithm.map_or(Algorithm::Es256, |algorithm| {
         if !ALGORITHMS.contains(algorithm.get()) {
             let problem = checker.with_value(algorithm.at, "tokens are not signed with this here");
             checker.error_with(algorithm.at, "bad-value", problem, "one of ES256, RS256, PS256, EdDSA");
         }
         algorithm.take()
     });
-    let wrapping_key = mirror.wrapping_key.and_then(|key| {
+    let wrapping_key = section.wrapping_key.and_then(|key| {
         let at = key.at;
         secret(at, key.take(), checker).and_then(|key| wrapping_key(at, &key, checker))
     });
-    let rotate_at = mirror.rotate_every.as_ref().map(|every| every.at);
-    let publish_at = mirror.publish_before.as_ref().map(|before| before.at);
-    let rotate_every = timeout(mirror.rotate_every, Duration::from_secs(90 * 86_400));
-    let publish_before = mirror.publish_before.map_or(Duration::from_secs(3_600), Text::take);
+    let rotate_at = section.rotate_every.as_ref().map(|every| every.at);
+    let publish_at = section.publish_before.as_ref().map(|before| before.at);
+    let rotate_every = timeout(section.rotate_every, Duration::from_secs(90 * 86_400));
+    let publish_before = section.publish_before.map_or(Duration::from_secs(3_600), Text::take);
     if publish_before >= rotate_every
         && let Some(at) = publish_at.or(rotate_at)
     {
         let problem = "`publish_before` is not less than `rotate_every`";
         checker.error_with(at, "bounds-swapped", problem, "the defaults are `1h` and `90d`");
     }
-    let strict = mirror.profile.is_some();
+    let strict = section.profile.is_some();
     let usual_lifetime = if strict { 300 } else { 3_600 };
-    let clock_skew = clock_skew(mirror.clock_skew, "assertions", checker);
-    if let Some(clear_text) = &mirror.allow_clear_text
+    let clock_skew = clock_skew(section.clock_skew, "assertions", checker);
+    if let Some(clear_text) = &section.allow_clear_text
         && clear_text.value
     {
         let problem = "client secrets and tokens may come over plain HTTP, from anywhere";
         let hint = "put TLS in front, name that proxy in `trusted_proxies`, then remove this";
         checker.warn(clear_text.at, "clear-text-secrets", problem, hint);
     }
-    let client_jwks = mirror.client_jwks.unwrap_or_default();
+    let client_jwks = section.client_jwks.unwrap_or_default();
     let client_jwks = ConnectSettings {
         allow_http: client_jwks.allow_http.unwrap_or(false),
         allow_private_addresses: client_jwks.allow_private_addresses.unwrap_or(false),
@@ -260,11 +260,11 @@ pub(in crate::config) fn convert(
         proxy: client_jwks.proxy.map(Text::take),
         timeout: timeout(client_jwks.timeout, Duration::from_secs(5)),
     };
-    let audiences = mirror
+    let audiences = section
         .audiences
         .map(|audiences| texts(checker.distinct(audiences.value)));
-    let limit = convert_quota(mirror.limit, LIMIT);
-    let failures = convert_quota(mirror.failures, FAILURES);
+    let limit = convert_quota(section.limit, LIMIT);
+    let failures = convert_quota(section.failures, FAILURES);
     let issuer = issuer?.take();
     Some(TokenEndpoint {
         audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),
@@ -273,16 +273,16 @@ pub(in crate::config) fn convert(
         wrapping_key,
         rotate_every,
         publish_before,
-        assertion_audience: match mirror.assertion_audience {
+        assertion_audience: match section.assertion_audience {
             Some(AudienceWord::Issuer) => AssertionAudience::Issuer,
             Some(AudienceWord::IssuerOrEndpoint) => AssertionAudience::IssuerOrEndpoint,
             None if strict => AssertionAudience::Issuer,
             None => AssertionAudience::IssuerOrEndpoint,
         },
-        assertion_max_lifetime: timeout(mirror.assertion_max_lifetime, Duration::from_secs(usual_lifetime)),
-        require_jti: mirror.require_jti.unwrap_or(strict),
+        assertion_max_lifetime: timeout(section.assertion_max_lifetime, Duration::from_secs(usual_lifetime)),
+        require_jti: section.require_jti.unwrap_or(strict),
         clock_skew,
-        allow_clear_text: mirror.allow_clear_text.is_some_and(|allow| allow.value),
+        allow_clear_text: section.allow_clear_text.is_some_and(|allow| allow.value),
         limit,
         failures,
         client_jwks,

@@ -3,11 +3,11 @@
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::listener::timeout;
-use crate::config::read::At;
 use crate::config::read::FromText;
 use crate::config::read::NamedEntries;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
 use crate::config::text::mismatch;
@@ -89,7 +89,7 @@ impl FromText for Endpoint {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Upstream")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// `host:port` each, plain HTTP/1.1, asked in turn. This or `builtin`.
     endpoints: Option<Texts<Endpoint>>,
     /// `echo`: Keygate answers itself with what would have reached an upstream. This or `endpoints`.
@@ -112,7 +112,7 @@ pub(in crate::config) struct Mirror {
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
-    connect_attempts: Option<At<NonZeroU32>>,
+    connect_attempts: Option<TypedNode<NonZeroU32>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -122,14 +122,14 @@ enum Builtin {
 }
 
 pub(in crate::config) fn convert(
-    mirrors: NamedEntries<Name, Mirror>,
+    sections: NamedEntries<Name, Section>,
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Upstream> {
     let mut upstreams = BTreeMap::new();
-    for (name, At { value: mirror, at }) in mirrors.0 {
-        if let Some(upstream) = upstream(name.clone(), mirror, at, api_key_header, claim_headers, checker) {
+    for (name, TypedNode { value: section, at }) in sections.0 {
+        if let Some(upstream) = upstream(name.clone(), section, at, api_key_header, claim_headers, checker) {
             upstreams.insert(name, upstream);
         }
     }
@@ -138,17 +138,17 @@ pub(in crate::config) fn convert(
 
 fn upstream(
     name: Name,
-    mirror: Mirror,
+    section: Section,
     at: NodeId,
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) -> Option<Upstream> {
-    let kind = kind(mirror.endpoints, mirror.builtin, at, checker);
-    let set = mirror.set_headers.map(|set| set.0).unwrap_or_default();
-    let remove = mirror.remove_headers.map(|remove| remove.value).unwrap_or_default();
+    let kind = kind(section.endpoints, section.builtin, at, checker);
+    let set = section.set_headers.map(|set| set.0).unwrap_or_default();
+    let remove = section.remove_headers.map(|remove| remove.value).unwrap_or_default();
     check_headers(&set, &remove, api_key_header, claim_headers, checker);
-    if let Some(attempts) = &mirror.connect_attempts
+    if let Some(attempts) = &section.connect_attempts
         && attempts.value.get() > CONNECT_ATTEMPTS_MAX
     {
         checker.error(
@@ -161,18 +161,18 @@ fn upstream(
     Some(Upstream {
         name,
         kind: kind?,
-        connect_timeout: timeout(mirror.connect_timeout, secs(2)),
-        read_timeout: timeout(mirror.read_timeout, secs(60)),
-        write_timeout: timeout(mirror.write_timeout, secs(30)),
-        total_timeout: timeout(mirror.total_timeout, secs(30 * 60)),
-        idle_timeout: timeout(mirror.idle_timeout, secs(60)),
-        host: mirror.host.map(Text::take),
+        connect_timeout: timeout(section.connect_timeout, secs(2)),
+        read_timeout: timeout(section.read_timeout, secs(60)),
+        write_timeout: timeout(section.write_timeout, secs(30)),
+        total_timeout: timeout(section.total_timeout, secs(30 * 60)),
+        idle_timeout: timeout(section.idle_timeout, secs(60)),
+        host: section.host.map(Text::take),
         set_headers: set
             .into_iter()
             .map(|(name, value)| (name, value.value.take()))
             .collect(),
         remove_headers: values(remove),
-        connect_attempts: mirror.connect_attempts.map_or(2, |attempts| attempts.value.get()),
+        connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
     })
 }
 
@@ -225,7 +225,7 @@ fn kind(
 }
 
 fn check_headers(
-    set: &[(HeaderName, At<Text<HeaderValue>>)],
+    set: &[(HeaderName, TypedNode<Text<HeaderValue>>)],
     remove: &[Text<HeaderName>],
     api_key_header: &HeaderName,
     claim_headers: &[&HeaderName],

@@ -127,9 +127,9 @@ fn opaque_token(record: &OpaqueTokenRecord) -> OpaqueToken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::api_key::CredentialDigest;
-    use crate::model::api_key::KeyEnvironment;
-    use crate::model::directory::KeyOrigin;
+    use crate::model::directory::ApiKeyOrigin;
     use crate::model::subscription::SubscriptionState;
     use crate::store::Revision;
     use crate::store::Versioned;
@@ -146,8 +146,8 @@ mod tests {
         ApiKeyRecord {
             id: ID.parse().unwrap(),
             digest: CredentialDigest::sha256("a key"),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: "ci".to_owned(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_1".parse().unwrap(),
@@ -166,7 +166,7 @@ mod tests {
             id: "sub_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
             plan: "gold".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state,
             paid: false,
             created_at: at(1),

@@ -52,6 +52,6 @@ impl Control {
         self.store.commit(batch).await?;
         // In force first: the log is only needed after an older database is restored.
         enforce::apply(&writes, &self.directory, &self.clients, self.clock.now().wall);
-        self.revocations.note(&writes).await
+        self.revocations.append_writes(&writes).await
     }
 }

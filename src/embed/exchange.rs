@@ -69,8 +69,8 @@ impl Exchange {
 
     /// Decides the request.
     ///
-    /// Waits only for the issuer of a token, and only for a limited time: for a key that the gate does not know yet, or
-    /// for introspection (RFC 7662). Drop the future when the client closes its connection.
+    /// Waits only for the issuer of a token, for a limited time: until an unknown key is fetched, or the token is
+    /// introspected (RFC 7662). Drop the future when the client closes its connection.
     pub async fn admit(&mut self) -> Decision {
         match self.0.admit(pending()).await {
             Ok(Admitted::Forward) => Decision::Forward,
@@ -78,7 +78,7 @@ impl Exchange {
                 self.0.note_response(answer.status, false);
                 Decision::Answer(answer)
             }
-            // An embedded gate has no control side.
+            // An embedded gate has no control side to answer the call.
             Ok(Admitted::Control(_)) => Decision::Answer(self.refuse(Denial::ControlUnavailable)),
             Err(denial) => Decision::Answer(self.refuse(denial)),
         }
@@ -96,7 +96,8 @@ impl Exchange {
         self.0.route().map(Name::as_str)
     }
 
-    /// Returns the bearer of the credential; `None` on a public route, and for a request that was refused.
+    /// Returns the bearer of the credential. Returns `None` before [`admit`](Self::admit), for a refused request, on a
+    /// public route, and if the request passed only because the issuer is in shadow mode.
     pub fn principal(&self) -> Option<Principal<'_>> {
         self.0.principal().map(|principal| Principal(principal.identity()))
     }
@@ -120,9 +121,9 @@ impl Exchange {
 
     /// Returns the head to send to `endpoint`.
     ///
-    /// The target is in origin form. The credential and hop-by-hop fields are removed; the
-    /// identity of the principal (`X-Keygate-*`), the origin of the request (`X-Forwarded-*`)
-    /// and its trace are added. The head has no fields if the request was not admitted.
+    /// The target is in origin form. Hop-by-hop fields are removed, and so is the credential, unless the route has
+    /// `forward_credential`. The identity of the principal (`X-Keygate-*`), the origin of the request (`X-Forwarded-*`)
+    /// and the trace context are added. The head has no fields if the request was not admitted.
     pub fn request_head(&self, endpoint: SocketAddr) -> Parts {
         let request = self.0.request();
         let (mut head, ()) = http::Request::new(()).into_parts();
@@ -134,7 +135,7 @@ impl Exchange {
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
         self.0.write_request_fields(endpoint, |name, value| {
-            // Values come from a parsed head, the configuration or a validated credential: none is invalid.
+            // No value is invalid: each comes from a parsed head, the configuration or a validated credential.
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 head.headers.append(name, value);
             }
@@ -142,7 +143,7 @@ impl Exchange {
         head
     }
 
-    /// Counts `bytes` of the request body, before they are forwarded.
+    /// Counts `bytes` of the request body. Call this before the bytes are forwarded.
     ///
     /// # Errors
     /// The answer to send to the client: the body is longer than `requests.body_bytes`. Do not forward these bytes.
@@ -152,8 +153,8 @@ impl Exchange {
 
     /// Returns the fields to send to the client for a response with `status` and `fields`.
     ///
-    /// Hop-by-hop fields of the upstream are removed; the fields about
-    /// limits, cross-origin requests and the request id are added.
+    /// Removes hop-by-hop fields of the upstream. Adds the fields about limits, cross-origin
+    /// requests and the request id; these replace fields of the upstream with the same name.
     pub fn response_head(&mut self, status: StatusCode, fields: &HeaderMap) -> HeaderMap {
         let rules = self.0.response_rules();
         let mut head = HeaderMap::with_capacity(fields.len() + 4);
@@ -176,8 +177,8 @@ impl Exchange {
         self.refuse(Denial::UpstreamFailed)
     }
 
-    /// Returns whether the exchange must be cut off: the upstream's `total_timeout` is over, or the response is a
-    /// stream and its credential has expired or was revoked. Call this about once a second.
+    /// Returns whether the program must end the exchange: the upstream's `total_timeout` is over, or the response is a
+    /// stream and the credential of the request has expired or was revoked. Call this about once a second.
     pub fn is_over(&mut self) -> bool {
         self.0.is_over()
     }

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A gate with a configuration in force. Clones are cheap and share limits, keys and metrics.
+/// A gate with a configuration in force. Clones are cheap and share all state.
 ///
 /// ```
 /// use keygate::Decision;
@@ -82,14 +82,15 @@ impl From<LoadError> for OpenError {
 }
 
 impl Gate {
-    /// Reads the configuration at `path` and every file that it names. Returns
-    /// the gate, and the background work that keeps the gate up to date.
+    /// Reads the configuration at `path` and every file that the configuration names.
+    /// Returns the gate, and the background work that keeps the gate up to date.
     ///
     /// Access records are written to standard output, in the format of `log`. API keys are read from
     /// `api_keys.file`. `listeners` is ignored; `admin`, `store` and `token_endpoint` are ignored with a warning.
     ///
     /// # Errors
-    /// The configuration has errors, or needs the store, the token endpoint or the echo upstream.
+    /// The configuration has errors, or needs the store, the token endpoint or the echo upstream; or the thread of the
+    /// access log cannot be started.
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Upkeep), OpenError> {
         let path = path.as_ref();
         let mut loaded = reload::load_checked(path, check)?;
@@ -101,7 +102,7 @@ impl Gate {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
         let access = assemble::access_log(io::stdout(), &config.observe, &metrics).map_err(OpenError::Thread)?;
-        // An embedded gate has no echo upstream, and no route that leads there.
+        // The address is never used: `check` rejects an echo upstream.
         let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());
         let (gate, key_files) =
@@ -122,8 +123,8 @@ impl Gate {
         Exchange::begin(&self.gate, head, peer)
     }
 
-    /// Returns whether the gate can decide requests: the configuration is in force, and the keys of every issuer are
-    /// loaded. The issuers are included once [`Upkeep::run`] has started.
+    /// Returns whether the gate can decide requests: a configuration is in force, and the keys of every issuer have
+    /// been loaded. Ignores the issuers until [`Upkeep::run`] has started.
     pub fn is_ready(&self) -> bool {
         self.readiness.report().status == Condition::Ok
     }
@@ -140,10 +141,10 @@ impl std::fmt::Debug for Gate {
     }
 }
 
-/// Refuses a configuration that needs an ability of the program `keygate`, at the start and at each reload.
+/// Rejects a configuration that needs an ability of the program `keygate`, when the gate opens and at each reload.
 ///
 /// # Errors
-/// The first place that needs one.
+/// The first place in `config` that needs such an ability.
 fn check(config: &Config) -> Result<(), LoadError> {
     match unsupported(config) {
         Some((path, need)) => Err(LoadError::Unsupported { path, need }),

@@ -1,7 +1,6 @@
-//! The public API: how does a program decide requests in its own process, without a `keygate` in front?
-//!
-//! [`Gate::open`] compiles a configuration file, and [`Upkeep::run`] keeps the gate up to date. An [`Exchange`] decides
-//! one request, rewrites its head for the upstream, and writes its access record. The program moves the bytes.
+//! How does a program decide requests in its own process, without a `keygate` in front? With this public API:
+//! [`Gate::open`] compiles a configuration file, [`Upkeep::run`] keeps the gate up to date, and an [`Exchange`]
+//! decides, rewrites and records one request. The program moves the bytes.
 
 mod gate;
 mod upkeep;

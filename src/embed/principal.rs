@@ -1,4 +1,4 @@
-//! Which facts about the bearer of a valid credential does a program get?
+//! Which properties of the bearer of a valid credential does a program get?
 
 use crate::gate::authenticate::Identity;
 use crate::model::scope::Scope;
@@ -26,12 +26,13 @@ impl<'e> Principal<'e> {
         self.0.issuer.as_ref().map(|issuer| issuer.as_str())
     }
 
-    /// Returns `sub` (RFC 7519 section 4.1.2).
+    /// Returns `sub` of a token (RFC 7519 section 4.1.2); for an API key, the client, or else the id of the key.
     pub fn subject(&self) -> Option<&'e str> {
         self.0.subject.as_deref()
     }
 
-    /// Returns `client_id` (RFC 9068 section 2.2).
+    /// Returns the client of the credential: for a token the first claim that is present of the issuer's
+    /// `client_id_claims`, by default `client_id` (RFC 9068 section 2.2) or `azp`.
     pub fn client_id(&self) -> Option<&'e str> {
         self.0.client_id.as_deref()
     }
@@ -46,7 +47,8 @@ impl<'e> Principal<'e> {
         scope.parse::<Scope>().is_ok_and(|scope| self.0.scopes.contains(&scope))
     }
 
-    /// Returns the time at which the credential expires; `None` for an API key that never expires.
+    /// Returns the time at which the credential expires: `exp` of a token, or `max_lifetime` after the introspection of
+    /// a token without `exp`. Returns `None` for an API key that never expires.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0
             .expires_at

@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// The background work of a [`crate::Gate`]: reloads the configuration when its files change, fetches issuers' keys,
 /// resolves upstreams' names, and removes expired state.
 ///
-/// Without this work, a gate has no issuers' keys except those of PEM files, no introspection, and no addresses of
-/// upstreams with a host name: it answers 503 where a request needs them.
+/// Without this work, a gate has no issuers' keys except those in PEM files and `state_dir`, no introspection, and no
+/// addresses of upstreams with a host name. A request that needs any of these is answered with 503.
 #[must_use = "a gate without its upkeep never gets its issuers' keys"]
 pub struct Upkeep {
     path: PathBuf,
@@ -46,8 +46,8 @@ impl Upkeep {
         }
     }
 
-    /// Runs until the future is dropped. Needs a tokio runtime with
-    /// time and I/O. An invalid file is logged and changes nothing.
+    /// Runs until the future is dropped. Needs a tokio runtime with time and I/O. Logs an error
+    /// about an invalid file, and keeps the configuration and the API keys that are in force.
     pub async fn run(self) {
         let gate = Arc::clone(&self.gate);
         let mut reloader = Reloader::new(

@@ -1,8 +1,5 @@
-//! Why is this request allowed or refused? One decision, step by step, without a server.
-//!
-//! The verdict comes from the gate's own `decide`, on a snapshot compiled from the configuration as `keygate run`
-//! compiles it. The findings of each stage come from the trail of the decision, and for a token from the parser that
-//! validates it. Nothing is sent, no limit is spent, and no credential is printed.
+//! Why is this request allowed or refused? One decision of the gate's own `decide`, step by step, without a server.
+//! Nothing is sent, no limit of a running gate is spent, and no credential is printed.
 
 mod question;
 mod request;
@@ -18,8 +15,8 @@ pub use report::Outcome;
 
 use crate::config;
 use crate::config::KeySource;
-use crate::config::Origins;
 use crate::config::ReferencedFiles;
+use crate::config::SourceLines;
 use crate::explain::request::RequestForms;
 use crate::explain::stages::DecisionTrace;
 use crate::fetch::file;
@@ -47,22 +44,23 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// Decides a request and reports the findings of each stage.
+/// Decides a request and reports the findings of each stage. Compiles the configuration as `keygate run` does. Reads
+/// files, but changes none.
 ///
 /// # Errors
 /// If the configuration, the key sets or the request cannot be read.
 pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
-    let (_, origins) = config::load_with_origins(&question.config, ReferencedFiles::MustExist)?;
+    let (_, origins) = config::load_with_lines(&question.config, ReferencedFiles::MustExist)?;
     let mut loaded = reload::load(&question.config)?;
     let config = loaded.config.clone();
-    // A starting gate creates files there; this command must not.
+    // Without `state_dir`, `reload::install` writes no signing key.
     loaded.config.state_dir = None;
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut live = Live::new(assemble::metrics(question.at), nowhere);
     let reached = watch(&mut live);
     let now = Now {
         wall: question.at,
-        // Late enough that restored keys were loaded before.
+        // An arbitrary value: all state in `live` is created at this tick.
         tick: Tick::from_nanos(1 << 60),
     };
     let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
@@ -84,7 +82,7 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
 
 type StageLog = Arc<Mutex<Vec<Stage>>>;
 
-/// Records every stage that the decision enters.
+/// Makes `live` record every stage that a decision enters, and returns the record.
 fn watch(live: &mut Live) -> StageLog {
     let reached = StageLog::default();
     let log = Arc::clone(&reached);
@@ -94,7 +92,8 @@ fn watch(live: &mut Live) -> StageLog {
     reached
 }
 
-/// Sets the keys that a running gate would read from files or fetch.
+/// Installs the key sets that a background task of a running gate would read or fetch: for each issuer the file in
+/// `key_sets`, or else the issuer's own JWK set file.
 fn set_keys(snapshot: &Snapshot, key_sets: &[(String, PathBuf)], now: Now) -> Result<(), ExplainError> {
     let failed = |name: &str, problem: String| ExplainError::Jwks {
         name: name.to_owned(),
@@ -135,7 +134,7 @@ fn decide_and_report(
     live: &Live,
     now: Now,
     question: &Question,
-    (config, origins): (&config::Config, &Origins),
+    (config, origins): (&config::Config, &SourceLines),
     reached: &StageLog,
 ) -> Explanation {
     let mut trail = Trail::default();

@@ -1,4 +1,4 @@
-//! Which request is explained, and why may there be nothing to explain?
+//! Which request is explained, and which errors prevent an explanation?
 
 use crate::config::ConfigErrors;
 use crate::model::clock::Timestamp;
@@ -15,14 +15,14 @@ pub struct Question {
     pub key: Option<Secret<String>>,
     /// Further header lines, `Name: value`.
     pub headers: Vec<String>,
-    /// The address of the connection's other end.
+    /// The IP address of the connection's peer.
     pub from: IpAddr,
     pub at: Timestamp,
-    /// Key sets by the name of their issuer, in place of those at its URL.
+    /// Issuer names and files: the set in the file replaces the issuer's own keys.
     pub jwks: Vec<(String, PathBuf)>,
 }
 
-/// The two ways to name a request.
+/// The two ways to specify a request.
 pub enum QuestionSubject {
     /// A request that this route matches.
     Route(String),
@@ -30,7 +30,7 @@ pub enum QuestionSubject {
     Request(String),
 }
 
-/// The reason why there is nothing to explain.
+/// The reason why a request cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     #[error("{0}")]

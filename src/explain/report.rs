@@ -4,30 +4,30 @@ use crate::observe::escape;
 use serde::Serialize;
 use std::fmt;
 
-/// The explanation of one decision. Prints as text; serializes for programs.
+/// The explanation of one decision: `Display` writes text for people, `Serialize` writes JSON for programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// `GET api.example.com/v1/orders/7`.
+    /// Method, host and path: `GET api.example.com/v1/orders/7`.
     pub request: String,
     pub stages: Vec<StageReport>,
     pub outcome: Outcome,
-    /// The status of the gate's own answer.
+    /// The status of the gate's own response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The word in metrics, access records and the refusal table.
+    /// The reason of a refusal, as in metrics, access records and the refusal table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// The headers of that answer that instruct a client.
+    /// The fields of the gate's own response; of a refusal, only those that tell the client how to proceed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Upstream>,
-    /// The reason for which the request would be refused without shadow mode and report mode.
+    /// The reason why the request would be refused if nothing were in shadow mode or report mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<WouldDeny>,
-    /// The inputs that are missing for a decision.
+    /// The inputs that the decision lacks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<String>,
 }
@@ -36,10 +36,10 @@ pub struct Explanation {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Allowed,
-    /// The gate answers the request itself, for instance a CORS preflight.
+    /// The gate or its control side answers the request, for instance a CORS preflight.
     Answered,
     Refused,
-    /// The decision depends on keys that are missing.
+    /// The decision depends on missing keys, or on an introspection, which this command does not make.
     NeedsKeys,
 }
 
@@ -53,7 +53,7 @@ pub struct StageReport {
 /// One finding of a stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fact {
-    /// `None` for a note, which is neither true nor false.
+    /// Whether a check holds; `None` for a note, which is not a check.
     pub holds: Option<bool>,
     pub text: String,
 }
@@ -97,7 +97,7 @@ impl Fact {
     }
 }
 
-/// Returns a stranger's text for display: at most 200 characters, with hidden ones escaped.
+/// Returns untrusted text for display: at most 200 characters of `text`, with hidden characters escaped.
 pub(in crate::explain) fn display_text(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     let cut: String = text.chars().take(CHARS_MAX).collect();

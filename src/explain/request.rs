@@ -16,11 +16,11 @@ use http::request::Parts;
 
 /// A request in the two forms that the gate checks.
 pub(in crate::explain) struct RequestForms {
-    /// The bytes as they arrive.
+    /// The bytes of the request head as a client sends them.
     pub head: Vec<u8>,
     /// The fields as the HTTP parser returns them.
     pub parts: Parts,
-    /// The given method and target.
+    /// The method and the target of the request line.
     pub line: String,
     pub host: String,
 }
@@ -80,7 +80,7 @@ pub(in crate::explain) fn build(question: &Question, config: &Config) -> Result<
 }
 
 fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts, ExplainError> {
-    // Does not name the value, which may be a credential.
+    // The message does not contain the value, which may be a credential.
     let wrong = |part: &str| ExplainError::Request(format!("no HTTP parser would take this {part}"));
     let mut request = http::Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method"))?;
@@ -94,7 +94,8 @@ fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts
     Ok(request.into_parts().0)
 }
 
-/// Splits `GET https://api.example.com/v1/orders/7?x=1`. Does not resolve the path, because `..` has to arrive.
+/// Splits `GET https://api.example.com/v1/orders/7?x=1` into method, host and target. Does not use a URL parser, which
+/// would resolve `..`: the gate has to check the path as written.
 fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
     let wrong = || {
         ExplainError::Request(
@@ -117,7 +118,7 @@ fn of_text(text: &str) -> Result<(String, String, String), ExplainError> {
     Ok((method.to_owned(), host.to_owned(), target))
 }
 
-/// Returns a request that `route` matches, with the names of wildcards in their places.
+/// Returns method, host and target of a request that `route` matches. A wildcard segment becomes the wildcard's name.
 fn of_route(route: &Route) -> (String, String, String) {
     let method = route.methods.first().map_or("GET", Method::as_str);
     let host = match route.hosts.first() {

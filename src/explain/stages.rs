@@ -1,11 +1,11 @@
-//! Which findings does each stage have, and how is the request decided?
+//! Which findings does each stage report, and what is the outcome?
 
 use crate::config::Condition;
 use crate::config::Config;
 use crate::config::HostPattern;
 use crate::config::Mode;
-use crate::config::Origins;
 use crate::config::Rule;
+use crate::config::SourceLines;
 use crate::explain::report::Explanation;
 use crate::explain::report::Fact;
 use crate::explain::report::Outcome;
@@ -43,14 +43,14 @@ use std::sync::Arc;
 /// A decision and its inputs.
 pub(in crate::explain) struct DecisionTrace<'a> {
     pub forms: &'a RequestForms,
-    /// `None` if the request is malformed or ambiguous.
+    /// `None` if the request is malformed or ambiguous; then `decide` was not called.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
     pub trail: &'a Trail,
     pub reached: &'a [Stage],
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
-    pub origins: &'a Origins,
+    pub origins: &'a SourceLines,
     pub now: Now,
 }
 
@@ -167,7 +167,7 @@ fn with_missing_keys(trace: &DecisionTrace<'_>, explanation: Explanation) -> Exp
 }
 
 fn with_refusal(trace: &DecisionTrace<'_>, denial: &Denial, explanation: Explanation) -> Explanation {
-    // A running gate would fetch them.
+    // Report missing keys instead of a refusal: a running gate fetches the keys in the background.
     if matches!(denial, Denial::KeysUnavailable) {
         return with_missing_keys(trace, explanation);
     }
@@ -206,7 +206,7 @@ fn text(bytes: &[u8]) -> String {
     display_text(&String::from_utf8_lossy(bytes))
 }
 
-/// Returns the reason of a refusal for the operator, in more detail than the client gets.
+/// Returns the reason of a refusal for the operator, in more detail than the client receives.
 fn reason_text(denial: &Denial) -> String {
     match denial {
         Denial::Head(error) => error.to_string(),
@@ -250,7 +250,7 @@ fn accept(trace: &DecisionTrace<'_>) -> Vec<Fact> {
     facts
 }
 
-/// Returns the route and its match, as the file has them.
+/// Returns the name of the route, its place in the configuration, and the hosts, path and methods that it matches.
 fn route_text(trace: &DecisionTrace<'_>, route: &Route) -> String {
     let origin = trace.origins.find(["routes", route.name.as_str(), ""]);
     let settings = trace.config.routes.iter().find(|settings| settings.name == route.name);
@@ -281,7 +281,7 @@ fn route_text(trace: &DecisionTrace<'_>, route: &Route) -> String {
     )
 }
 
-/// Returns the credential, from the parser that found it for the decision.
+/// Returns the credential and the route of the request, read by the same parser as for the decision.
 fn credential<'r>(trace: &DecisionTrace<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
     let (inbound, route) = (trace.inbound?, trace.trail.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
@@ -331,7 +331,7 @@ fn authenticate(trace: &DecisionTrace<'_>) -> Vec<Fact> {
     }
 }
 
-/// Returns the findings about an API key. Its id is public; the rest of the text is secret.
+/// Returns the findings about an API key. Reports the id, which is public, but no other part of `text`.
 fn key_facts(trace: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Ok(parsed) = api_key::parse(text, &trace.config.api_keys.prefix) {
@@ -435,7 +435,7 @@ fn upstream(trace: &DecisionTrace<'_>, permit: &Permit) -> Option<Upstream> {
     let headers = preview.headers.iter().map(|(name, value)| {
         let value = match name {
             name if hidden(name) => "[not shown]".to_owned(),
-            // The value may be a secret between the gate and the upstream.
+            // The value may be a secret that the gate shares with the upstream.
             name if settings.set_headers.iter().any(|(set, _)| set == name) => "[set by the configuration]".to_owned(),
             _ => text(value.as_bytes()),
         };

@@ -1,7 +1,5 @@
-//! Which claims does a token have, and which of the issuer's rules do they meet?
-//!
-//! Read for display only, with the parsers that validate tokens; the verdict comes from `decide`. Until the signature
-//! is verified, claims are reported as unproved. The token and its signature are never printed.
+//! Which claims does a token have, and which of the issuer's rules do the claims meet? The findings are for display
+//! only; `decide` makes the decision. The token and its signature are never printed.
 
 use crate::config::Issuer;
 use crate::config::KeySource;
@@ -12,7 +10,7 @@ use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::snapshot::Route;
 use crate::jose::json;
-use crate::jose::jwks::NoKey;
+use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
@@ -105,8 +103,8 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
     facts
 }
 
-/// Returns the finding about a text that is not a JWT. If an issuer
-/// of the route is introspected, the token is for that issuer.
+/// Returns the finding about a bearer token that is not a JWT. If an issuer
+/// of the route is introspected, the gate introspects the token there.
 fn unparsed(error: &TokenError, route: &Route) -> Fact {
     match route
         .trust
@@ -127,7 +125,7 @@ fn json_text(value: &Value) -> String {
     display_text(&value.to_string())
 }
 
-/// Adds the findings about the key and the signature; returns whether the signature is valid.
+/// Adds the findings about the key and the signature. Returns whether the signature is valid.
 fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &mut Vec<Fact>) -> bool {
     let Some(keys) = issuer.keys() else {
         facts.push(Fact::note(format!(
@@ -165,7 +163,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
                 false,
                 format!("kid {}: {none}; keys: {known}", quoted(parsed.kid())),
             ));
-            if none == NoKey::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
+            if none == KeyLookupError::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
                 facts.push(Fact::note("a gate that runs asks the issuer once more for a newer set"));
             }
             return false;
@@ -183,7 +181,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
             facts.push(Fact::check(false, "the signature does not verify"));
             false
         }
-        // Refused before the signature is verified.
+        // `verify` found this error before it verified the signature.
         Err(
             TokenError::Jws(_)
             | TokenError::Payload(_)
@@ -250,7 +248,7 @@ fn required(claims: &Map<String, Value>, settings: &Issuer, facts: &mut Vec<Fact
     }
 }
 
-/// Returns a finding: the claim is one of `allowed`, or a list with one of them.
+/// Returns the finding whether the claim is a text in `allowed`, or an array that contains such a text.
 fn one_of(claims: &Map<String, Value>, name: &str, allowed: &[String]) -> Fact {
     let members = claims.get(name).map(texts).unwrap_or_default();
     let holds = members.iter().any(|member| allowed.iter().any(|one| one == member));
@@ -270,7 +268,7 @@ fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts
     });
 }
 
-/// Returns the members of a string or of an array of strings.
+/// Returns a string as one member, or the strings in an array; nothing for any other value.
 fn texts(value: &Value) -> Vec<&str> {
     match value {
         Value::String(text) => vec![text],
@@ -284,7 +282,7 @@ pub(in crate::explain) fn date(at: Timestamp) -> String {
     jiff::Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |at| at.to_string())
 }
 
-/// Returns `3 h ago`, `in 5 min` or `now`.
+/// Returns the distance of `at` from `now`: `3 h ago`, `in 5 min` or `now`.
 pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     match (at.saturating_since(now).as_secs(), now.saturating_since(at).as_secs()) {
         (0, 0) => "now".to_owned(),
@@ -293,7 +291,7 @@ pub(in crate::explain) fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// Returns a duration in the largest unit that fits, rounded down to a lower bound.
+/// Returns a duration in whole units, rounded down. Uses the largest unit of which it has at least two.
 fn span(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {

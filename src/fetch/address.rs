@@ -1,5 +1,5 @@
-//! May a fetch connect to this address? Checked at the connection,
-//! so that no name can lead to an internal address (S046).
+//! May a fetch connect to this address? The check applies to the resolved
+//! address, so no name can lead to an internal address (S046).
 
 use ipnet::Ipv4Net;
 use ipnet::Ipv6Net;
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 pub enum Visibility {
     /// Addresses for which [`is_public`] holds.
     PublicOnly,
-    /// Any address: the issuer has `allow_private_addresses`, or a proxy connects.
+    /// Any address: the issuer has `allow_private_addresses`, or a proxy makes the connection.
     Any,
 }
 
@@ -30,8 +30,8 @@ pub enum AddressError {
     NoAddress { host: String },
 }
 
-/// IPv4 blocks that are not public: the IANA special-purpose registry (RFC 6890) where it says "globally reachable:
-/// false", multicast, the reserved top, and one address of a cloud.
+/// IPv4 blocks that are not public: the blocks that the IANA special-purpose registry (RFC 6890) does not call globally
+/// reachable, multicast, and one address of Azure.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(0, 0, 0, 0, 8),        // this network, RFC 791
     v4(10, 0, 0, 0, 8),       // private, RFC 1918
@@ -48,11 +48,11 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4(203, 0, 113, 0, 24),   // documentation, RFC 5737
     v4(224, 0, 0, 0, 4),      // multicast, RFC 1112
     v4(240, 0, 0, 0, 4),      // reserved and broadcast, RFC 1112
-    v4(168, 63, 129, 16, 32), // Azure's own services for each machine: publicly numbered, never publicly served
+    v4(168, 63, 129, 16, 32), // Azure platform services, reachable only inside Azure
 ];
 
-/// Blocks inside 2000::/3 that are not public. No address outside 2000::/3 is public (RFC 4291 section 2.4), except
-/// those that embed a public IPv4 address.
+/// Blocks inside 2000::/3 that are not public. IANA assigns global unicast addresses only from 2000::/3; outside it, an
+/// address is public only if it embeds a public IPv4 address.
 const NOT_PUBLIC_V6: [Ipv6Net; 3] = [
     v6(0x2001, 0, 0, 23),      // protocol assignments, Teredo, benchmarking, ORCHID, RFC 2928
     v6(0x2001, 0x0db8, 0, 32), // documentation, RFC 3849
@@ -72,7 +72,7 @@ const fn v6(a: u16, b: u16, c: u16, prefix_len: u8) -> Ipv6Net {
 }
 
 /// Returns whether the address can be a server on the public Internet. An IPv6 address that embeds an IPv4 address
-/// (mapped, compatible, 6to4, NAT64) is as public as that address, because the packets may end up there.
+/// (mapped, compatible, 6to4, NAT64) is as public as that IPv4 address, because packets may be delivered there.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|block| block.contains(&address)),
@@ -95,7 +95,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     address.to_ipv4().or_else(|| NAT64.contains(&address).then_some(last))
 }
 
-/// Checks a host that is a literal address, for which the resolver is not called.
+/// Checks a host that is a literal address: the HTTP client does not call [`Resolver`] for it. Accepts every name.
 ///
 /// # Errors
 /// If `reach` forbids the address.
@@ -111,10 +111,10 @@ pub fn check_literal(host: &url::Host<&str>, reach: Visibility) -> Result<(), Ad
     }
 }
 
-/// Returns the addresses of a name that `reach` allows.
+/// Returns the `addresses` of `host` that `reach` allows.
 ///
 /// # Errors
-/// If none is left.
+/// If `reach` allows none of them, or `addresses` is empty.
 pub fn allowed(
     host: &str,
     addresses: impl Iterator<Item = SocketAddr>,
@@ -129,8 +129,8 @@ pub fn allowed(
     }
 }
 
-/// Resolves names for the HTTP client. The client connects to exactly
-/// these addresses: a second look-up could return others (DNS rebinding).
+/// Resolves names for the HTTP client. The client connects to the checked
+/// addresses: a second look-up could return other addresses (DNS rebinding).
 #[derive(Clone, Copy, Debug)]
 pub struct Resolver {
     pub reach: Visibility,

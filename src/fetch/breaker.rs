@@ -1,9 +1,10 @@
-//! May an endpoint be called now? Not after several failures in a row; then one call at a time probes it.
+//! May an endpoint be called now? Several failures in a row stop the calls. After a pause, one call at a time probes
+//! the endpoint.
 
 use crate::config::introspection::Breaker as Rules;
 use crate::model::clock::Tick;
 
-/// A circuit breaker that counts failures in a row. The clock is an argument.
+/// A circuit breaker that counts failures in a row.
 #[derive(Debug)]
 pub struct Breaker {
     rules: Rules,
@@ -22,7 +23,7 @@ enum State {
     Probing,
 }
 
-/// The permission to make one call; must be returned with the outcome of the call.
+/// The permission to make one call; [`Breaker::record`] takes it back with the outcome of the call.
 #[derive(Debug)]
 #[must_use = "a probe that is not given back keeps everybody out"]
 pub struct Pass(PassKind);
@@ -33,7 +34,7 @@ enum PassKind {
     Probe,
 }
 
-/// The health of the endpoint, as a call showed it.
+/// The health of the endpoint, according to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Works,
@@ -64,8 +65,8 @@ impl Breaker {
         }
     }
 
-    /// Returns the permission to make a call at `now`; `None` while the breaker is open. After its pause, the first
-    /// caller gets a probe, and the others get `None` until the probe has ended.
+    /// Returns the permission to make a call at `now`; `None` while the breaker is open. After `open_for`, the first
+    /// caller gets a probe, and the others get `None` until the probe has been recorded.
     pub fn pass(&mut self, now: Tick) -> Option<Pass> {
         match self.state {
             State::Closed { .. } => Some(Pass(PassKind::Usual)),
@@ -77,8 +78,8 @@ impl Breaker {
         }
     }
 
-    /// Records the end of a call and returns the change of state,
-    /// if any. A call from before the breaker opened is ignored.
+    /// Records the end of a call and returns the change of state, if any. A call that began before the breaker opened
+    /// changes nothing while the breaker is open or probing.
     pub fn record(&mut self, pass: Pass, outcome: CallOutcome, now: Tick) -> Option<Transition> {
         match (pass.0, self.state, outcome) {
             (PassKind::Usual, State::Closed { .. }, CallOutcome::Works) => {

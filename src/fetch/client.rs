@@ -1,5 +1,5 @@
-//! How does Keygate connect to an issuer's server? Only as its configuration
-//! allows, with Keygate's own TLS and resolver, and without redirects.
+//! How does Keygate connect to an issuer's server? Only as the issuer's
+//! configuration allows, with Keygate's own TLS and resolver, and without redirects.
 
 use crate::config::issuer::ConnectSettings;
 use crate::fetch::address::AddressError;
@@ -28,7 +28,7 @@ pub struct Target<'a> {
     pub url: &'a Url,
     pub allow_http: bool,
     pub allow_private_addresses: bool,
-    /// PEM certificates that are trusted in place of the system's.
+    /// PEM certificates of the authorities that are trusted in place of the system's.
     pub ca_file: Option<&'a Path>,
     /// An HTTP proxy.
     pub proxy: Option<&'a Url>,
@@ -92,7 +92,7 @@ pub enum FetchError {
 /// Checks the target before any connection is made (S046, S047).
 ///
 /// # Errors
-/// If the configuration does not allow the scheme or the address.
+/// If the configuration does not allow the scheme or a literal address, or if the URL has no host.
 pub fn check_url(target: Target<'_>) -> Result<(), FetchError> {
     match target.url.scheme() {
         "https" => {}
@@ -136,8 +136,7 @@ pub fn check_head(status: StatusCode, headers: &HeaderMap, url: &Url) -> Result<
     Ok(())
 }
 
-/// Extracts the refused address from the client's error, if
-/// that is the cause; otherwise removes the URL from the error.
+/// Returns the [`AddressError`] that caused `error`, if any; otherwise `error` without its URL.
 pub fn request_error(error: reqwest::Error) -> FetchError {
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
@@ -149,7 +148,7 @@ pub fn request_error(error: reqwest::Error) -> FetchError {
     FetchError::Request(error.without_url())
 }
 
-/// Reads a body of at most `bytes_max` bytes. Counts the received bytes and ignores Content-Length.
+/// Reads a body of at most `bytes_max` bytes. Counts the received bytes and does not trust Content-Length.
 ///
 /// # Errors
 /// If the body is longer, or the connection breaks.
@@ -164,16 +163,16 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
     Ok(body)
 }
 
-/// Returns a client for `target` only: its resolver applies the
-/// settings of `target`. Keeps at most `idle_max` idle connections.
+/// Returns a client for `target` only, because the resolver of the client applies
+/// the settings of `target`. The client keeps at most `idle_max` idle connections.
 ///
-/// Addresses are checked when the client connects. A proxy resolves and connects itself; then [`check_url`] checks
-/// literal addresses, and the proxy has to restrict names.
+/// The client checks each resolved address before it connects. A proxy resolves the name and connects instead of the
+/// client; then [`check_url`] still checks literal addresses, but the proxy has to restrict names.
 ///
 /// # Errors
-/// If the certificates cannot be read, or the proxy cannot be used.
+/// If no trusted certificate can be read, or the proxy cannot be used.
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
-    // With a proxy, only the proxy's own name is resolved here, and the operator chose it.
+    // With a proxy, the client resolves only the name of the proxy, which the operator chose.
     let reach = if target.proxy.is_some() {
         Visibility::Any
     } else {
@@ -200,7 +199,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         read.await
             .expect("reading certificates does not panic and is not aborted")?
     } else {
-        // A machine without certificate authorities can still fetch over plain HTTP. Without roots, TLS always fails.
+        // Plain HTTP works on a machine without certificate authorities. An empty store makes every TLS handshake fail.
         RootCertStore::empty()
     };
     let tls = tls_config(roots).map_err(FetchError::Tls)?;
@@ -210,7 +209,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         .map_err(FetchError::Client)
 }
 
-/// Returns a TLS configuration with an explicit provider, independent of process-wide defaults.
+/// Returns a TLS configuration with an explicit provider, so that no process-wide default is needed.
 fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -221,7 +220,7 @@ fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Erro
     Ok(config)
 }
 
-/// Returns the authorities in the file, and no others.
+/// Returns the authorities in the file. Fails on the first unusable certificate and on a file without any.
 fn roots_in(path: &Path) -> Result<RootCertStore, FetchError> {
     let unreadable = |source| FetchError::CaFile {
         path: path.to_owned(),
@@ -241,7 +240,7 @@ fn roots_in(path: &Path) -> Result<RootCertStore, FetchError> {
     Ok(roots)
 }
 
-/// Returns the authorities of the system. Unreadable ones are left out; the others stay trusted.
+/// Returns the authorities of the system. Leaves out those that cannot be read; fails if none is left.
 fn system_roots() -> Result<RootCertStore, FetchError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();

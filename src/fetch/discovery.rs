@@ -1,5 +1,5 @@
 //! Where are an issuer's keys, according to its metadata (RFC 8414 section 3, OpenID Connect Discovery 1.0 section 4)?
-//! The metadata must be about this issuer.
+//! The metadata must name the configured issuer.
 
 use crate::config::discovery::Discovery;
 use crate::config::issuer::ConnectSettings;
@@ -16,9 +16,9 @@ use std::error::Error;
 use std::fmt;
 use url::Url;
 
-/// A longer `jwks_uri` is an attack rather than an address.
+/// The longest accepted `jwks_uri`. A longer URL is probably an attack.
 const URI_BYTES_MAX: usize = 2048;
-/// The longest part of a stranger's text in an error.
+/// The number of characters of a document's `issuer` that an error quotes: the document may be hostile.
 const ERROR_TEXT_CHARS_MAX: usize = 200;
 
 /// The reason why a metadata document cannot be used.
@@ -40,7 +40,7 @@ pub enum DocumentError {
     ForbiddenJwksUri(#[source] FetchError),
 }
 
-/// The error of each document, in the order in which they were fetched.
+/// The URL path and error of each document, in the order in which the documents were fetched.
 #[derive(Debug)]
 pub struct DiscoveryError(Vec<(String, DocumentError)>);
 
@@ -58,7 +58,7 @@ impl fmt::Display for DiscoveryError {
         for (index, (path, error)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
             write!(out, "{separator}{path}: {error}")?;
-            // The error of the HTTP client is one level below.
+            // `{error}` printed the `FetchError` itself; its sources, such as the HTTP client's error, follow.
             let mut cause = match error {
                 DocumentError::Fetch(inner) | DocumentError::ForbiddenJwksUri(inner) => inner.source(),
                 _ => None,
@@ -74,8 +74,8 @@ impl fmt::Display for DiscoveryError {
 
 impl Error for DiscoveryError {}
 
-/// Returns the URL of the issuer's key set from its first usable document. `first` is the index of the document to
-/// fetch first, and becomes that of the usable one.
+/// Returns the URL of the issuer's key set from its first usable document. Starts with the document at index `first`,
+/// and sets `first` to the index of the usable document.
 ///
 /// # Errors
 /// If no document is usable; contains the error of each.
@@ -129,7 +129,7 @@ pub fn jwks_uri(document: &[u8], issuer: &IssuerUrl) -> Result<Url, DocumentErro
     if text.len() > URI_BYTES_MAX {
         return Err(DocumentError::BadJwksUri("longer than 2048 bytes"));
     }
-    // The parser would drop line ends and read `\\` as `/`: the fetched URL would differ from the written one.
+    // The parser would drop line ends and read `\` as `/`: the fetched URL would differ from the written URL.
     if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F || byte == b'\\') {
         return Err(DocumentError::BadJwksUri("no URL: it has characters that no URL has"));
     }
@@ -180,7 +180,7 @@ mod tests {
         ] {
             refused(&of(other), "it is about the issuer");
         }
-        // Escapes are the same text.
+        // JSON escapes decode to the same text.
         assert!(read(&of(r"https:\/\/issuer.example\/\u0078")).is_ok());
     }
 

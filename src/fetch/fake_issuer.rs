@@ -1,4 +1,4 @@
-//! How can an issuer misbehave? A raw server on loopback that sends the given reply and counts requests.
+//! How can an issuer misbehave? A raw server on loopback sends the given reply and counts requests.
 
 use crate::config::issuer::ConnectSettings;
 use crate::config::issuer::JwksLocation;
@@ -27,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// The RSA key of RFC 7638 section 3.1, under its `kid` there.
 pub const RSA_KID: &str = "2011-04-29";
-/// The P-256 public key of RFC 7517 appendix A.1, under a name of these tests.
+/// The P-256 public key of RFC 7517 appendix A.1, under a `kid` of these tests.
 pub const EC_KID: &str = "ec-1";
 
 const RSA_N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
@@ -70,7 +70,7 @@ pub fn jwks_url(url: &str) -> RemoteKeys {
 pub enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// Nothing, until the client gives up.
+    /// Nothing, until the client closes the connection.
     Hang,
     /// The head of a 200 with this header line, then the letter `a` without end.
     Endless(&'static str),
@@ -84,7 +84,7 @@ impl Reply {
         Self::json_with("", body)
     }
 
-    /// Returns the same with further header lines, each ending in CRLF.
+    /// Returns a 200 with `body`, its length, and the lines in `headers`, each ending in CRLF.
     pub fn json_with(headers: &str, body: &str) -> Self {
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{headers}");
         Self::Bytes(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes())
@@ -168,7 +168,7 @@ impl FakeIssuer {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Returns when the issuer has received `count` requests.
+    /// Returns when the issuer has received at least `count` requests. Panics after 10 s.
     pub async fn wait_for_requests(&self, count: usize) {
         let mut requests = self.shared.requests.subscribe();
         let seen = requests.wait_for(|seen| *seen >= count);
@@ -186,7 +186,7 @@ impl FakeIssuer {
         format!("http://{}/jwks", self.address)
     }
 
-    /// Returns a URL with a name, which can be checked against a certificate.
+    /// Returns a URL whose host is the name `localhost`, which a certificate can be issued for.
     pub fn https_url(&self) -> String {
         format!("https://localhost:{}/jwks", self.address.port())
     }
@@ -210,7 +210,7 @@ impl ServerState {
         *self.last_head.lock().unwrap() = String::from_utf8(head).unwrap();
         let reply = self.reply.lock().unwrap().clone();
         self.requests.send_modify(|seen| *seen += 1);
-        // Some of these replies make the client give up.
+        // Writing fails if the client closes the connection before the end of the reply.
         let _ = send(&mut stream, reply).await;
     }
 }
@@ -241,13 +241,12 @@ async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply) 
     }
 }
 
-/// A certificate and its private key.
 pub struct CertifiedKey {
     pub certificate: Certificate,
     pub key: KeyPair,
 }
 
-/// An authority that signs any certificate for a test.
+/// A certificate authority for tests.
 pub struct Authority {
     pub certificate: Certificate,
     issuer: rcgen::Issuer<'static, KeyPair>,

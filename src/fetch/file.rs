@@ -1,4 +1,5 @@
-//! Which keys are in an issuer's files? Read whole, within bounds, and again when they change.
+//! Which keys are in an issuer's files? Each file is read whole, up to a size limit. A set is read again when its file
+//! changes.
 
 use crate::fetch::outcome::SourceError;
 use crate::fetch::outcome::record_failure;
@@ -18,7 +19,7 @@ use std::time::Duration;
 /// How often a file is checked.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Reads the set in `path` again whenever it changes, without end.
+/// Reads the set in `path` into `keys`, and again whenever the file changes. Never returns.
 pub async fn follow(name: &Name, path: &Path, keys: &IssuerKeys, clock: &dyn Clock) {
     let mut file = KeyFile::new(path);
     loop {
@@ -52,7 +53,7 @@ impl Fingerprint {
             inode: metadata.ino(),
             bytes: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
-            // Also changes with the permissions, so a file that becomes readable is read.
+            // `ctime` also changes with the permissions, so a file that becomes readable is read.
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
@@ -65,7 +66,7 @@ impl<'a> KeyFile<'a> {
 
     /// Reads the file if it changed since the last check.
     pub(crate) async fn poll(&mut self, name: &Name, keys: &IssuerKeys, clock: &dyn Clock) {
-        // Taken before the content, so that a write in between shows at the next check.
+        // Read before the content, so that the next check detects a write in between.
         let metadata = tokio::fs::metadata(self.path).await;
         let seen = metadata.as_ref().map(Fingerprint::of).map_err(io::Error::kind);
         if self.seen == Some(seen) {
@@ -73,7 +74,7 @@ impl<'a> KeyFile<'a> {
         }
         self.seen = Some(seen);
         let attempt = keys.start_attempt(clock.now());
-        // Not on the runtime's threads: a network file system may be slow.
+        // Reading from a slow network file system must not block a thread of the runtime.
         let path = self.path.to_owned();
         let read = tokio::task::spawn_blocking(move || read_set(&path)).await;
         match read.unwrap_or_else(|error| Err(SourceError::Interrupted(error))) {
@@ -85,20 +86,21 @@ impl<'a> KeyFile<'a> {
     }
 }
 
-/// Reads a JWK set.
+/// Reads a JWK set. Returns the text of the file and the parsed set.
 ///
 /// # Errors
-/// If the file cannot be read, is too long, or holds no usable set.
+/// If the file cannot be read, is longer than [`Jwks::BYTES_MAX`], or holds no usable set.
 pub fn read_set(path: &Path) -> Result<(Vec<u8>, Jwks), SourceError> {
     let text = read_bounded(path)?;
     let jwks = Jwks::parse(&text).map_err(SourceError::Keys)?;
     Ok((text, jwks))
 }
 
-/// Reads PEM public keys, all or none: without one of them, valid tokens would be refused with 401.
+/// Reads one PEM public key from each of `paths`. Returns the concatenated text and the set. Reads all keys or fails:
+/// with a key missing, valid tokens would be rejected with 401.
 ///
 /// # Errors
-/// If a file cannot be read, is too long, or is not exactly one public key.
+/// If a file cannot be read, is longer than [`Jwks::BYTES_MAX`], or is not exactly one public key.
 pub fn read_pems(paths: &[PathBuf]) -> Result<(Vec<u8>, Jwks), SourceError> {
     let pems = paths
         .iter()
@@ -113,7 +115,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, SourceError> {
         path: path.to_owned(),
         source,
     };
-    // Opening a named pipe would wait for its writer, without end.
+    // Opening a named pipe would wait for a writer without a time limit.
     if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SourceError::NotAFile { path: path.to_owned() });
     }

@@ -1,5 +1,5 @@
-//! How are an issuer's tokens introspected (RFC 7662)? One task per issuer: one call per token, a bounded number at
-//! once, and none while the endpoint keeps failing.
+//! How are an issuer's tokens introspected (RFC 7662)? One task per issuer makes one call per token and a bounded
+//! number of calls at once. The breaker stops the calls while the endpoint keeps failing.
 
 mod call;
 
@@ -41,24 +41,27 @@ use tokio::task;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
 
-/// The number of waiting tokens per concurrent call. With more, the last would time out before its call.
+/// The number of waiting tokens per concurrent call. In a longer queue, the last token would probably time out before
+/// its call.
 const WAITING_PER_CALL: usize = 16;
 
 /// The shortest time between two warnings about one issuer.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// How long connections and trusted certificates are used, so that replaced authorities are noticed.
+/// The time after which the connections are replaced and the trusted certificates are read again, so that replaced
+/// authorities take effect.
 const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 
-/// Reads the configured private key, if any, so that a mistake is found before the start.
+/// Checks the configured private key, if any, so that a mistake is found before Keygate serves.
 ///
 /// # Errors
-/// If the file is not one private key, or not for the configured algorithm.
+/// If the file is not one private key, or the key is not for the configured algorithm.
 pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), SignerError> {
     Identification::new(settings, issuer).map(drop)
 }
 
-/// Introspects the tokens that arrive in `inbox`, until all its senders are gone. Caches the responses in `memory`.
+/// Introspects the tokens that arrive in `inbox`, until all its senders are gone. Caches the verdicts in `memory`.
+/// Returns at once if `issuer` has no introspection or its private key cannot be used.
 pub async fn run(
     issuer: Issuer,
     inbox: mpsc::Receiver<IntrospectionRequest>,
@@ -72,7 +75,7 @@ pub async fn run(
     let identification = match Identification::new(&settings, &issuer.issuer) {
         Ok(identification) => Arc::new(identification),
         Err(error) => {
-            // The configuration was valid when it was loaded. Without the key, the requests fail as unavailable.
+            // Unlikely: `check_key` passed. Returning closes `inbox`, so each request fails with `Unavailable`.
             tracing::error!(
                 issuer = issuer.name.as_str(),
                 error = ErrorChain(&error).to_string(),
@@ -108,7 +111,7 @@ type Key = [u8; 32];
 struct Flight {
     token: Arc<Secret<String>>,
     waiters: Vec<oneshot::Sender<IntrospectionOutcome>>,
-    /// The breaker's permission and the start time, once the call has begun.
+    /// The breaker's permission and the start time; `None` until the call begins.
     call: Option<(Pass, Now)>,
 }
 
@@ -125,10 +128,10 @@ struct Introspector {
     failures: u32,
     /// The time of the last warning about a failure.
     warned: Option<Tick>,
-    /// `true` from the opening of the breaker until it closes.
+    /// `true` from the opening of the breaker until it closes, also while a probe runs.
     suspended: bool,
     flights: HashMap<Key, Flight>,
-    /// Tokens without a call, in order of arrival.
+    /// The tokens whose call has not begun, in order of arrival.
     waiting: VecDeque<Key>,
     running: JoinSet<Result<Vec<u8>, CallError>>,
     by_task: HashMap<task::Id, Key>,
@@ -150,11 +153,12 @@ impl Introspector {
         }
     }
 
-    /// Adds the caller to the waiters of its token, or adds the token.
+    /// Replies from the cache, or adds the caller to the waiters of its token. Rejects a new token while the breaker
+    /// refuses calls or the queue is full.
     fn enqueue(&mut self, question: IntrospectionRequest) {
         let IntrospectionRequest { token, reply } = question;
         let now = self.clock.now();
-        // A failed send means that the caller is gone, which is fine.
+        // Sending fails only if the caller is gone; then nobody needs the reply.
         if let Some(cached) = self.memory.get(token.expose(), now) {
             let _ = reply.send(Ok(cached));
             return;
@@ -186,12 +190,12 @@ impl Introspector {
         self.waiting.len() < waiting_max
     }
 
-    /// Begins as many calls as the limit allows.
+    /// Begins calls for waiting tokens until `concurrency` calls run.
     fn start(&mut self) {
         while self.running.len() < self.settings.concurrency
             && let Some(key) = self.waiting.pop_front()
         {
-            // If all callers have given up or timed out, the call is not made (S108).
+            // No call for a token whose callers have all disconnected or timed out (S108).
             if !has_waiters(&mut self.flights, &key) {
                 continue;
             }
@@ -200,7 +204,7 @@ impl Introspector {
             let Some(flight) = self.flights.get_mut(&key) else {
                 continue;
             };
-            // Taken last: a probe that is never returned would block all calls.
+            // Take the pass after every `continue` above: a probe that is never recorded would block all calls.
             let Some(pass) = self.breaker.pass(now.tick) else {
                 self.send_outcome(&key, &Err(Unavailable::Suspended));
                 continue;
@@ -225,7 +229,7 @@ impl Introspector {
         }
     }
 
-    /// Caches the outcome of a call and sends it to all waiters.
+    /// Records the outcome of a call, caches its verdict and sends it to all waiters.
     fn finish(&mut self, joined: JoinOutcome) {
         let (id, outcome) = match joined {
             Ok((id, outcome)) => (id, outcome),
@@ -255,7 +259,7 @@ impl Introspector {
         };
         self.memory
             .metrics
-            .called(result, now.tick.saturating_since(called_at.tick));
+            .count_call(result, now.tick.saturating_since(called_at.tick));
         let health = verdict.as_ref().map_or_else(CallError::health, |_| CallOutcome::Works);
         let transition = self.breaker.record(pass, health, now.tick);
         self.report(verdict.as_ref().err(), transition, now.tick);
@@ -277,7 +281,8 @@ impl Introspector {
         }
     }
 
-    /// Logs changes, rate limited: a client could cause each failure a million times.
+    /// Logs failed calls and transitions of the breaker. Logs a warning about a failure at most once per [`WARN_EVERY`]
+    /// until the breaker closes: a client can cause any number of failures.
     fn report(&mut self, error: Option<&CallError>, transition: Option<Transition>, now: Tick) {
         let issuer = self.issuer.name.as_str();
         match error {
@@ -297,7 +302,7 @@ impl Introspector {
         match transition {
             Some(Transition::Opened) => {
                 let pause_ms = self.settings.breaker.open_for.as_millis();
-                // Each failed probe opens the breaker again; only the first opening is logged.
+                // Each failed probe opens the breaker again. Log only the first opening.
                 if !self.suspended {
                     tracing::warn!(issuer, pause_ms, "Issuer is not asked about tokens for a while");
                 }

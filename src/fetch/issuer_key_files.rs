@@ -1,5 +1,5 @@
-//! Which keys of an issuer survive a restart? The last usable set, in
-//! a file, for as long as it would have served without the restart.
+//! Which keys of an issuer survive a restart? A file holds the last usable
+//! set. The set expires by `max_stale`, as it would have without the restart.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::JwksLocation;
@@ -33,10 +33,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// The largest file. A set is at most 256 KiB, and writing it as JSON text at most doubles it.
+/// The size limit of a file. A set is at most 256 KiB, and escaping it as a JSON string at most doubles it.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// How often a confirmation without change is written during `max_stale` (hourly by default). After a restart, a set
-/// therefore looks at most that much older than it is, and never younger.
+/// How many times per `max_stale` the new confirmation time of an unchanged set is written (hourly by default). After a
+/// restart, a set therefore seems up to that interval older than it is, and never younger.
 const WRITES_PER_MAX_STALE: u32 = 24;
 const VERSION: u32 = 1;
 
@@ -44,7 +44,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct IssuerKeyFiles {
     folder: PathBuf,
-    /// The user id of the files.
+    /// The user id that must own the files.
     owner: u32,
 }
 
@@ -91,7 +91,7 @@ pub enum IssuerKeyFileError {
     },
 }
 
-/// A usable set, and its age.
+/// A saved set that is usable, the time of its last confirmation, and the age of that confirmation.
 #[derive(Debug)]
 pub struct IssuerKeyFile {
     pub text: Vec<u8>,
@@ -108,7 +108,7 @@ struct Content {
     source: String,
     /// The time of the last confirmation, by the wall clock: a monotonic clock ends with its process.
     confirmed_unix_millis: u64,
-    /// SHA-256 of the time and the set, in hexadecimal, so that a disk error changes neither.
+    /// SHA-256 of the time and the set, in hexadecimal, to detect a disk error in either.
     sha256: String,
     /// The document as the issuer published it.
     set: String,
@@ -132,7 +132,7 @@ impl IssuerKeyFiles {
             .map_err(failed)?;
         // An existing folder may have wider permissions.
         std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed)?;
-        // The probe shows our user id, and that we may write, before it matters.
+        // Creating a file shows this process's user id, and that the folder is writable, before a set has to be saved.
         let probe = folder.join(format!(".probe.{}", std::process::id()));
         remove_if_there(&probe).map_err(failed)?;
         let file = File::create_new(&probe).map_err(failed)?;
@@ -141,18 +141,18 @@ impl IssuerKeyFiles {
         Ok(Self { folder, owner })
     }
 
-    /// Opens the same folder for reading only, without changing it. `None` if it does not exist. Its files must belong
-    /// to the folder's owner, who may differ from this process's user.
+    /// Opens the folder `issuers` in `state_dir` for reading, without changing it. Returns `None` if it does not exist.
+    /// The files must belong to the folder's owner, who may differ from this process's user.
     pub fn look(state_dir: &Path) -> Option<Self> {
         let folder = state_dir.join("issuers");
         let owner = std::fs::metadata(&folder).ok()?.uid();
         Some(Self { folder, owner })
     }
 
-    /// Returns the saved set of `issuer`; `None` if there is none.
+    /// Returns the saved set of `issuer`; `None` if it has no file or no remote keys.
     ///
     /// # Errors
-    /// If the file cannot be trusted or its set has expired; then no part of it is used.
+    /// If the file cannot be read or trusted, is of another source, or holds an expired or unusable set.
     pub fn load(&self, issuer: &Issuer, now: Timestamp) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return Ok(None);
@@ -197,7 +197,7 @@ impl IssuerKeyFiles {
         }
     }
 
-    /// Saves the set of an issuer, whole or not at all.
+    /// Replaces the file of an issuer atomically.
     fn save(&self, name: &Name, source: String, set: &[u8], confirmed: Timestamp) -> io::Result<()> {
         let set = std::str::from_utf8(set).map_err(io::Error::other)?;
         let content = Content {
@@ -221,7 +221,7 @@ impl IssuerKeyFiles {
             path: path.to_owned(),
             source,
         };
-        // A symbolic link is not followed. Opening a named pipe would wait for a writer.
+        // Checked before opening: a symbolic link is rejected, and opening a named pipe would wait for a writer.
         let metadata = match std::fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -246,8 +246,8 @@ impl IssuerKeyFiles {
     }
 }
 
-/// Returns everything that decides which keys are trusted: the issuer, the place of its keys, and the servers that may
-/// have sent them. Keys fetched while plain HTTP was allowed must not outlive its prohibition.
+/// Returns, as JSON text, every setting that decides which keys are trusted: the issuer, the URL of its keys, and the
+/// servers that may send them. A set that was fetched with `allow_http` must not be used after `allow_http` is removed.
 fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
     let at = match &remote.at {
         JwksLocation::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
@@ -274,20 +274,20 @@ fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
     hex::text(context.finish().as_ref())
 }
 
-/// Saves the sets of one issuer on another thread, so that a hanging disk delays no fetch.
+/// Saves the sets of one issuer on another thread, so that a slow disk delays no fetch.
 #[derive(Debug)]
 pub struct IssuerKeySaver {
     files: Arc<IssuerKeyFiles>,
     source: String,
     every: Duration,
     metrics: StateMetrics,
-    /// Generation and time of the last set that was written.
+    /// The generation of the last set that was written, and the time when its write began.
     written: Option<(u64, Tick)>,
     writing: Option<(u64, Tick, JoinHandle<bool>)>,
 }
 
 impl IssuerKeySaver {
-    /// Returns `None` for an issuer without remote keys.
+    /// Returns a saver for `issuer`; `None` for an issuer without remote keys.
     pub fn new(files: &Arc<IssuerKeyFiles>, issuer: &Issuer, metrics: StateMetrics) -> Option<Self> {
         let KeySource::Remote(remote) = &issuer.keys else {
             return None;
@@ -302,7 +302,8 @@ impl IssuerKeySaver {
         })
     }
 
-    /// Saves `set`, with the text `text`, if its content has changed, or if the last write is long enough ago.
+    /// Begins to save `set`, which was parsed from `text`, if its content has changed or the last write is at least
+    /// `every` ago. Does nothing while an earlier write runs; the call after the next fetch saves then.
     pub(in crate::fetch) async fn save(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
         if let Some((generation, at, task)) = self.writing.take() {
             if !task.is_finished() {
@@ -324,7 +325,7 @@ impl IssuerKeySaver {
         let task = tokio::task::spawn_blocking(move || match files.save(&name, source, &text, confirmed) {
             Ok(()) => true,
             Err(error) => {
-                metrics.write_failed();
+                metrics.count_write_failure();
                 tracing::warn!(
                     issuer = name.as_str(),
                     folder = %files.folder.display(),

@@ -1,4 +1,4 @@
-//! How is a document of an issuer fetched? One bounded GET; a failure changes nothing.
+//! How is a document of an issuer fetched? By one GET with a time limit and a size limit.
 
 use crate::config::issuer::ConnectSettings;
 use crate::fetch::client::FetchError;
@@ -39,7 +39,7 @@ impl DocumentKind {
 /// Fetches the document at `url`. The whole fetch, with name look-up and body, takes at most `dial.timeout` (S048).
 ///
 /// # Errors
-/// If there is no response with status 200 of at most [`Jwks::BYTES_MAX`] bytes.
+/// If `dial` forbids the URL, or no response with status 200 and at most [`Jwks::BYTES_MAX`] bytes arrives in time.
 pub async fn fetch(url: &Url, dial: &ConnectSettings, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
     let target = Target::new(url, dial);
     check_url(target)?;
@@ -49,8 +49,8 @@ pub async fn fetch(url: &Url, dial: &ConnectSettings, kind: DocumentKind) -> Res
 }
 
 async fn get(target: Target<'_>, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
-    // A new client for each fetch: fetches are minutes apart, so connections are not worth keeping, and the name and
-    // the trusted authorities are read anew each time.
+    // Create a client for each fetch, so that the name is resolved and the trusted authorities are read again. Fetches
+    // are minutes apart, so connections are not worth keeping.
     let request = client(target, 0)
         .await?
         .get(target.url.clone())

@@ -1,4 +1,4 @@
-//! How is the need of a decision met? By waiting for a fetch, or by introspecting the token.
+//! How is the [`Need`] of a decision met? By waiting for a fetch of keys, or by introspecting the token.
 
 use crate::gate::authenticate::Need;
 use crate::gate::authenticate::introspection::IntrospectionOutcome;
@@ -6,8 +6,8 @@ use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::authenticate::introspection::Unavailable;
 
 impl Need {
-    /// Fetches the missing keys or introspects the token, within the issuer's
-    /// bounds. The verdict is for the next decision on the same request.
+    /// Waits for a fetch of the missing keys, or introspects the token, within the issuer's time limits. Returns the
+    /// verdict on an introspected token, which is an input of the next decision on the same request; otherwise `None`.
     pub async fn meet(self) -> Option<IssuerVerdict> {
         match self {
             Self::Keys { keys, attempt, wait } => {

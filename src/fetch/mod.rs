@@ -1,4 +1,4 @@
-//! Which I/O fulfils the needs of a decision?
+//! Which I/O gets issuers' keys, introspection responses and the addresses of upstreams?
 
 pub mod address;
 pub mod breaker;

@@ -1,5 +1,5 @@
-//! How are rarely used keys kept up to date? Fetched by the rules of
-//! issuers, but only on demand: an unused set costs no task and no request.
+//! How is the JWK set of a client kept up to date? By the rules for issuers' sets,
+//! but fetched only on demand: an unused set costs no task and no request.
 
 use crate::config::issuer::ConnectSettings;
 use crate::config::issuer::JwksLocation;
@@ -31,22 +31,22 @@ pub struct FetchContext {
     pub permits: Semaphore,
 }
 
-/// There are no keys, and it is unknown whether there should be.
+/// There is no usable set, or no set recent enough to tell whether a key id exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     pub retry_after: Duration,
 }
 
-/// The keys behind one URL.
+/// The JWK set at one URL.
 #[derive(Debug)]
 pub struct OnDemand {
     source: RemoteKeys,
     keys: IssuerKeys,
-    /// `true` while a task fetches, or checks whether to.
+    /// `true` while a task fetches, or checks whether a fetch is requested.
     running: AtomicBool,
 }
 
-/// The time for a result to reach its waiter.
+/// The shortest `retry_after`, and the time that a waiter allows beyond the timeout of a fetch.
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl OnDemand {
@@ -71,7 +71,7 @@ impl OnDemand {
         })
     }
 
-    /// Returns whether this set has `url` and `dial`.
+    /// Returns whether this set is fetched from `url` with `dial`.
     pub fn is_of(&self, url: &str, dial: &ConnectSettings) -> bool {
         let JwksLocation::JwksUrl(own) = &self.source.at else {
             return false;
@@ -79,11 +79,11 @@ impl OnDemand {
         self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *own)
     }
 
-    /// Returns the last usable set. Without a set, or without the key `kid` in it, waits for one fetch if one may be
-    /// made now. A set that is due is fetched again in the background.
+    /// Returns the last usable set, even if a recent fetch proves that the set has no key `kid`. If the set or the key
+    /// is missing and a fetch is allowed now, waits for the fetch. Fetches a set that is due in the background.
     ///
     /// # Errors
-    /// If there is no set, or it is unknown whether a newer one has the key.
+    /// If there is no usable set, or it is unknown whether a newer set has the key.
     pub async fn keys(
         self: &Arc<Self>,
         kid: Option<&str>,
@@ -129,7 +129,8 @@ impl OnDemand {
         }
     }
 
-    /// Returns a set other than `seen`, if there is one or one may be fetched now.
+    /// Returns a set that differs from `seen`: the current set, or else the set of a fetch, if a fetch is allowed now.
+    /// Returns `None` without such a set.
     pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, context: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
         let now = context.clock.now();
         let set = self.keys.current(now).ok()?;
@@ -145,7 +146,8 @@ impl OnDemand {
         (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
     }
 
-    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not.
+    /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not. Waits at most
+    /// one second longer than the timeout of a fetch: the fetch may then still wait for a permit.
     pub async fn fetch_now(self: &Arc<Self>, context: &Arc<FetchContext>) {
         let attempt = self.keys.request_fetch();
         self.start_fetch(context);
@@ -157,7 +159,7 @@ impl OnDemand {
         self.keys.health(clock.now())
     }
 
-    /// Starts the fetching task unless it runs: one fetch at a time.
+    /// Starts the fetching task unless it runs already, so that there is one fetch at a time.
     fn start_fetch(self: &Arc<Self>, context: &Arc<FetchContext>) {
         if !self.running.swap(true, Ordering::AcqRel) {
             tokio::spawn(Arc::clone(self).run(Arc::clone(context)));
@@ -174,7 +176,7 @@ impl OnDemand {
                 self.attempt(&*context.clock).await;
             }
             self.running.store(false, Ordering::Release);
-            // A demand from just before this line found a running task and did not start its own.
+            // A request from just before the line above found `running` set and started no task of its own.
             if !self.keys.is_fetch_requested() || self.running.swap(true, Ordering::AcqRel) {
                 break;
             }
@@ -194,7 +196,7 @@ impl OnDemand {
             Err(error) => Err(ErrorChain(&error).to_string()),
         };
         let now = clock.now();
-        // Scheduled before the attempt ends: a waiter that then finds nothing scheduled would demand another fetch.
+        // Schedule before the attempt ends: a waiter that then found nothing scheduled would request another fetch.
         match outcome {
             Ok((body, jwks, freshness)) => {
                 self.keys

@@ -59,7 +59,7 @@ impl SourceError {
     }
 }
 
-/// Records a successful attempt; logs it if something changed. Returns the set that is now in place.
+/// Records a successful attempt. Logs a changed set, and the first success after failures. Returns the current set.
 pub(in crate::fetch) fn record_success(
     name: &Name,
     attempt: Attempt<'_>,
@@ -85,7 +85,8 @@ pub(in crate::fetch) fn record_success(
     success.keys
 }
 
-/// Records a failed attempt; the first in a row is logged as a warning. Returns the number of failures in a row.
+/// Records a failed attempt. Logs published private keys as an error, and the first failure in a row as a warning.
+/// Returns the number of failures in a row.
 pub(in crate::fetch) fn record_failure(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
     let leaks_private_keys = error.result() == FetchResult::PrivateParts;
     let error = ErrorChain(error).to_string();
@@ -94,7 +95,7 @@ pub(in crate::fetch) fn record_failure(name: &Name, attempt: Attempt<'_>, error:
         same_as_before,
     } = attempt.fail(&error);
     if leaks_private_keys && !same_as_before {
-        // Any reader of the set can sign as the issuer: this is urgent, unlike a failed fetch.
+        // Urgent, unlike a failed fetch: anyone who reads the set can sign as the issuer.
         tracing::error!(
             issuer = name.as_str(),
             error,

@@ -1,16 +1,17 @@
-//! Which addresses do the names of endpoints have? Resolved in the background, so that no request waits for DNS.
+//! Which addresses do the names of endpoints have? Names are resolved in the background, so that no request waits for
+//! DNS.
 
 use crate::upstream::EndpointState;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long a result is used. The system resolver does not report the lifetime of a record.
+/// The time between two look-ups of a name. The system resolver does not report the TTL of a record.
 pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
-/// The time limit for one name; after it, its last addresses stay in use.
+/// The time limit of one look-up.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Resolves one endpoint and replaces its addresses. A failed look-up changes nothing.
+/// Resolves the name of one endpoint and replaces its addresses. After a failed look-up, the old addresses stay in use.
 pub async fn resolve(endpoint: &EndpointState) {
     let target = (endpoint.host(), endpoint.port());
     match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(target)).await {

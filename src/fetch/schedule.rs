@@ -7,28 +7,30 @@ use http::header::AGE;
 use http::header::CACHE_CONTROL;
 use std::time::Duration;
 
-/// The lifetime of a set whose response states none.
+/// The lifetime of a set whose response states no lifetime.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
-/// The first pause after a failure; it doubles with each further one.
+/// The pause after the first failure; it doubles with each further failure.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause until the first set is loaded; until then, every token of the issuer is refused with 503.
+/// The longest pause before the first set is loaded, without jitter. Until then, every token of the issuer is rejected
+/// with 503.
 const START_RETRY_MAX: Duration = Duration::from_secs(30);
-/// Replicas started together drift apart by up to this part of the interval.
+/// The fraction by which a pause is spread at random, so that replicas started together do not fetch together.
 const JITTER: f64 = 0.1;
 
 /// The freshness that a response states (RFC 9111 section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// No `max-age`, `no-cache` or `no-store`.
+    /// There is no `max-age`, no `no-cache` and no `no-store`.
     Unspecified,
-    /// Must not be stored, or unreadable (RFC 9111 section 4.2.1 says to treat that as stale).
+    /// `no-store`, `no-cache`, or an unreadable value. RFC 9111 section 4.2.1 encourages caches to treat an unreadable
+    /// value as stale.
     None,
-    /// `max-age` less `Age`.
+    /// The smallest `max-age`, less `Age`.
     For(Duration),
 }
 
 impl Freshness {
-    /// Reads `Cache-Control` and `Age`. `s-maxage` is for shared caches and is ignored.
+    /// Reads `Cache-Control` and `Age`. Ignores `s-maxage`, which is for shared caches.
     pub fn of(headers: &HeaderMap) -> Self {
         let mut freshness = Self::Unspecified;
         for value in headers.get_all(CACHE_CONTROL) {
@@ -67,7 +69,7 @@ fn age(headers: &HeaderMap) -> Duration {
         .unwrap_or(Duration::ZERO)
 }
 
-/// Parses delta-seconds (RFC 9111 section 1.2.2): digits only; a value too large becomes the largest.
+/// Parses delta-seconds (RFC 9111 section 1.2.2): digits only. A value too large for `u64` becomes `u32::MAX`.
 fn delta_seconds(text: &str) -> Option<Duration> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -83,7 +85,7 @@ pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> 
         Freshness::None => Duration::ZERO,
         Freshness::For(duration) => duration,
     };
-    // The configuration rejects `min_refresh` above `max_refresh`; here the lower bound would win.
+    // The configuration rejects a `min_refresh` above `max_refresh`; this line would use `min_refresh`.
     let base = lifetime.min(source.max_refresh).max(source.min_refresh);
     let shortest = base.mul_f64(1.0 - JITTER).max(source.min_refresh);
     let longest = base.mul_f64(1.0 + JITTER).min(source.max_refresh).max(shortest);
@@ -98,7 +100,8 @@ pub enum LoadHistory {
 }
 
 /// Returns the pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s …, at most 30 s until a
-/// set is loaded. Afterwards at most `min_refresh` and at least `cooldown`. Spread by up to a tenth upwards.
+/// set is loaded. Afterwards at most `min_refresh`, but at least `cooldown` and 1 s. Adds up to a tenth at random;
+/// `random` is in 0..1.
 pub fn after_failure(source: &RemoteKeys, loaded: LoadHistory, failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let backoff = FIRST_RETRY.saturating_mul(1 << doublings);

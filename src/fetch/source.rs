@@ -1,4 +1,4 @@
-//! How are an issuer's keys kept up to date? One background task per issuer, so that there is one fetch at a time.
+//! How are an issuer's keys kept up to date? By one background task per issuer, so that there is one fetch at a time.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::JwksLocation;
@@ -27,10 +27,10 @@ use tokio::sync::watch;
 use url::Url;
 
 /// Keeps `keys` up to date from the source of `issuer`, until `stop` holds `true` or its sender is gone. Returns at
-/// once for PEM files, which are read once.
+/// once for a source that this task does not read: PEM files, introspection, and Keygate's own keys.
 ///
-/// `keys` must have been made for `issuer.keys`. Run one task per issuer, so that fetches do not overlap. If `keys` is
-/// from before a reload, the first fetch is made when it was due, not at once. Passes fetched sets to `saver`, if any.
+/// `keys` must have been created for `issuer.keys`. Run one task per issuer, so that fetches do not overlap. If `keys`
+/// is from before a reload, the first fetch keeps its schedule. Passes fetched sets to `saver`, if any.
 pub async fn run(
     issuer: Issuer,
     keys: Arc<IssuerKeys>,
@@ -43,16 +43,16 @@ pub async fn run(
         match &issuer.keys {
             KeySource::Remote(source) => follow_remote(&issuer.name, source, &keys, &*clock, &metrics, saver).await,
             KeySource::File(path) => file::follow(&issuer.name, path, &keys, &*clock).await,
-            // Part of the configuration, which reads and watches the files.
+            // A reload of the configuration reads these files, and starts when one of them changes.
             KeySource::Pem(_) => {}
-            // Has no keys.
+            // An introspecting issuer has no keys.
             KeySource::Introspection(_) => {}
-            // The control side sets them.
+            // The control side sets Keygate's own keys.
             KeySource::Own => {}
         }
     };
     tokio::select! {
-        // A sender that is gone means that the owner of this task is gone.
+        // `wait_for` also returns if the sender, and thus the owner of this task, is gone.
         _ = stop.wait_for(|stop| *stop) => {}
         () = work => {}
     }
@@ -77,7 +77,7 @@ async fn follow_remote(
         let timeout = source.dial.timeout;
         let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut last)).await;
         let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
-        metrics.fetched(
+        metrics.count_fetch(
             outcome
                 .as_ref()
                 .map_or_else(SourceError::result, |_| FetchResult::Success),
@@ -86,7 +86,7 @@ async fn follow_remote(
         let pause = match outcome {
             Ok(set) => {
                 if last.url.as_ref() != Some(&set.from) {
-                    // A discovered URL is news; a URL of the configuration is not.
+                    // Log only a discovered URL: the operator knows the URL in the configuration.
                     if let JwksLocation::Discovery(_) = source.at {
                         tracing::info!(issuer = name.as_str(), jwks_uri = %set.from, "Issuer keys discovered");
                     }
@@ -113,10 +113,10 @@ async fn follow_remote(
     }
 }
 
-/// The results of earlier fetches.
+/// The source of the last usable set.
 #[derive(Debug, Default)]
 struct LastSource {
-    /// The index of the issuer's last usable document: fetched first, so that a refresh costs one request, not two.
+    /// The index of the last usable metadata document, which is fetched first: a refresh then reads one document.
     document: usize,
     /// The URL of the last usable set.
     url: Option<Url>,
@@ -130,8 +130,7 @@ struct FetchedSet {
     freshness: Freshness,
 }
 
-/// Fetches the set. Reads the metadata again each time, because
-/// only there does an issuer announce a new place of its keys.
+/// Fetches the set. Reads the metadata again each time: an issuer announces a new `jwks_uri` only there.
 async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<FetchedSet, SourceError> {
     let url = match &source.at {
         JwksLocation::JwksUrl(url) => url.clone(),
@@ -151,7 +150,7 @@ async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<Fetched
     })
 }
 
-/// Returns a number in 0..1; without randomness 0.5, with the only effect that replicas do not drift apart.
+/// Returns a random number in 0..1; 0.5 if the random generator fails, so that only the spread of fetches is lost.
 pub(in crate::fetch) fn random() -> f64 {
     let mut bytes = [0; 4];
     match aws_lc_rs::rand::fill(&mut bytes) {

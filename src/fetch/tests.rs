@@ -1,4 +1,4 @@
-//! How does Keygate cope with an issuer that misbehaves? Real sockets on loopback, real certificates.
+//! How does Keygate cope with an issuer that misbehaves? The tests use real sockets on loopback and real certificates.
 
 use crate::config::issuer::Issuer;
 use crate::config::issuer::JwksLocation;
@@ -118,7 +118,7 @@ impl RunningFetcher {
         Self::start(KeySource::Remote(Box::new(source)))
     }
 
-    /// Returns when attempt number `attempt` has finished; panics if it does not.
+    /// Returns when attempt number `attempt` has finished; panics after 10 s.
     #[track_caller]
     fn attempt(&self, attempt: u64) -> impl Future<Output = ()> {
         let keys = Arc::clone(&self.keys);
@@ -143,7 +143,7 @@ impl RunningFetcher {
         self.keys.health(self.clock.now()).fetches_failed
     }
 
-    /// Moves past the cooldown, looks up `kid`, and waits for the attempt that this starts.
+    /// Advances the clock past the cooldown, looks up `kid`, and waits for the fetch that the look-up starts.
     async fn ask(&self, kid: &str) {
         self.clock.advance(Duration::from_secs(60));
         let UnknownKid::Fetch { attempt, .. } = self.unknown(kid) else {
@@ -263,7 +263,7 @@ async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     assert_eq!(fake.connections(), 0);
 }
 
-/// Returns a source for a TLS issuer that trusts `authority` alone.
+/// Returns a source at `url` that requires TLS and trusts only `authority`.
 fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> RemoteKeys {
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.certificate.pem()).unwrap();
@@ -487,7 +487,7 @@ async fn cache_control_decides_when_the_next_fetch_is_due() {
     );
     let running = RunningFetcher::url(source);
     running.attempt(1).await;
-    // Scheduled right after the attempt ends; both happen before the fetcher sleeps again.
+    // The fetcher schedules the next fetch after the attempt has ended, and before it awaits again.
     tokio::task::yield_now().await;
     let due = running.keys.next_fetch_in(running.clock.now());
     assert!((900..=1100).contains(&due.as_secs()), "{due:?}");
@@ -503,7 +503,7 @@ async fn s050_an_issuer_that_is_down_at_start_has_no_keys_until_it_answers() {
         NoKeys::NeverLoaded
     );
     fake.reply(Reply::json(&rsa_set()));
-    // The first retry comes after a second, without a demand.
+    // The first retry comes after a second, though no request needs a key.
     running.attempt(2).await;
     assert_eq!(running.key_ids(), [RSA_KID]);
 }
@@ -543,7 +543,7 @@ async fn a_reload_does_not_fetch_again_what_is_not_due() {
     first.stop.send(true).unwrap();
     first.task.await.unwrap();
     let second = RunningFetcher::start_with(source, first.keys, first.clock);
-    // No attempt comes, so the wait times out.
+    // No attempt starts, so the wait times out.
     second.keys.wait_for_attempt(2, Duration::from_millis(20)).await;
     assert!(
         second.keys.health(second.clock.now()).next_fetch.is_some(),
@@ -585,7 +585,7 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
     file.poll(&name, &keys, &clock).await;
     assert_eq!((ids(), counts()), (vec![RSA_KID.to_owned()], (1, 1)));
 
-    // Cut at the limit, the second would be a usable set.
+    // Cut off at the limit, the second text would be a usable set.
     let too_long = padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX + 1);
     for broken in ["{\"keys\":[".to_owned(), too_long] {
         std::fs::write(&path, broken).unwrap();
@@ -594,7 +594,7 @@ async fn a_file_is_read_again_when_it_changes_and_only_then() {
     }
     assert_eq!(counts(), (1, 3));
 
-    // Replaced by renaming, as careful writers and Kubernetes do.
+    // Replace the file by renaming, as careful writers and Kubernetes do.
     let next = folder.path().join("next.json");
     std::fs::write(&next, padded(set_of(&[ec_jwk()]), Jwks::BYTES_MAX)).unwrap();
     std::fs::rename(&next, &path).unwrap();

@@ -294,3 +294,6 @@ fn enter(live: &Live, stage: Stage) {
         probe(stage);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Which state outlives a reload? Key sets of issuers, buckets, endpoints, verified tokens, API keys.
+//! Which state outlives a reload? Key sets of issuers, buckets, endpoints, verified tokens, credentials.
 
 use crate::config;
 use crate::config::KeySource;
@@ -26,25 +26,28 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 
-/// The state that successive snapshots share. A snapshot takes its issuers, limits and endpoints from here by name when
-/// it is compiled, so that no request waits for the locks of the maps.
+/// The state that successive snapshots share. A snapshot takes its issuers, limits and endpoints from here when it is
+/// compiled, so that no request waits for the locks of the maps.
 pub struct Live {
     pub metrics: Arc<Metrics>,
     pub directory: Arc<Directory>,
     pub verified: Arc<VerifiedTokens>,
     pub identity_tokens: IdentityTokens,
+    /// The buckets of the limit of failed authentications.
     pub failures: Arc<LimitState>,
     /// The buckets of the token endpoint's limit.
     pub token_requests: Arc<LimitState>,
-    /// The control side; set before the first request.
+    /// The control side; set before the first request, and only where the configuration has one.
     pub control: OnceLock<Arc<dyn ControlPlane>>,
-    /// `None` in a running gateway.
+    /// Called on entering each stage; `None` in a running gateway.
     pub probe: Option<Probe>,
     /// The address of the built-in echo upstream.
     pub echo: SocketAddr,
     issuers: Mutex<BTreeMap<Name, Arc<IssuerState>>>,
     limits: Mutex<BTreeMap<Name, Arc<LimitState>>>,
+    /// The endpoints of all upstreams, by host and port.
     endpoints: Mutex<BTreeMap<(String, u16), Arc<EndpointState>>>,
+    /// The round-robin counters of upstreams.
     turns: Mutex<BTreeMap<Name, Arc<AtomicUsize>>>,
 }
 
@@ -67,10 +70,10 @@ impl Live {
         }
     }
 
-    /// Returns the state of an issuer: the existing one while its configuration is unchanged. A changed configuration
-    /// gets a new state, so that no token validated under the old rules is accepted under the new ones. The new state
-    /// takes over the keys where they come from the same place, so that no request waits for a fetch. It does not take
-    /// over introspection verdicts, because they applied the old rules.
+    /// Returns the state of an issuer: the existing state while the issuer's configuration is unchanged, otherwise a
+    /// new state, so that no token validated under the old rules is accepted under the new rules. The new state takes
+    /// over keys that come from the same place, so that no request waits for a fetch. The new state does not take over
+    /// introspection verdicts, because they applied the old rules.
     pub fn issuer(&self, settings: &config::Issuer) -> Arc<IssuerState> {
         let mut issuers = lock(&self.issuers);
         match issuers.get(&settings.name) {
@@ -90,10 +93,13 @@ impl Live {
         }
     }
 
+    /// Returns the buckets of the limit `name`: the existing ones, or new ones.
     pub fn limit(&self, name: &Name) -> Arc<LimitState> {
         Arc::clone(lock(&self.limits).entry(name.clone()).or_default())
     }
 
+    /// Returns the upstream of `settings`. Endpoints with the same host and port share their state, also across
+    /// upstreams.
     pub fn upstream(&self, settings: &config::Upstream) -> Upstream {
         let mut endpoints = lock(&self.endpoints);
         let mut endpoint = |host: &str, port: u16| {
@@ -125,22 +131,23 @@ impl Live {
             .collect()
     }
 
-    /// Drops the state of everything that the published `config` no longer names.
+    /// Drops the state of issuers, limits and upstreams that the published `config` no longer names, and the endpoints
+    /// that no snapshot uses.
     pub fn retain(&self, config: &config::Config) {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
         lock(&self.turns).retain(|name, _| config.upstreams.contains_key(name));
-        // A snapshot holds the endpoints that it uses, so only those that no snapshot uses are dropped.
+        // A snapshot holds a reference to each endpoint that it uses; the map holds one more.
         lock(&self.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic under the lock leaves the map with one entry less at worst.
+    // After a panic under the lock, at worst one entry is missing from the map.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the keys of an issuer: the existing ones where they come from the same place, otherwise an empty set.
+/// Returns the keys of an issuer: the existing keys where they come from the same place, otherwise an empty cache.
 fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
     let Some((settings, keys)) = before.and_then(|state| Some((state.settings(), state.keys()?))) else {
         return Arc::new(IssuerKeys::new(source));
@@ -149,7 +156,7 @@ fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
         return Arc::clone(keys);
     }
     let new = IssuerKeys::new(source);
-    // Only the intervals changed: keys from the same place are as valid as before.
+    // The intervals or the timeout changed, but not the place: the fetched keys stay valid.
     if let (KeySource::Remote(old), KeySource::Remote(source)) = (&settings.keys, source)
         && source.trusts_like(old)
     {

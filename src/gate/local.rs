@@ -1,4 +1,4 @@
-//! Which requests does the gate answer itself, before any route? Requests to its own paths, and CORS preflights.
+//! Which requests does the gate answer itself, before any route? Requests to built-in paths, and CORS preflights.
 
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
@@ -24,10 +24,11 @@ use crate::observe::metrics::AnswerLabel;
 use http::Method;
 use std::sync::Arc;
 
-/// Stops a request to one of the gate's own paths, and a CORS preflight that a route answers.
+/// Answers a request to a built-in path, or a CORS preflight on a route with CORS. `two` is the result of the check for
+/// two credentials. Returns `Ok` for every other request.
 ///
 /// # Errors
-/// The request is one of these: the error holds the answer or the denial.
+/// The answer to the request, or its denial, as a [`Stop`].
 pub fn answer(
     snapshot: &Snapshot,
     inbound: &Inbound<'_>,
@@ -37,7 +38,7 @@ pub fn answer(
 ) -> Result<(), Stop> {
     if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
         trail.built_in = Some(Arc::clone(found));
-        // There is no route here that could report two credentials in place of refusing them.
+        // Only a route can have `two_credentials: report`; a built-in path always refuses two credentials.
         two?;
         return Err(built_in(found, snapshot, inbound, now));
     }
@@ -49,7 +50,8 @@ pub fn answer(
     Ok(())
 }
 
-/// Returns the outcome of a request to one of the gate's own paths. Authenticates nothing; a document costs no limit.
+/// Returns the outcome of a request to a built-in path. Authenticates nothing, and spends a limit only for the token
+/// endpoint and its siblings.
 fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
     let outcome = || {
         intake::refuse_query_credential(inbound)?;
@@ -57,7 +59,7 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
             let answer = found.preflight(inbound.headers());
             return Ok(Stop::Answered(AnswerLabel::Preflight, answer));
         }
-        // A preflight for an endpoint that takes secrets is refused here: such an endpoint has no OPTIONS.
+        // An endpoint that takes secrets has no OPTIONS, so a preflight for it is refused here.
         if !found.methods().contains(inbound.method()) {
             return Err(Denial::MethodNotAllowed(found.methods().into()));
         }
@@ -76,9 +78,12 @@ fn built_in(found: &BuiltIn, snapshot: &Snapshot, inbound: &Inbound<'_>, now: No
     outcome().unwrap_or_else(Stop::Denied)
 }
 
-/// Checks whether the control side may be called. The token endpoint has its own limit per address, and
-/// the control side counts failed authentications itself: a client that cannot get a token must not
-/// lock its neighbours out of the APIs.
+/// Checks whether the control side may be called, and spends one request from the limit of the token endpoint. That
+/// limit is apart from those of the routes, and the control side counts failed client authentications itself: a client
+/// that cannot get a token must not lock other clients of its address out of the APIs.
+///
+/// # Errors
+/// No token endpoint is configured, the request is not confidential, its body is too long, or the limit is spent.
 fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Result<(), Denial> {
     let is_metadata = match call.endpoint {
         EndpointKind::Metadata => true,
@@ -106,12 +111,12 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
     Ok(())
 }
 
-/// Returns the answer to a CORS preflight, from the route that would get the announced request: a route that lists POST
-/// alone must get the preflight of a POST. Returns `None` where the request is no preflight, or where no route answers
-/// preflights here. Such a request is an ordinary OPTIONS and needs a credential (S097).
+/// Returns the answer to a CORS preflight, by the rules of the route that matches the announced method: a route that
+/// lists only POST answers the preflight of a POST. Returns `None` where the request is not a preflight, or where the
+/// route has no CORS rules. Such a request is an ordinary OPTIONS and needs a credential (S097).
 ///
 /// Authenticates nothing and spends no limit: the answer is the same for every client, costs less than a refusal, and
-/// a browser hides a 429 from its page.
+/// a browser hides a 429 from the page.
 fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);

@@ -1,5 +1,4 @@
-//! Is a request allowed? Its way through the stages, in their order. Pure: reads memory and does
-//! no I/O. Read `decide.rs` first.
+//! Is a request allowed? The stages of a decision, in order; none of them does I/O. Read `decide.rs` first.
 
 pub mod stage;
 pub mod accept;
@@ -25,7 +24,7 @@ use crate::observe::access::AccessLog;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The state that requests are decided with and recorded in.
+/// The state for deciding and recording requests.
 pub struct Gate {
     pub(crate) current: CurrentSnapshot,
     pub(crate) live: Arc<Live>,
@@ -44,7 +43,7 @@ impl Gate {
         })
     }
 
-    /// Waits up to `patience` until all access records so far are written. Returns whether they were.
+    /// Waits up to `patience` until all access records so far are written. Returns `false` when the time runs out.
     pub fn flush_records(&self, patience: Duration) -> bool {
         self.access.flush(patience)
     }

@@ -1,4 +1,4 @@
-//! What is a request decided with? The configuration, compiled once and immutable.
+//! Which configuration does the gate decide a request by? An immutable snapshot, compiled once.
 
 use crate::config;
 use crate::config::AcceptedCredential;
@@ -49,29 +49,31 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// One generation of the configuration. Immutable; requests hold it through an `Arc` until they end.
+/// One generation of the configuration, compiled. A request holds its snapshot through an `Arc` until it ends.
 pub struct Snapshot {
     pub requests: config::RequestLimits,
     pub trusted_proxies: Box<[IpNet]>,
     pub api_key_header: HeaderName,
-    /// The rules of `accept`: methods that some route lists, header names that must not be aliased.
+    /// The rules of the stage `accept`: methods that some route lists, header names that must not be aliased.
     pub accept: Rules,
     /// The headers in which upstreams receive claims of any issuer; each name once.
     pub claim_headers: Box<[HeaderName]>,
     pub authenticator: Authenticator,
+    /// The limit of failed authentications; `None` where it is off.
     pub failures: Option<FailureLimit>,
     pub rate_limit_headers: config::RateLimitHeaders,
+    /// `true` if each request is written to the access log.
     pub access_records: bool,
     pub routes: Box<[Arc<Route>]>,
     pub matcher: Matcher<Arc<Route>>,
     pub issuers: Box<[Arc<IssuerState>]>,
     pub plans: Plans,
-    /// The limits of each plan, by its name.
+    /// The limits of each plan, by the name of the plan.
     pub plan_limits: BTreeMap<Name, Arc<PlanLimits>>,
     pub token_endpoint: Option<TokenEndpointRules>,
     /// The paths that the gate answers itself, before any route.
     pub built_ins: BuiltIns,
-    /// The signer of identity tokens; set when the snapshot is installed.
+    /// The signer of identity tokens. [`Snapshot::compile`] leaves it `None`; `runtime::reload::install` sets it.
     pub signer: Option<Arc<Signer>>,
 }
 
@@ -91,8 +93,8 @@ pub struct Route {
     pub accepts_api_key: bool,
     pub trust: Trust,
     pub requirement: Requirement,
-    /// The plans that allow access: the credential's subscription must be under one of them.
-    /// Empty where the route requires no plan.
+    /// The plans that allow access: the subscription of the credential must be under one of these plans. Empty where
+    /// the route requires no plan.
     pub plans: Box<[Name]>,
     pub limits: Box<[CompiledLimit]>,
     /// The limits in shadow mode, which count but refuse nothing.
@@ -100,6 +102,7 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     pub strip_prefix: Option<Box<str>>,
     pub forward_credential: bool,
+    /// The ambiguities that the route allows in a path.
     pub allows: Oddities,
     pub cors: Option<Cors>,
     /// The URL at which clients read how to get a token (RFC 9728 section 5.1).
@@ -115,21 +118,21 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns whether `other` protects requests with `method` as `self` does. A request that could be read as one for
-    /// either route may then go to either (S091).
+    /// Returns whether `other` protects requests with `method` as `self` does. A path that the upstream could read as a
+    /// path of `other` may then match `self` (S091).
     pub fn protects_like(&self, other: &Self, method: &Method) -> bool {
         let names = |route: &Self| {
             let issuers = route.trust.issuers.iter();
             issuers.map(|issuer| issuer.name().clone()).collect::<Vec<_>>()
         };
-        // A limit protects too: guesses at `/LOGIN` are guesses at `/login`.
+        // Limits are compared too: a limit on `/login` must not be avoidable as `/LOGIN`. Limits in shadow mode refuse
+        // nothing, so they are not compared.
         let limits = |route: &Self| {
             route
                 .limits
                 .iter()
                 .map(|limit| limit.name().clone())
                 .collect::<BTreeSet<_>>()
-            // Limits in shadow mode refuse nothing, so they protect nothing.
         };
         self.public == other.public
             && self.accepts_jwt == other.accepts_jwt
@@ -140,13 +143,13 @@ impl Route {
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
-            // CORS decides which pages may read the response.
+            // CORS rules decide which web pages may read the response.
             && self.cors == other.cors
     }
 }
 
 impl Route {
-    /// Returns the credentials that the challenges of a refusal name.
+    /// Returns the credentials that the route accepts, for the challenges of a refusal.
     pub fn accepted(&self) -> AcceptedCredentials<'_> {
         AcceptedCredentials {
             jwt: self.accepts_jwt,
@@ -158,10 +161,10 @@ impl Route {
 }
 
 impl Snapshot {
-    /// Compiles `config`. Takes issuers, limits and endpoints from `live` by name, so that their state survives.
+    /// Compiles `config`. Takes issuers, limits and endpoints from `live`, so that their state survives a reload.
     ///
     /// # Errors
-    /// Two routes match the same requests.
+    /// Two routes match the same requests; `config::load` has rejected such a configuration before.
     pub fn compile(config: &Config, live: &Live) -> Result<Self, MatcherError> {
         let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
             .issuers
@@ -341,7 +344,7 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
     }
 }
 
-/// The name of the token endpoint's limit in headers and metrics. No name in the configuration can be equal to it.
+/// The name of the token endpoint's limit in response headers, problem details and access records.
 const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
 
 fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
@@ -357,15 +360,16 @@ fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenE
     }
 }
 
-/// The `max-age` of the gate's own documents. A verifier fetches a new key as soon as it sees its `kid`, so the value
-/// only delays the withdrawal of keys and changes of metadata.
+/// The maximum `max-age` of built-in documents. A verifier fetches the key set again for an unknown `kid`, so a cached
+/// document delays only the withdrawal of keys and changes of metadata.
 const DOCUMENT_MAX_AGE_SECS: u64 = 300;
 
 fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
     let max_age = |secs: u64| {
         HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
     };
-    // A client that caches the key set for its full `max-age` gets every new key before the gate signs with it (S135).
+    // Not longer than `publish_before`: a client that caches the key set for its full `max-age` must get every new key
+    // before the gate signs with that key (S135).
     let published_before = config
         .token_endpoint
         .as_ref()
@@ -422,7 +426,7 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
     }
 }
 
-/// The current snapshot, replaced whole. Readers keep the snapshot that they loaded.
+/// The snapshot in force. [`Self::publish`] replaces it whole; readers keep the snapshot that they loaded.
 pub struct CurrentSnapshot(ArcSwap<Snapshot>);
 
 impl CurrentSnapshot {

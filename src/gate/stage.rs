@@ -1,6 +1,6 @@
-//! Which stages does a decision run through? Tests and `explain` observe them.
+//! Which stages does a decision pass through? Tests and `explain` observe the stages.
 
-/// A stage, as reported to a probe.
+/// A stage of a decision, in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Accept,
@@ -10,5 +10,5 @@ pub enum Stage {
     Limit,
 }
 
-/// A function that is called on entering each stage; a test makes it panic (S146). A running gateway has none.
+/// A function that a decision calls on entering each stage: `explain` logs the stages, a test panics in one (S146).
 pub type Probe = Box<dyn Fn(Stage) + Send + Sync>;

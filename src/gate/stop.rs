@@ -9,11 +9,11 @@ use crate::observe::metrics::AnswerLabel;
 /// The outcome of a decision without a [`crate::gate::decide::Permit`].
 pub enum Stop {
     Denied(Denial),
-    /// Memory is not enough to decide. Meet the need, then decide the same request again.
+    /// The decision needs keys or a verdict that are not in memory. Meet the need, then decide the request again.
     Needs(Need),
-    /// The gate answers the request itself.
+    /// The response is complete already: a CORS preflight or a built-in document.
     Answered(AnswerLabel, Answer),
-    /// The control side responds to the request once its body has been read.
+    /// The request is for the control side, which needs the body of the request to respond.
     Control(ControlCall),
 }
 

@@ -14,39 +14,40 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Trail {
     pub route: Option<Arc<Route>>,
-    /// The path of the gate's own that the request is for, in place of a route.
+    /// The built-in path that the request matches; `route` is then `None`.
     pub built_in: Option<Arc<BuiltIn>>,
     pub principal: Option<Principal>,
-    /// The subscription that admits the principal.
+    /// The subscription of the credential, in force.
     pub subscription: Option<Arc<Subscription>>,
     /// The limits of the subscription's plan.
     pub plan_limits: Option<Arc<PlanLimits>>,
-    /// The type of the credential. Set before the credential is validated, and corrected afterwards.
+    /// The type of the credential: guessed from its form at first, then corrected by authentication.
     pub credential_type: Option<CredentialType>,
-    /// The first refusal that shadow mode suppressed.
+    /// The first refusal that shadow mode, or `two_credentials: report`, suppressed.
     pub would_deny: Option<WouldDeny>,
-    /// The request has two credentials, and the route reports this in place of a refusal.
+    /// The request has two credentials, and its route has `two_credentials: report`.
     pub reported_two_credentials: bool,
-    /// The limit in shadow mode that would have refused.
+    /// The limit in shadow mode that would have refused the request.
     pub spent_in_shadow: Option<Name>,
-    /// The issuer's verdict about the token, where an earlier decision on this request needed an introspection.
+    /// The issuer's verdict about the token, where an earlier decision on this request returned a need to introspect.
     pub issuer_verdict: Option<IssuerVerdict>,
-    /// An earlier decision on this request returned a need of an issuer in shadow mode. The need
-    /// was met since, or cannot be met.
+    /// An earlier decision on this request returned a need for an issuer in shadow mode. A second need is not returned:
+    /// the request then passes in shadow mode.
     pub(super) need_returned: bool,
 }
 
-/// A refusal that shadow mode suppressed.
+/// A refusal that was recorded, but did not stop the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WouldDeny {
     /// A word of the closed set of [`crate::gate::denial::Denial::reason`].
     pub reason: &'static str,
-    /// The name of the rule, limit or issuer that refuses, where it has a name.
+    /// The name of the rule, limit or issuer that would have refused; `None` for a rule without a name and for two
+    /// credentials.
     pub by: Option<Name>,
 }
 
 impl Trail {
-    /// Records a refusal in shadow mode, unless an earlier refusal was recorded.
+    /// Records a suppressed refusal, unless an earlier one was recorded.
     pub(super) fn would_deny(&mut self, reason: &'static str, by: Option<&Name>) {
         self.would_deny.get_or_insert_with(|| WouldDeny {
             reason,

@@ -47,7 +47,7 @@ pub enum JwksError {
 
 /// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoKey {
+pub enum KeyLookupError {
     /// A newer set may have the key.
     #[error("the issuer has no key of this id")]
     UnknownKid,
@@ -167,8 +167,8 @@ impl Jwks {
     /// of a key and is otherwise ignored. Without a `kid`, or with an ignored one, exactly one key must fit (S053).
     ///
     /// # Errors
-    /// [`NoKey::UnknownKid`] where a newer set may have the key; otherwise the reason why no key of this set fits.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, NoKey> {
+    /// [`KeyLookupError::UnknownKid`] where a newer set may have the key; otherwise the reason why no key of this set fits.
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, KeyLookupError> {
         let Some(kid) = kid else {
             return only_fit(self.keys.iter(), algorithm);
         };
@@ -180,18 +180,21 @@ impl Jwks {
             };
         }
         if self.key_ids().all(|known| known != kid) {
-            return Err(NoKey::UnknownKid);
+            return Err(KeyLookupError::UnknownKid);
         }
         only_fit(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
     }
 }
 
-fn only_fit<'a>(keys: impl Iterator<Item = &'a VerifyingKey>, algorithm: Algorithm) -> Result<&'a VerifyingKey, NoKey> {
+fn only_fit<'a>(
+    keys: impl Iterator<Item = &'a VerifyingKey>,
+    algorithm: Algorithm,
+) -> Result<&'a VerifyingKey, KeyLookupError> {
     let mut fitting = keys.filter(|key| key.fits(algorithm));
     match (fitting.next(), fitting.next()) {
         (Some(key), None) => Ok(key),
-        (None, _) => Err(NoKey::NoneFits),
-        (Some(_), Some(_)) => Err(NoKey::Ambiguous),
+        (None, _) => Err(KeyLookupError::NoneFits),
+        (Some(_), Some(_)) => Err(KeyLookupError::Ambiguous),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn private_key(text: &[u8]) -> Result<Vec<u8>, &'static str> {
 ///
 /// # Errors
 /// The reason, for the person who chose the file.
-pub fn tagged(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub fn block_with_tag(tag: &str, text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let block = only_block(text)?;
     if block.tag() == tag {
         Ok(block.into_contents())
@@ -101,8 +101,11 @@ mod tests {
         let other = Err("not a `PRIVATE KEY` block (PKCS #8)");
         assert_eq!(private_key(write("EC PRIVATE KEY", b"der").as_bytes()), other);
         let file = write("KEYGATE SIGNING KEY", b"der");
-        assert_eq!(tagged("KEYGATE SIGNING KEY", file.as_bytes()), Ok(b"der".to_vec()));
+        assert_eq!(
+            block_with_tag("KEYGATE SIGNING KEY", file.as_bytes()),
+            Ok(b"der".to_vec())
+        );
         let other = Err("a block of another kind");
-        assert_eq!(tagged("PRIVATE KEY", file.as_bytes()), other);
+        assert_eq!(block_with_tag("PRIVATE KEY", file.as_bytes()), other);
     }
 }

@@ -10,7 +10,7 @@ use crate::keys_file::yaml;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::replacement::Replacement;
@@ -99,8 +99,8 @@ pub fn revoke(path: &Path, id: KeyId, scheme: DigestScheme, at: Timestamp) -> Re
             text.insert_str(start + 1, &format!(" revoked_at: \"{time}\","));
         } else {
             let name = match records[index].origin {
-                KeyOrigin::Own => "id",
-                KeyOrigin::Imported => "digest",
+                ApiKeyOrigin::Own => "id",
+                ApiKeyOrigin::Imported => "digest",
             };
             let field = entry.field(name).expect("a record has the field that identifies it");
             let after = end_of_line(&mut text, field.line);

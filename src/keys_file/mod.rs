@@ -29,12 +29,12 @@ pub use error::KeysFileProblem;
 use crate::keys_file::yaml::Entry;
 use crate::keys_file::yaml::Field;
 use crate::keys_file::yaml::Value;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::DigestScheme;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::scope::Scope;
@@ -182,18 +182,20 @@ impl Compiler {
         let origin = self.origin(entry);
         let digest = self.digest(entry, origin);
         let id = match origin {
-            KeyOrigin::Own => self.needed(entry, "id", |text| text.parse::<KeyId>().map_err(message_of)),
-            KeyOrigin::Imported => digest.as_ref().map(KeyId::of_imported),
+            ApiKeyOrigin::Own => self.needed(entry, "id", |text| text.parse::<KeyId>().map_err(message_of)),
+            ApiKeyOrigin::Imported => digest.as_ref().map(KeyId::of_imported),
         };
-        if origin == KeyOrigin::Imported
+        if origin == ApiKeyOrigin::Imported
             && let Some(field) = entry.field("id")
         {
             self.report(field.line, "an imported key has no `id`; it is found by its digest");
         }
         let name = self.needed(entry, "name", plain_text);
         let environment = match origin {
-            KeyOrigin::Own => self.needed(entry, "env", environment),
-            KeyOrigin::Imported => self.optional(entry, "env", environment).or(Some(KeyEnvironment::Live)),
+            ApiKeyOrigin::Own => self.needed(entry, "env", environment),
+            ApiKeyOrigin::Imported => self
+                .optional(entry, "env", environment)
+                .or(Some(ApiKeyEnvironment::Live)),
         };
         let expires_at = self.needed(entry, "expires_at", |text| match text {
             "never" => Ok(None),
@@ -241,16 +243,16 @@ impl Compiler {
         })
     }
 
-    fn origin(&mut self, entry: &Entry) -> KeyOrigin {
+    fn origin(&mut self, entry: &Entry) -> ApiKeyOrigin {
         let imported = self.optional(entry, "imported", |text| match text {
-            "true" => Ok(KeyOrigin::Imported),
-            "false" => Ok(KeyOrigin::Own),
+            "true" => Ok(ApiKeyOrigin::Imported),
+            "false" => Ok(ApiKeyOrigin::Own),
             _ => Err("must be `true` or `false`".to_owned()),
         });
-        imported.unwrap_or(KeyOrigin::Own)
+        imported.unwrap_or(ApiKeyOrigin::Own)
     }
 
-    fn digest(&mut self, entry: &Entry, origin: KeyOrigin) -> Option<CredentialDigest> {
+    fn digest(&mut self, entry: &Entry, origin: ApiKeyOrigin) -> Option<CredentialDigest> {
         let scheme = self.scheme;
         self.needed(entry, "digest", |text| {
             let (made_with, hex) = text.split_once(':').ok_or("must be `hmac-sha256:…` or `sha256:…`")?;
@@ -260,19 +262,19 @@ impl Compiler {
                 _ => return Err("must be `hmac-sha256:…` or `sha256:…`".to_owned()),
             };
             match (origin, made_with, scheme) {
-                (KeyOrigin::Imported, DigestScheme::HmacSha256, _) => {
+                (ApiKeyOrigin::Imported, DigestScheme::HmacSha256, _) => {
                     return Err("of an imported key must be `sha256:…`, which needs no pepper".to_owned());
                 }
-                (KeyOrigin::Own, DigestScheme::HmacSha256, DigestScheme::Sha256) => {
+                (ApiKeyOrigin::Own, DigestScheme::HmacSha256, DigestScheme::Sha256) => {
                     return Err("was made with a pepper, but `api_keys.pepper` is not configured".to_owned());
                 }
-                (KeyOrigin::Own, DigestScheme::Sha256, DigestScheme::HmacSha256) => {
+                (ApiKeyOrigin::Own, DigestScheme::Sha256, DigestScheme::HmacSha256) => {
                     return Err(
                         "was made without a pepper, but `api_keys.pepper` is configured; create the key anew"
                             .to_owned(),
                     );
                 }
-                (KeyOrigin::Own | KeyOrigin::Imported, _, _) => {}
+                (ApiKeyOrigin::Own | ApiKeyOrigin::Imported, _, _) => {}
             }
             CredentialDigest::from_hex(hex).map_err(message_of)
         })
@@ -349,7 +351,7 @@ fn message_of(error: impl fmt::Display) -> String {
     format!("is wrong: {error}")
 }
 
-fn environment(text: &str) -> Result<KeyEnvironment, String> {
+fn environment(text: &str) -> Result<ApiKeyEnvironment, String> {
     text.parse().map_err(message_of)
 }
 

@@ -60,8 +60,8 @@ fn every_field_of_an_entry_is_read() {
         KeyRecord {
             id: A.parse().unwrap(),
             digest: CredentialDigest::sha256(A),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Test,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Test,
             name: "ci: main".into(),
             state: KeyState::Active,
             expires_at: Some(Timestamp::from_unix_secs(1_798_758_000)),
@@ -83,7 +83,7 @@ fn an_imported_entry_is_known_by_its_digest() {
     );
     for scheme in [DigestScheme::Sha256, DigestScheme::HmacSha256] {
         let [record] = parse(&text, scheme).unwrap().try_into().unwrap();
-        assert_eq!(record.origin, KeyOrigin::Imported);
+        assert_eq!(record.origin, ApiKeyOrigin::Imported);
         assert_eq!(record.id, KeyId::of_imported(&CredentialDigest::sha256("sk_old")));
     }
     let with_id = text.replace("  name", &format!("  id: {A}\n  name"));
@@ -286,12 +286,12 @@ fn texts_that_keys_share_are_kept_once() {
 
 fn new_record(name: &str) -> KeyRecord {
     let digester = Digester::new(Some(&Secret::new(b"pepper".to_vec())));
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     KeyRecord {
         id: key.id(),
         digest: digester.digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: name.into(),
         state: KeyState::Active,
         expires_at: Some(Timestamp::from_unix_secs(1_800_000_000)),

@@ -1,4 +1,5 @@
-//! Which bucket does a request use? Keys are hashes that nobody outside the process can choose or predict.
+//! Which bucket does a request use? Bucket keys are hashes with a secret key, so that no client can choose or predict
+//! them.
 
 use crate::model::hex;
 use siphasher::sip128::Hasher128;
@@ -8,7 +9,8 @@ use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::sync::OnceLock;
 
-/// Returns a hash of `parts`, distinct for every sequence of parts and different in every process.
+/// Returns a hash of `parts` with a secret key that is random in every process. The length of each part is hashed too,
+/// so that `["ab", "c"]` and `["a", "bc"]` differ.
 pub fn bucket_key(parts: &[&str]) -> u128 {
     static KEY: OnceLock<[u8; 16]> = OnceLock::new();
     let key = KEY.get_or_init(|| {
@@ -24,8 +26,8 @@ pub fn bucket_key(parts: &[&str]) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Returns the source of `ip`: an IPv4 address, or an IPv6 /64. A /64 is the smallest block that a
-/// subscriber gets, so a client gains nothing by cycling through its addresses (S110).
+/// Returns the source of `ip`: the IPv4 address, or the first address of the IPv6 /64. A /64 is the smallest block that
+/// a subscriber gets, so a client gains nothing by changing its address within the block (S110).
 pub fn source_of(ip: IpAddr) -> IpAddr {
     // An IPv4-mapped IPv6 address is treated as IPv4; otherwise all of them would share one /64.
     match ip.to_canonical() {
@@ -34,7 +36,7 @@ pub fn source_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the bucket key of a source: one per IPv4 address, one per IPv6 /64.
+/// Returns the bucket key of the source of `ip`; see [`source_of`].
 pub fn ip_key(ip: IpAddr) -> u128 {
     let (family, block) = match source_of(ip) {
         IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
@@ -67,7 +69,7 @@ mod tests {
             ("192.0.2.1", "::ffff:192.0.2.1", true),
             ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true),
             ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
-            // The same 64 bits in either family.
+            // The 64 bits that are hashed are the same in both families.
             ("0.0.0.1", "0:0:0:1::", false),
         ] {
             let [one, other]: [IpAddr; 2] = [one.parse().unwrap(), other.parse().unwrap()];

@@ -1,4 +1,5 @@
-//! How often may something happen? Quotas, and the buckets they are spent from; only this module uses `governor`.
+//! How often may a client do something? Quotas, and buckets that requests are spent from; only this module uses
+//! `governor`.
 
 pub mod key;
 pub mod keyed;
@@ -8,7 +9,7 @@ use crate::limit::keyed::BUCKETS_MAX;
 use crate::limit::keyed::Buckets;
 use crate::model::clock::Tick;
 
-/// The counts of one limit. Found by limit name across reloads, so that a reload refills nothing.
+/// The buckets of one limit. `gate::live` keeps them over reloads, so that a reload refills nothing.
 #[derive(Debug)]
 pub struct LimitState {
     pub(crate) buckets: Buckets,
@@ -21,12 +22,12 @@ impl LimitState {
         }
     }
 
-    /// Forgets principals whose bucket is full again. To be called periodically.
+    /// Drops the buckets that are full again, to free memory. Call periodically.
     pub fn sweep(&self, now: Tick) {
         self.buckets.sweep(now);
     }
 
-    /// Returns the number of principals with a bucket; at most [`BUCKETS_MAX`].
+    /// Returns the number of buckets in use; at most [`BUCKETS_MAX`].
     pub fn len(&self) -> usize {
         self.buckets.len()
     }

@@ -1,4 +1,4 @@
-//! How does the limiter count a configured quota, and which values go into its header fields?
+//! How does the limiter count a configured quota, and which values does `RateLimit-Policy` have for it?
 
 use crate::model::plan::Quota;
 use std::num::NonZeroU32;
@@ -13,12 +13,12 @@ pub struct CompiledQuota {
     policy_window_secs: u64,
 }
 
-/// The maximum time to refill a bucket, about 146 years. Keeps every sum of the limiter within 64 bits.
+/// The maximum time to refill a bucket, about 146 years, so that no sum in the limiter exceeds 64 bits.
 const FULL_NANOS_MAX: u64 = u64::MAX / 4;
 
 impl CompiledQuota {
-    /// Compiles `quota`. The interval is rounded up to whole nanoseconds, so that rounding never allows more than was
-    /// configured. A burst that takes longer than 146 years to refill is cut to the burst that refills in that time.
+    /// Compiles `quota`. The interval is rounded up to whole nanoseconds, so that rounding never raises the rate. A
+    /// burst that takes longer than `FULL_NANOS_MAX` to refill is cut to the burst that refills in that time.
     pub fn compile(quota: &Quota) -> Self {
         let period_nanos = u64::try_from(quota.period.as_nanos()).unwrap_or(FULL_NANOS_MAX);
         let interval_nanos = period_nanos
@@ -26,8 +26,8 @@ impl CompiledQuota {
             .clamp(1, FULL_NANOS_MAX);
         let burst_max = u32::try_from(FULL_NANOS_MAX / interval_nanos).unwrap_or(u32::MAX);
         let burst = quota.burst.min(NonZeroU32::new(burst_max).unwrap_or(NonZeroU32::MIN));
-        // With a burst above `requests`, `r` would exceed `q`. The same rate is then expressed
-        // over a longer window, the time in which the entire burst refills.
+        // With a burst above `requests`, `r` of `RateLimit` could exceed `q`. Then report the same rate over a longer
+        // window: the time in which the whole burst refills.
         let (policy_requests, window) = if burst <= quota.requests {
             (quota.requests.get(), quota.period)
         } else {
@@ -59,12 +59,12 @@ impl CompiledQuota {
         self.burst
     }
 
-    /// Returns the nanoseconds until one spent request is available again.
+    /// Returns the time in which one request refills, in nanoseconds.
     pub const fn interval_nanos(&self) -> u64 {
         self.interval_nanos
     }
 
-    /// Returns the nanoseconds until an empty bucket is full again.
+    /// Returns the time in which an empty bucket refills, in nanoseconds.
     pub const fn full_nanos(&self) -> u64 {
         // Cannot overflow: `compile` bounds the product by `FULL_NANOS_MAX`.
         self.interval_nanos * self.burst.get() as u64
@@ -77,7 +77,7 @@ impl CompiledQuota {
     }
 }
 
-/// Returns whole seconds, rounded up, so that a wait of that length is long enough.
+/// Returns `duration` in whole seconds, rounded up, so that a wait of that length is long enough.
 pub(crate) fn secs_rounded_up(duration: Duration) -> u64 {
     duration
         .as_secs()

@@ -36,12 +36,12 @@ pub fn is_key_prefix(text: &str) -> bool {
 
 /// The environment of a key. It is part of the key's text, so that nobody mistakes a test key for a live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyEnvironment {
+pub enum ApiKeyEnvironment {
     Live,
     Test,
 }
 
-impl KeyEnvironment {
+impl ApiKeyEnvironment {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -50,7 +50,7 @@ impl KeyEnvironment {
     }
 }
 
-impl FromStr for KeyEnvironment {
+impl FromStr for ApiKeyEnvironment {
     type Err = KeyEnvironmentError;
 
     fn from_str(text: &str) -> Result<Self, KeyEnvironmentError> {
@@ -62,7 +62,7 @@ impl FromStr for KeyEnvironment {
     }
 }
 
-impl fmt::Display for KeyEnvironment {
+impl fmt::Display for ApiKeyEnvironment {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
     }
@@ -135,7 +135,7 @@ impl ApiKeyText {
     /// Returns a new key. `random` fills its argument with random bytes; outside tests it is [`system_random`].
     ///
     /// `prefix` must satisfy [`is_key_prefix`], or the key will not parse back.
-    pub fn generate(prefix: &str, environment: KeyEnvironment, random: &mut dyn FnMut(&mut [u8])) -> Self {
+    pub fn generate(prefix: &str, environment: ApiKeyEnvironment, random: &mut dyn FnMut(&mut [u8])) -> Self {
         let mut id = [0; ID_CHARS];
         fill_base62(&mut id, random);
         let id = KeyId(id);
@@ -168,7 +168,7 @@ impl ApiKeyText {
 /// A well-formed key, not yet compared with a digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ParsedApiKey<'a> {
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     pub id: KeyId,
     /// The full text, to be digested.
     pub text: &'a str,
@@ -202,7 +202,7 @@ pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<ParsedApiKey<'a>, ApiKey
         .strip_prefix(prefix)
         .and_then(|rest| rest.strip_prefix('_'))
         .ok_or(ApiKeyTextError::Foreign)?;
-    let (environment, rest) = [KeyEnvironment::Live, KeyEnvironment::Test]
+    let (environment, rest) = [ApiKeyEnvironment::Live, ApiKeyEnvironment::Test]
         .into_iter()
         .find_map(|environment| {
             let rest = rest.strip_prefix(environment.as_str())?.strip_prefix('_')?;
@@ -359,7 +359,7 @@ impl Digester {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::directory::KeyOrigin;
+    use crate::model::directory::ApiKeyOrigin;
     use proptest::prelude::*;
 
     const KEY: &str = "kg_live_0123456789abcdef_0123456789abcdefghijABCDEFGHIJ0123456789abc";
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn two_keys_differ_in_id_and_secret() {
-        let new = || ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let new = || ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let (first, second) = (new(), new());
         assert_ne!(first.id(), second.id());
         assert_ne!(first.expose()[25..], second.expose()[25..]);
@@ -445,11 +445,11 @@ mod tests {
 
     #[test]
     fn s064_nothing_prints_a_secret_or_a_digest() {
-        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let secret = &key.expose()[25..];
         let digest = Digester::new(None).digest(key.expose());
         let parsed = parse(key.expose(), "kg").unwrap();
-        let shown = KeyOrigin::Own.hint("kg", KeyEnvironment::Live, key.id());
+        let shown = ApiKeyOrigin::Own.hint("kg", ApiKeyEnvironment::Live, key.id());
         let pepper = Digester::new(Some(&Secret::new(b"pepper pepper".to_vec())));
         for printed in [
             format!("{key:?}"),
@@ -509,7 +509,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_generated_parses_back(prefix in "[a-z][a-z0-9]{0,15}", live in any::<bool>()) {
-            let environment = if live { KeyEnvironment::Live } else { KeyEnvironment::Test };
+            let environment = if live { ApiKeyEnvironment::Live } else { ApiKeyEnvironment::Test };
             let key = ApiKeyText::generate(&prefix, environment, &mut system_random);
             let parsed = parse(key.expose(), &prefix).unwrap();
             prop_assert_eq!(parsed, ParsedApiKey { environment, id: key.id(), text: key.expose() });

@@ -1,6 +1,6 @@
 //! Is an organization's subscription in force?
 
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use crate::model::plan::Payment;
@@ -40,7 +40,7 @@ pub struct Subscription {
     pub organization: Name,
     pub plan: Name,
     /// `Test` allows sandbox credentials only, `Live` allows both.
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     pub state: SubscriptionState,
     /// `true` where the price of the plan has been paid; of no meaning for a plan without a price.
     pub paid: bool,
@@ -82,7 +82,7 @@ impl Standing {
 impl Subscription {
     /// Returns the standing of this subscription's credentials for `environment`. `plan` is the
     /// plan it names, `None` where the configuration has no such plan.
-    pub fn standing(&self, plan: Option<&Plan>, environment: KeyEnvironment) -> Standing {
+    pub fn standing(&self, plan: Option<&Plan>, environment: ApiKeyEnvironment) -> Standing {
         match self.state {
             SubscriptionState::Pending => return Standing::Pending,
             SubscriptionState::ProvisioningFailed => return Standing::ProvisioningFailed,
@@ -92,10 +92,10 @@ impl Subscription {
         let Some(plan) = plan else {
             return Standing::PlanGone;
         };
-        if environment == KeyEnvironment::Test {
+        if environment == ApiKeyEnvironment::Test {
             return Standing::Good;
         }
-        if self.environment == KeyEnvironment::Test {
+        if self.environment == ApiKeyEnvironment::Test {
             return Standing::SandboxOnly;
         }
         if !plan.released {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::model::plan::CredentialKinds;
 
-    fn subscription(state: SubscriptionState, environment: KeyEnvironment, paid: bool) -> Subscription {
+    fn subscription(state: SubscriptionState, environment: ApiKeyEnvironment, paid: bool) -> Subscription {
         Subscription {
             id: "sub_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn s073_each_state_is_told_apart_and_only_an_active_one_is_good() {
-        use KeyEnvironment::Live;
+        use ApiKeyEnvironment::Live;
         let free = plan(Payment::None, true);
         for (state, expected) in [
             (SubscriptionState::Pending, Standing::Pending),
@@ -144,15 +144,15 @@ mod tests {
         ] {
             assert_eq!(subscription(state, Live, false).standing(Some(&free), Live), expected);
             // A subscription that is not active does not allow sandbox credentials either.
-            let sandbox = subscription(state, Live, true).standing(Some(&free), KeyEnvironment::Test);
+            let sandbox = subscription(state, Live, true).standing(Some(&free), ApiKeyEnvironment::Test);
             assert_eq!(sandbox, expected);
         }
     }
 
     #[test]
     fn unpaid_or_unreleased_plans_are_for_sandbox_credentials_only() {
-        use KeyEnvironment::Live;
-        use KeyEnvironment::Test;
+        use ApiKeyEnvironment::Live;
+        use ApiKeyEnvironment::Test;
         let active = |environment, paid| subscription(SubscriptionState::Active, environment, paid);
         let (paid, unreleased) = (plan(Payment::Required, true), plan(Payment::None, false));
         assert_eq!(active(Live, false).standing(Some(&paid), Live), Standing::PaymentDue);

@@ -7,7 +7,7 @@ use crate::gate::Gate;
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
 use crate::gate::accept::matcher::MatcherError;
-use crate::gate::authenticate::jwks_cache::Origin;
+use crate::gate::authenticate::jwks_cache::KeySetOrigin;
 use crate::gate::denial::ConnectionError;
 use crate::gate::denial::Denial;
 use crate::gate::live::Live;
@@ -50,7 +50,7 @@ pub fn gate(
     if let Some(key_files) = &key_files {
         issuer_key_files::restore(&snapshot, key_files, now);
     }
-    live.metrics.reloads.ended(ReloadResult::Success, now.wall);
+    live.metrics.reloads.count(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let gate = Gate::new(snapshot, live, clock, access);
     read_state_on_scrape(&gate);
@@ -124,7 +124,7 @@ fn read_state_on_scrape(gate: &Arc<Gate>) {
                 usable: keys.map_or(0, |keys| keys.jwks.len()),
                 skipped: keys.map_or(0, |keys| keys.jwks.skipped().len()),
                 age: keys.map(|keys| keys.age(now)),
-                from_disk: keys.is_some_and(|keys| keys.origin == Origin::Disk),
+                from_disk: keys.is_some_and(|keys| keys.origin == KeySetOrigin::Disk),
                 last_success: keys.map(|keys| keys.confirmed),
                 next_fetch: health.next_fetch,
                 consecutive_failures: health.consecutive_failures,

@@ -1,7 +1,7 @@
 //! How does the data side call the control side? It calls the router of the token endpoint in this process, but not on
 //! the threads of the workers.
 
-use crate::control::token::Caller;
+use crate::control::token::CallContext;
 use crate::control::token::Outcome;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlError;
@@ -66,7 +66,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse
     *http_request.method_mut() = request.method;
     *http_request.uri_mut() = request.uri;
     *http_request.headers_mut() = request.headers;
-    http_request.extensions_mut().insert(Caller {
+    http_request.extensions_mut().insert(CallContext {
         ip: request.client_ip,
         request_id: request.request_id,
     });
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn router() -> Router {
-        let echo = async |Extension(caller): Extension<Caller>, body: Bytes| {
+        let echo = async |Extension(caller): Extension<CallContext>, body: Bytes| {
             let outcome = Outcome {
                 reason: Some("invalid_client"),
                 client_id: Some("client_1".to_owned()),

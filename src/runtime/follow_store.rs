@@ -216,7 +216,7 @@ pub async fn record_key_use(control: &Arc<Control>) {
 /// Records the end of the audit chain in the log of revocations, outside the database, so that
 /// a truncation of the chain is noticed (S154).
 async fn record_audit_end(control: &Control) {
-    if let Err(error) = control.revocations.anchor(&*control.store).await {
+    if let Err(error) = control.revocations.record_audit_head(&*control.store).await {
         tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
     }
 }

@@ -26,7 +26,7 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<IssuerKeyFiles>> {
     match IssuerKeyFiles::open(folder) {
         Ok(files) => Some(Arc::new(files)),
         Err(error) => {
-            metrics.state.write_failed();
+            metrics.state.count_write_failure();
             tracing::error!(error = %ErrorChain(&error), "State folder cannot be used; nothing is kept over a restart");
             None
         }

@@ -16,8 +16,8 @@ use crate::gate::authenticate::introspection::Introspection;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
+use crate::gate::authenticate::jwks_cache::KeySetOrigin;
 use crate::gate::authenticate::jwks_cache::NoKeys;
-use crate::gate::authenticate::jwks_cache::Origin;
 use crate::model::clock::Now;
 use crate::model::names::Name;
 use std::path::Path;
@@ -118,8 +118,8 @@ fn health_of_keys(issuer: &IssuerState, keys: &IssuerKeys, now: Now) -> IssuerHe
         state,
         source: source(&issuer.settings().keys, health.fetched_from.as_deref()),
         keys_from: keys.map(|keys| match keys.origin {
-            Origin::Source => KeysFrom::Source,
-            Origin::Disk => KeysFrom::Disk,
+            KeySetOrigin::Source => KeysFrom::Source,
+            KeySetOrigin::Disk => KeysFrom::Disk,
         }),
         last_good_at: keys.map(|keys| Time(keys.confirmed)),
         age_seconds: keys.map(|keys| keys.age(now).as_secs()),

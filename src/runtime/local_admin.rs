@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::control::admin;
-use crate::control::admin::Parts;
+use crate::control::admin::AdminDependencies;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::Peer;
 use crate::control::admin::issuers::NoIssuers;
@@ -49,7 +49,7 @@ pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
     let directory = Arc::new(Directory::new());
     let store = follow_store::open(config, &directory, &clock).await?;
     let store = store.ok_or(OpenError::NoStore)?;
-    let router = admin::router(Parts {
+    let router = admin::router(AdminDependencies {
         control: Some(store.control),
         issuers: Arc::new(NoIssuers),
         access: Arc::new(Access::new(None)),

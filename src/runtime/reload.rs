@@ -21,7 +21,7 @@ use crate::gate::accept::matcher::MatcherError;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
-use crate::gate::identity_token::published::KeyOrigin;
+use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::gate::live::Live;
 use crate::gate::snapshot::Snapshot;
 use crate::jose::jwks::Jwks;
@@ -73,7 +73,7 @@ pub struct LoadedConfig {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
-    signing_key: Option<(SigningKey, KeyOrigin)>,
+    signing_key: Option<(SigningKey, SigningKeyOrigin)>,
     files: Files,
 }
 
@@ -215,7 +215,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
         .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
         .transpose()?;
     // Do not hash a generated key: `PublishedKeys::signer` keeps the current generated key, so `key` may be unused.
-    if let Some((key, KeyOrigin::File)) = &signing_key {
+    if let Some((key, SigningKeyOrigin::File)) = &signing_key {
         key.public_jwk().to_string().hash(&mut files.content.config);
     }
     Ok(LoadedConfig {
@@ -409,7 +409,7 @@ impl Reloader {
                 self.checks_since_refusal = None;
                 self.follow_issuers();
                 self.readiness.forget(KEYS_FILE);
-                metrics.reloads.ended(ReloadResult::Success, now.wall);
+                metrics.reloads.count(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
@@ -420,7 +420,7 @@ impl Reloader {
                     ..outcome
                 });
                 self.files.config = files.config;
-                metrics.reloads.ended(ReloadResult::Failure, now.wall);
+                metrics.reloads.count(ReloadResult::Failure, now.wall);
                 self.readiness.config_reload_failed(&error.to_string());
                 log_refusal(&error);
             }
@@ -446,7 +446,7 @@ impl Reloader {
                 // While a configuration is rejected, the metric must keep showing a failed reload.
                 if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
-                    self.gate.live.metrics.reloads.ended(ReloadResult::Success, now);
+                    self.gate.live.metrics.reloads.count(ReloadResult::Success, now);
                 }
                 tracing::info!(keys = count, "API keys reloaded");
             }
@@ -458,7 +458,7 @@ impl Reloader {
                 );
                 if !unchanged {
                     let now = self.gate.clock.now().wall;
-                    self.gate.live.metrics.reloads.ended(ReloadResult::Failure, now);
+                    self.gate.live.metrics.reloads.count(ReloadResult::Failure, now);
                 }
                 tracing::error!(error = %one_line(&error), "Keys file refused; the keys before go on serving");
             }
@@ -649,7 +649,7 @@ pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snaps
     let published = &live.identity_tokens.published;
     let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));
     snapshot.signer = signer.as_ref().map(|(signer, _)| Arc::clone(signer));
-    if let Some((signer, KeyOrigin::Generated)) = &signer {
+    if let Some((signer, SigningKeyOrigin::Generated)) = &signer {
         signing_key::keep(signer.key(), loaded.config.state_dir.as_deref());
     }
     published.replace(signer, now.wall);

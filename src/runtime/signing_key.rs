@@ -1,7 +1,7 @@
 //! Which private key signs identity tokens? A key from a file that is valid and closed to other users, or a new key.
 
 use crate::config::IdentityToken;
-use crate::gate::identity_token::published::KeyOrigin;
+use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::model::replacement::Replacement;
@@ -41,9 +41,12 @@ const BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// See [`SigningKeyError`]. No error contains a part of a file's content.
-pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(SigningKey, KeyOrigin), SigningKeyError> {
+pub fn load(
+    settings: &IdentityToken,
+    state_dir: Option<&Path>,
+) -> Result<(SigningKey, SigningKeyOrigin), SigningKeyError> {
     if let Some(path) = &settings.signing_key_file {
-        return Ok((parse(settings, path, &read(path)?)?, KeyOrigin::File));
+        return Ok((parse(settings, path, &read(path)?)?, SigningKeyOrigin::File));
     }
     let kept = state_dir.map(kept_path).filter(|path| path.symlink_metadata().is_ok());
     let key = match kept {
@@ -56,7 +59,7 @@ pub fn load(settings: &IdentityToken, state_dir: Option<&Path>) -> Result<(Signi
         }
         None => SigningKey::generate_es256().map_err(SigningKeyError::Made)?,
     };
-    Ok((key, KeyOrigin::Generated))
+    Ok((key, SigningKeyOrigin::Generated))
 }
 
 /// Saves a generated key in `state_dir`, so that the key still signs after a restart. The write is atomic, and only the

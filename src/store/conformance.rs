@@ -1,10 +1,10 @@
 //! Which rules does every backend keep? One battery, run against each.
 
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKinds;
@@ -69,7 +69,7 @@ pub(crate) fn subscription(organization: &str) -> SubscriptionRecord {
         format!("sub_{organization}").parse().unwrap(),
         organization.parse().unwrap(),
         &Plan::open("gold".parse().unwrap(), CredentialKinds::ANY),
-        KeyEnvironment::Live,
+        ApiKeyEnvironment::Live,
         NOW,
     )
 }
@@ -83,8 +83,8 @@ pub(crate) fn key(number: u32, organization: &str) -> ApiKeyRecord {
     let fields = NewApiKey {
         id: key_id(number),
         digest: CredentialDigest::sha256(&number.to_string()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "schlüssel \"1\"".to_owned(),
         organization: organization.parse().unwrap(),
         subscription: format!("sub_{organization}").parse().unwrap(),
@@ -100,7 +100,7 @@ pub(crate) fn client(id: &str, organization: &str) -> ClientRecord {
         id: id.parse().unwrap(),
         organization: organization.parse().unwrap(),
         subscription: format!("sub_{organization}").parse().unwrap(),
-        environment: KeyEnvironment::Live,
+        environment: ApiKeyEnvironment::Live,
         name: "nightly".to_owned(),
         description: String::new(),
         authentication: ClientAuthentication::ClientSecret {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Top-level modules, and the modules they may name beside themselves.
+/// Top-level modules, and the earlier ones of them that each may name.
 const MODULES: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("jose", &["model"]),
@@ -16,10 +16,10 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("store", &["model"]),
     ("keys_file", &["model"]),
     ("limit", &["model"]),
-    // Memory that a snapshot refers to, like that of `limit`: the next endpoint.
+    // Like `limit`, holds state that a snapshot refers to: which endpoint is next.
     ("upstream", &["model", "config"]),
-    // Never `gate` or `proxy`: `runtime` passes on the state of the data side.
-    // `keys_file` for the text form of address ranges, which both share.
+    // Not `gate` or `proxy`: `runtime` passes the state of the data side to `control`.
+    // `keys_file` for the text form of address ranges.
     (
         "control",
         &["model", "jose", "config", "store", "observe", "keys_file", "limit"],
@@ -29,7 +29,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     // Fetches keys and introspection responses; decides nothing.
     ("fetch", &["model", "jose", "config", "observe", "gate", "upstream"]),
     ("proxy", &["model", "config", "observe", "upstream", "gate"]),
-    // `gate` for its own choice of a route.
+    // Chooses routes with the gate's own code.
     ("compare", &["model", "config", "gate"]),
     (
         "runtime",
@@ -46,15 +46,15 @@ const MODULES: [(&str, &[&str]); 18] = [
             "control",
         ],
     ),
-    // Decides with the gate's code, on state that `runtime` loads as for `run`.
+    // Decides with the gate's code, on state that `runtime` loads as for `keygate run`.
     (
         "explain",
         &[
             "model", "jose", "config", "observe", "gate", "fetch", "proxy", "runtime",
         ],
     ),
-    // Its HTTP clients sign with `jose`, and reach a URL as `fetch` does.
-    // `keys_file` is written while no gate runs, `control` names the first administrator, `observe` sets up the log.
+    // `jose` signs assertions, `fetch` makes the HTTP clients, `keys_file` is
+    // edited, `control` creates the first administrator, `observe` sets up the log.
     (
         "cli",
         &[
@@ -71,7 +71,7 @@ const MODULES: [(&str, &[&str]); 18] = [
             "fetch",
         ],
     ),
-    // The front door for programs that decide requests in their own process.
+    // The API for programs that decide requests in their own process.
     (
         "embed",
         &["model", "config", "observe", "fetch", "gate", "proxy", "runtime"],
@@ -79,7 +79,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("main", &[]),
 ];
 
-/// The modules inside `gate`, in the order of a request's way, and those of them that each may name: only earlier ones.
+/// The modules inside `gate`, and the earlier ones of them that each may name.
 const STAGES: [(&str, &[&str]); 15] = [
     ("stage", &[]),
     ("accept", &[]),
@@ -90,7 +90,7 @@ const STAGES: [(&str, &[&str]); 15] = [
     ("denial", &["accept", "intake", "authenticate", "authorize", "admit"]),
     // `authorize` for the scopes that a challenge names.
     ("answer", &["accept", "authorize", "denial"]),
-    // The principal's fields that an upstream receives.
+    // Reads the principal's fields.
     ("identity_token", &["authenticate"]),
     // `answer` for the responses on the control side's paths.
     ("live", &["stage", "authenticate", "answer", "identity_token"]),
@@ -134,7 +134,7 @@ const STAGES: [(&str, &[&str]); 15] = [
     ),
 ];
 
-/// The modules inside `proxy`, and those of them that each may name: only earlier ones.
+/// The modules inside `proxy`, and the earlier ones of them that each may name.
 const CARRIERS: [(&str, &[&str]); 4] = [
     ("peer", &[]),
     ("forward", &[]),
@@ -142,8 +142,8 @@ const CARRIERS: [(&str, &[&str]); 4] = [
     ("http1", &["peer", "forward", "exchange"]),
 ];
 
-/// Outside crates, or parts of them, and the only files and folders that
-/// may name them. A folder ends with `/`; the empty text means everywhere.
+/// Crates, or paths in them, and the only files and folders that may name
+/// them. A folder ends with `/`; the empty text stands for every file.
 const HOMES: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/http1/", "proxy/peer.rs", "runtime/workers.rs"]),
     ("async_trait", &["proxy/http1/connection.rs", "store/"]),
@@ -173,8 +173,8 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("jsonwebtoken", &["jose/"]),
-    // They use the process's default provider, which panics if a program
-    // enables both backends, and they accept tokens that lack claims.
+    // These use the process's default provider, which panics if a program enables
+    // both backends; `decode` also accepts tokens that lack claims.
     ("jsonwebtoken::crypto::CryptoProvider", &[]),
     ("jsonwebtoken::crypto::sign", &[]),
     ("jsonwebtoken::crypto::verify", &[]),
@@ -203,7 +203,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("base64", &["jose/base64url.rs", "control/token/client_auth.rs"]),
     ("rustls", &["fetch/"]),
     ("rustls_native_certs", &["fetch/"]),
-    // A command completes its own request; `fetch` makes the client that sends it.
+    // `cli/http/` completes and sends requests with the client that `fetch` makes.
     ("reqwest", &["fetch/", "cli/http/"]),
     ("governor", &["limit/"]),
     ("dashmap", &["model/directory/", "control/clients.rs", "limit/keyed/"]),
@@ -251,7 +251,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("parking_lot", &["runtime/workers.rs"]),
-    // Parses heads that were checked, or that an upstream sent.
+    // Parses the heads of requests that passed our checks, and of responses.
     ("httparse", &["proxy/http1/"]),
     // `control` builds routers with it, `runtime` serves them,
     // and a command calls the router of a store that it opened.
@@ -296,16 +296,16 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("bytes", &["gate/", "proxy/", "control/signing_keys/"]),
-    // Vocabulary.
+    // Types and macros that every module may use.
     ("http", &[""]),
     ("serde", &[""]),
     ("serde_json", &[""]),
     ("thiserror", &[""]),
     ("tracing", &[""]),
-    // The outside world, read in one place each.
+    // Reading the environment and the clocks, and ending the process: few places, so that tests can replace them.
     ("std::env", &["config/mod.rs", "cli/"]),
     ("SystemTime::now", &["model/clock.rs"]),
-    // tokio's own clock, for its timers.
+    // Outside `model/clock.rs`: the clock of tokio, for its timers.
     (
         "Instant::now",
         &[
@@ -318,7 +318,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("std::process::exit", &[]),
 ];
 
-/// The code of one source file, without comments, string literals and tests.
+/// One source file: its text, and its code without comments, quoted text and tests.
 struct Source {
     /// The path below `src`, with `/`.
     path: String,
@@ -336,7 +336,7 @@ fn sources() -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                // The store's migrations are no Rust.
+                // Leaves out the store's migrations, which are SQL.
                 files.push(path);
             }
         }
@@ -373,7 +373,7 @@ fn sources() -> Vec<Source> {
     production.collect()
 }
 
-/// Blanks comments and quoted text; line ends stay.
+/// Returns `text` with comments and quoted text replaced by spaces; line ends stay.
 fn without_comments_and_texts(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
@@ -449,7 +449,7 @@ fn end_of_text(chars: &[char], start: usize) -> usize {
     chars.len()
 }
 
-/// Returns the end of the raw text that starts at the `r` at `start`; one character where it is no raw text (`r#type`).
+/// Returns the end of the raw text that starts with the `r` at `start`; `start + 1` for an identifier such as `r#type`.
 fn end_of_raw_text(chars: &[char], start: usize) -> usize {
     let hashes = chars[start + 1..].iter().take_while(|char| **char == '#').count();
     let open = start + 1 + hashes;
@@ -505,7 +505,7 @@ fn without_tests(code: &str) -> String {
     out
 }
 
-/// Returns the files of modules that exist in tests alone.
+/// Returns the files of the modules that `code`, the code of the file `path`, declares for tests only.
 fn test_files(path: &str, code: &str) -> Vec<PathBuf> {
     let path = Path::new(path);
     let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
@@ -537,7 +537,7 @@ fn names(code: &str, path: &str) -> bool {
     code.match_indices(path).any(|(start, _)| {
         let before = code[..start].chars().next_back().unwrap_or(' ');
         let rest = &code[start + path.len()..];
-        // A crate is followed by an item in it; an item may stand alone.
+        // The name of a crate is followed by an item of the crate; an item may stand alone.
         let ends = if path.contains("::") {
             !rest.starts_with(is_word)
         } else {
@@ -566,13 +566,13 @@ fn modules_named(code: &str) -> BTreeSet<String> {
     words.collect()
 }
 
-/// Returns the first or second part of a file's path: `proxy/accept/head.rs` is `proxy`, and in it `accept`.
+/// Returns one part of a file's path: of `gate/intake/scheme.rs`, depth 0 is `gate` and depth 1 is `intake`.
 fn module_of(path: &str, depth: usize) -> Option<&str> {
     let part = path.split('/').nth(depth)?;
     Some(part.strip_suffix(".rs").unwrap_or(part))
 }
 
-/// Returns the modules that `module` names without permission, and the permitted ones that it does not name.
+/// Returns one line for each module that `module` names without permission, and for each permission without use.
 fn compare(module: &str, named: &BTreeSet<String>, allowed: &[&str]) -> Vec<String> {
     let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
     let too_much = named.difference(&allowed).map(|name| format!("{module} names {name}"));
@@ -800,7 +800,7 @@ fn planted_circles_are_caught() {
         ("a/c.rs", "fn f() { crate::a::b::f() }"),
     ];
     assert_eq!(planted(&two), [["a/b.rs", "a/c.rs"]]);
-    // Through a folder's re-exports, and only then.
+    // A path to a re-exported name leads to the file that defines the name; the `mod.rs` itself closes no circle.
     let facade = [
         ("a/mod.rs", "pub use b::B;\npub struct A;"),
         ("a/b.rs", "use crate::a::A;"),
@@ -898,7 +898,7 @@ fn uses_are_one_path_each_from_the_root() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Returns uses of several paths, and paths that the tables cannot see.
+/// Returns uses of several paths, and relative paths (`super::`, `self::`): the tables see neither.
 fn odd_uses(path: &str, code: &str) -> Vec<String> {
     let several = code.match_indices("use ").filter_map(|(start, _)| {
         let before = code[..start].chars().next_back().unwrap_or(' ');

@@ -1,4 +1,4 @@
-//! Which attacks does a test cover? `tests/data/attacks.txt` against the names of the tests.
+//! Does `tests/data/attacks.txt` say truly which attacks a test covers? The names of tests contain the numbers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,7 +61,7 @@ fn tests() -> BTreeMap<u16, Vec<String>> {
                         found.entry(attack).or_default().push(format!("{short}::{name}"));
                     }
                 }
-                // Further attributes may stand between, over several lines.
+                // Further attributes may stand between `#[test]` and the function, over several lines.
                 let goes_on = is_test && !line.is_empty() && !line.starts_with('}');
                 is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || goes_on;
             }

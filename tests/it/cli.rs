@@ -1,4 +1,4 @@
-//! The command line as a person meets it: help, exit codes, files, and the split of stdout and stderr.
+//! What does the command line print to stdout and stderr, and which exit codes, files and help texts does it have?
 
 use crate::support::PATIENCE;
 use crate::support::poll;
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
 
-/// Returns the program with a home of its own and an environment without any variable of the machine.
+/// Returns a command of the program with the home folder `home` and, of this process's environment, only `PATH`.
 fn keygate(home: &Path) -> Command {
     let mut command = Command::new(crate::support::program());
     command
@@ -300,7 +300,7 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     }
 }
 
-/// Writes a configuration whose keys file does not exist yet.
+/// Returns a new folder with the configuration `k.yaml` and an empty keys file.
 fn with_keys_file() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("keys.yaml"), "keys: []\n").unwrap();
@@ -502,7 +502,7 @@ fn run_refuses_a_missing_and_a_broken_file_with_every_mistake() {
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1, "nothing was made");
 }
 
-/// `keygate run` in a data folder of its own, on free ports. Stopped when dropped.
+/// A running `keygate run` with the data folder in `home`, on free ports. Killed when dropped.
 struct Development {
     home: tempfile::TempDir,
     child: Child,
@@ -513,7 +513,7 @@ impl Development {
         home.join(".local/state/keygate")
     }
 
-    /// Creates the folder as the first start does, but with free ports.
+    /// Creates the data folder, with the mode that `keygate run` would give it, and returns its path.
     fn prepare(home: &Path) -> std::path::PathBuf {
         let folder = Self::folder(home);
         std::fs::create_dir_all(&folder).unwrap();
@@ -525,7 +525,7 @@ impl Development {
     fn start(home: tempfile::TempDir, config: &str) -> Self {
         let file = Self::prepare(home.path()).join("keygate.yaml");
         let messages = || std::fs::read_to_string(home.path().join("err")).unwrap();
-        // Another process may take a free port before it is used.
+        // Tries again: another process may take a free port before the gate does.
         for _ in 0..5 {
             let text = config
                 .replace("127.0.0.1:8080", &crate::commands::free_address().to_string())
@@ -597,11 +597,11 @@ fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() 
     assert!(text.ends_with("# edited\n"), "{text}");
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        // The test wrote the configuration itself, so its mode is the test's.
+        // The test wrote `keygate.yaml` itself, with the default mode.
         let others = mode(&path) & 0o077;
         assert!(others == 0 || path.ends_with("keygate.yaml"), "{}", path.display());
     }
-    // Keys created while the gate runs exist while it is stopped, and when it runs again.
+    // A key created while the gate runs is still listed after the gate has stopped.
     let create = ["keys", "create", "--name", "a", "--expires", "1d"];
     let key = run(development.home.path(), &create).expect_success();
     let id = key.split('_').nth(2).unwrap().to_owned();
@@ -631,7 +631,7 @@ fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
     assert_eq!(claims["scope"], "admin:read admin:write");
     assert!(!get("kgs_other").status.success());
-    // Not in the log, which follows the first lines.
+    // Stderr shows the secret once: the log lines after the first lines do not contain it.
     assert_eq!(messages.matches(&secret).count(), 1);
 
     development.stop();
@@ -659,7 +659,7 @@ fn a_named_folder_is_used_and_no_other() {
     assert!(!Development::folder(home.path()).exists());
 }
 
-/// The folder of a version that had an issuer and a keys file of its own, and no store.
+/// The data folder of an earlier version has an issuer and a keys file, and no store.
 #[test]
 fn a_folder_of_an_earlier_version_goes_on_and_says_how_to_begin_anew() {
     let home = tempfile::tempdir().unwrap();

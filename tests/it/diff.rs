@@ -13,7 +13,7 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/diff")
 }
 
-/// Returns the exit code and the output.
+/// Runs `keygate check NEW --diff OLD` in `folder` and returns the exit code and the output, stdout first.
 fn check(folder: &Path, new: &str, old: &str) -> (i32, String) {
     let output = Command::new(crate::support::program())
         .args(["check", new, "--diff", old])
@@ -73,7 +73,7 @@ fn everything_weaker_is_said_as_it_is_kept_in_the_golden_files() {
     assert!(names.len() >= 20, "{names:?}");
 }
 
-/// In the reverse direction each weakening is a strengthening, so the report has one side only.
+/// With the two sides exchanged, each of these changes only strengthens, and the report lists no strengthening.
 #[test]
 fn what_is_only_weaker_is_silent_the_other_way() {
     let (folder, _) = folder();

@@ -1,4 +1,4 @@
-//! Are README and CHANGELOG true?
+//! Are the configurations, commands, problems and links in README.md true?
 
 use keygate::cli::introduction;
 use keygate::config;
@@ -34,8 +34,8 @@ fn every_configuration_in_the_readme_loads() {
     }
 }
 
-/// Building takes minutes, and the tests' own command would
-/// start itself: `tests/run` runs the first, and is the second.
+/// Scripts that no test here runs: `deploy/try` builds for minutes, and `tests/run` would start itself.
+/// Bash parses both, and `tests/run` runs `deploy/try --help`.
 const RUN_BY_TESTS_RUN: [&str; 2] = ["deploy/try", "tests/run"];
 
 #[test]
@@ -46,7 +46,7 @@ fn every_command_in_the_readme_is_run_by_a_test() {
         .filter(|line| !line.is_empty())
         .collect();
     assert!(!commands.is_empty());
-    // Each of these is run as the program prints it.
+    // `cli` runs each of these, as the program prints them.
     let first_minutes = introduction::commands("keygate", "", "127.0.0.1:8080");
     assert!(
         README.contains(&format!("```sh\n{first_minutes}```")),
@@ -78,7 +78,7 @@ fn every_command_in_the_readme_is_run_by_a_test() {
                     String::from_utf8_lossy(&checked.stderr)
                 );
             }
-            // Its ports are fixed; `operate` starts the same configuration on free ports.
+            // The configuration has fixed ports, so no test starts it; `config` loads it.
             ["keygate", "run", "--config", file] => assert!(Path::new(ROOT).join(file).is_file(), "{command}"),
             _ => panic!("no test runs `{command}`"),
         }
@@ -106,7 +106,7 @@ fn the_readme_lists_every_problem_and_no_other() {
         let slugs = cells.next().unwrap().split(", ").map(|slug| slug.trim_matches('`'));
         listed.extend(slugs.map(|slug| (status, slug)));
     }
-    // 499 appears in records only: the client is gone.
+    // 499 is the status of access records only: the client left before a response.
     let given: BTreeSet<_> = ROWS
         .iter()
         .filter(|row| row.status != 499)

@@ -1,4 +1,4 @@
-//! Can a program decide requests in its own process through the crate's front door alone?
+//! Can a program decide requests in its own process through the crate's public types `Gate` and `Exchange`?
 
 use crate::support::GatewayBuilder;
 use crate::support::PATIENCE;
@@ -59,7 +59,7 @@ fn refused_at(yaml: &str) -> String {
     open_text(folder.path(), yaml).map(drop).unwrap_err().to_string()
 }
 
-/// Returns a gate that takes API keys, and one of its keys with the scope `orders:read`.
+/// Returns a gate that accepts API keys, its upkeep, and an API key with the scope `orders:read`.
 fn with_a_key(folder: &Path, route: &str) -> (Gate, keygate::Upkeep, ApiKeyText) {
     let (key, entry) = api_key("client: orders-client");
     std::fs::write(
@@ -129,7 +129,7 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     );
     assert_eq!(fields["access-control-allow-origin"], "https://app.example.com");
     assert_eq!(fields["vary"], "Origin");
-    assert!(!exchange.is_over());
+    assert!(!exchange.must_end());
     exchange.count_response_body(2);
     drop(exchange);
     let counted =
@@ -156,7 +156,7 @@ async fn a_request_without_exactly_one_good_credential_is_answered() {
         let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["type"], format!("urn:keygate:problem:{problem}"));
         assert!(exchange.principal().is_none());
-        // A program that forwards nevertheless sends nothing of the request.
+        // A program that forwards a refused request by mistake sends no field of the request.
         assert!(exchange.request_head(ENDPOINT.parse().unwrap()).headers.is_empty());
         assert!(exchange.choose_endpoint().is_err());
     }
@@ -212,7 +212,7 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
     wait_for("before").await;
     std::fs::write(folder.path().join("keygate.yaml"), yaml("after")).unwrap();
     wait_for("after").await;
-    // What is refused at the start is refused at a reload, too, and changes nothing.
+    // A reload refuses a configuration that `Gate::open` would refuse, and changes nothing.
     let echo = builder()
         .upstream_with("back", "builtin: echo")
         .route("echo", "match: { path: /orders }\npublic: true\nupstream: back");
@@ -229,7 +229,7 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
         .await
         .expect("the reload is refused");
     assert_eq!(route().await.as_deref(), Some("after"));
-    // The program aborts the upkeep; the gate goes on deciding.
+    // The program aborts the upkeep; the gate still decides requests.
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     assert_eq!(route().await.as_deref(), Some("after"));

@@ -7,9 +7,9 @@ use crate::support::issuer;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 
-/// 2026-11-22T08:00:00Z.
+/// [`AT`] in seconds since 1970.
 const NOW: u64 = 1_795_334_400;
 const AT: &str = "2026-11-22T08:00:00Z";
 
@@ -51,7 +51,7 @@ impl World {
         put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
         let other = issuer::key(Algorithm::EdDsa);
         put("other.json", &json!({ "keys": [other.public_jwk()] }).to_string());
-        let make = |byte: u8| ApiKeyText::generate("kg", KeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
+        let make = |byte: u8| ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut |bytes| bytes.fill(byte));
         let (good, revoked) = (make(1), make(2));
         let mut keys = "keys:\n".to_owned();
         for (key, more) in [(&good, ""), (&revoked, "    revoked_at: 2026-01-02T00:00:00Z\n")] {
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// Returns a valid token with `more` merged into its claims; null removes a claim.
+    /// Returns a valid token with `more` merged into its claims; `null` removes a claim.
     fn token(&self, more: &Value) -> String {
         let mut claims = json!({
             "iss": issuer::ISSUER, "aud": issuer::AUDIENCE, "sub": "alice", "client_id": "app-1", "tier": "gold",
@@ -104,7 +104,7 @@ impl World {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // The program may end without reading its stdin, so a failed write is no error.
+        // The program may end without reading stdin, so a failed write is not an error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
@@ -114,8 +114,8 @@ impl World {
     }
 }
 
-/// Returns the name, the arguments and the stdin of each case;
-/// stdin is the token where the arguments end in `--token-file -`.
+/// Returns the name, the arguments and the stdin of each case; stdin is
+/// the credential where the arguments contain `--token-file -` or `--key-file -`.
 fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
     let token = |more: Value| world.token(&more);
     let good = token(json!({}));
@@ -130,7 +130,7 @@ fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
         args
     };
     let wrong_secret = {
-        let same_id = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut {
+        let same_id = ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut {
             let mut calls = 0;
             move |bytes: &mut [u8]| {
                 calls += 1;
@@ -403,7 +403,7 @@ fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
     assert_eq!(stages, ["accept", "intake", "authenticate", "authorize", "limit"]);
 }
 
-/// The keys that a stopped gate left on disk are used, and `explain` agrees with the running gate about each request.
+/// `explain` reads the keys that the gate stored on disk, and agrees with the running gate about each request.
 #[test]
 fn the_verdict_is_that_of_a_running_gate_and_keys_that_it_kept_are_used() {
     let key = issuer::key(Algorithm::Es256);

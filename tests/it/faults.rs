@@ -1,5 +1,5 @@
-//! Does a failure of the input or output that a decision waits
-//! for give 503, never 401 and never a way through, and heal?
+//! When a fetch of an issuer's keys fails, does the gate respond with
+//! 503, never with 401, forward nothing, and recover?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -93,7 +93,7 @@ fn ok(body: &str) -> Vec<u8> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Returns every way in which a fetch of `set` can fail.
+/// Returns ways in which a fetch of `set` can fail, each with its name and the server's response.
 fn faults(set: &str) -> Vec<(&'static str, FetchResponse)> {
     let whole = |text: &str| FetchResponse::Whole(text.as_bytes().to_vec());
     let status = |status: &str| {
@@ -200,15 +200,15 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         let upstream = FakeUpstream::start();
         let server = Server::start(fault.clone());
         let gate = gate(server.address, &upstream);
-        // From the start: without keys no token is refused as invalid.
+        // At the start: without keys, no token is refused as invalid.
         for _ in 0..2 {
             is_503(what, &ask(&gate, &old_token));
         }
         assert_eq!(upstream.received().len(), 0, "{what}");
         server.respond_with(FetchResponse::Whole(ok(&one)));
         ask_until(&gate, &old_token, 200, 503, what);
-        // Later: known keys serve, and unknown ones wait, whatever happens to the fetch. An absent
-        // key may be refused (401) until the fault is in place; from then on the gate cannot know.
+        // Later: tokens of known keys pass, and tokens of unknown keys get 503, whatever happens to the fetch.
+        // Until the fault is in place, a fetch may still show that the key is absent (401).
         server.respond_with(fault);
         ask_until(&gate, &new_token, 503, 401, what);
         let forwarded = upstream.received().len();
@@ -220,7 +220,7 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         server.respond_with(FetchResponse::Whole(ok(&both)));
         ask_until(&gate, &new_token, 200, 503, what);
     };
-    // A few at a time: most of the time is waiting.
+    // Five at a time: each check mostly waits.
     let mut faults = faults(&both);
     while !faults.is_empty() {
         let some: Vec<_> = faults.drain(..faults.len().min(5)).collect();
@@ -240,7 +240,7 @@ fn s050_an_issuer_that_nobody_listens_for_is_503() {
     for _ in 0..3 {
         is_503("refused", &ask(&gate, &token(&key, &claims())));
     }
-    // A token that no fetch could make valid is refused as invalid.
+    // A malformed token needs no keys to be refused as invalid.
     assert_eq!(ask(&gate, "a.b.c").status, 401);
     assert_eq!(upstream.received().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! What reaches the upstream and what comes back, through the real program?
+//! What reaches the upstream, and what comes back to the client?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -66,7 +66,7 @@ fn respond_with(upstream: &FakeUpstream, bytes: &str) {
     upstream.respond_with(move |_| bytes.clone().into_bytes());
 }
 
-/// Checks a refusal: a problem of this status, and a record with this reason.
+/// Checks that the response is a problem of `status`, and that its access record has `reason`.
 #[track_caller]
 fn check_problem(gate: &RunningGate, response: &Response, status: u16, reason: &str) {
     assert_eq!(response.status, status, "{}", response.text());
@@ -208,14 +208,14 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
 #[test]
 fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_nothing() {
     for (method, status, arrivals) in [("POST", 502, 1), ("PATCH", 502, 1), ("GET", 200, 2), ("DELETE", 200, 2)] {
-        // The gate may not have returned its connection to the pool
-        // when the next request comes; then it dials a new one.
+        // Tries again: when the next request comes before the connection
+        // is back in the pool, the gate dials a new one.
         let seen = (0..50).find_map(|_| over_an_old_connection(method));
         assert_eq!(seen, Some((status, arrivals)), "{method}");
     }
 }
 
-/// A body that the gate stores and sends again was received once.
+/// The gate receives a body once, even where it sends the stored body twice.
 #[test]
 fn a_body_that_is_sent_again_counts_once() {
     let seen = (0..50).find_map(|_| {
@@ -243,8 +243,8 @@ fn a_body_that_is_sent_again_counts_once() {
         let response = client.exchange(format!(
             "PUT /second HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{body}"
         ));
-        // Otherwise the connection was not back in the pool and the gate dialled for
-        // the first attempt (502, which is right for a PUT): nothing was sent twice.
+        // Otherwise the connection was not back in the pool, and the gate dialled a new one.
+        // On a new connection a failure is a 502 at once, so the body was not sent twice.
         (upstream.received().len() == 3 || response.status == 413 && upstream.connections() == before + 1)
             .then(|| (response.status, record(&gate, &response)["bytes_in"].clone()))
     });
@@ -376,7 +376,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
     ] {
         let response = get(&gate, sent);
         if expected == "/?" && response.status == 404 {
-            // `{*rest}` is one character at least.
+            // `{*rest}` matches at least one character.
             continue;
         }
         assert_eq!(response.status, 200, "{sent}: {}", response.text());
@@ -641,7 +641,7 @@ fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
     assert_eq!(upstream.received().len(), 5);
-    // Without a limit of the gate's own, the upstream's fields pass.
+    // Where the route has no limit, the upstream's fields pass.
     let open = get(&gate, "/open");
     assert_eq!(open.header("x-ratelimit-limit"), Some("99"));
 }

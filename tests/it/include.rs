@@ -1,4 +1,4 @@
-//! A configuration in several files: is it read, are its errors rejected, and are its changes noticed?
+//! A configuration in several files: are all files read, their mistakes reported, and their changes noticed?
 
 use crate::support::LocalGate;
 use crate::support::get;
@@ -86,7 +86,7 @@ fn a_glob_may_match_nothing_and_a_plain_name_must_be_there() {
         false,
         &["there is no such file", "hint", "1 error"],
     );
-    // An empty configuration is rejected.
+    // Where the glob matches nothing and the main file has no routes, the configuration is rejected.
     check_says(&[("keygate.yaml", MAIN)], false, &["`routes` is missing"]);
 }
 
@@ -188,7 +188,7 @@ fn a_file_that_comes_goes_or_changes_is_noticed_and_a_broken_one_changes_nothing
     let folder = gate.folder().join("routes.d");
     let status = |path: &str| get(gate.data(), path).status;
     assert_eq!((status("/main"), status("/a")), (200, 404));
-    // The folder is created later.
+    // The folder of the glob does not exist at the start.
     std::fs::create_dir(&folder).unwrap();
     gate.replace_file("routes.d/a.yaml", &route("a"));
     gate.check_files();
@@ -204,7 +204,7 @@ fn a_file_that_comes_goes_or_changes_is_noticed_and_a_broken_one_changes_nothing
     assert!(report.contains("routes.d/broken.yaml:1:"), "{report}");
     assert_eq!((status("/main"), status("/b"), gate.metric(RELOADED)), (200, 200, good));
     std::fs::remove_file(folder.join("broken.yaml")).unwrap();
-    // A file that is missing in one check may be back in the next.
+    // A removed file is noticed at the second check: an editor may have removed it only to write it anew.
     gate.check_files();
     assert_eq!(gate.metric(LAST_SUCCESS), 0.0);
     gate.check_files();

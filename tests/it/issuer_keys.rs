@@ -1,4 +1,4 @@
-//! Keys from issuers through the real program: which requests pass while keys rotate, disappear, come late or break?
+//! Which requests pass while the keys of an issuer rotate, disappear, come late or break?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -44,7 +44,7 @@ fn gate_with(
     start_with(build, files)
 }
 
-/// Starts the same as the program, for tests that read its log.
+/// Starts the same gate as a program, for tests that read its log.
 fn program(issuer: &str, files: &[(&str, &str)]) -> (Binary, FakeUpstream) {
     start_with(|gateway| gateway.issuer("main", issuer).route("api", ROUTE), files)
 }
@@ -131,8 +131,8 @@ fn s040_invented_key_ids_cost_the_issuer_one_fetch_a_cooldown_and_valid_tokens_n
     wait_for_cooldown(&gate);
     let data = gate.data();
     let series = get(gate.admin(), "/metrics").text().lines().count();
-    // The same load twice, first with valid tokens, then with
-    // invented key ids: the difference is the cost of the invention.
+    // Runs the same load twice, first with valid tokens, then with
+    // invented key ids: the difference is the cost of invented key ids.
     let load = |bearer: fn(usize, &str) -> String, expected: &'static [u16]| {
         let floods: Vec<_> = (0..8)
             .map(|thread| {
@@ -295,7 +295,7 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         let before = bad();
         let mut client = RawClient::connect(gate.data());
         wait_until("the fetch has failed", || {
-            // The invalid response contains this token's key, which must never verify.
+            // Some of the invalid responses contain this token's key, which must never verify.
             let status = client.exchange(request(&unknown)).status;
             assert!(matches!(status, 401 | 503), "{status} for {response}");
             bad() > before
@@ -333,7 +333,7 @@ fn s043_a_fetch_that_failed_is_never_taken_for_a_missing_key() {
     assert_eq!(last_reason(&gate, &response), "keys_unavailable");
     assert_eq!(ask(gate.data(), &unknown).status, 503, "within the cooldown too");
     issuer.publish(&[&key, &other]);
-    // No 401 on the way.
+    // Until the key is fetched, the token gets 503 and never 401.
     ask_until(gate.data(), &unknown, 200, &[503]);
 }
 
@@ -428,12 +428,12 @@ fn s050_tokens_of_an_issuer_that_is_down_at_start_get_503_until_it_is_up() {
     assert_eq!(response.header("retry-after"), Some("5"));
     assert_eq!(response.header("www-authenticate"), None);
     assert_eq!(last_reason(&gate, &response), "keys_unavailable");
-    // Even a hopeless token gets 503, because the gate has no keys to know that.
+    // A token without a signature gets 503 too: without keys the gate validates no token.
     assert_eq!(
         ask(gate.data(), &unsigned(r#"{"alg":"ES256"}"#, &claims().to_string(), b"")).status,
         503
     );
-    // An error that the token's text shows needs no key.
+    // The gate refuses malformed text without keys.
     assert_eq!(ask(gate.data(), "a.b.c").status, 401);
     let ready = get(gate.admin(), "/readyz");
     assert_eq!(ready.status, 503);

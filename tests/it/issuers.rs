@@ -38,7 +38,7 @@ fn gate(top: &str, issuer: &str, files: &[(&str, &str)]) -> LocalGate {
     start_with(top, issuer, files)
 }
 
-/// Starts the same as the program, for tests that read its log.
+/// Starts the same gate as a program, for tests that read its log.
 fn program(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
     start_with(top, issuer, files)
 }
@@ -57,7 +57,7 @@ fn start_with<G: StartGate>(top: &str, issuer: &str, files: &[(&str, &str)]) -> 
     G::start_with(&yaml, files)
 }
 
-/// Returns an issuer's section with `keys` as the setting that locates its keys.
+/// Returns an issuer's section. `keys` is the setting that locates the issuer's keys, `more` the text at the end.
 fn issuer_yaml(issuer: &str, keys: &str, more: &str) -> String {
     format!(
         "issuer: {issuer}\naudiences: [{AUDIENCE}]\n{keys}\nallow_http: true\nallow_private_addresses: true\n{more}"
@@ -113,7 +113,7 @@ fn health(gate: &RunningGate) -> Value {
     response.json()
 }
 
-/// Makes the gate fetch now; returns the status and the JSON of the admin API.
+/// Makes the gate fetch the keys of `main` now. Returns the status and the JSON of the admin API's response.
 fn refresh(gate: &RunningGate) -> (u16, Value) {
     let response = admin(gate, "POST", "/admin/v1/issuers/main/refresh");
     (response.status, response.json())

@@ -1,4 +1,4 @@
-//! Does the gate enforce what it issues? The real program, with a store and a token endpoint.
+//! Does a gate with a store and a token endpoint accept the credentials that it issued, until they end?
 
 mod builtin;
 mod gate;

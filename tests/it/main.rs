@@ -1,4 +1,4 @@
-//! The one integration binary: Keygate's behaviour through its public interface and its real sockets.
+//! The integration tests that share one binary: Keygate's behaviour through its public interface and real sockets.
 
 mod support;
 mod invariants;
@@ -8,7 +8,6 @@ mod docs;
 mod properties;
 mod attacks;
 mod config;
-mod decide;
 mod embed;
 mod front;
 mod token;

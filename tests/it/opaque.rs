@@ -1,5 +1,5 @@
-//! Opaque tokens through the real program: what does the gate do for each
-//! introspection response, also a late or missing one? At the end with a real issuer.
+//! Opaque tokens: how does the gate respond to each introspection response, to a late one and to none?
+//! The last tests use a real authorization server.
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -44,7 +44,7 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts an endpoint for which every token is active and Alice's.
+    /// Starts an endpoint that reports every token as active, with subject `alice`.
     fn start() -> Self {
         let endpoint = Self {
             server: FakeUpstream::start(),
@@ -125,7 +125,7 @@ fn gate_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> (LocalGate
     start_with(build)
 }
 
-/// Starts the same as the program, for tests that read its log.
+/// Starts the program with the configuration of [`gate`], for tests that read its log.
 fn program(endpoint: &Endpoint, more: &str) -> (Binary, FakeUpstream) {
     start_with(|gateway| gateway.issuer("asked", &endpoint.yaml(more)).route("api", ROUTE))
 }
@@ -145,7 +145,7 @@ fn ask(address: SocketAddr, token: &str) -> Response {
     RawClient::connect(address).exchange(request("/orders", token))
 }
 
-/// Sends a request and checks the status and the reason.
+/// Sends a request with `token`; checks the status, the reason in the access record, and the header fields of a 503.
 #[track_caller]
 fn check(gate: &RunningGate, token: &str, status: u16, reason: &str) {
     let response = ask(gate.data(), token);
@@ -870,7 +870,7 @@ fn a_private_key_that_cannot_be_used_stops_the_start() {
     }
 }
 
-/// Checks every part of the form; the assertion's signature is not verified.
+/// Checks the parameters that authenticate Keygate. Does not verify the signature of the assertion.
 #[test]
 fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     let endpoint = Endpoint::start();
@@ -1001,7 +1001,8 @@ fn a_real_issuer_whose_keys_are_discovered_rotates_them_while_requests_flow() {
     rotate_while_requests_flow(&Provider::start(), "discovery: true");
 }
 
-/// Keys rotate as at a well-behaved issuer: published, then used, and withdrawn when no token they signed is valid.
+/// Publishes new keys, signs with them, then withdraws the old keys, while four threads send tokens of the keys in use.
+/// Tokens of the old keys are rejected after the withdrawal, although they have not expired.
 fn rotate_while_requests_flow(provider: &Provider, keys: &str) {
     const ALGORITHMS: [&str; 4] = ["RS256", "PS256", "ES256", "EdDSA"];
     let (gate, upstream) = gate_with(|gateway| {

@@ -1,4 +1,4 @@
-//! A panic inside the gate: does it give a response, a record and a count, and never a way through (S146)?
+//! Is each panic inside the gate answered, recorded and counted, and is no request forwarded after it (S146)?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -111,7 +111,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         assert_eq!(metrics.process.panics.get(), panics);
         let id = response.header("x-request-id").unwrap();
         assert_eq!(record(&gate, &buffer, records, id)["reason"], "internal_error");
-        // A public route runs all these stages but two.
+        // A public route skips authentication and authorization.
         let status = RawClient::connect(address).exchange(request("/open")).status;
         records += 1;
         match stage {

@@ -9,7 +9,7 @@ fn fragments(list: &'static [&'static str], noise: &'static str) -> impl Strateg
     prop_oneof![4 => prop::sample::select(list).prop_map(str::to_owned), 1 => noise.prop_map(|text| text)]
 }
 
-/// Generates paths from pieces that two readers may read differently.
+/// Generates paths from pieces that two parsers may read differently.
 fn path() -> impl Strategy<Value = String> {
     let piece = fragments(
         &[
@@ -218,7 +218,7 @@ fn jwks() -> impl Strategy<Value = String> {
     })
 }
 
-/// Generates the file with every key, with a few lines changed.
+/// Generates `every-key.yaml` with up to three lines replaced, inserted or removed.
 fn config() -> impl Strategy<Value = String> {
     let text = include_str!("../fuzz/corpus/config/every-key.yaml");
     let line = fragments(
@@ -278,7 +278,7 @@ fn chunks() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
-/// Heads of responses, good and almost so, behind the byte that chooses their request.
+/// Generates valid and nearly valid response heads, each after the byte that selects the request.
 fn response() -> impl Strategy<Value = String> {
     let status = prop::sample::select(vec![
         "HTTP/1.1 200 OK",

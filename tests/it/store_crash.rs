@@ -1,11 +1,11 @@
 //! Which writes survive when the process is killed? Every acknowledged one, and none in part.
 
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::store::AssertionMark;
@@ -36,7 +36,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_800_000_000_000);
-/// Names the store's folder for the program that is killed.
+/// The environment variable that gives the store's folder to the program that is killed.
 const FOLDER: &str = "KEYGATE_TEST_CRASH_FOLDER";
 const WRITERS: usize = 16;
 
@@ -48,7 +48,7 @@ fn organization() -> Vec<Write> {
     };
     let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
     let id = "sub_1".parse().unwrap();
-    let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, KeyEnvironment::Live, NOW);
+    let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, ApiKeyEnvironment::Live, NOW);
     vec![
         Write::Organization(Versioned::new(organization)),
         Write::Subscription(Versioned::new(subscription)),
@@ -56,12 +56,12 @@ fn organization() -> Vec<Write> {
 }
 
 fn key() -> ApiKeyRecord {
-    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let new_key = NewApiKey {
         id: text.id(),
         digest: CredentialDigest::sha256(text.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "ci".to_owned(),
         organization: "acme".parse().unwrap(),
         subscription: "sub_1".parse().unwrap(),
@@ -94,7 +94,7 @@ fn say(line: &str) {
 
 async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
     loop {
-        // One write revokes a key and a token; a partial write would show.
+        // The batch creates a key and revokes a token of the same id, so that `check_whole` finds half a batch.
         let key = key();
         let token = RevokedTokenRecord {
             id: key.id.to_string(),
@@ -124,7 +124,7 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
             ..Batch::default()
         };
         store.commit(batch).await.unwrap();
-        log.note(&revoked).await.unwrap();
+        log.append_writes(&revoked).await.unwrap();
         say(&format!("revoked {}", key.id));
     }
 }
@@ -171,7 +171,7 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
     let mut acks = Vec::new();
     let mut line = String::new();
     let mut killed = false;
-    // After the kill too: the pipe still holds lines that were printed before.
+    // Reads on after the kill, because the pipe still holds lines that were printed before.
     while out.read_line(&mut line).unwrap() > 0 {
         // The first acknowledgement may stand behind an unfinished line of the harness.
         if let Some((_, what)) = line.split_once("acknowledged ").filter(|_| line.ends_with('\n')) {
@@ -189,7 +189,7 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
     acks
 }
 
-/// Returns the whole audit chain, oldest first.
+/// Returns the action and the target of every audit event, oldest first.
 async fn events(store: &SqliteStore) -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut before = None;
@@ -208,7 +208,7 @@ async fn events(store: &SqliteStore) -> Vec<(String, String)> {
     }
 }
 
-/// Asserts the invariants that hold whatever was acknowledged.
+/// Asserts the invariants that hold at every instant.
 async fn check_whole(store: &SqliteStore) {
     let contents = store.contents().await.unwrap();
     let created: BTreeSet<String> = contents.api_keys.iter().map(|key| key.record.id.to_string()).collect();
@@ -240,7 +240,7 @@ async fn check_whole(store: &SqliteStore) {
 async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_half_written() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut acks: BTreeSet<String> = BTreeSet::new();
-    // The first lines, and points between: in a group, at the end of a page, while the log is merged into the database.
+    // Each count ends the process elsewhere: after the first write, within a group of writes, or in a checkpoint.
     for lines in [1, 17, 100, 333, 1_000] {
         acks.extend(acknowledged(folder.path(), lines));
         let path = folder.path().join("keygate.db");
@@ -264,7 +264,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
                 other => panic!("{other}"),
             }
         }
-        // A mark has no reader; setting it again shows whether it exists.
+        // Marks cannot be read. Marking again shows whether the mark exists.
         for line in acks.iter().filter(|line| line.starts_with("marked ")).take(50) {
             let mark = AssertionMark {
                 client: "client_1".parse().unwrap(),

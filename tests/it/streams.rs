@@ -86,7 +86,8 @@ impl HeldConnection {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Waits until the gate has closed the connection.
+    /// Waits for the end of the connection. Returns `false` if a byte arrives first. A read that times out after
+    /// [`PATIENCE`] counts as the end.
     fn is_closed(&mut self) -> bool {
         !matches!(self.stream.read(&mut [0]), Ok(1..))
     }
@@ -96,7 +97,7 @@ fn millis() -> u64 {
     SystemClock::new().now().wall.as_unix_millis()
 }
 
-/// Returns a full second that is 4 to 5 s away: long enough to start a gate before.
+/// Returns a time 4 to 5 s from now, in seconds since 1970. A gate starts before that time.
 fn soon() -> u64 {
     (millis() + 4_000).div_ceil(1_000)
 }
@@ -166,8 +167,8 @@ impl Gate {
     }
 }
 
-/// Waits until `client` sees the end of its connection, not before second `at`. How soon afterwards is tested under a
-/// paused clock, beside the relay.
+/// Waits until `client` sees the end of its connection, not before second `at`. The relay's
+/// unit tests check under a paused clock that the end comes on time.
 #[track_caller]
 fn cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.is_closed(), "bytes came, or nothing at all");
@@ -176,7 +177,7 @@ fn cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(held.is_closed(), "the upstream's side is closed too");
 }
 
-/// Checks the same for a body in flight, which fails to read when it is cut.
+/// Checks the same for a body in flight: reading the body must fail.
 #[track_caller]
 fn body_cut_at(client: &mut RawClient, held: &mut HeldConnection, at: u64) {
     assert!(client.try_receive().is_err(), "the body ended as if it were whole");
@@ -188,7 +189,7 @@ fn s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends() {
     let ends = soon();
     let gate = gate("0s", ends + 3_600);
     let (mut client, mut held) = gate.open_websocket("/stream", &gate.bearer(ends));
-    // Bytes that look like a request are bytes (S102).
+    // After the upgrade, the gate does not parse bytes that look like a request (S102).
     let smuggled = "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client.send(smuggled);
     assert_eq!(held.receive(smuggled.len()), smuggled);
@@ -235,7 +236,7 @@ fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_
     assert_eq!(again.json()["type"], "urn:keygate:problem:token-expired");
 }
 
-/// A client that only listens sends nothing for long; the upstream's `read_timeout` limits the upstream's silence.
+/// `body_read_timeout` does not apply after an upgrade.
 #[test]
 fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let upstream = HeldUpstream::start();
@@ -251,7 +252,7 @@ fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let mut held = upstream.next();
     held.send(WEBSOCKET);
     assert_eq!(client.receive().status, 101);
-    // For three times the permitted pause of a body, nothing comes and nothing closes.
+    // For more than three times `body_read_timeout`, no byte arrives and the connection stays open.
     let mut client = client.patience(Duration::from_millis(1_000));
     let silence = client.try_receive().map(|response| response.status);
     assert!(silence.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof));
@@ -318,7 +319,7 @@ fn s038_a_stream_that_ended_by_itself_leaves_no_end_behind_on_its_connection() {
     let (mut client, mut held) = gate.open("/stream", &gate.bearer(ends), SSE);
     held.send(SSE_END);
     assert_eq!(client.receive().status, 200);
-    // The next request of the connection is a long one, and public.
+    // The next request on the connection opens a public stream.
     client.send("GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let head = read_head(&mut held.stream).expect("the upstream connection is kept");
     assert!(head.starts_with("GET /open "), "{head}");

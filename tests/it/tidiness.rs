@@ -1,10 +1,10 @@
-//! Do names and comments read as `Names` and `English` of the style want it? The sources are read as text.
+//! Do names and comments follow the style guide? The tests search the text of the sources.
 
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Participles and bare words that say nothing as the name of a type: in an import line, a backtrace or a search.
+/// Words that are too vague for the name of a type: most are participles, and useless in a search or a backtrace.
 const NO_NAMES: &[&str] = &[
     "Accepted",
     "Answered",
@@ -83,13 +83,13 @@ const NO_NAMES: &[&str] = &[
 /// Words that stand for a thing in place of its name.
 const PRONOUNS: &[&str] = &["what", "who", "whose", "whoever"];
 
-/// No doc comment begins with one of them: it begins with a verb or names its item.
+/// Words that may not begin a doc comment, which begins with a verb or a noun.
 const NO_BEGINNINGS: &[&str] = &["What", "Who", "Whose", "Whether", "Which", "Whatever"];
 
 /// The share of comment lines that may hold one of [`PRONOUNS`], in percent.
 const PRONOUN_PERCENT_MAX: usize = 5;
 
-/// Derives and attributes whose doc comments are texts for people: the schema, the description of the admin API, `--help`.
+/// Derives and attributes that turn doc comments into texts for users: schema, description of the admin API, `--help`.
 const TEXTS: &[&str] = &[
     "JsonSchema",
     "ToSchema",
@@ -140,7 +140,7 @@ fn type_names(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Returns the comment of a line, and whether it is a doc comment.
+/// Returns the text of a line that is a comment, and whether it is a doc comment (`///`).
 fn comment(line: &str) -> Option<(&str, bool)> {
     let rest = line.trim_start().strip_prefix("//")?;
     match rest.strip_prefix('/') {
@@ -149,7 +149,7 @@ fn comment(line: &str) -> Option<(&str, bool)> {
     }
 }
 
-/// Returns the lines of `text` that are texts for people, see [`TEXTS`]: each item with such an attribute, to its end.
+/// Returns for each line of `text` whether the line belongs to an item with one of [`TEXTS`].
 fn text_lines(text: &str) -> Vec<bool> {
     let lines: Vec<&str> = text.lines().collect();
     let mut marks = vec![false; lines.len()];
@@ -239,7 +239,7 @@ fn comments_name_their_subject() {
     );
 }
 
-/// `true =>` reads as a case of many, and hides which side is which.
+/// `if` names its condition beside each branch; `true =>` does not.
 #[test]
 fn a_bool_is_asked_with_if() {
     let mut wrong = Vec::new();

@@ -1,4 +1,4 @@
-//! Does `total_timeout` end every request, however slow its upstream and its client are (SPEC 2.8)?
+//! Does `total_timeout` end a request whose upstream is slow, and spare streams and idle connections (SPEC 2.8)?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;

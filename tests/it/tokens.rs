@@ -1,4 +1,4 @@
-//! Bearer tokens through the real program: which are accepted, which are refused, and with which record and response?
+//! Which bearer tokens does a gate accept and which does it refuse, and with which response and record?
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
@@ -80,8 +80,8 @@ impl Gate {
         self.upstream.wait_received(self.forwarded);
     }
 
-    /// Checks that the token is refused with 401 for `reason`,
-    /// which the client does not learn, and nothing is forwarded.
+    /// Checks that the token is refused with 401, that the record has `reason`, and that nothing is forwarded.
+    /// The response reveals only whether the token has expired.
     #[track_caller]
     fn refuses(&mut self, token: &str, reason: &str) {
         self.refuses_at("/orders", token, reason);
@@ -117,7 +117,7 @@ impl Gate {
         assert_eq!(self.upstream.received().len(), self.forwarded, "{reason}: forwarded");
     }
 
-    /// Checks the response's status and the record's reason, and that nothing is forwarded.
+    /// Checks the response's status and the record's reason, and that nothing is forwarded. Returns the response.
     #[track_caller]
     fn check_response(&mut self, token: &str, status: u16, reason: &str) -> Response {
         let response = self.ask("/orders", token);
@@ -174,7 +174,7 @@ fn every_algorithm_of_the_allowlist_is_accepted_from_pem_files_a_jwks_file_and_a
     let mut gate = Gate::start(&by_pem, &files);
     keys.iter().for_each(|key| gate.accepts(&token(key, &claims())));
 
-    // One key for both RSA algorithms would be two keys with one name, so each set has one.
+    // The RS256 and the PS256 key have the same `kid`, so they are in separate sets.
     for group in [&keys[..1], &keys[1..]] {
         let set = jwk_set(&group.iter().map(SigningKey::public_jwk).collect::<Vec<_>>());
         let by_file = format!("{identity}\n{allowlist}\njwks_file: jwks.json");
@@ -251,7 +251,7 @@ fn s014_a_mac_keyed_with_what_the_issuer_publishes_is_refused() {
             ("HS256", aws_lc_rs::hmac::HMAC_SHA256),
             ("HS384", aws_lc_rs::hmac::HMAC_SHA384),
             ("HS512", aws_lc_rs::hmac::HMAC_SHA512),
-            // The header names another algorithm than the one that signed.
+            // The header names RS256 for a signature by HMAC.
             ("RS256", aws_lc_rs::hmac::HMAC_SHA256),
         ] {
             let signing_input = unsigned(&header(name, rsa.kid()), &claims().to_string(), b"");
@@ -366,7 +366,7 @@ fn s018_signatures_that_are_none_are_refused() {
     for signature in bad {
         gate.refuses(&format!("{input}.{}", base64url(&signature)), "bad_signature");
     }
-    // Every bit of the signed text matters.
+    // A valid signature of other claims.
     let other = token(&key, &claims_with(json!({ "sub": "mallory" })));
     let (other_input, _) = other.rsplit_once('.').unwrap();
     gate.refuses(&format!("{other_input}.{}", base64url(&signature)), "bad_signature");
@@ -420,7 +420,7 @@ fn s021_base64url_is_strict_in_every_part() {
     let (mut gate, key) = es256_gate();
     let good = token(&key, &claims());
     let parts: Vec<&str> = good.split('.').collect();
-    // The last character of 64 bytes has 4 unused bits; a set one spells the same bytes differently.
+    // The last of the 86 characters has 4 unused bits; with one of them set, the text decodes to the same 64 bytes.
     let last = parts[2].chars().last().unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let stray = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();
@@ -439,7 +439,7 @@ fn s021_base64url_is_strict_in_every_part() {
     for broken in [".", "..", "a", "a.b", "a.b.c.d"] {
         gate.refuses(broken, "token_malformed");
     }
-    // No token68, so never taken for a token.
+    // Not a `token68`, so the Authorization header itself is malformed.
     for (place, inside) in [
         ("head", "="),
         ("middle", " "),

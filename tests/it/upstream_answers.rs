@@ -1,5 +1,5 @@
-//! Does no response reach the wrong client, and is no incomplete one taken
-//! for whole, whatever an upstream sends (S101 on the upstream's side)?
+//! Does each upstream response reach the client that asked, and no other client,
+//! however the upstream frames, cuts or times its bytes (S101)?
 
 use crate::support::Binary;
 use crate::support::FakeUpstream;
@@ -112,7 +112,7 @@ fn s101_bytes_that_come_on_an_idle_connection_end_it() {
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
             .unwrap();
-        // The gate notices without a request.
+        // The gate closes the connection without waiting for a request.
         assert!(!stream.read(&mut byte).is_ok_and(|count| count > 0));
     }
 }
@@ -189,7 +189,7 @@ fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
             _ => ("Content-Length: 0\r\nX-End: 1\r\n\r\n", false),
         };
         let response = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{rest}");
-        // The first response is interim; HTTP/1.1 clients skip it.
+        // Only the final response is sent.
         let response = &response[response.find("HTTP/1.1 200").unwrap()..];
         for piece in response
             .as_bytes()
@@ -250,7 +250,7 @@ fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection()
     assert_eq!(response.header("connection"), Some("close"));
     client.send("GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.is_closed());
-    // The upstream reads no other request from the rest.
+    // The gate forwards no byte of the second request.
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("HTTP/1.1"), "{rest:?}");
@@ -272,7 +272,7 @@ fn a_tunnel_whose_upstream_died_waits_for_its_client_without_turning_round() {
     upstream
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         .unwrap();
-    // More than all buffers on the way hold.
+    // Fills all buffers between the upstream and the client.
     upstream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let chunk = vec![b'x'; 1 << 20];
     while upstream.write_all(&chunk).is_ok() {}
@@ -335,7 +335,7 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
     answering.join().unwrap();
 }
 
-/// A client that gets a final response to `Expect: 100-continue` sends no body, so the gate must not wait for one.
+/// A client that gets a final response to `Expect: 100-continue` sends no body, so the gate must not wait for a body.
 #[test]
 fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

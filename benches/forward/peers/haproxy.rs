@@ -1,4 +1,4 @@
-//! HAProxy, which verifies tokens with `jwt_verify` and finds API keys in a map. It caches no token.
+//! How is HAProxy configured? It verifies tokens with `jwt_verify`, without a cache, and looks up API keys in a map.
 
 use crate::credentials::AUDIENCE;
 use crate::credentials::ISSUER;
@@ -6,7 +6,7 @@ use crate::peers::Addresses;
 use crate::peers::PeerConfig;
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub struct HaProxy {
 /// Starts HAProxy.
 ///
 /// # Errors
-/// When HAProxy is not installed.
+/// If HAProxy is not installed.
 pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
@@ -58,7 +58,7 @@ fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>)
     let folder = folder.display();
     let upstream = trusted.upstream;
     let [open, key, token, full] = addresses;
-    // The algorithm is compared before the verification: jwt_verify would use the token's.
+    // Compare the algorithm before the verification: `jwt_verify` uses the algorithm that the token names.
     let checks = format!(
         "
   http-request set-var(txn.token) http_auth_bearer

@@ -1,4 +1,4 @@
-//! Other proxies from packages that a person can install. Missing ones are left out.
+//! Which other proxies are measured? Those that packages provide; a proxy that is not installed is left out.
 
 pub mod envoy;
 pub mod haproxy;
@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 
-/// The checks of a peer on one of its addresses. Keygate has one address for all, and paths.
+/// The checks of a peer on one of its addresses. Keygate has one address, and the path selects the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
     Nothing,
@@ -34,7 +34,7 @@ pub struct PeerConfig<'a> {
 /// An address for each of [`Checks`], in that order.
 pub type Addresses = [SocketAddr; Checks::ALL.len()];
 
-/// Returns ports that were free a moment ago: peers do not report a port that they choose.
+/// Returns loopback addresses with ports that were free a moment ago: peers do not report a port that they choose.
 pub fn free_addresses() -> Addresses {
     let listeners = Checks::ALL.map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))

@@ -1,8 +1,8 @@
-//! nginx as a plain proxy: without Lua, a separate module, it checks no credential.
+//! How is nginx configured? As a proxy that checks no credential: that would need Lua, a separate module.
 
 use crate::peers::free_addresses;
 use crate::process::Process;
-use crate::process::Under;
+use crate::process::ProcessLauncher;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::process::Stdio;
@@ -15,7 +15,7 @@ pub struct Nginx {
 /// Starts nginx.
 ///
 /// # Errors
-/// When nginx is not installed.
+/// If nginx is not installed.
 pub fn start(under: &Under, upstream: SocketAddr) -> Result<Nginx, String> {
     if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
         return Err("nginx is left out: apt-get install nginx-light".to_owned());

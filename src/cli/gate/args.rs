@@ -1,4 +1,4 @@
-//! Which flags do all commands that call a gate have?
+//! Which flags do the commands that call a gate share?
 
 use crate::cli::member;
 use crate::cli::place::Place;
@@ -72,7 +72,7 @@ pub struct HolderArgs {
 }
 
 impl HolderArgs {
-    /// Returns the query of the list.
+    /// Returns the members of the list's query.
     pub fn filters(&self) -> Value {
         json!({
             "organization": member::text(&self.organization),

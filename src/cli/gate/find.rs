@@ -27,25 +27,26 @@ use std::path::PathBuf;
 
 const TOKEN_VARIABLE: &str = "KEYGATE_ADMIN_TOKEN";
 
-/// The gate or store that the flags lead to.
+/// The gate or the configuration that [`find`] found.
 pub enum GateLookup {
     Running(AdminClient),
-    /// There is a store, and no gate runs on it.
+    /// The configuration has a store, and no gate runs on it.
     Stopped(LoadedConfig),
-    /// There is no store.
+    /// The configuration has no store. Its gate may run, but has no socket.
     NoStore(LoadedConfig),
 }
 
-/// A configuration without a running gate.
+/// A configuration whose gate cannot be called over a socket.
 pub struct LoadedConfig {
     pub config: Box<Config>,
     pub path: PathBuf,
 }
 
-/// Finds the gate named with --admin or --socket, or the gate that has the configuration's store.
+/// Finds the gate named with --admin or --socket, or the gate that runs on the configuration's store.
 ///
 /// # Errors
-/// If the configuration cannot be read, the token is missing, or no gate listens on the socket.
+/// If the configuration cannot be read, if there is no token for --admin, if no gate listens on --socket, or if a
+/// socket may not be used.
 pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Box<dyn Error>> {
     if let Some(base) = &args.admin {
         let token = token_from_flags(args)?
@@ -76,7 +77,7 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
 /// Returns a client of the gate that [`find`] finds, or of the store itself if no gate runs.
 ///
 /// # Errors
-/// Those of [`find`], and if there is no store or it cannot be opened.
+/// Those of [`find`], or if the configuration has no store or the store cannot be opened.
 pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
     match find(args, printer)? {
         GateLookup::Running(client) => Ok(client),
@@ -90,14 +91,14 @@ pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, B
 }
 
 impl LoadedConfig {
-    /// Opens the store of a gate that does not run.
+    /// Opens the store and returns a client of it. Prints the first administrator if the store is new.
     ///
     /// # Errors
-    /// If the store cannot be opened.
+    /// If the store cannot be opened, or stderr cannot be written.
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
         let (client, first_administrator) = AdminClient::on_store(&self.config)?;
         if let Some(administrator) = &first_administrator {
-            // Printed as by `keygate run`, because it is shown only once.
+            // Only the process that creates the store can show this secret.
             printer.note(introduction::first_administrator(administrator).trim_end())?;
         }
         Ok(client)
@@ -106,7 +107,7 @@ impl LoadedConfig {
     /// Returns a client of the configured admin listener, for facts that only a running gate has.
     ///
     /// # Errors
-    /// If there is no listener or no token.
+    /// If the configuration has no admin listener, or leaves its port open, or if there is no token.
     pub fn admin_listener(&self, args: &GateArgs) -> Result<AdminClient, Box<dyn Error>> {
         let path = self.path.display();
         let Some(admin) = &self.config.admin else {
@@ -116,7 +117,7 @@ impl LoadedConfig {
             let hint = "`admin.address` leaves the port open; say where the gate listens with --admin";
             return Err(format!("{path}: {hint}").into());
         }
-        // The configured token is the gate's; another one is used only without it.
+        // Prefer `admin.token`, the token of this gate, to a token of the flags.
         let token = match admin.token.clone() {
             Some(token) => Some(token),
             None => token_from_flags(args)?,
@@ -135,7 +136,7 @@ fn token_from_flags(args: &GateArgs) -> Result<Option<Secret<Vec<u8>>>, Box<dyn 
     }
 }
 
-/// Returns a token that the gate issues to an administrator's client.
+/// Returns an access token that the issuer of `--issuer` issues to the client `client_id`.
 fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>, Box<dyn Error>> {
     let issuer = args.issuer.as_ref();
     let issuer = issuer.ok_or("--client-id: say where the client gets its token, with --issuer")?;
@@ -155,7 +156,7 @@ fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>
     Ok(Secret::new(token.as_bytes().to_vec()))
 }
 
-/// Returns the address to call a gate that listens on `address`: loopback, if it listens on every address.
+/// Returns the address for a call to a gate that listens on `address`: loopback for an unspecified address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

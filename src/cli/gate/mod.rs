@@ -20,10 +20,10 @@ use std::error::Error;
 use std::io::Write;
 use url::form_urlencoded;
 
-/// The number of items per page of a list, the most that the API allows.
+/// The number of items per page of a list: the most that the admin API allows.
 const PAGE: usize = 200;
 
-/// A client of a gate or of its store, and the output of the command.
+/// The admin API of a gate or of its store, and the output of the command.
 pub struct GateClient<'a> {
     client: AdminClient,
     pub printer: Printer<'a>,
@@ -37,14 +37,14 @@ impl<'a> GateClient<'a> {
     /// Returns a client of the gate that `args` name, or of the store itself if no gate runs.
     ///
     /// # Errors
-    /// If the configuration cannot be read or has no store, the token is missing, or the gate does not respond.
+    /// Those of [`find::open`]. A gate that is named with --admin is not called yet.
     pub fn open(args: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
         let mut printer = Printer::new(args.output, out, err);
         Ok(Self::new(find::open(args, &mut printer)?, printer))
     }
 
-    /// Sends a request and returns the body of the response. `members` form
-    /// the body, or the query of a GET or DELETE; null members are left out.
+    /// Sends a request and returns the body of the response. `members` become the body, or the query of a GET or
+    /// DELETE; null members are omitted.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -52,7 +52,8 @@ impl<'a> GateClient<'a> {
         self.send_members(method, path, members, None)
     }
 
-    /// Posts `members`. A repeated request with the same idempotency key creates nothing new.
+    /// Posts `members` and returns the body of the response. A repeated request with the same idempotency key creates
+    /// nothing new.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -67,7 +68,7 @@ impl<'a> GateClient<'a> {
         members: Value,
         key: Option<&str>,
     ) -> Result<Value, Box<dyn Error>> {
-        // The plan and the subscription provide defaults for flags that are not given, or the member stays unchanged.
+        // For a missing member the gate uses the default of the plan or subscription, or keeps the current value.
         let members = match members {
             Value::Object(members) => Value::from_iter(members.into_iter().filter(|(_, value)| !value.is_null())),
             members => members,
@@ -88,10 +89,10 @@ impl<'a> GateClient<'a> {
         }
     }
 
-    /// Returns the response, which may be a refusal.
+    /// Sends a request and returns the response, which may be a refusal.
     ///
     /// # Errors
-    /// If no gate responds.
+    /// Those of [`AdminClient::send`].
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
         self.client.send(request)
     }
@@ -101,12 +102,13 @@ impl<'a> GateClient<'a> {
         refusal(response, self.client.listener().unwrap_or("the gate"))
     }
 
-    /// Returns whether the gate runs on this machine, so that absolute paths are the same for it.
+    /// Returns whether the command uses a socket or the store itself, not an admin listener. The gate is then on this
+    /// machine, and an absolute path names the same file for the gate and the command.
     pub fn is_on_this_machine(&self) -> bool {
         self.client.listener().is_none()
     }
 
-    /// Fetches a list, page by page, and prints it. `filters` are members of the query.
+    /// Fetches a list page by page, up to `args.limit` items, and prints it. `filters` are members of the query.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -152,7 +154,7 @@ impl<'a> GateClient<'a> {
         self.printer.show(list, |list| render::table(columns, &list["items"]))
     }
 
-    /// Fetches one object and prints it, the members `first` before the others.
+    /// Fetches one object and prints it, with the members in `first` before the others.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -161,11 +163,11 @@ impl<'a> GateClient<'a> {
         self.printer.show(&thing, |thing| render::page(thing, first))
     }
 
-    /// Reports a change: `sentence` for people on stderr, and on
-    /// stdout `lines` for the next command, or the response as JSON.
+    /// Reports a change: prints `lines` for the next command on stdout, and `sentence` on stderr. With `--output json`,
+    /// prints the response on stdout instead.
     ///
     /// # Errors
-    /// If the output cannot be written; the error says that the response, with any secret in it, is lost.
+    /// If the output cannot be written. The change is made, and a secret in the response is lost.
     pub fn report(&mut self, response: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
         self.printer.note_in_table(sentence)?;
         if self.client.is_in_process() {
@@ -177,7 +179,7 @@ impl<'a> GateClient<'a> {
     }
 }
 
-/// Returns the query of a request, with its question mark; empty without members.
+/// Returns `members` as a query that begins with `?`; empty without members.
 fn query(members: &Value) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in members.as_object().into_iter().flatten() {
@@ -190,7 +192,7 @@ fn query(members: &Value) -> String {
     }
 }
 
-/// Returns `next` as a text: it is an id, or the number of an event.
+/// Returns the member `next` of a list as text. It is the id of an item, or the number of an audit event.
 fn next(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -211,7 +213,7 @@ fn refusal(response: &AdminResponse, at: &str) -> String {
         (_, None) => "no reason was given".to_owned(),
     };
     let title = text("title").unwrap_or_default();
-    // Scripts and searches can rely on the last word of the type.
+    // Print the last part of the type too: it is stable, so scripts and searches can rely on it.
     let slug = body["type"].as_str().and_then(|kind| kind.rsplit(':').next());
     let slug = slug.map_or_else(String::new, |slug| format!(" {}", render::escaped(slug)));
     let mut lines = vec![format!("{title}: {detail} ({status}{slug})")];

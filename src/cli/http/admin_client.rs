@@ -1,5 +1,5 @@
-//! How does a command call the admin API? Over its listener, over the socket beside a store, or in this process; one
-//! request at a time, bounded in time and size.
+//! How does a command call the admin API: over the admin listener, over the socket beside a store, or in this process?
+//! One request at a time, with limits on time and size.
 
 use crate::cli::http::exchange;
 use crate::cli::http::exchange::TIMEOUT;
@@ -30,11 +30,11 @@ use tower::ServiceExt;
 
 /// The prefix of every path of the admin API.
 const ROOT: &str = "/admin/v1/";
-/// The longest response is a page of a list.
+/// The longest response, a page of a list, is far shorter.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED_TYPES: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
-/// draft-ietf-httpapi-idempotency-key-header.
+/// The header field of draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A request to the admin API.
@@ -56,7 +56,7 @@ pub struct AdminResponse {
     pub body: Value,
 }
 
-/// The reason why there is no response.
+/// The reason why there is no response of the admin API.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     #[error("`{0}` is no http or https URL such as http://127.0.0.1:9090")]
@@ -78,7 +78,7 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// Returns whether no gate responded, so that a retry may help.
+    /// Returns whether no gate responded. A retry may then succeed.
     pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::Socket { .. } | Self::TimedOut { .. } | Self::NotOurs { .. } => true,
@@ -87,14 +87,14 @@ impl AdminError {
     }
 }
 
-/// The admin API of one gate, or of its store.
+/// A client of the admin API of one gate, or of its store.
 pub struct AdminClient {
     runtime: Runtime,
     transport: Transport,
 }
 
 enum Transport {
-    /// `base` is the given URL, perhaps with a `/` at its end.
+    /// `base` is the URL that the user gave. It may end with `/`.
     Listener {
         base: String,
         token: Secret<Vec<u8>>,
@@ -107,7 +107,7 @@ impl AdminClient {
     /// Returns a client of the admin listener at `base` (scheme, host and port), with its token.
     ///
     /// # Errors
-    /// If no runtime can be started.
+    /// If no runtime can be started. [`AdminClient::send`] checks `base` and the token.
     pub fn over_listener(base: &str, token: Secret<Vec<u8>>) -> Result<Self, AdminError> {
         let base = base.to_owned();
         Ok(Self {
@@ -116,10 +116,10 @@ impl AdminClient {
         })
     }
 
-    /// Returns a client of the socket at `path`; `None` if no process listens, that is, if no gate runs.
+    /// Returns a client of the socket at `path`; `None` if no process listens on it, that is, if no gate runs.
     ///
     /// # Errors
-    /// If the socket exists and may not be used.
+    /// If the socket may not be used, or no runtime can be started.
     pub fn over_socket(path: &Path) -> Result<Option<Self>, AdminError> {
         let runtime = runtime()?;
         match runtime.block_on(UnixStream::connect(path)) {
@@ -132,7 +132,8 @@ impl AdminClient {
         }
     }
 
-    /// Opens the store of `config` and returns a client of it; for a new store, also the first administrator.
+    /// Opens the store of `config` and returns a client of the store. For a new store, also returns the first
+    /// administrator.
     ///
     /// # Errors
     /// If the store cannot be opened, or no runtime can be started.
@@ -143,7 +144,7 @@ impl AdminClient {
         Ok((Self { runtime, transport }, opened.first_administrator))
     }
 
-    /// Returns the given URL of the admin listener; `None` over a socket and in this process.
+    /// Returns the URL of the admin listener; `None` for a socket or a store in this process.
     pub fn listener(&self) -> Option<&str> {
         match &self.transport {
             Transport::Listener { base, .. } => Some(base),
@@ -159,7 +160,7 @@ impl AdminClient {
     /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// If there is no response, or it is not from the admin API.
+    /// If `request`, the URL or the token is invalid, if there is no response, or if the response is not JSON.
     pub fn send(&self, request: &AdminRequest<'_>) -> Result<AdminResponse, AdminError> {
         let at = match &self.transport {
             Transport::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
@@ -187,11 +188,11 @@ impl AdminClient {
     }
 }
 
-/// A status, and a body that is `None` if it is not JSON.
+/// A status and the JSON value of the body; `None` if the body is not JSON.
 type StatusAndJson = (u16, Option<Value>);
 
 fn runtime() -> Result<Runtime, AdminError> {
-    // A worker thread besides the waiting one: an opened store has tasks of its own.
+    // The worker thread runs the tasks of an opened store, even while this thread is not in `block_on`.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -226,7 +227,7 @@ fn headers(request: &AdminRequest<'_>) -> Result<HeaderMap, AdminError> {
     Ok(headers)
 }
 
-/// Returns the request in its form for a socket or a router.
+/// Returns `request` as an HTTP request for a socket or a router.
 fn local(request: &AdminRequest<'_>) -> Result<Request<Body>, AdminError> {
     let body = request
         .body

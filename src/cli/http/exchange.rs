@@ -1,4 +1,4 @@
-//! How is one request sent to a URL that a person gave, and its response read?
+//! How does a command send one request to a URL that its user chose, and read the response?
 
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use url::Host;
 use url::Url;
 
-/// Longer than the gate's own timeout of 30 s.
+/// The timeout of a call. Longer than the 30 s after which the gate's admin listener closes a connection.
 pub const TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Sends one request, after `complete` has added its fields and body, and returns the status and the body of the
@@ -42,7 +42,7 @@ pub async fn send(
     Ok((status, bounded_body(response, bytes_max).await?))
 }
 
-/// Returns the JSON of a body: null if it is empty, `None` if it is not JSON.
+/// Returns the JSON value of a body: null for an empty body, `None` if the body is not JSON.
 pub fn read_json(body: &[u8]) -> Option<Value> {
     match body {
         [] => Some(Value::Null),

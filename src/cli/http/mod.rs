@@ -1,4 +1,4 @@
-//! How do commands use HTTP? To call the admin API of a gate or of its store, and an issuer.
+//! How do commands call the admin API of a gate or its store, and the endpoints of an issuer?
 
 pub mod exchange;
 pub mod admin_client;

@@ -1,5 +1,5 @@
-//! How does a client get, introspect and revoke a token? Like any OAuth client:
-//! with the issuer's metadata (RFC 8414), and a secret or a key of the client.
+//! How does a command get, introspect and revoke a token as a client? It reads the endpoints from the issuer's metadata
+//! (RFC 8414) and authenticates with the client's secret or key.
 
 use crate::cli::http::exchange;
 use crate::cli::http::exchange::TIMEOUT;
@@ -22,9 +22,9 @@ use std::path::Path;
 use url::Url;
 use url::form_urlencoded;
 
-/// Tokens with many claims have a few kilobytes.
+/// The longest response. A token with many claims has a few kilobytes.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// The lifetime of a client assertion, which is sent at once.
+/// The lifetime of a client assertion. Short, because the assertion is sent immediately.
 const ASSERTION_SECS: u64 = 60;
 
 /// The client, and its credential.
@@ -40,11 +40,11 @@ pub enum Proof {
     Key { key: Box<SigningKey>, kid: String },
 }
 
-/// The issuer, and the authorities that may certify its server.
+/// The issuer, and the certificate authorities for its server.
 #[derive(Clone, Copy)]
 pub struct Issuer<'a> {
     pub url: &'a IssuerUrl,
-    /// Authorities that are trusted in place of the system's.
+    /// PEM certificates that are trusted in place of the system's.
     pub ca_file: Option<&'a Path>,
 }
 
@@ -75,7 +75,7 @@ pub enum TokenError {
     TimedOut { at: String },
     #[error("{at} has no metadata of an issuer: {problem}")]
     Metadata { at: String, problem: String },
-    /// RFC 6749 section 5.2.
+    /// An error response of the issuer (RFC 6749 section 5.2), or of the gate in front of its endpoint (RFC 9457).
     #[error("{error} (status {status}){description}")]
     Refused {
         status: u16,
@@ -90,7 +90,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Returns whether no issuer responded, so that a retry may help.
+    /// Returns whether no server responded as the issuer. A retry may then succeed.
     pub const fn is_unreachable(&self) -> bool {
         match self {
             Self::NotThere { .. } | Self::TimedOut { .. } | Self::Metadata { .. } => true,
@@ -99,10 +99,10 @@ impl TokenError {
     }
 }
 
-/// Sends a request to `issuer` as `identity`, and returns the JSON of the response: null if it has no body.
+/// Sends a request to `issuer` as `identity` and returns the JSON value of the response: null without a body.
 ///
 /// # Errors
-/// If the issuer does not respond, or refuses.
+/// See [`TokenError`]. The timeout covers the metadata and the request together.
 pub fn send(
     issuer: Issuer<'_>,
     identity: &Identity,
@@ -125,7 +125,8 @@ pub fn send(
     })
 }
 
-/// Returns the URL of an issuer's metadata (RFC 8414 section 3.1), with the well-known path between host and path.
+/// Returns the URL of an issuer's metadata: the well-known path is inserted before the issuer's path (RFC 8414 section
+/// 3.1).
 fn metadata_url(issuer: &IssuerUrl) -> Url {
     let mut url = issuer.to_url();
     let path = url.path().strip_suffix('/').unwrap_or(url.path());
@@ -133,7 +134,7 @@ fn metadata_url(issuer: &IssuerUrl) -> Url {
     url
 }
 
-/// Returns the endpoint that the metadata of `issuer` name.
+/// Fetches the metadata of `issuer` and returns the URL in its member `name`.
 async fn endpoint(issuer: Issuer<'_>, name: &str) -> Result<Url, TokenError> {
     let url = metadata_url(issuer.url);
     let problem = |problem: String| TokenError::Metadata {
@@ -183,7 +184,7 @@ async fn post(
     let complete = |request: RequestBuilder| {
         let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         let request = match &identity.proof {
-            // Both form-encoded before they are joined (RFC 6749 section 2.3.1).
+            // RFC 6749 section 2.3.1: client id and secret are form-encoded before they are joined.
             Proof::Secret(secret) => request.basic_auth(
                 form_encoded(identity.client_id.as_bytes()).expose(),
                 Some(form_encoded(secret.expose()).expose()),
@@ -201,7 +202,7 @@ async fn post(
 
 fn refusal_error(status: u16, body: &Value) -> TokenError {
     let text = |name: &str| body[name].as_str();
-    // The gate in front of the endpoint refuses with problem details (RFC 9457).
+    // The gate in front of the endpoint responds with problem details (RFC 9457), which have other member names.
     let error = text("error").or_else(|| text("title")).unwrap_or("refused");
     let description = text("error_description").or_else(|| text("detail"));
     TokenError::Refused {
@@ -259,10 +260,11 @@ fn assertion(
     key.sign_text(&header.to_string(), &claims.to_string())
 }
 
-/// Reads a private key, which determines its algorithm. For RSA the default is RS256, which every server supports.
+/// Reads a private key. Without `algorithm`, the type of the key determines the algorithm; an RSA key gets RS256, which
+/// most servers support.
 ///
 /// # Errors
-/// If it is not a PKCS #8 private key, or not for `algorithm`.
+/// If `pem` is not one PKCS #8 private key, or the key does not fit `algorithm`.
 pub fn private_key(pem: &str, algorithm: Option<Algorithm>) -> Result<SigningKey, SignError> {
     let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, pem);
     match algorithm {

@@ -1,9 +1,9 @@
-//! Which arguments do the commands have that create, import and revoke API keys?
+//! Which arguments do `keys create`, `keys import` and `keys revoke` have?
 
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::member;
 use crate::keys_file;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::Lifetime;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::path::PathBuf;
 
-// `create` explains more than `import` about the same arguments.
+// Help texts of `create`, which explain more than those of `import` about the same arguments.
 const ADDRESS_HELP: &str =
     "An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent";
 const ENVIRONMENT_HELP: &str = "What it is for; stands in the key's text [default: live, or that of its subscription]";
@@ -44,7 +44,7 @@ pub struct KeyTerms {
 }
 
 impl KeyTerms {
-    /// Returns the body of the request; `digest` is that of an imported key.
+    /// Returns the body of the request. `digest` is the digest of an imported key, `None` for a new key.
     pub fn body(&self, digest: Option<&str>) -> Value {
         json!({
             "digest": digest,
@@ -102,7 +102,7 @@ pub enum Environment {
     Sandbox,
 }
 
-impl From<Environment> for KeyEnvironment {
+impl From<Environment> for ApiKeyEnvironment {
     fn from(word: Environment) -> Self {
         match word {
             Environment::Live => Self::Live,

@@ -11,7 +11,7 @@ use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::Digester;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::lifetime::LifetimeError;
@@ -19,7 +19,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The reason why a `keys` command failed.
+/// The reason why a command on the keys file failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     #[error(transparent)]
@@ -30,9 +30,9 @@ pub enum KeysError {
     Output(#[from] std::io::Error),
 }
 
-/// The keys file, the settings, the clock and the output of a command.
+/// The keys file, the settings, the time and the output of a command.
 pub struct KeysContext<'a> {
-    /// The keys file.
+    /// `api_keys.file`.
     pub file: &'a Path,
     /// `api_keys.prefix`.
     pub prefix: &'a str,
@@ -42,11 +42,12 @@ pub struct KeysContext<'a> {
     pub stderr: &'a mut dyn Write,
 }
 
-/// Creates a key, stores its digest, and prints its text on stdout, where it is shown once. Everything else goes to
-/// stderr, so that the key can be piped on.
+/// Creates a key, appends its digest to the file, and prints the text of the key on stdout, the only time. Everything
+/// else goes to stderr, so that stdout can be piped.
 ///
 /// # Errors
-/// If the expiry is out of bounds or the file cannot be changed; then there is no new key.
+/// If the expiry is out of bounds or the file cannot be changed: then there is no new key. If the output cannot be
+/// written: then the file has a key whose text is lost.
 pub fn create(
     args: &CreateArgs,
     context: &mut KeysContext<'_>,
@@ -58,7 +59,7 @@ pub fn create(
     let record = KeyRecord {
         id: key.id(),
         digest: context.digester.digest(key.expose()),
-        origin: KeyOrigin::Own,
+        origin: ApiKeyOrigin::Own,
         environment,
         name: args.terms.name.as_str().into(),
         state: KeyState::Active,
@@ -70,7 +71,7 @@ pub fn create(
         subscription: None,
         ends_at: None,
     };
-    // The file first: a key must not be shown before it is valid.
+    // Change the file first: a key must not be shown before the file has it.
     edit::append(context.file, &record, context.digester.scheme(), context.now)?;
     writeln!(
         context.stderr,
@@ -286,7 +287,7 @@ mod tests {
         let lines: Vec<_> = listed.lines().skip(1).collect();
         assert_eq!(lines.len(), 3, "{listed}");
         for (line, state) in lines.iter().zip(["active", "expired", "revoked"]) {
-            // The state, and the name, which is the same.
+            // Each key is named after its state.
             assert_eq!(line.matches(state).count(), 2, "{listed}");
         }
         assert!(

@@ -1,5 +1,5 @@
-//! `keygate keys`: how does an operator create, list and revoke API keys?
-//! In the store of a gate, or in the keys file if there is no store.
+//! `keygate keys`: how does an operator create, list and revoke API keys in the store, or in the keys file of a gate
+//! without a store?
 
 pub mod args;
 pub mod file;
@@ -97,10 +97,10 @@ Example:
   keygate keys import --name old-partner --digest-file digest --expires 90d
 Its holders go on as before. The key itself is never shown to Keygate before it is used.";
 
-/// Runs the command on the store or on the keys file.
+/// Runs the command on the store, through a running gate or in this process, or on the keys file.
 ///
 /// # Errors
-/// If no gate responds, if it refuses, or if there is neither a store nor a keys file.
+/// If no gate responds, if the gate refuses, or if there is neither a store nor a keys file.
 pub fn run(keys: &Noun<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(keys.gate.output, out, err);
     let client = match find::find(&keys.gate, &mut printer)? {
@@ -162,7 +162,7 @@ impl GateCommand for KeyCommand {
     }
 }
 
-/// Prints a key that was just created.
+/// Prints a new key. Only the first response to an idempotency key has the text of the API key.
 fn print_key(gate: &mut GateClient<'_>, made: &Value) -> Result<(), Box<dyn Error>> {
     match made["key"].as_str() {
         Some(key) => {

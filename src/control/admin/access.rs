@@ -99,7 +99,7 @@ impl AccessTokenVerifier for ControlTokenVerifier {
 
     fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str> {
         let token = own_tokens::verify(&self.0, token, now).map_err(|error| match error {
-            OwnTokenError::Off | OwnTokenError::NotOurs => NOT_THE_TOKEN,
+            OwnTokenError::NoTokenEndpoint | OwnTokenError::NotOurs => NOT_THE_TOKEN,
             OwnTokenError::Expired => "the access token is expired",
             OwnTokenError::NotYetValid => "the access token is not valid yet",
             OwnTokenError::Revoked => "the access token is revoked",
@@ -133,7 +133,7 @@ const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// No token is configured, and this gate issues none.
-    Off,
+    AdminApiOff,
     TooManyFailures {
         retry_after: Duration,
     },
@@ -152,7 +152,7 @@ impl Refusal {
     pub(super) fn response(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
         match self {
-            Self::Off => problem(
+            Self::AdminApiOff => problem(
                 StatusCode::FORBIDDEN,
                 "admin-api-off",
                 "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\"), or `store` and `token_endpoint` for tokens of its own",
@@ -230,7 +230,7 @@ impl Access {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
         let own = own.filter(|own| own.are_issued());
         if token.is_none() && own.is_none() {
-            return Err(Refusal::Off);
+            return Err(Refusal::AdminApiOff);
         }
         let source = source_of(peer);
         if let Some(retry_after) = self.retry_after(source, now.tick) {

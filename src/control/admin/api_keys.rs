@@ -12,9 +12,9 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::api_keys::ApiKeyReplacement;
 use crate::control::registry::api_keys::ApiKeySpec;
 use crate::control::registry::api_keys::ApiKeyWithText;
@@ -22,7 +22,7 @@ use crate::control::registry::text::Label;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::lifetime;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
@@ -99,7 +99,7 @@ impl Resource for ApiKeyRecord {
             revoked_at: self.revoked_at.map(Time),
             replaced_by: self.replaced_by.map(|id| id.to_string()),
             last_used_at: self.last_used_at.map(Time),
-            imported: self.origin == KeyOrigin::Imported,
+            imported: self.origin == ApiKeyOrigin::Imported,
         }
     }
 }
@@ -210,13 +210,13 @@ pub(super) struct Regeneration {
 }
 
 impl NewKey {
-    fn read(&self, now: Timestamp, mistakes: &mut Mistakes) -> Option<ApiKeySpec> {
-        let name = mistakes.take("/name", Label::parse(&self.name));
-        let expires_at = mistakes.take("/expires", lifetime::instant(&self.expires, now));
-        let scopes = read::scopes(self.scopes.as_deref(), mistakes);
-        let addresses = read::addresses(self.addresses.as_deref(), mistakes);
-        let environment = read::environment(self.environment.as_deref(), mistakes);
-        let subscription = read::parsed("/subscription", self.subscription.as_deref(), mistakes);
+    fn read(&self, now: Timestamp, errors: &mut ValidationErrors) -> Option<ApiKeySpec> {
+        let name = errors.take("/name", Label::parse(&self.name));
+        let expires_at = errors.take("/expires", lifetime::instant(&self.expires, now));
+        let scopes = read::scopes(self.scopes.as_deref(), errors);
+        let addresses = read::addresses(self.addresses.as_deref(), errors);
+        let environment = read::environment(self.environment.as_deref(), errors);
+        let subscription = read::parsed("/subscription", self.subscription.as_deref(), errors);
         Some(ApiKeySpec {
             name: name?,
             expires_at: expires_at?,
@@ -249,7 +249,7 @@ fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option
         key: Some(made.text.expose()),
         replaces,
     })
-    .at(made.key.revision)
+    .with_revision(made.key.revision)
 }
 
 /// Every API key
@@ -278,11 +278,11 @@ pub(super) async fn show(registry: Registry, Path(key): Path<KeyPath>) -> Handle
     params(Idempotency),
     request_body = NewKey, responses((status = 201, description = "It is made, and counts", body = ViewWithText)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewKey>) -> HandlerResult {
-    let spec = Mistakes::collect(|mistakes| body.read(registry.now(), mistakes))?;
+    let spec = ValidationErrors::collect(|errors| body.read(registry.now(), errors))?;
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_api_key(&spec, &stored_response);
     idempotency
-        .make(&registry, make, |made| new_key_response(&registry, &made, None))
+        .run_once(&registry, make, |made| new_key_response(&registry, &made, None))
         .await
 }
 
@@ -301,15 +301,15 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
         environment: body.environment,
         subscription: body.subscription,
     };
-    let (digest, spec) = Mistakes::collect(|mistakes| {
-        let digest = mistakes.take("/digest", CredentialDigest::from_hex(&body.digest));
-        let spec = key.read(registry.now(), mistakes);
+    let (digest, spec) = ValidationErrors::collect(|errors| {
+        let digest = errors.take("/digest", CredentialDigest::from_hex(&body.digest));
+        let spec = key.read(registry.now(), errors);
         digest.zip(spec)
     })?;
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.import_api_key(&spec, digest, &stored_response);
     idempotency
-        .make(&registry, make, |key| AdminResponse::created_record(&registry, &key))
+        .run_once(&registry, make, |key| AdminResponse::created_record(&registry, &key))
         .await
 }
 
@@ -334,10 +334,10 @@ pub(super) async fn regenerate(
     Change(registry, key, expected, OptionalBody { body, idempotency }): Change<KeyPath, OptionalBody<Regeneration>>,
 ) -> HandlerResult {
     let id = key.id()?;
-    let (grace, expires_at) = Mistakes::collect(|mistakes| {
-        let grace = read::grace(body.grace.as_deref(), mistakes);
+    let (grace, expires_at) = ValidationErrors::collect(|errors| {
+        let grace = read::grace(body.grace.as_deref(), errors);
         let expires = body.expires.as_deref();
-        let expires = expires.map(|text| mistakes.take("/expires", lifetime::instant(text, registry.now())));
+        let expires = expires.map(|text| errors.take("/expires", lifetime::instant(text, registry.now())));
         Some((grace, expires.flatten()))
     })?;
     let stored_response = idempotency.stored_response(&registry);
@@ -350,5 +350,5 @@ pub(super) async fn regenerate(
         };
         new_key_response(&registry, &replacement.new, Some(replaces))
     };
-    idempotency.make(&registry, make, respond).await
+    idempotency.run_once(&registry, make, respond).await
 }

@@ -5,7 +5,7 @@ use crate::control::admin::problems::invalid;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
-use crate::control::registry::Mistake;
+use crate::control::registry::ValidationError;
 use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
@@ -147,7 +147,7 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Admin
             push_member(&mut pointer, name);
         }
     }
-    invalid(&[Mistake { pointer, detail }])
+    invalid(&[ValidationError { pointer, detail }])
 }
 
 /// Appends a member to a JSON pointer, with the escapes of RFC 6901 section 3.

@@ -14,8 +14,8 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::problem;
 use crate::control::admin::time::Time;
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::client_keys::ClientKeySpec;
 use crate::control::registry::client_keys::ClientKeyWithPrivate;
 use crate::jose::uploaded;
@@ -107,12 +107,12 @@ enum KeySource {
 }
 
 impl NewKey {
-    fn read(&self, mistakes: &mut Mistakes) -> Option<KeySource> {
+    fn read(&self, errors: &mut ValidationErrors) -> Option<KeySource> {
         match (&self.public_key, &self.generate) {
             (Some(pem), None) => {
                 let read =
                     uploaded::public_key(pem).map_err(|reason| format!("this is no usable public key: {reason}"));
-                mistakes.take("/public_key", read).map(KeySource::Uploaded)
+                errors.take("/public_key", read).map(KeySource::Uploaded)
             }
             (None, Some(text)) => {
                 let algorithm = text
@@ -120,10 +120,10 @@ impl NewKey {
                     .ok()
                     .filter(|it| uploaded::ASSERTION_ALGORITHMS.contains(it));
                 let algorithm = algorithm.ok_or("must be `ES256`, `RS256`, `PS256` or `EdDSA`");
-                mistakes.take("/generate", algorithm).map(KeySource::Generate)
+                errors.take("/generate", algorithm).map(KeySource::Generate)
             }
             (Some(_), Some(_)) | (None, None) => {
-                mistakes.add("", "has exactly one of `public_key` and `generate`");
+                errors.add("", "has exactly one of `public_key` and `generate`");
                 None
             }
         }
@@ -185,7 +185,7 @@ pub(super) async fn add(
     Change(registry, client, expected, Body { body, idempotency }): Change<ClientPath, Body<NewKey>>,
 ) -> HandlerResult {
     let id = client.id()?;
-    let source = Mistakes::collect(|mistakes| body.read(mistakes))?;
+    let source = ValidationErrors::collect(|errors| body.read(errors))?;
     // Check first: do not generate a pair for a client that does not exist or is not visible.
     registry.client(&id).await?;
     let key = new_key(&registry, source).await?;
@@ -196,9 +196,9 @@ pub(super) async fn add(
             view: made.key.view(&registry),
             private_key: made.private_pem.as_ref().map(Secret::expose).map(String::as_str),
         };
-        AdminResponse::created(&body).at(made.client.revision)
+        AdminResponse::created(&body).with_revision(made.client.revision)
     };
-    idempotency.make(&registry, make, respond).await
+    idempotency.run_once(&registry, make, respond).await
 }
 
 /// Revoke one key of a client

@@ -14,9 +14,9 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::clients::Authentication;
 use crate::control::registry::clients::ClientSpec;
 use crate::control::registry::clients::ClientUpdate;
@@ -190,16 +190,16 @@ pub(super) struct NewClient {
 }
 
 impl NewClient {
-    fn read(&self, registry: &Registry, mistakes: &mut Mistakes) -> Option<ClientSpec> {
-        let name = mistakes.take("/name", Label::parse(&self.name));
+    fn read(&self, registry: &Registry, errors: &mut ValidationErrors) -> Option<ClientSpec> {
+        let name = errors.take("/name", Label::parse(&self.name));
         let description = self.description.as_deref().unwrap_or_default();
-        let description = mistakes.take("/description", Description::parse(description));
-        let authentication = self.authentication(registry, mistakes);
-        let scopes = read::scopes(self.scopes.as_deref(), mistakes);
-        let token_ttl = read::token_ttl(self.token_ttl.as_deref(), mistakes);
-        let token_format = read::token_format(self.token_format.as_deref(), mistakes);
-        let environment = read::environment(self.environment.as_deref(), mistakes);
-        let subscription = read::parsed("/subscription", self.subscription.as_deref(), mistakes);
+        let description = errors.take("/description", Description::parse(description));
+        let authentication = self.authentication(registry, errors);
+        let scopes = read::scopes(self.scopes.as_deref(), errors);
+        let token_ttl = read::token_ttl(self.token_ttl.as_deref(), errors);
+        let token_format = read::token_format(self.token_format.as_deref(), errors);
+        let environment = read::environment(self.environment.as_deref(), errors);
+        let subscription = read::parsed("/subscription", self.subscription.as_deref(), errors);
         Some(ClientSpec {
             name: name?,
             description: description?,
@@ -212,20 +212,20 @@ impl NewClient {
         })
     }
 
-    fn authentication(&self, registry: &Registry, mistakes: &mut Mistakes) -> Option<Authentication> {
+    fn authentication(&self, registry: &Registry, errors: &mut ValidationErrors) -> Option<Authentication> {
         match (self.authentication.as_str(), &self.jwks_url) {
             ("client_secret", None) => Some(Authentication::ClientSecret),
             ("client_secret", Some(_)) => {
-                mistakes.add("/jwks_url", "stands only beside `private_key_jwt`");
+                errors.add("/jwks_url", "stands only beside `private_key_jwt`");
                 None
             }
             ("private_key_jwt", None) => Some(Authentication::Keys),
             ("private_key_jwt", Some(url)) => {
-                let url = mistakes.take("/jwks_url", JwksUrl::parse(url, registry.allows_http_jwks()))?;
+                let url = errors.take("/jwks_url", JwksUrl::parse(url, registry.allows_http_jwks()))?;
                 Some(Authentication::JwksUrl(url))
             }
             _ => {
-                mistakes.add("/authentication", "must be `client_secret` or `private_key_jwt`");
+                errors.add("/authentication", "must be `client_secret` or `private_key_jwt`");
                 None
             }
         }
@@ -261,7 +261,7 @@ pub(super) struct ClientChange {
 }
 
 impl ClientChange {
-    fn read(&self, registry: &Registry, mistakes: &mut Mistakes) -> ClientUpdate {
+    fn read(&self, registry: &Registry, errors: &mut ValidationErrors) -> ClientUpdate {
         let name = self.name.as_deref();
         let description = self.description.as_deref();
         let url = self.jwks_url.as_deref();
@@ -271,14 +271,13 @@ impl ClientChange {
             _ => Err("must be `active` or `disabled`; DELETE deletes a client"),
         });
         ClientUpdate {
-            name: name.and_then(|text| mistakes.take("/name", Label::parse(text))),
-            description: description.and_then(|text| mistakes.take("/description", Description::parse(text))),
-            scopes: read::scopes(self.scopes.as_deref(), mistakes),
-            token_ttl: read::token_ttl(self.token_ttl.as_deref(), mistakes),
-            token_format: read::token_format(self.token_format.as_deref(), mistakes),
-            jwks_url: url
-                .and_then(|text| mistakes.take("/jwks_url", JwksUrl::parse(text, registry.allows_http_jwks()))),
-            active: active.and_then(|active| mistakes.take("/state", active)),
+            name: name.and_then(|text| errors.take("/name", Label::parse(text))),
+            description: description.and_then(|text| errors.take("/description", Description::parse(text))),
+            scopes: read::scopes(self.scopes.as_deref(), errors),
+            token_ttl: read::token_ttl(self.token_ttl.as_deref(), errors),
+            token_format: read::token_format(self.token_format.as_deref(), errors),
+            jwks_url: url.and_then(|text| errors.take("/jwks_url", JwksUrl::parse(text, registry.allows_http_jwks()))),
+            active: active.and_then(|active| errors.take("/state", active)),
         }
     }
 }
@@ -346,7 +345,7 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
         view: made.client.record.view(registry),
         client_secret: made.secret.as_ref().map(Secret::expose).map(String::as_str),
     };
-    AdminResponse::created(&body).at(made.client.revision)
+    AdminResponse::created(&body).with_revision(made.client.revision)
 }
 
 /// Every client
@@ -375,11 +374,11 @@ pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> 
     params(Idempotency),
     request_body = NewClient, responses((status = 201, description = "It is made, and gets tokens", body = ViewWithSecret)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewClient>) -> HandlerResult {
-    let spec = Mistakes::collect(|mistakes| body.read(&registry, mistakes))?;
+    let spec = ValidationErrors::collect(|errors| body.read(&registry, errors))?;
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_client(&spec, &stored_response);
     idempotency
-        .make(&registry, make, |made| new_client_response(&registry, &made))
+        .run_once(&registry, make, |made| new_client_response(&registry, &made))
         .await
 }
 
@@ -393,7 +392,7 @@ pub(super) async fn change(
     Change(registry, client, expected, Body { body, .. }): Change<ClientPath, Body<ClientChange>>,
 ) -> HandlerResult {
     let id = client.id()?;
-    let update = Mistakes::collect(|mistakes| Some(body.read(&registry, mistakes)))?;
+    let update = ValidationErrors::collect(|errors| Some(body.read(&registry, errors)))?;
     let changed = registry.change_client(&id, &update, expected).await?;
     Ok(AdminResponse::record(&registry, &changed))
 }
@@ -424,7 +423,7 @@ pub(super) async fn rotate_secret(
     Change(registry, client, expected, OptionalBody { body, .. }): Change<ClientPath, OptionalBody<Rotation>>,
 ) -> HandlerResult {
     let id = client.id()?;
-    let grace = Mistakes::collect(|mistakes| Some(read::grace(body.grace.as_deref(), mistakes)))?;
+    let grace = ValidationErrors::collect(|errors| Some(read::grace(body.grace.as_deref(), errors)))?;
     let rotated = registry.rotate_client_secret(&id, grace, expected).await?;
     Ok(new_client_response(&registry, &rotated))
 }
@@ -445,7 +444,7 @@ pub(super) async fn regenerate(
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.regenerate_client(&id, issued_tokens(body.revoke_tokens), expected, &stored_response);
     idempotency
-        .make(&registry, make, |made| new_client_response(&registry, &made))
+        .run_once(&registry, make, |made| new_client_response(&registry, &made))
         .await
 }
 

@@ -97,7 +97,7 @@ impl Idempotency {
     ///
     /// # Errors
     /// Those of `make`, or the key was used for another request.
-    pub async fn make<T>(
+    pub async fn run_once<T>(
         &self,
         registry: &Registry,
         make: impl Future<Output = Result<T, RegistryError>> + Send,

@@ -26,7 +26,7 @@ pub mod signing_keys;
 pub mod audit;
 pub mod backup;
 
-pub use state::Parts;
+pub use state::AdminDependencies;
 
 use crate::control::admin::access::AccessTokenVerifier;
 use crate::control::admin::access::ControlTokenVerifier;
@@ -47,7 +47,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Returns the router of the API. Every request must have an [`access::Peer`] among its extensions.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: AdminDependencies) -> Router {
     let (router, description) = operations();
     let tokens = parts
         .control

@@ -8,9 +8,9 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
 use crate::store::record::OrganizationRecord;
@@ -108,14 +108,14 @@ pub(super) async fn show(registry: Registry, Path(id): Path<String>) -> HandlerR
     params(Idempotency),
     request_body = NewOrganization, responses((status = 201, description = "It is made", body = View)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewOrganization>) -> HandlerResult {
-    let (id, name) = Mistakes::collect(|mistakes| {
-        let id = mistakes.take("/id", body.id.parse::<Name>());
-        let name = mistakes.take("/name", Label::parse(&body.name));
+    let (id, name) = ValidationErrors::collect(|errors| {
+        let id = errors.take("/id", body.id.parse::<Name>());
+        let name = errors.take("/name", Label::parse(&body.name));
         id.zip(name)
     })?;
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_organization(id, name, &stored_response);
     idempotency
-        .make(&registry, make, |new| AdminResponse::created_record(&registry, &new))
+        .run_once(&registry, make, |new| AdminResponse::created_record(&registry, &new))
         .await
 }

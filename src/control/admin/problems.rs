@@ -4,8 +4,8 @@
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::admin::response::problem_with;
-use crate::control::registry::Mistake;
 use crate::control::registry::RegistryError;
+use crate::control::registry::ValidationError;
 use crate::store::StoreError;
 use http::HeaderValue;
 use http::StatusCode;
@@ -20,7 +20,7 @@ impl From<RegistryError> for AdminResponse {
             RegistryError::NotFound(what) => problem(StatusCode::NOT_FOUND, &format!("unknown-{what}"), &detail),
             RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
             RegistryError::OtherOrganization => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
-            RegistryError::Invalid(mistakes) => invalid(mistakes.as_slice()),
+            RegistryError::Invalid(errors) => invalid(errors.as_slice()),
             RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
                 problem(StatusCode::CONFLICT, &slug, &detail)
@@ -47,7 +47,7 @@ impl From<RegistryError> for AdminResponse {
                     "the signing keys cannot be changed now; see the gate's log",
                 )
             }
-            RegistryError::Off { .. } => problem(StatusCode::NOT_FOUND, "no-token-endpoint", &detail),
+            RegistryError::NoTokenEndpoint { .. } => problem(StatusCode::NOT_FOUND, "no-token-endpoint", &detail),
             RegistryError::Store(error) => store(error),
         }
     }
@@ -83,14 +83,14 @@ fn unavailable(slug: &str, detail: &str) -> AdminResponse {
 }
 
 /// Returns 422 with every mistake and its place.
-pub fn invalid(mistakes: &[Mistake]) -> AdminResponse {
-    let detail = match mistakes {
+pub fn invalid(errors: &[ValidationError]) -> AdminResponse {
+    let detail = match errors {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
         several => format!("{} things are wrong with the request; `errors` has each", several.len()),
     };
-    let errors = mistakes
+    let errors = errors
         .iter()
-        .map(|mistake| json!({ "pointer": mistake.pointer, "detail": mistake.detail }));
+        .map(|error| json!({ "pointer": error.pointer, "detail": error.detail }));
     let more = [("errors", Value::Array(errors.collect()))];
     problem_with(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", &detail, &more)
 }

@@ -1,10 +1,10 @@
 //! How are the members read that several bodies share? Each is parsed into its type, and each mistake
-//! is recorded with its place. The result is meaningless after a mistake: [`Mistakes::collect`] drops it.
+//! is recorded with its place. The result is meaningless after a mistake: [`ValidationErrors::collect`] drops it.
 
 use crate::config::parse_duration;
-use crate::control::registry::Mistakes;
+use crate::control::registry::ValidationErrors;
 use crate::keys_file::address_range;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::UnknownWord;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
@@ -21,70 +21,70 @@ const SCOPES_MAX: usize = 100;
 const ADDRESSES_MAX: usize = 100;
 
 /// Reads `scopes`: whole scope tokens (RFC 6749 section 3.3).
-pub fn scopes(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Option<ScopeSet> {
+pub fn scopes(texts: Option<&[String]>, errors: &mut ValidationErrors) -> Option<ScopeSet> {
     let texts = texts?;
     if texts.len() > SCOPES_MAX {
-        mistakes.add("/scopes", format!("has at most {SCOPES_MAX} scopes"));
+        errors.add("/scopes", format!("has at most {SCOPES_MAX} scopes"));
         return None;
     }
     let mut scopes = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        scopes.extend(mistakes.take(&format!("/scopes/{index}"), text.parse::<Scope>()));
+        scopes.extend(errors.take(&format!("/scopes/{index}"), text.parse::<Scope>()));
     }
     Some(scopes.into_iter().collect())
 }
 
 /// Reads `addresses`: addresses and ranges without host bits.
-pub fn addresses(texts: Option<&[String]>, mistakes: &mut Mistakes) -> Vec<IpNet> {
+pub fn addresses(texts: Option<&[String]>, errors: &mut ValidationErrors) -> Vec<IpNet> {
     let texts = texts.unwrap_or_default();
     if texts.len() > ADDRESSES_MAX {
-        mistakes.add("/addresses", format!("has at most {ADDRESSES_MAX} ranges"));
+        errors.add("/addresses", format!("has at most {ADDRESSES_MAX} ranges"));
         return Vec::new();
     }
     let mut ranges = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         let range = address_range(text);
         let range = range.ok_or("must be an address, or a range without host bits, such as 10.0.0.0/8");
-        ranges.extend(mistakes.take(&format!("/addresses/{index}"), range));
+        ranges.extend(errors.take(&format!("/addresses/{index}"), range));
     }
     ranges
 }
 
 /// Reads a member by the `FromStr` of its type.
-pub fn parsed<T: FromStr<Err: Display>>(pointer: &str, text: Option<&str>, mistakes: &mut Mistakes) -> Option<T> {
-    text.and_then(|text| mistakes.take(pointer, text.parse()))
+pub fn parsed<T: FromStr<Err: Display>>(pointer: &str, text: Option<&str>, errors: &mut ValidationErrors) -> Option<T> {
+    text.and_then(|text| errors.take(pointer, text.parse()))
 }
 
 /// Reads `environment`; `test` is accepted as `sandbox`.
-pub fn environment(text: Option<&str>, mistakes: &mut Mistakes) -> Option<KeyEnvironment> {
+pub fn environment(text: Option<&str>, errors: &mut ValidationErrors) -> Option<ApiKeyEnvironment> {
     let read = text.map(|text| match text {
-        "live" => Ok(KeyEnvironment::Live),
-        "sandbox" | "test" => Ok(KeyEnvironment::Test),
+        "live" => Ok(ApiKeyEnvironment::Live),
+        "sandbox" | "test" => Ok(ApiKeyEnvironment::Test),
         _ => Err("must be `live` or `sandbox`"),
     });
-    read.and_then(|read| mistakes.take("/environment", read))
+    read.and_then(|read| errors.take("/environment", read))
 }
 
 /// Reads `grace`; no grace period if absent.
-pub fn grace(text: Option<&str>, mistakes: &mut Mistakes) -> Grace {
+pub fn grace(text: Option<&str>, errors: &mut ValidationErrors) -> Grace {
     let Some(text) = text else {
         return Grace::NONE;
     };
-    let duration: Option<Duration> = mistakes.take("/grace", parse_duration(text));
-    let grace = duration.and_then(|duration| mistakes.take("/grace", Grace::try_from(duration)));
+    let duration: Option<Duration> = errors.take("/grace", parse_duration(text));
+    let grace = duration.and_then(|duration| errors.take("/grace", Grace::try_from(duration)));
     grace.unwrap_or(Grace::NONE)
 }
 
 /// Reads `token_ttl`.
-pub fn token_ttl(text: Option<&str>, mistakes: &mut Mistakes) -> Option<TokenTtl> {
+pub fn token_ttl(text: Option<&str>, errors: &mut ValidationErrors) -> Option<TokenTtl> {
     let read = text.map(|text| text.parse().map_err(|UnknownWord| "must be `60s`, `5m`, `1h` or `24h`"));
-    read.and_then(|read| mistakes.take("/token_ttl", read))
+    read.and_then(|read| errors.take("/token_ttl", read))
 }
 
 /// Reads `token_format`.
-pub fn token_format(text: Option<&str>, mistakes: &mut Mistakes) -> Option<TokenFormat> {
+pub fn token_format(text: Option<&str>, errors: &mut ValidationErrors) -> Option<TokenFormat> {
     let read = text.map(|text| text.parse().map_err(|UnknownWord| "must be `jwt` or `opaque`"));
-    read.and_then(|read| mistakes.take("/token_format", read))
+    read.and_then(|read| errors.take("/token_format", read))
 }
 
 #[cfg(test)]
@@ -92,10 +92,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn refused<T>(read: impl FnOnce(&mut Mistakes) -> T, pointer: &str) {
-        let mut mistakes = Mistakes::default();
-        read(&mut mistakes);
-        let found: Vec<&str> = mistakes.as_slice().iter().map(|mistake| &*mistake.pointer).collect();
+    fn refused<T>(read: impl FnOnce(&mut ValidationErrors) -> T, pointer: &str) {
+        let mut errors = ValidationErrors::default();
+        read(&mut errors);
+        let found: Vec<&str> = errors.as_slice().iter().map(|error| &*error.pointer).collect();
         assert_eq!(found, [pointer]);
     }
 
@@ -117,10 +117,10 @@ mod tests {
             refused(|it| token_ttl(Some(bad), it), "/token_ttl");
         }
         refused(|it| token_format(Some("JWT"), it), "/token_format");
-        let mut mistakes = Mistakes::default();
-        assert_eq!(grace(Some("24h"), &mut mistakes), Grace::MAX);
-        assert_eq!(grace(None, &mut mistakes), Grace::NONE);
-        assert_eq!(environment(Some("test"), &mut mistakes), Some(KeyEnvironment::Test));
-        assert_eq!(mistakes, Mistakes::default());
+        let mut errors = ValidationErrors::default();
+        assert_eq!(grace(Some("24h"), &mut errors), Grace::MAX);
+        assert_eq!(grace(None, &mut errors), Grace::NONE);
+        assert_eq!(environment(Some("test"), &mut errors), Some(ApiKeyEnvironment::Test));
+        assert_eq!(errors, ValidationErrors::default());
     }
 }

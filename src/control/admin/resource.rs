@@ -19,12 +19,12 @@ pub(super) trait Resource {
 impl AdminResponse {
     /// Returns 200 with a record and its revision.
     pub(super) fn record<R: Resource>(registry: &Registry, found: &Versioned<R>) -> Self {
-        Self::json(&found.record.view(registry)).at(found.revision)
+        Self::json(&found.record.view(registry)).with_revision(found.revision)
     }
 
     /// Returns 201 with a new record and its revision.
     pub(super) fn created_record<R: Resource>(registry: &Registry, new: &Versioned<R>) -> Self {
-        Self::created(&new.record.view(registry)).at(new.revision)
+        Self::created(&new.record.view(registry)).with_revision(new.revision)
     }
 
     /// Returns 200 with a page of records.

@@ -1,6 +1,6 @@
 //! How does the admin API respond? With JSON, and with problem details (RFC 9457) for errors.
 
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::observe::escape;
 use crate::store::Revision;
 use axum::response::IntoResponse;
@@ -50,7 +50,7 @@ impl AdminResponse {
     }
 
     /// Adds the revision of the record as `ETag`, for `If-Match` of the next change (RFC 9110 section 8.8.3).
-    pub fn at(self, revision: Revision) -> Self {
+    pub fn with_revision(self, revision: Revision) -> Self {
         let tag = HeaderValue::from_str(&format!("\"{}\"", revision.0)).expect("digits are no control characters");
         self.with(header::ETAG, tag)
     }
@@ -69,10 +69,10 @@ impl IntoResponse for AdminResponse {
 }
 
 /// Returns the word of the API for an environment. Texts of keys contain `test` instead of `sandbox`.
-pub const fn environment_word(environment: KeyEnvironment) -> &'static str {
+pub const fn environment_word(environment: ApiKeyEnvironment) -> &'static str {
     match environment {
-        KeyEnvironment::Live => "live",
-        KeyEnvironment::Test => "sandbox",
+        ApiKeyEnvironment::Live => "live",
+        ApiKeyEnvironment::Test => "sandbox",
     }
 }
 

@@ -6,7 +6,7 @@ use crate::control::admin::response::HandlerResult;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::signing_keys::Rotation;
-use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::RotationKey;
 use crate::control::signing_keys::schedule::Stage;
 use serde::Deserialize;
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub(super) struct View {
 }
 
 impl View {
-    fn of(key: &KeyState) -> Self {
+    fn of(key: &RotationKey) -> Self {
         let (state, signs_from, signs_until, published_until) = match key.stage {
             Stage::Next { signs_from } => ("next", Some(signs_from), None, None),
             Stage::Active { since } => ("active", Some(since), None, None),

@@ -9,7 +9,7 @@ use crate::model::clock::Clock;
 use std::sync::Arc;
 
 /// The dependencies of the API.
-pub struct Parts {
+pub struct AdminDependencies {
     /// `None` if the configuration has no `store`: then only the issuers and the API description are available.
     pub control: Option<Arc<Control>>,
     pub issuers: Arc<dyn Issuers>,
@@ -21,7 +21,7 @@ pub struct Parts {
 
 /// The state of every handler.
 pub(super) struct Api {
-    pub(super) parts: Parts,
+    pub(super) parts: AdminDependencies,
     pub(super) tokens: Option<Arc<dyn AccessTokenVerifier>>,
     /// The API description, as JSON.
     pub(super) description: Vec<u8>,

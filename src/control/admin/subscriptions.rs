@@ -11,9 +11,9 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::subscriptions::OperatorChange;
 use crate::control::registry::subscriptions::SubscriptionSpec;
 use crate::model::id::SubscriptionId;
@@ -169,11 +169,11 @@ pub(super) async fn show(registry: Registry, Path(subscription): Path<Subscripti
     params(Idempotency),
     request_body = NewSubscription, responses((status = 201, description = "It is made", body = View)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewSubscription>) -> HandlerResult {
-    let spec = Mistakes::collect(|mistakes| {
-        let organization = read::parsed("/organization", body.organization.as_deref(), mistakes);
-        let plan = mistakes.take("/plan", body.plan.parse::<Name>());
+    let spec = ValidationErrors::collect(|errors| {
+        let organization = read::parsed("/organization", body.organization.as_deref(), errors);
+        let plan = errors.take("/plan", body.plan.parse::<Name>());
         let environment = body.environment.as_deref().unwrap_or("live");
-        let environment = read::environment(Some(environment), mistakes);
+        let environment = read::environment(Some(environment), errors);
         Some(SubscriptionSpec {
             organization,
             plan: plan?,
@@ -183,7 +183,7 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
     let stored_response = idempotency.stored_response(&registry);
     let make = registry.create_subscription(spec, &stored_response);
     idempotency
-        .make(&registry, make, |new| AdminResponse::created_record(&registry, &new))
+        .run_once(&registry, make, |new| AdminResponse::created_record(&registry, &new))
         .await
 }
 
@@ -239,7 +239,7 @@ pub(super) async fn plan(
     Change(registry, subscription, expected, Body { body, .. }): Change<SubscriptionPath, Body<PlanChange>>,
 ) -> HandlerResult {
     let id = subscription.id()?;
-    let plan = Mistakes::collect(|mistakes| mistakes.take("/plan", body.plan.parse()))?;
+    let plan = ValidationErrors::collect(|errors| errors.take("/plan", body.plan.parse()))?;
     apply_move(&registry, &id, &OperatorChange::ChangePlan { plan }, expected).await
 }
 

@@ -90,7 +90,7 @@ struct ReceivedResponse {
 }
 
 fn api(token: Option<&str>) -> Router {
-    router(Parts {
+    router(AdminDependencies {
         control: None,
         issuers: Arc::new(Fake),
         client_jwks: None,

@@ -9,12 +9,12 @@ use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
 use crate::control::registry::text::Label;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
 use crate::model::scope::ScopeSet;
@@ -44,7 +44,7 @@ pub struct ApiKeySpec {
     /// The addresses from which the key may be used; all when empty.
     pub addresses: Vec<IpNet>,
     /// The environment of the subscription when `None`.
-    pub environment: Option<KeyEnvironment>,
+    pub environment: Option<ApiKeyEnvironment>,
     /// When `None`: the built-in subscription for operators,
     /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
@@ -98,7 +98,7 @@ impl Registry {
         retry_on_conflict(|| async {
             let placement = self.place_key(spec).await?;
             let (text, digest) = self.new_text(placement.environment);
-            let record = self.new_record(spec, &placement, text.id(), digest, KeyOrigin::Own)?;
+            let record = self.new_record(spec, &placement, text.id(), digest, ApiKeyOrigin::Own)?;
             let key = self
                 .write_new_key("api_key.create", record, &placement, stored_response)
                 .await?;
@@ -124,7 +124,7 @@ impl Registry {
             if self.control.store.api_key(&id).await?.is_some() {
                 return Err(RegistryError::Exists("key"));
             }
-            let record = self.new_record(spec, &placement, id, sha256, KeyOrigin::Imported)?;
+            let record = self.new_record(spec, &placement, id, sha256, ApiKeyOrigin::Imported)?;
             self.write_new_key("api_key.import", record, &placement, stored_response)
                 .await
         })
@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// Returns the text of a new key, and its digest.
-    fn new_text(&self, environment: KeyEnvironment) -> (ApiKeyText, CredentialDigest) {
+    fn new_text(&self, environment: ApiKeyEnvironment) -> (ApiKeyText, CredentialDigest) {
         let settings = self.control.settings.load();
         let text = ApiKeyText::generate(&settings.key_prefix, environment, &mut { self.random });
         let digest = settings.digester.digest(text.expose());
@@ -155,7 +155,7 @@ impl Registry {
         placement: &Placement,
         id: KeyId,
         digest: CredentialDigest,
-        origin: KeyOrigin,
+        origin: ApiKeyOrigin,
     ) -> Result<ApiKeyRecord, RegistryError> {
         let subscription = &placement.subscription.record;
         let new = NewApiKey {
@@ -182,7 +182,8 @@ impl Registry {
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         let details = details(&record);
         let batch = self.reserve_slot(placement, None).await?;
-        self.insert_in(batch, action, record, details, stored_response).await
+        self.insert_in_batch(batch, action, record, details, stored_response)
+            .await
     }
 
     /// Checks that the subscription allows one more key, and returns a batch that conflicts with any concurrent change

@@ -105,7 +105,7 @@ impl Registry {
     }
 
     /// Commits `batch` with a new record and its event added, and returns the record as written.
-    pub(super) async fn insert_in<R: Record + Clone>(
+    pub(super) async fn insert_in_batch<R: Record + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
@@ -116,7 +116,7 @@ impl Registry {
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         batch.response = stored_response(&record);
         let new = Versioned::new(record);
-        batch.writes.push(R::write(new.clone()));
+        batch.writes.push(R::into_write(new.clone()));
         self.control.commit(batch).await?;
         Ok(new.into_stored())
     }
@@ -128,11 +128,11 @@ impl Registry {
         changed: Versioned<R>,
         details: Value,
     ) -> Result<Versioned<R>, RegistryError> {
-        self.replace_in(Batch::default(), action, changed, details).await
+        self.replace_in_batch(Batch::default(), action, changed, details).await
     }
 
     /// Commits `batch` with a changed record and its event added, and returns the record as written.
-    pub(super) async fn replace_in<R: Record + Clone>(
+    pub(super) async fn replace_in_batch<R: Record + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
@@ -143,7 +143,7 @@ impl Registry {
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         // Insert the record before the other writes: when a cancelled subscription's writes are applied one by one, its
         // credentials are refused from the first write on.
-        batch.writes.insert(0, R::write(changed.clone()));
+        batch.writes.insert(0, R::into_write(changed.clone()));
         self.control.commit(batch).await?;
         Ok(changed.into_stored())
     }
@@ -162,8 +162,8 @@ impl Registry {
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
         batch.response = stored_response(&new);
         let new = Versioned::new(new);
-        batch.writes.push(R::write(old.clone()));
-        batch.writes.push(R::write(new.clone()));
+        batch.writes.push(R::into_write(old.clone()));
+        batch.writes.push(R::into_write(new.clone()));
         self.control.commit(batch).await?;
         Ok((old.into_stored(), new.into_stored()))
     }

@@ -103,7 +103,7 @@ impl Registry {
                 response: stored_response(&key),
                 ..placement.batch()
             };
-            self.replace_in(batch, "client_key.add", changed, details).await
+            self.replace_in_batch(batch, "client_key.add", changed, details).await
         })
         .await?;
         Ok(ClientKeyWithPrivate {

@@ -11,7 +11,7 @@ use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -67,7 +67,7 @@ pub struct ClientSpec {
     pub token_ttl: TokenTtl,
     pub token_format: TokenFormat,
     /// The environment of the subscription when `None`.
-    pub environment: Option<KeyEnvironment>,
+    pub environment: Option<ApiKeyEnvironment>,
     /// When `None`: the built-in subscription for operators,
     /// otherwise the only subscription of the actor's organization.
     pub subscription: Option<SubscriptionId>,
@@ -182,7 +182,7 @@ impl Registry {
             let record = ClientRecord::new(new, self.now);
             let details = details(&record);
             let client = self
-                .insert_in(placement.batch(), "client.create", record, details, stored_response)
+                .insert_in_batch(placement.batch(), "client.create", record, details, stored_response)
                 .await?;
             Ok(ClientWithSecret { client, secret })
         })

@@ -8,7 +8,7 @@ use std::fmt::Display;
 
 /// One validation error of a request, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ValidationError {
     /// A JSON pointer into the request's body (RFC 6901); empty for the whole body.
     pub pointer: String,
     pub detail: String,
@@ -16,11 +16,11 @@ pub struct Mistake {
 
 /// All validation errors of a request, collected so that the client can correct them at once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct ValidationErrors(Vec<ValidationError>);
 
-impl Mistakes {
+impl ValidationErrors {
     pub fn add(&mut self, pointer: &str, detail: impl Display) {
-        self.0.push(Mistake {
+        self.0.push(ValidationError {
             pointer: pointer.to_owned(),
             detail: detail.to_string(),
         });
@@ -34,16 +34,16 @@ impl Mistakes {
     /// Runs `read` and returns its value.
     ///
     /// # Errors
-    /// [`RegistryError::Invalid`] with all mistakes that `read` recorded.
+    /// [`RegistryError::Invalid`] with all errors that `read` recorded.
     pub fn collect<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, RegistryError> {
-        let mut mistakes = Self::default();
-        match read(&mut mistakes) {
-            Some(value) if mistakes.0.is_empty() => Ok(value),
-            Some(_) | None => Err(RegistryError::Invalid(mistakes)),
+        let mut errors = Self::default();
+        match read(&mut errors) {
+            Some(value) if errors.0.is_empty() => Ok(value),
+            Some(_) | None => Err(RegistryError::Invalid(errors)),
         }
     }
 
-    pub fn as_slice(&self) -> &[Mistake] {
+    pub fn as_slice(&self) -> &[ValidationError] {
         &self.0
     }
 }
@@ -63,7 +63,7 @@ pub enum RegistryError {
     #[error("this organization is not yours")]
     OtherOrganization,
     #[error("the request is not valid")]
-    Invalid(Mistakes),
+    Invalid(ValidationErrors),
     /// The subscription allows no credentials of this environment, temporarily or for good.
     #[error("{}", standing_detail(*.0))]
     Standing(Standing),
@@ -91,7 +91,7 @@ pub enum RegistryError {
     #[error("the signing keys cannot be changed: {0}")]
     SigningKeys(String),
     #[error("{0}")]
-    Off(&'static str),
+    NoTokenEndpoint(&'static str),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -99,9 +99,9 @@ pub enum RegistryError {
 impl RegistryError {
     /// Returns [`Self::Invalid`] with one mistake.
     pub fn invalid(pointer: &str, detail: impl Display) -> Self {
-        let mut mistakes = Mistakes::default();
-        mistakes.add(pointer, detail);
-        Self::Invalid(mistakes)
+        let mut errors = ValidationErrors::default();
+        errors.add(pointer, detail);
+        Self::Invalid(errors)
     }
 
     /// Returns [`Self::StateConflict`].

@@ -19,9 +19,9 @@ pub mod backup;
 
 pub use actor::Actor;
 pub use change::StoredResponseFn;
-pub use error::Mistake;
-pub use error::Mistakes;
 pub use error::RegistryError;
+pub use error::ValidationError;
+pub use error::ValidationErrors;
 pub use prepare::FirstAdministrator;
 
 use crate::control::Control;

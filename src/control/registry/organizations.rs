@@ -32,7 +32,7 @@ impl Registry {
             created_at: self.now,
         };
         let details = json!({ "name": record.name });
-        let created = self.insert_in(
+        let created = self.insert_in_batch(
             Batch::default(),
             "organization.create",
             record,

@@ -6,7 +6,7 @@ use crate::control::registry::RegistryError;
 use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::for_each_record;
 use crate::control::registry::prepare::default_subscription_id;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
 use crate::model::plan::Plan;
@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 /// The settings of a credential, to check them against a plan.
 pub(super) struct CredentialSpec<'a> {
     pub(super) subscription: Option<&'a SubscriptionId>,
-    pub(super) environment: Option<KeyEnvironment>,
+    pub(super) environment: Option<ApiKeyEnvironment>,
     pub(super) kind: CredentialKind,
     pub(super) scopes: Option<&'a ScopeSet>,
 }
@@ -33,7 +33,7 @@ pub(super) struct CredentialSpec<'a> {
 pub(super) struct Placement {
     pub(super) subscription: Versioned<SubscriptionRecord>,
     pub(super) plan: Plan,
-    pub(super) environment: KeyEnvironment,
+    pub(super) environment: ApiKeyEnvironment,
     pub(super) scopes: ScopeSet,
 }
 

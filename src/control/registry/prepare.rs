@@ -5,7 +5,7 @@ use crate::control::Control;
 use crate::control::registry::Actor;
 use crate::control::registry::Random;
 use crate::control::registry::default_name;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
@@ -78,7 +78,7 @@ pub async fn prepare(
             id: id.clone(),
             organization: operators_name(),
             subscription: operators_subscription_id(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: "First administrator".to_owned(),
             description: "Made at the first start".to_owned(),
             authentication: ClientAuthentication::ClientSecret {
@@ -105,7 +105,7 @@ pub async fn prepare(
             // The plan of the same name: built in, or from the configuration.
             plan: name.clone(),
             organization: name,
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state: SubscriptionState::Active,
             paid: false,
             created_at: now,

@@ -4,7 +4,7 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::signing_keys::SigningKeysError;
-use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::RotationKey;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ impl Registry {
     ///
     /// # Errors
     /// The actor is not an operator; there is no token endpoint.
-    pub fn signing_keys(&self) -> Result<Vec<KeyState>, RegistryError> {
+    pub fn signing_keys(&self) -> Result<Vec<RotationKey>, RegistryError> {
         self.actor.operators_only()?;
         if self.control.settings.load().token_endpoint.is_none() {
-            return Err(RegistryError::Off(
+            return Err(RegistryError::NoTokenEndpoint(
                 "there are no signing keys: set `token_endpoint` in the configuration",
             ));
         }
@@ -37,7 +37,7 @@ impl Registry {
     ///
     /// # Errors
     /// The actor is not an operator; there is no token endpoint; the key cannot be generated or stored.
-    pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<KeyState, RegistryError> {
+    pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<RotationKey, RegistryError> {
         self.signing_keys()?;
         let (control, now) = (Arc::clone(&self.control), self.now);
         // Rotation writes to disk and may generate an RSA key.

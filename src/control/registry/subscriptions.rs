@@ -1,10 +1,10 @@
 //! Which states does a subscription go through? An organization
 //! requests and cancels it; operators approve it and record payment.
 
-use crate::control::registry::Mistakes;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
+use crate::control::registry::ValidationErrors;
 use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
@@ -12,7 +12,7 @@ use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::is_built_in;
 use crate::control::registry::prepare::operators_name;
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use crate::model::plan::OPERATORS;
@@ -34,7 +34,7 @@ pub struct SubscriptionSpec {
     /// The actor's own organization when `None`; `default` for operators.
     pub organization: Option<Name>,
     pub plan: Name,
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
 }
 
 /// A change of a subscription by an operator.
@@ -80,16 +80,16 @@ impl Registry {
             (Visibility::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
         };
         let is_known = self.control.store.organization(&organization).await?.is_some();
-        let plan = Mistakes::collect(|mistakes| {
+        let plan = ValidationErrors::collect(|errors| {
             if !is_known {
-                mistakes.add("/organization", "there is no organization of this id; make it first");
+                errors.add("/organization", "there is no organization of this id; make it first");
             }
-            self.plan_for(&spec.plan, &organization, mistakes)
+            self.plan_for(&spec.plan, &organization, errors)
         })?;
         let id = SubscriptionId::generate(&mut { self.random });
         let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
         let details = json!({ "plan": record.plan.as_str(), "state": record.state.as_str() });
-        self.insert_in(
+        self.insert_in_batch(
             Batch::default(),
             "subscription.create",
             record,
@@ -100,12 +100,12 @@ impl Registry {
     }
 
     /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
-    fn plan_for(&self, name: &Name, organization: &Name, mistakes: &mut Mistakes) -> Option<Plan> {
+    fn plan_for(&self, name: &Name, organization: &Name, errors: &mut ValidationErrors) -> Option<Plan> {
         let settings = self.control.settings.load();
         // Clients of the organization `operators` administer the gate. Only that organization may have the plan
         // `operators`, so that a single rule gives these rights.
         if (name.as_str() == OPERATORS) != (*organization == operators_name()) {
-            mistakes.add(
+            errors.add(
                 "/plan",
                 "the plan `operators` is for the organization `operators`, which has no other",
             );
@@ -115,7 +115,7 @@ impl Registry {
         if plan.is_none() {
             let named = settings.plans.keys().filter(|name| name.as_str() != OPERATORS);
             let named: Vec<String> = named.map(|name| format!("`{name}`")).collect();
-            mistakes.add(
+            errors.add(
                 "/plan",
                 format!("the configuration has no such plan; it has {}", named.join(", ")),
             );
@@ -166,7 +166,7 @@ impl Registry {
                 OperatorChange::Pay { paid } => found.try_map(|record| record.pay(*paid, now))?,
                 OperatorChange::ChangePlan { plan } => {
                     let organization = &found.record.organization;
-                    let plan = Mistakes::collect(|mistakes| self.plan_for(plan, organization, mistakes))?;
+                    let plan = ValidationErrors::collect(|errors| self.plan_for(plan, organization, errors))?;
                     found.try_map(|record| record.change_plan(&plan, now))?
                 }
             };
@@ -209,7 +209,8 @@ impl Registry {
                 writes,
                 ..Batch::default()
             };
-            self.replace_in(batch, "subscription.cancel", cancelled, details).await
+            self.replace_in_batch(batch, "subscription.cancel", cancelled, details)
+                .await
         })
         .await?;
         // A credential created between the read and the commit is refused, because its subscription is cancelled.

@@ -31,5 +31,5 @@ pub enum SigningKeysError {
     WrappingKey(&'static str),
     /// No `token_endpoint` is configured.
     #[error("there are no signing keys: set `token_endpoint` in the configuration")]
-    Off,
+    NoTokenEndpoint,
 }

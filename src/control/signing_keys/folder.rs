@@ -4,7 +4,7 @@
 
 use crate::control::signing_keys::SigningKeysError;
 use crate::control::signing_keys::schedule::KeyRing;
-use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::RotationKey;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Stage;
 use crate::control::signing_keys::wrap::WrappingKey;
@@ -129,7 +129,7 @@ impl Folder {
                 return Err(broken("a `kid` in it is no thumbprint".to_owned()));
             }
             let algorithm = key.algorithm.parse();
-            states.push(KeyState {
+            states.push(RotationKey {
                 algorithm: algorithm.map_err(|error| broken(format!("key {}: {error}", key.kid)))?,
                 published_at: key.published_at,
                 stage: key.stage,
@@ -167,7 +167,7 @@ impl Folder {
     /// # Errors
     /// The file does not exist, other users may access it, it cannot be
     /// decrypted with the configured key, or it contains another key.
-    pub fn private_key(&self, key: &KeyState) -> Result<SigningKey, SigningKeysError> {
+    pub fn private_key(&self, key: &RotationKey) -> Result<SigningKey, SigningKeysError> {
         let (plain, wrapped) = (self.file(&key.kid, PLAIN), self.file(&key.kid, WRAPPED));
         let (path, pem) = if let Some(text) = read(&wrapped)? {
             let wrapping = self

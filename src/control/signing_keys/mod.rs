@@ -15,7 +15,7 @@ use crate::config::StoreSettings;
 use crate::config::TokenEndpoint;
 use crate::control::signing_keys::folder::Folder;
 use crate::control::signing_keys::folder::Index;
-use crate::control::signing_keys::schedule::KeyState;
+use crate::control::signing_keys::schedule::RotationKey;
 use crate::control::signing_keys::schedule::Schedule;
 use crate::control::signing_keys::schedule::Step;
 use crate::control::signing_keys::wrap::WrappingKey;
@@ -133,7 +133,7 @@ impl SigningKeys {
     }
 
     /// Returns every published key with its times, in the order of publication.
-    pub fn list(&self) -> Vec<KeyState> {
+    pub fn list(&self) -> Vec<RotationKey> {
         let loaded = self.lock();
         loaded
             .as_ref()
@@ -155,9 +155,9 @@ impl SigningKeys {
     ///
     /// # Errors
     /// There is no token endpoint, or the key cannot be generated or stored.
-    pub fn rotate(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
+    pub fn rotate(&self, now: Timestamp) -> Result<RotationKey, SigningKeysError> {
         let mut loaded = self.lock();
-        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::NoTokenEndpoint)?;
         self.run_due(loaded, now)?;
         if loaded.index.ring.next().is_none() {
             loaded.perform(&Step::MakeNext, now)?;
@@ -174,9 +174,9 @@ impl SigningKeys {
     ///
     /// # Errors
     /// There is no token endpoint, or the key cannot be generated or stored; the earlier keys then stay in force.
-    pub fn replace_leaked(&self, now: Timestamp) -> Result<KeyState, SigningKeysError> {
+    pub fn replace_leaked(&self, now: Timestamp) -> Result<RotationKey, SigningKeysError> {
         let mut loaded = self.lock();
-        let loaded = loaded.as_mut().ok_or(SigningKeysError::Off)?;
+        let loaded = loaded.as_mut().ok_or(SigningKeysError::NoTokenEndpoint)?;
         let before: Vec<String> = loaded.index.ring.keys().iter().map(|key| key.kid.clone()).collect();
         let key = loaded.folder.generate(loaded.schedule.algorithm)?;
         loaded.write(Index::of_first(&key, &loaded.schedule, now))?;
@@ -312,8 +312,13 @@ impl LoadedKeys {
     }
 
     /// Returns the key that was published last.
-    fn newest(&self) -> Result<KeyState, SigningKeysError> {
-        self.index.ring.keys().last().cloned().ok_or(SigningKeysError::Off)
+    fn newest(&self) -> Result<RotationKey, SigningKeysError> {
+        self.index
+            .ring
+            .keys()
+            .last()
+            .cloned()
+            .ok_or(SigningKeysError::NoTokenEndpoint)
     }
 
     fn write(&mut self, index: Index) -> Result<(), SigningKeysError> {
@@ -342,7 +347,7 @@ fn schedule(endpoint: &TokenEndpoint) -> Schedule {
 /// Returns the key set as JSON. The active key comes first, because some verifiers read only the first key.
 fn document(index: &Index) -> Bytes {
     let active = index.ring.active().map(|key| key.kid.as_str());
-    let mut keys: Vec<&KeyState> = index.ring.keys().iter().collect();
+    let mut keys: Vec<&RotationKey> = index.ring.keys().iter().collect();
     keys.sort_by_key(|key| Some(key.kid.as_str()) != active);
     let set: Vec<&Value> = keys.iter().filter_map(|key| index.public.get(&key.kid)).collect();
     Bytes::from(json!({ "keys": set }).to_string())

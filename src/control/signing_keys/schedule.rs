@@ -22,7 +22,7 @@ pub struct Schedule {
 
 /// One published key and its stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyState {
+pub struct RotationKey {
     pub kid: String,
     pub algorithm: Algorithm,
     pub published_at: Timestamp,
@@ -67,14 +67,14 @@ pub enum Step {
 
 /// All published keys. Exactly one is active unless the ring is empty; at most one is next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyRing(Vec<KeyState>);
+pub struct KeyRing(Vec<RotationKey>);
 
 impl KeyRing {
     /// Returns a ring of `keys`, which are in the order of publication.
     ///
     /// # Errors
     /// The keys contradict each other: two are active or next, none is active, or a key appears twice.
-    pub fn new(keys: Vec<KeyState>) -> Result<Self, &'static str> {
+    pub fn new(keys: Vec<RotationKey>) -> Result<Self, &'static str> {
         let ring = Self(keys);
         let count = |is: fn(&Stage) -> bool| ring.0.iter().filter(|key| is(&key.stage)).count();
         let active = count(|stage| matches!(stage, Stage::Active { .. }));
@@ -94,17 +94,17 @@ impl KeyRing {
     }
 
     /// Returns the keys in the order of publication.
-    pub fn keys(&self) -> &[KeyState] {
+    pub fn keys(&self) -> &[RotationKey] {
         &self.0
     }
 
     /// Returns the key that signs; `None` if the ring is empty.
-    pub fn active(&self) -> Option<&KeyState> {
+    pub fn active(&self) -> Option<&RotationKey> {
         self.0.iter().find(|key| matches!(key.stage, Stage::Active { .. }))
     }
 
     /// Returns the next key and the time from which it signs.
-    pub fn next(&self) -> Option<(&KeyState, Timestamp)> {
+    pub fn next(&self) -> Option<(&RotationKey, Timestamp)> {
         self.0.iter().find_map(|key| match key.stage {
             Stage::Next { signs_from } => Some((key, signs_from)),
             Stage::Active { .. } | Stage::Retired { .. } => None,
@@ -138,7 +138,7 @@ impl KeyRing {
     /// Adds the first key, which signs from now on.
     #[must_use]
     pub fn with_first(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
-        self.0.push(KeyState {
+        self.0.push(RotationKey {
             kid: kid.to_owned(),
             algorithm: schedule.algorithm,
             published_at: now,
@@ -151,7 +151,7 @@ impl KeyRing {
     #[must_use]
     pub fn with_next(mut self, kid: &str, schedule: &Schedule, now: Timestamp) -> Self {
         let signs_from = now.saturating_add(schedule.publish_before);
-        self.0.push(KeyState {
+        self.0.push(RotationKey {
             kid: kid.to_owned(),
             algorithm: schedule.algorithm,
             published_at: now,
@@ -201,8 +201,8 @@ mod tests {
         Timestamp::from_unix_secs(minutes * 60)
     }
 
-    fn key(kid: &str, published: u64, stage: Stage) -> KeyState {
-        KeyState {
+    fn key(kid: &str, published: u64, stage: Stage) -> RotationKey {
+        RotationKey {
             kid: kid.to_owned(),
             algorithm: Algorithm::Es256,
             published_at: at(published),
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn ring(keys: &[KeyState]) -> KeyRing {
+    fn ring(keys: &[RotationKey]) -> KeyRing {
         KeyRing::new(keys.to_vec()).unwrap()
     }
 

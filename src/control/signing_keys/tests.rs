@@ -157,7 +157,7 @@ fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
     assert_eq!(keys.list().len(), 2);
     assert!(matches!(
         SigningKeys::default().rotate(at(0)),
-        Err(SigningKeysError::Off)
+        Err(SigningKeysError::NoTokenEndpoint)
     ));
 }
 

@@ -55,7 +55,7 @@ impl WrappingKey {
     /// # Errors
     /// The text has another format, or was encrypted with another key or `kid`, or was changed.
     pub fn unwrap(&self, kid: &str, text: &[u8]) -> Result<Secret<String>, UnwrapError> {
-        let content = pem_file::tagged(TAG, text).map_err(UnwrapError::Form)?;
+        let content = pem_file::block_with_tag(TAG, text).map_err(UnwrapError::Form)?;
         let (nonce, sealed) = content
             .split_first_chunk::<NONCE_LEN>()
             .ok_or(UnwrapError::Form("too short"))?;
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_changed_or_cut_file_does_not_open() {
         let text = key(1).wrap("a", &Secret::new("x".to_owned())).unwrap();
-        let content = pem_file::tagged(TAG, text.as_bytes()).unwrap();
+        let content = pem_file::block_with_tag(TAG, text.as_bytes()).unwrap();
         for index in 0..content.len() {
             let mut changed = content.clone();
             changed[index] ^= 1;

@@ -33,7 +33,7 @@ pub struct Assertion<'a> {
 
 /// The endpoint that received the assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint<'a> {
+pub enum ReceivingEndpoint<'a> {
     /// The token endpoint of the gate or of one organization.
     Token { path: &'a str },
     /// Introspection or revocation. `aud` may also be the URL of the token endpoint: client programs have one setting
@@ -96,7 +96,7 @@ impl<'a> Assertion<'a> {
     pub fn check(
         &self,
         rules: &TokenEndpoint,
-        endpoint: Endpoint<'_>,
+        endpoint: ReceivingEndpoint<'_>,
         client: &ClientId,
         now: Timestamp,
     ) -> Result<Option<AssertionMark>, TokenEndpointError> {
@@ -133,14 +133,14 @@ impl<'a> Assertion<'a> {
 
     /// Checks `aud`, which must be one string: with several audiences,
     /// another one of them could replay the assertion here (S119).
-    fn check_audience(&self, rules: &TokenEndpoint, endpoint: Endpoint<'_>) -> Result<(), TokenEndpointError> {
+    fn check_audience(&self, rules: &TokenEndpoint, endpoint: ReceivingEndpoint<'_>) -> Result<(), TokenEndpointError> {
         let Some(Value::String(audience)) = self.claims.get("aud") else {
             return Err(TokenEndpointError::AssertionAudience);
         };
         let is_issuer = audience == rules.issuer.as_str();
         let is_endpoint = match endpoint {
-            Endpoint::Token { path } => *audience == rules.url(path),
-            Endpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
+            ReceivingEndpoint::Token { path } => *audience == rules.url(path),
+            ReceivingEndpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
         };
         let is_accepted = match rules.assertion_audience {
             AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,

@@ -2,7 +2,7 @@
 
 use crate::control::clients::Client;
 use crate::control::token::assertion::Assertion;
-use crate::control::token::assertion::Endpoint;
+use crate::control::token::assertion::ReceivingEndpoint;
 use crate::control::token::client_jwks::Unavailable;
 use crate::control::token::error::Authorization;
 use crate::control::token::error::TokenEndpointError;
@@ -153,7 +153,7 @@ fn parse_basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointEr
 /// The circumstances of an authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthContext<'a> {
-    pub endpoint: Endpoint<'a>,
+    pub endpoint: ReceivingEndpoint<'a>,
     /// The organization of the endpoint: other organizations' clients are unknown there. `None`: all clients are known.
     pub tenant: Option<&'a str>,
     pub source: IpAddr,

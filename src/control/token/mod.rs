@@ -17,7 +17,7 @@ pub mod metadata;
 pub mod error;
 
 use crate::control::Control;
-use crate::control::token::assertion::Endpoint;
+use crate::control::token::assertion::ReceivingEndpoint;
 use crate::control::token::client_auth::AuthContext;
 use crate::control::token::client_auth::AuthenticatedClient;
 use crate::control::token::client_jwks::ClientJwks;
@@ -63,7 +63,7 @@ const OPENID_METADATA: &str = "/.well-known/openid-configuration";
 /// The downstream peer and the request id as the gate knows them. The
 /// caller of the router must put them into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct CallContext {
     pub ip: IpAddr,
     pub request_id: String,
 }
@@ -113,7 +113,7 @@ pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router
 /// A request with its parsed body.
 struct Request {
     parts: Parts,
-    caller: Caller,
+    caller: CallContext,
     form: Result<Form, TokenEndpointError>,
 }
 
@@ -198,7 +198,7 @@ impl Service {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
         let (context, authenticated) = self
-            .authenticate(request, form, Endpoint::Token { path }, tenant)
+            .authenticate(request, form, ReceivingEndpoint::Token { path }, tenant)
             .await?;
         let issued = self.grant_token(form, &authenticated, context.now).await;
         Ok(reply(&authenticated, issued.map(|token| Some(token_body(&token)))))
@@ -228,7 +228,7 @@ impl Service {
 
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let at = Endpoint::Other { path: INTROSPECT };
+        let at = ReceivingEndpoint::Other { path: INTROSPECT };
         let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
@@ -247,7 +247,7 @@ impl Service {
 
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
-        let at = Endpoint::Other { path: REVOKE };
+        let at = ReceivingEndpoint::Other { path: REVOKE };
         let (context, authenticated) = self.authenticate(request, form, at, None).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
@@ -265,7 +265,7 @@ impl Service {
         &self,
         request: &Request,
         form: &Form,
-        at: Endpoint<'a>,
+        at: ReceivingEndpoint<'a>,
         tenant: Option<&'a str>,
     ) -> Result<(AuthContext<'a>, AuthenticatedClient), TokenEndpointError> {
         let context = AuthContext {

@@ -64,7 +64,7 @@ impl OwnToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnTokenError {
     #[error("no token endpoint is configured")]
-    Off,
+    NoTokenEndpoint,
     #[error("not one of our tokens")]
     NotOurs,
     #[error("expired")]
@@ -91,7 +91,7 @@ pub enum OwnTokenError {
 /// The first check that fails.
 pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
-    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
+    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::NoTokenEndpoint)?;
     let token = read(control, endpoint, token)?;
     if now >= token.expires_at.saturating_add(endpoint.clock_skew) {
         return Err(OwnTokenError::Expired);
@@ -109,7 +109,7 @@ pub fn verify(control: &Control, token: &str, now: Timestamp) -> Result<OwnToken
 /// The token was not issued by this gate, the client of an opaque token is unknown, or there is no token endpoint.
 pub fn read_any(control: &Control, token: &str) -> Result<OwnToken, OwnTokenError> {
     let settings = control.settings.load();
-    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::Off)?;
+    let endpoint = settings.token_endpoint.as_ref().ok_or(OwnTokenError::NoTokenEndpoint)?;
     read(control, endpoint, token)
 }
 
@@ -165,7 +165,7 @@ fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<
     if !is_access {
         return Err(OwnTokenError::NotOurs);
     }
-    let keys = control.signing_keys.verifying().ok_or(OwnTokenError::Off)?;
+    let keys = control.signing_keys.verifying().ok_or(OwnTokenError::NoTokenEndpoint)?;
     let key = keys.find(header.kid.as_deref(), header.algorithm);
     let key = key.map_err(|_| OwnTokenError::NotOurs)?;
     jws.verify(key).map_err(|_| OwnTokenError::NotOurs)?;

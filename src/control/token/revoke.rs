@@ -27,7 +27,7 @@ pub async fn revoke(
 ) -> Result<(), TokenEndpointError> {
     let token = match own_tokens::read_any(control, token) {
         Ok(token) => token,
-        Err(OwnTokenError::Off) => return Err(TokenEndpointError::NoSigningKey),
+        Err(OwnTokenError::NoTokenEndpoint) => return Err(TokenEndpointError::NoSigningKey),
         Err(_) => return Ok(()),
     };
     if token.client_id != client.record.id {

@@ -32,8 +32,7 @@ use url::form_urlencoded;
 /// The lifetime of a client assertion, which is sent at once.
 const ASSERTION_SECS: u64 = 60;
 
-/// The reason why a call brought no usable response. For operators;
-/// the client is only told that the gateway cannot validate the token.
+/// The reason why a call brought no usable response. Operators read it in the log; the client gets only a 503.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("the call failed")]
@@ -51,8 +50,8 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Returns whether the endpoint works, for the breaker. A status about this token's text and a response that is
-    /// only too long do not count as failures: otherwise one client with an odd token could block everyone.
+    /// Returns the health of the endpoint, for the breaker. A status that the text of a token can cause (400, 413, 422)
+    /// and a response that is too long are no failures: otherwise a client with an odd token could open the breaker.
     pub fn health(&self) -> CallOutcome {
         match self {
             Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
@@ -63,7 +62,7 @@ impl CallError {
         }
     }
 
-    /// Returns whether a response came, although an unusable one.
+    /// Returns whether the endpoint sent a response, though not a usable response.
     pub fn has_response(&self) -> bool {
         match self {
             Self::Fetch(error) => matches!(
@@ -98,7 +97,7 @@ impl<'a> From<&'a Introspection> for Target<'a> {
     }
 }
 
-/// The shared state of all calls to one endpoint, above all its connections.
+/// The state that all calls to one endpoint share, including the connections.
 pub struct Endpoint {
     settings: Arc<Introspection>,
     identification: Arc<Identification>,
@@ -119,7 +118,7 @@ impl Endpoint {
     /// with name look-up and body, takes at most the configured `timeout`.
     ///
     /// # Errors
-    /// If there is no response with status 200 of that size.
+    /// If the client assertion cannot be signed, or no such response with status 200 arrives in time.
     pub async fn introspect(&self, token: &str, now: Timestamp) -> Result<Vec<u8>, CallError> {
         let timeout = self.settings.timeout;
         let bounded = tokio::time::timeout(timeout, self.post(token, now)).await;
@@ -165,9 +164,9 @@ impl Endpoint {
     }
 }
 
-/// The way Keygate authenticates itself to the endpoint.
+/// Keygate's own credential at the endpoint.
 pub enum Identification {
-    /// Both form-encoded, as RFC 6749 section 2.3.1 requires before they are put into `Basic`.
+    /// Both fields are form-encoded, as RFC 6749 section 2.3.1 requires before `Basic` encodes them.
     Secret {
         id: String,
         secret: Secret<String>,
@@ -176,10 +175,10 @@ pub enum Identification {
 }
 
 impl Identification {
-    /// Reads the configured credential.
+    /// Prepares the configured credential.
     ///
     /// # Errors
-    /// If the private key cannot be read, or is not for the configured algorithm.
+    /// If the private key cannot be parsed, or is not for the configured algorithm.
     pub fn new(settings: &Introspection, issuer: &IssuerUrl) -> Result<Self, SignerError> {
         let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         match &settings.authentication {
@@ -221,7 +220,7 @@ impl Signer {
         let read = |algorithm| SigningKey::from_pkcs8_pem(algorithm, text);
         let signing = match key.algorithm {
             Some(algorithm) => read(algorithm),
-            // The key determines the algorithm; for RSA, the one that every server supports.
+            // The key type determines the algorithm. For RSA, RS256: every server supports it.
             None => read(Algorithm::Rs256)
                 .or_else(|_| read(Algorithm::Es256))
                 .or_else(|_| read(Algorithm::Es384))

@@ -1,4 +1,4 @@
-//! Which files in the folder are used? Only fit ones, without a panic for any other.
+//! Which files in the folder are loaded? Only usable files; no content of a file makes loading panic.
 
 use super::*;
 use crate::fetch::fake_issuer::ec_jwk;
@@ -70,7 +70,7 @@ impl Fixture {
         assert!(matches(&error), "{error:?}");
     }
 
-    /// Replaces `from` in the file; its owner and mode stay.
+    /// Replaces the first `from` in the file. Keeps the owner and the mode of the file.
     fn change(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(self.path()).unwrap();
         assert!(text.contains(from), "{text}");
@@ -135,7 +135,7 @@ fn keys_of_another_source_prove_nothing() {
         change(&mut fixture);
         fixture.check_refused(|error| matches!(error, IssuerKeyFileError::OtherSource { .. }));
     }
-    // The fetch interval and the lifetime of a set are not part of its source.
+    // Cooldown and timeout are not part of the source of a set.
     let mut fixture = Fixture::saved();
     fixture.remote().cooldown = Duration::from_secs(1);
     fixture.remote().dial.timeout = Duration::from_secs(1);
@@ -260,7 +260,8 @@ proptest! {
     }
 }
 
-/// Returns the set of `keys` after a fetch at `secs` that brought `set`.
+/// Fetches the text `set` into `keys`, `secs` seconds after [`CONFIRMED`]. Returns the new set, and the time of the
+/// fetch.
 fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
     let now = Now {
         wall: Timestamp::from_unix_secs(1_000_000 + secs),

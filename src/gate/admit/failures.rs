@@ -1,8 +1,4 @@
 //! Has this address failed to authenticate too often?
-//!
-//! Used only after authentication has failed, so a valid credential from the same address still passes
-//! (S117). An address over its limit gets the same 429 for every failure, so the response does not
-//! reveal whether a key exists (S118).
 
 use crate::limit::LimitState;
 use crate::limit::key::ip_key;
@@ -15,6 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The limit of failed authentications per source: an IPv4 address or an IPv6 /64.
+///
+/// Used only after an authentication has failed, so a valid credential from the same source still passes (S117). A
+/// source over the limit gets the same 429 for every failure, so that the response does not reveal whether a key exists
+/// (S118).
 #[derive(Clone, Debug)]
 pub struct FailureLimit {
     quota: CompiledQuota,
@@ -32,7 +32,7 @@ impl FailureLimit {
     /// Counts one failed authentication from `ip`.
     ///
     /// # Errors
-    /// The limit is already spent: the whole seconds to wait, at least 1, for a 429.
+    /// The limit is already spent. The error is the time to wait, in whole seconds and at least 1, for `Retry-After`.
     pub fn record(&self, ip: IpAddr, now: Tick) -> Result<(), Duration> {
         self.state
             .buckets
@@ -41,8 +41,7 @@ impl FailureLimit {
             .map_err(whole_secs)
     }
 
-    /// Returns the time until the next failure from `ip` is counted rather than refused with 429;
-    /// `None` when that is now. Counts nothing.
+    /// Returns the time until [`Self::record`] succeeds for `ip`; `None` when it would succeed now. Counts nothing.
     #[cfg(test)]
     pub fn is_spent(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
         self.state
@@ -100,7 +99,7 @@ mod tests {
 
     #[test]
     fn s118_the_answer_depends_on_the_address_alone() {
-        // `record` does not take the credential: for every guess, the same address gets the same response.
+        // `record` does not receive the credential, so the same address gets the same response for every guess.
         let limit = limit(1);
         assert_eq!(limit.record(ip("2001:db8::1"), Tick::ZERO), Ok(()));
         assert_eq!(

@@ -1,13 +1,4 @@
 //! Which headers tell a client about its limits?
-//!
-//! A limit is a refilling bucket, not a window. The numbers are defined so that they are useful
-//! and never contradict each other:
-//! - `q` requests per `w` seconds is the rate. `q` is never below the burst, the number that can be saved up.
-//! - `r` is the number of requests that the client could make at once, now. With a burst below `q`, `r` never reaches
-//!   `q`, because requests not made within the burst's refill time are lost.
-//! - `t` is the time until the client can make at least one request more than `r`. With `r=0`, `t` equals `Retry-After`.
-//!
-//! `X-RateLimit-Limit`, `-Remaining` and `-Reset` are `q`, `r` and `t`; the reset is in seconds from now.
 
 use crate::config::RateLimitHeaders;
 use crate::gate::admit::Admission;
@@ -27,7 +18,7 @@ pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-l
 pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Returns the value of `RateLimit-Policy`. It is the same for every request of a limit, so it is made once.
+/// Returns the value of `RateLimit-Policy`. The value is the same for every request of a limit, so it is made once.
 pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
     // A `Name` has no character that a structured-field string must escape (RFC 9651 section 3.3.3).
     let text = format!(
@@ -38,7 +29,7 @@ pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
     HeaderValue::try_from(text).expect("a name and numbers are visible ASCII")
 }
 
-/// Returns the headers for a request that the limits let through; none where no limit applies.
+/// Returns the headers for a response to an admitted request; none where no limit applies.
 pub fn of_admission(
     admission: &Admission,
     families: RateLimitHeaders,
@@ -49,11 +40,19 @@ pub fn of_admission(
         .flat_map(move |facts| of_facts(facts, families))
 }
 
-/// Returns the headers of a 429: those of the spent limit, and `Retry-After` even where both families are off.
+/// Returns the headers of a 429: those of the spent limit, and `Retry-After`, even where both families are off.
 pub fn of_refusal(spent: &SpentLimit, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
 }
 
+/// Returns the headers about a limit. A limit is a refilling bucket, not a window, so the numbers mean:
+/// - `q` requests per `w` seconds is the rate. `q` is never below the burst.
+/// - `r` is the number of requests that the client could make now, all at once. Never more than the burst, because a
+///   full bucket does not refill.
+/// - `t` is the time in seconds until the client can make at least one request more than `r`. In a 429, `r` is 0 and
+///   `t` equals `Retry-After`.
+///
+/// `X-RateLimit-Limit`, `-Remaining` and `-Reset` are `q`, `r` and `t`.
 fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     // Make the pairs one by one: through arrays, each pair was moved five times.
     (0..5).filter_map(move |place| match place {
@@ -66,8 +65,8 @@ fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Ite
     })
 }
 
-/// Returns the value of `RateLimit`. Every response of a limited route has it, so it is built
-/// without `format!` and on the stack.
+/// Returns the value of `RateLimit`. Every response of a limited route has this field, so the value is built on the
+/// stack, without `format!`.
 fn state(facts: &LimitFacts) -> HeaderValue {
     // A name has at most 64 characters and a number 20.
     const BYTES_MAX: usize = 128;
@@ -143,7 +142,7 @@ mod tests {
             .collect()
     }
 
-    /// Returns the name and the two parameters of a field with one item in its list.
+    /// Returns the name and the two parameters of a field whose list has exactly one item.
     fn parse(field: &str, parameters: [&str; 2]) -> (String, [i64; 2]) {
         let list = sfv::Parser::new(field).parse::<sfv::List>().unwrap();
         let [sfv::ListEntry::Item(item)] = list.as_slice() else {

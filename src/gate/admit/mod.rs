@@ -1,4 +1,4 @@
-//! Do the limits allow the request now? Gives [`Admission`].
+//! Do the limits allow the request now? If so, the result is an [`Admission`].
 
 pub mod failures;
 pub mod headers;
@@ -35,7 +35,7 @@ pub struct CompiledLimit {
 
 impl CompiledLimit {
     /// Compiles `limit`; `state` is the state of the limit of that name. Requests that were spent under another quota
-    /// stay spent, but never weigh more than the whole burst of the new quota.
+    /// stay spent, but at most as many as the burst of the new quota.
     pub fn compile(limit: &Limit, state: &Arc<LimitState>) -> Self {
         let quota = CompiledQuota::compile(&limit.quota);
         Self {
@@ -62,15 +62,15 @@ impl CompiledLimit {
     }
 }
 
-/// The facts about one limit that response headers show.
+/// The facts about a limit that response headers show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitFacts {
     pub limit: Name,
     policy: HeaderValue,
     policy_requests: u32,
-    /// The number of requests that the client could make at once.
+    /// The number of requests that the client could make now, all at once.
     pub remaining: u32,
-    /// Seconds until the client could make at least one request more than `remaining`; at least 1.
+    /// The seconds until the client could make at least one request more than `remaining`; at least 1.
     pub reset_secs: u64,
 }
 
@@ -87,7 +87,7 @@ impl Admission {
     }
 }
 
-/// The refusal by a limit; nothing was spent.
+/// The refusal by a limit. No request stays spent, except in the race that [`spend`] describes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("limit `{}` is spent for {} s", self.facts.limit, self.facts.reset_secs)]
 pub struct SpentLimit {
@@ -95,12 +95,12 @@ pub struct SpentLimit {
 }
 
 impl SpentLimit {
-    /// Returns the facts about the limit with the longest wait.
+    /// Returns the facts about the limit that refused; of several, the limit with the longest wait.
     pub const fn facts(&self) -> &LimitFacts {
         &self.facts
     }
 
-    /// Returns the wait in whole seconds, at least 1. Waiting exactly that long is enough for all limits of the route.
+    /// Returns the wait in whole seconds, at least 1. A wait of exactly that time is enough for every limit.
     pub const fn retry_after_secs(&self) -> u64 {
         self.facts.reset_secs
     }
@@ -112,11 +112,13 @@ reasons! {
     }
 }
 
-/// The subject that a request is counted for. Every part is proved: the bucket keys of the principal, the address of
-/// the connection (or the address that a trusted proxy reports), the name of the matched route (S109).
+/// The subject that a request is counted for. A client cannot choose any part: the bucket keys of the principal are
+/// validated, the address is that of the connection or the one that a trusted proxy reports, and the name is that of
+/// the matched route (S109).
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// `None` on a public route.
+    /// `None` without a principal: on a public route, for the token endpoint, and where a credential failed in shadow
+    /// mode.
     pub identity: Option<&'a Identity>,
     pub client_ip: IpAddr,
     pub route: &'a Name,
@@ -124,11 +126,11 @@ pub struct Subject<'a> {
 
 /// Spends one request from every limit of a route, or from none.
 ///
-/// Checks all limits before spending from any. Should another thread take the last request of a limit in between, the
-/// requests already taken from other limits are given back.
+/// Checks all limits before spending from any. If another thread takes the last request of a limit in between, the
+/// requests already spent from other limits are refunded, except from a bucket that was used since.
 ///
 /// # Errors
-/// The limit with the longest wait.
+/// The limit that refuses; of several, the limit with the longest wait.
 pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
     spend_both(limits, &[], subject, now)
 }
@@ -144,7 +146,7 @@ pub fn spend_both(
     now: Tick,
 ) -> Result<Admission, SpentLimit> {
     let limits = distinct(of_route, of_plan);
-    // Most requests have one limit at most. A single limit is checked and spent in one step.
+    // Most requests have at most one limit. A single limit is checked and spent in one step.
     let mut some = limits.clone();
     match (some.next(), some.next()) {
         (None, _) => return Ok(Admission { closest: None }),
@@ -154,7 +156,7 @@ pub fn spend_both(
     let Some(tightest) = peek_all(limits.clone(), subject, now)? else {
         return Ok(Admission { closest: None });
     };
-    // Spend the tightest limit first: a race is most likely lost there, and then there is nothing to give back.
+    // Spend from the tightest limit first: a race is most likely lost there, and then there is nothing to refund.
     let first = limits.clone().skip(tightest).take(1);
     let before = limits.clone().take(tightest);
     let after = limits.skip(tightest + 1);
@@ -179,7 +181,7 @@ fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<A
     })
 }
 
-/// Returns the limits of a route, then the limits of a plan that are not among them.
+/// Returns the limits of a route, then those limits of a plan that the route does not have.
 fn distinct<'a>(
     of_route: &'a [CompiledLimit],
     of_plan: &'a [CompiledLimit],
@@ -188,10 +190,10 @@ fn distinct<'a>(
     of_route.iter().chain(of_plan.iter().filter(is_new))
 }
 
-/// Returns the index of the limit with the fewest requests left; `None` where there are no limits.
+/// Returns the index of the limit that is closest to exhaustion; `None` where there are no limits. Spends nothing.
 ///
 /// # Errors
-/// The limit with the longest wait, where a limit is spent.
+/// A limit is spent; of several, the limit with the longest wait.
 fn peek_all<'a>(
     limits: impl Iterator<Item = &'a CompiledLimit>,
     subject: Subject<'_>,
@@ -215,7 +217,8 @@ fn peek_all<'a>(
     }
 }
 
-/// Spends from the first limit, then from the others. Gives the first one back when another limit refuses.
+/// Spends one request from each limit, and sets `closest` to the limit that is closest to exhaustion. When a limit
+/// refuses, refunds the requests spent before.
 fn spend_each<'a>(
     mut limits: impl Iterator<Item = &'a CompiledLimit> + Clone,
     subject: Subject<'_>,
@@ -236,19 +239,19 @@ fn spend_each<'a>(
     spend_each(limits, subject, now, closest).inspect_err(|_| buckets.refund(&limit.quota, key, spending))
 }
 
-/// Returns whether `level` is closer to exhaustion than `than`: fewer requests left or, of equally
-/// many, a longer time to the next one.
+/// Returns whether `level` is closer to exhaustion than `than`: fewer requests left or, with equally many, a longer
+/// time until one more is available.
 fn is_closer(level: Level, than: Level) -> bool {
     (level.remaining, std::cmp::Reverse(level.refill_after)) < (than.remaining, std::cmp::Reverse(than.refill_after))
 }
 
-/// Returns the bucket that a request is counted in.
+/// Returns the key of the bucket that a request is counted in.
 ///
-/// Without a principal, the parts of `by` that need one use the address instead: anonymous clients are limited too, and
-/// each address apart from the others.
+/// Without a principal, the parts of `by` that need a principal use the address instead, so that anonymous clients are
+/// limited too, each address by itself.
 pub fn key(by: &[LimitBy], subject: Subject<'_>) -> u128 {
-    // The parts are outputs of a keyed hash with a secret key, so no client can choose parts with the same sum. An odd
-    // factor keeps (a, b) apart from (b, a).
+    // The parts are outputs of a hash with a secret key, so no client can choose parts with the same sum. The factor
+    // makes (a, b) and (b, a) differ; it is odd, so that the multiplication loses no bits.
     const FACTOR: u128 = 0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645;
     by.iter().fold(0, |sum, by| {
         sum.wrapping_mul(FACTOR).wrapping_add(part_key(*by, subject))

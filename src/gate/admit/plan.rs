@@ -1,4 +1,4 @@
-//! Which limits does a plan add?
+//! Which limits does a plan add to those of a route?
 
 use crate::gate::admit::CompiledLimit;
 use crate::observe::metrics::LimitMetrics;

@@ -172,7 +172,8 @@ fn the_limit_closest_to_exhaustion_is_reported() {
 
 #[test]
 fn a_limit_that_refuses_after_others_were_spent_gives_those_back() {
-    // The same limit twice simulates a race with another thread: the check finds one request left for each.
+    // The same limit twice simulates a race with another thread: before the second `spend`, one request is left, which
+    // the check finds for both.
     let twice = compile(&limit("twice", &[LimitBy::Credential], 60, 60, 3));
     let (alice, route) = (api_key("alice"), route("a"));
     let subject = subject(Some(&alice), "192.0.2.1", &route);
@@ -270,7 +271,7 @@ fn s114_of_a_thousand_at_once_exactly_a_hundred_pass() {
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     assert_eq!(passed, 100);
-    // The tight limit is spent first, so no lost race had anything to give back.
+    // `spend` takes from the tight limit first, so a lost race has nothing to refund.
     let left = passes(&limits[..1], subject(Some(&alice), "192.0.2.1", &route), Tick::ZERO);
     assert_eq!(left, 900);
 }

@@ -1,9 +1,9 @@
-//! Which paths does the gate answer itself, and with which responses? They exist where the configuration enables them,
-//! and have their own names in records and metrics.
+//! Which paths does the gate answer itself, and with which responses? Built-in routes have names of their own in access
+//! records and metrics.
 
 use crate::config::BuiltInPath;
 use crate::config::built_in::BuiltInRoute;
-use crate::config::built_in::Endpoint;
+use crate::config::built_in::ControlEndpoint;
 use crate::config::built_in::EndpointKind;
 use crate::gate::answer::Answer;
 use crate::model::names::Name;
@@ -23,14 +23,14 @@ use std::sync::Arc;
 /// The built-in routes of a snapshot.
 #[derive(Debug, Default)]
 pub struct BuiltIns {
-    /// The routes by path; several routes of one path differ by host. Every request looks a path
-    /// up, and no request adds one.
+    /// The routes by path; routes of the same path differ by host. The hash is fast, because every request looks up its
+    /// path, and need not resist attacks, because the keys come from the configuration.
     by_path: HashMap<Box<str>, Vec<Arc<BuiltIn>>, RandomState>,
-    /// The routes with a variable segment.
+    /// The routes with a variable segment. They exist only beside routes in `by_path`.
     by_segment: Vec<(BuiltInPath, Arc<BuiltIn>)>,
 }
 
-/// One of the gate's own paths.
+/// A path that the gate answers itself.
 pub struct BuiltIn {
     pub name: Name,
     pub metrics: Arc<RouteMetrics>,
@@ -39,31 +39,31 @@ pub struct BuiltIn {
     source: AnswerSource,
 }
 
-/// The source of the answers on a path.
+/// The source of the responses of a built-in path.
 #[derive(Clone)]
 pub enum AnswerSource {
     Document(Document),
     /// The control side.
-    Control(Endpoint),
+    Control(ControlEndpoint),
 }
 
 /// A public JSON document.
 #[derive(Clone)]
 pub enum Document {
-    /// Unchanged while the configuration is.
+    /// Compiled from the configuration.
     Fixed { json: Bytes, max_age: HeaderValue },
-    /// Replaced while it is served.
+    /// Replaced while the configuration stays the same: the key set.
     Changing {
         json: Arc<ArcSwap<Bytes>>,
         max_age: HeaderValue,
     },
 }
 
-/// The methods of a document (RFC 9110 section 9.3).
+/// The methods of a document.
 const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 const POST: [Method; 1] = [Method::POST];
 
-/// The allowed origin of public documents: a client in a browser may look up its issuer.
+/// The `Access-Control-Allow-Origin` of public documents: clients in browsers read metadata and keys, too.
 pub const ANY: HeaderValue = HeaderValue::from_static("*");
 
 impl BuiltIns {
@@ -84,8 +84,9 @@ impl BuiltIns {
         all
     }
 
-    /// Returns the built-in route for `path` (in normal form) at `host` (lower case, without port). Built-in routes
-    /// precede all configured routes, so that neither a catch-all nor a more specific host takes their requests.
+    /// Returns the built-in route for `path` (in normal form) at `host` (lower case, without port). The caller looks up
+    /// built-in routes before configured routes, so that neither a catch-all nor a more specific host takes their
+    /// requests.
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<BuiltIn>> {
         if self.by_path.is_empty() {
             return None;
@@ -103,7 +104,7 @@ impl BuiltIn {
         &self.source
     }
 
-    /// Returns the methods of the path.
+    /// Returns the methods that the path serves.
     pub const fn methods(&self) -> &'static [Method] {
         match &self.source {
             AnswerSource::Document(_) => &METHODS,
@@ -114,7 +115,7 @@ impl BuiltIn {
         }
     }
 
-    /// Returns whether anybody may read the response, pages of any origin included.
+    /// Returns whether pages of every origin may read the response.
     pub const fn is_public(&self) -> bool {
         match &self.source {
             AnswerSource::Document(_) => true,
@@ -124,7 +125,8 @@ impl BuiltIn {
 }
 
 impl Document {
-    /// Returns the document. `head` leaves out the body and keeps its length (RFC 9110 section 9.3.2).
+    /// Returns the response with the document. With `head`, the body is empty and `Content-Length` is still the length
+    /// of the document (RFC 9110 section 9.3.2).
     pub fn answer(&self, head: bool) -> Answer {
         let (json, max_age) = match self {
             Self::Fixed { json, max_age } => (json.clone(), max_age),
@@ -145,8 +147,8 @@ impl Document {
 }
 
 impl BuiltIn {
-    /// Returns the answer to a preflight. Every page may send any headers: the document is
-    /// public, and no header changes it.
+    /// Returns the answer to a preflight. Pages of every origin may send any header, because the document is public and
+    /// the same for every request. `*` does not include `Authorization` (Fetch standard, "CORS-preflight fetch").
     pub fn preflight(&self, request: &http::HeaderMap) -> Answer {
         let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY),

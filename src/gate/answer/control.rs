@@ -1,7 +1,7 @@
-//! How does the gate reach its control side, for the token endpoint and its siblings? The data side reads the request,
-//! bounded, and writes the response; it interprets neither.
+//! How does the data side call the control side, for the token endpoint and its siblings? The data side reads the whole
+//! request, of a limited size, and writes the response; it interprets neither.
 
-use crate::config::built_in::Endpoint;
+use crate::config::built_in::ControlEndpoint;
 use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -14,14 +14,14 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-/// A whole request to a path of the control side.
+/// A complete request to the control side.
 #[derive(Debug)]
 pub struct ControlRequest {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
-    /// The address of the client, by the rules for trusted proxies.
+    /// The address of the client; behind a trusted proxy, the address that the proxy reports.
     pub client_ip: IpAddr,
     pub request_id: String,
 }
@@ -30,24 +30,26 @@ pub struct ControlRequest {
 #[derive(Debug)]
 pub struct ControlResponse {
     pub answer: Answer,
-    /// The reason of a failure, of a closed set; for metrics and the access record.
+    /// The reason of a failure, from a closed set, for the access record.
     pub reason: Option<&'static str>,
     /// The authenticated client; for the access record.
     pub client_id: Option<String>,
 }
 
-/// The control side, as the data side calls it. Do not call it on a thread that serves requests:
-/// it signs and writes to disk.
+/// The control side, as the data side calls it.
 pub trait ControlPlane: Send + Sync {
+    /// Returns the response to `request`. The control side signs and writes to disk, so an implementation must not do
+    /// its work on the thread that polls the future: that thread serves requests.
+    ///
     /// # Errors
-    /// There is no response; see [`ControlError`].
+    /// The control side panicked, or has ended.
     fn answer(
         &self,
         request: ControlRequest,
     ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>>;
 }
 
-/// Why there is no response.
+/// Why the control side gave no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     #[error("what answers panicked")]
@@ -56,22 +58,23 @@ pub enum ControlError {
     Unavailable,
 }
 
-/// The longest body. A form with one assertion has a few KiB.
+/// The maximum size of a request body, in bytes. A form with one client assertion has a few KiB.
 pub const BODY_BYTES_MAX: u64 = 64 * 1024;
 
-/// A request to the control side, as decided before its body is read.
+/// A request to the control side that may be called once the body is read.
 #[derive(Debug)]
 pub struct ControlCall {
     pub endpoint: EndpointKind,
-    /// The URI in the terms of the control side.
+    /// The path of the endpoint on the control side, and the query of the request.
     pub uri: Uri,
     pub client_ip: IpAddr,
-    /// `true` if nobody in between could read the request: TLS, or loopback from end to end.
+    /// `true` if nobody between the client and Keygate could read the request; see [`client::is_confidential`].
     pub confidential: bool,
 }
 
 impl ControlCall {
-    /// Returns the call for `inbound`; `None` where the path is not one of the control side's.
+    /// Returns the call for `inbound`; `None` where the path does not begin with the prefix of `endpoint`, or path and
+    /// query are not a valid URI.
     pub fn of(endpoint: &Endpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
         let path = match endpoint.canonical {
             Some(path) => path,

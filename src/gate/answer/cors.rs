@@ -1,8 +1,5 @@
-//! May a web page of another origin call this route, and which headers must its browser get (Fetch
-//! standard, section 3.2: the CORS protocol)?
-//!
-//! CORS does not protect the API: a client that is not a browser sends any request, and needs a credential like every
-//! other client. CORS lets browsers show responses to pages of the origins that the operator named, and to no others.
+//! May a web page of another origin call this route, and which headers does its browser need (Fetch standard, "CORS
+//! protocol")?
 
 use crate::config;
 use crate::config::AcceptedCredential;
@@ -18,7 +15,7 @@ use http::Method;
 use http::StatusCode;
 use http::header;
 
-/// The headers that Keygate sets and a page may read by default: the reason of a refusal, and the time to retry.
+/// The headers that Keygate sets and that a page may read by default, to learn why and until when it was refused.
 const EXPOSED: [HeaderName; 5] = [
     header::WWW_AUTHENTICATE,
     header::RETRY_AFTER,
@@ -29,7 +26,8 @@ const EXPOSED: [HeaderName; 5] = [
 
 const FAMILY: &str = "access-control-";
 
-/// The CORS rules of a route, compiled.
+/// The CORS rules of a route, compiled. Browsers show responses only to pages of the origins that the rules allow. CORS
+/// does not protect the API: a client other than a browser can send any request, and needs a credential all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     /// The allowed origins; `None` for every origin.
@@ -43,18 +41,19 @@ pub struct Cors {
     max_age: HeaderValue,
 }
 
-/// A preflight: the request by which a browser asks whether a page may send another request.
+/// A preflight: a request that a browser sends to learn whether a page may send the request that the preflight
+/// announces.
 #[derive(Debug)]
 pub struct Preflight<'r> {
     origin: &'r HeaderValue,
-    /// The method of the announced request, with which its route is looked up.
+    /// The method of the announced request.
     pub method: Method,
 }
 
 impl<'r> Preflight<'r> {
-    /// Returns the preflight in `inbound`: an OPTIONS with one `Origin`, one `Access-Control-Request-Method` and no
-    /// credential, which browsers never send in a preflight (Fetch standard, section 4.8). Returns `None` for any other
-    /// request, even an OPTIONS that is nearly a preflight; it needs a credential (S097).
+    /// Returns the preflight in `inbound`: an OPTIONS with one `Origin` and one `Access-Control-Request-Method`, and
+    /// without a credential, because browsers send no credential in a preflight (Fetch standard, "CORS-preflight
+    /// fetch"). Returns `None` for every other OPTIONS, which needs a credential (S097).
     pub fn of(inbound: &Inbound<'r>, api_key_header: &HeaderName) -> Option<Self> {
         let headers = inbound.headers();
         if inbound.method() != Method::OPTIONS
@@ -71,7 +70,7 @@ impl<'r> Preflight<'r> {
     }
 }
 
-/// Returns the value of a header that occurs once.
+/// Returns the value of a header that occurs exactly once, otherwise `None`.
 fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -81,8 +80,9 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue
 }
 
 impl Cors {
-    /// Compiles the rules of a route that accepts the credentials `accept`, keys in the header `api_key_header`. Pages
-    /// may send the headers of these credentials unless the configuration lists others.
+    /// Compiles the rules of a route that accepts the credentials `accept`, API keys in the header `api_key_header`.
+    /// Unless the configuration lists other headers, pages may send the headers of these credentials and
+    /// `Content-Type`.
     pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_key_header: &HeaderName) -> Self {
         let headers = settings.headers.clone().unwrap_or_else(|| {
             let needed = accept.iter().map(|accept| match accept {
@@ -119,14 +119,15 @@ impl Cors {
         }
     }
 
-    /// Returns the answer to a preflight: 204 with the allowed methods and headers, the same for
-    /// every client with the same origin.
+    /// Returns the answer to a preflight: 204 with all allowed methods and headers, the same for all preflights of an
+    /// origin. `headers` are those of the preflight.
     ///
     /// # Errors
-    /// The origin, method or header that is not allowed. The refusal lists nothing as allowed.
+    /// The origin, the method or a header is not allowed.
     pub fn answer(&self, preflight: &Preflight<'_>, headers: &HeaderMap) -> Result<Answer, CorsError> {
         let origin = self.allowed(preflight.origin).ok_or(CorsError::Origin)?;
-        // Browsers announce HEAD like GET, and do not check safe-listed methods against the response (section 2.2.1).
+        // GET includes HEAD. `Access-Control-Allow-Methods` need not list HEAD: browsers send CORS-safelisted methods
+        // without it (Fetch standard, "CORS-preflight fetch").
         let of_get = preflight.method == Method::HEAD && self.methods.contains(&Method::GET);
         if !self.methods.contains(&preflight.method) && !of_get {
             return Err(CorsError::Method);
@@ -144,8 +145,8 @@ impl Cors {
                 return Err(CorsError::Header);
             }
         }
-        // `Access-Control-Request-Private-Network` is not answered: access from the internet to a private network is
-        // not a side effect of a route's CORS rules.
+        // `Access-Control-Request-Private-Network` is not answered: the CORS rules of a route must not also allow pages
+        // of the internet to call a private network.
         let mut response = vec![
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
             (header::ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.clone()),
@@ -164,8 +165,9 @@ impl Cors {
         })
     }
 
-    /// Returns the CORS headers of every other response on the route, refusals included, to a request with these
-    /// headers. Returns none for an origin that is not allowed, so that its page sees a failure and nothing else.
+    /// Returns the CORS headers of a response on the route, other than to a preflight; refusals get them too. `request`
+    /// are the headers of the request. Returns no headers for an origin that is not allowed, so that its page sees only
+    /// a network error.
     pub fn of_response(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let origin = only(request, &header::ORIGIN).and_then(|origin| self.allowed(origin));
         let readable = origin.is_some();
@@ -178,13 +180,14 @@ impl Cors {
         .flatten()
     }
 
-    /// Returns whether responses differ by origin, as caches must be told (Fetch standard, section 3.2.5).
+    /// Returns whether responses differ by origin. Such responses need `Vary: Origin` (Fetch standard, "CORS protocol
+    /// and HTTP caches").
     pub const fn varies(&self) -> bool {
         self.origins.is_some()
     }
 
-    /// Returns the value of `Access-Control-Allow-Origin` for `origin`: always a value of the
-    /// configuration, compared byte by byte.
+    /// Returns the value of `Access-Control-Allow-Origin` for `origin`: `*` or the equal value of the configuration,
+    /// never the text of the request. `None` where `origin` is not allowed.
     fn allowed(&self, origin: &HeaderValue) -> Option<HeaderValue> {
         match &self.origins {
             None => Some(ANY),
@@ -193,14 +196,14 @@ impl Cors {
     }
 }
 
-/// Returns whether `name` is a CORS header. On a route with CORS, the gate drops those of the
-/// upstream and sets its own.
+/// Returns whether `name` is a CORS header. On a route with CORS, the gate drops the CORS headers of the upstream and
+/// sets its own.
 pub fn is_cors_name(name: &str) -> bool {
     let start = name.as_bytes().get(..FAMILY.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(FAMILY.as_bytes()))
 }
 
-/// Returns whether `vary` already names `Origin`.
+/// Returns whether `vary` already includes `Origin`, by name or as `*`.
 pub fn names_origin(vary: &HeaderValue) -> bool {
     vary.to_str().is_ok_and(|text| {
         text.split(',')

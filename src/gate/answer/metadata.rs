@@ -7,8 +7,8 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// Returns the metadata of `resource`. `issuers` are the issuers that its routes trust, `scopes`
-/// the scopes that they require.
+/// Returns the metadata of `resource` as JSON. `issuers` are the issuers that the routes of the resource trust;
+/// `scopes` are the scopes that these routes require.
 pub fn document<'c>(
     resource: &config::Resource,
     issuers: impl Iterator<Item = &'c str>,

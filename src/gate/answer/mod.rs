@@ -16,12 +16,12 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
 
-/// A whole response, given out of memory.
+/// A complete response that Keygate makes itself.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
-    /// `true` if the connection cannot carry another request after this one.
+    /// `true` if the connection must be closed after this response.
     pub close: bool,
 }

@@ -1,9 +1,5 @@
-//! Which response does a client get when its request is not forwarded? One table maps each
-//! reason to status, problem and challenge.
-//!
-//! The client learns little (that a token expired, but not which check of a signature failed); the operator learns the
-//! exact reason. Bodies are problem details (RFC 9457), with `error` and `error_description` for clients that read
-//! OAuth errors (RFC 6750 section 3.1).
+//! Which response does a client get when its request is not forwarded? One table maps each reason to status, problem
+//! and challenge. The response tells less than the access record: for example, not which check of a token failed.
 
 mod rows;
 
@@ -28,17 +24,17 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The prefix of a problem's `type`; the row's slug follows. A name, not an address, so it is
-/// stable without being served.
+/// The prefix of the `type` of a problem (RFC 9457 section 3.1.1); the slug of the row follows. A URN, because nothing
+/// is served under a `type`.
 pub const PROBLEM_PREFIX: &str = "urn:keygate:problem:";
 
-/// The placeholder in a detail for the name of the API key header.
+/// The placeholder for the name of the API key header in [`Row::detail`].
 const HEADER_MARK: &str = "{header}";
 
-/// The `Retry-After` of a refusal that is a fault on our side.
+/// The `Retry-After` of every 503.
 const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
 
-/// The credentials that a route accepts, as its challenges name them.
+/// The credentials that a route accepts, for challenges.
 #[derive(Clone, Copy)]
 pub struct AcceptedCredentials<'r> {
     pub jwt: bool,
@@ -48,7 +44,7 @@ pub struct AcceptedCredentials<'r> {
     pub resource_metadata: Option<&'r str>,
 }
 
-/// The facts of a request that shape its refusal.
+/// The facts of a request that its refusal depends on.
 #[derive(Clone, Copy)]
 pub struct RefusalContext<'r> {
     /// The credentials that the route accepts; `None` where no route was found.
@@ -56,7 +52,7 @@ pub struct RefusalContext<'r> {
     /// The name of the API key header.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
-    /// `true` if the answer also needs `grpc-status`.
+    /// `true` if the request is gRPC: the response then has `grpc-status`, too.
     pub grpc: bool,
 }
 
@@ -105,8 +101,9 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     }
 }
 
-/// Returns the problem details (RFC 9457 section 3.1). All texts come from Keygate or the configuration, except the
-/// request id, which has no byte that JSON escapes.
+/// Returns the problem details (RFC 9457 section 3.1), with `error` and `error_description` for clients that read OAuth
+/// errors (RFC 6750 section 3.1). Texts of the table, names and the request id are not escaped, because they have no
+/// byte that JSON escapes.
 fn problem(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> String {
     let mut body = String::with_capacity(512);
     let mut status = itoa::Buffer::new();
@@ -142,15 +139,15 @@ fn problem(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_
     body
 }
 
-/// Appends `pieces` to `text`. Any client can cause refusals at any rate, and with `write!`
-/// their texts took as long as a decision.
+/// Appends `pieces` to `text`. Not with `write!`, which made a refusal take as long as a decision; any client can cause
+/// refusals at any rate.
 fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
     for piece in pieces {
         text.push_str(piece);
     }
 }
 
-/// Returns the missing scopes, where only scopes are missing.
+/// Returns the scopes of the rules that failed, where more scopes would be enough.
 fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     match (denial, context.accepted) {
         (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
@@ -160,7 +157,7 @@ fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     }
 }
 
-/// Returns the row's detail with the name of the API key header filled in.
+/// Returns the detail of `row` with the name of the API key header filled in.
 fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
     if row.detail.contains(HEADER_MARK) {
         Cow::Owned(row.detail.replace(HEADER_MARK, context.api_key_header.as_str()))
@@ -169,7 +166,8 @@ fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
     }
 }
 
-/// Returns one challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3).
+/// Returns one challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3);
+/// none where no route was found, or where the row has no challenge.
 fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> [Option<HeaderValue>; 2] {
     let Some(accepted) = context.accepted else {
         return [None, None];
@@ -218,8 +216,8 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
     ]
 }
 
-/// Returns the methods for `Allow` of a 405 (RFC 9110 section 15.5.6): those of the path or, for a method
-/// that no path has, all registered ones.
+/// Returns the methods for `Allow` of a 405 (RFC 9110 section 15.5.6): those of the path or, for TRACE and CONNECT, all
+/// registered methods.
 fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
     match denial {
         Denial::MethodNotAllowed(allowed) => Some(allowed),
@@ -229,7 +227,7 @@ fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
 
 fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {
     match denial {
-        // `admit::headers` adds it, with the other headers of the limit.
+        // `admit::headers::of_refusal` gives `Retry-After` with the other headers of the limit.
         Denial::LimitSpent(_) => None,
         Denial::TooManyFailures { retry_after } => Some(*retry_after),
         _ => (row.status == 503).then_some(RETRY_AFTER_OURS),
@@ -244,8 +242,9 @@ fn whole_secs(duration: Duration) -> u64 {
         .max(1)
 }
 
-/// Returns the gRPC code for an HTTP status (http-grpc-status-mapping of the gRPC protocol), and
-/// `RESOURCE_EXHAUSTED` for 429.
+/// Returns the gRPC code for an HTTP status: that of `http-grpc-status-mapping` of the gRPC project, but
+/// `DEADLINE_EXCEEDED` (4) for 408 and 504, `RESOURCE_EXHAUSTED` (8) for 413, 429 and 431, and `UNIMPLEMENTED` (12) for
+/// 405.
 const fn grpc_status(status: u16) -> u16 {
     match status {
         400 => 13,

@@ -9,9 +9,9 @@ use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::Digester;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::Directory;
 use crate::model::directory::KeyEntry;
-use crate::model::directory::KeyOrigin;
 use crate::model::reason::reasons;
 use crate::model::scope::ScopeSet;
 use foldhash::fast::RandomState;
@@ -137,14 +137,14 @@ impl ApiKeyAuthenticator {
         match api_key::parse(text, &self.prefix) {
             Ok(key) => Ok(Claim {
                 id: key.id,
-                origin: KeyOrigin::Own,
+                origin: ApiKeyOrigin::Own,
                 digest: self.digester.digest(key.text),
             }),
             Err(ApiKeyTextError::Foreign) => {
                 let digest = CredentialDigest::sha256(text);
                 Ok(Claim {
                     id: KeyId::of_imported(&digest),
-                    origin: KeyOrigin::Imported,
+                    origin: ApiKeyOrigin::Imported,
                     digest,
                 })
             }
@@ -179,15 +179,15 @@ impl ApiKeyAuthenticator {
 
 struct Claim {
     id: KeyId,
-    origin: KeyOrigin,
+    origin: ApiKeyOrigin,
     digest: CredentialDigest,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::api_key::ApiKeyText;
-    use crate::model::api_key::KeyEnvironment;
     use crate::model::api_key::system_random;
     use crate::model::directory::KeyRecord;
     use crate::model::directory::KeyState;
@@ -204,12 +204,12 @@ mod tests {
     }
 
     fn fixture(change: impl FnOnce(&mut KeyRecord)) -> Fixture {
-        let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let mut record = KeyRecord {
             id: key.id(),
             digest: digester().digest(key.expose()),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: "ci".into(),
             state: KeyState::Active,
             expires_at: Some(Timestamp::from_unix_secs(1_000)),
@@ -249,7 +249,7 @@ mod tests {
 
     /// Returns a well-formed key with the id of `key` and another secret.
     fn guess(key: &ApiKeyText) -> String {
-        let other = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let other = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let body = format!("{}{}", &key.expose()[..25], &other.expose()[25..68]);
         let mut crc = crc32fast::hash(body.as_bytes());
         let mut check = String::new();
@@ -349,7 +349,7 @@ mod tests {
         for state in &states {
             assert_eq!(guess_at(state), Err(ApiKeyError::WrongSecret));
         }
-        let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let stranger = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         states[0].check(stranger.expose(), Err(ApiKeyError::Unknown));
     }
 
@@ -359,7 +359,7 @@ mod tests {
         let fixture = fixture(|record| {
             record.digest = CredentialDigest::sha256(text);
             record.id = KeyId::of_imported(&record.digest);
-            record.origin = KeyOrigin::Imported;
+            record.origin = ApiKeyOrigin::Imported;
         });
         fixture.check(text, Ok(()));
         fixture.check("sk_old_4f9b", Err(ApiKeyError::Unknown));
@@ -370,7 +370,7 @@ mod tests {
     fn an_imported_key_that_looks_like_ours_is_not_found_under_its_digest() {
         // Its text has the form of our keys, so it is looked up by its id, and the digests of our
         // keys include the pepper.
-        let fixture = fixture(|record| record.origin = KeyOrigin::Imported);
+        let fixture = fixture(|record| record.origin = ApiKeyOrigin::Imported);
         fixture.check(fixture.key.expose(), Err(ApiKeyError::Unknown));
     }
 

@@ -175,7 +175,7 @@ fn introspected(
 }
 
 fn needs_introspection(token: &str, issuer: &Arc<IssuerState>, introspection: &Introspection) -> Failure {
-    introspection.verdicts().metrics.missed();
+    introspection.verdicts().metrics.count_miss();
     Failure::Needs(Need::Introspection {
         issuer: Arc::clone(issuer),
         token: Secret::new(token.to_owned()),

@@ -35,7 +35,7 @@ pub struct KeySet {
     /// The time of the last successful fetch of this content, in this process or an earlier one.
     pub confirmed: Timestamp,
     /// The origin of the set.
-    pub origin: Origin,
+    pub origin: KeySetOrigin,
     /// The age of the confirmation at `put`. The monotonic clock begins with the process, but a stored set is older.
     age_when_put: Duration,
     put: Tick,
@@ -45,7 +45,7 @@ pub struct KeySet {
 
 /// The origin of a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum KeySetOrigin {
     /// Fetched, confirmed by a fetch, or read from the operator's files.
     Source,
     /// Stored on disk by an earlier process, and not confirmed by a fetch since.
@@ -290,7 +290,7 @@ impl IssuerKeys {
     /// it would have been without the restart.
     pub fn restore(&self, text: &[u8], jwks: Jwks, confirmed: Timestamp, age: Duration, now: Now) {
         if !self.is_loaded() {
-            let stored = (confirmed, Origin::Disk, age);
+            let stored = (confirmed, KeySetOrigin::Disk, age);
             self.replace(text, jwks, stored, now.tick);
         }
     }
@@ -401,7 +401,7 @@ impl IssuerKeys {
         &self,
         text: &[u8],
         jwks: Jwks,
-        (confirmed, origin, age_when_put): (Timestamp, Origin, Duration),
+        (confirmed, origin, age_when_put): (Timestamp, KeySetOrigin, Duration),
         put: Tick,
     ) -> (Arc<KeySet>, bool) {
         let fingerprint = sha256(&[text]);
@@ -488,7 +488,7 @@ impl Attempt<'_> {
 
     /// Finishes the attempt with a new set; `text` is the document that `jwks` was parsed from.
     pub fn succeed(self, text: &[u8], jwks: Jwks, now: Now) -> Success {
-        let fresh = (now.wall, Origin::Source, Duration::ZERO);
+        let fresh = (now.wall, KeySetOrigin::Source, Duration::ZERO);
         let (keys, changed) = self.keys.replace(text, jwks, fresh, now.tick);
         let mut state = self.keys.state();
         state.last_good_started = Some(self.started);

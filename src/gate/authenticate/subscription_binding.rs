@@ -1,6 +1,6 @@
 //! Which subscription is a credential under?
 
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::directory::ClientEntry;
 use crate::model::directory::KeyEntry;
 use crate::model::id::SubscriptionId;
@@ -10,7 +10,7 @@ use crate::model::plan::CredentialKind;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionBinding {
     pub subscription: SubscriptionId,
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     /// The kind of credential that the plan must allow.
     pub kind: CredentialKind,
 }

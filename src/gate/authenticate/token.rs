@@ -14,7 +14,7 @@ use crate::gate::authenticate::TokenIdentity;
 use crate::jose::json::Members;
 use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::Jwks;
-use crate::jose::jwks::NoKey;
+use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -214,9 +214,9 @@ impl<'a> ParsedToken<'a> {
 
     fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
         jwks.find(self.kid(), self.algorithm()).map_err(|none| match none {
-            NoKey::UnknownKid => TokenError::UnknownKey,
-            NoKey::NoneFits => TokenError::KeyMismatch,
-            NoKey::Ambiguous => TokenError::AmbiguousKey,
+            KeyLookupError::UnknownKid => TokenError::UnknownKey,
+            KeyLookupError::NoneFits => TokenError::KeyMismatch,
+            KeyLookupError::Ambiguous => TokenError::AmbiguousKey,
         })
     }
 

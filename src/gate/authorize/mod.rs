@@ -1,4 +1,4 @@
-//! May the principal use the route? Gives [`Entitlement`].
+//! May the principal use the route? If so, the result is an [`Entitlement`].
 
 pub mod requirement;
 pub mod subscription;
@@ -30,17 +30,17 @@ pub fn public() -> Entitlement {
     Entitlement { principal: None }
 }
 
-/// Returns the entitlement of a request that passes in shadow mode although its credential failed authentication. It
-/// has no principal: the request continues as if it had no credential.
+/// Returns the entitlement of a request that passes in shadow mode although its credential failed authentication. The
+/// entitlement has no principal: the request continues as if it had no credential.
 pub fn unproved() -> Entitlement {
     Entitlement { principal: None }
 }
 
-/// Checks the rules of a route for `method`. Returns the entitlement, and the refusal of the
-/// rules in shadow mode, if any.
+/// Checks the rules of a route for `method`. Returns the entitlement, and the refusal by the rules in shadow mode, if
+/// any.
 ///
 /// # Errors
-/// The enforced rules that the principal does not meet.
+/// The refusal by the enforced rules that the principal does not meet.
 pub fn authorize(
     principal: Principal,
     requirement: &Requirement,

@@ -12,7 +12,7 @@ use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::Method;
 
-/// The rules of a route. Every rule for the request's method must hold.
+/// The rules of a route. The principal must meet every rule for the method of the request.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
     /// At most 64; see [`RuleSet`].
@@ -23,7 +23,7 @@ pub struct Requirement {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RuleSet(u64);
 
-/// Why a principal may not use a route: exact for the operator, brief for the client.
+/// Why a principal may not use a route: the kind of the unmet condition, and the rules that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forbidden {
     unmet: Unmet,
@@ -59,12 +59,12 @@ impl Forbidden {
         self.unmet.reason()
     }
 
-    /// Returns whether more scopes would be enough (RFC 6750 section 3.1).
+    /// Returns whether a token with more scopes would pass: `insufficient_scope` of RFC 6750 section 3.1.
     pub const fn is_about_scope(self) -> bool {
         matches!(self.unmet, Unmet::Scope)
     }
 
-    /// Returns one refusal of each kind, by the first rule.
+    /// Returns a refusal of each kind, by the first rule.
     #[cfg(test)]
     pub fn each() -> [Self; 5] {
         let kinds = [
@@ -80,8 +80,9 @@ impl Forbidden {
         })
     }
 
-    /// Combines the refusal by one rule with that by an earlier rule. A client can request more scopes, so all missing
-    /// scopes are reported together. Other refusals take precedence, because more scopes would not help.
+    /// Returns `self` combined with the refusal by an earlier rule. Refusals for scopes are merged, so that the client
+    /// can request the scopes of all failed rules at once. The first refusal of another kind takes precedence, because
+    /// more scopes would not help.
     const fn combined_with(self, earlier: Option<Self>) -> Self {
         match (earlier, self.unmet) {
             (None, _) => self,
@@ -95,7 +96,7 @@ impl Forbidden {
     }
 }
 
-/// The result of checking a requirement: the enforced refusal, and the one that shadow mode suppressed.
+/// The result of checking a requirement: the refusal by enforced rules, and the refusal by rules in shadow mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub enforced: Option<Forbidden>,
@@ -113,7 +114,7 @@ impl Requirement {
         }
     }
 
-    /// Checks every rule for `method`. Allocates nothing.
+    /// Checks every rule for `method`. Does not allocate.
     pub(super) fn check(&self, identity: &Identity, method: &Method) -> Verdict {
         let mut verdict = Verdict::default();
         for (place, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.is_for(method)) {
@@ -130,8 +131,8 @@ impl Requirement {
         verdict
     }
 
-    /// Returns every condition of the rules for `method`, in order, and whether `identity` meets
-    /// it. For explaining a decision.
+    /// Returns every condition of the rules for `method`, in order, and whether `identity` meets the condition. For
+    /// `explain`.
     pub fn conditions(&self, identity: &Identity, method: &Method) -> Vec<(&config::Rule, &Condition, bool)> {
         let rules = self.rules.iter().filter(|rule| rule.is_for(method));
         let conditions = rules.flat_map(|rule| rule.conditions.iter().map(move |condition| (rule, condition)));
@@ -140,8 +141,8 @@ impl Requirement {
             .collect()
     }
 
-    /// Returns the scopes that a client should request after `forbidden`, for `scope` of RFC 6750 section 3:
-    /// the scopes of the rules that failed.
+    /// Returns all scopes of the rules that failed, for `scope` of RFC 6750 section 3. Includes scopes that the client
+    /// already has, and every alternative of a rule that requires any of several scopes.
     pub fn missing_scopes(&self, forbidden: Forbidden) -> ScopeSet {
         scopes(self.failed(forbidden)).cloned().collect()
     }
@@ -163,7 +164,7 @@ impl Requirement {
         self.rules.iter().enumerate().filter(failed).map(|(_, rule)| rule)
     }
 
-    /// Returns whether `other` requires the same for `method`, in any order.
+    /// Returns whether `other` has the same rules for `method`, in any order.
     pub fn is_like(&self, other: &Self, method: &Method) -> bool {
         let includes = |one: &Self, other: &Self| {
             other.rules.iter().filter(|rule| rule.is_for(method)).all(|rule| {
@@ -187,8 +188,8 @@ fn scopes<'r>(rules: impl Iterator<Item = &'r config::Rule>) -> impl Iterator<It
         })
 }
 
-/// Returns the kind of `condition` where it is not met. An absent attribute meets no condition (S152).
-/// Whole texts are compared, byte by byte.
+/// Returns the kind of `condition` where `identity` does not meet it, otherwise `None`. An absent attribute meets no
+/// condition (S152). Texts are compared whole, byte by byte.
 fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
     let is_one_of =
         |names: &[String], name: Option<&str>| name.is_some_and(|name| names.iter().any(|allowed| allowed == name));
@@ -196,7 +197,7 @@ fn unmet(condition: &Condition, identity: &Identity) -> Option<Unmet> {
     let (met, otherwise) = match condition {
         Condition::Clients(clients) => (is_one_of(clients, identity.client_id.as_deref()), Unmet::Client),
         Condition::Subjects(subjects) => {
-            // The subject of an API key is its client's name or its id, and no issuer vouches for either.
+            // The subject of an API key is the name of its client or the id of the key; no issuer confirms it.
             let subject = match identity.credential_type {
                 CredentialType::ApiKey => None,
                 CredentialType::Jwt | CredentialType::Opaque => identity.subject.as_deref(),

@@ -1,4 +1,4 @@
-//! Is the subscription of a credential in force, and does its plan allow such credentials?
+//! Is the subscription of a credential in force, and does its plan allow credentials of this kind?
 
 use crate::gate::authenticate::SubscriptionBinding;
 use crate::model::directory::Directory;
@@ -16,13 +16,14 @@ pub type Plans = BTreeMap<Name, Plan>;
 /// Why the subscription of a valid credential does not allow the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriptionError {
-    /// Never [`Standing::Good`].
+    /// The standing of the subscription; never [`Standing::Good`].
     NotInForce(Standing),
-    /// The plan has no credentials of this kind.
+    /// The plan does not allow credentials of this kind.
     NotInPlan,
     /// The route requires a subscription under another plan.
     Required,
-    /// Keygate does not know the subscription: a fault on our side (503).
+    /// The directory lacks the subscription that the credential names. Answered with 503, because the client is not at
+    /// fault.
     Unknown,
 }
 
@@ -37,14 +38,14 @@ reasons! {
         Self::NotInForce(Standing::PlanGone) => word(Standing::PlanGone),
         Self::NotInPlan => "credential_not_in_plan",
         Self::Required => "subscription_required",
-        // A good standing is never a reason to refuse.
+        // `NotInForce(Good)` is never made; the match must be exhaustive.
         Self::Unknown | Self::NotInForce(Standing::Good) => UNKNOWN,
     }
 }
 
 const UNKNOWN: &str = "subscription_unknown";
 
-/// Returns the reason that `model` has for a standing that is not good.
+/// Returns the reason of a standing that is not good.
 const fn word(standing: Standing) -> &'static str {
     match standing.reason() {
         Some(reason) => reason,
@@ -52,11 +53,11 @@ const fn word(standing: Standing) -> &'static str {
     }
 }
 
-/// Returns the subscription of a credential if it is in force. Allocates nothing.
+/// Returns the subscription of a credential if it is in force. Does not allocate.
 ///
 /// # Errors
-/// First the standing of the subscription, then the kind of credential (S073, S074): the holder of a valid credential
-/// may learn the standing of its subscription.
+/// The subscription is unknown or not in force, or its plan does not allow the kind of the credential. The standing is
+/// checked before the kind (S073, S074): the holder of a valid credential may learn the standing of its subscription.
 pub fn in_force(
     binding: &SubscriptionBinding,
     plans: &Plans,
@@ -83,7 +84,8 @@ pub fn in_force(
     }
 }
 
-/// Checks that the subscription is under one of the plans that the route requires, if it requires any.
+/// Checks that the subscription is under one of the plans in `required`. An empty `required` allows every request, also
+/// a request without a subscription.
 ///
 /// # Errors
 /// [`SubscriptionError::Required`].
@@ -99,7 +101,7 @@ pub fn check_plan(required: &[Name], in_force: Option<&Subscription>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::api_key::KeyEnvironment;
+    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::id::SubscriptionId;
     use crate::model::plan::CredentialKind;
     use crate::model::plan::CredentialKinds;
@@ -112,7 +114,7 @@ mod tests {
     fn binding(kind: CredentialKind) -> SubscriptionBinding {
         SubscriptionBinding {
             subscription: id(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             kind,
         }
     }
@@ -133,7 +135,7 @@ mod tests {
             id: id(),
             organization: "acme".parse().unwrap(),
             plan: "gold".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state,
             paid: false,
         };

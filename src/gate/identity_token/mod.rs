@@ -1,5 +1,5 @@
-//! Which signed token names the principal to an upstream? A token is made when a principal is first sent to an
-//! audience, and cached until half its time is over.
+//! Which signed token tells an upstream the principal of a request? A token is signed for the first request of a
+//! principal to an audience, and cached for half its lifetime.
 
 pub mod published;
 pub mod signer;
@@ -20,15 +20,15 @@ use std::fmt;
 use std::hash::RandomState;
 use std::sync::Arc;
 
-/// The cached identity tokens and the keys that verify them; outlives a reload.
+/// The cached identity tokens, and the published keys that verify them. Outlives a reload.
 pub struct IdentityTokens {
     pub published: PublishedKeys,
     cache: Cache<Key, CachedToken, Weight, RandomState>,
     metrics: Arc<Metrics>,
 }
 
-/// The principal and the upstream that a token is for. `identity` is the address of an [`Identity`] that the entry
-/// holds, so no other identity has that address while the entry exists.
+/// The principal and the audience of a cached token. `identity` is the address of an [`Identity`]. The cache entry
+/// holds that identity, so no other identity has the same address while the entry exists.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     identity: usize,
@@ -38,7 +38,7 @@ struct Key {
 #[derive(Clone)]
 struct CachedToken {
     identity: Arc<Identity>,
-    /// The unique id of the signer; a reload may bring another one.
+    /// The unique id of the signer, which a reload may replace.
     signer: u64,
     value: HeaderValue,
     lifetime: TokenLifetime,
@@ -64,14 +64,14 @@ impl IdentityTokens {
         }
     }
 
-    /// Returns a token for `audience` that describes `identity`, as a header value that is never printed.
+    /// Returns a token for `audience` that describes `identity`, as a sensitive header value.
     ///
-    /// At least half of the signer's `ttl` is left, unless the credential ends before: a token never outlives its
+    /// At least half of the signer's `ttl` is left, unless the credential expires before: a token never outlives its
     /// credential. A cached token costs no signature and no allocation.
     ///
     /// # Errors
-    /// The cryptographic library cannot sign. Do not forward the request then: the upstream would take it
-    /// for a request without a principal.
+    /// The cryptographic library cannot sign. The caller must not forward the request: the upstream would take it for a
+    /// request without a principal.
     pub fn token(
         &self,
         signer: &Signer,
@@ -105,7 +105,7 @@ impl IdentityTokens {
         Ok(value)
     }
 
-    /// Drops expired tokens with their principals, and keys after their last token has expired.
+    /// Drops expired tokens with their identities, and retired keys whose last token has expired.
     pub fn sweep(&self, now: Timestamp) {
         self.cache.retain(|_, cached| !cached.lifetime.is_over_at(now));
         self.published.sweep(now);
@@ -127,7 +127,7 @@ impl IdentityTokens {
     }
 }
 
-/// Prints the number of tokens only: a token is as good as a credential at its upstream.
+/// Prints only the number of tokens: a token is a credential for its upstream.
 impl fmt::Debug for IdentityTokens {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("IdentityTokens")
@@ -136,17 +136,17 @@ impl fmt::Debug for IdentityTokens {
     }
 }
 
-/// The estimated size of an entry.
+/// Estimates the size of a cache entry in bytes.
 #[derive(Clone)]
 struct Weight;
 
-/// The size of an entry in the table and of an `Identity` that nothing else may hold any more.
+/// The size of an entry in the table, and of its `Identity`, which the entry may be the last to hold.
 const FIXED_WEIGHT: u64 = 3 * 1024;
 const USUAL_WEIGHT: u64 = 1024 + FIXED_WEIGHT;
 
 impl Weighter<Key, CachedToken> for Weight {
     fn weight(&self, key: &Key, cached: &CachedToken) -> u64 {
-        // The claims are in the token and, as strings and header values, in the identity.
+        // Twice the token: the identity holds the claims too, as strings and header values.
         FIXED_WEIGHT + key.audience.len() as u64 + 2 * (cached.value.len() as u64)
     }
 }

@@ -14,11 +14,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The `typ` of an identity token. With a type of its own, nothing accepts it as an access token (RFC 8725 section
-/// 3.11): neither this gate, as its issuers use other types, nor an API that follows RFC 9068 section 4.
+/// The `typ` of an identity token. Because the type is distinct (RFC 8725 section 3.11), an identity token is not
+/// accepted as an access token: neither by this gate, unless an issuer lists the type, nor by an API that follows RFC
+/// 9068 section 4.
 pub const TYP: &str = "keygate-identity+jwt";
 
-/// The issuer and the key of identity tokens.
+/// The issuer, lifetime and key of identity tokens.
 pub struct Signer {
     uid: u64,
     issuer: Box<str>,
@@ -26,7 +27,7 @@ pub struct Signer {
     key: Arc<SigningKey>,
 }
 
-/// The issue and expiry times of a token.
+/// The times of issue and expiry of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLifetime {
     /// The `iat`.
@@ -38,13 +39,14 @@ pub struct TokenLifetime {
 }
 
 impl TokenLifetime {
-    /// Returns whether the token may still be sent to an upstream. Not before `at` either: after the clock was set
-    /// back, the token would be valid for longer than `ttl`.
+    /// Returns whether the token may be sent to an upstream at `now`. Returns `false` before `at`: the clock was set
+    /// back, and the token would be valid for longer than `ttl`.
     pub fn may_be_sent_at(&self, now: Timestamp) -> bool {
         self.at <= now && now <= self.send_until
     }
 
-    /// Returns whether no upstream accepts the token any more.
+    /// Returns whether the token can be forgotten: it has expired, or `now` is before `at`, because the clock was set
+    /// back.
     pub fn is_over_at(&self, now: Timestamp) -> bool {
         self.until < now || now < self.at
     }
@@ -74,7 +76,7 @@ impl Signer {
         self.ttl
     }
 
-    /// Returns whether a signer with `settings` and `key` would make the same tokens.
+    /// Returns whether a signer with `settings` and `key` would make the same tokens as this signer.
     pub fn is_like(&self, settings: &config::IdentityToken, key: &SigningKey) -> bool {
         *self.issuer == *settings.issuer.as_str()
             && self.ttl == settings.ttl
@@ -84,8 +86,8 @@ impl Signer {
 
     /// Returns the lifetime of a token for `identity` that is made at `now`, in whole seconds like `iat` and `exp`.
     ///
-    /// The token never outlives its credential. A credential that has expired but is still accepted within `clock_skew`
-    /// gives a token that ends with the skew, because an expired token would be useless.
+    /// The token never outlives its credential. For a credential that has expired but is accepted within `clock_skew`,
+    /// the token expires at the end of the skew, because an upstream would reject an expired token.
     pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> TokenLifetime {
         let second = |time: Timestamp| Timestamp::from_unix_secs(time.as_unix_secs());
         let at = second(now);
@@ -96,7 +98,7 @@ impl Signer {
             .or(identity.usable_until)
             .map(second);
         match end.filter(|end| *end < full) {
-            // A token made later would end no later.
+            // Sent until its end, because a new token would end at the same time.
             Some(end) => TokenLifetime {
                 at,
                 until: end,
@@ -110,10 +112,10 @@ impl Signer {
         }
     }
 
-    /// Signs the known facts about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where known, `sub`,
-    /// `client_id`, `scope` and `org` as in an access token (RFC 9068 section 2.2); also the credential, as
-    /// `credential_type`, `credential_id` and `credential_issuer`, the names of the `x-keygate-*` headers. No claim
-    /// allows the credential to be reconstructed.
+    /// Returns a signed token with the known facts about `identity`: `iss`, `aud`, `iat`, `exp`, `jti` and, where
+    /// known, `sub`, `client_id` and `scope` (RFC 9068 section 2.2); also `org`, `credential_type`, `credential_id` and
+    /// `credential_issuer`, as in the `x-keygate-*` headers. The claims do not allow the credential to be
+    /// reconstructed.
     ///
     /// # Errors
     /// The cryptographic library cannot sign.

@@ -1,10 +1,10 @@
-//! Does a token name the principal, and is it valid for exactly as long as it should be?
+//! Does an identity token describe the principal, and is its lifetime right?
 
 use super::*;
 use crate::config;
 use crate::gate::authenticate::ApiKeyIdentity;
 use crate::gate::authenticate::TokenIdentity;
-use crate::gate::identity_token::published::KeyOrigin;
+use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::jose::jwks::Jwks;
 use crate::jose::jws::Jws;
 use crate::jose::sign::SigningKey;
@@ -135,13 +135,13 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     assert_eq!(metrics.identity_tokens.signed.get(), 1);
     let others = [
         token(&one, &alice, &billing, NOW),
-        // The same attributes from another credential, which may expire or be revoked at another time.
+        // The same attributes, but from another credential, which may expire or be revoked at another time.
         token(&one, &same_name, &orders, NOW),
         token(&two, &alice, &orders, NOW),
     ];
     assert!(!others.contains(&first));
     assert_eq!(metrics.identity_tokens.signed.get(), 4);
-    // The token of the other signer has replaced it.
+    // The token of the other signer has replaced the first token in the cache.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }
 
@@ -173,7 +173,7 @@ fn a_token_ends_with_its_credential() {
     assert_eq!(lifetime(60, 30, NOW).until, NOW.saturating_add(secs(60)));
     assert_eq!(lifetime(59, 30, NOW).until, NOW.saturating_add(secs(59)));
     assert_eq!(lifetime(1, 30, NOW).until, NOW.saturating_add(secs(1)));
-    // After its expiry, the credential is accepted within the clock skew.
+    // The credential has expired, but is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
     assert_eq!(lifetime(5, 30, late).until, NOW.saturating_add(secs(35)));
     assert_eq!(signer.lifetime(&everlasting(), NOW).until, NOW.saturating_add(secs(60)));
@@ -217,11 +217,11 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
     let new = || SigningKey::generate_es256().unwrap();
     let (first, second) = (new(), new());
     let (one, two) = (first.kid().to_owned(), second.kid().to_owned());
-    let first = published.signer(&settings(secs(60)), first, KeyOrigin::File);
-    published.replace(Some((first, KeyOrigin::File)), NOW);
+    let first = published.signer(&settings(secs(60)), first, SigningKeyOrigin::File);
+    published.replace(Some((first, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published), [&*one]);
-    let second = published.signer(&settings(secs(60)), second, KeyOrigin::File);
-    published.replace(Some((second, KeyOrigin::File)), NOW);
+    let second = published.signer(&settings(secs(60)), second, SigningKeyOrigin::File);
+    published.replace(Some((second, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published), [&*two, &*one]);
     published.sweep(NOW.saturating_add(secs(120)));
     assert_eq!(kids(&published), [&*two, &*one]);
@@ -240,15 +240,15 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
             include_str!("../../../tests/data/jose/p256.private.pem"),
         )
     };
-    let first = published.signer(&settings(secs(60)), key().unwrap(), KeyOrigin::File);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::File)), NOW);
-    let again = published.signer(&settings(secs(60)), key().unwrap(), KeyOrigin::File);
+    let first = published.signer(&settings(secs(60)), key().unwrap(), SigningKeyOrigin::File);
+    published.replace(Some((Arc::clone(&first), SigningKeyOrigin::File)), NOW);
+    let again = published.signer(&settings(secs(60)), key().unwrap(), SigningKeyOrigin::File);
     assert!(Arc::ptr_eq(&first, &again));
-    published.replace(Some((again, KeyOrigin::File)), NOW);
+    published.replace(Some((again, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published).len(), 1);
-    let longer = published.signer(&settings(secs(61)), key().unwrap(), KeyOrigin::File);
+    let longer = published.signer(&settings(secs(61)), key().unwrap(), SigningKeyOrigin::File);
     assert_ne!(longer.uid(), first.uid());
-    published.replace(Some((longer, KeyOrigin::File)), NOW);
+    published.replace(Some((longer, SigningKeyOrigin::File)), NOW);
     assert_eq!(kids(&published).len(), 1, "the same key twice is one");
 }
 
@@ -256,17 +256,17 @@ fn a_reload_that_changes_nothing_changes_no_signer() {
 fn a_key_that_was_made_is_kept_and_one_of_a_file_replaces_it() {
     let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
-    let first = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
-    published.replace(Some((Arc::clone(&first), KeyOrigin::Generated)), NOW);
-    let again = published.signer(&settings(secs(60)), new(), KeyOrigin::Generated);
+    let first = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::Generated);
+    published.replace(Some((Arc::clone(&first), SigningKeyOrigin::Generated)), NOW);
+    let again = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::Generated);
     assert_eq!(again.key().kid(), first.key().kid());
-    let file = published.signer(&settings(secs(60)), new(), KeyOrigin::File);
+    let file = published.signer(&settings(secs(60)), new(), SigningKeyOrigin::File);
     assert_ne!(file.key().kid(), first.key().kid());
 }
 
 proptest! {
-    /// At all times, the token sent to the upstream has half its life left or ends with its credential; it never ends
-    /// later than its credential, and it was not made in the future.
+    /// A token sent to the upstream has half its lifetime left or ends with its credential, never ends later than its
+    /// credential, and was not made in the future.
     #[test]
     fn an_upstream_never_gets_a_token_with_less_than_half_its_time_left(
         ttl in 10_u64..=600,

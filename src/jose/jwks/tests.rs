@@ -201,7 +201,7 @@ fn a_set_is_bounded_and_has_one_form() {
 }
 
 #[track_caller]
-fn check_find(set: &Jwks, kid: Option<&str>, algorithm: Algorithm, expected: Result<&str, NoKey>) {
+fn check_find(set: &Jwks, kid: Option<&str>, algorithm: Algorithm, expected: Result<&str, KeyLookupError>) {
     let found = set.find(kid, algorithm).map(VerifyingKey::thumbprint);
     assert_eq!(found, expected, "{kid:?} {algorithm}");
 }
@@ -217,7 +217,11 @@ fn s015_a_key_serves_its_own_algorithms_only() {
     let rsa = thumbprint(RSA_PEM);
     for algorithm in Algorithm::ALL {
         let family = algorithm.as_str().starts_with(['R', 'P']);
-        let open_expected = if family { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
+        let open_expected = if family {
+            Ok(&*rsa)
+        } else {
+            Err(KeyLookupError::NoneFits)
+        };
         check_find(&open, Some("r"), algorithm, open_expected);
         assert_eq!(
             open.keys[0].algorithms().any(|one| one == algorithm),
@@ -225,7 +229,11 @@ fn s015_a_key_serves_its_own_algorithms_only() {
             "{algorithm}"
         );
         let is_pinned = algorithm == Algorithm::Rs256;
-        let pinned_expected = if is_pinned { Ok(&*rsa) } else { Err(NoKey::NoneFits) };
+        let pinned_expected = if is_pinned {
+            Ok(&*rsa)
+        } else {
+            Err(KeyLookupError::NoneFits)
+        };
         check_find(&pinned, Some("r"), algorithm, pinned_expected);
     }
 }
@@ -252,7 +260,7 @@ fn s052_a_kid_is_compared_byte_by_byte() {
             "A".to_owned(),
             "e\u{301}".to_owned(),
         ] {
-            check_find(&set, Some(&other), Algorithm::Es256, Err(NoKey::UnknownKid));
+            check_find(&set, Some(&other), Algorithm::Es256, Err(KeyLookupError::UnknownKid));
         }
     }
 }
@@ -268,14 +276,19 @@ fn s053_without_kid_exactly_one_key_must_fit() {
     check_find(&one_each, None, Algorithm::Rs256, Ok(&thumbprint(RSA_PEM)));
     check_find(&one_each, None, Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
     check_find(&one_each, None, Algorithm::Es384, Ok(&thumbprint(P384_PEM)));
-    check_find(&one_each, None, Algorithm::EdDsa, Err(NoKey::NoneFits));
+    check_find(&one_each, None, Algorithm::EdDsa, Err(KeyLookupError::NoneFits));
     let fresh = SigningKey::generate_es256().unwrap();
     let two = parse(&[jwk_with(P256_PEM, json!({"kid": "e"})), fresh.public_jwk()]).unwrap();
-    check_find(&two, None, Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&two, None, Algorithm::Es256, Err(KeyLookupError::Ambiguous));
     check_find(&two, Some("e"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
     check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
     // An unknown name never selects a key without a name: a newer set may have the name.
-    check_find(&one_each, Some("new"), Algorithm::Es384, Err(NoKey::UnknownKid));
+    check_find(
+        &one_each,
+        Some("new"),
+        Algorithm::Es384,
+        Err(KeyLookupError::UnknownKid),
+    );
 }
 
 #[test]
@@ -290,7 +303,7 @@ fn keys_of_one_name_are_told_apart_by_algorithm_alone() {
     let mut fresh = SigningKey::generate_es256().unwrap().public_jwk();
     fresh["kid"] = json!("same");
     let set = parse(&[ec, fresh]).unwrap();
-    check_find(&set, Some("same"), Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&set, Some("same"), Algorithm::Es256, Err(KeyLookupError::Ambiguous));
 }
 
 #[test]
@@ -301,10 +314,10 @@ fn keys_from_pem_files_answer_to_any_kid_when_one_fits_and_to_their_thumbprints(
     check_find(&one, None, Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
     let fresh = SigningKey::generate_es256().unwrap();
     let two = Jwks::from_pems(&[P256_PEM.into(), fresh.public_pem().into_bytes()]).unwrap();
-    check_find(&two, Some("any"), Algorithm::Es256, Err(NoKey::Ambiguous));
-    check_find(&two, None, Algorithm::Es256, Err(NoKey::Ambiguous));
+    check_find(&two, Some("any"), Algorithm::Es256, Err(KeyLookupError::Ambiguous));
+    check_find(&two, None, Algorithm::Es256, Err(KeyLookupError::Ambiguous));
     check_find(&two, Some(fresh.kid()), Algorithm::Es256, Ok(fresh.kid()));
-    check_find(&two, Some(fresh.kid()), Algorithm::Rs256, Err(NoKey::NoneFits));
+    check_find(&two, Some(fresh.kid()), Algorithm::Rs256, Err(KeyLookupError::NoneFits));
 }
 
 #[test]

@@ -1,8 +1,5 @@
-//! How many requests has each principal used? Buckets of the generic cell rate algorithm, bounded in number.
-//!
-//! A bucket is one number: the [`Tick`] at which it is full again. `governor` does the arithmetic; this file is its
-//! state store. Every call builds the limiter with `now` as its time zero. That costs a few nanoseconds and makes a
-//! decision a function of `now` and the bucket alone: there is no hidden clock, and nothing to reset on reload.
+//! How many requests has each principal spent? A bounded number of buckets of the generic cell rate algorithm. A bucket
+//! is one number: the [`Tick`] at which it is full again. `governor` does the arithmetic; this file is its state store.
 
 use crate::limit::quota::CompiledQuota;
 use crate::model::clock::Tick;
@@ -24,43 +21,46 @@ use std::time::Duration;
 /// Maximum number of buckets per limit; 63 MB of resident memory when full (measured).
 pub const BUCKETS_MAX: usize = 1_000_000;
 
-/// Buckets that newcomers share while the map is full.
+/// The number of buckets that newcomers share while the map is full.
 const SHARED_BUCKETS: usize = 1024;
 
-/// Minimum time between two sweeps of a full map. A sweep of a million buckets takes about 10 ms.
+/// The minimum time between two sweeps of a full map. A sweep of a million buckets takes about 10 ms.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Slack before a bucket that is over its quota counts as the debt of a larger, older quota. Threads
-/// read the clock at slightly different times, and that must not forgive debt.
+/// The tolerated difference between the clock readings of two threads. A bucket that needs longer to refill than its
+/// quota allows, by more than this, was spent under a larger quota, and is cut. A smaller excess is a clock difference,
+/// which must not refill the bucket.
 const CLOCK_SPREAD_NANOS: u64 = 1_000_000_000;
 
-/// Two halves instead of one `u128`, whose alignment would cost a third more memory.
+/// The two halves of a bucket key, not one `u128`, whose alignment would cost a third more memory.
 type BucketKey = [u64; 2];
 
-/// The state of one limit. Every thread writes to it.
+/// The buckets of one limit; every thread spends from them.
 ///
-/// When `entries_max` buckets are in use, full ones are forgotten. If none is full, a newcomer counts in one of 1024
-/// shared buckets: memory stays bounded, no principal loses its bucket (eviction would give it a fresh burst), and no
-/// newcomer is unlimited. Newcomers share a quota only until buckets refill.
+/// When `entries_max` buckets are in use, those that have refilled are dropped. If none has, a newcomer uses one of
+/// `SHARED_BUCKETS` shared buckets: memory stays bounded, no principal loses its bucket (eviction would give it a
+/// fresh burst), and no newcomer is unlimited. Newcomers share a quota only until buckets refill.
 #[derive(Debug)]
 pub struct Buckets {
     map: DashMap<BucketKey, AtomicU64, BuildHasherDefault<IdentityHasher>>,
+    /// The number of buckets in `map`. `DashMap::len` would lock every shard.
     len: AtomicUsize,
     entries_max: usize,
     shared: Box<[AtomicU64]>,
+    /// The last sweep, in nanoseconds of [`Tick`]; 0 before the first sweep.
     swept_at: AtomicU64,
 }
 
 /// The level of a bucket after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// Requests that could be made at once.
+    /// The number of requests that could be made now, all at once.
     pub remaining: u32,
-    /// Time until `remaining + 1` requests could be made.
+    /// The time until `remaining + 1` requests could be made at once.
     pub refill_after: Duration,
 }
 
-/// A spent request that can be given back.
+/// A spent request that can be refunded.
 #[derive(Clone, Copy, Debug)]
 pub struct SpentRequest {
     pub level: Level,
@@ -78,34 +78,33 @@ impl Buckets {
         }
     }
 
-    /// Returns the result of [`Buckets::spend`] without spending.
+    /// Returns the level that [`Buckets::spend`] would leave. Spends nothing.
     ///
     /// # Errors
-    /// The time to wait when the bucket is empty.
+    /// The bucket is empty: the time to wait.
     pub fn peek(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Level, Duration> {
         self.measure(quota, key, now, Mode::Peek).map(|spending| spending.level)
     }
 
-    /// Takes one request out of the bucket.
+    /// Spends one request from the bucket of `key`.
     ///
     /// # Errors
-    /// The time to wait when the bucket is empty. A wait of exactly that time
-    /// is enough; a nanosecond less is not. Nothing is spent.
+    /// The bucket is empty: the time to wait. A wait of exactly that time is enough; a nanosecond less is not.
     pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<SpentRequest, Duration> {
         self.measure(quota, key, now, Mode::Spend)
     }
 
-    /// Refunds a request, unless the bucket was used since: a refund after
-    /// another request could allow more than the quota.
+    /// Refunds a request, unless the bucket was used since: a refund after another request could allow more than the
+    /// quota.
     pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: SpentRequest) {
         self.with_bucket(split(key), |bucket| {
             let before = spending.full_at.saturating_sub(quota.interval_nanos());
-            // A lost race means that the bucket was used: no refund.
+            // On failure, the bucket was used since: no refund.
             let _ = bucket.compare_exchange(spending.full_at, before, Ordering::AcqRel, Ordering::Relaxed);
         });
     }
 
-    /// Forgets the buckets that are full again.
+    /// Drops the buckets that are full again.
     pub fn sweep(&self, now: Tick) {
         self.swept_at.store(now.as_nanos(), Ordering::Relaxed);
         self.map.retain(|_, bucket| {
@@ -121,7 +120,7 @@ impl Buckets {
         }
     }
 
-    /// Returns the number of buckets in use.
+    /// Returns the number of buckets in use, without the shared buckets.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
@@ -135,7 +134,7 @@ impl Buckets {
         measure(BucketPlace::Map(self), quota, key, now, mode)
     }
 
-    /// Calls `f` with the bucket of `key`, or with the shared bucket for it where it has none.
+    /// Calls `f` with the bucket of `key`; where `key` has no bucket, with its shared bucket.
     fn with_bucket<T>(&self, key: BucketKey, f: impl FnOnce(&AtomicU64) -> T) -> T {
         match self.map.get(&key) {
             Some(bucket) => f(&bucket),
@@ -143,7 +142,8 @@ impl Buckets {
         }
     }
 
-    /// Calls `f` with the bucket of `key`, which is created where it is missing and there is room.
+    /// Calls `f` with the bucket of `key`, which is created if it is missing. Where the map is full, calls `f` with the
+    /// shared bucket of `key`.
     fn with_own_bucket<T>(&self, key: BucketKey, now: u64, f: impl FnOnce(&AtomicU64) -> T) -> T {
         if let Some(bucket) = self.map.get(&key) {
             return f(&bucket);
@@ -156,7 +156,7 @@ impl Buckets {
             Entry::Vacant(entry) => {
                 let shared = self.shared_bucket(key);
                 if self.reserve() {
-                    // A principal that counted in a shared bucket keeps its level and gets no fresh burst.
+                    // A principal that spent from a shared bucket gets no fresh burst.
                     let bucket = entry.insert(AtomicU64::new(shared.load(Ordering::Acquire)));
                     f(bucket.value())
                 } else {
@@ -189,12 +189,12 @@ impl Buckets {
     }
 
     fn shared_bucket(&self, key: BucketKey) -> &AtomicU64 {
-        // The second half of the key; the first half selects the place in the map.
+        // By the second half of the key, because the first half selects the place in the map.
         &self.shared[(key[1] % SHARED_BUCKETS as u64) as usize]
     }
 }
 
-/// A single bucket outside a map: the instant at which it is full again.
+/// A single bucket outside a map: the [`Tick`] at which it is full again, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket(u64);
 
@@ -205,21 +205,23 @@ impl Bucket {
         measure(BucketPlace::Single(&place), quota, 0, now, Mode::Peek).err()
     }
 
-    /// Returns the bucket with one request less, or unchanged when it is empty.
+    /// Returns the bucket with one request fewer; unchanged when it is empty.
     #[must_use]
     pub fn spend(self, quota: &CompiledQuota, now: Tick) -> Self {
         let place = AtomicU64::new(self.0);
-        // An empty bucket stays unchanged; its owner has called `wait` before.
+        // An empty bucket stays unchanged. The caller has called `wait` before.
         let _ = measure(BucketPlace::Single(&place), quota, 0, now, Mode::Spend);
         Self(place.into_inner())
     }
 
-    /// Returns whether the bucket is full; a full bucket need not be kept.
+    /// Returns whether the bucket is full. A full bucket is as good as a new one, so it need not be kept.
     pub const fn is_full(self, now: Tick) -> bool {
         self.0 <= now.as_nanos()
     }
 }
 
+/// Builds a limiter whose time zero is `now`, and peeks or spends with it. That costs a few nanoseconds. In return, the
+/// result depends only on `now` and the bucket: there is no second clock, and nothing to reset on a reload.
 fn measure(
     place: BucketPlace<'_>,
     quota: &CompiledQuota,
@@ -253,7 +255,7 @@ fn measure(
     }
 }
 
-/// The location of the bucket for a call.
+/// The location of a bucket.
 #[derive(Clone, Copy)]
 enum BucketPlace<'a> {
     Map(&'a Buckets),
@@ -266,7 +268,8 @@ enum Mode {
     Spend,
 }
 
-/// The buckets as one call sees them. Governor receives the time from now until a bucket is full.
+/// The state store of one call. `governor` receives the time from `now` until a bucket is full, and returns that time
+/// after the request.
 struct View<'a> {
     place: BucketPlace<'a>,
     now: u64,
@@ -282,8 +285,9 @@ impl View<'_> {
     {
         let mut full_at = bucket.load(Ordering::Acquire);
         loop {
-            // A larger quota before a reload left more debt than this quota can make. Without this cap, a client that
-            // had used 1000/h would be locked out for an hour after the limit became 10/s (S115).
+            // A bucket that was spent under a larger quota before a reload can need longer to refill than this quota
+            // allows. Without the cap, a client that had spent 1000/h would be locked out for an hour after the limit
+            // became 10/s (S115).
             let most = self.now.saturating_add(self.full);
             let capped = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
                 most
@@ -328,7 +332,7 @@ impl StateStore for &View<'_> {
     }
 }
 
-/// The limiter's clock is always at zero: `View` counts from `now`.
+/// The clock of the limiter, always at zero: [`View`] counts from `now`.
 struct ZeroClock;
 
 impl Clock for ZeroClock {
@@ -343,7 +347,7 @@ const fn split(key: u128) -> BucketKey {
     [(key >> 64) as u64, key as u64]
 }
 
-/// Bucket keys are keyed hashes already, so the first half serves as the hash.
+/// A hasher that returns the first half of a bucket key: the key is a hash already.
 #[derive(Default)]
 struct IdentityHasher(u64);
 
@@ -353,13 +357,13 @@ impl Hasher for IdentityHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // An array of integers is hashed as its bytes in one call; the first eight are the first half.
+        // An array of integers is hashed in one call, as its bytes. The first eight bytes are the first half.
         if let Some(first) = bytes.first_chunk() {
             self.0 = u64::from_ne_bytes(*first);
         }
     }
 
-    // The length prefix is constant.
+    // Ignores the length of the array, which is the same for every key.
     fn write_usize(&mut self, _: usize) {}
 }
 

@@ -12,7 +12,7 @@ fn quota(requests: u32, period: Duration, burst: u32) -> CompiledQuota {
     })
 }
 
-/// Returns a key that is evenly distributed, like a real one.
+/// Returns a key that is evenly distributed, like the keyed hashes that are keys in production.
 fn key(number: u64) -> u128 {
     let mut state = number;
     let mut next = || {
@@ -35,13 +35,13 @@ fn s113_buckets_are_bounded_and_newcomers_are_limited_all_the_same() {
     for number in 0..100 {
         assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_ok());
     }
-    // Ten thousand newcomers share the shared buckets: each of those passes at most one request.
+    // Ten thousand newcomers use the shared buckets; each shared bucket lets at most one request pass.
     let passed = (100..10_100)
         .filter(|number| buckets.spend(&quota, key(*number), Tick::ZERO).is_ok())
         .count();
     assert!(passed <= SHARED_BUCKETS, "{passed}");
     assert_eq!(buckets.len(), 100);
-    // The principals with a bucket still have it.
+    // The first hundred principals kept their buckets, which are empty.
     for number in 0..100 {
         assert!(buckets.spend(&quota, key(number), Tick::ZERO).is_err());
     }
@@ -65,7 +65,7 @@ fn leaving_a_shared_bucket_brings_no_fresh_burst() {
     let fast = quota(1, Duration::from_secs(1), 1);
     buckets.spend(&fast, key(1), Tick::ZERO).unwrap();
     buckets.spend(&slow, key(2), Tick::ZERO).unwrap();
-    // The first bucket is full again and makes room, and the second principal gets its own.
+    // The bucket of key 1 is full again and is dropped. Key 2 gets a bucket, with the level of its shared bucket.
     assert!(buckets.spend(&slow, key(2), secs(10)).is_err());
     assert_eq!(buckets.len(), 1);
     assert!(buckets.spend(&slow, key(2), secs(3600)).is_ok());

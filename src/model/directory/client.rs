@@ -1,6 +1,6 @@
 //! Which facts about a client does the data side need to validate its tokens?
 
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -14,7 +14,7 @@ pub struct ClientEntry {
     pub id: ClientId,
     pub organization: Name,
     pub subscription: SubscriptionId,
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     /// The client's form of authentication, which its plan must allow.
     pub kind: CredentialKind,
     /// Tokens issued before this instant are revoked.
@@ -39,7 +39,7 @@ mod tests {
             id: "client_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_1".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             kind: CredentialKind::ClientSecret,
             tokens_not_before: Some(Timestamp::from_unix_millis(10_400)),
         };

@@ -1,7 +1,7 @@
 //! Which facts are known about an API key, and is it valid?
 
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::id::SubscriptionId;
@@ -16,14 +16,14 @@ use std::sync::atomic::Ordering;
 
 /// The origin of a key. It decides how the key is looked up and how its digest is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyOrigin {
+pub enum ApiKeyOrigin {
     /// Made by Keygate: the text contains its id.
     Own,
     /// Taken over from another system: looked up by the SHA-256 of its text.
     Imported,
 }
 
-impl KeyOrigin {
+impl ApiKeyOrigin {
     pub const ALL: [Self; 2] = [Self::Own, Self::Imported];
 
     pub const fn as_str(self) -> &'static str {
@@ -35,7 +35,7 @@ impl KeyOrigin {
 
     /// Returns the text that shows a key of this origin after its creation: recognisable, without
     /// any of its secret. Keygate never had the text of an imported key.
-    pub fn hint(self, prefix: &str, environment: KeyEnvironment, id: KeyId) -> String {
+    pub fn hint(self, prefix: &str, environment: ApiKeyEnvironment, id: KeyId) -> String {
         match self {
             Self::Own => format!("{prefix}_{}_{id}_…", environment.as_str()),
             Self::Imported => "(imported)".to_owned(),
@@ -43,7 +43,7 @@ impl KeyOrigin {
     }
 }
 
-crate::model::id::words!(KeyOrigin);
+crate::model::id::words!(ApiKeyOrigin);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
@@ -57,8 +57,8 @@ pub enum KeyState {
 pub struct KeyRecord {
     pub id: KeyId,
     pub digest: CredentialDigest,
-    pub origin: KeyOrigin,
-    pub environment: KeyEnvironment,
+    pub origin: ApiKeyOrigin,
+    pub environment: ApiKeyEnvironment,
     /// The name of a key of the keys file; empty for a key of the store,
     /// whose name stays there. The directory drops it.
     pub name: Box<str>,
@@ -132,8 +132,8 @@ pub struct KeyEntry {
     source: Source,
     /// The minute since 1970 of the last use, times 2, plus 1 while that use is not yet taken; 0 for never.
     used: AtomicU32,
-    origin: KeyOrigin,
-    environment: KeyEnvironment,
+    origin: ApiKeyOrigin,
+    environment: ApiKeyEnvironment,
     state: KeyState,
     /// `true` once the key was refused as expired: a clock that is set back does not revive it (S067).
     seen_expired: AtomicBool,
@@ -161,7 +161,7 @@ impl KeyEntry {
 
     /// Takes over the uses and refusals of `before`, the entry that this one replaces. Only a new expiry revives an
     /// expired key, because no other change is a decision to extend the key's life.
-    pub(in crate::model::directory) fn succeed(&mut self, before: &Self) {
+    pub(in crate::model::directory) fn take_over_from(&mut self, before: &Self) {
         let seen_expired = self.expires_at == before.expires_at && before.seen_expired.load(Ordering::Acquire);
         let seen_ended = self.ends_at == before.ends_at && before.seen_ended.load(Ordering::Acquire);
         self.seen_expired = AtomicBool::new(seen_expired);
@@ -179,7 +179,7 @@ impl KeyEntry {
             seen_ended: AtomicBool::new(false),
             ..*self
         };
-        revoked.succeed(self);
+        revoked.take_over_from(self);
         revoked
     }
 
@@ -205,11 +205,11 @@ impl KeyEntry {
         self.digest
     }
 
-    pub const fn origin(&self) -> KeyOrigin {
+    pub const fn origin(&self) -> ApiKeyOrigin {
         self.origin
     }
 
-    pub const fn environment(&self) -> KeyEnvironment {
+    pub const fn environment(&self) -> ApiKeyEnvironment {
         self.environment
     }
 

@@ -9,8 +9,8 @@ pub mod opaque;
 pub mod revoked;
 
 pub use client::ClientEntry;
+pub use key::ApiKeyOrigin;
 pub use key::KeyEntry;
-pub use key::KeyOrigin;
 pub use key::KeyRecord;
 pub use key::KeyState;
 pub use opaque::OpaqueToken;
@@ -178,7 +178,7 @@ impl Directory {
                 if entry.has_same_facts(before) {
                     return;
                 }
-                entry.succeed(before);
+                entry.take_over_from(before);
                 existing.insert(Arc::new(entry));
             }
             Entry::Vacant(vacant) => {
@@ -299,7 +299,7 @@ fn put_newer<K: Eq + std::hash::Hash, V>(map: &DashMap<K, Revisioned<V>>, key: K
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::api_key::KeyEnvironment;
+    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::id::SubscriptionId;
     use crate::model::plan::CredentialKind;
     use crate::model::subscription::SubscriptionState;
@@ -308,8 +308,8 @@ mod tests {
         KeyRecord {
             id: id.parse().unwrap(),
             digest: CredentialDigest::sha256(id),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: "ci".into(),
             state: KeyState::Active,
             expires_at: None,
@@ -448,7 +448,7 @@ mod tests {
             id: "sub_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
             plan: "gold".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             state,
             paid: false,
         };
@@ -461,7 +461,7 @@ mod tests {
             id: "client_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
             subscription: id.clone(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             kind: CredentialKind::ClientSecret,
             tokens_not_before,
         };

@@ -33,18 +33,18 @@ impl ConnectionMetrics {
     }
 
     /// Counts one connection as open until the guard is dropped.
-    pub fn opened(&self) -> GaugeGuard {
+    pub fn open(&self) -> GaugeGuard {
         GaugeGuard::count(&self.open)
     }
 
     /// Counts one connection that was rejected before a request was read. `reason` is one of [`Reasons::connections`];
     /// any other word is counted as `other`.
-    pub fn refused(&self, reason: &'static str) {
+    pub fn count_refused(&self, reason: &'static str) {
         self.refused.inc(reason);
     }
 
     /// Counts one rejected head. `reason` is one of [`Reasons::heads`]; any other word is counted as `other`.
-    pub fn head_refused(&self, reason: &'static str) {
+    pub fn count_refused_head(&self, reason: &'static str) {
         self.heads_refused.inc(reason);
     }
 }

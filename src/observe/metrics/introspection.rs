@@ -135,7 +135,7 @@ pub struct IntrospectionMetrics {
 
 impl IntrospectionMetrics {
     /// Counts one call, and the time to the end of its response.
-    pub fn called(&self, result: CallResult, duration: Duration) {
+    pub fn count_call(&self, result: CallResult, duration: Duration) {
         self.calls[result as usize].inc();
         self.duration.observe(duration.as_secs_f64());
     }
@@ -146,7 +146,7 @@ impl IntrospectionMetrics {
     }
 
     /// Counts one look-up of a token that must be introspected.
-    pub fn missed(&self) {
+    pub fn count_miss(&self) {
         self.misses.inc();
     }
 

@@ -151,7 +151,7 @@ pub struct IssuerGauges {
 
 impl IssuerMetrics {
     /// Counts one attempt to fetch the keys.
-    pub fn fetched(&self, result: FetchResult) {
+    pub fn count_fetch(&self, result: FetchResult) {
         self.fetches[result as usize].inc();
     }
 

@@ -54,17 +54,17 @@ pub struct LimitMetrics {
 
 impl LimitMetrics {
     /// Counts one admitted request that was within the limit.
-    pub fn allowed(&self) {
+    pub fn count_allowed(&self) {
         self.allowed.inc();
     }
 
     /// Counts one request that the limit rejected.
-    pub fn denied(&self) {
+    pub fn count_denied(&self) {
         self.denied.inc();
     }
 
     /// Counts one request that was beyond the limit and was admitted because the limit is in shadow mode.
-    pub fn would_denied(&self) {
+    pub fn count_would_deny(&self) {
         self.would_denied.inc();
     }
 

@@ -45,7 +45,7 @@ impl ReloadMetrics {
     }
 
     /// Counts one load that ended at `now`.
-    pub fn ended(&self, result: ReloadResult, now: Timestamp) {
+    pub fn count(&self, result: ReloadResult, now: Timestamp) {
         match result {
             ReloadResult::Success => {
                 self.successes.inc();

@@ -41,7 +41,7 @@ impl RequestMetrics {
     }
 
     /// Counts one request as in flight until the guard is dropped.
-    pub fn started(&self) -> GaugeGuard {
+    pub fn start(&self) -> GaugeGuard {
         GaugeGuard::count(&self.in_flight)
     }
 

@@ -123,7 +123,7 @@ impl RouteMetrics {
     }
 
     /// Counts one request that was admitted, and that would be admitted without shadow mode too.
-    pub fn allowed(&self, credential: CredentialLabel) {
+    pub fn count_allowed(&self, credential: CredentialLabel) {
         self.allowed[credential as usize]
             .get_or_init(|| self.decision(credential, "allow", NONE))
             .inc();
@@ -131,7 +131,7 @@ impl RouteMetrics {
 
     /// Counts one request that the gate answered itself. Its credential type is `none`, because no credential is
     /// required.
-    pub fn answered(&self, answer: AnswerLabel) {
+    pub fn count_answered(&self, answer: AnswerLabel) {
         self.answered[answer as usize]
             .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
             .inc();
@@ -139,18 +139,18 @@ impl RouteMetrics {
 
     /// Counts one rejected request. `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word is
     /// counted as `other`.
-    pub fn denied(&self, credential: CredentialLabel, reason: &'static str) {
+    pub fn count_denied(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.denied, credential, "deny", reason);
     }
 
     /// Counts one request that was admitted but would be rejected for `reason` without shadow mode. Such a request is
-    /// not counted by [`Self::allowed`].
-    pub fn would_denied(&self, credential: CredentialLabel, reason: &'static str) {
+    /// not counted by [`Self::count_allowed`].
+    pub fn count_would_deny(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.would_denied, credential, "would_deny", reason);
     }
 
     /// Counts one request with two credentials on a route that reports them.
-    pub fn two_credentials_reported(&self) {
+    pub fn count_two_credentials(&self) {
         self.two_credentials_reported
             .get_or_init(|| {
                 let family = &self.families.two_credentials_reported;

@@ -20,7 +20,7 @@ impl StateMetrics {
     }
 
     /// Counts one failed attempt to open `state_dir` or to write in it.
-    pub fn write_failed(&self) {
+    pub fn count_write_failure(&self) {
         self.write_failures.inc();
     }
 }

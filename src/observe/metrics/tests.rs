@@ -33,11 +33,14 @@ fn full() -> Metrics {
 fn count_each(metrics: &Metrics) {
     let route = metrics.requests.of_route("orders");
     route.request(&Method::GET, Some(200), Duration::from_millis(3));
-    route.allowed(CredentialLabel::Jwt);
-    route.denied(CredentialLabel::None, "no_credential");
-    route.two_credentials_reported();
-    metrics.upstreams.of("orders").answered(Duration::from_millis(2));
-    metrics.issuers.of("main").fetched(FetchResult::Success);
+    route.count_allowed(CredentialLabel::Jwt);
+    route.count_denied(CredentialLabel::None, "no_credential");
+    route.count_two_credentials();
+    metrics
+        .upstreams
+        .of("orders")
+        .observe_response(Duration::from_millis(2));
+    metrics.issuers.of("main").count_fetch(FetchResult::Success);
     metrics.issuers.of("main").set(IssuerGauges {
         usable: 2,
         skipped: 1,
@@ -48,13 +51,13 @@ fn count_each(metrics: &Metrics) {
         consecutive_failures: 3,
     });
     let introspection = metrics.introspection.of("main");
-    introspection.called(CallResult::Active, Duration::from_millis(2));
+    introspection.count_call(CallResult::Active, Duration::from_millis(2));
     introspection.set_cache_size(2, 1, 3_000);
-    metrics.limits.of("per-key").allowed();
+    metrics.limits.of("per-key").count_allowed();
     metrics.api_keys.set(ApiKeyCounts::default());
     metrics
         .reloads
-        .ended(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
+        .count(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
 }
 
 /// Returns the lines of one metric, without `# HELP` and `# TYPE`.
@@ -172,11 +175,11 @@ fn s145_nothing_a_stranger_sends_makes_a_series() {
             for route in &routes {
                 let status = u16::try_from(number % 1000).unwrap();
                 route.request(&method, Some(status), Duration::ZERO);
-                route.denied(CredentialLabel::ApiKey, "no_credential");
-                route.denied(CredentialLabel::ApiKey, "not in the set");
+                route.count_denied(CredentialLabel::ApiKey, "no_credential");
+                route.count_denied(CredentialLabel::ApiKey, "not in the set");
             }
-            metrics.connections.head_refused("not in the set");
-            metrics.connections.refused("not in the set");
+            metrics.connections.count_refused_head("not in the set");
+            metrics.connections.count_refused("not in the set");
         }
     };
     send(1_000);
@@ -209,17 +212,20 @@ fn requests_count_by_method_and_status_class() {
 #[test]
 fn decisions_count_by_credential_outcome_and_reason() {
     let metrics = metrics();
-    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
-    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
+    metrics.requests.of_route("orders").count_allowed(CredentialLabel::Jwt);
+    metrics.requests.of_route("orders").count_allowed(CredentialLabel::Jwt);
     metrics
         .requests
         .of_route("orders")
-        .denied(CredentialLabel::Jwt, "token_expired");
+        .count_denied(CredentialLabel::Jwt, "token_expired");
     metrics
         .requests
         .of_no_route()
-        .denied(CredentialLabel::None, "no_credential");
-    metrics.requests.of_no_route().denied(CredentialLabel::None, "invented");
+        .count_denied(CredentialLabel::None, "no_credential");
+    metrics
+        .requests
+        .of_no_route()
+        .count_denied(CredentialLabel::None, "invented");
     check(
         &metrics,
         "keygate_decisions_total",
@@ -240,7 +246,7 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
     metrics
         .requests
         .of_no_route()
-        .denied(CredentialLabel::None, "no_credential");
+        .count_denied(CredentialLabel::None, "no_credential");
     metrics.forget_all_but(&ConfiguredNames {
         routes: names("orders"),
         upstreams: names("orders"),
@@ -250,7 +256,7 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
     for line in all.lines().filter(|line| !line.starts_with("process_")) {
         assert!(metrics.text().contains(line), "{line}");
     }
-    metrics.requests.of_route("orders").allowed(CredentialLabel::Jwt);
+    metrics.requests.of_route("orders").count_allowed(CredentialLabel::Jwt);
     assert!(lines(&metrics, "keygate_decisions_total")[0].ends_with(" 2"));
 
     metrics.forget_all_but(&ConfiguredNames::default());
@@ -267,8 +273,8 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
 #[test]
 fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
     let metrics = metrics();
-    let request = metrics.requests.started();
-    let connection = metrics.connections.opened();
+    let request = metrics.requests.start();
+    let connection = metrics.connections.open();
     check(
         &metrics,
         "keygate_requests_in_flight",
@@ -291,7 +297,7 @@ fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
 #[test]
 fn known_reasons_are_there_before_they_happen() {
     let metrics = metrics();
-    metrics.connections.head_refused("head_too_large");
+    metrics.connections.count_refused_head("head_too_large");
     check(
         &metrics,
         "keygate_heads_refused_total",
@@ -308,10 +314,10 @@ fn a_failed_reload_leaves_the_time_of_the_last_good_one() {
     let metrics = metrics();
     metrics
         .reloads
-        .ended(ReloadResult::Success, Timestamp::from_unix_millis(1_500));
+        .count(ReloadResult::Success, Timestamp::from_unix_millis(1_500));
     metrics
         .reloads
-        .ended(ReloadResult::Failure, Timestamp::from_unix_millis(9_000));
+        .count(ReloadResult::Failure, Timestamp::from_unix_millis(9_000));
     let timestamp = "keygate_config_last_reload_success_timestamp_seconds";
     check(&metrics, timestamp, &[&format!("{timestamp} 1.5")]);
     let success = "keygate_config_last_reload_success";

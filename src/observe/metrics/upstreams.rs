@@ -54,12 +54,12 @@ pub struct UpstreamMetrics {
 
 impl UpstreamMetrics {
     /// Counts one admitted request that has ended, even without a response, and the time since its admission.
-    pub fn answered(&self, duration: Duration) {
+    pub fn observe_response(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }
 
     /// Counts one connection attempt that failed.
-    pub fn connect_failed(&self) {
+    pub fn count_connect_failure(&self) {
         self.connect_failures.inc();
     }
 }

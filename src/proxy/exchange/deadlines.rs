@@ -107,7 +107,7 @@ impl Deadlines {
     ///
     /// # Errors
     /// The deadline or the end is reached.
-    pub fn end(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
+    pub fn next_end_check(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
         match &mut self.stream {
             Some(stream) => stream.next(now),
             None => check(self.limits.total, now, Denial::UpstreamTimeout),
@@ -130,7 +130,7 @@ impl Deadlines {
             last.upstream = now;
         }
         let last = *last;
-        let mut next = self.end(now)?;
+        let mut next = self.next_end_check(now)?;
         let mut apply = |since: Instant, limit: Duration, denial: Denial| {
             let at = check(since.checked_add(limit), now, denial)?;
             next = earliest(next, at);

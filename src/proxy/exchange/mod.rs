@@ -41,6 +41,7 @@ use crate::observe::trace::TraceContext;
 use crate::proxy::exchange::deadlines::Activity;
 use crate::proxy::exchange::deadlines::Deadlines;
 use crate::proxy::exchange::deadlines::TimeLimits;
+use crate::proxy::forward::identity_token;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::request_fields::Origin;
@@ -50,7 +51,6 @@ use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::retry::ConnectAttempts;
 use crate::proxy::forward::stream_end;
 use crate::proxy::forward::target;
-use crate::proxy::forward::vouch;
 use crate::upstream::Upstream;
 use http::HeaderName;
 use http::HeaderValue;
@@ -156,7 +156,7 @@ impl Exchange {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
-            _in_flight: gate.live.metrics.requests.started(),
+            _in_flight: gate.live.metrics.requests.start(),
             gate: Arc::clone(gate),
             connection: Arc::clone(connection),
             snapshot,
@@ -169,7 +169,7 @@ impl Exchange {
     }
 
     /// Returns the limits that the configuration sets for every request.
-    pub fn limits(&self) -> &config::RequestLimits {
+    pub fn request_limits(&self) -> &config::RequestLimits {
         &self.snapshot.requests
     }
 
@@ -245,7 +245,7 @@ impl Exchange {
             let peer = self.connection.peer.ip();
             let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
-            self.identity_token = vouch::vouch(&permit, snapshot, live, now.wall)?;
+            self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
             let origin_form = self.request.uri.authority().is_none();
             self.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
             Ok(permit)
@@ -294,11 +294,11 @@ impl Exchange {
     }
 
     /// Counts a failed connection attempt, and returns whether another endpoint may be tried.
-    pub fn may_connect_again(&mut self) -> bool {
+    pub fn count_connect_failure(&mut self) -> bool {
         if let Some(permit) = &self.permit {
-            permit.route().upstream_metrics.connect_failed();
+            permit.route().upstream_metrics.count_connect_failure();
         }
-        self.attempts.may_try_again()
+        self.attempts.count_failure()
     }
 
     /// Returns the target for the upstream, in origin form.
@@ -404,8 +404,8 @@ impl Exchange {
     }
 
     /// Returns whether the exchange must end now, and records the reason.
-    pub fn is_over(&mut self) -> bool {
-        let end = self.deadlines.end(Instant::now());
+    pub fn must_end(&mut self) -> bool {
+        let end = self.deadlines.next_end_check(Instant::now());
         end.map_err(|interruption| self.interrupt(interruption)).is_err()
     }
 

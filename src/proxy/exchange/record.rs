@@ -43,24 +43,24 @@ pub fn write(exchange: &Exchange) {
     let credential = credential_label(trail.credential_type);
     match (&exchange.permit, &exchange.outcome) {
         (Some(_), _) => match &trail.would_deny {
-            Some(would_deny) => metrics.would_denied(credential, would_deny.reason),
-            None => metrics.allowed(credential),
+            Some(would_deny) => metrics.count_would_deny(credential, would_deny.reason),
+            None => metrics.count_allowed(credential),
         },
-        (None, Outcome::Denied(denial)) => metrics.denied(credential, denial.reason()),
-        (None, Outcome::Answered(label)) => metrics.answered(*label),
-        (None, Outcome::Controlled { .. }) => metrics.answered(AnswerLabel::Endpoint),
+        (None, Outcome::Denied(denial)) => metrics.count_denied(credential, denial.reason()),
+        (None, Outcome::Answered(label)) => metrics.count_answered(*label),
+        (None, Outcome::Controlled { .. }) => metrics.count_answered(AnswerLabel::Endpoint),
         // A panic outside of the decision, or a connection that ended in between.
-        (None, Outcome::Open | Outcome::StreamEnded) => metrics.denied(credential, Denial::Panicked.reason()),
+        (None, Outcome::Open | Outcome::StreamEnded) => metrics.count_denied(credential, Denial::Panicked.reason()),
     }
     if trail.reported_two_credentials {
-        metrics.two_credentials_reported();
+        metrics.count_two_credentials();
     }
     count_limits(exchange);
     let upstream_duration = exchange
         .upstream_started
         .map(|started| now.tick.saturating_since(started.tick));
     if let (Some(permit), Some(took)) = (&exchange.permit, upstream_duration) {
-        permit.route().upstream_metrics.answered(took);
+        permit.route().upstream_metrics.observe_response(took);
     }
     if exchange.snapshot.access_records {
         let text = RequestText::of(exchange);
@@ -71,14 +71,14 @@ pub fn write(exchange: &Exchange) {
 
 /// Counts and records a connection that is refused before its first byte, and returns the answer.
 pub fn refuse_connection(gate: &Gate, peer: SocketAddr, error: ConnectionError) -> Answer {
-    gate.live.metrics.connections.refused(error.reason());
+    gate.live.metrics.connections.count_refused(error.reason());
     refuse_unread(gate, peer, None, &error.into(), &[])
 }
 
 /// Counts and records a head that never became a request, and returns the answer.
 /// `started` is the time of the first byte, and `head` is the part that was read.
 pub fn refuse_head(gate: &Gate, peer: SocketAddr, started: Now, error: HeadError, head: &[u8]) -> Answer {
-    gate.live.metrics.connections.head_refused(error.reason());
+    gate.live.metrics.connections.count_refused_head(error.reason());
     refuse_unread(gate, peer, Some(started), &error.into(), head)
 }
 
@@ -245,7 +245,7 @@ fn count_limits(exchange: &Exchange) {
         .zip(&route.limit_metrics)
         .chain(of_plan.filter(is_new));
     if exchange.permit.is_some() {
-        limits.for_each(|(_, metrics)| metrics.allowed());
+        limits.for_each(|(_, metrics)| metrics.count_allowed());
         let of_plan = plan
             .into_iter()
             .flat_map(|plan| plan.shadow_limits.iter().zip(&plan.shadow_limit_metrics));
@@ -258,8 +258,8 @@ fn count_limits(exchange: &Exchange) {
         let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
         for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {
             match &exchange.trail.spent_in_shadow {
-                None => metrics.allowed(),
-                Some(spent) if spent == limit.name() => metrics.would_denied(),
+                None => metrics.count_allowed(),
+                Some(spent) if spent == limit.name() => metrics.count_would_deny(),
                 // The results of the other limits are unknown.
                 Some(_) => {}
             }
@@ -267,7 +267,7 @@ fn count_limits(exchange: &Exchange) {
     } else if let Outcome::Denied(Denial::LimitSpent(spent)) = &exchange.outcome
         && let Some((_, metrics)) = limits.find(|(limit, _)| limit.name() == &spent.facts().limit)
     {
-        metrics.denied();
+        metrics.count_denied();
     }
 }
 

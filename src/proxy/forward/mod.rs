@@ -3,7 +3,7 @@
 
 pub mod request_fields;
 pub mod target;
-pub mod vouch;
+pub mod identity_token;
 pub mod preview;
 pub mod response_fields;
 pub mod media_type;

@@ -16,7 +16,7 @@ impl ConnectAttempts {
 
     /// Counts a failed connection attempt, and returns whether another
     /// endpoint may be tried. Nothing was sent, so the method does not matter.
-    pub const fn may_try_again(&mut self) -> bool {
+    pub const fn count_failure(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
         self.left > 0
     }
@@ -39,7 +39,7 @@ mod tests {
         for (max, expected) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
             let mut attempts = ConnectAttempts::new(max);
             let mut again = 0;
-            while attempts.may_try_again() {
+            while attempts.count_failure() {
                 again += 1;
             }
             assert_eq!(again, expected, "{max}");

@@ -149,7 +149,7 @@ impl Worker {
         let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
             return self.refuse_surplus(downstream, peer).await;
         };
-        let _open = self.gate.live.metrics.connections.opened();
+        let _open = self.gate.live.metrics.connections.open();
         let connection = Arc::new(Connection::new(peer));
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));

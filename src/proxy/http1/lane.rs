@@ -135,7 +135,7 @@ impl<'c> Lane<'c> {
                 Ok(conn) => {
                     return Ok(Attempt { conn, address, reused });
                 }
-                Err(_) if self.exchange.may_connect_again() => {}
+                Err(_) if self.exchange.count_connect_failure() => {}
                 Err(DialError::Failed) => return Err(Denial::ConnectFailed),
                 Err(DialError::TimedOut) => return Err(Denial::ConnectTimeout),
             }
@@ -180,7 +180,7 @@ impl<'c> Lane<'c> {
 
     /// Completes an exchange whose response was sent, and returns whether the connection persists.
     async fn end(&mut self, persistence: Persistence) -> bool {
-        if !persistence.downstream && self.may_send_body() {
+        if !persistence.downstream && self.is_body_pending() {
             self.linger().await;
         }
         persistence.downstream

@@ -30,7 +30,7 @@ fn admin() -> Admin {
     Admin {
         metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
         readiness: Arc::new(Readiness::new()),
-        api: admin::router(admin::Parts {
+        api: admin::router(admin::AdminDependencies {
             control: None,
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(None)),

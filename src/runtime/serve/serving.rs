@@ -160,7 +160,7 @@ impl Addresses {
 }
 
 fn api(gate: &Arc<Gate>, control_side: Option<&ControlSide>, access: &Arc<Access>) -> Router {
-    admin_api::router(admin_api::Parts {
+    admin_api::router(admin_api::AdminDependencies {
         control: control_side.map(|side| Arc::clone(&side.control)),
         issuers: Arc::new(GateIssuers(Arc::clone(gate))),
         access: Arc::clone(access),

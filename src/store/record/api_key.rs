@@ -1,10 +1,10 @@
 //! How is an API key stored, and how may it change?
 
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::EXPIRY_DAYS_MAX;
 use crate::model::names::Name;
@@ -23,9 +23,9 @@ pub struct ApiKeyRecord {
     #[serde(with = "text::digest")]
     pub digest: CredentialDigest,
     #[serde(with = "text")]
-    pub origin: KeyOrigin,
+    pub origin: ApiKeyOrigin,
     #[serde(with = "text")]
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     pub name: String,
     #[serde(with = "text")]
     pub organization: Name,
@@ -105,8 +105,8 @@ pub fn check_expiry(expires_at: Option<Timestamp>, now: Timestamp) -> Result<(),
 pub struct NewApiKey {
     pub id: KeyId,
     pub digest: CredentialDigest,
-    pub origin: KeyOrigin,
-    pub environment: KeyEnvironment,
+    pub origin: ApiKeyOrigin,
+    pub environment: ApiKeyEnvironment,
     pub name: String,
     pub organization: Name,
     pub subscription: SubscriptionId,
@@ -199,7 +199,7 @@ impl ApiKeyRecord {
             id,
             digest,
             // Keygate generates the text of the new key, even if the old key was imported.
-            origin: KeyOrigin::Own,
+            origin: ApiKeyOrigin::Own,
             environment: self.environment,
             name: self.name.clone(),
             organization: self.organization.clone(),
@@ -229,8 +229,8 @@ mod tests {
         NewApiKey {
             id: "aaaaaaaaaaaaaaaa".parse().unwrap(),
             digest: CredentialDigest::sha256("a"),
-            origin: KeyOrigin::Own,
-            environment: KeyEnvironment::Live,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
             name: "ci".to_owned(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_1".parse().unwrap(),
@@ -354,11 +354,11 @@ mod tests {
     #[test]
     fn a_brought_along_key_is_regenerated_as_one_of_ours() {
         let imported = ApiKeyRecord {
-            origin: KeyOrigin::Imported,
+            origin: ApiKeyOrigin::Imported,
             ..key()
         };
         let (old, new) = regenerate(imported, Grace::NONE, NOW).unwrap();
-        assert_eq!((old.origin, new.origin), (KeyOrigin::Imported, KeyOrigin::Own));
+        assert_eq!((old.origin, new.origin), (ApiKeyOrigin::Imported, ApiKeyOrigin::Own));
     }
 
     #[test]

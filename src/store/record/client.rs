@@ -1,8 +1,8 @@
 //! How is a client stored (RFC 6749 section 2)?
 
 use crate::model::algorithm::Algorithm;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -23,7 +23,7 @@ pub struct ClientRecord {
     #[serde(with = "text")]
     pub subscription: SubscriptionId,
     #[serde(with = "text")]
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     pub name: String,
     pub description: String,
     pub authentication: ClientAuthentication,

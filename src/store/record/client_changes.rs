@@ -1,7 +1,7 @@
 //! How may a client change? Creation, changes of fields, secrets and keys, disabling, enabling, deletion.
 
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -101,7 +101,7 @@ pub struct NewClient {
     pub id: ClientId,
     pub organization: Name,
     pub subscription: SubscriptionId,
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     pub name: String,
     pub description: String,
     pub authentication: ClientAuthentication,

@@ -19,7 +19,7 @@ pub trait Record: Sized {
     fn organization(&self) -> &Name;
 
     /// Returns the write of this record, for a batch.
-    fn write(versioned: Versioned<Self>) -> Write;
+    fn into_write(versioned: Versioned<Self>) -> Write;
 }
 
 impl Record for OrganizationRecord {
@@ -33,7 +33,7 @@ impl Record for OrganizationRecord {
         &self.id
     }
 
-    fn write(versioned: Versioned<Self>) -> Write {
+    fn into_write(versioned: Versioned<Self>) -> Write {
         Write::Organization(versioned)
     }
 }
@@ -49,7 +49,7 @@ impl Record for SubscriptionRecord {
         &self.organization
     }
 
-    fn write(versioned: Versioned<Self>) -> Write {
+    fn into_write(versioned: Versioned<Self>) -> Write {
         Write::Subscription(versioned)
     }
 }
@@ -65,7 +65,7 @@ impl Record for ApiKeyRecord {
         &self.organization
     }
 
-    fn write(versioned: Versioned<Self>) -> Write {
+    fn into_write(versioned: Versioned<Self>) -> Write {
         Write::ApiKey(versioned)
     }
 }
@@ -81,7 +81,7 @@ impl Record for ClientRecord {
         &self.organization
     }
 
-    fn write(versioned: Versioned<Self>) -> Write {
+    fn into_write(versioned: Versioned<Self>) -> Write {
         Write::Client(versioned)
     }
 }

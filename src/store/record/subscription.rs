@@ -1,6 +1,6 @@
 //! How is a subscription stored, and how may it change?
 
-use crate::model::api_key::KeyEnvironment;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
@@ -21,7 +21,7 @@ pub struct SubscriptionRecord {
     #[serde(with = "text")]
     pub plan: Name,
     #[serde(with = "text")]
-    pub environment: KeyEnvironment,
+    pub environment: ApiKeyEnvironment,
     #[serde(with = "text")]
     pub state: SubscriptionState,
     pub paid: bool,
@@ -72,7 +72,7 @@ impl SubscriptionRecord {
         id: SubscriptionId,
         organization: Name,
         plan: &Plan,
-        environment: KeyEnvironment,
+        environment: ApiKeyEnvironment,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -223,7 +223,7 @@ mod tests {
             "sub_1".parse().unwrap(),
             "acme".parse().unwrap(),
             &plan("gold", Approval::Manual),
-            KeyEnvironment::Live,
+            ApiKeyEnvironment::Live,
             MADE,
         );
         SubscriptionRecord {
@@ -299,7 +299,7 @@ mod tests {
                 "sub_1".parse().unwrap(),
                 "acme".parse().unwrap(),
                 &plan("gold", approval),
-                KeyEnvironment::Live,
+                ApiKeyEnvironment::Live,
                 MADE,
             );
             assert_eq!((made.state, made.paid), (state, false));

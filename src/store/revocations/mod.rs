@@ -60,7 +60,7 @@ impl RevocationLog {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub async fn note(&self, writes: &[Write]) -> Result<(), StoreError> {
+    pub async fn append_writes(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
 
@@ -80,14 +80,14 @@ impl RevocationLog {
     ///
     /// # Errors
     /// An error of the store, or the log cannot be written.
-    pub async fn anchor(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub async fn record_audit_head(&self, store: &dyn Store) -> Result<(), StoreError> {
         let last = store.audit(&AuditFilter::default(), 1).await?;
         let Some(last) = last.into_iter().next() else {
             return Ok(());
         };
         if self
             .lock_set()
-            .anchor()
+            .audit_head()
             .is_some_and(|(events, hash)| *events == last.sequence && *hash == last.hash)
         {
             return Ok(());
@@ -106,7 +106,7 @@ impl RevocationLog {
     /// An error of the store.
     pub async fn verify_audit(&self, store: &dyn Store) -> Result<ChainState, StoreError> {
         let state = store.verify_audit().await?;
-        let anchor = self.lock_set().anchor().cloned();
+        let anchor = self.lock_set().audit_head().cloned();
         let (ChainState::Whole { events, .. }, Some((expected, hash))) = (&state, anchor) else {
             return Ok(state);
         };
@@ -173,7 +173,7 @@ impl RevocationLog {
     /// Returns the number of events that the chain of `store` lacks up to its recorded end;
     /// 1 if the chain is long enough but differs.
     async fn events_missing(&self, store: &dyn Store) -> Result<u64, StoreError> {
-        let Some((expected, hash)) = self.lock_set().anchor().cloned() else {
+        let Some((expected, hash)) = self.lock_set().audit_head().cloned() else {
             return Ok(0);
         };
         let last = store.audit(&AuditFilter::default(), 1).await?;
@@ -258,7 +258,7 @@ impl Reconciliation<'_> {
             );
         }
         self.log.append(self.missing).await?;
-        self.log.anchor(store).await?;
+        self.log.record_audit_head(store).await?;
         Ok((report, forgotten))
     }
 }

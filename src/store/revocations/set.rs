@@ -80,7 +80,7 @@ impl RevocationSet {
     }
 
     /// Returns the recorded end of the audit chain: the number of events, and the hash of the last.
-    pub(crate) const fn anchor(&self) -> Option<&(u64, String)> {
+    pub(crate) const fn audit_head(&self) -> Option<&(u64, String)> {
         self.audit_head.as_ref()
     }
 

@@ -59,7 +59,7 @@ fn with_keys(id: &str) -> ClientRecord {
         id: id.parse().unwrap(),
         organization: "acme".parse().unwrap(),
         subscription: "sub_acme".parse().unwrap(),
-        environment: crate::model::api_key::KeyEnvironment::Live,
+        environment: crate::model::api_key::ApiKeyEnvironment::Live,
         name: "nightly".to_owned(),
         description: String::new(),
         authentication: ClientAuthentication::Keys {
@@ -220,8 +220,8 @@ async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back(
         ..Batch::default()
     };
     store.commit(batch).await.unwrap();
-    log.note(&revocations()).await.unwrap();
-    log.anchor(&store).await.unwrap();
+    log.append_writes(&revocations()).await.unwrap();
+    log.record_audit_head(&store).await.unwrap();
     store.close().await;
     drop(log);
 
@@ -311,11 +311,11 @@ async fn what_is_noted_is_in_the_file_before_the_answer_and_for_nobody_else_to_r
     let log = open(&folder);
     let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    log.note(&[Write::ApiKey(Versioned::new(key(1, "acme")))])
+    log.append_writes(&[Write::ApiKey(Versioned::new(key(1, "acme")))])
         .await
         .unwrap();
     assert_eq!(text(&folder), "", "a key that is made is not revoked");
-    log.note(&revocations()).await.unwrap();
+    log.append_writes(&revocations()).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 9);
     // A later change of the same client adds no entry.
     let renamed = ClientRecord {
@@ -324,14 +324,14 @@ async fn what_is_noted_is_in_the_file_before_the_answer_and_for_nobody_else_to_r
             .revoke_key("kid_1", IssuedTokens::End, later(10))
             .unwrap()
     };
-    log.note(&[Write::Client(replacing(renamed))]).await.unwrap();
+    log.append_writes(&[Write::Client(replacing(renamed))]).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 9);
 }
 
 #[tokio::test]
 async fn s064_the_log_holds_ids_and_no_digest() {
     let folder = TempDir::new().unwrap();
-    open(&folder).note(&revocations()).await.unwrap();
+    open(&folder).append_writes(&revocations()).await.unwrap();
     let text = text(&folder);
     for secret in ["1", "2", "secret", "deleted", "second"] {
         assert!(!text.contains(&CredentialDigest::sha256(secret).to_hex()));
@@ -346,7 +346,7 @@ async fn many_that_note_at_once_are_all_noted() {
         let log = Arc::clone(&log);
         tokio::spawn(async move {
             let revoked = key(number, "acme").revoke(NOW).unwrap();
-            log.note(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
+            log.append_writes(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
         })
     });
     for noted in noted.collect::<Vec<_>>() {
@@ -359,7 +359,7 @@ async fn many_that_note_at_once_are_all_noted() {
 #[tokio::test]
 async fn half_a_line_at_the_end_is_dropped_and_anything_else_that_is_no_entry_is_not() {
     let folder = TempDir::new().unwrap();
-    open(&folder).note(&revocations()).await.unwrap();
+    open(&folder).append_writes(&revocations()).await.unwrap();
     let whole = text(&folder);
     let last = whole.trim_end().rfind('\n').unwrap() + 1;
     for cut in [last, last + 1, whole.len() - 1] {
@@ -367,7 +367,7 @@ async fn half_a_line_at_the_end_is_dropped_and_anything_else_that_is_no_entry_is
         let log = open(&folder);
         assert_eq!(log.len(), 8, "cut at {cut}");
         // The next line does not continue the partial one.
-        log.note(&revocations()[6..]).await.unwrap();
+        log.append_writes(&revocations()[6..]).await.unwrap();
         assert_eq!(text(&folder), whole);
     }
     for bad in [
@@ -394,7 +394,7 @@ async fn a_revocation_is_never_taken_back() {
             revoked_at: Some(at),
             ..key(1, "acme")
         };
-        log.note(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
+        log.append_writes(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
     };
     at(later(100)).await;
     at(later(10)).await;
@@ -421,8 +421,8 @@ async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
             })
             .collect()
     };
-    log.note(&revocations()).await.unwrap();
-    log.note(&tokens(0..2_000, 60)).await.unwrap();
+    log.append_writes(&revocations()).await.unwrap();
+    log.append_writes(&tokens(0..2_000, 60)).await.unwrap();
     log.sweep(later(59)).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 2_009);
     log.sweep(later(60)).await.unwrap();
@@ -430,7 +430,7 @@ async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
     let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // Appending continues in the new file.
-    log.note(&tokens(0..1, 600)).await.unwrap();
+    log.append_writes(&tokens(0..1, 600)).await.unwrap();
     assert_eq!(text(&folder).lines().count(), 10);
     drop(log);
     let log = open(&folder);
@@ -463,7 +463,7 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
     let log = RevocationLog::default();
     for target in ["1", "2", "3"] {
         append(&store, target).await;
-        log.anchor(&store).await.unwrap();
+        log.record_audit_head(&store).await.unwrap();
         append(&other, if target == "2" { "x" } else { target }).await;
     }
     append(&shorter, "1").await;
@@ -494,7 +494,7 @@ async fn a_client_that_is_new_ends_nothing() {
         .regenerate(id, CredentialDigest::sha256("x"), IssuedTokens::Stay, later(10))
         .unwrap();
     let log = RevocationLog::default();
-    log.note(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])
+    log.append_writes(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])
         .await
         .unwrap();
     assert_eq!(log.len(), 1, "the old one is deleted");

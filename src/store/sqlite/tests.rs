@@ -1,7 +1,7 @@
 use super::*;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::CredentialDigest;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::system_random;
 use crate::store::Revision;
 use crate::store::Write;
@@ -205,7 +205,7 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;
-    let text = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let text = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let secrets = [
         text.expose().to_owned(),
         "kgs_client_secret".to_owned(),
@@ -240,7 +240,7 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
         revision: Revision(1),
     })];
     store.commit(batch(revoked.clone())).await.unwrap();
-    log.note(&revoked).await.unwrap();
+    log.append_writes(&revoked).await.unwrap();
     store.backup(&files.path().with_extension("backup")).await.unwrap();
     let mut seen = 0;
     for entry in std::fs::read_dir(files.path().parent().unwrap()).unwrap() {

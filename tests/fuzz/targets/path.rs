@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/path.rs`.
+//! Fuzz target: does any input break an invariant of `tests/it/invariants/path.rs`?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

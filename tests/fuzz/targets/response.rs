@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/response.rs`.
+//! Fuzz target: does any input break an invariant of `tests/it/invariants/response.rs`?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

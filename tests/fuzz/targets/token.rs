@@ -1,4 +1,4 @@
-//! See `tests/it/invariants/token.rs`.
+//! Fuzz target: does any input break an invariant of `tests/it/invariants/token.rs`?
 #![no_main]
 
 #[path = "../../it/invariants/mod.rs"]

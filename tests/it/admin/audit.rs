@@ -1,4 +1,4 @@
-//! Does each change leave one audit event that filters find, in a chain that shows tampering?
+//! Does each change leave one audit event that filters find, in a hash chain that verifies?
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -92,7 +92,7 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
     );
     assert_eq!(items(&ask("since=2027-01-15T08:01:00Z")).len(), 2);
     assert!(items(&ask("since=2027-01-15T08:01:00Z&until=2027-01-15T08:01:00Z")).is_empty());
-    // Page by page, the newest first, without a gap.
+    // Pages list the newest event first and skip none.
     let (mut seen, mut after) = (Vec::new(), String::new());
     loop {
         let page = ask(&format!("limit=2{after}"));
@@ -110,7 +110,7 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
     }
     let all: Vec<u64> = (1..=seen[0]).rev().collect();
     assert_eq!(seen, all);
-    // An owner gets only events of the own organization, whatever the filter.
+    // Without a filter, owners get only the events of their organization.
     let own = gate.call_as(Some(&owner), "GET", "/audit?limit=200", None, &[]).json;
     let own = own["items"].as_array().unwrap();
     assert!(!own.is_empty() && own.iter().all(|item| item["organization"] == "acme"));

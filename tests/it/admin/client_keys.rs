@@ -1,4 +1,4 @@
-//! Keys of clients: which may be uploaded, which are returned once, and does a client without keys stay closed?
+//! Keys of clients: which may be uploaded, which are returned once, and is a client without keys refused tokens?
 
 use super::fixture::Gate;
 use keygate::jose::sign::SigningKey;
@@ -141,7 +141,7 @@ fn revoking_one_key_leaves_the_others() {
         .expect_refusal(404, "unknown-key");
     gate.post(&path, json!({ "public_key": keys[1].public_pem() }))
         .expect_refusal(409, "key-revoked");
-    // At most ten keys at a time.
+    // A client has at most ten active keys: two are left from above.
     for _ in 0..8 {
         gate.create(&path, json!({ "generate": "ES256" }));
     }

@@ -50,7 +50,7 @@ fn s071_rotating_a_secret_keeps_the_client_and_ends_the_old_one_at_once() {
     assert_eq!(gate.with_secret(&id, &old).status, 400);
     let new = secret(&rotated);
     assert_eq!(gate.with_secret(&id, &new).status, 200);
-    // With a requested grace period, both secrets are valid until it ends.
+    // With a grace period, both secrets are valid until the period ends.
     let rotated = gate.create(&format!("/clients/{id}/secret/rotate"), json!({ "grace": "1h" }));
     let newest = secret(&rotated);
     assert_eq!(rotated.json["secrets"].as_array().unwrap().len(), 2);

@@ -1,4 +1,4 @@
-//! Can programs read the description? Redocly's linter must find nothing in the OpenAPI 3.1 document.
+//! Is the description of the admin API a valid and complete OpenAPI 3.1 document? Redocly's linter must find nothing.
 
 use crate::support::clients;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn the_linter_finds_nothing_in_the_description() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("openapi.json");
     std::fs::write(&file, keygate::control::admin::description()).unwrap();
-    // All recommended rules, except where a line below gives a reason.
+    // All recommended rules, without exceptions.
     let config = folder.path().join("redocly.yaml");
     std::fs::write(&config, "extends: [recommended]\n").unwrap();
     let linted = Command::new("node")

@@ -15,7 +15,7 @@ use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
 use keygate::control::registry;
 use keygate::control::token;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::client_jwks::JwksHealth;
@@ -61,7 +61,7 @@ pub struct Gate {
     pub folder: TempDir,
     api: Router,
     tokens: Router,
-    /// Counts requests: each comes from its own address, so that failures of one do not make the limit refuse another.
+    /// Counts requests. Each has its own address, so that failed ones do not exhaust the limit of the others.
     sources: AtomicU32,
 }
 
@@ -75,7 +75,7 @@ pub struct AdminResponse {
 }
 
 impl AdminResponse {
-    /// Returns the last word of the problem's type.
+    /// Returns the problem's `type` (RFC 9457) without `urn:keygate:problem:`.
     #[track_caller]
     pub fn slug(&self) -> &str {
         let kind = self.json["type"].as_str().unwrap_or_default();
@@ -89,7 +89,7 @@ impl AdminResponse {
         self
     }
 
-    /// Returns the JSON pointers of a 422's errors.
+    /// Asserts that the response is a 422, and returns the JSON pointers of its errors.
     #[track_caller]
     pub fn pointers(&self) -> Vec<&str> {
         self.expect_refusal(422, "invalid-request");
@@ -110,7 +110,7 @@ impl AdminResponse {
     }
 }
 
-/// Serves a valid key set at every URL.
+/// Reports every URL as healthy. Returns no key set: no test here signs an assertion for a `jwks_url`.
 struct GoodJwks;
 
 impl ClientJwks for GoodJwks {
@@ -200,7 +200,7 @@ impl Gate {
         let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
         let prepared = runtime.block_on(registry::prepare::prepare(&control, clock.now().wall, system_random));
         prepared.unwrap().expect("the store is new");
-        let api = admin::router(admin::Parts {
+        let api = admin::router(admin::AdminDependencies {
             control: Some(Arc::clone(&control)),
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
@@ -243,7 +243,8 @@ impl Gate {
         Peer::Network(IpAddr::V4(Ipv4Addr::from_bits(0x0A00_0000 + number)))
     }
 
-    /// Sends a request; `path` is the part after `/admin/v1`, and without a token there is no credential.
+    /// Sends a request with the header fields `more`. `path` is the part after
+    /// `/admin/v1`. Without `token` the request has no credential.
     pub fn call_as(
         &self,
         token: Option<&str>,
@@ -278,7 +279,7 @@ impl Gate {
         self.call("POST", path, Some(&body))
     }
 
-    /// Sends a POST that must create a record.
+    /// Sends a POST that must create a record (201) and returns the response.
     #[track_caller]
     pub fn create(&self, path: &str, body: Value) -> AdminResponse {
         let response = self.post(path, body);
@@ -328,7 +329,7 @@ impl Gate {
         response.json["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// Sends a token request with a client secret.
+    /// Sends a token request with a client secret and returns the response.
     pub fn with_secret(&self, id: &str, secret: &str) -> AdminResponse {
         self.token_request(&[
             ("grant_type", "client_credentials"),
@@ -347,7 +348,7 @@ impl Gate {
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(form))
             .unwrap();
-        request.extensions_mut().insert(Caller {
+        request.extensions_mut().insert(CallContext {
             ip: Ipv4Addr::LOCALHOST.into(),
             request_id: "test".to_owned(),
         });

@@ -69,7 +69,7 @@ fn s064_a_keys_text_is_in_the_answer_that_made_it_and_nowhere_else() {
         );
         assert!(!response.text.contains("digest"), "{}", response.text);
     }
-    // The key was in force on the data side before the response.
+    // The data side accepts the key as soon as the response has been sent.
     let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
     assert_eq!(entry.scopes().to_string(), "a b");
 }
@@ -120,7 +120,7 @@ fn s070_a_regenerated_key_is_refused_at_once_or_when_its_grace_ends() {
         let response = gate.post(&format!("/keys/{new}/regenerate"), json!({ "grace": bad }));
         assert_eq!(response.pointers(), ["/grace"], "{bad}");
     }
-    // Revocation ends a grace period.
+    // Revoking the old key ends the grace period.
     let (old, _) = regenerate(Some("24h"));
     gate.perform("POST", &format!("/keys/{old}/revoke"), None);
     assert_eq!(state(&old), "revoked");
@@ -139,7 +139,7 @@ fn a_plan_says_how_many_keys_there_are_and_a_second_is_for_changing_over() {
     let mut import = body.clone();
     import["digest"] = "a".repeat(64).into();
     gate.post("/keys/import", import).expect_refusal(409, "key-slots-full");
-    // A key in its grace period yields its slot to its successor.
+    // A key in its grace period takes no slot; its successor does.
     gate.create(&format!("/keys/{first}/regenerate"), json!({ "grace": "24h" }));
     gate.post("/keys", body.clone()).expect_refusal(409, "key-slots-full");
     gate.perform("POST", &format!("/keys/{first}/revoke"), None);

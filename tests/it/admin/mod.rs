@@ -1,4 +1,4 @@
-//! The admin API over a real store and real access tokens: which caller may do what, and with which effect?
+//! Which operations of the admin API may each caller perform, and with which effect on a real store?
 
 mod fixture;
 mod operations;

@@ -1,5 +1,5 @@
-//! Every operation of the description without a credential, with invalid and insufficient
-//! ones, by strangers, and by permitted callers. An operation without a row fails the test.
+//! Does every operation of the description refuse missing, invalid and insufficient credentials, hide the records of
+//! other organizations, and serve permitted callers? An operation without a row fails the test.
 
 use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
@@ -14,7 +14,7 @@ enum Stranger {
     NotFound,
     /// 403: the operation is for operators.
     OperatorsOnly,
-    /// 403: the caller is no member of that organization.
+    /// 403: the body names an organization that is not the caller's.
     Elsewhere,
     /// 200, with only the caller's own records.
     OwnOnly,
@@ -211,7 +211,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Creates records of `acme` and returns their ids by placeholder.
+/// Creates records of `acme` and returns the value of each placeholder.
 fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     let subscription = gate.subscribe("acme", "default");
     let pending = gate
@@ -303,7 +303,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
         }
         let response = ask(Some(&stranger));
         match to_strangers {
-            // A missing record that the body names is an error in the body.
+            // The path of this operation is visible to strangers; the subscription in the body is not.
             NotFound
                 if body
                     .as_ref()
@@ -348,7 +348,8 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
     }
 }
 
-/// Returns the status class, in hundreds, of the same request sent again: a record can end only once.
+/// Returns the first digit of the status of the same request sent again. Operations that
+/// create or end a record with a given name, or change its state, succeed only once.
 fn repeated_class(name: &str, expected: u16) -> u16 {
     match name {
         "createOrganization"
@@ -374,7 +375,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
     let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
     let ask =
         |method: &str, path: &str, body: Option<Value>| gate.call_as(Some(&owner), method, path, body.as_ref(), &[]);
-    // Without a subscription in the body, the only one is taken.
+    // Without a subscription in the body, the organization's only subscription is used.
     let key = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
     assert_eq!(
         (key.status, &key.json["subscription"]),
@@ -383,7 +384,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
         key.text
     );
     assert_eq!(ask("POST", &format!("/keys/{}/revoke", key.id()), None).status, 200);
-    // Callers that could approve or pay for their own subscription would need no operator.
+    // Only operators approve or change a subscription; otherwise owners could grant themselves any plan.
     for (verb, body) in [
         ("approve", None),
         ("fail", None),
@@ -397,7 +398,7 @@ fn an_organizations_own_administrator_runs_it_but_for_what_only_operators_may() 
     assert_eq!(second.json["organization"], "acme");
     let response = ask("POST", "/keys", Some(json!({ "name": "k", "expires": "1d" })));
     assert_eq!(response.pointers(), ["/subscription"], "which one?");
-    // Another organization's part of a list is empty, whether that organization exists or not.
+    // A list filtered by another organization is 404, whether that organization exists or not.
     for other in ["default", "operators", "none"] {
         for list in ["subscriptions", "keys", "clients", "audit"] {
             let response = ask("GET", &format!("/{list}?organization={other}"), None);

@@ -122,7 +122,7 @@ fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
     assert!(again.json.get("key").is_none(), "{}", again.text);
     ask("/keys", &json!({ "name": "k", "expires": "2d" }), "one").expect_refusal(422, "idempotency-key-reused");
     assert_ne!(ask("/keys", &body, "two").id(), first.id());
-    // An idempotency key belongs to its path and its caller.
+    // Another path or another caller may use the same idempotency key.
     let client = json!({ "name": "c", "authentication": "client_secret" });
     let created = ask("/clients", &client, "one");
     assert!(created.json["client_secret"].is_string());
@@ -220,7 +220,7 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
     assert_eq!(backup(path.to_str().unwrap()).status, 201);
     assert!(path.exists());
     backup(path.to_str().unwrap()).expect_refusal(409, "file-exists");
-    // Over the network a backup goes to a file beside the store, named without a path.
+    // Over the network, a backup goes to a file beside the store; the request names the file without a folder.
     for bad in [
         path.to_str().unwrap(),
         "../copy.db",

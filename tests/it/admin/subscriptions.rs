@@ -1,4 +1,4 @@
-//! Subscriptions: what does each state allow, and does cancelling one end everything of it?
+//! Subscriptions: which credentials does each state allow, and does cancelling end all keys and tokens?
 
 use super::fixture::Gate;
 use serde_json::Value;
@@ -147,7 +147,7 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
         assert!(entry.is_revoked(gate.now()), "{key}");
     }
     assert_eq!(gate.get(&format!("/keys/{untouched}")).json["state"], "active");
-    // Tokens of a deleted client may still be in use.
+    // Cancelling also revokes the tokens of a client deleted before: they may still be in use.
     assert!(gate.get(&format!("/clients/{deleted}")).json["tokens_not_before"].is_string());
     let audit = gate.get("/audit").json;
     assert_eq!(audit["items"].as_array().unwrap().len(), events + 1, "one event");
@@ -215,6 +215,6 @@ fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
     assert_eq!(move_to("none").pointers(), ["/plan"]);
     assert_eq!(move_to("operators").pointers(), ["/plan"]);
     move_to("default").expect_refusal(409, "same-plan");
-    // An approval under one plan does not count under another plan that requires approval.
+    // Moving to a plan that requires approval needs a new approval.
     assert_eq!(move_to("gold").json["state"], "pending");
 }

@@ -1,4 +1,4 @@
-//! May pages of exactly the origins that a route names call it from a browser (S097)?
+//! May browser pages call a route only from the origins that the route names (S097)?
 
 use super::Gate;
 use super::bearer;
@@ -9,8 +9,9 @@ use serde_json::json;
 
 const APP: &str = "https://app.example.com";
 
-/// Starts a gate with the routes `post` (only POST, for `APP`), `any` (every page), `cookies` (with credentials),
-/// `gets` and `puts` (one path, two routes of which one has CORS), `plain` and `open-options` (without).
+/// Starts a gate with the routes `post` (only POST, two origins), `any` (every origin), `cookies` (with credentials,
+/// one request an hour), `gets` and `puts` (one path; only `gets` has CORS settings), and three
+/// without CORS settings: `plain`, `open-options` and `theirs`.
 fn gate() -> Gate {
     Gate::start(routes)
 }
@@ -62,7 +63,7 @@ fn preflight(origin: &str, method: &str, more: &str) -> String {
     format!("Origin: {origin}\r\nAccess-Control-Request-Method: {method}\r\n{more}")
 }
 
-/// Returns every CORS header of the response, in order.
+/// Returns every CORS header of the response, in lower case and sorted.
 fn family(response: &Response) -> Vec<String> {
     let ours = response
         .headers
@@ -98,7 +99,7 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
         response.header("vary"),
         Some("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
     );
-    // RFC 9110 section 8.6: a 204 has no Content-Length, and no other header that announces a body.
+    // A 204 has no Content-Length (RFC 9110 section 8.6) and no Transfer-Encoding (RFC 9112 section 6.1).
     assert_eq!(
         (response.header("content-length"), response.header("transfer-encoding")),
         (None, None)
@@ -200,7 +201,7 @@ fn s097_any_other_options_is_authenticated() {
         String::new(),
         origin.clone(),
         "Access-Control-Request-Method: GET\r\n".to_owned(),
-        // Two `Origin` fields, or two `Access-Control-Request-Method` fields, make no preflight.
+        // A request with two `Origin` or two `Access-Control-Request-Method` fields is not a preflight.
         preflight(APP, "GET", &origin),
         preflight(APP, "GET", "Access-Control-Request-Method: GET\r\n"),
         preflight(APP, "GE T", ""),
@@ -226,7 +227,7 @@ fn s097_any_other_options_is_authenticated() {
     // The route of the requested method decides, not the route of OPTIONS.
     assert_eq!(gate.ask("OPTIONS /both", &request_fields).status, 204);
     assert_eq!(gate.ask("OPTIONS /both", &preflight(APP, "PUT", "")).status, 401);
-    // A preflight for a method that no route serves is an ordinary OPTIONS as well, and only POST is served.
+    // The only route of `/post` serves POST, so an ordinary OPTIONS is 405; so is a preflight for another method.
     assert_eq!(gate.ask("OPTIONS /post/1", "").status, 405);
     assert_eq!(gate.ask("OPTIONS /post/1", &preflight(APP, "DELETE", "")).status, 405);
     assert_eq!(gate.ask("OPTIONS /nowhere", &request_fields).status, 404);
@@ -329,10 +330,10 @@ fn a_page_that_is_not_named_can_read_nothing() {
     ] {
         for (credential, status) in [(&*token, 200), ("", 401)] {
             let response = gate.ask("POST /post/1", &format!("{origin}{credential}"));
-            // CORS refuses no request: programs that are no browser send no `Origin`, and the credential decides.
+            // CORS does not refuse requests: programs other than browsers send no `Origin`. The credential decides.
             assert_eq!(response.status, status, "{origin}");
             assert_eq!(family(&response), [""; 0], "{origin}");
-            // The response depends on the origin, so caches must know.
+            // Caches must not reuse the response for another origin.
             assert_eq!(response.header("vary"), Some("Origin"), "{origin}");
         }
     }

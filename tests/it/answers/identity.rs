@@ -67,7 +67,7 @@ fn tokens(received: &[ReceivedRequest]) -> Vec<String> {
 }
 
 impl<G: StartGate> Gate<G> {
-    /// Sends a request and returns the one identity token that reaches the upstream.
+    /// Sends a request and returns the only identity token that reaches the upstream.
     #[track_caller]
     fn identity_token(&self, line: &str, fields: &str) -> String {
         let before = self.upstream.received().len();
@@ -89,13 +89,13 @@ impl<G: StartGate> Gate<G> {
     }
 }
 
-/// Returns a part of a token, decoded but not verified; [`verify`] does that.
+/// Returns a part of a token, decoded but not verified: 0 is the header, 1 the claims.
 #[track_caller]
 fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&issuer::from_base64url(token.split('.').nth(index).unwrap())).unwrap()
 }
 
-/// Returns the verdict of jose, the JavaScript library, on each token.
+/// Verifies each token with the JavaScript library jose and returns the claims, or the error as `refused`.
 #[track_caller]
 fn verify(running: &RunningGate, tokens: &[Value]) -> Vec<Value> {
     let mut node = Command::new("node")
@@ -120,7 +120,7 @@ fn verify(running: &RunningGate, tokens: &[Value]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Returns `token` with one bit of its claims changed.
+/// Returns `token` with another `sub` and the same signature.
 fn tampered(token: &str) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let mut claims = part(token, 1);
@@ -248,7 +248,7 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
             assert!(!claims.contains(piece), "{claims}");
         }
     }
-    // No other place gets a token: not the client, no refused or public request, and no log.
+    // No identity token reaches the client, a refused or public request, or the log.
     let lacking = bearer(&gate.token_with(json!({ "scope": "other" })));
     for (line, fields, status) in [
         ("GET /orders/1", bearer(&token), 200),
@@ -315,7 +315,7 @@ fn an_identity_token_is_no_access_token_here() {
     ];
     let gate = Gate::start_with(&files, |gate| {
         let gate = routes(gate, &settings(", algorithm: ES384, signing_key_file: identity.pem"));
-        // The gate's own key set is configured as that of an issuer, as another service would do.
+        // Configures the identity token's issuer and key as an issuer of access tokens, as another service would do.
         gate.issuer(
             "gate",
             &format!("issuer: {GATE}\naudiences: any\nalgorithms: [ES384]\npublic_key_files: [identity.public.pem]"),
@@ -370,7 +370,7 @@ fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     }
 }
 
-/// Writes a private key where the configuration names it.
+/// Replaces the file that `signing_key_file` names.
 fn write_key(running: &RunningGate, key: &SigningKey) {
     running.replace_file("identity.pem", key.to_pkcs8_pem().unwrap().expose());
 }
@@ -527,7 +527,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
         (head.status, head.header("content-length")),
         (200, response.header("content-length"))
     );
-    // Every host gets the key set, even where a route matches more than its path.
+    // The key set is served at every host, even where a route of that host matches every path.
     for host in [
         "gate.test",
         "a.gate.test",
@@ -536,7 +536,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     ] {
         assert_eq!(gate.ask_at(host, "GET /oauth/jwks", "").status, 200, "{host}");
     }
-    // The endpoint looks at no credential; requests that are refused everywhere are refused here too.
+    // The endpoint ignores credentials, but requests that are refused on every path are refused here too.
     assert_eq!(gate.ask("GET /oauth/jwks", &bearer("nonsense")).status, 200);
     for (line, fields, status, reason) in [
         ("POST /oauth/jwks", String::new(), 405, "method_not_allowed"),

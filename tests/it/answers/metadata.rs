@@ -8,7 +8,8 @@ use serde_json::json;
 
 const HERE: &str = "/.well-known/oauth-protected-resource";
 
-/// Adds the resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts), and their routes.
+/// Adds the resources `api` (at the root of one host), `v1` and `other` (on one path at two hosts),
+/// their routes, and routes without a resource.
 fn routes(gate: GatewayBuilder) -> GatewayBuilder {
     let route = |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\nupstream: up\n{more}");
     gate.top(
@@ -85,7 +86,7 @@ fn metadata_say_whose_tokens_count_and_which_scopes_there_are() {
     assert_eq!(
         v1,
         json!({
-            // Byte for byte as configured: clients compare it with the URL that they used (section 3.3).
+            // As configured, byte for byte: clients compare the value with the URL that they used (section 3.3).
             "resource": "https://API.example.com:8443/v1",
             "authorization_servers": ["https://second.example.test"],
             "bearer_methods_supported": ["header"],
@@ -147,7 +148,7 @@ fn challenges_say_where_the_metadata_are() {
         ("/v1/1", String::new(), 401, format!("Bearer realm=\"keygate\", {v1}")),
     ];
     for (path, fields, status, expected) in rows {
-        // The metadata does not depend on the request's host.
+        // The URL of the metadata does not depend on the request's host.
         let response = gate.ask_at("somewhere.example", &format!("GET {path}"), &fields);
         assert_eq!(response.status, status, "{path}");
         let challenges = response.headers_named("www-authenticate");
@@ -161,7 +162,7 @@ fn challenges_say_where_the_metadata_are() {
             "{} does not end in {expected}",
             bearers[0]
         );
-        // A key is no OAuth token: its challenge names no authorization server.
+        // An API key is not an OAuth token, so its challenge names no metadata.
         let others = challenges.iter().filter(|challenge| !challenge.starts_with("Bearer "));
         assert!(
             others.clone().all(|challenge| !challenge.contains("resource_metadata")),

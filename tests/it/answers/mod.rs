@@ -1,4 +1,4 @@
-//! Which responses does the gate give itself, and which identity does it pass to upstreams?
+//! Which responses does the gate generate without an upstream, and which identity token does it send to upstreams?
 
 mod cors;
 mod identity;
@@ -17,7 +17,7 @@ use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
 
-/// A gate before an upstream, and credentials that are valid there.
+/// A gate, its upstream, and credentials that the gate accepts.
 struct Gate<G = LocalGate> {
     running: G,
     upstream: FakeUpstream,
@@ -52,7 +52,7 @@ impl Gate {
 }
 
 impl<G: StartGate> Gate<G> {
-    /// Starts a gate as a program or in this process.
+    /// Starts a gate as a program or in this process, as `G` says, and waits until the gate is ready.
     fn serve(files: &[(&str, &str)], more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
         let (key, entry) = api_key("");
@@ -82,7 +82,7 @@ impl<G: StartGate> Gate<G> {
         self.token_with(json!({}))
     }
 
-    /// Sends a request. `line` is method and target; `fields` are lines with their CRLF.
+    /// Sends a request on a new connection. `line` is method and target; `fields` are lines with their CRLF.
     #[track_caller]
     fn ask(&self, line: &str, fields: &str) -> Response {
         self.ask_at("gate.test", line, fields)

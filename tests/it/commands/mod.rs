@@ -1,5 +1,5 @@
-//! The commands that create, show and revoke credentials, through the real program: over
-//! a running gate's socket, over its admin listener, and on the store of a stopped gate.
+//! Do the commands that create, show and revoke credentials work over the socket of
+//! a running gate, over its admin listener, and on the store of a stopped gate?
 
 mod nouns;
 mod refusals;
@@ -22,7 +22,7 @@ use std::process::Stdio;
 
 const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
 
-/// The way on which the commands of a test reach their gate or store.
+/// How the commands of a test reach the gate or the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Socket,
@@ -31,7 +31,7 @@ enum Way {
     Store,
 }
 
-/// A configuration in a folder of its own, its gate if there is one, and all output of commands.
+/// A folder with a configuration, its gate unless `way` is [`Way::Store`], and the output of all commands so far.
 struct World {
     way: Way,
     folder: tempfile::TempDir,
@@ -62,7 +62,7 @@ impl Drop for Gate {
     }
 }
 
-/// Returns a free address. Another process may take it before it is used, so callers try again.
+/// Returns a free address. Another process may take the address before the caller does, so callers try again.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -95,7 +95,7 @@ impl World {
     #[track_caller]
     fn new(way: Way) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Another process may take a free port before it is used.
+        // Tries again: another process may take a free port before the gate does.
         for _ in 0..5 {
             let (data, admin) = (free_address(), free_address());
             std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
@@ -128,7 +128,7 @@ impl World {
         format!("http://{}", self.gate.as_ref().expect("a gate runs").admin)
     }
 
-    /// Returns the program in the folder, with an environment without any variable of the machine.
+    /// Returns a command of the program in the folder and, of this process's environment, with only `PATH`.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(crate::support::program());
         command
@@ -190,7 +190,7 @@ impl World {
         serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
     }
 
-    /// Checks that each of `secrets` was printed once, on stdout, and is in no file of the folder but those in `kept`.
+    /// Checks that each of `secrets` was printed once, on stdout, and is in no file of the folder except `allowed`.
     #[track_caller]
     fn check_printed_once(&self, secrets: &[&str], allowed: &[&str]) {
         assert!(!secrets.is_empty());
@@ -218,7 +218,7 @@ impl World {
         call(self.data(), path, header)
     }
 
-    /// Checks the status of a request with a key, if a gate runs.
+    /// Checks the status of a request with `key`; does nothing where no gate runs.
     #[track_caller]
     fn check_key(&self, key: &str, status: u16) {
         if self.gate.is_some() {
@@ -250,7 +250,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 impl Gate {
-    /// Starts a gate; `None` where an address is taken.
+    /// Starts a gate and waits until the gate is ready; `None` where an address is taken.
     #[track_caller]
     fn start(folder: &Path, data: SocketAddr, admin: SocketAddr) -> Option<Self> {
         let log = |name: &str| {
@@ -272,7 +272,7 @@ impl Gate {
             .unwrap();
         let mut gate = Self { child, data, admin };
         let errors = || std::fs::read_to_string(folder.join("gate.err")).unwrap();
-        // The socket is bound before either listener responds.
+        // The program logs `Listening` after it has bound the socket; the admin listener may respond earlier.
         let ready = || errors().contains("Listening") && crate::support::get(admin, "/readyz").status == 200;
         let running = poll(PATIENCE, || {
             let ended = gate.child.try_wait().unwrap().is_some();

@@ -1,4 +1,4 @@
-//! Does every command have its effect, whichever way it reaches the gate or the store?
+//! Does every command have its effect over the socket, over the admin listener and on the store?
 
 use super::Way;
 use super::World;
@@ -36,7 +36,7 @@ fn everything(world: &World) {
     world.check_printed_once(&secrets, &["client.pem"]);
 }
 
-/// Returns the cells of the table line that contains `word`.
+/// Returns the cells of the first table line of which one cell is `word`.
 #[track_caller]
 fn line(table: &str, word: &str) -> Vec<String> {
     let found = table
@@ -270,7 +270,7 @@ fn keys(world: &World) -> Vec<String> {
     world.expect_success(&["keys", "revoke", &lines[0]]);
     world.check_key(old, 401);
 
-    // The same create again makes nothing and shows no secret again.
+    // The same command with the same idempotency key creates nothing and shows no secret.
     let once = [
         "keys",
         "create",
@@ -388,7 +388,7 @@ fn client_keys(world: &World) -> Vec<String> {
         "{output:?}"
     );
 
-    // A private key is not sent anywhere, and the command rejects it.
+    // The command rejects a private key without sending it.
     std::fs::write(world.file("own.pem"), own.to_pkcs8_pem().unwrap().expose()).unwrap();
     let private = ["clients", "add-key", &id, "--public-key", "own.pem"];
     assert!(world.run(&private).expect_failure(1).contains("private key"));
@@ -408,7 +408,7 @@ fn client_keys(world: &World) -> Vec<String> {
     let pem = std::fs::read_to_string(&file).unwrap();
     let pair = keygate::cli::http::token_client::private_key(&pem, None).unwrap();
     assert!(output.stderr.contains(pair.kid()), "{}", output.stderr);
-    // An existing file is never overwritten, and then no key is made either.
+    // The command never overwrites a file, and creates no key then: three keys are listed below.
     assert!(world.run(&to_file).expect_failure(1).contains("client.pem"));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), pem);
 

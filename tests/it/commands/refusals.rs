@@ -67,7 +67,7 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         );
     }
     for args in [
-        // Secrets are never arguments.
+        // No argument holds a secret, and two arguments that exclude each other are refused.
         &["clients", "list", "--token", "t"][..],
         &["token", "get", "--client-secret", "s"],
         &[

@@ -7,7 +7,7 @@ use super::World;
 use serde_json::Value;
 use serde_json::json;
 
-/// Runs `keygate token`, with `secret` in its environment if there is one.
+/// Runs `keygate token` with `args`, and with `secret` in `KEYGATE_CLIENT_SECRET`.
 #[track_caller]
 fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     let args = [&["token"], args].concat();
@@ -18,7 +18,7 @@ fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     world.record(command, &args)
 }
 
-/// Creates a client with a secret and returns both.
+/// Creates a client and returns its id and its secret.
 #[track_caller]
 fn client(world: &World, more: &[&str]) -> (String, String) {
     let created = world.expect_success(&[&["clients", "create", "--name", "demo"], more].concat());
@@ -38,7 +38,7 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
     let authorization = format!("Authorization: Bearer {bearer}");
     assert_eq!(world.call("/orders/7", &authorization).status, 200);
 
-    // By the issuer's name, with the secret in a file and fewer scopes than the client may have.
+    // With the issuer's URL, the secret in a file, and fewer scopes than the client may have.
     let issuer = format!("http://{}", world.data());
     std::fs::write(world.file("secret"), format!("{secret}\n")).unwrap();
     let narrow = [
@@ -170,7 +170,7 @@ fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
     by("ftp://a").expect_failure(2);
 }
 
-/// The token of a client with the scopes `admin:read` and `admin:write`, not the gate's own admin token.
+/// Uses the token of a client with the scopes `admin:read` and `admin:write`, not the gate's own admin token.
 #[test]
 fn an_administrators_token_opens_the_admin_listener() {
     let world = World::new(Way::Listener);
@@ -206,7 +206,7 @@ fn an_administrators_token_opens_the_admin_listener() {
     world.record(world.command(&args), &args).expect_success();
     std::fs::remove_file(world.file("token")).unwrap();
 
-    // The same in one step.
+    // With `--client-id`, the command gets the token itself.
     let issuer = format!("http://{}", world.data());
     let at_once = |secret: &str, args: &[&str]| {
         let args = [&["orgs", "list", "--admin", &admin, "--client-id", &id], args].concat();

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Returns every configuration in and below `conf/`. Files of other
-/// kinds are listed here, so that a new one cannot be missed.
+/// Returns every configuration in and below `conf/`. Lists the files that are
+/// not configurations, so that a new configuration is never left out.
 fn conf_files() -> Vec<PathBuf> {
     let not_configurations = [
         "keys.yaml",
@@ -24,7 +24,7 @@ fn conf_files() -> Vec<PathBuf> {
             if path.is_dir() && path.extension().is_none_or(|extension| extension != "d") {
                 folders.push(path);
             } else if path.is_dir() {
-                // Included by the file beside it.
+                // A folder `*.d` holds files that the configuration beside it includes.
             } else if !not_configurations.iter().any(|name| path.ends_with(name)) {
                 files.push(path);
             }
@@ -71,7 +71,7 @@ fn every_file_in_conf_is_as_the_schema_says() {
     }
 }
 
-/// Editors check an included file alone, without the file that includes it.
+/// Included files have a schema of their own: editors check them without the file that includes them.
 #[test]
 fn every_included_file_in_conf_is_as_its_schema_says() {
     let schema = config::included_schema();
@@ -108,7 +108,7 @@ fn the_schema_is_of_draft_2020_12_and_has_a_title() {
     }
 }
 
-/// People look keys up in keygate.yaml, so it shows every key and no unknown one.
+/// Operators look keys up in keygate.yaml, so that file shows every key and no unknown key.
 #[test]
 fn keygate_yaml_shows_every_key_there_is() {
     // A key in a comment, such as `# pepper: "${KEYGATE_PEPPER}"`, counts as shown.

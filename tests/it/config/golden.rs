@@ -40,7 +40,7 @@ fn warning_files() -> Vec<PathBuf> {
     files
 }
 
-/// Returns the messages about `input` and their codes.
+/// Returns the messages about `input` with a last line that lists their codes, and the codes.
 fn messages(input: &str) -> (String, BTreeSet<&'static str>) {
     match config::parse(input, Path::new("keygate.yaml"), &env) {
         Ok(config) if !config.warnings.is_empty() => {
@@ -118,7 +118,7 @@ fn the_schema_refuses_what_is_broken_in_structure() {
     }
 }
 
-/// A mistake without a golden file has a message that nobody has read.
+/// Each message stands in a golden file, so that a person has read it once.
 #[test]
 fn every_code_has_a_golden_file() {
     let shown: BTreeSet<&str> = golden_files()
@@ -129,7 +129,7 @@ fn every_code_has_a_golden_file() {
             messages(file.split_once(RULE).unwrap().0).1
         })
         .collect();
-    // Codes that need a file that cannot be checked in, or would be too long.
+    // Codes whose example needs another file, or would be too long; unit tests cover them.
     let elsewhere = [
         "too-many-files",
         "unreadable-file",
@@ -156,7 +156,7 @@ fn every_code_has_a_golden_file() {
             }
         }
     }
-    // Words with `-` in the sources that are no codes.
+    // Words with `-` in the sources that are not codes.
     let headers = [
         "content-length",
         "keep-alive",

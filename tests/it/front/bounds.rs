@@ -1,4 +1,4 @@
-//! How much may a connection cost? (S107, and every key of `requests`)
+//! Which bytes, time and connections may a client use? (S107, and every key of `requests`)
 
 use crate::front::Gate;
 use crate::front::get_with;
@@ -8,14 +8,15 @@ use crate::support::wait_until;
 use std::time::Duration;
 use std::time::Instant;
 
-/// A time limit that a test can wait for, and that a busy machine does not reach by accident.
+/// The `head_timeout` of `s107_a_head_has_one_deadline_however_it_drips`: short enough to wait for, and long
+/// enough that a busy machine sends a whole head in time.
 const SHORT: Duration = Duration::from_millis(500);
 
 fn gate(requests: &str) -> Gate {
     Gate::start_with(|gate| gate.top(&format!("requests: {{ {requests} }}")))
 }
 
-/// Sends `bytes` one by one, with a pause after each, until the gate responds.
+/// Sends `bytes` one by one, with a pause after each, until the gate responds. Returns the status and the time it took.
 #[track_caller]
 fn drip(client: RawClient, bytes: impl IntoIterator<Item = u8>) -> (u16, Duration) {
     let started = Instant::now();
@@ -42,7 +43,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
     let (status, took) = drip(gate.connect(), endless());
     assert_eq!(status, 408);
     assert!(took >= SHORT - Duration::from_millis(50) && took < PATIENCE, "{took:?}");
-    // On a used connection the clock starts with the head, not with the connection.
+    // On a used connection, the time limit starts with the second head, not with the connection.
     let mut used = gate.connect();
     assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(drip(used, endless()).0, 408);
@@ -59,7 +60,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
         (counted + 2.0, looked_up)
     );
     assert_eq!(gate.upstream.received().len(), 1);
-    // Half a head and then silence gets the same.
+    // Half a head followed by silence gets the same response.
     let mut silent = gate.connect();
     let response = silent.exchange("GET /open/a HTT");
     assert_eq!((response.status, response.header("connection")), (408, Some("close")));
@@ -69,7 +70,7 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
 #[test]
 fn what_cannot_begin_a_request_is_answered_at_once() {
     let gate = gate("head_timeout: 60s");
-    // The TLS handshake of a client that was configured with `https`.
+    // First the TLS handshake of a client that was configured with `https`.
     for bytes in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"\0",
@@ -189,7 +190,7 @@ fn s107_connections_over_the_bound_are_bounded_too() {
     let gate = gate("connections: 1");
     let mut first = gate.connect();
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
-    // None of them reads or closes, so the gate holds each refused connection as long as it can.
+    // No client reads or closes, so the gate keeps up to 64 refused connections open for a second each.
     let mut surplus: Vec<RawClient> = (0..300).map(|_| gate.connect()).collect();
     let responses = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
     let statuses: Vec<u16> = responses.map(|response| response.status).collect();
@@ -199,7 +200,7 @@ fn s107_connections_over_the_bound_are_bounded_too() {
         "{} of 300 were told",
         statuses.len()
     );
-    // Each counts as refused, whether or not it got a response.
+    // The metric counts every refused connection, with or without a response.
     assert_eq!(gate.denied("too_many_connections"), 300.0);
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
 }
@@ -255,7 +256,7 @@ fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it()
         assert_eq!(response.header("connection"), Some("close"));
         assert!(client.is_closed());
     }
-    // A missing credential is refused before a body that is too long.
+    // The gate checks the credential before the announced length.
     gate.refuses(post("/both/a", 1001, ""), 401, "credential_missing");
     assert_eq!(gate.upstream.connections(), 1);
 }
@@ -330,7 +331,7 @@ fn a_body_that_stops_is_not_waited_for() {
     assert!(gate.upstream.received().is_empty());
 }
 
-/// The time limit of bodies does not limit the upstream's time to respond.
+/// The time limits of the client's side do not limit the upstream's time to respond.
 #[test]
 fn a_slow_answer_is_no_slow_body() {
     let gate = gate("body_read_timeout: 300ms, idle_timeout: 300ms, head_timeout: 300ms");

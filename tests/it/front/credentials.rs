@@ -227,7 +227,7 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
         format!("%61ccess_token={token}"),
         format!("key={key}&x=1"),
     ] {
-        // RFC 6750 section 2.3 has the parameter: here it is no credential, alone or beside a valid header.
+        // RFC 6750 section 2.3 allows `access_token` in the query; the gate refuses it, alone or beside a valid header.
         for fields in ["", &good] {
             for path in ["/both/a", "/open/a"] {
                 let response =
@@ -309,7 +309,7 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
         );
         assert!(!response.text().contains(key));
     }
-    // The field is not parsed where its type is not accepted.
+    // Where the route does not accept the type of credential, the field is not parsed.
     for (path, fields) in [
         ("/key/a", format!("Authorization: Bearer {token}\r\n")),
         ("/jwt/a", format!("x-api-key: {key}\r\n")),
@@ -326,7 +326,7 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
 #[test]
 fn s012_other_schemes_are_refused_whatever_they_say() {
     let gate = Gate::start();
-    // `user:pw`, `a@b:c@d:e`, `admin@example.com.evil.test:x`, `:`, an empty one, and others' schemes.
+    // Basic with `user:pw`, `a@b:c@d:e`, `admin@example.com.evil.test:x`, `:` and nothing; then other schemes.
     for other in [
         "Basic dXNlcjpwdw==",
         "Basic YUBiOmNAZDpl",

@@ -1,4 +1,4 @@
-//! Where does a request end, and what becomes of the bytes after it? (S101 to S103)
+//! Where does a request end, and how does the gate treat the bytes after the request? (S101 to S103)
 
 use crate::front::Gate;
 use crate::front::get_with;
@@ -7,12 +7,12 @@ use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 
-/// Returns a POST to a route that refuses it, with `fields`, and with `after` behind the head.
+/// Returns a POST of `target` with `fields`, and with `after` behind the head.
 fn post(target: &str, fields: &str, after: &str) -> String {
     format!("POST {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n{after}")
 }
 
-/// Checks that the response announces the end of the connection, and the connection ends.
+/// Checks that the response announces `Connection: close`, and that the connection ends.
 #[track_caller]
 fn closes(client: &mut RawClient, response: &Response) {
     assert_eq!(response.header("connection"), Some("close"), "{:?}", response.headers);
@@ -113,7 +113,7 @@ fn s101_broken_chunks_never_become_a_request() {
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
-/// The client waits, so it gets a response, and the record does not claim that it left.
+/// The client waits for a response, so the gate sends one, and the record does not say that the client left.
 #[test]
 fn s101_broken_chunks_are_answered() {
     let gate = Gate::start();
@@ -141,7 +141,7 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
         assert_eq!(received.len(), before + 1, "{upgrade}: {received:?}");
         assert!(!String::from_utf8_lossy(&received[before].raw).contains("smuggled"));
     }
-    // The same for a request that is refused before it is forwarded.
+    // The same for a request that the gate refuses.
     let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
     let mut client = gate.connect();
     let response = client.exchange(format!(
@@ -164,7 +164,7 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
     }
     let old = "GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     gate.refuses(old, 400, "upgrade");
-    // The upgrade is not forwarded.
+    // An upgrade to h2c is not forwarded.
     let response = gate.exchange(get_with(
         "/open/h2c",
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
@@ -249,7 +249,7 @@ fn s103_a_body_that_was_not_asked_for_is_not_waited_for() {
     let mut client = gate.connect();
     let request = post("/both/a", "Content-Length: 5\r\nExpect: 100-continue\r\n", "");
     let response = gate.refuses_on(&mut client, request, 401, "credential_missing");
-    // After a refusal the client may omit its body: the gate must not swallow the next request as that body.
+    // After a refusal the client may omit the body: the gate must not read the next request as that body.
     assert_eq!(response.header("connection"), Some("close"));
     client.send("GET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n");
     assert!(client.is_closed());
@@ -281,8 +281,8 @@ fn expect_continue_is_the_upstreams_to_answer() {
     }
 }
 
-/// A second request arrives before the response to the first. It is not served, and no
-/// byte of it becomes part of the first. The close tells the client to send it again.
+/// A second request arrives before the response to the first. The gate does not serve the second, and no byte
+/// of the second becomes part of the first. The close tells the client to send the second again.
 #[test]
 fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     let gate = Gate::start();
@@ -330,8 +330,8 @@ fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     }
 }
 
-/// The same while the upstream is at work. The early second request costs the
-/// first its response; the client gets the reason, and the upstream is not blamed.
+/// The same while the upstream works on the first request. The second request costs the first its
+/// response: the client gets the reason, and the record does not blame the upstream.
 #[test]
 fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
     let gate = Gate::start();
@@ -398,7 +398,7 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
     );
     assert_eq!(response.text(), "ok");
     assert!(client.is_closed());
-    // Refusals too.
+    // A refusal ends an HTTP/1.0 connection too.
     let mut client = gate.connect();
     let response = client.exchange("GET /both/a HTTP/1.0\r\nHost: gate.test\r\n\r\n");
     assert_eq!(response.status, 401);
@@ -423,7 +423,7 @@ fn an_absolute_form_target_is_forwarded_in_origin_form() {
     for (target, reason) in [
         ("http://other.test/open/a", "host_mismatch"),
         ("http://gate.test:80/open/a", "host_mismatch"),
-        // RFC 9112 section 3.2 requires the identical text, and pingora enforces that.
+        // RFC 9112 section 3.2 requires the identical text, and `head::check` enforces this.
         ("http://GATE.test/open/a", "host_mismatch"),
         ("http://user@gate.test/open/a", "host_invalid"),
         ("ftp://gate.test/open/a", "target"),
@@ -474,8 +474,8 @@ fn head_is_answered_without_a_body_whoever_answers() {
     assert!(client.is_closed(), "a body followed");
 }
 
-/// The head passes `head::check` but exceeds a limit of the libraries
-/// behind it. It takes limits raised past their 64 KiB for one name.
+/// The head passes `head::check` but exceeds a limit of `http`: a name of
+/// 64 KiB, which only a raised `head_bytes` permits.
 #[test]
 fn what_the_parser_refuses_by_itself_is_answered_counted_and_recorded() {
     let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));

@@ -1,4 +1,4 @@
-//! Which header fields reach the upstream, and which come back? (S079 to S088)
+//! Which header fields reach the upstream, and which come back to the client? (S079 to S088)
 
 use crate::front::Gate;
 use crate::front::closed_port;
@@ -17,7 +17,7 @@ const IDENTITY: [&str; 7] = [
     "x-keygate-issuer",
 ];
 
-/// Sends a GET that must pass, and returns the upstream's request.
+/// Sends a GET that must pass, and returns the request as the upstream received it.
 #[track_caller]
 fn forwarded(gate: &Gate, target: &str, fields: &str) -> ReceivedRequest {
     let before = gate.upstream.received().len();
@@ -243,7 +243,7 @@ fn s083_claims_of_any_bytes_become_one_line_each() {
     }
 }
 
-/// Decodes percent-escapes.
+/// Returns `value` with its percent-escapes decoded.
 fn decoded(value: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = value.as_bytes();
@@ -411,7 +411,7 @@ fn s088_trailers_are_dropped() {
     assert_eq!(request.body, b"ab");
     let raw = String::from_utf8_lossy(&request.raw).into_owned();
     assert!(!raw.contains("forged"), "{raw}");
-    // Trailer fields do not count as fields of the request either.
+    // A credential in a trailer field is not read.
     let request = format!(
         "{}0\r\nAuthorization: Bearer {}\r\n\r\n",
         head.replace("/open/", "/both/"),

@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 const ISSUER: &str = "https://issuer.test";
 
-/// A gate before an upstream, and credentials that are valid there.
+/// A gate, its upstream, and credentials that the gate accepts.
 struct Gate<G = LocalGate> {
     running: G,
     upstream: FakeUpstream,
@@ -47,7 +47,7 @@ impl Gate {
         Self::start_as("x-api-key", more)
     }
 
-    /// Starts a gate that takes API keys in `header`.
+    /// Starts a gate that accepts API keys in the header field `header`.
     fn start_as(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         Self::serve(header, more)
     }
@@ -76,7 +76,7 @@ impl Gate {
 }
 
 impl<G: StartGate> Gate<G> {
-    /// Starts a gate as a program or in this process.
+    /// Starts a gate as a program or in this process, as `G` says, and waits until the gate is ready.
     fn serve(header: &str, more: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
         let upstream = FakeUpstream::start();
         let builder = Gate::builder(&upstream, header);
@@ -115,7 +115,7 @@ impl<G: StartGate> Gate<G> {
         gate
     }
 
-    /// Returns a valid token with `changes` to its claims; `null` removes one.
+    /// Returns a valid token with `changes` to its claims; `null` removes a claim.
     fn token_with(&self, changes: Value) -> String {
         self.signer.sign("at+jwt", &claims(changes)).unwrap()
     }
@@ -137,7 +137,7 @@ impl<G: StartGate> Gate<G> {
         self.refuses_on(&mut self.connect(), request, status, reason)
     }
 
-    /// Checks the same on a connection that may have carried requests before.
+    /// Checks as [`Self::refuses`], on a connection that may have carried requests before.
     #[track_caller]
     fn refuses_on(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let counted = self.denied(reason);
@@ -149,7 +149,8 @@ impl<G: StartGate> Gate<G> {
         response
     }
 
-    /// Checks the same for a request that passed and failed later; its decision and the decision metric are `allow`.
+    /// Checks as [`Self::refuses_on`], also for a request that fails after it was allowed: its record
+    /// has the decision `error`, and the decision metric counts `allow`, so neither is checked.
     #[track_caller]
     fn refuses_late(&self, client: &mut RawClient, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let excerpt = excerpt(request.as_ref());
@@ -167,7 +168,8 @@ impl<G: StartGate> Gate<G> {
         response
     }
 
-    /// Checks as [`Self::refuses`], and that no credential was read: none is in the record, and no token was looked up.
+    /// Checks as [`Self::refuses`], and that the gate read no credential:
+    /// none is in the record, and no token was looked up.
     #[track_caller]
     fn refuses_unread(&self, request: impl AsRef<[u8]>, status: u16, reason: &str) -> Response {
         let looked_up = self.looked_up();
@@ -188,7 +190,7 @@ impl<G: StartGate> Gate<G> {
         self.running.record_of(request_id)
     }
 
-    /// Returns how many requests and heads were refused for `reason` on all routes.
+    /// Returns how many requests, heads and connections were refused for `reason` so far.
     fn denied(&self, reason: &str) -> f64 {
         let label = format!("reason=\"{reason}\"");
         self.sum_of(|series| {
@@ -199,7 +201,7 @@ impl<G: StartGate> Gate<G> {
         })
     }
 
-    /// Returns how many tokens were looked up.
+    /// Returns how many tokens were looked up in the cache so far.
     fn looked_up(&self) -> f64 {
         self.sum_of(|series| {
             series.starts_with("keygate_token_cache_hits_total")
@@ -217,7 +219,7 @@ impl<G: StartGate> Gate<G> {
     }
 }
 
-/// Returns the request id of a problem, which is also that of the response.
+/// Returns the request id in the body of a problem, and checks that the response header has the same id.
 #[track_caller]
 fn request_id(response: &Response) -> &str {
     let text = std::str::from_utf8(&response.body).unwrap();

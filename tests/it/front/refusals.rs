@@ -1,4 +1,4 @@
-//! Which response does each refusal give? Every row of the table that a client can cause, over the wire (S142, S143).
+//! Which response has each row of the refusal table that a client can cause over a connection? (S142, S143)
 //!
 //! `tests/data/refusals.txt` holds the responses; `UPDATE_GOLDEN=1` rewrites it.
 
@@ -19,8 +19,8 @@ use crate::support::api_key;
 use crate::support::api_key_entry;
 use keygate::gate::answer::refusal::ROWS;
 use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ use std::sync::mpsc;
 
 const GOLDEN: &str = "tests/data/refusals.txt";
 
-/// Rows that no request over HTTP/1.1 can cause here, and why. Their text is in the golden file beside `refusal.rs`.
+/// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
 const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),
@@ -109,7 +109,7 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 32] = [
     ),
 ];
 
-/// One row: the request and its response.
+/// A request that causes one row, with its response and its access record.
 struct RefusalCase {
     reason: &'static str,
     request: Vec<u8>,
@@ -117,20 +117,20 @@ struct RefusalCase {
     record: Value,
 }
 
-/// The gates that together cause every row.
+/// The gates that together cause every row except [`NOT_OVER_THE_WIRE`].
 struct Gates {
     /// Causes nearly all rows.
     main: Gate<Binary>,
-    /// Has defects and settings that would disturb `main`.
+    /// Causes rows that need settings that would disturb the other rows: few connections, few failures, no keys.
     odd: Gate<Binary>,
     /// Releases the responses that the upstream of `main` holds back.
     release: mpsc::Sender<()>,
-    /// Known keys that are refused: revoked, expired, bound to other addresses.
+    /// API keys that are refused, by their defect: `wrong_secret`, `revoked`, `expired`, `elsewhere`.
     keys: BTreeMap<&'static str, String>,
     second: SigningKey,
 }
 
-/// Returns rules that no principal satisfies.
+/// Returns one rule for each of four methods; no principal satisfies any of them.
 fn one_rule_a_method() -> String {
     let rule = |method, condition| format!("  - {{ methods: [{method}], {condition} }}\n");
     let rules = [
@@ -248,7 +248,7 @@ impl Gates {
         }
     }
 
-    /// Causes every possible row once.
+    /// Causes every row except [`NOT_OVER_THE_WIRE`] once.
     fn cause_all(&self) -> Vec<RefusalCase> {
         let mut all = Vec::new();
         for (reason, request) in self.heads().into_iter().chain(self.requests()) {
@@ -527,7 +527,7 @@ fn two_of_one_id() -> (ApiKeyText, ApiKeyText) {
             bytes.fill(if drawn < 16 { 1 } else { secret });
             drawn += bytes.len();
         };
-        ApiKeyText::generate("kg", KeyEnvironment::Live, &mut random)
+        ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut random)
     };
     let (one, other) = (make(2), make(3));
     assert!(one.id() == other.id() && one.expose() != other.expose());
@@ -549,7 +549,7 @@ fn golden_text(case: &RefusalCase) -> String {
     text + "\n" + &body + "\n"
 }
 
-/// Replaces the seconds that depend on when the current hour began.
+/// Returns `value` without the seconds that depend on how long ago the quota was spent.
 fn without_seconds(name: &str, value: &str) -> String {
     match name {
         "retry-after" if value.len() > 2 => "…".to_owned(),
@@ -607,7 +607,7 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     }
 }
 
-/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no part of the credential.
+/// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no long word of the request.
 #[track_caller]
 fn check_rfcs(case: &RefusalCase) {
     let (reason, response) = (case.reason, &case.response);
@@ -735,7 +735,7 @@ fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
             );
         }
     }
-    // All requests used the client's one connection; a request for its end is honoured.
+    // All requests used the client's one connection; `Connection: close` ends it.
     let response = client.exchange(get_with("/both/a", "Connection: close\r\n"));
     assert_eq!((response.status, response.header("connection")), (401, Some("close")));
     assert!(client.is_closed());
@@ -746,7 +746,7 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     let gates = Gates::start();
     for (reason, request) in gates.heads() {
         let mut client = gates.main.connect();
-        // In the middle of a connection as well as at its beginning.
+        // The refused head is the second on its connection.
         assert_eq!(client.exchange(get_with("/nowhere", "")).status, 404);
         let (counted, pipelined) = (gates.main.denied(reason), get_with("/open/smuggled", ""));
         client.send(&request);
@@ -769,7 +769,7 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     assert!(gates.main.upstream.received().is_empty());
 }
 
-/// The operator chooses the header's name; challenges and problems stay well-formed with any name.
+/// The operator chooses the header's name and the scopes; challenges and problems stay well-formed with any of them.
 #[test]
 fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
     let gate = Gate::start_as("x!#$%&'*+.^`|~key", |gate| {

@@ -37,7 +37,7 @@ fn read(bytes: &[u8], step: usize) -> Result<ReadOutcome, ()> {
     Ok((content, ended.then_some(arrived.len())))
 }
 
-/// Reads one whole chunked body: size lines and trailers end in CRLF, and nothing else does.
+/// Returns the content of one chunked body; `None` where `bytes` is not exactly one body by the grammar.
 fn slowly(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {

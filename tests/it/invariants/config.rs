@@ -1,4 +1,4 @@
-//! Is every configuration either compiled or rejected with positions, never both?
+//! Does every text either compile as a configuration or get errors with positions?
 
 use keygate::config;
 use keygate::gate::live::Live;

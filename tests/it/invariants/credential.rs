@@ -39,7 +39,7 @@ pub fn check(value: &[u8]) {
     for credential in [&bearer, &key].into_iter().flatten() {
         assert!(!credential.is_empty() && credential.len() <= BYTES_MAX);
     }
-    // A second credential beside it is always one too many (S001 to S006).
+    // A second credential field is refused, whatever is in the two (S001 to S006).
     let other = HeaderValue::from_static("");
     for (fields, expected) in [
         (

@@ -22,7 +22,7 @@ const LIMITS: HeadLimits = HeadLimits {
 /// Checks the first bytes of a connection.
 pub fn check(sent: &[u8]) {
     let end = head::find_end(sent, 0);
-    // Its end does not depend on how the bytes arrive.
+    // The end of the head does not depend on how the bytes arrive.
     for searched in [1, sent.len() / 2, sent.len().saturating_sub(1)] {
         if end.is_none_or(|end| searched < end) {
             assert_eq!(head::find_end(sent, searched), end, "searched {searched}");
@@ -42,7 +42,7 @@ pub fn check(sent: &[u8]) {
     is_read_alike(&request);
 }
 
-/// Compares line by line: nothing but the blanks around a value was skipped, joined or trimmed.
+/// Asserts that the other parser read every line, and trimmed only the blanks around a value.
 fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     let mut line = || lines.next().flatten().expect("every line ends in CRLF");
@@ -63,7 +63,7 @@ fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
     assert_eq!(line(), b"");
 }
 
-/// Asserts RFC 9112 section 6.3 for the other parser's reading.
+/// Asserts that `body` is the framing of RFC 9112 section 6.3 for the fields that the other parser read.
 fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
     let named = |name: &str| -> Vec<&[u8]> {
         let fields = request.headers.iter();

@@ -1,7 +1,7 @@
 //! Does an accepted key set hold usable public keys and nothing else?
 
 use keygate::jose::jwks::Jwks;
-use keygate::jose::jwks::NoKey;
+use keygate::jose::jwks::KeyLookupError;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub fn check(body: &[u8]) {
             "{kid:?} is no key that may verify"
         );
     }
-    // A lookup without `kid` finds only keys that may verify, according to the key itself.
+    // A lookup, with or without `kid`, finds only keys that may verify according to their own members.
     let mut found = 0;
     for algorithm in Algorithm::ALL {
         let names = set.key_ids().map(Some).chain([None]);
@@ -41,25 +41,26 @@ pub fn check(body: &[u8]) {
                     let fits = |entry: &&Value| may_verify(entry) && is_for(entry, algorithm);
                     assert!(entries.iter().any(|entry| fits(&entry)), "{algorithm:?} of nothing");
                 }
-                Err(NoKey::Ambiguous) => {
+                Err(KeyLookupError::Ambiguous) => {
                     found += 1;
                     assert!(set.len() > 1);
                 }
-                Err(NoKey::NoneFits) => {}
-                Err(NoKey::UnknownKid) => panic!("{kid:?} is one of its names"),
+                Err(KeyLookupError::NoneFits) => {}
+                Err(KeyLookupError::UnknownKid) => panic!("{kid:?} is one of its names"),
             }
         }
         if set.key_ids().next().is_some() {
             assert_eq!(
                 set.find(Some("\u{0}no such name"), algorithm).err(),
-                Some(NoKey::UnknownKid)
+                Some(KeyLookupError::UnknownKid)
             );
         }
     }
     assert!(found > 0, "a set without a use");
 }
 
-/// Returns whether RFC 7517 sections 4.2 and 4.3 allow the key, and it is as long as RFC 7518 section 3.3 requires.
+/// Returns whether RFC 7517 sections 4.2 and 4.3 allow the key to verify, and an RSA
+/// key is as long as RFC 7518 section 3.3 requires.
 fn may_verify(entry: &Value) -> bool {
     let operations = entry
         .get("key_ops")

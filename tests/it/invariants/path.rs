@@ -70,8 +70,8 @@ fn nobody_decodes_more(accepted: &NormalPath<'_>) {
     }
 }
 
-/// Asserts that two URL parsers leave an accepted path unchanged: that of browsers, which
-/// resolves dot segments, turns backslashes and drops tabs, and `http::Uri`, which forwards it.
+/// Asserts that two URL parsers leave an accepted path unchanged: `url`, which like browsers resolves
+/// dot segments, turns backslashes and drops tabs, and `http::Uri`, which holds the path to forward.
 fn a_url_parser_sees_the_same(raw: &str, accepted: &NormalPath<'_>) {
     for path in [raw, &accepted.text] {
         let url = url::Url::parse(&format!("http://a{path}")).expect("a URL");
@@ -102,7 +102,7 @@ fn does_not_reach_what_is_protected(path: &str) {
         Lookup::Found(_) => assert!(protected, "{path:?} is no {reading:?}"),
         Lookup::NearMiss => {}
         Lookup::MethodNotAllowed(_) => panic!("{path:?}: GET is not allowed"),
-        // `{*rest}` is one character at least.
+        // `{*rest}` matches at least one character.
         Lookup::NotFound => assert_eq!(path, "/"),
     }
 }
@@ -162,7 +162,7 @@ fn decode_fully(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Decodes once; bytes that are no escape stay.
+/// Returns `bytes` with their percent-escapes decoded once.
 fn decode(bytes: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

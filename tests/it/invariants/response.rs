@@ -1,4 +1,4 @@
-//! A response head that reaches a client says there what its upstream said, and ends where both say.
+//! Does a response head have the same fields and the same end for the upstream, for Keygate and for the client?
 
 use http::HeaderValue;
 use http::Method;
@@ -15,10 +15,11 @@ use keygate::proxy::http1::response_head::DownstreamMode;
 
 const REQUEST_ID: &str = "0123456789abcdef";
 
-/// One field, as a plain reading of its line gives it.
+/// The name and the value of one field.
 type Field<'h> = (&'h [u8], &'h [u8]);
 
-/// The bytes that an upstream sent first. The low bits of the first byte choose the request that they answer.
+/// Checks the first bytes of an upstream. The low bits of the first byte choose the request and its
+/// connection, the other bytes are the response.
 pub fn check(bytes: &[u8]) {
     let Some((&choice, sent)) = bytes.split_first() else {
         return;
@@ -52,7 +53,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The fields of `head`, by its lines.
+/// Returns the fields of `head`, split at line ends and at the first colon of each line.
 fn plain_fields(head: &[u8]) -> Vec<Field<'_>> {
     let lines = head
         .split(|byte| *byte == b'\n')
@@ -78,7 +79,7 @@ fn values<'h>(fields: &[Field<'h>], name: &str) -> Vec<&'h [u8]> {
     named.map(|field| field.1).collect()
 }
 
-/// RFC 9112 section 6.3, by the plain reading.
+/// Asserts that the framing of `head` is that of RFC 9112 section 6.3 for `fields`.
 fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
     let lengths = values(fields, "content-length");
     let codings = values(fields, "transfer-encoding");
@@ -104,7 +105,7 @@ fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
     }
 }
 
-/// The head that the client is sent, read by another parser.
+/// Asserts that another parser reads the head written for the client, with exactly the fields that frame the body.
 fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamMode) {
     let request_id = HeaderValue::from_static(REQUEST_ID);
     let rules = ResponseRules {
@@ -147,19 +148,19 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamMode) {
             assert!(!is_persistent, "the end of the connection is the body's");
             assert!(named("content-length").is_empty() && named("transfer-encoding").is_empty());
         }
-        // Of a response without a body, what GET would bring.
+        // A response without a body may announce the length that a GET would have.
         Framing::None => {}
     }
 }
 
-/// Returns the fields of a written head: one head of HTTP/1.1, to its last byte, whose status is `status`.
+/// Asserts that `out` is exactly one head of HTTP/1.1 with `status`, and returns its fields.
 fn is_well_formed(out: &[u8], status: StatusCode) -> Vec<Field<'_>> {
     assert_eq!(head::find_end(out, 0), Some(out.len()));
     let mut fields = [httparse::EMPTY_HEADER; 300];
     let mut read = httparse::Response::new(&mut fields);
     assert_eq!(read.parse(out), Ok(httparse::Status::Complete(out.len())));
     assert_eq!((read.version, read.code), (Some(1), Some(status.as_u16())));
-    // Every line ends in CRLF, and holds neither by itself.
+    // Every line ends in CRLF, and contains no other CR and no NUL.
     for line in out.split_inclusive(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r\n").expect("CRLF");
         assert!(!line.contains(&b'\r') && !line.contains(&0), "{line:?}");

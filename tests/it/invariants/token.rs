@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// Signed tokens, one of each kind: seeds for the fuzzer, and the only tokens that may verify. The keys follow.
+/// Signed tokens, one for each kind of key: seeds for the fuzzer, and the only tokens that verify with [`KEYS`].
 const SIGNED: [&str; 3] = [
     include_str!("../../fuzz/corpus/token/es256"),
     include_str!("../../fuzz/corpus/token/rs256"),
@@ -55,7 +55,7 @@ pub fn check(token: &[u8]) {
     assert_eq!(header.get("kid").and_then(Value::as_str), parsed.kid());
     assert!(header.get("crit").is_none() && header.get("b64").is_none());
     assert_eq!(payload["iss"].as_str(), Some(parsed.issuer()));
-    // Another JSON writer may produce the same token again.
+    // The token reads the same after another JSON writer has written its header and payload.
     let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let rewritten = format!("{}.{}.{signature}", text(&header), text(&payload));
     if rewritten.len() <= Jws::BYTES_MAX {

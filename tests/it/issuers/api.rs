@@ -1,4 +1,4 @@
-//! The admin API of the real program: which credentials does it accept, and on which listener?
+//! The admin API about issuers: which credentials does it accept, on which listener, and what does it show?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
@@ -58,7 +58,7 @@ fn s151_it_is_on_the_admin_listener_only_and_refuses_foreign_pages() {
     let authorization = format!("Authorization: Bearer {TOKEN}\r\n");
     let request = |host: &str, more: &str| format!("GET {LIST} HTTP/1.1\r\nHost: {host}\r\n{authorization}{more}\r\n");
     let on = |address, request: String| RawClient::connect(address).exchange(request);
-    // On a data listener the path is ordinary and belongs to the upstream.
+    // On a data listener the path is an ordinary path, which the gate forwards to the upstream.
     let data = on(gate.data(), request("localhost", ""));
     assert!(!data.text().contains("\"issuers\":["), "{}", data.text());
     assert_eq!(on(gate.admin(), request("evil.example", "")).status, 421);

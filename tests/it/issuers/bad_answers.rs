@@ -14,7 +14,7 @@ fn bad_replies(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'
     let mut private = other.public_jwk();
     private["d"] = json!(base64url(&[1; 32]));
     let many = |one: &str, count: usize| format!(r#"{{"keys":[{}]}}"#, vec![one; count].join(","));
-    // The first bytes of 100 MiB of zeros, compressed.
+    // The header of a gzip stream: the gate must refuse the body without decompressing it.
     let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], &[0; 1000]].concat();
     vec![
         ("hangs", Reply::Hang, "no whole answer within", "failure"),
@@ -132,7 +132,7 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
         assert_eq!(health["keys"][0]["kid"], good.public_jwk()["kid"], "{name}");
         assert_eq!(fetches(&gate, result), before + 1.0, "{name}");
         assert_eq!(ask(gate.data(), &token(&good)).status, 200, "{name}");
-        // The request is refused; within the cooldown the gate cannot know whether the key is new (503).
+        // A key from an invalid response never verifies. Within the cooldown after a failure the status is 503.
         assert!(matches!(ask(gate.data(), &token(&other)).status, 401 | 503), "{name}");
     }
     assert_eq!(
@@ -233,7 +233,7 @@ fn s041_valid_tokens_do_not_wait_for_an_issuer_that_hangs() {
     for _ in 0..50 {
         assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     }
-    // The fetch is still in flight, so no request waited for its end. Fetches do not overlap: requests meanwhile share the one in flight.
+    // The fetch is still in flight, so no request waited for its end, and no second fetch began.
     let health = health(&gate);
     assert_eq!(health["state"], "ok", "nothing has failed yet");
     assert_eq!(server.targets().len(), 2);

@@ -1,4 +1,4 @@
-//! Does `keygate issuers` print a table and exit codes that a person can use?
+//! What does `keygate issuers` print, and which exit code and message does each failure have?
 
 use super::*;
 use crate::support::raw_issuer::Reply;
@@ -11,7 +11,7 @@ struct CommandOutput {
     stderr: String,
 }
 
-/// Runs `keygate issuers` in `folder`, with `token` in its environment if there is one.
+/// Runs `keygate issuers` in `folder`, with `token` in `KEYGATE_ADMIN_TOKEN`.
 fn issuers(folder: &Path, token: Option<&str>, args: &[&str]) -> CommandOutput {
     let mut command = Command::new(crate::support::program());
     command

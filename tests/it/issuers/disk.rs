@@ -10,7 +10,7 @@ fn state_dir(folder: &Path) -> String {
     format!("state_dir: {}", folder.display())
 }
 
-/// Runs a gate that fetches and stores `key`, and stops it; its issuer responds with 500 afterwards.
+/// Runs a gate until it has fetched and stored `key`, and stops the gate. The issuer responds with 500 afterwards.
 fn after_a_run(server: &RawIssuer, folder: &Path, key: &SigningKey, issuer: &str) {
     server.reply("/jwks", Reply::ok(&set_of(&[key])));
     let gate = gate(&state_dir(folder), issuer, &[]);
@@ -34,7 +34,7 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     };
     assert_eq!((mode("issuers"), mode("issuers/main.json")), (0o700, 0o600));
     let gate = program(&state_dir(folder.path()), &issuer, &[]);
-    // Immediately, before any fetch can succeed.
+    // The stored keys serve at once: no fetch can succeed.
     assert_eq!(ask(gate.data(), &token(&key)).status, 200);
     gate.wait_ready();
     wait_until("tried", || fetches(&gate, "failure") > 0.0);
@@ -47,7 +47,7 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
     assert_eq!(gate.metric("keygate_issuer_keys_from_disk{issuer=\"main\"}"), 1.0);
     assert_eq!(fetches(&gate, "success"), 0.0);
     gate.wait_for_output("Issuer keys taken from disk until they are fetched");
-    // The gate cannot know whether the issuer has published this key since: 503, neither refused nor let through.
+    // The gate cannot know whether the issuer has published this key since, so the status is 503 and not 401.
     assert_eq!(ask(gate.data(), &token(&new_key())).status, 503);
     // The issuer is back; the process now holds the set from its own fetch.
     server.reply("/jwks", Reply::ok(&set_of(&[&key])));
@@ -76,7 +76,7 @@ fn make_older(file: &Path, age: std::time::Duration) {
 #[test]
 fn restarts_do_not_make_the_kept_set_younger() {
     let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
-    // Counted from a restart, the set would stay valid for a minute, longer than this test waits for anything.
+    // If a restart made the set younger, the set would be valid for another minute, longer than `ask_until` waits.
     let issuer = by_url(&server, "max_stale: 60s");
     after_a_run(&server, folder.path(), &key, &issuer);
     make_older(
@@ -134,7 +134,7 @@ fn a_file_that_is_not_what_was_written_is_not_used_and_is_logged() {
     );
     drop(gate);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    // The source changed: keys that were fetched over plain HTTP prove nothing once plain HTTP is forbidden.
+    // Keys that were fetched from another URL are not used.
     let other = by_url(&server, "").replace("/jwks", "/other");
     let gate = program(&state_dir(folder.path()), &other, &[]);
     assert_eq!(ask(gate.data(), &token(&key)).status, 503);
@@ -177,7 +177,7 @@ fn a_reload_that_changes_an_interval_keeps_the_keys_although_the_issuer_is_down(
     gate.wait_for_output("Configuration reloaded");
     wait_until("tried", || fetches(&gate, "failure") > 0.0);
     assert_eq!(ask(gate.data(), &token(&key)).status, 200);
-    // The rules about the connection changed: keys fetched under the old ones prove nothing.
+    // With another rule for the connection, here a proxy, keys that were fetched under the old rule are not used.
     gate.reload(&yaml.replace("allow_http: true", "allow_http: true\n    proxy: http://127.0.0.1:1"));
     ask_until(gate.data(), &token(&key), 503, &[200]);
 }

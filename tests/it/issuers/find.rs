@@ -1,4 +1,4 @@
-//! Discovery: does the gate find the issuer's keys, and only in metadata that names this issuer?
+//! Discovery: does the gate find an issuer's keys, and only through metadata that names this issuer?
 
 use super::*;
 use crate::support::RawIssuer;
@@ -52,7 +52,7 @@ fn each_form_finds_the_keys_and_true_tries_them_in_their_order() {
             server.url("/keys"),
             "its query is shown to nobody"
         );
-        // The location that worked is remembered: a refresh fetches it and the key set, nothing else.
+        // The gate remembers where it found the document: a refresh fetches the document and the key set, nothing else.
         assert_eq!(refresh(&gate).0, 200);
         assert_eq!(
             server.targets()[targets + 1..],
@@ -160,7 +160,7 @@ fn a_document_that_stops_being_good_changes_nothing_and_a_new_address_replaces_t
 #[test]
 fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
     let key = new_key();
-    // The proxy resolves names, so the issuer can have a public one here; the gate itself checks literal addresses.
+    // The proxy resolves names, so `issuer.invalid` needs no address here; the gate itself checks literal addresses.
     let proxy = RawIssuer::start();
     let issuer = "http://issuer.invalid";
     for (jwks_uri, message) in [
@@ -190,7 +190,7 @@ fn s046_s047_where_a_document_leads_is_checked_like_a_configured_url() {
         proxy.targets()
     );
 
-    // The gate uses TLS, the server does not.
+    // The document comes over TLS, but its `jwks_uri` is plain HTTP, which the issuer's section does not allow.
     let plain = RawIssuer::start();
     plain.reply("/jwks", Reply::ok(&set_of(&[&key])));
     let (server, authority) = RawIssuer::start_tls("localhost", 2999);

@@ -1,4 +1,4 @@
-//! The endpoints themselves: which requests are refused before their content is read?
+//! The gate's own endpoints: which requests do they refuse before they read the form, and on which listener are they?
 
 use super::Gate;
 use super::gate;
@@ -84,7 +84,7 @@ fn secrets_in_clear_text_are_refused_unread_but_from_loopback_and_trusted_proxie
         assert_eq!(problem["type"], "urn:keygate:problem:clear-text");
         assert_eq!(problem["error"], "invalid_request");
     }
-    // Any client may request the resources that need no secret.
+    // The metadata contain no secret, so a request for them may come in clear text.
     let metadata = "GET /.well-known/openid-configuration HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
     assert_eq!(gate.client().exchange(metadata).status, 200);
     gate.running.reload(&gate::with_endpoint(", allow_clear_text: true"));

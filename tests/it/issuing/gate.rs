@@ -1,4 +1,4 @@
-//! A gate with a store, and the credentials that it issues.
+//! A gate with a store, requests with the credentials that it issues, and a store filled without a gate.
 
 use crate::support::Admin;
 use crate::support::Binary;
@@ -8,15 +8,15 @@ use crate::support::Response;
 use crate::support::StartGate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::SystemClock;
 use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
+use keygate::model::directory::ApiKeyOrigin;
 use keygate::model::subscription::SubscriptionState;
 use keygate::store::Batch;
 use keygate::store::Store;
@@ -34,13 +34,13 @@ use std::sync::Arc;
 pub const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 pub const ISSUER: &str = "http://127.0.0.1:8099";
 
-/// A gate and its admin API, with clients of both.
+/// A gate, and a client of its admin API.
 pub struct Gate<G = LocalGate> {
     pub running: G,
     pub admin: Admin,
 }
 
-/// Returns the configuration that the tests of this folder share. `more` stands at the top level.
+/// Returns the configuration that the tests of this folder share, with `more` at the top level.
 pub fn yaml(more: &str) -> String {
     format!(
         "listeners: [{{ address: 127.0.0.1:0 }}]
@@ -76,7 +76,7 @@ routes:
     )
 }
 
-/// Returns the configuration with a token endpoint.
+/// Returns the same configuration with a token endpoint, which has the settings `more`.
 pub fn with_endpoint(more: &str) -> String {
     yaml(&format!("token_endpoint: {{ issuer: \"{ISSUER}\"{more} }}\n"))
 }
@@ -87,7 +87,7 @@ impl Gate {
         Self::start_with(&with_endpoint(""))
     }
 
-    /// Starts a gate by `clock`, which only the test advances.
+    /// Starts a gate with `clock`, which only the test advances.
     #[track_caller]
     pub fn start_at(clock: &Arc<ManualClock>) -> Self {
         Self::of(LocalGate::start_at(clock, &with_endpoint(""), &[]))
@@ -131,7 +131,7 @@ impl<G: StartGate> Gate<G> {
         self.client().exchange(token_request(path, token))
     }
 
-    /// Creates a key that never expires, under `subscription` if there is one. Returns id and text.
+    /// Creates a key that never expires, under `subscription` or the default one. Returns the key's id and text.
     #[track_caller]
     pub fn key(&self, subscription: Option<&str>) -> (String, String) {
         let mut body = json!({ "name": "ci", "expires": "never" });
@@ -142,7 +142,7 @@ impl<G: StartGate> Gate<G> {
         (text(&created["id"]), text(&created["key"]))
     }
 
-    /// Creates a subscription of a new organization.
+    /// Creates an organization and its subscription to `plan`, and returns the subscription's id.
     #[track_caller]
     pub fn subscription(&self, organization: &str, plan: &str) -> String {
         self.admin
@@ -151,7 +151,7 @@ impl<G: StartGate> Gate<G> {
         text(&self.admin.create("/subscriptions", body)["id"])
     }
 
-    /// Creates a client with a secret and returns its id and secret. `more` are further members.
+    /// Creates a client with a secret and returns its id and secret. `more` holds further members of the request.
     #[track_caller]
     pub fn secret_client(&self, more: Value) -> (String, String) {
         let mut body = json!({ "name": "job", "authentication": "client_secret", "scopes": ["orders:read"] });
@@ -211,7 +211,7 @@ pub fn token_request(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// Returns the `Authorization` line of RFC 6749 section 2.3.1.
+/// Returns the `Authorization` line of `client_secret_basic` (RFC 6749 section 2.3.1).
 pub fn basic(id: &str, secret: &str) -> String {
     format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")))
 }
@@ -228,7 +228,8 @@ pub fn now() -> Timestamp {
     SystemClock::new().now().wall
 }
 
-/// Fills a store in `folder`, with subscriptions and keys also in states that no operation leads to.
+/// Fills a store in `folder` with the organization `acme` and `writes`. The
+/// writes may hold states that no operation of the admin API leads to.
 pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     writes.insert(
         0,
@@ -250,7 +251,7 @@ pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     });
 }
 
-pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: SubscriptionState) -> Write {
+pub fn subscription(id: &str, plan: &str, environment: ApiKeyEnvironment, state: SubscriptionState) -> Write {
     Write::Subscription(Versioned::new(SubscriptionRecord {
         id: id.parse().unwrap(),
         organization: "acme".parse().unwrap(),
@@ -263,13 +264,13 @@ pub fn subscription(id: &str, plan: &str, environment: KeyEnvironment, state: Su
     }))
 }
 
-/// Returns the write of a key under the default pepper, and its text.
+/// Returns the write of a key that is digested without a pepper, and the key's text.
 pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
     let text = ApiKeyText::generate("kg", environment, &mut system_random);
     let mut record = ApiKeyRecord {
         id: text.id(),
         digest: Digester::new(None).digest(text.expose()),
-        origin: KeyOrigin::Own,
+        origin: ApiKeyOrigin::Own,
         environment,
         name: "ci".to_owned(),
         organization: "acme".parse().unwrap(),

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Sends `request` over several connections while `revoke` ends its credential. Returns the
-/// number of requests, and of those begun after the revocation's response, how many passed.
+/// Sends `request` over four connections while `revoke` ends its credential. Returns the number of
+/// requests, and how many of those that began after the revocation's response passed.
 fn under_load(gate: &Gate, request: &str, revoke: impl FnOnce()) -> (u64, u64) {
     let started = Instant::now();
     let (calls, late) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -167,7 +167,7 @@ fn s153_a_client_without_a_key_opens_nothing() {
             "{path}"
         );
     }
-    // Nor does the client authenticate without a proof, or with an empty one.
+    // Without a secret or with an empty one, the client does not authenticate.
     for body in [
         format!("grant_type=client_credentials&client_id={id}"),
         format!("grant_type=client_credentials&client_id={id}&client_secret="),

@@ -7,8 +7,8 @@ use super::gate::key_request;
 use super::gate::subscription;
 use crate::support::LocalGate;
 use crate::support::RawClient;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 use keygate::model::subscription::SubscriptionState;
 use serde_json::json;
@@ -17,8 +17,8 @@ use std::time::Instant;
 
 #[test]
 fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the_key() {
-    use KeyEnvironment::Live;
-    use KeyEnvironment::Test;
+    use ApiKeyEnvironment::Live;
+    use ApiKeyEnvironment::Test;
     let folder = tempfile::tempdir().unwrap();
     let states = [
         (
@@ -74,7 +74,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
         keys.push((id, text, expected));
         let (write, text) = key(id, Test, |_| {});
         writes.push(write);
-        // Sandbox keys need no payment and no release.
+        // Sandbox keys need no payment and no release, and a sandbox subscription allows them.
         let expected = expected.filter(|reason| !["payment_due", "plan_not_released", "sandbox_only"].contains(reason));
         keys.push((id, text, expected));
     }
@@ -91,7 +91,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
                 assert_eq!(response.json()["type"], kind, "{id}");
             }
         }
-        // A guessed secret for the same key gives 401 and reveals no state of the key.
+        // An unknown key gets 401.
         let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
@@ -107,12 +107,12 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
 #[test]
 fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401() {
     let folder = tempfile::tempdir().unwrap();
-    let (write, text) = key("sub_secrets", KeyEnvironment::Live, |_| {});
+    let (write, text) = key("sub_secrets", ApiKeyEnvironment::Live, |_| {});
     let writes = vec![
         subscription(
             "sub_secrets",
             "secrets",
-            KeyEnvironment::Live,
+            ApiKeyEnvironment::Live,
             SubscriptionState::Active,
         ),
         write,
@@ -124,7 +124,7 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
     let response = gate.with_key("/any/x", &text);
     assert_eq!(response.status, 401, "{}", response.text());
     assert_eq!(response.json()["type"], "urn:keygate:problem:credential-not-in-plan");
-    // The plan is the file's: after a reload with `api_key` the key is valid, after another without it is not.
+    // A reload changes the plan: with `api_key` in its credentials the key is valid, without it the key is not.
     let wider = config.replace("credentials: client_secret,", "credentials: [client_secret, api_key],");
     gate.running.reload(&wider);
     assert_eq!(gate.with_key("/any/x", &text).status, 200);
@@ -135,15 +135,15 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
 #[test]
 fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (good, _) = key("sub_good", KeyEnvironment::Live, |_| {});
-    let (revoked, revoked_text) = key("sub_good", KeyEnvironment::Live, |record| {
+    let (good, _) = key("sub_good", ApiKeyEnvironment::Live, |_| {});
+    let (revoked, revoked_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
         record.revoked_at = Some(gate::now())
     });
-    let (expired, expired_text) = key("sub_good", KeyEnvironment::Live, |record| {
+    let (expired, expired_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
         record.expires_at = Some(gate::now())
     });
     let writes = vec![
-        subscription("sub_good", "keys", KeyEnvironment::Live, SubscriptionState::Active),
+        subscription("sub_good", "keys", ApiKeyEnvironment::Live, SubscriptionState::Active),
         good,
         revoked,
         expired,
@@ -159,7 +159,7 @@ fn s077_unknown_wrong_revoked_and_expired_keys_look_and_cost_the_same() {
     )
     .unwrap();
     let gate = Gate::of(LocalGate::start_in(folder));
-    let unknown = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let unknown = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let texts = [unknown.expose(), &revoked_text, &expired_text];
     let requests = texts.map(|text| key_request("/any/x", text));
     let mut client: RawClient = gate.client();
@@ -197,7 +197,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let gate = Gate::start();
     let subscription = gate.subscription("acme", "limited");
     let (_, key) = gate.key(Some(&subscription));
-    // Routes without limits have the plan's alone; routes with limits have both, and a limit that stands in both once.
+    // A request spends the limits of the plan and of the route; a limit that stands in both lists is spent once.
     let first = gate.with_key("/any/x", &key);
     assert_eq!(first.status, 200);
     assert!(
@@ -219,7 +219,7 @@ fn limits_of_the_plan_are_spent_beside_those_of_the_route_and_the_tightest_is_to
     let spent = gate.with_key("/limited/x", &key);
     assert_eq!(spent.status, 429);
     assert_eq!(spent.json()["limit"], "of-plan");
-    // A key of a plan without limits has the route's alone.
+    // A key whose plan has no limits spends only the route's limits.
     let (_, other) = gate.key(None);
     let response = gate.with_key("/limited/x", &other);
     assert!(

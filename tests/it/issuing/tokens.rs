@@ -57,7 +57,7 @@ fn an_opaque_token_counts_like_any_other_and_not_once_it_is_revoked() {
         gate::upstream_field(&response, "x-keygate-credential-type").as_deref(),
         Some("opaque")
     );
-    // A token with one character more or less is refused.
+    // A token without its last character is refused.
     let shortened = gate.with_token("/any/x", &token[..token.len() - 1]);
     assert_eq!(shortened.status, 401);
     assert_eq!(gate.running.record(&shortened)["reason"], "token_unknown");

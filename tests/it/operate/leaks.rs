@@ -29,8 +29,8 @@ fn marker() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns the parts of a credential that must appear nowhere.
-/// Its beginning may appear: that tells its kind and its id.
+/// Returns the parts of a credential that must appear nowhere. The beginning
+/// of a credential may appear: it shows the type and the id of a key.
 fn distinctive(credential: &str) -> Vec<String> {
     match credential.rsplit_once('.') {
         // The signature of a token, and the payload before it.
@@ -132,7 +132,7 @@ fn requests_with(credential: &str) -> Vec<Vec<u8>> {
             all.push(request("GET", &format!("{path}?a=b&{name}={credential}"), &[]).into_bytes());
         }
     }
-    // Text that does not look like a key or a token is ordinary text where no credential belongs.
+    // Outside the places of credentials, the log masks only text that looks like a key or a token.
     if !keygate::observe::redact::has_credential(credential) {
         return all;
     }
@@ -253,7 +253,7 @@ fn check_leaks(level: &str) {
         &format!("{:?}", keys_command(binary.folder(), &["list"])),
         "`keys list`",
     );
-    // Credentials reach only the upstream of the route that passes them on.
+    // Only the route with `forward_credential` sends a credential to the upstream.
     for received in upstream.received() {
         if received.target().starts_with("/passing") {
             continue;
@@ -498,7 +498,7 @@ fn s145_nothing_a_request_says_becomes_a_series() {
     for index in 0..10 {
         asks(index, &mut client);
     }
-    // Some of the invalid methods close the connection, so each has its own.
+    // Each unknown method has its own connection, because the gate may close the connection after the refusal.
     let odd = |index: usize| {
         let mut client = RawClient::connect(binary.data());
         client.send(request(&format!("M{index}"), "/open", &[]));

@@ -17,8 +17,8 @@ use crate::support::Response;
 use crate::support::still_clock;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::clock::ManualClock;
 use serde_json::json;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A gateway's issuer, keys file and upstream, before it starts.
+/// The signing key, the upstream and the configuration of a gate that has not started yet.
 struct Gate {
     issuer: SigningKey,
     upstream: FakeUpstream,
@@ -46,7 +46,7 @@ impl Gate {
         }
     }
 
-    /// Returns a gate with one limit on the route `/a`, for both types of credential.
+    /// Returns a gate with one limit on the route `/a`, which accepts JWTs and API keys.
     fn limited(by: &str, quota: &str) -> Self {
         let mut gate = Self::new();
         gate.gateway = gate
@@ -298,12 +298,12 @@ fn s115_a_limit_that_a_reload_lowers_neither_goes_negative_nor_locks_out() {
     running.reload(&with("quota: 2/s\nburst: 2"));
     let spent = ask();
     assert_eq!((spent.status, number(&spent, "x-ratelimit-remaining")), (429, 0));
-    // Earlier spending counts at most as this limit's whole burst: a second for two.
+    // Of the earlier requests, at most the new burst counts: 2 requests, which refill in 1 s.
     let wait = number(&spent, "retry-after");
     assert!((1..=2).contains(&wait), "locked out for {wait} s");
     clock.advance(Duration::from_secs(wait));
     assert_eq!(ask().status, 200, "the lower limit lets through again");
-    // A raised limit does not refill at once, but passes more from then on.
+    // At 1000/s, 200 ms refill 200 requests.
     running.reload(&with("quota: 1000/s"));
     clock.advance(Duration::from_millis(200));
     assert!(
@@ -362,7 +362,6 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     assert_eq!((r, t, wait), (0, 1, 1));
     assert_eq!(refused.header("cache-control"), Some("no-store"));
     assert_eq!(refused.json()["type"], "urn:keygate:problem:limit-spent");
-    // A client that obeys `Retry-After`.
     clock.advance(Duration::from_secs(wait));
     assert_eq!(ask().status, 200, "waited {wait} s as told");
 }
@@ -398,7 +397,7 @@ fn s116_each_family_of_headers_can_be_switched_off() {
         let gate = Gate::limited("credential", "quota: 1/hour").top(&format!(
             "rate_limit_headers: {{ standard: {standard}, legacy: {legacy} }}"
         ));
-        // The upstream's own fields must not be mistaken for the gate's.
+        // The check below must not take the upstream's fields for the gate's.
         gate.upstream.respond_with(|_| {
             b"HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=1;t=1\r\nX-RateLimit-Limit: 77\r\nContent-Length: 0\r\n\r\n".to_vec()
         });
@@ -442,7 +441,7 @@ fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
     }
 }
 
-/// From one address, and from one /64 that a trusted proxy names.
+/// Sends 2000 failures from one IPv4 address, then 2000 from two addresses of one IPv6 /64.
 #[test]
 fn s117_thousands_of_failures_lock_nobody_out_and_tell_nothing() {
     let gate = Gate::limited("credential", "quota: 10000/hour")
@@ -491,9 +490,9 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     for status in [401, 429] {
         assert_eq!(get(running.data(), "/a", &[&api_key("kg_live_x")]).status, status);
     }
-    // A wrong secret of a known id, an unknown id, a revoked key, a typo, and no key.
+    // A known id with a wrong checksum, an unknown id, a revoked key, text that is no key, and a key that is cut short.
     let (unknown, _) = support::api_key("");
-    let mut wrong = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut |bytes| bytes.fill(7))
+    let mut wrong = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut |bytes| bytes.fill(7))
         .expose()
         .to_owned();
     wrong.replace_range(8..24, &known[8..24]);

@@ -19,7 +19,8 @@ use std::io::Write;
 use std::process::Command;
 use std::process::Stdio;
 
-/// Returns a gate after traffic that counts in every metric at least once.
+/// Returns a gate after allowed, rejected and malformed requests, a failed
+/// connection to an upstream, and a reload of either result.
 fn after_a_mix_of_traffic() -> (LocalGate, FakeUpstream) {
     let (upstream, jwks) = (FakeUpstream::start(), FakeUpstream::start());
     let issuer = SigningKey::generate_es256().unwrap();
@@ -187,7 +188,7 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
         let status = if path == "/" { 404 } else { 401 };
         assert_eq!(get(gate.data(), path, &["Host: guarded.test"]).status, status, "{path}");
     }
-    // The admin listener serves nothing of the data side.
+    // The admin listener serves no route.
     for path in [
         "/a",
         "/",

@@ -1,4 +1,4 @@
-//! The running program as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
+//! A running gate as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
 mod leaks;
 mod limits;
@@ -26,7 +26,7 @@ use std::process::Command;
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "https://api.test";
 
-/// The section of an issuer with one key, for `public_key_files: [issuer.pem]`.
+/// The section of an issuer whose only key is in `issuer.pem`.
 const ISSUER_YAML: &str = "issuer: https://issuer.test\naudiences: [https://api.test]\npublic_key_files: [issuer.pem]";
 
 fn now_secs() -> u64 {
@@ -61,7 +61,7 @@ fn create_key(folder: &Path, more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Puts a new key in force at `gate`, in place of the keys before.
+/// Replaces the keys of `gate` by a new key, and returns the new key.
 #[track_caller]
 fn put_key(gate: &LocalGate) -> ApiKeyText {
     let (key, entry) = crate::support::api_key("");
@@ -69,7 +69,7 @@ fn put_key(gate: &LocalGate) -> ApiKeyText {
     key
 }
 
-/// Puts the keys of a keys file in force at `gate`, in place of the keys before.
+/// Replaces the keys of `gate` by `entries`, which are entries of a keys file. When this returns, they are in force.
 fn put_keys(gate: &LocalGate, entries: &[String]) {
     gate.replace_file("keys.yaml", &format!("keys:\n{}", entries.concat()));
     gate.check_files();
@@ -113,7 +113,7 @@ fn api_key(key: &str) -> String {
 const RELOADED: &str = "keygate_config_reloads_total{result=\"success\"}";
 const REFUSED: &str = "keygate_config_reloads_total{result=\"failure\"}";
 
-/// Replaces the configuration file without a signal.
+/// Replaces the configuration file and sends no signal: only the file watcher finds the change.
 fn write_config(binary: &RunningGate, yaml: &str) {
     binary.replace_file("keygate.yaml", yaml);
 }

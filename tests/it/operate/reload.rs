@@ -1,4 +1,4 @@
-//! What survives a change of the files, and what does not?
+//! Changes of the configuration, keys and PEM files: which are put in force, which are refused, and what survives?
 
 use crate::operate::AUDIENCE;
 use crate::operate::ISSUER;
@@ -96,7 +96,7 @@ fn s150_every_request_sees_one_whole_configuration() {
         let _stopping = StopAtEnd(&stop);
         for round in 1..=100 {
             let yaml = version(round % 2);
-            // With the file watcher first, then with a signal.
+            // The file watcher finds the first 20 changes; a signal announces the rest.
             if round <= 20 {
                 write_config(&binary, &yaml);
             } else {
@@ -104,7 +104,7 @@ fn s150_every_request_sees_one_whole_configuration() {
             }
             let seen = &seen[round % 2];
             let before = seen.load(Ordering::Relaxed);
-            // Each client may already have had one of these responses in flight from the last time.
+            // Each of the four clients may still get one response of this version from the round before the last.
             wait_until("requests see it", || seen.load(Ordering::Relaxed) > before + 4);
         }
     });
@@ -213,7 +213,7 @@ fn keys_that_say_what_they_said_are_not_loaded_again() {
 #[test]
 fn a_change_right_behind_another_is_not_missed() {
     let upstream = FakeUpstream::start();
-    // Enough routes that loading takes longer than the second change.
+    // Many routes, so that the second change can come during the first load.
     let version = |path: &str| {
         let mut gateway = GatewayBuilder::new().upstream("only", upstream.address());
         for route in 0..1000 {
@@ -232,7 +232,7 @@ fn a_change_right_behind_another_is_not_missed() {
     let binary = Binary::start(&version("/begin"));
     for round in 0..8 {
         binary.reload(&version(&format!("/early{round}")));
-        // The second signal arrives during the first load, later in each round.
+        // The pause grows each round, so that the second change comes at different points of the first load.
         let until = Instant::now() + Duration::from_millis(round * 6);
         while Instant::now() < until {
             std::thread::yield_now();
@@ -506,7 +506,7 @@ fn a_file_that_a_refused_configuration_lacked_cures_it_when_it_comes() {
     assert_eq!(gate.metric(REFUSED), 1.0);
     gate.replace_file("issuer.pem", &issuer.public_pem());
     gate.replace_file("keys.yaml", "keys: []\n");
-    // Not each check tries a refused configuration again.
+    // Only every eighth check of the files retries a refused configuration.
     wait_until("in force", || {
         gate.check_files();
         gate.metric(LAST_SUCCESS) == 1.0
@@ -544,7 +544,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_status(&first, 401, 200);
     assert_eq!(ask(&second), 200);
 
-    // A broken file revokes no key, and is reported until it is valid.
+    // A broken keys file revokes no key, and is reported until the file is valid again.
     let good = std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap();
     let refused = binary.metric(REFUSED);
     binary.replace_file("keys.yaml", &format!("{good}  - id: short\n"));
@@ -563,7 +563,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_until("it recovers", || binary.metric(LAST_SUCCESS) == 1.0);
     assert_eq!(condition()["detail"], "2 keys");
 
-    // Also when the whole configuration is read again.
+    // The same holds when a changed configuration is read together with the broken keys file.
     binary.replace_file("keys.yaml", "keys: 7\n");
     wait_until("refused again", || binary.metric(LAST_SUCCESS) == 0.0);
     let refused = binary.metric(REFUSED);
@@ -574,7 +574,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     );
     wait_until("the whole is refused", || binary.metric(REFUSED) > refused);
     assert_eq!((ask(&first), ask(&second)), (401, 200));
-    // Valid keys put the waiting configuration in force.
+    // Once the keys file is valid, the changed configuration is put in force.
     binary.replace_file("keys.yaml", &good);
     RawClient::connect(binary.data()).exchange_until(&request("GET", "/more", &[]), 200, &[404]);
     assert_eq!((ask(&first), ask(&second)), (401, 200));

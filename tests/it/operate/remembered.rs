@@ -1,4 +1,5 @@
-//! Does a cached verification end with each thing it rests on: the issuer's rules, the route's rules, the issuer?
+//! Does a cached verification end when a reload changes the issuer's rules, the route's rules or the issuer?
+//! Does the gate cache no upstream response?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -36,7 +37,7 @@ fn a_remembered_token_meets_every_rule_that_its_issuer_has_now() {
         ("stranger.pem", stranger.public_pem()),
     ];
     let gate = LocalGate::start_with(&loose, &files.each_ref().map(|(name, pem)| (*name, pem.as_str())));
-    // The token has `typ` at+jwt; each rule below refuses it for one property.
+    // The token has `typ` at+jwt. Each rule with status 401 rejects the token for one property.
     let header = bearer(&token(&key, &json!({ "env": "test" })));
     let ask = || get(gate.data(), "/a", &[&header]).status;
     let issuer = |from: &str, to: &str| gateway(upstream.address(), &ISSUER_YAML.replace(from, to), ROUTE);

@@ -1,5 +1,4 @@
-//! Which route does a target match, and does the upstream get
-//! the target that was checked? Raw targets through the program.
+//! Which route does a raw target match, and does the upstream get the target that was checked?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -15,13 +14,14 @@ use keygate::config;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 
-/// A gate where `/admin` and everything below it is protected; `/api/{*rest}` and the rest are open.
+/// A gate, its upstream, and the header line of a valid token.
 struct Site {
     upstream: FakeUpstream,
     running: LocalGate,
     good: String,
 }
 
+/// Routes that protect `/admin` and everything below it. The other routes are public.
 const SITE: [(&str, &str); 5] = [
     ("admin", "match: { path: /admin }\naccept: [jwt]\nupstream: only"),
     (
@@ -155,7 +155,7 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
     ] {
         site.check(target, Err(400));
     }
-    // Harmless in one form, and forwarded in that form.
+    // Targets with one normalized form are forwarded in that form.
     for (target, forwarded) in [
         ("/api/%61", "/api/a"),
         ("/api/%7e", "/api/~"),
@@ -168,7 +168,7 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
     ] {
         site.check(target, Ok(forwarded));
     }
-    // So a protected path is protected in that form.
+    // Routes match the normalized form, so `/admin` is protected however it is percent-encoded.
     for target in ["/%61dmin", "/ad%6din", "/admi%6E/x"] {
         site.check(target, Err(401));
         let forwarded = site.forwarded(target, &[&site.good]).unwrap();
@@ -198,7 +198,7 @@ fn s091_near_spellings_are_never_less_protected() {
         let status = site.forwarded(near, &[]).expect_err(near);
         assert!([400, 401, 404].contains(&status), "{near} {status}");
     }
-    // A common beginning is no match.
+    // A common prefix is no match.
     site.check("/administrator", Ok("/administrator"));
     site.check("/admi", Ok("/admi"));
 }
@@ -289,7 +289,7 @@ fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
     ] {
         site.check(target, forwarded);
     }
-    // No stripped prefix leaves a target that names another host.
+    // A target that starts with `//` could be read as the name of another host.
     assert!(
         site.upstream
             .received()

@@ -51,7 +51,7 @@ fn check_signal(signal: &str) {
         TcpStream::connect(binary.data()).is_err()
     });
     assert!(idle.is_closed(), "a connection without a request is closed at once");
-    // Probes still work, and see that the gate is stopping.
+    // Probes still get responses: the gate is alive and not ready.
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
     assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
@@ -59,7 +59,7 @@ fn check_signal(signal: &str) {
     release.send(()).unwrap();
     let response = slow.receive();
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
-    // `wait_exit` waits less than the gate's own limit for a drain, here and below.
+    // `wait_exit` times out before the gate's own limit for a drain, here and below.
     assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
     let records = binary.access_records();
     assert_eq!(records.len(), 2, "every record is written: {}", binary.output());

@@ -100,7 +100,7 @@ fn s100_only_public_leaves_the_defaults_and_keeps_what_counts_without_a_principa
     }
 }
 
-/// Decides in memory about tokens of every combination that the properties use.
+/// A compiled configuration without sockets. Decides whether a token may call `/a`.
 struct Decider {
     snapshot: Snapshot,
     live: Live,
@@ -173,7 +173,7 @@ fn now() -> Now {
     }
 }
 
-/// Generates conditions as a YAML flow map, at least one.
+/// Generates one to three conditions, each of another kind, as the members of a YAML flow map.
 fn conditions() -> impl Strategy<Value = String> {
     let one = prop_oneof![
         Just("scopes: { all: [a] }"),

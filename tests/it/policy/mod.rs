@@ -18,7 +18,7 @@ use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
 
-/// A gate before an upstream, and credentials that are valid there.
+/// A gate with one upstream, and credentials that the gate accepts.
 struct Gate {
     running: LocalGate,
     upstream: FakeUpstream,
@@ -131,7 +131,7 @@ fn yaml(upstream: &FakeUpstream, issuer_yaml: &str, more: impl FnOnce(GatewayBui
     more(builder).yaml()
 }
 
-/// Returns a route under `/{name}`.
+/// Returns the YAML of a route for the path `/{name}`.
 fn protected(name: &str, accept: &str, more: &str) -> String {
     format!("match: {{ path: \"/{name}\" }}\naccept: {accept}\n{more}\nupstream: up")
 }
@@ -223,7 +223,7 @@ fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     for method in ["get", "Delete", "PROPFIND"] {
         gate.refuses(method, "/api", &with("use", "shop"), 400, "method_unknown");
     }
-    // The challenge names the scopes that would suffice, and only where scopes would help.
+    // The body names the required scopes, but only if these scopes alone would suffice.
     let needed = |method: &str, fields: &str| gate.ask(method, "/api", fields).json()["scope"].clone();
     assert_eq!(needed("DELETE", &with("x", "shop")), "all delete use");
     assert_eq!(needed("GET", &with("use", "shop")), "read");
@@ -455,7 +455,7 @@ fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     let bearer = gate.bearer(json!({ "role": ["user", "auditor"], "level": 7 }));
     gate.allows("GET", "/api", &bearer);
     gate.allows("GET", "/api", &bearer);
-    // A route of its own shows that the change is in force.
+    // The route `/{version}` shows that the change is in force.
     let reload = |version: &str, more: &str| {
         let open = format!("match: {{ path: /{version} }}\npublic: true\nupstream: up");
         gate.running.reload(&yaml(&gate.upstream, "", |gate| {

@@ -1,4 +1,4 @@
-//! Shadow mode: does it count without refusing, and open nothing without a loud notice?
+//! Does shadow mode count each denial without refusing the request, and does the log warn of it?
 
 use crate::policy::Gate;
 use crate::policy::protected;
@@ -32,7 +32,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     );
     assert_eq!(gate.decisions("api", "jwt", "would_deny", "client_not_allowed"), 1.0);
     assert_eq!(gate.decisions("api", "jwt", "allow", "none"), 0.0);
-    // Upstreams still receive the identity: it was proved.
+    // The identity was proved, so the upstream receives it.
     let record = gate.record(&gate.ask("GET", "/api", &gate.api_key()));
     assert_eq!(
         (&record["would_deny"], &record["client_id"]),
@@ -296,7 +296,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     for path in ["/refuse", "/nowhere"] {
         gate.refuses("GET", path, &both, 400, "two_credentials");
     }
-    // A single credential is handled as usual, and is the one that is forwarded.
+    // A single credential is handled as usual, and is forwarded.
     assert_eq!(gate.allows("GET", "/forward", &key).headers_named("x-api-key").len(), 1);
     assert_eq!(reported("forward"), 1.0);
 }

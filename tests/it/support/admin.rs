@@ -6,7 +6,7 @@ use super::RunningGate;
 use serde_json::Value;
 use std::net::SocketAddr;
 
-/// A client with the bearer token that its creator chose.
+/// A client that sends the same bearer token in every request.
 #[derive(Clone, Debug)]
 pub struct Admin {
     address: SocketAddr,
@@ -30,7 +30,7 @@ impl Admin {
         }
     }
 
-    /// Sends one request and returns the response. `path` is the part after `/admin/v1`.
+    /// Sends one request on a new connection and returns the response. `path` is the part after `/admin/v1`.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> AdminResponse {
         let body = body.map(|body| body.to_string());
@@ -71,7 +71,8 @@ impl Admin {
         response.json
     }
 
-    /// Sends a request that must be refused with `status`, and returns the last word of the problem's type.
+    /// Sends a request that must be refused with `status`. Returns the
+    /// problem's `type` (RFC 9457) without `urn:keygate:problem:`.
     #[track_caller]
     pub fn expect_refusal(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
         let response = self.call(method, path, body);
@@ -97,7 +98,7 @@ impl AdminResponse {
         }
     }
 
-    /// Returns every value of `name`, which is compared without regard to case.
+    /// Returns every value of the header field `name`, compared without regard to case.
     pub fn headers_named(&self, name: &str) -> Vec<&str> {
         super::http1::named(&self.headers, name)
     }

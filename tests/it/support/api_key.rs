@@ -1,19 +1,19 @@
 //! API keys, and their entries in the keys file.
 
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::api_key::system_random;
 
-/// Returns a new API key and its entry in the keys file. `more` are lines of the entry; they
-/// add to the scope `orders:read`, which never expires, or replace these lines.
+/// Returns a new API key and its entry in the keys file. By default the key has the scope `orders:read`
+/// and never expires. `more` holds lines of the entry; each replaces the default line of its name.
 pub fn api_key(more: &str) -> (ApiKeyText, String) {
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     let entry = api_key_entry(&key, more);
     (key, entry)
 }
 
-/// Returns the entry of `key` in the keys file, with the lines `more`.
+/// Returns the entry of `key` in the keys file, with defaults and `more` as for [`api_key()`].
 pub fn api_key_entry(key: &ApiKeyText, more: &str) -> String {
     let mut entry = format!(
         "  - id: {}\n    digest: sha256:{}\n",

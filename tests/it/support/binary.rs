@@ -75,7 +75,7 @@ impl Binary {
         }
     }
 
-    /// Returns the processor time of all threads so far.
+    /// Returns the processor time that the threads now running have used.
     pub fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = tasks.map(|task| {
@@ -91,6 +91,9 @@ impl Binary {
     }
 
     /// Ends the program with SIGTERM and returns its folder.
+    ///
+    /// # Panics
+    /// When the exit status is a failure.
     #[track_caller]
     pub fn stop(mut self) -> tempfile::TempDir {
         self.signal("TERM");
@@ -105,7 +108,7 @@ impl Binary {
         self.signal("HUP");
     }
 
-    /// Sends a signal (`HUP`, `TERM` …) with the shell's own `kill`.
+    /// Sends a signal (`HUP`, `TERM` …) with the `kill` of the shell; the standard library cannot send signals.
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
             .args(["-c", "kill -s \"$0\" \"$1\"", name, &self.child.id().to_string()])
@@ -124,7 +127,7 @@ impl Binary {
         assert!(found.is_some(), "never said {text:?}:\n{}", self.output());
     }
 
-    /// Waits until the program has ended by itself.
+    /// Waits until the program ends, and returns its exit status.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
         let closed = self
@@ -165,7 +168,7 @@ pub fn folder_with(config: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
     for (name, content) in files {
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        // Private keys are refused when others can read them.
+        // Keygate refuses private keys that others can read.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     folder

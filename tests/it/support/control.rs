@@ -1,4 +1,4 @@
-//! A control side in the test process: the settings of its token endpoint, and its state.
+//! A [`Control`] in the test process, and the settings of a token endpoint.
 
 use keygate::config::ConnectSettings;
 use keygate::config::StoreSettings;
@@ -59,7 +59,7 @@ pub fn token_endpoint(audience: &str) -> TokenEndpoint {
     }
 }
 
-/// Returns a control side on `store`, with its signing keys beside the path of `settings`.
+/// Returns a [`Control`] on `store`, with its signing keys in a folder beside the path of `settings`.
 pub fn control(
     store: Arc<dyn Store>,
     settings: StoreSettings,

@@ -1,4 +1,4 @@
-//! An upstream that records every byte it receives and responds as the test wants.
+//! An upstream that records every byte it receives and responds with the bytes that the test sets.
 
 use super::PATIENCE;
 use super::http1;
@@ -119,7 +119,7 @@ impl FakeUpstream {
         received.remove(0)
     }
 
-    /// Waits until `count` requests have arrived, and returns all.
+    /// Waits until at least `count` requests have arrived, and returns all requests.
     #[track_caller]
     pub fn wait_received(&self, count: usize) -> Vec<ReceivedRequest> {
         let received = self.shared.received.lock().unwrap();
@@ -150,7 +150,7 @@ impl Drop for FakeUpstream {
 impl UpstreamState {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
-        // A broken connection is no error here: the requests that arrived whole are recorded.
+        // A broken connection ends the loop: only requests that arrived whole are recorded.
         while let Ok(Some(request)) = read_request(&mut reader) {
             let asks_to_close = request
                 .headers_named("connection")

@@ -50,7 +50,7 @@ pub struct Head {
 /// Reads one head; `None` when the peer closed before the first byte.
 ///
 /// # Errors
-/// When reading fails or the head does not end.
+/// When reading fails, the connection ends within the head, or a line is not a header field.
 pub fn read_head(stream: &mut impl Read) -> io::Result<Option<Head>> {
     let mut raw = Vec::new();
     while !raw.ends_with(b"\r\n\r\n") {
@@ -94,7 +94,7 @@ pub struct Body {
 /// body ends with the connection if `until_close`, and is empty otherwise.
 ///
 /// # Errors
-/// When the body ends early, or two framings are announced.
+/// When the body ends early, two framings are announced, or the framing is invalid.
 pub fn read_body(stream: &mut impl Read, headers: &[(String, String)], until_close: bool) -> io::Result<Body> {
     let coding = named(headers, "transfer-encoding");
     let length = named(headers, "content-length");

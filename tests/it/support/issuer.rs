@@ -1,4 +1,4 @@
-//! An issuer of tokens that signs anything, invalid tokens too, and publishes its keys over loopback HTTP.
+//! A token issuer that signs any claims, invalid ones too, and publishes its keys over loopback HTTP.
 
 use super::FakeUpstream;
 use base64::Engine;
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 pub const ISSUER: &str = "https://issuer.example.test";
 pub const AUDIENCE: &str = "https://api.example.test";
 
-/// Returns the test key of `algorithm`; RSA algorithms share one.
+/// Returns the test key of `algorithm`; the RSA algorithms share one key.
 pub fn key(algorithm: Algorithm) -> SigningKey {
     let pem = match algorithm {
         Algorithm::Rs256
@@ -44,7 +44,7 @@ pub fn claims() -> Value {
     })
 }
 
-/// Returns `claims()` with the members of `change` in place of its own; `null` removes a member.
+/// Returns [`claims()`] with each member of `change` added or replaced; `null` removes a member.
 pub fn claims_with(change: Value) -> Value {
     let mut claims = claims();
     let Value::Object(change) = change else {
@@ -59,7 +59,7 @@ pub fn claims_with(change: Value) -> Value {
     claims
 }
 
-/// Returns a token signed by `key`, with the header that fits the key.
+/// Returns a token signed by `key`, with `typ` `at+jwt` and the key's own `alg` and `kid`.
 pub fn token(key: &SigningKey, claims: &Value) -> String {
     key.sign("at+jwt", claims).unwrap()
 }
@@ -84,10 +84,10 @@ pub fn jwk_set(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// A server of one JWK set that counts the fetches.
+/// A server that publishes one JWK set and counts the fetches.
 pub struct TestIssuer {
     server: FakeUpstream,
-    /// Locked by the test while the issuer hangs.
+    /// A test holds this lock to delay the responses.
     gate: Arc<Mutex<()>>,
 }
 
@@ -138,7 +138,7 @@ impl TestIssuer {
         self.server.wait_received(count);
     }
 
-    /// Returns the issuer's section of a configuration, with `more` at the end.
+    /// Returns the issuer's section of a configuration, with the text `more` at the end.
     pub fn yaml(&self, more: &str) -> String {
         format!(
             "{}\njwks_url: http://{}/jwks\nallow_http: true\nallow_private_addresses: true\n{more}",
@@ -148,7 +148,7 @@ impl TestIssuer {
     }
 }
 
-/// Returns `issuer` and `audiences` of a configuration.
+/// Returns the settings `issuer` and `audiences` of an issuer's section.
 pub fn identity_yaml() -> String {
     format!("issuer: {ISSUER}\naudiences: [{AUDIENCE}]")
 }

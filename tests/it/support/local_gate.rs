@@ -16,7 +16,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-/// As many as there are processors on a small machine, so that connections meet on one worker and on two.
+/// Two workers, so that some connections share a worker and some do not.
 const WORKERS: usize = 2;
 
 /// Returns a clock that stands still at the present time.
@@ -32,19 +32,20 @@ pub struct LocalGate {
 }
 
 impl LocalGate {
-    /// Serves `config`.
+    /// Starts a gate with `config`.
     #[track_caller]
     pub fn start(config: &str) -> Self {
         Self::start_with(config, &[])
     }
 
-    /// Serves `config`. `files` are names and contents, written beside the configuration file.
+    /// Starts a gate with `config`. `files` are names and contents, written beside the configuration file.
     #[track_caller]
     pub fn start_with(config: &str, files: &[(&str, &str)]) -> Self {
         Self::serve(Arc::new(SystemClock::new()), folder_with(config, files))
     }
 
-    /// Serves `config` by `clock`, which only the test advances. Timers, such as time limits of connections, run on.
+    /// Starts a gate with `config` and `clock`, which only the test advances.
+    /// Timers, such as the time limits of connections, follow the real time.
     ///
     /// # Panics
     /// When the configuration is invalid.
@@ -53,7 +54,7 @@ impl LocalGate {
         Self::serve(Arc::clone(clock) as Arc<dyn Clock>, folder_with(config, files))
     }
 
-    /// Serves the configuration and the state in `folder`.
+    /// Starts a gate with the configuration and the state in `folder`.
     #[track_caller]
     pub fn start_in(folder: tempfile::TempDir) -> Self {
         Self::serve(Arc::new(SystemClock::new()), folder)

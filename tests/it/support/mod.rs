@@ -1,4 +1,4 @@
-//! Shared parts of the integration tests: raw HTTP clients and upstreams, the real program, and configuration text.
+//! Shared parts of the integration tests: HTTP clients, upstreams and issuers, gates to test, and configuration text.
 
 mod admin;
 mod api_key;
@@ -43,8 +43,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-/// The time after which a test counts a wait as hanging: far longer
-/// than any wait needs, so that a busy machine fails no test.
+/// The time after which a wait fails its test. Far longer than any
+/// wait needs, so that no test fails because the machine is busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `holds` returns `true`.
@@ -65,7 +65,7 @@ pub fn wait_for<T>(what: &str, find: impl FnMut() -> Option<T>) -> T {
     poll(PATIENCE, find).unwrap_or_else(|| panic!("never: {what}"))
 }
 
-/// Calls `find` until it returns a value; `None` when `patience` ends first.
+/// Calls `find` until `find` returns a value, and returns the value; `None` when `patience` ends first.
 #[expect(clippy::disallowed_methods, reason = "the pause between two polls of a condition")]
 pub fn poll<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
@@ -79,7 +79,7 @@ pub fn poll<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Optio
     }
 }
 
-/// Sets a flag when it is dropped, so that threads that run until then also end when an assertion fails.
+/// Sets the flag when dropped, so that threads that loop until the flag is set also end when an assertion fails.
 pub struct StopAtEnd<'a>(pub &'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -96,7 +96,7 @@ pub fn program() -> PathBuf {
 /// Returns the folder of the test programs in other languages.
 ///
 /// # Panics
-/// When their packages are not installed.
+/// When `node_modules` is missing.
 #[track_caller]
 pub fn clients() -> PathBuf {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"));

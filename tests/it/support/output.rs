@@ -52,7 +52,7 @@ impl SharedOutput {
         self.grown.notify_all();
     }
 
-    /// Returns the result of `find`; `None` when [`PATIENCE`] or the output ends first.
+    /// Waits until `find` returns a value, and returns the value; `None` when [`PATIENCE`] or the output ends first.
     pub fn wait_for<T>(&self, find: impl Fn(&Output) -> Option<T>) -> Option<T> {
         let mut found = None;
         let output = self.output.lock().unwrap();
@@ -106,7 +106,7 @@ impl io::Write for Stdout {
     }
 }
 
-/// Returns the lines that have ended; the last may still be growing.
+/// Returns the complete lines, without a last line that is still being written.
 pub fn complete_lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     std::str::from_utf8(&bytes[..end]).expect("output is UTF-8").lines()

@@ -1,4 +1,4 @@
-//! Programs in other languages, run to their end in an environment of only the variables that the test sets.
+//! Client programs, run to their end in an environment of `PATH` and the variables that the test sets.
 
 use super::PATIENCE;
 use super::clients;
@@ -24,7 +24,10 @@ pub struct ProgramOutput {
 }
 
 impl Program {
-    /// Returns a script of tests/clients in JavaScript or, with the ending `.ts`, in TypeScript.
+    /// Returns `script` of tests/clients, in TypeScript if its name ends in `.ts`, in JavaScript otherwise.
+    ///
+    /// # Panics
+    /// When its packages are not installed.
     #[track_caller]
     pub fn node(script: &str) -> Self {
         let folder = clients();
@@ -36,7 +39,7 @@ impl Program {
         .argument(folder.join(script))
     }
 
-    /// Returns a script of tests/clients in Python.
+    /// Returns `script` of tests/clients, in Python.
     ///
     /// # Panics
     /// When its packages are not installed.
@@ -65,7 +68,7 @@ impl Program {
     fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.env_clear();
-        // `node` itself is found by this.
+        // Finds `node`.
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         Self(command)
     }
@@ -83,7 +86,7 @@ impl Program {
     /// Runs the program and returns its output.
     ///
     /// # Panics
-    /// When the program does not end in time.
+    /// When the program does not start, or does not end in time.
     #[track_caller]
     pub fn run(mut self) -> ProgramOutput {
         let deadline = Instant::now() + 3 * PATIENCE;

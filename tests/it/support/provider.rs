@@ -1,4 +1,4 @@
-//! A certified authorization server in another language, tests/clients/provider.mjs, as a child process.
+//! An authorization server by others, the certified `oidc-provider`, as a child process: tests/clients/provider.mjs.
 
 use super::PATIENCE;
 use super::RawClient;
@@ -19,7 +19,8 @@ use std::time::Duration;
 
 /// The secret of the client that gets tokens.
 const APP_SECRET: &str = "app-secret";
-/// Keygate's `client_id` at the provider, with every character that has to be form-encoded.
+/// Keygate's `client_id` at the provider. Id and secret contain characters that
+/// `client_secret_basic` form-encodes (RFC 6749 section 2.3.1).
 pub const GATEWAY_ID: &str = "key gate:1";
 pub const GATEWAY_SECRET: &str = "p@ss:w%rd+ /&=";
 /// Keygate's `client_id` for `private_key_jwt`; its private key is the ES256 test key.
@@ -43,7 +44,7 @@ impl Provider {
             .args([APP_SECRET, GATEWAY_SECRET])
             .arg(key(Algorithm::Es256).public_jwk().to_string())
             .current_dir(clients())
-            // The provider ends when its stdin closes, so it ends with a killed test too.
+            // The provider ends when its stdin closes, also when the test process is killed.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -72,7 +73,7 @@ impl Provider {
         }
     }
 
-    /// Returns the provider's `iss`.
+    /// Returns the provider's issuer identifier.
     pub fn issuer(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -95,7 +96,7 @@ impl Provider {
         assert_eq!(status, 200, "{response}");
     }
 
-    /// Takes the next step of a key rotation: `publish`, `sign` or `withdraw`.
+    /// Takes one step of a key rotation: `publish`, `sign` or `withdraw`.
     #[track_caller]
     pub fn step(&self, name: &str) {
         let (status, response) = self.post(&format!("/test/{name}"), "");
@@ -113,14 +114,15 @@ impl Provider {
         (response.status, response.text())
     }
 
-    /// Returns the section of an issuer with keys, `more` at its end. `from` is the setting that locates the keys.
+    /// Returns the section of an issuer that publishes keys. `from` is the
+    /// setting that locates the keys, `more` the text at the end.
     pub fn with_keys_yaml(&self, from: &str, more: &str) -> String {
         let issuer = self.issuer();
         format!("issuer: {issuer}\naudiences: any\n{from}\nallow_http: true\nallow_private_addresses: true\n{more}")
     }
 
     /// Returns the section of an issuer with introspection. `client` holds
-    /// Keygate's client id and its proof, `more` the rest of `introspection`.
+    /// Keygate's client id and its secret or key, `more` the rest of `introspection`.
     pub fn introspection_yaml(&self, client: &str, more: &str) -> String {
         let issuer = self.issuer();
         format!(
@@ -128,7 +130,7 @@ impl Provider {
         )
     }
 
-    /// Returns `client` of [`Self::introspection_yaml`] for `client_secret_basic`.
+    /// Returns the argument `client` of [`Self::introspection_yaml`] for `client_secret_basic`.
     pub fn by_secret() -> String {
         format!("client_id: \"{GATEWAY_ID}\"\n  client_secret: \"{GATEWAY_SECRET}\"")
     }

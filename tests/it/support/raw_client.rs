@@ -34,14 +34,14 @@ impl RawClient {
         }
     }
 
-    /// Times out reading after `patience` from now on; for tests that nothing arrives.
+    /// Makes every later read time out after `patience`; for tests that expect no bytes.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
         self
     }
 
-    /// Sends `bytes` unchanged. Errors are ignored: a server that refuses
-    /// may have closed already, and its response is still readable.
+    /// Sends `bytes` unchanged. Errors are ignored: a server that refused the
+    /// request may have closed already, and its response is still readable.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
         self

@@ -29,9 +29,9 @@ use std::time::Duration;
 pub enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// No response, until the client closes.
+    /// No response; the connection stays open until the client closes, at most [`PATIENCE`].
     Hang,
-    /// The head of a 200, then one byte a second until the client closes.
+    /// The head of a 200, then one byte a second until the client closes or the issuer is dropped.
     Drip,
     /// The head of a 200 with a length of 100 MiB, then spaces without end.
     Endless,
@@ -48,7 +48,7 @@ impl Reply {
         Self::sized(headers, body, body.len())
     }
 
-    /// Returns a 200 with `body` that announces `length`, right or wrong.
+    /// Returns a 200 with `body` that announces `length` in place of the length of `body`.
     pub fn sized(headers: &str, body: &[u8], length: usize) -> Self {
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"

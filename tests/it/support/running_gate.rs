@@ -20,7 +20,7 @@ pub struct RunningGate {
     folder: PathBuf,
     data: SocketAddr,
     admin: SocketAddr,
-    /// The connection that reads metrics, so that waiting for one opens no further connections.
+    /// The connection that reads the metrics; kept, so that polling a metric opens no further connections.
     metrics: Mutex<RawClient>,
 }
 
@@ -44,7 +44,7 @@ impl RunningGate {
     pub fn replace_file(&self, name: &str, content: &str) {
         let new = self.folder.join(format!("{name}.new"));
         std::fs::write(&new, content).unwrap();
-        // Private keys are refused when others can read them.
+        // Keygate refuses private keys that others can read.
         std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::rename(new, self.folder.join(name)).unwrap();
     }
@@ -100,7 +100,7 @@ impl RunningGate {
         record.unwrap_or_else(|| panic!("no record of {id}:\n{}", self.output.text()))
     }
 
-    /// Waits until there are `count` access records.
+    /// Waits until there are at least `count` access records, and returns all.
     #[track_caller]
     pub fn wait_access_records(&self, count: usize) -> Vec<serde_json::Value> {
         let enough = |output: &Output| (complete_lines(&output.stdout).count() >= count).then_some(());

@@ -36,7 +36,7 @@ fn the_commands_in_the_examples_work_as_they_stand_there() {
             .output()
             .expect("there is a shell");
         assert!(output.status.success(), "{example}: {output:?}");
-        // Every command that changes something reached the running gate.
+        // Every command that changes something reached the running gate. `clients keys` only lists.
         let changes = script.lines().filter(|line| !line.contains("clients keys")).count();
         let events = system.admin.get("/audit?limit=200")["items"]
             .as_array()

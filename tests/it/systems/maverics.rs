@@ -1,4 +1,4 @@
-//! Maverics: API clients with server-made keys, and the document's own programs in three languages.
+//! Maverics: API clients with generated keys, and the programs of Maverics' documentation in three languages.
 
 use super::System;
 use super::access_token;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 const API: &str = "/api/v1/apps";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// A program of the document: its language, how it starts, and the beginning of its output on success.
+/// A program of the documentation: its language, how it starts, and the beginning of its output on success.
 type DocumentedProgram = (&'static str, fn() -> Program, &'static str);
 
 const PROGRAMS: [DocumentedProgram; 3] = [
@@ -29,7 +29,7 @@ const PROGRAMS: [DocumentedProgram; 3] = [
     ("Rust", Program::maverics_rust, "200 OK "),
 ];
 
-/// A key pair as the console creates it.
+/// A key pair that the gate generated.
 struct Pair {
     kid: String,
     /// The downloaded private key.
@@ -48,7 +48,7 @@ fn client(system: &System, more: Value) -> String {
     text(&client["id"])
 }
 
-/// Performs "Add Key Pair" and "Download Private Key".
+/// Performs the documented steps "Add Key Pair" and "Download Private Key".
 #[track_caller]
 fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
     let path = format!("/clients/{client}/keys");
@@ -245,7 +245,7 @@ fn what_the_document_demands_of_an_assertion_is_demanded() {
             .sign_text(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string());
         system.token_by_assertion(&assertion.unwrap())
     };
-    // Without `jti` and `kid`, like the document's programs, and with both.
+    // Without `jti`, like the documented programs, and with `jti`. Neither assertion has a `kid`.
     access_token(&ask(json!({})));
     access_token(&ask(json!({ "aud": system.url, "jti": token_id() })));
     for change in [

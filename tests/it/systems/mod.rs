@@ -38,12 +38,12 @@ const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
 const WRAPPING_KEY: &str = "8f1d2c3b4a5968778695a4b3c2d1e0f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
-/// An example of conf/ in force.
+/// A running gate with a configuration of conf/examples.
 struct System {
     gate: Binary,
     admin: Admin,
     upstream: FakeUpstream,
-    /// The issuer's URL, where clients connect.
+    /// The issuer URL, which has the address of the data listener.
     url: String,
 }
 
@@ -169,14 +169,14 @@ impl System {
         key.sign_text(&header.to_string(), &claims.to_string()).unwrap()
     }
 
-    /// Returns oauth4webapi against this system, with the variables that tests/clients/oauth4webapi.mjs documents.
+    /// Returns the oauth4webapi client for this system. tests/clients/oauth4webapi.mjs documents its variables.
     fn oauth4webapi(&self, id: &str) -> Program {
         Program::node("oauth4webapi.mjs")
             .env("ISSUER", &self.url)
             .env("CLIENT_ID", id)
     }
 
-    /// Returns Authlib against this system, with the variables that tests/clients/authlib_client.py documents.
+    /// Returns the Authlib client for this system. tests/clients/authlib_client.py documents its variables.
     fn authlib(&self, id: &str) -> Program {
         Program::python("authlib_client.py")
             .env("TOKEN_ENDPOINT", format!("{}/oauth/token", self.url))
@@ -301,7 +301,7 @@ fn oauth_error(response: &AdminResponse, status: u16) -> (String, String) {
     (text("error"), text("error_description"))
 }
 
-/// Returns the last word of a problem's type.
+/// Returns the type of a problem without `urn:keygate:problem:`.
 #[track_caller]
 fn problem(response: &Response, status: u16) -> String {
     assert_eq!(response.status, status, "{}", response.text());

@@ -70,7 +70,7 @@ fn url_for(subscription: &str, url: &str) -> Value {
     })
 }
 
-/// Returns the slug of a 409.
+/// Returns the problem type of a 409 without `urn:keygate:problem:`.
 #[track_caller]
 fn conflict(reply: &AdminResponse) -> String {
     assert_eq!(reply.status, 409, "{reply:?}");

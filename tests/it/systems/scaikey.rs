@@ -1,4 +1,4 @@
-//! ScaiKey: services with a secret, and tokens at a global endpoint and at one per tenant.
+//! ScaiKey: services with a secret, and tokens at the global endpoint and at the endpoint of a tenant.
 
 use super::System;
 use super::access_token;
@@ -73,7 +73,7 @@ fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
     assert_eq!(seen.headers_named("x-keygate-subject"), [&*id]);
     assert_eq!(seen.headers_named("x-keygate-organization"), ["default"]);
 
-    // An expired token is replaced by the same request; there is no refresh token.
+    // The same request gives a new token. There is no refresh token.
     assert_ne!(access_token(&system.token_by_secret(GLOBAL, &id, &secret, "")), token);
     let basic = format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{id}:{secret}")));
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", &*token)];
@@ -121,7 +121,7 @@ fn no_token_is_wider_than_its_service_or_its_plan() {
     let wider = json!({ "name": "wider", "authentication": "client_secret", "scopes": ["root"] });
     let response = system.admin.call("POST", "/clients", Some(wider));
     assert!([409, 422].contains(&response.status), "{response:?}");
-    // The plan permits secrets and nothing else.
+    // The plan permits client secrets, and no other credential.
     let key = json!({ "name": "key", "expires": "90d" });
     let response = system.admin.call("POST", "/keys", Some(key));
     assert!([409, 422].contains(&response.status), "{response:?}");

@@ -54,7 +54,7 @@ impl Needle {
     }
 }
 
-/// Maps each byte to the character of its number, because searching text is fast.
+/// Returns each byte as the character of the same number, so that binary content can be searched as text.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
@@ -101,7 +101,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     // The responses by name, except those that deliver a secret.
     let mut outputs: Vec<(String, String)> = Vec::new();
 
-    // Keys: created, used, regenerated, sent with a typo, sent in the query, revoked.
+    // Keys: created, used, regenerated, then sent with a typo, in the query and as a bearer token.
     let created = admin.create("/keys", json!({ "name": "one", "expires": "90d", "scopes": scopes }));
     let (key_id, key) = (text(&created["id"]), text(&created["key"]));
     assert_eq!(system.with_key(API, &key).status, 200);
@@ -278,7 +278,7 @@ fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     }
 }
 
-/// Returns head and body.
+/// Returns the body, then the header fields.
 fn text_of(response: &crate::support::Response) -> String {
     let mut outputs = latin1(&response.body);
     for (name, value) in &response.headers {
@@ -287,7 +287,7 @@ fn text_of(response: &crate::support::Response) -> String {
     outputs
 }
 
-/// Returns the secret that was printed for the person who started the gate.
+/// Returns the client secret that the gate printed at its first start.
 #[track_caller]
 fn first_administrators_secret(output: &str) -> String {
     let start = output

@@ -47,7 +47,7 @@ fn client_with_uploads(system: &System) -> String {
     text(&client["id"])
 }
 
-/// Performs "Validate JWKS".
+/// Performs the documented step "Validate JWKS".
 #[track_caller]
 fn validate(system: &System, client: &str) -> Value {
     system
@@ -333,7 +333,7 @@ fn both_headers_are_refused_wherever_they_are_sent() {
     let api_key = text(&api_key["key"]);
     assert_eq!(system.with_token(API, &token).status, 200);
     assert_eq!(system.with_key(API, &api_key).status, 200);
-    // Each credential is valid by itself.
+    // Each credential alone is valid.
     let both = format!("Authorization: Bearer {token}\r\nx-api-key: {api_key}\r\n");
     let response = system.get(API, &both);
     assert_eq!(problem(&response, 400), "two-credentials");

@@ -30,7 +30,7 @@ fn an_expiry_is_never_or_at_most_730_days_and_must_be_chosen() {
         assert_eq!(system.with_key(API, &text(&key["key"])).status, 200, "{expires}");
         assert_eq!(key["expires_at"].is_null(), expires == "never", "{key}");
     }
-    // Two years of months may be 731 days, so 25mo is refused on every date.
+    // 25 months are more than 730 days on every date. 24 months may be 730 or 731 days.
     let (past, too_far) = (in_secs(0), in_secs(731 * 86_400));
     for expires in ["731d", "25mo", "3y", "0d", "-1d", "1.5d", "", "soon", &past, &too_far] {
         let body = json!({ "name": "my key", "expires": expires, "scopes": ["full_access"] });
@@ -69,7 +69,7 @@ fn a_key_is_refused_from_the_instant_it_expires() {
     let at = jiff::Timestamp::from_second(expires as i64).unwrap().to_string();
     let key = text(&create(&system, &at)["key"]);
     let before = system.with_key(API, &key).status;
-    // Unless creating the key took that long.
+    // The key may have expired already on a slow machine.
     assert!(before == 200 || now() >= expires, "{before}");
     let refused = system.wait_refused(API, &key);
     assert!(now() >= expires, "too early: {}", refused.text());
@@ -111,7 +111,7 @@ fn each_key_may_call_500_times_a_minute() {
         passed += 1;
         assert!(passed < 2_000, "no limit");
     };
-    // The refill during the loop: 500 a minute.
+    // The quota refills 500 requests a minute during the loop.
     let refilled = started.elapsed().as_secs_f64() * 500.0 / 60.0;
     assert!((500..=501 + refilled as u32).contains(&passed), "{passed}");
     assert_eq!(problem(&refused, 429), "limit-spent");

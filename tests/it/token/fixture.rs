@@ -16,7 +16,7 @@ use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::control::Control;
 use keygate::control::Settings;
-use keygate::control::token::Caller;
+use keygate::control::token::CallContext;
 use keygate::control::token::Outcome;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
@@ -26,8 +26,8 @@ use keygate::control::token::router;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -76,7 +76,7 @@ pub const START: u64 = 1_800_000_000;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A token endpoint and its control side.
+/// A token endpoint with its store, its settings and its clock.
 pub struct Gate {
     pub control: Arc<Control>,
     pub store: Arc<MeddlingStore>,
@@ -84,7 +84,7 @@ pub struct Gate {
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
     pub runtime: Runtime,
-    /// Removed with the test; `None` where the test owns the folder.
+    /// The folder of the store, removed with the gate; `None` where the test owns the folder.
     _folder: Option<TempDir>,
 }
 
@@ -92,7 +92,7 @@ pub struct Gate {
 #[derive(Default)]
 pub struct FakeJwks {
     pub sets: Mutex<BTreeMap<String, Arc<Jwks>>>,
-    /// The sets that a fetch for a newer set returns.
+    /// The sets that `newer` returns.
     pub newer: Mutex<BTreeMap<String, Arc<Jwks>>>,
     /// Runs once, during the next fetch.
     pub meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -205,7 +205,7 @@ impl Gate {
         }
     }
 
-    /// Creates an organization and its subscription under `plan`, both with this name.
+    /// Creates an organization, and its subscription `sub_{organization}` under `plan`.
     pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
@@ -245,7 +245,8 @@ impl Gate {
         });
     }
 
-    /// Creates a client of the organization `acme` under the plan `default`; the first client creates these too.
+    /// Creates a client of the organization `acme`. The first client also creates
+    /// the organization and its subscription to the plan `default`.
     pub fn client(&self, id: &str, authentication: ClientAuthentication) -> ClientRecord {
         self.client_with(id, authentication, |_| {})
     }
@@ -261,7 +262,7 @@ impl Gate {
             id: id.parse().unwrap(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_acme".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: id.to_owned(),
             description: String::new(),
             authentication,
@@ -278,13 +279,13 @@ impl Gate {
         let known = self.runtime.block_on(self.store.organization(&organization)).unwrap();
         if known.is_none() {
             let active = SubscriptionState::Active;
-            self.subscribe(organization.as_str(), "default", active, KeyEnvironment::Live);
+            self.subscribe(organization.as_str(), "default", active, ApiKeyEnvironment::Live);
         }
         self.commit(vec![Write::Client(Versioned::new(record.clone()))]);
         record
     }
 
-    /// Changes the record of a client, from any thread.
+    /// Changes the record of a client. Works inside a runtime too, see [`change_client`].
     pub fn change(&self, id: &str, change: impl FnOnce(&mut ClientRecord)) {
         change_client(&self.control, id, change);
     }
@@ -359,7 +360,7 @@ impl Gate {
     }
 }
 
-/// Changes the record of a client, from any thread.
+/// Changes the record of a client. Commits on a new thread, so that a callback inside a runtime may block.
 pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut ClientRecord)) {
     let known = control.clients.get(&id.parse().unwrap()).unwrap();
     let mut record = known.record.clone();
@@ -385,9 +386,9 @@ pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut 
 }
 
 pub async fn send(router: Router, mut request: Request<Body>) -> TokenResponse {
-    if request.extensions().get::<Caller>().is_none() {
+    if request.extensions().get::<CallContext>().is_none() {
         let request_id = "test".to_owned();
-        request.extensions_mut().insert(Caller { ip: HERE, request_id });
+        request.extensions_mut().insert(CallContext { ip: HERE, request_id });
     }
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
@@ -420,7 +421,7 @@ pub fn post(path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Requ
 }
 
 pub fn from(source: &str, mut request: Request<Body>) -> Request<Body> {
-    request.extensions_mut().insert(Caller {
+    request.extensions_mut().insert(CallContext {
         ip: source.parse().unwrap(),
         request_id: "test".to_owned(),
     });
@@ -519,7 +520,7 @@ impl Gate {
     }
 }
 
-/// Changes the subscription of an organization, from any thread.
+/// Changes the subscription of an organization. Commits on a new thread, as [`change_client`] does.
 pub fn change_subscription(
     control: &Arc<Control>,
     organization: &str,

@@ -1,4 +1,4 @@
-//! Does the endpoint stop guesses at credentials early, and reveal nothing about them?
+//! Does the endpoint limit guesses at credentials, and reveal nothing about a client?
 
 use super::fixture::*;
 use keygate::jose::sign::SigningKey;

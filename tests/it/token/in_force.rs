@@ -4,7 +4,7 @@ use super::fixture::*;
 use keygate::config::token_endpoint::AssertionAudience;
 use keygate::jose::jwks::Jwks;
 use keygate::model::algorithm::Algorithm;
-use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
@@ -78,7 +78,7 @@ fn unpaid_unreleased_and_vanished_plans_give_live_clients_nothing() {
     assert_eq!(ask(Some(plan(Payment::Required, true))), Some("payment_due"));
     assert_eq!(ask(Some(plan(Payment::None, false))), Some("plan_not_released"));
     assert_eq!(ask(None), Some("plan_gone"));
-    gate.change("a", |record| record.environment = KeyEnvironment::Test);
+    gate.change("a", |record| record.environment = ApiKeyEnvironment::Test);
     assert_eq!(ask(Some(plan(Payment::Required, false))), None);
 }
 
@@ -107,7 +107,7 @@ fn s074_a_plan_that_does_not_allow_the_kind_any_more_gives_no_token() {
     assert_eq!(only(false), (Some("credential_not_in_plan"), None));
 }
 
-/// Applies `change` to a client while its assertion is being marked, and expects a refusal with `reason`.
+/// Runs `change` right after an assertion is marked as used, and expects a refusal with `reason`.
 #[track_caller]
 fn check_while_marking(change: impl FnOnce(&Gate) -> Box<dyn FnOnce() + Send>, reason: &str) {
     let gate = Gate::new();
@@ -128,12 +128,12 @@ fn s134_a_client_that_is_disabled_between_its_proof_and_the_token_gets_none() {
     };
     check_while_marking(meddle(|record| record.state = ClientState::Disabled), "client_disabled");
     check_while_marking(meddle(|record| record.state = ClientState::Deleted), "unknown_client");
-    // The assertion's key is revoked; then all keys of the client are removed.
+    // All keys of the client are removed, and the assertion's key with them.
     check_while_marking(
         meddle(|record| record.authentication = ClientAuthentication::Keys { keys: Vec::new() }),
         "proof_ended",
     );
-    // A client whose scopes shrink meanwhile gets only the remaining ones.
+    // A scope that the client loses meanwhile is refused.
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     let control = Arc::clone(&gate.control);

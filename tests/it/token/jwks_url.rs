@@ -1,4 +1,4 @@
-//! The key set behind a client's URL: is it fetched by the rules for issuers, without delaying other clients?
+//! The key set behind a client's URL: by which rules does the gate fetch, cache and replace the set?
 
 use super::fixture::*;
 use crate::support::RawIssuer;
@@ -213,7 +213,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let same = ask_all(vec![first.kid().to_owned(); 50]);
     assert!(same.iter().all(Result::is_ok));
     assert_eq!(fetched.fetches(), 1);
-    // Within the cooldown an unknown key id is refused without a fetch.
+    // Within the cooldown, a request with an unknown key id gets the known set without a fetch.
     assert!(
         ask_all((0..50).map(|kid| kid.to_string()).collect())
             .iter()
@@ -228,7 +228,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     );
     assert_eq!(fetched.fetches(), 2);
 
-    // After a failed fetch the gate cannot know whether the key exists.
+    // After a failed fetch, Keygate does not know whether the key exists.
     fetched.gate.advance(30);
     fetched.server.reply(PATH, Reply::status("500 Oops"));
     let response = ask_all(vec![second.kid().to_owned()]);
@@ -258,7 +258,7 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
     fetched.ask(&new, "a").token();
     fetched.ask(&old, "a").token();
 
-    // A removed key stays valid until the next fetch, due after five minutes unless the server's headers differ.
+    // A removed key stays valid until the next fetch, which is due after about five minutes.
     fetched.publish(&[&new]);
     fetched.gate.advance(331);
     let before = fetched.fetches();

@@ -1,4 +1,4 @@
-//! The token endpoint: one file for each RFC, one test for each MUST, named by section.
+//! The token endpoint: a file for each RFC with tests named by section, then files for other properties.
 
 mod fixture;
 mod store;

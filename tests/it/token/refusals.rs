@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 const GOLDEN: &str = include_str!("../../data/token/errors.txt");
 
-/// The rows that occurred, as in the golden file without its first column.
+/// The rows that occurred, each as `status error reason: description`.
 #[derive(Default)]
 struct Met(BTreeSet<String>);
 
@@ -154,11 +154,11 @@ fn every_row_is_met_by_a_request() {
         settings.plans.insert(open.name.clone(), open);
     });
     gate.subscription("acme", |record| {
-        record.environment = keygate::model::api_key::KeyEnvironment::Test
+        record.environment = keygate::model::api_key::ApiKeyEnvironment::Test
     });
     occurred.note(&ask());
     gate.subscription("acme", |record| {
-        record.environment = keygate::model::api_key::KeyEnvironment::Live
+        record.environment = keygate::model::api_key::ApiKeyEnvironment::Live
     });
 
     // Errors of the server's state.

@@ -1,4 +1,4 @@
-//! The OAuth 2.0 Authorization Framework (RFC 6749), for clients that act for themselves.
+//! The OAuth 2.0 Authorization Framework (RFC 6749): client authentication and the client credentials grant.
 
 use super::fixture::*;
 use axum::body::Body;

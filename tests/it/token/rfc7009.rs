@@ -130,7 +130,7 @@ fn an_assertion_for_revocation_is_used_once_and_may_name_the_token_endpoint() {
         assert_eq!(gate.post(REVOKE, &form).status, StatusCode::OK, "{audience}");
         assert_eq!(gate.post(REVOKE, &form).outcome.reason, Some("assertion_replayed"));
     }
-    // An assertion that was sent to the revocation endpoint is used, and no longer valid for a token (S120).
+    // An assertion whose audience is the revocation endpoint gets no token (S120).
     let path = "https://auth.example.com/oauth/revoke";
     let assertion = signed(&key, &but("k", &serde_json::json!({ "aud": path, "jti": "other" })));
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_audience"));

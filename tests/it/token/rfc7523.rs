@@ -1,4 +1,4 @@
-//! JWT client authentication (RFC 7523 with RFC 7521), and lessons of others (RFC 8725, CVEs).
+//! JWT client authentication (RFC 7523 with RFC 7521), with the attacks of RFC 8725 and of published CVEs.
 
 use super::fixture::*;
 use base64::Engine;
@@ -56,7 +56,7 @@ fn section_2_2_programs_that_send_neither_kid_nor_jti_are_understood() {
         r#"{"typ":"JWT","alg":"ES256"}"#,
         r#"{"alg":"ES256"}"#,
     ] {
-        // The same assertion again: without a `jti` it is not single-use.
+        // The claims are the same each time: without a `jti`, an assertion is not single-use.
         gate.assert(&key.sign_text(header, &claims).unwrap()).token();
     }
 }
@@ -153,7 +153,7 @@ fn s119_section_3_aud_is_one_string() {
     ] {
         check(&gate, &key, json!({ "aud": bad, "jti": "2" }), audience);
     }
-    // A null member is not an absent one.
+    // `aud` is present, with the value null.
     let text = claims(A).to_string().replace(&format!("\"{ISSUER}\""), "null");
     check_refused(
         &gate,
@@ -297,7 +297,7 @@ fn s126_rfc8725_section_3_1_only_the_announced_algorithms_count() {
         let other = SigningKey::generate(algorithm).unwrap();
         check_refused(&gate, &signed(&other, &claims(A)), "assertion_algorithm");
     }
-    // Another algorithm than the record of the key has.
+    // The client's record has this RSA key for RS256 only.
     let pem = key.to_pkcs8_pem().unwrap();
     let as_ps256 = SigningKey::from_pkcs8_pem(Algorithm::Ps256, pem.expose()).unwrap();
     check_refused(&gate, &signed(&as_ps256, &claims(A)), "bad_assertion_signature");
@@ -420,7 +420,7 @@ fn without_a_kid_the_clients_keys_that_fit_are_tried_and_with_one_exactly_that()
         gate.assert(&nameless(key)).token();
     }
     check_refused(&gate, &nameless(&all[8]), "bad_assertion_signature");
-    // A valid signature under the `kid` of another key of the same client, and under an unknown one.
+    // A valid signature with the `kid` of another key of the client, an unknown `kid` and an empty `kid`.
     for kid in [all[1].kid(), "unknown", ""] {
         let header = json!({ "alg": "ES256", "kid": kid }).to_string();
         let assertion = all[0].sign_text(&header, &claims(A).to_string()).unwrap();

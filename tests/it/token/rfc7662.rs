@@ -2,7 +2,7 @@
 
 use super::fixture::*;
 use http::StatusCode;
-use keygate::model::api_key::KeyEnvironment;
+use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::clock::Timestamp;
 use keygate::model::subscription::SubscriptionState;
 use keygate::store::record::client::ClientState;
@@ -16,7 +16,12 @@ fn gate() -> (Gate, String) {
     let secret = gate.secret_client("a");
     gate.secret_client("reader");
     for organization in ["other", "operators"] {
-        gate.subscribe(organization, "default", SubscriptionState::Active, KeyEnvironment::Live);
+        gate.subscribe(
+            organization,
+            "default",
+            SubscriptionState::Active,
+            ApiKeyEnvironment::Live,
+        );
         let secret = format!("kgs_secret-of-{organization}");
         gate.client_with(organization, gate.secrets(&[(&secret, None)]), |record| {
             record.organization = organization.parse().unwrap();
@@ -108,7 +113,7 @@ fn section_4_a_stranger_is_told_nothing_and_an_operator_everything() {
         assert_eq!(ask(&gate, "operators", &token).json["active"], true);
         assert_eq!(ask(&gate, "a", &token).json["active"], true);
     }
-    // The resource server that is the audience of the tokens.
+    // A client whose id is an audience of the token may introspect the token.
     gate.reconfigure(|settings| {
         let endpoint = settings.token_endpoint.as_mut().unwrap();
         endpoint.audiences.push("other".to_owned());

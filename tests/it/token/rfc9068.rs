@@ -1,4 +1,4 @@
-//! JWT access tokens (RFC 9068), and the opaque alternative.
+//! JWT access tokens (RFC 9068), and opaque access tokens.
 
 use super::fixture::*;
 use keygate::control::token::own_tokens::OwnTokenError;

@@ -1,4 +1,4 @@
-//! A store with hooks for tests: a callback in the middle of a write, or an outage.
+//! A store with hooks for tests: a callback after a write, and an outage.
 
 use async_trait::async_trait;
 use keygate::model::api_key::KeyId;
@@ -33,10 +33,11 @@ type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 pub struct MeddlingStore {
     pub inner: Arc<dyn Store>,
-    /// Runs once, after an assertion was marked and before the caller learns of it.
+    /// Runs once, after an assertion is marked and before `mark_assertion` returns.
     pub after_mark: Once,
-    /// Runs once, after a commit and before the caller learns of it.
+    /// Runs once, after a batch is committed and before `commit` returns.
     pub after_commit: Once,
+    /// Makes `commit` and `mark_assertion` fail; reads still succeed.
     pub away: AtomicBool,
     pub marks: AtomicUsize,
 }

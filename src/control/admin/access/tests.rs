@@ -91,8 +91,11 @@ fn exactly_one_bearer_token_that_is_the_configured_one_may() {
 fn without_a_configured_token_nobody_may_and_a_replaced_one_is_gone() {
     let access = Access::new(None);
     let check = |token: &str, expected| assert_eq!(admit(&access, &with(token), HERE, Tick::ZERO), expected);
-    check("", Err(Refusal::Off));
-    assert_eq!(admit(&access, &headers(&[]), HERE, Tick::ZERO), Err(Refusal::Off));
+    check("", Err(Refusal::AdminApiOff));
+    assert_eq!(
+        admit(&access, &headers(&[]), HERE, Tick::ZERO),
+        Err(Refusal::AdminApiOff)
+    );
     access.replace_token(Some(Secret::new(TOKEN.into())));
     check(TOKEN, Ok(()));
     access.replace_token(Some(Secret::new(b"another token of 32 characters!!".to_vec())));

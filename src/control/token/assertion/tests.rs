@@ -22,7 +22,7 @@ fn key() -> &'static SigningKey {
 fn check(rules: &TokenEndpoint, claims: &Value) -> Result<Option<AssertionMark>, TokenEndpointError> {
     let text = key().sign("JWT", claims).unwrap();
     let client = "a".parse().unwrap();
-    let endpoint = Endpoint::Token { path: TOKEN };
+    let endpoint = ReceivingEndpoint::Token { path: TOKEN };
     Assertion::parse(&text)?.check(rules, endpoint, &client, Timestamp::from_unix_secs(NOW))
 }
 
@@ -45,7 +45,7 @@ proptest! {
         if let Ok(assertion) = Assertion::parse(&text) {
             prop_assert!(!assertion.client().is_empty());
             let (client, now) = ("a".parse().unwrap(), Timestamp::from_unix_secs(NOW));
-            let checked = assertion.check(&rules(3_600, 30), Endpoint::Token { path: TOKEN }, &client, now);
+            let checked = assertion.check(&rules(3_600, 30), ReceivingEndpoint::Token { path: TOKEN }, &client, now);
             prop_assert!(checked.is_err(), "no audience of ours can be in it");
         }
     }

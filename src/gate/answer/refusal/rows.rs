@@ -8,38 +8,36 @@ use std::sync::LazyLock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
     None,
-    /// The accepted credentials without an error code, because no credential was sent.
+    /// The accepted credentials without an error code: the request has no credential, or none of an accepted type.
     Bare,
-    /// The row's `error` and its detail.
+    /// The accepted credentials with the `error` and the detail of the row.
     Error,
-    /// `insufficient_scope` and the scopes that the route requires.
+    /// `insufficient_scope` with the scopes of the rules that failed.
     Scope,
 }
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The word of the closed set in metrics, access records and `Denial::reason`.
+    /// The reason: a word from the closed set of `Denial::reason`, also in metrics and access records.
     pub reason: &'static str,
     pub status: u16,
     /// The end of the problem's `type`.
     pub slug: &'static str,
     pub title: &'static str,
-    /// The problem and its cure, for the author of the client.
+    /// The problem and its remedy, for the developer of the client.
     pub detail: &'static str,
     /// The OAuth error code, where one is defined for the case (RFC 6750 section 3.1).
     pub error: Option<&'static str>,
     pub challenge: Challenge,
-    /// `true` if the connection is closed even after a small request body.
+    /// `true` if the connection is closed after the response, even where the rest of the request could be drained.
     pub close: bool,
 }
 
-/// Returns the row of `reason`.
-///
-/// A reason without a row would be a bug: it gets the row of an internal error, and a test
-/// checks every reason of every stage.
+/// Returns the row of `reason`. A reason without a row would be a bug, which a test rules out; it would get the row of
+/// `internal_error`.
 pub fn row(reason: &str) -> &'static Row {
-    // The table has a hundred rows, and comparing with half of them took as long as the rest of an answer.
+    // Not a linear search: over a hundred rows, a search took as long as the rest of an answer.
     static BY_REASON: LazyLock<HashMap<&str, &Row, FixedState>> =
         LazyLock::new(|| ROWS.iter().rev().map(|row| (row.reason, row)).collect());
     BY_REASON.get(reason).copied().unwrap_or(&ROWS[ROWS.len() - 1])
@@ -71,10 +69,10 @@ const fn r(
     }
 }
 
-/// The table, in the order of the stages. `internal_error` is last.
+/// The table, in the order of the stages. `internal_error` must be last; see [`row`].
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
-    // The head is not unambiguous HTTP. The start of the next request is unknown, so the connection is closed.
+    // The head is malformed, too large or late. The start of the next request is unknown, so the connection is closed.
     r("line_ending", 400, "malformed-request", "Malformed request", "Every line of the head ends in CRLF and holds no other CR or LF.", None, Challenge::None, true),
     r("request_line", 400, "malformed-request", "Malformed request", "The request line is not `METHOD target HTTP/1.1` with single spaces.", None, Challenge::None, true),
     r("target", 400, "malformed-request", "Malformed request", "The request target must start with `/`, in visible ASCII, without a fragment.", None, Challenge::None, true),
@@ -98,7 +96,7 @@ pub const ROWS: &[Row] = &[
     r("target_too_long", 414, "target-too-long", "Request target too long", "The request target is too long; move parameters into the body.", None, Challenge::None, true),
     r("head_timeout", 408, "head-timeout", "Request timeout", "The request head did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("too_many_connections", 503, "overloaded", "Too many connections", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, true),
-    // The path and the related fields: two parsers could read them differently, so the request is refused.
+    // Path, query and header names that two parsers could read differently; then methods and routes.
     r("path_no_leading_slash", 400, "ambiguous-target", "Ambiguous request target", "The path does not start with `/`.", None, Challenge::None, false),
     r("path_invalid_escape", 400, "ambiguous-target", "Ambiguous request target", "The path has a `%` that two hexadecimal digits do not follow; write `%25` for `%`.", None, Challenge::None, false),
     r("path_control_byte", 400, "ambiguous-target", "Ambiguous request target", "The path has a control character.", None, Challenge::None, false),
@@ -118,14 +116,14 @@ pub const ROWS: &[Row] = &[
     r("method_not_allowed", 405, "method-not-allowed", "Method not allowed", "This resource does not take the method; see the Allow header.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
-    // A preflight. The page sees a network error only, so the detail is for the developer who inspects the exchange.
+    // Preflights. The page sees only a network error; the detail is for the developer of the page.
     r("cors_origin", 403, "cors", "Not allowed by CORS", "Pages of this origin may not call this resource.", None, Challenge::None, false),
     r("cors_method", 403, "cors", "Not allowed by CORS", "Pages may not use this method here.", None, Challenge::None, false),
     r("cors_header", 403, "cors", "Not allowed by CORS", "Pages may not set one of these headers here.", None, Challenge::None, false),
     r("body_too_large", 413, "body-too-large", "Request body too large", "The request body is over the gateway's limit.", None, Challenge::None, true),
     r("body_timeout", 408, "body-timeout", "Request timeout", "The request body did not arrive in time; send it without pauses.", None, Challenge::None, true),
     r("pipelined", 400, "pipelined", "Request before the answer", "More was sent before this request was answered, and its answer is lost; wait for each answer, or use another connection.", None, Challenge::None, true),
-    // Intake (SPEC 2.2; RFC 6750 section 3.1). A request without a credential gets a challenge without an error code.
+    // Intake. A request without a credential gets a challenge without an error code (RFC 6750 section 3.1).
     r("credential_missing", 401, "credential-missing", "Credential required", "Send one of the credentials named in WWW-Authenticate.", None, Challenge::Bare, false),
     r("two_credentials", 400, "two-credentials", "Two credentials", "The request has both Authorization and {header}; send exactly one of them.", Some("invalid_request"), Challenge::Error, false),
     r("authorization_repeated", 400, "malformed-credential", "Malformed credential", "Send Authorization once, with one token.", Some("invalid_request"), Challenge::Error, false),
@@ -136,7 +134,7 @@ pub const ROWS: &[Row] = &[
     r("query_credential", 400, "query-credential", "Credential in the query", "A credential in the query is never read and may have leaked; revoke it and send a new one in a header.", Some("invalid_request"), Challenge::Error, false),
     r("authorization_scheme", 401, "credential-type", "Credential not accepted here", "The only Authorization scheme is Bearer.", None, Challenge::Bare, false),
     r("credential_type", 401, "credential-type", "Credential not accepted here", "This type of credential is not accepted here; see WWW-Authenticate for what is.", None, Challenge::Bare, false),
-    // Authentication. The client learns only that its credential is invalid, or that its token expired (SPEC 3).
+    // Authentication. The client learns only that its credential is invalid, or that its token expired.
     r("token_too_long", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_malformed", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
     r("token_encrypted", 401, "invalid-token", "Invalid token", "The token was not accepted; get a new one from its issuer.", Some("invalid_token"), Challenge::Error, false),
@@ -176,7 +174,7 @@ pub const ROWS: &[Row] = &[
     r("introspection_unavailable", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_suspended", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_busy", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
-    // Subscription. The credential is valid, so its holder may know the standing of the subscription (SPEC 5).
+    // Subscription. The credential is valid, so its holder may know the standing of the subscription.
     r("subscription_pending", 403, "subscription-pending", "Subscription pending", "The credential is good, but its subscription is not approved yet.", None, Challenge::None, false),
     r("subscription_provisioning_failed", 403, "subscription-provisioning-failed", "Subscription not set up", "The credential is good, but its subscription could not be set up; ask the operator of this API.", None, Challenge::None, false),
     r("subscription_cancelled", 403, "subscription-cancelled", "Subscription cancelled", "The subscription of this credential is cancelled.", None, Challenge::None, false),
@@ -194,7 +192,7 @@ pub const ROWS: &[Row] = &[
     r("organization_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("claim_not_allowed", 403, "not-allowed", "Not allowed", "The credential is good, but this resource is not for its bearer.", None, Challenge::None, false),
     r("limit_spent", 429, "limit-spent", "Limit spent", "Too many requests; try again after the time in Retry-After.", None, Challenge::None, false),
-    // The gate's own endpoints (RFC 6749 section 3.2).
+    // Built-in paths (RFC 6749 section 3.2).
     r("clear_text", 400, "clear-text", "Clear text", "Secrets are taken over TLS alone; use https.", Some("invalid_request"), Challenge::None, false),
     r("control_unavailable", 503, "temporarily-unavailable", "Temporarily unavailable", "This cannot be answered now; try again soon.", None, Challenge::None, false),
     // Forwarding.

@@ -1,4 +1,4 @@
-//! Which answer does every row give on every kind of route? Compares with
+//! Which answer does every row give on every kind of route? The answers are compared with
 //! `tests/data/refusal-rows.txt`, which `UPDATE_GOLDEN=1` rewrites.
 
 use super::*;
@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 const GOLDEN: &str = "tests/data/refusal-rows.txt";
 
-/// Lists each variant once. A variant that is not listed does not compile.
+/// Returns the values, one for each variant. With a variant missing, the `match` does not compile.
 macro_rules! all {
     ($of:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
         #[allow(dead_code)]
@@ -147,7 +147,7 @@ fn owns() -> Vec<OwnTokenError> {
 fn standings() -> Vec<SubscriptionError> {
     use Standing as E;
     let standings = all!(Standing:
-        // Never a reason to refuse; should it happen, the response is that the subscription is unknown.
+        // `NotInForce(Good)` is never made; its reason is `subscription_unknown`.
         E::Good => E::Good, E::Pending => E::Pending, E::ProvisioningFailed => E::ProvisioningFailed,
         E::Cancelled => E::Cancelled, E::PaymentDue => E::PaymentDue, E::NotReleased => E::NotReleased,
         E::SandboxOnly => E::SandboxOnly, E::PlanGone => E::PlanGone,
@@ -339,7 +339,7 @@ fn s142_every_reason_has_a_row_and_every_row_a_reason() {
     assert_eq!(listed, rows, "what metrics have labels for");
 }
 
-/// `answer` and the challenges write the table's words between quotes without escaping them.
+/// `problem` and `challenges` write the texts of the table between quotes without escaping them.
 #[test]
 fn rows_hold_statuses_and_words_that_need_no_escaping() {
     for row in ROWS {
@@ -363,7 +363,7 @@ fn rows_hold_statuses_and_words_that_need_no_escaping() {
     assert_eq!(row("no such reason").status, 500);
 }
 
-/// S077: a client cannot tell one invalid key from another.
+/// A client cannot tell why its API key is invalid.
 #[test]
 fn s077_bad_api_keys_have_one_face() {
     let snapshot = snapshot();

@@ -412,7 +412,7 @@ fn a_restart_does_not_make_a_set_younger() {
     let half = MAX_STALE / 2;
     let fixture = restored(half);
     assert_eq!(fixture.current().age(fixture.now()), half);
-    assert_eq!(fixture.current().origin, Origin::Disk);
+    assert_eq!(fixture.current().origin, KeySetOrigin::Disk);
     fixture.clock.advance(MAX_STALE - half);
     assert_eq!(fixture.key_ids(), ["old"]);
     fixture.clock.advance(TICK);
@@ -440,7 +440,7 @@ fn a_fetch_that_confirms_a_kept_set_makes_it_one_of_this_process() {
     let now = fixture.current();
     assert_eq!(
         (now.generation, now.origin, now.age(fixture.now())),
-        (generation, Origin::Source, Duration::ZERO)
+        (generation, KeySetOrigin::Source, Duration::ZERO)
     );
     // A loaded set is never replaced by an older one.
     let jwks = Jwks::parse(format!(r#"{{"keys":[{EC}]}}"#).as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Do more rules never allow more, and does an absent attribute meet no rule?
+//! Can an additional rule allow more, or can an absent attribute meet a rule? Neither.
 
 use super::*;
 use crate::gate::authenticate::ApiKeyIdentity;

@@ -40,7 +40,7 @@ impl Lane<'_> {
     /// The body is too large, too slow or incomplete.
     async fn read_whole_body(&mut self) -> Result<Bytes, Denial> {
         let request = self.exchange.request();
-        let timeout = self.exchange.limits().body_read_timeout;
+        let timeout = self.exchange.request_limits().body_read_timeout;
         let mut whole = BytesMut::new();
         // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
         let expects_continue = request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT);
@@ -89,14 +89,14 @@ impl Lane<'_> {
             out.put(&answer.body);
             self.exchange.count_response_body(answer.body.len());
         }
-        let idle_timeout = self.exchange.limits().idle_timeout;
+        let idle_timeout = self.exchange.request_limits().idle_timeout;
         if self.downstream.flush(idle_timeout).await.is_err() {
             return false;
         }
         if persists {
             return self.drain(DRAIN_TIMEOUT).await;
         }
-        if self.may_send_body() {
+        if self.is_body_pending() {
             self.linger().await;
         }
         false
@@ -115,7 +115,7 @@ impl Lane<'_> {
 
     /// Returns whether bytes of the body may still come. A client that
     /// expects `100 Continue` reads the answer before it sends any.
-    pub(super) fn may_send_body(&self) -> bool {
+    pub(super) fn is_body_pending(&self) -> bool {
         !self.body.is_complete() && (self.exchange.has_body_begun() || !self.expects_continue())
     }
 

@@ -3,14 +3,14 @@ use crate::config;
 use crate::gate::Gate;
 use crate::gate::live::Live;
 use crate::gate::snapshot::Snapshot;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyEnvironment;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::KeyOrigin;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::observe::access::AccessLog;
@@ -76,12 +76,12 @@ fn fixture(key_lifetime: Option<Duration>) -> Fixture {
     let metrics = Arc::new(Metrics::new(&reasons, clock.now().wall));
     let dropped = metrics.logs.access_records_dropped.clone();
     let live = Live::new(metrics, "127.0.0.1:9".parse().unwrap());
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Test, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut system_random);
     live.directory.replace(vec![KeyRecord {
         id: key.id(),
         digest: Digester::new(None).digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Test,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Test,
         name: "test".into(),
         state: KeyState::Active,
         expires_at: key_lifetime.map(|lifetime| Timestamp::from_unix_secs(NOW).saturating_add(lifetime)),

@@ -12,7 +12,7 @@ fn client(authentication: ClientAuthentication) -> ClientRecord {
             id: "client_1".parse().unwrap(),
             organization: "acme".parse().unwrap(),
             subscription: "sub_1".parse().unwrap(),
-            environment: KeyEnvironment::Live,
+            environment: ApiKeyEnvironment::Live,
             name: "nightly".to_owned(),
             description: String::new(),
             authentication,

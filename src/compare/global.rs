@@ -24,7 +24,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         api_keys,
         failed_authentication,
         rate_limit_headers: _,
-        // Compared by route.
+        // `route` compares routes with their issuers and limits. Upstreams and warnings require nothing of a client.
         issuers: _,
         limits: _,
         upstreams: _,
@@ -34,7 +34,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         resources: _,
         identity_token: _,
         built_ins: _,
-        // The file does not tell which credentials another store has.
+        // The configuration does not show which credentials a store contains.
         store: _,
         token_endpoint,
         plans,
@@ -43,7 +43,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         let [section, key] = path;
         findings.add_global(Weakening {
             routes: Vec::new(),
-            what: path.join(if key.is_empty() { "" } else { "." }),
+            requirement: path.join(if key.is_empty() { "" } else { "." }),
             was,
             is,
             old: old.origins.find([section, key, ""]).clone(),
@@ -80,7 +80,7 @@ fn compare_api_keys(
     report: &mut dyn FnMut([&str; 2], String, String),
 ) {
     let ApiKeys {
-        // Another header or prefix requires another text, not less.
+        // Another header or prefix changes the required text, but does not require less.
         header: _,
         prefix: _,
         pepper,

@@ -12,7 +12,12 @@ use http::HeaderValue;
 /// # Errors
 /// [`Denial::IdentityTokenUnsigned`] where the route needs a token and none can be signed. An upstream that verifies
 /// the token would reject the request, and any other would accept a request without identity.
-pub fn vouch(permit: &Permit, snapshot: &Snapshot, live: &Live, now: Timestamp) -> Result<Option<HeaderValue>, Denial> {
+pub fn for_permit(
+    permit: &Permit,
+    snapshot: &Snapshot,
+    live: &Live,
+    now: Timestamp,
+) -> Result<Option<HeaderValue>, Denial> {
     let (Some(audience), Some(principal)) = (&permit.route().identity_audience, permit.principal()) else {
         return Ok(None);
     };

@@ -1,33 +1,28 @@
-//! May this request pass? [`decide`] in memory: requests and a clock in, outcomes out.
+//! Which outcome does [`decide`] give a request? In memory: requests and a manual clock in, outcomes out.
 
-use crate::support::GatewayBuilder;
-use crate::support::issuer::AUDIENCE;
-use crate::support::issuer::ISSUER;
-use crate::support::issuer::claims_with;
-use crate::support::issuer::jwk_set;
-use crate::support::issuer::token;
-use keygate::config;
-use keygate::gate::accept::Inbound;
-use keygate::gate::answer::refusal::row;
-use keygate::gate::authenticate::token::TokenError;
-use keygate::gate::decide::decide;
-use keygate::gate::live::Live;
-use keygate::gate::snapshot::Snapshot;
-use keygate::gate::stop::Stop;
-use keygate::gate::trail::Trail;
-use keygate::jose::jwks::Jwks;
-use keygate::jose::sign::SigningKey;
-use keygate::model::api_key::ApiKeyText;
-use keygate::model::api_key::Digester;
-use keygate::model::api_key::KeyEnvironment;
-use keygate::model::api_key::system_random;
-use keygate::model::clock::Clock;
-use keygate::model::clock::ManualClock;
-use keygate::model::clock::Timestamp;
-use keygate::model::directory::KeyOrigin;
-use keygate::model::directory::KeyRecord;
-use keygate::model::directory::KeyState;
-use keygate::runtime::assemble;
+use super::decide;
+use crate::config;
+use crate::gate::accept::Inbound;
+use crate::gate::answer::refusal::row;
+use crate::gate::authenticate::token::TokenError;
+use crate::gate::live::Live;
+use crate::gate::snapshot::Snapshot;
+use crate::gate::stop::Stop;
+use crate::gate::trail::Trail;
+use crate::jose::jwks::Jwks;
+use crate::jose::sign::SigningKey;
+use crate::model::api_key::ApiKeyEnvironment;
+use crate::model::api_key::ApiKeyText;
+use crate::model::api_key::Digester;
+use crate::model::api_key::system_random;
+use crate::model::clock::Clock;
+use crate::model::clock::ManualClock;
+use crate::model::clock::Timestamp;
+use crate::model::directory::ApiKeyOrigin;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
+use crate::runtime::assemble;
+use serde_json::Value;
 use serde_json::json;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -37,6 +32,8 @@ use std::time::Duration;
 
 /// Seconds since 1970 at which the manual clock starts.
 const START: u64 = 1_700_000_000;
+const ISSUER: &str = "https://issuer.example.test";
+const AUDIENCE: &str = "https://api.example.test";
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// A gate without sockets.
@@ -48,27 +45,17 @@ struct Gate {
 }
 
 impl Gate {
-    /// Returns a gate with `top` at the top level of the configuration and `more` on its only protected route.
+    /// Returns a gate with `top` at the top level of the configuration and `more` on its only route.
     fn new(top: &str, more: &str) -> Self {
-        Self::with_routes(top, |gateway| {
-            let route = format!("match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt, api_key]\n{more}\nupstream: api");
-            gateway.route("api", &route)
-        })
+        let route = format!("match: {{ path: \"/{{*rest}}\" }}\naccept: [jwt, api_key]\n{more}\nupstream: api");
+        Self::with_routes(top, &[("api", &route)])
     }
 
-    fn with_routes(top: &str, routes: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> Self {
+    /// Returns a gate with these routes, each of a name and the YAML of its section.
+    fn with_routes(top: &str, routes: &[(&str, &str)]) -> Self {
         let clock = ManualClock::at(Timestamp::from_unix_secs(START));
         let live = Live::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
-        // Keys are set by hand, so no code connects to this URL.
-        let issuer = format!(
-            "issuer: {ISSUER}\naudiences: [{AUDIENCE}]\njwks_url: https://issuer.example.test/jwks\ncooldown: 30s"
-        );
-        let gateway = GatewayBuilder::new()
-            .top(top)
-            .top("api_keys: { file: keys.yaml }")
-            .issuer("main", &issuer)
-            .upstream("api", "127.0.0.1:9".parse().unwrap());
-        let yaml = routes(gateway).yaml();
+        let yaml = yaml(top, routes);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/keygate.yaml");
         let config = config::parse(&yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
         let gate = Self {
@@ -83,21 +70,16 @@ impl Gate {
 
     /// Replaces the issuer's key set, as a successful fetch would.
     fn publish(&self, keys: &[&SigningKey]) {
-        let set = jwk_set(&keys.iter().map(|key| key.public_jwk()).collect::<Vec<_>>());
+        let keys: Vec<Value> = keys.iter().map(|key| key.public_jwk()).collect();
+        let set = json!({ "keys": keys }).to_string();
         let jwks = Jwks::parse(set.as_bytes()).unwrap();
         let now = self.clock.now();
         let keys = self.snapshot.issuers[0].keys().unwrap();
         keys.start_attempt(now).succeed(set.as_bytes(), jwks, now);
     }
 
-    fn token(&self, change: serde_json::Value) -> String {
-        let times = json!({ "iat": START, "exp": START + 600 });
-        let mut claims = claims_with(times);
-        claims
-            .as_object_mut()
-            .unwrap()
-            .extend(change.as_object().unwrap().clone());
-        token(&self.key, &claims)
+    fn token(&self, change: Value) -> String {
+        token(&self.key, &change)
     }
 
     fn ask(&self, headers: &[(&str, &str)]) -> String {
@@ -108,7 +90,7 @@ impl Gate {
         self.ask(&[("authorization", &format!("Bearer {token}"))])
     }
 
-    /// Returns `allowed`, `needs`, or the reason of the denial.
+    /// Returns `allowed`, `needs`, `control`, the reason of the denial, or the label of the gate's own answer.
     fn ask_from(&self, peer: IpAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
         let mut request = http::Request::builder()
             .method(method)
@@ -143,6 +125,39 @@ impl Gate {
     }
 }
 
+/// Returns a configuration with `top` at its top level and `routes` to the upstream `api`. The tests set the issuer's keys
+/// by hand, so nothing connects to its URL.
+fn yaml(top: &str, routes: &[(&str, &str)]) -> String {
+    let mut yaml = format!(
+        "{top}\n\
+         listeners: [{{ address: 127.0.0.1:0 }}]\n\
+         admin: {{ address: 127.0.0.1:0 }}\n\
+         api_keys: {{ file: keys.yaml }}\n\
+         issuers:\n  main: {{ issuer: {ISSUER}, audiences: [{AUDIENCE}], jwks_url: {ISSUER}/jwks, cooldown: 30s }}\n\
+         upstreams:\n  api: {{ endpoints: [127.0.0.1:9] }}\n\
+         routes:\n"
+    );
+    for (name, section) in routes {
+        yaml.push_str(&format!("  - name: {name}\n"));
+        for line in section.lines() {
+            yaml.push_str(&format!("    {line}\n"));
+        }
+    }
+    yaml
+}
+
+/// Returns a token for `AUDIENCE` that `key` signed, with the members of `change` in place of the usual claims.
+fn token(key: &SigningKey, change: &Value) -> String {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "client_id": "app-1",
+        "scope": "orders:read", "iat": START, "exp": START + 600,
+    });
+    for (name, value) in change.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    key.sign("at+jwt", &claims).unwrap()
+}
+
 #[test]
 fn s037_a_token_ends_at_exp_and_skew_to_the_millisecond_fresh_or_remembered() {
     for remembered in [true, false] {
@@ -174,7 +189,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
     assert_eq!(gate.live.metrics.token_cache.hits.get(), 1);
     let other = SigningKey::generate_es256().unwrap();
     gate.publish(&[&other]);
-    // Within the cooldown of that fetch there is no newer set.
+    // Within the cooldown after that fetch, the gate does not ask for a newer set.
     assert_eq!(gate.bearer(&token), "unknown_key");
     assert!(gate.live.verified.is_empty(), "forgotten");
     gate.publish(&[&other, &gate.key]);
@@ -185,7 +200,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
 fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
     let gate = Gate::new("failed_authentication: off", "");
     let stranger = SigningKey::generate_es256().unwrap();
-    let unknown = token(&stranger, &claims_with(json!({ "iat": START, "exp": START + 600 })));
+    let unknown = token(&stranger, &json!({}));
     assert_eq!(gate.bearer(&unknown), "unknown_key", "just fetched");
     gate.advance(30_000);
     assert_eq!(gate.bearer(&unknown), "needs");
@@ -220,12 +235,12 @@ fn keys_too_stale_answer_503_and_never_401() {
 #[test]
 fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     let gate = Gate::new("failed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     gate.live.directory.replace(vec![KeyRecord {
         id: key.id(),
         digest: Digester::new(None).digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "ci".into(),
         state: KeyState::Active,
         expires_at: Some(Timestamp::from_unix_secs(START + 60)),
@@ -246,16 +261,17 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     assert_eq!(ask(), "api_key_expired", "for ever");
 }
 
-/// A proxy appends to one of the two fields. The other one may come from the client and must not name the proxy.
+/// A proxy appends to `Forwarded` or to `X-Forwarded-For`; the other field may be the client's own. When the two
+/// disagree, the gate must not fall back to the proxy's address, which the key allows.
 #[test]
 fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
     let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     gate.live.directory.replace(vec![KeyRecord {
         id: key.id(),
         digest: Digester::new(None).digest(key.expose()),
-        origin: KeyOrigin::Own,
-        environment: KeyEnvironment::Live,
+        origin: ApiKeyOrigin::Own,
+        environment: ApiKeyEnvironment::Live,
         name: "inside".into(),
         state: KeyState::Active,
         expires_at: None,
@@ -290,13 +306,16 @@ fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
 
 #[test]
 fn s091_another_spelling_of_a_path_does_not_escape_its_limit() {
-    let gate = Gate::with_routes("limits: { few: { by: ip, quota: 2/hour } }", |gateway| {
-        let route =
-            |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\npublic: true\n{more}upstream: api");
-        gateway
-            .route("login", &route("/login", "limits: [few]\n"))
-            .route("site", &route("/{*rest}", ""))
-    });
+    let gate = Gate::with_routes(
+        "limits: { few: { by: ip, quota: 2/hour } }",
+        &[
+            (
+                "login",
+                "match: { path: /login }\npublic: true\nlimits: [few]\nupstream: api",
+            ),
+            ("site", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api"),
+        ],
+    );
     let ask = |path: &str| gate.ask_from(PEER, "POST", path, &[]);
     assert_eq!(
         [ask("/login"), ask("/login"), ask("/login")],
@@ -330,7 +349,7 @@ fn s109_limits_count_the_proved_client_not_the_text_that_was_sent() {
         let headers: Vec<(&str, &str)> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(gate.ask(&headers), "limit_spent");
     }
-    // A refused request spends nothing, and cannot spend another client's quota.
+    // A request with a bad signature spends nothing of the quota of the client that it names.
     let other = gate.token(json!({ "client_id": "app-2" }));
     for _ in 0..10 {
         assert_eq!(gate.bearer(&format!("{other}AAAA")), "bad_signature");
@@ -379,7 +398,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     }
     for _ in 0..3 {
         assert_eq!(gate.bearer(&bad), "too_many_failures");
-        // S118: an unknown API key and a wrong secret get the same refusal, here too.
+        // S118: an unknown API key gets the same refusal as a token.
         assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "too_many_failures");
         assert_eq!(gate.bearer(&good), "allowed");
     }
@@ -414,15 +433,17 @@ fn what_is_refused_before_authentication_never_counts_as_a_failed_one() {
 
 #[test]
 fn every_request_has_one_outcome() {
-    let gate = Gate::with_routes("failed_authentication: off", |gateway| {
-        gateway
-            .route("open", "match: { path: /open }\npublic: true\nupstream: api")
-            .route(
+    let gate = Gate::with_routes(
+        "failed_authentication: off",
+        &[
+            ("open", "match: { path: /open }\npublic: true\nupstream: api"),
+            (
                 "read",
                 "match: { path: \"/orders/{*id}\", methods: [GET] }\naccept: [jwt]\nscopes: { any: [read, admin] }\nupstream: api",
-            )
-            .route("key", "match: { path: /key }\naccept: [api_key]\nupstream: api")
-    });
+            ),
+            ("key", "match: { path: /key }\naccept: [api_key]\nupstream: api"),
+        ],
+    );
     let reader = format!("Bearer {}", gate.token(json!({ "scope": "read" })));
     let admin = format!("Bearer {}", gate.token(json!({ "scope": "admin" })));
     let other = format!("Bearer {}", gate.token(json!({ "scope": "reader" })));

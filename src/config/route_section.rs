@@ -13,10 +13,10 @@ use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::list_has;
 use crate::config::plan;
-use crate::config::read::At;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
 use crate::config::read::Texts;
+use crate::config::read::TypedNode;
 use crate::config::resource;
 use crate::config::route::AcceptedCredential;
 use crate::config::route::LocatedRoute;
@@ -24,13 +24,13 @@ use crate::config::route::Route;
 use crate::config::route::TwoCredentials;
 use crate::config::rule;
 use crate::config::rule::CONDITION_KEYS;
-use crate::config::rule::ClaimsMirror;
-use crate::config::rule::ConditionMirrors;
+use crate::config::rule::ClaimsSection;
+use crate::config::rule::ConditionSections;
 use crate::config::rule::RULES_MAX;
 use crate::config::rule::Rule;
-use crate::config::rule::ScopesMirror;
+use crate::config::rule::ScopesSection;
 use crate::config::rule::TOKEN_KEYS;
-use crate::config::text::Word;
+use crate::config::text::ExactText;
 use crate::config::text::texts;
 use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
@@ -45,35 +45,35 @@ use std::collections::BTreeMap;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]
-pub(in crate::config) struct Mirror {
+pub(in crate::config) struct Section {
     /// Stands in logs and metrics. No two routes share one. Required.
     #[schemars(required)]
     name: Option<Text<Name>>,
     /// Which requests. Required.
     #[schemars(required)]
-    r#match: Option<At<MatchMirror>>,
+    r#match: Option<TypedNode<MatchSection>>,
     /// Credential types that count: `jwt` (bearer tokens, also opaque ones of an issuer with `introspection`), `api_key`.
     /// This, the defaults' or `public: true`.
-    accept: Option<At<Vec<At<AcceptedCredential>>>>,
+    accept: Option<TypedNode<Vec<TypedNode<AcceptedCredential>>>>,
     /// `true` lets everybody through; the only way to an open route. Default false.
-    public: Option<At<bool>>,
+    public: Option<TypedNode<bool>>,
     /// Whose tokens count, at most one issuer with `introspection` among them; `keygate` is the gate itself, where there is
     /// a `token_endpoint`. Default: the defaults', or those of every issuer, where `accept` has `jwt`.
     issuers: Option<Texts<Name>>,
     /// Replaces the issuers' audiences on this route.
-    audiences: Option<Texts<Word>>,
+    audiences: Option<Texts<ExactText>>,
     /// What the credential must be allowed to do.
-    scopes: Option<ScopesMirror>,
+    scopes: Option<ScopesSection>,
     /// The client must be one of these; of an API key, the one in the keys file.
-    clients: Option<Texts<Word>>,
+    clients: Option<Texts<ExactText>>,
     /// The token's subject must be one of these. No API key has one.
-    subjects: Option<Texts<Word>>,
+    subjects: Option<Texts<ExactText>>,
     /// The organization must be one of these; of an API key, the one in the keys file.
-    organizations: Option<Texts<Word>>,
+    organizations: Option<Texts<ExactText>>,
     /// By JSON pointer (RFC 6901): the claim must be one of the values, or an array that holds one. No API key has any.
-    claims: Option<ClaimsMirror>,
+    claims: Option<ClaimsSection>,
     /// Further rules, each for some methods or for all; every one must hold.
-    rules: Option<At<Vec<At<rule::Mirror>>>>,
+    rules: Option<TypedNode<Vec<TypedNode<rule::Section>>>>,
     /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
     /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
@@ -88,25 +88,25 @@ pub(in crate::config) struct Mirror {
     forward_credential: Option<bool>,
     /// A request with both `Authorization` and an API key: `refuse` answers 400. `report` counts it, uses the bearer token
     /// and drops the key, for one migration. Default `refuse`.
-    two_credentials: Option<At<TwoCredentials>>,
+    two_credentials: Option<TypedNode<TwoCredentials>>,
     /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`.
     query_credentials: Option<QueryCredentials>,
     /// Forms of a path that are refused otherwise, because two readers may take them differently.
     allow: Option<Vec<Oddity>>,
     /// Which web pages may call this route from a browser. Keygate then answers preflights itself. Default: none.
-    cors: Option<At<cors::Mirror>>,
+    cors: Option<TypedNode<cors::Section>>,
     /// Name of the resource that clients know this API as; its metadata say which issuers and scopes. Default: the only
     /// one there is, where `accept` has `jwt`.
     resource: Option<Text<Name>>,
     /// Sends the upstream a signed token that says who was proved, in `x-keygate-identity-token`. Default: none.
-    identity_token: Option<At<identity_token::RouteMirror>>,
+    identity_token: Option<TypedNode<identity_token::RouteSection>>,
 }
 
 /// Which requests a route is for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Match")]
-pub(in crate::config) struct MatchMirror {
+pub(in crate::config) struct MatchSection {
     /// `api.example.com`, `*.example.com`, or a list. Default: any host.
     host: Option<OneOrMany<Text<HostPattern>>>,
     /// `/v1/orders/{id}`, `/v1/{*rest}`: `{name}` is one segment, `{*name}` the rest, one character at least. Required.
@@ -133,14 +133,14 @@ enum Oddity {
 }
 
 pub(in crate::config) fn convert(
-    mirrors: Vec<At<Mirror>>,
+    sections: Vec<TypedNode<Section>>,
     defaults: &Defaults,
     limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
 ) -> Vec<LocatedRoute> {
     let mut names: Vec<(Name, NodeId)> = Vec::new();
-    for mirror in &mirrors {
-        let Some(name) = &mirror.value.name else {
+    for section in &sections {
+        let Some(name) = &section.value.name else {
             continue;
         };
         if let Some(&(_, first)) = names.iter().find(|(known, _)| known == name.get()) {
@@ -150,60 +150,60 @@ pub(in crate::config) fn convert(
         built_in::refuse_reserved(name, checker);
         names.push((name.get().clone(), name.at));
     }
-    mirrors
+    sections
         .into_iter()
-        .filter_map(|mirror| route(mirror, defaults, limits, checker))
+        .filter_map(|section| route(section, defaults, limits, checker))
         .collect()
 }
 
 fn route(
-    At { value: mirror, at }: At<Mirror>,
+    TypedNode { value: section, at }: TypedNode<Section>,
     defaults: &Defaults,
     known_limits: &BTreeMap<Name, Limit>,
     checker: &mut Checker<'_>,
 ) -> Option<LocatedRoute> {
-    check_openness(&mirror, at, checker);
-    let public = mirror.public.as_ref().is_some_and(|public| public.value);
-    let accept = resolve_accept(mirror.accept, public, defaults, checker);
-    let more = rule::convert(mirror.rules, checker);
+    check_openness(&section, at, checker);
+    let public = section.public.as_ref().is_some_and(|public| public.value);
+    let accept = resolve_accept(section.accept, public, defaults, checker);
+    let more = rule::convert(section.rules, checker);
     check_jwt_keys(&accept, &more, at, defaults, checker);
-    let issuers = issuers(mirror.issuers, &accept, at, defaults, checker);
-    let name = checker.need(at, "name", mirror.name, "it stands in logs and metrics");
+    let issuers = issuers(section.issuers, &accept, at, defaults, checker);
+    let name = checker.need(at, "name", section.name, "it stands in logs and metrics");
     let matched = checker.need(
         at,
         "match",
-        mirror.r#match,
+        section.r#match,
         "such as `match: { path: \"/v1/{*rest}\" }`",
     );
-    let upstream = checker.need(at, "upstream", mirror.upstream, "the name of an entry of `upstreams`");
+    let upstream = checker.need(at, "upstream", section.upstream, "the name of an entry of `upstreams`");
     let known_upstream = upstream
         .as_ref()
         .map(|name| checker.refer("upstreams", "upstream", name));
-    let limits = mirror.limits.map(|limits| limits.value).unwrap_or_default();
+    let limits = section.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
-    let mirrors = ConditionMirrors {
-        scopes: mirror.scopes,
-        clients: mirror.clients,
-        subjects: mirror.subjects,
-        organizations: mirror.organizations,
-        claims: mirror.claims,
+    let sections = ConditionSections {
+        scopes: section.scopes,
+        clients: section.clients,
+        subjects: section.subjects,
+        organizations: section.organizations,
+        claims: section.claims,
     };
-    let base = rule::base(mirrors, checker);
-    let audiences = audiences(mirror.audiences, &accept, defaults, checker);
+    let base = rule::base(sections, checker);
+    let audiences = audiences(section.audiences, &accept, defaults, checker);
     let (hosts, path, methods) = convert_match(matched?, checker)?;
-    let resource = resource::of_route(mirror.resource, accept.contains(&AcceptedCredential::Jwt), checker);
-    let identity_token = mirror
+    let resource = resource::of_route(section.resource, accept.contains(&AcceptedCredential::Jwt), checker);
+    let identity_token = section
         .identity_token
         .and_then(|identity_token| identity_token::of_route(identity_token, checker));
-    let cors = mirror.cors.map(|cors| cors::convert(cors, &methods, checker));
+    let cors = section.cors.map(|cors| cors::convert(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
-    let two_credentials = two_credentials(mirror.two_credentials, &accept, checker);
-    let strip_prefix = mirror
+    let two_credentials = two_credentials(section.two_credentials, &accept, checker);
+    let strip_prefix = section
         .strip_prefix
         .map(|prefix| check_strip_prefix(&prefix, &path, checker));
-    let plans = plan::of_route(mirror.plans, checker);
+    let plans = plan::of_route(section.plans, checker);
     known_upstream?;
-    let allow = mirror.allow.unwrap_or_default();
+    let allow = section.allow.unwrap_or_default();
     Some(LocatedRoute {
         at,
         own_limits: limits.iter().map(|limit| (limit.get().clone(), limit.at)).collect(),
@@ -221,9 +221,9 @@ fn route(
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
             strip_prefix,
-            forward_credential: mirror.forward_credential.unwrap_or(false),
+            forward_credential: section.forward_credential.unwrap_or(false),
             two_credentials,
-            reject_query_credentials: mirror.query_credentials != Some(QueryCredentials::Ignore),
+            reject_query_credentials: section.query_credentials != Some(QueryCredentials::Ignore),
             allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
             allow_empty_segments: allow.contains(&Oddity::EmptySegments),
             cors: cors.flatten(),
@@ -234,9 +234,9 @@ fn route(
 }
 
 /// Checks that a route either requires a credential or is `public: true`; there is no third way (S100).
-fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
+fn check_openness(section: &Section, at: NodeId, checker: &mut Checker<'_>) {
     let accept = checker.tree.entry(at, "accept");
-    match &mirror.public {
+    match &section.public {
         Some(public) if public.value => {
             let keys = [
                 "accept",
@@ -268,7 +268,7 @@ fn check_openness(mirror: &Mirror, at: NodeId, checker: &mut Checker<'_>) {
 }
 
 fn resolve_accept(
-    written: Option<At<Vec<At<AcceptedCredential>>>>,
+    written: Option<TypedNode<Vec<TypedNode<AcceptedCredential>>>>,
     public: bool,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
@@ -284,11 +284,11 @@ fn resolve_accept(
 
 /// Returns the handling of two credentials. Reports `report` on a route without tokens: it uses the token of the two.
 fn two_credentials(
-    written: Option<At<TwoCredentials>>,
+    written: Option<TypedNode<TwoCredentials>>,
     accept: &[AcceptedCredential],
     checker: &mut Checker<'_>,
 ) -> TwoCredentials {
-    let Some(At { value, at }) = written else {
+    let Some(TypedNode { value, at }) = written else {
         return TwoCredentials::default();
     };
     if value == TwoCredentials::Report && !accept.is_empty() {
@@ -350,7 +350,7 @@ fn check_jwt_keys(
 /// Returns the audiences that replace those of the issuers: the route's own, which must be among the defaults, or the
 /// defaults.
 fn audiences(
-    written: Option<Texts<Word>>,
+    written: Option<Texts<ExactText>>,
     accept: &[AcceptedCredential],
     defaults: &Defaults,
     checker: &mut Checker<'_>,
@@ -451,11 +451,11 @@ fn issuers(
 }
 
 fn convert_match(
-    At { value: mirror, at }: At<MatchMirror>,
+    TypedNode { value: section, at }: TypedNode<MatchSection>,
     checker: &mut Checker<'_>,
 ) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
-    let path = checker.need(at, "path", mirror.path, "such as `path: \"/v1/{*rest}\"`");
-    let hosts = match mirror.host {
+    let path = checker.need(at, "path", section.path, "such as `path: \"/v1/{*rest}\"`");
+    let hosts = match section.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
         // Without its rejected hosts the route must not match any host and overlap with other routes.
         None if checker.tree.entry(at, "host").is_some() => return None,
@@ -464,7 +464,7 @@ fn convert_match(
     if !is_intact(checker, at, "methods") && checker.tree.entry(at, "methods").is_some() {
         return None;
     }
-    let methods = mirror.methods.map(|methods| checker.distinct(methods.value));
+    let methods = section.methods.map(|methods| checker.distinct(methods.value));
     Some((hosts, path?.take(), methods.unwrap_or_default()))
 }
 
