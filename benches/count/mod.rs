@@ -209,7 +209,7 @@ fn with_token<'a>(path: &'a str, token: &'a str) -> BenchRequest<'a> {
 }
 
 /// Returns an operation that decides on the requests in turn, at most [`KEYS_IN_USE`] different ones.
-fn permitted(fixture: Fixture, asks: &[Ask<'_>]) -> Box<dyn FnMut()> {
+fn permitted(fixture: Fixture, asks: &[BenchRequest<'_>]) -> Box<dyn FnMut()> {
     let requests: Vec<Parts> = asks.iter().take(KEYS_IN_USE).map(|ask| request(*ask)).collect();
     requests.iter().for_each(|parts| fixture.permits(parts));
     let mut next = 0;

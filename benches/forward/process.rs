@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The core and the wrapper program of a proxy.
 #[derive(Clone)]
-pub enum Under {
+pub enum ProcessLauncher {
     /// On the first core alone, if the machine has two cores and `taskset`.
     FirstCore,
     /// On any core.

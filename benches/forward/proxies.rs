@@ -89,8 +89,13 @@ impl RunningPeer {
     ///
     /// # Errors
     /// If the program of the proxy is missing. The message says how to install it.
-    pub fn start(proxy: Proxy, under: &Under, upstream: SocketAddr, material: &Material) -> Result<Self, String> {
-        let trusted = material.trusted(upstream);
+    pub fn start(
+        proxy: Proxy,
+        under: &ProcessLauncher,
+        upstream: SocketAddr,
+        material: &BenchInputs,
+    ) -> Result<Self, String> {
+        let trusted = material.peer_config(upstream);
         let keygate = |setup| Self::Keygate(Gate::start(under, &trusted, &setup));
         let role = upstream.to_string();
         match proxy {

@@ -47,7 +47,7 @@ impl Size {
 }
 
 /// The credentials that the rows send, and their issuer.
-pub struct Material {
+pub struct BenchInputs {
     pub issuer: Issuer,
     pub keys: Vec<String>,
     in_turn: usize,

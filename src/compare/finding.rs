@@ -16,7 +16,7 @@ pub struct Weakening {
     /// another route, the text names that route and an example request.
     pub routes: Vec<String>,
     /// The requirement by its name in the configuration file: `scopes`, `issuer main: clock_skew`.
-    pub what: String,
+    pub requirement: String,
     pub was: String,
     pub is: String,
     pub old: SourceLine,

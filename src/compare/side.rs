@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
     pub config: &'a Config,
-    pub origins: &'a Origins,
+    pub origins: &'a SourceLines,
     /// The folder of the main file. Paths are compared relative to this folder.
     pub folder: &'a Path,
 }

@@ -179,8 +179,8 @@ impl Exchange {
 
     /// Returns whether the program must end the exchange: the upstream's `total_timeout` is over, or the response is a
     /// stream and the credential of the request has expired or was revoked. Call this about once a second.
-    pub fn is_over(&mut self) -> bool {
-        self.0.is_over()
+    pub fn must_end(&mut self) -> bool {
+        self.0.must_end()
     }
 
     /// Counts `bytes` of the response body that were sent to the client.

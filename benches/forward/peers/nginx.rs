@@ -16,7 +16,7 @@ pub struct Nginx {
 ///
 /// # Errors
 /// If nginx is not installed.
-pub fn start(under: &Under, upstream: SocketAddr) -> Result<Nginx, String> {
+pub fn start(under: &ProcessLauncher, upstream: SocketAddr) -> Result<Nginx, String> {
     if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
         return Err("nginx is left out: apt-get install nginx-light".to_owned());
     }

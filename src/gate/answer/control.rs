@@ -75,7 +75,7 @@ pub struct ControlCall {
 impl ControlCall {
     /// Returns the call for `inbound`; `None` where the path does not begin with the prefix of `endpoint`, or path and
     /// query are not a valid URI.
-    pub fn of(endpoint: &Endpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
+    pub fn of(endpoint: &ControlEndpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
         let path = match endpoint.canonical {
             Some(path) => path,
             None => inbound.path().strip_prefix(endpoint.prefix.as_str())?,

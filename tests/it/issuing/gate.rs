@@ -265,7 +265,11 @@ pub fn subscription(id: &str, plan: &str, environment: ApiKeyEnvironment, state:
 }
 
 /// Returns the write of a key that is digested without a pepper, and the key's text.
-pub fn key(subscription: &str, environment: KeyEnvironment, change: impl FnOnce(&mut ApiKeyRecord)) -> (Write, String) {
+pub fn key(
+    subscription: &str,
+    environment: ApiKeyEnvironment,
+    change: impl FnOnce(&mut ApiKeyRecord),
+) -> (Write, String) {
     let text = ApiKeyText::generate("kg", environment, &mut system_random);
     let mut record = ApiKeyRecord {
         id: text.id(),

@@ -92,7 +92,7 @@ fn s073_each_state_of_a_subscription_is_told_apart_and_only_to_whoever_holds_the
             }
         }
         // An unknown key gets 401.
-        let stranger = ApiKeyText::generate("kg", KeyEnvironment::Live, &mut system_random);
+        let stranger = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         assert_eq!(gate.with_key("/any/x", stranger.expose()).status, 401);
     }
     let records = gate.running.wait_access_records(2 * keys.len());

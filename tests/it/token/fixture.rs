@@ -206,7 +206,7 @@ impl Gate {
     }
 
     /// Creates an organization, and its subscription `sub_{organization}` under `plan`.
-    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: KeyEnvironment) {
+    pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: ApiKeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
             Write::Organization(Versioned::new(OrganizationRecord {
