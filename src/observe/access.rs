@@ -1,4 +1,4 @@
-//! Which facts about a request are logged?
+//! Which facts about a request does its access record contain?
 
 mod line;
 mod writer;
@@ -16,9 +16,9 @@ pub enum Decision {
     Allow,
     #[default]
     Deny,
-    /// Answered by Keygate itself, from memory.
+    /// Answered by Keygate itself: a preflight, a public document, or an endpoint of the control side.
     Answer,
-    /// Allowed, but the upstream gave no response; or Keygate failed.
+    /// Admitted and rejected afterwards, for example because the upstream gave no response; or ended before a decision.
     Error,
 }
 
@@ -33,14 +33,16 @@ impl Decision {
     }
 }
 
-/// One request, refused or not, logged when it ends. Unknown fields are `None` and are left out. Contains no
-/// credential: `query` is redacted, and `credential_id` is the public id.
+/// One request, logged when it ends. Unknown fields are `None` and are omitted. The written record contains no
+/// credential: `query` is redacted by the caller, other texts of the client are redacted when the line is written, and
+/// `credential_id` is the public id.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessRecord<'a> {
-    /// The time when the request's head was complete.
+    /// The time of the request's first byte; for a head or connection that was rejected before there was a request, the
+    /// time of the rejection.
     pub time: Timestamp,
     pub request_id: &'a str,
-    /// The address of the connection's other end.
+    /// The address of the connection's downstream end.
     pub peer: Option<SocketAddr>,
     /// The address of the client behind trusted proxies.
     pub client: Option<IpAddr>,
@@ -51,27 +53,28 @@ pub struct AccessRecord<'a> {
     /// The query without the values of credential parameters.
     pub query: Option<&'a str>,
     pub route: Option<&'a str>,
-    /// The status of the response; `None` if the client left before it.
+    /// The status of the response; `None` if no response was begun.
     pub status: Option<u16>,
     pub decision: Decision,
-    /// A word of the same closed set as in the metrics.
+    /// Why the request was rejected, in the words of the metrics; for an answer of Keygate, its kind or the reason of
+    /// the control side; for an allowed request, only why its stream ended early.
     pub reason: Option<&'static str>,
-    /// The rule that refused the request, if it has a name.
+    /// The rule that rejected the request, if the rule has a name.
     pub rule: Option<&'a str>,
-    /// The reason for which the request would be refused without shadow mode; a word of the same set as `reason`.
+    /// Why the request would be rejected without shadow mode, in the words of the metrics.
     pub would_deny: Option<&'static str>,
-    /// The rule, limit or issuer behind `would_deny`, if it has a name.
+    /// The name of the rule, limit or issuer behind `would_deny`.
     pub would_deny_by: Option<&'a str>,
     pub credential_type: Option<&'static str>,
     pub subject: Option<&'a str>,
     pub client_id: Option<&'a str>,
     pub organization: Option<&'a str>,
     pub credential_id: Option<&'a str>,
-    /// The credential's subscription, and its plan.
+    /// The subscription of the credential.
     pub subscription: Option<&'a str>,
     pub plan: Option<&'a str>,
     pub issuer: Option<&'a str>,
-    /// The limit that refused the request.
+    /// The limit that rejected the request.
     pub limit: Option<&'a str>,
     pub upstream: Option<&'a str>,
     pub endpoint: Option<SocketAddr>,
@@ -80,13 +83,14 @@ pub struct AccessRecord<'a> {
     /// Body bytes sent to the client.
     pub bytes_out: u64,
     pub duration: Duration,
-    /// The time from the first connection attempt to the end of the upstream's response.
+    /// The time from the request's admission to the end of the exchange; `None` for a request that was not admitted.
     pub upstream_duration: Option<Duration>,
     pub trace_id: Option<&'a str>,
     pub user_agent: Option<&'a str>,
 }
 
-/// Returns `time` in RFC 3339 format, in UTC with three decimals. Times after the year 9999 become its last instant.
+/// Returns `time` in RFC 3339 format, in UTC with three decimals. A time after `jiff::Timestamp::MAX`, at the end of
+/// 9999, becomes that time.
 pub fn rfc3339(time: Timestamp) -> impl std::fmt::Display {
     let time = i64::try_from(time.as_unix_millis())
         .ok()

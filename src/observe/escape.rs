@@ -1,7 +1,6 @@
-//! Which characters of a stranger's text could mislead an operator, and how are they escaped?
-//!
-//! A stranger chooses a path, a `kid` or a subject. Printed unchanged, it could clear the terminal (ANSI), begin a new
-//! line (CR, LF, U+2028), or reverse the text after it (bidirectional controls). S144.
+//! Which characters of a client's text could mislead an operator, and how are they escaped? A path, a `kid` or a
+//! subject could clear the terminal (ANSI), begin a new line (CR, LF, U+2028), or reverse the text after it
+//! (bidirectional controls; S144).
 
 use serde::Serialize;
 use serde_json::ser::CharEscape;
@@ -27,7 +26,7 @@ pub const fn is_hidden(character: char) -> bool {
     )
 }
 
-/// Appends `text` to `out`, with hidden characters as the `\uXXXX` of JSON (a pair above U+FFFF).
+/// Appends `text` to `out`, with hidden characters as the `\uXXXX` of JSON (a surrogate pair above U+FFFF).
 pub fn push_escaped(out: &mut Vec<u8>, text: &str) {
     let mut clean_from = 0;
     for (index, character) in text.char_indices() {
@@ -49,15 +48,16 @@ fn push_unicode_escape(out: &mut Vec<u8>, character: char) {
     }
 }
 
-/// Appends `value` to `out` as JSON on one line, with more characters escaped than RFC 8259 section 7 requires.
+/// Appends `value` to `out` as one line of JSON. Also escapes hidden characters, which RFC 8259 section 7 does not
+/// require.
 ///
 /// # Errors
-/// If `value` cannot be JSON (a map whose keys are not text).
+/// `value` has no form in JSON, such as a map whose keys are not text.
 pub fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) -> serde_json::Result<()> {
     value.serialize(&mut serde_json::Serializer::with_formatter(out, EscapingFormatter))
 }
 
-/// The compact form of `serde_json`, with hidden characters escaped in strings.
+/// Writes the compact form of `serde_json`, with hidden characters escaped in strings.
 struct EscapingFormatter;
 
 impl Formatter for EscapingFormatter {

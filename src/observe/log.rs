@@ -8,11 +8,12 @@ use std::fmt;
 pub enum Format {
     /// One JSON object per line.
     Json,
-    /// `key=value` for people and grep.
+    /// `key=value` pairs, for people and grep.
     Text,
 }
 
-/// Prints an error and its sources, outermost first, joined by `: `. Our errors do not print their source themselves.
+/// Prints an error and its sources, outermost first, joined by `: `. A source is printed twice if the error's own text
+/// contains the source.
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {

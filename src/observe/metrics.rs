@@ -1,8 +1,6 @@
-//! Which metrics are there? Metrics that belong together have a file, and are a field of [`Metrics`].
-//!
-//! Base units, and labels from closed sets only: names of the configuration, and words of
-//! the code. No label contains text of a request (S145). Counters with labels are looked up
-//! once, when a configuration is compiled; a request increments the counters of its route.
+//! Which metrics are there? Each file has one group, which is a field of [`Metrics`]. Units are base units. Labels are
+//! names of the configuration or words of the code, never text of a request (S145). The series of a name are looked up
+//! when a configuration is compiled, those of a route when they are first counted, so a count needs no look-up by text.
 
 mod registrar;
 mod value;
@@ -65,7 +63,7 @@ use std::sync::PoisonError;
 /// `Content-Type` of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// The names in the current configuration; [`Metrics::forget_all_but`] drops the series of all others.
+/// The names in the configuration in force. [`Metrics::forget_all_but`] drops the series of all other names.
 #[derive(Clone, Debug, Default)]
 pub struct ConfiguredNames<'a> {
     pub routes: HashSet<&'a str>,
@@ -76,7 +74,7 @@ pub struct ConfiguredNames<'a> {
 
 type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// All metrics, in a registry of their own.
+/// All metrics of a process, in a separate registry.
 pub struct Metrics {
     pub requests: RequestMetrics,
     pub connections: ConnectionMetrics,
@@ -119,9 +117,9 @@ impl Metrics {
         }
     }
 
-    /// Drops the series of names that are no longer configured. Call it after a new configuration is in force. A name
-    /// that stays keeps its counts. Without this, years of renamed routes would stay in memory and in every scrape. A
-    /// request that still runs on the old configuration may bring a series back; the next reload drops it.
+    /// Drops the series of names that are not in `names`, so that renamed routes do not stay in every scrape for years.
+    /// Other series keep their counts. Call this after a new configuration is in force. A request that still uses the
+    /// previous configuration may create a series again; the next reload drops that series.
     pub fn forget_all_but(&self, names: &ConfiguredNames<'_>) {
         self.requests.forget_all_but(&names.routes);
         self.upstreams.forget_all_but(&names.upstreams);
@@ -130,14 +128,16 @@ impl Metrics {
         self.limits.forget_all_but(&names.limits);
     }
 
-    /// Adds a callback before each scrape, to set gauges from state elsewhere. It must not scrape.
+    /// Adds a callback that runs before each scrape and sets gauges from other state. The callback must not call
+    /// [`Self::text`], which would deadlock.
     pub fn on_scrape(&self, callback: ScrapeCallback) {
         self.callbacks().push(callback);
     }
 
-    /// Returns all metrics in the Prometheus text format, of type [`CONTENT_TYPE`].
+    /// Runs the callbacks, and returns all metrics in the Prometheus text format ([`CONTENT_TYPE`]).
     pub fn text(&self) -> String {
-        // Locked until the process is read: two concurrent scrapes would both add the same processor time.
+        // Hold the lock until `process.read` has returned: two concurrent scrapes would both add the same processor
+        // time.
         let callbacks = self.callbacks();
         for callback in callbacks.iter() {
             callback(self);
@@ -150,7 +150,7 @@ impl Metrics {
     }
 
     fn callbacks(&self) -> MutexGuard<'_, Vec<ScrapeCallback>> {
-        // Only pushes change the list: a callback that panicked left it intact.
+        // Only `on_scrape` changes the list, so the list is intact even after a callback has panicked.
         self.on_scrape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! How do operators see the state and the work of the process?
+//! How do operators observe the process? By metrics, access records, log lines and readiness.
 
 pub mod metrics;
 pub mod panics;

@@ -1,4 +1,5 @@
-//! How is a panic reported? Counted, and logged with its location only: its message may quote client input.
+//! How is a panic reported? It is counted and logged with its location, but without its message, which may quote client
+//! input.
 
 use prometheus::IntCounter;
 use std::cell::Cell;
@@ -6,20 +7,20 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
 thread_local! {
-    /// `true` while a panic on this thread ends in [`catch`], which counts it.
+    /// `true` while [`catch`] runs on this thread: `catch` counts a panic, so the hook of [`report`] must not.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns the result of `work`; `None` if it panics, which counts in `panics`.
+/// Returns the result of `work`. If `work` panics, counts the panic in `panics` and returns `None`.
 pub fn catch<T>(panics: &IntCounter, work: impl FnOnce() -> T) -> Option<T> {
     CATCHING.set(true);
-    // A value that `work` was changing may be half changed: the caller must discard everything it lent.
+    // A panic may leave a value half changed: the caller must discard each value that `work` borrowed mutably.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(false);
     outcome.inspect_err(|_| panics.inc()).ok()
 }
 
-/// Logs every panic of the process from here on, and counts in `panics` those that [`catch`] does not.
+/// Installs a panic hook that logs each panic of the process, and counts in `panics` those outside of [`catch`].
 pub fn report(panics: IntCounter) {
     std::panic::set_hook(Box::new(move |info| {
         if !CATCHING.get() {

@@ -1,25 +1,25 @@
-//! How much of the machine does this process use? Read from `/proc`, so on Linux only.
+//! How many resources does this process use? Reads `/proc`, which only Linux has.
 
 use std::fs;
 
 /// One reading of `/proc/self`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProcessUsage {
-    /// User and system time together.
+    /// The sum of user and system time.
     pub cpu_seconds: f64,
     pub resident_bytes: u64,
     pub virtual_bytes: u64,
     pub open_fds: u64,
-    /// The soft limit; `None` when there is none.
+    /// The soft limit; `None` if the number is unlimited.
     pub max_fds: Option<u64>,
 }
 
-/// Returns the present usage; `None` if `/proc` is missing or not in
-/// the format of proc(5). A missing metric is better than a wrong one.
+/// Returns the current usage; `None` if `/proc` is missing or not in the format of proc(5): a missing metric is better
+/// than a wrong value.
 pub fn usage() -> Option<ProcessUsage> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    // Counting opens one more descriptor, that of the folder itself.
+    // Do not count the descriptor that reads the folder.
     let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
     Some(ProcessUsage {
         cpu_seconds: cpu_seconds(&fs::read_to_string("/proc/self/stat").ok()?)?,
@@ -30,8 +30,9 @@ pub fn usage() -> Option<ProcessUsage> {
     })
 }
 
-/// Returns the sum of fields 14 and 15 of proc_pid_stat(5), which every Linux gives in 1/100 s (`USER_HZ`). Field 2 is
-/// the program's name and may contain spaces and parentheses, so counting starts after the last parenthesis.
+/// Returns the sum of the fields 14 and 15 of proc_pid_stat(5) in seconds. Linux gives both in 1/100 s (`USER_HZ`).
+/// Field 2 is the program's name and may contain spaces and parentheses, so counting starts after the last parenthesis.
+/// Returns `None` for a field of 2^32 or more.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
     let user: u32 = fields.next()?.parse().ok()?;
@@ -39,7 +40,7 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((f64::from(user) + f64::from(system)) / 100.0)
 }
 
-/// Returns a size in bytes. The "kB" of proc_pid_status(5) are 1024 bytes.
+/// Returns the size in `field`, in bytes. A "kB" of proc_pid_status(5) is 1024 bytes.
 fn status_bytes(status: &str, field: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kilobytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! Is the process ready for traffic? Named conditions that must hold, and the `/readyz` report about them.
+//! Is the process ready for traffic? It is if all named conditions hold. `/readyz` reports the conditions.
 
 use crate::observe::escape;
 use serde::Serialize;
@@ -7,12 +7,12 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// The condition every process has: a configuration is in force.
+/// The condition that a configuration is in force. Every process has this condition.
 pub const CONFIG: &str = "config";
-/// Fails once shutdown has begun.
+/// The condition that the process is not shutting down. Every process has this condition.
 pub const DRAINING: &str = "draining";
 
-/// The state of one condition: it holds, or it does not.
+/// The state of one condition: `Ok` if the condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
@@ -20,8 +20,7 @@ pub enum Condition {
     Failed,
 }
 
-/// Every condition that must hold before traffic is sent to the
-/// process. Starts unready: no configuration is loaded yet.
+/// The conditions that must hold before traffic is sent to the process.
 #[derive(Debug)]
 pub struct Readiness {
     conditions: Mutex<BTreeMap<String, (Condition, String)>>,
@@ -30,7 +29,7 @@ pub struct Readiness {
 /// The body of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
-    /// `Ok` when every condition holds.
+    /// `Ok` if every condition holds.
     pub status: Condition,
     /// Sorted by name.
     pub conditions: Vec<ConditionReport>,
@@ -40,7 +39,7 @@ pub struct ReadinessReport {
 pub struct ConditionReport {
     pub name: String,
     pub status: Condition,
-    /// For people; never a credential, never key material.
+    /// A text for people, without credentials or key material.
     pub detail: String,
 }
 
@@ -55,8 +54,8 @@ impl Readiness {
         readiness
     }
 
-    /// Sets a condition, such as `issuer:main` or `keys_file`; adds it if it is new. Ignores changes of `draining`
-    /// after [`Self::begin_drain`]: a process that shuts down never becomes ready again.
+    /// Sets or adds a condition, such as `issuer:main` or `keys_file`. Ignores a change of [`DRAINING`] after
+    /// [`Self::begin_drain`]: a process that shuts down never becomes ready again.
     pub fn set(&self, name: &str, condition: Condition, detail: impl Into<String>) {
         let mut conditions = self.lock();
         let draining = matches!(conditions.get(DRAINING), Some((Condition::Failed, _)));
@@ -65,25 +64,25 @@ impl Readiness {
         }
     }
 
-    /// Removes one condition, because its subject no longer exists.
+    /// Removes one condition.
     pub fn forget(&self, name: &str) {
         self.lock().remove(name);
     }
 
-    /// Removes every condition that starts with `prefix` and is not in `names`: an issuer that a new configuration no
-    /// longer has must not keep the process unready.
+    /// Removes every condition with a name that starts with `prefix` and is not in `names`: an issuer that a new
+    /// configuration no longer has must not keep the process unready.
     pub fn keep_only(&self, prefix: &str, names: &[&str]) {
         self.lock()
             .retain(|name, _| !name.starts_with(prefix) || names.contains(&name.as_str()));
     }
 
-    /// Records that a configuration is in force and clears the error of an earlier reload.
+    /// Records that a configuration is in force, and clears the error of an earlier reload.
     pub fn config_loaded(&self) {
         self.set(CONFIG, Condition::Ok, "");
     }
 
-    /// Records that a reload failed. The status does not change, because the previous configuration stays in force: a
-    /// process without any configuration stays unready, any other stays ready.
+    /// Records the error of a reload. The status does not change, because the previous configuration stays in force:
+    /// only a process without any configuration is unready.
     pub fn config_reload_failed(&self, error: &str) {
         let mut conditions = self.lock();
         if let Some((condition, detail)) = conditions.get_mut(CONFIG) {
@@ -94,12 +93,12 @@ impl Readiness {
         }
     }
 
-    /// Makes the process unready for the rest of its life.
+    /// Makes the process unready until it ends.
     pub fn begin_drain(&self) {
         self.set(DRAINING, Condition::Failed, "shutting down");
     }
 
-    /// Returns the present state of every condition, sorted by name.
+    /// Returns the current state of every condition, sorted by name.
     pub fn report(&self) -> ReadinessReport {
         let conditions: Vec<_> = self
             .lock()
@@ -118,7 +117,7 @@ impl Readiness {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (Condition, String)>> {
-        // Each change is one insertion or one assignment: a thread that panicked left the map consistent.
+        // Each change is one insertion or one assignment, so the map is consistent even after a panic.
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,8 +129,7 @@ impl Default for Readiness {
 }
 
 impl ReadinessReport {
-    /// Returns the report as one line of JSON. Hidden characters
-    /// are escaped, because details may quote files of strangers.
+    /// Returns the report as one line of JSON. Escapes hidden characters, because details may quote files of others.
     pub fn to_json(&self) -> Vec<u8> {
         let mut out = Vec::new();
         escape::push_json(&mut out, self).expect("text and enums are always JSON");

@@ -1,24 +1,23 @@
-//! Which parts of a client's text look like a credential? People put credentials where they do not belong.
-//!
-//! A key pasted into a path, a user agent or a request id would otherwise stand in every log (S064). Recognizes only
-//! the shapes that Keygate accepts: its API keys, and JWTs.
+//! Which parts of a client's text look like a credential? Without redaction, an API key in a path, a user agent or a
+//! request id would be in every log (S064). Recognizes API keys of Keygate and JWTs, but not opaque tokens (`kgt_`) or
+//! client secrets (`kgs_`).
 
 use std::borrow::Cow;
 
 const REDACTED: &str = "[redacted]";
 
-/// The length of an API key's public id, which may stay, and the least length of a secret after it.
+/// The length of an API key's public id, which is not redacted, and the minimum length of the secret after it.
 const KEY_ID_BYTES: usize = 16;
 const KEY_SECRET_BYTES_MIN: usize = 16;
 
-/// The least lengths of a JWT's header and payload; useful ones are longer.
+/// The minimum lengths of a JWT's header and payload. Real headers and payloads are longer.
 const HEADER_BYTES_MIN: usize = 12;
 const PAYLOAD_BYTES_MIN: usize = 20;
 
-/// The length of the shortest credential: a JWT's header, dot and payload.
+/// The length of the shortest recognized credential: the header, dot and payload of a JWT.
 const BYTES_MIN: usize = HEADER_BYTES_MIN + 1 + PAYLOAD_BYTES_MIN;
 
-/// Returns `text` with every secret part of an apparent credential replaced. Borrows if there is none.
+/// Returns `text` with `[redacted]` in place of each part that looks like a secret. Borrows `text` if there is none.
 pub fn credentials(text: &str) -> Cow<'_, str> {
     let mut redacted = String::new();
     let mut rest = text;
@@ -39,7 +38,7 @@ pub fn has_credential(text: &str) -> bool {
     find(text).is_some()
 }
 
-/// Returns the start and end of the first secret. Both are at ASCII characters.
+/// Returns the start and end of the first secret. Both are character boundaries, because a secret is ASCII.
 fn find(text: &str) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     // Most texts are paths and hosts, shorter than any credential.
@@ -53,7 +52,8 @@ fn find(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// Finds the secret in `_live_<id>_<secret>`. Any prefix may stand before it.
+/// Returns the range of the secret if `_live_<id>_<secret>` or `_test_<id>_<secret>` begins at `at`. Any prefix may
+/// precede.
 fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let after = bytes[at..]
         .strip_prefix(b"_live_")
@@ -67,8 +67,8 @@ fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     (length >= KEY_SECRET_BYTES_MIN).then_some((start, start + length))
 }
 
-/// Finds `<header>.<payload>` and the parts after it, where the header is base64url of a JSON object: `{"`, `{ ` and
-/// `{` before a line break begin with `ey` or `ew`.
+/// Returns the range of a JWT that begins at `at`: `<header>.<payload>` and the parts after them. The header is
+/// base64url of a JSON object, so it begins with `ey` or `ew`: the code of `{"`, `{ `, or `{` before a line break.
 fn jwt(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     if !matches!(bytes.get(at + 1), Some(b'y' | b'w')) {
         return None;

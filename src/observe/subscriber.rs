@@ -1,5 +1,5 @@
-//! How are log lines written? Events of `tracing` and, through its
-//! bridge, of `log` go to stderr: one line each, filtered, escaped.
+//! How are log lines written? Events of `tracing`, and of `log` through a bridge, are filtered, escaped, and written to
+//! stderr as one line each.
 
 use crate::observe::escape;
 use crate::observe::log::Format;
@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// A reason why logging cannot start.
+/// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the log level does not read as a filter such as `info` or `keygate=debug`")]
@@ -22,17 +22,17 @@ pub enum LogError {
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Directives that come before the operator's filter, which may override them.
+/// The directives before the operator's filter, which can override them.
 ///
-/// `pingora_proxy` logs a line per request with the target and its query; the access record contains the same, and a
-/// client could cause it a million times. `pingora_core` at `error` reports why a listener cannot accept.
+/// `pingora_proxy`, which only benches link today, logs the target and query of each request; the access record has
+/// both. `pingora_core` at `error` still reports why a listener cannot accept.
 const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
 
-/// Starts logging to stderr for the whole process. `level` is a `tracing` filter such as `info` or `keygate=debug`.
-/// Crates that log through `log`, such as pingora, are included.
+/// Starts logging to stderr for the whole process, also for crates that log through `log`, such as pingora. `level` is
+/// a `tracing` filter such as `info` or `keygate=debug`.
 ///
 /// # Errors
-/// If `level` is not a filter, or if logging was started before.
+/// `level` is not a filter, or logging was started before.
 pub fn init(format: Format, level: &str) -> Result<(), LogError> {
     match format {
         Format::Json => json(level, io::stderr)?.try_init(),
@@ -61,7 +61,7 @@ fn text<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // No colours: `Lines` cannot tell Keygate's escape sequences from a stranger's.
+    // No colours: `Lines` would escape their escape sequences too.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(Lines(out));
@@ -77,15 +77,15 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
         .map_err(LogError::Filter)
 }
 
-/// Returns whether an event may be logged. Only Keygate may log at `debug` or `trace`, whatever the filter: pingora,
-/// hyper and h2 print whole request heads there, with credentials (S143).
+/// Returns whether an event may be logged. No filter lets crates other than Keygate log at `debug` or `trace`: pingora,
+/// hyper and h2 log whole request heads at these levels, with credentials (S143).
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let ours = metadata.target().split("::").next() == Some("keygate");
     ours || *metadata.level() <= Level::INFO
 }
 
-/// Writes each event as one line without hidden characters. The formatter escapes some of them; this writer escapes the
-/// rest, also in messages of other crates.
+/// Writes each event as one line without hidden characters. The formatter escapes some hidden characters; this writer
+/// escapes the rest, also in messages of other crates.
 struct Lines<W>(W);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
@@ -103,7 +103,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
 struct LineWriter<W>(W);
 
 impl<W: io::Write> io::Write for LineWriter<W> {
-    /// Writes `event`, which is one whole event with its line end: the formatter passes it in one piece.
+    /// Writes `event`: one whole event with its line break, because the formatter passes each event in one piece.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let mut line = Vec::with_capacity(event.len() + 16);
@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn what_is_never_printed_is_not_even_formatted() {
-        // The `log` bridge takes its maximum from here; without it, pingora would format every request in vain.
+        // The bridge from `log` takes its maximum level from this hint. Without a maximum, pingora would format
+        // messages that are not logged.
         let hint = |level| json(level, io::sink).unwrap().max_level_hint();
         assert_eq!(hint("info"), Some(LevelFilter::INFO));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));

@@ -1,5 +1,5 @@
-//! Which id does a request have, and which trace does it belong to? A well-formed
-//! `x-request-id` or `traceparent` is kept; otherwise Keygate makes one.
+//! Which id does a request have, and which trace does it belong to? Keygate keeps a well-formed `x-request-id` or
+//! `traceparent`, and otherwise generates a new one.
 
 use crate::model::hex;
 use crate::observe::redact;
@@ -19,22 +19,22 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The id that ties together the log lines, the response and the upstream call of one request. Visible ASCII, so no
-/// output has to escape it. Cloning shares the text.
+/// The id of one request in its access record, its response and its upstream request. Visible ASCII, so no output has
+/// to escape the id. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// Returns the id in the request's `x-request-id`, or a new id. Keeps it only if the
-    /// header occurs once, has 1 to 128 characters of `[A-Za-z0-9._-]`, and does not
-    /// look like a credential. With two headers, the upstream might choose the other.
+    /// Returns the value of the request's `x-request-id` if the field occurs once, has 1 to 128 characters of
+    /// `[A-Za-z0-9._-]`, and does not look like a credential. Otherwise returns a new id. Of two fields, the upstream
+    /// might read the other one.
     pub fn of(headers: &HeaderMap) -> Self {
         only(headers, &REQUEST_ID)
             .filter(|value| is_request_id(value.as_bytes()))
             .map_or_else(Self::new, |value| Self(value.clone()))
     }
 
-    /// Returns 128 random bits in hexadecimal.
+    /// Returns a new id: 128 unpredictable bits in hexadecimal.
     pub fn new() -> Self {
         Self(hex_value(&random_bits().to_be_bytes()))
     }
@@ -62,8 +62,8 @@ fn is_request_id(id: &[u8]) -> bool {
         && std::str::from_utf8(id).is_ok_and(|id| !redact::has_credential(id))
 }
 
-/// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans of its own, so it passes a well-formed one
-/// on unchanged (section 4.3 allows that), and the parent stays the client's span. Cloning shares the text.
+/// A `traceparent` (W3C Trace Context section 3.2). Keygate records no spans, so it passes a well-formed `traceparent`
+/// on unchanged (section 4.3 allows that), and the parent stays the client's span. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     traceparent: HeaderValue,
@@ -73,15 +73,15 @@ pub struct TraceContext {
 /// The origin of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceOrigin {
-    /// The request's `traceparent` began it; its `tracestate` is passed on.
+    /// The trace is that of the request's `traceparent`. The request's `tracestate` is passed on.
     Continued,
-    /// Keygate began it; a `tracestate` of the request belongs to no trace and must be dropped (section 3.3.1.5).
+    /// Keygate started the trace. A `tracestate` of the request belongs to another trace and must be dropped, because
+    /// the `traceparent` with it was not valid (section 3.3).
     Started,
 }
 
 impl TraceContext {
-    /// Returns the request's own trace if it has exactly one well-formed `traceparent`. Otherwise returns a new one,
-    /// marked as not sampled, because nothing of it is recorded yet.
+    /// Returns the request's trace if the request has exactly one well-formed `traceparent`, otherwise a new trace.
     pub fn of(headers: &HeaderMap) -> Self {
         let continued = only(headers, &TRACEPARENT).filter(|value| is_traceparent(value.as_bytes()));
         match continued {
@@ -93,9 +93,10 @@ impl TraceContext {
         }
     }
 
+    /// Returns a new trace. It is not sampled, because Keygate records no spans.
     pub fn new() -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        // All-zero ids are invalid. Setting one bit in each rules them out.
+        // Set one bit in each id, because an id of zeros is invalid.
         hex::write(&(random_bits() | 1).to_be_bytes(), &mut text[3..35]);
         hex::write(&(random_bits() | 1).to_be_bytes()[8..], &mut text[36..52]);
         Self {
@@ -125,9 +126,9 @@ impl Default for TraceContext {
     }
 }
 
-/// Returns whether `text` is `version "-" trace-id "-" parent-id "-" trace-flags`
-/// in lower case, with no id all zeros. Version 00 ends there; a later version may
-/// continue after another dash, and `ff` is forbidden (sections 3.2.2 and 4.3).
+/// Returns whether `text` is `version "-" trace-id "-" parent-id "-" trace-flags` in lower case, without an id of zeros
+/// (section 3.2.2). Version `00` must end there, a later version may continue after another dash (section 3.2.4), and
+/// version `ff` is forbidden. Rejects a continuation of more than 200 bytes.
 fn is_traceparent(text: &[u8]) -> bool {
     let Some((head, tail)) = text.split_at_checked(55) else {
         return false;
@@ -164,8 +165,8 @@ fn hex_value(bytes: &[u8; 16]) -> HeaderValue {
     HeaderValue::from_bytes(&text).expect("only hexadecimal digits")
 }
 
-/// Returns the key that ids are derived from; draws it at the first call. Call it before the first request: the
-/// system's generator may take a tenth of a second to collect its first bits.
+/// Returns the key from which ids are derived. The first call generates the key, so call this before the first request:
+/// the system's random generator may take a tenth of a second for its first bits.
 pub fn draw_key() -> &'static [u8; 16] {
     static KEY: OnceLock<[u8; 16]> = OnceLock::new();
     KEY.get_or_init(|| {
@@ -175,10 +176,10 @@ pub fn draw_key() -> &'static [u8; 16] {
     })
 }
 
-/// Returns 128 bits that no outsider can predict: a keyed hash of a counter, so that a request costs no system call.
-/// Each thread counts in its own range. For ids only, never for a secret.
+/// Returns 128 bits that nobody outside can predict: a keyed hash of a counter, so that a request costs no system call.
+/// Each thread has its own range of counts. Use the bits for ids only, never for a secret.
 fn random_bits() -> u128 {
-    /// The number of ids of one thread; this leaves room for 16 million threads.
+    /// The number of ids per thread. This allows 16 million threads.
     const RANGE: u64 = 1 << 40;
     static THREADS: AtomicU64 = AtomicU64::new(0);
     thread_local! {

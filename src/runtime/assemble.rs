@@ -1,4 +1,4 @@
-//! How is a gate put together, and from which state are its metrics read?
+//! How is a gate assembled from its parts, and which gauges are set at each scrape?
 
 use crate::config::LogFormat;
 use crate::config::Observe;
@@ -32,7 +32,8 @@ use std::time::Duration;
 /// An API key that expires within this time is counted as expiring soon.
 const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Puts `loaded` in force. Returns the gate and, where there is a `state_dir`, the kept keys of issuers.
+/// Compiles `loaded`, and restores the kept keys of issuers. Returns the gate and, if `state_dir` can be used, the
+/// folder of these keys.
 ///
 /// # Errors
 /// Two routes are indistinguishable.
@@ -56,7 +57,8 @@ pub fn gate(
     Ok((gate, key_files))
 }
 
-/// Returns the access log of a gate with `metrics`. Records are written to `out`, in the format that `observe` sets.
+/// Returns an access log that writes records to `out` in the format of `observe`. Dropped records are counted in
+/// `metrics`.
 ///
 /// # Errors
 /// The system cannot start a thread.
@@ -65,7 +67,7 @@ pub fn access_log(out: impl io::Write + Send + 'static, observe: &Observe, metri
     AccessLog::start(out, log_format(observe.format), dropped)
 }
 
-/// Returns the log's name for the format of the configuration.
+/// Converts the log format of the configuration.
 pub const fn log_format(format: LogFormat) -> Format {
     match format {
         LogFormat::Json => Format::Json,
@@ -73,10 +75,11 @@ pub const fn log_format(format: LogFormat) -> Format {
     }
 }
 
-/// Returns the metrics of a process, with every reason of a refusal as a label.
+/// Returns the metrics of a process, with a counter for each reason of a rejection. `now` is the start time of the
+/// process.
 pub fn metrics(now: Timestamp) -> Arc<Metrics> {
-    // No head is refused for `framing` any more: `head::check` has
-    // more specific reasons. Dashboards may still use the label.
+    // `head::check` no longer rejects a head for `framing`, but has more specific reasons. Keep the label: dashboards
+    // may use it.
     let heads = [HeadError::REASONS, &[AcceptError::Framing.reason()]].concat();
     Arc::new(Metrics::new(
         &Reasons {
@@ -88,7 +91,8 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
     ))
 }
 
-/// Sets the gauges that mirror other state when they are scraped, so that requests do not have to update them.
+/// Registers a callback that sets the gauges of caches, limits, issuers and API keys at each scrape, so that requests
+/// do not have to update these gauges.
 fn read_state_on_scrape(gate: &Arc<Gate>) {
     let weak = Arc::downgrade(gate);
     gate.live.metrics.on_scrape(Box::new(move |metrics| {

@@ -1,5 +1,5 @@
-//! How does the control side get the key sets behind clients' URLs?
-//! With the data side's fetches, for a limited number of clients.
+//! How does the control side get the key set at a client's `jwks_url`? With the fetch code of the data side, from a
+//! cache for a limited number of clients.
 
 use crate::config::ConnectSettings;
 use crate::control::Control;
@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// The limit of clients with a cached key set. Beyond that, the least recently used is fetched again on its next use.
+/// The maximum number of cached key sets. With more clients, sets that are rarely used are evicted and fetched again.
 const CLIENTS_MAX: usize = 10_000;
-/// The limit of concurrent fetches: anybody can trigger one by naming a client, once per client and cooldown.
+/// The maximum number of concurrent fetches. Anybody can trigger a fetch by naming a client, once per client and
+/// cooldown.
 const FETCHES_MAX: usize = 32;
 
 /// The key sets of the clients of one gate.
@@ -33,7 +34,7 @@ pub struct FetchedClientJwks {
 }
 
 impl FetchedClientJwks {
-    /// Returns an empty cache. URLs are fetched as `token_endpoint.client_jwks` sets out, also after a reload.
+    /// Returns an empty cache. Fetches use the settings `token_endpoint.client_jwks` of the configuration in force.
     pub fn new(control: Arc<Control>) -> Self {
         let clock = Arc::clone(&control.clock);
         Self {
@@ -60,7 +61,7 @@ impl FetchedClientJwks {
             return Ok(set);
         }
         let new_set = Arc::new(OnDemand::new(url, dial.clone())?);
-        // Where two tasks create a set at the same time, both use the one that was inserted.
+        // If two tasks create a set at the same time, both use the inserted set, so that only one of them fetches.
         let set = self
             .sets
             .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&new_set)))?;
@@ -71,7 +72,7 @@ impl FetchedClientJwks {
         Ok(new_set)
     }
 
-    /// Returns the health of the key set of `client`; `None` where it was not fetched since the gate started.
+    /// Returns the health of the key set of `client`; `None` if the set is not cached.
     #[cfg(any(test, feature = "internals"))]
     pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
         let set = self.sets.peek(client)?;
@@ -79,7 +80,8 @@ impl FetchedClientJwks {
     }
 }
 
-/// The response for a URL that cannot be fetched; another attempt soon would fail too.
+/// The error for a URL that cannot be parsed, or without a token endpoint. Only a change by an operator can help, so
+/// the client should not retry soon.
 const UNUSABLE_URL: Unavailable = Unavailable {
     retry_after: Duration::from_secs(60),
 };

@@ -1,5 +1,5 @@
-//! How does the data side call the control side? Through its
-//! router, in this process, on threads that serve no requests.
+//! How does the data side call the control side? It calls the router of the token endpoint in this process, but not on
+//! the threads of the workers.
 
 use crate::control::token::CallContext;
 use crate::control::token::Outcome;
@@ -19,23 +19,23 @@ use std::pin::Pin;
 use tokio::runtime::Handle;
 use tower::ServiceExt;
 
-/// The router of the token endpoint and the paths beside it.
+/// A control plane in this process: the router of the token endpoint and the related paths.
 pub struct InProcessControlPlane {
     router: Router,
     background: Handle,
 }
 
-/// The limit of a response: a token, or a few claims about one.
+/// The maximum size of a response body. A response contains one token, the claims of one token, or a small document.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 
 impl InProcessControlPlane {
-    /// Returns a control plane that runs on the threads of `background`.
+    /// Returns a control plane that runs `router` on the threads of `background`.
     pub const fn new(router: Router, background: Handle) -> Self {
         Self { router, background }
     }
 }
 
-/// Hop-by-hop and framing fields of the router's responses.
+/// The fields of a response that are about the router's connection or its framing.
 const CONNECTION_FIELDS: [HeaderName; 4] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -48,7 +48,7 @@ impl ControlPlane for InProcessControlPlane {
         &self,
         request: ControlRequest,
     ) -> Pin<Box<dyn Future<Output = Result<ControlResponse, ControlError>> + Send>> {
-        // A separate task continues when its caller is gone, so that no work is left half done.
+        // Spawn a task, which continues when the client disconnects: a change is never left half done.
         let task = self.background.spawn(call(self.router.clone(), request));
         Box::pin(async move {
             match task.await {
@@ -76,7 +76,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse
     let body = to_bytes(body, RESPONSE_BYTES_MAX)
         .await
         .map_err(|_| ControlError::Unavailable)?;
-    // The lane writes the fields about the connection (RFC 9110 section 7.6.1).
+    // Drop the connection fields (RFC 9110 section 7.6.1): the lane of the downstream connection writes its own.
     let fields = head
         .headers
         .iter()

@@ -1,5 +1,5 @@
-//! How does the built-in upstream respond? With the request that reached it, so that a newcomer sees the identity
-//! fields, and that the credential is gone. On loopback only, because it shows everything it receives.
+//! How does the built-in echo upstream respond? With the request that it received, so that a newcomer sees that
+//! identity fields were added and the credential was removed. It listens on loopback only, because it shows everything.
 
 use crate::observe::escape;
 use axum::Router;
@@ -16,10 +16,10 @@ use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::pin::Pin;
 
-/// The part of a body that is shown. The rest is read and counted.
+/// The maximum number of body bytes in the response. The rest of the body is only counted.
 const SHOWN_BYTES_MAX: usize = 1024;
 
-/// Binds a free port of 127.0.0.1 for [`serve`]; its `local_addr` is the upstream's endpoint.
+/// Binds a free port of 127.0.0.1 for [`serve`].
 ///
 /// # Errors
 /// The system has no free port.
@@ -27,7 +27,7 @@ pub fn bind() -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// Serves on `listener` until `stop` ends, then completes the responses in progress.
+/// Serves on `listener` until `stop` ends and the responses in progress are complete.
 ///
 /// # Errors
 /// `listener` is not on loopback, or cannot be used by tokio.
@@ -57,7 +57,7 @@ async fn echo(request: Request) -> Response {
     }
 }
 
-/// Returns the length of the body and its beginning.
+/// Returns the length of `body` and its first [`SHOWN_BYTES_MAX`] bytes.
 async fn read(mut body: Body) -> Result<(u64, Vec<u8>), axum::Error> {
     let mut length = 0;
     let mut beginning = Vec::new();
@@ -92,7 +92,7 @@ mod tests {
     use crate::runtime::test_server::exchange;
     use crate::runtime::test_server::with_server;
 
-    /// Returns the response to `request`, which must ask for the connection to be closed.
+    /// Returns the response to `request`, which must contain `Connection: close`.
     fn response_to(request: &[u8]) -> serde_json::Value {
         let response = with_server(bind().unwrap(), serve, |address| exchange(address, request));
         let (head, body) = response.split_once("\r\n\r\n").unwrap();

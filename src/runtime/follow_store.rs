@@ -1,5 +1,5 @@
-//! How is the store used while the gate runs? It is opened and
-//! in force before anything listens, maintained, and closed.
+//! How does a gate use its store? Opens the store and puts its content in force before a connection is accepted,
+//! maintains the store while the gate runs, and closes the store.
 
 use crate::config::Config;
 use crate::control::Control;
@@ -33,7 +33,8 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the gate cannot start on its store. Without the store, the gate would refuse valid keys, or accept revoked ones.
+/// Why the store cannot be opened. The gate does not start without its store: it would reject valid API keys, or accept
+/// revoked ones.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreStartError {
     #[error("store: {0}")]
@@ -45,12 +46,13 @@ pub enum StoreStartError {
 /// An open store whose content is in force.
 pub struct OpenStore {
     pub control: Arc<Control>,
-    /// Created at the first start; its secret is shown once.
+    /// `Some` if the store is new. The store has only a digest of the secret, so show the secret now.
     pub first_administrator: Option<FirstAdministrator>,
 }
 
-/// Opens the store of `config`, if any, and puts its content in force. Revocations hold even after the database was
-/// restored from an older backup (S078). At the first start, creates the store and the first administrator.
+/// Opens the store of `config`, and puts its content in force. Creates the store and the first administrator at the
+/// first start. Returns `None` if `config` has no store. The log of revocations keeps revocations in force even if the
+/// database was restored from an older backup (S078).
 ///
 /// # Errors
 /// See [`StoreStartError`].
@@ -65,7 +67,8 @@ pub async fn open(
     let now = clock.now().wall;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&settings.store.path).await?);
     let revocations = RevocationLog::open(&settings.store.beside(REVOCATIONS_SUFFIX), now)?;
-    // The content is in force as it is read. Nothing listens yet, and the gate does not start if a later part fails.
+    // Each part of the content is in force once it is read. A partial load does no harm: no connection is accepted yet,
+    // and the gate does not start if a later part cannot be read.
     let clients = Clients::default();
     let (mut key_count, mut client_count) = (0, 0);
     let mut reconciliation = revocations.reconcile(now);
@@ -102,10 +105,10 @@ pub async fn open(
     }))
 }
 
-/// The suffix of the revocation log, which stands beside the database.
+/// The path of the revocation log is the path of the database with this suffix.
 const REVOCATIONS_SUFFIX: &str = ".revocations";
 
-/// Returns the settings of the control side; `None` where the configuration has no store.
+/// Returns the settings of the control side; `None` if `config` has no store.
 fn settings(config: &Config) -> Option<Settings> {
     Some(Settings {
         store: config.store.clone()?,
@@ -116,10 +119,12 @@ fn settings(config: &Config) -> Option<Settings> {
     })
 }
 
-/// Puts the settings of a reload in force. The store of the start stays open.
+/// Puts the settings of a reloaded `config` in force, except for the store, which stays open. Changes nothing if
+/// `config` has no store.
 ///
 /// # Errors
-/// A new token endpoint cannot have its signing keys; it then issues nothing.
+/// The signing keys of a new token endpoint cannot be opened, so the endpoint issues nothing; or a step that is due for
+/// the present signing keys cannot be written, so the active key keeps signing. The settings are in force either way.
 pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result<(), SigningKeysError> {
     let before = control.settings.load_full();
     let Some(settings) = settings(config) else {
@@ -137,7 +142,7 @@ pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result
     started
 }
 
-/// Gives the keys that sign access tokens to the data side: to verify tokens, and to publish.
+/// Passes the public keys of access tokens to the data side, which publishes these keys and verifies tokens with them.
 pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: Now) {
     let document = control.signing_keys.public_set().load_full();
     let own = snapshot.issuers.iter().find(|issuer| issuer.is_own());
@@ -147,20 +152,20 @@ pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: No
     let Some(keys) = own.and_then(|issuer| issuer.keys()) else {
         return;
     };
-    // A gate without a token endpoint has no keys, and an empty key set is invalid.
+    // If `reconfigure` could not open the signing keys, the set is empty and `Jwks::parse` rejects it.
     if let Ok(jwks) = Jwks::parse(&document) {
         keys.start_attempt(now).succeed(&document, jwks, now);
     }
 }
 
-/// The interval at which signing keys are checked for rotation.
+/// The interval at which due steps of the signing keys are performed.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(10);
-/// The interval at which the last use of keys is written, with a resolution of a minute.
+/// The interval at which the last uses of API keys are written. A last use has a resolution of a minute.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
-/// The interval at which expired entries are removed.
+/// The interval at which expired records and revocations are removed, and the end of the audit chain is recorded.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Maintains the store, and keeps the data side's keys equal to the signing keys. Runs until aborted.
+/// Maintains the store, rotates the signing keys, and passes changed signing keys to the data side. Runs until aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
     let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
@@ -173,7 +178,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
             },
             _ = tick.tick() => {
                 let (control, now) = (Arc::clone(&control), gate.clock.now().wall);
-                // Creating an RSA key takes a tenth of a second, and this thread serves other tasks.
+                // Use a blocking thread: generating an RSA key takes a tenth of a second.
                 let ticked = tokio::task::spawn_blocking(move || control.signing_keys.tick(now)).await;
                 if let Ok(Err(error)) = ticked {
                     tracing::error!(error = %ErrorChain(&error), "Signing keys not rotated; those before go on signing");
@@ -194,7 +199,8 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
     }
 }
 
-/// Writes the keys that were used since the last call. A crash loses at most a minute.
+/// Writes the last use of each API key that was used since the last call. A crash or a failed write loses the uses
+/// since the last call.
 pub async fn record_key_use(control: &Arc<Control>) {
     let directory = Arc::clone(&control.directory);
     let taken = tokio::task::spawn_blocking(move || directory.take_used()).await;
@@ -207,21 +213,22 @@ pub async fn record_key_use(control: &Arc<Control>) {
     }
 }
 
-/// Records the end of the store's audit chain beside the store, so that a truncation is noticed (S154).
+/// Records the end of the audit chain in the log of revocations, outside the database, so that
+/// a truncation of the chain is noticed (S154).
 async fn record_audit_end(control: &Control) {
     if let Err(error) = control.revocations.record_audit_head(&*control.store).await {
         tracing::warn!(error = %ErrorChain(&error), "End of the audit chain not noted");
     }
 }
 
-/// Writes pending changes, and closes the store.
+/// Writes the last uses of API keys and the end of the audit chain, and closes the store.
 pub async fn close(control: &Arc<Control>) {
     record_key_use(control).await;
     record_audit_end(control).await;
     control.store.close().await;
 }
 
-/// Applies a reload to the control side: its settings, and the token of the admin API.
+/// Applies a reload to the control side: its settings, its signing keys, and the token of the admin API.
 pub struct ControlFollower {
     /// `None` without a store.
     pub control: Option<Arc<Control>>,

@@ -1,4 +1,4 @@
-//! Which background work does a gate need? It removes expired state, and resolves upstreams' names.
+//! Which background work does a gate need? The removal of expired state, and the resolution of upstreams' DNS names.
 
 use crate::fetch::resolve;
 use crate::gate::Gate;
@@ -6,9 +6,10 @@ use crate::runtime::ticks::every;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The interval at which full buckets and expired entries are removed.
+/// The interval at which full rate-limit buckets, expired tokens and unused scopes are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// The interval at which names without an address are resolved again, so that a new one does not wait a full round.
+/// The interval at which names without an address are resolved. A name that a reload adds would otherwise wait for up
+/// to [`resolve::RESOLVE_EVERY`].
 const RESOLVE_NEW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs the background work until aborted.

@@ -1,4 +1,4 @@
-//! Which keys do earlier processes leave? The last valid keys of issuers, in place before anything listens.
+//! Which issuer keys are in force before the first fetch? The keys that an earlier process kept in `state_dir`.
 
 use crate::config::Config;
 use crate::config::KeySource;
@@ -11,8 +11,8 @@ use crate::observe::log::ErrorChain;
 use crate::observe::metrics::Metrics;
 use std::sync::Arc;
 
-/// Opens the `state_dir` of the configuration; `None` where there is none or it cannot be used. The gate serves without
-/// it: kept keys only matter while an issuer is down during a start.
+/// Opens the `state_dir` of `config`. Returns `None` if `config` has no `state_dir` or the folder cannot be used. That
+/// does not stop the start: kept keys matter only if an issuer is down at the start.
 pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<IssuerKeyFiles>> {
     let Some(folder) = &config.state_dir else {
         let remote = |issuer: &crate::config::Issuer| matches!(issuer.keys, KeySource::Remote(_));
@@ -33,7 +33,8 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<IssuerKeyFiles>> {
     }
 }
 
-/// Restores the kept keys of each issuer that has none yet. Reads files: for a start or a reload.
+/// Restores the kept keys of each issuer that has no keys yet. Reads `files` from disk: call it at a start or a reload,
+/// never for a request.
 pub fn restore(snapshot: &Snapshot, files: &IssuerKeyFiles, now: Now) {
     let with_keys = |issuer| IssuerState::keys(issuer).map(|keys| (issuer, keys));
     let issuers = snapshot.issuers.iter().map(|issuer| &**issuer).filter_map(with_keys);

@@ -1,4 +1,4 @@
-//! How does the admin API see the gate's issuers? As plain values of the control side, made from the data side's state.
+//! How does the admin API read the state of issuers? As the control side's own types, converted from the data side's.
 
 use crate::config::JwksLocation;
 use crate::config::KeySource;
@@ -25,7 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The admin listener cuts a response after 30 s; before that, the response reports that the fetch continues.
+/// The longest wait for a fetch. The admin listener closes a connection after 30 s; before that, the response must
+/// report that the fetch has not ended.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(25);
 
 /// The issuers of the configuration in force.
@@ -53,7 +54,7 @@ impl Issuers for GateIssuers {
                 return RefreshOutcome::NotFetched(health(&issuer, now()));
             };
             let attempt = keys.request_fetch();
-            // Slightly longer than an attempt may take, so that the attempt's own timeout is reported.
+            // Wait longer than the attempt's own timeout, so that the response reports that timeout.
             let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
@@ -154,7 +155,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
             paths: paths.iter().map(|path| text(path)).collect(),
         },
         KeySource::File(path) => Source::JwksFile { path: text(path) },
-        // This path is below the issuer's URL, in the same process.
+        // Relative to the issuer's URL; this process serves the path.
         KeySource::Own => Source::JwksUrl {
             url: "/oauth/jwks".to_owned(),
         },
@@ -173,7 +174,7 @@ fn source(keys: &KeySource, fetched_from: Option<&str>) -> Source {
     }
 }
 
-/// Returns `url` without its query, which may contain a key.
+/// Returns `url` without its query, because the query may contain a secret.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
 }

@@ -1,4 +1,4 @@
-//! How is the admin API used where no gate runs? On the store itself, which this process opens and locks.
+//! How does a command use the admin API where no gate runs? The command's process opens and locks the store.
 
 use crate::config::Config;
 use crate::control::admin;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// The admin API of a store that no gate has open.
 pub struct LocalAdmin {
     pub router: Router,
-    /// Created with the store; its secret is shown once.
+    /// `Some` if this call created the store. The store has only a digest of the secret, so show the secret now.
     pub first_administrator: Option<FirstAdministrator>,
 }
 
@@ -34,16 +34,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Returns whether another process has the store open, so that a later attempt may succeed.
+    /// Returns whether another process has the store open. A later attempt may then succeed.
     pub const fn is_in_use(&self) -> bool {
         matches!(self, Self::Store(StoreStartError::Store(StoreError::InUse(_))))
     }
 }
 
-/// Opens the store of `config` as a gate would, and returns its admin API. The caller has the rights of `Peer::Local`.
+/// Opens the store of `config` as a gate does, and returns its admin API. Requests have the rights of [`Peer::Local`].
 ///
 /// # Errors
-/// Another process has the store open, or the store or its signing keys cannot be read.
+/// `config` has no store, another process has the store open, or the store or its signing keys cannot be read.
 pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());

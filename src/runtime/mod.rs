@@ -1,4 +1,4 @@
-//! How do the sides become one process? They are assembled, served, reloaded and shut down here.
+//! How do the data side and the control side become one process? They are assembled, served, reloaded and shut down.
 
 #[cfg(feature = "gateway")]
 pub mod control_plane;

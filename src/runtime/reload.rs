@@ -1,8 +1,6 @@
-//! How does a changed configuration come into force? It is loaded and compiled
-//! aside and swapped as a whole; an invalid one is logged and changes nothing.
-//!
-//! The file check and SIGHUP often report the same change. Files with the content
-//! of the last load are not compiled again, so that a change is one reload.
+//! How does a changed configuration come into force? It is loaded and compiled, and then replaces the previous one as a
+//! whole. An invalid configuration is logged and changes nothing. The file check and SIGHUP often report the same
+//! change: content that equals the last load is not compiled again, so that one change is one reload.
 
 use crate::config;
 use crate::config::Config;
@@ -70,7 +68,7 @@ pub enum LoadError {
     Routes(#[from] MatcherError),
 }
 
-/// A configuration and the key material of its files: all of it is valid.
+/// A valid configuration with the key material from its files.
 pub struct LoadedConfig {
     pub config: Config,
     pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
@@ -79,21 +77,23 @@ pub struct LoadedConfig {
     files: Files,
 }
 
-/// The files of a configuration, with their fingerprints from before
-/// they were read: a change during the read is then noticed afterwards.
+/// The files of a configuration. Fingerprints are taken before a file is read, so that the next check notices a change
+/// during the read. The exception is the private key of an introspection client, which `config::load_logged` reads
+/// first.
 #[derive(Default)]
 struct Files {
-    /// The configuration and the key files that belong to it.
+    /// The configuration, its included files and its key files, but not the files of `file:` secrets.
     config: WatchedFiles,
     api_keys: WatchedFiles,
     content: ContentHashes,
 }
 
-/// Hashes of the content that was read. A new fingerprint shows
-/// that a file was written, a new hash that its content differs.
+/// Hashes of the content that was read. A new fingerprint shows that a file was written; a new hash shows that the
+/// content differs.
 #[derive(Default)]
 struct ContentHashes {
-    /// The configuration, secrets and key files.
+    /// The configuration, its included files, secrets and key files. JWK set files are read by background tasks
+    /// instead.
     config: DefaultHasher,
     api_keys: DefaultHasher,
 }
@@ -108,12 +108,12 @@ impl ReadLog for Files {
     }
 }
 
-/// The content of the files and the outcome of loading them. Equal outcomes belong to one change.
+/// The hashes of the files' content, and the outcome of loading that content. Loads with equal outcomes are one change.
 #[derive(Debug, PartialEq, Eq)]
 struct LoadOutcome {
     config: u64,
     api_keys: u64,
-    /// The reason for the refusal; `None` where the configuration is in force.
+    /// Why the configuration was rejected; `None` if it was accepted.
     refusal: Option<String>,
 }
 
@@ -126,7 +126,7 @@ impl LoadOutcome {
         }
     }
 
-    /// Records a load of the API keys alone. Returns whether it equals the last one.
+    /// Records a load of only the API keys. Returns whether its outcome equals the last one.
     fn replace_keys(&mut self, api_keys: u64, refusal: Option<String>) -> bool {
         let config = self.config;
         let before = std::mem::replace(
@@ -141,7 +141,7 @@ impl LoadOutcome {
     }
 }
 
-/// Reads the configuration at `path` and every file that it names. Changes nothing.
+/// Reads the configuration at `path`, its included files and its key files. Changes nothing.
 ///
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.
@@ -149,7 +149,7 @@ pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
     load_checked(path, |_| Ok(()))
 }
 
-/// Loads like [`load`], and refuses a configuration that `check` refuses.
+/// Loads like [`load`], and also rejects a configuration that `check` rejects.
 ///
 /// # Errors
 /// Those of [`load`] and of `check`.
@@ -157,10 +157,11 @@ pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, Loa
     load_logged(path, &mut Files::default(), check)
 }
 
-/// A further check of a configuration, for a process that cannot serve every one.
+/// A further check of a configuration, for a process that does not support every feature.
 pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 
-/// Loads like [`load`], and notes in `files` all files that the configuration names, also where an error came first.
+/// Loads like [`load_checked`]. After an error, `files` contains the files that were found before the error; after a
+/// success, `files` is empty and the returned value contains the files.
 fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
     let config = config::load_logged(path, files).map_err(LoadError::Config)?;
@@ -195,8 +196,8 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
                 (name, &text).hash(&mut files.content.config);
                 pems.insert(name.clone(), (text, jwks));
             }
-            // A background task reads this file. It is read here as
-            // well, so that an error shows before anything starts.
+            // A background task reads and watches this file. Read the file here as well, so that an invalid file stops
+            // the start or the reload.
             KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
             KeySource::Remote(_) | KeySource::Own => {}
             KeySource::Introspection(introspection) => {
@@ -213,7 +214,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
         .as_ref()
         .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
         .transpose()?;
-    // A generated key is not part of the configuration: it keeps signing, even if `state_dir` changes.
+    // Do not hash a generated key: `PublishedKeys::signer` keeps the current generated key, so `key` may be unused.
     if let Some((key, SigningKeyOrigin::File)) = &signing_key {
         key.public_jwk().to_string().hash(&mut files.content.config);
     }
@@ -230,7 +231,7 @@ fn log_refusal(error: &LoadError) {
     tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
 
-/// Joins all errors on one line: the log escapes line ends, which makes many errors unreadable.
+/// Returns all errors in one line. The log would escape line breaks, and escaped line breaks are hard to read.
 fn one_line(error: &LoadError) -> String {
     error
         .to_string()
@@ -238,7 +239,8 @@ fn one_line(error: &LoadError) -> String {
         .replace('\n', " | ")
 }
 
-/// Reads the file of API keys, and hashes its text into `content`.
+/// Reads the API keys from `api_keys.file`, and hashes the text into `content`. Returns no keys if there is no such
+/// file.
 fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
     let Some(path) = &config.api_keys.file else {
         return Ok(Vec::new());
@@ -248,7 +250,7 @@ fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyReco
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
-/// Returns the scheme that digests API keys under `config`.
+/// Returns the digest scheme for API keys: HMAC if `config` has a pepper.
 pub fn digest_scheme(config: &Config) -> DigestScheme {
     match config.api_keys.pepper {
         Some(_) => DigestScheme::HmacSha256,
@@ -256,17 +258,18 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
     }
 }
 
-/// The number of file checks after which a refused configuration is tried again.
+/// The number of file checks (2 s) after which a rejected configuration is loaded again.
 const CHECKS_PER_RETRY: u32 = 8;
 
-/// Applies a configuration to another part of the process than the gate: the control side.
+/// A part of the process besides the gate that uses the configuration: the control side.
 pub trait Follower: Send {
-    /// Applies `config`; its `snapshot` is published right after. Returns
-    /// whether all of it could be applied; if not, the next SIGHUP tries again.
+    /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards. Returns `false` if a
+    /// part of `config` could not be applied; the next SIGHUP then applies the configuration again, even if it is
+    /// unchanged.
     fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
 }
 
-/// Keeps a gate up to date with its files.
+/// Reloads the configuration of a gate.
 pub struct Reloader {
     path: PathBuf,
     gate: Arc<Gate>,
@@ -274,16 +277,15 @@ pub struct Reloader {
     generation: u64,
     config: Config,
     files: Files,
-    /// The outcome of the last load; `None` where a later step failed, so that the next SIGHUP tries again.
+    /// The outcome of the last load; `None` if the follower failed, so that the next SIGHUP applies the same content.
     last_outcome: Option<LoadOutcome>,
-    /// The number of file checks since the last configuration was refused; `None` while it is in force.
+    /// The number of file checks since a configuration was rejected; `None` while the last configuration is in force.
     checks_since_refusal: Option<u32>,
     /// The folder that keeps issuers' keys over a restart.
     key_files: Option<Arc<IssuerKeyFiles>>,
-    /// The other part of the process that applies configurations.
     follower: Option<Box<dyn Follower>>,
     check: ConfigCheck,
-    /// The background task of each issuer, by the issuer's unique number; `None` for a task that ends by itself.
+    /// The background task of each issuer, by [`IssuerState::uid`]; `None` for a task that ends without an abort.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
 
@@ -316,7 +318,8 @@ impl Reloader {
         reloader
     }
 
-    /// Checks the files, and reloads the changed ones.
+    /// Reloads the configuration or the API keys if a file has changed. Loads a rejected configuration again from time
+    /// to time.
     pub fn check_files(&mut self) {
         if self.files.config.changed() {
             self.reload();
@@ -324,16 +327,16 @@ impl Reloader {
             self.reload_keys();
         } else if let Some(checks) = &mut self.checks_since_refusal {
             *checks += 1;
-            // A missing file or secret may be there now. A refused configuration
-            // does not name the files that it needs, so all are read.
+            // A missing file or secret may exist now. A load that failed early did not find all files, so `files` is
+            // incomplete: read everything again.
             if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.check).is_ok() {
                 self.reload();
             }
         }
     }
 
-    /// Loads, compiles and publishes the configuration; an error keeps the
-    /// running one. Does not compile or count a load that equals the last one.
+    /// Loads, compiles and publishes the configuration. After an error, the previous configuration stays in force. A
+    /// load that equals the last one is neither compiled nor counted in the metrics.
     pub fn reload(&mut self) {
         let mut files = Files::default();
         let loaded = load_logged(&self.path, &mut files, self.check);
@@ -348,7 +351,7 @@ impl Reloader {
         }
     }
 
-    /// Logs the outcome of a load that equals the last one, so that each SIGHUP leaves a line.
+    /// Logs the outcome of a load that equals the last one, so that each SIGHUP is logged. Stores the new fingerprints.
     fn log_unchanged(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files) {
         match loaded {
             Ok(loaded) => {
@@ -363,7 +366,7 @@ impl Reloader {
         }
     }
 
-    /// Keeps a generated signing key, in case `state_dir` could not be written before.
+    /// Saves a generated signing key, in case `state_dir` could not be written before.
     fn retry_saving_signing_key(&self) {
         let made = |settings: &IdentityToken| settings.signing_key_file.is_none();
         let snapshot = self.gate.snapshot();
@@ -374,13 +377,13 @@ impl Reloader {
         }
     }
 
-    /// Compiles and publishes a loaded configuration, or logs its refusal.
+    /// Compiles and publishes a loaded configuration, or records and logs the error.
     fn put_in_force(&mut self, loaded: Result<LoadedConfig, LoadError>, files: Files, outcome: LoadOutcome) {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
             let snapshot = install(&mut loaded, &self.gate.live, now)?;
-            // An issuer that is new here may be a renamed one with kept keys.
+            // An issuer that this reload adds may have kept keys from an earlier configuration.
             if let Some(key_files) = &self.key_files {
                 issuer_key_files::restore(&snapshot, key_files, now);
             }
@@ -427,7 +430,7 @@ impl Reloader {
     fn reload_keys(&mut self) {
         let mut content = DefaultHasher::default();
         let read = read_keys(&self.config, &mut content);
-        // A refused load may have stopped before the API keys, so its outcome does not cover them.
+        // A rejected load may have stopped before it read the API keys: do not compare with its outcome.
         let last_outcome = self
             .last_outcome
             .as_mut()
@@ -440,7 +443,7 @@ impl Reloader {
                 let count = keys.len();
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
-                // Valid keys do not make a refused configuration valid.
+                // While a configuration is rejected, the metric must keep showing a failed reload.
                 if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
                     self.gate.live.metrics.reloads.count(ReloadResult::Success, now);
@@ -462,7 +465,7 @@ impl Reloader {
         }
     }
 
-    /// Runs one background task for each issuer of the configuration in force.
+    /// Runs one background task for each issuer of the configuration in force, and ends those of other issuers.
     fn follow_issuers(&mut self) {
         let snapshot = self.gate.snapshot();
         let in_use: BTreeMap<u64, &Arc<IssuerState>> =
@@ -510,7 +513,7 @@ impl Drop for Reloader {
     }
 }
 
-/// Logs the warnings that `keygate check` would print.
+/// Logs the warnings that `keygate check` prints.
 pub fn log_warnings(config: &Config) {
     for warning in &config.warnings {
         let warning = &warning.0;
@@ -525,7 +528,7 @@ pub fn log_warnings(config: &Config) {
     }
 }
 
-/// Returns the names that metrics may have as labels.
+/// Returns the names in `config`. Their metrics stay after a reload.
 fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
         routes: {
@@ -543,7 +546,8 @@ fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     }
 }
 
-/// The name of the keys file's condition in `/readyz`, once the file has changed.
+/// The condition of `api_keys.file` in `/readyz`. It exists after a reload of only the API keys, until the next reload
+/// of the configuration.
 const KEYS_FILE: &str = "keys_file";
 
 const CONDITION_PREFIX: &str = "issuer:";
@@ -565,7 +569,8 @@ fn follow_issuer(
             readiness.set(&condition_name(issuer.name()), Condition::Ok, "asked about each token");
             let inbox = introspection.take_inbox()?;
             let memory = Arc::clone(introspection.verdicts());
-            // Not aborted when the configuration changes: requests in flight still introspect under the previous one.
+            // Do not abort this task when the configuration changes: requests in flight still introspect under the
+            // previous configuration. The task ends when the last sender of `inbox` is dropped.
             tokio::spawn(introspect::run(
                 issuer.settings().clone(),
                 inbox,
@@ -600,7 +605,7 @@ fn follow_keys(
             keys.loaded().await;
             readiness.set(&name, Condition::Ok, "keys loaded");
         };
-        // The task is ended by aborting it, so nothing is ever sent.
+        // The reloader aborts this task, so `source::run` needs no stop signal.
         let (_never, stop) = tokio::sync::watch::channel(false);
         match issuer.settings().keys {
             KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => watch.await,
@@ -622,7 +627,7 @@ fn follow_keys(
     .abort_handle()
 }
 
-/// Replaces the keys of the keys file, and warns where the file tries to undo a revocation.
+/// Replaces the API keys of `api_keys.file`. Logs a warning if the file has a revoked key as active.
 fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
     let still_revoked = directory.replace(keys);
     if still_revoked > 0 {
@@ -633,10 +638,11 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
     }
 }
 
-/// Compiles `loaded`, and puts its key material in place once nothing can fail any more.
+/// Compiles `loaded` and returns the snapshot. Puts the key material of `loaded` in force, but only after compiling,
+/// the one step that can fail.
 ///
 /// # Errors
-/// Two routes are indistinguishable; `config::load` reports this first, and with better names.
+/// Two routes are indistinguishable. `config::load` rejects such routes earlier, with a better message.
 pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
     let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());

@@ -1,4 +1,4 @@
-//! When does the process check its files, and when does it stop?
+//! When does the process reload its configuration, and when does it stop?
 
 use crate::runtime::reload::Reloader;
 use crate::runtime::ticks::every;
@@ -16,10 +16,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. Needs a tokio runtime.
+    /// Installs the handlers. Panics outside a tokio runtime.
     ///
     /// # Errors
-    /// The system refuses a handler.
+    /// The system rejects a handler.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -28,7 +28,7 @@ impl Signals {
         })
     }
 
-    /// Reloads when files change, and on SIGHUP, until SIGTERM or SIGINT.
+    /// Reloads on SIGHUP and when a file has changed. Returns on SIGTERM or SIGINT.
     pub async fn until_stop(mut self, mut reloader: Reloader) {
         let mut checks = every(CHECK_INTERVAL);
         loop {

@@ -1,4 +1,4 @@
-//! May the private key for identity tokens be used? It must be readable, valid, and closed to other users.
+//! Which private key signs identity tokens? A key from a file that is valid and closed to other users, or a new key.
 
 use crate::config::IdentityToken;
 use crate::gate::identity_token::published::SigningKeyOrigin;
@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Why there is no signing key.
+/// Why no signing key can be loaded or generated.
 #[derive(Debug, thiserror::Error)]
 pub enum SigningKeyError {
     #[error("{} cannot be read: {source}", path.display())]
@@ -33,14 +33,14 @@ pub enum SigningKeyError {
     Made(SignError),
 }
 
-/// The limit of a key file.
+/// The maximum size of a key file.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// Returns the key of `settings`: from the file that they name; otherwise
-/// the key that was kept in `state_dir`, or a new one. Writes nothing.
+/// Returns the key from `signing_key_file` if `settings` has that file, otherwise the key that [`keep`] saved in
+/// `state_dir`, otherwise a new key. Writes nothing.
 ///
 /// # Errors
-/// See [`SigningKeyError`], which contains nothing of a file's content.
+/// See [`SigningKeyError`]. No error contains a part of a file's content.
 pub fn load(
     settings: &IdentityToken,
     state_dir: Option<&Path>,
@@ -62,11 +62,10 @@ pub fn load(
     Ok((key, SigningKeyOrigin::Generated))
 }
 
-/// Keeps a generated key, so that it still signs after a restart. The file is written whole or not at all, and only its
-/// owner may read it. A key that is there already stays.
+/// Saves a generated key in `state_dir`, so that the key still signs after a restart. The write is atomic, and only the
+/// owner may read the file. Does not replace an existing file.
 ///
-/// A folder that cannot be written does not stop the gate:
-/// upstreams fetch the key set again when they see an unknown key.
+/// Only logs if the file cannot be written: after a restart, upstreams see an unknown key and fetch the key set again.
 pub fn keep(key: &SigningKey, state_dir: Option<&Path>) {
     let Some(folder) = state_dir else {
         tracing::info!("The key of identity tokens is not kept over a restart: set `state_dir` or `signing_key_file`");
@@ -109,8 +108,8 @@ fn unreadable(path: &Path, source: io::Error) -> SigningKeyError {
     }
 }
 
-/// Returns the text of a private key's file. Its group may read it, because orchestrators mount secrets that way for a
-/// process that is not root. Others may not read it, and only the owner may change it.
+/// Returns the text of a private key file. Rejects a file that its group can write or that others can access. The group
+/// may read the file, because orchestrators mount secrets that way for a process that is not root.
 fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     let unreadable = |source| unreadable(path, source);
     // Opening a named pipe would wait for its writer forever.
@@ -118,7 +117,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
         return Err(unreadable(io::Error::other("not a file")));
     }
     let file = File::open(path).map_err(unreadable)?;
-    // The mode of the file that was opened: the path may lead elsewhere by now.
+    // Check the mode of the opened file: the path may refer to another file by now.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(SigningKeyError::Exposed { path: path.to_owned() });
@@ -128,7 +127,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     }
     let mut text = String::new();
     let outcome = file.take(BYTES_MAX + 1).read_to_string(&mut text);
-    // Wiped on drop, also after a partial read.
+    // `Secret` wipes the text on drop, also after a partial read.
     let text = Secret::new(text);
     outcome.map_err(unreadable)?;
     match text.expose().len() as u64 {
@@ -137,7 +136,7 @@ fn read(path: &Path) -> Result<Secret<String>, SigningKeyError> {
     }
 }
 
-/// Returns a hint for a file with other content: for some keys, OpenSSL's default format is not PKCS #8.
+/// Returns a hint for a file that is not a usable key: some OpenSSL commands do not write PKCS #8.
 fn hint(error: SignError) -> &'static str {
     match error {
         SignError::Pem(_) | SignError::Key(_) => {

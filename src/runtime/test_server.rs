@@ -1,4 +1,4 @@
-//! How does a unit test call a server of this process? By a socket, with bytes that no HTTP client would send.
+//! How does a unit test call a server in this process? Over a TCP socket, because no HTTP client sends malformed bytes.
 
 use std::io;
 use std::io::Read;
@@ -9,10 +9,10 @@ use std::net::TcpStream;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// Ends when the server should stop.
+/// A future that ends when the server must stop.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `serve` on `listener` while `client` runs with the address, and returns the value that `client` returned.
+/// Runs `serve` on `listener`, calls `client` with the address, stops the server, and returns the result of `client`.
 pub fn with_server<T, S>(
     listener: TcpListener,
     serve: impl FnOnce(TcpListener, Stop) -> S + Send + 'static,
@@ -40,7 +40,7 @@ where
     result
 }
 
-/// Sends `request` and returns all bytes until the server closes the connection.
+/// Sends `request` and returns all bytes that the server sends before it closes the connection.
 pub fn exchange(address: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

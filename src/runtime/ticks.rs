@@ -4,7 +4,8 @@ use std::time::Duration;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
-/// Returns ticks of `period`, the first at once. A late tick delays the following ones; missed ticks are skipped.
+/// Returns an interval of `period` with an immediate first tick. A late tick delays all later ticks, so that ticks
+/// never come in a burst.
 pub fn every(period: Duration) -> Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,7 +1,5 @@
-//! Has a file changed? Its fingerprint is compared at intervals.
-//!
-//! Polling is chosen over notifications: editors replace files, Kubernetes swaps a symbolic link two folders up, and
-//! network file systems send no notifications. A fingerprint detects all of these, for one system call a check.
+//! Has a file changed? Compares fingerprints at intervals, because notifications miss changes: editors replace files,
+//! Kubernetes swaps a symbolic link within the path, and network file systems send no notifications.
 
 use crate::config::Includes;
 use crate::fetch::file::Fingerprint;
@@ -13,7 +11,7 @@ use std::time::Duration;
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
-    // Follows symbolic links: the file that would be read is compared.
+    // `metadata` follows symbolic links, as reading the file does.
     std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
 }
 
@@ -24,12 +22,12 @@ pub struct WatchedFiles {
     included: Option<IncludedFiles>,
 }
 
-/// The files that the includes matched. A file that appears or disappears is a change too.
+/// The files that match the includes. A file that appears or disappears is a change too.
 #[derive(Debug)]
 struct IncludedFiles {
     includes: Includes,
     last: Vec<PathBuf>,
-    /// The files of the previous check, where some were missing.
+    /// The files of the previous check, if some of `last` were missing in that check.
     shrunk: Option<Vec<PathBuf>>,
 }
 
@@ -41,13 +39,13 @@ impl WatchedFiles {
         watched
     }
 
-    /// Watches `paths` as well, from their present state.
+    /// Adds `paths` with their current fingerprints.
     pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         let files = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
         self.files.extend(files);
     }
 
-    /// Watches the files of `includes` as well, which are `matched` now.
+    /// Adds the files `matched`, which match `includes` now, and watches for other matches.
     pub fn include(&mut self, includes: &Includes, matched: &[PathBuf]) {
         self.add(matched.to_vec());
         self.included = Some(IncludedFiles {
@@ -57,8 +55,9 @@ impl WatchedFiles {
         });
     }
 
-    /// Returns whether a file differs from the last check. A missing file is unchanged until it is back, because
-    /// replacing a file by hand removes it for a moment. An included file that is missing in two checks is a change.
+    /// Returns whether a file has changed since the last check. A missing file is a change only when the file exists
+    /// again, because some editors remove a file before they write its new content. An included file is a change
+    /// already when it is missing in two consecutive checks.
     pub fn changed(&mut self) -> bool {
         let mut changed = self.included.as_mut().is_some_and(IncludedFiles::changed);
         for (path, last) in &mut self.files {

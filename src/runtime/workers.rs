@@ -1,9 +1,6 @@
-//! Which threads serve requests? Each worker accepts connections
-//! and keeps them, with all that they need, until they end.
-//!
-//! Each worker is one thread with its own runtime: a request never moves between threads,
-//! and its connections to upstreams wake the thread that waits for them. All workers
-//! accept from the same sockets, so that an idle worker takes the next connection.
+//! Which threads serve requests? Workers: each is one thread with its own tokio runtime and its own pool of upstream
+//! connections, so that a request never moves between threads. All workers accept from the same sockets, so that an
+//! idle worker takes the next connection.
 
 use crate::gate::Gate;
 use crate::observe::trace;
@@ -26,9 +23,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// The interval at which idle connections to upstreams are checked.
+/// The interval at which expired or closed connections are removed from the pool of upstream connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// The time that requests in flight get once the workers drain.
+/// The longest wait for requests in flight when the process stops.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// The interval at which a drain counts the remaining connections.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
@@ -42,7 +39,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers on `listeners`, which are bound and non-blocking.
+    /// Starts `count` workers, or one if `count` is 0, on `listeners`, which are bound and non-blocking.
     ///
     /// # Errors
     /// The system has no thread or no file descriptor left.
@@ -74,7 +71,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Stops accepting, and waits until no connection is served, for at most [`DRAIN_MAX`].
+    /// Stops accepting, and waits until no connection is served, but at most [`DRAIN_MAX`].
     pub async fn drain(&self) {
         self.stopping.send_replace(true);
         let drained = async {
@@ -91,11 +88,11 @@ impl Workers {
         }
     }
 
-    /// Ends the workers, and with them the connections that are still open.
+    /// Ends the threads, and closes the connections that are still open.
     pub fn end(self) {
         self.ended.send_replace(true);
         for thread in self.threads {
-            // A panic of a worker was reported by the panic hook.
+            // The panic hook has already reported a panic of this thread.
             let _ = thread.join();
         }
     }
@@ -107,12 +104,13 @@ fn service(worker: Worker, listeners: Vec<TcpListener>) -> Service {
     let mut service = ListeningService::new("data".to_owned(), worker);
     let mut fds = Fds::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        // pingora finds a bound socket by the text of its address; port 0 makes that text ambiguous.
+        // pingora looks up a bound socket by its address as text. The configured address may have port 0, and two
+        // listeners may have the same such address, so use the actual address.
         let address = listener
             .local_addr()
             .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
         fds.add(address.clone(), listener.into_raw_fd());
-        // Keygate has its own buffers; pingora's are 64 KiB for each connection.
+        // Keygate has its own buffers. The default read buffer of pingora is 64 KiB for each connection.
         service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
     }
     (service, fds)
@@ -129,7 +127,8 @@ fn run(
         let fds = Arc::new(parking_lot::Mutex::new(fds));
         tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
         tokio::spawn(sweep(pool));
-        // Connections were drained before. An error means that the sender was dropped, which ends the worker too.
+        // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
+        // too.
         let _ = end.wait_for(|ended| *ended).await;
     });
 }

@@ -1,7 +1,5 @@
-//! How is an access record written as one line of JSON or text?
-//!
-//! Written by hand: every request writes one line, and `serde_json`,
-//! `jiff` and `Display` took six times as many instructions.
+//! How is an access record written as one line of JSON or text? By code of Keygate's own, because every request writes
+//! a line, and `serde_json`, `jiff` and `Display` took six times as many instructions.
 
 use crate::model::clock::Timestamp;
 use crate::observe::access::AccessRecord;
@@ -24,14 +22,14 @@ pub(super) enum Value<'a> {
     Address(IpAddr),
 }
 
-/// The name of a field with the punctuation around it.
+/// The name of a field with the punctuation around the name.
 #[derive(Clone, Copy)]
 struct Key {
     json: &'static str,
     text: &'static str,
 }
 
-/// Concatenates at compile time, so that a key is copied in one piece.
+/// Concatenates a [`Key`] at compile time, so that each key is copied in one piece.
 macro_rules! key {
     ($name:literal) => {
         Key {
@@ -41,11 +39,11 @@ macro_rules! key {
     };
 }
 
-/// The text of the second that was written last: of a thousand records in one second, only the first computes the date.
+/// The cached text of the last second, so that only the first of many records in one second computes the date.
 #[derive(Debug, Default)]
 pub(super) struct Second {
     unix_secs: u64,
-    /// The time up to the decimal point; empty at first.
+    /// The time up to and including the decimal point; empty before the first record.
     text: String,
 }
 
@@ -57,12 +55,12 @@ pub(super) struct Line<'o> {
 }
 
 impl AccessRecord<'_> {
-    /// Appends one line with its line end.
+    /// Appends the record as one line, with a line break at its end.
     pub(super) fn push_line(&self, out: &mut Vec<u8>, format: Format, second: &mut Second) {
         let start = out.len();
         let mut line = Line { out, format, second };
         self.for_each_field(&mut |key, value| line.put(key, value));
-        // The first field has no comma or space before it.
+        // The first key also begins with a comma or a space: replace or remove that byte.
         match format {
             Format::Json => {
                 line.out[start] = b'{';
@@ -77,7 +75,7 @@ impl AccessRecord<'_> {
 
     /// Calls `put` for every known field, in the order of the line.
     fn for_each_field(&self, put: &mut impl FnMut(Key, Value<'_>)) {
-        // The reader's order: time, origin, request, outcome, identity, destination.
+        // In the order in which people read: time, origin, request, outcome, identity, destination.
         put(key!("time"), Value::Time(self.time));
         put(key!("request_id"), Value::Text(self.request_id));
         if let Some(peer) = self.peer {
@@ -158,7 +156,7 @@ impl Line<'_> {
         }
     }
 
-    /// Puts quotes around a value without characters to escape; in text, none.
+    /// Writes a value that has no characters to escape: in quotes as JSON, without quotes as text.
     fn quoted(&mut self, push: impl FnOnce(&mut Self)) {
         let quote: &[u8] = match self.format {
             Format::Json => b"\"",
@@ -173,7 +171,7 @@ impl Line<'_> {
         let unix_secs = time.as_unix_secs();
         if self.second.unix_secs != unix_secs || self.second.text.is_empty() {
             let whole = rfc3339(Timestamp::from_unix_secs(unix_secs)).to_string();
-            // `rfc3339` does not go past the year 9999; such a time is not remembered.
+            // Only `jiff::Timestamp::MAX` has milliseconds here, for every later time: do not cache it.
             let Some(text) = whole.strip_suffix("000Z") else {
                 return self.out.extend_from_slice(whole.as_bytes());
             };
@@ -186,9 +184,10 @@ impl Line<'_> {
         self.out.push(b'Z');
     }
 
-    /// Writes up to three decimals. JSON always gets at least one, so that its readers see one number type.
+    /// Writes milliseconds with up to three decimals. JSON has at least one decimal, so that readers see one number
+    /// type.
     fn push_millis(&mut self, duration: Duration) {
-        // A duration above 584 000 years is cut to that.
+        // At most `u64::MAX` microseconds, 584 000 years.
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         push_number(self.out, micros / 1000);
         let digits = three_digits(micros % 1000);
@@ -205,7 +204,8 @@ impl Line<'_> {
 }
 
 fn push_json_text(out: &mut Vec<u8>, text: &str) {
-    // Nearly every text is printable ASCII. Without an early exit, the compiler checks sixteen bytes in one step.
+    // Nearly every text is printable ASCII. The loop has no early exit, so that the compiler checks sixteen bytes at
+    // once.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
     if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
         out.push(b'"');
@@ -216,7 +216,8 @@ fn push_json_text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// Writes the text bare if its end is unmistakable, otherwise as a JSON string, which `logfmt` readers understand.
+/// Writes `text` without quotes if all of it is visible ASCII other than `"`, `=` and `\`. Otherwise writes a JSON
+/// string, which `logfmt` readers understand.
 pub(super) fn push_text_value(out: &mut Vec<u8>, text: &str) {
     let is_bare = |byte: u8| byte.is_ascii_graphic() & (byte != b'"') & (byte != b'=') & (byte != b'\\');
     if !text.is_empty() && text.bytes().fold(true, |all, byte| all & is_bare(byte)) {
@@ -251,7 +252,7 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
                 push_number(out, octet.into());
             }
         }
-        // The standard library knows which zeros IPv6 leaves out.
+        // The standard library abbreviates the zeros of IPv6 addresses.
         IpAddr::V6(v6) => write!(out, "{v6}").expect(MEMORY_WRITE),
     }
 }

@@ -35,7 +35,7 @@ fn line(record: &AccessRecord<'_>, format: Format) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Takes bytes into memory; the first write waits until the gate is opened.
+/// Keeps the written bytes in memory. The first write blocks until `opened` receives a message.
 struct Gate {
     opened: Option<mpsc::Receiver<()>>,
     taken: Arc<Mutex<Vec<u8>>>,
@@ -186,7 +186,7 @@ fn a_slow_reader_costs_records_and_never_time() {
     let dropped = counter();
     let length = line(&record(), Format::Text).len();
     let log = AccessLog::start_bounded(gate, Format::Text, dropped.clone(), 3 * length).unwrap();
-    // The writer hangs in the reader: three records are pending, and up to three more are in the writer's hands.
+    // The writing thread is blocked: three records are pending, and up to three more are in the blocked write.
     for _ in 0..20 {
         log.write(&record());
     }

@@ -13,8 +13,8 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Writes access records to one output from its own thread. A request only formats its record and copies it into
-/// memory. If the output stays slower than that, records are dropped and counted.
+/// Writes access records to one output on its own thread. A request only formats its record and copies the line into
+/// memory. Records are dropped and counted if the output is too slow.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<SharedQueue>,
@@ -22,11 +22,11 @@ pub struct AccessLog {
     dropped: IntCounter,
 }
 
-/// How long the writer gathers records before it writes them. Waking the writer costs the request a system call and a
-/// thread switch, so one wake-up serves many requests.
+/// The time for which the writer gathers records. Waking the writer costs a request a system call and a thread switch,
+/// so one wake-up must serve many requests.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// The most bytes that may be pending.
+/// The maximum number of pending bytes.
 const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct SharedQueue {
     queue: Mutex<Queue>,
     /// Signals that records are pending, or that the log is closed.
     changed: Condvar,
-    /// Signals that everything is written.
+    /// Signals that no record is pending or being written.
     idle: Condvar,
     pending_bytes_max: usize,
 }
@@ -48,10 +48,11 @@ struct Queue {
 }
 
 impl AccessLog {
-    /// Starts the writing thread. Counts in `dropped` the records that do not fit into memory or that `out` rejects.
+    /// Starts the writing thread. Counts in `dropped` the records that exceed [`PENDING_BYTES_MAX`] or that `out`
+    /// rejects.
     ///
     /// # Errors
-    /// If the operating system provides no thread.
+    /// The system has no thread left.
     pub fn start(out: impl io::Write + Send + 'static, format: Format, dropped: IntCounter) -> io::Result<Self> {
         Self::start_bounded(out, format, dropped, PENDING_BYTES_MAX)
     }
@@ -79,7 +80,7 @@ impl AccessLog {
         })
     }
 
-    /// Appends one record. Never waits for the output.
+    /// Queues one record, or drops it if too many bytes are pending. Never waits for the output.
     pub fn write(&self, record: &AccessRecord<'_>) {
         thread_local! {
             static LINE: RefCell<(Vec<u8>, Second)> = RefCell::default();
@@ -93,7 +94,7 @@ impl AccessLog {
         });
     }
 
-    /// Waits until all records so far are written, `patience` at most; returns whether they are.
+    /// Waits until no record is pending, but at most `patience`. Returns `false` if that time has passed.
     pub fn flush(&self, patience: Duration) -> bool {
         let busy = |queue: &mut Queue| queue.writing || !queue.pending.is_empty();
         let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), patience, busy);
@@ -102,7 +103,8 @@ impl AccessLog {
 }
 
 impl Drop for AccessLog {
-    /// Tells the thread to write the pending records and end. Does not wait for it: its reader may never read again.
+    /// Tells the thread to write the pending records and end. Does not wait for the thread: the output may block
+    /// forever.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.changed.notify_one();
@@ -119,7 +121,7 @@ impl SharedQueue {
         queue.pending.extend_from_slice(line);
         queue.records += 1;
         drop(queue);
-        // A writer that writes or gathers checks for new records by itself.
+        // A writer that writes or gathers finds new records without a signal.
         if writer_waits {
             self.changed.notify_one();
         }
@@ -127,7 +129,7 @@ impl SharedQueue {
     }
 
     fn write_until_closed(&self, mut out: impl io::Write, lost: &IntCounter) {
-        // Two buffers are swapped, so that neither side allocates once they have grown.
+        // Swap two buffers, so that no side allocates once both have grown.
         let mut batch = Vec::new();
         loop {
             let records = {
@@ -140,7 +142,7 @@ impl SharedQueue {
                     }
                     queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
-                // A writer with pending records is woken only by closing, so this waits for the full time.
+                // Wait for the full time unless the log is closed: `push` does not signal a writer that gathers.
                 let gathering = |queue: &mut Queue| !queue.closed;
                 let gathered = self.changed.wait_timeout_while(queue, GATHER, gathering);
                 queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
@@ -148,7 +150,7 @@ impl SharedQueue {
                 std::mem::swap(&mut queue.pending, &mut batch);
                 std::mem::take(&mut queue.records)
             };
-            // The output is broken, so the counter is the only place to report it. The next batch may succeed.
+            // Report the error in the counter only: the output is broken. The next batch may succeed.
             if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
                 lost.inc_by(records);
             }
@@ -157,7 +159,7 @@ impl SharedQueue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in a critical section panics; even if it did, bytes and counters would be valid data.
+        // No critical section panics. After a panic, the bytes and counters would still be valid.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

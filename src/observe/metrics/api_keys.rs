@@ -4,7 +4,7 @@ use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
 use prometheus::IntGaugeVec;
 
-/// API keys by state. A key that expires within 7 days counts as active too.
+/// The numbers of API keys by state. `active` includes `expiring_soon`, the keys that expire within 7 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyCounts {
     pub active: u64,

@@ -1,4 +1,4 @@
-//! How many client connections are open, and how many are refused before their first request?
+//! How many client connections are open, and how many connections and heads are rejected?
 
 use crate::observe::metrics::open::GaugeGuard;
 use crate::observe::metrics::reasons::ReasonCounters;
@@ -6,7 +6,7 @@ use crate::observe::metrics::reasons::Reasons;
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntGauge;
 
-/// Open connections from clients, and connections and heads that were refused before there was a request.
+/// The metrics of client connections, and of connections and heads that were rejected before there was a request.
 pub struct ConnectionMetrics {
     open: IntGauge,
     refused: ReasonCounters,
@@ -37,13 +37,13 @@ impl ConnectionMetrics {
         GaugeGuard::count(&self.open)
     }
 
-    /// Counts one connection that was closed before a request was read. `reason`
-    /// is one of [`Reasons::connections`]; any other word counts as `other`.
+    /// Counts one connection that was rejected before a request was read. `reason` is one of [`Reasons::connections`];
+    /// any other word is counted as `other`.
     pub fn count_refused(&self, reason: &'static str) {
         self.refused.inc(reason);
     }
 
-    /// Counts one refused head. `reason` is one of [`Reasons::heads`]; any other word counts as `other`.
+    /// Counts one rejected head. `reason` is one of [`Reasons::heads`]; any other word is counted as `other`.
     pub fn count_refused_head(&self, reason: &'static str) {
         self.heads_refused.inc(reason);
     }

@@ -5,7 +5,7 @@ use crate::observe::metrics::value::count;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// Signed identity tokens, and their cache.
+/// The metrics of signed identity tokens and their cache.
 pub struct IdentityTokenMetrics {
     pub signed: IntCounter,
     cache_entries: IntGauge,
@@ -30,7 +30,7 @@ impl IdentityTokenMetrics {
         }
     }
 
-    /// Sets the number of cached tokens, and their size in bytes.
+    /// Sets the number of cached tokens and their approximate size in bytes.
     pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.cache_entries.set(count(entries));
         self.cache_bytes.set(count(bytes));

@@ -12,7 +12,7 @@ use prometheus::IntGaugeVec;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The families with a series for each issuer that Keygate introspects tokens at.
+/// The families with a series for each issuer with an introspection endpoint.
 pub struct IntrospectionFamilies {
     calls: IntCounterVec,
     duration: HistogramVec,
@@ -88,15 +88,15 @@ impl IntrospectionFamilies {
 /// The outcome of a call to an introspection endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallResult {
-    /// The token is active and meets the rules.
+    /// The token is active, and the response meets the issuer's rules.
     Active,
     /// The response says that the token is not active.
     Inactive,
-    /// The response says that the token is active, but its other members do not meet the rules.
+    /// The response says that the token is active, but other members do not meet the issuer's rules.
     Refused,
-    /// A response came that is unusable: not 200, too long, no introspection response.
+    /// The response is unusable: the status is not 200, or the body is too long or is not an introspection response.
     Rejected,
-    /// No response came: network, TLS, timeout.
+    /// No response, because of the network, TLS or a timeout.
     Failure,
 }
 
@@ -120,7 +120,7 @@ impl CallResult {
     }
 }
 
-/// Introspection calls to one issuer, and its cached responses.
+/// The metrics of introspection calls to one issuer and of its cached responses.
 #[derive(Clone, Debug)]
 pub struct IntrospectionMetrics {
     calls: [IntCounter; CallResult::ALL.len()],
@@ -140,17 +140,17 @@ impl IntrospectionMetrics {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    /// Counts one token with a cached response.
+    /// Counts one look-up of a token with a cached response.
     pub fn hit(&self) {
         self.hits.inc();
     }
 
-    /// Counts one token that has to be introspected.
+    /// Counts one look-up of a token that must be introspected.
     pub fn count_miss(&self) {
         self.misses.inc();
     }
 
-    /// Sets whether calls to the endpoint are suspended.
+    /// Sets whether calls to the endpoint are suspended because of failures.
     pub fn set_suspended(&self, suspended: bool) {
         self.suspended.set(i64::from(suspended));
     }
@@ -159,7 +159,7 @@ impl IntrospectionMetrics {
         self.suspended.get() != 0
     }
 
-    /// Sets the number of cached responses, and their size in bytes.
+    /// Sets the numbers of cached responses for active and for refused tokens, and their approximate size in bytes.
     pub fn set_cache_size(&self, active: usize, refused: usize, bytes: u64) {
         self.active_entries.set(count(active));
         self.refused_entries.set(count(refused));

@@ -1,4 +1,4 @@
-//! How many keys does an issuer have, how old are they, and do fetches of them succeed?
+//! How many keys does an issuer have, how old are the keys, and do fetches succeed?
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -14,7 +14,7 @@ use prometheus::IntGaugeVec;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// The families with a series for each issuer that publishes keys.
+/// The families with a series for each issuer with keys, fetched or from files.
 pub struct IssuerFamilies {
     fetches: IntCounterVec,
     keys: IntGaugeVec,
@@ -100,11 +100,12 @@ impl IssuerFamilies {
 pub enum FetchResult {
     /// The response contains a usable set.
     Success,
-    /// The response is unusable: too big, no usable key, not a key set. The keys do not change.
+    /// The document is unusable, for example without a usable key. The keys do not change.
     Rejected,
-    /// The response contains private keys, so any reader can sign as the issuer. The keys do not change.
+    /// The document contains private keys, so any reader can sign as the issuer. The keys do not change.
     PrivateParts,
-    /// No response came: network, TLS, timeout, status.
+    /// No document, because of the network, TLS, a timeout, the status of the response, or an unreadable file. The keys
+    /// do not change.
     Failure,
 }
 
@@ -121,7 +122,7 @@ impl FetchResult {
     }
 }
 
-/// Keys of one issuer, and attempts to fetch them.
+/// The metrics of one issuer's keys and of the attempts to fetch them.
 #[derive(Clone, Debug)]
 pub struct IssuerMetrics {
     fetches: [IntCounter; FetchResult::ALL.len()],
@@ -134,14 +135,14 @@ pub struct IssuerMetrics {
     consecutive_failures: IntGauge,
 }
 
-/// An issuer's keys at one moment.
+/// The values of the gauges of one issuer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct IssuerGauges {
     pub usable: usize,
     pub skipped: usize,
-    /// `None` without keys; the gauge then reads as infinitely old, so that an alert on age fires.
+    /// `None` without keys. The gauge is then infinite, so that an alert on age fires.
     pub age: Option<Duration>,
-    /// `true` where a previous process fetched the keys and no fetch has confirmed them since.
+    /// `true` if a previous process fetched the keys and no fetch has confirmed them since.
     pub from_disk: bool,
     pub last_success: Option<Timestamp>,
     pub next_fetch: Option<Timestamp>,

@@ -1,12 +1,13 @@
-//! Which words do the labels of requests and decisions have?
+//! Which values do the labels of requests and decisions have?
 
-/// `reason` of an allowed request, `credential_type` of a request
-/// without a credential, and `route` of a request without a route.
+/// The `reason` of an allowed request, the `credential_type` of a request without a credential, the `route` of a
+/// request without a route, and the `status_class` of a request without a response.
 pub(super) const NONE: &str = "none";
-/// Stands for a word outside its closed set. Its appearance in a graph is a bug of Keygate.
+/// A value outside its closed set: any further `method`, or a `reason` that is missing in
+/// [`crate::observe::metrics::Reasons`], which is a bug.
 pub(super) const OTHER: &str = "other";
 
-/// The type of a request's credential, as a label.
+/// The `credential_type` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialLabel {
     None,
@@ -28,14 +29,14 @@ impl CredentialLabel {
     }
 }
 
-/// The kind of an answer of the gate, as a label.
+/// The `reason` of a request that the gate answered itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerLabel {
     /// A CORS preflight request of a browser.
     Preflight,
-    /// A public document on a path of the gate.
+    /// A public document, such as a key set.
     Document,
-    /// A response of the control side, such as the token endpoint; a refusal too.
+    /// A response of the control side, such as that of the token endpoint, also an error.
     Endpoint,
 }
 

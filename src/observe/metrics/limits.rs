@@ -1,4 +1,4 @@
-//! How many requests do limits allow and refuse, and how many buckets do they hold?
+//! How many requests do limits allow and reject, and how many buckets do they have?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
@@ -43,7 +43,7 @@ impl LimitFamilies {
     }
 }
 
-/// Decisions of one limit, and its buckets.
+/// The metrics of the decisions of one limit and of its buckets.
 #[derive(Clone, Debug)]
 pub struct LimitMetrics {
     allowed: IntCounter,
@@ -53,17 +53,17 @@ pub struct LimitMetrics {
 }
 
 impl LimitMetrics {
-    /// Counts one request that was within the limit.
+    /// Counts one admitted request that was within the limit.
     pub fn count_allowed(&self) {
         self.allowed.inc();
     }
 
-    /// Counts one request that the limit refused.
+    /// Counts one request that the limit rejected.
     pub fn count_denied(&self) {
         self.denied.inc();
     }
 
-    /// Counts one request that was allowed only because the limit is not enforced.
+    /// Counts one request that was beyond the limit and was admitted because the limit is in shadow mode.
     pub fn count_would_deny(&self) {
         self.would_denied.inc();
     }

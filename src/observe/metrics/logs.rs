@@ -3,7 +3,7 @@
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntCounter;
 
-/// Access records.
+/// The metrics of access records.
 pub struct LogMetrics {
     /// Records that were not written; see [`crate::observe::access::AccessLog`].
     pub access_records_dropped: IntCounter,

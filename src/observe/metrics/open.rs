@@ -1,8 +1,8 @@
-//! How is an open thing counted until it is dropped?
+//! How does a gauge count open connections and requests in flight?
 
 use prometheus::IntGauge;
 
-/// Counts a thing as open until the guard is dropped, also while a panic unwinds.
+/// Increments a gauge, and decrements the gauge on drop, also when a panic unwinds.
 #[derive(Debug)]
 #[must_use = "what is dropped at once was never open"]
 pub struct GaugeGuard(IntGauge);

@@ -1,5 +1,5 @@
-//! How are the process's version, panics and resources measured?
-//! The names `process_*` are those of all client libraries.
+//! How are the version, panics and resources of the process measured? The names `process_*` are those of the Prometheus
+//! client libraries.
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -10,7 +10,7 @@ use prometheus::Counter;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// Panics, and the resource usage that the operating system reports.
+/// The metrics of panics, and of the resource usage that the operating system reports.
 pub struct ProcessMetrics {
     /// Panics; see [`crate::observe::panics`].
     pub panics: IntCounter,
@@ -49,10 +49,11 @@ impl ProcessMetrics {
         }
     }
 
-    /// Reads the present usage from the operating system. Two concurrent calls would both add the same processor time.
+    /// Reads the current usage from the operating system. Do not call this concurrently: both calls would add the same
+    /// processor time.
     pub(super) fn read(&self) {
         let Some(usage) = process::usage() else { return };
-        // A counter cannot be set, so the difference is added.
+        // A counter cannot be set, so add the difference.
         self.cpu.inc_by((usage.cpu_seconds - self.cpu.get()).max(0.0));
         self.resident.set(count(usage.resident_bytes));
         self.virtual_memory.set(count(usage.virtual_bytes));

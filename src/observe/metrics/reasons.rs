@@ -1,4 +1,4 @@
-//! Which words can a `reason` label have, and where is each counted?
+//! Which values can a `reason` label have, and how are reasons counted?
 
 use crate::observe::metrics::label::OTHER;
 use foldhash::fast::FixedState;
@@ -6,7 +6,7 @@ use prometheus::IntCounter;
 use prometheus::IntCounterVec;
 use std::collections::HashMap;
 
-/// The closed sets of `reason` labels. The stages own them.
+/// The closed sets of `reason` labels. The errors of the stages define them.
 #[derive(Clone, Copy, Debug)]
 pub struct Reasons<'a> {
     /// The reasons of `keygate_decisions_total`.
@@ -17,10 +17,11 @@ pub struct Reasons<'a> {
     pub connections: &'a [&'static str],
 }
 
-/// The words of a closed set with their indices. A map, because there are a hundred and every refusal looks one up.
+/// The words of a closed set with their indices. A map, because the set has a hundred words and each rejection looks up
+/// a word.
 pub(super) type ReasonIndices = HashMap<&'static str, usize, FixedState>;
 
-/// Returns the indices of `words`, from 0; a repeated word has one index.
+/// Returns the indices of `words`, from 0. Equal words have the same index.
 pub(super) fn indices(words: &[&'static str]) -> ReasonIndices {
     let mut indices = ReasonIndices::default();
     for word in words {
@@ -30,8 +31,8 @@ pub(super) fn indices(words: &[&'static str]) -> ReasonIndices {
     indices
 }
 
-/// One counter for each word of a closed set, created at the
-/// start, so that a graph shows the first count as an increase.
+/// One counter for each word of a closed set. All are created at the start, so that a graph shows the first count as an
+/// increase from 0.
 pub(super) struct ReasonCounters {
     known: Vec<(&'static str, IntCounter)>,
     other: IntCounter,

@@ -1,4 +1,4 @@
-//! How is a metric made and registered, and how are series dropped?
+//! How are metrics created and registered, and how are series removed?
 
 use prometheus::Counter;
 use prometheus::Gauge;
@@ -17,14 +17,15 @@ use prometheus::core::MetricVecBuilder;
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-/// Upper bounds in seconds: from a cached token on loopback to a slow report.
+/// The upper bounds of histogram buckets, in seconds: from a cached token on loopback to a slow report.
 const DURATION_BUCKETS: [f64; 15] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
 const NAMES_ARE_VALID: &str = "names and labels in this folder are well-formed, and each name stands once";
 
-/// Creates and registers metrics. Every name is a literal in this folder, and a test creates them all.
+/// Creates and registers metrics. Panics on an invalid or repeated name: every name is a literal in this folder, and a
+/// test creates all metrics.
 pub(super) struct Registrar(Registry);
 
 impl Registrar {
@@ -77,7 +78,7 @@ pub(super) fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, ke
     for metric in family.collect().iter().flat_map(|it| it.get_metric()) {
         let labels: HashMap<&str, &str> = metric.get_label().iter().map(|it| (it.name(), it.value())).collect();
         if !labels.get(label).is_some_and(|name| keep.contains(name)) {
-            // Fails only if a concurrent reload has removed the series already, which is as good.
+            // An error means that the series is already removed.
             let _ = family.remove(&labels);
         }
     }

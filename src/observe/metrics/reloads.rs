@@ -1,4 +1,5 @@
-//! How many attempts to load a configuration succeed? The first load is one of them.
+//! How many loads of the configuration or of the API keys succeed? The load at the start counts; a load without a
+//! change does not.
 
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::registrar::Registrar;
@@ -7,14 +8,14 @@ use prometheus::Gauge;
 use prometheus::IntCounter;
 use prometheus::IntGauge;
 
-/// The outcome of an attempt to load a configuration.
+/// The outcome of a load of the configuration or of the API keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadResult {
     Success,
     Failure,
 }
 
-/// Attempts to load a configuration, and the outcome of the last.
+/// The metrics of loads, and the outcome of the last load.
 pub struct ReloadMetrics {
     successes: IntCounter,
     failures: IntCounter,
@@ -43,7 +44,7 @@ impl ReloadMetrics {
         }
     }
 
-    /// Counts one attempt, which ended at `now`.
+    /// Counts one load that ended at `now`.
     pub fn count(&self, result: ReloadResult, now: Timestamp) {
         match result {
             ReloadResult::Success => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The `route` label of requests without a route.
 const NO_ROUTE: &str = NONE;
 
-/// Requests and the decisions about them.
+/// The metrics of requests and of the decisions about them.
 pub struct RequestMetrics {
     families: Arc<RouteFamilies>,
     no_route: Arc<RouteMetrics>,
@@ -29,8 +29,8 @@ impl RequestMetrics {
         }
     }
 
-    /// Returns the counters of one route, for the compilation of a snapshot.
-    /// The same name has the same series, so a reload keeps the counts.
+    /// Returns counters for one route of a new snapshot. Equal names have the same series, so a reload keeps the
+    /// counts.
     pub fn of_route(&self, name: &str) -> Arc<RouteMetrics> {
         Arc::new(RouteMetrics::new(name, &self.families))
     }
@@ -40,7 +40,7 @@ impl RequestMetrics {
         &self.no_route
     }
 
-    /// Counts one request as in flight until the guard is dropped, however the request ends.
+    /// Counts one request as in flight until the guard is dropped.
     pub fn start(&self) -> GaugeGuard {
         GaugeGuard::count(&self.in_flight)
     }

@@ -1,6 +1,5 @@
-//! Which counters does a route have?
-//!
-//! A counter is looked up when it is first needed; each count is then an atomic addition, without a look-up by text.
+//! Which counters does a route have? Each counter is looked up when it is first needed. Each count is then an atomic
+//! addition, without a look-up by text.
 
 use crate::observe::metrics::label::AnswerLabel;
 use crate::observe::metrics::label::CredentialLabel;
@@ -24,7 +23,7 @@ use std::time::Duration;
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", OTHER,
 ];
-/// `none` if the client left before the response.
+/// `none` if no response was begun.
 const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", NONE];
 
 /// The families with a series for each route.
@@ -71,7 +70,7 @@ impl RouteFamilies {
     }
 }
 
-/// The counters of one route. Unused routes cost no series, and the arrays bound the number of series.
+/// The counters of one route. An unused route has no series, and the arrays bound the number of series.
 pub struct RouteMetrics {
     route: Box<str>,
     families: Arc<RouteFamilies>,
@@ -84,7 +83,7 @@ pub struct RouteMetrics {
     duration: OnceLock<Histogram>,
 }
 
-/// Counters by credential type, then by index of the reason; the last is [`OTHER`].
+/// Counters by credential type, and then by index of the reason. The last index is that of [`OTHER`].
 type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
 
 impl RouteMetrics {
@@ -104,8 +103,8 @@ impl RouteMetrics {
         }
     }
 
-    /// Counts one request that ended, and its duration. `status`
-    /// is that of the response, `None` if the client left before.
+    /// Counts one request that ended, and its duration since the first byte of its head. `status` is that of the
+    /// response; `None` if no response was begun.
     pub fn request(&self, method: &Method, status: Option<u16>, duration: Duration) {
         let method = method_index(method);
         let class = match status {
@@ -123,28 +122,29 @@ impl RouteMetrics {
             .observe(duration.as_secs_f64());
     }
 
-    /// Counts one request that was allowed.
+    /// Counts one request that was admitted, and that would be admitted without shadow mode too.
     pub fn count_allowed(&self, credential: CredentialLabel) {
         self.allowed[credential as usize]
             .get_or_init(|| self.decision(credential, "allow", NONE))
             .inc();
     }
 
-    /// Counts one request that the gate answered itself. Its
-    /// credential type is `none`, because no credential was required.
+    /// Counts one request that the gate answered itself. Its credential type is `none`, because no credential is
+    /// required.
     pub fn count_answered(&self, answer: AnswerLabel) {
         self.answered[answer as usize]
             .get_or_init(|| self.decision(CredentialLabel::None, "answer", answer.as_str()))
             .inc();
     }
 
-    /// Counts one refusal. `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word counts as
-    /// `other`.
+    /// Counts one rejected request. `reason` is one of [`crate::observe::metrics::Reasons::denials`]; any other word is
+    /// counted as `other`.
     pub fn count_denied(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.denied, credential, "deny", reason);
     }
 
-    /// Counts one request that was allowed but would be refused for `reason` if every rule were enforced.
+    /// Counts one request that was admitted but would be rejected for `reason` without shadow mode. Such a request is
+    /// not counted by [`Self::count_allowed`].
     pub fn count_would_deny(&self, credential: CredentialLabel, reason: &'static str) {
         self.by_reason(&self.would_denied, credential, "would_deny", reason);
     }

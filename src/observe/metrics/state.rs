@@ -3,7 +3,7 @@
 use crate::observe::metrics::registrar::Registrar;
 use prometheus::IntCounter;
 
-/// Attempts to save something in `state_dir`.
+/// The metrics of writes to `state_dir`.
 #[derive(Clone, Debug)]
 pub struct StateMetrics {
     write_failures: IntCounter,
@@ -19,7 +19,7 @@ impl StateMetrics {
         }
     }
 
-    /// Counts one attempt that failed.
+    /// Counts one failed attempt to open `state_dir` or to write in it.
     pub fn count_write_failure(&self) {
         self.write_failures.inc();
     }

@@ -29,7 +29,7 @@ fn full() -> Metrics {
     metrics
 }
 
-/// Counts something in every family, the same each time.
+/// Counts something in every family. Each call counts the same.
 fn count_each(metrics: &Metrics) {
     let route = metrics.requests.of_route("orders");
     route.request(&Method::GET, Some(200), Duration::from_millis(3));
@@ -60,7 +60,7 @@ fn count_each(metrics: &Metrics) {
         .count(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
 }
 
-/// Returns the lines of one metric without comments.
+/// Returns the lines of one metric, without `# HELP` and `# TYPE`.
 fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
     let text = metrics.text();
     text.lines()
@@ -97,8 +97,8 @@ fn family_names() -> BTreeSet<String> {
         .collect()
 }
 
-/// Dashboards and alerts in use rely on names, help, types, labels and
-/// their order: `tests/data/metrics.txt`, which `UPDATE_GOLDEN=1` rewrites.
+/// Compares the metrics with `tests/data/metrics.txt`, because dashboards and alerts rely on names, help, types, labels
+/// and their order. `UPDATE_GOLDEN=1` rewrites the file.
 #[test]
 fn the_text_of_a_gate_reads_as_written_down() {
     let metrics = assemble::metrics(Timestamp::from_unix_secs(1_700_000_000));
@@ -418,7 +418,7 @@ fn promtool_accepts_the_alerts() {
 
 #[test]
 fn promtool_accepts_every_question_of_the_dashboard() {
-    // promtool has no check for a lone expression; as recording rules, they are parsed too.
+    // promtool cannot check a single expression, but parses the expressions of recording rules.
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

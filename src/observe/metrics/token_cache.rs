@@ -1,4 +1,4 @@
-//! How many verified tokens are cached?
+//! How many verified tokens are cached, and how often is the cache hit?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;
@@ -29,7 +29,7 @@ impl TokenCacheMetrics {
         }
     }
 
-    /// Sets the number of cached tokens, and their size in bytes.
+    /// Sets the number of cached tokens and their approximate size in bytes.
     pub fn set_cache_size(&self, entries: usize, bytes: u64) {
         self.entries.set(count(entries));
         self.bytes.set(count(bytes));

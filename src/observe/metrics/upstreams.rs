@@ -1,4 +1,4 @@
-//! How long do upstreams take, and how many connections to them fail?
+//! How long do requests to upstreams take, and how many connection attempts fail?
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
@@ -53,7 +53,7 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Counts one response, and the time from the first connection attempt to its end.
+    /// Counts one admitted request that has ended, even without a response, and the time since its admission.
     pub fn observe_response(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
     }

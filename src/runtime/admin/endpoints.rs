@@ -1,5 +1,5 @@
-//! Which endpoints does the admin listener serve, and under which
-//! host names? `/metrics`, `/livez`, `/readyz` and the admin API.
+//! Which endpoints does the admin listener serve, and under which host names? `/metrics`, `/livez`, `/readyz` and the
+//! admin API, for clients that call the listener by an IP address or as `localhost`.
 
 use crate::observe::escape;
 use crate::observe::metrics;
@@ -23,14 +23,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tower::ServiceExt;
 
-/// The state of the endpoints, and the host names that they may be called by.
+/// The state of the endpoints, and the host names that they accept.
 #[derive(Clone)]
 pub struct Admin {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
-    /// The router below `/admin/v1/`: `control::admin::router`.
+    /// The router below `/admin/v1/`, from `control::admin::router`.
     pub api: Router,
-    /// The host names, in lower case, that requests may carry besides IP addresses and `localhost`.
+    /// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`. A running gateway has
+    /// none.
     pub host_names: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ pub(super) fn router(admin: Admin) -> Router {
 }
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
-    // Counting a million API keys takes a tenth of a second, and this thread serves other tasks.
+    // Use a blocking thread: counting a million API keys takes a tenth of a second.
     let text = tokio::task::spawn_blocking(move || admin.metrics.text()).await;
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -69,8 +70,8 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     (status, content_type, report.to_json()).into_response()
 }
 
-/// Serves the admin API below its prefix, unknown paths included: only an authenticated caller learns the valid paths.
-/// The API is not a nested route, because the wildcard would become a parameter of every path in it.
+/// Passes all paths below `/admin/v1/` to the admin API, also unknown ones: only an authenticated caller learns which
+/// paths exist. The API is not a nested route, because the wildcard would become a parameter of each of its paths.
 async fn api_or_not_found(State(admin): State<Arc<Admin>>, request: Request) -> Response {
     if request.uri().path().starts_with(API_PREFIX) {
         admin.api.clone().oneshot(request).await.into_response()
@@ -91,9 +92,9 @@ async fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// Refuses requests for other host names and requests of web pages. A page in an operator's browser can resolve its own
-/// name to this address and then read the responses as its own origin (DNS rebinding). The page cannot suppress its
-/// name in `Host`, nor its `Origin` on cross-origin requests.
+/// Rejects requests with another host name (421) and requests of web pages (403). A page in an operator's browser can
+/// resolve its own name to this address and then read responses as its own origin (DNS rebinding), but its name is in
+/// `Host`. A cross-origin request has an `Origin` if it changes state or lets the page read the response.
 async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
         return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
@@ -105,8 +106,8 @@ async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, nex
     next.run(request).await
 }
 
-/// Returns whether there is exactly one `Host` and the name is the listener's. A
-/// target in absolute form must have the same authority (RFC 9112 section 3.2.2).
+/// Returns whether the request has exactly one `Host` field with an accepted name. A target in absolute form must have
+/// the same authority (RFC 9112 section 3.2).
 fn has_own_host(admin: &Admin, request: &Request) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -128,7 +129,7 @@ fn is_own_host(admin: &Admin, host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || host == "localhost" || admin.host_names.contains(&host)
 }
 
-/// Returns a response in `application/problem+json` (RFC 9457).
+/// Returns a problem response (RFC 9457).
 fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
     let problem = serde_json::json!({

@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
-/// The limits of connections. Scrapes and probes need a small part of them.
+/// The limits of a listener's connections. Scrapes and probes need only a small part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) connections: usize,
@@ -40,8 +40,8 @@ pub(super) const BOUNDS: Bounds = Bounds {
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(super) const HEADERS_MAX: usize = 64;
 
-/// Serves on `listener` until `stop` ends. The caller has bound `listener`, so that a taken port is noticed before
-/// anything starts. Stop it last: probes call while requests drain.
+/// Serves on `listener` until `stop` ends. The caller binds `listener`, so that a taken port stops the start. Stop this
+/// listener last: probes also call during a drain.
 ///
 /// # Errors
 /// Tokio cannot use `listener`.
@@ -49,7 +49,8 @@ pub async fn serve(admin: Admin, listener: std::net::TcpListener, stop: impl Fut
     serve_within(BOUNDS, admin, listener, stop).await
 }
 
-/// Serves on the gate's own socket, where every caller may open the store's files anyway.
+/// Serves on the admin socket until `stop` ends. Callers are [`Peer::Local`] and need no token: each of them can also
+/// open the store's files.
 ///
 /// # Errors
 /// Tokio cannot use the socket.
@@ -114,7 +115,7 @@ async fn accept_all(
                     });
                 }
                 Err(error) => {
-                    // Probably no file descriptor is left. Trying again at once would use up the processor as well.
+                    // Probably no file descriptor is left. An immediate retry would keep the processor busy as well.
                     tracing::warn!(%error, "Admin listener cannot accept");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -139,6 +140,6 @@ where
         .max_headers(HEADERS_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A slow or broken connection is closed without a response, and is not worth a log line.
+    // Close a slow or broken connection without a response. A client can cause many of them, so log nothing.
     let _ = tokio::time::timeout(bounds.total, connection).await;
 }

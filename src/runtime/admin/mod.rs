@@ -1,5 +1,5 @@
-//! How are operators served? By the admin listener and the socket beside
-//! the store, with the same endpoints, and never by a data listener (S151).
+//! How do operators reach the process? Over the admin listener and the admin socket beside the store, which have the
+//! same endpoints. A data listener never serves these endpoints.
 
 pub mod endpoints;
 pub mod listener;

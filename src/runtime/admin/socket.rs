@@ -1,4 +1,4 @@
-//! Which local users may use the admin API without a token? Those that may open its socket: the owner of the file.
+//! Which local users may use the admin API without a token? The owner of the socket file, because its mode is 0600.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A bound socket. Dropping it removes its file.
+/// A bound Unix socket. The file is removed on drop.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
@@ -28,26 +28,26 @@ pub enum SocketError {
 }
 
 impl Socket {
-    /// Creates the socket at `path` with mode 0600, and replaces one that an earlier
-    /// process left. The caller ensures that no other process uses the store.
+    /// Creates the socket at `path` with mode 0600. Replaces an existing socket, which an earlier process left: the
+    /// caller ensures that no other process uses the store.
     ///
     /// # Errors
-    /// Another file is at `path`, such as a link; the folder cannot be
-    /// written; or the path is too long for a socket (about 100 bytes).
+    /// The file at `path` is not a socket, but for example a link; the folder cannot be written; or the path is too
+    /// long for a socket (about 100 bytes).
     pub fn bind(path: &Path) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Io {
             path: path.to_owned(),
             source,
         };
-        // Not followed: a link at this path is not a socket, wherever it points.
+        // Do not follow a link: even a link to a socket is not the socket of an earlier process.
         match path.symlink_metadata() {
             Ok(found) if !found.file_type().is_socket() => return Err(SocketError::Taken(path.to_owned())),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        // Until its mode is set, a socket may be open to all users. So it is created in a private folder and then
-        // moved; moving replaces the file at `path` and follows no link.
+        // Until its mode is set, a socket may be open to all users. So create the socket in a private folder and then
+        // move it: `rename` replaces the file at `path` and does not follow a link.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent
             .unwrap_or_else(|| Path::new("."))
@@ -62,10 +62,10 @@ impl Socket {
         })
     }
 
-    /// Returns the socket for tokio. Needs a tokio runtime.
+    /// Returns the socket for tokio. Panics outside a tokio runtime.
     ///
     /// # Errors
-    /// The system refuses.
+    /// The system has no file descriptor left, or cannot register the socket.
     pub fn listener(&self) -> io::Result<tokio::net::UnixListener> {
         self.listener.set_nonblocking(true)?;
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
@@ -82,7 +82,7 @@ fn bind_in(folder: &Path, path: &Path) -> io::Result<UnixListener> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Best effort: connecting to a file that remains fails, and the next start replaces it.
+        // Best effort: a connection to a remaining file fails, and the next start replaces the file.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -110,7 +110,7 @@ mod tests {
     fn a_socket_that_was_left_is_replaced_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keygate.db.sock");
-        // As after a crash: the file remains without a listener.
+        // As after a crash, the file remains without a listener.
         drop(UnixListener::bind(&path).unwrap());
         drop(Socket::bind(&path).unwrap());
 
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
 
-        // A link to a socket is refused as well.
+        // A link to a socket is rejected as well.
         let other = folder.path().join("other");
         let _listening = UnixListener::bind(&other).unwrap();
         symlink(&other, &path).unwrap();

@@ -41,7 +41,7 @@ fn admin() -> Admin {
     }
 }
 
-/// Serves `admin` within `bounds` while `client` runs with the address; returns the value that `client` returned.
+/// Serves `admin` within `bounds`, calls `client` with the address, and returns the result of `client`.
 fn with_admin<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -> T) -> T {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let serve = move |listener, stop| serve_within(bounds, admin, listener, stop);

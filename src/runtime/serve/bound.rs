@@ -1,5 +1,5 @@
-//! Which resources does a start take first? Every socket, so that
-//! a taken port stops the start before anything has happened.
+//! Which resources does a start take first? Every socket, so that a taken port stops the start before the store is
+//! opened.
 
 use crate::config::Config;
 use crate::gate::live::Live;
@@ -15,14 +15,14 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// Every socket is bound, and nothing reads them.
+/// A process with all its sockets bound. Nothing accepts from the sockets yet.
 pub struct Bound {
     pub(super) sockets: Sockets,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) live: Arc<Live>,
     pub(super) readiness: Arc<Readiness>,
-    /// Fetches, reloads, scrapes and the echo upstream never share a thread with requests. This is the last field, here
-    /// and in the later steps: it is dropped after everything that has tasks on it.
+    /// Runs everything but the workers: fetches, the control side, the admin listener and the echo upstream. The last
+    /// field here and in the later states, so that it is dropped after everything that has tasks on it.
     pub(super) background: Runtime,
 }
 
@@ -33,14 +33,15 @@ pub struct Sockets {
     pub(super) echo: TcpListener,
 }
 
-/// The addresses that the process listens on, with the actual port where the configuration leaves it open.
+/// The addresses that the process listens on, with the actual port where the configuration has port 0.
 pub struct Addresses {
     pub data: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
 }
 
 impl Bound {
-    /// Binds the sockets of `config`, which was read from `path`. The gate will read the time from `clock`.
+    /// Binds the sockets of `config`. `path` is the file of `config`, for error messages. The gate reads the time from
+    /// `clock`.
     ///
     /// # Errors
     /// An address cannot be bound, or the system has no thread left.
@@ -73,7 +74,7 @@ impl Sockets {
         })
     }
 
-    /// Returns the addresses of the sockets that the configuration names.
+    /// Returns the addresses of all sockets but the echo upstream's.
     pub fn addresses(&self) -> Addresses {
         let address = |listener: &TcpListener| listener.local_addr().ok();
         Addresses {

@@ -1,4 +1,4 @@
-//! Which work is left when no request is in flight?
+//! Which work remains after the drain?
 
 use crate::gate::Gate;
 use crate::runtime::workers::Workers;
@@ -11,7 +11,8 @@ const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// The time limit for ending background work.
 const BACKGROUND_END_MAX: Duration = Duration::from_secs(1);
 
-/// No request is in flight, and the store is closed. Operators are still answered.
+/// A process after the drain: the store is closed, and the admin listener still responds. Requests that outlasted the
+/// drain are still in flight.
 pub struct Drained {
     pub(super) workers: Workers,
     pub(super) gate: Arc<Gate>,
@@ -19,7 +20,7 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// Writes the queued access records, and ends all threads.
+    /// Writes the queued access records, and then ends all threads.
     pub fn end(self) {
         if !self.gate.flush_records(FLUSH_MAX) {
             tracing::warn!("Some access records were not written");

@@ -1,16 +1,6 @@
-//! How does a loaded configuration become a process that serves, and how does that process end? In four steps. Each
-//! step is a type that owns the resources so far; its one method consumes the step and returns the next:
-//!
-//! - `Bound`: every socket is bound, and nothing reads them.
-//! - `Opened`: the configuration is compiled, the store is open, and all it holds is in force.
-//! - `Serving`: connections are accepted, and operators are answered; until it stops, it follows signals and files.
-//! - `Drained`: no request is in flight, and the store is closed.
-//!
-//! A step that fails drops what it owns: sockets are closed, and the store's lock is released.
-//!
-//! pingora's `Server` is not used: it sleeps through its whole grace period, continues without a listener when binding
-//! fails, and dies of SIGHUP. Its listening service is used (`workers.rs`), on sockets that are bound here, so that
-//! every address and every bind error is known before anything starts.
+//! How does a loaded configuration become a process that serves, and how does that process end? In four states, each
+//! returned by a method of the previous state: `Bound`, `Opened`, `Serving`, `Drained`. Each state owns the resources
+//! so far, so a step that fails drops them: the sockets are closed, and the store's lock is released.
 
 mod error;
 pub mod bound;
@@ -32,8 +22,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Serves until SIGTERM or SIGINT, then drains. Calls `started` once everything
-/// answers, with the first administrator if this start has created the store.
+/// Serves with `threads` workers until SIGTERM or SIGINT, then drains. Calls `started` when all listeners accept, with
+/// the first administrator if this start created the store. Reloads read the file at `path`.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -44,6 +34,9 @@ pub fn serve(
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
     reload::log_warnings(&loaded.config);
+    // `pingora::server::Server` would sleep through its whole grace period, continue without a listener when binding
+    // fails, and die of SIGHUP. `workers.rs` uses pingora's listening service instead, on sockets that are bound here,
+    // so that every address and every bind error is known before anything starts.
     let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()))?;
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;

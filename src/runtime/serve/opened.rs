@@ -1,4 +1,4 @@
-//! Which state is in force before a connection is accepted? The compiled configuration, and the content of the store.
+//! Which state is in force before a connection is accepted? The compiled configuration and the content of the store.
 
 use crate::control::Control;
 use crate::control::registry::prepare::FirstAdministrator;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
-/// The configuration is compiled, the store is open, and all it holds is
-/// in force. Every failure that the operator can repair has been excluded.
+/// A gate with a compiled configuration and an open store. The content of the store is in force.
+/// Later steps fail only if the system lacks threads or file descriptors, or rejects a signal handler.
 pub struct Opened {
     pub(super) sockets: Sockets,
     pub(super) loaded: LoadedConfig,
@@ -39,11 +39,12 @@ pub struct ControlSide {
 }
 
 impl Bound {
-    /// Compiles `loaded`, and opens its store, if any. Access records will be written to `out`.
-    /// Also returns the first administrator, if this start has created the store.
+    /// Compiles `loaded`, and opens its store, if any. The gate writes access records to `out`.
+    /// Also returns the first administrator if this start created the store.
     ///
     /// # Errors
-    /// Two routes are indistinguishable, the store cannot be opened, or the system has no thread left.
+    /// Two routes are indistinguishable, the store or its signing keys cannot be read, or the system has no thread
+    /// left.
     pub fn open(
         self,
         mut loaded: LoadedConfig,
@@ -52,8 +53,8 @@ impl Bound {
         let access =
             assemble::access_log(out, &loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
         let (gate, key_files) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
-        // Last of the steps that can fail for a reason of the operator's: the secret of the first administrator is
-        // shown once, by this start, and the next start does not create another.
+        // Open the store last: this may create the first administrator, and only this start can show the
+        // administrator's secret. If the configuration made a later step fail, the secret would be lost.
         let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
         let (control, first_administrator) = match self.background.block_on(opening)? {
             Some(store) => (Some(store.control), store.first_administrator),
@@ -74,14 +75,14 @@ impl Bound {
 }
 
 impl ControlSide {
-    /// Connects `control` with the data side, which then verifies the
-    /// tokens that `control` signs, and calls `control` for its paths.
+    /// Connects `control` with the data side: `gate` then verifies the access tokens that `control` signs, and passes
+    /// requests for the token endpoint to `control`.
     fn connect(control: Arc<Control>, gate: &Gate, background: &Handle) -> Self {
         follow_store::install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now());
         let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
         let router = token::router(Arc::clone(&control), Arc::clone(&client_jwks));
         let plane = InProcessControlPlane::new(router, background.clone());
-        // This is the only place that sets the value.
+        // `set` fails only if the value is set already, and no other code sets the value.
         let _ = gate.live.control.set(Arc::new(plane));
         Self { control, client_jwks }
     }

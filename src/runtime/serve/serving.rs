@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-/// Connections are accepted, and operators are answered.
+/// A process with workers that accept connections and an admin API that responds.
 pub struct Serving {
     addresses: Addresses,
     pub reloader: Reloader,
@@ -38,9 +38,9 @@ pub struct Serving {
     control: Option<Arc<Control>>,
     gate: Arc<Gate>,
     readiness: Arc<Readiness>,
-    /// Ends when the process begins to drain.
+    /// Aborted when the process begins to drain.
     housekeeping: JoinHandle<()>,
-    /// Follows the store of a gate that has one; ends right before the store is closed.
+    /// Runs [`follow_store::follow`] if there is a store. Aborted right before the store is closed.
     following: Option<JoinHandle<()>>,
     pub background: Runtime,
 }
@@ -104,11 +104,11 @@ impl Serving {
         &self.addresses
     }
 
-    /// Starts the admin endpoints and the echo upstream. A method of `Serving`, which has a reloader: until the
-    /// reloader has named the issuers, `/readyz` does not report that their keys are missing.
+    /// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness`
+    /// which issuers need keys: an earlier `/readyz` would succeed while these keys are missing.
     ///
-    /// Both run until the background runtime ends: probes call during
-    /// a drain, and requests in flight may need the echo upstream.
+    /// All run until the background runtime ends: probes call during a drain, and requests in flight may need the echo
+    /// upstream.
     fn answer(&self, admin: Admin, admin_listener: Option<TcpListener>, echo_listener: TcpListener) {
         self.background.spawn(echo::serve(echo_listener, pending()));
         if let Some(admin_listener) = admin_listener {
@@ -116,7 +116,8 @@ impl Serving {
                 .spawn(listener::serve(admin.clone(), admin_listener, pending()));
         }
         if let Some(control) = &self.control {
-            // For commands of the user who owns the store's files. Without this socket, the admin listener remains.
+            // The socket serves commands of the user that owns the store's files. If binding fails, commands can still
+            // use the admin listener.
             match Socket::bind(&control.settings.load().store.beside(".sock")) {
                 Ok(socket) => drop(self.background.spawn(listener::serve_socket(admin, socket, pending()))),
                 Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
@@ -124,7 +125,7 @@ impl Serving {
         }
     }
 
-    /// Follows signals and files until SIGTERM or SIGINT, lets requests in flight end, and closes the store.
+    /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store.
     pub fn until_stopped(self, signals: Signals) -> Drained {
         self.background.block_on(async {
             signals.until_stop(self.reloader).await;
@@ -132,7 +133,7 @@ impl Serving {
             self.housekeeping.abort();
             tracing::info!("Draining");
             self.workers.drain().await;
-            // Requests in flight may still issue tokens and use keys, so the store is closed after the last one.
+            // Close the store after the drain: requests in flight may still issue tokens and use keys.
             if let Some(control) = &self.control {
                 self.following.iter().for_each(|following| following.abort());
                 follow_store::close(control).await;
@@ -147,7 +148,7 @@ impl Serving {
 }
 
 impl Addresses {
-    /// Logs a line for each address.
+    /// Logs each address.
     pub fn log(&self) {
         for address in &self.data {
             tracing::info!(listener = "data", address = %address, "Listening");
