@@ -187,13 +187,13 @@ fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Du
     let from = fixture.advance(per_decision.saturating_mul(u32::try_from(iterations).unwrap_or(u32::MAX)));
     let decide = &|requests: &[Parts]| {
         let (mut next, mut now) = (requests.iter().cycle(), from);
-        let before = busy();
+        let before = thread_cpu_time();
         for _ in 0..iterations {
             now = now.saturating_add(per_decision);
             let parts = next.next().expect("a cycle never ends");
             assert!(fixture.decide_at(black_box(parts), now).is_ok());
         }
-        busy() - before
+        thread_cpu_time() - before
     };
     let total: Duration = std::thread::scope(|scope| {
         let threads: Vec<_> = requests
@@ -209,7 +209,7 @@ fn on_threads(fixture: &Fixture, requests: &[Vec<Parts>], iterations: u64) -> Du
 }
 
 /// Returns the processor time of the calling thread.
-fn busy() -> Duration {
+fn thread_cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says so");
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.expect("a number comes first"))

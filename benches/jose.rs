@@ -93,7 +93,7 @@ struct SignedToken {
 }
 
 /// The key of one algorithm in the form of each library, and tokens that the key signed.
-struct Contest {
+struct LibraryComparison {
     algorithm: Algorithm,
     fixture: Fixture,
     jwks: Jwks,
@@ -112,7 +112,7 @@ const WAY_AWS_LC: usize = 3;
 const WAY_JSONWEBTOKEN: usize = 4;
 const DECISION: usize = 5;
 
-impl Contest {
+impl LibraryComparison {
     fn new(algorithm: Algorithm, pem: &str) -> Self {
         let key = signing_key(algorithm, pem);
         let jwks = key_set(&key);
@@ -258,12 +258,12 @@ fn compare() {
     println!("Microseconds for one token, least / median of {ROUNDS} rounds.\n");
     println!("| algorithm | | aws-lc, key parsed once | jsonwebtoken | ratio |\n| --- | --- | ---: | ---: | ---: |");
     for (algorithm, pem) in KEYS {
-        let contest = Contest::new(algorithm, pem);
+        let comparison = LibraryComparison::new(algorithm, pem);
         // Warm up caches and branch predictors.
         for number in 0..10 {
-            contest.round(number);
+            comparison.round(number);
         }
-        let rounds: Vec<[f64; CASES]> = (0..ROUNDS).map(|number| contest.round(number)).collect();
+        let rounds: Vec<[f64; CASES]> = (0..ROUNDS).map(|number| comparison.round(number)).collect();
         let of = |case: usize| Summary::of(rounds.iter().map(|round| round[case] / 1e3));
         let row = |name: &str, aws_lc: Summary, jsonwebtoken: Summary| {
             println!(

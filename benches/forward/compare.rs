@@ -5,7 +5,7 @@ use crate::load::Load;
 use crate::paced::percentile;
 use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
-use crate::proxies::RunningPeer;
+use crate::proxies::RunningProxy;
 use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -98,7 +98,7 @@ pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
         measured.lets_through = disqualify::lets_through(&load, address(row), &bad);
         // Fill the caches. This also spends the limit of the row that measures 429.
         let mut session = load.session(address(row), CONNECTIONS);
-        session.warm_up(&row.exchange, row.exchange.all_of_it(extent.warm_up()));
+        session.warm_up(&row.exchange, row.exchange.warm_up_size(extent.warm_up()));
     }
     for round in 0..extent.rounds {
         for place in 0..rows.len() {
@@ -135,12 +135,12 @@ pub fn measure(filter: &str, extent: Extent, wanted: fn(Proxy) -> bool) {
     }
 }
 
-fn start_all(load: &Load, material: &BenchInputs, rows: &[Row]) -> Vec<(Proxy, RunningPeer)> {
+fn start_all(load: &Load, material: &BenchInputs, rows: &[Row]) -> Vec<(Proxy, RunningProxy)> {
     let wanted = Proxy::ALL
         .into_iter()
         .filter(|proxy| rows.iter().any(|row| row.proxy == *proxy));
     let started = wanted.filter_map(|proxy| {
-        match RunningPeer::start(proxy, &ProcessLauncher::FirstCore, load.upstream(), material) {
+        match RunningProxy::start(proxy, &ProcessLauncher::FirstCore, load.upstream(), material) {
             Ok(running) => Some((proxy, running)),
             Err(why) => {
                 println!("{why}\n");
@@ -148,10 +148,10 @@ fn start_all(load: &Load, material: &BenchInputs, rows: &[Row]) -> Vec<(Proxy, R
             }
         }
     });
-    let started: Vec<(Proxy, RunningPeer)> = started.collect();
+    let started: Vec<(Proxy, RunningProxy)> = started.collect();
     for (_, running) in &started {
         // Another proxy that passes a bad request is disqualified. A Keygate that does has a defect: end the bench.
-        if let RunningPeer::Keygate(gate) = running {
+        if let RunningProxy::Keygate(gate) = running {
             let bad = [disqualify::bad_keys(material), disqualify::bad_tokens(material)].concat();
             let passed = disqualify::lets_through(load, gate.process.address(), &bad);
             assert!(passed.is_empty(), "Keygate lets through {}", passed.join(", "));

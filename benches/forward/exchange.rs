@@ -48,7 +48,7 @@ impl Exchange {
 
     /// Returns the size of a warm-up: at least `least`, and enough to send each request once. With [`Repeat::Never`],
     /// returns `least`, because the measurement needs the other requests.
-    pub fn all_of_it(&self, least: usize) -> usize {
+    pub fn warm_up_size(&self, least: usize) -> usize {
         match self.repeat {
             Repeat::Always => self.requests.len().max(least),
             Repeat::Never => least,

@@ -6,7 +6,7 @@ use crate::load::Load;
 use crate::process;
 use crate::process::ProcessLauncher;
 use crate::proxies::Proxy;
-use crate::proxies::RunningPeer;
+use crate::proxies::RunningProxy;
 use crate::rows::BenchInputs;
 use crate::rows::Row;
 use crate::rows::Size;
@@ -54,7 +54,7 @@ pub fn measure(filter: &str) {
             continue;
         }
         let files = folder.join(format!("{proxy:?}"));
-        let running = match RunningPeer::start(
+        let running = match RunningProxy::start(
             proxy,
             &ProcessLauncher::Callgrind(files.clone()),
             load.upstream(),

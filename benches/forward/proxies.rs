@@ -75,7 +75,7 @@ impl Proxy {
 }
 
 /// A running proxy. Dropping it ends the proxy.
-pub enum RunningPeer {
+pub enum RunningProxy {
     Direct(SocketAddr),
     Bare(Process),
     Keygate(Gate),
@@ -84,7 +84,7 @@ pub enum RunningPeer {
     Envoy(Envoy),
 }
 
-impl RunningPeer {
+impl RunningProxy {
     /// Starts a proxy.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use crate::cli::issuers;
 use crate::cli::issuers::IssuerCommand;
 use crate::cli::keys;
 use crate::cli::keys::KeyCommand;
-use crate::cli::noun::Noun;
+use crate::cli::noun::GateCommandLine;
 use crate::cli::organizations::OrganizationCommand;
-use crate::cli::place::Place;
+use crate::cli::place::ConfigLocation;
 use crate::cli::plans::PlanCommand;
 use crate::cli::signing_keys::SigningKeyCommand;
 use crate::cli::subscriptions::SubscriptionCommand;
@@ -55,26 +55,26 @@ pub enum Command {
     Schema(Schema),
     /// API keys: create, list, show, revoke, regenerate, import
     #[command(after_help = keys::HELP)]
-    Keys(Noun<KeyCommand>),
+    Keys(GateCommandLine<KeyCommand>),
     /// Clients, the programs that get tokens: their secrets, keys, scopes and tokens
-    Clients(Noun<ClientCommand>),
+    Clients(GateCommandLine<ClientCommand>),
     /// Organizations, which hold subscriptions
     #[command(visible_alias = "organizations")]
-    Orgs(Noun<OrganizationCommand>),
+    Orgs(GateCommandLine<OrganizationCommand>),
     /// Plans of the configuration
-    Plans(Noun<PlanCommand>),
+    Plans(GateCommandLine<PlanCommand>),
     /// Subscriptions: an organization's right to credentials under a plan
-    Subscriptions(Noun<SubscriptionCommand>),
+    Subscriptions(GateCommandLine<SubscriptionCommand>),
     /// What the gate signs its tokens with
-    SigningKeys(Noun<SigningKeyCommand>),
+    SigningKeys(GateCommandLine<SigningKeyCommand>),
     /// Who changed what, and is the record whole?
-    Audit(Noun<AuditCommand>),
+    Audit(GateCommandLine<AuditCommand>),
     /// Copy the store while the gate runs
     #[command(after_help = backup::HELP)]
     Backup(Backup),
     /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
-    Issuers(Noun<IssuerCommand>),
+    Issuers(GateCommandLine<IssuerCommand>),
     /// Get a token as a client does; have one looked at, or end it
     #[command(after_help = token::HELP)]
     Token(Token),
@@ -164,12 +164,12 @@ pub struct Explain {
     #[arg(long, value_name = "ISSUER=FILE")]
     pub jwks: Vec<String>,
     /// How it is told
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    #[arg(long, value_enum, default_value_t = ExplanationForm::Text)]
+    pub output: ExplanationForm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub enum ExplanationForm {
     Text,
     Json,
 }
@@ -184,7 +184,7 @@ pub struct Schema {
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
-    pub place: Place,
+    pub place: ConfigLocation,
     /// Threads that serve requests, 1 to 1024 [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

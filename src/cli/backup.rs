@@ -32,7 +32,7 @@ in it.";
 pub fn run(backup: &Backup, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut gate = GateClient::open(&backup.gate, out, err)?;
     // Resolve a relative path here: the gate accepts only absolute paths, and names of files beside the store.
-    let path = if gate.is_on_this_machine() {
+    let path = if gate.is_local() {
         std::path::absolute(&backup.file)?
     } else {
         backup.file.clone()

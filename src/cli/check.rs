@@ -44,7 +44,7 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
 }
 
 fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    match weaker(old, new) {
+    match find_weakenings(old, new) {
         Ok(findings) if findings.is_empty() => {
             let _ = writeln!(out, "nothing asks for less than in {}", old.display());
             ExitCode::SUCCESS
@@ -63,7 +63,7 @@ fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> Exi
     }
 }
 
-fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
+fn find_weakenings(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
     let (before, before_origins) = config::load_with_lines(old, ReferencedFiles::MayBeMissing)?;
     let (now, now_origins) = config::load_with_lines(new, ReferencedFiles::MustExist)?;
     let none = Path::new("");
@@ -77,7 +77,7 @@ fn weaker(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
         origins: &now_origins,
         folder: new.parent().unwrap_or(none),
     };
-    Ok(compare::weaker(before, now)?)
+    Ok(compare::find_weakenings(before, now)?)
 }
 
 #[cfg(test)]

@@ -297,20 +297,20 @@ fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &st
 
 /// Prints a client's id, and its new secret if there is one.
 fn print_credentials(gate: &mut GateClient<'_>, made: &Value, what: &str) -> Result<(), Box<dyn Error>> {
-    let id = word(&made["id"]).ok_or("the answer has no client id that is one")?;
+    let id = shell_word(&made["id"]).ok_or("the answer has no client id that is one")?;
     let name = cell(&made["name"]);
     let secret = &made["client_secret"];
     if secret.is_null() {
         return gate.report(made, &format!("Client `{name}` {what}"), &format!("client_id={id}\n"));
     }
-    let secret = word(secret).ok_or("the answer has no client secret that is one")?;
+    let secret = shell_word(secret).ok_or("the answer has no client secret that is one")?;
     let sentence = format!("Client `{name}` {what}. This is the only time its secret is shown:");
     gate.report(made, &sentence, &format!("client_id={id}\nclient_secret={secret}\n"))
 }
 
 /// Returns the text of `value` if it needs no quoting in a shell, otherwise `None`. Users `eval` the printed lines, and
 /// the server that responded may be hostile.
-fn word(value: &Value) -> Option<&str> {
+fn shell_word(value: &Value) -> Option<&str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     value
         .as_str()
@@ -324,12 +324,12 @@ mod tests {
     #[test]
     fn what_a_shell_may_evaluate_is_plain_words() {
         for good in ["client_0aZ", "kgs_-_", "a"] {
-            assert_eq!(word(&json!(good)), Some(good));
+            assert_eq!(shell_word(&json!(good)), Some(good));
         }
         for bad in ["", "a b", "$(rm)", "a;b", "a\nb", "`a`", "a'b", "a=b", "é"] {
-            assert_eq!(word(&json!(bad)), None, "{bad:?}");
+            assert_eq!(shell_word(&json!(bad)), None, "{bad:?}");
         }
-        assert_eq!(word(&json!(5)), None);
-        assert_eq!(word(&Value::Null), None);
+        assert_eq!(shell_word(&json!(5)), None);
+        assert_eq!(shell_word(&Value::Null), None);
     }
 }

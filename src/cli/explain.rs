@@ -1,7 +1,7 @@
 //! `keygate explain`: why is a request allowed or refused?
 
 use crate::cli::args::Explain;
-use crate::cli::args::Output;
+use crate::cli::args::ExplanationForm;
 use crate::cli::secret_text;
 use crate::explain;
 use crate::explain::Explanation;
@@ -28,8 +28,8 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) ->
         Ok(explanation) => {
             // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
             let _ = match arguments.output {
-                Output::Text => write!(out, "{explanation}"),
-                Output::Json => writeln!(out, "{}", json(&explanation)),
+                ExplanationForm::Text => write!(out, "{explanation}"),
+                ExplanationForm::Json => writeln!(out, "{}", json(&explanation)),
             };
             match explanation.outcome {
                 Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,

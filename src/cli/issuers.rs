@@ -5,7 +5,7 @@ use crate::cli::gate::find;
 use crate::cli::gate::find::GateLookup;
 use crate::cli::http::admin_client::AdminRequest;
 use crate::cli::noun::GateCommand;
-use crate::cli::noun::Noun;
+use crate::cli::noun::GateCommandLine;
 use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::render::Column;
@@ -78,7 +78,11 @@ and what is known is printed all the same.";
 ///
 /// # Errors
 /// If the address or the token is missing, if no gate responds, if the gate refuses, or if the fetch failed.
-pub fn run(issuers: &Noun<IssuerCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+pub fn run(
+    issuers: &GateCommandLine<IssuerCommand>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(issuers.gate.output, out, err);
     let client = match find::find(&issuers.gate, &mut printer)? {
         GateLookup::Running(client) => client,

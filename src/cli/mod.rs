@@ -31,7 +31,7 @@ use crate::cli::args::Arguments;
 use crate::cli::args::Command;
 use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::token_client::TokenError;
-use crate::cli::printer::unless_closed;
+use crate::cli::printer::ignore_closed_pipe;
 use crate::runtime::local_admin::OpenError;
 use clap::Parser;
 use std::error::Error;
@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
-        Command::Schema(args) => unless_closed(out.write_all(schema::schema(args.included).as_bytes())),
+        Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),
         Command::Keys(noun) => keys::run(&noun, out, err),
         Command::Clients(noun) => noun.run(out, err),
         Command::Orgs(noun) => noun.run(out, err),

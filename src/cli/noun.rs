@@ -8,7 +8,7 @@ use std::error::Error;
 use std::io::Write;
 
 #[derive(Debug, Args)]
-pub struct Noun<C: Subcommand> {
+pub struct GateCommandLine<C: Subcommand> {
     #[command(flatten)]
     pub gate: GateArgs,
     #[command(subcommand)]
@@ -24,7 +24,7 @@ pub trait GateCommand: Subcommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>>;
 }
 
-impl<C: GateCommand> Noun<C> {
+impl<C: GateCommand> GateCommandLine<C> {
     /// Finds the gate or its store and runs the command.
     ///
     /// # Errors

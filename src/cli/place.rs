@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Where a configuration is.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub struct ConfigLocation {
     /// The configuration [default: keygate.yaml in the data folder]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -16,7 +16,7 @@ pub struct Place {
     pub data_dir: Option<PathBuf>,
 }
 
-impl Place {
+impl ConfigLocation {
     /// Returns the path given with `--config`, or the path of the configuration in the data folder.
     ///
     /// # Errors

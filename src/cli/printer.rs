@@ -67,7 +67,7 @@ impl<'a> Printer<'a> {
     /// # Errors
     /// If stdout cannot be written.
     pub fn show(&mut self, response: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Box<dyn Error>> {
-        unless_closed(self.write(response, text))
+        ignore_closed_pipe(self.write(response, text))
     }
 }
 
@@ -75,7 +75,7 @@ impl<'a> Printer<'a> {
 ///
 /// # Errors
 /// Any other error.
-pub fn unless_closed(written: io::Result<()>) -> Result<(), Box<dyn Error>> {
+pub fn ignore_closed_pipe(written: io::Result<()>) -> Result<(), Box<dyn Error>> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write to stdout: {error}").into()),
         Ok(()) | Err(_) => Ok(()),

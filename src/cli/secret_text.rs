@@ -57,7 +57,7 @@ fn is_stdin(path: &Path) -> bool {
 ///
 /// # Errors
 /// Those of [`from_file`], or if `file` is `None` and the variable is not set.
-pub fn of_client(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
+pub fn client_secret(file: Option<&Path>) -> Result<Secret<Vec<u8>>, String> {
     match file {
         Some(file) => from_file(file),
         None => from_variable(CLIENT_SECRET_VARIABLE).ok_or_else(|| {

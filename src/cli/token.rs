@@ -6,7 +6,7 @@ use crate::cli::http::token_client::Identity;
 use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
-use crate::cli::place::Place;
+use crate::cli::place::ConfigLocation;
 use crate::cli::printer::OutputForm;
 use crate::cli::printer::Printer;
 use crate::cli::render;
@@ -37,7 +37,7 @@ pub struct Token {
 #[derive(Clone, Debug, Args)]
 pub struct ClientArgs {
     #[command(flatten)]
-    pub place: Place,
+    pub place: ConfigLocation,
     /// The issuer, in place of `token_endpoint.issuer` of a configuration
     #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
     pub issuer: Option<IssuerUrl>,
@@ -171,7 +171,7 @@ fn identity(args: &ClientArgs) -> Result<Identity, Box<dyn Error>> {
                 key: Box::new(key),
             }
         }
-        None => Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
+        None => Proof::Secret(secret_text::client_secret(args.secret_file.as_deref())?),
     };
     Ok(Identity {
         client_id: client_id.to_string(),

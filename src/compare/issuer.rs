@@ -257,7 +257,7 @@ fn compare_remote(
 ) {
     let RemoteKeys {
         at,
-        dial,
+        connect,
         min_refresh,
         max_refresh,
         // These settings delay the use of a new key, but do not prolong the use of a withdrawn key.
@@ -272,7 +272,7 @@ fn compare_remote(
         // A proxy relays TLS unchanged; without TLS, `allow_http` is the finding.
         proxy: _,
         timeout: _,
-    } = dial;
+    } = connect;
     let ((before, was), (key, is)) = (place(&old.at), place(at));
     if before != key {
         report(key, format!("{before}: {was}"), format!("{key}: {is}"));
@@ -280,10 +280,10 @@ fn compare_remote(
         report(key, was, is);
     }
     for (key, was, is) in [
-        ("allow_http", old.dial.allow_http, *allow_http),
+        ("allow_http", old.connect.allow_http, *allow_http),
         (
             "allow_private_addresses",
-            old.dial.allow_private_addresses,
+            old.connect.allow_private_addresses,
             *allow_private_addresses,
         ),
     ] {
@@ -292,7 +292,7 @@ fn compare_remote(
         }
     }
     let (was, is) = (
-        trusted_roots(old_folder, old.dial.ca_file.as_ref()),
+        trusted_roots(old_folder, old.connect.ca_file.as_ref()),
         trusted_roots(folder, ca_file.as_ref()),
     );
     if was != is {

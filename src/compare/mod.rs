@@ -28,14 +28,14 @@ use crate::gate::accept::matcher::MatcherError;
 ///
 /// # Errors
 /// If two routes of one side match the same requests. `config::load` rejects such a configuration.
-pub fn weaker(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
+pub fn find_weakenings(old: Side<'_>, new: Side<'_>) -> Result<Vec<Weakening>, MatcherError> {
     let mut findings = Findings::default();
     global::compare(old, new, &mut findings);
     for pair in requests::pairs(&old.config.routes, &new.config.routes)? {
         let after = &new.config.routes[pair.new];
         match pair.old.map(|index| &old.config.routes[index]) {
             Some(before) => compare_routes(old, before, new, after, &pair.example, &mut findings),
-            None => unserved_before(old, new, after, &pair.example, &mut findings),
+            None => report_newly_served(old, new, after, &pair.example, &mut findings),
         }
     }
     Ok(findings.into_list())
@@ -60,7 +60,7 @@ fn compare_routes(old: Side<'_>, before: &Route, new: Side<'_>, after: &Route, e
 
 /// Reports requests, such as `example`, that no route served before: if `after` is public, or if a route of the same
 /// name existed before. A new route that requires a credential is not reported.
-fn unserved_before(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
+fn report_newly_served(old: Side<'_>, new: Side<'_>, after: &Route, example: &str, findings: &mut Findings) {
     let existed = old.config.routes.iter().any(|route| route.name == after.name);
     let place = |key| new.origins.find(["routes", after.name.as_str(), key]).clone();
     let (key, what) = match (after.public, existed) {

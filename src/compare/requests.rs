@@ -8,7 +8,7 @@ use crate::gate::accept::Lookup;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::accept::matcher::Pattern;
-use crate::gate::accept::rules::REGISTERED_METHODS;
+use crate::gate::accept::rules::DEFAULT_METHODS;
 use http::Method;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ pub(in crate::compare) struct Pair {
 /// If two routes of one side match the same requests.
 pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair>, MatcherError> {
     let (before, after) = (matcher(old)?, matcher(new)?);
-    let universe = Universe::of(old.iter().chain(new));
+    let unused = UnusedSegments::of(old.iter().chain(new));
     let olds: Vec<Vec<Segment<'_>>> = old.iter().map(|route| segments(&route.path)).collect();
     let mut found: Vec<Pair> = Vec::new();
     let mut seen: HashMap<(usize, Option<usize>), ()> = HashMap::new();
@@ -45,8 +45,8 @@ pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair
             .zip(&olds)
             .map(|(rival, segments)| (rival, segments.as_slice()));
         for (rival, rival_segments) in rivals.chain([(route, own.as_slice())]) {
-            for path in universe.meet(&own, rival_segments) {
-                for (host, method) in universe.hosts_and_methods(route, rival) {
+            for path in unused.common_paths(&own, rival_segments) {
+                for (host, method) in unused.hosts_and_methods(route, rival) {
                     if decides(&after, &host, &path, &method) != Some(number) {
                         continue;
                     }
@@ -104,12 +104,12 @@ fn segments(path: &PathPattern) -> Vec<Segment<'_>> {
 }
 
 /// A word that occurs in no pattern, and a number of path segments that exceeds every pattern.
-struct Universe {
+struct UnusedSegments {
     word: String,
     depth: usize,
 }
 
-impl Universe {
+impl UnusedSegments {
     fn of<'r>(routes: impl Iterator<Item = &'r Route>) -> Self {
         let (mut texts, mut depth) = (String::new(), 1);
         for route in routes {
@@ -132,7 +132,7 @@ impl Universe {
     }
 
     /// Returns a path of each length that both patterns match.
-    fn meet(&self, one: &[Segment<'_>], other: &[Segment<'_>]) -> Vec<String> {
+    fn common_paths(&self, one: &[Segment<'_>], other: &[Segment<'_>]) -> Vec<String> {
         let rest = |segments: &[Segment<'_>]| segments.last() == Some(&Segment::Rest);
         let lengths = match (rest(one), rest(other)) {
             (false, false) if one.len() == other.len() => one.len()..=one.len(),
@@ -171,7 +171,7 @@ impl Universe {
         let hosts: BTreeSet<String> = one.hosts.iter().chain(&other.hosts).map(host).collect();
         let mut methods: Vec<Method> = one.methods.iter().chain(&other.methods).cloned().collect();
         // A route without a list matches the registered methods. A list with GET includes HEAD.
-        methods.extend(REGISTERED_METHODS);
+        methods.extend(DEFAULT_METHODS);
         let mut distinct: Vec<Method> = Vec::new();
         for method in methods {
             if !distinct.contains(&method) {

@@ -8,7 +8,7 @@ use crate::config::Mode;
 use crate::config::Route;
 use crate::config::Rule;
 use crate::config::list_has;
-use crate::gate::accept::rules::REGISTERED_METHODS;
+use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimValue;
 use crate::model::scope::Scope;
@@ -56,7 +56,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
     let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
-    for method in REGISTERED_METHODS.iter().chain(&before.methods).chain(&now.methods) {
+    for method in DEFAULT_METHODS.iter().chain(&before.methods).chain(&now.methods) {
         if served(before, method) && served(now, method) && !methods.contains(method) {
             methods.push(method.clone());
         }

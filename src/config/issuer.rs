@@ -100,7 +100,7 @@ pub enum KeySource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeys {
     pub at: JwksLocation,
-    pub dial: ConnectSettings,
+    pub connect: ConnectSettings,
     /// Lower bound of the refresh interval, which `Cache-Control` sets. Default 1 min.
     pub min_refresh: Duration,
     /// Upper bound of the refresh interval. Default 1 h.
@@ -115,11 +115,11 @@ pub struct RemoteKeys {
 
 impl RemoteKeys {
     /// Returns whether keys that were fetched with the settings of `other` can be kept:
-    /// the location and all of `dial` except `timeout` are the same.
+    /// the location and all of `connect` except `timeout` are the same.
     pub fn trusts_like(&self, other: &Self) -> bool {
         let without_timeout = |keys: &Self| ConnectSettings {
             timeout: Duration::ZERO,
-            ..keys.dial.clone()
+            ..keys.connect.clone()
         };
         self.at == other.at && without_timeout(self) == without_timeout(other)
     }
@@ -553,7 +553,7 @@ fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_
     }
     RemoteKeys {
         at,
-        dial: ConnectSettings {
+        connect: ConnectSettings {
             allow_http: section.allow_http.unwrap_or(false),
             allow_private_addresses: section.allow_private_addresses.unwrap_or(false),
             ca_file: section.ca_file.take().map(|file| checker.existing_file(&file)),

@@ -381,7 +381,7 @@ fn rules(
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Vec<Rule> {
-    // The methods of a route without a list: `REGISTERED_METHODS` of `gate::accept::rules`.
+    // The methods of a route without a list: `DEFAULT_METHODS` of `gate::accept::rules`.
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
         [] => usual.contains(&method.as_str()),

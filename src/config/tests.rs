@@ -100,8 +100,8 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
         panic!("both fetch their keys");
     };
     let mut full_keys = full_keys.clone();
-    full_keys.dial.ca_file = None;
-    full_keys.dial.proxy = None;
+    full_keys.connect.ca_file = None;
+    full_keys.connect.proxy = None;
     assert_eq!(full_keys, *bare_keys);
     let full = Issuer {
         keys: bare.keys.clone(),

@@ -7,8 +7,8 @@ use crate::gate::answer::cors;
 use crate::gate::denial::Denial;
 use crate::model::names::Name;
 use crate::proxy::exchange;
-use crate::proxy::exchange::Admitted;
 use crate::proxy::exchange::Connection;
+use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::media_type;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -73,13 +73,13 @@ impl Exchange {
     /// introspected (RFC 7662). Drop the future when the client closes its connection.
     pub async fn admit(&mut self) -> Decision {
         match self.0.admit(pending()).await {
-            Ok(Admitted::Forward) => Decision::Forward,
-            Ok(Admitted::Answer(answer)) => {
+            Ok(NextStep::Forward) => Decision::Forward,
+            Ok(NextStep::Answer(answer)) => {
                 self.0.note_response(answer.status, false);
                 Decision::Answer(answer)
             }
             // An embedded gate has no control side to answer the call.
-            Ok(Admitted::Control(_)) => Decision::Answer(self.refuse(Denial::ControlUnavailable)),
+            Ok(NextStep::Control(_)) => Decision::Answer(self.refuse(Denial::ControlUnavailable)),
             Err(denial) => Decision::Answer(self.refuse(denial)),
         }
     }

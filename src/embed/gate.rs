@@ -7,7 +7,7 @@ use crate::config::UpstreamKind;
 use crate::embed::exchange::Exchange;
 use crate::embed::upkeep::Upkeep;
 use crate::gate;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::ready::Condition;
@@ -103,7 +103,7 @@ impl Gate {
         let metrics = assemble::metrics(clock.now().wall);
         let access = assemble::access_log(io::stdout(), &config.observe, &metrics).map_err(OpenError::Thread)?;
         // The address is never used: `check` rejects an echo upstream.
-        let live = Arc::new(Live::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+        let live = Arc::new(LiveState::new(metrics, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
         let readiness = Arc::new(Readiness::new());
         let (gate, key_files) =
             assemble::gate(&mut loaded, live, clock, access, &readiness).map_err(LoadError::Routes)?;

@@ -18,16 +18,16 @@ use crate::config::KeySource;
 use crate::config::ReferencedFiles;
 use crate::config::SourceLines;
 use crate::explain::request::RequestForms;
-use crate::explain::stages::DecisionTrace;
+use crate::explain::stages::StageFacts;
 use crate::fetch::file;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::accept::Inbound;
 use crate::gate::decide;
-use crate::gate::live::Live;
+use crate::gate::decision_trace::DecisionTrace;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::observe::log::ErrorChain;
@@ -53,19 +53,19 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
     let (_, origins) = config::load_with_lines(&question.config, ReferencedFiles::MustExist)?;
     let mut loaded = reload::load(&question.config)?;
     let config = loaded.config.clone();
-    // Without `state_dir`, `reload::install` writes no signing key.
+    // Without `state_dir`, `reload::compile_and_install` writes no signing key.
     loaded.config.state_dir = None;
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let mut live = Live::new(assemble::metrics(question.at), nowhere);
-    let reached = watch(&mut live);
+    let mut live = LiveState::new(assemble::metrics(question.at), nowhere);
+    let reached = record_stages(&mut live);
     let now = Now {
         wall: question.at,
         // An arbitrary value: all state in `live` is created at this tick.
         tick: Tick::from_nanos(1 << 60),
     };
-    let snapshot = reload::install(&mut loaded, &live, now).map_err(LoadError::from)?;
+    let snapshot = reload::compile_and_install(&mut loaded, &live, now).map_err(LoadError::from)?;
     set_keys(&snapshot, &question.jwks, now)?;
-    if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::look) {
+    if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::open_read_only) {
         issuer_key_files::restore(&snapshot, &files, now);
     }
     let forms = request::build(question, &config)?;
@@ -83,7 +83,7 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
 type StageLog = Arc<Mutex<Vec<Stage>>>;
 
 /// Makes `live` record every stage that a decision enters, and returns the record.
-fn watch(live: &mut Live) -> StageLog {
+fn record_stages(live: &mut LiveState) -> StageLog {
     let reached = StageLog::default();
     let log = Arc::clone(&reached);
     live.probe = Some(Box::new(move |stage| {
@@ -131,13 +131,13 @@ fn set_keys(snapshot: &Snapshot, key_sets: &[(String, PathBuf)], now: Now) -> Re
 fn decide_and_report(
     forms: &RequestForms,
     snapshot: &Snapshot,
-    live: &Live,
+    live: &LiveState,
     now: Now,
     question: &Question,
     (config, origins): (&config::Config, &SourceLines),
     reached: &StageLog,
 ) -> Explanation {
-    let mut trail = Trail::default();
+    let mut trail = DecisionTrace::default();
     let limits = request::head_limits(&config.requests);
     let inbound = head::check(&forms.head, &limits).map_err(Stop::from).and_then(|_| {
         let inbound = Inbound::new(&forms.parts, question.from, &snapshot.trusted_proxies, &snapshot.accept)?;
@@ -151,7 +151,7 @@ fn decide_and_report(
         Err(stop) => (None, Err(stop)),
     };
     let reached = reached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    stages::report(&DecisionTrace {
+    stages::report(&StageFacts {
         forms,
         inbound: inbound.as_ref(),
         verdict,

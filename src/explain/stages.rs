@@ -21,6 +21,7 @@ use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
 use crate::gate::decide::Permit;
+use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
@@ -28,7 +29,6 @@ use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::model::api_key;
 use crate::model::clock::Now;
 use crate::model::identity_field::IDENTITY_TOKEN;
@@ -41,12 +41,12 @@ use http::header;
 use std::sync::Arc;
 
 /// A decision and its inputs.
-pub(in crate::explain) struct DecisionTrace<'a> {
+pub(in crate::explain) struct StageFacts<'a> {
     pub forms: &'a RequestForms,
     /// `None` if the request is malformed or ambiguous; then `decide` was not called.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
-    pub trail: &'a Trail,
+    pub trail: &'a DecisionTrace,
     pub reached: &'a [Stage],
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
@@ -54,7 +54,7 @@ pub(in crate::explain) struct DecisionTrace<'a> {
     pub now: Now,
 }
 
-pub(in crate::explain) fn report(trace: &DecisionTrace<'_>) -> Explanation {
+pub(in crate::explain) fn report(trace: &StageFacts<'_>) -> Explanation {
     let mut stages = vec![
         StageReport {
             stage: "accept",
@@ -103,10 +103,10 @@ fn without_query(line: &str) -> &str {
 }
 
 fn stage(
-    trace: &DecisionTrace<'_>,
+    trace: &StageFacts<'_>,
     stage: Stage,
     name: &'static str,
-    facts: fn(&DecisionTrace<'_>) -> Vec<Fact>,
+    facts: fn(&StageFacts<'_>) -> Vec<Fact>,
 ) -> StageReport {
     let reached = trace.reached.contains(&stage);
     StageReport {
@@ -116,7 +116,7 @@ fn stage(
     }
 }
 
-fn with_verdict(trace: &DecisionTrace<'_>, explanation: Explanation) -> Explanation {
+fn with_verdict(trace: &StageFacts<'_>, explanation: Explanation) -> Explanation {
     match &trace.verdict {
         Ok(permit) => Explanation {
             outcome: Outcome::Allowed,
@@ -150,7 +150,7 @@ fn with_verdict(trace: &DecisionTrace<'_>, explanation: Explanation) -> Explanat
     }
 }
 
-fn with_missing_keys(trace: &DecisionTrace<'_>, explanation: Explanation) -> Explanation {
+fn with_missing_keys(trace: &StageFacts<'_>, explanation: Explanation) -> Explanation {
     let missing: Vec<String> = trace
         .trail
         .route
@@ -166,7 +166,7 @@ fn with_missing_keys(trace: &DecisionTrace<'_>, explanation: Explanation) -> Exp
     }
 }
 
-fn with_refusal(trace: &DecisionTrace<'_>, denial: &Denial, explanation: Explanation) -> Explanation {
+fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanation) -> Explanation {
     // Report missing keys instead of a refusal: a running gate fetches the keys in the background.
     if matches!(denial, Denial::KeysUnavailable) {
         return with_missing_keys(trace, explanation);
@@ -226,7 +226,7 @@ fn reason_text(denial: &Denial) -> String {
     }
 }
 
-fn accept(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+fn accept(trace: &StageFacts<'_>) -> Vec<Fact> {
     let Some(inbound) = trace.inbound else {
         return Vec::new();
     };
@@ -251,7 +251,7 @@ fn accept(trace: &DecisionTrace<'_>) -> Vec<Fact> {
 }
 
 /// Returns the name of the route, its place in the configuration, and the hosts, path and methods that it matches.
-fn route_text(trace: &DecisionTrace<'_>, route: &Route) -> String {
+fn route_text(trace: &StageFacts<'_>, route: &Route) -> String {
     let origin = trace.origins.find(["routes", route.name.as_str(), ""]);
     let settings = trace.config.routes.iter().find(|settings| settings.name == route.name);
     let Some(settings) = settings else {
@@ -282,13 +282,13 @@ fn route_text(trace: &DecisionTrace<'_>, route: &Route) -> String {
 }
 
 /// Returns the credential and the route of the request, read by the same parser as for the decision.
-fn credential<'r>(trace: &DecisionTrace<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
+fn credential<'r>(trace: &StageFacts<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
     let (inbound, route) = (trace.inbound?, trace.trail.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
     Some((credential, Arc::clone(route)))
 }
 
-fn intake_facts(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
     let Some(route) = &trace.trail.route else {
         return Vec::new();
     };
@@ -323,7 +323,7 @@ fn intake_facts(trace: &DecisionTrace<'_>) -> Vec<Fact> {
     }
 }
 
-fn authenticate(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+fn authenticate(trace: &StageFacts<'_>) -> Vec<Fact> {
     match credential(trace) {
         Some((Credential::Bearer(text), route)) => token::facts(text, &route, trace.now),
         Some((Credential::ApiKey(text), _)) => key_facts(trace, text),
@@ -332,7 +332,7 @@ fn authenticate(trace: &DecisionTrace<'_>) -> Vec<Fact> {
 }
 
 /// Returns the findings about an API key. Reports the id, which is public, but no other part of `text`.
-fn key_facts(trace: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
+fn key_facts(trace: &StageFacts<'_>, text: &str) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let Ok(parsed) = api_key::parse(text, &trace.config.api_keys.prefix) {
         facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
@@ -352,7 +352,7 @@ fn key_facts(trace: &DecisionTrace<'_>, text: &str) -> Vec<Fact> {
     facts
 }
 
-fn authorize(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+fn authorize(trace: &StageFacts<'_>) -> Vec<Fact> {
     let (Some(route), Some(principal), Some(inbound)) = (&trace.trail.route, &trace.trail.principal, trace.inbound)
     else {
         return Vec::new();
@@ -401,7 +401,7 @@ fn joined<T: ToString>(items: &[T], by: &str) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(by)
 }
 
-fn limit(trace: &DecisionTrace<'_>) -> Vec<Fact> {
+fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
     let Some(route) = &trace.trail.route else {
         return Vec::new();
     };
@@ -425,7 +425,7 @@ fn limit(trace: &DecisionTrace<'_>) -> Vec<Fact> {
     facts
 }
 
-fn upstream(trace: &DecisionTrace<'_>, permit: &Permit) -> Option<Upstream> {
+fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
     let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot)?;
     let settings = &permit.route().upstream.settings;
     let hidden = |name: &HeaderName| {

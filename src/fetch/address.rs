@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 /// The addresses that a fetch may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visibility {
+pub enum AddressPolicy {
     /// Addresses for which [`is_public`] holds.
     PublicOnly,
     /// Any address: the issuer has `allow_private_addresses`, or a proxy makes the connection.
@@ -99,15 +99,15 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 ///
 /// # Errors
 /// If `reach` forbids the address.
-pub fn check_literal(host: &url::Host<&str>, reach: Visibility) -> Result<(), AddressError> {
+pub fn check_literal(host: &url::Host<&str>, reach: AddressPolicy) -> Result<(), AddressError> {
     let address = match host {
         url::Host::Domain(_) => return Ok(()),
         url::Host::Ipv4(address) => IpAddr::V4(*address),
         url::Host::Ipv6(address) => IpAddr::V6(*address),
     };
     match reach {
-        Visibility::PublicOnly if !is_public(address) => Err(AddressError::NotPublic { address }),
-        Visibility::PublicOnly | Visibility::Any => Ok(()),
+        AddressPolicy::PublicOnly if !is_public(address) => Err(AddressError::NotPublic { address }),
+        AddressPolicy::PublicOnly | AddressPolicy::Any => Ok(()),
     }
 }
 
@@ -118,10 +118,10 @@ pub fn check_literal(host: &url::Host<&str>, reach: Visibility) -> Result<(), Ad
 pub fn allowed(
     host: &str,
     addresses: impl Iterator<Item = SocketAddr>,
-    reach: Visibility,
+    reach: AddressPolicy,
 ) -> Result<Vec<SocketAddr>, AddressError> {
     let (allowed, refused): (Vec<_>, Vec<_>) =
-        addresses.partition(|address| reach == Visibility::Any || is_public(address.ip()));
+        addresses.partition(|address| reach == AddressPolicy::Any || is_public(address.ip()));
     match (allowed.is_empty(), refused.first()) {
         (false, _) => Ok(allowed),
         (true, Some(refused)) => Err(AddressError::NotPublic { address: refused.ip() }),
@@ -133,7 +133,7 @@ pub fn allowed(
 /// addresses: a second look-up could return other addresses (DNS rebinding).
 #[derive(Clone, Copy, Debug)]
 pub struct Resolver {
-    pub reach: Visibility,
+    pub reach: AddressPolicy,
 }
 
 impl Resolve for Resolver {
@@ -225,15 +225,18 @@ mod tests {
             let host = url.host().unwrap();
             assert!(
                 matches!(
-                    check_literal(&host, Visibility::PublicOnly),
+                    check_literal(&host, AddressPolicy::PublicOnly),
                     Err(AddressError::NotPublic { .. })
                 ),
                 "{text} is {host}"
             );
-            assert_eq!(check_literal(&host, Visibility::Any), Ok(()), "{text}");
+            assert_eq!(check_literal(&host, AddressPolicy::Any), Ok(()), "{text}");
         }
         let public: url::Url = "https://8.8.8.8/".parse().unwrap();
-        assert_eq!(check_literal(&public.host().unwrap(), Visibility::PublicOnly), Ok(()));
+        assert_eq!(
+            check_literal(&public.host().unwrap(), AddressPolicy::PublicOnly),
+            Ok(())
+        );
     }
 
     #[test]
@@ -241,14 +244,14 @@ mod tests {
         let inside: SocketAddr = "10.0.0.1:0".parse().unwrap();
         let outside: SocketAddr = "8.8.8.8:0".parse().unwrap();
         let of = |addresses: &[SocketAddr], reach| allowed("name", addresses.iter().copied(), reach);
-        assert_eq!(of(&[inside, outside], Visibility::PublicOnly), Ok(vec![outside]));
-        assert_eq!(of(&[inside, outside], Visibility::Any), Ok(vec![inside, outside]));
+        assert_eq!(of(&[inside, outside], AddressPolicy::PublicOnly), Ok(vec![outside]));
+        assert_eq!(of(&[inside, outside], AddressPolicy::Any), Ok(vec![inside, outside]));
         assert_eq!(
-            of(&[inside], Visibility::PublicOnly),
+            of(&[inside], AddressPolicy::PublicOnly),
             Err(AddressError::NotPublic { address: inside.ip() })
         );
         assert_eq!(
-            of(&[], Visibility::Any),
+            of(&[], AddressPolicy::Any),
             Err(AddressError::NoAddress {
                 host: "name".to_owned()
             })

@@ -26,10 +26,10 @@ enum State {
 /// The permission to make one call; [`Breaker::record`] takes it back with the outcome of the call.
 #[derive(Debug)]
 #[must_use = "a probe that is not given back keeps everybody out"]
-pub struct Pass(PassKind);
+pub struct CallPermit(PermitKind);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PassKind {
+enum PermitKind {
     Usual,
     Probe,
 }
@@ -37,8 +37,8 @@ enum PassKind {
 /// The health of the endpoint, according to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
-    Works,
-    Fails,
+    Success,
+    Failure,
 }
 
 /// A change of the breaker's state.
@@ -67,12 +67,12 @@ impl Breaker {
 
     /// Returns the permission to make a call at `now`; `None` while the breaker is open. After `open_for`, the first
     /// caller gets a probe, and the others get `None` until the probe has been recorded.
-    pub fn pass(&mut self, now: Tick) -> Option<Pass> {
+    pub fn try_acquire(&mut self, now: Tick) -> Option<CallPermit> {
         match self.state {
-            State::Closed { .. } => Some(Pass(PassKind::Usual)),
+            State::Closed { .. } => Some(CallPermit(PermitKind::Usual)),
             State::Open { until } if now >= until => {
                 self.state = State::Probing;
-                Some(Pass(PassKind::Probe))
+                Some(CallPermit(PermitKind::Probe))
             }
             State::Open { .. } | State::Probing => None,
         }
@@ -80,23 +80,23 @@ impl Breaker {
 
     /// Records the end of a call and returns the change of state, if any. A call that began before the breaker opened
     /// changes nothing while the breaker is open or probing.
-    pub fn record(&mut self, pass: Pass, outcome: CallOutcome, now: Tick) -> Option<Transition> {
+    pub fn record(&mut self, pass: CallPermit, outcome: CallOutcome, now: Tick) -> Option<Transition> {
         match (pass.0, self.state, outcome) {
-            (PassKind::Usual, State::Closed { .. }, CallOutcome::Works) => {
+            (PermitKind::Usual, State::Closed { .. }, CallOutcome::Success) => {
                 self.state = State::Closed { failures: 0 };
                 None
             }
-            (PassKind::Usual, State::Closed { failures }, CallOutcome::Fails) => {
+            (PermitKind::Usual, State::Closed { failures }, CallOutcome::Failure) => {
                 let failures = failures.saturating_add(1);
                 self.state = State::Closed { failures };
                 (failures >= self.rules.failures).then(|| self.open(now))
             }
-            (PassKind::Probe, _, CallOutcome::Works) => {
+            (PermitKind::Probe, _, CallOutcome::Success) => {
                 self.state = State::Closed { failures: 0 };
                 Some(Transition::Closed)
             }
-            (PassKind::Probe, _, CallOutcome::Fails) => Some(self.open(now)),
-            (PassKind::Usual, State::Open { .. } | State::Probing, _) => None,
+            (PermitKind::Probe, _, CallOutcome::Failure) => Some(self.open(now)),
+            (PermitKind::Usual, State::Open { .. } | State::Probing, _) => None,
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn call(breaker: &mut Breaker, outcome: CallOutcome, now: Tick) -> Option<Transition> {
-        let pass = breaker.pass(now).expect("it lets calls through");
+        let pass = breaker.try_acquire(now).expect("it lets calls through");
         breaker.record(pass, outcome, now)
     }
 
@@ -135,47 +135,50 @@ mod tests {
     fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
         let mut breaker = breaker(3);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Failure, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, CallOutcome::Works, at(0)), None);
+        assert_eq!(call(&mut breaker, CallOutcome::Success, at(0)), None);
         for _ in 0..2 {
-            assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), None);
+            assert_eq!(call(&mut breaker, CallOutcome::Failure, at(0)), None);
         }
-        assert_eq!(call(&mut breaker, CallOutcome::Fails, at(0)), Some(Transition::Opened));
-        assert!(breaker.refuses(at(0)) && breaker.pass(at(0)).is_none());
+        assert_eq!(
+            call(&mut breaker, CallOutcome::Failure, at(0)),
+            Some(Transition::Opened)
+        );
+        assert!(breaker.refuses(at(0)) && breaker.try_acquire(at(0)).is_none());
     }
 
     #[test]
     fn an_open_one_lets_one_try_when_its_time_is_over_and_not_before() {
         let mut breaker = breaker(1);
-        let _ = call(&mut breaker, CallOutcome::Fails, at(1_000));
-        assert!(breaker.pass(at(5_999)).is_none());
+        let _ = call(&mut breaker, CallOutcome::Failure, at(1_000));
+        assert!(breaker.try_acquire(at(5_999)).is_none());
         assert!(!breaker.refuses(at(6_000)));
-        let probe = breaker.pass(at(6_000)).expect("one may try");
+        let probe = breaker.try_acquire(at(6_000)).expect("one may try");
         assert!(
-            breaker.refuses(at(6_000)) && breaker.pass(at(60_000)).is_none(),
+            breaker.refuses(at(6_000)) && breaker.try_acquire(at(60_000)).is_none(),
             "only one"
         );
         assert_eq!(
-            breaker.record(probe, CallOutcome::Fails, at(7_000)),
+            breaker.record(probe, CallOutcome::Failure, at(7_000)),
             Some(Transition::Opened)
         );
-        assert!(breaker.pass(at(11_999)).is_none());
-        let probe = breaker.pass(at(12_000)).expect("one may try again");
+        assert!(breaker.try_acquire(at(11_999)).is_none());
+        let probe = breaker.try_acquire(at(12_000)).expect("one may try again");
         assert_eq!(
-            breaker.record(probe, CallOutcome::Works, at(12_001)),
+            breaker.record(probe, CallOutcome::Success, at(12_001)),
             Some(Transition::Closed)
         );
-        assert!(breaker.pass(at(12_001)).is_some() && breaker.pass(at(12_001)).is_some());
+        assert!(breaker.try_acquire(at(12_001)).is_some() && breaker.try_acquire(at(12_001)).is_some());
     }
 
     #[test]
     fn calls_from_before_it_opened_change_nothing() {
         let mut breaker = breaker(1);
-        let (slow, slower) = (breaker.pass(at(0)), breaker.pass(at(0)));
-        let _ = call(&mut breaker, CallOutcome::Fails, at(0));
-        assert_eq!(breaker.record(slow.unwrap(), CallOutcome::Works, at(4_000)), None);
-        assert_eq!(breaker.record(slower.unwrap(), CallOutcome::Fails, at(4_999)), None);
+        let (slow, slower) = (breaker.try_acquire(at(0)), breaker.try_acquire(at(0)));
+        let _ = call(&mut breaker, CallOutcome::Failure, at(0));
+        assert_eq!(breaker.record(slow.unwrap(), CallOutcome::Success, at(4_000)), None);
+        assert_eq!(breaker.record(slower.unwrap(), CallOutcome::Failure, at(4_999)), None);
         assert!(breaker.refuses(at(4_999)) && !breaker.refuses(at(5_000)));
     }
 
@@ -186,8 +189,8 @@ mod tests {
             let mut now = 0;
             for (pause, works) in steps {
                 now += pause;
-                let outcome = if works { CallOutcome::Works } else { CallOutcome::Fails };
-                match breaker.pass(at(now)) {
+                let outcome = if works { CallOutcome::Success } else { CallOutcome::Failure };
+                match breaker.try_acquire(at(now)) {
                     Some(pass) => drop(breaker.record(pass, outcome, at(now))),
                     None => prop_assert!(!breaker.refuses(at(now + 5_000))),
                 }

@@ -3,8 +3,8 @@
 
 use crate::config::issuer::ConnectSettings;
 use crate::fetch::address::AddressError;
+use crate::fetch::address::AddressPolicy;
 use crate::fetch::address::Resolver;
-use crate::fetch::address::Visibility;
 use crate::fetch::address::check_literal;
 use http::HeaderMap;
 use http::StatusCode;
@@ -35,13 +35,13 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    pub fn new(url: &'a Url, dial: &'a ConnectSettings) -> Self {
+    pub fn new(url: &'a Url, connect: &'a ConnectSettings) -> Self {
         Self {
             url,
-            allow_http: dial.allow_http,
-            allow_private_addresses: dial.allow_private_addresses,
-            ca_file: dial.ca_file.as_deref(),
-            proxy: dial.proxy.as_ref(),
+            allow_http: connect.allow_http,
+            allow_private_addresses: connect.allow_private_addresses,
+            ca_file: connect.ca_file.as_deref(),
+            proxy: connect.proxy.as_ref(),
         }
     }
 }
@@ -103,11 +103,11 @@ pub fn check_url(target: Target<'_>) -> Result<(), FetchError> {
     check_literal(&host, configured_reach(target)).map_err(FetchError::Address)
 }
 
-fn configured_reach(target: Target<'_>) -> Visibility {
+fn configured_reach(target: Target<'_>) -> AddressPolicy {
     if target.allow_private_addresses {
-        Visibility::Any
+        AddressPolicy::Any
     } else {
-        Visibility::PublicOnly
+        AddressPolicy::PublicOnly
     }
 }
 
@@ -174,7 +174,7 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
     // With a proxy, the client resolves only the name of the proxy, which the operator chose.
     let reach = if target.proxy.is_some() {
-        Visibility::Any
+        AddressPolicy::Any
     } else {
         configured_reach(target)
     };

@@ -79,14 +79,14 @@ impl Error for DiscoveryError {}
 ///
 /// # Errors
 /// If no document is usable; contains the error of each.
-pub async fn find(discovery: &Discovery, dial: &ConnectSettings, first: &mut usize) -> Result<Url, DiscoveryError> {
+pub async fn find(discovery: &Discovery, connect: &ConnectSettings, first: &mut usize) -> Result<Url, DiscoveryError> {
     let count = discovery.documents.len();
     let mut errors = Vec::new();
     for index in (0..count).map(|offset| (*first + offset) % count) {
         let Some(url) = discovery.documents.get(index) else {
             continue;
         };
-        match read(url, &discovery.issuer, dial).await {
+        match read(url, &discovery.issuer, connect).await {
             Ok(jwks_uri) => {
                 *first = index;
                 return Ok(jwks_uri);
@@ -97,13 +97,13 @@ pub async fn find(discovery: &Discovery, dial: &ConnectSettings, first: &mut usi
     Err(DiscoveryError(errors))
 }
 
-async fn read(url: &Url, issuer: &IssuerUrl, dial: &ConnectSettings) -> Result<Url, DocumentError> {
-    let fetched = fetch(url, dial, DocumentKind::Metadata)
+async fn read(url: &Url, issuer: &IssuerUrl, connect: &ConnectSettings) -> Result<Url, DocumentError> {
+    let fetched = fetch(url, connect, DocumentKind::Metadata)
         .await
         .map_err(DocumentError::Fetch)?;
     let jwks_uri = jwks_uri(&fetched.body, issuer)?;
     // Checked here too, so that the error names the metadata as the origin of the URL.
-    check_url(Target::new(&jwks_uri, dial)).map_err(DocumentError::ForbiddenJwksUri)?;
+    check_url(Target::new(&jwks_uri, connect)).map_err(DocumentError::ForbiddenJwksUri)?;
     Ok(jwks_uri)
 }
 

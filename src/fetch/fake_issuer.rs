@@ -50,7 +50,7 @@ pub fn set_of(keys: &[String]) -> String {
 pub fn jwks_url(url: &str) -> RemoteKeys {
     RemoteKeys {
         at: JwksLocation::JwksUrl(url.parse().unwrap()),
-        dial: ConnectSettings {
+        connect: ConnectSettings {
             allow_http: true,
             allow_private_addresses: true,
             ca_file: None,

@@ -11,7 +11,7 @@ use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::fetch::breaker::Breaker;
 use crate::fetch::breaker::CallOutcome;
-use crate::fetch::breaker::Pass;
+use crate::fetch::breaker::CallPermit;
 use crate::fetch::breaker::Transition;
 use crate::gate::authenticate::introspection::IntrospectionOutcome;
 use crate::gate::authenticate::introspection::IntrospectionRefusal;
@@ -29,8 +29,8 @@ use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
 use crate::observe::metrics::CallResult;
 use aws_lc_rs::digest;
+use call::ClientCredential;
 use call::Endpoint;
-use call::Identification;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 /// # Errors
 /// If the file is not one private key, or the key is not for the configured algorithm.
 pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), SignerError> {
-    Identification::new(settings, issuer).map(drop)
+    ClientCredential::new(settings, issuer).map(drop)
 }
 
 /// Introspects the tokens that arrive in `inbox`, until all its senders are gone. Caches the verdicts in `memory`.
@@ -72,8 +72,8 @@ pub async fn run(
         return;
     };
     let settings = Arc::new((**settings).clone());
-    let identification = match Identification::new(&settings, &issuer.issuer) {
-        Ok(identification) => Arc::new(identification),
+    let credential = match ClientCredential::new(&settings, &issuer.issuer) {
+        Ok(credential) => Arc::new(credential),
         Err(error) => {
             // Unlikely: `check_key` passed. Returning closes `inbox`, so each request fails with `Unavailable`.
             tracing::error!(
@@ -89,14 +89,14 @@ pub async fn run(
         issuer,
         breaker: Breaker::new(settings.breaker),
         settings,
-        identification,
+        credential,
         memory,
         clock,
         endpoint: None,
         failures: 0,
         warned: None,
         suspended: false,
-        flights: HashMap::new(),
+        pending: HashMap::new(),
         waiting: VecDeque::new(),
         running: JoinSet::new(),
         by_task: HashMap::new(),
@@ -108,18 +108,18 @@ pub async fn run(
 type Key = [u8; 32];
 
 /// The callers that wait for the introspection of one token.
-struct Flight {
+struct PendingCall {
     token: Arc<Secret<String>>,
     waiters: Vec<oneshot::Sender<IntrospectionOutcome>>,
     /// The breaker's permission and the start time; `None` until the call begins.
-    call: Option<(Pass, Now)>,
+    call: Option<(CallPermit, Now)>,
 }
 
 struct Introspector {
     issuer: Issuer,
     rules: TokenRules,
     settings: Arc<Introspection>,
-    identification: Arc<Identification>,
+    credential: Arc<ClientCredential>,
     memory: Arc<VerdictCache>,
     clock: Arc<dyn Clock>,
     breaker: Breaker,
@@ -130,7 +130,7 @@ struct Introspector {
     warned: Option<Tick>,
     /// `true` from the opening of the breaker until it closes, also while a probe runs.
     suspended: bool,
-    flights: HashMap<Key, Flight>,
+    pending: HashMap<Key, PendingCall>,
     /// The tokens whose call has not begun, in order of arrival.
     waiting: VecDeque<Key>,
     running: JoinSet<Result<Vec<u8>, CallError>>,
@@ -164,19 +164,19 @@ impl Introspector {
             return;
         }
         let key = key_of(&token);
-        if let Some(flight) = self.flights.get_mut(&key) {
-            flight.waiters.push(reply);
+        if let Some(pending_call) = self.pending.get_mut(&key) {
+            pending_call.waiters.push(reply);
         } else if self.breaker.refuses(now.tick) {
             let _ = reply.send(Err(Unavailable::Suspended));
         } else if !self.has_room() {
             let _ = reply.send(Err(Unavailable::Busy));
         } else {
-            let flight = Flight {
+            let pending_call = PendingCall {
                 token: Arc::new(token),
                 waiters: vec![reply],
                 call: None,
             };
-            self.flights.insert(key, flight);
+            self.pending.insert(key, pending_call);
             self.waiting.push_back(key);
         }
     }
@@ -184,8 +184,8 @@ impl Introspector {
     fn has_room(&mut self) -> bool {
         let waiting_max = self.settings.concurrency.saturating_mul(WAITING_PER_CALL);
         if self.waiting.len() >= waiting_max {
-            let flights = &mut self.flights;
-            self.waiting.retain(|key| has_waiters(flights, key));
+            let pending = &mut self.pending;
+            self.waiting.retain(|key| has_waiters(pending, key));
         }
         self.waiting.len() < waiting_max
     }
@@ -196,21 +196,21 @@ impl Introspector {
             && let Some(key) = self.waiting.pop_front()
         {
             // No call for a token whose callers have all disconnected or timed out (S108).
-            if !has_waiters(&mut self.flights, &key) {
+            if !has_waiters(&mut self.pending, &key) {
                 continue;
             }
             let now = self.clock.now();
             let endpoint = self.endpoint(now.tick);
-            let Some(flight) = self.flights.get_mut(&key) else {
+            let Some(pending_call) = self.pending.get_mut(&key) else {
                 continue;
             };
             // Take the pass after every `continue` above: a probe that is never recorded would block all calls.
-            let Some(pass) = self.breaker.pass(now.tick) else {
+            let Some(pass) = self.breaker.try_acquire(now.tick) else {
                 self.send_outcome(&key, &Err(Unavailable::Suspended));
                 continue;
             };
-            flight.call = Some((pass, now));
-            let token = Arc::clone(&flight.token);
+            pending_call.call = Some((pass, now));
+            let token = Arc::clone(&pending_call.token);
             let call = async move { endpoint.introspect(token.expose(), now.wall).await };
             let task = self.running.spawn(call);
             self.by_task.insert(task.id(), key);
@@ -221,7 +221,7 @@ impl Introspector {
         match &self.endpoint {
             Some((endpoint, since)) if now.saturating_since(*since) < ENDPOINT_LIFE => Arc::clone(endpoint),
             _ => {
-                let endpoint = Endpoint::new(Arc::clone(&self.settings), Arc::clone(&self.identification));
+                let endpoint = Endpoint::new(Arc::clone(&self.settings), Arc::clone(&self.credential));
                 let endpoint = Arc::new(endpoint);
                 self.endpoint = Some((Arc::clone(&endpoint), now));
                 endpoint
@@ -238,13 +238,13 @@ impl Introspector {
         let Some(key) = self.by_task.remove(&id) else {
             return;
         };
-        let Some(flight) = self.flights.get_mut(&key) else {
+        let Some(pending_call) = self.pending.get_mut(&key) else {
             return;
         };
-        let Some((pass, called_at)) = flight.call.take() else {
+        let Some((pass, called_at)) = pending_call.call.take() else {
             return;
         };
-        let token = Arc::clone(&flight.token);
+        let token = Arc::clone(&pending_call.token);
         let now = self.clock.now();
         let verdict = outcome.and_then(|body| {
             let verdict = read(&body, &self.issuer.name, &self.rules, now.wall)?;
@@ -260,7 +260,9 @@ impl Introspector {
         self.memory
             .metrics
             .count_call(result, now.tick.saturating_since(called_at.tick));
-        let health = verdict.as_ref().map_or_else(CallError::health, |_| CallOutcome::Works);
+        let health = verdict
+            .as_ref()
+            .map_or_else(CallError::health, |_| CallOutcome::Success);
         let transition = self.breaker.record(pass, health, now.tick);
         self.report(verdict.as_ref().err(), transition, now.tick);
         let outcome = match verdict {
@@ -275,8 +277,8 @@ impl Introspector {
     }
 
     fn send_outcome(&mut self, key: &Key, outcome: &IntrospectionOutcome) {
-        let flight = self.flights.remove(key);
-        for waiter in flight.into_iter().flat_map(|flight| flight.waiters) {
+        let pending_call = self.pending.remove(key);
+        for waiter in pending_call.into_iter().flat_map(|pending_call| pending_call.waiters) {
             let _ = waiter.send(outcome.clone());
         }
     }
@@ -319,14 +321,14 @@ impl Introspector {
     }
 }
 
-/// Returns whether a caller still waits for the token; otherwise removes the flight.
-fn has_waiters(flights: &mut HashMap<Key, Flight>, key: &Key) -> bool {
-    let awaited = flights.get_mut(key).is_some_and(|flight| {
-        flight.waiters.retain(|waiter| !waiter.is_closed());
-        !flight.waiters.is_empty()
+/// Returns whether a caller still waits for the token; otherwise removes the pending_call.
+fn has_waiters(pending: &mut HashMap<Key, PendingCall>, key: &Key) -> bool {
+    let awaited = pending.get_mut(key).is_some_and(|pending_call| {
+        pending_call.waiters.retain(|waiter| !waiter.is_closed());
+        !pending_call.waiters.is_empty()
     });
     if !awaited {
-        flights.remove(key);
+        pending.remove(key);
     }
     awaited
 }

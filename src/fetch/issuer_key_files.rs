@@ -143,7 +143,7 @@ impl IssuerKeyFiles {
 
     /// Opens the folder `issuers` in `state_dir` for reading, without changing it. Returns `None` if it does not exist.
     /// The files must belong to the folder's owner, who may differ from this process's user.
-    pub fn look(state_dir: &Path) -> Option<Self> {
+    pub fn open_read_only(state_dir: &Path) -> Option<Self> {
         let folder = state_dir.join("issuers");
         let owner = std::fs::metadata(&folder).ok()?.uid();
         Some(Self { folder, owner })
@@ -259,10 +259,10 @@ fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
     serde_json::json!({
         "issuer": issuer.issuer.as_str(),
         "at": at,
-        "allow_http": remote.dial.allow_http,
-        "allow_private_addresses": remote.dial.allow_private_addresses,
-        "ca_file": remote.dial.ca_file,
-        "proxy": remote.dial.proxy.as_ref().map(url::Url::as_str),
+        "allow_http": remote.connect.allow_http,
+        "allow_private_addresses": remote.connect.allow_private_addresses,
+        "ca_file": remote.connect.ca_file,
+        "proxy": remote.connect.proxy.as_ref().map(url::Url::as_str),
     })
     .to_string()
 }

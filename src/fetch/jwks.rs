@@ -36,14 +36,14 @@ impl DocumentKind {
     }
 }
 
-/// Fetches the document at `url`. The whole fetch, with name look-up and body, takes at most `dial.timeout` (S048).
+/// Fetches the document at `url`. The whole fetch, with name look-up and body, takes at most `connect.timeout` (S048).
 ///
 /// # Errors
-/// If `dial` forbids the URL, or no response with status 200 and at most [`Jwks::BYTES_MAX`] bytes arrives in time.
-pub async fn fetch(url: &Url, dial: &ConnectSettings, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
-    let target = Target::new(url, dial);
+/// If `connect` forbids the URL, or no response with status 200 and at most [`Jwks::BYTES_MAX`] bytes arrives in time.
+pub async fn fetch(url: &Url, connect: &ConnectSettings, kind: DocumentKind) -> Result<FetchedDocument, FetchError> {
+    let target = Target::new(url, connect);
     check_url(target)?;
-    let timeout = dial.timeout;
+    let timeout = connect.timeout;
     let bounded = tokio::time::timeout(timeout, get(target, kind)).await;
     bounded.unwrap_or(Err(FetchError::TimedOut { timeout }))
 }

@@ -39,7 +39,7 @@ pub struct Unavailable {
 
 /// The JWK set at one URL.
 #[derive(Debug)]
-pub struct OnDemand {
+pub struct OnDemandJwks {
     source: RemoteKeys,
     keys: IssuerKeys,
     /// `true` while a task fetches, or checks whether a fetch is requested.
@@ -49,15 +49,15 @@ pub struct OnDemand {
 /// The shortest `retry_after`, and the time that a waiter allows beyond the timeout of a fetch.
 const MARGIN: Duration = Duration::from_secs(1);
 
-impl OnDemand {
+impl OnDemandJwks {
     /// Creates a set that is not fetched yet.
     ///
     /// # Errors
     /// If the text is not a URL.
-    pub fn new(url: &str, dial: ConnectSettings) -> Result<Self, &'static str> {
+    pub fn new(url: &str, connect: ConnectSettings) -> Result<Self, &'static str> {
         let source = RemoteKeys {
             at: JwksLocation::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
-            dial,
+            connect,
             min_refresh: Duration::from_secs(60),
             max_refresh: Duration::from_secs(3_600),
             cooldown: Duration::from_secs(30),
@@ -71,12 +71,12 @@ impl OnDemand {
         })
     }
 
-    /// Returns whether this set is fetched from `url` with `dial`.
-    pub fn is_of(&self, url: &str, dial: &ConnectSettings) -> bool {
+    /// Returns whether this set is fetched from `url` with `connect`.
+    pub fn has_source(&self, url: &str, connect: &ConnectSettings) -> bool {
         let JwksLocation::JwksUrl(own) = &self.source.at else {
             return false;
         };
-        self.source.dial == *dial && Url::parse(url).is_ok_and(|url| url == *own)
+        self.source.connect == *connect && Url::parse(url).is_ok_and(|url| url == *own)
     }
 
     /// Returns the last usable set, even if a recent fetch proves that the set has no key `kid`. If the set or the key
@@ -151,7 +151,7 @@ impl OnDemand {
     pub async fn fetch_now(self: &Arc<Self>, context: &Arc<FetchContext>) {
         let attempt = self.keys.request_fetch();
         self.start_fetch(context);
-        let wait = self.source.dial.timeout.saturating_add(MARGIN);
+        let wait = self.source.connect.timeout.saturating_add(MARGIN);
         self.keys.wait_for_attempt(attempt, wait).await;
     }
 
@@ -188,7 +188,7 @@ impl OnDemand {
             return;
         };
         let attempt = self.keys.start_attempt(clock.now());
-        let outcome = match fetch(url, &self.source.dial, DocumentKind::Jwks).await {
+        let outcome = match fetch(url, &self.source.connect, DocumentKind::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
                 Err(error) => Err(ErrorChain(&error).to_string()),
@@ -206,7 +206,7 @@ impl OnDemand {
             Err(error) => {
                 let failures = self.keys.health(now).consecutive_failures.saturating_add(1);
                 let loaded = if self.keys.is_loaded() {
-                    LoadHistory::Once
+                    LoadHistory::Loaded
                 } else {
                     LoadHistory::Never
                 };

@@ -3,7 +3,7 @@
 use crate::fetch::client::FetchError;
 use crate::fetch::discovery::DiscoveryError;
 use crate::gate::authenticate::jwks_cache::Attempt;
-use crate::gate::authenticate::jwks_cache::Failure;
+use crate::gate::authenticate::jwks_cache::FetchFailure;
 use crate::gate::authenticate::jwks_cache::KeySet;
 use crate::jose::jwks::Jwks;
 use crate::jose::jwks::JwksError;
@@ -90,7 +90,7 @@ pub(in crate::fetch) fn record_success(
 pub(in crate::fetch) fn record_failure(name: &Name, attempt: Attempt<'_>, error: &SourceError) -> u32 {
     let leaks_private_keys = error.result() == FetchResult::PrivateParts;
     let error = ErrorChain(error).to_string();
-    let Failure {
+    let FetchFailure {
         in_a_row,
         same_as_before,
     } = attempt.fail(&error);

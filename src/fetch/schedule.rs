@@ -96,7 +96,7 @@ pub fn after_success(source: &RemoteKeys, freshness: Freshness, random: f64) -> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadHistory {
     Never,
-    Once,
+    Loaded,
 }
 
 /// Returns the pause after `failures` failed attempts in a row (1 for the first): 1 s, 2 s, 4 s …, at most 30 s until a
@@ -107,7 +107,7 @@ pub fn after_failure(source: &RemoteKeys, loaded: LoadHistory, failures: u32, ra
     let backoff = FIRST_RETRY.saturating_mul(1 << doublings);
     let pause = match loaded {
         LoadHistory::Never => backoff.min(START_RETRY_MAX),
-        LoadHistory::Once => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
+        LoadHistory::Loaded => backoff.min(source.min_refresh).max(source.cooldown).max(FIRST_RETRY),
     };
     pause.mul_f64(1.0 + JITTER * random)
 }
@@ -211,7 +211,7 @@ mod tests {
         source.min_refresh = secs(60);
         let pauses = |source: &RemoteKeys| -> Vec<_> {
             (1..=8)
-                .map(|n| after_failure(source, LoadHistory::Once, n, 0.0).as_secs())
+                .map(|n| after_failure(source, LoadHistory::Loaded, n, 0.0).as_secs())
                 .collect()
         };
         assert_eq!(pauses(&source), [30, 30, 30, 30, 30, 32, 60, 60]);

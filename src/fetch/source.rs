@@ -74,7 +74,7 @@ async fn follow_remote(
             () = keys.fetch_requested() => {}
         }
         let attempt = keys.start_attempt(clock.now());
-        let timeout = source.dial.timeout;
+        let timeout = source.connect.timeout;
         let bounded = tokio::time::timeout(timeout, fetch_set(source, &mut last)).await;
         let outcome = bounded.unwrap_or(Err(SourceError::TimedOut { timeout }));
         metrics.count_fetch(
@@ -102,7 +102,7 @@ async fn follow_remote(
             Err(error) => {
                 let failures = record_failure(name, attempt, &error);
                 let loaded = if keys.is_loaded() {
-                    LoadHistory::Once
+                    LoadHistory::Loaded
                 } else {
                     LoadHistory::Never
                 };
@@ -134,11 +134,11 @@ struct FetchedSet {
 async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<FetchedSet, SourceError> {
     let url = match &source.at {
         JwksLocation::JwksUrl(url) => url.clone(),
-        JwksLocation::Discovery(settings) => discovery::find(settings, &source.dial, &mut last.document)
+        JwksLocation::Discovery(settings) => discovery::find(settings, &source.connect, &mut last.document)
             .await
             .map_err(SourceError::Discovery)?,
     };
-    let fetched = fetch(&url, &source.dial, DocumentKind::Jwks)
+    let fetched = fetch(&url, &source.connect, DocumentKind::Jwks)
         .await
         .map_err(SourceError::Fetch)?;
     let jwks = Jwks::parse(&fetched.body).map_err(SourceError::Keys)?;

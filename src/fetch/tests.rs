@@ -41,7 +41,7 @@ async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
     let JwksLocation::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
     };
-    crate::fetch::jwks::fetch(url, &source.dial, DocumentKind::Jwks).await
+    crate::fetch::jwks::fetch(url, &source.connect, DocumentKind::Jwks).await
 }
 
 fn rsa_set() -> String {
@@ -255,10 +255,10 @@ async fn s043_a_kid_missed_while_the_issuer_was_down_is_found_afterwards() {
 async fn s047_plain_http_is_refused_before_anything_is_dialled() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let mut source = jwks_url(&fake.url());
-    source.dial.allow_http = false;
+    source.connect.allow_http = false;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
     source.at = JwksLocation::JwksUrl("ftp://issuer.example/jwks".parse().unwrap());
-    source.dial.allow_http = true;
+    source.connect.allow_http = true;
     assert!(matches!(fetch(&source).await, Err(FetchError::PlainHttp)));
     assert_eq!(fake.connections(), 0);
 }
@@ -268,8 +268,8 @@ fn trusting(authority: &Authority, folder: &tempfile::TempDir, url: &str) -> Rem
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, authority.certificate.pem()).unwrap();
     let mut source = jwks_url(url);
-    source.dial.allow_http = false;
-    source.dial.ca_file = Some(path);
+    source.connect.allow_http = false;
+    source.connect.ca_file = Some(path);
     source
 }
 
@@ -323,11 +323,11 @@ async fn s047_the_system_does_not_trust_a_strangers_certificate() {
 async fn a_ca_file_that_is_missing_or_empty_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut source = jwks_url("https://localhost:1/jwks");
-    source.dial.ca_file = Some(folder.path().join("absent.pem"));
+    source.connect.ca_file = Some(folder.path().join("absent.pem"));
     assert!(matches!(fetch(&source).await, Err(FetchError::CaFile { path, .. }) if path.ends_with("absent.pem")));
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "no certificate in here").unwrap();
-    source.dial.ca_file = Some(empty);
+    source.connect.ca_file = Some(empty);
     assert!(matches!(fetch(&source).await, Err(FetchError::CaFileEmpty { path }) if path.ends_with("empty.pem")));
 }
 
@@ -340,7 +340,7 @@ async fn s048_an_endless_body_is_cut_at_its_size_whatever_its_length_claims() {
     ] {
         let fake = FakeIssuer::start(Reply::Endless(header)).await;
         let mut source = jwks_url(&fake.url());
-        source.dial.timeout = Duration::from_secs(60);
+        source.connect.timeout = Duration::from_secs(60);
         let outcome = fetch(&source).await;
         // The HTTP library itself rejects the last length.
         assert!(
@@ -373,7 +373,7 @@ async fn s048_dripping_and_hanging_end_with_the_total_time() {
     for reply in [Reply::Drip, Reply::Hang] {
         let fake = FakeIssuer::start(reply.clone()).await;
         let mut source = jwks_url(&fake.url());
-        source.dial.timeout = Duration::from_millis(200);
+        source.connect.timeout = Duration::from_millis(200);
         let outcome = tokio::time::timeout(Duration::from_secs(10), fetch(&source))
             .await
             .unwrap();
@@ -435,7 +435,7 @@ async fn s046_private_addresses_are_refused_by_literal_and_by_name() {
     let port = fake.address.port();
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "2130706433", "localhost"] {
         let mut source = jwks_url(&format!("http://{host}:{port}/jwks"));
-        source.dial.allow_private_addresses = false;
+        source.connect.allow_private_addresses = false;
         let outcome = fetch(&source).await;
         let refused = matches!(outcome, Err(FetchError::Address(AddressError::NotPublic { .. })));
         assert!(refused, "{host}: {outcome:?}");
@@ -448,8 +448,8 @@ async fn s046_private_addresses_are_refused_by_literal_and_by_name() {
 async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_checked() {
     let proxy = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let mut source = jwks_url("http://issuer.invalid/jwks");
-    source.dial.allow_private_addresses = false;
-    source.dial.proxy = Some(format!("http://localhost:{}", proxy.address.port()).parse().unwrap());
+    source.connect.allow_private_addresses = false;
+    source.connect.proxy = Some(format!("http://localhost:{}", proxy.address.port()).parse().unwrap());
     assert!(fetch(&source).await.is_ok());
     assert!(
         proxy
@@ -466,7 +466,7 @@ async fn with_a_proxy_names_go_to_it_unresolved_and_literal_addresses_are_still_
 #[tokio::test]
 async fn errors_do_not_repeat_the_url() {
     let mut source = jwks_url("http://127.0.0.1:1/jwks?code=hunter2");
-    source.dial.timeout = Duration::from_secs(2);
+    source.connect.timeout = Duration::from_secs(2);
     let running = RunningFetcher::url(source);
     running.attempt(1).await;
     let error = running.keys.health(running.clock.now()).last_error.unwrap();

@@ -15,18 +15,18 @@ use crate::gate::authenticate::Principal;
 use crate::gate::authorize;
 use crate::gate::authorize::Entitlement;
 use crate::gate::authorize::subscription;
+use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
 use crate::gate::intake::Field;
 use crate::gate::intake::IntakeError;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::local;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
@@ -83,14 +83,14 @@ impl Permit {
 /// introspected first; [`Stop::Answered`] or [`Stop::Control`] when the request is not for an upstream.
 pub fn decide(
     snapshot: &Snapshot,
-    live: &Live,
+    live: &LiveState,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut Trail,
+    trail: &mut DecisionTrace,
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
     let two = intake::at_most_one(inbound);
-    local::answer(snapshot, inbound, two, now, trail)?;
+    local::stop_if_local(snapshot, inbound, two, now, trail)?;
     let route = accept(snapshot, inbound, two)?;
     trail.route = Some(Arc::clone(&route));
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
@@ -146,10 +146,10 @@ fn prove(
     credential: Option<Credential<'_>>,
     route: &Route,
     snapshot: &Snapshot,
-    live: &Live,
+    live: &LiveState,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut Trail,
+    trail: &mut DecisionTrace,
 ) -> Result<Entitlement, Stop> {
     let credential = credential.ok_or(Denial::CredentialMissing)?;
     trail.credential_type = Some(route.trust.credential_type(&credential));
@@ -196,7 +196,7 @@ fn spend(
     route: &Route,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut Trail,
+    trail: &mut DecisionTrace,
 ) -> Result<Admission, Stop> {
     let subject = Subject {
         identity: entitlement.principal().map(Principal::identity),
@@ -227,7 +227,7 @@ fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'
 ///
 /// # Errors
 /// [`Stop::Needs`], at most once for each request.
-fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut Trail) -> Result<Entitlement, Stop> {
+fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut DecisionTrace) -> Result<Entitlement, Stop> {
     let reason = match failure {
         Failure::Needs(need) if !trail.need_returned => {
             trail.need_returned = true;
@@ -265,7 +265,7 @@ fn unrouted(inbound: &Inbound<'_>, denial: Denial) -> Denial {
 
 /// Returns whether the credential of `principal` has not been revoked, and its subscription, if any, is in force. Does
 /// not check the expiry. For streams, which outlast their decision.
-pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &Live, now: Timestamp) -> bool {
+pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &LiveState, now: Timestamp) -> bool {
     let in_force = |binding| subscription::in_force(binding, &snapshot.plans, &live.directory).is_ok();
     authenticate::is_still_valid(principal, &live.directory, now) && principal.binding().is_none_or(in_force)
 }
@@ -290,7 +290,7 @@ fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: N
     }
 }
 
-fn enter(live: &Live, stage: Stage) {
+fn enter(live: &LiveState, stage: Stage) {
     if let Some(probe) = &live.probe {
         probe(stage);
     }

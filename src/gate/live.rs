@@ -28,7 +28,7 @@ use std::sync::atomic::AtomicUsize;
 
 /// The state that successive snapshots share. A snapshot takes its issuers, limits and endpoints from here when it is
 /// compiled, so that no request waits for the locks of the maps.
-pub struct Live {
+pub struct LiveState {
     pub metrics: Arc<Metrics>,
     pub directory: Arc<Directory>,
     pub verified: Arc<VerifiedTokens>,
@@ -48,10 +48,10 @@ pub struct Live {
     /// The endpoints of all upstreams, by host and port.
     endpoints: Mutex<BTreeMap<(String, u16), Arc<EndpointState>>>,
     /// The round-robin counters of upstreams.
-    turns: Mutex<BTreeMap<Name, Arc<AtomicUsize>>>,
+    round_robin: Mutex<BTreeMap<Name, Arc<AtomicUsize>>>,
 }
 
-impl Live {
+impl LiveState {
     pub fn new(metrics: Arc<Metrics>, echo: SocketAddr) -> Self {
         Self {
             directory: Arc::default(),
@@ -66,7 +66,7 @@ impl Live {
             issuers: Mutex::default(),
             limits: Mutex::default(),
             endpoints: Mutex::default(),
-            turns: Mutex::default(),
+            round_robin: Mutex::default(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Live {
             UpstreamKind::Endpoints(list) => list.iter().map(|item| endpoint(&item.host, item.port)).collect(),
             UpstreamKind::Echo => vec![endpoint(&self.echo.ip().to_string(), self.echo.port())],
         };
-        let turn = Arc::clone(lock(&self.turns).entry(settings.name.clone()).or_default());
+        let turn = Arc::clone(lock(&self.round_robin).entry(settings.name.clone()).or_default());
         Upstream::new(settings.clone(), group, turn)
     }
 
@@ -136,7 +136,7 @@ impl Live {
     pub fn retain(&self, config: &config::Config) {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
-        lock(&self.turns).retain(|name, _| config.upstreams.contains_key(name));
+        lock(&self.round_robin).retain(|name, _| config.upstreams.contains_key(name));
         // A snapshot holds a reference to each endpoint that it uses; the map holds one more.
         lock(&self.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
     }

@@ -12,13 +12,13 @@ use crate::gate::answer::Preflight;
 use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::control;
 use crate::gate::answer::control::ControlCall;
+use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::IntakeError;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::observe::metrics::AnswerLabel;
 use http::Method;
@@ -29,12 +29,12 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The answer to the request, or its denial, as a [`Stop`].
-pub fn answer(
+pub fn stop_if_local(
     snapshot: &Snapshot,
     inbound: &Inbound<'_>,
     two: Result<(), IntakeError>,
     now: Now,
-    trail: &mut Trail,
+    trail: &mut DecisionTrace,
 ) -> Result<(), Stop> {
     if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
         trail.built_in = Some(Arc::clone(found));
@@ -117,7 +117,7 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
 ///
 /// Authenticates nothing and spends no limit: the answer is the same for every client, costs less than a refusal, and
 /// a browser hides a 429 from the page.
-fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut Trail) -> Option<Result<Answer, Denial>> {
+fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut DecisionTrace) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);
     let found = snapshot

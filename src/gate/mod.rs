@@ -11,12 +11,12 @@ pub mod answer;
 pub mod identity_token;
 pub mod live;
 pub mod snapshot;
-pub mod trail;
+pub mod decision_trace;
 pub mod stop;
 pub mod local;
 pub mod decide;
 
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::CurrentSnapshot;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Clock;
@@ -27,14 +27,14 @@ use std::time::Duration;
 /// The state for deciding and recording requests.
 pub struct Gate {
     pub(crate) current: CurrentSnapshot,
-    pub(crate) live: Arc<Live>,
+    pub(crate) live: Arc<LiveState>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: AccessLog,
 }
 
 impl Gate {
     /// Returns a gate with `snapshot` in force.
-    pub fn new(snapshot: Snapshot, live: Arc<Live>, clock: Arc<dyn Clock>, access: AccessLog) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, live: Arc<LiveState>, clock: Arc<dyn Clock>, access: AccessLog) -> Arc<Self> {
         Arc::new(Self {
             current: CurrentSnapshot::new(snapshot),
             live,

@@ -6,9 +6,9 @@ use crate::config::Config;
 use crate::config::KeySource;
 use crate::config::Mode;
 use crate::config::built_in::BuiltInKind;
+use crate::gate::accept::AcceptRules;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::Oddities;
-use crate::gate::accept::Rules;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::accept::matcher::Pattern;
 use crate::gate::admit::CompiledLimit;
@@ -29,9 +29,9 @@ use crate::gate::authorize::Plans;
 use crate::gate::authorize::Requirement;
 use crate::gate::identity_token::Signer;
 use crate::gate::intake::IntakeRules;
-use crate::gate::intake::Openness;
 use crate::gate::intake::QueryCredentials;
-use crate::gate::live::Live;
+use crate::gate::intake::RouteAccess;
+use crate::gate::live::LiveState;
 use crate::model::api_key::Digester;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
@@ -55,7 +55,7 @@ pub struct Snapshot {
     pub trusted_proxies: Box<[IpNet]>,
     pub api_key_header: HeaderName,
     /// The rules of the stage `accept`: methods that some route lists, header names that must not be aliased.
-    pub accept: Rules,
+    pub accept: AcceptRules,
     /// The headers in which upstreams receive claims of any issuer; each name once.
     pub claim_headers: Box<[HeaderName]>,
     pub authenticator: Authenticator,
@@ -73,7 +73,7 @@ pub struct Snapshot {
     pub token_endpoint: Option<TokenEndpointRules>,
     /// The paths that the gate answers itself, before any route.
     pub built_ins: BuiltIns,
-    /// The signer of identity tokens. [`Snapshot::compile`] leaves it `None`; `runtime::reload::install` sets it.
+    /// The signer of identity tokens. [`Snapshot::compile`] leaves it `None`; `runtime::reload::compile_and_install` sets it.
     pub signer: Option<Arc<Signer>>,
 }
 
@@ -165,7 +165,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Two routes match the same requests; `config::load` has rejected such a configuration before.
-    pub fn compile(config: &Config, live: &Live) -> Result<Self, MatcherError> {
+    pub fn compile(config: &Config, live: &LiveState) -> Result<Self, MatcherError> {
         let issuers: BTreeMap<&Name, Arc<IssuerState>> = config
             .issuers
             .iter()
@@ -205,7 +205,7 @@ impl Snapshot {
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
-            accept: Rules::new(config.api_keys.header.clone(), matcher.methods().cloned())
+            accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
                 .with_claim_headers(claim_headers.iter()),
             claim_headers,
             authenticator: Authenticator {
@@ -246,7 +246,7 @@ impl Route {
         issuers: &BTreeMap<&Name, Arc<IssuerState>>,
         upstreams: &BTreeMap<&Name, Arc<Upstream>>,
         limits: &BTreeMap<&Name, CompiledLimit>,
-        live: &Live,
+        live: &LiveState,
     ) -> Self {
         let known = "config::load resolved every name that a route uses";
         let limits_in = |mode| {
@@ -320,7 +320,7 @@ fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]
     distinct.into()
 }
 
-fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLimit>, live: &Live) -> PlanLimits {
+fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLimit>, live: &LiveState) -> PlanLimits {
     let known = "config::load resolved every name that a plan uses";
     let names_in = |mode| {
         let is_in = move |name: &&Name| config.limits.get(*name).expect(known).mode == mode;
@@ -347,7 +347,7 @@ fn plan_limits(plan: &Plan, config: &Config, limits: &BTreeMap<&Name, CompiledLi
 /// The name of the token endpoint's limit in response headers, problem details and access records.
 const TOKEN_ENDPOINT_LIMIT: &str = "keygate.token_endpoint";
 
-fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenEndpointRules {
+fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &LiveState) -> TokenEndpointRules {
     let limit = config::Limit {
         name: TOKEN_ENDPOINT_LIMIT.parse().expect("it is a name"),
         by: vec![config::LimitBy::Ip],
@@ -364,7 +364,7 @@ fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &Live) -> TokenE
 /// document delays only the withdrawal of keys and changes of metadata.
 const DOCUMENT_MAX_AGE_SECS: u64 = 300;
 
-fn built_ins(config: &Config, routes: &[Arc<Route>], live: &Live) -> BuiltIns {
+fn built_ins(config: &Config, routes: &[Arc<Route>], live: &LiveState) -> BuiltIns {
     let max_age = |secs: u64| {
         HeaderValue::try_from(format!("public, max-age={secs}")).expect("words and a number are visible ASCII")
     };
@@ -411,10 +411,10 @@ fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
 
 fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
     IntakeRules {
-        openness: if route.public {
-            Openness::Public
+        access: if route.public {
+            RouteAccess::Public
         } else {
-            Openness::Protected(route.accept.clone())
+            RouteAccess::Protected(route.accept.clone())
         },
         credential_bytes_max: config.requests.credential_bytes_max,
         query_credentials: if route.reject_query_credentials {

@@ -65,7 +65,7 @@ impl Readiness {
     }
 
     /// Removes one condition.
-    pub fn forget(&self, name: &str) {
+    pub fn remove(&self, name: &str) {
         self.lock().remove(name);
     }
 

@@ -10,7 +10,7 @@ use crate::gate::accept::matcher::MatcherError;
 use crate::gate::authenticate::jwks_cache::KeySetOrigin;
 use crate::gate::denial::ConnectionError;
 use crate::gate::denial::Denial;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::model::clock::Clock;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
@@ -39,13 +39,13 @@ const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Two routes are indistinguishable.
 pub fn gate(
     loaded: &mut LoadedConfig,
-    live: Arc<Live>,
+    live: Arc<LiveState>,
     clock: Arc<dyn Clock>,
     access: AccessLog,
     readiness: &Readiness,
 ) -> Result<(Arc<Gate>, Option<Arc<IssuerKeyFiles>>), MatcherError> {
     let now = clock.now();
-    let snapshot = reload::install(loaded, &live, now)?;
+    let snapshot = reload::compile_and_install(loaded, &live, now)?;
     let key_files = issuer_key_files::open(&loaded.config, &live.metrics);
     if let Some(key_files) = &key_files {
         issuer_key_files::restore(&snapshot, key_files, now);
@@ -53,7 +53,7 @@ pub fn gate(
     live.metrics.reloads.count(ReloadResult::Success, now.wall);
     readiness.config_loaded();
     let gate = Gate::new(snapshot, live, clock, access);
-    read_state_on_scrape(&gate);
+    register_scrape_gauges(&gate);
     Ok((gate, key_files))
 }
 
@@ -93,7 +93,7 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
 
 /// Registers a callback that sets the gauges of caches, limits, issuers and API keys at each scrape, so that requests
 /// do not have to update these gauges.
-fn read_state_on_scrape(gate: &Arc<Gate>) {
+fn register_scrape_gauges(gate: &Arc<Gate>) {
     let weak = Arc::downgrade(gate);
     gate.live.metrics.on_scrape(Box::new(move |metrics| {
         let Some(gate) = weak.upgrade() else {

@@ -11,7 +11,7 @@ use crate::control::token::client_jwks::JwksKey;
 use crate::control::token::client_jwks::JwksState;
 use crate::control::token::client_jwks::Unavailable;
 use crate::fetch::on_demand::FetchContext;
-use crate::fetch::on_demand::OnDemand;
+use crate::fetch::on_demand::OnDemandJwks;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::jose::jwks::Jwks;
 use crate::model::id::ClientId;
@@ -29,7 +29,7 @@ const FETCHES_MAX: usize = 32;
 /// The key sets of the clients of one gate.
 pub struct FetchedClientJwks {
     control: Arc<Control>,
-    sets: Cache<ClientId, Arc<OnDemand>>,
+    sets: Cache<ClientId, Arc<OnDemandJwks>>,
     fetch_context: Arc<FetchContext>,
 }
 
@@ -47,7 +47,7 @@ impl FetchedClientJwks {
         }
     }
 
-    fn dial(&self) -> Option<ConnectSettings> {
+    fn connect(&self) -> Option<ConnectSettings> {
         let settings = self.control.settings.load();
         settings
             .token_endpoint
@@ -55,17 +55,17 @@ impl FetchedClientJwks {
             .map(|endpoint| endpoint.client_jwks.clone())
     }
 
-    fn set(&self, client: &ClientId, url: &str) -> Result<Arc<OnDemand>, &'static str> {
-        let dial = self.dial().ok_or("no token endpoint is configured")?;
-        if let Some(set) = self.sets.get(client).filter(|set| set.is_of(url, &dial)) {
+    fn set(&self, client: &ClientId, url: &str) -> Result<Arc<OnDemandJwks>, &'static str> {
+        let connect = self.connect().ok_or("no token endpoint is configured")?;
+        if let Some(set) = self.sets.get(client).filter(|set| set.has_source(url, &connect)) {
             return Ok(set);
         }
-        let new_set = Arc::new(OnDemand::new(url, dial.clone())?);
+        let new_set = Arc::new(OnDemandJwks::new(url, connect.clone())?);
         // If two tasks create a set at the same time, both use the inserted set, so that only one of them fetches.
         let set = self
             .sets
             .get_or_insert_with::<_, &'static str>(client, || Ok(Arc::clone(&new_set)))?;
-        if set.is_of(url, &dial) {
+        if set.has_source(url, &connect) {
             return Ok(set);
         }
         self.sets.insert(client.clone(), Arc::clone(&new_set));

@@ -12,7 +12,7 @@ use crate::control::registry::prepare::prepare;
 use crate::control::signing_keys::SigningKeys;
 use crate::control::signing_keys::SigningKeysError;
 use crate::gate::Gate;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::jose::jwks::Jwks;
 use crate::model::api_key::Digester;
@@ -143,7 +143,7 @@ pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result
 }
 
 /// Passes the public keys of access tokens to the data side, which publishes these keys and verifies tokens with them.
-pub fn install_keys(control: &Control, live: &Live, snapshot: &Snapshot, now: Now) {
+pub fn install_keys(control: &Control, live: &LiveState, snapshot: &Snapshot, now: Now) {
     let document = control.signing_keys.public_set().load_full();
     let own = snapshot.issuers.iter().find(|issuer| issuer.is_own());
     let set: serde_json::Value = serde_json::from_slice(&document).unwrap_or_default();
@@ -233,7 +233,7 @@ pub struct ControlFollower {
     /// `None` without a store.
     pub control: Option<Arc<Control>>,
     pub access: Arc<Access>,
-    pub live: Arc<Live>,
+    pub live: Arc<LiveState>,
 }
 
 impl Follower for ControlFollower {

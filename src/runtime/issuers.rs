@@ -55,7 +55,7 @@ impl Issuers for GateIssuers {
             };
             let attempt = keys.request_fetch();
             // Wait longer than the attempt's own timeout, so that the response reports that timeout.
-            let wait = remote.dial.timeout.saturating_add(Duration::from_secs(1));
+            let wait = remote.connect.timeout.saturating_add(Duration::from_secs(1));
             keys.wait_for_attempt(attempt, wait.min(REFRESH_WAIT_MAX)).await;
             let health = health(&issuer, now());
             match (keys.has_finished(attempt), &health.last_error) {

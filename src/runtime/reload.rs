@@ -22,7 +22,7 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::identity_token::published::SigningKeyOrigin;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
@@ -382,7 +382,7 @@ impl Reloader {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
-            let snapshot = install(&mut loaded, &self.gate.live, now)?;
+            let snapshot = compile_and_install(&mut loaded, &self.gate.live, now)?;
             // An issuer that this reload adds may have kept keys from an earlier configuration.
             if let Some(key_files) = &self.key_files {
                 issuer_key_files::restore(&snapshot, key_files, now);
@@ -408,7 +408,7 @@ impl Reloader {
                 self.files = loaded.files;
                 self.checks_since_refusal = None;
                 self.follow_issuers();
-                self.readiness.forget(KEYS_FILE);
+                self.readiness.remove(KEYS_FILE);
                 metrics.reloads.count(ReloadResult::Success, now.wall);
                 self.readiness.config_loaded();
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
@@ -643,7 +643,7 @@ fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
 ///
 /// # Errors
 /// Two routes are indistinguishable. `config::load` rejects such routes earlier, with a better message.
-pub fn install(loaded: &mut LoadedConfig, live: &Live, now: Now) -> Result<Snapshot, MatcherError> {
+pub fn compile_and_install(loaded: &mut LoadedConfig, live: &LiveState, now: Now) -> Result<Snapshot, MatcherError> {
     let mut snapshot = Snapshot::compile(&loaded.config, live)?;
     let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
     let published = &live.identity_tokens.published;

@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// Reloads on SIGHUP and when a file has changed. Returns on SIGTERM or SIGINT.
-    pub async fn until_stop(mut self, mut reloader: Reloader) {
+    pub async fn reload_until_stop(mut self, mut reloader: Reloader) {
         let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {

@@ -12,7 +12,7 @@ use crate::support::issuer::token;
 use crate::support::wait_for;
 use keygate::config;
 use keygate::gate::Gate;
-use keygate::gate::live::Live;
+use keygate::gate::live::LiveState;
 use keygate::gate::snapshot::Snapshot;
 use keygate::gate::stage::Stage;
 use keygate::jose::jwks::Jwks;
@@ -61,7 +61,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let metrics = assemble::metrics(now.wall);
     let panicking: Arc<Mutex<Option<Stage>>> = Arc::default();
     let probed = Arc::clone(&panicking);
-    let mut live = Live::new(Arc::clone(&metrics), "127.0.0.1:9".parse().unwrap());
+    let mut live = LiveState::new(Arc::clone(&metrics), "127.0.0.1:9".parse().unwrap());
     live.probe = Some(Box::new(move |stage| {
         let chosen = *probed.lock().unwrap();
         assert_ne!(chosen, Some(stage), "on purpose");

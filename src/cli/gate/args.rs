@@ -1,7 +1,7 @@
 //! Which flags do the commands that call a gate share?
 
 use crate::cli::member;
-use crate::cli::place::Place;
+use crate::cli::place::ConfigLocation;
 use crate::cli::printer::OutputForm;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Which gate")]
 pub struct GateArgs {
     #[command(flatten)]
-    pub place: Place,
+    pub place: ConfigLocation,
     /// The admin listener of a gate, in place of a configuration
     #[arg(long, value_name = "URL", global = true, conflicts_with_all = ["config", "data_dir"])]
     pub admin: Option<String>,

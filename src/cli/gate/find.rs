@@ -146,7 +146,7 @@ fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>
     };
     let identity = Identity {
         client_id: client_id.to_string(),
-        proof: Proof::Secret(secret_text::of_client(args.secret_file.as_deref())?),
+        proof: Proof::Secret(secret_text::client_secret(args.secret_file.as_deref())?),
     };
     let request = TokenRequest::Token { scope: None };
     let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;

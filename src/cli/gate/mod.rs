@@ -104,7 +104,7 @@ impl<'a> GateClient<'a> {
 
     /// Returns whether the command uses a socket or the store itself, not an admin listener. The gate is then on this
     /// machine, and an absolute path names the same file for the gate and the command.
-    pub fn is_on_this_machine(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         self.client.listener().is_none()
     }
 

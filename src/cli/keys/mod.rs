@@ -17,7 +17,7 @@ use crate::cli::keys::args::RevokeArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
-use crate::cli::noun::Noun;
+use crate::cli::noun::GateCommandLine;
 use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::render::Column;
@@ -101,7 +101,7 @@ Its holders go on as before. The key itself is never shown to Keygate before it 
 ///
 /// # Errors
 /// If no gate responds, if the gate refuses, or if there is neither a store nor a keys file.
-pub fn run(keys: &Noun<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+pub fn run(keys: &GateCommandLine<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let mut printer = Printer::new(keys.gate.output, out, err);
     let client = match find::find(&keys.gate, &mut printer)? {
         GateLookup::Running(client) => client,

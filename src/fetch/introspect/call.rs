@@ -54,10 +54,10 @@ impl CallError {
     /// and a response that is too long are no failures: otherwise a client with an odd token could open the breaker.
     pub fn health(&self) -> CallOutcome {
         match self {
-            Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Works,
-            Self::Fetch(FetchError::Status { status }) if is_about_token(*status) => CallOutcome::Works,
+            Self::Fetch(FetchError::TooLong { .. }) => CallOutcome::Success,
+            Self::Fetch(FetchError::Status { status }) if is_about_token(*status) => CallOutcome::Success,
             Self::Fetch(_) | Self::NotAuthenticated { .. } | Self::Assertion(_) | Self::Response(_) | Self::Stopped => {
-                CallOutcome::Fails
+                CallOutcome::Failure
             }
         }
     }
@@ -100,16 +100,16 @@ impl<'a> From<&'a Introspection> for Target<'a> {
 /// The state that all calls to one endpoint share, including the connections.
 pub struct Endpoint {
     settings: Arc<Introspection>,
-    identification: Arc<Identification>,
+    credential: Arc<ClientCredential>,
     client: OnceCell<reqwest::Client>,
 }
 
 impl Endpoint {
     /// Creates an endpoint without connecting.
-    pub fn new(settings: Arc<Introspection>, identification: Arc<Identification>) -> Self {
+    pub fn new(settings: Arc<Introspection>, credential: Arc<ClientCredential>) -> Self {
         Self {
             settings,
-            identification,
+            credential,
             client: OnceCell::new(),
         }
     }
@@ -134,7 +134,7 @@ impl Endpoint {
             .post(self.settings.url.clone())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if let Identification::Secret { id, secret } = &*self.identification {
+        if let ClientCredential::Secret { id, secret } = &*self.credential {
             request = request.basic_auth(id, Some(secret.expose()));
         }
         let form = self.form(token, now).map_err(CallError::Assertion)?;
@@ -155,7 +155,7 @@ impl Endpoint {
         // Form encoding keeps any token within one parameter (S062).
         form.append_pair("token", token);
         form.append_pair("token_type_hint", "access_token");
-        if let Identification::Key(signer) = &*self.identification {
+        if let ClientCredential::Key(signer) = &*self.credential {
             form.append_pair("client_id", &signer.client_id);
             form.append_pair("client_assertion_type", ASSERTION_TYPE);
             form.append_pair("client_assertion", &signer.assertion(now)?);
@@ -165,7 +165,7 @@ impl Endpoint {
 }
 
 /// Keygate's own credential at the endpoint.
-pub enum Identification {
+pub enum ClientCredential {
     /// Both fields are form-encoded, as RFC 6749 section 2.3.1 requires before `Basic` encodes them.
     Secret {
         id: String,
@@ -174,7 +174,7 @@ pub enum Identification {
     Key(Box<Signer>),
 }
 
-impl Identification {
+impl ClientCredential {
     /// Prepares the configured credential.
     ///
     /// # Errors
@@ -284,14 +284,14 @@ mod tests {
         settings(ClientAuthentication::Secret(Secret::new(b"p@ss:w%rd+ /&=".to_vec())))
     }
 
-    fn identification(settings: &Introspection) -> Result<Identification, SignerError> {
-        Identification::new(settings, &"https://idp.example".parse().unwrap())
+    fn credential(settings: &Introspection) -> Result<ClientCredential, SignerError> {
+        ClientCredential::new(settings, &"https://idp.example".parse().unwrap())
     }
 
     fn form_of(token: &str) -> Vec<(String, String)> {
         let settings = by_secret();
-        let identification = Arc::new(identification(&settings).unwrap());
-        let form = Endpoint::new(Arc::new(settings), identification)
+        let credential = Arc::new(credential(&settings).unwrap());
+        let form = Endpoint::new(Arc::new(settings), credential)
             .form(token, Timestamp::default())
             .unwrap();
         assert!(form.bytes().all(|byte| byte.is_ascii_graphic()), "{form:?}");
@@ -321,7 +321,7 @@ mod tests {
     /// RFC 6749 section 2.3.1: otherwise a colon would end the id, and a `%` would begin an escape.
     #[test]
     fn id_and_secret_are_form_encoded_before_they_are_put_into_basic() {
-        let Ok(Identification::Secret { id, secret }) = identification(&by_secret()) else {
+        let Ok(ClientCredential::Secret { id, secret }) = credential(&by_secret()) else {
             panic!("it is a secret");
         };
         assert_eq!(id, "key+gate%3A1");
@@ -358,7 +358,7 @@ mod tests {
                 Algorithm::EdDsa,
             ),
         ] {
-            let Ok(Identification::Key(signer)) = identification(&by_key(pem, None)) else {
+            let Ok(ClientCredential::Key(signer)) = credential(&by_key(pem, None)) else {
                 panic!("{algorithm}: it is a key");
             };
             assert_eq!(signer.key.algorithm(), algorithm);
@@ -366,22 +366,22 @@ mod tests {
             assert_eq!(signer.audience, "https://idp.example");
         }
         let rsa = include_str!("../../../tests/data/jose/rsa2048.private.pem");
-        assert!(identification(&by_key(rsa, Some(Algorithm::Ps256))).is_ok());
-        assert!(identification(&by_key(rsa, Some(Algorithm::Es256))).is_err());
+        assert!(credential(&by_key(rsa, Some(Algorithm::Ps256))).is_ok());
+        assert!(credential(&by_key(rsa, Some(Algorithm::Es256))).is_err());
         for bad in [
             include_str!("../../../tests/data/jose/p256.public.pem"),
             include_str!("../../../tests/data/jose/p256.sec1.private.pem"),
             include_str!("../../../tests/data/jose/p256.certificate.pem"),
             "",
         ] {
-            assert!(identification(&by_key(bad, None)).is_err(), "{bad}");
+            assert!(credential(&by_key(bad, None)).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn an_assertion_holds_for_a_minute_and_is_never_the_same() {
         let pem = include_str!("../../../tests/data/jose/p256.private.pem");
-        let Ok(Identification::Key(signer)) = identification(&by_key(pem, None)) else {
+        let Ok(ClientCredential::Key(signer)) = credential(&by_key(pem, None)) else {
             panic!("it is a key");
         };
         let now = Timestamp::from_unix_secs(1_800_000_000);
@@ -396,18 +396,18 @@ mod tests {
             CallError::Fetch(FetchError::Status { status })
         };
         for code in [400, 413, 422] {
-            assert_eq!(status(code).health(), CallOutcome::Works, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Success, "{code}");
         }
         for code in [404, 429, 500, 502, 503] {
-            assert_eq!(status(code).health(), CallOutcome::Fails, "{code}");
+            assert_eq!(status(code).health(), CallOutcome::Failure, "{code}");
         }
         let too_long = CallError::Fetch(FetchError::TooLong { bytes_max: 1 });
-        assert_eq!(too_long.health(), CallOutcome::Works);
+        assert_eq!(too_long.health(), CallOutcome::Success);
         let status = StatusCode::UNAUTHORIZED;
-        assert_eq!(CallError::NotAuthenticated { status }.health(), CallOutcome::Fails);
+        assert_eq!(CallError::NotAuthenticated { status }.health(), CallOutcome::Failure);
         assert_eq!(
             CallError::Response(ResponseError::NoActive).health(),
-            CallOutcome::Fails
+            CallOutcome::Failure
         );
     }
 }

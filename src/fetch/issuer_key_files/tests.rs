@@ -125,10 +125,10 @@ fn keys_of_another_source_prove_nothing() {
     let changes: [fn(&mut Fixture); 6] = [
         |fixture| fixture.issuer.issuer = "https://issuer.example/".parse().unwrap(),
         |fixture| fixture.remote().at = JwksLocation::JwksUrl("https://issuer.example/jwks2".parse().unwrap()),
-        |fixture| fixture.remote().dial.allow_http = false,
-        |fixture| fixture.remote().dial.allow_private_addresses = false,
-        |fixture| fixture.remote().dial.ca_file = Some(PathBuf::from("ca.pem")),
-        |fixture| fixture.remote().dial.proxy = Some("http://proxy.example".parse().unwrap()),
+        |fixture| fixture.remote().connect.allow_http = false,
+        |fixture| fixture.remote().connect.allow_private_addresses = false,
+        |fixture| fixture.remote().connect.ca_file = Some(PathBuf::from("ca.pem")),
+        |fixture| fixture.remote().connect.proxy = Some("http://proxy.example".parse().unwrap()),
     ];
     for change in changes {
         let mut fixture = Fixture::saved();
@@ -138,7 +138,7 @@ fn keys_of_another_source_prove_nothing() {
     // Cooldown and timeout are not part of the source of a set.
     let mut fixture = Fixture::saved();
     fixture.remote().cooldown = Duration::from_secs(1);
-    fixture.remote().dial.timeout = Duration::from_secs(1);
+    fixture.remote().connect.timeout = Duration::from_secs(1);
     assert!(fixture.load().unwrap().is_some());
 }
 

@@ -2,21 +2,21 @@
 //!
 //! They are found in one pass: a look-up by name hashes the name, and ten look-ups took 900 instructions.
 
-use crate::gate::accept::rules::Rules;
+use crate::gate::accept::rules::AcceptRules;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header;
 
 /// The value of a field that may occur at most once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Single<'r> {
+pub enum FieldOccurrence<'r> {
     #[default]
     Absent,
     One(&'r HeaderValue),
     Repeated,
 }
 
-impl<'r> Single<'r> {
+impl<'r> FieldOccurrence<'r> {
     /// Returns whether the field is present, even empty or repeated.
     pub const fn is_present(self) -> bool {
         !matches!(self, Self::Absent)
@@ -33,18 +33,18 @@ impl<'r> Single<'r> {
 /// The fields that are read more than once, or by more than one stage.
 #[derive(Clone, Copy, Default)]
 pub struct Fields<'r> {
-    pub host: Single<'r>,
-    pub authorization: Single<'r>,
-    pub api_key: Single<'r>,
-    pub content_length: Single<'r>,
-    pub transfer_encoding: Single<'r>,
+    pub host: FieldOccurrence<'r>,
+    pub authorization: FieldOccurrence<'r>,
+    pub api_key: FieldOccurrence<'r>,
+    pub content_length: FieldOccurrence<'r>,
+    pub transfer_encoding: FieldOccurrence<'r>,
     pub has_connection: bool,
     /// `true` if a field name is not a protected name, but equals one when `_` is read as `-`.
     pub has_alias: bool,
 }
 
 impl<'r> Fields<'r> {
-    pub fn of(headers: &'r HeaderMap, rules: &Rules) -> Self {
+    pub fn of(headers: &'r HeaderMap, rules: &AcceptRules) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {
             match *name {
@@ -67,8 +67,8 @@ impl<'r> Fields<'r> {
     /// Returns `Content-Length` in bytes. `None` if the field is absent, or the number is above `u64::MAX`.
     pub fn announced_length(&self) -> Option<u64> {
         match self.content_length {
-            Single::One(value) => value.to_str().ok()?.parse().ok(),
-            Single::Absent | Single::Repeated => None,
+            FieldOccurrence::One(value) => value.to_str().ok()?.parse().ok(),
+            FieldOccurrence::Absent | FieldOccurrence::Repeated => None,
         }
     }
 }

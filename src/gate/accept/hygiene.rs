@@ -2,12 +2,12 @@
 //! 5.3, RFC 9112 section 6.3)?
 
 use crate::gate::accept::error::AcceptError;
+use crate::gate::accept::fields::FieldOccurrence;
 use crate::gate::accept::fields::Fields;
-use crate::gate::accept::fields::Single;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::normalize::PathError;
-use crate::gate::accept::rules::Rules;
-use crate::gate::accept::rules::is_registered;
+use crate::gate::accept::rules::AcceptRules;
+use crate::gate::accept::rules::is_default_method;
 use crate::gate::accept::syntax;
 use http::HeaderMap;
 use http::Method;
@@ -17,12 +17,12 @@ use http::header::CONNECTION;
 ///
 /// # Errors
 /// The first rule that the request breaks.
-pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Result<Fields<'r>, AcceptError> {
+pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &AcceptRules) -> Result<Fields<'r>, AcceptError> {
     if method == Method::TRACE || method == Method::CONNECT {
         return Err(AcceptError::MethodRefused);
     }
     // S099: an upstream may take `get` for GET, or act on a method that no route was written for.
-    if !is_registered(method) && !rules.lists(method) {
+    if !is_default_method(method) && !rules.lists(method) {
         return Err(AcceptError::MethodUnknown);
     }
     let fields = Fields::of(headers, rules);
@@ -39,7 +39,7 @@ pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &Rules) -> Resu
 
 /// Refuses a `Connection` that nominates a protected header (S081). A hop that obeys RFC 9110 section 7.6.1 would drop
 /// that header, even where Keygate or a trusted proxy added it.
-fn check_connection(headers: &HeaderMap, rules: &Rules) -> Result<(), AcceptError> {
+fn check_connection(headers: &HeaderMap, rules: &AcceptRules) -> Result<(), AcceptError> {
     for value in headers.get_all(CONNECTION) {
         let text = value.to_str().map_err(|_| AcceptError::ConnectionNomination)?;
         let mut options = text.split(',').map(|option| option.trim_matches([' ', '\t']));
@@ -71,10 +71,14 @@ pub fn check_oddities(found: Oddities, allows: Oddities) -> Result<(), AcceptErr
 /// receives a head that another server parsed.
 fn check_framing(fields: &Fields<'_>) -> Result<(), AcceptError> {
     let well_framed = match (fields.content_length, fields.transfer_encoding) {
-        (Single::Absent, Single::Absent) => true,
-        (Single::One(length), Single::Absent) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
-        (Single::Absent, Single::One(encoding)) => encoding.as_bytes().eq_ignore_ascii_case(b"chunked"),
-        (Single::One(_) | Single::Repeated, _) | (_, Single::Repeated) => false,
+        (FieldOccurrence::Absent, FieldOccurrence::Absent) => true,
+        (FieldOccurrence::One(length), FieldOccurrence::Absent) => {
+            !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+        }
+        (FieldOccurrence::Absent, FieldOccurrence::One(encoding)) => {
+            encoding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        }
+        (FieldOccurrence::One(_) | FieldOccurrence::Repeated, _) | (_, FieldOccurrence::Repeated) => false,
     };
     if well_framed { Ok(()) } else { Err(AcceptError::Framing) }
 }
@@ -85,8 +89,8 @@ mod tests {
     use http::HeaderName;
     use http::HeaderValue;
 
-    fn rules() -> Rules {
-        Rules::new(
+    fn rules() -> AcceptRules {
+        AcceptRules::new(
             HeaderName::from_static("x-api-key"),
             [Method::GET, Method::from_bytes(b"PURGE").unwrap()],
         )
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_headers(rules: &Rules, fields: &[(&str, &str)], expected: Result<(), AcceptError>) {
+    fn check_headers(rules: &AcceptRules, fields: &[(&str, &str)], expected: Result<(), AcceptError>) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -122,7 +126,7 @@ mod tests {
         }
         check_method("TRACE", Err(AcceptError::MethodRefused));
         check_method("CONNECT", Err(AcceptError::MethodRefused));
-        let listed = Rules::new(HeaderName::from_static("x-api-key"), [Method::TRACE]);
+        let listed = AcceptRules::new(HeaderName::from_static("x-api-key"), [Method::TRACE]);
         assert_eq!(
             check(&Method::TRACE, &HeaderMap::new(), &listed).map(drop),
             Err(AcceptError::MethodRefused)
@@ -162,7 +166,7 @@ mod tests {
 
     #[test]
     fn s080_a_key_header_with_an_underscore_has_aliases_too() {
-        let rules = Rules::new(HeaderName::from_static("x_api_key"), []);
+        let rules = AcceptRules::new(HeaderName::from_static("x_api_key"), []);
         check_headers(&rules, &[("x_api_key", "1")], Ok(()));
         check_headers(&rules, &[("x-api-key", "1")], Err(AcceptError::HeaderAlias));
         check_headers(&rules, &[("x-api_key", "1")], Err(AcceptError::HeaderAlias));

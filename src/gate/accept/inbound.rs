@@ -3,12 +3,12 @@
 use crate::gate::accept::authority::Authority;
 use crate::gate::accept::client;
 use crate::gate::accept::error::AcceptError;
+use crate::gate::accept::fields::FieldOccurrence;
 use crate::gate::accept::fields::Fields;
-use crate::gate::accept::fields::Single;
 use crate::gate::accept::hygiene;
 use crate::gate::accept::normalize;
 use crate::gate::accept::normalize::Oddities;
-use crate::gate::accept::rules::Rules;
+use crate::gate::accept::rules::AcceptRules;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
@@ -38,7 +38,7 @@ impl<'r> Inbound<'r> {
     ///
     /// # Errors
     /// The first check to fail: method, header fields, host, path, query.
-    pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &Rules) -> Result<Self, AcceptError> {
+    pub fn new(parts: &'r Parts, peer: IpAddr, trusted: &[IpNet], rules: &AcceptRules) -> Result<Self, AcceptError> {
         let fields = hygiene::check(&parts.method, &parts.headers, rules)?;
         let host = host(parts, fields.host)?;
         let path = normalize::path(parts.uri.path()).map_err(AcceptError::Path)?;
@@ -132,11 +132,11 @@ impl fmt::Debug for Inbound<'_> {
 
 /// Returns the host on which `Host`, `:authority` and an absolute-form target agree (S093). Only an HTTP/1.0 request
 /// may have none.
-fn host<'r>(parts: &'r Parts, field: Single<'r>) -> Result<Cow<'r, str>, AcceptError> {
+fn host<'r>(parts: &'r Parts, field: FieldOccurrence<'r>) -> Result<Cow<'r, str>, AcceptError> {
     let field = match field {
-        Single::Absent => None,
-        Single::One(value) => Some(value),
-        Single::Repeated => return Err(AcceptError::HostRepeated),
+        FieldOccurrence::Absent => None,
+        FieldOccurrence::One(value) => Some(value),
+        FieldOccurrence::Repeated => return Err(AcceptError::HostRepeated),
     };
     let parse = |text| Authority::parse(text).ok_or(AcceptError::HostInvalid);
     let from_field = field
@@ -173,7 +173,7 @@ mod tests {
     }
 
     fn inbound(parts: &Parts) -> Result<Inbound<'_>, AcceptError> {
-        let rules = Rules::new(HeaderName::from_static("x-api-key"), []);
+        let rules = AcceptRules::new(HeaderName::from_static("x-api-key"), []);
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         Inbound::new(parts, "::ffff:10.0.0.1".parse().unwrap(), &trusted, &rules)
     }

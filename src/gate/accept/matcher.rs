@@ -26,7 +26,7 @@ pub struct Pattern<'c> {
     /// The hosts; empty for any host.
     pub hosts: &'c [HostPattern],
     pub path: &'c PathPattern,
-    /// The methods; empty for [`rules::REGISTERED_METHODS`]. GET includes HEAD.
+    /// The methods; empty for [`rules::DEFAULT_METHODS`]. GET includes HEAD.
     pub methods: &'c [Method],
 }
 
@@ -98,7 +98,7 @@ impl<T> Matcher<T> {
         added.map_err(|first| MatcherError::Overlap { first, second: route })
     }
 
-    /// Returns every method that some route lists, for [`rules::Rules::new`].
+    /// Returns every method that some route lists, for [`rules::AcceptRules::new`].
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         let listed = self.entries.iter().flat_map(|entry| &entry.listed);
         listed.map(|(method, _)| method)
@@ -113,7 +113,7 @@ impl<T> Matcher<T> {
     /// Folding turns `%2F` into `/`. A route that allows encoded slashes should match them with `{*rest}`: `{name}`
     /// matches only the first part of the folded segment, and the path may then be a near miss of another route.
     pub fn find(&self, host: &str, path: &str, method: &Method, same: impl Fn(&T, &T) -> bool) -> Lookup<'_, T> {
-        let (exact, is_all_that_is_near) = self.exact(host, path);
+        let (exact, near_is_same) = self.exact(host, path);
         let Some(&[exact, ..]) = exact else {
             return Lookup::NotFound;
         };
@@ -122,7 +122,7 @@ impl<T> Matcher<T> {
             return Lookup::MethodNotAllowed(&entry.allowed);
         };
         let found = &self.values[route];
-        if is_all_that_is_near {
+        if near_is_same {
             return Lookup::Found(found);
         }
         let near = self.near(host, path);
@@ -143,12 +143,12 @@ impl<T> Matcher<T> {
     /// returns the same entries: the path and the patterns of every searched host are folded, and [`EmptyRest`] made no
     /// difference. That saves most requests a second walk.
     fn exact(&self, host: &str, path: &str) -> (Option<&[usize]>, bool) {
-        let mut is_all_that_is_near = path != "/" && normalize::is_folded(path);
+        let mut near_is_same = path != "/" && normalize::is_folded(path);
         let found = self.hosts.find(host, |tries| {
-            is_all_that_is_near &= !tries.differ;
-            tries.exact.find(path, EmptyRest::Differs, &mut is_all_that_is_near)
+            near_is_same &= !tries.differ;
+            tries.exact.find(path, EmptyRest::Differs, &mut near_is_same)
         });
-        (found, is_all_that_is_near)
+        (found, near_is_same)
     }
 
     /// Returns the entries of the most specific pattern for the folded `path`, as the most lenient upstream reads it.
@@ -181,7 +181,7 @@ impl Entry {
             if let Some(first) = self.unlisted.replace(route) {
                 return Err(first);
             }
-            self.allow(&rules::REGISTERED_METHODS);
+            self.allow(&rules::DEFAULT_METHODS);
         }
         for method in methods {
             if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {
@@ -216,7 +216,7 @@ impl Entry {
                 .map(|&(_, route)| route)
         };
         let as_get = || (method == Method::HEAD).then(|| listed(&Method::GET)).flatten();
-        let unlisted = || self.unlisted.filter(|_| rules::is_registered(method));
+        let unlisted = || self.unlisted.filter(|_| rules::is_default_method(method));
         listed(method).or_else(as_get).or_else(unlisted)
     }
 }
@@ -345,22 +345,22 @@ impl Node {
         }
     }
 
-    /// Returns the entries of the most specific pattern for `path`, one at least. Sets `regardless` to `false` where
+    /// Returns the entries of the most specific pattern for `path`, one at least. Sets `is_conclusive` to `false` where
     /// the result may depend on `empty_rest`.
-    fn find(&self, path: &str, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
+    fn find(&self, path: &str, empty_rest: EmptyRest, is_conclusive: &mut bool) -> Option<&[usize]> {
         let path = path.strip_prefix('/')?;
         // Folded paths have no trailing slash, so the root has no segment at all.
         let is_root = path.is_empty() && empty_rest == EmptyRest::Matches;
-        self.walk((!is_root).then_some(path), empty_rest, regardless)
+        self.walk((!is_root).then_some(path), empty_rest, is_conclusive)
     }
 
     /// Walks the trie. `path` is the part after the matched segments and their slash; `None` where the path ended
     /// without a slash. Recurses as deep as the deepest pattern, and visits no node twice: only one sequence of
     /// segments leads to each node.
-    fn walk(&self, path: Option<&str>, empty_rest: EmptyRest, regardless: &mut bool) -> Option<&[usize]> {
+    fn walk(&self, path: Option<&str>, empty_rest: EmptyRest, is_conclusive: &mut bool) -> Option<&[usize]> {
         let Some(path) = path else {
             return filled(&self.end).or_else(|| {
-                *regardless &= self.rest.is_empty();
+                *is_conclusive &= self.rest.is_empty();
                 filled(&self.rest).filter(|_| empty_rest == EmptyRest::Matches)
             });
         };
@@ -369,11 +369,11 @@ impl Node {
             None => (path, None),
         };
         let literal = self.literals.get(segment);
-        if let Some(found) = literal.and_then(|node| node.walk(after, empty_rest, regardless)) {
+        if let Some(found) = literal.and_then(|node| node.walk(after, empty_rest, is_conclusive)) {
             return Some(found);
         }
         let param = self.param.as_ref().filter(|_| !segment.is_empty());
-        if let Some(found) = param.and_then(|node| node.walk(after, empty_rest, regardless)) {
+        if let Some(found) = param.and_then(|node| node.walk(after, empty_rest, is_conclusive)) {
             return Some(found);
         }
         filled(&self.rest).filter(|_| !path.is_empty())

@@ -13,10 +13,10 @@ pub mod matcher;
 pub mod error;
 
 pub use error::AcceptError;
-pub use fields::Single;
+pub use fields::FieldOccurrence;
 pub use head_error::HeadError;
 pub use inbound::Inbound;
 pub use matcher::Lookup;
 pub use matcher::Matcher;
 pub use normalize::Oddities;
-pub use rules::Rules;
+pub use rules::AcceptRules;

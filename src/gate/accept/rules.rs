@@ -19,7 +19,7 @@ const PROTECTED_PREFIXES: [&str; 2] = [identity_field::PREFIX, "x-forwarded-"];
 
 /// The rules of the accept stage, compiled once per configuration.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct AcceptRules {
     api_key_header: HeaderName,
     /// The name of the API key header, with each `_` replaced by `-`.
     api_key_folded: Box<str>,
@@ -29,14 +29,17 @@ pub struct Rules {
     methods: Vec<Method>,
 }
 
-impl Rules {
+impl AcceptRules {
     /// Compiles the rules. `methods` are all methods that routes list, registered or not; see `Matcher::methods`.
     pub fn new(api_key_header: HeaderName, methods: impl IntoIterator<Item = Method>) -> Self {
         Self {
             api_key_folded: api_key_header.as_str().replace('_', "-").into(),
             api_key_header,
             claim_headers: Vec::new(),
-            methods: methods.into_iter().filter(|method| !is_registered(method)).collect(),
+            methods: methods
+                .into_iter()
+                .filter(|method| !is_default_method(method))
+                .collect(),
         }
     }
 
@@ -79,7 +82,7 @@ impl Rules {
 
 /// The methods of a route without a list: those of RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
 /// TRACE. These two are never served: CONNECT makes a tunnel, TRACE echoes credentials.
-pub(crate) const REGISTERED_METHODS: [Method; 7] = [
+pub(crate) const DEFAULT_METHODS: [Method; 7] = [
     Method::GET,
     Method::HEAD,
     Method::POST,
@@ -89,8 +92,8 @@ pub(crate) const REGISTERED_METHODS: [Method; 7] = [
     Method::PATCH,
 ];
 
-pub(crate) fn is_registered(method: &Method) -> bool {
-    REGISTERED_METHODS.contains(method)
+pub(crate) fn is_default_method(method: &Method) -> bool {
+    DEFAULT_METHODS.contains(method)
 }
 
 /// Returns whether two names are equal when case is ignored and `_` is read as `-`.

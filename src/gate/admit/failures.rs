@@ -43,7 +43,7 @@ impl FailureLimit {
 
     /// Returns the time until [`Self::record`] succeeds for `ip`; `None` when it would succeed now. Counts nothing.
     #[cfg(test)]
-    pub fn is_spent(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
+    pub fn wait(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
         self.state
             .buckets
             .peek(&self.quota, ip_key(ip), now)
@@ -79,12 +79,12 @@ mod tests {
         let limit = limit(2);
         let guesser = ip("192.0.2.1");
         for _ in 0..10 {
-            assert_eq!(limit.is_spent(guesser, Tick::ZERO), None);
+            assert_eq!(limit.wait(guesser, Tick::ZERO), None);
         }
         assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
         assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
         assert_eq!(limit.record(guesser, Tick::ZERO), Err(Duration::from_secs(1)));
-        assert_eq!(limit.is_spent(guesser, Tick::ZERO), Some(Duration::from_secs(1)));
+        assert_eq!(limit.wait(guesser, Tick::ZERO), Some(Duration::from_secs(1)));
         assert_eq!(limit.record(ip("192.0.2.2"), Tick::ZERO), Ok(()));
     }
 

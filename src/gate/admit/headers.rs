@@ -30,7 +30,7 @@ pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
 }
 
 /// Returns the headers for a response to an admitted request; none where no limit applies.
-pub fn of_admission(
+pub fn admission_fields(
     admission: &Admission,
     families: RateLimitHeaders,
 ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
@@ -41,7 +41,10 @@ pub fn of_admission(
 }
 
 /// Returns the headers of a 429: those of the spent limit, and `Retry-After`, even where both families are off.
-pub fn of_refusal(spent: &SpentLimit, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+pub fn refusal_fields(
+    spent: &SpentLimit,
+    families: RateLimitHeaders,
+) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
 }
 
@@ -133,8 +136,8 @@ mod tests {
             route: &route,
         };
         let headers: Vec<_> = match spend(std::slice::from_ref(limit), subject, Tick::ZERO) {
-            Ok(admission) => of_admission(&admission, families).collect(),
-            Err(spent) => of_refusal(&spent, families).collect(),
+            Ok(admission) => admission_fields(&admission, families).collect(),
+            Err(spent) => refusal_fields(&spent, families).collect(),
         };
         headers
             .into_iter()

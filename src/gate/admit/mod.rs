@@ -153,7 +153,7 @@ pub fn spend_both(
         (Some(only), None) => return spend_one(only, subject, now),
         (Some(_), Some(_)) => {}
     }
-    let Some(tightest) = peek_all(limits.clone(), subject, now)? else {
+    let Some(tightest) = tightest_of(limits.clone(), subject, now)? else {
         return Ok(Admission { closest: None });
     };
     // Spend from the tightest limit first: a race is most likely lost there, and then there is nothing to refund.
@@ -194,7 +194,7 @@ fn distinct<'a>(
 ///
 /// # Errors
 /// A limit is spent; of several, the limit with the longest wait.
-fn peek_all<'a>(
+fn tightest_of<'a>(
     limits: impl Iterator<Item = &'a CompiledLimit>,
     subject: Subject<'_>,
     now: Tick,

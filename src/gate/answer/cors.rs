@@ -168,7 +168,7 @@ impl Cors {
     /// Returns the CORS headers of a response on the route, other than to a preflight; refusals get them too. `request`
     /// are the headers of the request. Returns no headers for an origin that is not allowed, so that its page sees only
     /// a network error.
-    pub fn of_response(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+    pub fn response_fields(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let origin = only(request, &header::ORIGIN).and_then(|origin| self.allowed(origin));
         let readable = origin.is_some();
         [

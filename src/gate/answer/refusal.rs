@@ -9,7 +9,7 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
-use crate::gate::accept::rules::REGISTERED_METHODS;
+use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;
@@ -151,7 +151,7 @@ fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
 fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     match (denial, context.accepted) {
         (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
-            Some(accepted.requirement.missing_scopes(*forbidden))
+            Some(accepted.requirement.scopes_of_failed_rules(*forbidden))
         }
         _ => None,
     }
@@ -221,13 +221,13 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
 fn allowed<'d>(row: &Row, denial: &'d Denial) -> Option<&'d [Method]> {
     match denial {
         Denial::MethodNotAllowed(allowed) => Some(allowed),
-        _ => (row.status == 405).then_some(&REGISTERED_METHODS),
+        _ => (row.status == 405).then_some(&DEFAULT_METHODS),
     }
 }
 
 fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {
     match denial {
-        // `admit::headers::of_refusal` gives `Retry-After` with the other headers of the limit.
+        // `admit::headers::refusal_fields` gives `Retry-After` with the other headers of the limit.
         Denial::LimitSpent(_) => None,
         Denial::TooManyFailures { retry_after } => Some(*retry_after),
         _ => (row.status == 503).then_some(RETRY_AFTER_OURS),

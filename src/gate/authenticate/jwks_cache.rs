@@ -109,7 +109,7 @@ pub struct IssuerHealth {
 /// unchanged. For a changed source, new `IssuerKeys` are made. They begin without a set, because keys of another place
 /// prove nothing, or with [`Self::take_over`] if only intervals changed.
 pub struct IssuerKeys {
-    rules: Rules,
+    rules: FetchRules,
     set: ArcSwapOption<KeySet>,
     /// Locked briefly: never across I/O, and never for a token with a known key.
     state: Mutex<State>,
@@ -122,7 +122,7 @@ pub struct IssuerKeys {
 
 /// The rules for fetching from a source again.
 #[derive(Clone, Copy, Debug)]
-enum Rules {
+enum FetchRules {
     /// A URL.
     Remote {
         cooldown: Duration,
@@ -157,7 +157,7 @@ struct State {
 impl IssuerKeys {
     pub fn new(source: &KeySource) -> Self {
         let rules = match source {
-            KeySource::Remote(url) => Rules::Remote {
+            KeySource::Remote(url) => FetchRules::Remote {
                 cooldown: url.cooldown,
                 wait: url.wait,
                 max_stale: url.max_stale,
@@ -168,7 +168,7 @@ impl IssuerKeys {
             },
             // An introspecting issuer never has a set, so no signature is verified. Keygate's own keys are installed
             // before anything is signed with them.
-            KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => Rules::Local,
+            KeySource::File(_) | KeySource::Pem(_) | KeySource::Introspection(_) | KeySource::Own => FetchRules::Local,
         };
         Self {
             rules,
@@ -203,7 +203,7 @@ impl IssuerKeys {
     }
 
     fn check_age(&self, set: &KeySet, now: Now) -> Result<(), NoKeys> {
-        let Rules::Remote { max_stale, .. } = self.rules else {
+        let FetchRules::Remote { max_stale, .. } = self.rules else {
             return Ok(());
         };
         let age = set.age(now);
@@ -225,7 +225,7 @@ impl IssuerKeys {
     /// Requests at most one fetch per cooldown, failed attempts included, however many key ids are unknown (S040). A
     /// failed attempt is never proof that a key is absent (S043).
     pub fn unknown_kid(&self, current: &KeySet, kid: Option<&str>, now: Now) -> UnknownKid {
-        let Rules::Remote {
+        let FetchRules::Remote {
             cooldown,
             wait,
             miss_ttl,
@@ -381,10 +381,10 @@ impl IssuerKeys {
         let usable = self.current(now).map(drop);
         let keys = self.set.load_full();
         let usable_until = match (&self.rules, &keys) {
-            (Rules::Remote { max_stale, .. }, Some(keys)) => {
+            (FetchRules::Remote { max_stale, .. }, Some(keys)) => {
                 Some(now.wall.saturating_sub(keys.age(now)).saturating_add(*max_stale))
             }
-            (Rules::Remote { .. }, None) | (Rules::Local, _) => None,
+            (FetchRules::Remote { .. }, None) | (FetchRules::Local, _) => None,
         };
         let state = self.state();
         IssuerHealth {
@@ -477,7 +477,7 @@ pub struct Success {
 
 /// The result of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct FetchFailure {
     /// The number of failed attempts since the last success, this one included.
     pub in_a_row: u32,
     /// `true` if the previous attempt failed with the same message.
@@ -509,11 +509,11 @@ impl Attempt<'_> {
     }
 
     /// Finishes the attempt as failed with the message `error`. Keeps the last good set.
-    pub fn fail(self, error: &str) -> Failure {
+    pub fn fail(self, error: &str) -> FetchFailure {
         self.note_failure(error)
     }
 
-    fn note_failure(&self, error: &str) -> Failure {
+    fn note_failure(&self, error: &str) -> FetchFailure {
         let mut state = self.keys.state();
         let same_as_before = state.last_error.as_deref() == Some(error);
         state.last_error = Some(error.into());
@@ -521,7 +521,7 @@ impl Attempt<'_> {
         state.consecutive_failures = state.consecutive_failures.saturating_add(1);
         let in_a_row = state.consecutive_failures;
         self.finish(state);
-        Failure {
+        FetchFailure {
             in_a_row,
             same_as_before,
         }

@@ -143,7 +143,7 @@ impl Requirement {
 
     /// Returns all scopes of the rules that failed, for `scope` of RFC 6750 section 3. Includes scopes that the client
     /// already has, and every alternative of a rule that requires any of several scopes.
-    pub fn missing_scopes(&self, forbidden: Forbidden) -> ScopeSet {
+    pub fn scopes_of_failed_rules(&self, forbidden: Forbidden) -> ScopeSet {
         scopes(self.failed(forbidden)).cloned().collect()
     }
 

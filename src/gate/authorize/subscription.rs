@@ -29,13 +29,13 @@ pub enum SubscriptionError {
 
 reasons! {
     SubscriptionError {
-        Self::NotInForce(Standing::Pending) => word(Standing::Pending),
-        Self::NotInForce(Standing::ProvisioningFailed) => word(Standing::ProvisioningFailed),
-        Self::NotInForce(Standing::Cancelled) => word(Standing::Cancelled),
-        Self::NotInForce(Standing::PaymentDue) => word(Standing::PaymentDue),
-        Self::NotInForce(Standing::NotReleased) => word(Standing::NotReleased),
-        Self::NotInForce(Standing::SandboxOnly) => word(Standing::SandboxOnly),
-        Self::NotInForce(Standing::PlanGone) => word(Standing::PlanGone),
+        Self::NotInForce(Standing::Pending) => reason_of(Standing::Pending),
+        Self::NotInForce(Standing::ProvisioningFailed) => reason_of(Standing::ProvisioningFailed),
+        Self::NotInForce(Standing::Cancelled) => reason_of(Standing::Cancelled),
+        Self::NotInForce(Standing::PaymentDue) => reason_of(Standing::PaymentDue),
+        Self::NotInForce(Standing::NotReleased) => reason_of(Standing::NotReleased),
+        Self::NotInForce(Standing::SandboxOnly) => reason_of(Standing::SandboxOnly),
+        Self::NotInForce(Standing::PlanGone) => reason_of(Standing::PlanGone),
         Self::NotInPlan => "credential_not_in_plan",
         Self::Required => "subscription_required",
         // `NotInForce(Good)` is never made; the match must be exhaustive.
@@ -46,7 +46,7 @@ reasons! {
 const UNKNOWN: &str = "subscription_unknown";
 
 /// Returns the reason of a standing that is not good.
-const fn word(standing: Standing) -> &'static str {
+const fn reason_of(standing: Standing) -> &'static str {
     match standing.reason() {
         Some(reason) => reason,
         None => UNKNOWN,

@@ -5,10 +5,10 @@ use crate::config;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal::row;
 use crate::gate::authenticate::token::TokenError;
-use crate::gate::live::Live;
+use crate::gate::decision_trace::DecisionTrace;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use crate::model::api_key::ApiKeyEnvironment;
@@ -38,7 +38,7 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// A gate without sockets.
 struct Gate {
-    live: Live,
+    live: LiveState,
     snapshot: Snapshot,
     clock: ManualClock,
     key: SigningKey,
@@ -54,7 +54,7 @@ impl Gate {
     /// Returns a gate with these routes, each of a name and the YAML of its section.
     fn with_routes(top: &str, routes: &[(&str, &str)]) -> Self {
         let clock = ManualClock::at(Timestamp::from_unix_secs(START));
-        let live = Live::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
+        let live = LiveState::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
         let yaml = yaml(top, routes);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/keygate.yaml");
         let config = config::parse(&yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
@@ -109,7 +109,7 @@ impl Gate {
             &self.live,
             &inbound,
             self.clock.now(),
-            &mut Trail::default(),
+            &mut DecisionTrace::default(),
         );
         match decided {
             Ok(_) => "allowed".to_owned(),

@@ -31,9 +31,9 @@ pub struct Signer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLifetime {
     /// The `iat`.
-    pub at: Timestamp,
+    pub issued_at: Timestamp,
     /// The `exp`.
-    pub until: Timestamp,
+    pub expires_at: Timestamp,
     /// The last instant at which the token is sent to an upstream.
     send_until: Timestamp,
 }
@@ -42,13 +42,13 @@ impl TokenLifetime {
     /// Returns whether the token may be sent to an upstream at `now`. Returns `false` before `at`: the clock was set
     /// back, and the token would be valid for longer than `ttl`.
     pub fn may_be_sent_at(&self, now: Timestamp) -> bool {
-        self.at <= now && now <= self.send_until
+        self.issued_at <= now && now <= self.send_until
     }
 
     /// Returns whether the token can be forgotten: it has expired, or `now` is before `at`, because the clock was set
     /// back.
     pub fn is_over_at(&self, now: Timestamp) -> bool {
-        self.until < now || now < self.at
+        self.expires_at < now || now < self.issued_at
     }
 }
 
@@ -90,8 +90,8 @@ impl Signer {
     /// the token expires at the end of the skew, because an upstream would reject an expired token.
     pub fn lifetime(&self, identity: &Identity, now: Timestamp) -> TokenLifetime {
         let second = |time: Timestamp| Timestamp::from_unix_secs(time.as_unix_secs());
-        let at = second(now);
-        let full = at.saturating_add(self.ttl);
+        let issued_at = second(now);
+        let full = issued_at.saturating_add(self.ttl);
         let end = identity
             .expires_at
             .filter(|end| *end > now)
@@ -100,13 +100,13 @@ impl Signer {
         match end.filter(|end| *end < full) {
             // Sent until its end, because a new token would end at the same time.
             Some(end) => TokenLifetime {
-                at,
-                until: end,
+                issued_at,
+                expires_at: end,
                 send_until: end,
             },
             None => TokenLifetime {
-                at,
-                until: full,
+                issued_at,
+                expires_at: full,
                 send_until: full.saturating_sub(self.ttl / 2),
             },
         }
@@ -124,8 +124,8 @@ impl Signer {
         let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         set("iss", (*self.issuer).into());
         set("aud", audience.into());
-        set("iat", lifetime.at.as_unix_secs().into());
-        set("exp", lifetime.until.as_unix_secs().into());
+        set("iat", lifetime.issued_at.as_unix_secs().into());
+        set("exp", lifetime.expires_at.as_unix_secs().into());
         set("jti", sign::token_id().into());
         let scope = (!identity.scopes.is_empty()).then(|| identity.scopes.to_string());
         let known = [

@@ -169,14 +169,17 @@ fn a_token_ends_with_its_credential() {
     let lifetime = |left: u64, skew: u64, now: Timestamp| {
         signer.lifetime(&identity(NOW.saturating_add(secs(left)), secs(skew)), now)
     };
-    assert_eq!(lifetime(600, 30, NOW).until, NOW.saturating_add(secs(60)));
-    assert_eq!(lifetime(60, 30, NOW).until, NOW.saturating_add(secs(60)));
-    assert_eq!(lifetime(59, 30, NOW).until, NOW.saturating_add(secs(59)));
-    assert_eq!(lifetime(1, 30, NOW).until, NOW.saturating_add(secs(1)));
+    assert_eq!(lifetime(600, 30, NOW).expires_at, NOW.saturating_add(secs(60)));
+    assert_eq!(lifetime(60, 30, NOW).expires_at, NOW.saturating_add(secs(60)));
+    assert_eq!(lifetime(59, 30, NOW).expires_at, NOW.saturating_add(secs(59)));
+    assert_eq!(lifetime(1, 30, NOW).expires_at, NOW.saturating_add(secs(1)));
     // The credential has expired, but is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
-    assert_eq!(lifetime(5, 30, late).until, NOW.saturating_add(secs(35)));
-    assert_eq!(signer.lifetime(&everlasting(), NOW).until, NOW.saturating_add(secs(60)));
+    assert_eq!(lifetime(5, 30, late).expires_at, NOW.saturating_add(secs(35)));
+    assert_eq!(
+        signer.lifetime(&everlasting(), NOW).expires_at,
+        NOW.saturating_add(secs(60))
+    );
 }
 
 #[test]
@@ -291,18 +294,18 @@ proptest! {
                 Some(_) | None => signer.lifetime(&identity, now),
             };
             last = Some(signed);
-            let left = signed.until.saturating_since(now);
+            let left = signed.expires_at.saturating_since(now);
             let end = identity.usable_until.unwrap_or(Timestamp::MAX);
-            prop_assert!(signed.until <= end && signed.at <= now);
-            prop_assert!(signed.until <= signed.at.saturating_add(secs(ttl)));
-            if identity.expires_at.is_some_and(|own| own > signed.at.saturating_add(secs(1))) {
-                prop_assert!(identity.expires_at.is_none_or(|own| signed.until <= own));
+            prop_assert!(signed.expires_at <= end && signed.issued_at <= now);
+            prop_assert!(signed.expires_at <= signed.issued_at.saturating_add(secs(ttl)));
+            if identity.expires_at.is_some_and(|own| own > signed.issued_at.saturating_add(secs(1))) {
+                prop_assert!(identity.expires_at.is_none_or(|own| signed.expires_at <= own));
             }
             let ends_with_credential = identity
                 .expires_at
                 .into_iter()
                 .chain(identity.usable_until)
-                .any(|end| end.as_unix_secs() == signed.until.as_unix_secs());
+                .any(|end| end.as_unix_secs() == signed.expires_at.as_unix_secs());
             // Whole seconds: `iat` may be up to one second before the signature.
             prop_assert!(ends_with_credential || left + secs(1) > secs(ttl) / 2, "{left:?} of {ttl}");
         }

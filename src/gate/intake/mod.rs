@@ -8,8 +8,8 @@ pub use query::redact_query;
 
 use crate::config::AcceptedCredential;
 use crate::config::TwoCredentials;
+use crate::gate::accept::FieldOccurrence;
 use crate::gate::accept::Inbound;
-use crate::gate::accept::Single;
 use crate::model::reason::reasons;
 use http::HeaderValue;
 use std::fmt;
@@ -52,7 +52,7 @@ impl fmt::Debug for Credential<'_> {
 /// The rules of a route for the credential of a request.
 #[derive(Clone, Debug)]
 pub struct IntakeRules {
-    pub openness: Openness,
+    pub access: RouteAccess,
     /// The longest token or key in bytes.
     pub credential_bytes_max: usize,
     pub query_credentials: QueryCredentials,
@@ -61,7 +61,7 @@ pub struct IntakeRules {
 
 /// Whether the route needs a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Openness {
+pub enum RouteAccess {
     /// The route ignores a credential, but refuses two.
     Public,
     /// The route needs a credential of one of these types.
@@ -143,7 +143,7 @@ pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Opti
         TwoCredentials::Report => {}
     }
     check_query(inbound, rules)?;
-    let Openness::Protected(accepted) = &rules.openness else {
+    let RouteAccess::Protected(accepted) = &rules.access else {
         return Ok(None);
     };
     let bytes_max = rules.credential_bytes_max;
@@ -215,11 +215,11 @@ fn bearer_of_two<'r>(
 }
 
 /// Returns the value of a field that may occur at most once, or the error `repeated`.
-fn only<'r>(field: Single<'r>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
+fn only<'r>(field: FieldOccurrence<'r>, repeated: IntakeError) -> Result<Option<&'r HeaderValue>, IntakeError> {
     match field {
-        Single::Absent => Ok(None),
-        Single::One(value) => Ok(Some(value)),
-        Single::Repeated => Err(repeated),
+        FieldOccurrence::Absent => Ok(None),
+        FieldOccurrence::One(value) => Ok(Some(value)),
+        FieldOccurrence::Repeated => Err(repeated),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which requests carry exactly one credential (S001 to S012, S022)?
 
 use super::*;
-use crate::gate::accept::Rules;
+use crate::gate::accept::AcceptRules;
 use crate::gate::answer::refusal;
 use http::HeaderName;
 use http::Request;
@@ -12,7 +12,7 @@ const KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 fn rules(accepted: &[AcceptedCredential]) -> IntakeRules {
     IntakeRules {
-        openness: Openness::Protected(accepted.to_vec()),
+        access: RouteAccess::Protected(accepted.to_vec()),
         credential_bytes_max: 64,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,
@@ -25,7 +25,7 @@ fn both() -> IntakeRules {
 
 fn public() -> IntakeRules {
     IntakeRules {
-        openness: Openness::Public,
+        access: RouteAccess::Public,
         ..both()
     }
 }
@@ -46,7 +46,7 @@ fn check_at(
     expected: Result<Option<Credential<'_>>, IntakeError>,
 ) {
     let parts = parts(target, fields);
-    let accept_rules = Rules::new(KEY, []);
+    let accept_rules = AcceptRules::new(KEY, []);
     let inbound = Inbound::new(&parts, "127.0.0.1".parse().unwrap(), &[], &accept_rules).unwrap();
     let found = credential(&inbound, rules);
     // `assert_eq!` would print two different tokens alike: `Debug` hides their text.
@@ -107,7 +107,7 @@ fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() 
     check(&[token, token, key], Err(IntakeError::AuthorizationRepeated));
     check_at("/?api_key=k", &report, &[token, key], Err(IntakeError::InQuery));
     let keys_only = IntakeRules {
-        openness: Openness::Protected(vec![AcceptedCredential::ApiKey]),
+        access: RouteAccess::Protected(vec![AcceptedCredential::ApiKey]),
         ..report.clone()
     };
     check_at("/", &keys_only, &[token, key], Err(IntakeError::TypeNotAccepted));

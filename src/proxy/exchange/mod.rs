@@ -26,11 +26,11 @@ use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Principal;
 use crate::gate::decide;
 use crate::gate::decide::Permit;
+use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
-use crate::gate::trail::Trail;
 use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::observe::metrics::GaugeGuard;
@@ -48,7 +48,7 @@ use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::retry::ConnectAttempts;
-use crate::proxy::forward::stream_end;
+use crate::proxy::forward::stream_end::StreamEnd;
 use crate::proxy::forward::target;
 use crate::upstream::Upstream;
 use http::HeaderName;
@@ -93,7 +93,7 @@ pub struct Exchange {
     request: Parts,
     request_id: RequestId,
     trace: TraceContext,
-    trail: Trail,
+    trail: DecisionTrace,
     permit: Option<Permit>,
     /// The signed token that tells the upstream the principal.
     identity_token: Option<HeaderValue>,
@@ -118,7 +118,7 @@ pub struct Exchange {
 
 /// The next step for a request that is not refused.
 #[derive(Debug)]
-pub enum Admitted {
+pub enum NextStep {
     /// The request goes to an upstream; the exchange holds the permit.
     Forward,
     /// The gate answers the request itself.
@@ -142,7 +142,7 @@ impl Exchange {
             client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies),
             request_id: RequestId::of(&request.headers),
             trace: TraceContext::of(&request.headers),
-            trail: Trail::default(),
+            trail: DecisionTrace::default(),
             permit: None,
             identity_token: None,
             rewritten: None,
@@ -202,7 +202,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The request is refused, or `client_gone` ended first.
-    pub async fn admit(&mut self, client_gone: impl Future<Output = Denial>) -> Result<Admitted, Denial> {
+    pub async fn admit(&mut self, client_gone: impl Future<Output = Denial>) -> Result<NextStep, Denial> {
         let need = match self.decide() {
             Err(Stop::Needs(need)) => need,
             decided => return self.finish_admission(decided),
@@ -216,21 +216,21 @@ impl Exchange {
         self.finish_admission(decided)
     }
 
-    fn finish_admission(&mut self, decided: Result<Permit, Stop>) -> Result<Admitted, Denial> {
+    fn finish_admission(&mut self, decided: Result<Permit, Stop>) -> Result<NextStep, Denial> {
         match decided {
             Ok(permit) => {
                 self.prepare(&permit);
                 self.permit = Some(permit);
-                Ok(Admitted::Forward)
+                Ok(NextStep::Forward)
             }
             Err(Stop::Denied(denial)) => Err(denial),
             Err(Stop::Answered(label, answer)) => {
                 self.outcome = Outcome::Answered(label);
-                Ok(Admitted::Answer(answer))
+                Ok(NextStep::Answer(answer))
             }
             Err(Stop::Control(call)) => {
                 self.body_bytes_max = BODY_BYTES_MAX;
-                Ok(Admitted::Control(call))
+                Ok(NextStep::Control(call))
             }
             // The fetch or the introspection did not help: the gate cannot validate the credential.
             Err(Stop::Needs(need)) => Err(need.missing_proof().into()),
@@ -347,7 +347,7 @@ impl Exchange {
             request_id: self.request_id.header_value(),
             // Upstream fields of the same names are dropped: they would contradict these.
             limits: permit.map_or_else(Vec::new, |permit| {
-                limit_headers::of_admission(permit.admission(), families).collect()
+                limit_headers::admission_fields(permit.admission(), families).collect()
             }),
             now: self.upstream_started.unwrap_or(self.started).wall,
             cors: cors.map(|cors| (cors, &self.request.headers)),
@@ -359,7 +359,7 @@ impl Exchange {
     pub fn note_response(&mut self, status: StatusCode, streams: bool) {
         self.status = status.as_u16();
         if streams {
-            let end = self.principal().map(|principal| stream_end::of(principal, &self.gate));
+            let end = self.principal().map(|principal| StreamEnd::of(principal, &self.gate));
             self.deadlines.set_stream(end, Instant::now());
         }
     }
@@ -425,16 +425,16 @@ impl Exchange {
         let mut answer = refusal::answer(&denial, &context);
         let families = self.snapshot.rate_limit_headers;
         match (&denial, &self.permit) {
-            (Denial::LimitSpent(spent), _) => answer.headers.extend(limit_headers::of_refusal(spent, families)),
+            (Denial::LimitSpent(spent), _) => answer.headers.extend(limit_headers::refusal_fields(spent, families)),
             // The request failed after its admission, so it was spent from the limits.
             (_, Some(permit)) => answer
                 .headers
-                .extend(limit_headers::of_admission(permit.admission(), families)),
+                .extend(limit_headers::admission_fields(permit.admission(), families)),
             (_, None) => {}
         }
         if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
             // Without these fields, a browser hides the refusal from the page that sent the request.
-            answer.headers.extend(cors.of_response(request));
+            answer.headers.extend(cors.response_fields(request));
             answer
                 .headers
                 .extend(cors.varies().then_some((header::VARY, cors::VARY_ORIGIN)));

@@ -2,7 +2,7 @@
 
 use crate::gate::decide::Permit;
 use crate::gate::denial::Denial;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Timestamp;
 use http::HeaderValue;
@@ -15,7 +15,7 @@ use http::HeaderValue;
 pub fn for_permit(
     permit: &Permit,
     snapshot: &Snapshot,
-    live: &Live,
+    live: &LiveState,
     now: Timestamp,
 ) -> Result<Option<HeaderValue>, Denial> {
     let (Some(audience), Some(principal)) = (&permit.route().identity_audience, permit.principal()) else {

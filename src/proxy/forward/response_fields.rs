@@ -35,7 +35,7 @@ impl ResponseRules<'_> {
     /// lists `Origin` already.
     pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
-            for (name, value) in cors.of_response(request) {
+            for (name, value) in cors.response_fields(request) {
                 put(&name, &value);
             }
             if cors.varies() && !varies {

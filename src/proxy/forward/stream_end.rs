@@ -17,24 +17,27 @@ pub struct StreamEnd {
     pub still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
-/// Returns the end of a stream that `principal` opened.
-pub fn of(principal: &Principal, gate: &Arc<Gate>) -> StreamEnd {
-    let identity = principal.identity();
-    let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
-    let revocable = identity.api_key_id().is_some() || principal.binding().is_some();
-    // The reference to the gate is weak: a stream must not keep the gate alive.
-    let (opener, weak) = (principal.clone(), Arc::downgrade(gate));
-    let is_valid = move || {
-        weak.upgrade()
-            .is_some_and(|gate| decide::is_still_valid(&opener, &gate.snapshot(), &gate.live, gate.clock.now().wall))
-    };
-    let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
-        if revocable { Some(Box::new(is_valid)) } else { None };
-    StreamEnd {
-        expires_at: identity
-            .usable_until
-            .and_then(|until| Instant::now().checked_add(left(until))),
-        still_valid,
+impl StreamEnd {
+    /// Returns the end of a stream that `principal` opened.
+    pub fn of(principal: &Principal, gate: &Arc<Gate>) -> Self {
+        let identity = principal.identity();
+        let left = |usable_until: Timestamp| usable_until.saturating_since(gate.clock.now().wall);
+        let revocable = identity.api_key_id().is_some() || principal.binding().is_some();
+        // The reference to the gate is weak: a stream must not keep the gate alive.
+        let (opener, weak) = (principal.clone(), Arc::downgrade(gate));
+        let is_valid = move || {
+            weak.upgrade().is_some_and(|gate| {
+                decide::is_still_valid(&opener, &gate.snapshot(), &gate.live, gate.clock.now().wall)
+            })
+        };
+        let still_valid: Option<Box<dyn Fn() -> bool + Send + Sync>> =
+            if revocable { Some(Box::new(is_valid)) } else { None };
+        Self {
+            expires_at: identity
+                .usable_until
+                .and_then(|until| Instant::now().checked_add(left(until))),
+            still_valid,
+        }
     }
 }
 

@@ -4,9 +4,9 @@ mod answer;
 
 use crate::gate::accept::syntax;
 use crate::gate::denial::Denial;
-use crate::proxy::exchange::Admitted;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
+use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::retry;
 use crate::proxy::http1::body::BodyReader;
 use crate::proxy::http1::body::Framing;
@@ -19,7 +19,7 @@ use crate::proxy::http1::relay::Persistence;
 use crate::proxy::http1::relay::Relay;
 use crate::proxy::http1::relay::RelayError;
 use crate::proxy::http1::relay::RelaySpec;
-use crate::proxy::http1::response_head::DownstreamMode;
+use crate::proxy::http1::response_head::ResponseMode;
 use crate::proxy::http1::response_head::put;
 use crate::upstream::Upstream;
 use http::Version;
@@ -77,12 +77,12 @@ impl<'c> Lane<'c> {
     pub async fn run(mut self) -> bool {
         let client_gone = wait_for_client_close(self.downstream, &self.body);
         match self.exchange.admit(client_gone).await {
-            Ok(Admitted::Forward) => match self.forward().await {
+            Ok(NextStep::Forward) => match self.forward().await {
                 Ok(persistence) => self.end(persistence).await,
                 Err(interruption) => self.fail(interruption).await,
             },
-            Ok(Admitted::Answer(answer)) => self.send_answer(answer).await,
-            Ok(Admitted::Control(call)) => match self.call_control(call).await {
+            Ok(NextStep::Answer(answer)) => self.send_answer(answer).await,
+            Ok(NextStep::Control(call)) => match self.call_control(call).await {
                 Ok(answer) => self.send_answer(answer).await,
                 Err(denial) => self.fail(denial.into()).await,
             },
@@ -153,7 +153,7 @@ impl<'c> Lane<'c> {
         let request = self.exchange.request();
         let spec = RelaySpec {
             chunked: self.framing == Framing::Chunked,
-            downstream: DownstreamMode {
+            downstream: ResponseMode {
                 is_http10: request.version == Version::HTTP_10,
                 is_persistent: self.is_persistent,
             },

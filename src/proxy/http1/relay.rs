@@ -19,7 +19,7 @@ use crate::proxy::http1::response;
 use crate::proxy::http1::response::EMPTY_FIELDS;
 use crate::proxy::http1::response::Head;
 use crate::proxy::http1::response_head;
-use crate::proxy::http1::response_head::DownstreamMode;
+use crate::proxy::http1::response_head::ResponseMode;
 use http::StatusCode;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -36,7 +36,7 @@ const REPLAY_BYTES_MAX: usize = 64 * 1024;
 pub struct RelaySpec<'r> {
     /// `true` if the request body is forwarded in chunks, because the client sends chunks.
     pub chunked: bool,
-    pub downstream: DownstreamMode,
+    pub downstream: ResponseMode,
     /// Holds `true` once the gate shuts down: from then on, every client's connection closes after its response.
     pub shutdown: &'r watch::Receiver<bool>,
 }
@@ -448,7 +448,7 @@ impl<'r> Relay<'r> {
         }
         // Do not persist with an incomplete request body: the rest may never arrive, or arrive where the next request
         // is expected.
-        let downstream = DownstreamMode {
+        let downstream = ResponseMode {
             is_persistent: self.spec.downstream.is_persistent
                 && self.body.is_complete()
                 && self.downstream.read_buf.is_empty()
@@ -456,7 +456,7 @@ impl<'r> Relay<'r> {
             ..self.spec.downstream
         };
         let (framing, is_persistent) = response_head::reframe(head.framing, downstream);
-        let downstream = DownstreamMode {
+        let downstream = ResponseMode {
             is_persistent,
             ..downstream
         };

@@ -17,7 +17,7 @@ use httparse::Header;
 
 /// The protocol version of the client, and the state of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DownstreamMode {
+pub struct ResponseMode {
     pub is_http10: bool,
     /// `true` if the connection may carry another request after this response.
     pub is_persistent: bool,
@@ -25,7 +25,7 @@ pub struct DownstreamMode {
 
 /// Returns the framing of the body towards the client, and whether the connection persists after the body. For an
 /// HTTP/1.0 client, which knows no chunks (RFC 9112 section 6.1), a body of unknown length ends with the connection.
-pub fn reframe(framing: Framing, downstream: DownstreamMode) -> (Framing, bool) {
+pub fn reframe(framing: Framing, downstream: ResponseMode) -> (Framing, bool) {
     match framing {
         Framing::None | Framing::ContentLength(_) => (framing, downstream.is_persistent),
         Framing::Chunked | Framing::CloseDelimited if downstream.is_http10 => (Framing::CloseDelimited, false),
@@ -51,7 +51,7 @@ pub fn write(
     head: &Head<'_, '_>,
     rules: &ResponseRules<'_>,
     framing: Framing,
-    downstream: DownstreamMode,
+    downstream: ResponseMode,
     out: &mut Buffer,
 ) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -172,13 +172,13 @@ mod tests {
     fn relayed(head: &str, rules: &ResponseRules<'_>) -> String {
         let mut fields = EMPTY_FIELDS;
         let head = Head::parse(head.as_bytes(), &mut fields, &Method::GET).unwrap();
-        let downstream = DownstreamMode {
+        let downstream = ResponseMode {
             is_http10: false,
             is_persistent: true,
         };
         let (framing, is_persistent) = reframe(head.framing, downstream);
         let mut out = Buffer::default();
-        let downstream = DownstreamMode {
+        let downstream = ResponseMode {
             is_http10: false,
             is_persistent,
         };
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_body_that_ends_with_its_connection_gets_chunks_and_http_1_0_gets_none() {
-        let mode = |is_http10| DownstreamMode {
+        let mode = |is_http10| ResponseMode {
             is_http10,
             is_persistent: true,
         };

@@ -2,7 +2,7 @@
 //! opened.
 
 use crate::config::Config;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::model::clock::Clock;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 pub struct Bound {
     pub(super) sockets: Sockets,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<LiveState>,
     pub(super) readiness: Arc<Readiness>,
     /// Runs everything but the workers: fetches, the control side, the admin listener and the echo upstream. The last
     /// field here and in the later states, so that it is dropped after everything that has tasks on it.
@@ -53,7 +53,7 @@ impl Bound {
         Ok(Self {
             sockets,
             clock,
-            live: Arc::new(Live::new(metrics, echo)),
+            live: Arc::new(LiveState::new(metrics, echo)),
             readiness: Arc::new(Readiness::new()),
             background,
         })

@@ -47,6 +47,6 @@ pub fn serve(
     };
     serving.addresses().log();
     started(serving.addresses(), first_administrator);
-    serving.until_stopped(signals).end();
+    serving.run_and_drain(signals).end();
     Ok(())
 }

@@ -126,9 +126,9 @@ impl Serving {
     }
 
     /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store.
-    pub fn until_stopped(self, signals: Signals) -> Drained {
+    pub fn run_and_drain(self, signals: Signals) -> Drained {
         self.background.block_on(async {
-            signals.until_stop(self.reloader).await;
+            signals.reload_until_stop(self.reloader).await;
             self.readiness.begin_drain();
             self.housekeeping.abort();
             tracing::info!("Draining");

@@ -1,7 +1,7 @@
 //! Does every text either compile as a configuration or get errors with positions?
 
 use keygate::config;
-use keygate::gate::live::Live;
+use keygate::gate::live::LiveState;
 use keygate::gate::snapshot::Snapshot;
 use keygate::model::clock::Timestamp;
 use keygate::runtime::assemble;
@@ -18,7 +18,7 @@ pub fn check(text: &[u8]) {
     let env = |name: &str| (name == "NAME").then(|| "value".to_owned());
     match config::parse(text, file, &env) {
         Ok(config) => {
-            let live = Live::new(
+            let live = LiveState::new(
                 assemble::metrics(Timestamp::from_unix_secs(1_800_000_000)),
                 (Ipv4Addr::LOCALHOST, 9).into(),
             );

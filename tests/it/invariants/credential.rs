@@ -5,14 +5,14 @@ use http::HeaderValue;
 use http::Request;
 use keygate::config::AcceptedCredential;
 use keygate::config::route::TwoCredentials;
+use keygate::gate::accept::AcceptRules;
 use keygate::gate::accept::Inbound;
-use keygate::gate::accept::Rules;
 use keygate::gate::intake;
 use keygate::gate::intake::Credential;
 use keygate::gate::intake::IntakeError;
 use keygate::gate::intake::IntakeRules;
-use keygate::gate::intake::Openness;
 use keygate::gate::intake::QueryCredentials;
+use keygate::gate::intake::RouteAccess;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
@@ -82,10 +82,10 @@ fn extract(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
         request = request.header(*name, *value);
     }
     let parts = request.body(()).expect("a request").into_parts().0;
-    let accept = Rules::new(KEY, []);
+    let accept = AcceptRules::new(KEY, []);
     let inbound = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &accept).expect("unambiguous");
     let rules = IntakeRules {
-        openness: Openness::Protected(vec![AcceptedCredential::Jwt, AcceptedCredential::ApiKey]),
+        access: RouteAccess::Protected(vec![AcceptedCredential::Jwt, AcceptedCredential::ApiKey]),
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,

@@ -5,8 +5,8 @@ use http::HeaderValue;
 use http::Method;
 use http::Uri;
 use http::Version;
+use keygate::gate::accept::AcceptRules;
 use keygate::gate::accept::Inbound;
-use keygate::gate::accept::Rules;
 use keygate::proxy::http1::body::Framing;
 use keygate::proxy::http1::head;
 use keygate::proxy::http1::head::HeadLimits;
@@ -113,7 +113,7 @@ fn is_read_alike(request: &httparse::Request<'_, '_>) {
         built = built.header(field.name, HeaderValue::from_bytes(field.value).expect("a value"));
     }
     let parts = built.body(()).expect("a request").into_parts().0;
-    let rules = Rules::new(HeaderName::from_static("x-api-key"), []);
+    let rules = AcceptRules::new(HeaderName::from_static("x-api-key"), []);
     let Ok(inbound) = Inbound::new(&parts, IpAddr::V4(Ipv4Addr::LOCALHOST), &[], &rules) else {
         return;
     };

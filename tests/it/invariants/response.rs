@@ -11,7 +11,7 @@ use keygate::proxy::http1::head;
 use keygate::proxy::http1::response::EMPTY_FIELDS;
 use keygate::proxy::http1::response::Head;
 use keygate::proxy::http1::response_head;
-use keygate::proxy::http1::response_head::DownstreamMode;
+use keygate::proxy::http1::response_head::ResponseMode;
 
 const REQUEST_ID: &str = "0123456789abcdef";
 
@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
         return;
     };
     let method = if choice & 1 == 0 { Method::GET } else { Method::HEAD };
-    let downstream = DownstreamMode {
+    let downstream = ResponseMode {
         is_http10: choice & 2 != 0,
         is_persistent: choice & 4 != 0,
     };
@@ -106,7 +106,7 @@ fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
 }
 
 /// Asserts that another parser reads the head written for the client, with exactly the fields that frame the body.
-fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamMode) {
+fn is_written_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
     let request_id = HeaderValue::from_static(REQUEST_ID);
     let rules = ResponseRules {
         request_id: &request_id,
@@ -115,7 +115,7 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: DownstreamMode) {
         cors: None,
     };
     let (framing, is_persistent) = response_head::reframe(head.framing, downstream);
-    let downstream = DownstreamMode {
+    let downstream = ResponseMode {
         is_persistent,
         ..downstream
     };

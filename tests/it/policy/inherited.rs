@@ -9,9 +9,9 @@ use keygate::config;
 use keygate::config::Config;
 use keygate::gate::accept::Inbound;
 use keygate::gate::decide::decide;
-use keygate::gate::live::Live;
+use keygate::gate::decision_trace::DecisionTrace;
+use keygate::gate::live::LiveState;
 use keygate::gate::snapshot::Snapshot;
-use keygate::gate::trail::Trail;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::clock::Now;
@@ -103,7 +103,7 @@ fn s100_only_public_leaves_the_defaults_and_keeps_what_counts_without_a_principa
 /// A compiled configuration without sockets. Decides whether a token may call `/a`.
 struct Decider {
     snapshot: Snapshot,
-    live: Live,
+    live: LiveState,
 }
 
 const NOW: Timestamp = Timestamp::from_unix_secs(1_800_000_000);
@@ -139,7 +139,7 @@ fn tokens() -> &'static [String] {
 impl Decider {
     fn new(yaml: &str) -> Self {
         let config = parsed(yaml);
-        let live = Live::new(assemble::metrics(NOW), "127.0.0.1:9".parse().unwrap());
+        let live = LiveState::new(assemble::metrics(NOW), "127.0.0.1:9".parse().unwrap());
         let snapshot = Snapshot::compile(&config, &live).unwrap();
         let set = issuer::jwk_set(&[signer().public_jwk()]);
         for issuer in &snapshot.issuers {
@@ -162,7 +162,14 @@ impl Decider {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = "192.0.2.1".parse().unwrap();
         let inbound = Inbound::new(&parts, peer, &[], &self.snapshot.accept).ok().unwrap();
-        decide(&self.snapshot, &self.live, &inbound, now(), &mut Trail::default()).is_ok()
+        decide(
+            &self.snapshot,
+            &self.live,
+            &inbound,
+            now(),
+            &mut DecisionTrace::default(),
+        )
+        .is_ok()
     }
 }
 

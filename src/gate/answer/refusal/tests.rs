@@ -21,7 +21,7 @@ use crate::gate::authorize::SubscriptionError;
 use crate::gate::denial::ConnectionError;
 use crate::gate::denial::CorsError;
 use crate::gate::intake::IntakeError;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::jose::json::JsonError;
 use crate::jose::jws::JwsError;
@@ -268,7 +268,7 @@ fn snapshot() -> Snapshot {
         "listeners: [{{ address: 127.0.0.1:0 }}]\napi_keys: {{ file: keys.yaml }}\nissuers:\n  main: {{ issuer: https://a.test, audiences: any, public_key_files: [dev-issuer.public.pem] }}\nupstreams:\n  echo: {{ builtin: echo }}\nroutes:\n{routes}"
     );
     let config = config::parse(&yaml, Path::new("conf/x.yaml"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
-    let live = Live::new(assemble::metrics(Timestamp::default()), "127.0.0.1:1".parse().unwrap());
+    let live = LiveState::new(assemble::metrics(Timestamp::default()), "127.0.0.1:1".parse().unwrap());
     Snapshot::compile(&config, &live).unwrap()
 }
 

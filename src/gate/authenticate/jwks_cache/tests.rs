@@ -27,7 +27,7 @@ impl Fixture {
         Self {
             keys: IssuerKeys::new(&KeySource::Remote(Box::new(RemoteKeys {
                 at: JwksLocation::JwksUrl("https://issuer.example/jwks".parse().unwrap()),
-                dial: ConnectSettings {
+                connect: ConnectSettings {
                     allow_http: false,
                     allow_private_addresses: false,
                     ca_file: None,

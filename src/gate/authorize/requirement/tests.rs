@@ -195,7 +195,10 @@ fn missing_scopes_are_named_only_when_they_would_help() {
             ..token(scopes)
         });
         let forbidden = requirement.check(&who, &Method::GET).enforced?;
-        Some((forbidden.reason(), requirement.missing_scopes(forbidden).to_string()))
+        Some((
+            forbidden.reason(),
+            requirement.scopes_of_failed_rules(forbidden).to_string(),
+        ))
     };
     let scopes = |needed: &str| Some(("insufficient_scope", needed.to_owned()));
     assert_eq!(said("shop", "a b c e f"), None);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config;
 use crate::gate::Gate;
-use crate::gate::live::Live;
+use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
@@ -17,8 +17,8 @@ use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
-use crate::proxy::exchange::Admitted;
 use crate::proxy::exchange::Connection;
+use crate::proxy::exchange::NextStep;
 use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn fixture(key_lifetime: Option<Duration>) -> Fixture {
     };
     let metrics = Arc::new(Metrics::new(&reasons, clock.now().wall));
     let dropped = metrics.logs.access_records_dropped.clone();
-    let live = Live::new(metrics, "127.0.0.1:9".parse().unwrap());
+    let live = LiveState::new(metrics, "127.0.0.1:9".parse().unwrap());
     let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut system_random);
     live.directory.replace(vec![KeyRecord {
         id: key.id(),
@@ -118,7 +118,7 @@ impl Fixture {
         let from = Arc::new(Connection::new("192.0.2.7:50000".parse().unwrap()));
         let mut exchange = Exchange::begin(&self.gate, self.gate.snapshot(), parts, &from, self.gate.clock.now());
         let admitted = exchange.admit(pending()).await.unwrap();
-        assert!(matches!(admitted, Admitted::Forward));
+        assert!(matches!(admitted, NextStep::Forward));
         exchange
     }
 
@@ -139,7 +139,7 @@ impl Fixture {
         let (_end, shutdown) = watch::channel(false);
         let spec = RelaySpec {
             chunked: false,
-            downstream: DownstreamMode {
+            downstream: ResponseMode {
                 is_http10: false,
                 is_persistent: true,
             },

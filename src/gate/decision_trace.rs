@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The facts that a decision has established about one request, for the access record, the metrics and the challenge.
 #[derive(Default)]
-pub struct Trail {
+pub struct DecisionTrace {
     pub route: Option<Arc<Route>>,
     /// The built-in path that the request matches; `route` is then `None`.
     pub built_in: Option<Arc<BuiltIn>>,
@@ -46,7 +46,7 @@ pub struct WouldDeny {
     pub by: Option<Name>,
 }
 
-impl Trail {
+impl DecisionTrace {
     /// Records a suppressed refusal, unless an earlier one was recorded.
     pub(super) fn would_deny(&mut self, reason: &'static str, by: Option<&Name>) {
         self.would_deny.get_or_insert_with(|| WouldDeny {
