@@ -275,3 +275,32 @@ fn s114_of_a_thousand_at_once_exactly_a_hundred_pass() {
     let left = passes(&limits[..1], subject(Some(&alice), "192.0.2.1", &route), Tick::ZERO);
     assert_eq!(left, 900);
 }
+
+#[test]
+fn of_equally_spent_limits_the_first_is_named() {
+    let limits = ["first", "second"].map(|name| compile(&limit(name, &[LimitBy::Ip], 60, 60, 1)));
+    let route = route("a");
+    let subject = subject(None, "192.0.2.1", &route);
+    let admission = spend(&limits, subject, Tick::ZERO).unwrap();
+    assert_eq!(admission.closest().unwrap().limit.as_str(), "first");
+    let spent = spend(&limits, subject, Tick::ZERO).unwrap_err();
+    assert_eq!(spent.facts().limit.as_str(), "first");
+}
+
+#[test]
+fn a_limit_of_both_route_and_plan_is_spent_once_and_others_each() {
+    let (both, of_plan) = (
+        compile(&limit("both", &[LimitBy::Ip], 60, 60, 2)),
+        compile(&limit("plan", &[LimitBy::Ip], 60, 60, 3)),
+    );
+    let route = route("a");
+    let subject = subject(None, "192.0.2.1", &route);
+    let remaining = || {
+        let admission = spend_both(&[both.clone()], &[both.clone(), of_plan.clone()], subject, Tick::ZERO);
+        admission.map(|admission| admission.closest().unwrap().remaining)
+    };
+    assert_eq!((remaining().unwrap(), remaining().unwrap()), (1, 0));
+    assert_eq!(remaining().unwrap_err().facts().limit.as_str(), "both");
+    let left = spend(&[of_plan.clone()], subject, Tick::ZERO).unwrap();
+    assert_eq!(left.closest().unwrap().remaining, 0, "two were spent before");
+}

@@ -1,6 +1,8 @@
 //! Which outcome does [`decide`] give a request? In memory: requests and a manual clock in, outcomes out.
 
+use super::Permit;
 use super::decide;
+use super::is_still_valid;
 use crate::config;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal::row;
@@ -8,6 +10,7 @@ use crate::gate::authenticate::token::TokenError;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
+use crate::gate::stage::Stage;
 use crate::gate::stop::Stop;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
@@ -21,13 +24,20 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
+use crate::model::names::Name;
+use crate::model::plan::CredentialKinds;
+use crate::model::plan::Plan;
+use crate::model::subscription::Subscription;
+use crate::model::subscription::SubscriptionState;
 use crate::runtime::assemble;
+use http::request::Parts;
 use serde_json::Value;
 use serde_json::json;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// Seconds since 1970 at which the manual clock starts.
@@ -51,13 +61,22 @@ impl Gate {
         Self::with_routes(top, &[("api", &route)])
     }
 
+    /// Returns a gate with one protected route and `more` in the section of its issuer.
+    fn with_issuer(more: &str) -> Self {
+        let route = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
+        Self::of(&yaml("failed_authentication: off", more, &[("api", route)]))
+    }
+
     /// Returns a gate with these routes, each of a name and the YAML of its section.
     fn with_routes(top: &str, routes: &[(&str, &str)]) -> Self {
+        Self::of(&yaml(top, "", routes))
+    }
+
+    fn of(yaml: &str) -> Self {
         let clock = ManualClock::at(Timestamp::from_unix_secs(START));
         let live = LiveState::new(assemble::metrics(clock.now().wall), "127.0.0.1:9".parse().unwrap());
-        let yaml = yaml(top, routes);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/keygate.yaml");
-        let config = config::parse(&yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
+        let config = config::parse(yaml, &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}\n{yaml}"));
         let gate = Self {
             snapshot: Snapshot::compile(&config, &live).unwrap(),
             live,
@@ -92,26 +111,8 @@ impl Gate {
 
     /// Returns `allowed`, `needs`, `control`, the reason of the denial, or the label of the gate's own answer.
     fn ask_from(&self, peer: IpAddr, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let inbound = match Inbound::new(&parts, peer, &self.snapshot.trusted_proxies, &self.snapshot.accept) {
-            Ok(inbound) => inbound,
-            Err(error) => return error.reason().to_owned(),
-        };
-        let decided = decide(
-            &self.snapshot,
-            &self.live,
-            &inbound,
-            self.clock.now(),
-            &mut DecisionTrace::default(),
-        );
-        match decided {
+        let parts = request(method, target, headers);
+        match self.decide(peer, &parts, &mut DecisionTrace::default()) {
             Ok(_) => "allowed".to_owned(),
             Err(Stop::Denied(denial)) => denial.reason().to_owned(),
             Err(Stop::Needs(_)) => "needs".to_owned(),
@@ -120,20 +121,59 @@ impl Gate {
         }
     }
 
+    fn decide(&self, peer: IpAddr, parts: &Parts, trace: &mut DecisionTrace) -> Result<Permit, Stop> {
+        let inbound = Inbound::new(parts, peer, &self.snapshot.trusted_proxies, &self.snapshot.accept)?;
+        decide(&self.snapshot, &self.live, &inbound, self.clock.now(), trace)
+    }
+
+    /// Returns the permit and the trace of a request to `target` that passes.
+    #[track_caller]
+    fn permit(&self, target: &str, headers: &[(&str, &str)]) -> (Permit, DecisionTrace) {
+        let mut trace = DecisionTrace::default();
+        match self.decide(PEER, &request("GET", target, headers), &mut trace) {
+            Ok(permit) => (permit, trace),
+            Err(Stop::Denied(denial)) => panic!("denied: {}", denial.reason()),
+            Err(Stop::Needs(_) | Stop::Answered(..) | Stop::Control(_)) => panic!("not decided"),
+        }
+    }
+
+    /// Puts an active API key into the directory, in place of all others, and returns its text.
+    fn put_key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKeyText {
+        let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
+        let mut record = KeyRecord {
+            id: key.id(),
+            digest: Digester::new(None).digest(key.expose()),
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
+            name: "ci".into(),
+            state: KeyState::Active,
+            expires_at: None,
+            scopes: Arc::default(),
+            client: None,
+            organization: None,
+            addresses: Box::default(),
+            subscription: None,
+            ends_at: None,
+        };
+        change(&mut record);
+        self.live.directory.replace(vec![record]);
+        key
+    }
+
     fn advance(&self, millis: u64) {
         self.clock.advance(Duration::from_millis(millis));
     }
 }
 
-/// Returns a configuration with `top` at its top level and `routes` to the upstream `api`. The tests set the issuer's keys
-/// by hand, so nothing connects to its URL.
-fn yaml(top: &str, routes: &[(&str, &str)]) -> String {
+/// Returns a configuration with `top` at its top level, `issuer` in the section of its issuer, and `routes` to the upstream
+/// `api`. The tests set the issuer's keys by hand, so nothing connects to its URL.
+fn yaml(top: &str, issuer: &str, routes: &[(&str, &str)]) -> String {
     let mut yaml = format!(
         "{top}\n\
          listeners: [{{ address: 127.0.0.1:0 }}]\n\
          admin: {{ address: 127.0.0.1:0 }}\n\
          api_keys: {{ file: keys.yaml }}\n\
-         issuers:\n  main: {{ issuer: {ISSUER}, audiences: [{AUDIENCE}], jwks_url: {ISSUER}/jwks, cooldown: 30s }}\n\
+         issuers:\n  main: {{ issuer: {ISSUER}, audiences: [{AUDIENCE}], jwks_url: {ISSUER}/jwks, cooldown: 30s, {issuer} }}\n\
          upstreams:\n  api: {{ endpoints: [127.0.0.1:9] }}\n\
          routes:\n"
     );
@@ -144,6 +184,17 @@ fn yaml(top: &str, routes: &[(&str, &str)]) -> String {
         }
     }
     yaml
+}
+
+fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
 }
 
 /// Returns a token for `AUDIENCE` that `key` signed, with the members of `change` in place of the usual claims.
@@ -235,22 +286,7 @@ fn keys_too_stale_answer_503_and_never_401() {
 #[test]
 fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
     let gate = Gate::new("failed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
-    gate.live.directory.replace(vec![KeyRecord {
-        id: key.id(),
-        digest: Digester::new(None).digest(key.expose()),
-        origin: ApiKeyOrigin::Own,
-        environment: ApiKeyEnvironment::Live,
-        name: "ci".into(),
-        state: KeyState::Active,
-        expires_at: Some(Timestamp::from_unix_secs(START + 60)),
-        scopes: Arc::default(),
-        client: None,
-        organization: None,
-        addresses: Box::default(),
-        subscription: None,
-        ends_at: None,
-    }]);
+    let key = gate.put_key(|record| record.expires_at = Some(Timestamp::from_unix_secs(START + 60)));
     let ask = || gate.ask(&[("x-api-key", key.expose())]);
     assert_eq!(ask(), "allowed");
     gate.advance(59_999);
@@ -266,22 +302,7 @@ fn s067_an_expired_key_stays_expired_when_the_clock_is_set_back() {
 #[test]
 fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
     let gate = Gate::new("trusted_proxies: [10.0.0.0/8]\nfailed_authentication: off", "");
-    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
-    gate.live.directory.replace(vec![KeyRecord {
-        id: key.id(),
-        digest: Digester::new(None).digest(key.expose()),
-        origin: ApiKeyOrigin::Own,
-        environment: ApiKeyEnvironment::Live,
-        name: "inside".into(),
-        state: KeyState::Active,
-        expires_at: None,
-        scopes: Arc::default(),
-        client: None,
-        organization: None,
-        addresses: ["10.0.0.0/8".parse().unwrap()].into(),
-        subscription: None,
-        ends_at: None,
-    }]);
+    let key = gate.put_key(|record| record.addresses = ["10.0.0.0/8".parse().unwrap()].into());
     let proxy = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
     let ask = |origin: &[(&str, &str)]| {
         let headers = [&[("x-api-key", key.expose())], origin].concat();
@@ -493,4 +514,143 @@ fn every_reason_a_token_is_refused_for_has_its_row() {
         let row = row(reason);
         assert_eq!((row.reason, row.status), (reason, 401));
     }
+}
+
+#[test]
+fn the_credential_is_forwarded_in_its_own_field_and_only_where_the_route_says_so() {
+    let top = "failed_authentication: off";
+    let (keeps, forwards) = (Gate::new(top, ""), Gate::new(top, "forward_credential: true"));
+    for (gate, is_forwarded) in [(&keeps, false), (&forwards, true)] {
+        let (key, bearer) = (gate.put_key(|_| ()), format!("Bearer {}", gate.token(json!({}))));
+        let (permit, _) = gate.permit("/orders", &[("authorization", &bearer)]);
+        assert_eq!(permit.principal().unwrap().identity().subject.as_deref(), Some("alice"));
+        assert_eq!(
+            (permit.forwards_authorization(), permit.forwards_api_key()),
+            (is_forwarded, false)
+        );
+        let (permit, _) = gate.permit("/orders", &[("x-api-key", key.expose())]);
+        assert_eq!(
+            (permit.forwards_authorization(), permit.forwards_api_key()),
+            (false, is_forwarded)
+        );
+    }
+}
+
+#[test]
+fn two_credentials_are_refused_everywhere_but_on_a_route_that_reports_them() {
+    let path =
+        |path: &str, more: &str| format!("match: {{ path: \"{path}\" }}\naccept: [jwt, api_key]\n{more}upstream: api");
+    let gate = Gate::with_routes(
+        "failed_authentication: off",
+        &[
+            ("old", &path("/old", "two_credentials: report\n")),
+            ("new", &path("/new", "")),
+        ],
+    );
+    let (key, bearer) = (gate.put_key(|_| ()), format!("Bearer {}", gate.token(json!({}))));
+    let both = [("authorization", bearer.as_str()), ("x-api-key", key.expose())];
+    for target in ["/new", "/nowhere"] {
+        assert_eq!(gate.ask_from(PEER, "GET", target, &both), "two_credentials", "{target}");
+    }
+    let (_, trace) = gate.permit("/old", &both);
+    assert!(trace.reported_two_credentials);
+    assert_eq!(trace.would_deny.unwrap().reason, "two_credentials");
+    let (_, trace) = gate.permit("/old", &both[..1]);
+    assert!(!trace.reported_two_credentials && trace.would_deny.is_none());
+}
+
+#[test]
+fn a_refused_token_of_an_issuer_in_shadow_mode_passes_unproved_and_is_recorded() {
+    let gate = Gate::with_issuer("mode: shadow");
+    let good = format!("Bearer {}", gate.token(json!({})));
+    let (permit, trace) = gate.permit("/orders", &[("authorization", &good)]);
+    assert!(permit.principal().is_some() && trace.would_deny.is_none());
+    let bad = format!("{good}AAAA");
+    let (permit, trace) = gate.permit("/orders", &[("authorization", &bad)]);
+    assert!(permit.principal().is_none());
+    let would_deny = trace.would_deny.unwrap();
+    assert_eq!(
+        (would_deny.reason, would_deny.by.as_ref().map(Name::as_str)),
+        ("bad_signature", Some("main"))
+    );
+    // Only a token of the issuer passes.
+    assert_eq!(gate.ask(&[]), "credential_missing");
+    assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "credential_type");
+    assert_eq!(gate.bearer("a.b.c"), "token_malformed");
+}
+
+#[test]
+fn a_token_in_shadow_mode_whose_key_is_unknown_causes_one_fetch_and_then_passes() {
+    let gate = Gate::with_issuer("mode: shadow");
+    let stranger = SigningKey::generate_es256().unwrap();
+    let unknown = format!("Bearer {}", token(&stranger, &json!({})));
+    gate.advance(30_000);
+    let parts = request("GET", "/orders", &[("authorization", &unknown)]);
+    let mut trace = DecisionTrace::default();
+    assert!(matches!(gate.decide(PEER, &parts, &mut trace), Err(Stop::Needs(_))));
+    assert!(trace.would_deny.is_none());
+    let permit = gate.decide(PEER, &parts, &mut trace);
+    assert!(permit.is_ok_and(|permit| permit.principal().is_none()));
+    assert_eq!(trace.would_deny.unwrap().reason, "keys_unavailable");
+}
+
+#[test]
+fn s038_a_permit_is_valid_until_its_key_or_its_subscription_ends() {
+    let mut gate = Gate::new("failed_authentication: off", "");
+    let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
+    gate.snapshot.plans = [(plan.name.clone(), plan)].into_iter().collect();
+    let is_valid = |permit: &Permit| {
+        let principal = permit.principal().unwrap();
+        is_still_valid(principal, &gate.snapshot, &gate.live, gate.clock.now().wall)
+    };
+    let subscribe = |state, revision| {
+        let subscription = Subscription {
+            id: "sub_1".parse().unwrap(),
+            organization: "acme".parse().unwrap(),
+            plan: "gold".parse().unwrap(),
+            environment: ApiKeyEnvironment::Live,
+            state,
+            paid: false,
+        };
+        gate.live.directory.put_subscription(subscription, revision);
+    };
+    let key = gate.put_key(|record| {
+        record.organization = Some("acme".into());
+        record.subscription = Some("sub_1".parse().unwrap());
+    });
+    subscribe(SubscriptionState::Active, 1);
+    let (permit, _) = gate.permit("/orders", &[("x-api-key", key.expose())]);
+    assert!(is_valid(&permit));
+    subscribe(SubscriptionState::Cancelled, 2);
+    assert!(!is_valid(&permit), "the key is good, its subscription is not");
+    subscribe(SubscriptionState::Active, 3);
+    assert!(is_valid(&permit));
+    gate.live.directory.replace(Vec::new());
+    assert!(!is_valid(&permit), "the subscription is good, the key is gone");
+}
+
+#[test]
+fn a_decision_enters_its_stages_in_order_and_none_after_its_refusal() {
+    let mut gate = Gate::new("failed_authentication: off", "scopes: { all: [admin] }");
+    let entered = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&entered);
+    gate.live.probe = Some(Box::new(move |stage| log.lock().unwrap().push(stage)));
+    let stages = |headers: &[(&str, &str)]| {
+        let _ = gate.ask(headers);
+        std::mem::take(&mut *entered.lock().unwrap())
+    };
+    let all = [
+        Stage::Accept,
+        Stage::Intake,
+        Stage::Authenticate,
+        Stage::Authorize,
+        Stage::Limit,
+    ];
+    let bearer = |scope: &str| format!("Bearer {}", gate.token(json!({ "scope": scope })));
+    let authorization = |value: &str| stages(&[("authorization", value)]);
+    assert_eq!(authorization(&bearer("admin")), all);
+    assert_eq!(authorization(&bearer("other")), all[..4]);
+    assert_eq!(authorization("Bearer a.b.c"), all[..3]);
+    assert_eq!(stages(&[]), all[..2]);
+    assert_eq!(stages(&[("authorization", "a"), ("x-api-key", "b")]), all[..1]);
 }
