@@ -209,6 +209,55 @@ fn missing_scopes_are_named_only_when_they_would_help() {
 }
 
 #[test]
+fn the_first_refusal_that_no_scope_would_lift_takes_precedence() {
+    let client = || rule(vec![Condition::Clients(texts("other"))]);
+    let subject = || rule(vec![Condition::Subjects(texts("bob"))]);
+    let scope = || rule(vec![Condition::ScopesAll(scope_list("a"))]);
+    let reason = |rules: [config::Rule; 3]| refusal(&requirement(rules), &identity(token("")), &Method::GET).unwrap();
+    assert_eq!(reason([client(), scope(), subject()]), "client_not_allowed");
+    assert_eq!(reason([subject(), client(), scope()]), "subject_not_allowed");
+    assert_eq!(reason([scope(), client(), subject()]), "client_not_allowed");
+    assert_eq!(reason([scope(), scope(), scope()]), "insufficient_scope");
+}
+
+#[test]
+fn a_refusal_names_the_first_named_rule_that_failed() {
+    let named = |name: &str, scope: &str| config::Rule {
+        name: Some(name.parse().unwrap()),
+        ..rule(vec![Condition::ScopesAll(scope_list(scope))])
+    };
+    let unnamed = rule(vec![Condition::ScopesAll(scope_list("a"))]);
+    let requirement = requirement([named("met", "b"), unnamed, named("first", "c"), named("second", "d")]);
+    let name_for = |scopes: &str| {
+        let forbidden = requirement.check(&identity(token(scopes)), &Method::GET).enforced.unwrap();
+        requirement.rule_name(forbidden).map(Name::as_str)
+    };
+    assert_eq!(name_for("b"), Some("first"));
+    assert_eq!(name_for("b c"), Some("second"));
+    assert_eq!(name_for("b c d"), None, "only the rule without a name failed");
+}
+
+#[test]
+fn every_condition_for_the_method_is_listed_with_its_result() {
+    let requirement = requirement([
+        rule(vec![
+            Condition::Clients(texts("shop")),
+            Condition::ScopesAll(scope_list("a")),
+        ]),
+        config::Rule {
+            methods: vec![Method::POST],
+            ..rule(vec![Condition::Subjects(texts("alice"))])
+        },
+    ]);
+    let results = |method| -> Vec<bool> {
+        let conditions = requirement.conditions(&identity(token("")), method);
+        conditions.into_iter().map(|(_, _, is_met)| is_met).collect()
+    };
+    assert_eq!(results(&Method::GET), [true, false]);
+    assert_eq!(results(&Method::POST), [true, false, true]);
+}
+
+#[test]
 fn a_rule_in_shadow_mode_tells_and_refuses_nothing() {
     let shadow = |condition| config::Rule {
         mode: Mode::Shadow,
