@@ -273,7 +273,13 @@ fn nothing_of_the_credential_is_in_it_and_nobody_else_sees_it() {
             "{line}"
         );
     }
-    assert!(!gate.running.output().contains(&vouched), "it is in the log");
+    let output = gate.running.output();
+    for token in tokens(&gate.upstream.received()) {
+        // The signature alone would do for a search, but a log may cut a long value.
+        for part in token.split('.') {
+            assert!(!output.contains(part), "it is in the log");
+        }
+    }
 }
 
 #[test]
