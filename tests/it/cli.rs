@@ -68,7 +68,7 @@ fn mode(path: &Path) -> u32 {
 fn help_is_as_it_is_kept_in_the_golden_files() {
     let home = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help");
-    let update = std::env::var_os("KEYGATE_UPDATE_GOLDEN").is_some();
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let commands = [
         "",
         "run",
@@ -145,7 +145,7 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
             std::fs::write(&file, &messages).unwrap();
         }
         let content = std::fs::read_to_string(&file).unwrap_or_default();
-        assert_eq!(messages, content, "{name}; KEYGATE_UPDATE_GOLDEN=1 writes it anew");
+        assert_eq!(messages, content, "{name}; UPDATE_GOLDEN=1 writes it anew");
     }
 }
 

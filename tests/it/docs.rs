@@ -37,7 +37,7 @@ fn every_configuration_in_the_readme_loads() {
 }
 
 /// A command of the README, and where it is run.
-struct Run {
+struct CommandRun {
     command: &'static str,
     /// The file of the test, or the script.
     file: &'static str,
@@ -47,33 +47,33 @@ struct Run {
     by: &'static str,
 }
 
-const RUNS: [Run; 5] = [
-    Run {
+const RUNS: [CommandRun; 5] = [
+    CommandRun {
         command: "deploy/try",
         file: "tests/run",
         test: "",
         by: "\nrun try deploy/try --help\n",
     },
     // The script runs this test, so no test can run the script.
-    Run {
+    CommandRun {
         command: "tests/run",
         file: "tests/it/docs.rs",
         test: "bash_parses_the_scripts_in_the_readme",
         by: "tests/run",
     },
-    Run {
+    CommandRun {
         command: "keygate check conf/minimal.yaml",
         file: "tests/it/docs.rs",
         test: "the_check_commands_in_the_readme_succeed",
         by: "check conf/minimal.yaml",
     },
-    Run {
+    CommandRun {
         command: "keygate check conf/minimal.yaml --diff conf/minimal.yaml",
         file: "tests/it/docs.rs",
         test: "the_check_commands_in_the_readme_succeed",
         by: "check conf/minimal.yaml --diff conf/minimal.yaml",
     },
-    Run {
+    CommandRun {
         command: "keygate run --config conf/minimal.yaml",
         file: "tests/it/docs.rs",
         test: "the_minimal_configuration_runs",
@@ -82,14 +82,14 @@ const RUNS: [Run; 5] = [
 ];
 
 /// The commands of the first minutes, and the test that runs them as the program prints them.
-const FIRST_MINUTES: Run = Run {
+const FIRST_MINUTES: CommandRun = CommandRun {
     command: "",
     file: "tests/it/cli.rs",
     test: "the_printed_commands_do_what_their_comments_say",
     by: ".args([\"-c\", &script])",
 };
 
-impl Run {
+impl CommandRun {
     /// Asserts that the test exists and contains the text that runs the command.
     #[track_caller]
     fn assert_exists(&self) {
