@@ -162,8 +162,7 @@ fn the_check_commands_in_the_readme_succeed() {
 /// The configuration itself has fixed ports and the address of a foreign issuer.
 #[test]
 fn the_minimal_configuration_runs() {
-    let text = std::fs::read_to_string(Path::new(ROOT).join("conf/minimal.yaml")).unwrap();
-    let mut config = text;
+    let mut config = std::fs::read_to_string(Path::new(ROOT).join("conf/minimal.yaml")).unwrap();
     for (from, to) in [
         ("127.0.0.1:8080\n", "127.0.0.1:0\nadmin: { address: 127.0.0.1:0 }\n"),
         (

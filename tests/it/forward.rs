@@ -101,6 +101,7 @@ fn three_endpoints_get_a_third_each() {
     let counts: Vec<usize> = upstreams.iter().map(|upstream| upstream.received().len()).collect();
     assert_eq!(counts, [10, 10, 10]);
     let connections: Vec<usize> = upstreams.iter().map(FakeUpstream::connections).collect();
+    // A task forwards one request of the client after another, and returns each connection to the pool before the next.
     assert_eq!(connections, [1, 1, 1], "each connection is used again");
 }
 
