@@ -1,5 +1,7 @@
 //! Are the configurations, commands, problems and links in README.md true?
 
+use crate::support::Binary;
+use crate::support::get;
 use keygate::cli::introduction;
 use keygate::config;
 use keygate::gate::answer::refusal::ROWS;
@@ -34,60 +36,146 @@ fn every_configuration_in_the_readme_loads() {
     }
 }
 
-/// Scripts that no test here runs: `deploy/try` builds for minutes, and `tests/run` would start itself.
-/// Bash parses both, and `tests/run` runs `deploy/try --help`.
-const RUN_BY_TESTS_RUN: [&str; 2] = ["deploy/try", "tests/run"];
+/// A command of the README, and where it is run.
+struct CommandRun {
+    command: &'static str,
+    /// The file of the test, or the script.
+    file: &'static str,
+    /// The test in `file`; empty for a script.
+    test: &'static str,
+    /// The text in the test or the script that runs the command.
+    by: &'static str,
+}
+
+const RUNS: [CommandRun; 5] = [
+    CommandRun {
+        command: "deploy/try",
+        file: "tests/run",
+        test: "",
+        by: "\nrun try deploy/try --help\n",
+    },
+    // The script runs this test, so no test can run the script.
+    CommandRun {
+        command: "tests/run",
+        file: "tests/it/docs.rs",
+        test: "bash_parses_the_scripts_in_the_readme",
+        by: "tests/run",
+    },
+    CommandRun {
+        command: "keygate check conf/minimal.yaml",
+        file: "tests/it/docs.rs",
+        test: "the_check_commands_in_the_readme_succeed",
+        by: "check conf/minimal.yaml",
+    },
+    CommandRun {
+        command: "keygate check conf/minimal.yaml --diff conf/minimal.yaml",
+        file: "tests/it/docs.rs",
+        test: "the_check_commands_in_the_readme_succeed",
+        by: "check conf/minimal.yaml --diff conf/minimal.yaml",
+    },
+    CommandRun {
+        command: "keygate run --config conf/minimal.yaml",
+        file: "tests/it/docs.rs",
+        test: "the_minimal_configuration_runs",
+        by: "conf/minimal.yaml",
+    },
+];
+
+/// The commands of the first minutes, and the test that runs them as the program prints them.
+const FIRST_MINUTES: CommandRun = CommandRun {
+    command: "",
+    file: "tests/it/cli.rs",
+    test: "the_printed_commands_do_what_their_comments_say",
+    by: ".args([\"-c\", &script])",
+};
+
+impl CommandRun {
+    /// Asserts that the test exists and contains the text that runs the command.
+    #[track_caller]
+    fn assert_exists(&self) {
+        let text = std::fs::read_to_string(Path::new(ROOT).join(self.file)).unwrap();
+        let body = if self.test.is_empty() {
+            &*text
+        } else {
+            let start = format!("#[test]\nfn {}() {{\n", self.test);
+            let (_, rest) = text
+                .split_once(&start)
+                .unwrap_or_else(|| panic!("{}: no test {}", self.file, self.test));
+            rest.split("\n}\n").next().unwrap()
+        };
+        assert!(body.contains(self.by), "{} {}: no {:?}", self.file, self.test, self.by);
+    }
+}
 
 #[test]
-fn every_command_in_the_readme_is_run_by_a_test() {
+fn every_command_in_the_readme_is_run_by_a_test_or_a_script() {
     let commands: Vec<&str> = blocks("sh")
         .into_iter()
         .flat_map(str::lines)
         .filter(|line| !line.is_empty())
         .collect();
-    assert!(!commands.is_empty());
-    // `cli` runs each of these, as the program prints them.
     let first_minutes = introduction::commands("keygate", "", "127.0.0.1:8080");
     assert!(
         README.contains(&format!("```sh\n{first_minutes}```")),
         "{first_minutes}"
     );
-    for command in commands {
-        if first_minutes.lines().any(|line| line == command) {
-            continue;
-        }
-        let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
-        match words[..] {
-            [script] if RUN_BY_TESTS_RUN.contains(&script) => {
-                let checked = Command::new("bash")
-                    .arg("-n")
-                    .arg(Path::new(ROOT).join(script))
-                    .status()
-                    .unwrap();
-                assert!(checked.success(), "{script}");
-            }
-            ["keygate", "check", ..] => {
-                let checked = Command::new(crate::support::program())
-                    .args(&words[1..])
-                    .current_dir(ROOT)
-                    .output()
-                    .unwrap();
-                assert!(
-                    checked.status.success(),
-                    "{command}: {}",
-                    String::from_utf8_lossy(&checked.stderr)
-                );
-            }
-            // The configuration has fixed ports, so no test starts it; `config` loads it.
-            ["keygate", "run", "--config", file] => assert!(Path::new(ROOT).join(file).is_file(), "{command}"),
-            _ => panic!("no test runs `{command}`"),
-        }
+    FIRST_MINUTES.assert_exists();
+    let others: BTreeSet<&str> = commands
+        .into_iter()
+        .filter(|command| first_minutes.lines().all(|line| line != *command))
+        .map(|command| command.split('#').next().unwrap().trim_end())
+        .collect();
+    assert_eq!(others, RUNS.iter().map(|run| run.command).collect());
+    for run in &RUNS {
+        run.assert_exists();
     }
-    let script = std::fs::read_to_string(Path::new(ROOT).join("tests/run")).unwrap();
-    assert!(
-        script.contains("deploy/try --help"),
-        "tests/run no longer runs deploy/try"
-    );
+}
+
+#[test]
+fn bash_parses_the_scripts_in_the_readme() {
+    for script in ["deploy/try", "tests/run"] {
+        let status = Command::new("bash").args(["-n", script]).current_dir(ROOT).status();
+        assert!(status.unwrap().success(), "{script}");
+    }
+}
+
+#[test]
+fn the_check_commands_in_the_readme_succeed() {
+    for (command, stdout) in [
+        ("check conf/minimal.yaml", "conf/minimal.yaml: good, 1 route\n"),
+        (
+            "check conf/minimal.yaml --diff conf/minimal.yaml",
+            "nothing asks for less than in conf/minimal.yaml\n",
+        ),
+    ] {
+        let output = Command::new(crate::support::program())
+            .args(command.split(' '))
+            .current_dir(ROOT)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.ends_with(stdout), "{command}: {text}");
+    }
+}
+
+/// The configuration itself has fixed ports and the address of a foreign issuer.
+#[test]
+fn the_minimal_configuration_runs() {
+    let mut config = std::fs::read_to_string(Path::new(ROOT).join("conf/minimal.yaml")).unwrap();
+    for (from, to) in [
+        ("127.0.0.1:8080\n", "127.0.0.1:0\nadmin: { address: 127.0.0.1:0 }\n"),
+        (
+            "jwks_url: https://login.example.com/",
+            "jwks_url: https://login.invalid/",
+        ),
+    ] {
+        assert!(config.contains(from), "{from:?} in {config}");
+        config = config.replace(from, to);
+    }
+    let gate = Binary::start(&config);
+    let status = |path: &str| get(gate.data(), path).status;
+    assert_eq!((status("/orders/7"), status("/other")), (401, 404));
 }
 
 #[test]

@@ -27,14 +27,14 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/explain")
 }
 
-struct World {
+struct ExplainFixture {
     folder: tempfile::TempDir,
     key: SigningKey,
     api_key: String,
     revoked: String,
 }
 
-impl World {
+impl ExplainFixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -116,8 +116,8 @@ impl World {
 
 /// Returns the name, the arguments and the stdin of each case; stdin is
 /// the credential where the arguments contain `--token-file -` or `--key-file -`.
-fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
-    let token = |more: Value| world.token(&more);
+fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, String)> {
+    let token = |more: Value| fixture.token(&more);
     let good = token(json!({}));
     let (head, signature) = good.rsplit_once('.').unwrap();
     let (header, _) = head.split_once('.').unwrap();
@@ -186,7 +186,7 @@ fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
         (
             "token-of-another-type",
             orders.clone(),
-            world.key.sign("JWT", &json!({ "iss": issuer::ISSUER })).unwrap(),
+            fixture.key.sign("JWT", &json!({ "iss": issuer::ISSUER })).unwrap(),
         ),
         (
             "keys-not-there",
@@ -204,20 +204,20 @@ fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
             token(remote),
         ),
         ("no-credential", vec!["--route", "orders"], none()),
-        ("key-allowed", keyed(&[]), world.api_key.clone()),
-        ("key-revoked", keyed(&[]), world.revoked.clone()),
+        ("key-allowed", keyed(&[]), fixture.api_key.clone()),
+        ("key-revoked", keyed(&[]), fixture.revoked.clone()),
         ("key-with-a-wrong-secret", keyed(&[]), wrong_secret),
         (
             "key-expired",
             keyed(&["--at", "2026-12-01T00:00:00Z"]),
-            world.api_key.clone(),
+            fixture.api_key.clone(),
         ),
         (
             "key-where-a-token-is-asked-for",
             vec!["--route", "remote", "--key-file", "-"],
-            world.api_key.clone(),
+            fixture.api_key.clone(),
         ),
-        ("two-credentials", keyed(&["--token", "abc"]), world.api_key.clone()),
+        ("two-credentials", keyed(&["--token", "abc"]), fixture.api_key.clone()),
         (
             "public",
             vec!["--request", "GET https://anywhere.example/status"],
@@ -306,10 +306,10 @@ fn cases(world: &World) -> Vec<(&'static str, Vec<&'static str>, String)> {
 
 #[test]
 fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
-    let world = World::new();
+    let fixture = ExplainFixture::new();
     let mut wrong = String::new();
-    for (name, args, input) in cases(&world) {
-        let (code, out, err) = world.explain(&args, &input);
+    for (name, args, input) in cases(&fixture) {
+        let (code, out, err) = fixture.explain(&args, &input);
         let verdict = format!("exit {code}\n{out}{err}");
         // The output contains no credential, no secret part of one, and no upstream credential of the file.
         let secrets = [
@@ -334,7 +334,7 @@ fn each_decision_is_told_as_it_is_kept_in_the_golden_files() {
 
 #[test]
 fn what_is_not_understood_is_2_and_says_why() {
-    let world = World::new();
+    let fixture = ExplainFixture::new();
     for (args, word) in [
         (
             &["--route", "ordres"][..],
@@ -364,32 +364,32 @@ fn what_is_not_understood_is_2_and_says_why() {
             "cannot be used with",
         ),
     ] {
-        let (code, out, err) = world.explain(args, "");
+        let (code, out, err) = fixture.explain(args, "");
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
         assert!(err.contains(word), "{word:?} in {err}");
     }
-    std::fs::write(world.folder.path().join("keygate.yaml"), "routes: 1").unwrap();
-    let (code, _, err) = world.explain(&["--route", "orders"], "");
+    std::fs::write(fixture.folder.path().join("keygate.yaml"), "routes: 1").unwrap();
+    let (code, _, err) = fixture.explain(&["--route", "orders"], "");
     assert!(code == 2 && err.contains("keygate.yaml:1:1"), "{err}");
 }
 
 #[test]
 fn nothing_is_left_behind_and_the_answer_is_the_same_every_time() {
-    let world = World::new();
+    let fixture = ExplainFixture::new();
     let files = || {
-        let mut names: Vec<_> = std::fs::read_dir(world.folder.path())
+        let mut names: Vec<_> = std::fs::read_dir(fixture.folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
         names.sort();
         names
     };
-    let (before, token) = (files(), world.token(&json!({})));
+    let (before, token) = (files(), fixture.token(&json!({})));
     let args = ["--route", "orders", "--token-file", "-", "--output", "json"];
-    let first = world.explain(&args, &token);
+    let first = fixture.explain(&args, &token);
     assert_eq!(first.0, 0, "{first:?}");
     for _ in 0..3 {
-        assert_eq!(world.explain(&args, &token), first);
+        assert_eq!(fixture.explain(&args, &token), first);
     }
     assert_eq!(files(), before);
     let verdict: Value = serde_json::from_str(&first.1).unwrap();

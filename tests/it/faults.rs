@@ -158,7 +158,7 @@ fn ask(gate: &RunningGate, token: &str) -> Response {
 }
 
 #[track_caller]
-fn is_503(what: &str, response: &Response) {
+fn assert_503(what: &str, response: &Response) {
     assert_eq!(response.status, 503, "{what}: {}", response.text());
     assert_eq!(
         response.json()["type"],
@@ -202,7 +202,7 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         let gate = gate(server.address, &upstream);
         // At the start: without keys, no token is refused as invalid.
         for _ in 0..2 {
-            is_503(what, &ask(&gate, &old_token));
+            assert_503(what, &ask(&gate, &old_token));
         }
         assert_eq!(upstream.received().len(), 0, "{what}");
         server.respond_with(FetchResponse::Whole(ok(&one)));
@@ -213,7 +213,7 @@ fn s043_s050_a_fetch_that_fails_in_any_way_is_503_and_never_401_or_through() {
         ask_until(&gate, &new_token, 503, 401, what);
         let forwarded = upstream.received().len();
         for _ in 0..2 {
-            is_503(what, &ask(&gate, &new_token));
+            assert_503(what, &ask(&gate, &new_token));
         }
         assert_eq!(upstream.received().len(), forwarded, "{what}");
         assert_eq!(ask(&gate, &old_token).status, 200, "{what}: the good keys are kept");
@@ -238,7 +238,7 @@ fn s050_an_issuer_that_nobody_listens_for_is_503() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gate = gate(gone, &upstream);
     for _ in 0..3 {
-        is_503("refused", &ask(&gate, &token(&key, &claims())));
+        assert_503("refused", &ask(&gate, &token(&key, &claims())));
     }
     // A malformed token needs no keys to be refused as invalid.
     assert_eq!(ask(&gate, "a.b.c").status, 401);

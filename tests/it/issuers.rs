@@ -44,8 +44,13 @@ fn program(top: &str, issuer: &str, files: &[(&str, &str)]) -> Binary {
 }
 
 fn start_with<G: StartGate>(top: &str, issuer: &str, files: &[(&str, &str)]) -> G {
+    G::start_with(&yaml(top, issuer), files)
+}
+
+/// Returns the configuration of [`gate`].
+fn yaml(top: &str, issuer: &str) -> String {
     let upstream = FakeUpstream::start();
-    let yaml = GatewayBuilder::new()
+    GatewayBuilder::new()
         .admin(&format!("token: {TOKEN}"))
         .top("failed_authentication: off")
         .top(top)
@@ -53,8 +58,7 @@ fn start_with<G: StartGate>(top: &str, issuer: &str, files: &[(&str, &str)]) -> 
         .upstream_with("api", "builtin: echo")
         .upstream("unused", upstream.address())
         .route("api", "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api")
-        .yaml();
-    G::start_with(&yaml, files)
+        .yaml()
 }
 
 /// Returns an issuer's section. `keys` is the setting that locates the issuer's keys, `more` the text at the end.

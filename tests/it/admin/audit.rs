@@ -4,6 +4,7 @@ use super::fixture::ADMIN_TOKEN;
 use super::fixture::Gate;
 use serde_json::Value;
 use serde_json::json;
+use sqlx::Connection;
 
 fn items(list: &Value) -> Vec<(&str, &str)> {
     let items = list["items"].as_array().unwrap().iter();
@@ -62,7 +63,7 @@ fn every_change_is_one_event_and_a_refusal_is_none() {
 }
 
 #[test]
-fn events_are_found_by_whom_what_which_whose_and_when() {
+fn audit_events_are_filtered_by_actor_action_target_organization_and_time() {
     let gate = Gate::new();
     let subscription = gate.subscribe("acme", "default");
     let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
@@ -126,9 +127,11 @@ fn events_are_found_by_whom_what_which_whose_and_when() {
 }
 
 #[test]
-fn s154_the_log_is_whole_until_somebody_meddles() {
+fn s154_verification_names_the_first_event_that_was_changed_behind_the_gate() {
     let gate = Gate::new();
     gate.create("/keys", json!({ "name": "k", "expires": "1d" }));
+    let key = gate.get("/audit?limit=1").json["items"][0].clone();
+    gate.perform("POST", "/signing-keys/rotate", None);
     let chain = gate.get("/audit/verify").json;
     assert_eq!(chain["state"], "whole");
     let newest = &gate.get("/audit?limit=1").json["items"][0];
@@ -137,4 +140,32 @@ fn s154_the_log_is_whole_until_somebody_meddles() {
         (&newest["sequence"], &newest["hash"])
     );
     assert_eq!(newest["hash"].as_str().unwrap().len(), 64);
+
+    execute_sql(
+        &gate,
+        &format!(
+            "UPDATE audit_event SET actor = 'client_other' WHERE sequence = {}",
+            key["sequence"]
+        ),
+    );
+    let chain = gate.get("/audit/verify").json;
+    assert_eq!(
+        (&chain["state"], &chain["sequence"]),
+        (&json!("broken"), &key["sequence"]),
+        "{chain}"
+    );
+    assert!(chain["problem"].is_string(), "{chain}");
+    assert_eq!((&chain["events"], &chain["head"]), (&Value::Null, &Value::Null));
+}
+
+/// Executes a statement in the file of the store, on a connection of its own.
+fn execute_sql(gate: &Gate, statement: &str) {
+    let url = format!("sqlite://{}", gate.folder.path().join("keygate.db").display());
+    gate.runtime.block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
+        let result = statement.execute(&mut connection).await.unwrap();
+        assert_eq!(result.rows_affected(), 1);
+        connection.close().await.unwrap();
+    });
 }

@@ -196,20 +196,35 @@ fn a_change_changes_what_it_names_and_a_disabled_client_gets_no_tokens() {
 }
 
 #[test]
-fn a_deleted_client_gets_no_tokens_and_those_that_are_out_stay_or_end_as_was_chosen() {
+fn a_deleted_client_gets_no_tokens_and_its_issued_tokens_end_only_if_the_request_says_so() {
     let gate = Gate::new();
     for (query, ends) in [
         ("", false),
         ("?revoke_tokens=false", false),
         ("?revoke_tokens=true", true),
     ] {
-        let (id, secret) = secret_client(&gate);
-        assert_eq!(gate.with_secret(&id, &secret).status, 200);
+        let created = gate.create(
+            "/clients",
+            json!({ "name": "x", "authentication": "client_secret", "scopes": ["admin:read"], "subscription": "sub_operators" }),
+        );
+        let (id, secret) = (created.id(), secret(&created));
+        let issued = gate.with_secret(&id, &secret).json["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let present = || gate.call_as(Some(&issued), "GET", "/plans", None, &[]);
+        assert_eq!(present().status, 200);
+        gate.advance(1);
         let deleted = gate.perform("DELETE", &format!("/clients/{id}{query}"), None);
         assert_eq!(
             (&deleted["state"], deleted["tokens_not_before"].is_string()),
             (&"deleted".into(), ends)
         );
+        if ends {
+            present().expect_refusal(401, "invalid-token");
+        } else {
+            assert_eq!(present().status, 200, "{query:?}");
+        }
         assert_ne!(gate.with_secret(&id, &secret).status, 200);
         gate.call("DELETE", &format!("/clients/{id}"), None)
             .expect_refusal(409, "client-deleted");

@@ -212,7 +212,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Creates records of `acme` and returns the value of each placeholder.
-fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
+fn placeholders(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     let subscription = gate.subscribe("acme", "default");
     let pending = gate
         .create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }))
@@ -247,8 +247,8 @@ fn things(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn filled(template: &str, things: &[(&str, String)]) -> String {
-    things
+fn filled(template: &str, placeholders: &[(&str, String)]) -> String {
+    placeholders
         .iter()
         .fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
 }
@@ -266,9 +266,9 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
     let (owner, stranger) = (of(&acme, &both), of(&other, &both));
     let nothing = of("sub_operators", &["orders:read"]);
     for (round, (name, method, path, body, expected, to_strangers)) in rows().into_iter().enumerate() {
-        let things = things(&gate, round);
-        let path = filled(path, &things);
-        let body = body.map(|body| serde_json::from_str(&filled(&body.to_string(), &things)).unwrap());
+        let placeholders = placeholders(&gate, round);
+        let path = filled(path, &placeholders);
+        let body = body.map(|body| serde_json::from_str(&filled(&body.to_string(), &placeholders)).unwrap());
         let ask = |token: Option<&str>| gate.call_as(token, method, &path, body.as_ref(), &[]);
 
         let missing = ask(None);
@@ -329,7 +329,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
                     "{name}: {}",
                     response.text
                 );
-                for (_, id) in &things {
+                for (_, id) in &placeholders {
                     assert!(!response.text.contains(id.as_str()), "{name}: {id}");
                 }
             }

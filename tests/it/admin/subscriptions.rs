@@ -1,8 +1,11 @@
 //! Subscriptions: which credentials does each state allow, and does cancelling end all keys and tokens?
 
 use super::fixture::Gate;
+use crate::support::wait_until;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 fn pending(gate: &Gate, plan: &str) -> String {
     if gate.get("/organizations/acme").status == 404 {
@@ -161,17 +164,25 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
 fn no_key_is_left_of_a_subscription_that_is_cancelled_while_keys_are_made() {
     let gate = Gate::new();
     let id = gate.subscribe("acme", "default");
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| while gate.post("/keys", key(&id, None)).status == 201 {});
+    let created = AtomicUsize::new(0);
+    // Creates keys until one is refused, and returns the refusal. Ends in any case, so that the test cannot hang.
+    let create_keys = || {
+        for _ in 0..10_000 {
+            let response = gate.post("/keys", key(&id, None));
+            if response.status != 201 {
+                return response;
+            }
+            created.fetch_add(1, Ordering::Relaxed);
         }
-        while gate.get(&format!("/keys?subscription={id}&limit=200")).json["items"]
-            .as_array()
-            .unwrap()
-            .len()
-            < 8
-        {}
+        panic!("the subscription is never cancelled");
+    };
+    std::thread::scope(|scope| {
+        let creators: Vec<_> = (0..4).map(|_| scope.spawn(create_keys)).collect();
+        wait_until("keys are being created", || created.load(Ordering::Relaxed) >= 8);
         gate.perform("POST", &format!("/subscriptions/{id}/cancel"), None);
+        for creator in creators {
+            creator.join().unwrap().expect_refusal(409, "subscription-cancelled");
+        }
     });
     let mut after = String::new();
     loop {
@@ -187,12 +198,18 @@ fn no_key_is_left_of_a_subscription_that_is_cancelled_while_keys_are_made() {
 }
 
 #[test]
-fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
+fn built_in_subscriptions_cannot_be_cancelled() {
     let gate = Gate::new();
     for id in ["sub_default", "sub_operators"] {
         gate.call("POST", &format!("/subscriptions/{id}/cancel"), None)
             .expect_refusal(409, "built-in");
+        assert_eq!(gate.get(&format!("/subscriptions/{id}")).json["state"], "active");
     }
+}
+
+#[test]
+fn a_new_subscription_names_an_organization_a_plan_and_an_environment_that_exist() {
+    let gate = Gate::new();
     for (body, pointers) in [
         (
             json!({ "organization": "none", "plan": "default" }),
@@ -211,6 +228,11 @@ fn what_is_built_in_stays_and_what_is_asked_for_must_be_there() {
     }
     gate.post("/organizations", json!({ "id": "default", "name": "x" }))
         .expect_refusal(409, "organization-exists");
+}
+
+#[test]
+fn a_subscription_moves_only_to_another_plan_of_its_organization_that_exists() {
+    let gate = Gate::new();
     let move_to = |plan: &str| gate.post("/subscriptions/sub_default/plan", json!({ "plan": plan }));
     assert_eq!(move_to("none").pointers(), ["/plan"]);
     assert_eq!(move_to("operators").pointers(), ["/plan"]);

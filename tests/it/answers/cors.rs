@@ -64,7 +64,7 @@ fn preflight(origin: &str, method: &str, more: &str) -> String {
 }
 
 /// Returns every CORS header of the response, in lower case and sorted.
-fn family(response: &Response) -> Vec<String> {
+fn cors_fields(response: &Response) -> Vec<String> {
     let ours = response
         .headers
         .iter()
@@ -87,7 +87,7 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
     let (response, record) = gate.ask_recorded("OPTIONS /post/1", &request_fields);
     assert_eq!(response.status, 204);
     assert_eq!(
-        family(&response),
+        cors_fields(&response),
         [
             "access-control-allow-headers: authorization, x-api-key, content-type",
             "access-control-allow-methods: POST",
@@ -122,7 +122,7 @@ fn what_is_allowed_is_what_the_route_says() {
     let gate = gate();
     let response = gate.ask("OPTIONS /cookies/1", &preflight(APP, "GET", ""));
     assert_eq!(
-        family(&response),
+        cors_fields(&response),
         [
             "access-control-allow-credentials: true",
             "access-control-allow-headers: x-a, authorization",
@@ -138,7 +138,7 @@ fn what_is_allowed_is_what_the_route_says() {
         "Access-Control-Request-Private-Network: true\r\n",
     );
     assert_eq!(
-        family(&gate.ask("OPTIONS /any/1", &request_fields)),
+        cors_fields(&gate.ask("OPTIONS /any/1", &request_fields)),
         [
             "access-control-allow-headers: authorization, x-api-key, content-type",
             "access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE",
@@ -179,7 +179,7 @@ fn s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is() {
         "",
     ] {
         let response = refused("/post/1", &preflight(origin, "POST", ""), "cors_origin");
-        assert_eq!(family(&response), [""; 0], "{origin}");
+        assert_eq!(cors_fields(&response), [""; 0], "{origin}");
         assert_eq!(response.header("vary"), Some("Origin"));
     }
     refused("/cookies/1", &preflight(APP, "PUT", ""), "cors_method");
@@ -285,7 +285,7 @@ fn a_page_can_read_answers_and_refusals_alike() {
         if expose == "x-total" {
             expected.insert(0, "access-control-allow-credentials: true".to_owned());
         }
-        assert_eq!(family(response), expected, "{}", response.status);
+        assert_eq!(cors_fields(response), expected, "{}", response.status);
         assert_eq!(response.header("vary"), Some("Origin"), "{}", response.status);
     };
     let ours = "www-authenticate, retry-after, ratelimit, ratelimit-policy, x-request-id";
@@ -332,7 +332,7 @@ fn a_page_that_is_not_named_can_read_nothing() {
             let response = gate.ask("POST /post/1", &format!("{origin}{credential}"));
             // CORS does not refuse requests: programs other than browsers send no `Origin`. The credential decides.
             assert_eq!(response.status, status, "{origin}");
-            assert_eq!(family(&response), [""; 0], "{origin}");
+            assert_eq!(cors_fields(&response), [""; 0], "{origin}");
             // Caches must not reuse the response for another origin.
             assert_eq!(response.header("vary"), Some("Origin"), "{origin}");
         }

@@ -24,16 +24,16 @@ const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests-0123456789";
 
 /// How the commands of a test reach the gate or the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Transport {
     Socket,
     Listener,
     /// On the store, without a running gate.
     Store,
 }
 
-/// A folder with a configuration, its gate unless `way` is [`Way::Store`], and the output of all commands so far.
-struct World {
-    way: Way,
+/// A folder with a configuration, the output of all commands so far, and a gate unless commands work on the store.
+struct CommandFixture {
+    transport: Transport,
     folder: tempfile::TempDir,
     gate: Option<Gate>,
     outputs: RefCell<Vec<CommandOutput>>,
@@ -91,23 +91,23 @@ fn configuration(data: SocketAddr, admin: SocketAddr) -> String {
         .replacen("127.0.0.1:0", &admin.to_string(), 1)
 }
 
-impl World {
+impl CommandFixture {
     #[track_caller]
-    fn new(way: Way) -> Self {
+    fn new(transport: Transport) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Tries again: another process may take a free port before the gate does.
         for _ in 0..5 {
             let (data, admin) = (free_address(), free_address());
             std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
-            let gate = match way {
-                Way::Store => None,
-                Way::Socket | Way::Listener => match Gate::start(folder.path(), data, admin) {
+            let gate = match transport {
+                Transport::Store => None,
+                Transport::Socket | Transport::Listener => match Gate::start(folder.path(), data, admin) {
                     Some(gate) => Some(gate),
                     None => continue,
                 },
             };
             return Self {
-                way,
+                transport,
                 folder,
                 gate,
                 outputs: RefCell::default(),
@@ -145,16 +145,16 @@ impl World {
     #[track_caller]
     fn run(&self, args: &[&str]) -> CommandOutput {
         let admin;
-        let way: &[&str] = match self.way {
-            Way::Socket | Way::Store => &["--config", "keygate.yaml"],
-            Way::Listener => {
+        let options: &[&str] = match self.transport {
+            Transport::Socket | Transport::Store => &["--config", "keygate.yaml"],
+            Transport::Listener => {
                 admin = self.admin();
                 &["--admin", &admin]
             }
         };
-        let args = [args, way].concat();
+        let args = [args, options].concat();
         let mut command = self.command(&args);
-        if self.way == Way::Listener {
+        if self.transport == Transport::Listener {
             command.env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         }
         self.record(command, &args)

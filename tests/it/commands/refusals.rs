@@ -1,15 +1,15 @@
 //! Which exit code and message does a command that fails have?
 
 use super::ADMIN_TOKEN;
-use super::Way;
-use super::World;
+use super::CommandFixture;
+use super::Transport;
 use super::free_address;
 
 const LIST: [&str; 2] = ["clients", "list"];
 
 #[test]
 fn what_is_not_understood_is_2_and_asks_nobody() {
-    let world = World::new(Way::Store);
+    let fixture = CommandFixture::new(Transport::Store);
     for args in [
         &["keys", "create", "--name", "ci"][..],
         &["keys", "create", "--expires", "90d"],
@@ -60,7 +60,7 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         &["audit"],
         &["backup"],
     ] {
-        let text = world.run(args).expect_failure(2);
+        let text = fixture.run(args).expect_failure(2);
         assert!(
             text.starts_with("error: ") && text.contains("--help"),
             "{args:?}: {text}"
@@ -81,23 +81,23 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
         &["clients", "list", "--admin", "http://127.0.0.1:1", "--socket", "s"],
         &["token", "get", "--secret-file", "s", "--key", "k"],
     ] {
-        world.record(world.command(args), args).expect_failure(2);
+        fixture.record(fixture.command(args), args).expect_failure(2);
     }
-    assert!(!world.file("keygate.db").exists(), "nobody was asked");
+    assert!(!fixture.file("keygate.db").exists(), "nobody was asked");
 }
 
 #[test]
 fn a_refusal_is_1_with_title_detail_and_place() {
-    let world = World::new(Way::Socket);
+    let fixture = CommandFixture::new(Transport::Socket);
     let long = "n".repeat(201);
-    let text = world
+    let text = fixture
         .run(&["clients", "create", "--name", &long, "--description", &long])
         .expect_failure(1);
     let mut lines = text.lines();
     let first = lines.next().unwrap();
     assert!(first.starts_with("keygate: ") && first.contains("(422 "), "{text}");
     assert!(lines.any(|line| line.starts_with("  /name: ")), "{text}");
-    let text = world
+    let text = fixture
         .run(&["clients", "show", "client_none", "--output", "json"])
         .expect_failure(1);
     assert!(text.contains("404"), "{text}");
@@ -105,15 +105,15 @@ fn a_refusal_is_1_with_title_detail_and_place() {
 
 #[test]
 fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
-    let world = World::new(Way::Listener);
-    let base = world.admin();
+    let fixture = CommandFixture::new(Transport::Listener);
+    let base = fixture.admin();
     let with = |token: Option<&str>, args: &[&str]| {
         let args = [&LIST[..], args].concat();
-        let mut command = world.command(&args);
+        let mut command = fixture.command(&args);
         if let Some(token) = token {
             command.env("KEYGATE_ADMIN_TOKEN", token);
         }
-        world.record(command, &args)
+        fixture.record(command, &args)
     };
     let wrong = "w".repeat(40);
     assert!(
@@ -126,7 +126,7 @@ fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
             .expect_failure(1)
             .contains("KEYGATE_ADMIN_TOKEN")
     );
-    std::fs::write(world.file("token"), format!("{ADMIN_TOKEN}\n")).unwrap();
+    std::fs::write(fixture.file("token"), format!("{ADMIN_TOKEN}\n")).unwrap();
     with(None, &["--admin", &base, "--token-file", "token"]).expect_success();
     let empty = with(None, &["--admin", &base, "--token-file", "/dev/null"]).expect_failure(1);
     assert!(empty.contains("empty"), "{empty}");
@@ -137,7 +137,7 @@ fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
             .expect_failure(4)
             .contains("nothing answers")
     );
-    let data = format!("http://{}", world.data());
+    let data = format!("http://{}", fixture.data());
     with(Some(&wrong), &["--admin", &data]).expect_failure(1);
     let text = with(None, &["--socket", "keygate.db.nothing"]).expect_failure(4);
     assert!(text.contains("keygate.db.nothing"), "{text}");
@@ -146,35 +146,35 @@ fn a_bad_token_is_1_and_a_gate_that_does_not_answer_is_4() {
 
 #[test]
 fn a_store_that_a_gate_has_is_not_opened_beside_it() {
-    let world = World::new(Way::Socket);
-    let key = world.expect_success(&["keys", "create", "--name", "a", "--expires", "1d"]);
-    std::fs::remove_file(world.file("keygate.db.sock")).unwrap();
-    let text = world.run(&LIST).expect_failure(4);
+    let fixture = CommandFixture::new(Transport::Socket);
+    let key = fixture.expect_success(&["keys", "create", "--name", "a", "--expires", "1d"]);
+    std::fs::remove_file(fixture.file("keygate.db.sock")).unwrap();
+    let text = fixture.run(&LIST).expect_failure(4);
     assert!(text.contains("keygate.db") && text.contains("in use"), "{text}");
-    world.check_key(key.trim_end(), 200);
+    fixture.check_key(key.trim_end(), 200);
 }
 
 #[test]
 fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
-    let world = World::new(Way::Store);
+    let fixture = CommandFixture::new(Transport::Store);
     let write = |more: &str| {
         let yaml = format!(
             "listeners: [{{ address: '127.0.0.1:0' }}]\n{more}upstreams: {{ echo: {{ builtin: echo }} }}\n\
              routes: [{{ name: a, match: {{ path: /a }}, public: true, upstream: echo }}]\n"
         );
-        std::fs::write(world.file("keygate.yaml"), yaml).unwrap();
+        std::fs::write(fixture.file("keygate.yaml"), yaml).unwrap();
     };
     write("");
     let create = ["keys", "create", "--name", "ci", "--expires", "90d"];
-    let text = world.run(&create).expect_failure(1);
+    let text = fixture.run(&create).expect_failure(1);
     assert!(text.contains("`store`") && text.contains("`api_keys.file`"), "{text}");
-    let text = world.run(&LIST).expect_failure(1);
+    let text = fixture.run(&LIST).expect_failure(1);
     assert!(text.contains("`store` is not set"), "{text}");
-    std::fs::write(world.file("keys.yaml"), "keys: []\n").unwrap();
+    std::fs::write(fixture.file("keys.yaml"), "keys: []\n").unwrap();
     write("api_keys: { file: keys.yaml }\n");
-    let key = world.expect_success(&create);
+    let key = fixture.expect_success(&create);
     let id = key.split('_').nth(2).unwrap();
-    assert!(world.expect_success(&["keys", "list"]).contains(id));
+    assert!(fixture.expect_success(&["keys", "list"]).contains(id));
     for args in [
         &["keys", "show", id][..],
         &["keys", "regenerate", id],
@@ -191,7 +191,7 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
         &LIST,
     ] {
         assert!(
-            world.run(args).expect_failure(1).contains("`store` is not set"),
+            fixture.run(args).expect_failure(1).contains("`store` is not set"),
             "{args:?}"
         );
     }
@@ -205,9 +205,9 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
         "--organization",
         "acme",
     ];
-    world.expect_success(&file_only);
-    let world = World::new(Way::Store);
-    assert!(world.run(&file_only).expect_failure(1).contains("--subscription"));
+    fixture.expect_success(&file_only);
+    let fixture = CommandFixture::new(Transport::Store);
+    assert!(fixture.run(&file_only).expect_failure(1).contains("--subscription"));
 }
 
 #[test]

@@ -1,27 +1,27 @@
 //! `keygate token`: does a client get, introspect and revoke tokens at the endpoints of the issuer's metadata?
 
 use super::ADMIN_TOKEN;
+use super::CommandFixture;
 use super::CommandOutput;
-use super::Way;
-use super::World;
+use super::Transport;
 use serde_json::Value;
 use serde_json::json;
 
 /// Runs `keygate token` with `args`, and with `secret` in `KEYGATE_CLIENT_SECRET`.
 #[track_caller]
-fn token(world: &World, secret: Option<&str>, args: &[&str]) -> CommandOutput {
+fn token(fixture: &CommandFixture, secret: Option<&str>, args: &[&str]) -> CommandOutput {
     let args = [&["token"], args].concat();
-    let mut command = world.command(&args);
+    let mut command = fixture.command(&args);
     if let Some(secret) = secret {
         command.env("KEYGATE_CLIENT_SECRET", secret);
     }
-    world.record(command, &args)
+    fixture.record(command, &args)
 }
 
 /// Creates a client and returns its id and its secret.
 #[track_caller]
-fn client(world: &World, more: &[&str]) -> (String, String) {
-    let created = world.expect_success(&[&["clients", "create", "--name", "demo"], more].concat());
+fn client(fixture: &CommandFixture, more: &[&str]) -> (String, String) {
+    let created = fixture.expect_success(&[&["clients", "create", "--name", "demo"], more].concat());
     let mut lines = created.lines();
     let mut value = |name: &str| lines.next().unwrap().strip_prefix(name).unwrap().to_owned();
     (value("client_id="), value("client_secret="))
@@ -29,18 +29,18 @@ fn client(world: &World, more: &[&str]) -> (String, String) {
 
 #[test]
 fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
-    let world = World::new(Way::Socket);
-    let (id, secret) = client(&world, &["--scope", "orders:read", "--scope", "orders:write"]);
+    let fixture = CommandFixture::new(Transport::Socket);
+    let (id, secret) = client(&fixture, &["--scope", "orders:read", "--scope", "orders:write"]);
     let here = ["--config", "keygate.yaml", "--client-id", &id];
-    let get = token(&world, Some(&secret), &[&["get"], &here[..]].concat()).expect_success();
+    let get = token(&fixture, Some(&secret), &[&["get"], &here[..]].concat()).expect_success();
     assert_eq!((get.stdout.lines().count(), get.stderr.as_str()), (1, ""));
     let bearer = get.stdout.trim_end();
     let authorization = format!("Authorization: Bearer {bearer}");
-    assert_eq!(world.call("/orders/7", &authorization).status, 200);
+    assert_eq!(fixture.call("/orders/7", &authorization).status, 200);
 
     // With the issuer's URL, the secret in a file, and fewer scopes than the client may have.
-    let issuer = format!("http://{}", world.data());
-    std::fs::write(world.file("secret"), format!("{secret}\n")).unwrap();
+    let issuer = format!("http://{}", fixture.data());
+    std::fs::write(fixture.file("secret"), format!("{secret}\n")).unwrap();
     let narrow = [
         "get",
         "--issuer",
@@ -54,18 +54,18 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
         "--output",
         "json",
     ];
-    let response: Value = serde_json::from_str(&token(&world, None, &narrow).expect_success().stdout).unwrap();
+    let response: Value = serde_json::from_str(&token(&fixture, None, &narrow).expect_success().stdout).unwrap();
     assert_eq!(
         (&response["token_type"], &response["scope"]),
         (&json!("Bearer"), &json!("orders:write"))
     );
     let less = format!("Authorization: Bearer {}", response["access_token"].as_str().unwrap());
-    assert_eq!(world.call("/orders/7", &less).status, 403);
+    assert_eq!(fixture.call("/orders/7", &less).status, 403);
 
-    std::fs::write(world.file("token"), bearer).unwrap();
+    std::fs::write(fixture.file("token"), bearer).unwrap();
     let about = |verb: &str| {
         token(
-            &world,
+            &fixture,
             Some(&secret),
             &[&[verb, "--token-file", "token"], &here[..]].concat(),
         )
@@ -80,20 +80,20 @@ fn a_client_with_a_secret_gets_a_token_that_opens_a_route_until_it_is_ended() {
         ended.stdout.is_empty() && ended.stderr.contains("not count"),
         "{ended:?}"
     );
-    assert_eq!(world.call("/orders/7", &authorization).status, 401);
+    assert_eq!(fixture.call("/orders/7", &authorization).status, 401);
     let output = about("introspect");
     assert_eq!(
         (output.code, output.stdout.as_str()),
         (Some(1), "active               no\n")
     );
-    std::fs::remove_file(world.file("token")).unwrap();
-    std::fs::remove_file(world.file("secret")).unwrap();
-    world.check_printed_once(&[&secret, bearer], &[]);
+    std::fs::remove_file(fixture.file("token")).unwrap();
+    std::fs::remove_file(fixture.file("secret")).unwrap();
+    fixture.check_printed_once(&[&secret, bearer], &[]);
 }
 
 #[test]
 fn a_client_with_a_key_gets_a_token_by_signing_for_the_issuer() {
-    let world = World::new(Way::Socket);
+    let fixture = CommandFixture::new(Transport::Socket);
     let create = [
         "clients",
         "create",
@@ -104,18 +104,18 @@ fn a_client_with_a_key_gets_a_token_by_signing_for_the_issuer() {
         "--authentication",
         "private_key_jwt",
     ];
-    let created = world.expect_success(&create);
+    let created = fixture.expect_success(&create);
     let id = created.trim_end().strip_prefix("client_id=").unwrap();
     for algorithm in ["ES256", "RS256", "PS256", "EdDSA"] {
         let file = format!("{algorithm}.pem");
-        world.expect_success(&["clients", "add-key", id, "--generate", algorithm, "--out", &file]);
+        fixture.expect_success(&["clients", "add-key", id, "--generate", algorithm, "--out", &file]);
         let mut get = vec!["get", "--config", "keygate.yaml", "--client-id", id, "--key", &file];
         if algorithm == "PS256" {
             get.extend(["--algorithm", "PS256"]);
         }
-        let bearer = token(&world, None, &get).expect_success().stdout;
+        let bearer = token(&fixture, None, &get).expect_success().stdout;
         let authorization = format!("Authorization: Bearer {}", bearer.trim_end());
-        assert_eq!(world.call("/orders/7", &authorization).status, 200, "{algorithm}");
+        assert_eq!(fixture.call("/orders/7", &authorization).status, 200, "{algorithm}");
     }
     let get = [
         "get",
@@ -128,15 +128,15 @@ fn a_client_with_a_key_gets_a_token_by_signing_for_the_issuer() {
         "--kid",
         "another",
     ];
-    assert!(token(&world, None, &get).expect_failure(1).contains("invalid_client"));
+    assert!(token(&fixture, None, &get).expect_failure(1).contains("invalid_client"));
 }
 
 #[test]
 fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
-    let world = World::new(Way::Socket);
-    let (id, secret) = client(&world, &["--scope", "orders:read"]);
+    let fixture = CommandFixture::new(Transport::Socket);
+    let (id, secret) = client(&fixture, &["--scope", "orders:read"]);
     let get = |secret: Option<&str>, more: &[&str]| {
-        token(&world, secret, &[&["get", "--config", "keygate.yaml"], more].concat())
+        token(&fixture, secret, &[&["get", "--config", "keygate.yaml"], more].concat())
     };
     let output = get(Some("kgs_wrong"), &["--client-id", &id]).expect_failure(1);
     assert!(output.contains("invalid_client") && output.contains("401"), "{output}");
@@ -153,27 +153,33 @@ fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
             .expect_failure(1)
             .contains("absent.pem")
     );
-    std::fs::write(world.file("bad.pem"), "no key").unwrap();
+    std::fs::write(fixture.file("bad.pem"), "no key").unwrap();
     assert!(
         get(None, &["--client-id", &id, "--key", "bad.pem"])
             .expect_failure(1)
             .contains("bad.pem")
     );
 
-    let by = |issuer: &str| token(&world, Some(&secret), &["get", "--client-id", &id, "--issuer", issuer]);
+    let by = |issuer: &str| {
+        token(
+            &fixture,
+            Some(&secret),
+            &["get", "--client-id", &id, "--issuer", issuer],
+        )
+    };
     let nobody = format!("http://{}", super::free_address());
     assert!(by(&nobody).expect_failure(4).contains("nothing answers"));
     // Another name for the same address is another issuer (RFC 8414 section 3.3).
-    let other = format!("http://localhost:{}", world.data().port());
+    let other = format!("http://localhost:{}", fixture.data().port());
     assert!(by(&other).expect_failure(4).contains("not those of"));
-    assert!(by(&world.admin()).expect_failure(4).contains("status 404"));
+    assert!(by(&fixture.admin()).expect_failure(4).contains("status 404"));
     by("ftp://a").expect_failure(2);
 }
 
 /// Uses the token of a client with the scopes `admin:read` and `admin:write`, not the gate's own admin token.
 #[test]
 fn an_administrators_token_opens_the_admin_listener() {
-    let world = World::new(Way::Listener);
+    let fixture = CommandFixture::new(Transport::Listener);
     let operators = [
         "--subscription",
         "sub_operators",
@@ -182,16 +188,16 @@ fn an_administrators_token_opens_the_admin_listener() {
         "--scope",
         "admin:write",
     ];
-    let (id, secret) = client(&world, &operators);
+    let (id, secret) = client(&fixture, &operators);
     let get = token(
-        &world,
+        &fixture,
         Some(&secret),
         &["get", "--config", "keygate.yaml", "--client-id", &id],
     );
-    std::fs::write(world.file("token"), get.expect_success().stdout).unwrap();
-    let admin = world.admin();
+    std::fs::write(fixture.file("token"), get.expect_success().stdout).unwrap();
+    let admin = fixture.admin();
     let args = ["orgs", "list", "--admin", &admin, "--token-file", "token"];
-    let listed = world.record(world.command(&args), &args).expect_success();
+    let listed = fixture.record(fixture.command(&args), &args).expect_success();
     assert!(listed.stdout.contains("operators") && !listed.stdout.contains(ADMIN_TOKEN));
     let args = [
         "audit",
@@ -203,16 +209,16 @@ fn an_administrators_token_opens_the_admin_listener() {
         "--limit",
         "1",
     ];
-    world.record(world.command(&args), &args).expect_success();
-    std::fs::remove_file(world.file("token")).unwrap();
+    fixture.record(fixture.command(&args), &args).expect_success();
+    std::fs::remove_file(fixture.file("token")).unwrap();
 
     // With `--client-id`, the command gets the token itself.
-    let issuer = format!("http://{}", world.data());
+    let issuer = format!("http://{}", fixture.data());
     let at_once = |secret: &str, args: &[&str]| {
         let args = [&["orgs", "list", "--admin", &admin, "--client-id", &id], args].concat();
-        let mut command = world.command(&args);
+        let mut command = fixture.command(&args);
         command.env("KEYGATE_CLIENT_SECRET", secret);
-        world.record(command, &args)
+        fixture.record(command, &args)
     };
     assert!(
         at_once(&secret, &["--issuer", &issuer])
@@ -226,5 +232,5 @@ fn an_administrators_token_opens_the_admin_listener() {
             .contains("invalid_client")
     );
     assert!(at_once(&secret, &[]).expect_failure(1).contains("--issuer"));
-    world.check_printed_once(&[&secret], &[]);
+    fixture.check_printed_once(&[&secret], &[]);
 }

@@ -128,7 +128,7 @@ fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
 }
 
 #[test]
-fn s107_ten_thousand_fields_and_a_megabyte_cost_nothing_at_the_defaults() {
+fn s107_ten_thousand_fields_and_a_megabyte_are_refused_unread_at_the_defaults() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
     gate.refuses_unread(
@@ -191,17 +191,23 @@ fn s107_connections_over_the_bound_are_bounded_too() {
     let mut first = gate.connect();
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
     // No client reads or closes, so the gate keeps up to 64 refused connections open for a second each.
+    let started = Instant::now();
     let mut surplus: Vec<RawClient> = (0..300).map(|_| gate.connect()).collect();
+    // The metric counts every refused connection, with or without a response.
+    wait_until("every connection is refused", || {
+        gate.denied("too_many_connections") == 300.0
+    });
+    let elapsed = started.elapsed();
     let responses = surplus.iter_mut().filter_map(|client| client.try_receive().ok());
     let statuses: Vec<u16> = responses.map(|response| response.status).collect();
     assert!(statuses.iter().all(|status| *status == 503));
+    // Each slot serves one connection a second, so a slow machine allows more responses.
+    let most = 64 * (usize::try_from(elapsed.as_secs()).unwrap() + 1);
     assert!(
-        (64..300).contains(&statuses.len()),
-        "{} of 300 were told",
+        (64..=most).contains(&statuses.len()),
+        "{} of 300 got a response in {elapsed:?}",
         statuses.len()
     );
-    // The metric counts every refused connection, with or without a response.
-    assert_eq!(gate.denied("too_many_connections"), 300.0);
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
 }
 
@@ -225,20 +231,26 @@ fn the_last_request_of_a_connection_is_answered_with_close() {
 
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
-    let gate = gate("idle_timeout: 300ms, head_timeout: 5s");
+    let gate = Gate::start();
+    // The first two requests have the default timeout, so a slow machine sends them in time.
+    let mut used = gate.connect();
+    assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
+    let shorter = Gate::builder(&gate.upstream, "x-api-key")
+        .top("requests: { idle_timeout: 300ms }")
+        .yaml();
+    gate.running.reload(&shorter);
     let mut fresh = gate.connect();
     assert_eq!(
         fresh.try_receive().unwrap_err().kind(),
         std::io::ErrorKind::UnexpectedEof
     );
-    let mut used = gate.connect();
     assert_eq!(used.exchange(get_with("/open/a", "")).status, 200);
     assert_eq!(
         used.try_receive().unwrap_err().kind(),
         std::io::ErrorKind::UnexpectedEof
     );
     // Without a request there is no record.
-    assert_eq!(gate.running.wait_access_records(1).len(), 1);
+    assert_eq!(gate.running.wait_access_records(2).len(), 2);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn check(bytes: &[u8]) {
     }
     if let Ok((content, Some(rest))) = &whole {
         let consumed = &bytes[..bytes.len() - rest];
-        assert_eq!(slowly(consumed).as_ref(), Some(content), "{bytes:?}");
+        assert_eq!(reference_decode(consumed).as_ref(), Some(content), "{bytes:?}");
     }
 }
 
@@ -38,7 +38,7 @@ fn read(bytes: &[u8], step: usize) -> Result<ReadOutcome, ()> {
 }
 
 /// Returns the content of one chunked body; `None` where `bytes` is not exactly one body by the grammar.
-fn slowly(mut bytes: &[u8]) -> Option<Vec<u8>> {
+fn reference_decode(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     loop {
         let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;

@@ -29,7 +29,7 @@ pub fn check(value: &[u8]) {
         let (scheme, rest) = value.as_bytes().split_at(6);
         assert!(scheme.eq_ignore_ascii_case(b"bearer"));
         assert_eq!(rest, [b" ", token.as_bytes()].concat(), "one space and the token");
-        is_token68(token);
+        assert_token68(token);
     }
     let key = extract(&[("x-api-key", &value)]);
     if let Ok(key) = &key {
@@ -64,7 +64,7 @@ pub fn check(value: &[u8]) {
 }
 
 /// Asserts RFC 9110 section 11.2.
-fn is_token68(token: &str) {
+fn assert_token68(token: &str) {
     let unpadded = token.trim_end_matches('=');
     assert!(!unpadded.is_empty() && !unpadded.contains('='));
     let symbol = |character: char| "-._~+/".contains(character);

@@ -37,13 +37,13 @@ pub fn check(sent: &[u8]) {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut request = httparse::Request::new(&mut fields);
     assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())));
-    says_the_same(head, &request);
-    is_framed_alike(body, &request);
-    is_read_alike(&request);
+    assert_same_lines(head, &request);
+    assert_same_framing(body, &request);
+    assert_http_types_agree(&request);
 }
 
 /// Asserts that the other parser read every line, and trimmed only the blanks around a value.
-fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
+fn assert_same_lines(head: &[u8], request: &httparse::Request<'_, '_>) {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     let mut line = || lines.next().flatten().expect("every line ends in CRLF");
     let version = match request.version {
@@ -64,7 +64,7 @@ fn says_the_same(head: &[u8], request: &httparse::Request<'_, '_>) {
 }
 
 /// Asserts that `body` is the framing of RFC 9112 section 6.3 for the fields that the other parser read.
-fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
+fn assert_same_framing(body: Framing, request: &httparse::Request<'_, '_>) {
     let named = |name: &str| -> Vec<&[u8]> {
         let fields = request.headers.iter();
         fields
@@ -98,7 +98,7 @@ fn is_framed_alike(body: Framing, request: &httparse::Request<'_, '_>) {
 }
 
 /// Asserts that the types behind the parser take the whole head and return the bytes that were sent.
-fn is_read_alike(request: &httparse::Request<'_, '_>) {
+fn assert_http_types_agree(request: &httparse::Request<'_, '_>) {
     let target = request.path.expect("a target");
     let uri: Uri = target.parse().unwrap_or_else(|error| panic!("{target:?}: {error}"));
     let method = Method::from_bytes(request.method.expect("a method").as_bytes()).expect("a token");

@@ -19,10 +19,10 @@ pub fn check(raw: &[u8]) {
     // Never panics, whatever the text.
     let _ = normalize::fold(raw);
     if let Ok(accepted) = normalize::path(raw) {
-        is_its_own_normal_form(&accepted);
-        nobody_decodes_more(&accepted);
-        a_url_parser_sees_the_same(raw, &accepted);
-        does_not_reach_what_is_protected(&accepted.text);
+        assert_own_normal_form(&accepted);
+        assert_decoding_reveals_nothing(&accepted);
+        assert_url_parser_agrees(raw, &accepted);
+        assert_protected_paths_are_out_of_reach(&accepted.text);
         let folded = normalize::fold(&accepted.text);
         assert!(folded.starts_with('/'), "{raw:?} folds to {folded:?}");
         assert_eq!(normalize::fold(&folded), folded, "{raw:?} folds twice");
@@ -30,7 +30,7 @@ pub fn check(raw: &[u8]) {
 }
 
 /// Asserts that normalizing the forwarded path again changes nothing.
-fn is_its_own_normal_form(accepted: &NormalPath<'_>) {
+fn assert_own_normal_form(accepted: &NormalPath<'_>) {
     let again = normalize::path(&accepted.text).expect("what was accepted is accepted");
     assert_eq!(again.text, accepted.text);
     assert_eq!(again.oddities, accepted.oddities);
@@ -42,7 +42,7 @@ fn is_its_own_normal_form(accepted: &NormalPath<'_>) {
 }
 
 /// Asserts that no decoding, once or repeated, yields a new separator, a dot segment or a control byte.
-fn nobody_decodes_more(accepted: &NormalPath<'_>) {
+fn assert_decoding_reveals_nothing(accepted: &NormalPath<'_>) {
     let text = accepted.text.as_bytes();
     let once = decode(text);
     let last = decode_fully(text);
@@ -72,7 +72,7 @@ fn nobody_decodes_more(accepted: &NormalPath<'_>) {
 
 /// Asserts that two URL parsers leave an accepted path unchanged: `url`, which like browsers resolves
 /// dot segments, turns backslashes and drops tabs, and `http::Uri`, which holds the path to forward.
-fn a_url_parser_sees_the_same(raw: &str, accepted: &NormalPath<'_>) {
+fn assert_url_parser_agrees(raw: &str, accepted: &NormalPath<'_>) {
     for path in [raw, &accepted.text] {
         let url = url::Url::parse(&format!("http://a{path}")).expect("a URL");
         assert_eq!(
@@ -89,7 +89,7 @@ fn a_url_parser_sees_the_same(raw: &str, accepted: &NormalPath<'_>) {
 }
 
 /// Asserts that the most forgiving upstream reads a protected path only where Keygate does.
-fn does_not_reach_what_is_protected(path: &str) {
+fn assert_protected_paths_are_out_of_reach(path: &str) {
     let reading = most_forgiving(path);
     let is_at = |protected: &str| {
         reading

@@ -43,13 +43,13 @@ pub fn check(bytes: &[u8]) {
         .map(|field| (field.name.as_bytes(), field.value))
         .collect();
     assert_eq!(read, plain);
-    is_framed_alike(&head, &plain, &method);
+    assert_same_framing(&head, &plain, &method);
     if head.status.is_informational() {
         let mut out = Buffer::default();
         response_head::write_interim(&head, &mut out);
-        is_well_formed(&out, head.status);
+        assert_well_formed(&out, head.status);
     } else {
-        is_written_alike(&head, downstream);
+        assert_written_head_is_read_alike(&head, downstream);
     }
 }
 
@@ -80,7 +80,7 @@ fn values<'h>(fields: &[Field<'h>], name: &str) -> Vec<&'h [u8]> {
 }
 
 /// Asserts that the framing of `head` is that of RFC 9112 section 6.3 for `fields`.
-fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
+fn assert_same_framing(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
     let lengths = values(fields, "content-length");
     let codings = values(fields, "transfer-encoding");
     assert!(lengths.is_empty() || codings.is_empty(), "framed twice");
@@ -106,7 +106,7 @@ fn is_framed_alike(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Method) {
 }
 
 /// Asserts that another parser reads the head written for the client, with exactly the fields that frame the body.
-fn is_written_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
+fn assert_written_head_is_read_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
     let request_id = HeaderValue::from_static(REQUEST_ID);
     let rules = ResponseRules {
         request_id: &request_id,
@@ -121,7 +121,7 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
     };
     let mut out = Buffer::default();
     response_head::write(head, &rules, framing, downstream, &mut out);
-    let written = is_well_formed(&out, head.status);
+    let written = assert_well_formed(&out, head.status);
     let named = |name: &str| values(&written, name);
     assert_eq!(named("x-request-id"), [REQUEST_ID.as_bytes()]);
     assert!(named("keep-alive").is_empty() && named("proxy-connection").is_empty() && named("trailer").is_empty());
@@ -154,7 +154,7 @@ fn is_written_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
 }
 
 /// Asserts that `out` is exactly one head of HTTP/1.1 with `status`, and returns its fields.
-fn is_well_formed(out: &[u8], status: StatusCode) -> Vec<Field<'_>> {
+fn assert_well_formed(out: &[u8], status: StatusCode) -> Vec<Field<'_>> {
     assert_eq!(head::find_end(out, 0), Some(out.len()));
     let mut fields = [httparse::EMPTY_HEADER; 300];
     let mut read = httparse::Response::new(&mut fields);

@@ -8,8 +8,19 @@ use crate::support::raw_issuer::Reply;
 use crate::support::wait_until;
 use keygate::model::algorithm::Algorithm;
 
-/// Returns invalid responses: name, reply, the error in health, and the metric's result label.
-fn bad_replies(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'static str)> {
+/// An invalid response: name, reply, the error in health, and the metric's result label.
+type BadReply = (&'static str, Reply, &'static str, &'static str);
+
+/// Returns responses that never come to an end, so that only the timeout of the fetch ends them.
+fn slow_replies() -> Vec<BadReply> {
+    vec![
+        ("hangs", Reply::Hang, "no whole answer within", "failure"),
+        ("drips", Reply::Drip, "no whole answer within", "failure"),
+    ]
+}
+
+/// Returns invalid responses that end the fetch, however long its timeout is.
+fn bad_replies(other: &SigningKey) -> Vec<BadReply> {
     let set = set_of(&[other]);
     let mut private = other.public_jwk();
     private["d"] = json!(base64url(&[1; 32]));
@@ -17,8 +28,6 @@ fn bad_replies(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'
     // The header of a gzip stream: the gate must refuse the body without decompressing it.
     let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3][..], &[0; 1000]].concat();
     vec![
-        ("hangs", Reply::Hang, "no whole answer within", "failure"),
-        ("drips", Reply::Drip, "no whole answer within", "failure"),
         ("never ends", Reply::Endless, "longer than 262144 bytes", "failure"),
         (
             "says it is longer",
@@ -100,14 +109,32 @@ fn bad_replies(other: &SigningKey) -> Vec<(&'static str, Reply, &'static str, &'
 
 #[test]
 fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_say_what_came() {
-    let (good, other) = (new_key(), new_key());
+    let other = new_key();
+    let gate = assert_last_good_set_serves("timeout: 15s", bad_replies(&other), &other);
+    gate.wait_for_output("\"level\":\"ERROR\",\"message\":\"Issuer publishes private keys; its key set is refused\"");
+}
+
+#[test]
+fn s041_the_last_good_set_serves_when_only_the_timeout_ends_a_fetch() {
+    assert_last_good_set_serves("timeout: 1s", slow_replies(), &new_key());
+}
+
+/// Asserts that after each of `replies` the first set serves, and health and metrics have the failure; and that
+/// afterwards a set of `other` alone replaces the first one.
+#[track_caller]
+fn assert_last_good_set_serves(timeout: &str, replies: Vec<BadReply>, other: &SigningKey) -> Binary {
+    let good = new_key();
     let server = RawIssuer::start();
     server.reply("/jwks", Reply::ok(&set_of(&[&good])));
-    let gate = program("", &by_url(&server, "timeout: 400ms\ncooldown: 1h\nwait: 1ms"), &[]);
+    let gate = program(
+        "",
+        &by_url(&server, &format!("{timeout}\ncooldown: 1h\nwait: 1ms")),
+        &[],
+    );
     gate.wait_ready();
     let confirmed = health(&gate)["last_good_at"].clone();
     let mut failures = 0;
-    for (name, reply, message, result) in bad_replies(&other) {
+    for (name, reply, message, result) in replies {
         server.reply("/jwks", reply);
         let before = fetches(&gate, result);
         let (status, response) = refresh(&gate);
@@ -133,22 +160,22 @@ fn s042_s048_s049_the_last_good_set_serves_whatever_comes_and_health_and_metric_
         assert_eq!(fetches(&gate, result), before + 1.0, "{name}");
         assert_eq!(ask(gate.data(), &token(&good)).status, 200, "{name}");
         // A key from an invalid response never verifies. Within the cooldown after a failure the status is 503.
-        assert!(matches!(ask(gate.data(), &token(&other)).status, 401 | 503), "{name}");
+        assert!(matches!(ask(gate.data(), &token(other)).status, 401 | 503), "{name}");
     }
     assert_eq!(
         gate.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"),
         f64::from(failures)
     );
-    gate.wait_for_output("\"level\":\"ERROR\",\"message\":\"Issuer publishes private keys; its key set is refused\"");
     // The issuer rotates its keys.
-    server.reply("/jwks", Reply::ok(&set_of(&[&other])));
+    server.reply("/jwks", Reply::ok(&set_of(&[other])));
     let (status, response) = refresh(&gate);
     assert_eq!((status, &response["outcome"]), (200, &json!("good")), "{response}");
     assert_eq!(response["issuer"]["state"], "ok");
     assert_eq!(response["issuer"]["last_error"], Value::Null);
-    assert_eq!(ask(gate.data(), &token(&other)).status, 200);
+    assert_eq!(ask(gate.data(), &token(other)).status, 200);
     assert_eq!(ask(gate.data(), &token(&good)).status, 401);
     assert_eq!(gate.metric("keygate_issuer_consecutive_failures{issuer=\"main\"}"), 0.0);
+    gate
 }
 
 #[test]

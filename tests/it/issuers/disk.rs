@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::support::raw_issuer::Reply;
+use crate::support::still_clock;
 use crate::support::wait_until;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 fn state_dir(folder: &Path) -> String {
     format!("state_dir: {}", folder.display())
@@ -13,7 +15,11 @@ fn state_dir(folder: &Path) -> String {
 /// Runs a gate until it has fetched and stored `key`, and stops the gate. The issuer responds with 500 afterwards.
 fn after_a_run(server: &RawIssuer, folder: &Path, key: &SigningKey, issuer: &str) {
     server.reply("/jwks", Reply::ok(&set_of(&[key])));
-    let gate = gate(&state_dir(folder), issuer, &[]);
+    stop_when_stored(gate(&state_dir(folder), issuer, &[]), server, folder);
+}
+
+/// Stops `gate` when it has fetched and stored the set of `server`, which responds with 500 afterwards.
+fn stop_when_stored(gate: LocalGate, server: &RawIssuer, folder: &Path) {
     gate.wait_ready();
     wait_until("kept", || folder.join("issuers/main.json").exists());
     drop(gate);
@@ -57,7 +63,7 @@ fn a_restart_while_the_issuer_is_down_serves_what_was_kept() {
 }
 
 /// Rewrites the stored file as if a process had written it `age` earlier.
-fn make_older(file: &Path, age: std::time::Duration) {
+fn make_older(file: &Path, age: Duration) {
     let mut stored: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let confirmed = stored["confirmed_unix_millis"].as_u64().unwrap() - u64::try_from(age.as_millis()).unwrap();
     let text = [&confirmed.to_be_bytes(), stored["set"].as_str().unwrap().as_bytes()].concat();
@@ -76,26 +82,39 @@ fn make_older(file: &Path, age: std::time::Duration) {
 #[test]
 fn restarts_do_not_make_the_kept_set_younger() {
     let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
-    // If a restart made the set younger, the set would be valid for another minute, longer than `ask_until` waits.
     let issuer = by_url(&server, "max_stale: 60s");
-    after_a_run(&server, folder.path(), &key, &issuer);
-    make_older(
-        &folder.path().join("issuers/main.json"),
-        std::time::Duration::from_secs(54),
-    );
+    let top = state_dir(folder.path());
+    let clock = still_clock();
+    let start = || LocalGate::start_at(&clock, &yaml(&top, &issuer), &[]);
+    server.reply("/jwks", Reply::ok(&set_of(&[&key])));
+    stop_when_stored(start(), &server, folder.path());
     let good = token(&key);
     // The set serves restart after restart until it is too old, and then no more.
-    let gate = program(&state_dir(folder.path()), &issuer, &[]);
-    assert_eq!(ask(gate.data(), &good).status, 200);
-    drop(gate);
-    let gate = program(&state_dir(folder.path()), &issuer, &[]);
-    ask_until(gate.data(), &good, 503, &[200]);
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(20));
+        let gate = start();
+        assert_eq!(ask(gate.data(), &good).status, 200);
+    }
+    let gate = start();
+    assert_eq!(ask(gate.data(), &good).status, 200, "exactly `max_stale` old");
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(ask(gate.data(), &good).status, 503);
     assert_eq!(health(&gate)["state"], "stale");
     drop(gate);
-    let gate = program(&state_dir(folder.path()), &issuer, &[]);
+    let gate = start();
     assert_eq!(ask(gate.data(), &good).status, 503);
     assert_eq!(health(&gate)["state"], "no_keys");
+}
+
+#[test]
+fn a_kept_set_that_is_too_old_is_logged() {
+    let (folder, key, server) = (tempfile::tempdir().unwrap(), new_key(), RawIssuer::start());
+    let issuer = by_url(&server, "max_stale: 60s");
+    after_a_run(&server, folder.path(), &key, &issuer);
+    make_older(&folder.path().join("issuers/main.json"), Duration::from_secs(61));
+    let gate = program(&state_dir(folder.path()), &issuer, &[]);
     gate.wait_for_output("longer than `max_stale`");
+    assert_eq!(ask(gate.data(), &token(&key)).status, 503);
 }
 
 #[test]

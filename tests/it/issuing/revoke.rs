@@ -8,6 +8,9 @@ use crate::support::Binary;
 use crate::support::StopAtEnd;
 use crate::support::still_clock;
 use crate::support::wait_until;
+use keygate::jose::sign::SigningKey;
+use keygate::jose::sign::token_id;
+use keygate::model::algorithm::Algorithm;
 use serde_json::json;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -157,22 +160,42 @@ fn s153_a_client_without_a_key_opens_nothing() {
         .admin
         .create(&format!("/clients/{id}/keys"), json!({ "generate": "ES256" }));
     let kid = text(&created["kid"]);
-    gate.admin.perform("DELETE", &format!("/clients/{id}/keys/{kid}"), None);
-    for path in ["/any/x", "/limited/x", "/planned/x"] {
-        assert_eq!(
-            gate.client()
-                .exchange(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
-                .status,
-            401,
-            "{path}"
-        );
+    let key = SigningKey::from_pkcs8_pem(Algorithm::Es256, &text(&created["private_key"])).unwrap();
+    let with_assertion = || {
+        let now = gate::now().as_unix_secs();
+        let claims = json!({
+            "iss": id, "sub": id, "aud": gate::ISSUER, "iat": now, "exp": now + 60, "jti": token_id(),
+        });
+        let assertion = key.sign("JWT", &claims).unwrap();
+        format!(
+            "grant_type=client_credentials&client_assertion={assertion}&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        )
+    };
+    let request = |body: &str| gate.client().exchange(gate::form("/oauth/token", "", body));
+    let issued = request(&with_assertion());
+    assert_eq!(issued.status, 200, "{}", issued.text());
+    let token = text(&issued.json()["access_token"]);
+    let paths = ["/any/x", "/limited/x"];
+    for path in paths {
+        assert_eq!(gate.with_token(path, &token).status, 200, "{path}");
     }
-    // Without a secret or with an empty one, the client does not authenticate.
+    gate.admin
+        .perform("DELETE", &format!("/clients/{id}/keys/{kid}?revoke_tokens=true"), None);
+    // The removed key proves nothing, neither through a token that it brought nor as a credential itself.
+    for path in paths {
+        assert_eq!(gate.with_token(path, &token).status, 401, "{path}");
+        let assertion = key
+            .sign("JWT", &json!({ "iss": id, "sub": id, "aud": gate::ISSUER }))
+            .unwrap();
+        assert_eq!(gate.with_token(path, &assertion).status, 401, "{path}");
+    }
+    // The client does not authenticate: with the removed key, without a secret, or with an empty one.
     for body in [
+        with_assertion(),
         format!("grant_type=client_credentials&client_id={id}"),
         format!("grant_type=client_credentials&client_id={id}&client_secret="),
     ] {
-        let response = gate.client().exchange(gate::form("/oauth/token", "", &body));
+        let response = request(&body);
         assert!([400, 401].contains(&response.status), "{}", response.text());
     }
 }

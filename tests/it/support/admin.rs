@@ -71,15 +71,17 @@ impl Admin {
         response.json
     }
 
-    /// Sends a request that must be refused with `status`. Returns the
-    /// problem's `type` (RFC 9457) without `urn:keygate:problem:`.
+    /// Sends a request that must be refused with `status` and with the problem
+    /// type (RFC 9457) `slug`, without its `urn:keygate:problem:`.
     #[track_caller]
-    pub fn expect_refusal(&self, method: &str, path: &str, body: Option<Value>, status: u16) -> String {
+    pub fn expect_refusal(&self, method: &str, path: &str, body: Option<Value>, status: u16, slug: &str) {
         let response = self.call(method, path, body);
-        assert_eq!(response.status, status, "{method} {path}: {response:?}");
-        let kind = response.json["type"].as_str().unwrap_or_default();
-        let slug = kind.strip_prefix("urn:keygate:problem:");
-        slug.unwrap_or_else(|| panic!("{response:?}")).to_owned()
+        let kind = format!("urn:keygate:problem:{slug}");
+        assert_eq!(
+            (response.status, response.json["type"].as_str()),
+            (status, Some(&*kind)),
+            "{method} {path}: {response:?}"
+        );
     }
 }
 

@@ -88,7 +88,7 @@ pub fn jwk_set(keys: &[Value]) -> String {
 pub struct TestIssuer {
     server: FakeUpstream,
     /// A test holds this lock to delay the responses.
-    gate: Arc<Mutex<()>>,
+    held: Arc<Mutex<()>>,
 }
 
 impl TestIssuer {
@@ -96,7 +96,7 @@ impl TestIssuer {
     pub fn start(keys: &[&SigningKey]) -> Self {
         let issuer = Self {
             server: FakeUpstream::start(),
-            gate: Arc::default(),
+            held: Arc::default(),
         };
         issuer.publish(keys);
         issuer
@@ -117,16 +117,16 @@ impl TestIssuer {
 
     /// Responds with `bytes` from now on.
     pub fn respond_with(&self, bytes: &str) {
-        let (bytes, gate) = (bytes.to_owned(), Arc::clone(&self.gate));
+        let (bytes, held) = (bytes.to_owned(), Arc::clone(&self.held));
         self.server.respond_with(move |_| {
-            drop(gate.lock());
+            drop(held.lock());
             bytes.clone().into_bytes()
         });
     }
 
     /// Delays every response until the returned guard is dropped.
     pub fn hang(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.gate.lock().unwrap()
+        self.held.lock().unwrap()
     }
 
     pub fn fetches(&self) -> usize {

@@ -20,6 +20,7 @@ pub use admin::Admin;
 pub use admin::AdminResponse;
 pub use api_key::api_key;
 pub use api_key::api_key_entry;
+pub use api_key::with_other_secret;
 pub use binary::Binary;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;

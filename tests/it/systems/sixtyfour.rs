@@ -227,7 +227,9 @@ fn where_the_keys_come_from_is_chosen_once() {
     let plain = json!({
         "name": "plain", "authentication": "private_key_jwt", "jwks_url": "http://app.example.com/jwks",
     });
-    system.admin.expect_refusal("POST", "/clients", Some(plain), 422);
+    system
+        .admin
+        .expect_refusal("POST", "/clients", Some(plain), 422, "invalid-request");
 }
 
 #[test]
