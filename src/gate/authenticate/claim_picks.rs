@@ -73,6 +73,15 @@ impl PickedClaims {
         self.facts.iter().map(|fact| &**fact)
     }
 
+    /// Returns the claims of a token of which `facts` are true.
+    #[cfg(test)]
+    pub fn of_facts(facts: impl IntoIterator<Item = ClaimFact>) -> Self {
+        Self {
+            facts: facts.into_iter().map(Arc::new).collect(),
+            headers: Box::default(),
+        }
+    }
+
     /// Returns the headers for the upstream; each name is in the issuer's `claim_headers`.
     pub fn headers(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.headers.iter().map(|(name, value)| (name, value))

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::gate::authenticate::ApiKeyIdentity;
+use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::TokenIdentity;
-use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimValue;
 use crate::model::clock::Timestamp;
 use proptest::prelude::*;
@@ -142,6 +142,43 @@ fn s152_what_is_absent_meets_nothing() {
     }
 }
 
+fn fact(pointer: &str, value: ClaimValue) -> ClaimFact {
+    ClaimFact {
+        pointer: pointer.parse().unwrap(),
+        value,
+    }
+}
+
+fn text(value: &str) -> ClaimValue {
+    ClaimValue::Text(value.into())
+}
+
+#[test]
+fn a_claim_condition_needs_one_of_its_values_at_its_pointer() {
+    let identity = identity(TokenIdentity {
+        claims: PickedClaims::of_facts([fact("/a", text("x")), fact("/a", text("y")), fact("/b", text("z"))]),
+        ..TokenIdentity::default()
+    });
+    let said = |pointer: &str, values: Vec<ClaimValue>| {
+        let condition = Condition::Claim(pointer.parse().unwrap(), values);
+        refusal(&requirement([rule(vec![condition])]), &identity, &Method::GET)
+    };
+    assert_eq!(said("/a", vec![text("x")]), None);
+    assert_eq!(said("/a", vec![text("other"), text("y")]), None);
+    assert_eq!(said("/b", vec![text("z")]), None);
+    for (pointer, value) in [
+        ("/a", text("z")),
+        ("/b", text("x")),
+        ("/c", text("x")),
+        ("/a/a", text("x")),
+        ("/a", text("X")),
+        ("/a", text("")),
+        ("/a", ClaimValue::Bool(true)),
+    ] {
+        assert_eq!(said(pointer, vec![value.clone()]), Some("claim_not_allowed"), "{pointer} {value}");
+    }
+}
+
 #[test]
 fn an_api_key_has_a_client_and_an_organization_and_no_subject() {
     let key = Identity::of_api_key(ApiKeyIdentity {
@@ -250,16 +287,23 @@ fn s091_requirements_are_compared_by_method_and_in_any_order() {
     assert!(!like(&[&a], &[&shadow], &Method::GET));
 }
 
+fn any_pointer() -> impl Strategy<Value = String> {
+    "/[cd]"
+}
+
+fn any_value() -> impl Strategy<Value = ClaimValue> {
+    "[ab]".prop_map(|value| text(&value))
+}
+
 fn any_condition() -> impl Strategy<Value = Condition> {
     let names = || prop::collection::vec("[ab]", 1..3);
     let scopes = || prop::collection::vec("[ab]".prop_map(|scope| scope.parse().unwrap()), 1..3);
-    let value = "[ab]".prop_map(|text| ClaimValue::Text(text.into()));
+    let values = prop::collection::vec(any_value(), 1..3);
     prop_oneof![
         names().prop_map(Condition::Clients),
         names().prop_map(Condition::Subjects),
         names().prop_map(Condition::Organizations),
-        prop::collection::vec(value, 1..3)
-            .prop_map(|values| Condition::Claim("/c".parse::<ClaimPointer>().unwrap(), values)),
+        (any_pointer(), values).prop_map(|(pointer, values)| Condition::Claim(pointer.parse().unwrap(), values)),
         scopes().prop_map(Condition::ScopesAll),
         scopes().prop_map(Condition::ScopesAny),
     ]
@@ -278,15 +322,20 @@ fn any_rule() -> impl Strategy<Value = config::Rule> {
 
 fn any_identity() -> impl Strategy<Value = Identity> {
     let name = || prop::option::of("[ab]");
-    (name(), name(), name(), "([ab]( [ab])?)?").prop_map(|(subject, client_id, organization, scopes)| {
-        identity(TokenIdentity {
-            subject,
-            client_id,
-            organization,
-            scopes: ScopeSet::parse_list(&scopes).unwrap(),
-            ..TokenIdentity::default()
-        })
-    })
+    let facts = (any_pointer(), any_value()).prop_map(|(pointer, value)| fact(&pointer, value));
+    let claims = prop::collection::vec(facts, 0..4).prop_map(PickedClaims::of_facts);
+    (name(), name(), name(), "([ab]( [ab])?)?", claims).prop_map(
+        |(subject, client_id, organization, scopes, claims)| {
+            identity(TokenIdentity {
+                subject,
+                client_id,
+                organization,
+                scopes: ScopeSet::parse_list(&scopes).unwrap(),
+                claims,
+                ..TokenIdentity::default()
+            })
+        },
+    )
 }
 
 fn any_method() -> impl Strategy<Value = Method> {
