@@ -74,10 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_asked_in_turn() {
+    fn endpoints_are_chosen_in_turn() {
         let upstream = upstream(vec![endpoint(1), endpoint(2), endpoint(3)]);
         let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_addresses_of_an_endpoint_are_chosen_in_turn() {
+        let name = Arc::new(EndpointState::new("api.example", 80));
+        let addresses: Vec<SocketAddr> = (1..=3).map(|last| ([192, 0, 2, last], 80).into()).collect();
+        name.replace(addresses.clone());
+        let upstream = upstream(vec![name]);
+        let chosen: Vec<SocketAddr> = (0..6).map(|_| upstream.choose().unwrap()).collect();
+        assert_eq!(chosen, [addresses.clone(), addresses].concat());
     }
 
     #[test]
