@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_router_says_is_the_answer() {
+    fn the_response_of_the_router_is_the_answer() {
         let background = tokio::runtime::Runtime::new().unwrap();
         let plane = InProcessControlPlane::new(router(), background.handle().clone());
         let response = background.block_on(plane.answer(request("/echo"))).unwrap();

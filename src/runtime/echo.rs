@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn it_refuses_to_listen_beyond_loopback() {
+    fn the_echo_upstream_refuses_to_listen_beyond_loopback() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

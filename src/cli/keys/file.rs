@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_on_the_command_line_makes_no_key() {
+    fn invalid_arguments_create_no_key() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.yaml");
         for args in [

@@ -144,7 +144,7 @@ fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until
 }
 
 #[test]
-fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
+fn a_rotation_by_hand_publishes_now_and_signs_later_and_is_idempotent() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let first = keys.active().unwrap().kid().to_owned();
@@ -240,7 +240,7 @@ fn files_that_others_can_read_are_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_broken_or_missing_is_said_and_not_replaced() {
+fn broken_and_missing_files_are_reported_and_not_replaced() {
     let place = KeysBesideStore::new();
     place.open(&es256(), at(0)).unwrap();
     let (private, index) = (place.private_file(), place.folder().join("keys.json"));
@@ -322,7 +322,7 @@ fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
 }
 
 #[test]
-fn nothing_of_a_private_key_is_printed() {
+fn debug_prints_no_private_key() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let pem = keys.active().unwrap().to_pkcs8_pem().unwrap();

@@ -315,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_token_it_comes_out_as_it_went_in(token in ".*") {
+        fn any_token_is_sent_unchanged(token in ".*") {
             prop_assert_eq!(form_of(&token), expected(&token));
         }
     }
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_is_for_is_read_from_the_key() {
+    fn the_key_type_determines_the_algorithm() {
         for (pem, algorithm) in [
             (
                 include_str!("../../../tests/data/jose/rsa2048.private.pem"),
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_token_can_cause_says_nothing_of_the_endpoint() {
+    fn errors_that_a_token_can_cause_are_no_failures_of_the_endpoint() {
         let status = |code: u16| {
             let status = StatusCode::from_u16(code).unwrap();
             CallError::Fetch(FetchError::Status { status })

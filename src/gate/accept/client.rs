@@ -157,7 +157,11 @@ mod tests {
     fn check(peer: &str, fields: &[(&str, &str)], expected: &str) {
         let (headers, peer) = (header_map(fields), peer.parse().unwrap());
         let expected: IpAddr = expected.parse().unwrap();
-        assert_eq!(undisputed(&headers, peer, &trusted()), Some(expected), "{peer} {fields:?}");
+        assert_eq!(
+            undisputed(&headers, peer, &trusted()),
+            Some(expected),
+            "{peer} {fields:?}"
+        );
         assert_eq!(address(&headers, peer, &trusted()), expected, "{peer} {fields:?}");
     }
 

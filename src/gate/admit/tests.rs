@@ -47,7 +47,7 @@ fn passes(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> usize {
 }
 
 #[test]
-fn a_route_without_limits_admits_and_says_nothing() {
+fn a_route_without_limits_admits_and_reports_no_limit() {
     let admission = spend(&[], subject(None, "192.0.2.1", &route("a")), Tick::ZERO).unwrap();
     assert_eq!(admission.closest(), None);
 }

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_key_is_its_client() {
+    fn a_valid_key_has_the_identity_of_its_client() {
         let fixture = fixture(|_| {});
         let identity = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert_eq!(identity.client_id.as_deref(), Some("billing"));

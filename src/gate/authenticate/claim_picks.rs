@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_kept_is_bounded_by_what_is_asked(members in prop::collection::vec("[ab]", 0..200)) {
+        fn kept_claims_are_bounded_by_the_configuration(members in prop::collection::vec("[ab]", 0..200)) {
             let picks = picks(&[("/c", ClaimValue::Text("a".into()))], &[]);
             let picked = pick(&picks, &json!({ "c": members })).unwrap();
             prop_assert!(picked.facts().count() <= 1 && picked.bytes() <= 8);

@@ -415,7 +415,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
 }
 
 #[test]
-fn what_is_refused_before_authentication_never_counts_as_a_failed_one() {
+fn a_refusal_before_authentication_is_no_failed_authentication() {
     let gate = Gate::new("failed_authentication: { quota: 1/hour, burst: 1 }", "");
     let good = gate.token(json!({}));
     for _ in 0..3 {

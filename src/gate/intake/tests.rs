@@ -328,7 +328,7 @@ fn s143_no_credential_is_printed() {
 
 proptest! {
     #[test]
-    fn what_is_taken_for_a_token_is_all_of_the_value(value in "[bB]earer[ \t]{0,2}[a-z,=. ]{0,6}") {
+    fn a_bearer_token_is_all_of_the_value_after_the_scheme(value in "[bB]earer[ \t]{0,2}[a-z,=. ]{0,6}") {
         let value = HeaderValue::from_str(&value).unwrap();
         if let Ok(token) = bearer::parse(&value, 64) {
             prop_assert_eq!(format!("bearer {token}"), value.to_str().unwrap().replacen('B', "b", 1));

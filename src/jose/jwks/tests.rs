@@ -321,7 +321,7 @@ fn keys_from_pem_files_answer_to_any_kid_when_one_fits_and_to_their_thumbprints(
 }
 
 #[test]
-fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() {
+fn s055_a_private_key_a_chain_and_two_keys_have_their_own_errors() {
     let private = include_str!("../../../tests/data/jose/p256.private.pem");
     let sec1 = include_str!("../../../tests/data/jose/p256.sec1.private.pem");
     let certificate = include_str!("../../../tests/data/jose/p256.certificate.pem");

@@ -45,7 +45,7 @@ fn verifies(token: &str, set: &Jwks) -> bool {
 }
 
 #[test]
-fn what_is_signed_verifies_with_the_published_key() {
+fn a_signed_token_verifies_with_the_published_key() {
     for algorithm in Algorithm::ALL {
         let key = key(algorithm);
         let token = key.sign("at+jwt", &json!({"sub": "a"})).unwrap();
@@ -227,7 +227,7 @@ fn any_single_bit_of_a_signed_token_counts() {
 
 proptest! {
     #[test]
-    fn whatever_text_is_signed_verifies(payload in ".{0,64}") {
+    fn any_signed_text_verifies(payload in ".{0,64}") {
         let key = SigningKey::generate_es256().unwrap();
         let token = key.sign_text(r#"{"alg":"ES256"}"#, &payload).unwrap();
         prop_assert!(verifies(&token, &set_of(&key)));

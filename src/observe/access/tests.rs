@@ -62,7 +62,7 @@ fn counter() -> IntCounter {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_record_is_one_json_line_in_a_fixed_order_without_what_is_unknown() {
+fn a_record_is_one_json_line_in_a_fixed_order_without_unknown_fields() {
     assert_eq!(
         line(&record(), Format::Json),
         r#"{"time":"2023-11-14T22:13:20.042Z","request_id":"r-1","peer":"127.0.0.1:5000","client":"2001:db8::1","method":"GET","host":"api.example.com","path":"/v1/orders","status":403,"decision":"deny","reason":"insufficient_scope","bytes_in":0,"bytes_out":12,"duration_ms":1.234}"#
@@ -277,7 +277,7 @@ fn records_that_the_output_does_not_take_are_counted() {
 }
 
 #[test]
-fn what_is_printed_bare_holds_nothing_to_escape() {
+fn a_path_is_escaped_exactly_when_it_has_to_be() {
     for byte in 0..0x80_u8 {
         let text = char::from(byte).to_string();
         let record = AccessRecord {

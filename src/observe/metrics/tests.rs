@@ -117,12 +117,12 @@ fn the_text_of_a_gate_reads_as_written_down() {
 }
 
 #[test]
-fn promtool_has_nothing_to_say() {
+fn promtool_accepts_the_metrics() {
     assert_eq!(promtool(&["check", "metrics"], &full().text()), (true, String::new()));
 }
 
 #[test]
-fn s145_nothing_a_stranger_sends_makes_a_series() {
+fn s145_no_text_of_a_client_makes_a_series() {
     let metrics = metrics();
     let routes = [
         metrics.requests.of_route("orders"),
@@ -230,7 +230,7 @@ fn a_reload_keeps_the_counts_of_names_that_stay_and_drops_the_rest() {
 }
 
 #[test]
-fn what_is_open_is_counted_until_it_is_dropped_even_by_a_panic() {
+fn open_requests_and_connections_are_counted_until_dropped_even_by_a_panic() {
     let metrics = metrics();
     let request = metrics.requests.start();
     let connection = metrics.connections.open();
@@ -367,7 +367,7 @@ fn every_metric_is_in_the_alerts_or_the_dashboard() {
 }
 
 #[test]
-fn the_dashboard_is_json_and_every_panel_asks_something() {
+fn the_dashboard_is_json_and_every_panel_has_an_expression() {
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();
     let mut questions = 0;
@@ -388,7 +388,7 @@ fn promtool_accepts_the_alerts() {
 }
 
 #[test]
-fn promtool_accepts_every_question_of_the_dashboard() {
+fn promtool_accepts_every_expression_of_the_dashboard() {
     // promtool cannot check a single expression, but parses the expressions of recording rules.
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../../deploy/prometheus/dashboard.json")).unwrap();

@@ -89,7 +89,7 @@ fn a_ready_process_says_so() {
 }
 
 #[test]
-fn whatever_else_is_asked_is_not_found() {
+fn any_other_path_or_method_is_not_found() {
     for request in [
         get("/", "localhost"),
         get("/metrics/", "localhost"),

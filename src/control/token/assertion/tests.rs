@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn parsing_what_looks_like_an_assertion_never_panics(
+    fn parsing_a_signed_assertion_never_panics(
         header in r#"\{("alg":"(ES256|RS256|none|HS256)"|"kid":("x"|1)|"typ":"[a-z+]{0,8}"|,){0,5}\}"#,
         payload in r#"\{("iss":("a"|1|null)|"sub":("a"|"b")|"exp":[0-9]{1,22}|"aud":(\[\]|"x")|,){0,6}\}"#,
     ) {
@@ -52,7 +52,7 @@ proptest! {
 
     /// An accepted assertion expires after now, and `exp` and `iat` are within the allowed times.
     #[test]
-    fn s127_what_is_accepted_lies_within_the_allowed_times(
+    fn s127_an_accepted_assertion_lies_within_the_allowed_times(
         exp in NOW - 8_000..NOW + 8_000,
         iat in NOW - 8_000..NOW + 8_000,
         max in 60_u64..4_000,

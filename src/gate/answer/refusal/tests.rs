@@ -365,7 +365,7 @@ fn rows_hold_statuses_and_words_that_need_no_escaping() {
 
 /// A client cannot tell why its API key is invalid.
 #[test]
-fn s077_bad_api_keys_have_one_face() {
+fn s077_all_invalid_api_keys_get_the_same_answer() {
     let snapshot = snapshot();
     let faces: BTreeSet<Vec<String>> = api_keys()
         .into_iter()

@@ -469,7 +469,7 @@ fn health_says_until_when_the_set_serves() {
 }
 
 #[test]
-fn an_operator_demands_an_attempt_whatever_the_cooldown_says_and_shares_one_under_way() {
+fn an_operators_fetch_ignores_the_cooldown_and_joins_an_attempt_under_way() {
     let fixture = Fixture::loaded();
     assert_eq!(fixture.keys.request_fetch(), 2);
     assert!(!fixture.keys.has_finished(2));

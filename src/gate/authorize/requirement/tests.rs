@@ -66,7 +66,7 @@ fn check_scopes(all: &str, any: &str, granted: &str, expected: bool) {
 }
 
 #[test]
-fn all_means_every_one_and_any_means_one() {
+fn scopes_all_needs_every_scope_and_scopes_any_one_of_them() {
     check_scopes("read", "", "read", true);
     check_scopes("read write", "", "read", false);
     check_scopes("read write", "", "write read x", true);
@@ -113,7 +113,7 @@ fn s035_names_are_compared_whole_and_in_their_case() {
 }
 
 #[test]
-fn s152_what_is_absent_meets_nothing() {
+fn s152_an_absent_attribute_meets_no_condition() {
     let nobody = identity(TokenIdentity::default());
     let key = Identity::of_api_key(ApiKeyIdentity {
         key_id: "alice".to_owned(),
@@ -175,7 +175,11 @@ fn a_claim_condition_needs_one_of_its_values_at_its_pointer() {
         ("/a", text("")),
         ("/a", ClaimValue::Bool(true)),
     ] {
-        assert_eq!(said(pointer, vec![value.clone()]), Some("claim_not_allowed"), "{pointer} {value}");
+        assert_eq!(
+            said(pointer, vec![value.clone()]),
+            Some("claim_not_allowed"),
+            "{pointer} {value}"
+        );
     }
 }
 
@@ -246,7 +250,7 @@ fn missing_scopes_are_named_only_when_they_would_help() {
 }
 
 #[test]
-fn a_rule_in_shadow_mode_tells_and_refuses_nothing() {
+fn a_rule_in_shadow_mode_reports_and_does_not_refuse() {
     let shadow = |condition| config::Rule {
         mode: Mode::Shadow,
         ..rule(vec![condition])
@@ -383,7 +387,7 @@ proptest! {
     }
 
     #[test]
-    fn s152_nobody_without_anything_passes_an_enforced_rule(rules in prop::collection::vec(any_rule(), 1..4), method in any_method()) {
+    fn s152_an_empty_identity_passes_no_enforced_rule(rules in prop::collection::vec(any_rule(), 1..4), method in any_method()) {
         let asks = rules.iter().any(|rule| rule.mode == Mode::Enforce && rule.is_for(&method));
         let refused = refusal(&requirement(rules), &identity(TokenIdentity::default()), &method).is_some();
         prop_assert_eq!(refused, asks);
