@@ -189,7 +189,7 @@ async fn s040_ten_thousand_invented_kids_bring_the_issuer_one_request() {
 }
 
 #[tokio::test]
-async fn s041_a_hanging_issuer_holds_up_nobody_whose_key_is_known() {
+async fn s041_a_hanging_issuer_does_not_delay_requests_with_a_known_key() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let running = RunningFetcher::url(jwks_url(&fake.url()));
     running.attempt(1).await;
@@ -384,7 +384,7 @@ async fn s048_dripping_and_hanging_end_with_the_total_time() {
 }
 
 #[tokio::test]
-async fn s048_an_encoded_body_is_refused_and_never_asked_for() {
+async fn s048_an_encoded_body_is_refused_and_never_requested() {
     for header in [
         "content-encoding: gzip\r\n",
         "content-encoding: identity\r\ncontent-encoding: br\r\n",
@@ -524,7 +524,7 @@ async fn s051_a_key_the_issuer_withdrew_is_gone_after_the_next_fetch() {
 }
 
 #[tokio::test]
-async fn a_stopped_fetcher_leaves_nobody_waiting() {
+async fn a_stopped_fetcher_ends_every_wait() {
     let fake = FakeIssuer::start(Reply::Hang).await;
     let running = RunningFetcher::url(jwks_url(&fake.url()));
     fake.wait_for_requests(1).await;

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_from_a_process_that_ends() {
+    fn a_panic_and_a_stopping_process_have_their_own_errors() {
         let background = tokio::runtime::Runtime::new().unwrap();
         let plane = InProcessControlPlane::new(router(), background.handle().clone());
         let panicked = background.block_on(plane.answer(request("/panic")));

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_what_reached_the_upstream() {
+    fn the_response_describes_the_received_request() {
         let response = response_to(
             b"POST /v1/a%2Fb?x=1&y HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Two: 1\r\nX-Two: \xFF\r\n\
               Content-Length: 5\r\n\r\nhello",

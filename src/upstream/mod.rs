@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_without_an_address_is_passed_over() {
+    fn an_endpoint_without_an_address_is_skipped() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         let upstream = upstream(vec![unresolved, endpoint(2)]);
         for _ in 0..4 {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn no_endpoint_with_an_address_is_none() {
+    fn without_an_endpoint_with_an_address_the_choice_is_none() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         assert!(upstream(vec![unresolved]).choose().is_none());
         assert!(upstream(Vec::new()).choose().is_none());

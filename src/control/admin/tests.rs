@@ -134,7 +134,7 @@ const PATHS: [(&str, &Method); 3] = [
 ];
 
 #[test]
-fn every_path_asks_for_the_token_and_for_its_own_method() {
+fn every_path_needs_the_token_and_its_own_method() {
     for (path, method) in PATHS {
         assert_eq!(send(method, path, Some(TOKEN)).status, 200, "{path}");
         for (token, error) in [(None, false), (Some("wrong"), true)] {

@@ -162,7 +162,7 @@ fn a_rotation_by_hand_publishes_now_and_signs_later_and_is_idempotent() {
 }
 
 #[test]
-fn a_leaked_key_is_replaced_at_once_and_nothing_it_signed_is_good() {
+fn a_leaked_key_is_replaced_at_once_and_its_tokens_are_invalid() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     keys.rotate(at(1)).unwrap();
@@ -276,7 +276,7 @@ fn broken_and_missing_files_are_reported_and_not_replaced() {
 }
 
 #[test]
-fn a_step_that_cannot_be_written_down_is_not_taken() {
+fn a_step_that_cannot_be_saved_is_not_taken() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let before = keys.list();

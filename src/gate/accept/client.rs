@@ -168,7 +168,7 @@ mod tests {
     const XFF: &str = "x-forwarded-for";
 
     #[test]
-    fn s082_s110_an_untrusted_peer_says_nothing_about_others() {
+    fn s082_s110_fields_of_an_untrusted_peer_are_ignored() {
         check(
             "203.0.113.9",
             &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")],

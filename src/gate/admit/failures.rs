@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn s117_failures_are_limited_per_source_and_asking_counts_nothing() {
+    fn s117_failures_are_limited_per_source_and_a_query_counts_nothing() {
         let limit = limit(2);
         let guesser = ip("192.0.2.1");
         for _ in 0..10 {

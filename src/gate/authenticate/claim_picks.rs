@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn s152_only_facts_that_hold_are_kept_and_only_those_asked_about() {
+    fn s152_only_configured_facts_that_hold_are_kept() {
         let admin = ClaimValue::Text("admin".into());
         let picks = picks(
             &[

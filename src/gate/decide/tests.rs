@@ -197,7 +197,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
 }
 
 #[test]
-fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
+fn an_unknown_key_is_fetched_once_and_a_failure_is_no_miss() {
     let gate = Gate::new("failed_authentication: off", "");
     let stranger = SigningKey::generate_es256().unwrap();
     let unknown = token(&stranger, &json!({}));

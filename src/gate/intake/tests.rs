@@ -75,7 +75,7 @@ fn check_key(value: &[u8], expected: Result<&str, IntakeError>) {
 }
 
 #[test]
-fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() {
+fn of_two_reported_credentials_the_token_counts_if_both_are_well_formed() {
     let report = IntakeRules {
         two_credentials: TwoCredentials::Report,
         ..both()
@@ -114,7 +114,7 @@ fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() 
 }
 
 #[test]
-fn one_credential_is_found_and_none_is_none() {
+fn one_credential_is_found_and_no_credential_is_none() {
     check(&[], Ok(None));
     check(&[("accept", b"*/*")], Ok(None));
     check_authorization(b"Bearer a.b-c_~+/9==", Ok("a.b-c_~+/9=="));

@@ -292,7 +292,7 @@ fn s053_without_kid_exactly_one_key_must_fit() {
 }
 
 #[test]
-fn keys_of_one_name_are_told_apart_by_algorithm_alone() {
+fn keys_of_one_name_are_distinguished_only_by_algorithm() {
     let same = json!({"kid": "same"});
     let (rsa, ec) = (jwk_with(RSA_PEM, same.clone()), jwk_with(P256_PEM, same));
     let set = parse(&[rsa, ec.clone(), ec.clone()]).unwrap();

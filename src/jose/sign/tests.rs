@@ -210,7 +210,7 @@ static SIGNED: LazyLock<(String, Jwks)> = LazyLock::new(|| {
 });
 
 #[test]
-fn any_single_bit_of_a_signed_token_counts() {
+fn a_flipped_bit_of_a_signed_token_is_detected() {
     let (token, set) = &*SIGNED;
     assert!(verifies(token, set));
     for index in 0..token.len() {

@@ -48,7 +48,7 @@ fn s113_buckets_are_bounded_and_newcomers_are_limited_all_the_same() {
 }
 
 #[test]
-fn s113_a_full_map_forgets_the_recovered_for_a_newcomer() {
+fn s113_a_full_map_drops_full_buckets_for_a_newcomer() {
     let buckets = Buckets::new(100);
     let quota = quota(1, Duration::from_secs(10), 1);
     for number in 0..100 {
@@ -72,7 +72,7 @@ fn leaving_a_shared_bucket_brings_no_fresh_burst() {
 }
 
 #[test]
-fn a_sweep_forgets_the_recovered_and_nobody_else() {
+fn a_sweep_drops_only_full_buckets() {
     let buckets = Buckets::new(100);
     let quota = quota(1, Duration::from_secs(10), 1);
     buckets.spend(&quota, key(1), Tick::ZERO).unwrap();

@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_writing_never_takes_the_place_of_a_newer_one() {
+    fn an_older_revision_never_replaces_a_newer_one() {
         let directory = Directory::new();
         directory.put_key(of_store(A, "second"), 2);
         directory.put_key(of_store(A, "first"), 1);
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_use_of_a_stored_key_is_told_once_and_to_the_minute() {
+    fn the_last_use_of_a_stored_key_is_reported_once_and_to_the_minute() {
         let directory = Directory::new();
         directory.put_key(of_store(A, "ci"), 1);
         directory.replace(vec![record(B)]);

@@ -81,7 +81,7 @@ fn an_unready_process_is_alive() {
 }
 
 #[test]
-fn a_ready_process_says_so() {
+fn a_ready_process_answers_200() {
     let admin = admin();
     admin.readiness.config_loaded();
     let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));

@@ -256,7 +256,7 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_kept_away_until_the_first_has_closed() {
+async fn a_second_process_cannot_open_the_store_until_the_first_has_closed() {
     let files = InFile::new();
     let store = files.store().await;
     let refused = SqliteStore::open(&files.path()).await;
@@ -375,7 +375,7 @@ async fn a_record_with_an_empty_column_is_an_error_and_not_skipped() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_says_which() {
+async fn the_error_for_an_unreadable_record_names_the_record() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;
@@ -446,7 +446,7 @@ async fn the_error_for_an_unusable_folder_names_the_folder() {
 }
 
 #[tokio::test]
-async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_half_done() {
+async fn while_writing_fails_reads_work_and_no_batch_is_half_done() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;

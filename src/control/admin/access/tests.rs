@@ -150,7 +150,7 @@ fn own_tokens_need_no_configured_token_and_have_the_same_limit_of_guesses() {
 }
 
 #[test]
-fn the_socket_asks_for_no_token() {
+fn the_socket_needs_no_token() {
     let admitted = Access::new(None).admit(&headers(&[]), &Method::POST, Peer::Local, at(Tick::ZERO), None);
     assert_eq!(admitted, Ok(Actor::local()));
 }

@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn s119_nothing_but_one_of_our_own_names_is_an_audience(audience in "(https://auth.example.com)?[/a-z.:]{0,14}") {
+    fn s119_only_the_issuer_and_the_token_endpoint_are_audiences(audience in "(https://auth.example.com)?[/a-z.:]{0,14}") {
         let ours = ["https://auth.example.com", "https://auth.example.com/oauth/token"].contains(&audience.as_str());
         let rules = rules(3_600, 30);
         prop_assert_eq!(check(&rules, &claims(&json!(audience), NOW + 60, NOW)).is_ok(), ours);

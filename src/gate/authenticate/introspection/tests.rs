@@ -270,7 +270,7 @@ fn s060_a_remembered_answer_ends_with_its_token() {
 }
 
 #[test]
-fn the_newer_answer_counts() {
+fn a_newer_response_replaces_an_older_one() {
     let memory = memory(1 << 20);
     memory.remember("token", &good_until(NOW + 300), 300, now_at(0));
     memory.remember("token", &INACTIVE, 20, now_at(1));

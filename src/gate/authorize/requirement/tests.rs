@@ -368,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rules_changes_nothing_but_words(
+    fn the_order_of_rules_changes_at_most_the_reason(
         rules in prop::collection::vec(any_rule(), 0..5), who in any_identity(), method in any_method(),
     ) {
         let mut turned = rules.clone();
