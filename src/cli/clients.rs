@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_may_evaluate_is_plain_words() {
+    fn only_plain_words_are_printed_for_a_shell() {
         for good in ["client_0aZ", "kgs_-_", "a"] {
             assert_eq!(shell_word(&json!(good)), Some(good));
         }

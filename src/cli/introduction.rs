@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_whatever_is_in_it() {
+    fn a_path_is_quoted_as_one_shell_word() {
         for (path, word) in [
             ("/a/b-c.d", "/a/b-c.d"),
             ("/a b", "'/a b'"),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_fill_in() {
+    fn every_placeholder_is_replaced() {
         let text = commands("keygate", " --data-dir x", "127.0.0.1:8080").replace("%{http_code}", "");
         assert!(!text.contains('{') && !text.contains('}'), "{text}");
     }

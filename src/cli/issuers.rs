@@ -165,7 +165,7 @@ mod tests {
     use crate::observe::escape;
 
     #[test]
-    fn nothing_hidden_reaches_the_terminal() {
+    fn hidden_characters_are_escaped() {
         let health = serde_json::json!({
             "name": "a", "state": "ok", "last_error": "x\u{1b}[31m\n\u{202e}",
             "keys": [{ "kid": "k\r\n\0", "thumbprint": "t", "algorithms": ["ES256"] }],
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_their_names() {
+    fn columns_are_aligned_with_their_headings() {
         let issuers = serde_json::json!([
             { "name": "a-long-name", "state": "ok", "keys": [1, 2], "skipped": [], "keys_from": "source" },
             { "name": "b", "state": "no_keys", "keys": [], "skipped": [], "consecutive_failures": 3 },

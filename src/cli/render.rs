@@ -111,7 +111,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn columns_stand_below_their_headings() {
+    fn columns_are_aligned_with_their_headings() {
         let items = json!([
             { "id": "a-long-id", "scopes": ["a", "b"], "paid": true },
             { "id": "b", "scopes": [], "paid": false },
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_begins_with_what_matters_and_leaves_nothing_out() {
+    fn a_page_has_the_first_fields_first_and_then_all_others() {
         let thing = json!({
             "a": 1, "id": "x", "name": "", "inner": { "b": true },
             "keys": [{ "kid": "k" }, { "kid": "l" }], "list": ["p", "q"],

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requirement_is_kept_when_whoever_meets_the_new_one_meets_the_old() {
+    fn a_requirement_is_kept_when_the_new_one_implies_the_old() {
         check(("a", ""), ("a", ""), true);
         check(("b a", ""), ("a b", ""), true);
         check(("a b", ""), ("a", ""), true);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_claims_are_kept_by_lists_with_nobody_else_in_them() {
+    fn names_and_claims_are_kept_by_lists_without_additions() {
         let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let (ab, a, c) = (list("a b"), list("a"), list("c"));
         assert!(keeps_names(&[&a], &[&ab]) && keeps_names(&[&ab, &c], &[&ab]) && keeps_names(&[&a], &[]));

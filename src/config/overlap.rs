@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn head_goes_where_get_goes() {
+    fn head_overlaps_with_get() {
         let check = |a: &[Method], b: &[Method], expected| {
             assert_eq!(intersect(a, b), expected, "{a:?} {b:?}");
             assert_eq!(intersect(b, a), expected, "{b:?} {a:?}");

@@ -50,7 +50,7 @@ fn quota(requests: u32, secs: u64, burst: u32) -> Quota {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn an_omitted_key_has_its_default() {
     let config = good(MINIMAL);
     let secs = Duration::from_secs;
     assert_eq!(
@@ -180,7 +180,7 @@ fn a_variable_gives_a_value_and_never_yaml() {
 }
 
 #[test]
-fn s076_a_secret_is_what_its_reference_holds() {
+fn s076_a_secret_is_read_from_its_reference() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keygate.yaml");
     std::fs::write(folder.path().join("pepper.txt"), "of a file\r\n").unwrap();
@@ -228,7 +228,7 @@ fn a_file_that_cannot_be_read_is_an_error_without_a_place() {
 }
 
 #[test]
-fn s149_a_bomb_is_refused_before_it_goes_off() {
+fn s149_a_yaml_bomb_is_refused() {
     refused_with(&"[".repeat(10_000), &["too-deep"]);
     refused_with(&"{a: ".repeat(10_000), &["too-deep"]);
     refused_with(&"- ".repeat(10_000), &["too-deep"]);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_in_force_and_an_older_writing_that_comes_later_is_not() {
+    fn a_written_record_takes_effect_unless_a_newer_revision_has() {
         let (directory, clients) = (Directory::new(), Clients::default());
         let apply = |writes: &[Write]| apply(writes, &directory, &clients, at(10));
         apply(&[
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn s067_a_revocation_that_has_come_holds_whatever_the_clock_says_later() {
+    fn s067_a_revocation_holds_when_the_clock_is_set_back() {
         let (directory, clients) = (Directory::new(), Clients::default());
         apply(
             &[Write::ApiKey(written(api_key(Some(at(10))), 1))],

@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_from_now() {
+    fn times_are_relative_to_now() {
         let now = Timestamp::from_unix_secs(1_000_000);
         for (secs, expected) in [
             (1_000_000, "now"),

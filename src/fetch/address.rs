@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn carried_ipv4_addresses_are_judged_by_themselves() {
+    fn an_embedded_ipv4_address_decides_whether_an_ipv6_address_is_public() {
         check(
             false,
             "::ffff:127.0.0.1 ::ffff:169.254.169.254 ::ffff:0.0.0.0 ::ffff:192.168.0.1 ::10.0.0.1 2002:7f00:1:: \
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_host_is_judged_in_whatever_form_it_was_written() {
+    fn a_literal_host_is_checked_in_every_notation() {
         for text in [
             "https://127.0.0.1/",
             "https://2130706433/",
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_names_addresses_only_public_ones_are_dialled() {
+    fn only_the_public_addresses_of_a_name_are_dialled() {
         let inside: SocketAddr = "10.0.0.1:0".parse().unwrap();
         let outside: SocketAddr = "8.8.8.8:0".parse().unwrap();
         let of = |addresses: &[SocketAddr], reach| allowed("name", addresses.iter().copied(), reach);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_failures_in_a_row_open_it_and_one_less_does_not() {
+    fn a_breaker_opens_at_the_configured_number_of_failures_in_a_row() {
         let mut breaker = breaker(3);
         for _ in 0..2 {
             assert_eq!(call(&mut breaker, CallOutcome::Failure, at(0)), None);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_one_lets_one_try_when_its_time_is_over_and_not_before() {
+    fn an_open_breaker_allows_one_probe_after_open_for() {
         let mut breaker = breaker(1);
         let _ = call(&mut breaker, CallOutcome::Failure, at(1_000));
         assert!(breaker.try_acquire(at(5_999)).is_none());
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_from_before_it_opened_change_nothing() {
+    fn calls_from_before_a_breaker_opened_change_nothing() {
         let mut breaker = breaker(1);
         let (slow, slower) = (breaker.try_acquire(at(0)), breaker.try_acquire(at(0)));
         let _ = call(&mut breaker, CallOutcome::Failure, at(0));
@@ -184,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_never_refuses_for_longer_than_its_time_without_a_probe_under_way(steps in prop::collection::vec((0_u64..10_000, any::<bool>()), 1..60)) {
+        fn without_a_probe_under_way_a_breaker_refuses_for_open_for_at_most(steps in prop::collection::vec((0_u64..10_000, any::<bool>()), 1..60)) {
             let mut breaker = breaker(2);
             let mut now = 0;
             for (pause, works) in steps {

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_believed_about_the_issuer_it_names_byte_by_byte() {
+    fn the_issuer_of_a_document_is_compared_byte_by_byte() {
         let of = |issuer: &str| format!(r#"{{"issuer":"{issuer}","jwks_uri":"https://keys.example/jwks"}}"#);
         assert_eq!(read(&of(ISSUER)).unwrap().as_str(), "https://keys.example/jwks");
         for other in [
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_metadata_is_refused() {
+    fn invalid_metadata_is_rejected() {
         refused("", "not JSON");
         refused("<html>", "not JSON");
         refused("[]", "not a JSON object");
@@ -233,7 +233,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_believed_is_fetchable_text(uri in "(https?|ftp)?:?/{0,3}[a-z@:#?./%-]{0,30}") {
+        fn an_accepted_jwks_uri_has_a_host_no_fragment_and_no_user(uri in "(https?|ftp)?:?/{0,3}[a-z@:#?./%-]{0,30}") {
             let document = serde_json::json!({ "issuer": ISSUER, "jwks_uri": uri }).to_string();
             if let Ok(url) = jwks_uri(document.as_bytes(), &ISSUER.parse().unwrap()) {
                 prop_assert!(url.has_host() && url.fragment().is_none() && url.username().is_empty());

@@ -38,12 +38,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_decodes(bytes: Vec<u8>) {
+        fn encoded_bytes_decode_to_themselves(bytes: Vec<u8>) {
             prop_assert_eq!(decode(&encode(&bytes)), Ok(bytes));
         }
 
         #[test]
-        fn what_is_accepted_is_what_would_be_written(text in "[A-Za-z0-9_=+/ -]{0,12}") {
+        fn an_accepted_text_is_the_encoding_of_its_bytes(text in "[A-Za-z0-9_=+/ -]{0,12}") {
             if let Ok(bytes) = decode(&text) {
                 prop_assert_eq!(encode(&bytes), text);
             }

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_one_object_is_json_for_us() {
+    fn anything_but_one_object_is_refused() {
         for bad in [
             "",
             " ",
@@ -313,7 +313,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_read_is_what_serde_json_reads(text in r#"\{("[ab]":([0-9]{1,3}|"[a-z]*"|\[(1,2)?\]|\{"c":null\}))(,"[cde]":true){0,2}\}"#) {
+        fn an_object_reads_as_serde_json_reads_it(text in r#"\{("[ab]":([0-9]{1,3}|"[a-z]*"|\[(1,2)?\]|\{"c":null\}))(,"[cde]":true){0,2}\}"#) {
             if let Ok(members) = object(text.as_bytes()) {
                 prop_assert_eq!(Value::Object(members), serde_json::from_str::<Value>(&text).unwrap());
             }

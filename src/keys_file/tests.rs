@@ -158,7 +158,7 @@ fn every_mistake_is_reported_with_its_line() {
 }
 
 #[test]
-fn what_could_be_read_two_ways_is_refused() {
+fn an_ambiguous_value_is_refused() {
     let expiry = "    expires_at: never\n";
     check(
         expiry,
@@ -236,7 +236,7 @@ fn what_could_be_read_two_ways_is_refused() {
 }
 
 #[test]
-fn a_revocation_holds_whatever_its_time_says() {
+fn a_revocation_in_the_future_holds_at_once() {
     let revoked = |time: &str| file(&[entry(A) + &format!("    revoked_at: {time}\n")]);
     assert_eq!(accepted(&revoked("2099-01-01T00:00:00Z"))[0].state, KeyState::Revoked);
     // An unreadable value rejects the file; it must not be read as "not revoked".
@@ -373,7 +373,7 @@ fn an_imported_key_is_revoked_by_the_id_it_is_shown_with() {
 }
 
 #[test]
-fn what_cannot_be_edited_is_left_alone() {
+fn a_file_that_cannot_be_edited_is_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.yaml");
     let braces = format!(

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_start_like_ours_is_foreign() {
+    fn a_text_without_the_prefix_is_foreign() {
         for text in [
             "",
             "kg",
@@ -508,7 +508,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_generated_parses_back(prefix in "[a-z][a-z0-9]{0,15}", live in any::<bool>()) {
+        fn a_generated_key_parses_back(prefix in "[a-z][a-z0-9]{0,15}", live in any::<bool>()) {
             let environment = if live { ApiKeyEnvironment::Live } else { ApiKeyEnvironment::Test };
             let key = ApiKeyText::generate(&prefix, environment, &mut system_random);
             let parsed = parse(key.expose(), &prefix).unwrap();

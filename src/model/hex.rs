@@ -53,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(bytes in any::<[u8; 16]>()) {
+        fn written_digits_read_back(bytes in any::<[u8; 16]>()) {
             prop_assert_eq!(read::<16>(text(&bytes).as_bytes()), Some(bytes));
         }
     }

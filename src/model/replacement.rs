@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leftover_of_an_attempt_that_died_is_in_nobodys_way() {
+    fn a_leftover_temporary_file_does_not_block_a_replacement() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         // Dropped before it is finished, as if the process had died.

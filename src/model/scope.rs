@@ -153,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_scope_set_prints_parses_back(text in "[!#-\\[\\]-~]{1,8}( [!#-\\[\\]-~]{1,8}){0,4}") {
+        fn a_printed_scope_set_parses_back(text in "[!#-\\[\\]-~]{1,8}( [!#-\\[\\]-~]{1,8}){0,4}") {
             let set = ScopeSet::parse_list(&text).unwrap();
             prop_assert_eq!(ScopeSet::parse_list(&set.to_string()).unwrap(), set);
         }

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn s073_each_state_is_told_apart_and_only_an_active_one_is_good() {
+    fn s073_each_state_has_its_own_result_and_only_active_is_good() {
         use ApiKeyEnvironment::Live;
         let free = plan(Payment::None, true);
         for (state, expected) in [

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn s144_what_a_terminal_would_obey_is_written_out() {
+    fn s144_control_and_format_characters_are_escaped() {
         check("/v1/orders?é=日本", "/v1/orders?é=日本");
         check("\x1B[31m", "\\u001b[31m");
         check("a\r\nb\0", "a\\u000d\\u000ab\\u0000");

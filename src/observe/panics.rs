@@ -37,12 +37,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caught_panic_counts_once_and_gives_nothing() {
+    fn a_panic_counts_once_in_catch_and_outside() {
         let panics = IntCounter::new("panics", "panics").unwrap();
+        // With the hook, as in the gate: it must not count what `catch` counts.
+        report(panics.clone());
         assert_eq!(catch(&panics, || 1), Some(1));
         assert_eq!(panics.get(), 0);
         assert_eq!(catch(&panics, || -> i32 { panic!("on purpose") }), None);
         assert_eq!(panics.get(), 1);
-        assert!(!CATCHING.get());
+        let outside = std::thread::spawn(|| -> i32 { panic!("on purpose") }).join();
+        assert!(outside.is_err());
+        assert_eq!(panics.get(), 2, "a panic outside of `catch`");
+        assert!(catch_unwind(|| -> i32 { panic!("on purpose") }).is_err());
+        assert_eq!(panics.get(), 3, "on the thread of an earlier `catch`");
+        // The hook is of the whole process.
+        drop(std::panic::take_hook());
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn s148_a_failed_reload_is_told_and_the_old_configuration_stays_ready() {
+    fn s148_a_failed_reload_is_reported_and_the_old_configuration_stays_ready() {
         let readiness = Readiness::new();
         readiness.config_reload_failed("line 3: unknown key");
         check(&readiness, Condition::Failed);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn s144_the_body_is_json_with_nothing_hidden_in_it() {
+    fn s144_the_body_is_json_without_hidden_characters() {
         let readiness = Readiness::new();
         readiness.set("keys_file", Condition::Failed, "k\u{202E}\x1B\n");
         let body = String::from_utf8(readiness.report().to_json()).unwrap();

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn s064_keys_and_tokens_are_known_by_their_looks() {
+    fn s064_keys_and_tokens_are_redacted_by_their_form() {
         check(
             "/v1/kg_live_7Ow0SAXa9I3Yrmyt_iB5vXlf0lZ0VPKJElAW1ajLx/x",
             "/v1/kg_live_7Ow0SAXa9I3Yrmyt_[redacted]/x",

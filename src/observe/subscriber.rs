@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_never_printed_is_not_even_formatted() {
+    fn the_level_is_a_hint_so_that_unlogged_messages_are_not_formatted() {
         // The bridge from `log` takes its maximum level from this hint. Without a maximum, pingora would format
         // messages that are not logged.
         let hint = |level| json(level, io::sink).unwrap().max_level_hint();

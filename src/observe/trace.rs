@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn traceparent_is_read_as_w3c_trace_context_section_3_2_says() {
+    fn traceparent_is_parsed_as_in_w3c_trace_context_section_3_2() {
         check_traceparent(&[PARENT], TraceOrigin::Continued);
         check_traceparent(&[&PARENT.replace("-01", "-ff")], TraceOrigin::Continued);
         check_traceparent(&[&PARENT.replacen("00", "cc", 1)], TraceOrigin::Continued);

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_router_says_is_the_answer() {
+    fn the_response_of_the_router_is_the_answer() {
         let background = tokio::runtime::Runtime::new().unwrap();
         let plane = InProcessControlPlane::new(router(), background.handle().clone());
         let response = background.block_on(plane.answer(request("/echo"))).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_from_a_process_that_ends() {
+    fn a_panic_and_a_stopping_process_have_their_own_errors() {
         let background = tokio::runtime::Runtime::new().unwrap();
         let plane = InProcessControlPlane::new(router(), background.handle().clone());
         let panicked = background.block_on(plane.answer(request("/panic")));

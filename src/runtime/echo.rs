@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_what_reached_the_upstream() {
+    fn the_response_describes_the_received_request() {
         let response = response_to(
             b"POST /v1/a%2Fb?x=1&y HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Two: 1\r\nX-Two: \xFF\r\n\
               Content-Length: 5\r\n\r\nhello",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn it_refuses_to_listen_beyond_loopback() {
+    fn the_echo_upstream_refuses_to_listen_beyond_loopback() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -181,7 +181,7 @@ fn first(limit: u32) -> Page {
     Page { after: None, limit }
 }
 
-pub(crate) async fn what_is_written_is_read_back_also_after_reopening(backend: &dyn Backend) {
+pub(crate) async fn a_written_record_is_read_back_also_after_reopening(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     let acme: Name = "acme".parse().unwrap();
@@ -217,7 +217,7 @@ pub(crate) async fn what_is_written_is_read_back_also_after_reopening(backend: &
     }
 }
 
-pub(crate) async fn a_record_replaces_the_writing_that_it_names_and_no_other(backend: &dyn Backend) {
+pub(crate) async fn a_record_replaces_only_the_revision_that_it_names(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     let put = async |key: ApiKeyRecord, revision: u64| {
@@ -319,7 +319,7 @@ pub(crate) async fn of_many_writers_that_read_the_same_one_wins(backend: &dyn Ba
     assert_eq!(store.contents().await.unwrap().api_keys.len(), 1);
 }
 
-pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(backend: &dyn Backend) {
+pub(crate) async fn a_batch_fails_if_a_record_that_it_expects_has_changed(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     store
@@ -349,7 +349,7 @@ pub(crate) async fn what_a_decision_was_made_from_can_be_asked_to_be_unchanged(b
     make(3, vec![of_subscription(2)]).await.unwrap();
 }
 
-pub(crate) async fn nothing_is_written_under_what_is_not_there(backend: &dyn Backend) {
+pub(crate) async fn a_record_without_its_parent_is_not_written(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     let under_another = ApiKeyRecord {
@@ -520,7 +520,7 @@ pub(crate) async fn an_answer_is_kept_under_its_key_and_not_replaced(backend: &d
     assert_eq!(store.stored_response("a").await.unwrap(), None);
 }
 
-pub(crate) async fn tokens_that_are_over_are_forgotten_and_others_are_not(backend: &dyn Backend) {
+pub(crate) async fn sweep_drops_expired_tokens_only(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     let writes = vec![
@@ -547,7 +547,7 @@ pub(crate) async fn tokens_that_are_over_are_forgotten_and_others_are_not(backen
     assert_eq!(contents.clients.len(), 1, "what is not over stays");
 }
 
-pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend) {
+pub(crate) async fn the_last_use_of_a_key_only_moves_forward(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     for number in [1, 2] {
@@ -582,7 +582,7 @@ pub(crate) async fn when_a_key_was_last_used_only_moves_on(backend: &dyn Backend
     assert_eq!(listed[0].record.last_used_at, Some(later(60)));
 }
 
-pub(crate) async fn whatever_records_hold_the_parts_of_a_store_are_all_of_it(backend: &dyn Backend) {
+pub(crate) async fn reading_in_parts_returns_every_record_once_and_unchanged(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
     // More than one part of each kind, with texts that could confuse the parser of a part.
@@ -693,7 +693,7 @@ pub(crate) async fn events_are_a_chain_in_the_order_of_their_writing(backend: &d
     assert_eq!(store.verify_audit().await.unwrap(), whole);
 }
 
-pub(crate) async fn events_are_found_by_what_is_asked_for(backend: &dyn Backend) {
+pub(crate) async fn events_are_filtered_by_every_field(backend: &dyn Backend) {
     let store = backend.open().await;
     let append = async |event: NewAuditEvent| {
         let batch = Batch {
@@ -836,7 +836,7 @@ pub(crate) async fn events_are_found_by_what_is_asked_for(backend: &dyn Backend)
     );
 }
 
-pub(crate) async fn a_store_with_nothing_in_it_has_a_whole_chain(backend: &dyn Backend) {
+pub(crate) async fn an_empty_store_has_a_whole_chain(backend: &dyn Backend) {
     let store = backend.open().await;
     let whole = ChainState::Whole {
         events: 0,
@@ -853,21 +853,21 @@ pub(crate) async fn a_store_with_nothing_in_it_has_a_whole_chain(backend: &dyn B
 macro_rules! battery {
     ($backend:expr) => {
         $crate::store::conformance::battery! { $backend =>
-            what_is_written_is_read_back_also_after_reopening
-            a_record_replaces_the_writing_that_it_names_and_no_other
+            a_written_record_is_read_back_also_after_reopening
+            a_record_replaces_only_the_revision_that_it_names
             a_batch_happens_whole_or_not_at_all
             of_many_writers_that_read_the_same_one_wins
-            what_a_decision_was_made_from_can_be_asked_to_be_unchanged
-            nothing_is_written_under_what_is_not_there
+            a_batch_fails_if_a_record_that_it_expects_has_changed
+            a_record_without_its_parent_is_not_written
             lists_are_sorted_filtered_and_in_pages
             an_assertion_is_marked_once_also_after_reopening
             an_answer_is_kept_under_its_key_and_not_replaced
-            tokens_that_are_over_are_forgotten_and_others_are_not
-            when_a_key_was_last_used_only_moves_on
-            whatever_records_hold_the_parts_of_a_store_are_all_of_it
+            sweep_drops_expired_tokens_only
+            the_last_use_of_a_key_only_moves_forward
+            reading_in_parts_returns_every_record_once_and_unchanged
             events_are_a_chain_in_the_order_of_their_writing
-            events_are_found_by_what_is_asked_for
-            a_store_with_nothing_in_it_has_a_whole_chain
+            events_are_filtered_by_every_field
+            an_empty_store_has_a_whole_chain
         }
     };
     ($backend:expr => $($rule:ident)+) => {

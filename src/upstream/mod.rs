@@ -74,14 +74,24 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_asked_in_turn() {
+    fn endpoints_are_chosen_in_turn() {
         let upstream = upstream(vec![endpoint(1), endpoint(2), endpoint(3)]);
         let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     }
 
     #[test]
-    fn an_endpoint_without_an_address_is_passed_over() {
+    fn the_addresses_of_an_endpoint_are_chosen_in_turn() {
+        let name = Arc::new(EndpointState::new("api.example", 80));
+        let addresses: Vec<SocketAddr> = (1..=3).map(|last| ([192, 0, 2, last], 80).into()).collect();
+        name.replace(addresses.clone());
+        let upstream = upstream(vec![name]);
+        let chosen: Vec<SocketAddr> = (0..6).map(|_| upstream.choose().unwrap()).collect();
+        assert_eq!(chosen, [addresses.clone(), addresses].concat());
+    }
+
+    #[test]
+    fn an_endpoint_without_an_address_is_skipped() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         let upstream = upstream(vec![unresolved, endpoint(2)]);
         for _ in 0..4 {
@@ -90,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn no_endpoint_with_an_address_is_none() {
+    fn without_an_endpoint_with_an_address_the_choice_is_none() {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         assert!(upstream(vec![unresolved]).choose().is_none());
         assert!(upstream(Vec::new()).choose().is_none());

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_every_interface_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_called_over_loopback() {
         let check = |address: &str, expected: &str| {
             assert_eq!(reachable(address.parse().unwrap()).to_string(), expected);
         };

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_are_between_host_and_path() {
+    fn the_metadata_path_is_inserted_between_host_and_path() {
         for (issuer, expected) in [
             (
                 "https://a.example",
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_in_no_form() {
+    fn the_form_does_not_contain_the_client_secret() {
         assert_eq!(form_encoded(b"a:b c%").expose(), "a%3Ab+c%25");
         let request = TokenRequest::Token {
             scope: Some("a b".to_owned()),

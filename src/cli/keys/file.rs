@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_printed_key_is_the_kept_one_until_it_is_revoked() {
+    fn the_digest_of_the_printed_key_is_saved_and_the_key_can_be_revoked() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.yaml");
         let created = run(
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_active_expired_and_revoked_apart() {
+    fn a_list_distinguishes_active_expired_and_revoked_keys() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.yaml");
         for (name, expires) in [("active", "2d"), ("expired", "1d"), ("revoked", "never")] {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_on_the_command_line_makes_no_key() {
+    fn invalid_arguments_create_no_key() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys.yaml");
         for args in [

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_body_is_said_with_its_place() {
+    fn an_error_in_a_body_has_its_place() {
         assert!(parse::<Key>(br#" {"name": "a", "scopes": ["b"]} "#).is_ok());
         check(r#"{"name": 5}"#, 422, Some("/name"), "expected a string");
         check(

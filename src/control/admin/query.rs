@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_if_match_is_one_tag_that_we_gave_or_any() {
+    fn if_match_is_one_strong_tag_of_a_revision_or_any() {
         check(&[], Ok(None));
         check(&["*"], Ok(None));
         check(&["\"3\""], Ok(Some(3)));

@@ -134,7 +134,7 @@ const PATHS: [(&str, &Method); 3] = [
 ];
 
 #[test]
-fn every_path_asks_for_the_token_and_for_its_own_method() {
+fn every_path_needs_the_token_and_its_own_method() {
     for (path, method) in PATHS {
         assert_eq!(send(method, path, Some(TOKEN)).status, 200, "{path}");
         for (token, error) in [(None, false), (Some("wrong"), true)] {
@@ -164,7 +164,7 @@ fn every_path_asks_for_the_token_and_for_its_own_method() {
 }
 
 #[test]
-fn what_is_not_there_is_404_for_those_who_may_and_401_for_others() {
+fn a_missing_resource_is_404_with_the_token_and_401_without() {
     for path in [
         "/admin/v1/",
         "/admin/v1/issuers/",
@@ -182,7 +182,7 @@ fn what_is_not_there_is_404_for_those_who_may_and_401_for_others() {
 }
 
 #[test]
-fn health_has_times_as_people_write_them_and_nothing_hidden() {
+fn health_has_rfc3339_times_and_no_hidden_characters() {
     let ReceivedResponse { body, text, .. } = send(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
     assert_eq!(body["at"], "2001-09-09T01:46:40.000Z");
     let good = &body["issuers"][0];
@@ -201,7 +201,7 @@ fn health_has_times_as_people_write_them_and_nothing_hidden() {
 }
 
 #[test]
-fn a_refresh_says_what_came_of_it_and_how_the_issuer_is() {
+fn a_refresh_returns_its_outcome_and_the_health_of_the_issuer() {
     for (name, status, outcome) in [
         ("good", 200, "good"),
         ("bad", 502, "failed"),
@@ -242,7 +242,7 @@ fn without_a_store_the_answer_names_the_key_to_set() {
 }
 
 #[test]
-fn a_request_of_which_nobody_knows_where_it_came_from_is_refused() {
+fn a_request_without_a_peer_is_refused() {
     let mut request = request(&Method::GET, "/admin/v1/issuers", Some(TOKEN));
     request.extensions_mut().remove::<Peer>();
     assert_eq!(exchange(api(Some(TOKEN)), request).status, 403);

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn s144_a_name_has_nothing_that_a_terminal_would_obey() {
+    fn s144_a_name_has_no_hidden_characters() {
         check("ci", Ok(()));
         check("Büro 3 – \u{65e5}\u{672c}", Ok(()));
         check("", Err(TextError::Empty));

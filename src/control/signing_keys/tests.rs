@@ -144,7 +144,7 @@ fn s135_the_next_key_is_published_before_it_signs_and_the_one_before_stays_until
 }
 
 #[test]
-fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
+fn a_rotation_by_hand_publishes_now_and_signs_later_and_is_idempotent() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let first = keys.active().unwrap().kid().to_owned();
@@ -162,7 +162,7 @@ fn a_rotation_by_hand_publishes_now_and_signs_later_and_asking_twice_is_once() {
 }
 
 #[test]
-fn a_leaked_key_is_replaced_at_once_and_nothing_it_signed_is_good() {
+fn a_leaked_key_is_replaced_at_once_and_its_tokens_are_invalid() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     keys.rotate(at(1)).unwrap();
@@ -240,7 +240,7 @@ fn files_that_others_can_read_are_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_broken_or_missing_is_said_and_not_replaced() {
+fn broken_and_missing_files_are_reported_and_not_replaced() {
     let place = KeysBesideStore::new();
     place.open(&es256(), at(0)).unwrap();
     let (private, index) = (place.private_file(), place.folder().join("keys.json"));
@@ -276,7 +276,7 @@ fn what_is_broken_or_missing_is_said_and_not_replaced() {
 }
 
 #[test]
-fn a_step_that_cannot_be_written_down_is_not_taken() {
+fn a_step_that_cannot_be_saved_is_not_taken() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let before = keys.list();
@@ -322,7 +322,7 @@ fn an_interrupted_step_is_finished_or_forgotten_by_the_next_start() {
 }
 
 #[test]
-fn nothing_of_a_private_key_is_printed() {
+fn debug_prints_no_private_key() {
     let place = KeysBesideStore::new();
     let keys = place.open(&es256(), at(0)).unwrap();
     let pem = keys.active().unwrap().to_pkcs8_pem().unwrap();

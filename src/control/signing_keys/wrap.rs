@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrapped_opens_with_its_key_and_name_alone() {
+    fn a_wrapped_key_opens_only_with_its_wrapping_key_and_name() {
         let plain = Secret::new("the private key".to_owned());
         let text = key(1).wrap("a", &plain).unwrap();
         assert!(!text.contains("private key of") && text.starts_with("-----BEGIN KEYGATE WRAPPED PRIVATE KEY-----"));

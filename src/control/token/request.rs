@@ -220,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_encoded_is_read(pairs in prop::collection::btree_map("[a-z%&=+é ]{1,6}", "[a-z%&=+é ]{1,9}", 0..8)) {
+        fn an_encoded_form_reads_back(pairs in prop::collection::btree_map("[a-z%&=+é ]{1,6}", "[a-z%&=+é ]{1,9}", 0..8)) {
             let mut writer = url::form_urlencoded::Serializer::new(String::new());
             writer.extend_pairs(&pairs);
             let form = Form::parse(writer.finish().as_bytes()).unwrap();

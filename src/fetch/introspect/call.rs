@@ -256,7 +256,9 @@ impl Signer {
 mod tests {
     use super::*;
     use crate::config::introspection::Breaker;
+    use crate::jose::jws::Jws;
     use proptest::prelude::*;
+    use serde_json::Value;
     use std::time::Duration;
 
     fn settings(authentication: ClientAuthentication) -> Introspection {
@@ -313,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_token_it_comes_out_as_it_went_in(token in ".*") {
+        fn any_token_is_sent_unchanged(token in ".*") {
             prop_assert_eq!(form_of(&token), expected(&token));
         }
     }
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_is_for_is_read_from_the_key() {
+    fn the_key_type_determines_the_algorithm() {
         for (pem, algorithm) in [
             (
                 include_str!("../../../tests/data/jose/rsa2048.private.pem"),
@@ -379,18 +381,29 @@ mod tests {
     }
 
     #[test]
-    fn an_assertion_holds_for_a_minute_and_is_never_the_same() {
+    fn an_assertion_is_valid_for_a_minute_and_has_its_own_id() {
         let pem = include_str!("../../../tests/data/jose/p256.private.pem");
         let Ok(ClientCredential::Key(signer)) = credential(&by_key(pem, None)) else {
             panic!("it is a key");
         };
         let now = Timestamp::from_unix_secs(1_800_000_000);
-        let (one, other) = (signer.assertion(now).unwrap(), signer.assertion(now).unwrap());
-        assert_ne!(one.split('.').nth(1), other.split('.').nth(1));
+        let claims = || -> Value {
+            let assertion = signer.assertion(now).unwrap();
+            serde_json::from_slice(Jws::parse(&assertion).unwrap().payload()).unwrap()
+        };
+        let (one, other) = (claims(), claims());
+        assert_eq!(one["iat"], 1_800_000_000_u64);
+        assert_eq!(one["exp"], 1_800_000_060_u64);
+        for name in ["iss", "sub"] {
+            assert_eq!(one[name], "key gate:1", "{name}");
+        }
+        assert_eq!(one["aud"], "https://idp.example");
+        assert_eq!(one["jti"].as_str().map(str::len), Some(32));
+        assert_ne!(one["jti"], other["jti"]);
     }
 
     #[test]
-    fn what_one_token_can_cause_says_nothing_of_the_endpoint() {
+    fn errors_that_a_token_can_cause_are_no_failures_of_the_endpoint() {
         let status = |code: u16| {
             let status = StatusCode::from_u16(code).unwrap();
             CallError::Fetch(FetchError::Status { status })

@@ -79,7 +79,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_was_saved_is_loaded_with_its_age() {
+fn a_saved_set_is_loaded_with_its_age() {
     let fixture = Fixture::saved();
     let later = CONFIRMED.saturating_add(Duration::from_secs(90));
     let stored = fixture.load_at(later).unwrap().unwrap();
@@ -113,7 +113,7 @@ fn a_set_is_used_up_to_max_stale_and_never_from_the_future() {
 }
 
 #[test]
-fn nothing_kept_is_no_mistake_and_files_are_not_kept() {
+fn a_missing_file_is_no_error_and_pem_keys_are_not_saved() {
     let fixture = Fixture::new();
     assert!(fixture.load().unwrap().is_none());
     let pem = issuer(KeySource::Pem(vec![PathBuf::from("a.pem")]));
@@ -143,7 +143,7 @@ fn keys_of_another_source_prove_nothing() {
 }
 
 #[test]
-fn a_file_that_others_may_touch_is_not_ours() {
+fn a_file_that_others_may_read_or_write_is_refused() {
     let not_ours = |error: &IssuerKeyFileError| matches!(error, IssuerKeyFileError::NotOurs { .. });
     for mode in [0o644, 0o660, 0o602, 0o601] {
         let fixture = Fixture::saved();
@@ -164,7 +164,7 @@ fn a_file_that_others_may_touch_is_not_ours() {
 }
 
 #[test]
-fn a_folder_with_open_doors_is_closed() {
+fn opening_makes_an_existing_folder_private() {
     let fixture = Fixture::saved();
     let folder = fixture.state_dir.path().join("issuers");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
@@ -179,7 +179,7 @@ fn a_folder_with_open_doors_is_closed() {
 }
 
 #[test]
-fn what_was_tampered_with_is_not_used() {
+fn a_changed_file_is_not_used() {
     let fixture = Fixture::saved();
     fixture.change("0vx7agoebGcQ", "1vx7agoebGcQ");
     fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Damaged { .. }));
@@ -273,7 +273,7 @@ fn fetched(keys: &IssuerKeys, set: &str, secs: u64) -> (Arc<KeySet>, Now) {
 }
 
 #[tokio::test]
-async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_stale() {
+async fn a_set_is_written_when_it_changes_and_otherwise_24_times_in_max_stale() {
     let fixture = Fixture::new();
     let metrics = crate::fetch::tests::metrics().state;
     let keys = IssuerKeys::new(&fixture.issuer.keys);
@@ -305,7 +305,7 @@ async fn it_is_written_when_the_content_changes_and_otherwise_24_times_in_max_st
 }
 
 #[tokio::test]
-async fn a_writing_that_fails_is_counted_and_tried_again() {
+async fn a_failed_write_is_counted_and_retried() {
     let fixture = Fixture::new();
     let all = crate::fetch::tests::metrics();
     let keys = IssuerKeys::new(&fixture.issuer.keys);

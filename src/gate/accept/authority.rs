@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn s093_what_two_parsers_read_differently_is_no_host() {
+    fn s093_an_ambiguous_host_is_refused() {
         for bad in [
             "",
             ".",

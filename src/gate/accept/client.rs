@@ -139,25 +139,36 @@ mod tests {
     use http::HeaderName;
     use http::HeaderValue;
 
-    #[track_caller]
-    fn check(peer: &str, fields: &[(&str, &str)], expected: &str) {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
-            .iter()
-            .map(|range| range.parse().unwrap())
-            .collect();
+    fn trusted() -> Vec<IpNet> {
+        let ranges = ["10.0.0.0/8", "fd00::/8"];
+        ranges.iter().map(|range| range.parse().unwrap()).collect()
+    }
+
+    fn header_map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name: HeaderName = name.parse().unwrap();
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let found = address(&headers, peer.parse().unwrap(), &trusted);
-        assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{peer} {fields:?}");
+        headers
+    }
+
+    #[track_caller]
+    fn check(peer: &str, fields: &[(&str, &str)], expected: &str) {
+        let (headers, peer) = (header_map(fields), peer.parse().unwrap());
+        let expected: IpAddr = expected.parse().unwrap();
+        assert_eq!(
+            undisputed(&headers, peer, &trusted()),
+            Some(expected),
+            "{peer} {fields:?}"
+        );
+        assert_eq!(address(&headers, peer, &trusted()), expected, "{peer} {fields:?}");
     }
 
     const XFF: &str = "x-forwarded-for";
 
     #[test]
-    fn s082_s110_an_untrusted_peer_says_nothing_about_others() {
+    fn s082_s110_fields_of_an_untrusted_peer_are_ignored() {
         check(
             "203.0.113.9",
             &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")],
@@ -200,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_the_walk() {
+    fn an_entry_that_does_not_parse_ends_the_search() {
         for bad in [
             "unknown",
             "",
@@ -216,12 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_disagree_are_both_disbelieved() {
-        check(
-            "10.0.0.1",
-            &[(XFF, "1.1.1.1"), ("forwarded", "for=2.2.2.2")],
-            "10.0.0.1",
-        );
+    fn fields_that_disagree_leave_the_address_in_dispute() {
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        for forwarded in ["for=2.2.2.2", "for=10.0.0.1", "for=unknown", ""] {
+            let headers = header_map(&[(XFF, "1.1.1.1"), ("forwarded", forwarded)]);
+            assert_eq!(undisputed(&headers, peer, &trusted()), None, "{forwarded}");
+            assert_eq!(address(&headers, peer, &trusted()), peer, "{forwarded}");
+        }
         check("10.0.0.1", &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")], "1.1.1.1");
     }
 
@@ -231,12 +243,7 @@ mod tests {
             let trusted: Vec<IpNet> = ["10.0.0.0/8", "127.0.0.2/32"]
                 .map(|range| range.parse().unwrap())
                 .to_vec();
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                let name: HeaderName = name.parse().unwrap();
-                headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-            }
-            let found = is_confidential(&headers, peer.parse().unwrap(), &trusted);
+            let found = is_confidential(&header_map(fields), peer.parse().unwrap(), &trusted);
             assert_eq!(found, expected, "{peer} {fields:?}");
         };
         check("127.0.0.1", &[], true);

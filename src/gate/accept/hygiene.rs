@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn s087_override_headers_are_no_business_of_ours() {
+    fn s087_override_headers_are_accepted_and_not_read() {
         // The accept stage does not read these headers.
         check_headers(
             &rules(),

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn s087_the_path_is_the_targets_whatever_headers_say() {
+    fn s087_override_headers_change_neither_path_nor_method() {
         let fields = [
             ("host", "a"),
             ("x-original-url", "/admin"),

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn s117_failures_are_limited_per_source_and_asking_counts_nothing() {
+    fn s117_failures_are_limited_per_source_and_a_query_counts_nothing() {
         let limit = limit(2);
         let guesser = ip("192.0.2.1");
         for _ in 0..10 {
@@ -98,8 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn s118_the_answer_depends_on_the_address_alone() {
-        // `record` does not receive the credential, so the same address gets the same response for every guess.
+    fn an_ipv6_64_is_one_source() {
         let limit = limit(1);
         assert_eq!(limit.record(ip("2001:db8::1"), Tick::ZERO), Ok(()));
         assert_eq!(

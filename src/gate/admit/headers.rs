@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_admission_says_what_is_left() {
+    fn an_admission_reports_the_remaining_requests() {
         let headers = answer(&per_ip(500, Duration::from_secs(60), 50), BOTH);
         assert_eq!(headers["ratelimit-policy"], "\"per-ip\";q=500;w=60");
         assert_eq!(headers["ratelimit"], "\"per-ip\";r=49;t=1");

@@ -47,7 +47,7 @@ fn passes(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> usize {
 }
 
 #[test]
-fn a_route_without_limits_admits_and_says_nothing() {
+fn a_route_without_limits_admits_and_reports_no_limit() {
     let admission = spend(&[], subject(None, "192.0.2.1", &route("a")), Tick::ZERO).unwrap();
     assert_eq!(admission.closest(), None);
 }
@@ -92,7 +92,7 @@ fn s109_a_new_token_of_the_same_client_is_no_new_bucket() {
 }
 
 #[test]
-fn s110_walking_through_addresses_of_a_64_block_gains_nothing() {
+fn s110_the_addresses_of_a_64_block_share_a_bucket() {
     let limits = [compile(&limit("per-ip", &[LimitBy::Ip], 60, 60, 3))];
     let route = route("a");
     let spent_by = |ip: &str| passes(&limits, subject(None, ip, &route), Tick::ZERO);
@@ -135,7 +135,7 @@ fn s111_a_limit_by_route_counts_routes_apart() {
 }
 
 #[test]
-fn without_a_principal_everyone_counts_by_address() {
+fn without_a_principal_requests_count_by_address() {
     let limits = [compile(&limit("per-key", &[LimitBy::Credential], 60, 60, 3))];
     let route = route("a");
     assert_eq!(passes(&limits, subject(None, "192.0.2.1", &route), Tick::ZERO), 3);

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_key_is_its_client() {
+    fn a_valid_key_has_the_identity_of_its_client() {
         let fixture = fixture(|_| {});
         let identity = fixture.authenticate(fixture.key.expose(), 500).unwrap();
         assert_eq!(identity.client_id.as_deref(), Some("billing"));
@@ -367,15 +367,39 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_key_that_looks_like_ours_is_not_found_under_its_digest() {
-        // Its text has the form of Keygate's own keys, so only an entry of `ApiKeyOrigin::Own` can prove it.
-        let fixture = fixture(|record| record.origin = ApiKeyOrigin::Imported);
+    fn an_entry_of_another_origin_proves_nothing() {
+        let own = fixture(|record| record.origin = ApiKeyOrigin::Imported);
+        own.check(own.key.expose(), Err(ApiKeyError::Unknown));
+        let text = "sk_old_4f9a";
+        let imported = fixture(|record| {
+            record.digest = CredentialDigest::sha256(text);
+            record.id = KeyId::of_imported(&record.digest);
+        });
+        imported.check(text, Err(ApiKeyError::Unknown));
+    }
+
+    #[test]
+    fn an_imported_key_that_looks_like_ours_is_refused() {
+        let fixture = fixture(|_| {});
+        let digest = CredentialDigest::sha256(fixture.key.expose());
+        fixture.replace(KeyRecord {
+            id: KeyId::of_imported(&digest),
+            digest,
+            origin: ApiKeyOrigin::Imported,
+            ..fixture.record.clone()
+        });
         fixture.check(fixture.key.expose(), Err(ApiKeyError::Unknown));
     }
 
     #[test]
     fn a_key_digested_with_another_pepper_is_refused() {
-        let fixture = fixture(|record| record.digest = Digester::new(None).digest("anything"));
-        fixture.check(fixture.key.expose(), Err(ApiKeyError::WrongSecret));
+        let fixture = fixture(|_| {});
+        for pepper in [None, Some(Secret::new(b"Pepper".to_vec()))] {
+            fixture.replace(KeyRecord {
+                digest: Digester::new(pepper.as_ref()).digest(fixture.key.expose()),
+                ..fixture.record.clone()
+            });
+            fixture.check(fixture.key.expose(), Err(ApiKeyError::WrongSecret));
+        }
     }
 }

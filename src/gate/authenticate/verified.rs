@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_that_end_alike_are_told_apart() {
+    fn tokens_with_equal_ends_are_distinguished() {
         let tokens = VerifiedTokens::new(VerifiedTokens::DEFAULT_BYTES_MAX);
         let signature = "s".repeat(2 * HASHED_BYTES);
         let (one, other) = (format!("one.{signature}"), format!("two.{signature}"));

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn s074_a_genuine_credential_of_a_kind_that_the_plan_does_not_have_is_no_credential() {
+    fn s074_a_kind_that_the_plan_lacks_is_refused() {
         let directory = directory(SubscriptionState::Active);
         let of = |kind| in_force(&binding(kind), &plans(), &directory).map(|found| found.id.clone());
         assert_eq!(of(CredentialKind::ApiKey), Ok(id()));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn s073_the_subscription_is_looked_at_before_the_kind() {
+    fn s073_the_state_of_the_subscription_is_checked_before_the_kind() {
         for (state, standing) in [
             (SubscriptionState::Pending, Standing::Pending),
             (SubscriptionState::ProvisioningFailed, Standing::ProvisioningFailed),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_ours_to_answer_for_and_a_plan_that_is_gone_is_said() {
+    fn an_unknown_subscription_and_a_removed_plan_have_their_own_errors() {
         let nobody = in_force(&binding(CredentialKind::ApiKey), &plans(), &Directory::new());
         assert_eq!(nobody, Err(SubscriptionError::Unknown));
         let directory = directory(SubscriptionState::Active);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn s152_no_subscription_at_all_is_none_of_those_that_a_route_asks_for() {
+    fn s152_a_route_with_plans_refuses_a_request_without_subscription() {
         let gold: Vec<Name> = vec!["gold".parse().unwrap()];
         let silver: Vec<Name> = vec!["silver".parse().unwrap()];
         let found = directory(SubscriptionState::Active).subscription(&id()).unwrap();

@@ -248,7 +248,7 @@ fn s051_a_remembered_token_is_refused_once_its_key_is_gone() {
 }
 
 #[test]
-fn an_unknown_key_is_asked_for_once_and_a_failure_is_no_miss() {
+fn an_unknown_key_is_fetched_once_and_a_failure_is_no_miss() {
     let gate = Gate::new("failed_authentication: off", "");
     let stranger = SigningKey::generate_es256().unwrap();
     let unknown = token(&stranger, &json!({}));
@@ -436,7 +436,7 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
 }
 
 #[test]
-fn what_is_refused_before_authentication_never_counts_as_a_failed_one() {
+fn a_refusal_before_authentication_is_no_failed_authentication() {
     let gate = Gate::new("failed_authentication: { quota: 1/hour, burst: 1 }", "");
     let good = gate.token(json!({}));
     for _ in 0..3 {

@@ -89,7 +89,7 @@ fn claims(key: &SigningKey, token: &HeaderValue) -> Value {
 }
 
 #[test]
-fn a_token_says_who_was_proved_and_by_what() {
+fn a_token_has_the_principal_and_the_credential() {
     let (tokens, signer) = (tokens(), signer(secs(60)));
     let identity = identity(NOW.saturating_add(secs(600)), secs(30));
     let token = tokens
@@ -111,7 +111,7 @@ fn a_token_says_who_was_proved_and_by_what() {
 }
 
 #[test]
-fn what_is_not_known_is_not_said() {
+fn unknown_attributes_have_no_claim() {
     let (tokens, signer) = (tokens(), signer(secs(60)));
     let token = tokens.token(&signer, &everlasting(), &audience("a"), NOW).unwrap();
     let claims = claims(signer.key(), &token);
@@ -194,7 +194,7 @@ fn memory_is_bounded_however_many_principals_come() {
 }
 
 #[test]
-fn what_is_over_is_forgotten_with_its_principal() {
+fn sweep_drops_expired_tokens_and_their_identities() {
     let (tokens, signer, alice) = (tokens(), signer(secs(60)), everlasting());
     tokens.token(&signer, &alice, &audience("a"), NOW).unwrap();
     assert_eq!(Arc::strong_count(&alice), 2);

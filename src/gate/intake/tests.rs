@@ -75,7 +75,7 @@ fn check_key(value: &[u8], expected: Result<&str, IntakeError>) {
 }
 
 #[test]
-fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() {
+fn of_two_reported_credentials_the_token_counts_if_both_are_well_formed() {
     let report = IntakeRules {
         two_credentials: TwoCredentials::Report,
         ..both()
@@ -114,7 +114,7 @@ fn of_two_that_are_reported_the_token_counts_and_only_if_both_are_well_formed() 
 }
 
 #[test]
-fn one_credential_is_found_and_none_is_none() {
+fn one_credential_is_found_and_no_credential_is_none() {
     check(&[], Ok(None));
     check(&[("accept", b"*/*")], Ok(None));
     check_authorization(b"Bearer a.b-c_~+/9==", Ok("a.b-c_~+/9=="));
@@ -328,7 +328,7 @@ fn s143_no_credential_is_printed() {
 
 proptest! {
     #[test]
-    fn what_is_taken_for_a_token_is_all_of_the_value(value in "[bB]earer[ \t]{0,2}[a-z,=. ]{0,6}") {
+    fn a_bearer_token_is_all_of_the_value_after_the_scheme(value in "[bB]earer[ \t]{0,2}[a-z,=. ]{0,6}") {
         let value = HeaderValue::from_str(&value).unwrap();
         if let Ok(token) = bearer::parse(&value, 64) {
             prop_assert_eq!(format!("bearer {token}"), value.to_str().unwrap().replacen('B', "b", 1));

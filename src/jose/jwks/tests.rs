@@ -292,7 +292,7 @@ fn s053_without_kid_exactly_one_key_must_fit() {
 }
 
 #[test]
-fn keys_of_one_name_are_told_apart_by_algorithm_alone() {
+fn keys_of_one_name_are_distinguished_only_by_algorithm() {
     let same = json!({"kid": "same"});
     let (rsa, ec) = (jwk_with(RSA_PEM, same.clone()), jwk_with(P256_PEM, same));
     let set = parse(&[rsa, ec.clone(), ec.clone()]).unwrap();
@@ -321,7 +321,7 @@ fn keys_from_pem_files_answer_to_any_kid_when_one_fits_and_to_their_thumbprints(
 }
 
 #[test]
-fn s055_a_private_key_a_chain_and_two_keys_are_each_refused_for_what_they_are() {
+fn s055_a_private_key_a_chain_and_two_keys_have_their_own_errors() {
     let private = include_str!("../../../tests/data/jose/p256.private.pem");
     let sec1 = include_str!("../../../tests/data/jose/p256.sec1.private.pem");
     let certificate = include_str!("../../../tests/data/jose/p256.certificate.pem");

@@ -1,6 +1,9 @@
 use super::*;
 use crate::jose::jwks::Jwks;
 use crate::jose::jws::Jws;
+use aws_lc_rs::signature::RsaPublicKeyComponents;
+use aws_lc_rs::signature::UnparsedPublicKey;
+use aws_lc_rs::signature::VerificationAlgorithm;
 use proptest::prelude::*;
 use serde_json::json;
 use std::sync::LazyLock;
@@ -42,7 +45,7 @@ fn verifies(token: &str, set: &Jwks) -> bool {
 }
 
 #[test]
-fn what_is_signed_verifies_with_the_published_key() {
+fn a_signed_token_verifies_with_the_published_key() {
     for algorithm in Algorithm::ALL {
         let key = key(algorithm);
         let token = key.sign("at+jwt", &json!({"sub": "a"})).unwrap();
@@ -144,17 +147,57 @@ fn debug_prints_no_private_part() {
     );
 }
 
+/// Returns the bytes of a member of a JWK.
+fn member(jwk: &Value, name: &str) -> Vec<u8> {
+    base64url::decode(jwk[name].as_str().unwrap()).unwrap()
+}
+
+/// Returns whether `jsonwebtoken` accepts `token` under `jwk`. It signs with EC and EdDSA.
+fn is_valid_for_jsonwebtoken(algorithm: Algorithm, token: &str, jwk: &Value) -> bool {
+    let jwk = serde_json::from_value(jwk.clone()).unwrap();
+    let key = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
+    let mut validation = jsonwebtoken::Validation::new(algorithm.as_str().parse().unwrap());
+    validation.set_audience(&["x"]);
+    jsonwebtoken::decode::<Value>(token, &key, &validation).is_ok()
+}
+
+/// Returns whether `aws-lc` accepts the signature of `token` under `jwk`. It signs with RSA.
+fn is_valid_for_aws_lc(algorithm: Algorithm, token: &str, jwk: &Value) -> bool {
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let (message, signature) = (message.as_bytes(), base64url::decode(signature).unwrap());
+    let point = || [vec![0x04], member(jwk, "x"), member(jwk, "y")].concat();
+    let verified = |scheme: &'static dyn VerificationAlgorithm, key: Vec<u8>| {
+        UnparsedPublicKey::new(scheme, key).verify(message, &signature)
+    };
+    let rsa = |scheme| {
+        let (n, e) = (member(jwk, "n"), member(jwk, "e"));
+        RsaPublicKeyComponents { n, e }.verify(scheme, message, &signature)
+    };
+    let verified = match algorithm {
+        Algorithm::Rs256 => rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::Rs384 => rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::Rs512 => rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::Ps256 => rsa(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::Ps384 => rsa(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::Ps512 => rsa(&signature::RSA_PSS_2048_8192_SHA512),
+        Algorithm::Es256 => verified(&signature::ECDSA_P256_SHA256_FIXED, point()),
+        Algorithm::Es384 => verified(&signature::ECDSA_P384_SHA384_FIXED, point()),
+        Algorithm::EdDsa => verified(&signature::ED25519, member(jwk, "x")),
+    };
+    verified.is_ok()
+}
+
 #[test]
-fn another_implementation_verifies_what_we_sign() {
+fn the_library_that_did_not_sign_verifies_with_the_published_key_as_well() {
     for algorithm in Algorithm::ALL {
         let key = key(algorithm);
         let token = key.sign("JWT", &json!({"exp": 4_000_000_000_u64, "aud": "x"})).unwrap();
-        let jwk = serde_json::from_value(key.public_jwk()).unwrap();
-        let theirs = jsonwebtoken::DecodingKey::from_jwk(&jwk).unwrap();
-        let mut validation = jsonwebtoken::Validation::new(algorithm.as_str().parse().unwrap());
-        validation.set_audience(&["x"]);
-        let read = jsonwebtoken::decode::<Value>(&token, &theirs, &validation);
-        assert!(read.is_ok(), "{algorithm}: {read:?}");
+        let jwk = key.public_jwk();
+        let changed = format!("{}.{}", token.rsplit_once('.').unwrap().0, base64url::encode(&[1; 64]));
+        for is_valid in [is_valid_for_jsonwebtoken, is_valid_for_aws_lc] {
+            assert!(is_valid(algorithm, &token, &jwk), "{algorithm}");
+            assert!(!is_valid(algorithm, &changed, &jwk), "{algorithm}");
+        }
     }
 }
 
@@ -167,7 +210,7 @@ static SIGNED: LazyLock<(String, Jwks)> = LazyLock::new(|| {
 });
 
 #[test]
-fn any_single_bit_of_a_signed_token_counts() {
+fn a_flipped_bit_of_a_signed_token_is_detected() {
     let (token, set) = &*SIGNED;
     assert!(verifies(token, set));
     for index in 0..token.len() {
@@ -184,7 +227,7 @@ fn any_single_bit_of_a_signed_token_counts() {
 
 proptest! {
     #[test]
-    fn whatever_text_is_signed_verifies(payload in ".{0,64}") {
+    fn any_signed_text_verifies(payload in ".{0,64}") {
         let key = SigningKey::generate_es256().unwrap();
         let token = key.sign_text(r#"{"alg":"ES256"}"#, &payload).unwrap();
         prop_assert!(verifies(&token, &set_of(&key)));

@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_loaded_is_gone_and_what_did_not_change_keeps_its_entry() {
+    fn replacing_drops_absent_keys_and_keeps_the_entries_of_unchanged_keys() {
         let directory = Directory::new();
         directory.replace(vec![record(A), record(B)]);
         let before = get(&directory, A).unwrap();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_writing_never_takes_the_place_of_a_newer_one() {
+    fn an_older_revision_never_replaces_a_newer_one() {
         let directory = Directory::new();
         directory.put_key(of_store(A, "second"), 2);
         directory.put_key(of_store(A, "first"), 1);
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn s078_a_revocation_holds_wherever_it_was_said_and_whatever_is_put_back() {
+    fn s078_a_revocation_in_any_place_holds_when_older_data_is_restored() {
         let directory = Directory::new();
         let revoked = |record: KeyRecord| KeyRecord {
             state: KeyState::Revoked,
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_use_of_a_stored_key_is_told_once_and_to_the_minute() {
+    fn the_last_use_of_a_stored_key_is_reported_once_and_to_the_minute() {
         let directory = Directory::new();
         directory.put_key(of_store(A, "ci"), 1);
         directory.replace(vec![record(B)]);
@@ -559,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keys_have_in_common_is_kept_once() {
+    fn keys_share_equal_terms_and_scopes() {
         let directory = Directory::new();
         for id in [A, B] {
             let scopes = Arc::new(ScopeSet::parse_list("orders:read orders:write").unwrap());

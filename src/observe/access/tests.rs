@@ -62,7 +62,7 @@ fn counter() -> IntCounter {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_record_is_one_json_line_in_a_fixed_order_without_what_is_unknown() {
+fn a_record_is_one_json_line_in_a_fixed_order_without_unknown_fields() {
     assert_eq!(
         line(&record(), Format::Json),
         r#"{"time":"2023-11-14T22:13:20.042Z","request_id":"r-1","peer":"127.0.0.1:5000","client":"2001:db8::1","method":"GET","host":"api.example.com","path":"/v1/orders","status":403,"decision":"deny","reason":"insufficient_scope","bytes_in":0,"bytes_out":12,"duration_ms":1.234}"#
@@ -83,10 +83,20 @@ fn a_record_is_one_text_line_of_keys_and_values() {
 
 #[test]
 fn every_field_is_written() {
+    // Without `..`, so that a new field does not compile before it is set here.
     let full = AccessRecord {
+        time: record().time,
+        request_id: "r-1",
+        peer: Some("127.0.0.1:5000".parse().unwrap()),
+        client: Some("2001:db8::1".parse().unwrap()),
+        method: Some("GET"),
+        host: Some("api.example.com"),
+        path: Some("/v1/orders"),
         query: Some("q=1"),
         route: Some("orders"),
+        status: Some(200),
         decision: Decision::Allow,
+        reason: Some("stream_ended"),
         rule: Some("writers"),
         would_deny: Some("limit_spent"),
         would_deny_by: Some("tried"),
@@ -95,21 +105,33 @@ fn every_field_is_written() {
         client_id: Some("app"),
         organization: Some("org"),
         credential_id: Some("jti"),
+        subscription: Some("sub-1"),
+        plan: Some("gold"),
         issuer: Some("main"),
         limit: Some("per-key"),
-        upstream: Some("orders"),
+        upstream: Some("billing"),
         endpoint: Some("127.0.0.1:9".parse().unwrap()),
+        bytes_in: 7,
+        bytes_out: 12,
+        duration: Duration::from_millis(3),
         upstream_duration: Some(Duration::from_millis(2)),
         trace_id: Some("0af7651916cd43dd8448eb211c80319c"),
         user_agent: Some("curl"),
-        ..record()
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 30);
+    assert_eq!(read.len(), 32);
     for (key, value) in [
+        ("time", "2023-11-14T22:13:20.042Z"),
+        ("request_id", "r-1"),
+        ("peer", "127.0.0.1:5000"),
+        ("client", "2001:db8::1"),
+        ("method", "GET"),
+        ("host", "api.example.com"),
+        ("path", "/v1/orders"),
         ("query", "q=1"),
         ("route", "orders"),
         ("decision", "allow"),
+        ("reason", "stream_ended"),
         ("rule", "writers"),
         ("would_deny", "limit_spent"),
         ("would_deny_by", "tried"),
@@ -118,16 +140,26 @@ fn every_field_is_written() {
         ("client_id", "app"),
         ("organization", "org"),
         ("credential_id", "jti"),
+        ("subscription", "sub-1"),
+        ("plan", "gold"),
         ("issuer", "main"),
         ("limit", "per-key"),
-        ("upstream", "orders"),
+        ("upstream", "billing"),
         ("endpoint", "127.0.0.1:9"),
         ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
         ("user_agent", "curl"),
     ] {
         assert_eq!(read[key], value, "{key}");
     }
-    assert_eq!(read["upstream_ms"], 2.0);
+    for (key, value) in [
+        ("status", 200.0),
+        ("bytes_in", 7.0),
+        ("bytes_out", 12.0),
+        ("duration_ms", 3.0),
+        ("upstream_ms", 2.0),
+    ] {
+        assert_eq!(read[key].as_f64(), Some(value), "{key}");
+    }
 }
 
 #[test]
@@ -245,7 +277,7 @@ fn records_that_the_output_does_not_take_are_counted() {
 }
 
 #[test]
-fn what_is_printed_bare_holds_nothing_to_escape() {
+fn a_path_is_escaped_exactly_when_it_has_to_be() {
     for byte in 0..0x80_u8 {
         let text = char::from(byte).to_string();
         let record = AccessRecord {

@@ -255,6 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_has_its_read_limit_also_while_the_client_sends_its_body() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(limits(start));
+        let client_sends = Activity {
+            downstream: true,
+            ..waits(WaitTarget::RequestBody)
+        };
+        for millis in [0, 900, 1_800, 2_700] {
+            let at = start + Duration::from_millis(millis);
+            assert!(deadlines.next(at, client_sends).is_ok(), "{millis}");
+        }
+        let end = start + secs(3);
+        let almost = end - Duration::from_nanos(1);
+        assert_eq!(deadlines.next(almost, client_sends).unwrap(), Some(end));
+        assert_eq!(
+            reason(&deadlines.next(end, client_sends).unwrap_err()),
+            "upstream_timeout"
+        );
+    }
+
+    #[test]
     fn parts_that_move_renew_their_sides_limit_and_never_the_total() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(limits(start));

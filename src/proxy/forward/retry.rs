@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_idempotent_is_sent_once() {
+    fn a_request_that_is_not_idempotent_is_sent_once() {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
             assert!(may_replay(&method, true) && !may_replay(&method, false), "{method}");
         }

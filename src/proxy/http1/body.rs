@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_content_of_chunks_is_bounded() {
+    fn chunk_extensions_and_trailers_are_bounded() {
         let fits = format!("1;{}\r\nx\r\n0\r\n\r\n", "e".repeat(200));
         assert!(read(Framing::Chunked, fits.as_bytes(), 7).is_ok_and(|found| found.1));
         let endless = format!("1;{}", "e".repeat(300));

@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_is_taken_in_order(pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9_000), 0.0..1.0_f64), 0..12)) {
+        fn put_bytes_are_taken_in_order(pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9_000), 0.0..1.0_f64), 0..12)) {
             let (mut buffer, mut put, mut taken) = (Buffer::default(), Vec::new(), Vec::new());
             for (piece, part) in pieces {
                 buffer.put(&piece);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_grows_while_it_is_filled_and_shrinks_again() {
+    async fn a_buffer_grows_while_it_is_filled_and_shrinks_again() {
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
         let (mut buffer, mut source, mut read) = (Buffer::default(), &bytes[..], Vec::new());
         let mut largest = 0;

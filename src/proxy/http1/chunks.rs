@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_is_taken(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), step in 1..50_usize) {
+        fn encoded_chunks_decode_to_their_content(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8), step in 1..50_usize) {
             let mut sent = Buffer::default();
             for piece in &pieces {
                 put_chunk(&mut sent, piece);

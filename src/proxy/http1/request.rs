@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn more_or_less_than_one_head_is_none() {
+    fn anything_but_one_whole_head_is_refused() {
         for head in [
             "",
             "GET / HTTP/1.1\r\n",

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_says_where_the_body_ends() {
+    fn the_head_determines_the_framing_of_the_body() {
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 5",
             Ok((Framing::ContentLength(5), true)),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn s101_a_response_that_two_parsers_could_end_differently_is_none() {
+    fn s101_an_ambiguous_response_head_is_refused() {
         for broken in [
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
             "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",

@@ -199,7 +199,7 @@ mod tests {
     static ID: HeaderValue = HeaderValue::from_static("ours");
 
     #[test]
-    fn what_is_about_the_upstreams_connection_stays_there() {
+    fn hop_by_hop_fields_of_a_response_are_dropped() {
         let head = "HTTP/1.1 200 Fine\r\nServer: x\r\nConnection: close, X-Hop\r\nx-hop: 1\r\nKeep-Alive: timeout=5\r\n\
                     Upgrade: h2\r\nTrailer: a\r\nProxy-Connection: b\r\nDate: x\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\n";
         assert_eq!(
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_body_does_not_say_where_one_ends() {
+    fn a_response_without_body_has_no_framing_fields() {
         let head = "HTTP/1.1 204 No Content\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(
             relayed(head, &rules(&ID)),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nominated_length_still_says_where_the_body_ends() {
+    fn connection_cannot_nominate_framing_fields() {
         let head = "HTTP/1.1 200 OK\r\nConnection: content-length, transfer-encoding\r\nContent-Length: 2\r\n\r\n";
         assert!(relayed(head, &rules(&ID)).contains("\r\nContent-Length: 2\r\n"));
         let head = "HTTP/1.1 200 OK\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn s086_what_we_say_is_said_once() {
+    fn s086_added_fields_replace_the_upstreams() {
         let rules = ResponseRules {
             limits: vec![(HeaderName::from_static("ratelimit"), HeaderValue::from_static("ours"))],
             ..rules(&ID)

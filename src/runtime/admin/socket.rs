@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_said() {
+    fn a_socket_in_a_missing_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none").join("keygate.db.sock");
         assert!(matches!(Socket::bind(&path), Err(SocketError::Io { .. })));

@@ -81,7 +81,7 @@ fn an_unready_process_is_alive() {
 }
 
 #[test]
-fn a_ready_process_says_so() {
+fn a_ready_process_answers_200() {
     let admin = admin();
     admin.readiness.config_loaded();
     let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
@@ -89,7 +89,7 @@ fn a_ready_process_says_so() {
 }
 
 #[test]
-fn whatever_else_is_asked_is_not_found() {
+fn any_other_path_or_method_is_not_found() {
     for request in [
         get("/", "localhost"),
         get("/metrics/", "localhost"),

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brought_along_key_is_regenerated_as_one_of_ours() {
+    fn an_imported_key_is_regenerated_as_an_own_key() {
         let imported = ApiKeyRecord {
             origin: ApiKeyOrigin::Imported,
             ..key()

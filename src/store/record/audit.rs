@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_of_a_text_that_anybody_can_write_down() {
+    fn the_hash_is_of_the_canonical_json_of_the_event() {
         let (events, _) = chain(1);
         let expected = r#"[1,1700000000123,"client_1","192.0.2.1","api_key.create","0","acme",{"a":1.5,"b":[1,{"a":"\u{e9}\n","z":null}]},"#;
         let expected = format!("{expected}\"{}\"]", "0".repeat(64)).replace("\\u{e9}", "\u{e9}");
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_nobody_touched_is_whole() {
+    fn an_unchanged_chain_is_whole() {
         for length in [0, 1, 5] {
             let (events, head) = chain(length);
             let whole = ChainState::Whole {

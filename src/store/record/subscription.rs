@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_paid_for_one_plan_does_not_pay_for_another() {
+    fn another_plan_has_to_be_paid_again() {
         let changed = subscription(Active).change_plan(&plan("silver", Approval::Automatic), NOW);
         let changed = changed.unwrap();
         assert_eq!((changed.plan.as_str(), changed.paid), ("silver", false));

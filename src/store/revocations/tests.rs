@@ -202,7 +202,7 @@ fn check_revoked(contents: &Contents) {
 }
 
 #[tokio::test]
-async fn s078_what_was_revoked_stays_so_when_a_database_from_before_is_put_back() {
+async fn s078_revocations_hold_when_an_older_database_is_restored() {
     let folder = TempDir::new().unwrap();
     let (database, backup) = (folder.path().join("keygate.db"), folder.path().join("backup.db"));
     let store = SqliteStore::open(&database).await.unwrap();
@@ -306,7 +306,7 @@ async fn a_store_that_forgot_nothing_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_noted_is_in_the_file_before_the_answer_and_for_nobody_else_to_read() {
+async fn revocations_are_written_before_the_answer_to_a_private_file() {
     let folder = TempDir::new().unwrap();
     let log = open(&folder);
     let mode = std::fs::metadata(log_path(&folder)).unwrap().permissions().mode();
@@ -339,7 +339,7 @@ async fn s064_the_log_holds_ids_and_no_digest() {
 }
 
 #[tokio::test]
-async fn many_that_note_at_once_are_all_noted() {
+async fn concurrent_revocations_are_all_written() {
     let folder = TempDir::new().unwrap();
     let log = Arc::new(open(&folder));
     let noted = (0..200).map(|number| {
@@ -408,7 +408,7 @@ async fn a_revocation_is_never_taken_back() {
 }
 
 #[tokio::test]
-async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
+async fn expired_entries_are_dropped_when_they_are_most_of_the_file() {
     let folder = TempDir::new().unwrap();
     let log = open(&folder);
     let tokens = |range: std::ops::Range<u32>, end: u64| -> Vec<Write> {
@@ -441,7 +441,7 @@ async fn what_is_over_is_forgotten_when_most_of_the_file_is() {
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_opened_is_said_by_name() {
+async fn the_error_for_a_log_that_does_not_open_names_the_log() {
     let folder = TempDir::new().unwrap();
     let refused = RevocationLog::open(&folder.path().join("nowhere/log"), NOW);
     assert!(matches!(refused, Err(StoreError::Unavailable(text)) if text.contains("nowhere/log")));
@@ -488,7 +488,7 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
 }
 
 #[tokio::test]
-async fn a_client_that_is_new_ends_nothing() {
+async fn a_new_client_adds_no_entry() {
     let id: ClientId = "client_9".parse().unwrap();
     let (old, new) = client("secret", "acme")
         .regenerate(id, CredentialDigest::sha256("x"), IssuedTokens::Stay, later(10))

@@ -77,7 +77,7 @@ async fn s121_an_assertion_presented_a_hundred_times_at_once_is_new_once_also_af
 }
 
 #[tokio::test]
-async fn s154_whatever_is_done_to_the_events_behind_the_stores_back_is_noticed() {
+async fn s154_every_change_to_the_stored_events_is_detected() {
     for (sql, sequence) in [
         ("UPDATE audit_event SET actor = 'somebody' WHERE sequence = 2", 2),
         ("UPDATE audit_event SET at = at + 1 WHERE sequence = 2", 2),
@@ -153,7 +153,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_the_files() {
+async fn only_the_owner_can_read_the_files() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;
@@ -183,7 +183,7 @@ async fn nobody_else_can_read_the_files() {
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_is_past_the_disks_own_memory() {
+async fn a_commit_waits_for_the_disk() {
     let folder = InFile::new();
     let files = Files::prepare(&folder.path()).unwrap();
     let mut writer = open::writer(&files).await.unwrap();
@@ -256,7 +256,7 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_second_process_is_kept_away_until_the_first_has_closed() {
+async fn a_second_process_cannot_open_the_store_until_the_first_has_closed() {
     let files = InFile::new();
     let store = files.store().await;
     let refused = SqliteStore::open(&files.path()).await;
@@ -276,7 +276,7 @@ async fn a_second_process_is_kept_away_until_the_first_has_closed() {
 }
 
 #[tokio::test]
-async fn what_is_asked_of_a_closed_store_is_refused() {
+async fn a_closed_store_refuses_every_operation() {
     let files = InFile::new();
     let store = files.store().await;
     store.close().await;
@@ -360,7 +360,7 @@ async fn keys_are_read_a_thousand_at_a_time_however_many_there_are() {
 }
 
 #[tokio::test]
-async fn no_record_is_passed_over_where_a_column_says_nothing() {
+async fn a_record_with_an_empty_column_is_an_error_and_not_skipped() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;
@@ -375,7 +375,7 @@ async fn no_record_is_passed_over_where_a_column_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_says_which() {
+async fn the_error_for_an_unreadable_record_names_the_record() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;
@@ -432,7 +432,7 @@ fn migrations_are_never_edited() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_written_is_said_by_name() {
+async fn the_error_for_an_unusable_folder_names_the_folder() {
     let files = InFile::new();
     // A file in place of a folder; unlike a mode, it stops root as well.
     std::fs::write(files.path().parent().unwrap(), "").unwrap();
@@ -446,7 +446,7 @@ async fn a_folder_that_cannot_be_written_is_said_by_name() {
 }
 
 #[tokio::test]
-async fn while_nothing_can_be_written_writes_fail_reads_go_on_and_nothing_is_half_done() {
+async fn while_writing_fails_reads_work_and_no_batch_is_half_done() {
     let files = InFile::new();
     let store = files.store().await;
     with_organizations(&store).await;

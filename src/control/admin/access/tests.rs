@@ -60,7 +60,7 @@ fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Resu
 const WRONG: Refusal = Refusal::Wrong(NOT_THE_TOKEN);
 
 #[test]
-fn exactly_one_bearer_token_that_is_the_configured_one_may() {
+fn only_one_bearer_token_equal_to_the_configured_one_is_admitted() {
     let check = |values: &[&str], expected| {
         assert_eq!(
             admit(&access(), &headers(values), HERE, Tick::ZERO),
@@ -88,7 +88,7 @@ fn exactly_one_bearer_token_that_is_the_configured_one_may() {
 }
 
 #[test]
-fn without_a_configured_token_nobody_may_and_a_replaced_one_is_gone() {
+fn without_a_configured_token_the_api_is_off_and_a_replaced_token_is_refused() {
     let access = Access::new(None);
     let check = |token: &str, expected| assert_eq!(admit(&access, &with(token), HERE, Tick::ZERO), expected);
     check("", Err(Refusal::AdminApiOff));
@@ -103,7 +103,7 @@ fn without_a_configured_token_nobody_may_and_a_replaced_one_is_gone() {
 }
 
 #[test]
-fn a_token_of_ours_may_what_its_scopes_say_and_its_client_is_the_actor() {
+fn an_own_token_has_the_rights_of_its_scopes_and_its_client_is_the_actor() {
     let access = access();
     let check = |token: &str, method: &Method, expected: Result<Actor, Refusal>| {
         let peer = Peer::Network(HERE);
@@ -132,7 +132,7 @@ fn a_token_of_ours_may_what_its_scopes_say_and_its_client_is_the_actor() {
 }
 
 #[test]
-fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
+fn own_tokens_need_no_configured_token_and_have_the_same_limit_of_guesses() {
     let access = Access::new(None);
     let admit = |token: &str| {
         let peer = Peer::Network(HERE);
@@ -150,13 +150,13 @@ fn tokens_of_ours_do_without_a_configured_one_and_are_guessed_at_as_seldom() {
 }
 
 #[test]
-fn the_socket_asks_for_no_token() {
+fn the_socket_needs_no_token() {
     let admitted = Access::new(None).admit(&headers(&[]), &Method::POST, Peer::Local, at(Tick::ZERO), None);
     assert_eq!(admitted, Ok(Actor::local()));
 }
 
 #[test]
-fn guesses_are_few_and_waiting_as_long_as_told_is_enough() {
+fn guesses_are_limited_and_waiting_as_long_as_told_is_enough() {
     let access = access();
     for _ in 0..GUESSES.burst.get() {
         assert_eq!(admit(&access, &with("x"), HERE, Tick::ZERO), Err(WRONG));

@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn parsing_what_looks_like_an_assertion_never_panics(
+    fn parsing_a_signed_assertion_never_panics(
         header in r#"\{("alg":"(ES256|RS256|none|HS256)"|"kid":("x"|1)|"typ":"[a-z+]{0,8}"|,){0,5}\}"#,
         payload in r#"\{("iss":("a"|1|null)|"sub":("a"|"b")|"exp":[0-9]{1,22}|"aud":(\[\]|"x")|,){0,6}\}"#,
     ) {
@@ -52,7 +52,7 @@ proptest! {
 
     /// An accepted assertion expires after now, and `exp` and `iat` are within the allowed times.
     #[test]
-    fn s127_what_is_accepted_lies_within_the_allowed_times(
+    fn s127_an_accepted_assertion_lies_within_the_allowed_times(
         exp in NOW - 8_000..NOW + 8_000,
         iat in NOW - 8_000..NOW + 8_000,
         max in 60_u64..4_000,
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn s119_nothing_but_one_of_our_own_names_is_an_audience(audience in "(https://auth.example.com)?[/a-z.:]{0,14}") {
+    fn s119_only_the_issuer_and_the_token_endpoint_are_audiences(audience in "(https://auth.example.com)?[/a-z.:]{0,14}") {
         let ours = ["https://auth.example.com", "https://auth.example.com/oauth/token"].contains(&audience.as_str());
         let rules = rules(3_600, 30);
         prop_assert_eq!(check(&rules, &claims(&json!(audience), NOW + 60, NOW)).is_ok(), ours);

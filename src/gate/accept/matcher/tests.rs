@@ -170,7 +170,7 @@ fn routes_share_a_path_by_methods() {
 }
 
 #[test]
-fn routes_that_nothing_tells_apart_do_not_compile() {
+fn indistinguishable_routes_do_not_compile() {
     let overlap = |rows: &[Row<'_>]| compile(rows).err();
     let expected = Some(MatcherError::Overlap { first: 0, second: 1 });
     assert_eq!(overlap(&[("*", "/{a}", "", "a"), ("*", "/{b}", "", "b")]), expected);
@@ -271,7 +271,7 @@ fn s091_routes_that_protect_alike_may_be_near() {
 }
 
 #[test]
-fn s091_two_spellings_that_are_both_routes_are_told_apart() {
+fn s091_two_spellings_that_are_both_routes_are_distinguished() {
     let rows = [
         ("*", "/docs", "", "public"),
         ("*", "/Docs", "", "secret"),

@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn what_counts_as_folded_is_folded(raw in "/[a-z/.]{0,8}") {
+    fn is_folded_agrees_with_fold(raw in "/[a-z/.]{0,8}") {
         // `is_folded` must agree with `fold`, which a `;` forces to run in full.
         if is_folded(&raw) {
             let with_parameters = format!("{raw};");

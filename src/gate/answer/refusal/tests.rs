@@ -365,7 +365,7 @@ fn rows_hold_statuses_and_words_that_need_no_escaping() {
 
 /// A client cannot tell why its API key is invalid.
 #[test]
-fn s077_bad_api_keys_have_one_face() {
+fn s077_all_invalid_api_keys_get_the_same_answer() {
     let snapshot = snapshot();
     let faces: BTreeSet<Vec<String>> = api_keys()
         .into_iter()
@@ -404,7 +404,7 @@ fn grpc_clients_get_their_status_as_well() {
 }
 
 #[test]
-fn a_wait_is_rounded_up_to_whole_seconds_and_never_nothing() {
+fn a_wait_is_rounded_up_to_whole_seconds_and_never_zero() {
     for (millis, secs) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_999, 60)] {
         assert_eq!(whole_secs(Duration::from_millis(millis)), secs, "{millis} ms");
     }

@@ -70,7 +70,7 @@ fn refused(changes: Value, expected: IntrospectionRefusal) {
 }
 
 #[test]
-fn an_active_token_is_whose_the_answer_says() {
+fn an_active_token_has_the_identity_in_the_response() {
     let good = accepted(json!({ "org": "acme", "username": "not used" }));
     let identity = &good.identity;
     assert_eq!(identity.credential_type, CredentialType::Opaque);
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_but_active_true_is_good(active in "(true|false|null|\"true\"|1|0|\\[true\\]|\\{\\})", other in "[a-z]{1,6}") {
+    fn only_active_true_is_accepted(active in "(true|false|null|\"true\"|1|0|\\[true\\]|\\{\\})", other in "[a-z]{1,6}") {
         let body = format!("{{\"{other}_\":1,\"active\":{active}}}");
         let good = matches!(read_as("audiences: any", &body), Ok(Verdict::Active(_)));
         prop_assert_eq!(good, active == "true");
@@ -233,7 +233,7 @@ fn good_until(exp: u64) -> Verdict {
 const INACTIVE: Verdict = Verdict::Refused(IntrospectionRefusal::Inactive);
 
 #[test]
-fn an_answer_is_believed_as_long_as_its_kind_is_and_no_longer() {
+fn a_response_is_cached_for_the_ttl_of_its_kind() {
     let memory = memory(1 << 20);
     memory.remember("good", &good_until(NOW + 300), 300, now_at(0));
     memory.remember("bad", &INACTIVE, 20, now_at(0));
@@ -270,7 +270,7 @@ fn s060_a_remembered_answer_ends_with_its_token() {
 }
 
 #[test]
-fn the_newer_answer_counts() {
+fn a_newer_response_replaces_an_older_one() {
     let memory = memory(1 << 20);
     memory.remember("token", &good_until(NOW + 300), 300, now_at(0));
     memory.remember("token", &INACTIVE, 20, now_at(1));
@@ -324,7 +324,7 @@ fn good_tokens_are_bounded_too_and_long_answers_count_for_more() {
 }
 
 #[test]
-fn a_lifetime_of_nothing_remembers_nothing() {
+fn a_ttl_of_zero_caches_nothing() {
     let settings = config::Introspection {
         cache_ttl: Duration::ZERO,
         negative_ttl: Duration::ZERO,
@@ -337,7 +337,7 @@ fn a_lifetime_of_nothing_remembers_nothing() {
 }
 
 #[test]
-fn nothing_of_a_token_is_printed() {
+fn debug_prints_no_token() {
     let introspection = Introspection::new(&settings(1 << 20), metrics());
     introspection.verdicts().remember("hunter2", &INACTIVE, 20, now_at(0));
     let printed = format!("{introspection:?}");

@@ -104,7 +104,7 @@ fn invalid(name: &str) -> Result<(), TokenError> {
 }
 
 #[test]
-fn a_good_token_says_who_presents_it() {
+fn a_valid_token_has_the_identity_in_its_claims() {
     let identity = accept(json!({
         "client_id": "c1", "org": "o1", "jti": "t1", "scope": "b:read a:read", "aud": ["api", "other"], "nbf": NOW,
     }));
@@ -143,7 +143,7 @@ fn s015_the_algorithm_must_be_the_issuers_and_the_keys() {
 }
 
 #[test]
-fn only_an_unknown_kid_asks_for_newer_keys() {
+fn only_an_unknown_kid_requests_newer_keys() {
     let other = SigningKey::generate_es256().unwrap();
     let token = other.sign("at+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&token).map(drop), Err(TokenError::UnknownKey));
@@ -173,7 +173,7 @@ fn only_an_unknown_kid_asks_for_newer_keys() {
 }
 
 #[test]
-fn the_signature_comes_before_what_the_claims_say() {
+fn the_signature_is_verified_before_the_claims() {
     let token = KEY.sign("at+jwt", &claims(json!({"exp": 1}))).unwrap();
     assert!(matches!(verify(&token), Err(TokenError::Expired { .. })));
     let (input, _) = token.rsplit_once('.').unwrap();

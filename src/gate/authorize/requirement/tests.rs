@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::gate::authenticate::ApiKeyIdentity;
+use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::TokenIdentity;
-use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimValue;
 use crate::model::clock::Timestamp;
 use proptest::prelude::*;
@@ -66,7 +66,7 @@ fn check_scopes(all: &str, any: &str, granted: &str, expected: bool) {
 }
 
 #[test]
-fn all_means_every_one_and_any_means_one() {
+fn scopes_all_needs_every_scope_and_scopes_any_one_of_them() {
     check_scopes("read", "", "read", true);
     check_scopes("read write", "", "read", false);
     check_scopes("read write", "", "write read x", true);
@@ -113,7 +113,7 @@ fn s035_names_are_compared_whole_and_in_their_case() {
 }
 
 #[test]
-fn s152_what_is_absent_meets_nothing() {
+fn s152_an_absent_attribute_meets_no_condition() {
     let nobody = identity(TokenIdentity::default());
     let key = Identity::of_api_key(ApiKeyIdentity {
         key_id: "alice".to_owned(),
@@ -139,6 +139,47 @@ fn s152_what_is_absent_meets_nothing() {
         for who in [&nobody, &key] {
             assert!(refusal(&requirement, who, &Method::GET).is_some(), "{condition:?}");
         }
+    }
+}
+
+fn fact(pointer: &str, value: ClaimValue) -> ClaimFact {
+    ClaimFact {
+        pointer: pointer.parse().unwrap(),
+        value,
+    }
+}
+
+fn text(value: &str) -> ClaimValue {
+    ClaimValue::Text(value.into())
+}
+
+#[test]
+fn a_claim_condition_needs_one_of_its_values_at_its_pointer() {
+    let identity = identity(TokenIdentity {
+        claims: PickedClaims::of_facts([fact("/a", text("x")), fact("/a", text("y")), fact("/b", text("z"))]),
+        ..TokenIdentity::default()
+    });
+    let said = |pointer: &str, values: Vec<ClaimValue>| {
+        let condition = Condition::Claim(pointer.parse().unwrap(), values);
+        refusal(&requirement([rule(vec![condition])]), &identity, &Method::GET)
+    };
+    assert_eq!(said("/a", vec![text("x")]), None);
+    assert_eq!(said("/a", vec![text("other"), text("y")]), None);
+    assert_eq!(said("/b", vec![text("z")]), None);
+    for (pointer, value) in [
+        ("/a", text("z")),
+        ("/b", text("x")),
+        ("/c", text("x")),
+        ("/a/a", text("x")),
+        ("/a", text("X")),
+        ("/a", text("")),
+        ("/a", ClaimValue::Bool(true)),
+    ] {
+        assert_eq!(
+            said(pointer, vec![value.clone()]),
+            Some("claim_not_allowed"),
+            "{pointer} {value}"
+        );
     }
 }
 
@@ -229,7 +270,10 @@ fn a_refusal_names_the_first_named_rule_that_failed() {
     let unnamed = rule(vec![Condition::ScopesAll(scope_list("a"))]);
     let requirement = requirement([named("met", "b"), unnamed, named("first", "c"), named("second", "d")]);
     let name_for = |scopes: &str| {
-        let forbidden = requirement.check(&identity(token(scopes)), &Method::GET).enforced.unwrap();
+        let forbidden = requirement
+            .check(&identity(token(scopes)), &Method::GET)
+            .enforced
+            .unwrap();
         requirement.rule_name(forbidden).map(Name::as_str)
     };
     assert_eq!(name_for("b"), Some("first"));
@@ -258,7 +302,7 @@ fn every_condition_for_the_method_is_listed_with_its_result() {
 }
 
 #[test]
-fn a_rule_in_shadow_mode_tells_and_refuses_nothing() {
+fn a_rule_in_shadow_mode_reports_and_does_not_refuse() {
     let shadow = |condition| config::Rule {
         mode: Mode::Shadow,
         ..rule(vec![condition])
@@ -299,16 +343,23 @@ fn s091_requirements_are_compared_by_method_and_in_any_order() {
     assert!(!like(&[&a], &[&shadow], &Method::GET));
 }
 
+fn any_pointer() -> impl Strategy<Value = String> {
+    "/[cd]"
+}
+
+fn any_value() -> impl Strategy<Value = ClaimValue> {
+    "[ab]".prop_map(|value| text(&value))
+}
+
 fn any_condition() -> impl Strategy<Value = Condition> {
     let names = || prop::collection::vec("[ab]", 1..3);
     let scopes = || prop::collection::vec("[ab]".prop_map(|scope| scope.parse().unwrap()), 1..3);
-    let value = "[ab]".prop_map(|text| ClaimValue::Text(text.into()));
+    let values = prop::collection::vec(any_value(), 1..3);
     prop_oneof![
         names().prop_map(Condition::Clients),
         names().prop_map(Condition::Subjects),
         names().prop_map(Condition::Organizations),
-        prop::collection::vec(value, 1..3)
-            .prop_map(|values| Condition::Claim("/c".parse::<ClaimPointer>().unwrap(), values)),
+        (any_pointer(), values).prop_map(|(pointer, values)| Condition::Claim(pointer.parse().unwrap(), values)),
         scopes().prop_map(Condition::ScopesAll),
         scopes().prop_map(Condition::ScopesAny),
     ]
@@ -327,15 +378,20 @@ fn any_rule() -> impl Strategy<Value = config::Rule> {
 
 fn any_identity() -> impl Strategy<Value = Identity> {
     let name = || prop::option::of("[ab]");
-    (name(), name(), name(), "([ab]( [ab])?)?").prop_map(|(subject, client_id, organization, scopes)| {
-        identity(TokenIdentity {
-            subject,
-            client_id,
-            organization,
-            scopes: ScopeSet::parse_list(&scopes).unwrap(),
-            ..TokenIdentity::default()
-        })
-    })
+    let facts = (any_pointer(), any_value()).prop_map(|(pointer, value)| fact(&pointer, value));
+    let claims = prop::collection::vec(facts, 0..4).prop_map(PickedClaims::of_facts);
+    (name(), name(), name(), "([ab]( [ab])?)?", claims).prop_map(
+        |(subject, client_id, organization, scopes, claims)| {
+            identity(TokenIdentity {
+                subject,
+                client_id,
+                organization,
+                scopes: ScopeSet::parse_list(&scopes).unwrap(),
+                claims,
+                ..TokenIdentity::default()
+            })
+        },
+    )
 }
 
 fn any_method() -> impl Strategy<Value = Method> {
@@ -364,7 +420,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_rules_changes_nothing_but_words(
+    fn the_order_of_rules_changes_at_most_the_reason(
         rules in prop::collection::vec(any_rule(), 0..5), who in any_identity(), method in any_method(),
     ) {
         let mut turned = rules.clone();
@@ -383,7 +439,7 @@ proptest! {
     }
 
     #[test]
-    fn s152_nobody_without_anything_passes_an_enforced_rule(rules in prop::collection::vec(any_rule(), 1..4), method in any_method()) {
+    fn s152_an_empty_identity_passes_no_enforced_rule(rules in prop::collection::vec(any_rule(), 1..4), method in any_method()) {
         let asks = rules.iter().any(|rule| rule.mode == Mode::Enforce && rule.is_for(&method));
         let refused = refusal(&requirement(rules), &identity(TokenIdentity::default()), &method).is_some();
         prop_assert_eq!(refused, asks);

@@ -58,7 +58,7 @@ async fn the_connection_that_was_used_last_is_taken_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_kept_for_its_patience_and_no_longer() {
+async fn a_connection_is_kept_for_its_idle_timeout_and_no_longer() {
     let pool = pool();
     let _others = fill(&pool, 2);
     advance(PATIENCE - TICK).await;
@@ -94,7 +94,7 @@ async fn s101_bytes_that_no_request_asked_for_end_an_idle_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_closes_what_is_old_or_closed_and_nothing_else() {
+async fn a_sweep_drops_expired_and_closed_connections_only() {
     let pool = pool();
     let mut others = fill(&pool, 3);
     drop(others.remove(1));

@@ -214,7 +214,7 @@ fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
 }
 
 #[test]
-fn how_a_client_proves_itself_is_chosen_for_good() {
+fn the_authentication_method_of_a_client_never_changes() {
     let url = |url: &str| ClientChange {
         jwks_url: Some(url.to_owned()),
         ..ClientChange::default()
