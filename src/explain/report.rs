@@ -53,7 +53,7 @@ pub struct StageReport {
 /// One finding of a stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fact {
-    /// Whether a check holds; `None` for a note, which is not a check.
+    /// `true` where a check holds; `None` for a note, which is not a check.
     pub holds: Option<bool>,
     pub text: String,
 }

@@ -315,7 +315,7 @@ impl Segment {
     }
 }
 
-/// Whether `/a/{*rest}` matches `/a` and `/a/`.
+/// The treatment of an empty rest: does `/a/{*rest}` match `/a` and `/a/`?
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum EmptyRest {
     /// No match: the pattern requires at least one character.

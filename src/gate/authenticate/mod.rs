@@ -73,7 +73,7 @@ pub enum Failure {
     Unverifiable(MissingProof),
 }
 
-/// What Keygate lacks to validate a credential; answered with 503.
+/// The data that Keygate lacks to validate a credential; answered with 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingProof {
     /// The issuer's keys: never loaded, too old, or without the token's key while no newer set can be fetched.

@@ -59,7 +59,7 @@ pub struct IntakeRules {
     pub two_credentials: TwoCredentials,
 }
 
-/// Whether the route needs a credential.
+/// The need for a credential on the route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteAccess {
     /// The route ignores a credential, but refuses two.

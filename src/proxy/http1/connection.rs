@@ -94,7 +94,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// Whether another request arrived together with a request whose head was read.
+/// The knowledge of another request that arrived together with a request whose head was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NextRequest {
     Unknown,

@@ -41,7 +41,7 @@ pub struct RelaySpec<'r> {
     pub shutdown: &'r watch::Receiver<bool>,
 }
 
-/// Which of the two connections persist after a complete exchange (RFC 9112 section 9.3).
+/// The connections that persist after a complete exchange (RFC 9112 section 9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Persistence {
     pub downstream: bool,
