@@ -1,12 +1,15 @@
-//! How much memory can strangers, or tokens of odd shapes, make the gate retain, and how much do
-//! a million keys take? A program of its own, because counting replaces the global allocator.
+//! How much memory can strangers, tokens of odd shapes or YAML bombs take, and how much does a key
+//! take? A program of its own, because counting replaces the global allocator.
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
+#[path = "it/support/yaml_bombs.rs"]
+mod yaml_bombs;
 
 use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
+use keygate::config;
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
 use keygate::limit::keyed::BUCKETS_MAX;
@@ -30,6 +33,7 @@ use keygate::store::record::SubscriptionRecord;
 use serde_json::Value;
 use serde_json::json;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 const BOUND: u64 = 2 * 1024 * 1024;
@@ -54,13 +58,13 @@ fn fill(what: &str, claims: impl Fn(usize) -> Value) {
     let (entries, weight) = fixture.remembered();
     assert_eq!(entries, 2, "{what}: one is too large to be kept");
     let enough = usize::try_from(2 * BOUND / (weight / 2)).unwrap();
-    let new_key: Vec<_> = (1..=enough)
+    let requests: Vec<_> = (1..=enough)
         .map(|index| ask(&fixture.token_with(&claims(index))))
         .collect();
     let fixture = Fixture::with_token_cache(BOUND);
-    fixture.permits(&new_key[0]);
+    fixture.permits(&requests[0]);
     let counted = allocation_counter::measure(|| {
-        for parts in &new_key {
+        for parts in &requests {
             fixture.permits(parts);
         }
     });
@@ -183,7 +187,7 @@ fn key(number: u64) -> ApiKeyRecord {
     ApiKeyRecord::new(new_key, NOW).unwrap()
 }
 
-fn first<T>(record: T) -> Versioned<T> {
+fn at_first_revision<T>(record: T) -> Versioned<T> {
     Versioned {
         record,
         revision: Revision(1),
@@ -192,18 +196,18 @@ fn first<T>(record: T) -> Versioned<T> {
 
 /// A sixteenth of a million fills the tables to the same share as a million.
 #[test]
-fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
+fn a_key_takes_at_most_150_bytes_of_memory() {
     const KEYS: u64 = 62_500;
     let (directory, clients) = (Directory::new(), Clients::default());
     let load = |part| enforce::load(part, &directory, &clients, NOW);
     load(Contents {
-        subscriptions: (0..10).map(|number| first(subscription(number))).collect(),
+        subscriptions: (0..10).map(|number| at_first_revision(subscription(number))).collect(),
         ..Contents::default()
     });
     let filling = allocation_counter::measure(|| {
         for number in 0..KEYS {
             load(Contents {
-                api_keys: vec![first(key(number))],
+                api_keys: vec![at_first_revision(key(number))],
                 ..Contents::default()
             });
         }
@@ -218,4 +222,27 @@ fn what_is_kept_of_a_million_keys_is_150_bytes_each() {
         "{} at most, {retained} kept",
         filling.bytes_max
     );
+}
+
+#[test]
+fn s149_a_yaml_bomb_is_refused_with_bounded_memory() {
+    const BYTES_MAX: u64 = 64 * 1024 * 1024;
+    for (index, bomb) in yaml_bombs::yaml_bombs().iter().enumerate() {
+        let parsing = allocation_counter::measure(|| {
+            assert!(
+                config::parse(bomb, Path::new("keygate.yaml"), &|_| None).is_err(),
+                "bomb {index}"
+            );
+        });
+        println!(
+            "bomb {index}: {} bytes of text, {} at most",
+            bomb.len(),
+            parsing.bytes_max
+        );
+        assert!(
+            parsing.bytes_max <= BYTES_MAX,
+            "bomb {index}: {} bytes",
+            parsing.bytes_max
+        );
+    }
 }

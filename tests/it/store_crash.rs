@@ -1,5 +1,6 @@
 //! Which writes survive when the process is killed? Every acknowledged one, and none in part.
 
+use crate::support::KillAtEnd;
 use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::CredentialDigest;
@@ -85,7 +86,7 @@ fn event(action: &'static str, key: &ApiKeyRecord) -> Option<NewAuditEvent> {
 }
 
 /// Prints a line directly to stdout, which the test harness does not capture.
-fn say(line: &str) {
+fn acknowledge(line: &str) {
     let mut out = std::io::stdout().lock();
     // In one write, so that a line that arrives is complete.
     let _ = out.write_all(format!("acknowledged {line}\n").as_bytes());
@@ -106,14 +107,14 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
             ..Batch::default()
         };
         store.commit(batch).await.unwrap();
-        say(&format!("created {}", key.id));
+        acknowledge(&format!("created {}", key.id));
         let mark = AssertionMark {
             client: "client_1".parse().unwrap(),
             id: CredentialDigest::sha256(key.id.as_str()),
             expires_at: Timestamp::MAX,
         };
         assert!(store.mark_assertion(&mark).await.unwrap());
-        say(&format!("marked {}", key.id));
+        acknowledge(&format!("marked {}", key.id));
         let revoked = vec![Write::ApiKey(Versioned {
             record: key.clone().revoke(NOW).unwrap(),
             revision: Revision(1),
@@ -125,7 +126,7 @@ async fn write_for_ever(store: Arc<SqliteStore>, log: Arc<RevocationLog>) {
         };
         store.commit(batch).await.unwrap();
         log.append_writes(&revoked).await.unwrap();
-        say(&format!("revoked {}", key.id));
+        acknowledge(&format!("revoked {}", key.id));
     }
 }
 
@@ -155,7 +156,7 @@ async fn the_program_that_is_killed() {
 
 /// Starts the program, kills it after `lines` acknowledgements, and returns all that it printed.
 fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
-    let mut program = Command::new(std::env::current_exe().unwrap())
+    let program = Command::new(std::env::current_exe().unwrap())
         .args([
             "store_crash::the_program_that_is_killed",
             "--exact",
@@ -167,7 +168,8 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut out = BufReader::new(program.stdout.take().unwrap());
+    let mut program = KillAtEnd(program);
+    let mut out = BufReader::new(program.0.stdout.take().unwrap());
     let mut acks = Vec::new();
     let mut line = String::new();
     let mut killed = false;
@@ -180,11 +182,11 @@ fn acknowledged(folder: &Path, lines: usize) -> Vec<String> {
         line.clear();
         if acks.len() >= lines && !killed {
             // SIGKILL: no code of the program runs after this.
-            program.kill().unwrap();
+            program.0.kill().unwrap();
             killed = true;
         }
     }
-    program.wait().unwrap();
+    program.0.wait().unwrap();
     assert!(killed, "it ended by itself after {} lines", acks.len());
     acks
 }
@@ -283,7 +285,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged_and_leaves_nothing_
 async fn one_process_at_a_time_works_on_a_store() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("keygate.db");
-    let mut program = Command::new(std::env::current_exe().unwrap())
+    let program = Command::new(std::env::current_exe().unwrap())
         .args([
             "store_crash::the_program_that_is_killed",
             "--exact",
@@ -295,7 +297,8 @@ async fn one_process_at_a_time_works_on_a_store() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut out = BufReader::new(program.stdout.take().unwrap());
+    let mut program = KillAtEnd(program);
+    let mut out = BufReader::new(program.0.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("acknowledged") {
         line.clear();
@@ -303,8 +306,8 @@ async fn one_process_at_a_time_works_on_a_store() {
     }
     let refused = SqliteStore::open(&path).await.map(drop);
     assert!(matches!(refused, Err(StoreError::InUse(_))), "{refused:?}");
-    program.kill().unwrap();
-    program.wait().unwrap();
+    program.0.kill().unwrap();
+    program.0.wait().unwrap();
     // The lock ends with its process.
     SqliteStore::open(&path).await.unwrap().close().await;
 }

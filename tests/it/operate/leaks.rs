@@ -12,8 +12,10 @@ use crate::operate::token;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::KillAtEnd;
 use crate::support::RawClient;
 use crate::support::RunningGate;
+use crate::support::wait_for;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
@@ -167,7 +169,7 @@ fn send_all(binary: &RunningGate, credential: &str) -> String {
 }
 
 #[track_caller]
-fn nothing_of(secrets: &[String], text: &str, place: &str) {
+fn assert_absent(secrets: &[String], text: &str, place: &str) {
     for secret in secrets {
         for part in distinctive(secret) {
             if let Some(at) = text.find(&part) {
@@ -230,25 +232,25 @@ fn check_leaks(level: &str) {
             "no {status} among them"
         );
     }
-    nothing_of(&secrets, &binary.output(), "the log");
-    nothing_of(&secrets, &responses, "an answer");
-    nothing_of(
+    assert_absent(&secrets, &binary.output(), "the log");
+    assert_absent(&secrets, &responses, "an answer");
+    assert_absent(
         &secrets,
         &crate::support::get(binary.admin(), "/metrics").text(),
         "/metrics",
     );
-    nothing_of(
+    assert_absent(
         &secrets,
         &crate::support::get(binary.admin(), "/readyz").text(),
         "/readyz",
     );
-    nothing_of(
+    assert_absent(
         &secrets,
         &std::fs::read_to_string(binary.folder().join("keys.yaml")).unwrap(),
         "the keys file",
     );
-    nothing_of(&secrets, &format!("{listed:?}"), "`keys revoke`");
-    nothing_of(
+    assert_absent(&secrets, &format!("{listed:?}"), "`keys revoke`");
+    assert_absent(
         &secrets,
         &format!("{:?}", keys_command(binary.folder(), &["list"])),
         "`keys list`",
@@ -321,7 +323,7 @@ fn s143_a_credential_where_no_credential_belongs_is_not_repeated_in_the_log() {
         get(binary.data(), "/open", &[&format!("Host: {secret}.example")]);
     }
     binary.wait_access_records(2 * 8);
-    nothing_of(&secrets, &binary.output(), "the log");
+    assert_absent(&secrets, &binary.output(), "the log");
 }
 
 #[test]
@@ -342,19 +344,8 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                 "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: only",
             )
             .yaml();
-        // Addresses are read from JSON lines; a gate with text logs needs a known port.
-        let (yaml, port) = match format {
-            "json" => (yaml, None),
-            _ => {
-                let port = std::net::TcpListener::bind("127.0.0.1:0")
-                    .unwrap()
-                    .local_addr()
-                    .unwrap();
-                (yaml.replacen("127.0.0.1:0", &port.to_string(), 1), Some(port))
-            }
-        };
-        let output = match port {
-            None => {
+        let output = match format {
+            "json" => {
                 let binary = Binary::start_with(&yaml, &[("issuer.pem", &issuer.public_pem())]);
                 hostile_requests(binary.data(), &issuer, hostile);
                 binary.wait_for_output("the-end");
@@ -366,23 +357,24 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
                 assert_eq!(accepted, 1, "the record has the subject whole");
                 binary.output()
             }
-            Some(address) => {
+            // `Binary` reads the addresses from JSON lines.
+            _ => {
                 let folder = tempfile::tempdir().unwrap();
                 std::fs::write(folder.path().join("keygate.yaml"), &yaml).unwrap();
                 std::fs::write(folder.path().join("issuer.pem"), issuer.public_pem()).unwrap();
-                let mut child = std::process::Command::new(crate::support::program())
+                let child = std::process::Command::new(crate::support::program())
                     .args(["run", "--config", "keygate.yaml"])
                     .current_dir(folder.path())
                     .stdout(std::fs::File::create(folder.path().join("out")).unwrap())
                     .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
                     .spawn()
                     .unwrap();
+                let child = KillAtEnd(child);
                 let read = |name: &str| String::from_utf8(std::fs::read(folder.path().join(name)).unwrap()).unwrap();
-                wait_until("it listens", || read("err").contains("Listening"));
+                let address = wait_for("it listens", || data_address(&read("err")));
                 hostile_requests(address, &issuer, hostile);
                 wait_until("the last record is there", || read("out").contains("the-end"));
-                child.kill().unwrap();
-                child.wait().unwrap();
+                drop(child);
                 read("out") + &read("err")
             }
         };
@@ -399,6 +391,17 @@ fn s144_control_characters_of_strangers_are_escaped_in_the_log() {
             assert!(!output.lines().any(|line| line.starts_with("{\"level\"")), "{output}");
         }
     }
+}
+
+/// Returns the address of the data listener in a log of text lines.
+fn data_address(log: &str) -> Option<std::net::SocketAddr> {
+    let end = log.rfind('\n')?;
+    let line = log[..end]
+        .lines()
+        .find(|line| line.contains("Listening") && line.contains("data"))?;
+    let (_, address) = line.split_once("127.0.0.1:")?;
+    let port = address.split(|sign: char| !sign.is_ascii_digit()).next()?;
+    format!("127.0.0.1:{port}").parse().ok()
 }
 
 fn hostile_requests(address: std::net::SocketAddr, issuer: &SigningKey, hostile: &str) {

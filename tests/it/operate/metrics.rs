@@ -10,6 +10,7 @@ use crate::operate::token;
 use crate::support;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::KillAtEnd;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::wait_until;
@@ -218,26 +219,60 @@ fn s151_the_admin_paths_are_on_the_admin_listener_only() {
 }
 
 #[test]
-fn without_an_admin_section_nothing_is_said_anywhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("keygate.yaml");
+fn without_an_admin_section_there_is_no_admin_listener() {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
         .upstream("only", upstream.address())
         .route("a", "match: { path: /a }\npublic: true\nupstream: only")
-        .yaml()
-        .replace("admin:\n  address: 127.0.0.1:0\n", "");
+        .yaml();
+    let without = yaml.replace("admin:\n  address: 127.0.0.1:0\n", "");
+    // The data listener, the admin listener and the built-in echo upstream.
+    assert_eq!(listeners_of(&yaml), (3, true));
+    assert_eq!(listeners_of(&without), (2, false));
+}
+
+/// Runs the program until it has opened all its listeners. Returns the number of sockets that listen, and whether the
+/// whole log names an admin listener.
+fn listeners_of(yaml: &str) -> (usize, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keygate.yaml");
     std::fs::write(&file, yaml).unwrap();
-    let mut child = Command::new(crate::support::program())
+    let child = Command::new(crate::support::program())
         .args(["run", "--config"])
         .arg(&file)
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(folder.path().join("err")).unwrap())
         .spawn()
         .unwrap();
+    let mut child = KillAtEnd(child);
     let log = || std::fs::read_to_string(folder.path().join("err")).unwrap();
+    // The program binds all listeners before it logs the first.
     wait_until("it listens", || log().contains("Listening"));
-    assert!(!log().contains("\"listener\":\"admin\""), "{}", log());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let count = listening_sockets(child.0.id());
+    let id = child.0.id().to_string();
+    assert!(
+        Command::new("sh")
+            .args(["-c", "kill -s TERM \"$0\"", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    wait_until("it ends", || child.0.try_wait().unwrap().is_some());
+    (count, log().contains("\"listener\":\"admin\""))
+}
+
+/// Returns how many TCP sockets of the process `id` listen.
+fn listening_sockets(id: u32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap();
+    let own: Vec<String> = files
+        .filter_map(|file| std::fs::read_link(file.unwrap().path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    // The fourth column is the state, of which `0A` is LISTEN; the tenth is the number of the socket.
+    let sockets = tables.iter().flat_map(|table| table.lines().skip(1));
+    sockets
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| columns[3] == "0A" && own.iter().any(|socket| socket == columns[9]))
+        .count()
 }

@@ -15,14 +15,14 @@ use keygate::jose::sign::SigningKey;
 use serde_json::json;
 
 /// A gate, its upstream, and the header line of a valid token.
-struct Site {
+struct RoutedGate {
     upstream: FakeUpstream,
     running: LocalGate,
     good: String,
 }
 
 /// Routes that protect `/admin` and everything below it. The other routes are public.
-const SITE: [(&str, &str); 5] = [
+const ADMIN_ROUTES: [(&str, &str); 5] = [
     ("admin", "match: { path: /admin }\naccept: [jwt]\nupstream: only"),
     (
         "admin-below",
@@ -33,7 +33,7 @@ const SITE: [(&str, &str); 5] = [
     ("dotted", "match: { path: /v1.0/status }\npublic: true\nupstream: only"),
 ];
 
-impl Site {
+impl RoutedGate {
     fn start(routes: &[(&str, &str)]) -> Self {
         let upstream = FakeUpstream::start();
         let issuer = SigningKey::generate_es256().unwrap();
@@ -88,7 +88,7 @@ impl Site {
 
 #[test]
 fn s089_dot_segments_are_refused_in_every_spelling() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in [
         "/api/../admin",
         "/api/%2e%2e/admin",
@@ -124,7 +124,7 @@ fn s089_dot_segments_are_refused_in_every_spelling() {
 
 #[test]
 fn s090_forms_that_two_readers_take_differently_are_refused() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in [
         "//admin",
         "/api//admin",
@@ -178,7 +178,7 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
 
 #[test]
 fn s091_near_spellings_are_never_less_protected() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     site.check("/admin", Err(401));
     site.check("/admin/users", Err(401));
     for near in [
@@ -195,8 +195,7 @@ fn s091_near_spellings_are_never_less_protected() {
         "/%2561dmin",
         "/adm%2569n/x",
     ] {
-        let status = site.forwarded(near, &[]).expect_err(near);
-        assert!([400, 401, 404].contains(&status), "{near} {status}");
+        site.check(near, Err(404));
     }
     // A common prefix is no match.
     site.check("/administrator", Ok("/administrator"));
@@ -205,7 +204,7 @@ fn s091_near_spellings_are_never_less_protected() {
 
 #[test]
 fn s092_targets_of_other_forms_are_refused_or_mean_their_path() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in ["/api/x#/admin", "*", "api/x", "", "?x", "api.test/api/x", "/api/x#"] {
         site.check(target, Err(400));
     }
@@ -240,7 +239,7 @@ fn s092_targets_of_other_forms_are_refused_or_mean_their_path() {
 
 #[test]
 fn s093_one_request_has_one_host() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for (target, headers, expected) in [
         ("http://evil.test/api/x", &["Host: api.test"][..], Err(400)),
         ("http://api.test:81/api/x", &["Host: api.test"], Err(400)),
@@ -262,7 +261,7 @@ fn s093_one_request_has_one_host() {
 #[test]
 fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
     let strip = "\nstrip_prefix: /v1\npublic: true\nupstream: only";
-    let site = Site::start(&[
+    let site = RoutedGate::start(&[
         ("v1", &format!("match: {{ path: \"/v1/{{*rest}}\" }}{strip}")),
         ("bare", &format!("match: {{ path: /v1 }}{strip}")),
         (
@@ -300,7 +299,7 @@ fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
 
 #[test]
 fn s095_a_configured_path_is_literal_and_whole() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     site.check("/v1.0/status", Ok("/v1.0/status"));
     for other in [
         "/v1x0/status",
@@ -321,7 +320,7 @@ fn s095_a_configured_path_is_literal_and_whole() {
 #[test]
 fn s096_nothing_about_a_probe_opens_a_data_route() {
     let protected = [("all", "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: only")];
-    let site = Site::start(&protected);
+    let site = RoutedGate::start(&protected);
     for path in [
         "/healthz",
         "/livez",
@@ -346,7 +345,7 @@ fn s096_nothing_about_a_probe_opens_a_data_route() {
 
 #[test]
 fn s097_a_preflight_is_authenticated_like_any_request() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for headers in [
         &[][..],
         &["Origin: https://web.test"],
@@ -365,7 +364,7 @@ fn s097_a_preflight_is_authenticated_like_any_request() {
 
 #[test]
 fn s098_a_grpc_path_without_its_slash_is_refused() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     let grpc = ["Content-Type: application/grpc"];
     assert_eq!(site.ask("POST", "admin/users", &grpc).status, 400);
     let refused = site.ask("POST", "/admin/users", &grpc);
@@ -374,7 +373,7 @@ fn s098_a_grpc_path_without_its_slash_is_refused() {
 
 #[test]
 fn s099_every_method_has_the_routes_protection() {
-    let site = Site::start(&[
+    let site = RoutedGate::start(&[
         (
             "read",
             "match: { path: /things, methods: [GET] }\naccept: [jwt]\nupstream: only",
@@ -455,7 +454,7 @@ fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
 #[test]
 fn hosts_are_compared_without_case_port_and_final_dot() {
     let open = "public: true\nupstream: only";
-    let site = Site::start(&[
+    let site = RoutedGate::start(&[
         (
             "exact",
             &format!("match: {{ host: api.test, path: /x }}\nstrip_prefix: /x\n{open}"),
@@ -500,7 +499,7 @@ fn hosts_are_compared_without_case_port_and_final_dot() {
 
 #[test]
 fn the_more_specific_host_decides_before_the_path() {
-    let site = Site::start(&[
+    let site = RoutedGate::start(&[
         ("any", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: only"),
         (
             "api",
@@ -529,7 +528,7 @@ fn the_more_specific_host_decides_before_the_path() {
 
 #[test]
 fn s087_overriding_headers_move_no_request() {
-    let site = Site::start(&SITE);
+    let site = RoutedGate::start(&ADMIN_ROUTES);
     for name in [
         "X-Original-URL",
         "X-Rewrite-URL",

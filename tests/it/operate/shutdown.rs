@@ -6,6 +6,7 @@ use crate::support;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::KillAtEnd;
 use crate::support::RawClient;
 use crate::support::wait_until;
 use std::net::TcpListener;
@@ -103,7 +104,7 @@ fn a_burst_right_before_the_end_is_on_record_whole() {
 }
 
 #[test]
-fn a_request_whose_head_is_half_sent_does_not_hold_the_end_up() {
+fn a_request_whose_head_is_half_sent_holds_the_end_up_for_its_head_timeout_at_most() {
     let upstream = FakeUpstream::start();
     let yaml = format!("{}requests: {{ head_timeout: 2s }}\n", open_route(&upstream));
     let mut binary = Binary::start(&yaml);
@@ -210,22 +211,21 @@ fn the_threads_that_serve_are_as_many_as_asked() {
     let file = folder.path().join("keygate.yaml");
     std::fs::write(&file, open_route(&upstream)).unwrap();
     for threads in [1, 3] {
-        let mut child = Command::new(crate::support::program())
+        let child = Command::new(crate::support::program())
             .args(["run", "--threads", &threads.to_string(), "--config"])
             .arg(&file)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let tasks = format!("/proc/{}/task", child.id());
+        let child = KillAtEnd(child);
+        let tasks = format!("/proc/{}/task", child.0.id());
         let serving = || {
             let entries = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
             let names = entries.map(|entry| std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default());
             names.filter(|name| name.starts_with("keygate-data")).count()
         };
         wait_until("its threads run", || serving() == threads);
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
     for bad in ["0", "1025", "x", "100000"] {
         let output = Command::new(crate::support::program())

@@ -51,7 +51,13 @@ impl LocalGate {
     /// When the configuration is invalid.
     #[track_caller]
     pub fn start_at(clock: &Arc<ManualClock>, config: &str, files: &[(&str, &str)]) -> Self {
-        Self::serve(Arc::clone(clock) as Arc<dyn Clock>, folder_with(config, files))
+        Self::start_with_clock(Arc::clone(clock) as Arc<dyn Clock>, config, files)
+    }
+
+    /// Starts a gate with `config` and any `clock`.
+    #[track_caller]
+    pub fn start_with_clock(clock: Arc<dyn Clock>, config: &str, files: &[(&str, &str)]) -> Self {
+        Self::serve(clock, folder_with(config, files))
     }
 
     /// Starts a gate with the configuration and the state in `folder`.

@@ -14,7 +14,9 @@ pub mod issuer;
 pub mod raw_issuer;
 pub mod provider;
 mod raw_client;
+mod refusing_address;
 mod running_gate;
+pub mod yaml_bombs;
 
 pub use admin::Admin;
 pub use admin::AdminResponse;
@@ -35,10 +37,12 @@ pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;
 pub use raw_issuer::RawIssuer;
+pub use refusing_address::RefusingAddress;
 pub use running_gate::RunningGate;
 pub use running_gate::StartGate;
 
 use std::path::PathBuf;
+use std::process::Child;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -86,6 +90,16 @@ pub struct StopAtEnd<'a>(pub &'a AtomicBool);
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Kills the child process when dropped, so that the process ends also when an assertion fails.
+pub struct KillAtEnd(pub Child);
+
+impl Drop for KillAtEnd {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
