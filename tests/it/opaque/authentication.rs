@@ -1,0 +1,106 @@
+//! How does the gate authenticate itself at the introspection endpoint with a private key (RFC 7523)?
+
+use super::fixture::*;
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::issuer;
+use keygate::jose::sign::SigningKey;
+use serde_json::Value;
+use serde_json::json;
+use std::process::Command;
+
+#[test]
+fn check_refuses_a_private_key_that_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |pem: &str, more: &str| {
+        std::fs::write(folder.path().join("client.pem"), pem).unwrap();
+        let yaml = GatewayBuilder::new()
+            .issuer(
+                "asked",
+                &format!("issuer: {ASKED}\naudiences: any\nintrospection:\n  url: https://asked.example.test/i\n  client_id: kg\n  private_key_jwt: {{ key_file: client.pem{more} }}"),
+            )
+            .upstream("api", "127.0.0.1:9".parse().unwrap())
+            .route("api", ROUTE)
+            .yaml();
+        let file = folder.path().join("keygate.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let checked = Command::new(crate::support::program())
+            .arg("check")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        (checked.status.success(), output)
+    };
+    let key = SigningKey::generate_es256().unwrap();
+    let private = key.to_pkcs8_pem().unwrap();
+    assert!(check(private.expose(), "").0);
+    assert!(check(private.expose(), ", algorithm: ES256").0);
+    for (pem, more, why) in [
+        (
+            private.expose().as_str(),
+            ", algorithm: RS256",
+            "not a PKCS #8 private key for RS256",
+        ),
+        (key.public_pem().as_str(), "", "not a `PRIVATE KEY` block"),
+        ("nothing", "", "no PEM block in it"),
+        (&format!("{0}{0}", private.expose()), "", "more than one PEM block"),
+    ] {
+        let (good, output) = check(pem, more);
+        assert!(
+            !good && output.contains(why) && output.contains("issuers.asked"),
+            "{output}"
+        );
+    }
+}
+
+/// Checks the parameters that authenticate Keygate. Does not verify the signature of the assertion.
+#[test]
+fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
+    let endpoint = Endpoint::start();
+    let key = SigningKey::generate_es256().unwrap();
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .top(TOP)
+        .issuer(
+            "asked",
+            &endpoint.yaml("").replace(
+                "client_secret: s3cret",
+                "private_key_jwt: { key_file: client.pem, kid: key-7, audience: \"https://asked.example.test/token\" }",
+            ),
+        )
+        .upstream("api", upstream.address())
+        .route("api", ROUTE)
+        .yaml();
+    let gate = Binary::start_with(&yaml, &[("client.pem", key.to_pkcs8_pem().unwrap().expose())]);
+    allowed(&gate, "one");
+    allowed(&gate, "two");
+    let mut ids = Vec::new();
+    for call in endpoint.server.received() {
+        assert!(call.headers_named("authorization").is_empty());
+        let form: Vec<(String, String)> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+        let of = |name: &str| form.iter().find(|(key, _)| key == name).unwrap().1.clone();
+        assert_eq!(
+            of("client_assertion_type"),
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        );
+        assert_eq!(of("client_id"), "kg");
+        let assertion = of("client_assertion");
+        let parts: Vec<Value> = assertion
+            .split('.')
+            .take(2)
+            .map(|part| serde_json::from_slice(&issuer::from_base64url(part)).unwrap())
+            .collect();
+        assert_eq!(parts[0], json!({ "alg": "ES256", "kid": "key-7", "typ": "JWT" }));
+        let claims = &parts[1];
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("kg"), &json!("kg")));
+        assert_eq!(claims["aud"], "https://asked.example.test/token");
+        let (iat, exp) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+        assert!(exp - iat == 60 && iat <= issuer::now() && iat + 60 > issuer::now());
+        ids.push(claims["jti"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1], "an assertion is used once");
+    assert!(!gate.output().contains("client_assertion="));
+}
