@@ -4,7 +4,7 @@ mod leaks;
 mod limits;
 mod metrics;
 mod reload;
-mod remembered;
+mod cached_tokens;
 mod routing;
 mod shutdown;
 

@@ -1,5 +1,4 @@
 //! Does a cached verification end when a reload changes the issuer's rules, the route's rules or the issuer?
-//! Does the gate cache no upstream response?
 
 use crate::operate::ISSUER_YAML;
 use crate::operate::bearer;
@@ -97,26 +96,4 @@ fn a_remembered_token_meets_the_rules_of_the_route_it_is_on() {
     gate.reload(&loose);
     assert_eq!((ask(), ask()), (200, 200));
     assert_eq!(gate.metric("keygate_token_cache_misses_total"), misses + 2.0);
-}
-
-#[test]
-fn s106_two_callers_of_one_address_are_two_requests_upstream() {
-    let upstream = FakeUpstream::start();
-    upstream.respond_with(|request| {
-        let who = request.headers_named("x-keygate-subject").concat();
-        let head = "HTTP/1.1 200 OK\r\nCache-Control: public, max-age=3600\r\nETag: \"1\"\r\nContent-Type: text/plain";
-        format!("{head}\r\nContent-Length: {}\r\n\r\n{who}", who.len()).into_bytes()
-    });
-    let key = SigningKey::generate_es256().unwrap();
-    let yaml = gateway(upstream.address(), ISSUER_YAML, ROUTE);
-    let gate = LocalGate::start_with(&yaml, &[("issuer.pem", &key.public_pem())]);
-    for round in 1..=3 {
-        for who in ["alice", "bob"] {
-            let header = bearer(&token(&key, &json!({ "sub": who })));
-            let response = get(gate.data(), "/a", &[&header]);
-            assert_eq!((response.status, response.text().as_str()), (200, who), "round {round}");
-        }
-        assert_eq!(get(gate.data(), "/a", &[]).status, 401);
-        assert_eq!(upstream.received().len(), 2 * round);
-    }
 }
