@@ -89,7 +89,7 @@ fn allowing_a_token_of_our_own_allocates_nothing() {
 }
 
 #[test]
-fn rules_about_claims_and_what_is_only_tried_out_allocate_nothing() {
+fn rules_about_claims_and_rules_in_shadow_mode_allocate_nothing() {
     let fixture = Fixture::with_keys(1);
     let token = fixture.fresh_token("orders:read");
     let ruled = |path| {

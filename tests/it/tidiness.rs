@@ -188,7 +188,7 @@ fn holds_a_pronoun(comment: &str) -> bool {
 }
 
 #[test]
-fn type_names_are_nouns() {
+fn no_type_has_a_name_on_the_list_of_vague_words() {
     let mut wrong = Vec::new();
     for source in sources() {
         let names = type_names(&source.text).filter(|(_, name)| NO_NAMES.contains(name));
@@ -198,7 +198,7 @@ fn type_names_are_nouns() {
 }
 
 #[test]
-fn doc_comments_begin_with_a_verb_or_a_noun() {
+fn no_doc_comment_begins_with_a_question_word() {
     let mut wrong = Vec::new();
     for source in sources() {
         let marks = text_lines(&source.text);
@@ -219,7 +219,7 @@ fn doc_comments_begin_with_a_verb_or_a_noun() {
 }
 
 #[test]
-fn comments_name_their_subject() {
+fn at_most_5_percent_of_comment_lines_hold_a_pronoun_of_the_list() {
     let (mut all, mut vague) = (0, Vec::new());
     for source in sources() {
         for (index, line) in source.text.lines().enumerate() {

@@ -1,8 +1,8 @@
 //! Do the commands in the examples work exactly as printed?
 
 use super::ADMIN_TOKEN;
+use super::ExampleGate;
 use super::PEPPER;
-use super::System;
 use super::WRAPPING_KEY;
 use crate::support::program;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn script(example: &str) -> String {
 #[test]
 fn the_commands_in_the_examples_work_as_they_stand_there() {
     for example in ["sixtyfour", "scaikey", "maverics", "api-portal"] {
-        let system = System::start(example);
+        let system = ExampleGate::start(example);
         let public_key = include_str!("../../data/jose/rsa2048.public.pem");
         system.file("public.pem", public_key);
         let script = script(example);

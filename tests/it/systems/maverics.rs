@@ -1,6 +1,6 @@
 //! Maverics: API clients with generated keys, and the programs of Maverics' documentation in three languages.
 
-use super::System;
+use super::ExampleGate;
 use super::access_token;
 use super::claims;
 use super::oauth_error;
@@ -30,7 +30,7 @@ const PROGRAMS: [DocumentedProgram; 3] = [
 ];
 
 /// A key pair that the gate generated.
-struct Pair {
+struct ClientKeyPair {
     kid: String,
     /// The downloaded private key.
     path: PathBuf,
@@ -38,7 +38,7 @@ struct Pair {
 }
 
 #[track_caller]
-fn client(system: &System, more: Value) -> String {
+fn client(system: &ExampleGate, more: Value) -> String {
     let mut body = json!({
         "name": "CI deploy bot", "description": "Deploys from CI", "authentication": "private_key_jwt",
     });
@@ -50,7 +50,7 @@ fn client(system: &System, more: Value) -> String {
 
 /// Performs the documented steps "Add Key Pair" and "Download Private Key".
 #[track_caller]
-fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
+fn add_key_pair(system: &ExampleGate, client: &str, file: &str) -> ClientKeyPair {
     let path = format!("/clients/{client}/keys");
     let created = system.admin.create(&path, json!({ "generate": "ES256" }));
     let pem = text(&created["private_key"]);
@@ -65,7 +65,7 @@ fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
         shown.contains(&text(&created["kid"])) && !shown.contains("PRIVATE"),
         "{shown}"
     );
-    Pair {
+    ClientKeyPair {
         kid: text(&created["kid"]),
         path: system.file(file, &pem),
         signer,
@@ -74,7 +74,7 @@ fn add_key_pair(system: &System, client: &str, file: &str) -> Pair {
 
 /// Runs one of [`PROGRAMS`] with only the three variables that it reads.
 #[track_caller]
-fn run(program: fn() -> Program, system: &System, client: &str, key: &Path) -> ProgramOutput {
+fn run(program: fn() -> Program, system: &ExampleGate, client: &str, key: &Path) -> ProgramOutput {
     program()
         .env("CLIENT_ID", client)
         .env("KEY_PATH", key)
@@ -95,7 +95,7 @@ fn printed_token(output: &ProgramOutput) -> String {
 }
 
 #[test]
-fn the_programs_are_the_documents_but_for_the_indentation_that_it_lost() {
+fn the_programs_equal_the_text_of_the_documentation_except_in_indentation() {
     for (program, document) in [
         ("main.py", include_str!("../../data/maverics/main.py.txt")),
         ("main.ts", include_str!("../../data/maverics/main.ts.txt")),
@@ -113,7 +113,7 @@ fn the_programs_are_the_documents_but_for_the_indentation_that_it_lost() {
 
 #[test]
 fn the_programs_get_tokens_that_the_api_takes() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let discovered = system.get("/.well-known/openid-configuration", "").json();
     assert_eq!(discovered["token_endpoint"], format!("{}/oauth/token", system.url));
     for format in ["jwt", "opaque"] {
@@ -143,8 +143,8 @@ fn the_programs_get_tokens_that_the_api_takes() {
 }
 
 #[test]
-fn the_programs_show_each_error_of_the_documents_table_as_it_is_there() {
-    let system = System::start("maverics");
+fn the_programs_print_the_errors_of_an_unknown_client_and_of_a_wrong_key() {
+    let system = ExampleGate::start("maverics");
     let (client, other) = (client(&system, json!({})), client(&system, json!({})));
     let pair = add_key_pair(&system, &client, "client.pem");
     let others = add_key_pair(&system, &other, "other.pem");
@@ -162,7 +162,7 @@ fn the_programs_show_each_error_of_the_documents_table_as_it_is_there() {
 
 #[test]
 fn every_row_of_the_table_of_errors_is_given_with_its_words() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({}));
     let pair = add_key_pair(&system, &client, "client.pem");
     let good = system.assertion(&client, &pair.signer, None);
@@ -230,7 +230,7 @@ fn every_row_of_the_table_of_errors_is_given_with_its_words() {
 
 #[test]
 fn what_the_document_demands_of_an_assertion_is_demanded() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({}));
     let pair = add_key_pair(&system, &client, "client.pem");
     let endpoint = format!("{}/oauth/token", system.url);
@@ -265,7 +265,7 @@ fn what_the_document_demands_of_an_assertion_is_demanded() {
 
 #[test]
 fn key_pairs_are_rotated_and_revoked_one_by_one() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({}));
     let old = add_key_pair(&system, &client, "old.pem");
     let issued = access_token(&system.token_by_key(&client, &old.signer, Some(&old.kid)));
@@ -303,7 +303,7 @@ fn key_pairs_are_rotated_and_revoked_one_by_one() {
 
 #[test]
 fn a_deleted_client_gets_no_more_tokens() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     for (format, revoke) in [("jwt", false), ("jwt", true), ("opaque", false), ("opaque", true)] {
         let client = client(&system, json!({ "token_format": format }));
         let pair = add_key_pair(&system, &client, "client.pem");
@@ -329,7 +329,7 @@ fn a_deleted_client_gets_no_more_tokens() {
 
 #[test]
 fn an_opaque_token_says_nothing_and_is_revoked_like_any_other() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({ "token_format": "opaque" }));
     let pair = add_key_pair(&system, &client, "client.pem");
     let report = system
@@ -358,7 +358,7 @@ fn an_opaque_token_says_nothing_and_is_revoked_like_any_other() {
 
 #[test]
 fn the_life_of_a_client_is_in_the_audit_log() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({}));
     let path = format!("/clients/{client}");
     let pair = add_key_pair(&system, &client, "client.pem");
@@ -390,7 +390,7 @@ fn the_life_of_a_client_is_in_the_audit_log() {
 
 #[test]
 fn tokens_are_those_of_rfc_9068() {
-    let system = System::start("maverics");
+    let system = ExampleGate::start("maverics");
     let client = client(&system, json!({}));
     let pair = add_key_pair(&system, &client, "client.pem");
     let token = access_token(&system.token_by_key(&client, &pair.signer, None));

@@ -29,17 +29,19 @@ use rcgen::PKCS_RSA_SHA256;
 use rcgen::RsaKeySize;
 use serde_json::Value;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
 const WRAPPING_KEY: &str = "8f1d2c3b4a5968778695a4b3c2d1e0f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 /// A running gate with a configuration of conf/examples.
-struct System {
+struct ExampleGate {
     gate: Binary,
     admin: Admin,
     upstream: FakeUpstream,
@@ -47,7 +49,7 @@ struct System {
     url: String,
 }
 
-impl System {
+impl ExampleGate {
     /// Starts conf/examples/`example`.yaml with addresses of this machine, otherwise unchanged.
     #[track_caller]
     fn start(example: &str) -> Self {
@@ -272,7 +274,14 @@ fn rsa_key(algorithm: Algorithm) -> SigningKey {
 fn free_address() -> SocketAddr {
     let [_, a, b, c] = std::process::id().to_be_bytes();
     let address = Ipv4Addr::new(127, 64 | a, b, c);
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+    // The tests of one process must not get the same port while the program has not bound it yet.
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let free = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(free) {
+            return free;
+        }
+    }
 }
 
 /// Returns the claims of a JWT, unverified.

@@ -1,6 +1,6 @@
 //! ScaiKey: services with a secret, and tokens at the global endpoint and at the endpoint of a tenant.
 
-use super::System;
+use super::ExampleGate;
 use super::access_token;
 use super::claims;
 use super::oauth_error;
@@ -28,7 +28,7 @@ const TENANTS: &str = "/api/v1/platform/tenants";
 
 /// Creates an application of type SERVICE and returns its id and secret. An empty `subscription` means no tenant.
 #[track_caller]
-fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, String) {
+fn service(system: &ExampleGate, scopes: &[&str], subscription: &str) -> (String, String) {
     let mut body = json!({ "name": "service", "authentication": "client_secret", "scopes": scopes });
     if !subscription.is_empty() {
         body["subscription"] = subscription.into();
@@ -39,7 +39,7 @@ fn service(system: &System, scopes: &[&str], subscription: &str) -> (String, Str
 
 /// Creates a tenant: the subscription of its services. Returns the id.
 #[track_caller]
-fn tenant(system: &System, slug: &str) -> String {
+fn tenant(system: &ExampleGate, slug: &str) -> String {
     system
         .admin
         .create("/organizations", json!({ "id": slug, "name": slug }));
@@ -56,7 +56,7 @@ fn tenant(system: &System, slug: &str) -> String {
 
 #[test]
 fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid", "admin:read"], "");
     let response = system.token_by_secret(GLOBAL, &id, &secret, "");
     let token = access_token(&response);
@@ -83,7 +83,7 @@ fn a_service_gets_a_token_by_its_secret_and_calls_what_its_scopes_allow() {
 
 #[test]
 fn a_token_without_either_scope_is_told_both() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid"], "");
     let token = access_token(&system.token_by_secret(GLOBAL, &id, &secret, ""));
     let received = system.with_token(TENANTS, &token);
@@ -110,7 +110,7 @@ fn a_token_without_either_scope_is_told_both() {
 
 #[test]
 fn no_token_is_wider_than_its_service_or_its_plan() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid", "admin:read"], "");
     let response = system.token_by_secret(GLOBAL, &id, &secret, "admin:read");
     assert_eq!(response.json["scope"], "admin:read", "{response:?}");
@@ -129,7 +129,7 @@ fn no_token_is_wider_than_its_service_or_its_plan() {
 
 #[test]
 fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (acme, globex) = (tenant(&system, "acme"), tenant(&system, "globex"));
     let scopes = ["openid", "admin:read"];
     let (id, secret) = service(&system, &scopes, &acme);
@@ -159,7 +159,7 @@ fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
 
 #[test]
 fn the_secret_is_shown_once() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid"], "");
     assert!(
         secret
@@ -176,7 +176,7 @@ fn the_secret_is_shown_once() {
 
 #[test]
 fn every_client_library_gets_a_token_by_its_own_way_of_sending_a_secret() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid", "admin:read"], "");
     for method in ["client_secret_basic", "client_secret_post"] {
         let report = system
@@ -214,7 +214,7 @@ fn every_client_library_gets_a_token_by_its_own_way_of_sending_a_secret() {
 
 #[test]
 fn every_client_library_understands_why_it_is_refused() {
-    let system = System::start("scaikey");
+    let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid"], "");
     let report = system.oauth4webapi(&id).env("CLIENT_SECRET", "wrong").run().json();
     assert_eq!(report["refused"]["status"], 401, "{report}");
@@ -245,7 +245,7 @@ fn every_client_library_understands_why_it_is_refused() {
 
 /// Runs the `oauth2` crate over the tests' raw client.
 #[track_caller]
-fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
+fn rust_oauth2(system: &ExampleGate, id: &str, secret: &str, method: AuthType) {
     let client = BasicClient::new(ClientId::new(id.to_owned()))
         .set_client_secret(ClientSecret::new(secret.to_owned()))
         .set_auth_type(method)
@@ -265,7 +265,7 @@ fn rust_oauth2(system: &System, id: &str, secret: &str, method: AuthType) {
     assert_eq!(response.client_id().map(|id| id.as_str()), Some(id));
 }
 
-fn http(system: &System) -> impl Fn(HttpRequest) -> Result<HttpResponse, io::Error> {
+fn http(system: &ExampleGate) -> impl Fn(HttpRequest) -> Result<HttpResponse, io::Error> {
     let address = system.gate.data();
     move |request| {
         let (head, body) = request.into_parts();

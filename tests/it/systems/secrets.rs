@@ -2,8 +2,8 @@
 //! uses every kind, then searches everything that the gate wrote.
 
 use super::ADMIN_TOKEN;
+use super::ExampleGate;
 use super::PEPPER;
-use super::System;
 use super::WRAPPING_KEY;
 use super::access_token;
 use super::text;
@@ -81,7 +81,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
 #[test]
 fn s064_s143_no_secret_is_anywhere_but_in_the_answer_that_gave_it() {
     // Every kind of credential in one gate, with wrapped signing keys.
-    let system = System::start_changed("sixtyfour", |yaml| {
+    let system = ExampleGate::start_changed("sixtyfour", |yaml| {
         let yaml = yaml.replace(
             "credentials: [private_key_jwt, api_key]",
             "credentials: [private_key_jwt, client_secret, api_key]",

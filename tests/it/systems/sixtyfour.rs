@@ -1,18 +1,13 @@
 //! Sixtyfour: OAuth clients with RS256 keys, at a URL of the customer or uploaded.
 
 use super::Customer;
-use super::System;
+use super::ExampleGate;
 use super::access_token;
-use super::assertion_form;
 use super::claims;
-use super::form_text;
 use super::oauth_error;
 use super::problem;
 use super::rsa_key;
 use super::text;
-use crate::support::PATIENCE;
-use crate::support::RawClient;
-use crate::support::poll;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
@@ -26,7 +21,7 @@ fn rs256() -> SigningKey {
 
 /// Creates a client whose keys are at the customer's URL. Returns its id.
 #[track_caller]
-fn client_with_url(system: &System, customer: &Customer) -> String {
+fn client_with_url(system: &ExampleGate, customer: &Customer) -> String {
     let client = system.admin.create(
         "/clients",
         json!({
@@ -39,7 +34,7 @@ fn client_with_url(system: &System, customer: &Customer) -> String {
 
 /// Creates a client whose keys are uploaded. Returns its id.
 #[track_caller]
-fn client_with_uploads(system: &System) -> String {
+fn client_with_uploads(system: &ExampleGate) -> String {
     let client = system.admin.create(
         "/clients",
         json!({ "name": "my-production-app", "authentication": "private_key_jwt", "scopes": ["full_access"] }),
@@ -49,14 +44,14 @@ fn client_with_uploads(system: &System) -> String {
 
 /// Performs the documented step "Validate JWKS".
 #[track_caller]
-fn validate(system: &System, client: &str) -> Value {
+fn validate(system: &ExampleGate, client: &str) -> Value {
     system
         .admin
         .post(&format!("/clients/{client}/jwks/validate"), json!({}))
 }
 
 #[track_caller]
-fn upload(system: &System, client: &str, key: &SigningKey) -> Value {
+fn upload(system: &ExampleGate, client: &str, key: &SigningKey) -> Value {
     system.admin.create(
         &format!("/clients/{client}/keys"),
         json!({ "public_key": key.public_pem() }),
@@ -68,7 +63,7 @@ fn a_certified_client_discovers_authenticates_by_a_jwks_url_and_calls_the_api() 
     let customer = Customer::start();
     let key = rs256();
     customer.publish(&[&key]);
-    let system = System::start_for("sixtyfour", &customer);
+    let system = ExampleGate::start_for("sixtyfour", &customer);
     let client = client_with_url(&system, &customer);
 
     let health = validate(&system, &client);
@@ -119,7 +114,7 @@ fn a_certified_client_discovers_authenticates_by_a_jwks_url_and_calls_the_api() 
 
 #[test]
 fn authlib_with_its_defaults_gets_tokens_by_assertions_that_live_for_an_hour() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let client = client_with_uploads(&system);
     let key = rs256();
     upload(&system, &client, &key);
@@ -144,7 +139,7 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
     let customer = Customer::start();
     let (old, new) = (rs256(), rs256());
     customer.publish(&[&old]);
-    let system = System::start_for("sixtyfour", &customer);
+    let system = ExampleGate::start_for("sixtyfour", &customer);
     let client = client_with_url(&system, &customer);
     let issued = access_token(&system.token_by_key(&client, &old, Some(old.kid())));
 
@@ -165,30 +160,11 @@ fn the_key_set_behind_a_url_is_rotated_by_validating() {
 }
 
 #[test]
-fn a_new_kid_behind_a_url_is_picked_up_by_itself() {
-    let customer = Customer::start();
-    let (old, new) = (rs256(), rs256());
-    customer.publish(&[&old]);
-    let system = System::start_for("sixtyfour", &customer);
-    let client = client_with_url(&system, &customer);
-    access_token(&system.token_by_key(&client, &old, Some(old.kid())));
-    customer.publish(&[&new]);
-    // Without a validation, a fetch for an unknown key id starts at once or after the cooldown of the last one.
-    let mut asking = RawClient::connect(system.gate.data());
-    let accepted = poll(3 * PATIENCE, || {
-        let assertion = system.assertion(&client, &new, Some(new.kid()));
-        let response = asking.exchange(form_text("/oauth/token", "", &assertion_form(&assertion)));
-        (response.status == 200).then_some(())
-    });
-    assert!(accepted.is_some(), "the new key is never fetched");
-}
-
-#[test]
 fn a_failing_key_set_shows_in_its_health_and_the_last_good_one_serves_on() {
     let customer = Customer::start();
     let key = rs256();
     customer.publish(&[&key]);
-    let system = System::start_for("sixtyfour", &customer);
+    let system = ExampleGate::start_for("sixtyfour", &customer);
     let client = client_with_url(&system, &customer);
     let good = validate(&system, &client);
     customer.server.forget_all();
@@ -207,7 +183,7 @@ fn where_the_keys_come_from_is_chosen_once() {
     let customer = Customer::start();
     let key = rs256();
     customer.publish(&[&key]);
-    let system = System::start_for("sixtyfour", &customer);
+    let system = ExampleGate::start_for("sixtyfour", &customer);
     let (url, uploads) = (client_with_url(&system, &customer), client_with_uploads(&system));
     let upload = json!({ "public_key": key.public_pem() });
     for body in [upload, json!({ "generate": "RS256" })] {
@@ -234,7 +210,7 @@ fn where_the_keys_come_from_is_chosen_once() {
 
 #[test]
 fn an_uploaded_key_is_rotated_by_a_second_one() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let client = client_with_uploads(&system);
     let (old, new) = (rs256(), rs256());
     let response = oauth_error(&system.token_by_key(&client, &old, None), 400);
@@ -271,7 +247,7 @@ fn an_uploaded_key_is_rotated_by_a_second_one() {
 
 #[test]
 fn what_is_no_public_key_is_not_uploaded() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let client = client_with_uploads(&system);
     let key = rs256();
     let private = key.to_pkcs8_pem().unwrap();
@@ -301,7 +277,7 @@ fn what_is_no_public_key_is_not_uploaded() {
 
 #[test]
 fn tokens_live_for_one_of_four_times() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let client = client_with_uploads(&system);
     let key = rs256();
     upload(&system, &client, &key);
@@ -323,7 +299,7 @@ fn tokens_live_for_one_of_four_times() {
 
 #[test]
 fn both_headers_are_refused_wherever_they_are_sent() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let client = client_with_uploads(&system);
     let key = rs256();
     upload(&system, &client, &key);

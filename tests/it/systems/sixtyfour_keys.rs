@@ -1,6 +1,6 @@
 //! Sixtyfour: API keys that are shown once, each with an expiry that its owner chose.
 
-use super::System;
+use super::ExampleGate;
 use super::problem;
 use super::text;
 use crate::support::issuer::now;
@@ -11,7 +11,7 @@ use std::time::Instant;
 const API: &str = "/v1/enrich-lead";
 
 #[track_caller]
-fn create(system: &System, expires: &str) -> Value {
+fn create(system: &ExampleGate, expires: &str) -> Value {
     let body = json!({ "name": "my key", "expires": expires, "scopes": ["full_access"] });
     system.admin.create("/keys", body)
 }
@@ -23,7 +23,7 @@ fn in_secs(secs: u64) -> String {
 
 #[test]
 fn an_expiry_is_never_or_at_most_730_days_and_must_be_chosen() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let almost_two_years = in_secs(729 * 86_400);
     for expires in ["never", "1d", "730d", "1mo", "23mo", &almost_two_years] {
         let key = create(&system, expires);
@@ -46,7 +46,7 @@ fn an_expiry_is_never_or_at_most_730_days_and_must_be_chosen() {
 
 #[test]
 fn a_key_is_shown_once_and_later_only_in_part() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let created = create(&system, "90d");
     let key = text(&created["key"]);
     assert!(key.starts_with("kg_live_"), "{key}");
@@ -66,7 +66,7 @@ fn a_key_is_shown_once_and_later_only_in_part() {
 
 #[test]
 fn a_key_is_refused_from_the_instant_it_expires() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let expires = now() + 3;
     let at = jiff::Timestamp::from_second(expires as i64).unwrap().to_string();
     let key = text(&create(&system, &at)["key"]);
@@ -85,7 +85,7 @@ fn a_key_is_refused_from_the_instant_it_expires() {
 
 #[test]
 fn a_revoked_key_is_refused_at_once_and_the_new_one_beside_it_serves() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let (old, new) = (create(&system, "never"), create(&system, "never"));
     let (old_key, new_key) = (text(&old["key"]), text(&new["key"]));
     assert_eq!(system.with_key(API, &old_key).status, 200);
@@ -101,7 +101,7 @@ fn a_revoked_key_is_refused_at_once_and_the_new_one_beside_it_serves() {
 
 #[test]
 fn each_key_may_call_500_times_a_minute() {
-    let system = System::start("sixtyfour");
+    let system = ExampleGate::start("sixtyfour");
     let [greedy, other] = [(); 2].map(|()| text(&create(&system, "30d")["key"]));
     let started = Instant::now();
     let mut passed = 0;

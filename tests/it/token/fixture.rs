@@ -1,6 +1,6 @@
 //! A token endpoint without a socket, its clients, and a manual clock.
 
-use super::store::MeddlingStore;
+use super::store::HookedStore;
 use crate::support::control;
 pub use crate::support::control::quota;
 use axum::Router;
@@ -79,7 +79,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A token endpoint with its store, its settings and its clock.
 pub struct Gate {
     pub control: Arc<Control>,
-    pub store: Arc<MeddlingStore>,
+    pub store: Arc<HookedStore>,
     pub clock: Arc<ManualClock>,
     pub jwks: Arc<FakeJwks>,
     pub router: Router,
@@ -189,7 +189,7 @@ impl Gate {
             path: folder.join("keygate.db"),
         };
         let store = runtime.block_on(SqliteStore::open(&settings.path)).unwrap();
-        let store = Arc::new(MeddlingStore::new(Arc::new(store)));
+        let store = Arc::new(HookedStore::new(Arc::new(store)));
         let inner = Arc::clone(&store) as Arc<dyn Store>;
         let control = control::control(inner, settings, endpoint, plans(), &clock);
         let jwks = Arc::new(FakeJwks::default());
@@ -480,7 +480,7 @@ pub fn signed(key: &SigningKey, claims: &Value) -> String {
 }
 
 /// Returns the claims of a valid assertion with the members of `change`; `null` removes a member.
-pub fn but(client: &str, change: &Value) -> Value {
+pub fn claims_with(client: &str, change: &Value) -> Value {
     let mut all = claims(client);
     for (name, value) in change.as_object().unwrap() {
         match value {

@@ -3,6 +3,7 @@
 use super::fixture::*;
 use keygate::config::token_endpoint::AssertionAudience;
 use keygate::jose::jwks::Jwks;
+use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::plan::CredentialKinds;
@@ -97,7 +98,7 @@ fn s074_a_plan_that_does_not_allow_the_kind_any_more_gives_no_token() {
             let plan = Plan::open("default".parse().unwrap(), credentials);
             settings.plans.insert(plan.name.clone(), plan);
         });
-        let assertion = signed(&key, &but("k", &json!({ "jti": null })));
+        let assertion = signed(&key, &claims_with("k", &json!({ "jti": null })));
         (
             gate.with_secret("a", &secret).outcome.reason,
             gate.assert(&assertion).outcome.reason,
@@ -145,6 +146,31 @@ fn s134_a_client_that_is_disabled_between_its_proof_and_the_token_gets_none() {
     assert_eq!(gate.post(TOKEN, &form).outcome.reason, Some("scope_beyond_client"));
 }
 
+/// Revokes one of a client's two keys while an assertion of the first key is marked.
+#[test]
+fn s134_a_key_that_is_revoked_between_its_proof_and_the_token_gives_none_and_the_other_key_does() {
+    for (revoked, reason) in [(0, Some("proof_ended")), (1, None)] {
+        let gate = Gate::new();
+        let pair = [(); 2].map(|()| SigningKey::generate_es256().unwrap());
+        gate.client("a", keys(&pair.each_ref()));
+        let (control, now) = (Arc::clone(&gate.control), gate.clock_now());
+        *gate.store.after_mark.lock().unwrap() = Some(Box::new(move || {
+            change_client(&control, "a", |record| {
+                let ClientAuthentication::Keys { keys } = &mut record.authentication else {
+                    panic!("the client has keys");
+                };
+                keys[revoked].revoked_at = Some(now);
+            });
+        }));
+        let response = gate.assert(&signed(&pair[0], &claims("a")));
+        assert_eq!(response.outcome.reason, reason, "key {revoked}: {}", response.text);
+        assert_eq!(response.json.get("access_token").is_some(), reason.is_none());
+        let second = gate.assert(&signed(&pair[1], &claims_with("a", &json!({ "jti": "2" }))));
+        let refused = (revoked == 1).then_some("bad_assertion_signature");
+        assert_eq!(second.outcome.reason, refused, "key {revoked}: {}", second.text);
+    }
+}
+
 #[test]
 fn s134_a_subscription_that_is_cancelled_in_between_ends_it_as_well() {
     check_while_marking(
@@ -158,10 +184,11 @@ fn s134_a_subscription_that_is_cancelled_in_between_ends_it_as_well() {
     );
 }
 
+/// The client's keys are behind a URL.
 #[test]
-fn s134_while_keys_are_fetched_and_while_an_opaque_token_is_kept() {
+fn s134_a_client_that_is_disabled_while_its_keys_are_fetched_gets_no_token() {
     let gate = Gate::new();
-    let key = keygate::jose::sign::SigningKey::generate_es256().unwrap();
+    let key = SigningKey::generate_es256().unwrap();
     let url = "https://client.example/keys".to_owned();
     gate.client("a", ClientAuthentication::JwksUrl { url: url.clone() });
     let set = json!({ "keys": [key.public_jwk()] }).to_string();
@@ -178,14 +205,20 @@ fn s134_while_keys_are_fetched_and_while_an_opaque_token_is_kept() {
         gate.assert(&signed(&key, &claims("a"))).outcome.reason,
         Some("client_disabled")
     );
+}
 
-    let secret = gate.secret_client("b");
-    gate.change("b", |record| record.token_format = TokenFormat::Opaque);
+#[test]
+fn s134_a_client_that_is_disabled_while_its_opaque_token_is_stored_gets_no_token() {
+    let gate = Gate::new();
+    let secret = gate.secret_client("a");
+    gate.change("a", |record| record.token_format = TokenFormat::Opaque);
     let control = Arc::clone(&gate.control);
     *gate.store.after_commit.lock().unwrap() = Some(Box::new(move || {
-        change_client(&control, "b", |record| record.state = ClientState::Disabled);
+        change_client(&control, "a", |record| record.state = ClientState::Disabled);
     }));
-    assert_eq!(gate.with_secret("b", &secret).outcome.reason, Some("client_disabled"));
+    let response = gate.with_secret("a", &secret);
+    assert_eq!(response.outcome.reason, Some("client_disabled"));
+    assert!(response.json.get("access_token").is_none());
     assert_eq!(
         gate.runtime
             .block_on(gate.store.contents())
@@ -201,7 +234,7 @@ fn a_reload_changes_the_rules_of_the_next_request() {
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     let ask = || {
-        let assertion = signed(&key, &but("a", &json!({ "jti": null, "aud": TOKEN_URL })));
+        let assertion = signed(&key, &claims_with("a", &json!({ "jti": null, "aud": TOKEN_URL })));
         gate.assert(&assertion).outcome.reason
     };
     assert_eq!(ask(), None);

@@ -21,9 +21,9 @@ const GOLDEN: &str = include_str!("../../data/token/errors.txt");
 
 /// The rows that occurred, each as `status error reason: description`.
 #[derive(Default)]
-struct Met(BTreeSet<String>);
+struct OccurredRows(BTreeSet<String>);
 
-impl Met {
+impl OccurredRows {
     fn note(&mut self, response: &TokenResponse) {
         let (status, error, description) = response.error();
         let reason = response.outcome.reason.unwrap();
@@ -36,7 +36,7 @@ fn every_row_is_met_by_a_request() {
     let gate = Gate::with(|endpoint| endpoint.assertion_audience = AssertionAudience::IssuerOrEndpoint);
     let secret = gate.secret_client("s");
     let key = gate.key_client("k", Algorithm::Es256);
-    let mut occurred = Met::default();
+    let mut occurred = OccurredRows::default();
 
     // Errors of the request.
     let raw = |method: &str, uri: &str, kind: &str, body: String| {
@@ -75,7 +75,7 @@ fn every_row_is_met_by_a_request() {
     occurred.note(&gate.assert("x"));
     let es384 = SigningKey::generate(Algorithm::Es384).unwrap();
     occurred.note(&gate.assert(&signed(&es384, &claims("k"))));
-    let with = |change: serde_json::Value| signed(&key, &but("k", &change));
+    let with = |change: serde_json::Value| signed(&key, &claims_with("k", &change));
     occurred.note(&gate.assert(&with(json!({ "sub": "s" }))));
     let assertion = with(json!({}));
     occurred.note(&gate.post(TOKEN, &[asserting(&assertion), vec![("client_id", "s")]].concat()));
@@ -172,9 +172,9 @@ fn every_row_is_met_by_a_request() {
     gate.client("u", ClientAuthentication::JwksUrl { url });
     occurred.note(&gate.assert(&signed(&key, &claims("u"))));
     let other = gate.key_client("other", Algorithm::Es256);
-    gate.store.away.store(true, Ordering::Relaxed);
+    gate.store.is_unavailable.store(true, Ordering::Relaxed);
     occurred.note(&gate.assert(&signed(&other, &claims("other"))));
-    gate.store.away.store(false, Ordering::Relaxed);
+    gate.store.is_unavailable.store(false, Ordering::Relaxed);
     for _ in 0..21 {
         occurred.note(&gate.with_secret("guessed", "x"));
     }
@@ -203,5 +203,5 @@ fn every_row_is_met_by_a_request() {
 }
 
 fn asserting_for(key: &SigningKey, jti: &str) -> String {
-    signed(key, &but("k", &json!({ "jti": jti })))
+    signed(key, &claims_with("k", &json!({ "jti": jti })))
 }

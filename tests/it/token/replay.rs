@@ -47,7 +47,8 @@ fn s121_one_assertion_sent_a_hundred_times_at_once_gives_one_token() {
     let marks = gate.store.marks.load(Ordering::Relaxed);
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_replayed"));
     assert_eq!(gate.store.marks.load(Ordering::Relaxed), marks);
-    gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
+    gate.assert(&signed(&key, &claims_with("a", &json!({ "jti": "2" }))))
+        .token();
 }
 
 #[test]
@@ -63,14 +64,15 @@ fn s121_also_over_a_restart_on_the_real_store() {
     let gate = Gate::open(folder.path(), |_| {});
     gate.load();
     assert_eq!(hundred_at_once(&gate, &assertion), 0);
-    gate.assert(&signed(&key, &but("a", &json!({ "jti": "2" })))).token();
+    gate.assert(&signed(&key, &claims_with("a", &json!({ "jti": "2" }))))
+        .token();
 }
 
 #[test]
 fn s122_what_is_refused_for_another_reason_is_not_used_up() {
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
-    let with = |change: serde_json::Value| signed(&key, &but("a", &change));
+    let with = |change: serde_json::Value| signed(&key, &claims_with("a", &change));
     for refused in [
         with(json!({ "aud": "https://evil.example" })),
         with(json!({ "aud": [ISSUER] })),
@@ -113,10 +115,11 @@ fn a_jti_is_one_clients_own_and_compared_byte_by_byte() {
     gate.assert(&signed(&a, &claims("a"))).token();
     gate.assert(&signed(&b, &claims("b"))).token();
     for other in ["01", "1 ", "１", "A", "a"] {
-        gate.assert(&signed(&a, &but("a", &json!({ "jti": other })))).token();
+        gate.assert(&signed(&a, &claims_with("a", &json!({ "jti": other }))))
+            .token();
     }
     // Another assertion with the same `jti` is a replay.
-    let again = signed(&a, &but("a", &json!({ "exp": START + 301 })));
+    let again = signed(&a, &claims_with("a", &json!({ "exp": START + 301 })));
     assert_eq!(gate.assert(&again).outcome.reason, Some("assertion_replayed"));
 }
 
@@ -125,13 +128,13 @@ fn without_the_store_an_assertion_with_a_jti_gets_no_token() {
     let gate = Gate::new();
     let key = gate.key_client("a", Algorithm::Es256);
     let assertion = signed(&key, &claims("a"));
-    gate.store.away.store(true, Ordering::Relaxed);
+    gate.store.is_unavailable.store(true, Ordering::Relaxed);
     let response = gate.assert(&assertion);
     assert_eq!(
         (response.status.as_u16(), response.outcome.reason),
         (503, Some("store_unavailable"))
     );
     assert!(response.headers.contains_key("retry-after"));
-    gate.store.away.store(false, Ordering::Relaxed);
+    gate.store.is_unavailable.store(false, Ordering::Relaxed);
     gate.assert(&assertion).token();
 }

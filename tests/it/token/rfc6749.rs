@@ -23,7 +23,7 @@ fn check_refused(response: &TokenResponse, expected: (u16, &str, &str)) {
 }
 
 #[test]
-fn section_5_1_a_token_is_answered_with_its_kind_and_lifetime_and_is_not_kept() {
+fn section_5_1_a_token_comes_with_its_type_lifetime_and_scope() {
     let response = gate().with_secret("a", SECRET);
     assert_eq!(response.status, StatusCode::OK, "{}", response.text);
     assert_eq!(response.json["token_type"], "Bearer");

@@ -120,7 +120,7 @@ fn an_assertion_for_revocation_is_used_once_and_may_name_the_token_endpoint() {
     for audience in [TOKEN_URL, ISSUER, "https://auth.example.com/oauth/revoke"] {
         let assertion = signed(
             &key,
-            &but("k", &serde_json::json!({ "aud": audience, "jti": audience })),
+            &claims_with("k", &serde_json::json!({ "aud": audience, "jti": audience })),
         );
         let form = [
             ("client_assertion_type", ASSERTION_TYPE),
@@ -132,6 +132,9 @@ fn an_assertion_for_revocation_is_used_once_and_may_name_the_token_endpoint() {
     }
     // An assertion whose audience is the revocation endpoint gets no token (S120).
     let path = "https://auth.example.com/oauth/revoke";
-    let assertion = signed(&key, &but("k", &serde_json::json!({ "aud": path, "jti": "other" })));
+    let assertion = signed(
+        &key,
+        &claims_with("k", &serde_json::json!({ "aud": path, "jti": "other" })),
+    );
     assert_eq!(gate.assert(&assertion).outcome.reason, Some("assertion_audience"));
 }

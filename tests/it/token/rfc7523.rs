@@ -32,7 +32,7 @@ fn check_refused(gate: &Gate, assertion: &str, reason: &str) {
 /// Checks an assertion with `change` to its claims: accepted, or refused for the reason `expected`.
 #[track_caller]
 fn check(gate: &Gate, key: &SigningKey, change: Value, expected: Option<&str>) {
-    let assertion = signed(key, &but(A, &change));
+    let assertion = signed(key, &claims_with(A, &change));
     let response = gate.assert(&assertion);
     assert_eq!(response.outcome.reason, expected, "{change}: {}", response.text);
     assert_eq!(response.json.get("access_token").is_some(), expected.is_none());
@@ -50,7 +50,7 @@ fn section_2_2_each_algorithm_that_is_announced_proves_a_client() {
 #[test]
 fn section_2_2_programs_that_send_neither_kid_nor_jti_are_understood() {
     let (gate, key) = gate();
-    let claims = but(A, &json!({ "jti": null, "aud": TOKEN_URL })).to_string();
+    let claims = claims_with(A, &json!({ "jti": null, "aud": TOKEN_URL })).to_string();
     for header in [
         r#"{"alg":"ES256","typ":"JWT"}"#,
         r#"{"typ":"JWT","alg":"ES256"}"#,
@@ -73,6 +73,15 @@ fn rfc7521_section_4_2_the_kind_of_assertion_is_named() {
         ),
         (
             vec![grant, ("client_assertion_type", ASSERTION_TYPE)],
+            "client_assertion is missing",
+        ),
+        // A parameter without a value counts as omitted (RFC 6749 section 3.2).
+        (
+            vec![
+                grant,
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("client_assertion", ""),
+            ],
             "client_assertion is missing",
         ),
         (
@@ -109,7 +118,7 @@ fn the_errors_that_client_authors_look_up_have_their_words() {
         ask(&signed(&stranger, &claims(A))),
         invalid_client("invalid JWT signature")
     );
-    for broken in ["", "x", "a.b", "a.b.c", "a.b.c.d.e", "eyJ.eyJ.x"].iter().skip(1) {
+    for broken in ["x", "a.b", "a.b.c", "a.b.c.d.e", "eyJ.eyJ.x"] {
         assert_eq!(ask(broken), invalid_client("failed to parse JWT"), "{broken}");
     }
     let good = signed(&key, &claims(A));
@@ -167,7 +176,7 @@ fn s120_section_3_the_endpoint_that_was_asked_is_an_audience_unless_the_issuer_a
     let (gate, key) = gate();
     let tenant = "https://auth.example.com/t/acme/oauth/token";
     let ask = |gate: &Gate, key: &SigningKey, path: &str, audience: &str| {
-        let assertion = signed(key, &but(A, &json!({ "aud": audience, "jti": null })));
+        let assertion = signed(key, &claims_with(A, &json!({ "aud": audience, "jti": null })));
         gate.post(path, &asserting(&assertion)).outcome.reason
     };
     let wrong = Some("assertion_audience");
@@ -254,12 +263,12 @@ fn s125_rfc8725_section_3_12_an_access_token_is_no_assertion() {
         "x",
         "",
     ] {
-        let assertion = key.sign(typ, &but(A, &json!({ "jti": typ }))).unwrap();
+        let assertion = key.sign(typ, &claims_with(A, &json!({ "jti": typ }))).unwrap();
         check_refused(&gate, &assertion, "assertion_kind");
     }
     for typ in ["JWT", "jwt", "application/jwt", "client-authentication+jwt"] {
         gate.assert(
-            &key.sign(typ, &but(A, &json!({ "jti": format!("good {typ}") })))
+            &key.sign(typ, &claims_with(A, &json!({ "jti": format!("good {typ}") })))
                 .unwrap(),
         )
         .token();
@@ -413,7 +422,7 @@ fn without_a_kid_the_clients_keys_that_fit_are_tried_and_with_one_exactly_that()
     gate.client(A, keys(&list));
     let nameless = |key: &SigningKey| {
         let header = json!({ "alg": key.algorithm().as_str() }).to_string();
-        key.sign_text(&header, &but(A, &json!({ "jti": null })).to_string())
+        key.sign_text(&header, &claims_with(A, &json!({ "jti": null })).to_string())
             .unwrap()
     };
     for key in [&all[0], &all[7], &rsa, &eddsa] {
@@ -436,7 +445,7 @@ fn s138_a_revoked_key_proves_nothing_from_its_instant_and_the_others_do() {
         SigningKey::generate_es256().unwrap(),
     );
     gate.client(A, keys(&[&old, &new]));
-    let assertion = |key: &SigningKey| signed(key, &but(A, &json!({ "jti": null, "exp": START + 900 })));
+    let assertion = |key: &SigningKey| signed(key, &claims_with(A, &json!({ "jti": null, "exp": START + 900 })));
     let issued = gate.assert(&assertion(&old)).token().to_owned();
     gate.change(A, |record| {
         let at = keygate::model::clock::Timestamp::from_unix_secs(START);
@@ -468,8 +477,11 @@ fn keys_behind_a_url_prove_and_a_set_that_is_not_to_be_had_is_no_refusal() {
         Arc::new(Jwks::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap())
     };
     let nameless = |key: &SigningKey| {
-        key.sign_text(r#"{"alg":"ES256"}"#, &but(A, &json!({ "jti": null })).to_string())
-            .unwrap()
+        key.sign_text(
+            r#"{"alg":"ES256"}"#,
+            &claims_with(A, &json!({ "jti": null })).to_string(),
+        )
+        .unwrap()
     };
     let response = gate.assert(&signed(&one, &claims(A)));
     assert_eq!(

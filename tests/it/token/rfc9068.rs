@@ -161,7 +161,7 @@ fn section_4_only_our_own_good_tokens_count() {
 }
 
 #[test]
-fn what_becomes_of_a_client_becomes_of_its_tokens_only_where_that_was_asked_for() {
+fn a_token_outlives_its_client_unless_the_tokens_of_the_client_are_revoked() {
     let gate = Gate::new();
     let secret = gate.secret_client("a");
     for format in [TokenFormat::Jwt, TokenFormat::Opaque] {

@@ -29,48 +29,50 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-type Once = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-pub struct MeddlingStore {
+pub struct HookedStore {
     pub inner: Arc<dyn Store>,
     /// Runs once, after an assertion is marked and before `mark_assertion` returns.
-    pub after_mark: Once,
+    pub after_mark: Hook,
     /// Runs once, after a batch is committed and before `commit` returns.
-    pub after_commit: Once,
+    pub after_commit: Hook,
     /// Makes `commit` and `mark_assertion` fail; reads still succeed.
-    pub away: AtomicBool,
+    pub is_unavailable: AtomicBool,
     pub marks: AtomicUsize,
 }
 
-impl MeddlingStore {
+impl HookedStore {
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self {
             inner,
             after_mark: Mutex::default(),
             after_commit: Mutex::default(),
-            away: AtomicBool::new(false),
+            is_unavailable: AtomicBool::new(false),
             marks: AtomicUsize::new(0),
         }
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        if self.away.load(Ordering::Relaxed) {
-            Err(StoreError::Unavailable("the test took it away".to_owned()))
+        if self.is_unavailable.load(Ordering::Relaxed) {
+            Err(StoreError::Unavailable(
+                "the test makes the store unavailable".to_owned(),
+            ))
         } else {
             Ok(())
         }
     }
 }
 
-fn run(once: &Once) {
-    let work = once.lock().unwrap().take();
+fn run(hook: &Hook) {
+    let work = hook.lock().unwrap().take();
     if let Some(work) = work {
         work();
     }
 }
 
 #[async_trait]
-impl Store for MeddlingStore {
+impl Store for HookedStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.check()?;
         self.inner.commit(batch).await?;
