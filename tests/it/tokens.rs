@@ -20,8 +20,13 @@ use crate::support::issuer::token;
 use crate::support::issuer::unsigned;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
+use keygate::model::clock::Clock;
+use keygate::model::clock::ManualClock;
+use keygate::model::clock::SystemClock;
+use keygate::model::clock::Timestamp;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 
 const ROUTE: &str = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: api";
 
@@ -43,11 +48,21 @@ impl Gate {
     /// Starts a gate with the upstream `api`; `build` adds issuers and routes.
     #[track_caller]
     fn start_with(build: impl FnOnce(GatewayBuilder) -> GatewayBuilder, files: &[(&str, &str)]) -> Self {
+        Self::start_at(Arc::new(SystemClock::new()), build, files)
+    }
+
+    /// Starts the gate of [`Self::start_with`] with `clock`.
+    #[track_caller]
+    fn start_at(
+        clock: Arc<dyn Clock>,
+        build: impl FnOnce(GatewayBuilder) -> GatewayBuilder,
+        files: &[(&str, &str)],
+    ) -> Self {
         let upstream = FakeUpstream::start();
         let gateway = GatewayBuilder::new()
             .top("failed_authentication: off")
             .upstream("api", upstream.address());
-        let running = LocalGate::start_with(&build(gateway).yaml(), files);
+        let running = LocalGate::start_with_clock(clock, &build(gateway).yaml(), files);
         running.wait_ready();
         Self {
             client: RawClient::connect(running.data()),
@@ -141,9 +156,14 @@ fn es256_gate() -> (Gate, SigningKey) {
 }
 
 fn es256_gate_with(more: &str) -> (Gate, SigningKey) {
+    es256_gate_at(Arc::new(SystemClock::new()), more)
+}
+
+fn es256_gate_at(clock: Arc<dyn Clock>, more: &str) -> (Gate, SigningKey) {
     let key = key(Algorithm::Es256);
     let issuer = format!("{}\npublic_key_files: [key.pem]\n{more}", identity_yaml());
-    let gate = Gate::start(&issuer, &[("key.pem", &key.public_pem())]);
+    let build = |gateway: GatewayBuilder| gateway.issuer("main", &issuer).route("api", ROUTE);
+    let gate = Gate::start_at(clock, build, &[("key.pem", &key.public_pem())]);
     (gate, key)
 }
 
@@ -587,21 +607,23 @@ fn s027_times_that_are_not_whole_numbers_are_refused() {
 
 #[test]
 fn s028_s029_tokens_out_of_their_time_are_refused() {
-    let (mut gate, key) = es256_gate();
-    let mut refuses = |change: Value, reason| gate.refuses(&token(&key, &claims_with(change)), reason);
+    // The clock stands still at a whole second, so each bound is exact to the second. The skew is 30 s.
     let now = now();
-    refuses(json!({ "nbf": now + 40 }), "token_not_yet_valid");
+    let clock = ManualClock::at(Timestamp::from_unix_secs(now));
+    let (mut gate, key) = es256_gate_at(Arc::new(clock), "");
+    let mut refuses = |change: Value, reason| gate.refuses(&token(&key, &claims_with(change)), reason);
+    refuses(json!({ "nbf": now + 31 }), "token_not_yet_valid");
     refuses(json!({ "nbf": now + 100_000 }), "token_not_yet_valid");
-    refuses(json!({ "iat": now + 40, "exp": now + 100 }), "token_issued_in_future");
+    refuses(json!({ "iat": now + 31, "exp": now + 100 }), "token_issued_in_future");
     refuses(json!({ "exp": null }), "token_claim_missing");
     refuses(json!({ "iat": now, "exp": now + 86_401 }), "token_lifetime");
-    refuses(json!({ "exp": now + 86_500, "iat": null }), "token_lifetime");
+    refuses(json!({ "exp": now + 86_431, "iat": null }), "token_lifetime");
     refuses(json!({ "exp": now - 31 }), "token_expired");
     refuses(json!({ "exp": 0, "iat": 0 }), "token_expired");
     let mut accepts = |change: Value| gate.accepts(&token(&key, &claims_with(change)));
-    accepts(json!({ "nbf": now + 20 }));
-    accepts(json!({ "iat": now + 20 }));
-    accepts(json!({ "exp": now - 10 }));
+    accepts(json!({ "nbf": now + 30 }));
+    accepts(json!({ "iat": now + 30 }));
+    accepts(json!({ "exp": now - 29 }));
     accepts(json!({ "iat": now, "exp": now + 86_400 }));
     accepts(json!({ "iat": null, "nbf": null }));
 }

@@ -435,7 +435,7 @@ fn s083_no_claim_splits_a_header_on_its_way_to_the_upstream() {
 }
 
 #[test]
-fn s082_where_a_request_comes_from_is_not_for_a_stranger_to_say_even_with_a_good_token() {
+fn s082_a_client_with_a_good_token_cannot_set_the_forwarded_fields() {
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt]", "")));
     let claimed = "X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: admin\r\n\
                    X-Forwarded-Prefix: /x\r\nX-Forwarded-Uri: /admin\r\nForwarded: for=10.0.0.1\r\n";
