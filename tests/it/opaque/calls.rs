@@ -82,7 +82,7 @@ fn s108_a_client_that_goes_away_while_its_token_is_asked_about_reaches_nothing()
 }
 
 #[test]
-fn a_failing_endpoint_is_left_alone_and_then_tried_once() {
+fn after_failures_in_a_row_the_gate_suspends_its_calls_and_then_makes_one_probe() {
     let endpoint = Endpoint::start();
     let clock = still_clock();
     let (gate, upstream) = gate_at(
