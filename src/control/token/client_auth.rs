@@ -333,3 +333,6 @@ fn find_client(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result
     }
     Ok(client)
 }
+
+#[cfg(test)]
+mod tests;
