@@ -255,6 +255,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_is_checked_first_a_second_after_it_began() {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::new(limits(now));
+        assert_eq!(deadlines.total(), Some(now + secs(10)));
+        assert_eq!(deadlines.next_end_check(now).unwrap(), Some(now + secs(10)));
+        deadlines.set_stream(None, now);
+        assert_eq!(deadlines.next_end_check(now).unwrap(), Some(now + secs(1)));
+    }
+
+    #[test]
     fn an_upstream_has_its_read_limit_also_while_the_client_sends_its_body() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(limits(start));
