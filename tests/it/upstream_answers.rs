@@ -367,8 +367,11 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate(listener.local_addr().unwrap());
     let answering = std::thread::spawn(move || {
+        // Closing a connection with unread bytes would reset it, and the gate might lose the response.
+        let mut open = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
+            open.push(stream.try_clone().unwrap());
             let mut head = Vec::new();
             let mut byte = [0];
             while !head.ends_with(b"\r\n\r\n") {
@@ -377,7 +380,7 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
                 }
                 head.push(byte[0]);
             }
-            let response = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            let response = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
             stream.write_all(response).unwrap();
             if head.starts_with(b"GET") {
                 return;

@@ -260,8 +260,10 @@ mod tests {
         let mut deadlines = Deadlines::new(limits(now));
         assert_eq!(deadlines.total(), Some(now + secs(10)));
         assert_eq!(deadlines.next_end_check(now).unwrap(), Some(now + secs(10)));
-        deadlines.set_stream(None, now);
+        deadlines.set_stream(Some(end(None, Some(&Arc::new(AtomicBool::new(true))))), now);
         assert_eq!(deadlines.next_end_check(now).unwrap(), Some(now + secs(1)));
+        deadlines.set_stream(None, now);
+        assert_eq!(deadlines.next_end_check(now).unwrap(), None);
     }
 
     #[test]
