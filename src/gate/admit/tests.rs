@@ -296,11 +296,16 @@ fn a_limit_of_both_route_and_plan_is_spent_once_and_others_each() {
     let route = route("a");
     let subject = subject(None, "192.0.2.1", &route);
     let remaining = || {
-        let admission = spend_both(&[both.clone()], &[both.clone(), of_plan.clone()], subject, Tick::ZERO);
+        let admission = spend_both(
+            std::slice::from_ref(&both),
+            &[both.clone(), of_plan.clone()],
+            subject,
+            Tick::ZERO,
+        );
         admission.map(|admission| admission.closest().unwrap().remaining)
     };
     assert_eq!((remaining().unwrap(), remaining().unwrap()), (1, 0));
     assert_eq!(remaining().unwrap_err().facts().limit.as_str(), "both");
-    let left = spend(&[of_plan.clone()], subject, Tick::ZERO).unwrap();
+    let left = spend(std::slice::from_ref(&of_plan), subject, Tick::ZERO).unwrap();
     assert_eq!(left.closest().unwrap().remaining, 0, "two were spent before");
 }
