@@ -4,7 +4,12 @@ use crate::compare;
 use crate::compare::Side;
 use crate::compare::Weakening;
 use crate::config;
+use crate::config::Config;
 use crate::config::ReferencedFiles;
+use crate::explain::date;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
+use crate::model::clock::Timestamp;
 use crate::runtime::reload;
 use std::error::Error;
 use std::io::Write;
@@ -34,12 +39,29 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
                 count => format!(", {count} warnings"),
             };
             let _ = writeln!(out, "{}: good, {routes} route{plural}{warnings}", path.display());
+            write_certificates(&loaded.config, SystemClock::new().now().wall, out);
             old.map_or(ExitCode::SUCCESS, |old| diff(old, path, out, err))
         }
         Err(error) => {
             let _ = writeln!(err, "{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes a line for each certificate of the listeners: its names, its expiry, and the problem of its validity.
+fn write_certificates(config: &Config, now: Timestamp, out: &mut dyn Write) {
+    for (listener, certificate) in config.certificates() {
+        let problem = certificate.validity_problem(now);
+        let problem = problem.map(|problem| format!("; it {problem}")).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "{}: {} for {}, until {}{problem}",
+            listener.address,
+            certificate.file.display(),
+            certificate.names_text(),
+            date(certificate.not_after),
+        );
     }
 }
 

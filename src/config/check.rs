@@ -20,6 +20,9 @@ use std::path::PathBuf;
 /// Name of the issuer that the token endpoint makes; no configured issuer may have it.
 pub const OWN_ISSUER: &str = "keygate";
 
+/// A key has a few kilobytes, a chain of certificates some more.
+const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
+
 /// The tree, and the mistakes and warnings found so far.
 pub(in crate::config) struct Checker<'a> {
     pub tree: Tree,
@@ -230,6 +233,30 @@ impl Checker<'_> {
             Some(folder) => folder.join(path),
             None => path.to_owned(),
         }
+    }
+
+    /// Reads a file of keys or certificates, and reports why it cannot be read. Returns its resolved path and its bytes.
+    /// The bytes are empty with [`ReferencedFiles::MayBeMissing`], which reads nothing.
+    pub(in crate::config) fn read_file(&mut self, path: &Text<PathBuf>) -> Option<(PathBuf, Vec<u8>)> {
+        let file = self.resolve(path.at, path.get());
+        let problem = match std::fs::metadata(&file) {
+            _ if self.files == ReferencedFiles::MayBeMissing => return Some((file, Vec::new())),
+            Err(error) => format!("the file cannot be read: {}", error.kind()),
+            // Reading a named pipe would wait for its writer, without end.
+            Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
+            Ok(metadata) if metadata.len() > KEY_FILE_BYTES_MAX => "the file is over 64 KiB".to_owned(),
+            Ok(_) => match std::fs::read(&file) {
+                Err(error) => format!("the file cannot be read: {}", error.kind()),
+                Ok(bytes) => {
+                    self.log.read(&file, &bytes);
+                    return Some((file, bytes));
+                }
+            },
+        };
+        let problem = self.with_value(path.at, &problem);
+        let hint = "paths are relative to the folder of this file";
+        self.error_with(path.at, "unreadable-key", problem, hint);
+        None
     }
 
     /// Returns the resolved path, and reports a file that is missing where it must exist.

@@ -2,7 +2,6 @@
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
-use crate::config::check::ReferencedFiles;
 use crate::config::listener::timeout;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -243,34 +242,14 @@ fn authentication(
     }
 }
 
-/// A private key has a few kilobytes.
-const KEY_BYTES_MAX: u64 = 64 * 1024;
-
 fn client_key(
     TypedNode { value: mut section, at }: TypedNode<KeySection>,
     checker: &mut Checker<'_>,
 ) -> Option<ClientKey> {
     let hint = "the private key, PEM (PKCS #8)";
     let written = checker.need(at, "key_file", section.key_file.take(), hint)?;
-    let file = checker.resolve(written.at, written.get());
-    let problem = match std::fs::metadata(&file) {
-        _ if checker.files == ReferencedFiles::MayBeMissing => return Some(convert_key(section, file, Vec::new())),
-        Err(error) => format!("the key cannot be read: {}", error.kind()),
-        // Reading a named pipe would wait for its writer, without end.
-        Ok(metadata) if !metadata.is_file() => "this is not a file".to_owned(),
-        Ok(metadata) if metadata.len() > KEY_BYTES_MAX => "the key's file is over 64 KiB".to_owned(),
-        Ok(_) => match std::fs::read(&file) {
-            Err(error) => format!("the key cannot be read: {}", error.kind()),
-            Ok(pem) => {
-                checker.log.read(&file, &pem);
-                return Some(convert_key(section, file, pem));
-            }
-        },
-    };
-    let problem = checker.with_value(written.at, &problem);
-    let hint = "paths are relative to the folder of this file";
-    checker.error_with(written.at, "unreadable-key", problem, hint);
-    None
+    let (file, pem) = checker.read_file(&written)?;
+    Some(convert_key(section, file, pem))
 }
 
 fn convert_key(section: KeySection, file: PathBuf, pem: Vec<u8>) -> ClientKey {

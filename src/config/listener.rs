@@ -5,6 +5,8 @@ use crate::config::read::Text;
 use crate::config::read::TypedNode;
 use crate::config::text::Size;
 use crate::config::text::Timeout;
+use crate::config::tls;
+use crate::config::tls::ListenerTls;
 use crate::config::tree::NodeId;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -16,6 +18,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     pub address: SocketAddr,
+    /// `None` for plain HTTP.
+    pub tls: Option<ListenerTls>,
 }
 
 /// Bounds that apply to every listener. A request over a bound is refused with the status in parentheses.
@@ -31,7 +35,7 @@ pub struct RequestLimits {
     pub body_bytes_max: u64,
     /// Bytes of a bearer token or an API key (400). Default 8 KiB.
     pub credential_bytes_max: usize,
-    /// Longest time from the first byte of a head to its last (408). Default 10 s.
+    /// Longest time from the first byte of a head to its last (408), and of a TLS handshake. Default 10 s.
     pub head_timeout: Duration,
     /// How long a connection may be idle between requests. Default 60 s.
     pub idle_timeout: Duration,
@@ -51,6 +55,8 @@ pub(in crate::config) struct Section {
     /// Address and port, such as `0.0.0.0:8080`. Required.
     #[schemars(required)]
     address: Option<Text<SocketAddr>>,
+    /// Certificates, for HTTPS. Default: plain HTTP.
+    tls: Option<TypedNode<tls::Section>>,
 }
 
 pub(in crate::config) fn convert(
@@ -63,10 +69,13 @@ pub(in crate::config) fn convert(
         let Some(address) = checker.need(section.at, "address", section.value.address, hint) else {
             continue;
         };
+        let tls = section.value.tls.map(|written| tls::convert(written, checker));
         let listener = TypedNode {
             at: address.at,
             value: Listener {
                 address: address.take(),
+                // Without a value, a mistake was reported, and the configuration is refused.
+                tls: tls.flatten(),
             },
         };
         refuse_shared(&listeners, listener.at, listener.value.address, checker);
@@ -111,7 +120,7 @@ pub(in crate::config) struct LimitsSection {
     body_bytes: Option<Text<Size>>,
     /// Bytes of a bearer token or an API key (400). Default `8KiB`.
     credential_bytes: Option<Text<Size>>,
-    /// From the first byte of a head to its last (408). Default `10s`.
+    /// From the first byte of a head to its last (408), and for a whole TLS handshake. Default `10s`.
     head_timeout: Option<Text<Timeout>>,
     /// How long a connection may be idle between requests. Default `60s`.
     idle_timeout: Option<Text<Timeout>>,

@@ -27,6 +27,7 @@ mod pattern;
 pub mod admin;
 pub mod api_keys;
 pub mod built_in;
+pub mod certificate;
 pub mod cors;
 pub mod discovery;
 pub mod identity_token;
@@ -41,6 +42,7 @@ pub mod route;
 mod route_section;
 pub mod rule;
 pub mod store;
+pub mod tls;
 pub mod token_endpoint;
 pub mod upstream;
 
@@ -303,6 +305,16 @@ fn parse_with_tree(
 
 fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
     ConfigErrors::or_ok(errors, &[]).expect_err("a text that is no tree has left an error")
+}
+
+impl Config {
+    /// Returns every certificate of the listeners, each with its listener.
+    pub fn certificates(&self) -> impl Iterator<Item = (&Listener, &tls::Certificate)> {
+        self.listeners.iter().flat_map(|listener| {
+            let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+            certificates.map(move |certificate| (listener, certificate))
+        })
+    }
 }
 
 impl Section {

@@ -62,7 +62,7 @@ pub enum Decision {
 
 impl Exchange {
     pub(super) fn begin(gate: &Arc<Gate>, head: Parts, peer: SocketAddr) -> Self {
-        let from = Arc::new(Connection::new(peer));
+        let from = Arc::new(Connection::new(peer, None));
         let started = gate.clock.now();
         Self(exchange::Exchange::begin(gate, gate.snapshot(), head, &from, started))
     }

@@ -56,7 +56,7 @@ impl Upkeep {
             self.gate,
             self.readiness,
             self.key_files,
-            None,
+            Vec::new(),
             self.check,
         );
         let follow_files = async {

@@ -12,6 +12,7 @@ pub use question::Question;
 pub use question::QuestionSubject;
 pub use report::Explanation;
 pub use report::Outcome;
+pub use token::date;
 
 use crate::config;
 use crate::config::KeySource;

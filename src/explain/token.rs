@@ -277,7 +277,7 @@ fn texts(value: &Value) -> Vec<&str> {
     }
 }
 
-pub(in crate::explain) fn date(at: Timestamp) -> String {
+pub fn date(at: Timestamp) -> String {
     let secs = i64::try_from(at.as_unix_secs()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(secs).map_or_else(|_| format!("{secs} s after 1970"), |at| at.to_string())
 }

@@ -57,6 +57,8 @@ pub enum Denial {
     RefusedByParser,
     /// The request is ambiguous, or of a kind that Keygate does not serve.
     Accept(AcceptError),
+    /// The connection is for a host name with another certificate.
+    Misdirected,
     NoRoute,
     PathNearMiss,
     MethodNotAllowed(Box<[Method]>),
@@ -99,6 +101,7 @@ pub enum Denial {
 reasons! {
     Denial {
         Self::RefusedByParser => "refused_by_parser",
+        Self::Misdirected => "misdirected",
         Self::NoRoute => "no_route",
         Self::PathNearMiss => "path_near_miss",
         Self::MethodNotAllowed(_) => "method_not_allowed",

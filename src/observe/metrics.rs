@@ -13,6 +13,7 @@ mod connections;
 mod upstreams;
 mod issuers;
 mod state;
+mod tls;
 mod introspection;
 mod limits;
 mod api_keys;
@@ -36,6 +37,8 @@ pub use reasons::Reasons;
 pub use reloads::ReloadResult;
 pub use route::RouteMetrics;
 pub use state::StateMetrics;
+pub use tls::HandshakeResult;
+pub use tls::TlsMetrics;
 pub use upstreams::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
@@ -78,6 +81,7 @@ type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     pub requests: RequestMetrics,
     pub connections: ConnectionMetrics,
+    pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub issuers: IssuerFamilies,
     pub introspection: IntrospectionFamilies,
@@ -101,6 +105,7 @@ impl Metrics {
         Self {
             requests: RequestMetrics::new(&registrar, reasons.denials),
             connections: ConnectionMetrics::new(&registrar, reasons),
+            tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),

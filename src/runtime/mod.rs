@@ -23,6 +23,8 @@ pub mod watch;
 pub mod serve;
 #[cfg(feature = "gateway")]
 pub mod workers;
+#[cfg(feature = "gateway")]
+pub mod tls;
 pub mod housekeeping;
 #[cfg(feature = "gateway")]
 pub mod signals;

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -177,6 +178,11 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
             KeySource::File(_) | KeySource::Remote(_) | KeySource::Own => {}
         }
     }
+    for (_, certificate) in config.certificates() {
+        files
+            .config
+            .add([certificate.file.clone(), certificate.key_file.clone()]);
+    }
     files.config.add(
         config
             .identity_token
@@ -261,7 +267,7 @@ pub fn digest_scheme(config: &Config) -> DigestScheme {
 /// The number of file checks (2 s) after which a rejected configuration is loaded again.
 const CHECKS_PER_RETRY: u32 = 8;
 
-/// A part of the process besides the gate that uses the configuration: the control side.
+/// A part of the process besides the gate that uses the configuration: the control side, the TLS of the listeners.
 pub trait Follower: Send {
     /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards. Returns `false` if a
     /// part of `config` could not be applied; the next SIGHUP then applies the configuration again, even if it is
@@ -277,13 +283,13 @@ pub struct Reloader {
     generation: u64,
     config: Config,
     files: Files,
-    /// The outcome of the last load; `None` if the follower failed, so that the next SIGHUP applies the same content.
+    /// The outcome of the last load; `None` if a follower failed, so that the next SIGHUP applies the same content.
     last_outcome: Option<LoadOutcome>,
     /// The number of file checks since a configuration was rejected; `None` while the last configuration is in force.
     checks_since_refusal: Option<u32>,
     /// The folder that keeps issuers' keys over a restart.
     key_files: Option<Arc<IssuerKeyFiles>>,
-    follower: Option<Box<dyn Follower>>,
+    followers: Vec<Box<dyn Follower>>,
     check: ConfigCheck,
     /// The background task of each issuer, by [`IssuerState::uid`]; `None` for a task that ends without an abort.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
@@ -297,12 +303,12 @@ impl Reloader {
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
         key_files: Option<Arc<IssuerKeyFiles>>,
-        follower: Option<Box<dyn Follower>>,
+        followers: Vec<Box<dyn Follower>>,
         check: ConfigCheck,
     ) -> Self {
         let mut reloader = Self {
             key_files,
-            follower,
+            followers,
             check,
             path,
             gate,
@@ -396,10 +402,11 @@ impl Reloader {
                 self.generation += 1;
                 self.last_outcome = Some(outcome);
                 let routes = snapshot.routes.len();
-                if let Some(follower) = &self.follower
-                    && !follower.apply(&loaded.config, &snapshot, now)
-                {
-                    self.last_outcome = None;
+                // Every follower applies the configuration, also after one of them has failed.
+                for follower in &self.followers {
+                    if !follower.apply(&loaded.config, &snapshot, now) {
+                        self.last_outcome = None;
+                    }
                 }
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
@@ -491,9 +498,11 @@ impl Reloader {
 
     fn warn_about_restart(&self, new: &Config) {
         let before = &self.config;
+        let addresses =
+            |config: &Config| -> Vec<SocketAddr> { config.listeners.iter().map(|listener| listener.address).collect() };
         let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
         let changed = [
-            ("listeners", before.listeners != new.listeners),
+            ("listeners", addresses(before) != addresses(new)),
             ("admin.address", address(before) != address(new)),
             ("log", before.observe != new.observe),
             ("state_dir", before.state_dir != new.state_dir),

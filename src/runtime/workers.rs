@@ -4,6 +4,7 @@
 
 use crate::gate::Gate;
 use crate::observe::trace;
+use crate::proxy::handshake::ListenerTls;
 use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
@@ -30,6 +31,22 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// The interval at which a drain counts the remaining connections.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A bound socket that accepts clients' connections.
+pub struct DataListener {
+    pub socket: TcpListener,
+    pub tls: Arc<ListenerTls>,
+}
+
+impl DataListener {
+    /// Returns a listener without TLS.
+    pub fn plain(socket: TcpListener) -> Self {
+        Self {
+            socket,
+            tls: Arc::default(),
+        }
+    }
+}
+
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
@@ -43,7 +60,7 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no thread or no file descriptor left.
-    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<TcpListener>) -> io::Result<Self> {
+    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<DataListener>) -> io::Result<Self> {
         trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
         let (stopping, stop) = watch::channel(false);
@@ -55,17 +72,17 @@ impl Workers {
             ended,
         };
         for number in 0..count.max(1) {
-            let listeners = listeners
-                .iter()
-                .map(TcpListener::try_clone)
-                .collect::<io::Result<_>>()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
-            let worker = Worker::new(Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
-            let service = service(worker, listeners);
+            let services = listeners.iter().enumerate().map(|(index, listener)| {
+                let (gate, pool, counts) = (Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
+                let worker = Worker::new(gate, pool, counts, Arc::clone(&listener.tls));
+                Ok(service(worker, index, listener.socket.try_clone()?))
+            });
+            let services: Vec<Service> = services.collect::<io::Result<_>>()?;
             let (stop, end) = (stop.clone(), end.clone());
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
-            let thread = thread.spawn(move || run(&runtime, service, pool, stop, end))?;
+            let thread = thread.spawn(move || run(&runtime, services, pool, stop, end))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -100,32 +117,32 @@ impl Workers {
 
 type Service = (ListeningService<Worker>, Fds);
 
-fn service(worker: Worker, listeners: Vec<TcpListener>) -> Service {
+fn service(worker: Worker, index: usize, listener: TcpListener) -> Service {
     let mut service = ListeningService::new("data".to_owned(), worker);
     let mut fds = Fds::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
-        // pingora looks up a bound socket by its address as text. The configured address may have port 0, and two
-        // listeners may have the same such address, so use the actual address.
-        let address = listener
-            .local_addr()
-            .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
-        fds.add(address.clone(), listener.into_raw_fd());
-        // Keygate has its own buffers. The default read buffer of pingora is 64 KiB for each connection.
-        service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
-    }
+    // pingora looks up a bound socket by its address as text. The configured address may have port 0, so use the actual
+    // address.
+    let address = listener
+        .local_addr()
+        .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
+    fds.add(address.clone(), listener.into_raw_fd());
+    // Keygate has its own buffers. The default read buffer of pingora is 64 KiB for each connection.
+    service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
     (service, fds)
 }
 
 fn run(
     runtime: &Runtime,
-    (mut service, fds): Service,
+    services: Vec<Service>,
     pool: Arc<Pool>,
     stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
-        let fds = Arc::new(parking_lot::Mutex::new(fds));
-        tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
+        for (mut service, fds) in services {
+            let (fds, stop) = (Arc::new(parking_lot::Mutex::new(fds)), stop.clone());
+            tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
+        }
         tokio::spawn(sweep(pool));
         // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
         // too.

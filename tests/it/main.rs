@@ -11,6 +11,7 @@ mod config;
 mod embed;
 mod front;
 mod token;
+mod tls;
 mod tokens;
 mod issuer_keys;
 mod issuers;

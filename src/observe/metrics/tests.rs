@@ -53,6 +53,10 @@ fn count_each(metrics: &Metrics) {
     let introspection = metrics.introspection.of("main");
     introspection.count_call(CallResult::Active, Duration::from_millis(2));
     introspection.set_cache_size(2, 1, 3_000);
+    metrics.tls.count_handshake(HandshakeResult::Success);
+    let expiry = Timestamp::from_unix_secs(1_800_000_000);
+    let certificate = ("0.0.0.0:8443".to_owned(), "api.example.com".to_owned(), expiry);
+    metrics.tls.set_certificates([certificate].into_iter());
     metrics.limits.of("per-key").count_allowed();
     metrics.api_keys.set(ApiKeyCounts::default());
     metrics

@@ -37,6 +37,7 @@ use crate::observe::metrics::GaugeGuard;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
+use crate::proxy::certificate_names::CertificateNames;
 use crate::proxy::exchange::deadlines::Activity;
 use crate::proxy::exchange::deadlines::Deadlines;
 use crate::proxy::exchange::deadlines::TimeLimits;
@@ -71,14 +72,38 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The IP address of the peer, for `X-Forwarded-For`.
     peer_text: HeaderValue,
+    /// `None` for a connection without TLS.
+    tls: Option<TlsFacts>,
+}
+
+/// The facts of a TLS session.
+#[derive(Debug)]
+pub struct TlsFacts {
+    /// The name that the client asked for (SNI, RFC 6066 section 3), in lower case.
+    pub server_name: Option<String>,
+    /// The certificates that the listener had at the handshake.
+    pub names: Arc<CertificateNames>,
+}
+
+impl TlsFacts {
+    /// Returns whether a request for `host` belongs on this connection: the client would get the same certificate for
+    /// `host` as for the name it asked for. A client that sent no name, such as a load balancer that re-encrypts, may ask
+    /// for any host (S093).
+    fn serves(&self, host: &str) -> bool {
+        let Some(server_name) = &self.server_name else {
+            return true;
+        };
+        server_name == host || self.names.select(Some(server_name)) == self.names.select(Some(host))
+    }
 }
 
 impl Connection {
-    pub fn new(peer: SocketAddr) -> Self {
+    pub fn new(peer: SocketAddr, tls: Option<TlsFacts>) -> Self {
         let text = peer.ip().to_string();
         Self {
             peer,
             peer_text: HeaderValue::try_from(text).expect("an address is visible ASCII"),
+            tls,
         }
     }
 }
@@ -246,6 +271,16 @@ impl Exchange {
             let snapshot: &Snapshot = &self.snapshot;
             let peer = self.connection.peer.ip();
             let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
+            // A client that reuses a connection for another name has authenticated the wrong server for it (RFC 9110
+            // section 7.4).
+            if self
+                .connection
+                .tls
+                .as_ref()
+                .is_some_and(|tls| !tls.serves(inbound.host()))
+            {
+                return Err(Denial::Misdirected.into());
+            }
             let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
             self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
             let origin_form = self.request.uri.authority().is_none();
@@ -326,6 +361,7 @@ impl Exchange {
             },
             origin: Origin {
                 peer: &self.connection.peer_text,
+                is_tls: self.connection.tls.is_some(),
                 trusted: client::is_trusted(self.connection.peer.ip(), &self.snapshot.trusted_proxies),
                 host: host.unwrap_or_default(),
                 request_id: Some(&self.request_id),

@@ -34,6 +34,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
         },
         origin: Origin {
             peer: &peer,
+            is_tls: false,
             trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
             host: inbound.host(),
             request_id: None,

@@ -54,6 +54,8 @@ pub struct Origin<'r> {
     pub peer: &'r HeaderValue,
     /// `true` where the peer is in `trusted_proxies`: its fields about the origin are kept and extended.
     pub trusted: bool,
+    /// `true` where the connection of the client is TLS.
+    pub is_tls: bool,
     /// The `Host` that the client sent, in a preview in normal form; empty for a request without `Host`.
     pub host: &'r str,
     pub request_id: Option<&'r RequestId>,
@@ -219,7 +221,7 @@ fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&He
         put(&X_FORWARDED_FOR, origin.peer.as_bytes());
     }
     if !is_kept(&X_FORWARDED_PROTO) {
-        put(&X_FORWARDED_PROTO, b"http");
+        put(&X_FORWARDED_PROTO, if origin.is_tls { b"https" } else { b"http" });
     }
     if !is_kept(&X_FORWARDED_HOST) && !origin.host.is_empty() {
         put(&X_FORWARDED_HOST, header_value(origin.host).as_bytes());

@@ -9,10 +9,14 @@ use crate::gate::answer::Answer;
 use crate::gate::denial::ConnectionError;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
+use crate::observe::metrics::HandshakeResult;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::refuse_connection;
 use crate::proxy::exchange::refuse_head;
+use crate::proxy::handshake;
+use crate::proxy::handshake::HandshakeError;
+use crate::proxy::handshake::ListenerTls;
 use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::downstream::DownstreamError;
@@ -74,6 +78,7 @@ pub struct Worker {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
     counts: ConnectionCounts,
+    tls: Arc<ListenerTls>,
 }
 
 /// Counts one open connection until this value is dropped.
@@ -138,20 +143,66 @@ struct Request {
 }
 
 impl Worker {
-    /// Returns a worker; all workers share `counts`.
-    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts) -> Self {
-        Self { gate, pool, counts }
+    /// Returns a worker for one listener. All workers share `counts`, and those of one listener share `tls`.
+    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts, tls: Arc<ListenerTls>) -> Self {
+        Self {
+            gate,
+            pool,
+            counts,
+            tls,
+        }
     }
 
-    /// Serves the requests of one connection until it closes.
+    /// Serves one connection until it closes.
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let mut downstream = Downstream::new(stream);
+        let tls = self.tls.load_full();
         let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
-            return self.refuse_surplus(downstream, peer).await;
+            return self.refuse_surplus(stream, peer, tls.is_some()).await;
         };
-        let _open = self.gate.live.metrics.connections.open();
-        let connection = Arc::new(Connection::new(peer));
+        let metrics = &self.gate.live.metrics;
+        let _open = metrics.connections.open();
+        let Some(config) = tls else {
+            let mut downstream = Downstream::new(stream);
+            let connection = Arc::new(Connection::new(peer, None));
+            return self
+                .serve_requests(&mut downstream, &connection, &limits, shutdown)
+                .await;
+        };
+        // The handshake is the first that a client sends, so it has the time of a head.
+        // On the heap, so that connections without TLS do not hold room for it.
+        let handshake = Box::pin(handshake::accept(&config, stream, limits.head_timeout));
+        let mut watch = shutdown.clone();
+        let handshake = tokio::select! {
+            ended = handshake => ended,
+            // No request has begun, so the client loses nothing.
+            _ = watch.wait_for(|stopping| *stopping) => return,
+        };
+        metrics.tls.count_handshake(match &handshake {
+            Ok(_) => HandshakeResult::Success,
+            Err(HandshakeError::TimedOut) => HandshakeResult::Timeout,
+            Err(HandshakeError::Failed) => HandshakeResult::Failure,
+        });
+        let Ok((stream, facts)) = handshake else {
+            return;
+        };
+        let mut downstream = Downstream::new(stream);
+        let connection = Arc::new(Connection::new(peer, Some(facts)));
+        self.serve_requests(&mut downstream, &connection, &limits, shutdown)
+            .await;
+        // Sends close_notify, so that the client can tell the end from a cut (RFC 8446 section 6.1). Best effort: the
+        // connection is closed either way.
+        let _ = timeout(LINGER, downstream.stream.shutdown()).await;
+    }
+
+    /// Serves the requests of one connection until the last has been answered.
+    async fn serve_requests(
+        &self,
+        downstream: &mut Downstream,
+        connection: &Arc<Connection>,
+        limits: &RequestLimits,
+        shutdown: &ShutdownWatch,
+    ) {
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
         let mut idle_timeout = limits.idle_timeout;
@@ -160,11 +211,11 @@ impl Worker {
             downstream.shrink();
             // Created once for the connection: each request polls the same future.
             let stopping = stopping.as_mut();
-            let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
+            let request = match self.read_head(downstream, idle_timeout, stopping).await {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(RejectedHead { error, started, head }) => {
-                    let answer = refuse_head(&self.gate, peer, started, error, &head);
+                    let answer = refuse_head(&self.gate, connection.peer, started, error, &head);
                     return refuse(downstream, answer, &head).await;
                 }
             };
@@ -174,21 +225,8 @@ impl Worker {
             let is_last = request.next == NextRequest::Pipelined
                 || served >= limits.requests_per_connection_max
                 || *shutdown.borrow();
-            let exchange = Exchange::begin(
-                &self.gate,
-                request.snapshot,
-                request.parts,
-                &connection,
-                request.started,
-            );
-            let lane = Lane::new(
-                exchange,
-                &self.pool,
-                &mut downstream,
-                request.framing,
-                is_last,
-                shutdown,
-            );
+            let exchange = Exchange::begin(&self.gate, request.snapshot, request.parts, connection, request.started);
+            let lane = Lane::new(exchange, &self.pool, downstream, request.framing, is_last, shutdown);
             if !lane.run().await {
                 return;
             }
@@ -291,12 +329,13 @@ impl Worker {
         }
     }
 
-    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment.
-    async fn refuse_surplus(&self, downstream: Downstream, peer: SocketAddr) {
+    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment, or the
+    /// answer would need a handshake first.
+    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr, is_tls: bool) {
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
-        if slot.is_some() {
-            refuse(downstream, answer, &[]).await;
+        if slot.is_some() && !is_tls {
+            refuse(&mut Downstream::new(stream), answer, &[]).await;
         }
     }
 }
@@ -314,7 +353,7 @@ impl ServerApp for Worker {
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.
-async fn refuse(mut downstream: Downstream, mut answer: Answer, head: &[u8]) {
+async fn refuse(downstream: &mut Downstream, mut answer: Answer, head: &[u8]) {
     // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();

@@ -23,6 +23,8 @@ pub enum StartError {
     Routes(#[from] MatcherError),
     #[error(transparent)]
     Store(#[from] StoreStartError),
+    #[error("cannot set up TLS: {0}")]
+    Tls(rustls::Error),
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
 }

@@ -21,6 +21,8 @@ use crate::runtime::serve::error::StartError;
 use crate::runtime::serve::opened::ControlSide;
 use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
+use crate::runtime::tls::Listeners;
+use crate::runtime::workers::DataListener;
 use crate::runtime::workers::Workers;
 use axum::Router;
 use std::future::pending;
@@ -52,7 +54,15 @@ impl Opened {
     /// The system has no thread left.
     pub fn serve(self, path: PathBuf, threads: usize) -> Result<Serving, StartError> {
         let addresses = self.sockets.addresses();
-        let workers = Workers::start(threads, &self.gate, self.sockets.data).map_err(StartError::Threads)?;
+        let tls = Listeners::new(
+            &self.loaded.config,
+            Arc::clone(&self.gate.live.metrics),
+            self.gate.clock.now().wall,
+        )
+        .map_err(StartError::Tls)?;
+        let sockets = self.sockets.data.into_iter().zip(tls.each());
+        let sockets = sockets.map(|(socket, tls)| DataListener { socket, tls }).collect();
+        let workers = Workers::start(threads, &self.gate, sockets).map_err(StartError::Threads)?;
         let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
         let access = Arc::new(Access::new(token));
         let admin = Admin {
@@ -70,11 +80,14 @@ impl Opened {
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
                 self.key_files,
-                Some(Box::new(ControlFollower {
-                    control: control.clone(),
-                    access,
-                    live: Arc::clone(&self.gate.live),
-                })),
+                vec![
+                    Box::new(ControlFollower {
+                        control: control.clone(),
+                        access,
+                        live: Arc::clone(&self.gate.live),
+                    }),
+                    Box::new(tls),
+                ],
                 |_| Ok(()),
             )
         };

@@ -9,7 +9,15 @@ use std::path::Path;
 /// Crates, or paths in them, and the only files and folders that may name
 /// them. A folder ends with `/`; the empty text stands for every file.
 const ALLOWED_FILES: &[(&str, &[&str])] = &[
-    ("pingora", &["proxy/http1/", "proxy/peer.rs", "runtime/workers.rs"]),
+    (
+        "pingora",
+        &[
+            "proxy/http1/",
+            "proxy/handshake.rs",
+            "proxy/peer.rs",
+            "runtime/workers.rs",
+        ],
+    ),
     ("async_trait", &["proxy/http1/connection.rs", "store/"]),
     ("sqlx", &["store/sqlite/"]),
     ("futures_util", &["store/sqlite/"]),
@@ -25,6 +33,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "cli/http/",
             "fetch/",
             "proxy/http1/",
+            "proxy/handshake.rs",
             "proxy/exchange/",
             "proxy/forward/stream_end.rs",
             "gate/authenticate/jwks_cache.rs",
@@ -65,7 +74,18 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("pem", &["jose/pem_file.rs", "fetch/client.rs"]),
     // The second file uses the alphabet of `Authorization: Basic`.
     ("base64", &["jose/base64url.rs", "control/token/client_auth.rs"]),
-    ("rustls", &["fetch/"]),
+    // Reads the certificates and keys of listeners, and uses them.
+    (
+        "rustls",
+        &[
+            "fetch/",
+            "config/certificate.rs",
+            "proxy/handshake.rs",
+            "runtime/tls.rs",
+            "runtime/serve/error.rs",
+        ],
+    ),
+    ("x509_parser", &["config/certificate.rs"]),
     ("rustls_native_certs", &["fetch/"]),
     // `cli/http/` completes and sends requests with the client that `fetch` makes.
     ("reqwest", &["fetch/", "cli/http/"]),
@@ -90,6 +110,8 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         "arc_swap",
         &[
             "gate/",
+            "proxy/handshake.rs",
+            "runtime/tls.rs",
             "upstream/",
             "control/state.rs",
             "control/signing_keys/",

@@ -142,11 +142,13 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
 ];
 
 /// The modules inside `proxy`, and the earlier ones of them that each may name.
-const PROXY_MODULES: [(&str, &[&str]); 4] = [
+const PROXY_MODULES: [(&str, &[&str]); 6] = [
     ("peer", &[]),
     ("forward", &[]),
-    ("exchange", &["forward"]),
-    ("http1", &["peer", "forward", "exchange"]),
+    ("certificate_names", &[]),
+    ("exchange", &["forward", "certificate_names"]),
+    ("handshake", &["certificate_names", "exchange"]),
+    ("http1", &["peer", "forward", "exchange", "handshake"]),
 ];
 
 #[test]

@@ -15,6 +15,8 @@ fn conf_files() -> Vec<PathBuf> {
         "dev-issuer.public.pem",
         "dev-ca.pem",
         "dev-client.private.pem",
+        "dev-tls.pem",
+        "dev-tls.private.pem",
     ];
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::from("conf")];

@@ -13,9 +13,10 @@ mod program;
 pub mod issuer;
 pub mod raw_issuer;
 pub mod provider;
-mod raw_client;
+pub mod raw_client;
 mod refusing_address;
 mod running_gate;
+pub mod tls_client;
 pub mod yaml_bombs;
 
 pub use admin::Admin;

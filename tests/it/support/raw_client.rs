@@ -3,6 +3,8 @@
 use super::PATIENCE;
 use super::http1;
 use super::http1::Response;
+use rustls::ClientConnection;
+use rustls::StreamOwned;
 use std::io;
 use std::io::BufReader;
 use std::io::Read;
@@ -12,10 +14,50 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::time::Duration;
 
+/// The bytes of a connection, plain or in a TLS session.
+pub enum Transport {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Transport {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(session) => &session.sock,
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.read(bytes),
+            Self::Tls(session) => session.read(bytes),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(tcp) => tcp.write(bytes),
+            Self::Tls(session) => session.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(tcp) => tcp.flush(),
+            Self::Tls(session) => session.flush(),
+        }
+    }
+}
+
 /// One connection. Reading times out after [`PATIENCE`], so that a test fails instead of hanging.
 pub struct RawClient {
     address: SocketAddr,
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Transport>,
     /// `true` after a response with `Connection: close`.
     closing: bool,
 }
@@ -27,16 +69,21 @@ impl RawClient {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::over(address, Transport::Plain(stream))
+    }
+
+    /// Returns a client on a connection to `address` that exists already.
+    pub fn over(address: SocketAddr, transport: Transport) -> Self {
         Self {
             address,
-            stream: BufReader::new(stream),
+            stream: BufReader::new(transport),
             closing: false,
         }
     }
 
     /// Makes every later read time out after `patience`; for tests that expect no bytes.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.stream.get_mut().set_read_timeout(Some(patience)).unwrap();
+    pub fn patience(self, patience: Duration) -> Self {
+        self.stream.get_ref().tcp().set_read_timeout(Some(patience)).unwrap();
         self
     }
 
@@ -49,7 +96,7 @@ impl RawClient {
 
     /// Closes the sending half; responses can still arrive.
     pub fn finish_sending(&mut self) -> &mut Self {
-        let _ = self.stream.get_mut().shutdown(Shutdown::Write);
+        let _ = self.stream.get_ref().tcp().shutdown(Shutdown::Write);
         self
     }
 
@@ -78,7 +125,7 @@ impl RawClient {
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
         if self.closing {
-            let patience = self.stream.get_ref().read_timeout().unwrap();
+            let patience = self.stream.get_ref().tcp().read_timeout().unwrap();
             *self = Self::connect(self.address).patience(patience.expect("it is always set"));
         }
         self.send(request).receive()

@@ -114,6 +114,8 @@ pub const ROWS: &[Row] = &[
     r("method_refused", 405, "method-not-allowed", "Method not allowed", "TRACE and CONNECT are not served.", None, Challenge::None, true),
     r("method_unknown", 400, "unknown-method", "Unknown method", "The method is not known here; methods are case-sensitive, write for example GET.", None, Challenge::None, false),
     r("method_not_allowed", 405, "method-not-allowed", "Method not allowed", "This resource does not take the method; see the Allow header.", None, Challenge::None, false),
+    // RFC 9110 section 15.5.20: the client repeats the request on a connection of its own for that name.
+    r("misdirected", 421, "misdirected-request", "Misdirected request", "This connection is for another host name; use a connection of its own for this one.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     // Preflights. The page sees only a network error; the detail is for the developer of the page.

@@ -218,7 +218,7 @@ fn denials() -> Vec<Denial> {
     let others = all!(Denial:
         D::Head(_) => D::Head(HeadError::Target),
         D::RefusedByParser => D::RefusedByParser, D::Connection(_) => D::Connection(ConnectionError::TooMany),
-        D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::PathNearMiss => D::PathNearMiss,
+        D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::Misdirected => D::Misdirected, D::PathNearMiss => D::PathNearMiss,
         D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
         D::Cors(_) => D::Cors(CorsError::Origin),
         D::BodyTooLarge => D::BodyTooLarge, D::BodyTimeout => D::BodyTimeout, D::Pipelined => D::Pipelined,

@@ -115,7 +115,7 @@ impl Fixture {
             request
         };
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let from = Arc::new(Connection::new("192.0.2.7:50000".parse().unwrap()));
+        let from = Arc::new(Connection::new("192.0.2.7:50000".parse().unwrap(), None));
         let mut exchange = Exchange::begin(&self.gate, self.gate.snapshot(), parts, &from, self.gate.clock.now());
         let admitted = exchange.admit(pending()).await.unwrap();
         assert!(matches!(admitted, NextStep::Forward));

@@ -1,0 +1,238 @@
+//! What does a certificate file hold, and which names does the certificate have?
+
+use crate::config::read::FromText;
+use crate::config::text::mismatch;
+use crate::model::clock::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::net::IpAddr;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+/// A name that a certificate has, or that a client asks for (RFC 9525 section 6.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    /// A DNS name in lower case.
+    Dns(String),
+    /// `*.` and a parent name in lower case: matches exactly one label in place of the `*`.
+    Wildcard(String),
+    Ip(IpAddr),
+}
+
+impl CertificateName {
+    /// Returns whether a certificate with this name may be shown to a client that asks for `host`, which is in lower
+    /// case and without a trailing dot.
+    pub fn covers(&self, host: &str) -> bool {
+        match self {
+            Self::Dns(name) => name == host,
+            Self::Wildcard(parent) => host
+                .split_once('.')
+                .is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
+            Self::Ip(address) => host.parse::<IpAddr>().is_ok_and(|host| host == *address),
+        }
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => out.write_str(name),
+            Self::Wildcard(parent) => write!(out, "*.{parent}"),
+            Self::Ip(address) => address.fmt(out),
+        }
+    }
+}
+
+impl FromText for CertificateName {
+    const DESCRIPTION: &'static str = "a name in a certificate, such as `api.example.com` or `*.example.com`";
+    const PATTERN: &'static str = "[^\\n ]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_name(text).ok_or_else(mismatch::<Self>)
+    }
+}
+
+fn parse_name(text: &str) -> Option<CertificateName> {
+    if let Ok(address) = text.parse() {
+        return Some(CertificateName::Ip(address));
+    }
+    let text = text.to_ascii_lowercase();
+    let (parent, wildcard) = match text.strip_prefix("*.") {
+        Some(parent) => (parent.to_owned(), true),
+        None => (text, false),
+    };
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    let is_name = parent.len() <= 253 && parent.split('.').all(is_label);
+    is_name.then_some(if wildcard {
+        CertificateName::Wildcard(parent)
+    } else {
+        CertificateName::Dns(parent)
+    })
+}
+
+/// A certificate file that was read.
+#[derive(Debug)]
+pub struct Chain {
+    /// The certificates as DER, the server's first.
+    pub der: Vec<Vec<u8>>,
+    pub names: Vec<CertificateName>,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// Parses a chain of PEM certificates, the server's first.
+///
+/// # Errors
+/// The problem, for the operator: no certificate, a block that is none, or a first certificate without names.
+pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
+    let der: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "this is no PEM".to_owned())?;
+    let first = der.first().ok_or("there is no `CERTIFICATE` block in it")?;
+    for (index, certificate) in der.iter().enumerate() {
+        parse_x509_certificate(certificate)
+            .map_err(|_| format!("certificate {} of it is no X.509 certificate", index + 1))?;
+    }
+    let (_, certificate) =
+        parse_x509_certificate(first).map_err(|_| "the first certificate is no X.509 certificate")?;
+    let names: Vec<CertificateName> = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .map(|names| names.value.general_names.iter().filter_map(general_name).collect())
+        .unwrap_or_default();
+    if names.is_empty() {
+        return Err("the first certificate has no DNS name and no IP address (subject alternative name)".to_owned());
+    }
+    let time = |time: i64| Timestamp::from_unix_secs(u64::try_from(time).unwrap_or(0));
+    let (not_before, not_after) = (
+        time(certificate.validity().not_before.timestamp()),
+        time(certificate.validity().not_after.timestamp()),
+    );
+    Ok(Chain {
+        der,
+        names,
+        not_before,
+        not_after,
+    })
+}
+
+fn general_name(name: &GeneralName<'_>) -> Option<CertificateName> {
+    match name {
+        GeneralName::DNSName(name) => parse_name(name),
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(CertificateName::Ip([a, b, c, d].into())),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| CertificateName::Ip(bytes.into())),
+        },
+        _ => None,
+    }
+}
+
+/// Returns the chain with its key, in the form that TLS uses.
+///
+/// # Errors
+/// The problem of the key, for the operator: no private key in it, an unusable key, or the key of another certificate.
+pub fn certified_key(chain: &[Vec<u8>], key: &[u8]) -> Result<CertifiedKey, &'static str> {
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "there is no private key in it (PEM, not encrypted)")?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
+        .map_err(|_| "a key that TLS cannot use: RSA, ECDSA P-256, P-384, P-521 or Ed25519")?;
+    let chain = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        // `Unknown`: the key's type cannot tell its public key; the handshake will.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
+        Err(_) => Err("this is the key of another certificate"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_covers(name: &str, host: &str, expected: bool) {
+        assert_eq!(parse_name(name).unwrap().covers(host), expected, "{name} {host}");
+    }
+
+    #[test]
+    fn a_wildcard_covers_exactly_one_label() {
+        check_covers("api.example.com", "api.example.com", true);
+        check_covers("API.Example.com", "api.example.com", true);
+        check_covers("api.example.com", "www.example.com", false);
+        check_covers("*.example.com", "api.example.com", true);
+        check_covers("*.example.com", "example.com", false);
+        check_covers("*.example.com", ".example.com", false);
+        check_covers("*.example.com", "a.b.example.com", false);
+        check_covers("192.0.2.1", "192.0.2.1", true);
+        check_covers("192.0.2.1", "192.0.2.2", false);
+    }
+
+    #[test]
+    fn names_are_dns_names_wildcards_and_addresses() {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a b",
+            "*",
+            "*.",
+            "a.*.b",
+            "ü.example",
+            &"a".repeat(64),
+            "a.",
+        ] {
+            assert_eq!(parse_name(bad), None, "{bad:?}");
+        }
+        for good in ["a", "*.b.c", "::1", "xn--bcher-kva.example", "_x.a"] {
+            assert_eq!(parse_name(good).unwrap().to_string(), good);
+        }
+    }
+
+    fn self_signed(names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certified = rcgen::generate_simple_self_signed(names).unwrap();
+        (certified.cert.pem(), certified.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_chain_has_the_names_of_its_first_certificate() {
+        let (first, key) = self_signed(&["api.example.com", "*.example.org", "192.0.2.1"]);
+        let (second, other_key) = self_signed(&["ca.example.com"]);
+        let chain = parse_chain(format!("{first}{second}").as_bytes()).unwrap();
+        let names: Vec<String> = chain.names.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["api.example.com", "*.example.org", "192.0.2.1"]);
+        assert_eq!(chain.der.len(), 2);
+        assert!(certified_key(&chain.der, key.as_bytes()).is_ok());
+        let wrong = certified_key(&chain.der, other_key.as_bytes()).map(drop);
+        assert_eq!(wrong, Err("this is the key of another certificate"));
+        let none = certified_key(&chain.der, first.as_bytes()).map(drop);
+        assert_eq!(none, Err("there is no private key in it (PEM, not encrypted)"));
+    }
+
+    #[test]
+    fn a_file_without_a_usable_certificate_is_refused_with_its_problem() {
+        let check = |pem: &str, expected: &str| {
+            let problem = parse_chain(pem.as_bytes()).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        };
+        check("", "no `CERTIFICATE` block");
+        check(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "no X.509 certificate",
+        );
+        check("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "no PEM");
+        check(&self_signed(&[]).0, "no DNS name");
+    }
+}

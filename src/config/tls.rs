@@ -1,0 +1,312 @@
+//! Which certificates does a listener show, to which names, and which does it ask its clients for?
+
+use crate::config::certificate;
+use crate::config::certificate::CertificateName;
+use crate::config::check::Checker;
+use crate::config::check::ReferencedFiles;
+use crate::config::read::FromText;
+use crate::config::read::OneOrMany;
+use crate::config::read::Text;
+use crate::config::read::TypedNode;
+use crate::config::text::mismatch;
+use crate::config::tree::NodeId;
+use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// TLS on a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Never empty.
+    pub certificates: Vec<Certificate>,
+    /// The index of the certificate for a client that sends no name, or a name that no certificate has. `None`: such a
+    /// handshake is refused.
+    pub default: Option<usize>,
+    pub versions: TlsVersions,
+}
+
+/// A certificate chain with its private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub file: PathBuf,
+    pub key_file: PathBuf,
+    /// The certificates as DER, the server's first, each followed by its issuer. Empty where the file was not read.
+    pub chain: Vec<Vec<u8>>,
+    /// The text of the key file, PEM.
+    pub key: Secret<Vec<u8>>,
+    /// The DNS names and IP addresses of the server's certificate.
+    pub names: Vec<CertificateName>,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// Why clients do not accept a certificate at a given time, or soon will not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidityProblem {
+    #[error("is not valid yet")]
+    NotYetValid,
+    #[error("has expired")]
+    Expired,
+    #[error("expires within 14 days")]
+    ExpiresSoon,
+}
+
+impl Certificate {
+    /// Returns the problem of the certificate's validity at `now`, if there is one.
+    pub fn validity_problem(&self, now: Timestamp) -> Option<ValidityProblem> {
+        if now < self.not_before {
+            Some(ValidityProblem::NotYetValid)
+        } else if now >= self.not_after {
+            Some(ValidityProblem::Expired)
+        } else if self.not_after.saturating_since(now) < SOON {
+            Some(ValidityProblem::ExpiresSoon)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the names of the certificate, separated by commas.
+    pub fn names_text(&self) -> String {
+        self.names
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+/// The rest of a certificate's life that is worth a warning. Renewal by ACME is usually tried 30 days before the end.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// The TLS versions that a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersions {
+    /// TLS 1.2 (RFC 5246) and TLS 1.3 (RFC 8446).
+    Tls12And13,
+    Tls13,
+}
+
+/// TLS on a listener: `certificate` and `private_key` for one certificate, or `certificates` for several.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Tls")]
+pub(in crate::config) struct Section {
+    /// The certificate and its chain, PEM. It serves every name, also those it does not have.
+    certificate: Option<Text<PathBuf>>,
+    /// Its private key, PEM.
+    private_key: Option<Text<PathBuf>>,
+    /// Several certificates; the client's server name (SNI) selects one.
+    certificates: Option<TypedNode<Vec<TypedNode<CertificateSection>>>>,
+    /// With `certificates`: a name of the certificate for clients that send no server name, or one that no certificate
+    /// has. Default `none`: such a handshake is refused.
+    default: Option<Text<DefaultCertificate>>,
+    /// `"1.2"`, `"1.3"`. Default: both.
+    versions: Option<TypedNode<OneOrMany<Text<TlsVersion>>>>,
+}
+
+/// One certificate of a listener.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Certificate")]
+pub(in crate::config) struct CertificateSection {
+    /// The certificate and its chain, PEM. Required.
+    #[schemars(required)]
+    certificate: Option<Text<PathBuf>>,
+    /// Its private key, PEM. Required.
+    #[schemars(required)]
+    private_key: Option<Text<PathBuf>>,
+}
+
+/// The certificate for clients that ask for no name, or for one that no certificate has.
+#[derive(Debug, PartialEq, Eq)]
+enum DefaultCertificate {
+    /// Written `none`.
+    Refusal,
+    Named(CertificateName),
+}
+
+impl FromText for DefaultCertificate {
+    const DESCRIPTION: &'static str = "a name of a certificate, such as `api.example.com`, or `none`";
+    const PATTERN: &'static str = CertificateName::PATTERN;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::Refusal),
+            _ => CertificateName::from_text(text)
+                .map(Self::Named)
+                .map_err(|_| mismatch::<Self>()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl FromText for TlsVersion {
+    const DESCRIPTION: &'static str = "a TLS version, `\"1.2\"` or `\"1.3\"`";
+    const PATTERN: &'static str = "1\\.[23]";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::Tls12),
+            "1.3" => Ok(Self::Tls13),
+            _ => Err(mismatch::<Self>()),
+        }
+    }
+}
+
+/// Returns the TLS settings of a listener, or `None` after reporting what is missing or wrong.
+pub(in crate::config) fn convert(
+    TypedNode { value: section, at }: TypedNode<Section>,
+    checker: &mut Checker<'_>,
+) -> Option<ListenerTls> {
+    let versions = versions(section.versions, checker);
+    if let Some(list) = section.certificates {
+        for one in [&section.certificate, &section.private_key].into_iter().flatten() {
+            let problem = "this is one certificate, and `certificates` lists several".to_owned();
+            checker.error_conflict(one.at, "two-forms", problem, list.at);
+        }
+        let written = list.value.len();
+        let certificates: Vec<Certificate> = list
+            .value
+            .into_iter()
+            .filter_map(|entry| certificate(entry.value.certificate, entry.value.private_key, entry.at, checker))
+            .collect();
+        // With a certificate left out, its name may be the one of `default`.
+        if certificates.len() != written || certificates.is_empty() {
+            return None;
+        }
+        let default = default(section.default, &certificates, checker)?;
+        return Some(ListenerTls {
+            certificates,
+            default,
+            versions,
+        });
+    }
+    // The value of `certificates` was rejected and reported already.
+    if checker.tree.entry(at, "certificates").is_some() {
+        return None;
+    }
+    let only = certificate(section.certificate, section.private_key, at, checker)?;
+    let default = match section.default.as_ref().map(|default| (default.get(), default.at)) {
+        None => Some(0),
+        Some((DefaultCertificate::Refusal, _)) => None,
+        Some((DefaultCertificate::Named(_), at)) => {
+            let hint = "leave it out: the only certificate serves every name; or write `none`";
+            checker.error_with(at, "no-effect", "there is only one certificate", hint);
+            None
+        }
+    };
+    Some(ListenerTls {
+        certificates: vec![only],
+        default,
+        versions,
+    })
+}
+
+fn versions(written: Option<TypedNode<OneOrMany<Text<TlsVersion>>>>, checker: &mut Checker<'_>) -> TlsVersions {
+    let Some(TypedNode {
+        value: OneOrMany(versions),
+        at,
+    }) = written
+    else {
+        return TlsVersions::Tls12And13;
+    };
+    let has = |version| versions.iter().any(|written| *written.get() == version);
+    match (has(TlsVersion::Tls12), has(TlsVersion::Tls13)) {
+        (_, false) => {
+            let hint = "write `versions: [\"1.2\", \"1.3\"]`, or `versions: \"1.3\"`";
+            checker.error_with(at, "bad-value", "TLS 1.3 cannot be left out", hint);
+            TlsVersions::Tls12And13
+        }
+        (true, true) => TlsVersions::Tls12And13,
+        (false, true) => TlsVersions::Tls13,
+    }
+}
+
+/// Returns the index of the default certificate in `certificates`; `Some(None)` where there is none.
+fn default(
+    written: Option<Text<DefaultCertificate>>,
+    certificates: &[Certificate],
+    checker: &mut Checker<'_>,
+) -> Option<Option<usize>> {
+    let Some(written) = written else {
+        return Some(None);
+    };
+    let DefaultCertificate::Named(name) = written.get() else {
+        return Some(None);
+    };
+    // A file that was not read has no names.
+    if checker.files == ReferencedFiles::MayBeMissing {
+        return Some(Some(0));
+    }
+    let found = certificates
+        .iter()
+        .position(|certificate| certificate.names.contains(name));
+    if found.is_none() {
+        let problem = checker.with_value(written.at, "no certificate of this listener has this name");
+        let names: Vec<String> = certificates
+            .iter()
+            .flat_map(|one| one.names.iter().map(ToString::to_string))
+            .collect();
+        checker.error_with(
+            written.at,
+            "unknown-name",
+            problem,
+            format!("they have: {}", names.join(", ")),
+        );
+    }
+    found.map(Some)
+}
+
+/// Reads a certificate and its key, and reports what is missing or wrong.
+fn certificate(
+    file: Option<Text<PathBuf>>,
+    key_file: Option<Text<PathBuf>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<Certificate> {
+    let file = checker.need(at, "certificate", file, "the certificate and its chain, PEM");
+    let key_file = checker.need(at, "private_key", key_file, "the certificate's private key, PEM");
+    let (file, key_file) = (file?, key_file?);
+    let (pem, key) = (checker.read_file(&file), checker.read_file(&key_file));
+    let ((file_path, pem), (key_path, key)) = (pem?, key?);
+    let mut certificate = Certificate {
+        file: file_path,
+        key_file: key_path,
+        chain: Vec::new(),
+        key: Secret::new(key),
+        names: Vec::new(),
+        not_before: Timestamp::default(),
+        not_after: Timestamp::default(),
+    };
+    if checker.files == ReferencedFiles::MayBeMissing {
+        return Some(certificate);
+    }
+    match certificate::parse_chain(&pem) {
+        Ok(chain) => {
+            certificate.chain = chain.der;
+            certificate.names = chain.names;
+            certificate.not_before = chain.not_before;
+            certificate.not_after = chain.not_after;
+        }
+        Err(problem) => {
+            let problem = checker.with_value(file.at, &problem);
+            let hint = "a PEM file with the server's certificate first, then those of its issuers";
+            checker.error_with(file.at, "bad-certificate", problem, hint);
+            return None;
+        }
+    }
+    if let Err(problem) = certificate::certified_key(&certificate.chain, certificate.key.expose()) {
+        let problem = checker.with_value(key_file.at, problem);
+        checker.error_conflict(key_file.at, "bad-private-key", problem, file.at);
+        return None;
+    }
+    Some(certificate)
+}

@@ -1,0 +1,59 @@
+//! How does an accepted connection become a TLS session? By Keygate's own handshake on pingora's stream: pingora's
+//! listener has a fixed time limit, logs every scanner, and cannot change the client CAs without a restart.
+
+use crate::proxy::certificate_names::CertificateNames;
+use crate::proxy::exchange::TlsFacts;
+use arc_swap::ArcSwapOption;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::l4;
+use rustls::ServerConfig;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The TLS settings of one listener, replaced as a whole when the configuration is reloaded. `None` for plain HTTP.
+/// Shared by all workers, so that a session can be resumed on each of them.
+pub type ListenerTls = ArcSwapOption<TlsConfig>;
+
+/// The compiled TLS settings of a listener.
+pub struct TlsConfig {
+    pub server: Arc<ServerConfig>,
+    pub names: Arc<CertificateNames>,
+}
+
+/// Why a handshake did not become a session. The connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The client did not finish the handshake in time.
+    TimedOut,
+    /// The two sides agree on no parameters, no certificate is configured for the name, or the client is not TLS.
+    Failed,
+}
+
+/// Performs the server's side of the handshake on `stream`.
+///
+/// # Errors
+/// The handshake fails, or takes longer than `time_max`.
+pub async fn accept(
+    config: &TlsConfig,
+    stream: Stream,
+    time_max: Duration,
+) -> Result<(Stream, TlsFacts), HandshakeError> {
+    let stream: Box<l4::stream::Stream> = stream.into_any().downcast().map_err(|_| HandshakeError::Failed)?;
+    let acceptor = Acceptor::from_server_config(Arc::clone(&config.server));
+    let session = timeout(time_max, acceptor.tls_handshake(*stream))
+        .await
+        .map_err(|_| HandshakeError::TimedOut)?
+        .map_err(|_| HandshakeError::Failed)?;
+    let session: Stream = Box::new(session);
+    let server_name = session
+        .get_ssl()
+        .and_then(|tls| tls.server_name())
+        .map(str::to_ascii_lowercase);
+    let facts = TlsFacts {
+        server_name,
+        names: Arc::clone(&config.names),
+    };
+    Ok((session, facts))
+}

@@ -1,0 +1,248 @@
+//! TLS on the data listeners: which certificate is shown, to whom, until when.
+
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
+use crate::support::RawClient;
+use crate::support::api_key;
+use crate::support::tls_client;
+use crate::support::tls_client::Authority;
+use crate::support::tls_client::CertificatePem;
+use crate::support::wait_until;
+use rustls::version::TLS12;
+use rustls::version::TLS13;
+use std::io::Write;
+
+const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
+/// Starts a gate whose data listener has `tls`, with `certificates` as `NAME.pem` and `NAME.key`.
+fn start(
+    upstream: &FakeUpstream,
+    tls: &str,
+    certificates: &[(&str, &CertificatePem)],
+    more: &[(&str, &str)],
+) -> LocalGate {
+    let mut files: Vec<(String, &str)> = more.iter().map(|(name, text)| ((*name).to_owned(), *text)).collect();
+    if more.is_empty() {
+        files.push(("keys.yaml".to_owned(), "keys: []\n"));
+    }
+    for (name, pem) in certificates {
+        files.push((format!("{name}.pem"), &pem.certificate));
+        files.push((format!("{name}.key"), &pem.key));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), *text)).collect();
+    LocalGate::start_with(&config(upstream, tls), &files)
+}
+
+fn config(upstream: &FakeUpstream, tls: &str) -> String {
+    let yaml = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }")
+        .upstream("orders", upstream.address())
+        .route("open", "match: { path: /open }\npublic: true\nupstream: orders")
+        .route(
+            "orders",
+            "match: { path: \"/{*rest}\" }\naccept: [api_key]\nupstream: orders",
+        )
+        .yaml();
+    yaml.replacen(
+        "  - address: 127.0.0.1:0\n",
+        &format!("  - address: 127.0.0.1:0\n    tls: {tls}\n"),
+        1,
+    )
+}
+
+const ONE: &str = "{ certificate: one.pem, private_key: one.key }";
+
+#[test]
+fn a_request_over_tls_is_decided_and_forwarded_like_any_other() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let (key, entry) = api_key("");
+    let gate = start(
+        &upstream,
+        ONE,
+        &[("one", &one)],
+        &[("keys.yaml", &format!("keys:\n{entry}"))],
+    );
+    for version in [&TLS12, &TLS13] {
+        let session = tls_client::connect(&authority.client(&[version]), gate.data(), "api.example.com").unwrap();
+        assert_eq!(session.stream.conn.alpn_protocol(), None, "the client offered none");
+        let mut client = session.http();
+        let request = format!(
+            "GET /orders HTTP/1.1\r\nHost: api.example.com\r\nX-Api-Key: {}\r\n\r\n",
+            key.expose()
+        );
+        assert_eq!(client.exchange(&request).status, 200);
+        let response = client.exchange("GET /orders HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+        assert_eq!(response.status, 401);
+        assert_eq!(gate.record(&response)["reason"], "credential_missing");
+    }
+    let received = upstream.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!(received[0].headers_named("x-forwarded-proto"), ["https"]);
+    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"success\"}"), 2.0);
+}
+
+#[test]
+fn the_server_name_selects_the_certificate_and_an_unknown_one_is_refused() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let two = authority.certificate(&["*.example.com", "example.org"], |_| ());
+    let list = "certificates: [{ certificate: one.pem, private_key: one.key }, { certificate: two.pem, private_key: two.key }]";
+    let files = [("one", &one), ("two", &two)];
+    let gate = start(&upstream, &format!("{{ {list} }}"), &files, &[]);
+    let client = authority.client(BOTH);
+    let shown = |gate: &LocalGate, name: &str| {
+        tls_client::connect(&client, gate.data(), name).map(|session| session.server_certificate())
+    };
+    let der = |pem: &CertificatePem| pem_der(&pem.certificate);
+    assert_eq!(
+        shown(&gate, "api.example.com").unwrap(),
+        der(&one),
+        "an exact name goes before a wildcard"
+    );
+    assert_eq!(shown(&gate, "API.EXAMPLE.COM").unwrap(), der(&one));
+    assert_eq!(shown(&gate, "www.example.com").unwrap(), der(&two));
+    assert_eq!(shown(&gate, "example.org").unwrap(), der(&two));
+    for unknown in ["example.com", "a.b.example.com", "other.example.net", "127.0.0.1"] {
+        assert!(shown(&gate, unknown).is_err(), "{unknown}");
+    }
+    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"failure\"}"), 4.0);
+    // With a default, a client without a server name gets that certificate; its own check of the name is its own matter.
+    gate.reload(&config(&upstream, &format!("{{ {list}, default: example.org }}")));
+    assert!(
+        shown(&gate, "127.0.0.1").is_err(),
+        "the client finds the certificate unfit"
+    );
+    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"failure\"}"), 5.0);
+}
+
+#[test]
+fn s093_a_request_for_a_host_with_another_certificate_is_misdirected() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com", "www.example.com"], |_| ());
+    let two = authority.certificate(&["admin.example.com"], |_| ());
+    let tls = "{ certificates: [{ certificate: one.pem, private_key: one.key }, { certificate: two.pem, private_key: two.key }], default: api.example.com }";
+    let gate = start(&upstream, tls, &[("one", &one), ("two", &two)], &[]);
+    let config = authority.client(BOTH);
+    let session = tls_client::connect(&config, gate.data(), "api.example.com").unwrap();
+    let mut client = session.http();
+    for (host, status) in [
+        ("api.example.com", 200),
+        ("API.example.com:443", 200),
+        // The same certificate, so the client has authenticated this server too (RFC 9110 section 7.4).
+        ("www.example.com", 200),
+        ("admin.example.com", 421),
+        // The default certificate, which is the connection's.
+        ("unknown.example.net", 200),
+    ] {
+        let response = client.exchange(format!("GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(response.status, status, "{host}");
+        if status == 421 {
+            assert_eq!(gate.record(&response)["reason"], "misdirected");
+        }
+    }
+    // Without a server name, as from a load balancer that re-encrypts, every host is served.
+    let session = tls_client::connect_without_name(&config, gate.data()).unwrap();
+    let response = session
+        .http()
+        .exchange("GET /open HTTP/1.1\r\nHost: admin.example.com\r\n\r\n");
+    assert_eq!(response.status, 200);
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let old = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &old)], &[]);
+    let connect = || tls_client::connect(&authority.client(BOTH), gate.data(), "api.example.com").unwrap();
+    let mut before = connect().http();
+    let get = "GET /open HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    assert_eq!(before.exchange(get).status, 200);
+    let new = authority.certificate(&["api.example.com"], |_| ());
+    gate.replace_file("one.key", &new.key);
+    gate.check_files();
+    assert_eq!(
+        connect().server_certificate(),
+        pem_der(&old.certificate),
+        "the key alone fits no certificate"
+    );
+    gate.replace_file("one.pem", &new.certificate);
+    // A refused configuration is loaded again at every eighth check, two seconds later.
+    (0..8).for_each(|_| gate.check_files());
+    assert_eq!(connect().server_certificate(), pem_der(&new.certificate));
+    assert_eq!(before.exchange(get).status, 200);
+}
+
+#[test]
+fn a_listener_for_tls_1_3_refuses_tls_1_2() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let tls = "{ certificate: one.pem, private_key: one.key, versions: \"1.3\" }";
+    let gate = start(&upstream, tls, &[("one", &one)], &[]);
+    assert!(tls_client::connect(&authority.client(&[&TLS12]), gate.data(), "api.example.com").is_err());
+    assert!(tls_client::connect(&authority.client(&[&TLS13]), gate.data(), "api.example.com").is_ok());
+}
+
+#[test]
+fn a_client_that_is_not_tls_or_sends_nothing_is_closed() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    let mut plain = RawClient::connect(gate.data());
+    plain.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(plain.try_receive().is_err());
+    wait_until("the handshake is counted", || {
+        gate.metric("keygate_tls_handshakes_total{result=\"failure\"}") >= 1.0
+    });
+    gate.reload(&format!(
+        "{}requests: {{ head_timeout: 1ms }}\n",
+        config(&upstream, ONE)
+    ));
+    assert!(RawClient::connect(gate.data()).is_closed());
+    wait_until("the handshake is counted", || {
+        gate.metric("keygate_tls_handshakes_total{result=\"timeout\"}") >= 1.0
+    });
+    assert!(upstream.received().is_empty());
+}
+
+#[test]
+fn the_end_of_a_session_is_announced_so_that_no_cut_passes_for_it() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    for request in [
+        "GET /open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET /open HTTP/9.9\r\n\r\n",
+    ] {
+        let mut session = tls_client::connect(&authority.client(BOTH), gate.data(), "api.example.com").unwrap();
+        session.stream.write_all(request.as_bytes()).unwrap();
+        // Without close_notify this read fails with `UnexpectedEof`.
+        std::io::Read::read_to_end(&mut session.stream, &mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn a_session_is_resumed_by_any_worker() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    for version in [&TLS12, &TLS13] {
+        let config = authority.client(&[version]);
+        let resumed = (0..9).filter(|_| {
+            let session = tls_client::connect(&config, gate.data(), "api.example.com").unwrap();
+            let resumed = session.is_resumed();
+            // The ticket comes after the handshake, with the first response at the latest.
+            let response = session.http().exchange("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(response.status, 200);
+            resumed
+        });
+        assert_eq!(resumed.count(), 8, "{version:?}");
+    }
+}
+
+fn pem_der(pem: &str) -> Vec<u8> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+}
