@@ -3,6 +3,7 @@
 use crate::config::read::FromText;
 use crate::config::text::mismatch;
 use crate::model::clock::Timestamp;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -94,17 +95,9 @@ pub struct Chain {
 /// # Errors
 /// The problem, for the operator: no certificate, a block that is none, or a first certificate without names.
 pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
-    let der: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
-        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| "this is no PEM".to_owned())?;
-    let first = der.first().ok_or("there is no `CERTIFICATE` block in it")?;
-    for (index, certificate) in der.iter().enumerate() {
-        parse_x509_certificate(certificate)
-            .map_err(|_| format!("certificate {} of it is no X.509 certificate", index + 1))?;
-    }
+    let der = parse_certificates(pem)?;
     let (_, certificate) =
-        parse_x509_certificate(first).map_err(|_| "the first certificate is no X.509 certificate")?;
+        parse_x509_certificate(&der[0]).map_err(|_| "the first certificate is no X.509 certificate")?;
     let names: Vec<CertificateName> = certificate
         .subject_alternative_name()
         .ok()
@@ -114,10 +107,10 @@ pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
     if names.is_empty() {
         return Err("the first certificate has no DNS name and no IP address (subject alternative name)".to_owned());
     }
-    let time = |time: i64| Timestamp::from_unix_secs(u64::try_from(time).unwrap_or(0));
+    let validity = certificate.validity();
     let (not_before, not_after) = (
-        time(certificate.validity().not_before.timestamp()),
-        time(certificate.validity().not_after.timestamp()),
+        timestamp(validity.not_before.timestamp()),
+        timestamp(validity.not_after.timestamp()),
     );
     Ok(Chain {
         der,
@@ -125,6 +118,47 @@ pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
         not_before,
         not_after,
     })
+}
+
+/// Parses the PEM certificates of authorities.
+///
+/// # Errors
+/// The problem, for the operator: no certificate, a block that is none, or a certificate that cannot be an authority.
+pub fn parse_authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let authorities = parse_certificates(pem)?;
+    let mut roots = RootCertStore::empty();
+    for (index, authority) in authorities.iter().enumerate() {
+        roots
+            .add(CertificateDer::from(authority.clone()))
+            .map_err(|_| format!("certificate {} of it cannot be an authority", index + 1))?;
+    }
+    Ok(authorities)
+}
+
+/// Returns at least one certificate as DER, in the order of the file.
+fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let der: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| "this is no PEM".to_owned())?;
+    if der.is_empty() {
+        return Err("there is no `CERTIFICATE` block in it".to_owned());
+    }
+    for (index, certificate) in der.iter().enumerate() {
+        parse_x509_certificate(certificate)
+            .map_err(|_| format!("certificate {} of it is no X.509 certificate", index + 1))?;
+    }
+    Ok(der)
+}
+
+/// Returns when a certificate expires; `None` for bytes that are no certificate.
+pub fn expiry(der: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = parse_x509_certificate(der).ok()?;
+    Some(timestamp(certificate.validity().not_after.timestamp()))
+}
+
+fn timestamp(secs: i64) -> Timestamp {
+    Timestamp::from_unix_secs(u64::try_from(secs).unwrap_or(0))
 }
 
 fn general_name(name: &GeneralName<'_>) -> Option<CertificateName> {

@@ -308,6 +308,14 @@ fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
 }
 
 impl Config {
+    /// Returns the files of certificates and keys that the listeners use.
+    pub fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let certificates = self.certificates();
+        let certificates = certificates.flat_map(|(_, certificate)| [&certificate.file, &certificate.key_file]);
+        let tls = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        certificates.chain(tls.filter_map(|tls| tls.clients.as_ref().map(|clients| &clients.ca_file)))
+    }
+
     /// Returns every certificate of the listeners, each with its listener.
     pub fn certificates(&self) -> impl Iterator<Item = (&Listener, &tls::Certificate)> {
         self.listeners.iter().flat_map(|listener| {

@@ -26,6 +26,26 @@ pub struct ListenerTls {
     /// handshake is refused.
     pub default: Option<usize>,
     pub versions: TlsVersions,
+    /// `None`: clients are not asked for a certificate.
+    pub clients: Option<ClientAuthentication>,
+}
+
+/// The certificates that a listener asks its clients for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthentication {
+    pub ca_file: PathBuf,
+    /// The certificates of the authorities as DER. Empty where the file was not read.
+    pub authorities: Vec<Vec<u8>>,
+    pub rule: ClientCertificateRule,
+}
+
+/// The treatment of a client without a certificate. A certificate that no authority signed is refused in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateRule {
+    #[default]
+    Required,
+    Optional,
 }
 
 /// A certificate chain with its private key.
@@ -105,6 +125,10 @@ pub(in crate::config) struct Section {
     default: Option<Text<DefaultCertificate>>,
     /// `"1.2"`, `"1.3"`. Default: both.
     versions: Option<TypedNode<OneOrMany<Text<TlsVersion>>>>,
+    /// The authorities that sign clients' certificates, PEM. Default: clients are not asked for one.
+    client_ca: Option<Text<PathBuf>>,
+    /// With `client_ca`: `required` refuses a client without a certificate, `optional` lets it in. Default `required`.
+    client_certificates: Option<TypedNode<ClientCertificateRule>>,
 }
 
 /// One certificate of a listener.
@@ -167,6 +191,7 @@ pub(in crate::config) fn convert(
     checker: &mut Checker<'_>,
 ) -> Option<ListenerTls> {
     let versions = versions(section.versions, checker);
+    let clients = clients(section.client_ca, section.client_certificates, checker)?;
     if let Some(list) = section.certificates {
         for one in [&section.certificate, &section.private_key].into_iter().flatten() {
             let problem = "this is one certificate, and `certificates` lists several".to_owned();
@@ -187,6 +212,7 @@ pub(in crate::config) fn convert(
             certificates,
             default,
             versions,
+            clients,
         });
     }
     // The value of `certificates` was rejected and reported already.
@@ -207,7 +233,42 @@ pub(in crate::config) fn convert(
         certificates: vec![only],
         default,
         versions,
+        clients,
     })
+}
+
+/// Returns the certificates to ask clients for; `Some(None)` for none.
+fn clients(
+    ca: Option<Text<PathBuf>>,
+    rule: Option<TypedNode<ClientCertificateRule>>,
+    checker: &mut Checker<'_>,
+) -> Option<Option<ClientAuthentication>> {
+    let Some(ca) = ca else {
+        if let Some(rule) = rule {
+            let hint = "name the authorities that sign clients' certificates, or remove the key";
+            checker.error_with(rule.at, "no-effect", "there is no `client_ca`", hint);
+            return None;
+        }
+        return Some(None);
+    };
+    let (ca_file, pem) = checker.read_file(&ca)?;
+    let authorities = match checker.files {
+        ReferencedFiles::MayBeMissing => Ok(Vec::new()),
+        ReferencedFiles::MustExist => certificate::parse_authorities(&pem),
+    };
+    match authorities {
+        Ok(authorities) => Some(Some(ClientAuthentication {
+            ca_file,
+            authorities,
+            rule: rule.map(|rule| rule.value).unwrap_or_default(),
+        })),
+        Err(problem) => {
+            let problem = checker.with_value(ca.at, &problem);
+            let hint = "a PEM file with the certificates of the authorities";
+            checker.error_with(ca.at, "bad-certificate", problem, hint);
+            None
+        }
+    }
 }
 
 fn versions(written: Option<TypedNode<OneOrMany<Text<TlsVersion>>>>, checker: &mut Checker<'_>) -> TlsVersions {

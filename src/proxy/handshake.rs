@@ -1,6 +1,8 @@
 //! How does an accepted connection become a TLS session? By Keygate's own handshake on pingora's stream: pingora's
 //! listener has a fixed time limit, logs every scanner, and cannot change the client CAs without a restart.
 
+use crate::config::certificate;
+use crate::model::clock::Timestamp;
 use crate::proxy::certificate_names::CertificateNames;
 use crate::proxy::exchange::TlsFacts;
 use arc_swap::ArcSwapOption;
@@ -34,11 +36,13 @@ pub enum HandshakeError {
 /// Performs the server's side of the handshake on `stream`.
 ///
 /// # Errors
-/// The handshake fails, or takes longer than `time_max`.
+/// The handshake fails, or takes longer than `time_max`, or the client's certificate has expired at `now`: the handshake
+/// of a resumed session does not verify the certificate again (S156).
 pub async fn accept(
     config: &TlsConfig,
     stream: Stream,
     time_max: Duration,
+    now: Timestamp,
 ) -> Result<(Stream, TlsFacts), HandshakeError> {
     let stream: Box<l4::stream::Stream> = stream.into_any().downcast().map_err(|_| HandshakeError::Failed)?;
     let acceptor = Acceptor::from_server_config(Arc::clone(&config.server));
@@ -47,6 +51,10 @@ pub async fn accept(
         .map_err(|_| HandshakeError::TimedOut)?
         .map_err(|_| HandshakeError::Failed)?;
     let session: Stream = Box::new(session);
+    let certificate = session.get_ssl().and_then(|tls| tls.peer_certificate_der());
+    if certificate.is_some_and(|der| certificate::expiry(der).is_none_or(|expiry| expiry <= now)) {
+        return Err(HandshakeError::Failed);
+    }
     let server_name = session
         .get_ssl()
         .and_then(|tls| tls.server_name())

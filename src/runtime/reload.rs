@@ -178,11 +178,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
             KeySource::File(_) | KeySource::Remote(_) | KeySource::Own => {}
         }
     }
-    for (_, certificate) in config.certificates() {
-        files
-            .config
-            .add([certificate.file.clone(), certificate.key_file.clone()]);
-    }
+    files.config.add(config.tls_files().cloned());
     files.config.add(
         config
             .identity_token

@@ -3,6 +3,8 @@
 use crate::config;
 use crate::config::Config;
 use crate::config::certificate::certified_key;
+use crate::config::tls::ClientAuthentication;
+use crate::config::tls::ClientCertificateRule;
 use crate::config::tls::TlsVersions;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
@@ -14,18 +16,42 @@ use crate::proxy::handshake::ListenerTls;
 use crate::proxy::handshake::TlsConfig;
 use crate::runtime::reload::Follower;
 use arc_swap::ArcSwapOption;
+use rustls::RootCertStore;
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs as crypto;
+use rustls::pki_types::CertificateDer;
 use rustls::server::ClientHello;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::ProducesTickets;
 use rustls::server::ResolvesServerCert;
+use rustls::server::VerifierBuilderError;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
-/// The TLS settings of all listeners, by their configured addresses. The addresses are fixed at the start.
+/// The TLS settings of all listeners. Their addresses are fixed at the start.
 pub struct Listeners {
-    listeners: Vec<(SocketAddr, Arc<ListenerTls>)>,
+    listeners: Vec<Listener>,
     metrics: Arc<Metrics>,
+}
+
+struct Listener {
+    address: SocketAddr,
+    current: Arc<ListenerTls>,
+    tickets: Mutex<Tickets>,
+}
+
+/// The key of a listener's session tickets, which changes every six hours by itself. A ticket is good on its listener alone.
+/// It ends when the listener's rule for client certificates changes, because a resumed session has the certificate that
+/// an earlier rule accepted (S156). It does not end when a certificate is renewed.
+struct Tickets {
+    clients: Option<ClientAuthentication>,
+    key: Arc<dyn ProducesTickets>,
 }
 
 impl Listeners {
@@ -33,22 +59,35 @@ impl Listeners {
     ///
     /// # Errors
     /// The TLS library rejects a setting; `config::load` has checked everything that an operator can change.
-    pub fn new(config: &Config, metrics: Arc<Metrics>, now: Timestamp) -> Result<Self, rustls::Error> {
+    pub fn new(config: &Config, metrics: Arc<Metrics>, now: Timestamp) -> Result<Self, TlsError> {
         report(config, &metrics.tls, now);
         let listeners = config.listeners.iter();
         let listeners = listeners.map(|listener| {
-            let compiled = listener.tls.as_ref().map(compile).transpose()?;
-            Ok((listener.address, Arc::new(ArcSwapOption::from(compiled))))
+            let clients = listener.tls.as_ref().and_then(|tls| tls.clients.clone());
+            let tickets = Tickets::new(clients)?;
+            let tls = listener
+                .tls
+                .as_ref()
+                .map(|tls| compile(tls, &tickets.key))
+                .transpose()?;
+            Ok(Listener {
+                address: listener.address,
+                current: Arc::new(ArcSwapOption::from(tls)),
+                tickets: Mutex::new(tickets),
+            })
         });
         Ok(Self {
-            listeners: listeners.collect::<Result<_, rustls::Error>>()?,
+            listeners: listeners.collect::<Result<_, TlsError>>()?,
             metrics,
         })
     }
 
     /// Returns the settings of each listener, in the order of the configuration at the start.
     pub fn each(&self) -> Vec<Arc<ListenerTls>> {
-        self.listeners.iter().map(|(_, tls)| Arc::clone(tls)).collect()
+        self.listeners
+            .iter()
+            .map(|listener| Arc::clone(&listener.current))
+            .collect()
     }
 
     /// Puts the settings of `config` in force for new connections. Sessions in progress keep theirs. A listener that
@@ -56,20 +95,41 @@ impl Listeners {
     ///
     /// # Errors
     /// Those of [`Self::new`]; then nothing is changed.
-    pub fn replace(&self, config: &Config) -> Result<(), rustls::Error> {
-        let compiled: Vec<_> = self
-            .listeners
-            .iter()
-            .filter_map(|(address, current)| {
-                let new = config.listeners.iter().find(|new| new.address == *address)?;
-                Some(new.tls.as_ref().map(compile).transpose().map(|tls| (current, tls)))
-            })
-            .collect::<Result<_, _>>()?;
+    pub fn replace(&self, config: &Config) -> Result<(), TlsError> {
+        let mut compiled = Vec::new();
+        for listener in &self.listeners {
+            let Some(new) = config.listeners.iter().find(|new| new.address == listener.address) else {
+                continue;
+            };
+            let mut tickets = listener.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+            let clients = new.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+            if clients != tickets.clients.as_ref() {
+                *tickets = Tickets::new(clients.cloned())?;
+            }
+            let tls = new.tls.as_ref().map(|tls| compile(tls, &tickets.key)).transpose()?;
+            compiled.push((&listener.current, tls));
+        }
         for (current, new) in compiled {
             current.store(new);
         }
         Ok(())
     }
+}
+
+impl Tickets {
+    fn new(clients: Option<ClientAuthentication>) -> Result<Self, TlsError> {
+        let key = crypto::Ticketer::new()?;
+        Ok(Self { clients, key })
+    }
+}
+
+/// Why the TLS library rejects a setting.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Verifier(#[from] VerifierBuilderError),
 }
 
 /// Sets the metrics of the certificates of `config`, and logs those that clients do not accept or soon will not.
@@ -91,24 +151,45 @@ fn report(config: &Config, metrics: &TlsMetrics, now: Timestamp) {
     }
 }
 
-fn compile(tls: &config::tls::ListenerTls) -> Result<Arc<TlsConfig>, rustls::Error> {
+fn compile(tls: &config::tls::ListenerTls, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<TlsConfig>, TlsError> {
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.versions {
         TlsVersions::Tls12And13 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersions::Tls13 => &[&rustls::version::TLS13],
     };
     let names = tls.certificates.iter().map(|certificate| certificate.names.clone());
     let names = Arc::new(CertificateNames::new(names.collect(), tls.default));
-    let mut server = ServerConfig::builder_with_provider(Arc::new(crypto::default_provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(CertificateByName::new(tls, Arc::clone(&names))?));
+    let provider = Arc::new(crypto::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
+    let server = match &tls.clients {
+        None => server.with_no_client_auth(),
+        Some(clients) => server.with_client_cert_verifier(verifier(clients, provider)?),
+    };
+    let mut server = server.with_cert_resolver(Arc::new(CertificateByName::new(tls, Arc::clone(&names))?));
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Tickets are encrypted with a key of this process that changes every six hours, so that no session is stored.
-    server.ticketer = crypto::Ticketer::new()?;
+    server.ticketer = Arc::clone(tickets);
+    // Sessions are in tickets alone: a stored session would not end with the key of the tickets.
+    server.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(TlsConfig {
         server: Arc::new(server),
         names,
     }))
+}
+
+/// Returns the verifier of clients' certificates.
+fn verifier(
+    clients: &ClientAuthentication,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in &clients.authorities {
+        roots.add(CertificateDer::from(authority.clone()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = match clients.rule {
+        ClientCertificateRule::Required => verifier,
+        ClientCertificateRule::Optional => verifier.allow_unauthenticated(),
+    };
+    Ok(verifier.build()?)
 }
 
 impl Follower for Listeners {

@@ -37,16 +37,6 @@ pub struct DataListener {
     pub tls: Arc<ListenerTls>,
 }
 
-impl DataListener {
-    /// Returns a listener without TLS.
-    pub fn plain(socket: TcpListener) -> Self {
-        Self {
-            socket,
-            tls: Arc::default(),
-        }
-    }
-}
-
 /// The workers of one gate.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,

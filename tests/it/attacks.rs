@@ -6,7 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const LIST: &str = include_str!("../data/attacks.txt");
-const ATTACKS: u16 = 155;
+const ATTACKS: u16 = 156;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {

@@ -86,7 +86,15 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let workers = Workers::start(1, &gate, vec![DataListener::plain(listener)]).unwrap();
+    let workers = Workers::start(
+        1,
+        &gate,
+        vec![DataListener {
+            socket: listener,
+            tls: Arc::default(),
+        }],
+    )
+    .unwrap();
 
     let good = token(&key, &claims());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {good}\r\n\r\n");

@@ -5,13 +5,18 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::api_key;
+use crate::support::still_clock;
 use crate::support::tls_client;
 use crate::support::tls_client::Authority;
 use crate::support::tls_client::CertificatePem;
 use crate::support::wait_until;
+use keygate::model::clock::Timestamp;
+use rcgen::date_time_ymd;
+use rustls::ClientConfig;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 use std::io::Write;
+use std::sync::Arc;
 
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -238,6 +243,87 @@ fn a_session_is_resumed_by_any_worker() {
             resumed
         });
         assert_eq!(resumed.count(), 8, "{version:?}");
+    }
+}
+
+/// Returns the status of a request on a new connection, or `None` where the server refuses the handshake. In TLS 1.3 the
+/// client learns of the refusal after its own side of the handshake has ended.
+fn status(gate: &LocalGate, config: &Arc<ClientConfig>) -> Option<u16> {
+    let session = tls_client::connect(config, gate.data(), "api.example.com").ok()?;
+    let mut client = session.http();
+    client.send("GET /open HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+    client.try_receive().ok().map(|response| response.status)
+}
+
+#[test]
+fn a_client_certificate_is_verified_and_needed_where_the_listener_says_so() {
+    let upstream = FakeUpstream::start();
+    let (server, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let one = server.certificate(&["api.example.com"], |_| ());
+    let good = clients.certificate(&["billing.example.com"], |_| ());
+    let foreign = strangers.certificate(&["billing.example.com"], |_| ());
+    let expired = clients.certificate(&["billing.example.com"], |params| {
+        params.not_after = date_time_ymd(2020, 1, 1)
+    });
+    let tls = |rule: &str| format!("{{ certificate: one.pem, private_key: one.key, client_ca: ca.pem{rule} }}");
+    let files = [("keys.yaml", "keys: []\n"), ("ca.pem", clients.pem.as_str())];
+    let gate = start(&upstream, &tls(""), &[("one", &one)], &files);
+    for version in [&TLS12, &TLS13] {
+        let versions = &[version][..];
+        let (none, good) = (server.client(versions), server.client_with(versions, &good));
+        let (foreign, expired) = (
+            server.client_with(versions, &foreign),
+            server.client_with(versions, &expired),
+        );
+        gate.reload(&config(&upstream, &tls("")));
+        let required = [&none, &good, &foreign, &expired].map(|client| status(&gate, client));
+        assert_eq!(required, [None, Some(200), None, None], "{version:?}");
+        gate.reload(&config(&upstream, &tls(", client_certificates: optional")));
+        let optional = [&none, &good, &foreign, &expired].map(|client| status(&gate, client));
+        assert_eq!(optional, [Some(200), Some(200), None, None], "{version:?}");
+    }
+}
+
+#[test]
+fn s156_a_ticket_ends_with_the_authorities_of_its_client_certificate_and_with_its_expiry() {
+    let upstream = FakeUpstream::start();
+    let (server, old, new) = (Authority::new(), Authority::new(), Authority::new());
+    let one = server.certificate(&["api.example.com"], |_| ());
+    let tls = "{ certificate: one.pem, private_key: one.key, client_ca: ca.pem }";
+    let files = |ca: &str| [("keys.yaml", "keys: []\n".to_owned()), ("ca.pem", ca.to_owned())];
+    for version in [&TLS12, &TLS13] {
+        let clock = still_clock();
+        let files = files(&old.pem);
+        let mut all = vec![("one.pem", one.certificate.as_str()), ("one.key", one.key.as_str())];
+        all.extend(files.iter().map(|(name, text)| (*name, text.as_str())));
+        let gate = LocalGate::start_at(&clock, &config(&upstream, tls), &all);
+        let client = server.client_with(&[version], &old.certificate(&["a.example.com"], |_| ()));
+        let is_resumed =
+            || tls_client::connect(&client, gate.data(), "api.example.com").map(|session| session.is_resumed());
+        assert_eq!(status(&gate, &client), Some(200));
+        assert!(is_resumed().unwrap(), "{version:?}");
+        // The server's certificate alone is renewed.
+        let renewed = server.certificate(&["api.example.com"], |_| ());
+        gate.replace_file("one.pem", &renewed.certificate);
+        gate.replace_file("one.key", &renewed.key);
+        (0..9).for_each(|_| gate.check_files());
+        assert_eq!(status(&gate, &client), Some(200));
+        assert!(is_resumed().unwrap(), "{version:?}: a renewal ends no session");
+        gate.replace_file("ca.pem", &new.pem);
+        gate.check_files();
+        assert_eq!(status(&gate, &client), None, "{version:?}: the authority is gone");
+        // The clock of the gate passes the expiry of a certificate, whose session would be resumed unverified.
+        gate.replace_file("ca.pem", &old.pem);
+        gate.check_files();
+        let client = server.client_with(
+            &[version],
+            &old.certificate(&["a.example.com"], |params| {
+                params.not_after = date_time_ymd(2100, 1, 1);
+            }),
+        );
+        assert_eq!(status(&gate, &client), Some(200));
+        clock.set_wall(Timestamp::from_unix_secs(4_102_444_800));
+        assert_eq!(status(&gate, &client), None, "{version:?}: the certificate has expired");
     }
 }
 

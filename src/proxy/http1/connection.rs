@@ -171,7 +171,12 @@ impl Worker {
         };
         // The handshake is the first that a client sends, so it has the time of a head.
         // On the heap, so that connections without TLS do not hold room for it.
-        let handshake = Box::pin(handshake::accept(&config, stream, limits.head_timeout));
+        let handshake = Box::pin(handshake::accept(
+            &config,
+            stream,
+            limits.head_timeout,
+            self.gate.clock.now().wall,
+        ));
         let mut watch = shutdown.clone();
         let handshake = tokio::select! {
             ended = handshake => ended,

@@ -2,6 +2,7 @@
 
 use crate::gate::accept::matcher::MatcherError;
 use crate::runtime::follow_store::StoreStartError;
+use crate::runtime::tls::TlsError;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -24,7 +25,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreStartError),
     #[error("cannot set up TLS: {0}")]
-    Tls(rustls::Error),
+    Tls(TlsError),
     #[error("cannot install signal handlers")]
     Signals(#[source] std::io::Error),
 }

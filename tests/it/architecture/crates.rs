@@ -82,7 +82,6 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "config/certificate.rs",
             "proxy/handshake.rs",
             "runtime/tls.rs",
-            "runtime/serve/error.rs",
         ],
     ),
     ("x509_parser", &["config/certificate.rs"]),

@@ -10,9 +10,14 @@ use rcgen::Issuer;
 use rcgen::KeyPair;
 use rustls::ClientConfig;
 use rustls::ClientConnection;
+use rustls::ConfigBuilder;
 use rustls::RootCertStore;
 use rustls::StreamOwned;
+use rustls::client::WantsClientCert;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpStream;
@@ -21,6 +26,7 @@ use std::sync::Arc;
 /// An authority that signs certificates, and the clients that trust it.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    pub pem: String,
     roots: RootCertStore,
 }
 
@@ -39,6 +45,7 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
         Self {
+            pem: certificate.pem(),
             issuer: Issuer::new(params, key),
             roots,
         }
@@ -58,13 +65,29 @@ impl Authority {
 
     /// Returns the settings of a client that trusts this authority. Connections that share them resume sessions.
     pub fn client(&self, versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        Arc::new(self.trusting(versions).with_no_client_auth())
+    }
+
+    /// Returns the settings of a client that trusts this authority and shows `certificate` when it is asked for one.
+    pub fn client_with(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        certificate: &CertificatePem,
+    ) -> Arc<ClientConfig> {
+        let chain = vec![CertificateDer::from_pem_slice(certificate.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+        Arc::new(self.trusting(versions).with_client_auth_cert(chain, key).unwrap())
+    }
+
+    fn trusting(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        Arc::new(config)
     }
 }
 
