@@ -41,3 +41,51 @@ const IS_TCHAR: [bool; 256] = {
 pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_tchar)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_digits_alone_and_fits_64_bits() {
+        for (value, expected) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("", None),
+            ("+5", None),
+            ("-5", None),
+            ("0x5", None),
+            (" 5", None),
+            ("5, 5", None),
+            ("\u{665}", None),
+        ] {
+            assert_eq!(length(value.as_bytes()), expected, "{value:?}");
+        }
+        assert_eq!(length(b"\xff"), None);
+    }
+
+    #[test]
+    fn a_list_has_its_members_without_white_space_and_without_empty_ones() {
+        let check = |value: &str, expected: &[&str]| {
+            let found: Vec<&[u8]> = members(value.as_bytes()).collect();
+            let expected: Vec<&[u8]> = expected.iter().map(|member| member.as_bytes()).collect();
+            assert_eq!(found, expected, "{value:?}");
+        };
+        check("", &[]);
+        check(" , ,", &[]);
+        check("a", &["a"]);
+        check("a,b", &["a", "b"]);
+        check(" a b ,\tc ,, d", &["a b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_token_is_the_character_set_of_rfc9110_section_5_6_2() {
+        let allowed = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        for byte in 0..=u8::MAX {
+            assert_eq!(is_tchar(&byte), allowed.as_bytes().contains(&byte), "{byte}");
+        }
+        assert!(is_token(b"a-b") && !is_token(b"") && !is_token(b"a b"));
+    }
+}

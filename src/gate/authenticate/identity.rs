@@ -262,3 +262,52 @@ impl Identity {
 fn scope_value(scopes: &ScopeSet) -> Option<HeaderValue> {
     (!scopes.is_empty()).then(|| header_value(&scopes.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(change: impl FnOnce(&mut TokenIdentity)) -> Identity {
+        let mut token = TokenIdentity::default();
+        change(&mut token);
+        Identity::of_token("main".parse().unwrap(), token)
+    }
+
+    #[test]
+    fn an_allocation_counts_with_its_overhead() {
+        for (bytes, expected) in [(0, 0), (1, 17), (8, 25), (16, 34), (800, 916)] {
+            assert_eq!(heap_bytes(bytes), expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn every_part_of_an_identity_counts() {
+        // A value, and the reference count that its first clone allocates.
+        let header = |length: usize| heap_bytes(length) + heap_bytes(size_of::<[usize; 3]>());
+        let base = heap_bytes(size_of::<Identity>()) + header("main".len());
+        assert_eq!(identity(|_| ()).bytes(), base);
+        let text = |change: fn(&mut TokenIdentity)| identity(change).bytes() - base;
+        let expected = heap_bytes(5) + header(5);
+        assert_eq!(text(|token| token.subject = Some("alice".to_owned())), expected);
+        assert_eq!(text(|token| token.client_id = Some("alice".to_owned())), expected);
+        assert_eq!(text(|token| token.organization = Some("alice".to_owned())), expected);
+        assert_eq!(text(|token| token.token_id = Some("alice".to_owned())), expected);
+        let scopes = 2 * size_of::<Scope>() + heap_bytes(1) + heap_bytes(2);
+        assert_eq!(
+            text(|token| token.scopes = ScopeSet::parse_list("a bc").unwrap()),
+            heap_bytes(scopes) + header(4)
+        );
+        let audiences = 2 * size_of::<Box<str>>() + heap_bytes(1) + heap_bytes(2);
+        assert_eq!(
+            text(|token| token.audiences = vec!["a".to_owned(), "bc".to_owned()]),
+            heap_bytes(audiences)
+        );
+    }
+
+    #[test]
+    fn an_identity_without_scopes_sends_no_scope() {
+        assert_eq!(identity(|_| ()).headers.scope, None);
+        let headers = identity(|token| token.scopes = ScopeSet::parse_list("b a").unwrap()).headers;
+        assert_eq!(headers.scope.unwrap(), "a b");
+    }
+}
