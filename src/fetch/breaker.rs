@@ -56,7 +56,7 @@ impl Breaker {
         }
     }
 
-    /// Returns whether [`Self::pass`] would return `None` at `now`.
+    /// Returns whether [`Self::try_acquire`] would return `None` at `now`.
     pub fn refuses(&self, now: Tick) -> bool {
         match self.state {
             State::Closed { .. } => false,
