@@ -6,6 +6,7 @@ use crate::compare::finding::Findings;
 use crate::compare::finding::list_text;
 use crate::compare::finding::relative;
 use crate::compare::limit;
+use crate::compare::listener;
 use crate::compare::plan;
 use crate::compare::token_endpoint;
 use crate::config::ApiKeys;
@@ -14,8 +15,9 @@ use std::path::Path;
 
 pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut Findings) {
     let Config {
-        // Listeners, resource bounds and logs require nothing of a client.
+        // Compared by `listener`.
         listeners: _,
+        // Resource bounds and logs require nothing of a client.
         requests: _,
         admin: _,
         observe: _,
@@ -50,6 +52,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
             new: new.origins.find([section, key, ""]).clone(),
         });
     };
+    listener::compare(old, new, &mut report);
     let before = &old.config.trusted_proxies;
     let was_trusted = |range: &ipnet::IpNet| before.iter().any(|known| known.contains(range));
     if !trusted_proxies.iter().all(was_trusted) {

@@ -10,6 +10,7 @@ mod route;
 mod rules;
 mod issuer;
 mod limit;
+mod listener;
 mod plan;
 mod token_endpoint;
 

@@ -191,7 +191,7 @@ pub(in crate::config) fn convert(
     checker: &mut Checker<'_>,
 ) -> Option<ListenerTls> {
     let versions = versions(section.versions, checker);
-    let clients = clients(section.client_ca, section.client_certificates, checker)?;
+    let clients = clients(section.client_ca, section.client_certificates, checker);
     if let Some(list) = section.certificates {
         for one in [&section.certificate, &section.private_key].into_iter().flatten() {
             let problem = "this is one certificate, and `certificates` lists several".to_owned();
@@ -212,7 +212,7 @@ pub(in crate::config) fn convert(
             certificates,
             default,
             versions,
-            clients,
+            clients: clients?,
         });
     }
     // The value of `certificates` was rejected and reported already.
@@ -233,7 +233,7 @@ pub(in crate::config) fn convert(
         certificates: vec![only],
         default,
         versions,
-        clients,
+        clients: clients?,
     })
 }
 
@@ -370,4 +370,35 @@ fn certificate(
         return None;
     }
     Some(certificate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_valid_from_its_first_instant_until_its_last_with_a_warning_14_days_before() {
+        let at = Timestamp::from_unix_secs;
+        let (from, until) = (1_000_000_000, 1_100_000_000);
+        let certificate = Certificate {
+            file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            chain: Vec::new(),
+            key: Secret::new(Vec::new()),
+            names: Vec::new(),
+            not_before: at(from),
+            not_after: at(until),
+        };
+        let soon = until - 14 * 86_400;
+        for (now, expected) in [
+            (from - 1, Some(ValidityProblem::NotYetValid)),
+            (from, None),
+            (soon, None),
+            (soon + 1, Some(ValidityProblem::ExpiresSoon)),
+            (until - 1, Some(ValidityProblem::ExpiresSoon)),
+            (until, Some(ValidityProblem::Expired)),
+        ] {
+            assert_eq!(certificate.validity_problem(at(now)), expected, "{now}");
+        }
+    }
 }

@@ -98,30 +98,30 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 /// Checks a host that is a literal address: the HTTP client does not call [`Resolver`] for it. Accepts every name.
 ///
 /// # Errors
-/// If `reach` forbids the address.
-pub fn check_literal(host: &url::Host<&str>, reach: AddressPolicy) -> Result<(), AddressError> {
+/// If `policy` forbids the address.
+pub fn check_literal(host: &url::Host<&str>, policy: AddressPolicy) -> Result<(), AddressError> {
     let address = match host {
         url::Host::Domain(_) => return Ok(()),
         url::Host::Ipv4(address) => IpAddr::V4(*address),
         url::Host::Ipv6(address) => IpAddr::V6(*address),
     };
-    match reach {
+    match policy {
         AddressPolicy::PublicOnly if !is_public(address) => Err(AddressError::NotPublic { address }),
         AddressPolicy::PublicOnly | AddressPolicy::Any => Ok(()),
     }
 }
 
-/// Returns the `addresses` of `host` that `reach` allows.
+/// Returns the `addresses` of `host` that `policy` allows.
 ///
 /// # Errors
-/// If `reach` allows none of them, or `addresses` is empty.
+/// If `policy` allows none of them, or `addresses` is empty.
 pub fn allowed(
     host: &str,
     addresses: impl Iterator<Item = SocketAddr>,
-    reach: AddressPolicy,
+    policy: AddressPolicy,
 ) -> Result<Vec<SocketAddr>, AddressError> {
     let (allowed, refused): (Vec<_>, Vec<_>) =
-        addresses.partition(|address| reach == AddressPolicy::Any || is_public(address.ip()));
+        addresses.partition(|address| policy == AddressPolicy::Any || is_public(address.ip()));
     match (allowed.is_empty(), refused.first()) {
         (false, _) => Ok(allowed),
         (true, Some(refused)) => Err(AddressError::NotPublic { address: refused.ip() }),
@@ -133,16 +133,16 @@ pub fn allowed(
 /// addresses: a second look-up could return other addresses (DNS rebinding).
 #[derive(Clone, Copy, Debug)]
 pub struct Resolver {
-    pub reach: AddressPolicy,
+    pub policy: AddressPolicy,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.reach;
+        let policy = self.policy;
         Box::pin(async move {
             // The client replaces port 0 with the port of the URL.
             let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let addresses: Addrs = Box::new(allowed(name.as_str(), resolved, reach)?.into_iter());
+            let addresses: Addrs = Box::new(allowed(name.as_str(), resolved, policy)?.into_iter());
             Ok(addresses)
         })
     }
@@ -243,7 +243,7 @@ mod tests {
     fn only_the_public_addresses_of_a_name_are_dialled() {
         let inside: SocketAddr = "10.0.0.1:0".parse().unwrap();
         let outside: SocketAddr = "8.8.8.8:0".parse().unwrap();
-        let of = |addresses: &[SocketAddr], reach| allowed("name", addresses.iter().copied(), reach);
+        let of = |addresses: &[SocketAddr], policy| allowed("name", addresses.iter().copied(), policy);
         assert_eq!(of(&[inside, outside], AddressPolicy::PublicOnly), Ok(vec![outside]));
         assert_eq!(of(&[inside, outside], AddressPolicy::Any), Ok(vec![inside, outside]));
         assert_eq!(

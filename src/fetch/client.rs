@@ -173,7 +173,7 @@ pub async fn bounded_body(mut response: reqwest::Response, bytes_max: usize) -> 
 /// If no trusted certificate can be read, or the proxy cannot be used.
 pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Client, FetchError> {
     // With a proxy, the client resolves only the name of the proxy, which the operator chose.
-    let reach = if target.proxy.is_some() {
+    let policy = if target.proxy.is_some() {
         AddressPolicy::Any
     } else {
         configured_reach(target)
@@ -185,7 +185,7 @@ pub async fn client(target: Target<'_>, idle_max: usize) -> Result<reqwest::Clie
         .user_agent(USER_AGENT)
         .pool_max_idle_per_host(idle_max)
         .no_proxy()
-        .dns_resolver(Resolver { reach });
+        .dns_resolver(Resolver { policy });
     if let Some(proxy) = target.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(FetchError::Client)?);
     }

@@ -29,7 +29,8 @@ pub struct TlsConfig {
 pub enum HandshakeError {
     /// The client did not finish the handshake in time.
     TimedOut,
-    /// The two sides agree on no parameters, no certificate is configured for the name, or the client is not TLS.
+    /// The two sides agree on no parameters, the listener has no certificate for the name, the client is not TLS, or the
+    /// listener does not accept its certificate.
     Failed,
 }
 

@@ -94,13 +94,16 @@ impl Listeners {
     /// `config` no longer has keeps its settings until the restart that ends it.
     ///
     /// # Errors
-    /// Those of [`Self::new`]; then nothing is changed.
+    /// Those of [`Self::new`]; then every listener keeps its settings.
     pub fn replace(&self, config: &Config) -> Result<(), TlsError> {
         let mut compiled = Vec::new();
+        // Several listeners may have the same address with port 0, so each one is taken once.
+        let mut rest: Vec<&config::Listener> = config.listeners.iter().collect();
         for listener in &self.listeners {
-            let Some(new) = config.listeners.iter().find(|new| new.address == listener.address) else {
+            let Some(place) = rest.iter().position(|new| new.address == listener.address) else {
                 continue;
             };
+            let new = rest.remove(place);
             let mut tickets = listener.tickets.lock().unwrap_or_else(PoisonError::into_inner);
             let clients = new.tls.as_ref().and_then(|tls| tls.clients.as_ref());
             if clients != tickets.clients.as_ref() {

@@ -146,3 +146,38 @@ fn parts_in_included_files_are_compared_and_named_by_their_files() {
     let expected = "a: scopes: was all of [read], is all of [write]\n    was in old.d/a.yaml:5, is in new.d/a.yaml:5\n";
     assert!(output.contains(expected), "{output}");
 }
+
+#[test]
+fn a_listener_that_asks_less_of_its_clients_is_found_and_one_that_asks_more_is_not() {
+    let (folder, _) = folder();
+    let listener = |tls: &str| format!("listeners: [{{ address: '127.0.0.1:8443'{tls} }}]\n");
+    let rest = "upstreams: { echo: { builtin: echo } }\nroutes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]\n";
+    let tls = |more: &str| format!(", tls: {{ certificate: tls.pem, private_key: tls.key{more} }}");
+    let steps = [
+        listener(""),
+        listener(&tls("")),
+        listener(&tls(", client_ca: ca.pem, client_certificates: optional")),
+        listener(&tls(", client_ca: ca.pem")),
+    ];
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("tls.pem", &std::fs::read_to_string("conf/dev-tls.pem").unwrap());
+    put("tls.key", &std::fs::read_to_string("conf/dev-tls.private.pem").unwrap());
+    put("ca2.pem", &std::fs::read_to_string("conf/dev-ca.pem").unwrap());
+    for (index, step) in steps.iter().enumerate() {
+        put(&format!("{index}.yaml"), &format!("{step}{rest}"));
+    }
+    for new in 0..steps.len() {
+        for old in 0..steps.len() {
+            let (code, output) = check(folder.path(), &format!("{new}.yaml"), &format!("{old}.yaml"));
+            assert_eq!(code, if new < old { 3 } else { 0 }, "{old} to {new}: {output}");
+        }
+    }
+    // Another authority, and a new address beside the old one.
+    put("ca.yaml", &format!("{}{rest}", listener(&tls(", client_ca: ca2.pem"))));
+    assert_eq!(check(folder.path(), "ca.yaml", "3.yaml").0, 3);
+    put(
+        "two.yaml",
+        &format!("{}{rest}", steps[3].replace("}]", "}, { address: '127.0.0.1:8444' }]")),
+    );
+    assert_eq!(check(folder.path(), "two.yaml", "3.yaml").0, 3);
+}

@@ -147,6 +147,9 @@ fn s093_a_request_for_a_host_with_another_certificate_is_misdirected() {
             assert_eq!(gate.record(&response)["reason"], "misdirected");
         }
     }
+    // HTTP/1.0 has no host that could contradict the name.
+    let response = client.exchange("GET /open HTTP/1.0\r\n\r\n");
+    assert_eq!(response.status, 200);
     // Without a server name, as from a load balancer that re-encrypts, every host is served.
     let session = tls_client::connect_without_name(&config, gate.data()).unwrap();
     let response = session

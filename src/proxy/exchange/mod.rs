@@ -88,12 +88,12 @@ pub struct TlsFacts {
 impl TlsFacts {
     /// Returns whether a request for `host` belongs on this connection: the client would get the same certificate for
     /// `host` as for the name it asked for. A client that sent no name, such as a load balancer that re-encrypts, may ask
-    /// for any host (S093).
+    /// for any host, and a request without a host contradicts no name (S093).
     fn serves(&self, host: &str) -> bool {
         let Some(server_name) = &self.server_name else {
             return true;
         };
-        server_name == host || self.names.select(Some(server_name)) == self.names.select(Some(host))
+        host.is_empty() || server_name == host || self.names.select(Some(server_name)) == self.names.select(Some(host))
     }
 }
 
