@@ -217,6 +217,15 @@ fn check_says_good_on_stdout_and_every_mistake_on_stderr() {
 }
 
 #[test]
+fn check_prints_the_names_and_the_expiry_of_each_certificate() {
+    let output = run(Path::new("."), &["check", "conf/examples/tls.yaml"]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    let names = "127.0.0.1:8443: conf/examples/../dev-tls.pem for localhost, *.localhost, 127.0.0.1, ::1, until 2126-";
+    assert!(lines.len() == 2 && lines[1].starts_with(names), "{lines:?}");
+}
+
+#[test]
 fn check_reads_the_key_files_that_run_would_read() {
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
