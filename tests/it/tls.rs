@@ -112,14 +112,22 @@ fn the_server_name_selects_the_certificate_and_an_unknown_one_is_refused() {
     for unknown in ["example.com", "a.b.example.com", "other.example.net", "127.0.0.1"] {
         assert!(shown(&gate, unknown).is_err(), "{unknown}");
     }
-    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"failure\"}"), 4.0);
+    wait_failures(&gate, 4.0);
     // With a default, a client without a server name gets that certificate; its own check of the name is its own matter.
     gate.reload(&config(&upstream, &format!("{{ {list}, default: example.org }}")));
     assert!(
         shown(&gate, "127.0.0.1").is_err(),
         "the client finds the certificate unfit"
     );
-    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"failure\"}"), 5.0);
+    wait_failures(&gate, 5.0);
+}
+
+/// Waits until `count` handshakes have failed: a client knows before the gate does.
+#[track_caller]
+fn wait_failures(gate: &LocalGate, count: f64) {
+    wait_until(&format!("{count} failed handshakes"), || {
+        gate.metric("keygate_tls_handshakes_total{result=\"failure\"}") == count
+    });
 }
 
 #[test]

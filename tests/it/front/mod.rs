@@ -10,6 +10,7 @@ use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
+use crate::support::RefusingAddress;
 use crate::support::Response;
 use crate::support::StartGate;
 use crate::support::api_key;
@@ -18,9 +19,7 @@ use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::time::SystemTime;
 
 const ISSUER: &str = "https://issuer.test";
@@ -262,10 +261,11 @@ fn get_with(target: &str, fields: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: gate.test\r\n{fields}\r\n")
 }
 
-/// Returns a loopback address without a listener.
+/// Returns a loopback address that refuses connections for as long as the test process runs.
 fn closed_port() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    let refusing = RefusingAddress::new();
+    let address = refusing.address();
+    // Another program would take a port that is free.
+    std::mem::forget(refusing);
+    address
 }
