@@ -143,6 +143,21 @@ pub use embed::Principal;
 pub use embed::Upkeep;
 pub use gate::answer::Answer;
 
+/// The filter for pingora proxies of other programs.
+///
+/// [`Filter`](filter::Filter) has a method for each phase of `pingora::proxy::ProxyHttp`: a proxy calls them in its own
+/// phases, before or after its own rules. [`Guard`](filter::Guard) bounds what pingora leaves unbounded. A whole proxy:
+///
+/// ```no_run
+/// # fn main() {}
+#[doc = include_str!("../tests/clients/proxy/src/shop.rs")]
+/// ```
+pub mod filter {
+    pub use crate::embed::Guard;
+    pub use crate::proxy::filter::Filter;
+    pub use crate::proxy::filter::FilterContext;
+}
+
 /// Runs the command line of the binary `keygate`, and returns its exit code.
 #[cfg(feature = "gateway")]
 #[doc(hidden)]

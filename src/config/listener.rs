@@ -20,6 +20,30 @@ pub struct Listener {
     pub address: SocketAddr,
     /// `None` for plain HTTP.
     pub tls: Option<ListenerTls>,
+    /// The protocol without TLS. With TLS, each client chooses HTTP/2 or HTTP/1.1 (ALPN, RFC 7301).
+    pub plain: PlainProtocol,
+    pub http1: Http1Lane,
+}
+
+/// The protocol of a listener without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlainProtocol {
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS (RFC 9113 section 3.3), where a client knows beforehand that the server speaks it.
+    H2c,
+}
+
+/// The code that carries requests of HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Http1Lane {
+    /// Keygate's own.
+    #[default]
+    Own,
+    /// pingora's proxy, which also carries HTTP/2.
+    Pingora,
 }
 
 /// Bounds that apply to every listener. A request over a bound is refused with the status in parentheses.
@@ -57,6 +81,11 @@ pub(in crate::config) struct Section {
     address: Option<Text<SocketAddr>>,
     /// Certificates, for HTTPS. Default: plain HTTP.
     tls: Option<TypedNode<tls::Section>>,
+    /// The protocol without TLS: `http1` or `h2c`. With TLS, clients choose HTTP/2 or HTTP/1.1. Default `http1`.
+    protocol: Option<TypedNode<PlainProtocol>>,
+    /// The code that carries HTTP/1.1: `own`, or `pingora`, which needs twice the processor time: the answer to a fault that
+    /// is found in the first. Default `own`.
+    http1: Option<TypedNode<Http1Lane>>,
 }
 
 pub(in crate::config) fn convert(
@@ -69,13 +98,27 @@ pub(in crate::config) fn convert(
         let Some(address) = checker.need(section.at, "address", section.value.address, hint) else {
             continue;
         };
+        let is_tls = section.value.tls.is_some();
         let tls = section.value.tls.map(|written| tls::convert(written, checker));
+        let plain = section.value.protocol;
+        if let (true, Some(written)) = (is_tls, &plain) {
+            let hint = "remove the key: with `tls`, each client chooses HTTP/2 or HTTP/1.1";
+            checker.error_with(written.at, "no-effect", "the listener has `tls`", hint);
+        }
+        let plain = plain.map(|written| written.value).unwrap_or_default();
+        let http1 = section.value.http1;
+        if let (PlainProtocol::H2c, Some(written)) = (plain, &http1) {
+            let hint = "remove one of the two keys";
+            checker.error_with(written.at, "no-effect", "the listener speaks HTTP/2 alone", hint);
+        }
         let listener = TypedNode {
             at: address.at,
             value: Listener {
                 address: address.take(),
                 // Without a value, a mistake was reported, and the configuration is refused.
                 tls: tls.flatten(),
+                plain,
+                http1: http1.map(|written| written.value).unwrap_or_default(),
             },
         };
         refuse_shared(&listeners, listener.at, listener.value.address, checker);

@@ -79,7 +79,9 @@ pub use issuer::KeySource;
 pub use limit::Limit;
 pub use limit::LimitBy;
 pub use limit::RateLimitHeaders;
+pub use listener::Http1Lane;
 pub use listener::Listener;
+pub use listener::PlainProtocol;
 pub use listener::RequestLimits;
 pub use observe::LogFormat;
 pub use observe::Observe;
@@ -102,6 +104,7 @@ pub use text::parse_duration;
 pub use token_endpoint::TokenEndpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
+pub use upstream::UpstreamProtocol;
 
 use crate::config::check::Checker;
 use crate::config::include::NoLog;

@@ -46,6 +46,16 @@ pub struct Upstream {
     pub remove_headers: Vec<HeaderName>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     pub connect_attempts: u32,
+    pub protocol: UpstreamProtocol,
+}
+
+/// The protocol that an upstream's endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, known beforehand (RFC 9113 section 3.3).
+    H2c,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +66,7 @@ pub enum UpstreamKind {
     Echo,
 }
 
-/// `host:port`, plain HTTP/1.1.
+/// `host:port`, without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// A name or an address, without brackets.
@@ -90,7 +100,7 @@ impl FromText for Endpoint {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Upstream")]
 pub(in crate::config) struct Section {
-    /// `host:port` each, plain HTTP/1.1, asked in turn. This or `builtin`.
+    /// `host:port` each, without TLS, asked in turn. This or `builtin`.
     endpoints: Option<Texts<Endpoint>>,
     /// `echo`: Keygate answers itself with what would have reached an upstream. This or `endpoints`.
     builtin: Option<Builtin>,
@@ -113,6 +123,17 @@ pub(in crate::config) struct Section {
     remove_headers: Option<Texts<HeaderName>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     connect_attempts: Option<TypedNode<NonZeroU32>>,
+    /// `auto`, `http1`, or `h2c` for HTTP/2 without TLS, as gRPC servers speak it. Without TLS, `auto` is `http1`. Default
+    /// `auto`.
+    protocol: Option<TypedNode<WrittenProtocol>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum WrittenProtocol {
+    Auto,
+    Http1,
+    H2c,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -173,6 +194,10 @@ fn upstream(
             .collect(),
         remove_headers: values(remove),
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
+        protocol: match section.protocol.map(|written| written.value) {
+            None | Some(WrittenProtocol::Auto | WrittenProtocol::Http1) => UpstreamProtocol::Http1,
+            Some(WrittenProtocol::H2c) => UpstreamProtocol::H2c,
+        },
     })
 }
 
@@ -196,6 +221,7 @@ fn kind(
                 "idle_timeout",
                 "host",
                 "connect_attempts",
+                "protocol",
             ] {
                 if let Some(entry) = checker.tree.entry(at, key) {
                     checker.error(entry, "not-with-builtin", "a built-in upstream is never connected to");

@@ -134,7 +134,7 @@ impl Exchange {
             .target()
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
-        self.0.write_request_fields(endpoint, |name, value| {
+        self.0.write_request_fields(Some(endpoint), |name, value| {
             // No value is invalid: each comes from a parsed head, the configuration or a validated credential.
             if let Ok(value) = HeaderValue::from_bytes(value) {
                 head.headers.append(name, value);

@@ -129,6 +129,10 @@ impl Gate {
         self.readiness.report().status == Condition::Ok
     }
 
+    pub(super) fn shared(&self) -> Arc<gate::Gate> {
+        Arc::clone(&self.gate)
+    }
+
     /// Returns all metrics in the Prometheus text format.
     pub fn metrics(&self) -> String {
         self.gate.live.metrics.text()

@@ -11,14 +11,24 @@ use crate::runtime::ticks::every;
 use crate::runtime::watch::CHECK_INTERVAL;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 /// The background work of a [`crate::Gate`]: reloads the configuration when its files change, fetches issuers' keys,
 /// resolves upstreams' names, and removes expired state.
 ///
 /// Without this work, a gate has no issuers' keys except those in PEM files and `state_dir`, no introspection, and no
 /// addresses of upstreams with a host name. A request that needs any of these is answered with 503.
+///
+/// Spawn [`run`](Self::run), or add it to a pingora server: `pingora::services::background::background_service("keygate",
+/// upkeep)`.
 #[must_use = "a gate without its upkeep never gets its issuers' keys"]
 pub struct Upkeep {
+    /// `None` once it runs.
+    work: Mutex<Option<Work>>,
+}
+
+struct Work {
     path: PathBuf,
     loaded: LoadedConfig,
     gate: Arc<Gate>,
@@ -37,27 +47,38 @@ impl Upkeep {
         check: ConfigCheck,
     ) -> Self {
         Self {
-            path,
-            loaded,
-            gate,
-            readiness,
-            key_files,
-            check,
+            work: Mutex::new(Some(Work {
+                path,
+                loaded,
+                gate,
+                readiness,
+                key_files,
+                check,
+            })),
         }
     }
 
     /// Runs until the future is dropped. Needs a tokio runtime with time and I/O. Logs an error
     /// about an invalid file, and keeps the configuration and the API keys that are in force.
     pub async fn run(self) {
-        let gate = Arc::clone(&self.gate);
+        self.work().await;
+    }
+
+    /// Runs until the future is dropped; returns at once if it was run before.
+    pub(super) async fn work(&self) {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(work) = work else {
+            return;
+        };
+        let gate = Arc::clone(&work.gate);
         let mut reloader = Reloader::new(
-            self.path,
-            self.loaded,
-            self.gate,
-            self.readiness,
-            self.key_files,
+            work.path,
+            work.loaded,
+            work.gate,
+            work.readiness,
+            work.key_files,
             Vec::new(),
-            self.check,
+            work.check,
         );
         let follow_files = async {
             let mut ticks = every(CHECK_INTERVAL);

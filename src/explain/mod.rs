@@ -32,7 +32,7 @@ use crate::gate::stop::Stop;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::observe::log::ErrorChain;
-use crate::proxy::http1::head;
+use crate::proxy::head;
 use crate::runtime::assemble;
 use crate::runtime::issuer_key_files;
 use crate::runtime::reload;

@@ -7,7 +7,7 @@ use crate::config::Route;
 use crate::explain::question::ExplainError;
 use crate::explain::question::Question;
 use crate::explain::question::QuestionSubject;
-use crate::proxy::http1::head::HeadLimits;
+use crate::proxy::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;

@@ -57,8 +57,12 @@ use crate::observe::metrics::token_cache::TokenCacheMetrics;
 use crate::observe::metrics::upstreams::UpstreamFamilies;
 use prometheus::Registry;
 use prometheus::TextEncoder;
+use prometheus::core::Collector;
+use prometheus::core::Desc;
+use prometheus::proto::MetricFamily;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -139,8 +143,23 @@ impl Metrics {
         self.callbacks().push(callback);
     }
 
+    /// Adds all metrics to `registry`.
+    ///
+    /// # Errors
+    /// The registry has such a collector already.
+    pub fn register(metrics: &Arc<Self>, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(AllMetrics(Arc::clone(metrics))))
+    }
+
     /// Runs the callbacks, and returns all metrics in the Prometheus text format ([`CONTENT_TYPE`]).
     pub fn text(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.gather())
+            .expect("every family has a name, a type and a metric")
+    }
+
+    /// Runs the callbacks, and returns all metrics.
+    fn gather(&self) -> Vec<MetricFamily> {
         // Hold the lock until `process.read` has returned: two concurrent scrapes would both add the same processor
         // time.
         let callbacks = self.callbacks();
@@ -149,14 +168,26 @@ impl Metrics {
         }
         self.process.read();
         drop(callbacks);
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .expect("every family has a name, a type and a metric")
+        self.registry.gather()
     }
 
     fn callbacks(&self) -> MutexGuard<'_, Vec<ScrapeCallback>> {
         // Only `on_scrape` changes the list, so the list is intact even after a callback has panicked.
         self.on_scrape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All metrics as one collector of another registry. Its families have no description before they are collected, so the
+/// other registry does not check their names.
+struct AllMetrics(Arc<Metrics>);
+
+impl Collector for AllMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.0.gather()
     }
 }
 

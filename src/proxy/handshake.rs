@@ -3,26 +3,14 @@
 
 use crate::config::certificate;
 use crate::model::clock::Timestamp;
-use crate::proxy::certificate_names::CertificateNames;
 use crate::proxy::exchange::TlsFacts;
-use arc_swap::ArcSwapOption;
+use crate::proxy::listener::TlsConfig;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::l4;
-use rustls::ServerConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// The TLS settings of one listener, replaced as a whole when the configuration is reloaded. `None` for plain HTTP.
-/// Shared by all workers, so that a session can be resumed on each of them.
-pub type ListenerTls = ArcSwapOption<TlsConfig>;
-
-/// The compiled TLS settings of a listener.
-pub struct TlsConfig {
-    pub server: Arc<ServerConfig>,
-    pub names: Arc<CertificateNames>,
-}
 
 /// Why a handshake did not become a session. The connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! How does a request reach its upstream? `exchange` has the gate decide the request, `forward` computes the fields
-//! that are forwarded, `handshake` begins TLS, and `http1` moves the bytes.
+//! that are forwarded, and `handshake` begins TLS. Two lanes move the bytes: `http1` those of HTTP/1.1, and pingora's proxy
+//! with `filter` all others.
 
-#[cfg(feature = "gateway")]
 pub mod peer;
 pub mod forward;
 pub mod certificate_names;
 pub mod exchange;
-#[cfg(feature = "gateway")]
+pub mod listener;
 pub mod handshake;
-#[cfg(feature = "gateway")]
+pub mod head;
+pub mod filter;
 pub mod http1;

@@ -1,4 +1,4 @@
-//! How do certificates reach the listeners, at the start and when their files change?
+//! How do settings and certificates reach the listeners, at the start and when their files change?
 
 use crate::config;
 use crate::config::Config;
@@ -12,10 +12,11 @@ use crate::model::clock::Timestamp;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::TlsMetrics;
 use crate::proxy::certificate_names::CertificateNames;
-use crate::proxy::handshake::ListenerTls;
-use crate::proxy::handshake::TlsConfig;
+use crate::proxy::listener::ConnectionSettings;
+use crate::proxy::listener::ListenerSettings;
+use crate::proxy::listener::TlsConfig;
 use crate::runtime::reload::Follower;
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// The TLS settings of all listeners. Their addresses are fixed at the start.
+/// The settings of all listeners. Their addresses are fixed at the start.
 pub struct Listeners {
     listeners: Vec<Listener>,
     metrics: Arc<Metrics>,
@@ -42,7 +43,7 @@ pub struct Listeners {
 
 struct Listener {
     address: SocketAddr,
-    current: Arc<ListenerTls>,
+    current: Arc<ListenerSettings>,
     tickets: Mutex<Tickets>,
 }
 
@@ -65,14 +66,9 @@ impl Listeners {
         let listeners = listeners.map(|listener| {
             let clients = listener.tls.as_ref().and_then(|tls| tls.clients.clone());
             let tickets = Tickets::new(clients)?;
-            let tls = listener
-                .tls
-                .as_ref()
-                .map(|tls| compile(tls, &tickets.key))
-                .transpose()?;
             Ok(Listener {
                 address: listener.address,
-                current: Arc::new(ArcSwapOption::from(tls)),
+                current: Arc::new(ArcSwap::from_pointee(compile(listener, &tickets.key)?)),
                 tickets: Mutex::new(tickets),
             })
         });
@@ -83,7 +79,7 @@ impl Listeners {
     }
 
     /// Returns the settings of each listener, in the order of the configuration at the start.
-    pub fn each(&self) -> Vec<Arc<ListenerTls>> {
+    pub fn each(&self) -> Vec<Arc<ListenerSettings>> {
         self.listeners
             .iter()
             .map(|listener| Arc::clone(&listener.current))
@@ -109,11 +105,10 @@ impl Listeners {
             if clients != tickets.clients.as_ref() {
                 *tickets = Tickets::new(clients.cloned())?;
             }
-            let tls = new.tls.as_ref().map(|tls| compile(tls, &tickets.key)).transpose()?;
-            compiled.push((&listener.current, tls));
+            compiled.push((&listener.current, compile(new, &tickets.key)?));
         }
         for (current, new) in compiled {
-            current.store(new);
+            current.store(Arc::new(new));
         }
         Ok(())
     }
@@ -154,7 +149,16 @@ fn report(config: &Config, metrics: &TlsMetrics, now: Timestamp) {
     }
 }
 
-fn compile(tls: &config::tls::ListenerTls, tickets: &Arc<dyn ProducesTickets>) -> Result<Arc<TlsConfig>, TlsError> {
+fn compile(listener: &config::Listener, tickets: &Arc<dyn ProducesTickets>) -> Result<ConnectionSettings, TlsError> {
+    let tls = listener.tls.as_ref().map(|tls| compile_tls(tls, tickets));
+    Ok(ConnectionSettings {
+        tls: tls.transpose()?,
+        plain: listener.plain,
+        http1: listener.http1,
+    })
+}
+
+fn compile_tls(tls: &config::tls::ListenerTls, tickets: &Arc<dyn ProducesTickets>) -> Result<TlsConfig, TlsError> {
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.versions {
         TlsVersions::Tls12And13 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersions::Tls13 => &[&rustls::version::TLS13],
@@ -168,14 +172,14 @@ fn compile(tls: &config::tls::ListenerTls, tickets: &Arc<dyn ProducesTickets>) -
         Some(clients) => server.with_client_cert_verifier(verifier(clients, provider)?),
     };
     let mut server = server.with_cert_resolver(Arc::new(CertificateByName::new(tls, Arc::clone(&names))?));
-    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     server.ticketer = Arc::clone(tickets);
     // Sessions are in tickets alone: a stored session would not end with the key of the tickets.
     server.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(TlsConfig {
+    Ok(TlsConfig {
         server: Arc::new(server),
         names,
-    }))
+    })
 }
 
 /// Returns the verifier of clients' certificates.

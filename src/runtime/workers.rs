@@ -4,10 +4,12 @@
 
 use crate::gate::Gate;
 use crate::observe::trace;
-use crate::proxy::handshake::ListenerTls;
+use crate::proxy::filter::Filter;
+use crate::proxy::filter::lane::ProxyLane;
 use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
+use crate::proxy::listener::ListenerSettings;
 use crate::runtime::ticks::every;
 use pingora::connectors::TransportConnector;
 use pingora::listeners::L4BufferSettings;
@@ -26,6 +28,8 @@ use tokio::sync::watch;
 
 /// The interval at which expired or closed connections are removed from the pool of upstream connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// The idle connections to upstreams that one worker keeps in pingora's lane.
+const IDLE_UPSTREAMS_MAX: usize = 256;
 /// The longest wait for requests in flight when the process stops.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// The interval at which a drain counts the remaining connections.
@@ -34,7 +38,7 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 /// A bound socket that accepts clients' connections.
 pub struct DataListener {
     pub socket: TcpListener,
-    pub tls: Arc<ListenerTls>,
+    pub settings: Arc<ListenerSettings>,
 }
 
 /// The workers of one gate.
@@ -64,9 +68,10 @@ impl Workers {
         for number in 0..count.max(1) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
+            let proxy = ProxyLane::proxy(Filter::of_gate(Arc::clone(gate)), IDLE_UPSTREAMS_MAX);
             let services = listeners.iter().enumerate().map(|(index, listener)| {
                 let (gate, pool, counts) = (Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
-                let worker = Worker::new(gate, pool, counts, Arc::clone(&listener.tls));
+                let worker = Worker::new(gate, pool, Arc::clone(&proxy), counts, Arc::clone(&listener.settings));
                 Ok(service(worker, index, listener.socket.try_clone()?))
             });
             let services: Vec<Service> = services.collect::<io::Result<_>>()?;

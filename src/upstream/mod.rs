@@ -65,6 +65,7 @@ mod tests {
             set_headers: Vec::new(),
             remove_headers: Vec::new(),
             connect_attempts: 2,
+            protocol: config::UpstreamProtocol::Http1,
         };
         Upstream::new(settings, endpoints, Arc::default())
     }

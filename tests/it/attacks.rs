@@ -63,7 +63,10 @@ fn tests() -> BTreeMap<u16, Vec<String>> {
                 }
                 // Further attributes may stand between `#[test]` and the function, over several lines.
                 let goes_on = is_test && !line.is_empty() && !line.starts_with('}');
-                is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test") || goes_on;
+                is_test = ["#[test]", "#[tokio::test", "lanes!("]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+                    || goes_on;
             }
         }
     }

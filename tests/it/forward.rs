@@ -7,6 +7,7 @@ use crate::support::RawClient;
 use crate::support::ReceivedRequest;
 use crate::support::Response;
 use crate::support::RunningGate;
+use crate::support::lane::lanes;
 use crate::support::wait_until;
 use serde_json::Value;
 use serde_json::json;
@@ -89,7 +90,7 @@ fn values(request: &ReceivedRequest, name: &str) -> Vec<String> {
     request.headers_named(name).into_iter().map(str::to_owned).collect()
 }
 
-#[test]
+lanes!(three_endpoints_get_a_third_each);
 fn three_endpoints_get_a_third_each() {
     let upstreams: Vec<FakeUpstream> = (0..3).map(|_| FakeUpstream::start()).collect();
     let addresses: Vec<SocketAddr> = upstreams.iter().map(FakeUpstream::address).collect();
@@ -105,7 +106,7 @@ fn three_endpoints_get_a_third_each() {
     assert_eq!(connections, [1, 1, 1], "each connection is used again");
 }
 
-#[test]
+lanes!(an_endpoint_that_cannot_be_connected_to_is_passed_over_whatever_the_method);
 fn an_endpoint_that_cannot_be_connected_to_is_passed_over_whatever_the_method() {
     let upstream = FakeUpstream::start();
     let gate = gate(&endpoints(&[dead(), upstream.address()]));
@@ -120,7 +121,7 @@ fn an_endpoint_that_cannot_be_connected_to_is_passed_over_whatever_the_method() 
     assert!(gate.metric("keygate_upstream_connect_failures_total{upstream=\"api\"}") >= 1.0);
 }
 
-#[test]
+lanes!(with_every_endpoint_dead_the_answer_is_502_after_the_configured_attempts);
 fn with_every_endpoint_dead_the_answer_is_502_after_the_configured_attempts() {
     for (attempts, expected) in [(1, 1.0), (2, 2.0), (5, 5.0)] {
         let gate = gate(&format!(
@@ -135,7 +136,7 @@ fn with_every_endpoint_dead_the_answer_is_502_after_the_configured_attempts() {
     }
 }
 
-#[test]
+lanes!(an_upstream_that_does_not_answer_in_time_is_504);
 fn an_upstream_that_does_not_answer_in_time_is_504() {
     let upstream = FakeUpstream::start();
     let hanging = Arc::new(Mutex::new(()));
@@ -151,7 +152,7 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
     assert_eq!(upstream.received().len(), 2, "asked once each");
 }
 
-#[test]
+lanes!(an_upstream_that_closes_or_answers_garbage_is_502);
 fn an_upstream_that_closes_or_answers_garbage_is_502() {
     let upstream = FakeUpstream::start();
     upstream.close_after_responses(true);
@@ -178,7 +179,7 @@ fn an_upstream_that_closes_or_answers_garbage_is_502() {
     }
 }
 
-#[test]
+lanes!(a_response_that_breaks_off_is_never_taken_for_a_whole_one);
 fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     let upstream = FakeUpstream::start();
     upstream.close_after_responses(true);
@@ -206,8 +207,8 @@ fn a_response_that_breaks_off_is_never_taken_for_a_whole_one() {
     }
 }
 
+lanes!(a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_nothing);
 /// The gate cannot know whether a sent request was processed: a retry could pay twice (RFC 9110 section 9.2.2).
-#[test]
 fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_nothing() {
     for (method, status, arrivals) in [("POST", 502, 1), ("PATCH", 502, 1), ("GET", 200, 2), ("DELETE", 200, 2)] {
         // Tries again: when the next request comes before the connection
@@ -217,8 +218,8 @@ fn a_request_that_may_have_been_acted_on_is_sent_again_only_where_that_changes_n
     }
 }
 
+lanes!(a_body_that_is_sent_again_counts_once);
 /// The gate receives a body once, even where it sends the stored body twice.
-#[test]
 fn a_body_that_is_sent_again_counts_once() {
     let seen = (0..50).find_map(|_| {
         let upstream = FakeUpstream::start();
@@ -279,7 +280,8 @@ fn over_an_old_connection(method: &str) -> Option<(u16, usize)> {
     (upstream.connections() + 1 == before + arrivals).then_some((response.status, arrivals))
 }
 
-#[test]
+// `Connection` cannot be sent over HTTP/2.
+lanes!(what_a_client_says_about_its_connection_stays_there: own, own_tls, filter_http1);
 fn what_a_client_says_about_its_connection_stays_there() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -292,7 +294,7 @@ fn what_a_client_says_about_its_connection_stays_there() {
     assert_eq!(values(&received, "x-end"), ["1"]);
 }
 
-#[test]
+lanes!(an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_503);
 fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_503() {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
@@ -315,7 +317,7 @@ fn an_endpoint_by_name_is_resolved_in_the_background_and_one_that_cannot_be_is_5
     check_problem(&gate, &get(&gate, "/nowhere"), 503, "no_endpoint");
 }
 
-#[test]
+lanes!(the_upstreams_header_rules_have_the_last_word);
 fn the_upstreams_header_rules_have_the_last_word() {
     let upstream = FakeUpstream::start();
     let more = "host: inside.example.test\nset_headers: { x-gateway: keygate, x-tenant: \"7\" }\nremove_headers: [x-debug, user-agent]";
@@ -332,7 +334,7 @@ fn the_upstreams_header_rules_have_the_last_word() {
     assert_eq!(values(&received, "x-other"), ["kept"]);
 }
 
-#[test]
+lanes!(the_host_that_was_asked_for_is_sent_unless_another_is_configured);
 fn the_host_that_was_asked_for_is_sent_unless_another_is_configured() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -340,7 +342,7 @@ fn the_host_that_was_asked_for_is_sent_unless_another_is_configured() {
     assert_eq!(values(&upstream.only_received(), "host"), ["api.example.test"]);
 }
 
-#[test]
+lanes!(s094_the_path_that_was_checked_is_the_path_that_is_forwarded);
 fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
@@ -404,7 +406,7 @@ fn s094_the_path_that_was_checked_is_the_path_that_is_forwarded() {
     assert_eq!(upstream.received().len(), forwarded);
 }
 
-#[test]
+lanes!(a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host);
 fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
@@ -422,7 +424,7 @@ fn a_prefix_that_is_stripped_never_leaves_a_path_that_names_another_host() {
     assert_eq!(values(&received, "host"), ["api.example.test"]);
 }
 
-#[test]
+lanes!(request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise);
 fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -480,7 +482,7 @@ fn request_ids_and_traces_are_kept_when_well_formed_and_made_otherwise() {
     }
 }
 
-#[test]
+lanes!(large_bodies_pass_in_both_directions_up_to_the_limit);
 fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     let upstream = FakeUpstream::start();
     let size = 10 * 1024 * 1024;
@@ -525,7 +527,7 @@ fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     );
 }
 
-#[test]
+lanes!(what_an_upstream_does_with_its_connection_is_its_own_matter);
 fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -548,7 +550,7 @@ fn what_an_upstream_does_with_its_connection_is_its_own_matter() {
     assert_eq!((response.status, response.text().as_str()), (200, "old"));
 }
 
-#[test]
+lanes!(an_idle_connection_is_used_again_by_other_clients);
 fn an_idle_connection_is_used_again_by_other_clients() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -560,7 +562,8 @@ fn an_idle_connection_is_used_again_by_other_clients() {
     });
 }
 
-#[test]
+// pingora forwards no interim response over HTTP/2.
+lanes!(responses_of_every_framing_pass_as_they_are: own, own_tls, filter_http1);
 fn responses_of_every_framing_pass_as_they_are() {
     let upstream = FakeUpstream::start();
     let gate = gate_to(&upstream, "");
@@ -605,7 +608,7 @@ fn responses_of_every_framing_pass_as_they_are() {
     assert_eq!((hinted.status, hinted.text().as_str()), (200, "ok"));
 }
 
-#[test]
+lanes!(s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced);
 fn s086_what_an_upstream_says_about_limits_and_request_ids_is_replaced() {
     let upstream = FakeUpstream::start();
     respond_with(

@@ -9,6 +9,7 @@ mod properties;
 mod attacks;
 mod config;
 mod embed;
+mod filter;
 mod front;
 mod token;
 mod tls;

@@ -91,7 +91,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
         &gate,
         vec![DataListener {
             socket: listener,
-            tls: Arc::default(),
+            settings: Arc::default(),
         }],
     )
     .unwrap();

@@ -8,6 +8,7 @@ use crate::support::api_key;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::token;
+use crate::support::lane::lanes;
 use crate::support::still_clock;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyText;
@@ -220,7 +221,8 @@ impl Stream {
     }
 }
 
-#[test]
+// A WebSocket needs a connection of HTTP/1.1 to itself.
+lanes!(s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends: own, own_tls, filter_http1);
 fn s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends() {
     let gate = gate("0s", LATE_SECS);
     let (mut stream, mut held) = gate.open_websocket("/stream", &gate.bearer());
@@ -243,7 +245,7 @@ fn s038_a_websocket_carries_bytes_both_ways_and_is_cut_when_its_token_ends() {
     assert_eq!(gate.running.metric("keygate_connections_open"), 0.0);
 }
 
-#[test]
+lanes!(s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_are_not);
 fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_are_not() {
     let gate = gate("0s", LATE_SECS);
     let bearer = gate.bearer();
@@ -273,8 +275,9 @@ fn s038_events_are_cut_when_their_token_ends_and_a_public_stream_and_a_download_
     assert_eq!(again.json()["type"], "urn:keygate:problem:token-expired");
 }
 
+// A WebSocket needs a connection of HTTP/1.1 to itself.
+lanes!(a_websocket_client_that_only_listens_is_not_a_slow_body: own, own_tls, filter_http1);
 /// `body_read_timeout` does not apply after an upgrade.
-#[test]
 fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     let upstream = HeldUpstream::start();
     let yaml = GatewayBuilder::new()
@@ -300,8 +303,8 @@ fn a_websocket_client_that_only_listens_is_not_a_slow_body() {
     assert_eq!(held.receive(10), "still here");
 }
 
+lanes!(s038_events_are_events_in_any_case);
 /// Media types have no case (RFC 9110 section 8.3.1).
-#[test]
 fn s038_events_are_events_in_any_case() {
     let gate = gate("0s", LATE_SECS);
     let events = SSE.replace("text/event-stream", "Text/Event-Stream");
@@ -309,14 +312,15 @@ fn s038_events_are_events_in_any_case() {
     stream.check_body_cut(&mut held, gate.life());
 }
 
-#[test]
+lanes!(s038_the_issuers_skew_is_granted_to_streams_too);
 fn s038_the_issuers_skew_is_granted_to_streams_too() {
     let gate = gate("1s", LATE_SECS);
     let (mut stream, mut held) = gate.open("/stream", &gate.bearer(), SSE);
     stream.check_body_cut(&mut held, gate.life() + Duration::from_secs(1));
 }
 
-#[test]
+// A WebSocket needs a connection of HTTP/1.1 to itself.
+lanes!(s038_an_api_key_that_expires_ends_its_streams: own, own_tls, filter_http1);
 fn s038_an_api_key_that_expires_ends_its_streams() {
     let gate = gate("0s", SOON_SECS);
     let header = format!("x-api-key: {}\r\n", gate.api_key.expose());
@@ -327,8 +331,8 @@ fn s038_an_api_key_that_expires_ends_its_streams() {
     gate.running.wait_access_records(2);
 }
 
+lanes!(a_revoked_api_key_ends_the_streams_it_opened);
 /// SPEC 2.8: a stream ends with its credential, also by revocation.
-#[test]
 fn a_revoked_api_key_ends_the_streams_it_opened() {
     let gate = gate("0s", LATE_SECS);
     let header = format!("x-api-key: {}\r\n", gate.api_key.expose());
@@ -345,7 +349,7 @@ fn a_revoked_api_key_ends_the_streams_it_opened() {
     assert_eq!(public.client.receive().text(), "data: 1\n\ndata: 2\n\n");
 }
 
-#[test]
+lanes!(s038_a_stream_that_ended_by_itself_leaves_no_end_behind_on_its_connection);
 fn s038_a_stream_that_ended_by_itself_leaves_no_end_behind_on_its_connection() {
     let gate = gate("0s", LATE_SECS);
     let (mut stream, mut held) = gate.open("/stream", &gate.bearer(), SSE);

@@ -5,6 +5,7 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
+use crate::support::lane::lanes;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -53,7 +54,7 @@ fn gate(upstream: SocketAddr) -> LocalGate {
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
 
-#[test]
+lanes!(an_upstream_that_says_nothing_is_504_when_the_total_ends);
 fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
     let gate = gate(dripping("", ""));
     let started = Instant::now();
@@ -67,7 +68,7 @@ fn an_upstream_that_says_nothing_is_504_when_the_total_ends() {
     );
 }
 
-#[test]
+lanes!(a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole);
 fn a_response_that_trickles_is_cut_when_the_total_ends_and_never_whole() {
     let rows = [
         ("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "x", None),
@@ -108,7 +109,7 @@ fn for_each<T: Copy + Send + Sync>(rows: &[T], check: impl Fn(T) + Sync) {
     });
 }
 
-#[test]
+lanes!(a_stream_goes_on_past_the_total);
 fn a_stream_goes_on_past_the_total() {
     let upgrade = "GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let rows = [
@@ -136,7 +137,7 @@ fn a_stream_goes_on_past_the_total() {
     });
 }
 
-#[test]
+lanes!(the_total_is_the_time_of_one_request_and_not_of_its_connection);
 fn the_total_is_the_time_of_one_request_and_not_of_its_connection() {
     let upstream = FakeUpstream::start();
     let gate = gate(upstream.address());

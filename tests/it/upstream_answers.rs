@@ -12,6 +12,7 @@ use crate::support::StartGate;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::token;
+use crate::support::lane::lanes;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
 use std::io::ErrorKind;
@@ -53,7 +54,8 @@ fn read_head(stream: &mut TcpStream) {
     }
 }
 
-#[test]
+// pingora reads a response with two lengths as RFC 9112 section 6.3 allows: as chunked, without the other length.
+lanes!(s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again: own, own_tls);
 fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
     let upstream = FakeUpstream::start();
     let gate = gate(upstream.address());
@@ -78,7 +80,7 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
     }
 }
 
-#[test]
+lanes!(s101_bytes_after_an_answer_are_nobodys);
 fn s101_bytes_after_an_answer_are_nobodys() {
     let upstream = FakeUpstream::start();
     let gate = gate(upstream.address());
@@ -95,8 +97,8 @@ fn s101_bytes_after_an_answer_are_nobodys() {
     }
 }
 
+lanes!(s101_bytes_that_come_on_an_idle_connection_end_it);
 /// A pooled connection must carry no bytes before its next request.
-#[test]
 fn s101_bytes_that_come_on_an_idle_connection_end_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate(listener.local_addr().unwrap());
@@ -127,7 +129,7 @@ fn s101_bytes_that_come_on_an_idle_connection_end_it() {
     }
 }
 
-#[test]
+lanes!(s106_two_callers_of_one_address_are_two_requests_upstream);
 fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     let upstream = FakeUpstream::start();
     upstream.respond_with(|request| {
@@ -159,7 +161,7 @@ fn s106_two_callers_of_one_address_are_two_requests_upstream() {
     }
 }
 
-#[test]
+lanes!(every_framing_of_an_answer_in_every_cut_reaches_the_client_whole);
 fn every_framing_of_an_answer_in_every_cut_reaches_the_client_whole() {
     let upstream = CuttingUpstream::start();
     let gate = gate(upstream.address);
@@ -246,7 +248,8 @@ fn serve_cut(mut stream: TcpStream, step: &std::sync::atomic::AtomicUsize) {
     }
 }
 
-#[test]
+// pingora forwards no interim response over HTTP/2.
+lanes!(an_interim_answer_goes_to_those_who_know_of_it: own, own_tls, filter_http1);
 fn an_interim_answer_goes_to_those_who_know_of_it() {
     let upstream = FakeUpstream::start();
     let gate = gate(upstream.address());
@@ -266,9 +269,10 @@ fn an_interim_answer_goes_to_those_who_know_of_it() {
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
 }
 
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection: own, own_tls, filter_http1);
 /// After an early response the upstream may read the rest of
 /// the request or not, so the next request's start is unknown.
-#[test]
 fn an_answer_that_comes_before_the_request_is_over_ends_the_clients_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate(listener.local_addr().unwrap());
@@ -361,8 +365,9 @@ fn unacknowledged(stream: &TcpStream) -> usize {
     usize::from_str_radix(sending, 16).unwrap()
 }
 
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connection: own, own_tls, filter_http1);
 /// The whole request has arrived, so the next request begins at a known byte although the upstream responded early.
-#[test]
 fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate(listener.local_addr().unwrap());
@@ -402,8 +407,9 @@ fn an_early_answer_to_a_request_that_came_whole_keeps_its_word_about_the_connect
     answering.join().unwrap();
 }
 
+// pingora forwards no interim response over HTTP/2.
+lanes!(an_answer_in_place_of_100_continue_ends_the_exchange_at_once: own, own_tls, filter_http1);
 /// A client that gets a final response to `Expect: 100-continue` sends no body, so the gate must not wait for a body.
-#[test]
 fn an_answer_in_place_of_100_continue_ends_the_exchange_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let gate = gate(listener.local_addr().unwrap());

@@ -90,6 +90,20 @@ impl Deadlines {
         }
     }
 
+    /// Extends every limit by `extra`, except for the end of a stream.
+    pub fn extend(&mut self, extra: Duration) {
+        let limits = &mut self.limits;
+        for limit in [
+            &mut limits.downstream_read,
+            &mut limits.downstream_write,
+            &mut limits.upstream_read,
+            &mut limits.upstream_write,
+        ] {
+            *limit = limit.saturating_add(extra);
+        }
+        limits.total = limits.total.and_then(|total| total.checked_add(extra));
+    }
+
     /// Returns the total deadline, which applies until the response is a stream. `None` is never.
     pub const fn total(&self) -> Option<Instant> {
         self.limits.total
@@ -252,6 +266,33 @@ mod tests {
         check(WaitTarget::UpstreamReads, secs(4), "upstream_timeout");
         check(WaitTarget::RequestBody, secs(1), "body_timeout");
         check(WaitTarget::Response, secs(3), "upstream_timeout");
+    }
+
+    #[test]
+    fn every_limit_but_the_end_of_a_stream_can_be_extended() {
+        let now = Instant::now();
+        for (wait_target, after) in [
+            (WaitTarget::ClientReads, 7),
+            (WaitTarget::UpstreamReads, 9),
+            (WaitTarget::RequestBody, 6),
+            (WaitTarget::Response, 8),
+        ] {
+            let mut deadlines = Deadlines::new(limits(now));
+            deadlines.extend(secs(5));
+            assert_eq!(
+                deadlines.next(now, waits(wait_target)).unwrap(),
+                Some(now + secs(after))
+            );
+            assert_eq!(deadlines.total(), Some(now + secs(15)));
+        }
+        let mut deadlines = Deadlines::new(TimeLimits::NONE);
+        deadlines.extend(secs(5));
+        assert_eq!(
+            (deadlines.total(), deadlines.limits.upstream_read),
+            (None, Duration::MAX)
+        );
+        deadlines.set_stream(Some(end(Some(now + secs(3)), None)), now);
+        assert_eq!(deadlines.next_end_check(now).unwrap(), Some(now + secs(3)));
     }
 
     #[test]

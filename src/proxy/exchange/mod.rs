@@ -13,6 +13,7 @@ pub use record::refuse_connection;
 pub use record::refuse_head;
 
 use crate::config;
+use crate::config::UpstreamProtocol;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -77,7 +78,7 @@ pub struct Connection {
 }
 
 /// The facts of a TLS session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TlsFacts {
     /// The name that the client asked for (SNI, RFC 6066 section 3), in lower case.
     pub server_name: Option<String>,
@@ -315,6 +316,13 @@ impl Exchange {
         Ok(Arc::clone(&permit.route().upstream))
     }
 
+    /// Returns whether the upstream of the permitted route speaks HTTP/2.
+    pub fn forwards_over_http2(&self) -> bool {
+        self.permit
+            .as_ref()
+            .is_some_and(|permit| permit.route().upstream.settings.protocol == UpstreamProtocol::H2c)
+    }
+
     /// Chooses an endpoint of `upstream`. Returns its address and the time that is left to connect.
     ///
     /// # Errors
@@ -346,8 +354,13 @@ impl Exchange {
         }
     }
 
+    /// Returns the endpoint that was chosen last.
+    pub const fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint
+    }
+
     /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
-    pub fn write_request_fields(&self, endpoint: SocketAddr, put: impl FnMut(&HeaderName, &[u8])) {
+    pub fn write_request_fields(&self, endpoint: Option<SocketAddr>, put: impl FnMut(&HeaderName, &[u8])) {
         let Some(permit) = &self.permit else {
             return;
         };
@@ -369,7 +382,7 @@ impl Exchange {
             },
             identity_token: self.identity_token.as_ref(),
             websocket: self.websocket,
-            endpoint: Some(endpoint),
+            endpoint,
         };
         fields.write(request, put);
     }
@@ -414,6 +427,11 @@ impl Exchange {
         }
     }
 
+    /// Starts the count of the request body over, because the body is sent again.
+    pub const fn rewind_request_body(&mut self) {
+        self.bytes_in = 0;
+    }
+
     /// Counts bytes that the client sends after a switch of protocols.
     pub const fn count_tunnel_bytes(&mut self, bytes: usize) {
         self.bytes_in += bytes as u64;
@@ -440,6 +458,11 @@ impl Exchange {
     /// Those of [`Deadlines::next`].
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
+    }
+
+    /// Extends every time limit by `extra`, except for the end of a stream.
+    pub fn extend_time_limits(&mut self, extra: Duration) {
+        self.deadlines.extend(extra);
     }
 
     /// Returns whether the exchange must end now, and records the reason.

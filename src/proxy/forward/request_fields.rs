@@ -181,10 +181,10 @@ impl RequestFields<'_> {
     }
 }
 
-/// Returns whether `Connection` lists `name` as a field for this hop alone (RFC 9110 section 7.6.1). Never for the
+/// Returns whether the `Connection` in `fields` lists `name` as a field for this hop alone (RFC 9110 section 7.6.1). Never for the
 /// framing fields and `Host`: without them, the upstream would see another end of the body, or no host.
-fn is_connection_option(name: &HeaderName, request: &HeaderMap) -> bool {
-    let mut values = request.get_all(header::CONNECTION).iter();
+pub fn is_connection_option(name: &HeaderName, fields: &HeaderMap) -> bool {
+    let mut values = fields.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)
         && values.any(|value| {
             syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))

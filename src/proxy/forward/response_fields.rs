@@ -3,6 +3,7 @@
 use crate::gate::answer::Cors;
 use crate::gate::answer::cors;
 use crate::model::clock::Timestamp;
+use crate::model::identity_field;
 use crate::observe::trace;
 use http::HeaderMap;
 use http::HeaderName;
@@ -29,6 +30,12 @@ impl ResponseRules<'_> {
             || self.limits.iter().any(|(own, _)| is(name, own.as_str()))
             || (self.cors.is_some() && cors::is_cors_name(name));
         !is_added && !is_hop_by_hop(name)
+    }
+
+    /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate keeps for the
+    /// identity is not.
+    pub fn keeps_trailer(&self, name: &str) -> bool {
+        self.keeps(name) && !name.starts_with(identity_field::PREFIX)
     }
 
     /// Calls `put` with each field that Keygate adds, except for `Date`. `varies` is `true` if the upstream's `Vary`

@@ -1,19 +1,9 @@
 //! Where does a message body end, and which bytes are its content (RFC 9112 section 6.3)?
 
+use crate::proxy::head::Framing;
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::chunks::ChunkDecoder;
 use crate::proxy::http1::chunks::ChunkError;
-
-/// The framing of a message body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    None,
-    /// The length in bytes; may be 0.
-    ContentLength(u64),
-    Chunked,
-    /// The body of a response ends where the upstream closes the connection.
-    CloseDelimited,
-}
 
 /// Reads one message body from the bytes of a connection. The bytes after the body stay in the buffer.
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 //! under one deadline, checked as bytes and parsed once. pingora accepts and dials; HTTP/1.1 in between is Keygate's
 //! own, because pingora's proxy has no such limits and is slower (`benches/README.md`).
 
+use crate::config::Http1Lane;
+use crate::config::PlainProtocol;
 use crate::config::RequestLimits;
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
@@ -12,25 +14,37 @@ use crate::model::clock::Now;
 use crate::observe::metrics::HandshakeResult;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::TlsFacts;
 use crate::proxy::exchange::refuse_connection;
 use crate::proxy::exchange::refuse_head;
+use crate::proxy::filter::guard;
+use crate::proxy::filter::lane::ProxyLane;
 use crate::proxy::handshake;
 use crate::proxy::handshake::HandshakeError;
-use crate::proxy::handshake::ListenerTls;
-use crate::proxy::http1::body::Framing;
+use crate::proxy::head;
+use crate::proxy::head::Framing;
+use crate::proxy::head::HeadLimits;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::downstream::DownstreamError;
-use crate::proxy::http1::head;
-use crate::proxy::http1::head::HeadLimits;
+use crate::proxy::http1::hand_over::HandOver;
+use crate::proxy::http1::hand_over::hand_over;
+use crate::proxy::http1::lane;
 use crate::proxy::http1::lane::Lane;
+use crate::proxy::http1::lane::LaneEnd;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::http1::request;
 use crate::proxy::http1::response_head;
+use crate::proxy::listener::ConnectionSettings;
+use crate::proxy::listener::ListenerSettings;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::request::Parts;
 use pingora::apps::ServerApp;
+use pingora::connectors::TransportConnector;
+use pingora::protocols::ALPN;
 use pingora::protocols::Stream;
+use pingora::proxy::HttpProxy;
+use pingora::proxy::ProxyHttp;
 use pingora::server::ShutdownWatch;
 use std::future::Future;
 use std::future::poll_fn;
@@ -73,12 +87,14 @@ impl ConnectionCounts {
     }
 }
 
-/// Serves the connections that pingora accepts on one worker thread.
-pub struct Worker {
+/// Serves the connections that pingora accepts on one worker thread, or in a proxy of another program.
+pub struct Worker<P = ProxyLane> {
     gate: Arc<Gate>,
     pool: Arc<Pool>,
     counts: ConnectionCounts,
-    tls: Arc<ListenerTls>,
+    settings: Arc<ListenerSettings>,
+    /// Carries what HTTP/1.1 does not.
+    proxy: Arc<HttpProxy<P>>,
 }
 
 /// Counts one open connection until this value is dropped.
@@ -142,37 +158,68 @@ struct Request {
     snapshot: Arc<Snapshot>,
 }
 
-impl Worker {
-    /// Returns a worker for one listener. All workers share `counts`, and those of one listener share `tls`.
-    pub fn new(gate: Arc<Gate>, pool: Arc<Pool>, counts: ConnectionCounts, tls: Arc<ListenerTls>) -> Self {
+impl<P> Worker<P> {
+    /// Returns a worker for one listener. All workers share `counts`, those of one listener share `settings`, and those of
+    /// one thread share `pool` and `proxy`.
+    pub fn new(
+        gate: Arc<Gate>,
+        pool: Arc<Pool>,
+        proxy: Arc<HttpProxy<P>>,
+        counts: ConnectionCounts,
+        settings: Arc<ListenerSettings>,
+    ) -> Self {
         Self {
             gate,
             pool,
             counts,
-            tls,
+            settings,
+            proxy,
         }
     }
 
+    /// Returns a worker whose requests `proxy` carries, all of them. A listener of pingora has done the handshake of TLS.
+    pub fn guarding(gate: Arc<Gate>, proxy: Arc<HttpProxy<P>>) -> Self {
+        let settings = ConnectionSettings {
+            tls: None,
+            plain: PlainProtocol::Http1,
+            http1: Http1Lane::Pingora,
+        };
+        // Never used: nothing is sent in Keygate's own lane.
+        let pool = Arc::new(Pool::new(Arc::new(TransportConnector::new(None))));
+        let settings = Arc::new(ListenerSettings::from_pointee(settings));
+        Self::new(gate, pool, proxy, ConnectionCounts::default(), settings)
+    }
+}
+
+impl<P> Worker<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     /// Serves one connection until it closes.
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
-        let tls = self.tls.load_full();
+        let settings = self.settings.load_full();
         let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
-            return self.refuse_surplus(stream, peer, tls.is_some()).await;
+            return self.refuse_surplus(stream, peer, &settings).await;
         };
         let metrics = &self.gate.live.metrics;
         let _open = metrics.connections.open();
-        let Some(config) = tls else {
-            let mut downstream = Downstream::new(stream);
-            let connection = Arc::new(Connection::new(peer, None));
-            return self
-                .serve_requests(&mut downstream, &connection, &limits, shutdown)
+        let Some(tls) = &settings.tls else {
+            // A listener of pingora may have done a handshake.
+            let facts = stream.get_ssl_digest().map(|_| TlsFacts::default());
+            let connection = Arc::new(Connection::new(peer, facts));
+            if settings.plain == PlainProtocol::H2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+                return self.serve_http2(stream, &connection, &limits, shutdown).await;
+            }
+            self.serve_requests(stream, &connection, &limits, settings.http1, shutdown)
                 .await;
+            return;
         };
         // The handshake is the first that a client sends, so it has the time of a head.
         // On the heap, so that connections without TLS do not hold room for it.
         let handshake = Box::pin(handshake::accept(
-            &config,
+            tls,
             stream,
             limits.head_timeout,
             self.gate.clock.now().wall,
@@ -191,23 +238,49 @@ impl Worker {
         let Ok((stream, facts)) = handshake else {
             return;
         };
-        let mut downstream = Downstream::new(stream);
         let connection = Arc::new(Connection::new(peer, Some(facts)));
-        self.serve_requests(&mut downstream, &connection, &limits, shutdown)
-            .await;
-        // Sends close_notify, so that the client can tell the end from a cut (RFC 8446 section 6.1). Best effort: the
-        // connection is closed either way.
-        let _ = timeout(LINGER, downstream.stream.shutdown()).await;
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.serve_http2(stream, &connection, &limits, shutdown).await;
+        }
+        let served = self.serve_requests(stream, &connection, &limits, settings.http1, shutdown);
+        if let Some(mut stream) = served.await {
+            // Sends close_notify, so that the client can tell the end from a cut (RFC 8446 section 6.1). Best effort: the
+            // connection is closed either way.
+            let _ = timeout(LINGER, stream.shutdown()).await;
+        }
     }
 
-    /// Serves the requests of one connection until the last has been answered.
-    async fn serve_requests(
+    /// Serves an HTTP/2 connection until it closes.
+    async fn serve_http2(
         &self,
-        downstream: &mut Downstream,
+        stream: Stream,
         connection: &Arc<Connection>,
         limits: &RequestLimits,
         shutdown: &ShutdownWatch,
     ) {
+        // On the heap, so that connections of HTTP/1.1 do not hold room for it.
+        Box::pin(guard::serve_http2(
+            &self.proxy,
+            &self.gate,
+            stream,
+            connection,
+            limits,
+            shutdown,
+        ))
+        .await;
+    }
+
+    /// Serves the requests of one connection until the last has been answered. Returns the stream, unless pingora has
+    /// closed it.
+    async fn serve_requests(
+        &self,
+        stream: Stream,
+        connection: &Arc<Connection>,
+        limits: &RequestLimits,
+        lane: Http1Lane,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut downstream = Downstream::new(stream);
         let mut watch = shutdown.clone();
         let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
         let mut idle_timeout = limits.idle_timeout;
@@ -216,12 +289,13 @@ impl Worker {
             downstream.shrink();
             // Created once for the connection: each request polls the same future.
             let stopping = stopping.as_mut();
-            let request = match self.read_head(downstream, idle_timeout, stopping).await {
+            let request = match self.read_head(&mut downstream, idle_timeout, stopping).await {
                 Ok(Some(request)) => request,
-                Ok(None) => return,
+                Ok(None) => return Some(downstream.stream),
                 Err(RejectedHead { error, started, head }) => {
                     let answer = refuse_head(&self.gate, connection.peer, started, error, &head);
-                    return refuse(downstream, answer, &head).await;
+                    refuse(&mut downstream, answer, &head).await;
+                    return Some(downstream.stream);
                 }
             };
             served += 1;
@@ -231,9 +305,32 @@ impl Worker {
                 || served >= limits.requests_per_connection_max
                 || *shutdown.borrow();
             let exchange = Exchange::begin(&self.gate, request.snapshot, request.parts, connection, request.started);
-            let lane = Lane::new(exchange, &self.pool, downstream, request.framing, is_last, shutdown);
-            if !lane.run().await {
-                return;
+            let end = match lane {
+                Http1Lane::Own => {
+                    let lane = Lane::new(
+                        exchange,
+                        &self.pool,
+                        &mut downstream,
+                        request.framing,
+                        is_last,
+                        shutdown,
+                    );
+                    lane.run().await
+                }
+                Http1Lane::Pingora => LaneEnd::HandOver(Box::new(HandOver {
+                    is_persistent: !is_last && lane::keeps_connection(exchange.request()),
+                    exchange,
+                    is_admitted: false,
+                })),
+            };
+            match end {
+                LaneEnd::Persists => {}
+                LaneEnd::Closes => return Some(downstream.stream),
+                LaneEnd::HandOver(request) => {
+                    // On the heap, so that connections in Keygate's own lane do not hold room for it.
+                    let handed = Box::pin(hand_over(&self.proxy, *request, downstream, shutdown));
+                    downstream = handed.await?;
+                }
             }
         }
     }
@@ -335,18 +432,22 @@ impl Worker {
     }
 
     /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment, or the
-    /// answer would need a handshake first.
-    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr, is_tls: bool) {
+    /// answer would need a handshake of TLS or HTTP/2 first.
+    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr, settings: &ConnectionSettings) {
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
-        if slot.is_some() && !is_tls {
+        if slot.is_some() && settings.tls.is_none() && settings.plain == PlainProtocol::Http1 {
             refuse(&mut Downstream::new(stream), answer, &[]).await;
         }
     }
 }
 
 #[async_trait]
-impl ServerApp for Worker {
+impl<P> ServerApp for Worker<P>
+where
+    P: ProxyHttp + Send + Sync + 'static,
+    P::CTX: Send + Sync,
+{
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let peer = stream
             .get_socket_digest()

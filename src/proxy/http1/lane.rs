@@ -8,9 +8,10 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::retry;
+use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
-use crate::proxy::http1::body::Framing;
 use crate::proxy::http1::downstream::Downstream;
+use crate::proxy::http1::hand_over::HandOver;
 use crate::proxy::http1::pool::DialError;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::http1::pool::UpstreamConn;
@@ -44,6 +45,15 @@ pub struct Lane<'c> {
     shutdown: &'c watch::Receiver<bool>,
 }
 
+/// The state of the client's connection after an exchange.
+pub enum LaneEnd {
+    /// The connection may carry another request.
+    Persists,
+    Closes,
+    /// pingora has to carry the request.
+    HandOver(Box<HandOver>),
+}
+
 /// One attempt to reach an upstream: the connection, and the address of its endpoint.
 struct Attempt {
     conn: UpstreamConn,
@@ -73,10 +83,17 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Completes the exchange and returns whether the connection persists.
-    pub async fn run(mut self) -> bool {
+    /// Completes the exchange, or returns it for pingora's lane, where the upstream speaks HTTP/2.
+    pub async fn run(mut self) -> LaneEnd {
         let client_gone = wait_for_client_close(self.downstream, &self.body);
-        match self.exchange.admit(client_gone).await {
+        let persists = match self.exchange.admit(client_gone).await {
+            Ok(NextStep::Forward) if self.exchange.forwards_over_http2() => {
+                return LaneEnd::HandOver(Box::new(HandOver {
+                    exchange: self.exchange,
+                    is_admitted: true,
+                    is_persistent: self.is_persistent,
+                }));
+            }
             Ok(NextStep::Forward) => match self.forward().await {
                 Ok(persistence) => self.end(persistence).await,
                 Err(interruption) => self.fail(interruption).await,
@@ -87,7 +104,8 @@ impl<'c> Lane<'c> {
                 Err(denial) => self.fail(denial.into()).await,
             },
             Err(denial) => self.fail(denial.into()).await,
-        }
+        };
+        if persists { LaneEnd::Persists } else { LaneEnd::Closes }
     }
 
     /// Sends the request to its upstream and the response to the client.
@@ -178,9 +196,10 @@ impl<'c> Lane<'c> {
         out.put(b" ");
         out.put(self.exchange.target().as_bytes());
         out.put(b" HTTP/1.1\r\n");
-        self.exchange.write_request_fields(attempt.address, |name, value| {
-            put(out, name.as_str().as_bytes(), value);
-        });
+        self.exchange
+            .write_request_fields(Some(attempt.address), |name, value| {
+                put(out, name.as_str().as_bytes(), value);
+            });
         out.put(b"\r\n");
     }
 
@@ -209,7 +228,7 @@ impl<'c> Lane<'c> {
 
 /// Returns whether version and `Connection` of the request allow another request on the connection (RFC 9112 section
 /// 9.3).
-fn keeps_connection(request: &Parts) -> bool {
+pub fn keeps_connection(request: &Parts) -> bool {
     let mut close = false;
     let mut keep_alive = request.version != Version::HTTP_10;
     for value in request.headers.get_all(header::CONNECTION) {

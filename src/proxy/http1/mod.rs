@@ -1,6 +1,5 @@
 //! How are requests received and forwarded over HTTP/1.1 (RFC 9112)?
 
-pub mod head;
 pub mod request;
 pub mod response;
 pub mod body;
@@ -11,4 +10,5 @@ pub mod pool;
 pub mod downstream;
 pub mod relay;
 pub mod lane;
+pub mod hand_over;
 pub mod connection;

@@ -1,7 +1,7 @@
 //! How is the head of an upstream's response parsed, and where does its body end (RFC 9112 section 6.3)?
 
 use crate::gate::accept::syntax;
-use crate::proxy::http1::body::Framing;
+use crate::proxy::head::Framing;
 use http::Method;
 use http::StatusCode;
 use std::mem::MaybeUninit;

@@ -7,7 +7,7 @@ use crate::model::clock::Timestamp;
 use crate::proxy::forward::date;
 use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::response_fields::is_hop_by_hop;
-use crate::proxy::http1::body::Framing;
+use crate::proxy::head::Framing;
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::response::Head;
 use http::HeaderValue;

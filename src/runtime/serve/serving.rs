@@ -61,7 +61,9 @@ impl Opened {
         )
         .map_err(StartError::Tls)?;
         let sockets = self.sockets.data.into_iter().zip(tls.each());
-        let sockets = sockets.map(|(socket, tls)| DataListener { socket, tls }).collect();
+        let sockets = sockets
+            .map(|(socket, settings)| DataListener { socket, settings })
+            .collect();
         let workers = Workers::start(threads, &self.gate, sockets).map_err(StartError::Threads)?;
         let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
         let access = Arc::new(Access::new(token));

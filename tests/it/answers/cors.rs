@@ -5,6 +5,7 @@ use super::bearer;
 use crate::support::GatewayBuilder;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::lane::lanes;
 use serde_json::json;
 
 const APP: &str = "https://app.example.com";
@@ -76,7 +77,7 @@ fn cors_fields(response: &Response) -> Vec<String> {
     lines
 }
 
-#[test]
+lanes!(s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about);
 fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
     let gate = gate();
     let request_fields = preflight(
@@ -117,7 +118,7 @@ fn s097_a_preflight_is_answered_by_the_route_of_the_method_it_asks_about() {
     assert!(gate.upstream.received().is_empty());
 }
 
-#[test]
+lanes!(what_is_allowed_is_what_the_route_says);
 fn what_is_allowed_is_what_the_route_says() {
     let gate = gate();
     let response = gate.ask("OPTIONS /cookies/1", &preflight(APP, "GET", ""));
@@ -148,7 +149,7 @@ fn what_is_allowed_is_what_the_route_says() {
     );
 }
 
-#[test]
+lanes!(s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is);
 fn s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is() {
     let gate = gate();
     let refused = |path: &str, fields: &str, reason: &str| {
@@ -192,7 +193,7 @@ fn s097_a_preflight_for_what_is_not_allowed_is_told_nothing_that_is() {
     assert_eq!(gate.decisions("post", "deny", "cors_origin"), 14.0);
 }
 
-#[test]
+lanes!(s097_any_other_options_is_authenticated);
 fn s097_any_other_options_is_authenticated() {
     let gate = gate();
     let token = gate.token();
@@ -237,7 +238,7 @@ fn s097_any_other_options_is_authenticated() {
     assert_eq!(gate.upstream.received().len(), arrived + 1);
 }
 
-#[test]
+lanes!(s097_a_request_with_a_credential_is_no_preflight);
 fn s097_a_request_with_a_credential_is_no_preflight() {
     let gate = gate();
     let request_fields = preflight(APP, "GET", "");
@@ -255,7 +256,7 @@ fn s097_a_request_with_a_credential_is_no_preflight() {
     assert_eq!((response.status, &record["reason"]), (400, &json!("two_credentials")));
 }
 
-#[test]
+lanes!(what_two_parsers_read_differently_is_refused_in_a_preflight_too);
 fn what_two_parsers_read_differently_is_refused_in_a_preflight_too() {
     let gate = gate();
     let request_fields = preflight(APP, "GET", "");
@@ -272,7 +273,7 @@ fn what_two_parsers_read_differently_is_refused_in_a_preflight_too() {
     assert_eq!((response.status, &record["reason"]), (400, &json!("header_alias")));
 }
 
-#[test]
+lanes!(a_page_can_read_answers_and_refusals_alike);
 fn a_page_can_read_answers_and_refusals_alike() {
     let gate = gate();
     let token = bearer(&gate.token());
@@ -318,7 +319,7 @@ fn a_page_can_read_answers_and_refusals_alike() {
     assert_eq!(any.header("vary"), None, "everybody is told the same");
 }
 
-#[test]
+lanes!(a_page_that_is_not_named_can_read_nothing);
 fn a_page_that_is_not_named_can_read_nothing() {
     let gate = gate();
     let token = bearer(&gate.token());
@@ -339,7 +340,7 @@ fn a_page_that_is_not_named_can_read_nothing() {
     }
 }
 
-#[test]
+lanes!(s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks);
 fn s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks() {
     let gate = gate();
     let token = bearer(&gate.token());
@@ -371,7 +372,7 @@ fn s086_what_an_upstream_says_of_origins_is_replaced_where_the_route_speaks() {
     assert_eq!(response.headers_named("vary"), ["accept, origin"], "said already");
 }
 
-#[test]
+lanes!(a_preflight_spends_from_no_limit_and_keeps_its_connection);
 fn a_preflight_spends_from_no_limit_and_keeps_its_connection() {
     let gate = gate();
     let mut client = RawClient::connect(gate.running.data());

@@ -12,6 +12,7 @@ use crate::support::StartGate;
 use crate::support::clients;
 use crate::support::get;
 use crate::support::issuer;
+use crate::support::lane::lanes;
 use crate::support::program;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -129,7 +130,8 @@ fn tampered(token: &str) -> String {
     [parts[0], &claims, parts[2]].join(".")
 }
 
-#[test]
+// The clients are programs that speak plain HTTP/1.1.
+lanes!(an_upstream_verifies_who_called_with_another_library: own, filter_http1);
 fn an_upstream_verifies_who_called_with_another_library() {
     let gate = gate();
     let from_token = gate.identity_token(
@@ -190,7 +192,8 @@ fn an_upstream_verifies_who_called_with_another_library() {
     assert!(verdicts[5].get("refused").is_some(), "{}", verdicts[5]);
 }
 
-#[test]
+// The clients are programs that speak plain HTTP/1.1.
+lanes!(every_algorithm_signs_with_the_key_of_its_file: own, filter_http1);
 fn every_algorithm_signs_with_the_key_of_its_file() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es384] {
         let key = issuer::key(algorithm);
@@ -210,7 +213,7 @@ fn every_algorithm_signs_with_the_key_of_its_file() {
     }
 }
 
-#[test]
+lanes!(a_token_is_signed_once_for_a_principal_and_an_audience);
 fn a_token_is_signed_once_for_a_principal_and_an_audience() {
     let gate = gate();
     let (alice, bob) = (bearer(&gate.token()), bearer(&gate.token_with(json!({ "sub": "bob" }))));
@@ -228,7 +231,7 @@ fn a_token_is_signed_once_for_a_principal_and_an_audience() {
     assert!(gate.running.metric("keygate_identity_token_cache_bytes") > 3_000.0);
 }
 
-#[test]
+lanes!(a_token_ends_with_the_credential_it_vouches_for);
 fn a_token_ends_with_the_credential_it_vouches_for() {
     let gate = gate();
     let end = issuer::now() + 20;
@@ -236,7 +239,7 @@ fn a_token_ends_with_the_credential_it_vouches_for() {
     assert_eq!(part(&token, 1)["exp"], end);
 }
 
-#[test]
+lanes!(an_identity_token_holds_no_part_of_the_credential_and_reaches_the_upstream_alone);
 fn an_identity_token_holds_no_part_of_the_credential_and_reaches_the_upstream_alone() {
     let gate = Gate::<Binary>::serve(&[], |gate| routes(gate, &settings("")));
     let (token, key) = (gate.token(), gate.key.clone());
@@ -282,7 +285,8 @@ fn an_identity_token_holds_no_part_of_the_credential_and_reaches_the_upstream_al
     }
 }
 
-#[test]
+// `Connection` cannot be sent over HTTP/2.
+lanes!(s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody: own, own_tls, filter_http1);
 fn s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody() {
     let gate = gate();
     let forged = "eyJhbGciOiJub25lIn0.e30.";
@@ -311,7 +315,7 @@ fn s079_s080_s081_an_identity_token_of_a_clients_own_reaches_nobody() {
     }
 }
 
-#[test]
+lanes!(an_identity_token_is_no_access_token_here);
 fn an_identity_token_is_no_access_token_here() {
     let key = issuer::key(Algorithm::Es384);
     let pem = key.to_pkcs8_pem().unwrap();
@@ -332,7 +336,7 @@ fn an_identity_token_is_no_access_token_here() {
     assert_eq!((response.status, &record["reason"]), (401, &json!("token_type")));
 }
 
-#[test]
+lanes!(s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential);
 fn s085_an_attempt_at_another_endpoint_has_the_token_and_no_credential() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -381,7 +385,8 @@ fn write_key(running: &RunningGate, key: &SigningKey) {
     running.replace_file("identity.pem", key.to_pkcs8_pem().unwrap().expose());
 }
 
-#[test]
+// The clients are programs that speak plain HTTP/1.1.
+lanes!(s135_a_new_key_signs_at_once_and_the_one_before_still_verifies: own, filter_http1);
 fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
     let (first, second) = (
         SigningKey::generate_es256().unwrap(),
@@ -406,7 +411,7 @@ fn s135_a_new_key_signs_at_once_and_the_one_before_still_verifies() {
     }
 }
 
-#[test]
+lanes!(a_key_that_was_made_here_signs_on_over_a_reload);
 fn a_key_that_was_made_here_signs_on_over_a_reload() {
     let gate = gate();
     let (kids, token) = (gate.kids(), bearer(&gate.token()));
@@ -419,7 +424,7 @@ fn a_key_that_was_made_here_signs_on_over_a_reload() {
     assert_eq!(gate.identity_token("GET /orders/1", &token), before, "still remembered");
 }
 
-#[test]
+lanes!(a_key_that_was_made_here_is_kept_over_a_restart);
 fn a_key_that_was_made_here_is_kept_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
@@ -442,7 +447,7 @@ fn a_key_that_was_made_here_is_kept_over_a_restart() {
     assert_ne!(start().kids(), first);
 }
 
-#[test]
+lanes!(a_key_that_could_not_be_kept_is_kept_at_the_next_signal);
 fn a_key_that_could_not_be_kept_is_kept_at_the_next_signal() {
     let folder = tempfile::tempdir().unwrap();
     // A file where a folder should be.
@@ -461,7 +466,7 @@ fn a_key_that_could_not_be_kept_is_kept_at_the_next_signal() {
     assert!(state.join("identity_token.pem").is_file());
 }
 
-#[test]
+lanes!(a_signing_key_that_others_can_read_signs_nothing);
 fn a_signing_key_that_others_can_read_signs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let upstream = FakeUpstream::start();
@@ -504,7 +509,8 @@ fn a_signing_key_that_others_can_read_signs_nothing() {
     check(&"a".repeat(70_000), 0o600, Some("over 64 KiB"));
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(the_keys_are_a_public_document_on_a_path_of_the_gates_own: own, own_tls, filter_http1);
 fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     let gate = Gate::start(|gate| {
         let gate = routes(gate, &settings(""));
@@ -582,7 +588,7 @@ fn the_keys_are_a_public_document_on_a_path_of_the_gates_own() {
     }
 }
 
-#[test]
+lanes!(there_are_no_keys_where_nobody_signs);
 fn there_are_no_keys_where_nobody_signs() {
     let gate = Gate::start(|gate| gate.route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up"));
     assert_eq!(gate.ask("GET /oauth/jwks", "").status, 404);

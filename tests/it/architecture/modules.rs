@@ -142,13 +142,20 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
 ];
 
 /// The modules inside `proxy`, and the earlier ones of them that each may name.
-const PROXY_MODULES: [(&str, &[&str]); 6] = [
+const PROXY_MODULES: [(&str, &[&str]); 9] = [
     ("peer", &[]),
     ("forward", &[]),
     ("certificate_names", &[]),
     ("exchange", &["forward", "certificate_names"]),
-    ("handshake", &["certificate_names", "exchange"]),
-    ("http1", &["peer", "forward", "exchange", "handshake"]),
+    ("listener", &["certificate_names"]),
+    ("handshake", &["exchange", "listener"]),
+    ("head", &[]),
+    ("filter", &["peer", "forward", "exchange", "head"]),
+    // `filter` for the requests that pingora has to carry.
+    (
+        "http1",
+        &["peer", "forward", "exchange", "listener", "handshake", "head", "filter"],
+    ),
 ];
 
 #[test]

@@ -234,8 +234,8 @@ fn the_sources_are_found_and_tests_are_left_out() {
     let sources = sources();
     let has = |path: &str| sources.iter().any(|source| source.path == path);
     assert!(sources.len() > 90, "{}", sources.len());
-    assert!(has("main.rs") && has("gate/decide.rs") && has("proxy/http1/head.rs"));
-    assert!(!has("proxy/http1/head/tests.rs") && !has("fetch/fake_issuer.rs"));
+    assert!(has("main.rs") && has("gate/decide.rs") && has("proxy/head.rs"));
+    assert!(!has("proxy/head/tests.rs") && !has("fetch/fake_issuer.rs"));
     for source in &sources {
         assert!(!source.code.contains("#[test]"), "{}", source.path);
     }

@@ -4,6 +4,7 @@ use crate::front::Gate;
 use crate::front::get_with;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
+use crate::support::lane::lanes;
 use crate::support::wait_until;
 use std::time::Duration;
 use std::time::Instant;
@@ -30,7 +31,8 @@ fn drip(client: RawClient, bytes: impl IntoIterator<Item = u8>) -> (u16, Duratio
     panic!("it took all of it");
 }
 
-#[test]
+// A head in frames is tested in `http2`.
+lanes!(s107_a_head_has_one_deadline_however_it_drips: own, own_tls, filter_http1);
 fn s107_a_head_has_one_deadline_however_it_drips() {
     let gate = gate("head_timeout: 500ms");
     let endless = || {
@@ -67,7 +69,8 @@ fn s107_a_head_has_one_deadline_however_it_drips() {
     assert!(silent.is_closed());
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(what_cannot_begin_a_request_is_answered_at_once: own, own_tls, filter_http1);
 fn what_cannot_begin_a_request_is_answered_at_once() {
     let gate = gate("head_timeout: 60s");
     // First the TLS handshake of a client that was configured with `https`.
@@ -84,7 +87,7 @@ fn what_cannot_begin_a_request_is_answered_at_once() {
     }
 }
 
-#[test]
+lanes!(a_head_that_arrives_in_pieces_in_time_is_a_head);
 fn a_head_that_arrives_in_pieces_in_time_is_a_head() {
     let gate = gate("head_timeout: 10s");
     let mut client = gate.connect();
@@ -95,7 +98,8 @@ fn a_head_that_arrives_in_pieces_in_time_is_a_head() {
     assert_eq!(gate.upstream.only_received().headers_named("x-a"), ["1"]);
 }
 
-#[test]
+// The same bounds in frames are tested in `http2`.
+lanes!(s107_head_bytes_and_count_are_bounded_from_both_sides: own, own_tls, filter_http1);
 fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
     let gate = gate("head_bytes: 2000, head_count: 10, target_bytes: 500, credential_bytes: 1000");
     let empty = get_with("/open/a", "X: \r\n").len();
@@ -127,7 +131,8 @@ fn s107_head_bytes_and_count_are_bounded_from_both_sides() {
     assert_eq!(gate.upstream.received().len(), 3);
 }
 
-#[test]
+// The same bounds in frames are tested in `http2`.
+lanes!(s107_ten_thousand_fields_and_a_megabyte_are_refused_unread_at_the_defaults: own, own_tls, filter_http1);
 fn s107_ten_thousand_fields_and_a_megabyte_are_refused_unread_at_the_defaults() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -153,7 +158,8 @@ fn s107_ten_thousand_fields_and_a_megabyte_are_refused_unread_at_the_defaults() 
     );
 }
 
-#[test]
+// The answer would come before a handshake, so there is none.
+lanes!(the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_close: own, filter_http1);
 fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_close() {
     let gate = gate("connections: 2");
     let mut first = gate.connect();
@@ -185,7 +191,8 @@ fn the_connection_after_the_last_is_told_so_and_a_slot_is_free_again_after_a_clo
     });
 }
 
-#[test]
+// The answer would come before a handshake, so there is none.
+lanes!(s107_connections_over_the_bound_are_bounded_too: own, filter_http1);
 fn s107_connections_over_the_bound_are_bounded_too() {
     let gate = gate("connections: 1");
     let mut first = gate.connect();
@@ -211,7 +218,8 @@ fn s107_connections_over_the_bound_are_bounded_too() {
     assert_eq!(first.exchange(get_with("/open/a", "")).status, 200);
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(the_last_request_of_a_connection_is_answered_with_close: own, own_tls, filter_http1);
 fn the_last_request_of_a_connection_is_answered_with_close() {
     let gate = gate("requests_per_connection: 3");
     let mut client = gate.connect();
@@ -229,7 +237,7 @@ fn the_last_request_of_a_connection_is_answered_with_close() {
     assert_eq!(gate.exchange(get_with("/open/a", "")).status, 200);
 }
 
-#[test]
+lanes!(an_idle_connection_is_closed_without_a_word);
 fn an_idle_connection_is_closed_without_a_word() {
     let gate = Gate::start();
     // The first two requests have the default timeout, so a slow machine sends them in time.
@@ -253,7 +261,8 @@ fn an_idle_connection_is_closed_without_a_word() {
     assert_eq!(gate.running.wait_access_records(2).len(), 2);
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it: own, own_tls, filter_http1);
 fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it() {
     let gate = gate("body_bytes: 1000");
     let post = |target: &str, length: usize, body: &str| {
@@ -273,7 +282,8 @@ fn an_announced_body_over_the_limit_is_refused_before_the_upstream_hears_of_it()
     assert_eq!(gate.upstream.connections(), 1);
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream: own, own_tls, filter_http1);
 fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
     let gate = gate("body_bytes: 1000");
     let head = "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -296,7 +306,7 @@ fn a_chunked_body_over_the_limit_is_cut_off_and_never_whole_upstream() {
     assert_eq!(gate.upstream.received().len(), 1);
 }
 
-#[test]
+lanes!(a_client_that_sends_all_of_its_body_first_gets_its_refusal);
 fn a_client_that_sends_all_of_its_body_first_gets_its_refusal() {
     let gate = gate("body_bytes: 1000");
     // More than two sockets buffer: `send` returns only after the gate reads.
@@ -315,7 +325,8 @@ fn a_client_that_sends_all_of_its_body_first_gets_its_refusal() {
     }
 }
 
-#[test]
+// pingora forwards no interim response over HTTP/2.
+lanes!(a_body_over_the_limit_is_refused_also_after_100_continue: own, own_tls, filter_http1);
 fn a_body_over_the_limit_is_refused_also_after_100_continue() {
     let gate = gate("body_bytes: 1000");
     let mut client = gate.connect();
@@ -326,7 +337,8 @@ fn a_body_over_the_limit_is_refused_also_after_100_continue() {
     gate.refuses_late(&mut client, chunk, 413, "body_too_large");
 }
 
-#[test]
+// Over HTTP/2, pingora cannot answer while it waits for the body: the stream is reset, see `http2`.
+lanes!(a_body_that_stops_is_not_waited_for: own, own_tls, filter_http1);
 fn a_body_that_stops_is_not_waited_for() {
     let gate = gate("body_read_timeout: 500ms");
     for (fields, body) in [
@@ -343,8 +355,8 @@ fn a_body_that_stops_is_not_waited_for() {
     assert!(gate.upstream.received().is_empty());
 }
 
+lanes!(a_slow_answer_is_no_slow_body);
 /// The time limits of the client's side do not limit the upstream's time to respond.
-#[test]
 fn a_slow_answer_is_no_slow_body() {
     let gate = gate("body_read_timeout: 300ms, idle_timeout: 300ms, head_timeout: 300ms");
     let (release, wait) = std::sync::mpsc::channel::<()>();
@@ -371,7 +383,7 @@ fn a_slow_answer_is_no_slow_body() {
     }
 }
 
-#[test]
+lanes!(a_client_that_leaves_is_recorded_and_nobody_is_blamed);
 fn a_client_that_leaves_is_recorded_and_nobody_is_blamed() {
     let gate = Gate::start();
     let (release, wait) = std::sync::mpsc::channel::<()>();

@@ -3,9 +3,10 @@
 use crate::front::Gate;
 use crate::front::get_with;
 use crate::support::Binary;
+use crate::support::lane::lanes;
 use serde_json::json;
 
-#[test]
+lanes!(s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in_them);
 fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in_them() {
     let gate = Gate::start();
     let (token, key) = (&gate.token, &gate.key);
@@ -50,7 +51,7 @@ fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in
     assert!(gate.upstream.received().is_empty());
 }
 
-#[test]
+lanes!(s003_two_bad_credentials_look_like_two_good_ones);
 fn s003_two_bad_credentials_look_like_two_good_ones() {
     let gate = Gate::start();
     let refusal = |authorization: &str, key: &str| {
@@ -74,7 +75,7 @@ fn s003_two_bad_credentials_look_like_two_good_ones() {
     }
 }
 
-#[test]
+lanes!(the_two_fields_are_counted_by_the_configured_name);
 fn the_two_fields_are_counted_by_the_configured_name() {
     let gate = Gate::start_as("X-Shop-Key", |gate| gate);
     let (token, key) = (&gate.token, &gate.key);
@@ -95,7 +96,7 @@ fn the_two_fields_are_counted_by_the_configured_name() {
     );
 }
 
-#[test]
+lanes!(s005_authorization_is_there_once);
 fn s005_authorization_is_there_once() {
     let gate = Gate::start();
     let good = format!("Bearer {}", gate.token);
@@ -130,7 +131,7 @@ fn s005_authorization_is_there_once() {
     );
 }
 
-#[test]
+lanes!(s006_an_api_key_is_there_once);
 fn s006_an_api_key_is_there_once() {
     let gate = Gate::start();
     let key = &gate.key;
@@ -152,7 +153,8 @@ fn s006_an_api_key_is_there_once() {
     );
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(s007_other_spellings_of_the_key_header_are_refused_beside_a_good_token_and_alone: own, own_tls, filter_http1);
 fn s007_other_spellings_of_the_key_header_are_refused_beside_a_good_token_and_alone() {
     let gate = Gate::start();
     let (token, key) = (&gate.token, &gate.key);
@@ -179,7 +181,8 @@ fn s007_other_spellings_of_the_key_header_are_refused_beside_a_good_token_and_al
     }
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(s008_odd_bytes_in_a_credential_are_no_absent_credential: own, own_tls, filter_http1);
 fn s008_odd_bytes_in_a_credential_are_no_absent_credential() {
     let gate = Gate::start();
     let with = |before: &str, bytes: &[u8], after: &str| {
@@ -211,7 +214,7 @@ fn s008_odd_bytes_in_a_credential_are_no_absent_credential() {
     gate.refuses_unread(get_with("/both/a", "x-api-key:\r\n"), 400, "api_key_header_malformed");
 }
 
-#[test]
+lanes!(s009_credentials_in_the_query_are_refused_and_never_written);
 fn s009_credentials_in_the_query_are_refused_and_never_written() {
     let gate = Gate::<Binary>::serve("x-api-key", |gate| {
         let lenient =
@@ -250,7 +253,7 @@ fn s009_credentials_in_the_query_are_refused_and_never_written() {
     );
 }
 
-#[test]
+lanes!(s010_bearer_is_one_scheme_one_space_one_token);
 fn s010_bearer_is_one_scheme_one_space_one_token() {
     let gate = Gate::start();
     let token = &gate.token;
@@ -289,7 +292,7 @@ fn s010_bearer_is_one_scheme_one_space_one_token() {
     }
 }
 
-#[test]
+lanes!(s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere);
 fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
     let gate = Gate::<Binary>::serve("x-api-key", |gate| gate);
     let (token, key) = (&gate.token, &gate.key);
@@ -323,7 +326,7 @@ fn s011_a_credential_in_the_other_ones_field_is_none_and_goes_nowhere() {
     );
 }
 
-#[test]
+lanes!(s012_other_schemes_are_refused_whatever_they_say);
 fn s012_other_schemes_are_refused_whatever_they_say() {
     let gate = Gate::start();
     // Basic with `user:pw`, `a@b:c@d:e`, `admin@example.com.evil.test:x`, `:` and nothing; then other schemes.
@@ -347,7 +350,7 @@ fn s012_other_schemes_are_refused_whatever_they_say() {
     gate.refuses_unread(key_as_basic, 401, "authorization_scheme");
 }
 
-#[test]
+lanes!(s013_unsigned_and_altered_tokens_are_refused);
 fn s013_unsigned_and_altered_tokens_are_refused() {
     let gate = Gate::start();
     let parts: Vec<&str> = gate.token.split('.').collect();
@@ -370,7 +373,7 @@ fn s013_unsigned_and_altered_tokens_are_refused() {
     }
 }
 
-#[test]
+lanes!(s022_long_credentials_are_refused_before_anything_is_decoded);
 fn s022_long_credentials_are_refused_before_anything_is_decoded() {
     let gate = Gate::start();
     let bearer = |token: &str| get_with("/both/a", &format!("Authorization: Bearer {token}\r\n"));
@@ -385,7 +388,7 @@ fn s022_long_credentials_are_refused_before_anything_is_decoded() {
     }
 }
 
-#[test]
+lanes!(a_token_may_be_as_long_as_the_configuration_says);
 fn a_token_may_be_as_long_as_the_configuration_says() {
     let gate = Gate::start_with(|gate| gate.top("requests: { credential_bytes: 16KiB }"));
     let bearer = |token: &str| get_with("/both/a", &format!("Authorization: Bearer {token}\r\n"));
@@ -396,7 +399,7 @@ fn a_token_may_be_as_long_as_the_configuration_says() {
     gate.refuses_unread(bearer(&"a".repeat(16 * 1024 + 1)), 400, "credential_too_long");
 }
 
-#[test]
+lanes!(whoever_sends_no_credential_is_told_which_ones_are_taken_and_no_error_code);
 fn whoever_sends_no_credential_is_told_which_ones_are_taken_and_no_error_code() {
     let gate = Gate::start();
     for (path, expected) in [

@@ -6,6 +6,7 @@ use crate::front::protected;
 use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::lane::lanes;
 
 /// Returns a POST of `target` with `fields`, and with `after` behind the head.
 fn post(target: &str, fields: &str, after: &str) -> String {
@@ -19,7 +20,8 @@ fn assert_closes(client: &mut RawClient, response: &Response) {
     assert!(client.is_closed());
 }
 
-#[test]
+// It is about bytes on a connection of HTTP/1.1.
+lanes!(s101_ambiguous_framing_is_refused_and_the_connection_closed: own, own_tls, filter_http1);
 fn s101_ambiguous_framing_is_refused_and_the_connection_closed() {
     let gate = Gate::start();
     let smuggled = "0\r\n\r\nGET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
@@ -74,7 +76,8 @@ fn s101_ambiguous_framing_is_refused_and_the_connection_closed() {
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(s101_chunked_is_the_same_in_any_case_and_arrives_whole: own, own_tls, filter_http1);
 fn s101_chunked_is_the_same_in_any_case_and_arrives_whole() {
     let gate = Gate::start();
     for coding in ["chunked", "Chunked", "CHUNKED", " chunked\t"] {
@@ -89,7 +92,8 @@ fn s101_chunked_is_the_same_in_any_case_and_arrives_whole() {
     }
 }
 
-#[test]
+// It is about bytes on a connection of HTTP/1.1.
+lanes!(s101_broken_chunks_never_become_a_request: own, own_tls, filter_http1);
 fn s101_broken_chunks_never_become_a_request() {
     let gate = Gate::start();
     for after in [
@@ -113,15 +117,17 @@ fn s101_broken_chunks_never_become_a_request() {
     assert!(gate.upstream.received().is_empty(), "{:?}", gate.upstream.received());
 }
 
+// It is about bytes on a connection of HTTP/1.1.
+lanes!(s101_broken_chunks_are_answered: own, own_tls, filter_http1);
 /// The client waits for a response, so the gate sends one, and the record does not say that the client left.
-#[test]
 fn s101_broken_chunks_are_answered() {
     let gate = Gate::start();
     let request = post("/open/a", "Transfer-Encoding: chunked\r\n", "zz\r\nabc\r\n0\r\n\r\n");
     gate.refuses_late(&mut gate.connect(), request, 400, "refused_by_parser");
 }
 
-#[test]
+// A WebSocket needs a connection of HTTP/1.1 to itself.
+lanes!(s102_bytes_after_an_upgrade_are_no_request: own, own_tls, filter_http1);
 fn s102_bytes_after_an_upgrade_are_no_request() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -175,7 +181,8 @@ fn s102_bytes_after_an_upgrade_are_no_request() {
     );
 }
 
-#[test]
+// A WebSocket needs a connection of HTTP/1.1 to itself.
+lanes!(s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests: own, own_tls, filter_http1);
 fn s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests() {
     let gate = Gate::start();
     gate.upstream.respond_with(|_| {
@@ -197,7 +204,7 @@ fn s102_after_a_switch_bytes_flow_both_ways_and_are_no_requests() {
     assert!(received[1].headers_named("x-forwarded-for").is_empty());
 }
 
-#[test]
+lanes!(s103_a_small_unread_body_is_drained_and_never_the_next_request);
 fn s103_a_small_unread_body_is_drained_and_never_the_next_request() {
     let gate = Gate::start();
     let inner = "GET /open/smuggled HTTP/1.1\r\nHost: gate.test\r\n\r\n";
@@ -215,7 +222,8 @@ fn s103_a_small_unread_body_is_drained_and_never_the_next_request() {
     assert_eq!(gate.upstream.only_received().target(), "/open/next");
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(s103_after_a_large_or_unknown_unread_body_the_connection_is_closed: own, own_tls, filter_http1);
 fn s103_after_a_large_or_unknown_unread_body_the_connection_is_closed() {
     let gate = Gate::start();
     let limit = 64 * 1024;
@@ -241,7 +249,8 @@ fn s103_after_a_large_or_unknown_unread_body_the_connection_is_closed() {
     assert_eq!(gate.upstream.only_received().target(), "/open/next");
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(s103_a_body_that_was_not_asked_for_is_not_waited_for: own, own_tls, filter_http1);
 fn s103_a_body_that_was_not_asked_for_is_not_waited_for() {
     let gate = Gate::start();
     let mut client = gate.connect();
@@ -254,7 +263,8 @@ fn s103_a_body_that_was_not_asked_for_is_not_waited_for() {
     assert!(gate.upstream.received().is_empty());
 }
 
-#[test]
+// pingora forwards no interim response over HTTP/2.
+lanes!(expect_continue_is_the_upstreams_to_answer: own, own_tls, filter_http1);
 fn expect_continue_is_the_upstreams_to_answer() {
     let gate = Gate::start();
     let mut client = gate.connect();
@@ -279,9 +289,10 @@ fn expect_continue_is_the_upstreams_to_answer() {
     }
 }
 
+// It is about bytes on a connection of HTTP/1.1.
+lanes!(a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked: own, own_tls, filter_http1);
 /// A second request arrives before the response to the first. The gate does not serve the second, and no byte
 /// of the second becomes part of the first. The close tells the client to send the second again.
-#[test]
 fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -328,9 +339,10 @@ fn a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked() {
     }
 }
 
+// It is about bytes on a connection of HTTP/1.1.
+lanes!(a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it: own, own_tls, filter_http1);
 /// The same while the upstream works on the first request. The second request costs the first its
 /// response: the client gets the reason, and the record does not blame the upstream.
-#[test]
 fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
     let gate = Gate::start();
     let (release, wait) = std::sync::mpsc::channel::<()>();
@@ -358,7 +370,8 @@ fn a_request_that_comes_before_the_answer_to_the_first_is_refused_with_it() {
     assert_eq!(gate.upstream.only_received().target(), "/open/first");
 }
 
-#[test]
+// It is about HTTP/1.0.
+lanes!(http_1_0_is_answered_and_closed_unless_it_asks_otherwise: own, own_tls, filter_http1);
 fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
     let gate = Gate::start();
     gate.upstream.respond_with(|request| match request.target() {
@@ -403,7 +416,8 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
     assert!(client.is_closed());
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(an_absolute_form_target_is_forwarded_in_origin_form: own, own_tls, filter_http1);
 fn an_absolute_form_target_is_forwarded_in_origin_form() {
     let gate = Gate::start();
     for (target, forwarded) in [
@@ -434,7 +448,8 @@ fn an_absolute_form_target_is_forwarded_in_origin_form() {
     gate.refuses(get_with("http://gate.test", ""), 404, "no_route");
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(head_is_answered_without_a_body_whoever_answers: own, own_tls, filter_http1);
 fn head_is_answered_without_a_body_whoever_answers() {
     let gate = Gate::start_with(|gate| {
         gate.route(
@@ -472,9 +487,10 @@ fn head_is_answered_without_a_body_whoever_answers() {
     assert!(client.is_closed(), "a body followed");
 }
 
+// It is about bytes of a head that frames cannot carry.
+lanes!(what_the_parser_refuses_by_itself_is_answered_counted_and_recorded: own, own_tls, filter_http1);
 /// The head passes `head::check` but exceeds a limit of `http`: a name of
 /// 64 KiB, which only a raised `head_bytes` permits.
-#[test]
 fn what_the_parser_refuses_by_itself_is_answered_counted_and_recorded() {
     let gate = Gate::start_with(|gate| gate.top("requests: { head_bytes: 128KiB }"));
     let named = |length: usize| get_with("/open/a", &format!("{}: 1\r\n", "n".repeat(length)));

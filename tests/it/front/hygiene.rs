@@ -5,6 +5,7 @@ use crate::front::closed_port;
 use crate::front::get_with;
 use crate::front::protected;
 use crate::support::ReceivedRequest;
+use crate::support::lane::lanes;
 use serde_json::json;
 
 const IDENTITY: [&str; 7] = [
@@ -31,7 +32,7 @@ fn check(request: &ReceivedRequest, name: &str, expected: &[&str]) {
     assert_eq!(request.headers_named(name), expected, "{name} in {:?}", request.headers);
 }
 
-#[test]
+lanes!(s079_identity_fields_of_a_client_are_dropped_on_every_route_claim_or_no_claim);
 fn s079_identity_fields_of_a_client_are_dropped_on_every_route_claim_or_no_claim() {
     let gate = Gate::start();
     let forged: String = IDENTITY
@@ -96,7 +97,7 @@ fn s079_identity_fields_of_a_client_are_dropped_on_every_route_claim_or_no_claim
     }
 }
 
-#[test]
+lanes!(s080_names_that_alias_a_protected_one_are_refused_on_every_route);
 fn s080_names_that_alias_a_protected_one_are_refused_on_every_route() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -120,7 +121,8 @@ fn s080_names_that_alias_a_protected_one_are_refused_on_every_route() {
     check(&forwarded(&gate, "/open/a", "user_id: 1\r\n"), "user_id", &["1"]);
 }
 
-#[test]
+// `Connection` cannot be sent over HTTP/2.
+lanes!(s081_connection_cannot_name_what_keygate_says: own, own_tls, filter_http1);
 fn s081_connection_cannot_name_what_keygate_says() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -161,7 +163,8 @@ fn s081_connection_cannot_name_what_keygate_says() {
 
 const CLAIMED: &str = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: other.test\r\nX-Forwarded-Prefix: /p\r\nX-Forwarded-Uri: /u\r\nForwarded: for=192.0.2.7\r\nX-Real-IP: 192.0.2.7\r\nTrue-Client-IP: 192.0.2.7\r\nX-Forwarded-Anything: 1\r\n";
 
-#[test]
+// Over TLS, `x-forwarded-proto` is `https`.
+lanes!(s082_what_an_untrusted_peer_says_of_the_origin_is_replaced: own, filter_http1, filter_http2);
 fn s082_what_an_untrusted_peer_says_of_the_origin_is_replaced() {
     let gate = Gate::start();
     let request = forwarded(&gate, "/open/a", CLAIMED);
@@ -189,7 +192,7 @@ fn s082_what_an_untrusted_peer_says_of_the_origin_is_replaced() {
     assert_eq!(record["client"], "127.0.0.1");
 }
 
-#[test]
+lanes!(s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to);
 fn s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to() {
     let gate = Gate::start_with(|gate| gate.top("trusted_proxies: [127.0.0.0/8]"));
     let request = forwarded(&gate, "/open/a", CLAIMED);
@@ -212,7 +215,7 @@ fn s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to() {
     check(&forwarded(&gate, "/open/a", ""), "x-forwarded-for", &["127.0.0.1"]);
 }
 
-#[test]
+lanes!(s083_claims_of_any_bytes_become_one_line_each);
 fn s083_claims_of_any_bytes_become_one_line_each() {
     let gate = Gate::start();
     for subject in [
@@ -263,7 +266,7 @@ fn decoded(value: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-#[test]
+lanes!(s084_fields_sent_twice_decide_nothing_and_arrive_as_they_came);
 fn s084_fields_sent_twice_decide_nothing_and_arrive_as_they_came() {
     let gate = Gate::start();
     let good = format!("Authorization: Bearer {}\r\n", gate.token);
@@ -278,7 +281,7 @@ fn s084_fields_sent_twice_decide_nothing_and_arrive_as_they_came() {
     gate.refuses(get_with("/scoped/a", &forged), 403, "insufficient_scope");
 }
 
-#[test]
+lanes!(s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead);
 fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead() {
     let gate = Gate::start_with(|gate| {
         let closed = closed_port();
@@ -327,7 +330,7 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
     assert!(failed >= 2.0, "no retry was seen: {failed}");
 }
 
-#[test]
+lanes!(s086_an_upstream_cannot_speak_for_the_gate);
 fn s086_an_upstream_cannot_speak_for_the_gate() {
     let gate = Gate::start_with(|gate| {
         gate.limit("some", "by: route\nquota: 2/hour\nburst: 2")
@@ -361,7 +364,7 @@ fn s086_an_upstream_cannot_speak_for_the_gate() {
     assert_eq!(challenged.header("www-authenticate"), Some("Bearer realm=\"keygate\""));
 }
 
-#[test]
+lanes!(s087_fields_that_override_target_or_method_have_no_effect_and_go_no_further);
 fn s087_fields_that_override_target_or_method_have_no_effect_and_go_no_further() {
     let gate = Gate::start();
     let fields = "X-Original-URL: /open/a\r\nX-Rewrite-URL: /open/a\r\nX-Original-URI: /open/a\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\n";
@@ -382,8 +385,8 @@ fn s087_fields_that_override_target_or_method_have_no_effect_and_go_no_further()
     }
 }
 
+lanes!(s080_s087_an_underscore_hides_no_field_that_is_dropped);
 /// CGI, WSGI and PHP read `X_HTTP_Method_Override` and `X-HTTP-Method-Override` as one variable.
-#[test]
 fn s080_s087_an_underscore_hides_no_field_that_is_dropped() {
     let gate = Gate::start();
     let fields = "X_Original_URL: /both/a\r\nX_HTTP_Method_Override: DELETE\r\nX-HTTP_Method-Override: DELETE\r\nTrue_Client_IP: 10.0.0.1\r\n";
@@ -398,7 +401,7 @@ fn s080_s087_an_underscore_hides_no_field_that_is_dropped() {
     }
 }
 
-#[test]
+lanes!(s088_trailers_are_dropped);
 fn s088_trailers_are_dropped() {
     let gate = Gate::start();
     let fields = "Transfer-Encoding: chunked\r\nTrailer: x-keygate-subject\r\n";
@@ -420,7 +423,7 @@ fn s088_trailers_are_dropped() {
     gate.refuses_unread(request, 401, "credential_missing");
 }
 
-#[test]
+lanes!(request_ids_and_trace_contexts_are_kept_when_well_formed_and_made_otherwise);
 fn request_ids_and_trace_contexts_are_kept_when_well_formed_and_made_otherwise() {
     let gate = Gate::start();
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

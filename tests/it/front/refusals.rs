@@ -17,6 +17,8 @@ use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::api_key;
 use crate::support::api_key_entry;
+use crate::support::lane::Lane;
+use crate::support::lane::lanes;
 use keygate::gate::answer::refusal::ROWS;
 use keygate::jose::sign::SigningKey;
 use keygate::model::api_key::ApiKeyEnvironment;
@@ -109,6 +111,45 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 33] = [
         "it takes an issuer that is asked; caused in `opaque`",
     ),
 ];
+
+/// Returns why a row is not caused on a lane.
+fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
+    let of_http1_heads = [
+        "line_ending",
+        "request_line",
+        "target",
+        "header_name",
+        "header_folded",
+        "header_value",
+        "host_missing",
+        "host_repeated",
+        "host_invalid",
+        "host_mismatch",
+        "content_length",
+        "transfer_encoding",
+        "length_and_encoding",
+        "upgrade",
+        "http_version",
+        "expectation",
+        "head_too_long",
+        "head_timeout",
+    ];
+    match (lane, reason) {
+        (Lane::FilterHttp2, reason) if of_http1_heads.contains(&reason) => {
+            Some("frames carry no such head; what they carry is tested in `http2`")
+        }
+        (Lane::FilterHttp2, "refused_by_parser") => Some("it takes chunks"),
+        (Lane::FilterHttp2, "connection_nomination") => Some("`Connection` cannot be sent over HTTP/2"),
+        (Lane::FilterHttp2, "body_timeout") => Some("pingora cannot answer: the stream is reset"),
+        (Lane::FilterHttp2 | Lane::FilterHttp1, "pipelined") => {
+            Some("pingora closes the connection before the client has read the answer")
+        }
+        (Lane::OwnTls | Lane::FilterHttp2, "too_many_connections") => {
+            Some("it would be answered before the handshake, so the connection is closed")
+        }
+        _ => None,
+    }
+}
 
 /// A request that causes one row, with its response and its access record.
 struct RefusalCase {
@@ -249,10 +290,13 @@ impl Gates {
         }
     }
 
-    /// Causes every row except [`NOT_OVER_THE_WIRE`] once.
+    /// Causes every row once, except [`NOT_OVER_THE_WIRE`] and those that this lane [leaves out](leaves_out).
     fn cause_all(&self) -> Vec<RefusalCase> {
         let mut all = Vec::new();
-        for (reason, request) in self.heads().into_iter().chain(self.requests()) {
+        let lane = Lane::current();
+        let is_here = |reason: &str| leaves_out(lane, reason).is_none();
+        let requests = self.heads().into_iter().chain(self.requests());
+        for (reason, request) in requests.filter(|(reason, _)| is_here(reason)) {
             all.push(self.cause(&self.main, &mut self.main.connect(), reason, request));
         }
         for (reason, token) in self.tokens() {
@@ -267,12 +311,14 @@ impl Gates {
         let request = get_with("/limited/a", "").into_bytes();
         all.push(self.cause(&self.main, &mut self.main.connect(), "limit_spent", request));
 
-        let mut client = self.main.connect();
-        let arrived = self.main.upstream.received().len();
-        client.send(get_with("/open/a", ""));
-        self.main.upstream.wait_received(arrived + 1);
-        let request = get_with("/open/second", "").into_bytes();
-        all.push(self.cause(&self.main, &mut client, "pipelined", request));
+        if is_here("pipelined") {
+            let mut client = self.main.connect();
+            let arrived = self.main.upstream.received().len();
+            client.send(get_with("/open/a", ""));
+            self.main.upstream.wait_received(arrived + 1);
+            let request = get_with("/open/second", "").into_bytes();
+            all.push(self.cause(&self.main, &mut client, "pipelined", request));
+        }
         let _ = self.release.send(());
         all.extend(self.cause_odd());
         all
@@ -286,10 +332,13 @@ impl Gates {
         let unavailable = self.cause(&self.odd, &mut client, "keys_unavailable", good);
         client.exchange(&bad);
         let failures = self.cause(&self.odd, &mut client, "too_many_failures", bad);
-        let mut other = self.odd.connect();
-        other.exchange(get_with("/nowhere", ""));
-        let connections = self.cause(&self.odd, &mut self.odd.connect(), "too_many_connections", Vec::new());
-        vec![unavailable, failures, connections]
+        let mut all = vec![unavailable, failures];
+        if leaves_out(Lane::current(), "too_many_connections").is_none() {
+            let mut other = self.odd.connect();
+            other.exchange(get_with("/nowhere", ""));
+            all.push(self.cause(&self.odd, &mut self.odd.connect(), "too_many_connections", Vec::new()));
+        }
+        all
     }
 
     #[track_caller]
@@ -562,7 +611,7 @@ fn without_seconds(name: &str, value: &str) -> String {
     }
 }
 
-#[test]
+lanes!(s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric);
 fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     let gates = Gates::start();
     let case = gates.cause_all();
@@ -570,6 +619,9 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
     let elsewhere: BTreeSet<&str> = NOT_OVER_THE_WIRE.iter().map(|(reason, _)| *reason).collect();
     let seen: BTreeSet<&str> = case.iter().map(|case| case.reason).collect();
     let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.reason).collect();
+    let lane = Lane::current();
+    let left_out = rows.iter().copied().filter(|reason| leaves_out(lane, reason).is_some());
+    let elsewhere: BTreeSet<&str> = elsewhere.into_iter().chain(left_out).collect();
     assert_eq!(seen.union(&elsewhere).copied().collect::<BTreeSet<_>>(), rows);
     assert_eq!(seen.intersection(&elsewhere).count(), 0);
 
@@ -591,14 +643,19 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
         check_rfcs(case);
         golden.push_str(&golden_text(case));
     }
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && lane == Lane::Own {
         std::fs::write(GOLDEN, &golden).unwrap();
     }
     let expected = std::fs::read_to_string(GOLDEN).unwrap();
-    for (rendered, expected) in golden.split("\n== ").zip(expected.split("\n== ")) {
+    let expected: Vec<String> = rows_of(&expected)
+        .filter(|row| leaves_out(lane, row.split('\n').next().unwrap()).is_none())
+        .map(|row| comparable(row, lane))
+        .collect();
+    let rendered: Vec<String> = rows_of(&golden).map(|row| comparable(row, lane)).collect();
+    for (rendered, expected) in rendered.iter().zip(&expected) {
         assert_eq!(rendered, expected);
     }
-    assert_eq!(golden.len(), expected.len());
+    assert_eq!(rendered.len(), expected.len());
 
     for gate in [&gates.main, &gates.odd] {
         let output = gate.running.output();
@@ -606,6 +663,21 @@ fn s142_every_refusal_says_what_the_table_says_in_answer_record_and_metric() {
             assert!(!output.contains(secret.as_str()), "a credential is in the log");
         }
     }
+}
+
+/// Returns the rows of a golden text, each from its reason on.
+fn rows_of(golden: &str) -> impl Iterator<Item = &str> {
+    golden.split("== ").map(str::trim_end).filter(|row| !row.is_empty())
+}
+
+/// Returns a row as it is compared on `lane`: pingora's lanes may close a connection that Keygate's own keeps, and HTTP/2
+/// has no `Connection`. pingora adds `Date` also where the head was refused.
+fn comparable(row: &str, lane: Lane) -> String {
+    let is_own = matches!(lane, Lane::Own | Lane::OwnTls);
+    row.lines()
+        .filter(|line| is_own || !["connection: ", "date: "].iter().any(|name| line.starts_with(name)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Checks the requirements of RFC 9110, 6750 and 9457, and that the refusal repeats no long word of the request.
@@ -705,7 +777,8 @@ fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
     }
 }
 
-#[test]
+// It is about `Connection` and the end of a connection, which HTTP/2 has for all streams at once.
+lanes!(a_refusal_costs_the_client_its_request_and_not_its_connection: own, own_tls, filter_http1);
 fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
     let gate = Gate::start_with(|gate| {
         gate.limit("once", "by: route\nquota: 1/hour\nburst: 1").route(
@@ -742,7 +815,8 @@ fn a_refusal_costs_the_client_its_request_and_not_its_connection() {
     assert!(client.is_closed());
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(a_refused_head_closes_the_connection_and_is_counted_and_recorded: own, own_tls, filter_http1);
 fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     let gates = Gates::start();
     for (reason, request) in gates.heads() {
@@ -770,8 +844,8 @@ fn a_refused_head_closes_the_connection_and_is_counted_and_recorded() {
     assert!(gates.main.upstream.received().is_empty());
 }
 
+lanes!(scopes_and_names_of_the_configuration_are_quoted_in_challenges);
 /// The operator chooses the header's name and the scopes; challenges and problems stay well-formed with any of them.
-#[test]
 fn scopes_and_names_of_the_configuration_are_quoted_in_challenges() {
     let gate = Gate::start_as("x!#$%&'*+.^`|~key", |gate| {
         let scopes = "scopes: { all: [\"a:b\", \"c/d\", \"e~!#$%&'()*+,;<=>?@[]^`{|}\"] }";

@@ -7,9 +7,9 @@ use http::Uri;
 use http::Version;
 use keygate::gate::accept::AcceptRules;
 use keygate::gate::accept::Inbound;
-use keygate::proxy::http1::body::Framing;
-use keygate::proxy::http1::head;
-use keygate::proxy::http1::head::HeadLimits;
+use keygate::proxy::head;
+use keygate::proxy::head::Framing;
+use keygate::proxy::head::HeadLimits;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 

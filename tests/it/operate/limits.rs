@@ -15,6 +15,7 @@ use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::RefusingAddress;
 use crate::support::Response;
+use crate::support::lane::lanes;
 use crate::support::still_clock;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
@@ -100,7 +101,7 @@ fn number(response: &Response, header: &str) -> u64 {
     value.parse().unwrap()
 }
 
-#[test]
+lanes!(s114_of_a_thousand_at_once_exactly_the_burst_pass);
 fn s114_of_a_thousand_at_once_exactly_the_burst_pass() {
     let gate = GateSetup::limited("credential", "quota: 100/hour");
     let running = gate.start();
@@ -135,7 +136,7 @@ fn s114_of_a_thousand_at_once_exactly_the_burst_pass() {
     assert_eq!(running.metric("keygate_limit_buckets{limit=\"few\"}"), 1.0);
 }
 
-#[test]
+lanes!(s109_a_bucket_is_the_proved_principals_however_the_credential_is_written);
 fn s109_a_bucket_is_the_proved_principals_however_the_credential_is_written() {
     let gate = GateSetup::limited("credential", "quota: 3/hour").top("failed_authentication: off");
     let running = gate.start();
@@ -165,7 +166,7 @@ fn s109_a_bucket_is_the_proved_principals_however_the_credential_is_written() {
     assert_eq!(ask(&api_key(key.expose())), 200);
 }
 
-#[test]
+lanes!(s109_by_subject_and_by_client_many_tokens_share);
 fn s109_by_subject_and_by_client_many_tokens_share() {
     for (by, same, other) in [
         ("subject", json!({ "client_id": "x" }), json!({ "sub": "x" })),
@@ -182,7 +183,7 @@ fn s109_by_subject_and_by_client_many_tokens_share() {
     }
 }
 
-#[test]
+lanes!(s110_an_untrusted_peer_cannot_choose_its_address);
 fn s110_an_untrusted_peer_cannot_choose_its_address() {
     let mut gate = GateSetup::new();
     gate.gateway = gate
@@ -211,7 +212,7 @@ fn s110_an_untrusted_peer_cannot_choose_its_address() {
     assert_eq!(statuses, [200, 200, 429, 429, 429]);
 }
 
-#[test]
+lanes!(s110_a_trusted_proxy_names_the_client_and_ipv6_counts_by_64);
 fn s110_a_trusted_proxy_names_the_client_and_ipv6_counts_by_64() {
     let mut gate = GateSetup::new().top("trusted_proxies: [127.0.0.1/32]");
     gate.gateway = gate
@@ -235,7 +236,7 @@ fn s110_a_trusted_proxy_names_the_client_and_ipv6_counts_by_64() {
     }
 }
 
-#[test]
+lanes!(s111_two_limits_and_two_routes_count_for_themselves);
 fn s111_two_limits_and_two_routes_count_for_themselves() {
     let mut gate = GateSetup::new();
     gate.gateway = gate
@@ -263,7 +264,7 @@ fn s111_two_limits_and_two_routes_count_for_themselves() {
     assert_eq!(per_route, [200, 200, 429, 429]);
 }
 
-#[test]
+lanes!(s111_a_refused_request_spends_nothing);
 fn s111_a_refused_request_spends_nothing() {
     let mut gate = GateSetup::new();
     let scoped = format!("{}\nscopes: {{ all: [admin] }}", both_at("/scoped", "few"));
@@ -279,7 +280,7 @@ fn s111_a_refused_request_spends_nothing() {
     assert_eq!([ask("/a"), ask("/a"), ask("/a")], [200, 200, 429]);
 }
 
-#[test]
+lanes!(s115_a_limit_that_a_reload_lowers_neither_goes_negative_nor_locks_out);
 fn s115_a_limit_that_a_reload_lowers_neither_goes_negative_nor_locks_out() {
     let upstream = FakeUpstream::start();
     let with = |quota: &str| {
@@ -332,7 +333,7 @@ fn item(field: &str, names: [&str; 2]) -> (String, [u64; 2]) {
     )
 }
 
-#[test]
+lanes!(s116_headers_are_structured_fields_and_waiting_as_told_is_enough);
 fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     let gate = GateSetup::limited("credential", "quota: 60/min\nburst: 2");
     let clock = still_clock();
@@ -369,7 +370,7 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
     assert_eq!(ask().status, 200, "waited {wait} s as told");
 }
 
-#[test]
+lanes!(s116_a_request_that_fails_further_on_was_spent_and_says_so);
 fn s116_a_request_that_fails_further_on_was_spent_and_says_so() {
     let refusing = RefusingAddress::new();
     let yaml = GatewayBuilder::new()
@@ -389,7 +390,7 @@ fn s116_a_request_that_fails_further_on_was_spent_and_says_so() {
     assert_eq!(get(running.data(), "/a", &[]).status, 429);
 }
 
-#[test]
+lanes!(s116_each_family_of_headers_can_be_switched_off_and_then_the_upstreams_fields_pass);
 fn s116_each_family_of_headers_can_be_switched_off_and_then_the_upstreams_fields_pass() {
     const STANDARD: [&str; 2] = ["ratelimit", "ratelimit-policy"];
     const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
@@ -425,7 +426,7 @@ fn s116_each_family_of_headers_can_be_switched_off_and_then_the_upstreams_fields
     }
 }
 
-#[test]
+lanes!(s117_failures_are_limited_and_a_good_credential_from_there_still_passes);
 fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
     let gate = GateSetup::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 5/hour }");
     let running = gate.start();
@@ -447,8 +448,8 @@ fn s117_failures_are_limited_and_a_good_credential_from_there_still_passes() {
     }
 }
 
+lanes!(s117_thousands_of_failures_lock_nobody_out_and_tell_nothing);
 /// Sends 2000 failures from one IPv4 address, then 2000 from two addresses of one IPv6 /64.
-#[test]
 fn s117_thousands_of_failures_lock_nobody_out_and_tell_nothing() {
     let gate = GateSetup::limited("credential", "quota: 10000/hour")
         .top("failed_authentication: { quota: 60/hour, burst: 20 }\ntrusted_proxies: [127.0.0.0/8]");
@@ -500,7 +501,7 @@ fn key_with_id(id: &str) -> ApiKeyText {
     })
 }
 
-#[test]
+lanes!(a_key_with_the_id_of_another_key_reaches_the_comparison_of_its_secret);
 fn a_key_with_the_id_of_another_key_reaches_the_comparison_of_its_secret() {
     let gate = GateSetup::limited("credential", "quota: 100/hour").top("failed_authentication: off");
     let running = gate.start();
@@ -513,7 +514,7 @@ fn a_key_with_the_id_of_another_key_reaches_the_comparison_of_its_secret() {
     assert_eq!(running.record(&response)["reason"], "api_key_wrong_secret");
 }
 
-#[test]
+lanes!(s118_a_429_for_failures_does_not_tell_whether_a_key_exists);
 fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     let gate = GateSetup::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 1/hour }");
     let running = gate.start();
@@ -554,7 +555,7 @@ fn s118_a_429_for_failures_does_not_tell_whether_a_key_exists() {
     assert_eq!(get(running.data(), "/a", &[&api_key(known)]).status, 200);
 }
 
-#[test]
+lanes!(missing_credentials_are_no_guesses);
 fn missing_credentials_are_no_guesses() {
     let gate = GateSetup::limited("credential", "quota: 100/hour").top("failed_authentication: { quota: 1/hour }");
     let running = gate.start();

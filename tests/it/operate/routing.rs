@@ -10,6 +10,7 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::Response;
+use crate::support::lane::lanes;
 use keygate::config;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
@@ -86,7 +87,7 @@ impl RoutedGate {
     }
 }
 
-#[test]
+lanes!(s089_dot_segments_are_refused_in_every_spelling);
 fn s089_dot_segments_are_refused_in_every_spelling() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in [
@@ -122,7 +123,7 @@ fn s089_dot_segments_are_refused_in_every_spelling() {
     }
 }
 
-#[test]
+lanes!(s090_forms_that_two_readers_take_differently_are_refused);
 fn s090_forms_that_two_readers_take_differently_are_refused() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in [
@@ -176,7 +177,7 @@ fn s090_forms_that_two_readers_take_differently_are_refused() {
     }
 }
 
-#[test]
+lanes!(s091_near_spellings_are_never_less_protected);
 fn s091_near_spellings_are_never_less_protected() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     site.check("/admin", Err(401));
@@ -202,7 +203,8 @@ fn s091_near_spellings_are_never_less_protected() {
     site.check("/admi", Ok("/admi"));
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(s092_targets_of_other_forms_are_refused_or_mean_their_path: own, own_tls, filter_http1);
 fn s092_targets_of_other_forms_are_refused_or_mean_their_path() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for target in ["/api/x#/admin", "*", "api/x", "", "?x", "api.test/api/x", "/api/x#"] {
@@ -237,7 +239,8 @@ fn s092_targets_of_other_forms_are_refused_or_mean_their_path() {
     );
 }
 
-#[test]
+// Two hosts in one request of HTTP/2 are tested in `http2`.
+lanes!(s093_one_request_has_one_host: own, own_tls, filter_http1);
 fn s093_one_request_has_one_host() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for (target, headers, expected) in [
@@ -258,7 +261,7 @@ fn s093_one_request_has_one_host() {
     assert_eq!(client.exchange("GET /api/x HTTP/1.1\r\n\r\n").status, 400);
 }
 
-#[test]
+lanes!(s094_a_stripped_prefix_leaves_exactly_what_was_checked);
 fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
     let strip = "\nstrip_prefix: /v1\npublic: true\nupstream: only";
     let site = RoutedGate::start(&[
@@ -297,7 +300,7 @@ fn s094_a_stripped_prefix_leaves_exactly_what_was_checked() {
     );
 }
 
-#[test]
+lanes!(s095_a_configured_path_is_literal_and_whole);
 fn s095_a_configured_path_is_literal_and_whole() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     site.check("/v1.0/status", Ok("/v1.0/status"));
@@ -317,7 +320,7 @@ fn s095_a_configured_path_is_literal_and_whole() {
     site.check("/", Err(404));
 }
 
-#[test]
+lanes!(s096_nothing_about_a_probe_opens_a_data_route);
 fn s096_nothing_about_a_probe_opens_a_data_route() {
     let protected = [("all", "match: { path: \"/{*rest}\" }\naccept: [jwt]\nupstream: only")];
     let site = RoutedGate::start(&protected);
@@ -343,7 +346,7 @@ fn s096_nothing_about_a_probe_opens_a_data_route() {
     }
 }
 
-#[test]
+lanes!(s097_a_preflight_is_authenticated_like_any_request);
 fn s097_a_preflight_is_authenticated_like_any_request() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for headers in [
@@ -362,7 +365,8 @@ fn s097_a_preflight_is_authenticated_like_any_request() {
     assert_eq!(site.upstream.received().len(), 0);
 }
 
-#[test]
+// The same in frames is tested in `http2`.
+lanes!(s098_a_grpc_path_without_its_slash_is_refused: own, own_tls, filter_http1);
 fn s098_a_grpc_path_without_its_slash_is_refused() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     let grpc = ["Content-Type: application/grpc"];
@@ -371,7 +375,7 @@ fn s098_a_grpc_path_without_its_slash_is_refused() {
     assert_eq!((refused.status, refused.header("grpc-status")), (401, Some("16")));
 }
 
-#[test]
+lanes!(s099_every_method_has_the_routes_protection);
 fn s099_every_method_has_the_routes_protection() {
     let site = RoutedGate::start(&[
         (
@@ -423,7 +427,7 @@ fn s099_every_method_has_the_routes_protection() {
     assert_eq!(methods, ["PROPFIND", "HEAD"]);
 }
 
-#[test]
+lanes!(s100_a_protected_default_cannot_be_dropped_by_a_route);
 fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
     let upstream = FakeUpstream::start();
     let gateway = GatewayBuilder::new().upstream("only", upstream.address());
@@ -451,7 +455,8 @@ fn s100_a_protected_default_cannot_be_dropped_by_a_route() {
     }
 }
 
-#[test]
+// It is about bytes of a head that frames cannot carry.
+lanes!(hosts_are_compared_without_case_port_and_final_dot: own, own_tls, filter_http1);
 fn hosts_are_compared_without_case_port_and_final_dot() {
     let open = "public: true\nupstream: only";
     let site = RoutedGate::start(&[
@@ -497,7 +502,7 @@ fn hosts_are_compared_without_case_port_and_final_dot() {
     }
 }
 
-#[test]
+lanes!(the_more_specific_host_decides_before_the_path);
 fn the_more_specific_host_decides_before_the_path() {
     let site = RoutedGate::start(&[
         ("any", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: only"),
@@ -526,7 +531,7 @@ fn the_more_specific_host_decides_before_the_path() {
     }
 }
 
-#[test]
+lanes!(s087_overriding_headers_move_no_request);
 fn s087_overriding_headers_move_no_request() {
     let site = RoutedGate::start(&ADMIN_ROUTES);
     for name in [

@@ -5,6 +5,7 @@ use crate::policy::protected;
 use crate::support::issuer;
 use crate::support::issuer::AUDIENCE;
 use crate::support::issuer::ISSUER;
+use crate::support::lane::lanes;
 use keygate::config;
 use keygate::config::Config;
 use keygate::gate::accept::Inbound;
@@ -23,7 +24,7 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::OnceLock;
 
-#[test]
+lanes!(s100_a_route_adds_to_the_defaults_and_drops_none_of_them);
 fn s100_a_route_adds_to_the_defaults_and_drops_none_of_them() {
     let gate = Gate::start(|gate| {
         gate.top("defaults:\n  accept: [jwt]\n  scopes: { all: [use] }\n  rules: [{ methods: [DELETE], clients: [shop] }]\n  limits: [few]")
@@ -79,7 +80,7 @@ fn whole(defaults: &str, route: &str) -> String {
     )
 }
 
-#[test]
+lanes!(s100_only_public_leaves_the_defaults_and_keeps_what_counts_without_a_principal);
 fn s100_only_public_leaves_the_defaults_and_keeps_what_counts_without_a_principal() {
     let defaults = "accept: [jwt], clients: [a], limits: [one, two], issuers: [main], audiences: [b]";
     let config = parsed(&whole(defaults, "public: true"));

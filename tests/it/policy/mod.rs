@@ -13,6 +13,7 @@ use crate::support::api_key;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
+use crate::support::lane::lanes;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
@@ -136,7 +137,7 @@ fn protected(name: &str, accept: &str, more: &str) -> String {
     format!("match: {{ path: \"/{name}\" }}\naccept: {accept}\n{more}\nupstream: up")
 }
 
-#[test]
+lanes!(s035_names_and_scopes_are_whole_tokens);
 fn s035_names_and_scopes_are_whole_tokens() {
     let gate = Gate::start(|gate| {
         gate.route("scoped", &protected("scoped", "[jwt]", "scopes: { all: [read] }"))
@@ -192,7 +193,7 @@ fn s035_names_and_scopes_are_whole_tokens() {
     }
 }
 
-#[test]
+lanes!(s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get);
 fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     let rules = "rules:\n  - { methods: [GET], scopes: { all: [read] } }\n\
                  \x20 - { name: writers, methods: [POST, DELETE], clients: [shop] }\n\
@@ -232,7 +233,7 @@ fn s099_every_rule_for_a_method_holds_and_head_is_under_those_for_get() {
     assert_eq!(record["rule"], "writers");
 }
 
-#[test]
+lanes!(s152_absence_never_grants_to_tokens_or_keys);
 fn s152_absence_never_grants_to_tokens_or_keys() {
     let gate = Gate::start(|gate| {
         let both = |name: &str, more: &str| protected(name, "[jwt, api_key]", more);
@@ -289,7 +290,7 @@ fn s152_absence_never_grants_to_tokens_or_keys() {
     }
 }
 
-#[test]
+lanes!(s153_the_last_key_of_a_client_leaves_its_routes_closed);
 fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[api_key]", "clients: [shop]")));
     gate.allows("GET", "/api", &gate.api_key());
@@ -309,7 +310,7 @@ fn s153_the_last_key_of_a_client_leaves_its_routes_closed() {
     gate.refuses("GET", "/api", "", 401, "credential_missing");
 }
 
-#[test]
+lanes!(s097_options_that_is_no_preflight_is_authenticated_and_under_the_rules);
 fn s097_options_that_is_no_preflight_is_authenticated_and_under_the_rules() {
     let gate = Gate::start(|gate| {
         let rules = "rules: [{ methods: [OPTIONS], scopes: { all: [\"options\"] } }]";
@@ -334,7 +335,7 @@ fn s097_options_that_is_no_preflight_is_authenticated_and_under_the_rules() {
     }
 }
 
-#[test]
+lanes!(s084_no_rule_reads_a_header_of_the_request);
 fn s084_no_rule_reads_a_header_of_the_request() {
     let gate = Gate::start_issuer("claim_headers: { \"/role\": x-user-role }", |gate| {
         gate.route(
@@ -350,7 +351,8 @@ fn s084_no_rule_reads_a_header_of_the_request() {
     assert_eq!(received.headers_named("x-user-role"), ["admin"]);
 }
 
-#[test]
+// `Connection` cannot be sent over HTTP/2.
+lanes!(s079_s080_s081_headers_of_claims_are_keygates_on_every_route: own, own_tls, filter_http1);
 fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
     let headers = "claim_headers: { \"/email\": x-user-email, \"/realm/roles\": Remote-Roles }";
     let gate = Gate::start_issuer(headers, |gate| {
@@ -410,7 +412,7 @@ fn s079_s080_s081_headers_of_claims_are_keygates_on_every_route() {
     }
 }
 
-#[test]
+lanes!(s083_no_claim_splits_a_header_on_its_way_to_the_upstream);
 fn s083_no_claim_splits_a_header_on_its_way_to_the_upstream() {
     let gate = Gate::start_issuer("claim_headers: { \"/name\": x-user-name }", |gate| {
         gate.route("api", &protected("api", "[jwt]", ""))
@@ -434,7 +436,8 @@ fn s083_no_claim_splits_a_header_on_its_way_to_the_upstream() {
     gate.refuses("GET", "/api", &long, 401, "token_claim_invalid");
 }
 
-#[test]
+// Over TLS, `x-forwarded-proto` is `https`.
+lanes!(s082_a_client_with_a_good_token_cannot_set_the_forwarded_fields: own, filter_http1, filter_http2);
 fn s082_a_client_with_a_good_token_cannot_set_the_forwarded_fields() {
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt]", "")));
     let claimed = "X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: admin\r\n\
@@ -448,7 +451,7 @@ fn s082_a_client_with_a_good_token_cannot_set_the_forwarded_fields() {
     }
 }
 
-#[test]
+lanes!(a_reload_that_asks_about_another_claim_is_not_answered_from_memory);
 fn a_reload_that_asks_about_another_claim_is_not_answered_from_memory() {
     let route = |role: &str| protected("api", "[jwt]", &format!("claims: {{ \"/role\": {role} }}"));
     let gate = Gate::start(|gate| gate.route("api", &route("user")));

@@ -11,11 +11,12 @@ use crate::support::Response;
 use crate::support::TestIssuer;
 use crate::support::issuer;
 use crate::support::issuer::claims_with;
+use crate::support::lane::lanes;
 use keygate::model::algorithm::Algorithm;
 use serde_json::Value;
 use serde_json::json;
 
-#[test]
+lanes!(a_rule_in_shadow_mode_counts_and_refuses_nothing);
 fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     let rules = "rules:\n  - { name: tried, mode: shadow, clients: [shop] }\n  - { mode: shadow, scopes: { all: [never] } }\n  - { organizations: [acme] }";
     let gate = Gate::start(|gate| gate.route("api", &protected("api", "[jwt, api_key]", rules)));
@@ -48,7 +49,7 @@ fn a_rule_in_shadow_mode_counts_and_refuses_nothing() {
     gate.refuses("GET", "/api", "", 401, "credential_missing");
 }
 
-#[test]
+lanes!(a_limit_in_shadow_mode_counts_and_tells_no_client_anything);
 fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
     let gate = Gate::start(|gate| {
         gate.limit("tried", "by: credential\nquota: 2/hour\nmode: shadow")
@@ -147,7 +148,7 @@ impl ShadowGate {
 
 const CLAIMED: &str = "x-keygate-subject: root\r\nx-user-email: root@x\r\n";
 
-#[test]
+lanes!(a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good);
 fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() {
     let gate = ShadowGate::start("rules: [{ mode: shadow, clients: [app-1] }]");
     gate.running.wait_ready();
@@ -197,7 +198,7 @@ fn a_shadow_issuer_lets_through_without_identity_who_names_it_and_is_not_good() 
     assert_eq!(gate.upstream.received().len(), 6);
 }
 
-#[test]
+lanes!(a_shadow_issuer_without_keys_lets_through_and_says_so);
 fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
     let signer = issuer::key(Algorithm::Es256);
     let upstream = FakeUpstream::start();
@@ -221,7 +222,7 @@ fn a_shadow_issuer_without_keys_lets_through_and_says_so() {
     running.wait_for_output("The configuration protects less than it looks");
 }
 
-#[test]
+lanes!(two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_else);
 fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_else() {
     let report = "two_credentials: report";
     let gate = Gate::start(|gate| {

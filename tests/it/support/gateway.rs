@@ -1,5 +1,6 @@
 //! Configuration text for tests: the parts that all tests share, and the sections of one test as YAML.
 
+use super::lane::Lane;
 use std::net::SocketAddr;
 
 /// Builds the YAML of a gateway on free loopback ports. Sections are
@@ -70,7 +71,8 @@ impl GatewayBuilder {
 
     /// Returns the whole file, without the sections that are empty.
     pub fn yaml(&self) -> String {
-        let mut yaml = "listeners:\n  - address: 127.0.0.1:0\nadmin:\n  address: 127.0.0.1:0\n".to_owned();
+        let lane = Lane::current().listener_yaml();
+        let mut yaml = format!("listeners:\n  - address: 127.0.0.1:0\n{lane}admin:\n  address: 127.0.0.1:0\n");
         yaml.push_str(&self.admin);
         yaml.push_str(&self.top);
         for (section, text) in [

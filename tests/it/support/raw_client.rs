@@ -3,6 +3,8 @@
 use super::PATIENCE;
 use super::http1;
 use super::http1::Response;
+use super::http2_bridge::Http2Bridge;
+use super::lane::Lane;
 use rustls::ClientConnection;
 use rustls::StreamOwned;
 use std::io;
@@ -18,13 +20,16 @@ use std::time::Duration;
 pub enum Transport {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Http2(Box<Http2Bridge>),
 }
 
 impl Transport {
-    fn tcp(&self) -> &TcpStream {
+    /// Returns the socket; `None` for HTTP/2.
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(session) => &session.sock,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Tls(session) => Some(&session.sock),
+            Self::Http2(_) => None,
         }
     }
 }
@@ -34,6 +39,7 @@ impl Read for Transport {
         match self {
             Self::Plain(tcp) => tcp.read(bytes),
             Self::Tls(session) => session.read(bytes),
+            Self::Http2(bridge) => bridge.read(bytes),
         }
     }
 }
@@ -43,6 +49,7 @@ impl Write for Transport {
         match self {
             Self::Plain(tcp) => tcp.write(bytes),
             Self::Tls(session) => session.write(bytes),
+            Self::Http2(bridge) => bridge.write(bytes),
         }
     }
 
@@ -50,6 +57,7 @@ impl Write for Transport {
         match self {
             Self::Plain(tcp) => tcp.flush(),
             Self::Tls(session) => session.flush(),
+            Self::Http2(bridge) => bridge.flush(),
         }
     }
 }
@@ -63,8 +71,12 @@ pub struct RawClient {
 }
 
 impl RawClient {
+    /// Connects to `address`, in the protocol of the gate there.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
+        if let Some(transport) = Lane::of(address).connect(address) {
+            return Self::over(address, transport);
+        }
         let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -82,8 +94,14 @@ impl RawClient {
     }
 
     /// Makes every later read time out after `patience`; for tests that expect no bytes.
-    pub fn patience(self, patience: Duration) -> Self {
-        self.stream.get_ref().tcp().set_read_timeout(Some(patience)).unwrap();
+    pub fn patience(mut self, patience: Duration) -> Self {
+        match self.stream.get_mut() {
+            Transport::Http2(bridge) => bridge.patience = patience,
+            transport => {
+                let tcp = transport.tcp().expect("every other transport has a socket");
+                tcp.set_read_timeout(Some(patience)).unwrap();
+            }
+        }
         self
     }
 
@@ -91,12 +109,15 @@ impl RawClient {
     /// request may have closed already, and its response is still readable.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
+        let _ = self.stream.get_mut().flush();
         self
     }
 
     /// Closes the sending half; responses can still arrive.
     pub fn finish_sending(&mut self) -> &mut Self {
-        let _ = self.stream.get_ref().tcp().shutdown(Shutdown::Write);
+        if let Some(tcp) = self.stream.get_ref().tcp() {
+            let _ = tcp.shutdown(Shutdown::Write);
+        }
         self
     }
 
@@ -125,8 +146,14 @@ impl RawClient {
     #[track_caller]
     pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
         if self.closing {
-            let patience = self.stream.get_ref().tcp().read_timeout().unwrap();
-            *self = Self::connect(self.address).patience(patience.expect("it is always set"));
+            let patience = match self.stream.get_ref() {
+                Transport::Http2(bridge) => bridge.patience,
+                transport => {
+                    let patience = transport.tcp().and_then(|tcp| tcp.read_timeout().unwrap());
+                    patience.expect("it is always set")
+                }
+            };
+            *self = Self::connect(self.address).patience(patience);
         }
         self.send(request).receive()
     }

@@ -3,6 +3,7 @@
 use super::PATIENCE;
 use super::RawClient;
 use super::Response;
+use super::lane::Lane;
 use super::output::Output;
 use super::output::SharedOutput;
 use super::output::complete_lines;
@@ -26,6 +27,7 @@ pub struct RunningGate {
 
 impl RunningGate {
     pub fn new(output: Arc<SharedOutput>, folder: &Path, data: SocketAddr, admin: SocketAddr) -> Self {
+        Lane::current().register(data);
         Self {
             output,
             folder: folder.to_owned(),

@@ -91,6 +91,19 @@ impl Authority {
     }
 }
 
+/// Returns the settings of a client that trusts the development certificate of `conf/`, and speaks HTTP/1.1.
+pub fn trusting_development() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let pem = include_bytes!("../../../conf/dev-tls.pem");
+    roots.add(CertificateDer::from_pem_slice(pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 /// Connects to `address` without a server name. The certificate must be for `api.example.com`.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
 use crate::observe::trace;
-use crate::proxy::http1::body::Framing;
+use crate::proxy::head::Framing;
 use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::lane::Lane;
 use crate::proxy::http1::lane::wait_for_client_close;

@@ -5,7 +5,17 @@
 use crate::gate::accept::HeadError;
 use crate::gate::accept::authority::Authority;
 use crate::gate::accept::syntax;
-use crate::proxy::http1::body::Framing;
+
+/// The framing of a message body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    /// The length in bytes; may be 0.
+    ContentLength(u64),
+    Chunked,
+    /// The body of a response ends where the upstream closes the connection.
+    CloseDelimited,
+}
 
 /// The limits of a head; see `config::RequestLimits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

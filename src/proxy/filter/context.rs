@@ -1,0 +1,192 @@
+//! What does a filter keep of a request between the phases of pingora's proxy?
+
+use crate::gate::authenticate::Principal;
+use crate::gate::denial::Denial;
+use crate::proxy::exchange::Connection;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::deadlines::Activity;
+use crate::proxy::exchange::deadlines::WaitTarget;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+tokio::task_local! {
+    /// The slot of the request that the current task carries. pingora creates a context without an argument, so the guard
+    /// passes the slot this way.
+    static CARRIED: ExchangeSlot;
+}
+
+/// The state of one request in pingora's proxy: its `CTX`, or a part of it.
+pub struct FilterContext {
+    pub(super) slot: ExchangeSlot,
+    /// The refusal that a phase has returned to pingora as an error.
+    pub(super) denial: Option<Denial>,
+    /// The whole response was sent; the request body may go on.
+    pub(super) response_ended: bool,
+    /// The principal of the permit.
+    pub(super) principal: Option<Principal>,
+}
+
+impl FilterContext {
+    /// Returns the context of the request that the current task carries.
+    pub(super) fn new() -> Self {
+        Self {
+            slot: CARRIED
+                .try_with(ExchangeSlot::clone)
+                .unwrap_or_else(|_| ExchangeSlot::unguarded()),
+            denial: None,
+            response_ended: false,
+            principal: None,
+        }
+    }
+
+    /// Returns the principal of the permit.
+    pub(crate) const fn admitted(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Calls `with` with the exchange. Returns `None` before [`super::Filter::request_filter`].
+    pub(crate) fn with<T>(&self, with: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
+        self.slot.0.state.lock().exchange.as_mut().map(with)
+    }
+
+    /// Like [`Self::with`], and records which side has sent or accepted bytes.
+    pub(super) fn with_activity<T>(&self, side: Side, with: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
+        let mut state = self.slot.0.state.lock();
+        match side {
+            Side::Client { is_body_end } => {
+                state.activity.downstream = true;
+                if is_body_end {
+                    state.activity.wait_target = WaitTarget::Response;
+                }
+            }
+            Side::Upstream => state.activity.upstream = true,
+        }
+        state.exchange.as_mut().map(with)
+    }
+}
+
+/// The side that has sent bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    /// With `is_body_end`, the request body is complete.
+    Client {
+        is_body_end: bool,
+    },
+    Upstream,
+}
+
+/// The exchange of one request, shared by pingora's proxy, which changes it in its phases, and the guard, which ends it
+/// when its time is over.
+#[derive(Clone)]
+pub struct ExchangeSlot(Arc<SlotContents>);
+
+struct SlotContents {
+    /// The client's connection. `None` where the exchange is there already, and without a guard.
+    connection: Option<Arc<Connection>>,
+    /// `true` if the connection may carry another request of HTTP/1.1.
+    is_persistent: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` before the head was read, and while the exchange is decided.
+    exchange: Option<Exchange>,
+    /// The exchange holds a permit: it was decided before it was handed over to pingora.
+    is_admitted: bool,
+    /// The activity since the guard last asked.
+    activity: Activity,
+}
+
+impl ExchangeSlot {
+    fn new(
+        connection: Option<Arc<Connection>>,
+        exchange: Option<Exchange>,
+        is_admitted: bool,
+        is_persistent: bool,
+    ) -> Self {
+        Self(Arc::new(SlotContents {
+            connection,
+            is_persistent,
+            state: Mutex::new(State {
+                exchange,
+                is_admitted,
+                activity: Activity {
+                    downstream: false,
+                    upstream: false,
+                    wait_target: WaitTarget::RequestBody,
+                },
+            }),
+        }))
+    }
+
+    /// Returns the slot of a request that no guard watches.
+    fn unguarded() -> Self {
+        Self::new(None, None, false, true)
+    }
+
+    /// Returns the slot of a request whose head pingora reads.
+    pub fn of_connection(connection: &Arc<Connection>) -> Self {
+        Self::new(Some(Arc::clone(connection)), None, false, true)
+    }
+
+    /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_admitted`, the exchange holds a permit. With
+    /// `is_persistent`, its connection may carry another request.
+    pub fn of_exchange(exchange: Exchange, is_admitted: bool, is_persistent: bool) -> Self {
+        Self::new(None, Some(exchange), is_admitted, is_persistent)
+    }
+
+    /// Runs `carry` with this slot as that of the current task.
+    pub async fn scope<F: Future>(&self, carry: F) -> F::Output {
+        CARRIED.scope(self.clone(), carry).await
+    }
+
+    pub(super) fn is_persistent(&self) -> bool {
+        self.0.is_persistent
+    }
+
+    pub(super) fn connection(&self) -> Option<&Arc<Connection>> {
+        self.0.connection.as_ref()
+    }
+
+    /// Takes the exchange out, with whether it holds a permit.
+    pub(super) fn take(&self) -> Option<(Exchange, bool)> {
+        let mut state = self.0.state.lock();
+        let is_admitted = state.is_admitted;
+        state.exchange.take().map(|exchange| (exchange, is_admitted))
+    }
+
+    /// Notes that the request has no body, or that its body is complete.
+    pub(super) fn note_body_end(&self) {
+        self.0.state.lock().activity.wait_target = WaitTarget::Response;
+    }
+
+    pub(super) fn put(&self, exchange: Exchange) {
+        self.0.state.lock().exchange = Some(exchange);
+    }
+
+    /// Returns the time at which the guard has to ask again; `None` until something moves.
+    ///
+    /// # Errors
+    /// The exchange must end now. Its record says why.
+    pub fn next_deadline(&self, now: Instant) -> Result<Option<Instant>, Ended> {
+        let mut state = self.0.state.lock();
+        let activity = state.activity;
+        state.activity.downstream = false;
+        state.activity.upstream = false;
+        let Some(exchange) = &mut state.exchange else {
+            return Ok(None);
+        };
+        match exchange.next_deadline(now, activity) {
+            Ok(at) => Ok(at),
+            Err(interruption) => {
+                exchange.interrupt(interruption);
+                Err(Ended)
+            }
+        }
+    }
+}
+
+/// The time of an exchange is over, or the credential of its stream has expired or was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;

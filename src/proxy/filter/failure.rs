@@ -1,0 +1,49 @@
+//! Which denial is a failure of pingora's proxy?
+
+use crate::gate::denial::Denial;
+use pingora::Error;
+use pingora::ErrorSource;
+use pingora::ErrorType;
+
+/// The error with which a phase ends a request that it denies. [`super::FilterContext`] keeps the denial.
+pub const DENIED: ErrorType = ErrorType::new("DeniedByKeygate");
+
+/// Returns the denial for `error`, which ended a request.
+pub fn denial(error: &Error) -> Denial {
+    match error.esource() {
+        ErrorSource::Upstream => of_upstream(error.etype()),
+        ErrorSource::Downstream => of_client(error.etype()),
+        // pingora's own faults, such as a closed channel between the two directions. Which side failed is unknown; the
+        // client sees the same as after a failure of the upstream.
+        ErrorSource::Internal | ErrorSource::Unset => Denial::UpstreamFailed,
+    }
+}
+
+fn of_upstream(error: &ErrorType) -> Denial {
+    match error {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Denial::ConnectTimeout,
+        ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::TLSHandshakeFailure
+        | ErrorType::InvalidCert
+        | ErrorType::ConnectError
+        | ErrorType::BindError
+        | ErrorType::SocketError => Denial::ConnectFailed,
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => Denial::UpstreamTimeout,
+        _ => Denial::UpstreamFailed,
+    }
+}
+
+/// Returns the denial for an error of the client's side.
+pub fn of_client(error: &ErrorType) -> Denial {
+    match error {
+        // The client sent more bytes after its request.
+        ErrorType::ConnectError => Denial::Pipelined,
+        ErrorType::ReadTimedout => Denial::BodyTimeout,
+        // A malformed chunk, as pingora names it in `protocols/http/v1/body.rs`, which is not public.
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") | ErrorType::InvalidHTTPHeader => {
+            Denial::RefusedByParser
+        }
+        _ => Denial::ClientGone,
+    }
+}

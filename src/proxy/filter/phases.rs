@@ -1,0 +1,628 @@
+//! Which rules does Keygate add to each phase of pingora's proxy?
+
+use crate::gate::Gate;
+use crate::gate::accept::HeadError;
+use crate::gate::answer::Answer;
+use crate::gate::answer::control::ControlCall;
+use crate::gate::answer::cors;
+use crate::gate::denial::Denial;
+use crate::observe::trace;
+use crate::proxy::exchange::Connection;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::exchange::Interruption;
+use crate::proxy::exchange::NextStep;
+use crate::proxy::exchange::TlsFacts;
+use crate::proxy::exchange::refuse_head;
+use crate::proxy::filter::context::FilterContext;
+use crate::proxy::filter::context::Side;
+use crate::proxy::filter::failure;
+use crate::proxy::filter::request_head;
+use crate::proxy::forward::media_type;
+use crate::proxy::forward::request_fields;
+use crate::proxy::forward::response_fields;
+use crate::proxy::head;
+use crate::proxy::head::HeadLimits;
+use crate::proxy::peer;
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::StatusCode;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use pingora::Error;
+use pingora::http::RequestHeader;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::FailToProxy;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use std::future::pending;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The largest request body in bytes that is read and dropped after an answer, so that the connection persists.
+const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// The time in which such a body has to arrive.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
+/// [`Filter::fail_to_proxy`] answers. The guard can only end the request without an answer.
+const ANSWER_TIME: Duration = Duration::from_millis(250);
+
+/// Decides, rewrites and records the requests of a pingora proxy. Clones are cheap and share all state.
+///
+/// Call each method in the phase of `pingora::proxy::ProxyHttp` that has its name. All but
+/// [`upstream_peer`](Self::upstream_peer) are needed: a proxy that chooses its own peers leaves that one out.
+#[derive(Clone)]
+pub struct Filter {
+    gate: Arc<Gate>,
+}
+
+impl Filter {
+    pub(crate) const fn of_gate(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+
+    pub(crate) fn shared_gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
+    }
+
+    /// Returns the state of a new request.
+    pub fn new_ctx(&self) -> FilterContext {
+        FilterContext::new()
+    }
+
+    /// Decides the request. Returns whether the request was answered, so that nothing is forwarded.
+    ///
+    /// Waits only for the issuer of a token, for a limited time: until an unknown key is fetched, or the token is
+    /// introspected (RFC 7662).
+    ///
+    /// # Errors
+    /// The client is gone, or the answer cannot be written.
+    pub async fn request_filter(&self, session: &mut Session, ctx: &mut FilterContext) -> pingora::Result<bool> {
+        let (mut exchange, is_admitted) = match ctx.slot.take() {
+            Some(begun) => begun,
+            None => match self.begin(session, ctx) {
+                Ok(exchange) => (exchange, false),
+                Err(answer) => {
+                    session.set_keepalive(None);
+                    write_answer(session, answer).await?;
+                    return Ok(true);
+                }
+            },
+        };
+        prepare(session, &exchange);
+        if !ctx.slot.is_persistent() {
+            session.set_keepalive(None);
+        }
+        if is_admitted {
+            ctx.admit(exchange, session.is_body_done());
+            return Ok(false);
+        }
+        let decided = exchange.admit(client_gone(&mut session.downstream_session)).await;
+        let answer = match decided {
+            Ok(NextStep::Forward) => {
+                ctx.admit(exchange, session.is_body_done());
+                return Ok(false);
+            }
+            Ok(NextStep::Answer(answer)) => answer,
+            Ok(NextStep::Control(call)) => match call_control(session, &mut exchange, call).await {
+                Ok(answer) => answer,
+                Err(denial) => exchange.refuse(denial),
+            },
+            Err(denial) => exchange.refuse(denial),
+        };
+        let written = send_answer(session, &mut exchange, answer).await;
+        ctx.slot.put(exchange);
+        written.map(|()| true)
+    }
+
+    /// Begins the exchange of a request whose head pingora has read.
+    ///
+    /// # Errors
+    /// The head is ambiguous or too large: the answer.
+    fn begin(&self, session: &mut Session, ctx: &FilterContext) -> Result<Exchange, Answer> {
+        let started = self.gate.clock.now();
+        let snapshot = self.gate.snapshot();
+        let connection = match ctx.slot.connection() {
+            Some(connection) => Arc::clone(connection),
+            None => Arc::new(connection_of(&session.downstream_session)),
+        };
+        let limits = HeadLimits {
+            head_bytes_max: snapshot.requests.head_bytes_max,
+            header_count_max: snapshot.requests.header_count_max,
+            target_bytes_max: snapshot.requests.target_bytes_max,
+        };
+        let raw;
+        let checked = if session.is_http2() {
+            check_size(session.req_header(), &limits)
+        } else {
+            // pingora accepts heads that are ambiguous, and changes some of them before it shows them.
+            raw = session.to_h1_raw();
+            head::check(&raw, &limits).map(drop)
+        };
+        if let Err(error) = checked {
+            return Err(refuse_head(&self.gate, connection.peer, started, error, b""));
+        }
+        let parts = request_head::of_pingora(session.req_header());
+        Ok(Exchange::begin(&self.gate, snapshot, parts, &connection, started))
+    }
+
+    /// Returns the next endpoint of the route's upstream.
+    ///
+    /// # Errors
+    /// No endpoint has an address, or the upstream's `total_timeout` is over.
+    pub async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        let chosen = ctx.with(|exchange| {
+            let upstream = exchange.upstream()?;
+            let (address, left) = exchange.choose_endpoint(&upstream)?;
+            Ok(peer::http(
+                address,
+                &upstream.settings,
+                left.saturating_sub(ANSWER_TIME),
+            ))
+        });
+        match chosen.unwrap_or(Err(Denial::Panicked)) {
+            Ok(peer) => Ok(Box::new(peer)),
+            Err(denial) => Err(ctx.deny(denial)),
+        }
+    }
+
+    /// Makes `error` one after which pingora tries another endpoint, as often as the upstream's `connect_attempts` allow.
+    pub fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut FilterContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let again = ctx.with(Exchange::count_connect_failure).unwrap_or_default();
+        error.set_retry(again);
+        error
+    }
+
+    /// Makes `error` one after which pingora sends the request again only where that is safe: the connection was used
+    /// before, the method is idempotent, and the upstream has sent no response.
+    pub fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut FilterContext,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let is_replayable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let has_responded = ctx.with(|exchange| exchange.has_responded());
+        let again = ctx.denial.is_none() && is_replayable && has_responded == Some(false);
+        if again {
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    /// Replaces the head for the upstream. The target is in origin form and in normal form. Hop-by-hop fields are
+    /// removed, and so is the credential, unless the route has `forward_credential`. The identity of the principal
+    /// (`X-Keygate-*`), the origin of the request (`X-Forwarded-*`) and the trace context are added.
+    ///
+    /// # Errors
+    /// The request was not admitted: [`Self::request_filter`] was not called, or has answered.
+    pub async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<()> {
+        let written = ctx.with(|exchange| {
+            // After a failed attempt, the body is sent from its beginning.
+            exchange.rewind_request_body();
+            request_head::write(exchange, upstream_request)
+        });
+        match written {
+            Some(written) => written,
+            None => Err(ctx.deny(Denial::Panicked)),
+        }
+    }
+
+    /// Counts a part of the request body.
+    ///
+    /// # Errors
+    /// The body is longer than `requests.body_bytes`. The part is not forwarded.
+    pub async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<()> {
+        if ctx.response_ended {
+            // The upstream has answered without the rest; only the client goes on sending.
+            *body = body.is_some().then(Bytes::new);
+        }
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            // For the empty frame that ends a body of HTTP/2, pingora writes the last chunk of HTTP/1.1 twice, and the
+            // upstream reads the second one as the beginning of the next request.
+            *body = None;
+        }
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        let side = Side::Client {
+            is_body_end: end_of_stream,
+        };
+        match ctx.with_activity(side, |exchange| exchange.count_request_body(bytes)) {
+            Some(Err(denial)) => {
+                *body = None;
+                Err(ctx.deny(denial))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the head of the upstream's response.
+    ///
+    /// # Errors
+    /// The end of the body is ambiguous (RFC 9112 section 6.1).
+    pub async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<()> {
+        let fields = &upstream_response.headers;
+        if fields.contains_key(header::CONTENT_LENGTH) && fields.contains_key(header::TRANSFER_ENCODING) {
+            return Err(ctx.deny(Denial::UpstreamFailed));
+        }
+        Ok(())
+    }
+
+    /// Changes the head of the response for the client: removes hop-by-hop fields, and adds the fields about limits,
+    /// cross-origin requests and the request id.
+    ///
+    /// # Errors
+    /// None; the type is pingora's.
+    pub async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<()> {
+        let changed = ctx.with_activity(Side::Upstream, |exchange| change_response(exchange, response));
+        changed.unwrap_or(Ok(()))?;
+        let status = response.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // A client that only listens sends no body that could be late.
+            session.set_read_timeout(None);
+        } else if !status.is_informational() {
+            // For an interim response before, pingora would close the connection.
+            session.set_close_on_response_before_downstream_finish(true);
+            let is_bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+                || session.req_header().method == Method::HEAD
+                || response
+                    .headers
+                    .get(header::CONTENT_LENGTH)
+                    .is_some_and(|length| length == "0");
+            if is_bodiless {
+                end_response(session, ctx);
+            }
+            if session.req_header().version == Version::HTTP_10
+                && response.remove_header(&header::TRANSFER_ENCODING).is_some()
+            {
+                // A client of HTTP/1.0 knows no chunks (RFC 9112 section 6.1): the body ends with the connection.
+                session.set_keepalive(None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a part of the response body.
+    ///
+    /// # Errors
+    /// None; the type is pingora's.
+    pub fn response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<Option<Duration>> {
+        let bytes = body.as_ref().map_or(0, Bytes::len);
+        ctx.with_activity(Side::Upstream, |exchange| exchange.count_response_body(bytes));
+        if end_of_stream {
+            end_response(session, ctx);
+        }
+        Ok(None)
+    }
+
+    /// Removes the trailers of the response with a name that Keygate keeps for itself.
+    ///
+    /// # Errors
+    /// None; the type is pingora's.
+    pub async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        upstream_trailers: &mut HeaderMap,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<Option<Bytes>> {
+        ctx.with_activity(Side::Upstream, |exchange| {
+            let rules = exchange.response_rules();
+            let dropped: Vec<HeaderName> = upstream_trailers
+                .keys()
+                .filter(|name| !rules.keeps_trailer(name.as_str()))
+                .cloned()
+                .collect();
+            for name in dropped {
+                upstream_trailers.remove(name);
+            }
+        });
+        Ok(None)
+    }
+
+    /// Answers a request that failed, if no response has begun.
+    pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut FilterContext) -> FailToProxy {
+        let denial = ctx.denial.take().unwrap_or_else(|| failure::denial(error));
+        let nothing = FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        };
+        let Some((mut exchange, _)) = ctx.slot.take() else {
+            return nothing;
+        };
+        if exchange.has_responded() || matches!(denial, Denial::ClientGone) {
+            // After the whole response, only the rest of the request body was missing.
+            if !ctx.response_ended {
+                exchange.interrupt(Interruption::Denied(denial));
+            }
+            ctx.slot.put(exchange);
+            return nothing;
+        }
+        let answer = exchange.refuse(denial);
+        let error_code = answer.status.as_u16();
+        // pingora closes the connection after an error, so the answer must say so.
+        session.set_keepalive(None);
+        // The connection is closed either way, and the refusal is recorded.
+        let _ = send_answer(session, &mut exchange, answer).await;
+        ctx.slot.put(exchange);
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: false,
+        }
+    }
+
+    /// Records the request. pingora calls this phase last.
+    pub async fn logging(&self, _session: &mut Session, _error: Option<&Error>, ctx: &mut FilterContext) {
+        // Dropping the exchange writes its record.
+        drop(ctx.slot.take());
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Filter").finish_non_exhaustive()
+    }
+}
+
+impl FilterContext {
+    fn admit(&mut self, mut exchange: Exchange, is_body_done: bool) {
+        exchange.extend_time_limits(ANSWER_TIME);
+        if is_body_done {
+            self.slot.note_body_end();
+        }
+        self.principal = exchange.principal().cloned();
+        self.slot.put(exchange);
+    }
+
+    /// Returns the error that ends the request with `denial`.
+    fn deny(&mut self, denial: Denial) -> Box<Error> {
+        self.denial = Some(denial);
+        let mut error = Error::new(failure::DENIED);
+        error.set_retry(false);
+        error
+    }
+}
+
+/// Sets the time limits of the client's side, and the treatment of interim responses.
+fn prepare(session: &mut Session, exchange: &Exchange) {
+    let limits = exchange.request_limits();
+    session.set_read_timeout(Some(limits.body_read_timeout));
+    session.set_write_timeout(Some(limits.idle_timeout));
+    // pingora would close the connection after `100 Continue`. `response_filter` sets this for the final response.
+    session.set_close_on_response_before_downstream_finish(false);
+    // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
+    session.set_ignore_info_resp(exchange.request().version == Version::HTTP_10);
+}
+
+/// Limits the time for the rest of the request body once the whole response was sent. A client that expects
+/// `100 Continue` sends none.
+fn end_response(session: &mut Session, ctx: &mut FilterContext) {
+    ctx.response_ended = true;
+    let expects_continue = session.req_header().headers.contains_key(header::EXPECT);
+    let has_begun = ctx.with(|exchange| exchange.has_body_begun()).unwrap_or_default();
+    session.set_read_timeout(Some(if expects_continue && !has_begun {
+        Duration::ZERO
+    } else {
+        DRAIN_TIMEOUT
+    }));
+}
+
+/// Checks the size of a head that arrived over HTTP/2: the size that it has in HTTP/1.1, with `:authority` as `Host`.
+fn check_size(head: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError> {
+    let authority = head
+        .uri
+        .authority()
+        .filter(|_| !head.headers.contains_key(header::HOST));
+    let of_host = authority.map_or(0, |host| host.as_str().len() + "host: \r\n".len());
+    let fields = head.headers.iter();
+    let of_fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
+        .sum();
+    let of_line = head.method.as_str().len() + head.raw_path().len() + "  HTTP/1.1\r\n\r\n".len();
+    if of_line + of_host + of_fields > limits.head_bytes_max {
+        return Err(HeadError::HeadTooLong);
+    }
+    if head.headers.len() + usize::from(authority.is_some()) > limits.header_count_max {
+        return Err(HeadError::TooManyFields);
+    }
+    if head.raw_path().len() > limits.target_bytes_max {
+        return Err(HeadError::TargetTooLong);
+    }
+    Ok(())
+}
+
+/// Returns the client's connection as pingora knows it.
+fn connection_of(session: &ServerSession) -> Connection {
+    let peer = session
+        .client_addr()
+        .and_then(|address| address.as_inet().copied())
+        .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    Connection::new(peer, is_tls.then(TlsFacts::default))
+}
+
+/// Waits until the client resets the stream or closes the connection. Never returns while a body of HTTP/1.1 may be
+/// arriving.
+async fn client_gone(session: &mut ServerSession) -> Denial {
+    if session.is_http2() {
+        if let Some(closed) = session.watch_h2_stream_close() {
+            let _ = closed.await;
+        }
+        return Denial::ClientGone;
+    }
+    if !session.is_body_done() {
+        return pending().await;
+    }
+    match session.read_body_or_idle(true).await {
+        Ok(_) => Denial::ClientGone,
+        Err(error) => failure::of_client(error.etype()),
+    }
+}
+
+/// Reads the whole body of a request to the control side, and returns the answer to it.
+async fn call_control(session: &mut Session, exchange: &mut Exchange, call: ControlCall) -> Result<Answer, Denial> {
+    let limit = exchange.request_limits().body_read_timeout;
+    // One deadline for the whole body, because a slow sender holds the connection.
+    let body = timeout(limit, read_whole_body(&mut session.downstream_session, exchange))
+        .await
+        .map_err(|_| Denial::BodyTimeout)??;
+    let gone = client_gone(&mut session.downstream_session);
+    exchange.call_control(call, body, gone).await
+}
+
+async fn read_whole_body(session: &mut ServerSession, exchange: &mut Exchange) -> Result<Bytes, Denial> {
+    let request = exchange.request();
+    let expects_continue = request.version == Version::HTTP_11 && request.headers.contains_key(header::EXPECT);
+    if expects_continue && !session.is_body_done() {
+        // The client may wait for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+        session
+            .write_continue_response()
+            .await
+            .map_err(|error| failure::denial(&error.into_down()))?;
+    }
+    let mut whole = BytesMut::new();
+    loop {
+        let part = session.read_request_body().await;
+        match part.map_err(|error| failure::denial(&error.into_down()))? {
+            Some(part) => {
+                exchange.count_request_body(part.len())?;
+                whole.extend_from_slice(&part);
+            }
+            None => return Ok(whole.freeze()),
+        }
+    }
+}
+
+/// Sends `answer` to the request of `exchange`.
+///
+/// # Errors
+/// The client is gone.
+async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer: Answer) -> pingora::Result<()> {
+    answer.headers.push((trace::REQUEST_ID, exchange.request_id().clone()));
+    if answer.close || !can_drain(session, exchange.request()) {
+        session.set_keepalive(None);
+    } else {
+        session.set_close_on_response_before_downstream_finish(false);
+        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+    }
+    exchange.note_response(answer.status, false);
+    // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
+    if exchange.request().method == Method::HEAD {
+        answer.body = Bytes::new();
+    }
+    exchange.count_response_body(answer.body.len());
+    write_answer(session, answer).await
+}
+
+/// Returns whether the rest of the request body is known to be small, so that the connection can persist after an
+/// answer.
+fn can_drain(session: &mut Session, request: &Parts) -> bool {
+    // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
+    // (S103).
+    let length = request.headers.get(header::CONTENT_LENGTH);
+    let is_small = length
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+        .is_some_and(|length| length <= DRAIN_BYTES_MAX);
+    session.is_http2() || session.is_body_done() || (is_small && !request.headers.contains_key(header::EXPECT))
+}
+
+async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.headers.len() + 1))?;
+    for (name, value) in answer.headers {
+        head.append_header(name, value)?;
+    }
+    let has_body = !answer.body.is_empty();
+    // In one call: without a body, the head ends an HTTP/2 stream, as clients of gRPC expect of a refusal.
+    let mut tasks = vec![HttpTask::Header(Box::new(head), !has_body)];
+    if has_body {
+        tasks.push(HttpTask::Body(Some(answer.body), true));
+    }
+    session.write_response_tasks(tasks).await.map(drop)
+}
+
+/// Changes the head of the upstream's response into that for the client.
+fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<()> {
+    let status = response.status;
+    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    let rules = exchange.response_rules();
+    let keeps = |name: &HeaderName| {
+        let is_kept = if is_interim {
+            !response_fields::is_hop_by_hop(name.as_str())
+        } else {
+            rules.keeps(name.as_str())
+        };
+        is_kept && !request_fields::is_connection_option(name, &response.headers)
+    };
+    let mut dropped: Vec<HeaderName> = response.headers.keys().filter(|name| !keeps(name)).cloned().collect();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // pingora reads these two.
+        dropped.retain(|name| !matches!(*name, header::CONNECTION | header::UPGRADE));
+    }
+    let varies = response.headers.get_all(header::VARY).iter().any(cors::names_origin);
+    let mut added: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    if !is_interim {
+        rules.put_added(varies, |name, value| added.push((name.clone(), value.clone())));
+    }
+    for name in &dropped {
+        response.remove_header(name);
+    }
+    for (name, value) in added {
+        response.append_header(name, value)?;
+    }
+    if !is_interim {
+        let types = response.headers.get_all(header::CONTENT_TYPE);
+        let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
+        exchange.note_response(status, streams);
+    }
+    Ok(())
+}

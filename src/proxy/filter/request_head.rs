@@ -1,0 +1,136 @@
+//! How does a head of pingora become one that the gate reads, and how is the head for the upstream written?
+
+use crate::gate::accept::syntax;
+use crate::proxy::exchange::Exchange;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Uri;
+use http::Version;
+use http::header;
+use http::request::Parts;
+use pingora::http::RequestHeader;
+
+/// Returns the head that the gate decides. For HTTP/2, the fields are those that the same request has in HTTP/1.1: one
+/// `Cookie`, and `Host` in place of `:authority`.
+pub fn of_pingora(head: &RequestHeader) -> Parts {
+    let mut parts = head.as_owned_parts();
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+        move_authority(&mut parts);
+    }
+    parts
+}
+
+/// Joins the `Cookie` fields: HTTP/2 lets clients send one for each pair, and HTTP/1.1 has a single one (RFC 9113 section
+/// 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    if cookies.nth(1).is_none() {
+        return;
+    }
+    let values: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let joined = HeaderValue::from_bytes(&values.join(&b"; "[..]));
+    // Valid values with valid bytes between them are a valid value.
+    if let Ok(joined) = joined {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Makes `:authority` the `Host` (RFC 9113 section 8.3.1). A request that has both stays as it is: the gate compares them
+/// (S093).
+fn move_authority(parts: &mut Parts) {
+    if parts.headers.contains_key(header::HOST) {
+        return;
+    }
+    let (Some(authority), Some(path)) = (parts.uri.authority(), parts.uri.path_and_query()) else {
+        return;
+    };
+    // An authority is visible ASCII.
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        parts.headers.insert(header::HOST, host);
+        parts.uri = Uri::from(path.clone());
+    }
+}
+
+/// Replaces `head`, which pingora is about to send to the upstream, by the head of `exchange`.
+///
+/// # Errors
+/// A field is none: a bug, because each comes from a parsed head, the configuration or a validated credential.
+pub fn write(exchange: &Exchange, head: &mut RequestHeader) -> pingora::Result<()> {
+    let request = exchange.request();
+    let is_http2 = head.version == Version::HTTP_2;
+    let method = request.method.clone();
+    let size = request.headers.len() + 8;
+    let mut written = RequestHeader::build_no_case(method, exchange.target().as_bytes(), Some(size))?;
+    written.set_version(head.version);
+    let mut result = Ok(());
+    exchange.write_request_fields(exchange.endpoint(), |name, value| {
+        // HTTP/2 frames bodies itself, and knows no connection fields (RFC 9113 section 8.2.2).
+        let is_of_http1 = matches!(*name, header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE);
+        if is_http2 && is_of_http1 {
+            return;
+        }
+        let value = HeaderValue::from_bytes(value).map_err(|_| pingora::Error::new(pingora::ErrorType::InternalError));
+        let appended = value.and_then(|value| written.append_header(name.clone(), value));
+        if let Err(error) = appended {
+            result = Err(error);
+        }
+    });
+    if is_http2 && accepts_trailers(&request.headers) {
+        // The one hop-by-hop field of HTTP/2; a gRPC server may insist on it.
+        written.append_header(header::TE, "trailers")?;
+    }
+    result?;
+    *head = written;
+    Ok(())
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::TE)
+        .iter()
+        .any(|value| syntax::members(value.as_bytes()).any(|member| member.eq_ignore_ascii_case(b"trailers")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(version: Version, target: &str, fields: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().version(version).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let head: RequestHeader = request.body(()).unwrap().into_parts().0.into();
+        of_pingora(&head)
+    }
+
+    #[test]
+    fn the_cookies_of_http2_are_one_field() {
+        let two = [("cookie", "a=1"), ("x", "1"), ("cookie", "b=2")];
+        let joined = parts(Version::HTTP_2, "http://a/", &two);
+        let cookies: Vec<_> = joined.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
+        let one = parts(Version::HTTP_2, "http://a/", &[("cookie", "a=1")]);
+        assert_eq!(one.headers["cookie"], "a=1");
+        // HTTP/1.1 is forwarded as it was sent.
+        let old = parts(Version::HTTP_11, "/", &two);
+        assert_eq!(old.headers.get_all("cookie").iter().count(), 2);
+    }
+
+    #[test]
+    fn s093_the_authority_of_http2_is_the_host_unless_there_is_one() {
+        let moved = parts(Version::HTTP_2, "https://a.example:8443/b?c", &[]);
+        assert_eq!(moved.headers["host"], "a.example:8443");
+        assert_eq!(moved.uri, "/b?c");
+        let both = parts(Version::HTTP_2, "https://a.example/b", &[("host", "other.example")]);
+        assert_eq!(both.headers["host"], "other.example");
+        assert_eq!(both.uri, "https://a.example/b");
+        let absolute = parts(Version::HTTP_11, "http://a.example/b", &[]);
+        assert!(!absolute.headers.contains_key("host"));
+    }
+}
