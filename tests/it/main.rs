@@ -10,6 +10,7 @@ mod attacks;
 mod config;
 mod embed;
 mod filter;
+mod http2;
 mod front;
 mod token;
 mod tls;

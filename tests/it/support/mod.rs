@@ -13,6 +13,7 @@ mod local_gate;
 pub mod output;
 mod program;
 pub mod issuer;
+pub mod raw_http2;
 pub mod raw_issuer;
 pub mod provider;
 pub mod raw_client;
