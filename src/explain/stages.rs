@@ -18,6 +18,7 @@ use crate::explain::request::RequestForms;
 use crate::explain::token;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal;
+use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
 use crate::gate::decide::Permit;
@@ -177,7 +178,7 @@ fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanatio
             accepted: trace.trail.route.as_deref().map(Route::accepted),
             api_key_header: &trace.snapshot.api_key_header,
             request_id: "",
-            grpc: false,
+            grpc: GrpcForm::Without,
         },
     );
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -52,8 +52,21 @@ pub struct RefusalContext<'r> {
     /// The name of the API key header.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
-    /// `true` if the request is gRPC: the response then has `grpc-status`, too.
-    pub grpc: bool,
+    pub grpc: GrpcForm,
+}
+
+/// The form in which a refusal tells the gRPC status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrpcForm {
+    /// The request is not gRPC.
+    #[default]
+    Without,
+    /// The fields `grpc-status` and `grpc-message` beside the HTTP status: for gRPC over HTTP/1.1, which only
+    /// translators speak.
+    Beside,
+    /// The head of the response is all of it, with the HTTP status 200 (`Trailers-Only` of gRPC over HTTP/2). Of another
+    /// HTTP status, clients would read nothing else.
+    TrailersOnly,
 }
 
 /// Returns the answer to a denied request.
@@ -83,7 +96,7 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     {
         headers.push((header::ALLOW, value));
     }
-    if context.grpc {
+    if context.grpc != GrpcForm::Without {
         headers.push((
             HeaderName::from_static("grpc-status"),
             HeaderValue::from(grpc_status(row.status)),
@@ -92,6 +105,16 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
             HeaderName::from_static("grpc-message"),
             HeaderValue::from_static(row.title),
         ));
+    }
+    if context.grpc == GrpcForm::TrailersOnly {
+        headers.retain(|(name, _)| !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH | header::ALLOW));
+        headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")));
+        return Answer {
+            status: StatusCode::OK,
+            headers,
+            body: Bytes::new(),
+            close: row.close,
+        };
     }
     Answer {
         status,
@@ -243,11 +266,11 @@ fn whole_secs(duration: Duration) -> u64 {
 }
 
 /// Returns the gRPC code for an HTTP status: that of `http-grpc-status-mapping` of the gRPC project, but
-/// `DEADLINE_EXCEEDED` (4) for 408 and 504, `RESOURCE_EXHAUSTED` (8) for 413, 429 and 431, and `UNIMPLEMENTED` (12) for
-/// 405.
+/// `INVALID_ARGUMENT` (3) for 400, which is no fault of the server, `DEADLINE_EXCEEDED` (4) for 408 and 504,
+/// `RESOURCE_EXHAUSTED` (8) for 413, 429 and 431, and `UNIMPLEMENTED` (12) for 405.
 const fn grpc_status(status: u16) -> u16 {
     match status {
-        400 => 13,
+        400 => 3,
         401 => 16,
         403 => 7,
         404 | 405 => 12,

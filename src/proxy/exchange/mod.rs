@@ -23,6 +23,7 @@ use crate::gate::answer::control::BODY_BYTES_MAX;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::answer::cors;
 use crate::gate::answer::refusal;
+use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Principal;
 use crate::gate::decide;
@@ -56,6 +57,7 @@ use crate::upstream::Upstream;
 use http::HeaderName;
 use http::HeaderValue;
 use http::StatusCode;
+use http::Version;
 use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -479,7 +481,11 @@ impl Exchange {
             accepted: route.map(Route::accepted),
             api_key_header: &self.snapshot.api_key_header,
             request_id: self.request_id.as_str(),
-            grpc: media_type::is_grpc(request),
+            grpc: match (media_type::is_grpc(request), self.request.version) {
+                (false, _) => GrpcForm::Without,
+                (true, Version::HTTP_2) => GrpcForm::TrailersOnly,
+                (true, _) => GrpcForm::Beside,
+            },
         };
         let mut answer = refusal::answer(&denial, &context);
         let families = self.snapshot.rate_limit_headers;

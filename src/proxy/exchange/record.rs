@@ -6,6 +6,7 @@ use crate::gate::accept::HeadError;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
 use crate::gate::answer::refusal;
+use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Principal;
@@ -92,7 +93,7 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         accepted: None,
         api_key_header: &snapshot.api_key_header,
         request_id: request_id.as_str(),
-        grpc: false,
+        grpc: GrpcForm::Without,
     };
     let mut answer = refusal::answer(denial, &context);
     answer

@@ -284,7 +284,7 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
         accepted: route.map(|name| named(name).accepted()),
         api_key_header: &snapshot.api_key_header,
         request_id: "id",
-        grpc: false,
+        grpc: GrpcForm::Without,
     }
 }
 
@@ -381,6 +381,7 @@ fn s077_all_invalid_api_keys_get_the_same_answer() {
 fn grpc_clients_get_their_status_as_well() {
     let snapshot = snapshot();
     for (denial, expected) in [
+        (Denial::Pipelined, "3"),
         (Denial::CredentialMissing, "16"),
         (Denial::Forbidden(Forbidden::each()[4]), "7"),
         (Denial::NoRoute, "12"),
@@ -396,10 +397,33 @@ fn grpc_clients_get_their_status_as_well() {
                 .iter()
                 .any(|(name, _)| name == "grpc-status")
         );
-        context.grpc = true;
-        let answer = answer(&denial, &context);
-        let status = answer.headers.iter().find(|(name, _)| name == "grpc-status");
-        assert_eq!(status.unwrap().1, expected, "{denial:?}");
+        for form in [GrpcForm::Beside, GrpcForm::TrailersOnly] {
+            context.grpc = form;
+            let answer = answer(&denial, &context);
+            let status = answer.headers.iter().find(|(name, _)| name == "grpc-status");
+            assert_eq!(status.unwrap().1, expected, "{denial:?}");
+            let is_whole = form == GrpcForm::Beside;
+            assert_eq!(
+                (answer.status != 200, !answer.body.is_empty()),
+                (is_whole, is_whole),
+                "{denial:?}"
+            );
+            let types: Vec<_> = answer
+                .headers
+                .iter()
+                .filter(|(name, _)| name == "content-type")
+                .collect();
+            let content_type = if is_whole {
+                "application/problem+json"
+            } else {
+                "application/grpc"
+            };
+            assert_eq!((types.len(), types[0].1.to_str().unwrap()), (1, content_type));
+            assert_eq!(
+                answer.headers.iter().any(|(name, _)| name == "content-length"),
+                is_whole
+            );
+        }
     }
 }
 
