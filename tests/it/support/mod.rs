@@ -8,6 +8,7 @@ mod fake_upstream;
 mod gateway;
 mod http1;
 mod http2_bridge;
+pub mod http2_upstream;
 pub mod lane;
 mod local_gate;
 pub mod output;
