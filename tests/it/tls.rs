@@ -5,6 +5,8 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::api_key;
+use crate::support::http2_bridge::Http2Bridge;
+use crate::support::raw_client::Transport;
 use crate::support::still_clock;
 use crate::support::tls_client;
 use crate::support::tls_client::Authority;
@@ -16,6 +18,7 @@ use rustls::ClientConfig;
 use rustls::version::TLS12;
 use rustls::version::TLS13;
 use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
 
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
@@ -131,6 +134,70 @@ fn wait_failures(gate: &LocalGate, count: f64) {
 }
 
 #[test]
+fn a_client_chooses_http2_or_http1() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    let get = "GET /open HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    for (offered, chosen) in [
+        (&["h2", "http/1.1"][..], Some("h2")),
+        (&["http/1.1", "h2"], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let mut config = ClientConfig::clone(&authority.client(BOTH));
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let session = tls_client::connect(&Arc::new(config), gate.data(), "api.example.com").unwrap();
+        let agreed = session.stream.conn.alpn_protocol();
+        assert_eq!(agreed, chosen.map(str::as_bytes), "{offered:?}");
+        if chosen != Some("h2") {
+            assert_eq!(session.http().exchange(get).status, 200, "{offered:?}");
+        }
+    }
+    // RFC 7301 section 3.2: without a protocol in common, there is no session.
+    let mut config = ClientConfig::clone(&authority.client(BOTH));
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    assert!(tls_client::connect(&Arc::new(config), gate.data(), "api.example.com").is_err());
+
+    let response = over_http2(&authority, &gate).exchange(get);
+    assert_eq!(response.status, 200);
+    let received = upstream.received().pop().unwrap();
+    assert_eq!(received.headers_named("x-forwarded-proto"), ["https"]);
+    assert_eq!(received.headers_named("host"), ["api.example.com"]);
+}
+
+/// Returns a client that speaks HTTP/2 with `gate`, and asked for `api.example.com`.
+fn over_http2(authority: &Authority, gate: &LocalGate) -> RawClient {
+    let bridge = Http2Bridge::connect_tls(&authority.client(BOTH), gate.data(), "api.example.com");
+    RawClient::over(gate.data(), Transport::Http2(Box::new(bridge)))
+}
+
+/// What everybody has at hand.
+#[test]
+fn curl_speaks_http2() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["localhost"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    std::fs::write(gate.folder().join("ca.pem"), &authority.pem).unwrap();
+    for (protocol, version) in [("--http2", "2"), ("--http1.1", "1.1")] {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", protocol, "--cacert"])
+            .arg(gate.folder().join("ca.pem"))
+            .args(["--write-out", "\n%{http_version} %{http_code}"])
+            .arg(format!("https://localhost:{}/open", gate.data().port()))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            text,
+            format!("ok\n{version} 200"),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
 fn s093_a_request_for_a_host_with_another_certificate_is_misdirected() {
     let (upstream, authority) = (FakeUpstream::start(), Authority::new());
     let one = authority.certificate(&["api.example.com", "www.example.com"], |_| ());
@@ -140,6 +207,7 @@ fn s093_a_request_for_a_host_with_another_certificate_is_misdirected() {
     let config = authority.client(BOTH);
     let session = tls_client::connect(&config, gate.data(), "api.example.com").unwrap();
     let mut client = session.http();
+    let mut of_http2 = over_http2(&authority, &gate);
     for (host, status) in [
         ("api.example.com", 200),
         ("API.example.com:443", 200),
@@ -149,10 +217,12 @@ fn s093_a_request_for_a_host_with_another_certificate_is_misdirected() {
         // The default certificate, which is the connection's.
         ("unknown.example.net", 200),
     ] {
-        let response = client.exchange(format!("GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-        assert_eq!(response.status, status, "{host}");
-        if status == 421 {
-            assert_eq!(gate.record(&response)["reason"], "misdirected");
+        for client in [&mut client, &mut of_http2] {
+            let response = client.exchange(format!("GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            assert_eq!(response.status, status, "{host}");
+            if status == 421 {
+                assert_eq!(gate.record(&response)["reason"], "misdirected");
+            }
         }
     }
     // HTTP/1.0 has no host that could contradict the name.

@@ -12,16 +12,23 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Request;
 use http::Response;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 /// One connection. Requests must be well formed: others cannot be sent as frames.
 pub struct Http2Bridge {
@@ -66,15 +73,40 @@ struct Download {
 impl Http2Bridge {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
+        Self::over(async { tcp(address).await })
+    }
+
+    /// Connects over TLS, asks for `name`, and offers HTTP/2 (ALPN, RFC 7301).
+    #[track_caller]
+    pub fn connect_tls(config: &Arc<ClientConfig>, address: SocketAddr, name: &str) -> Self {
+        let mut config = ClientConfig::clone(config);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let connector = TlsConnector::from(Arc::new(config));
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        Self::over(async move {
+            let session = connector.connect(name, tcp(address).await).await;
+            let session = session.expect("the handshake succeeds");
+            assert_eq!(session.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            session
+        })
+    }
+
+    /// Speaks HTTP/2 over the stream that `connecting` returns.
+    #[track_caller]
+    fn over<S>(connecting: impl Future<Output = S>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let (requests, connection) = runtime.block_on(async {
-            let tcp = TcpStream::connect(address).await.expect("the server accepts");
-            tcp.set_nodelay(true).unwrap();
-            h2::client::handshake(tcp).await.expect("the client side cannot fail")
+            let stream = connecting.await;
+            h2::client::handshake(stream)
+                .await
+                .expect("the client side cannot fail")
         });
         let driver = runtime.spawn(async move {
             if let Err(error) = connection.await {
@@ -197,6 +229,12 @@ impl Http2Bridge {
         self.received.extend(b"\r\n");
         self.download = Some(Download { stream, chunked });
     }
+}
+
+async fn tcp(address: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect(address).await.expect("the server accepts");
+    tcp.set_nodelay(true).unwrap();
+    tcp
 }
 
 impl Upload {

@@ -7,7 +7,7 @@ pub mod control;
 mod fake_upstream;
 mod gateway;
 mod http1;
-mod http2_bridge;
+pub mod http2_bridge;
 pub mod http2_upstream;
 pub mod lane;
 mod local_gate;
