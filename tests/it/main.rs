@@ -25,6 +25,7 @@ mod policy;
 mod timeouts;
 mod streams;
 mod panics;
+mod parity;
 mod faults;
 mod operate;
 mod cli;
