@@ -53,7 +53,7 @@ pub fn path(route: usize) -> String {
 }
 
 /// Returns the program in `KEYGATE_BIN`, for another version or build, or else the program built with the bench.
-fn program() -> OsString {
+pub fn program() -> OsString {
     std::env::var_os("KEYGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_keygate").into())
 }
 
@@ -112,7 +112,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
     data.then(|| line["address"].as_str()?.parse().ok()).flatten()
 }
 
-fn keys_file(keys: &[String]) -> String {
+pub fn keys_file(keys: &[String]) -> String {
     let digester = Digester::new(None);
     let mut file = "keys:\n".to_owned();
     for key in keys {

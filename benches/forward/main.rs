@@ -10,6 +10,7 @@ mod disqualify;
 mod exchange;
 mod gate;
 mod instructions;
+mod lanes;
 mod load;
 mod paced;
 mod peers;
@@ -34,6 +35,14 @@ fn main() -> ExitCode {
         bare::serve(upstream.parse().expect("an address"), bare::Pingora::Defaults);
         return ExitCode::SUCCESS;
     }
+    // `lanes` starts this program again as bare pingora with several listeners.
+    if let [role, addresses @ ..] = &arguments[..]
+        && role == "bare-lanes"
+    {
+        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        bare::serve_lanes(&addresses);
+        return ExitCode::SUCCESS;
+    }
     // `cargo bench` passes `--bench`. `cargo test --benches` does not, and a short run is enough.
     let bench = arguments.iter().any(|argument| argument == "--bench");
     arguments.retain(|argument| !argument.starts_with("--"));
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
         ["quick", rows] => compare::measure(rows, Extent::QUICK, everything),
         ["instructions"] => instructions::measure(""),
         ["instructions", rows] => instructions::measure(rows),
+        ["lanes"] => lanes::measure(false),
         ["scaling"] => scaling::measure(),
         ["reload"] => reload::measure(),
         [rows] => compare::measure(rows, Extent::FULL, everything),

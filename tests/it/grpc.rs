@@ -315,6 +315,7 @@ fn config(upstream: SocketAddr) -> String {
     let mut builder = GatewayBuilder::new()
         .top("api_keys: { file: keys.yaml }")
         .top("failed_authentication: off")
+        .top("requests: { body_read_timeout: 500ms }")
         .issuer(
             "main",
             &format!("{}\npublic_key_files: [key.pem]\nclock_skew: 0s", identity_yaml()),
@@ -394,6 +395,28 @@ fn messages_go_both_ways_one_by_one() {
     }
     drop(send);
     assert_eq!(site.wait(replies.message()).unwrap(), None);
+}
+
+lanes!(a_client_may_be_silent_for_as_long_as_its_stream_lasts: filter_http2);
+fn a_client_may_be_silent_for_as_long_as_its_stream_lasts() {
+    let site = Site::start();
+    let (send, receive) = tokio::sync::mpsc::channel::<String>(1);
+    let messages = stream::unfold(
+        receive,
+        |mut receive| async move { Some((receive.recv().await?, receive)) },
+    );
+    let mut client = site.client();
+    send.try_send("first".to_owned()).unwrap();
+    let mut replies = site
+        .wait(client.streaming(site.request(messages), path("Talk"), TextCodec))
+        .unwrap()
+        .into_inner();
+    assert_eq!(site.wait(replies.message()).unwrap().unwrap(), "re first");
+    // `body_read_timeout` is 500 ms.
+    let silence = site.wait(async { tokio::time::timeout(Duration::from_millis(1_500), replies.message()).await });
+    assert!(silence.is_err(), "{silence:?}");
+    send.try_send("second".to_owned()).unwrap();
+    assert_eq!(site.wait(replies.message()).unwrap().unwrap(), "re second");
 }
 
 lanes!(a_deadline_ends_the_call_on_both_sides: filter_http2);

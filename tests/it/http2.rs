@@ -25,6 +25,9 @@ use crate::support::raw_http2::WINDOW_UPDATE;
 use crate::support::raw_http2::block;
 use crate::support::raw_http2::frame;
 use crate::support::raw_http2::get;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -264,6 +267,59 @@ fn s107_a_head_is_bounded_in_bytes_fields_and_target() {
         assert_eq!(client.verdict(1), status, "{length}");
     }
     assert_eq!(gate.upstream.received().len(), 3);
+}
+
+lanes!(s107_split_cookies_are_one_field: filter_http2);
+fn s107_split_cookies_are_one_field() {
+    let gate: Gate = Gate::start("head_count: 5");
+    let crumbs: Vec<String> = (0..90).map(|number| format!("c{number}=1")).collect();
+    let fields: Vec<(&[u8], &[u8])> = crumbs.iter().map(|crumb| (&b"cookie"[..], crumb.as_bytes())).collect();
+    let mut client = gate.connect();
+    client.request(1, &get(b"/open/a", &fields));
+    assert_eq!(client.verdict(1), Verdict::Status(200));
+    assert_eq!(
+        gate.upstream.only_received().headers_named("cookie"),
+        [crumbs.join("; ")]
+    );
+}
+
+lanes!(s101_an_upload_that_was_answered_early_never_looks_whole: filter_http2);
+fn s101_an_upload_that_was_answered_early_never_looks_whole() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let yaml = GatewayBuilder::new()
+        .upstream("up", upstream.local_addr().unwrap())
+        .route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up")
+        .yaml();
+    let gate = LocalGate::start(&yaml);
+    gate.wait_ready();
+    let mut client = RawHttp2::connect(gate.data());
+    let mut fields = get(b"/open/a", &[(b"x-request-id", b"early")]);
+    fields[0].1 = b"POST";
+    client.frame(HEADERS, END_HEADERS, 1, &block(&fields));
+    client.frame(DATA, 0, 1, b"begin");
+    let (mut stream, _) = upstream.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"begin\r\n") {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1);
+        seen.push(byte[0]);
+    }
+    stream
+        .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    client.verdict(1);
+    client.frame(DATA, 0, 1, b"more");
+    client.frame(DATA, END_STREAM, 1, b"");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!(
+        String::from_utf8_lossy(&rest),
+        "",
+        "no end of the chunks, and no more of them"
+    );
+    let record = gate.record_of("early");
+    assert_eq!((&record["status"], &record["decision"]), (&202.into(), &"allow".into()));
 }
 
 lanes!(s107_a_connection_without_a_request_has_the_time_of_a_head: filter_http2);

@@ -3,6 +3,7 @@
 
 use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
+use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::RefusingAddress;
 use crate::support::Response;
@@ -10,7 +11,9 @@ use crate::support::api_key;
 use crate::support::http2_upstream::Http2Upstream;
 use crate::support::lane::lanes;
 use serde_json::json;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 struct Gate {
     running: LocalGate,
@@ -169,4 +172,54 @@ fn an_upstream_can_change_its_protocol_at_a_reload() {
     assert_eq!(gate.get(&mut client, "/a", "").status, 502);
     gate.running.reload(&yaml);
     assert_eq!(gate.get(&mut gate.connect(), "/a", "").status, 200);
+}
+
+lanes!(an_upload_takes_longer_than_the_upstream_may_be_silent);
+fn an_upload_takes_longer_than_the_upstream_may_be_silent() {
+    let gate = Gate::start();
+    let mut client = gate.connect().patience(Duration::from_millis(200));
+    client.send(format!(
+        "POST /up HTTP/1.1\r\nHost: api.test\r\n{}Transfer-Encoding: chunked\r\n\r\n",
+        gate.key
+    ));
+    // `read_timeout` is half a second.
+    for part in ["1", "2", "3", "4", "5"] {
+        client.send(format!("1\r\n{part}\r\n"));
+        let early = client.try_receive();
+        assert!(
+            early.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof),
+            "{part}"
+        );
+    }
+    client.send("1\r\n6\r\n0\r\n\r\n");
+    assert_eq!(client.patience(PATIENCE).receive().text(), "ok");
+    assert_eq!(gate.upstream.only_received().body, b"123456");
+}
+
+// A client of HTTP/2 gets no interim response.
+lanes!(a_client_that_waits_for_100_continue_gets_it: own, own_tls, filter_http1);
+fn a_client_that_waits_for_100_continue_gets_it() {
+    let gate = Gate::start();
+    let mut client = gate.connect();
+    let fields = format!("{}Expect: 100-continue\r\nContent-Length: 5\r\n", gate.key);
+    client.send(format!("POST /up HTTP/1.1\r\nHost: api.test\r\n{fields}\r\n"));
+    assert_eq!(client.receive().status, 100);
+    client.send("hello");
+    assert_eq!(client.receive().text(), "ok");
+    let request = gate.upstream.only_received();
+    assert_eq!(
+        (request.body.as_slice(), request.headers_named("expect")),
+        (&b"hello"[..], vec![])
+    );
+}
+
+// It is about HTTP/1.0.
+lanes!(a_client_of_http_1_0_is_told_to_use_another_version: own, own_tls);
+fn a_client_of_http_1_0_is_told_to_use_another_version() {
+    let gate = Gate::start();
+    let response = gate
+        .connect()
+        .exchange(format!("GET /a HTTP/1.0\r\nHost: api.test\r\n{}\r\n", gate.key));
+    assert_eq!(response.status, 505);
+    assert!(gate.upstream.take_received().is_empty());
 }

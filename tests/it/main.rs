@@ -11,6 +11,7 @@ mod config;
 mod embed;
 mod filter;
 mod http2;
+mod http2_conformance;
 mod http2_upstream;
 mod grpc;
 mod front;

@@ -318,6 +318,16 @@ impl Exchange {
         Ok(Arc::clone(&permit.route().upstream))
     }
 
+    /// Returns whether the request was admitted: the exchange holds its permit.
+    pub const fn is_admitted(&self) -> bool {
+        self.permit.is_some()
+    }
+
+    /// Records that another part of the program has answered the request, which was never decided.
+    pub fn leave_to_others(&mut self) {
+        self.outcome = Outcome::LeftToOthers;
+    }
+
     /// Returns whether the upstream of the permitted route speaks HTTP/2.
     pub fn forwards_over_http2(&self) -> bool {
         self.permit

@@ -20,6 +20,8 @@ pub enum Outcome {
     },
     /// The stream ended with the credential that opened it (S038).
     StreamEnded,
+    /// Another part of the program answered the request, which is neither counted nor recorded.
+    LeftToOthers,
 }
 
 /// Why an exchange ends before its response is complete.

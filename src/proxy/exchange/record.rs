@@ -31,6 +31,9 @@ use std::time::Duration;
 
 /// Counts and records an exchange that has ended.
 pub fn write(exchange: &Exchange) {
+    if matches!(exchange.outcome, Outcome::LeftToOthers) {
+        return;
+    }
     let gate = &exchange.gate;
     let now = gate.clock.now();
     let duration = now.tick.saturating_since(exchange.started.tick);
@@ -52,7 +55,9 @@ pub fn write(exchange: &Exchange) {
         (None, Outcome::Answered(label)) => metrics.count_answered(*label),
         (None, Outcome::Controlled { .. }) => metrics.count_answered(AnswerLabel::Endpoint),
         // The exchange was dropped without an outcome: its task panicked or was cancelled.
-        (None, Outcome::Open | Outcome::StreamEnded) => metrics.count_denied(credential, Denial::Panicked.reason()),
+        (None, Outcome::Open | Outcome::StreamEnded | Outcome::LeftToOthers) => {
+            metrics.count_denied(credential, Denial::Panicked.reason())
+        }
     }
     if trail.reported_two_credentials {
         metrics.count_two_credentials();
@@ -157,7 +162,9 @@ fn record_of<'c>(
         (None, Outcome::Controlled { reason, .. }) => {
             (Decision::Answer, Some(reason.unwrap_or(AnswerLabel::Endpoint.as_str())))
         }
-        (None, Outcome::Open | Outcome::StreamEnded) => (Decision::Error, Some(Denial::Panicked.reason())),
+        (None, Outcome::Open | Outcome::StreamEnded | Outcome::LeftToOthers) => {
+            (Decision::Error, Some(Denial::Panicked.reason()))
+        }
     };
     let proved_client = match &exchange.outcome {
         Outcome::Controlled { client_id, .. } => client_id.as_deref(),

@@ -21,8 +21,8 @@ pub struct FilterContext {
     pub(super) slot: ExchangeSlot,
     /// The refusal that a phase has returned to pingora as an error.
     pub(super) denial: Option<Denial>,
-    /// The whole response was sent; the request body may go on.
-    pub(super) response_ended: bool,
+    /// A part of the request body was dropped, because the upstream had sent its whole response.
+    pub(super) drops_body: bool,
     /// The principal of the permit.
     pub(super) principal: Option<Principal>,
 }
@@ -35,7 +35,7 @@ impl FilterContext {
                 .try_with(ExchangeSlot::clone)
                 .unwrap_or_else(|_| ExchangeSlot::unguarded()),
             denial: None,
-            response_ended: false,
+            drops_body: false,
             principal: None,
         }
     }
@@ -56,6 +56,8 @@ impl FilterContext {
         match side {
             Side::Client { is_body_end } => {
                 state.activity.downstream = true;
+                // pingora reads the next part when the upstream has taken the parts before.
+                state.activity.upstream = true;
                 if is_body_end {
                     state.activity.wait_target = WaitTarget::Response;
                 }
@@ -90,27 +92,25 @@ struct SlotContents {
 }
 
 struct State {
-    /// `None` before the head was read, and while the exchange is decided.
+    /// `None` before the head was read, while the exchange is decided, and while an answer is written.
     exchange: Option<Exchange>,
-    /// The exchange holds a permit: it was decided before it was handed over to pingora.
-    is_admitted: bool,
+    /// The filter has asked for the exchange.
+    is_taken: bool,
+    /// The whole response was sent; the request body may go on.
+    has_response_ended: bool,
     /// The activity since the guard last asked.
     activity: Activity,
 }
 
 impl ExchangeSlot {
-    fn new(
-        connection: Option<Arc<Connection>>,
-        exchange: Option<Exchange>,
-        is_admitted: bool,
-        is_persistent: bool,
-    ) -> Self {
+    fn new(connection: Option<Arc<Connection>>, exchange: Option<Exchange>, is_persistent: bool) -> Self {
         Self(Arc::new(SlotContents {
             connection,
             is_persistent,
             state: Mutex::new(State {
                 exchange,
-                is_admitted,
+                is_taken: false,
+                has_response_ended: false,
                 activity: Activity {
                     downstream: false,
                     upstream: false,
@@ -122,18 +122,18 @@ impl ExchangeSlot {
 
     /// Returns the slot of a request that no guard watches.
     fn unguarded() -> Self {
-        Self::new(None, None, false, true)
+        Self::new(None, None, true)
     }
 
     /// Returns the slot of a request whose head pingora reads.
     pub fn of_connection(connection: &Arc<Connection>) -> Self {
-        Self::new(Some(Arc::clone(connection)), None, false, true)
+        Self::new(Some(Arc::clone(connection)), None, true)
     }
 
-    /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_admitted`, the exchange holds a permit. With
-    /// `is_persistent`, its connection may carry another request.
-    pub fn of_exchange(exchange: Exchange, is_admitted: bool, is_persistent: bool) -> Self {
-        Self::new(None, Some(exchange), is_admitted, is_persistent)
+    /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_persistent`, its connection may carry
+    /// another request.
+    pub fn of_exchange(exchange: Exchange, is_persistent: bool) -> Self {
+        Self::new(None, Some(exchange), is_persistent)
     }
 
     /// Runs `carry` with this slot as that of the current task.
@@ -149,11 +149,29 @@ impl ExchangeSlot {
         self.0.connection.as_ref()
     }
 
-    /// Takes the exchange out, with whether it holds a permit.
-    pub(super) fn take(&self) -> Option<(Exchange, bool)> {
+    /// Takes the exchange out.
+    pub(super) fn take(&self) -> Option<Exchange> {
         let mut state = self.0.state.lock();
-        let is_admitted = state.is_admitted;
-        state.exchange.take().map(|exchange| (exchange, is_admitted))
+        state.is_taken = true;
+        state.exchange.take()
+    }
+
+    /// Ends the exchange of a request that the filter was not asked about: another part of the program has answered it.
+    pub fn end(&self) {
+        let mut state = self.0.state.lock();
+        if !state.is_taken
+            && let Some(exchange) = &mut state.exchange
+        {
+            exchange.leave_to_others();
+        }
+    }
+
+    pub(super) fn note_response_end(&self) {
+        self.0.state.lock().has_response_ended = true;
+    }
+
+    pub(super) fn has_response_ended(&self) -> bool {
+        self.0.state.lock().has_response_ended
     }
 
     /// Notes that the request has no body, or that its body is complete.
@@ -171,7 +189,7 @@ impl ExchangeSlot {
     /// The exchange must end now. Its record says why.
     pub fn next_deadline(&self, now: Instant) -> Result<Option<Instant>, Ended> {
         let mut state = self.0.state.lock();
-        let activity = state.activity;
+        let (activity, has_response_ended) = (state.activity, state.has_response_ended);
         state.activity.downstream = false;
         state.activity.upstream = false;
         let Some(exchange) = &mut state.exchange else {
@@ -180,7 +198,10 @@ impl ExchangeSlot {
         match exchange.next_deadline(now, activity) {
             Ok(at) => Ok(at),
             Err(interruption) => {
-                exchange.interrupt(interruption);
+                // After the whole response, only the rest of the request body was missing.
+                if !has_response_ended {
+                    exchange.interrupt(interruption);
+                }
                 Err(Ended)
             }
         }

@@ -8,6 +8,7 @@ use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::refuse_head;
 use crate::proxy::filter::context::Ended;
 use crate::proxy::filter::context::ExchangeSlot;
+use http::Method;
 use pingora::apps::HttpServerApp;
 use pingora::apps::ReusedHttpStream;
 use pingora::protocols::Digest;
@@ -34,6 +35,8 @@ use tokio::time::timeout;
 
 /// The requests of one HTTP/2 connection that are served at a time.
 const STREAMS_MAX: u32 = 100;
+/// The requests of one connection that are in work at a time, those included whose stream the client has reset.
+const TASKS_MAX: usize = 200;
 /// The bytes that a client may send on one stream before they are read.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The bytes that a client may send on all streams before they are read.
@@ -44,8 +47,12 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const MALFORMED_MAX: usize = 32;
 /// The pseudo-header fields of a request: method, scheme, authority, path (RFC 9113 section 8.3.1).
 const PSEUDO_FIELDS: usize = 4;
+/// The fields that a `Cookie` may be split into, beside the first.
+const CRUMBS: usize = 100;
 /// The time in which the end of an idle HTTP/2 connection is announced.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// The time in which the end of the last response is written. The connection closes earlier when all is written.
+const LAST_BYTES: Duration = Duration::from_secs(5);
 /// The longest time. A deadline that far away is none.
 const FOREVER: Duration = Duration::from_secs(365 * 86_400);
 
@@ -63,7 +70,7 @@ where
 {
     let mut carried = pin!(slot.scope(proxy.process_new_http(session, shutdown)));
     let mut timer = pin!(sleep_until(Instant::now() + FOREVER));
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = carried.as_mut().poll(cx) {
             return Poll::Ready(ended);
         }
@@ -74,7 +81,8 @@ where
                 // Dropping the future closes the connection of HTTP/1.1, and resets the stream of HTTP/2.
                 Err(Ended) => return Poll::Ready(None),
             };
-            if timer.deadline() != at {
+            // Setting a timer takes a lock, and most deadlines move before they are reached.
+            if timer.deadline() > at || timer.is_elapsed() {
                 timer.as_mut().reset(at);
             }
             if timer.as_mut().poll(cx).is_pending() {
@@ -82,7 +90,9 @@ where
             }
         }
     })
-    .await
+    .await;
+    slot.end();
+    ended
 }
 
 /// The reason for which a connection over HTTP/2 accepts no more requests.
@@ -111,15 +121,10 @@ pub async fn serve_http2<P>(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let started = gate.clock.now();
-    // The preface and the settings are the first that a client sends, so they have the time of a head.
+    // The preface is the first that a client sends, so it has the time of a head.
     let opened = timeout(limits.head_timeout, handshake(stream, Some(options(limits)))).await;
+    // Nothing can be answered to a client that does not speak HTTP/2.
     let Ok(Ok(mut http2)) = opened else {
-        let error = match opened {
-            Err(_) => HeadError::Timeout,
-            Ok(_) => HeadError::RequestLine,
-        };
-        refuse_head(gate, connection.peer, started, error, b"");
         return;
     };
     let mut watch = shutdown.clone();
@@ -142,7 +147,8 @@ pub async fn serve_http2<P>(
                     let wait = match closing {
                         // Of the configuration now in force, as in HTTP/1.1.
                         Closing::No => gate.snapshot().requests.idle_timeout,
-                        Closing::Announced => GOODBYE,
+                        // The end of the last response may not be written yet.
+                        Closing::Announced => LAST_BYTES,
                     };
                     idle.as_mut().reset(after(wait));
                 }
@@ -168,6 +174,16 @@ pub async fn serve_http2<P>(
                 }
                 Ok(Some(H2Accept::Session(session))) => {
                     served = served.saturating_add(1);
+                    // A client that resets its streams leaves their tasks behind; one that ignores the goodbye goes on.
+                    let is_flood = requests.len() > TASKS_MAX;
+                    let is_deaf = served > limits.requests_per_connection_max.saturating_add(STREAMS_MAX);
+                    if is_flood || is_deaf {
+                        break;
+                    }
+                    if session.req_header().method == Method::CONNECT {
+                        // pingora refuses it before the filter sees it.
+                        refuse_head(gate, connection.peer, gate.clock.now(), HeadError::Connect, b"");
+                    }
                     let (proxy, shutdown) = (Arc::clone(proxy), shutdown.clone());
                     let slot = ExchangeSlot::of_connection(connection);
                     requests.spawn(async move {
@@ -188,9 +204,8 @@ pub async fn serve_http2<P>(
 
 fn options(limits: &RequestLimits) -> H2Options {
     // HTTP/2 counts 32 bytes more for each field (RFC 9113 section 6.5.2). The filter then counts as HTTP/1.1 does.
-    let header_list_max = limits
-        .head_bytes_max
-        .saturating_add(32 * (limits.header_count_max + PSEUDO_FIELDS));
+    let counted = 32 * (limits.header_count_max + PSEUDO_FIELDS) + CRUMBS * (32 + "cookie".len());
+    let header_list_max = limits.head_bytes_max.saturating_add(counted);
     let mut options = default_h2_options();
     options
         .max_header_list_size(u32::try_from(header_list_max).unwrap_or(u32::MAX))

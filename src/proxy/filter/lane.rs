@@ -96,15 +96,6 @@ impl ProxyHttp for ProxyLane {
         self.0.request_body_filter(session, body, end_of_stream, ctx).await
     }
 
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        upstream_response: &mut ResponseHeader,
-        ctx: &mut FilterContext,
-    ) -> pingora::Result<()> {
-        self.0.upstream_response_filter(session, upstream_response, ctx).await
-    }
-
     async fn response_filter(
         &self,
         session: &mut Session,

@@ -49,8 +49,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The largest request body in bytes that is read and dropped after an answer, so that the connection persists.
-const DRAIN_BYTES_MAX: u64 = 64 * 1024;
+/// The largest request body in bytes that is short: it is read and dropped after an answer, so that the connection
+/// persists, and sending it takes no time that would count.
+const SHORT: u64 = 64 * 1024;
 /// The time in which such a body has to arrive.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -60,8 +61,10 @@ const ANSWER_TIME: Duration = Duration::from_millis(250);
 
 /// Decides, rewrites and records the requests of a pingora proxy. Clones are cheap and share all state.
 ///
-/// Call each method in the phase of `pingora::proxy::ProxyHttp` that has its name. All but
-/// [`upstream_peer`](Self::upstream_peer) are needed: a proxy that chooses its own peers leaves that one out.
+/// Call each method in the phase of `pingora::proxy::ProxyHttp` that has its name. A proxy that chooses its own peers leaves
+/// out [`upstream_peer`](Self::upstream_peer) and [`fail_to_connect`](Self::fail_to_connect). Without
+/// [`error_while_proxy`](Self::error_while_proxy), pingora's own rules say which requests are sent again; without
+/// [`logging`](Self::logging), a request is recorded a little later. All others are needed.
 #[derive(Clone)]
 pub struct Filter {
     gate: Arc<Gate>,
@@ -89,31 +92,32 @@ impl Filter {
     /// # Errors
     /// The client is gone, or the answer cannot be written.
     pub async fn request_filter(&self, session: &mut Session, ctx: &mut FilterContext) -> pingora::Result<bool> {
-        let (mut exchange, is_admitted) = match ctx.slot.take() {
+        let mut exchange = match ctx.slot.take() {
             Some(begun) => begun,
             None => match self.begin(session, ctx) {
-                Ok(exchange) => (exchange, false),
+                Ok(exchange) => exchange,
                 Err(answer) => {
                     session.set_keepalive(None);
+                    session.set_write_timeout(Some(self.gate.snapshot().requests.idle_timeout));
                     write_answer(session, answer).await?;
                     return Ok(true);
                 }
             },
         };
+        if exchange.has_responded() {
+            ctx.slot.put(exchange);
+            return Ok(true);
+        }
         prepare(session, &exchange);
         if !ctx.slot.is_persistent() {
             session.set_keepalive(None);
         }
-        if is_admitted {
-            ctx.admit(exchange, session.is_body_done());
-            return Ok(false);
+        if exchange.is_admitted() {
+            return self.go_on(session, ctx, exchange).await;
         }
         let decided = exchange.admit(client_gone(&mut session.downstream_session)).await;
         let answer = match decided {
-            Ok(NextStep::Forward) => {
-                ctx.admit(exchange, session.is_body_done());
-                return Ok(false);
-            }
+            Ok(NextStep::Forward) => return self.go_on(session, ctx, exchange).await,
             Ok(NextStep::Answer(answer)) => answer,
             Ok(NextStep::Control(call)) => match call_control(session, &mut exchange, call).await {
                 Ok(answer) => answer,
@@ -124,6 +128,17 @@ impl Filter {
         let written = send_answer(session, &mut exchange, answer).await;
         ctx.slot.put(exchange);
         written.map(|()| true)
+    }
+
+    /// Lets the request of `exchange`, which holds a permit, go on to its upstream.
+    async fn go_on(&self, session: &mut Session, ctx: &mut FilterContext, exchange: Exchange) -> pingora::Result<bool> {
+        let expects_continue = exchange.request().headers.contains_key(header::EXPECT);
+        if expects_continue && exchange.forwards_over_http2() && !session.is_http2() && !session.is_body_done() {
+            // pingora forwards no interim response of HTTP/2.
+            session.write_continue_response().await?;
+        }
+        ctx.admit(exchange, session.is_body_done());
+        Ok(false)
     }
 
     /// Begins the exchange of a request whose head pingora has read.
@@ -163,17 +178,22 @@ impl Filter {
     /// No endpoint has an address, or the upstream's `total_timeout` is over.
     pub async fn upstream_peer(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         ctx: &mut FilterContext,
     ) -> pingora::Result<Box<HttpPeer>> {
+        let is_short =
+            session.is_body_done() || content_length(session.req_header()).is_some_and(|length| length <= SHORT);
         let chosen = ctx.with(|exchange| {
             let upstream = exchange.upstream()?;
             let (address, left) = exchange.choose_endpoint(&upstream)?;
-            Ok(peer::http(
-                address,
-                &upstream.settings,
-                left.saturating_sub(ANSWER_TIME),
-            ))
+            let left = left.saturating_sub(ANSWER_TIME);
+            let mut peer = peer::http(address, &upstream.settings, left);
+            if !is_short {
+                // pingora counts this time from the beginning of a body, however long the body takes. The guard counts it
+                // from the last part, but can only end the request without an answer.
+                peer.options.read_timeout = Some(left);
+            }
+            Ok(peer)
         });
         match chosen.unwrap_or(Err(Denial::Panicked)) {
             Ok(peer) => Ok(Box::new(peer)),
@@ -228,11 +248,15 @@ impl Filter {
         ctx: &mut FilterContext,
     ) -> pingora::Result<()> {
         let written = ctx.with(|exchange| {
+            // A proxy that did not call `request_filter`, or that goes on after its answer, has no permit.
+            if !exchange.is_admitted() || exchange.has_responded() {
+                return None;
+            }
             // After a failed attempt, the body is sent from its beginning.
             exchange.rewind_request_body();
-            request_head::write(exchange, upstream_request)
+            Some(request_head::write(exchange, upstream_request))
         });
-        match written {
+        match written.flatten() {
             Some(written) => written,
             None => Err(ctx.deny(Denial::Panicked)),
         }
@@ -244,14 +268,19 @@ impl Filter {
     /// The body is longer than `requests.body_bytes`. The part is not forwarded.
     pub async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut FilterContext,
     ) -> pingora::Result<()> {
-        if ctx.response_ended {
-            // The upstream has answered without the rest; only the client goes on sending.
+        if ctx.slot.has_response_ended() {
+            // The upstream has answered without the rest; only the client goes on sending. The upstream must not take the
+            // part that it has for a whole body.
+            ctx.drops_body |= body.as_ref().is_some_and(|part| !part.is_empty());
             *body = body.is_some().then(Bytes::new);
+            if end_of_stream && ctx.drops_body {
+                return Err(Error::new(failure::DENIED));
+            }
         }
         if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
             // For the empty frame that ends a body of HTTP/2, pingora writes the last chunk of HTTP/1.1 twice, and the
@@ -262,30 +291,21 @@ impl Filter {
         let side = Side::Client {
             is_body_end: end_of_stream,
         };
-        match ctx.with_activity(side, |exchange| exchange.count_request_body(bytes)) {
+        let is_tunnel = session.was_upgraded();
+        let counted = ctx.with_activity(side, |exchange| {
+            if is_tunnel {
+                exchange.count_tunnel_bytes(bytes);
+                return Ok(());
+            }
+            exchange.count_request_body(bytes)
+        });
+        match counted {
             Some(Err(denial)) => {
                 *body = None;
                 Err(ctx.deny(denial))
             }
             _ => Ok(()),
         }
-    }
-
-    /// Checks the head of the upstream's response.
-    ///
-    /// # Errors
-    /// The end of the body is ambiguous (RFC 9112 section 6.1).
-    pub async fn upstream_response_filter(
-        &self,
-        _session: &mut Session,
-        upstream_response: &mut ResponseHeader,
-        ctx: &mut FilterContext,
-    ) -> pingora::Result<()> {
-        let fields = &upstream_response.headers;
-        if fields.contains_key(header::CONTENT_LENGTH) && fields.contains_key(header::TRANSFER_ENCODING) {
-            return Err(ctx.deny(Denial::UpstreamFailed));
-        }
-        Ok(())
     }
 
     /// Changes the head of the response for the client: removes hop-by-hop fields, and adds the fields about limits,
@@ -300,7 +320,11 @@ impl Filter {
         ctx: &mut FilterContext,
     ) -> pingora::Result<()> {
         let changed = ctx.with_activity(Side::Upstream, |exchange| change_response(exchange, response));
-        changed.unwrap_or(Ok(()))?;
+        let streams = changed.unwrap_or(Ok(false))?;
+        if streams {
+            // A client may be silent for as long as its stream lasts.
+            ctx.slot.note_body_end();
+        }
         let status = response.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             // A client that only listens sends no body that could be late.
@@ -352,10 +376,11 @@ impl Filter {
     /// None; the type is pingora's.
     pub async fn response_trailer_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         upstream_trailers: &mut HeaderMap,
         ctx: &mut FilterContext,
     ) -> pingora::Result<Option<Bytes>> {
+        end_response(session, ctx);
         ctx.with_activity(Side::Upstream, |exchange| {
             let rules = exchange.response_rules();
             let dropped: Vec<HeaderName> = upstream_trailers
@@ -377,12 +402,12 @@ impl Filter {
             error_code: 0,
             can_reuse_downstream: false,
         };
-        let Some((mut exchange, _)) = ctx.slot.take() else {
+        let Some(mut exchange) = ctx.slot.take() else {
             return nothing;
         };
         if exchange.has_responded() || matches!(denial, Denial::ClientGone) {
             // After the whole response, only the rest of the request body was missing.
-            if !ctx.response_ended {
+            if !ctx.slot.has_response_ended() {
                 exchange.interrupt(Interruption::Denied(denial));
             }
             ctx.slot.put(exchange);
@@ -401,7 +426,13 @@ impl Filter {
         }
     }
 
-    /// Records the request. pingora calls this phase last.
+    /// Returns the request for pingora's error log, without its query, which may hold a credential.
+    pub fn request_summary(&self, session: &Session, _ctx: &FilterContext) -> String {
+        let head = session.req_header();
+        format!("{} {}", head.method, head.uri.path())
+    }
+
+    /// Records the request. pingora calls this phase last; without it, the request is recorded when the context is dropped.
     pub async fn logging(&self, _session: &mut Session, _error: Option<&Error>, ctx: &mut FilterContext) {
         // Dropping the exchange writes its record.
         drop(ctx.slot.take());
@@ -438,6 +469,8 @@ fn prepare(session: &mut Session, exchange: &Exchange) {
     let limits = exchange.request_limits();
     session.set_read_timeout(Some(limits.body_read_timeout));
     session.set_write_timeout(Some(limits.idle_timeout));
+    // Bytes of a next request would be read without the checks of the guard.
+    session.set_pipelining_enabled(false);
     // pingora would close the connection after `100 Continue`. `response_filter` sets this for the final response.
     session.set_close_on_response_before_downstream_finish(false);
     // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
@@ -447,7 +480,7 @@ fn prepare(session: &mut Session, exchange: &Exchange) {
 /// Limits the time for the rest of the request body once the whole response was sent. A client that expects
 /// `100 Continue` sends none.
 fn end_response(session: &mut Session, ctx: &mut FilterContext) {
-    ctx.response_ended = true;
+    ctx.slot.note_response_end();
     let expects_continue = session.req_header().headers.contains_key(header::EXPECT);
     let has_begun = ctx.with(|exchange| exchange.has_body_begun()).unwrap_or_default();
     session.set_read_timeout(Some(if expects_continue && !has_begun {
@@ -468,11 +501,14 @@ fn check_size(head: &RequestHeader, limits: &HeadLimits) -> Result<(), HeadError
     let of_fields: usize = fields
         .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len())
         .sum();
+    // HTTP/2 splits `Cookie`, and the gate joins it (RFC 9113 section 8.2.3).
+    let crumbs = head.headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
+    let of_crumbs = crumbs * ("cookie: \r\n".len() - "; ".len());
     let of_line = head.method.as_str().len() + head.raw_path().len() + "  HTTP/1.1\r\n\r\n".len();
-    if of_line + of_host + of_fields > limits.head_bytes_max {
+    if of_line + of_host + of_fields - of_crumbs > limits.head_bytes_max {
         return Err(HeadError::HeadTooLong);
     }
-    if head.headers.len() + usize::from(authority.is_some()) > limits.header_count_max {
+    if head.headers.len() - crumbs + usize::from(authority.is_some()) > limits.header_count_max {
         return Err(HeadError::TooManyFields);
     }
     if head.raw_path().len() > limits.target_bytes_max {
@@ -569,11 +605,14 @@ async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer:
 fn can_drain(session: &mut Session, request: &Parts) -> bool {
     // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
     // (S103).
-    let length = request.headers.get(header::CONTENT_LENGTH);
-    let is_small = length
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
-        .is_some_and(|length| length <= DRAIN_BYTES_MAX);
+    let is_small = content_length(request).is_some_and(|length| length <= SHORT);
     session.is_http2() || session.is_body_done() || (is_small && !request.headers.contains_key(header::EXPECT))
+}
+
+/// Returns the announced length of the body; `None` where there is none, or no number.
+fn content_length(request: &Parts) -> Option<u64> {
+    let length = request.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<()> {
@@ -590,18 +629,19 @@ async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<
     session.write_response_tasks(tasks).await.map(drop)
 }
 
-/// Changes the head of the upstream's response into that for the client.
-fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<()> {
+/// Changes the head of the upstream's response into that for the client. Returns whether the response is a stream.
+fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<bool> {
     let status = response.status;
     let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let rules = exchange.response_rules();
+    let has_connection = response.headers.contains_key(header::CONNECTION);
     let keeps = |name: &HeaderName| {
         let is_kept = if is_interim {
             !response_fields::is_hop_by_hop(name.as_str())
         } else {
             rules.keeps(name.as_str())
         };
-        is_kept && !request_fields::is_connection_option(name, &response.headers)
+        is_kept && !(has_connection && request_fields::is_connection_option(name, &response.headers))
     };
     let mut dropped: Vec<HeaderName> = response.headers.keys().filter(|name| !keeps(name)).cloned().collect();
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -619,10 +659,11 @@ fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pi
     for (name, value) in added {
         response.append_header(name, value)?;
     }
-    if !is_interim {
-        let types = response.headers.get_all(header::CONTENT_TYPE);
-        let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
-        exchange.note_response(status, streams);
+    if is_interim {
+        return Ok(false);
     }
-    Ok(())
+    let types = response.headers.get_all(header::CONTENT_TYPE);
+    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
+    exchange.note_response(status, streams);
+    Ok(streams)
 }

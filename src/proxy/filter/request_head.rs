@@ -70,7 +70,11 @@ pub fn write(exchange: &Exchange, head: &mut RequestHeader) -> pingora::Result<(
     let mut result = Ok(());
     exchange.write_request_fields(exchange.endpoint(), |name, value| {
         // HTTP/2 frames bodies itself, and knows no connection fields (RFC 9113 section 8.2.2).
-        let is_of_http1 = matches!(*name, header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE);
+        // `Expect` was answered: pingora forwards no interim response of HTTP/2.
+        let is_of_http1 = matches!(
+            *name,
+            header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE | header::EXPECT
+        );
         if is_http2 && is_of_http1 {
             return;
         }

@@ -11,7 +11,13 @@ const EVENT_STREAM: &[u8] = b"text/event-stream";
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(header::CONTENT_TYPE)
-        .is_some_and(|value| is(value.as_bytes(), GRPC))
+        .is_some_and(|value| is_grpc_type(value.as_bytes()))
+}
+
+/// Returns whether `value` is `application/grpc`, with a suffix for the format of messages or without. `grpc-web` is
+/// another protocol.
+fn is_grpc_type(value: &[u8]) -> bool {
+    is(value, GRPC) && matches!(value.get(GRPC.len()), None | Some(b';' | b'+' | b' ' | b'\t'))
 }
 
 /// Returns whether a response may last without limit: a tunnel, server-sent events or gRPC. `content_types` are the

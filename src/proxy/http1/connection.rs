@@ -320,7 +320,6 @@ where
                 Http1Lane::Pingora => LaneEnd::HandOver(Box::new(HandOver {
                     is_persistent: !is_last && lane::keeps_connection(exchange.request()),
                     exchange,
-                    is_admitted: false,
                 })),
             };
             match end {

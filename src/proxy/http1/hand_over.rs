@@ -19,8 +19,6 @@ use std::sync::Arc;
 /// A request whose head was read.
 pub struct HandOver {
     pub exchange: Exchange,
-    /// `true` where the exchange holds a permit.
-    pub is_admitted: bool,
     /// `true` if the connection may carry another request.
     pub is_persistent: bool,
 }
@@ -42,7 +40,7 @@ where
     head.put(&downstream.read_buf);
     let mut session = ServerSession::new_http1(downstream.stream);
     session.set_pipelined_prefix(BytesMut::from(&head[..]));
-    let slot = ExchangeSlot::of_exchange(request.exchange, request.is_admitted, request.is_persistent);
+    let slot = ExchangeSlot::of_exchange(request.exchange, request.is_persistent);
     let reused = guard::carry(proxy, session, &slot, shutdown).await?;
     let (stream, _) = reused.consume();
     Some(Downstream::new(stream))

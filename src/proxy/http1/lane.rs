@@ -2,6 +2,7 @@
 
 mod answer;
 
+use crate::gate::accept::HeadError;
 use crate::gate::accept::syntax;
 use crate::gate::denial::Denial;
 use crate::proxy::exchange::Exchange;
@@ -87,10 +88,15 @@ impl<'c> Lane<'c> {
     pub async fn run(mut self) -> LaneEnd {
         let client_gone = wait_for_client_close(self.downstream, &self.body);
         let persists = match self.exchange.admit(client_gone).await {
+            // pingora would send chunks, which HTTP/1.0 does not know.
+            Ok(NextStep::Forward)
+                if self.exchange.forwards_over_http2() && self.exchange.request().version == Version::HTTP_10 =>
+            {
+                self.fail(Denial::Head(HeadError::Version).into()).await
+            }
             Ok(NextStep::Forward) if self.exchange.forwards_over_http2() => {
                 return LaneEnd::HandOver(Box::new(HandOver {
                     exchange: self.exchange,
-                    is_admitted: true,
                     is_persistent: self.is_persistent,
                 }));
             }

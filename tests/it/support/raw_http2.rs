@@ -41,6 +41,8 @@ pub enum Verdict {
     GoAway(u32),
     /// The connection was closed without a word.
     Closed,
+    /// Nothing was said in time.
+    Nothing,
 }
 
 /// One connection.
@@ -125,6 +127,32 @@ impl RawHttp2 {
                 HEADERS if frame.stream == stream => return Verdict::Status(indexed_status(&frame.payload)),
                 RST_STREAM if frame.stream == stream => return Verdict::Reset(code(0)),
                 GOAWAY if code(4) != 0 => return Verdict::GoAway(code(4)),
+                SETTINGS if frame.flags == 0 => {
+                    self.frame(SETTINGS, END_STREAM, 0, b"");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the server ends a stream or the connection with an error, or refuses a request.
+    #[track_caller]
+    pub fn first_error(&mut self) -> Verdict {
+        loop {
+            let Ok(frame) = self.read() else {
+                return Verdict::Nothing;
+            };
+            let Some(frame) = frame else {
+                return match self.goodbye {
+                    Some(code) => Verdict::GoAway(code),
+                    None => Verdict::Closed,
+                };
+            };
+            let code = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
+            match frame.kind {
+                RST_STREAM if code(0) != 0 => return Verdict::Reset(code(0)),
+                GOAWAY if code(4) != 0 => return Verdict::GoAway(code(4)),
+                HEADERS if indexed_status(&frame.payload) == 400 => return Verdict::Status(400),
                 SETTINGS if frame.flags == 0 => {
                     self.frame(SETTINGS, END_STREAM, 0, b"");
                 }

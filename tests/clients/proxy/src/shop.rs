@@ -1,5 +1,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use keygate::filter::{Filter, FilterContext, Guard};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::{Error, HttpPeer, Result};
@@ -23,6 +24,9 @@ impl ProxyHttp for Shop {
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut FilterContext) -> Result<Box<HttpPeer>> {
         self.0.upstream_peer(session, ctx).await
     }
+    fn fail_to_connect(&self, session: &mut Session, peer: &HttpPeer, ctx: &mut FilterContext, error: Box<Error>) -> Box<Error> {
+        self.0.fail_to_connect(session, peer, ctx, error)
+    }
     async fn upstream_request_filter(&self, session: &mut Session, head: &mut RequestHeader, ctx: &mut FilterContext) -> Result<()> {
         self.0.upstream_request_filter(session, head, ctx).await
     }
@@ -35,8 +39,14 @@ impl ProxyHttp for Shop {
     fn response_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut FilterContext) -> Result<Option<Duration>> {
         self.0.response_body_filter(session, body, end, ctx)
     }
+    async fn response_trailer_filter(&self, session: &mut Session, trailers: &mut HeaderMap, ctx: &mut FilterContext) -> Result<Option<Bytes>> {
+        self.0.response_trailer_filter(session, trailers, ctx).await
+    }
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut FilterContext) -> FailToProxy {
         self.0.fail_to_proxy(session, error, ctx).await
+    }
+    fn request_summary(&self, session: &Session, ctx: &FilterContext) -> String {
+        self.0.request_summary(session, ctx)
     }
 }
 
