@@ -368,20 +368,27 @@ fn the_next_fetch_is_due_at_once_until_one_is_scheduled() {
     assert_eq!(fixture.keys.next_fetch_in(fixture.now()), Duration::ZERO);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_attempt_or_with_time() {
     let fixture = Fixture::loaded();
     let long = Duration::from_secs(3600);
+    let start = tokio::time::Instant::now();
     // Attempt 1 has finished already.
     fixture.keys.wait_for_attempt(1, long).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
     // Attempt 2 does not finish in time.
-    fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
+    fixture.keys.wait_for_attempt(2, COOLDOWN).await;
+    assert_eq!(start.elapsed(), COOLDOWN);
     // Attempt 2 fails while the request waits.
-    let waiting = fixture.keys.wait_for_attempt(2, long);
+    let waiting = async {
+        fixture.keys.wait_for_attempt(2, long).await;
+        assert!(fixture.keys.has_finished(2));
+    };
     let finishing = async {
         fixture.bad();
     };
     tokio::join!(waiting, finishing);
+    assert_eq!(start.elapsed(), COOLDOWN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,10 +396,10 @@ async fn a_request_that_a_scheduled_fetch_has_met_wakes_no_second_fetch() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 2);
-    fixture.keys.fetch_requested().await;
+    let requested = || tokio::time::timeout(Duration::from_secs(3600), fixture.keys.fetch_requested());
+    assert!(requested().await.is_ok());
     fixture.good(&[RSA]);
-    let second = tokio::time::timeout(Duration::from_secs(3600), fixture.keys.fetch_requested()).await;
-    assert!(second.is_err());
+    assert!(requested().await.is_err());
 }
 
 const RSA_SET: &str = "the text of the set; only its hash counts here";
