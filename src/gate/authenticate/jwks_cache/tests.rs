@@ -392,6 +392,63 @@ async fn waiting_ends_with_the_attempt_or_with_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_are_loaded_with_the_first_good_attempt() {
+    let fixture = Fixture::new();
+    let waiting = async {
+        fixture.keys.loaded().await;
+        assert!(fixture.keys.is_loaded());
+    };
+    let finishing = async {
+        fixture.bad();
+        assert!(!fixture.keys.is_loaded());
+        fixture.good(&[RSA]);
+    };
+    tokio::join!(waiting, finishing);
+    let again = tokio::time::timeout(COOLDOWN, fixture.keys.loaded()).await;
+    assert!(again.is_ok());
+}
+
+#[test]
+fn the_last_attempt_and_the_request_for_the_next_are_known() {
+    let fixture = Fixture::loaded();
+    assert!(!fixture.keys.last_failed() && !fixture.keys.is_fetch_requested());
+    fixture.keys.request_fetch();
+    assert!(fixture.keys.is_fetch_requested());
+    fixture.bad();
+    assert!(fixture.keys.last_failed() && !fixture.keys.is_fetch_requested());
+    fixture.good(&[RSA]);
+    assert!(!fixture.keys.last_failed());
+}
+
+#[test]
+fn a_failure_with_another_message_is_another_failure() {
+    let fixture = Fixture::new();
+    let fail = |error: &str| fixture.keys.start_attempt(fixture.now()).fail(error);
+    let failure = |in_a_row, same_as_before| FetchFailure {
+        in_a_row,
+        same_as_before,
+    };
+    assert_eq!(fail("refused"), failure(1, false));
+    assert_eq!(fail("refused"), failure(2, true));
+    assert_eq!(fail("timeout"), failure(3, false));
+}
+
+#[test]
+fn health_has_the_place_where_the_set_was_found() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.keys.health(fixture.now()).fetched_from, None);
+    let attempt = fixture
+        .keys
+        .start_attempt(fixture.now())
+        .from("https://issuer.example/jwks");
+    fixture.finish(attempt, &[RSA]);
+    let health = fixture.keys.health(fixture.now());
+    assert_eq!(health.fetched_from.as_deref(), Some("https://issuer.example/jwks"));
+    let printed = format!("{:?}", fixture.keys);
+    assert!(printed.contains("fetches_ok: 1"), "{printed}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_a_scheduled_fetch_has_met_wakes_no_second_fetch() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
