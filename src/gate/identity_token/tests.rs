@@ -108,6 +108,8 @@ fn a_token_has_the_principal_and_the_credential() {
     );
     assert!(token.is_sensitive());
     assert!(!format!("{token:?} {tokens:?} {signer:?}").contains("eyJ"));
+    assert_eq!(format!("{tokens:?}"), "IdentityTokens { len: 1, .. }");
+    assert!(format!("{signer:?}").contains(r#"issuer: "https://gate.test""#));
 }
 
 #[test]
@@ -191,6 +193,17 @@ fn memory_is_bounded_however_many_principals_come() {
     }
     assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
     assert!(!tokens.is_empty() && tokens.len() < 100, "{}", tokens.len());
+}
+
+#[test]
+fn the_default_is_room_for_about_8_000_tokens_of_usual_length() {
+    let (tokens, signer) = (tokens(), signer(secs(60)));
+    let alice = identity(NOW.saturating_add(secs(600)), secs(30));
+    let token = tokens.token(&signer, &alice, &audience("orders"), NOW).unwrap();
+    let weight = FIXED_WEIGHT + 6 + 2 * token.len() as u64;
+    assert_eq!(tokens.bytes(), weight);
+    let room = IdentityTokens::DEFAULT_BYTES_MAX / weight;
+    assert!((7_000..9_000).contains(&room), "{room}");
 }
 
 #[test]

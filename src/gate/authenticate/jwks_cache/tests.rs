@@ -403,7 +403,8 @@ async fn keys_are_loaded_with_the_first_good_attempt() {
         assert!(!fixture.keys.is_loaded());
         fixture.good(&[RSA]);
     };
-    tokio::join!(waiting, finishing);
+    let both = async { tokio::join!(waiting, finishing) };
+    assert!(tokio::time::timeout(COOLDOWN, both).await.is_ok());
     let again = tokio::time::timeout(COOLDOWN, fixture.keys.loaded()).await;
     assert!(again.is_ok());
 }
