@@ -46,7 +46,7 @@ fn yaml() -> String {
          token_endpoint: {{ issuer: {OWN}, audiences: [api] }}\n\
          api_keys: {{ pepper: \"01234567890123456789012345678901\" }}\n\
          issuers:\n  \
-           signs: {{ issuer: {SIGNING}, audiences: [api], jwks_url: {SIGNING}/jwks }}\n  \
+           signs: {{ issuer: {SIGNING}, audiences: [api], jwks_url: {SIGNING}/jwks, claim_headers: {{ /sub: x-sub }} }}\n  \
            introspects: {{ issuer: https://introspects.example.test, audiences: [api], {introspects} }}\n  \
            both-signs: {{ issuer: {BOTH}, audiences: [api], jwks_url: {BOTH}/jwks }}\n  \
            both-introspects: {{ issuer: {BOTH}, audiences: [api], {both} }}\n\
@@ -292,6 +292,20 @@ fn a_jwt_is_verified_by_the_issuer_that_it_names() {
 }
 
 #[test]
+fn an_identity_has_the_claims_that_the_configuration_keeps() {
+    let fixture = fixture();
+    let principal = fixture
+        .authenticate("signs", &fixture.jwt(SIGNING, "api"), None)
+        .unwrap();
+    let headers: Vec<_> = principal.identity().claims.headers().collect();
+    assert_eq!(headers.len(), 1);
+    assert_eq!(
+        (headers[0].0.as_str(), headers[0].1.as_bytes()),
+        ("x-sub", &b"alice"[..])
+    );
+}
+
+#[test]
 fn a_remembered_jwt_is_for_its_issuer_and_its_audience_alone() {
     let fixture = fixture();
     let jwt = fixture.jwt(SIGNING, "api");
@@ -316,6 +330,10 @@ fn the_verdict_of_the_issuer_decides_about_a_token_that_it_introspects() {
     fixture.check_with("mixed", "a.b.c", Some(&other_audience), "wrong_audience");
     let inactive = of(Ok(Err(IntrospectionRefusal::Inactive)));
     fixture.check_with("introspects", "opaque", Some(&inactive), "token_inactive");
+    let jwt = fixture.jwt("https://introspects.example.test", "api");
+    for route in ["introspects", "mixed"] {
+        fixture.check_with(route, &jwt, Some(&active), "introspects");
+    }
     let unavailable = of(Err(Unavailable::Busy));
     fixture.check_with("introspects", "opaque", Some(&unavailable), "unverifiable");
     // The verdict of another issuer does not apply.
