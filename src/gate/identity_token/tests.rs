@@ -143,6 +143,7 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     ];
     assert!(!others.contains(&first));
     assert_eq!(metrics.identity_tokens.signed.get(), 4);
+    assert_eq!(tokens.len(), 3);
     // The token of the other signer has replaced the first token in the cache.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }
