@@ -381,6 +381,7 @@ fn s077_all_invalid_api_keys_get_the_same_answer() {
 fn grpc_clients_get_their_status_as_well() {
     let snapshot = snapshot();
     for (denial, expected) in [
+        (Denial::Intake(IntakeError::InQuery), "13"),
         (Denial::CredentialMissing, "16"),
         (Denial::Forbidden(Forbidden::each()[4]), "7"),
         (Denial::NoRoute, "12"),
