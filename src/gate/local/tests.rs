@@ -148,7 +148,12 @@ fn a_document_is_served_whole_to_get_and_without_body_to_head() {
     fixture.check(LOOPBACK, "POST /oauth/jwks", &[], "method_not_allowed");
     fixture.check(LOOPBACK, "GET /oauth/jwkss", &[], "none");
     let (_, trace) = fixture.stop(LOOPBACK, "GET /oauth/jwks", &[]);
-    assert_eq!(trace.built_in.unwrap().name.as_str(), "keygate.jwks");
+    let built_in = trace.built_in.unwrap();
+    assert_eq!(built_in.name.as_str(), "keygate.jwks");
+    assert_eq!(
+        format!("{built_in:?}"),
+        "BuiltIn { name: Name(\"keygate.jwks\"), host: None, .. }"
+    );
 }
 
 #[test]
