@@ -249,6 +249,21 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
 }
 
 #[test]
+fn keys_of_access_tokens_are_published_after_those_of_identity_tokens() {
+    let published = PublishedKeys::default();
+    let new = || SigningKey::generate_es256().unwrap();
+    let (signing, access, next) = (new(), new(), new());
+    let names = [&signing, &access, &next].map(|key| key.kid().to_owned());
+    published.replace_access_keys(vec![access.public_jwk()], NOW);
+    assert_eq!(kids(&published), [&*names[1]]);
+    let signer = published.signer(&settings(secs(60)), signing, SigningKeyOrigin::File);
+    published.replace(Some((signer, SigningKeyOrigin::File)), NOW);
+    assert_eq!(kids(&published), names[..2]);
+    published.replace_access_keys(vec![next.public_jwk()], NOW);
+    assert_eq!(kids(&published), [&*names[0], &*names[2]]);
+}
+
+#[test]
 fn a_reload_that_changes_nothing_changes_no_signer() {
     let published = PublishedKeys::default();
     let key = || {
