@@ -186,6 +186,14 @@ fn a_token_ends_with_its_credential() {
 }
 
 #[test]
+fn a_lifetime_is_over_after_its_end_and_before_its_start() {
+    let lifetime = signer(secs(60)).lifetime(&everlasting(), NOW);
+    let (tick, end) = (Duration::from_millis(1), NOW.saturating_add(secs(60)));
+    assert!(!lifetime.is_over_at(NOW) && !lifetime.is_over_at(end));
+    assert!(lifetime.is_over_at(NOW.saturating_sub(tick)) && lifetime.is_over_at(end.saturating_add(tick)));
+}
+
+#[test]
 fn memory_is_bounded_however_many_principals_come() {
     let bytes_max = 256 * 1024;
     let (tokens, signer) = (IdentityTokens::new(metrics(), bytes_max), signer(secs(60)));
