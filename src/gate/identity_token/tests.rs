@@ -179,6 +179,11 @@ fn a_token_ends_with_its_credential() {
     // The credential has expired, but is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
     assert_eq!(lifetime(5, 30, late).expires_at, NOW.saturating_add(secs(35)));
+    let at_its_end = NOW.saturating_add(secs(5));
+    assert_eq!(lifetime(5, 30, at_its_end).expires_at, NOW.saturating_add(secs(35)));
+    // Sent until its end only where a new token would end at the same time.
+    let half = NOW.saturating_add(secs(31));
+    assert!(lifetime(59, 30, NOW).may_be_sent_at(half) && !lifetime(60, 30, NOW).may_be_sent_at(half));
     assert_eq!(
         signer.lifetime(&everlasting(), NOW).expires_at,
         NOW.saturating_add(secs(60))
