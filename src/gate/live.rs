@@ -164,3 +164,137 @@ fn keys(source: &KeySource, before: Option<&IssuerState>) -> Arc<IssuerKeys> {
     }
     Arc::new(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::model::clock::Timestamp;
+    use crate::observe::metrics::Reasons;
+    use std::path::Path;
+
+    fn live() -> LiveState {
+        let reasons = Reasons {
+            denials: &[],
+            heads: &[],
+            connections: &[],
+        };
+        let metrics = Arc::new(Metrics::new(&reasons, Timestamp::default()));
+        LiveState::new(metrics, "127.0.0.1:9".parse().unwrap())
+    }
+
+    /// Returns a configuration with `issuer` in the section of its issuer and the endpoints `endpoints`.
+    fn config(issuer: &str, endpoints: &str) -> Config {
+        let yaml = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\n\
+             issuers: {{ main: {{ issuer: \"https://a.test\", audiences: any, {issuer} }} }}\n\
+             limits: {{ per-ip: {{ by: ip, quota: 1/s }} }}\n\
+             upstreams: {{ api: {{ endpoints: [{endpoints}] }} }}\n\
+             routes: [{{ name: a, match: {{ path: / }}, accept: [jwt], limits: [per-ip], upstream: api }}]\n"
+        );
+        let config = config::parse(&yaml, Path::new("conf/x.yaml"), &|_| None);
+        config.unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    const URL: &str = "jwks_url: \"https://a.test/jwks\"";
+
+    fn issuer(config: &Config) -> &config::Issuer {
+        config.issuers.values().next().unwrap()
+    }
+
+    fn load(keys: &IssuerKeys) {
+        let key = crate::jose::sign::SigningKey::generate_es256().unwrap();
+        let set = serde_json::json!({ "keys": [key.public_jwk()] }).to_string();
+        let jwks = crate::jose::jwks::Jwks::parse(set.as_bytes()).unwrap();
+        let now = crate::model::clock::Now {
+            wall: Timestamp::default(),
+            tick: crate::model::clock::Tick::ZERO,
+        };
+        keys.start_attempt(now).succeed(set.as_bytes(), jwks, now);
+    }
+
+    #[test]
+    fn an_issuer_keeps_its_state_until_its_configuration_changes() {
+        let (live, before) = (live(), config(URL, "\"a.test:80\""));
+        let first = live.issuer(issuer(&before));
+        assert!(Arc::ptr_eq(&first, &live.issuer(issuer(&before))));
+        let skewed = config(&format!("{URL}, clock_skew: 5s"), "\"a.test:80\"");
+        let second = live.issuer(issuer(&skewed));
+        assert_ne!(first.uid(), second.uid());
+        assert!(Arc::ptr_eq(&second, &live.issuer(issuer(&skewed))));
+    }
+
+    #[test]
+    fn a_changed_issuer_keeps_only_keys_from_the_same_place() {
+        for (after, same_keys, is_loaded) in [
+            (format!("{URL}, clock_skew: 5s"), true, true),
+            (format!("{URL}, cooldown: 11s"), false, true),
+            ("jwks_url: \"https://a.test/other\"".to_owned(), false, false),
+        ] {
+            let live = live();
+            let before = live.issuer(issuer(&config(URL, "\"a.test:80\"")));
+            load(before.keys().unwrap());
+            let changed = live.issuer(issuer(&config(&after, "\"a.test:80\"")));
+            let (before, keys) = (before.keys().unwrap(), changed.keys().unwrap());
+            assert_eq!(Arc::ptr_eq(before, keys), same_keys, "{after}");
+            assert_eq!(keys.is_loaded(), is_loaded, "{after}");
+        }
+    }
+
+    #[test]
+    fn a_changed_issuer_that_introspects_forgets_its_verdicts() {
+        let introspection = "introspection: { url: \"https://a.test/i\", client_id: kg, client_secret: s }";
+        let live = live();
+        let before = live.issuer(issuer(&config(introspection, "\"a.test:80\"")));
+        assert!(before.introspection().is_some() && before.keys().is_none());
+        let after = config(&format!("{introspection}, clock_skew: 5s"), "\"a.test:80\"");
+        let after = live.issuer(issuer(&after));
+        let verdicts = |state: &IssuerState| Arc::clone(state.introspection().unwrap().verdicts());
+        assert!(!Arc::ptr_eq(&verdicts(&before), &verdicts(&after)));
+    }
+
+    #[test]
+    fn a_limit_keeps_its_buckets() {
+        let live = live();
+        let (one, other) = ("one".parse().unwrap(), "other".parse().unwrap());
+        let first = live.limit(&one);
+        assert!(Arc::ptr_eq(&first, &live.limit(&one)));
+        assert!(!Arc::ptr_eq(&first, &live.limit(&other)));
+        let names: Vec<String> = live.limits().into_iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names, ["one", "other"]);
+    }
+
+    #[test]
+    fn upstreams_share_the_state_of_an_endpoint_and_only_names_are_resolved() {
+        let live = live();
+        let upstream = |endpoints: &str| live.upstream(config(URL, endpoints).upstreams.values().next().unwrap());
+        let first = upstream("\"a.test:80\", \"127.0.0.1:81\"");
+        let second = upstream("\"a.test:80\", \"a.test:81\"");
+        let named = live.endpoints_to_resolve();
+        assert_eq!(named.len(), 2);
+        named[0].replace(vec![([192, 0, 2, 1], 80).into()]);
+        let chosen = |upstream: &Upstream| (0..2).filter_map(|_| upstream.choose()).collect::<Vec<_>>();
+        assert!(chosen(&first).contains(&([192, 0, 2, 1], 80).into()));
+        assert!(chosen(&second).contains(&([192, 0, 2, 1], 80).into()));
+    }
+
+    #[test]
+    fn state_that_the_configuration_no_longer_names_is_dropped() {
+        let (live, config) = (live(), config(URL, "\"a.test:80\""));
+        let kept = live.issuer(issuer(&config));
+        let upstream = live.upstream(config.upstreams.values().next().unwrap());
+        live.limit(&"per-ip".parse().unwrap());
+        live.limit(&"gone".parse().unwrap());
+        live.retain(&config);
+        assert!(Arc::ptr_eq(&kept, &live.issuer(issuer(&config))));
+        assert_eq!(live.limits().len(), 1);
+        assert_eq!(live.endpoints_to_resolve().len(), 1, "a snapshot has the endpoint");
+        drop(upstream);
+        live.retain(&config);
+        assert!(live.endpoints_to_resolve().is_empty());
+        let mut other = config.clone();
+        other.issuers.clear();
+        live.retain(&other);
+        assert_ne!(kept.uid(), live.issuer(issuer(&config)).uid());
+    }
+}

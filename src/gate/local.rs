@@ -135,3 +135,6 @@ fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut DecisionTra
     };
     Some(answer())
 }
+
+#[cfg(test)]
+mod tests;

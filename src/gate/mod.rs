@@ -53,3 +53,59 @@ impl Gate {
         self.current.load()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::model::clock::ManualClock;
+    use crate::model::clock::Timestamp;
+    use crate::observe::access::AccessRecord;
+    use crate::observe::log::Format;
+    use crate::observe::metrics::Metrics;
+    use crate::observe::metrics::Reasons;
+    use std::io;
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    /// An output whose first write waits for a message.
+    struct BlockedOutput(Option<mpsc::Receiver<()>>);
+
+    impl io::Write for BlockedOutput {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(opened) = self.0.take() {
+                opened.recv().unwrap();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn records_are_flushed_once_the_output_takes_them() {
+        let yaml = "listeners: [{ address: 127.0.0.1:0 }]\nupstreams: { e: { builtin: echo } }\nroutes: [{ name: a, match: { path: / }, public: true, upstream: e }]\n";
+        let config = config::parse(yaml, Path::new("conf/keygate.yaml"), &|_| None);
+        let reasons = Reasons {
+            denials: &[],
+            heads: &[],
+            connections: &[],
+        };
+        let metrics = Arc::new(Metrics::new(&reasons, Timestamp::default()));
+        let dropped = metrics.logs.access_records_dropped.clone();
+        let live = LiveState::new(metrics, "127.0.0.1:9".parse().unwrap());
+        let snapshot = Snapshot::compile(&config.unwrap_or_else(|errors| panic!("{errors}")), &live).unwrap();
+        let (open, opened) = mpsc::channel();
+        let access = AccessLog::start(BlockedOutput(Some(opened)), Format::Json, dropped).unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::default()));
+        let gate = Gate::new(snapshot, Arc::new(live), clock, access);
+        assert_eq!(gate.snapshot().routes.len(), 1);
+        assert!(gate.flush_records(Duration::ZERO), "no record is pending");
+        gate.access.write(&AccessRecord::default());
+        assert!(!gate.flush_records(Duration::ZERO));
+        open.send(()).unwrap();
+        assert!(gate.flush_records(Duration::from_secs(60)));
+    }
+}

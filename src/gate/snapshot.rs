@@ -442,3 +442,6 @@ impl CurrentSnapshot {
         self.0.store(Arc::new(snapshot));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ const LESS_EXACT: [&str; 13] = [
     "hpack 6.3 a table larger than the server's",
 ];
 
-/// What the server has to do.
+/// The duty of the server.
 #[derive(Clone, Copy)]
 enum Expected {
     /// Go on: the request on stream 101 is answered.

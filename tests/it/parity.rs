@@ -242,7 +242,7 @@ fn request() -> impl Strategy<Value = Generated> {
         )
 }
 
-/// What became of one request.
+/// The end of one request, on every side.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     status: u16,

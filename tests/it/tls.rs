@@ -172,7 +172,7 @@ fn over_http2(authority: &Authority, gate: &LocalGate) -> RawClient {
     RawClient::over(gate.data(), Transport::Http2(Box::new(bridge)))
 }
 
-/// What everybody has at hand.
+/// The client that everybody has at hand.
 #[test]
 fn curl_speaks_http2() {
     let (upstream, authority) = (FakeUpstream::start(), Authority::new());

@@ -260,6 +260,7 @@ mod tests {
         let parts = parts("/?key=s3cret", Version::HTTP_11, &fields);
         let printed = format!("{:?}", inbound(&parts).unwrap());
         assert!(!printed.contains("s3cret"), "{printed}");
+        assert!(printed.contains(r#"method: GET, host: "a", path: "/""#), "{printed}");
     }
 
     #[test]

@@ -222,3 +222,6 @@ fn list<'n>(names: impl Iterator<Item = &'n str>) -> HeaderValue {
     let text = names.collect::<Vec<_>>().join(", ");
     HeaderValue::from_str(&text).expect("names of methods and headers are tokens")
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,6 @@ fn verify(
         Err(error) => Err(refused(error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

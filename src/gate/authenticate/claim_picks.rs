@@ -216,6 +216,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn kept_claims_take_a_pointer_for_a_fact_and_the_bytes_of_a_header() {
+        let facts = [("/a", ClaimValue::Integer(1)), ("/b", ClaimValue::Integer(2))];
+        let picks = picks(&facts, &[("/c", "x-user-c"), ("/d", "x-user-d")]);
+        let bytes = |claims: Value| pick(&picks, &claims).unwrap().bytes();
+        assert_eq!(bytes(json!({})), 0);
+        assert_eq!(bytes(json!({ "a": 1, "b": 2 })), 16);
+        assert_eq!(bytes(json!({ "c": "1234", "d": "12" })), 96 + 4 + 96 + 2);
+        assert_eq!(bytes(json!({ "a": 1, "c": "1234" })), 8 + 96 + 4);
+    }
+
     proptest! {
         #[test]
         fn s083_no_claim_splits_its_header(members in prop::collection::vec(".{0,20}", 1..5)) {

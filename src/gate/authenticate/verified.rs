@@ -192,6 +192,7 @@ mod tests {
     use super::*;
     use crate::gate::authenticate::TokenIdentity;
     use crate::model::names::Name;
+    use std::hash::BuildHasher;
     use std::time::Duration;
 
     fn remembered(usable_until: Timestamp) -> VerifiedToken {
@@ -278,6 +279,24 @@ mod tests {
         }
         assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
         assert!(tokens.len() < 1_000 && !tokens.is_empty(), "{}", tokens.len());
+        assert!(tokens.bytes() >= 1_000 * tokens.len() as u64, "{}", tokens.bytes());
+    }
+
+    #[test]
+    fn the_default_is_room_for_about_15_000_tokens_of_usual_length() {
+        let usual = CacheEntry::new(&"x".repeat(1_000), remembered(END));
+        let tokens = VerifiedTokens::DEFAULT_BYTES_MAX / usual.weight;
+        assert!((12_000..18_000).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn the_hash_covers_the_end_of_a_token_alone() {
+        let hasher = RandomState::default();
+        let hash = |token: &str| hasher.hash_one(TokenRef(token));
+        let end = "s".repeat(HASHED_BYTES);
+        assert_eq!(hash(&format!("one.{end}")), hash(&format!("two.{end}")));
+        assert_ne!(hash("a.b.c"), hash("a.b.d"));
+        assert_eq!(hash("a.b.c"), hasher.hash_one(SignedText(TokenText::new("a.b.c"))));
     }
 
     #[test]

@@ -108,6 +108,8 @@ fn a_token_has_the_principal_and_the_credential() {
     );
     assert!(token.is_sensitive());
     assert!(!format!("{token:?} {tokens:?} {signer:?}").contains("eyJ"));
+    assert_eq!(format!("{tokens:?}"), "IdentityTokens { len: 1, .. }");
+    assert!(format!("{signer:?}").contains(r#"issuer: "https://gate.test""#));
 }
 
 #[test]
@@ -141,6 +143,7 @@ fn a_token_is_remembered_for_its_principal_audience_and_signer() {
     ];
     assert!(!others.contains(&first));
     assert_eq!(metrics.identity_tokens.signed.get(), 4);
+    assert_eq!(tokens.len(), 3);
     // The token of the other signer has replaced the first token in the cache.
     assert_ne!(token(&one, &alice, &orders, NOW), first);
 }
@@ -176,10 +179,23 @@ fn a_token_ends_with_its_credential() {
     // The credential has expired, but is accepted within the clock skew.
     let late = NOW.saturating_add(secs(10));
     assert_eq!(lifetime(5, 30, late).expires_at, NOW.saturating_add(secs(35)));
+    let at_its_end = NOW.saturating_add(secs(5));
+    assert_eq!(lifetime(5, 30, at_its_end).expires_at, NOW.saturating_add(secs(35)));
+    // Sent until its end only where a new token would end at the same time.
+    let half = NOW.saturating_add(secs(31));
+    assert!(lifetime(59, 30, NOW).may_be_sent_at(half) && !lifetime(60, 30, NOW).may_be_sent_at(half));
     assert_eq!(
         signer.lifetime(&everlasting(), NOW).expires_at,
         NOW.saturating_add(secs(60))
     );
+}
+
+#[test]
+fn a_lifetime_is_over_after_its_end_and_before_its_start() {
+    let lifetime = signer(secs(60)).lifetime(&everlasting(), NOW);
+    let (tick, end) = (Duration::from_millis(1), NOW.saturating_add(secs(60)));
+    assert!(!lifetime.is_over_at(NOW) && !lifetime.is_over_at(end));
+    assert!(lifetime.is_over_at(NOW.saturating_sub(tick)) && lifetime.is_over_at(end.saturating_add(tick)));
 }
 
 #[test]
@@ -191,6 +207,17 @@ fn memory_is_bounded_however_many_principals_come() {
     }
     assert!(tokens.bytes() <= bytes_max, "{}", tokens.bytes());
     assert!(!tokens.is_empty() && tokens.len() < 100, "{}", tokens.len());
+}
+
+#[test]
+fn the_default_is_room_for_about_8_000_tokens_of_usual_length() {
+    let (tokens, signer) = (tokens(), signer(secs(60)));
+    let alice = identity(NOW.saturating_add(secs(600)), secs(30));
+    let token = tokens.token(&signer, &alice, &audience("orders"), NOW).unwrap();
+    let weight = FIXED_WEIGHT + 6 + 2 * token.len() as u64;
+    assert_eq!(tokens.bytes(), weight);
+    let room = IdentityTokens::DEFAULT_BYTES_MAX / weight;
+    assert!((7_000..9_000).contains(&room), "{room}");
 }
 
 #[test]
@@ -232,6 +259,21 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
     assert_eq!(kids(&published), [&*two]);
     published.replace(None, NOW);
     assert_eq!(kids(&published), [&*two]);
+}
+
+#[test]
+fn keys_of_access_tokens_are_published_after_those_of_identity_tokens() {
+    let published = PublishedKeys::default();
+    let new = || SigningKey::generate_es256().unwrap();
+    let (signing, access, next) = (new(), new(), new());
+    let names = [&signing, &access, &next].map(|key| key.kid().to_owned());
+    published.replace_access_keys(vec![access.public_jwk()], NOW);
+    assert_eq!(kids(&published), [&*names[1]]);
+    let signer = published.signer(&settings(secs(60)), signing, SigningKeyOrigin::File);
+    published.replace(Some((signer, SigningKeyOrigin::File)), NOW);
+    assert_eq!(kids(&published), names[..2]);
+    published.replace_access_keys(vec![next.public_jwk()], NOW);
+    assert_eq!(kids(&published), [&*names[0], &*names[2]]);
 }
 
 #[test]

@@ -32,3 +32,37 @@ fn is(value: &[u8], name: &[u8]) -> bool {
         .get(..name.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_request_is_a_grpc_call_by_its_content_type() {
+        let grpc = |value: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (header::CONTENT_TYPE, HeaderValue::from_static(value))));
+            is_grpc(&headers)
+        };
+        assert!(grpc(Some("application/grpc")));
+        assert!(grpc(Some("Application/gRPC+proto")));
+        assert!(!grpc(Some("application/grp")));
+        assert!(!grpc(Some("application/json")));
+        assert!(!grpc(None));
+    }
+
+    #[test]
+    fn a_tunnel_events_and_grpc_are_streams() {
+        let stream = |status: StatusCode, values: &[&'static str]| {
+            is_stream(status, values.iter().map(|value| value.as_bytes()))
+        };
+        assert!(stream(StatusCode::SWITCHING_PROTOCOLS, &[]));
+        assert!(stream(StatusCode::OK, &["text/event-stream;charset=utf-8"]));
+        assert!(stream(StatusCode::OK, &["TEXT/EVENT-STREAM"]));
+        assert!(stream(StatusCode::OK, &["application/grpc"]));
+        assert!(stream(StatusCode::OK, &["text/plain", "application/grpc"]));
+        assert!(!stream(StatusCode::OK, &["text/plain"]));
+        assert!(!stream(StatusCode::OK, &[]));
+    }
+}

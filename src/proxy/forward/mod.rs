@@ -10,3 +10,6 @@ pub mod media_type;
 pub mod date;
 pub mod retry;
 pub mod stream_end;
+
+#[cfg(test)]
+mod tests;

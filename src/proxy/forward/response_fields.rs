@@ -70,3 +70,104 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 fn is(name: &str, other: &str) -> bool {
     name.len() == other.len() && name.eq_ignore_ascii_case(other)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    static ID: HeaderValue = HeaderValue::from_static("id-1");
+    const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+    /// Returns the rules of a route whose pages have one of `origins`.
+    fn cors(origins: &str) -> Cors {
+        let yaml = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\n\
+             upstreams: {{ e: {{ builtin: echo }} }}\n\
+             routes: [{{ name: a, match: {{ path: / }}, public: true, upstream: e, cors: {{ origins: {origins} }} }}]\n"
+        );
+        let config = config::parse(&yaml, Path::new("keygate.yaml"), &|_| None);
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let settings = config.routes[0].cors.as_ref().unwrap();
+        Cors::compile(settings, &[], &HeaderName::from_static("x-api-key"))
+    }
+
+    fn rules<'r>(limits: &[&'static str], cors: Option<(&'r Cors, &'r HeaderMap)>) -> ResponseRules<'r> {
+        let limits = limits
+            .iter()
+            .map(|value| (LIMIT, HeaderValue::from_static(value)))
+            .collect();
+        ResponseRules {
+            request_id: &ID,
+            limits,
+            now: Timestamp::default(),
+            cors,
+        }
+    }
+
+    fn added(rules: &ResponseRules<'_>, varies: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        rules.put_added(varies, |name, value| {
+            lines.push(format!("{name}: {}", value.to_str().unwrap()));
+        });
+        lines
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_the_upstream_are_dropped() {
+        let rules = rules(&[], None);
+        for name in ["Upgrade", "trailer", "Connection", "KEEP-ALIVE", "proxy-connection"] {
+            assert!(is_hop_by_hop(name) && !rules.keeps(name), "{name}");
+        }
+        for name in [
+            "transfer-encoding",
+            "content-length",
+            "expires",
+            "set-cookie",
+            "connectiom",
+            "proxy-connectiom",
+            "",
+        ] {
+            assert!(!is_hop_by_hop(name) && rules.keeps(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_that_keygate_adds_replace_those_of_the_upstream() {
+        let (plain, limited) = (rules(&[], None), rules(&["a"], None));
+        assert!(!plain.keeps("X-Request-Id") && plain.keeps("x-request-ids") && plain.keeps("x-request-ie"));
+        assert!(plain.keeps("RateLimit") && !limited.keeps("RateLimit") && limited.keeps("ratelimiu"));
+        assert_eq!(added(&plain, false), ["x-request-id: id-1"]);
+        assert_eq!(added(&limited, false), ["ratelimit: a", "x-request-id: id-1"]);
+    }
+
+    #[test]
+    fn on_a_route_with_cors_its_rules_replace_the_fields_of_the_upstream() {
+        let (cors, request) = (cors("\"*\""), HeaderMap::new());
+        let with_cors = rules(&[], Some((&cors, &request)));
+        let plain = rules(&[], None);
+        for name in ["Access-Control-Allow-Origin", "access-control-max-age"] {
+            assert!(!with_cors.keeps(name) && plain.keeps(name), "{name}");
+        }
+        assert!(with_cors.keeps("vary"));
+    }
+
+    #[test]
+    fn a_response_that_differs_by_origin_varies_by_origin_once() {
+        let (listed, any) = (cors("https://a.example"), cors("\"*\""));
+        let mut request = HeaderMap::new();
+        assert_eq!(
+            added(&rules(&[], Some((&listed, &request))), false),
+            ["vary: Origin", "x-request-id: id-1"]
+        );
+        assert_eq!(
+            added(&rules(&[], Some((&any, &request))), false),
+            ["x-request-id: id-1"]
+        );
+        request.insert(header::ORIGIN, HeaderValue::from_static("https://a.example"));
+        let fields = added(&rules(&[], Some((&listed, &request))), true);
+        assert_eq!(fields[0], "access-control-allow-origin: https://a.example");
+        assert!(!fields.contains(&"vary: Origin".to_owned()), "{fields:?}");
+    }
+}

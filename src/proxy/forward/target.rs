@@ -27,3 +27,22 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
         _ => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_stripped_in_whole_segments() {
+        for (path, prefix, expected) in [
+            ("/v1/orders", "/v1", "/orders"),
+            ("/v1/", "/v1", "/"),
+            ("/v1", "/v1", "/"),
+            ("/v1/v1", "/v1", "/v1"),
+            ("/v10/orders", "/v1", "/v10/orders"),
+            ("/orders", "/v1", "/orders"),
+        ] {
+            assert_eq!(strip(path, prefix), expected, "{path}");
+        }
+    }
+}

@@ -32,6 +32,28 @@ fn unreserved_escapes_are_decoded_and_digits_are_upper_case() {
 }
 
 #[test]
+fn after_an_escape_in_normal_form_the_rest_is_still_normalized() {
+    check("/orders%2F7|8", Ok("/orders%2F7%7C8"));
+    check("/caf%C3%A9/%7euser", Ok("/caf%C3%A9/~user"));
+}
+
+#[test]
+fn a_usual_path_is_plain() {
+    for (raw, expected) in [
+        ("/", true),
+        ("/v1/orders/7", true),
+        ("/v1.0/a..b/c.", true),
+        ("/a//b", false),
+        ("/.", false),
+        ("/a/.well-known", false),
+        ("/a%7Eb", false),
+        ("/a b", false),
+    ] {
+        assert_eq!(is_plain(raw.as_bytes()), expected, "{raw:?}");
+    }
+}
+
+#[test]
 fn a_path_in_normal_form_is_borrowed() {
     for text in ["/v1/orders", "/caf%C3%A9", "/a%2Fb"] {
         assert!(matches!(path(text).unwrap().text, Cow::Borrowed(_)), "{text:?}");

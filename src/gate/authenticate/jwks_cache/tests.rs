@@ -368,20 +368,85 @@ fn the_next_fetch_is_due_at_once_until_one_is_scheduled() {
     assert_eq!(fixture.keys.next_fetch_in(fixture.now()), Duration::ZERO);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_attempt_or_with_time() {
     let fixture = Fixture::loaded();
     let long = Duration::from_secs(3600);
+    let start = tokio::time::Instant::now();
     // Attempt 1 has finished already.
     fixture.keys.wait_for_attempt(1, long).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
     // Attempt 2 does not finish in time.
-    fixture.keys.wait_for_attempt(2, Duration::ZERO).await;
+    fixture.keys.wait_for_attempt(2, COOLDOWN).await;
+    assert_eq!(start.elapsed(), COOLDOWN);
     // Attempt 2 fails while the request waits.
-    let waiting = fixture.keys.wait_for_attempt(2, long);
+    let waiting = async {
+        fixture.keys.wait_for_attempt(2, long).await;
+        assert!(fixture.keys.has_finished(2));
+    };
     let finishing = async {
         fixture.bad();
     };
     tokio::join!(waiting, finishing);
+    assert_eq!(start.elapsed(), COOLDOWN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_loaded_with_the_first_good_attempt() {
+    let fixture = Fixture::new();
+    let waiting = async {
+        fixture.keys.loaded().await;
+        assert!(fixture.keys.is_loaded());
+    };
+    let finishing = async {
+        fixture.bad();
+        assert!(!fixture.keys.is_loaded());
+        fixture.good(&[RSA]);
+    };
+    let both = async { tokio::join!(waiting, finishing) };
+    assert!(tokio::time::timeout(COOLDOWN, both).await.is_ok());
+    let again = tokio::time::timeout(COOLDOWN, fixture.keys.loaded()).await;
+    assert!(again.is_ok());
+}
+
+#[test]
+fn the_last_attempt_and_the_request_for_the_next_are_known() {
+    let fixture = Fixture::loaded();
+    assert!(!fixture.keys.last_failed() && !fixture.keys.is_fetch_requested());
+    fixture.keys.request_fetch();
+    assert!(fixture.keys.is_fetch_requested());
+    fixture.bad();
+    assert!(fixture.keys.last_failed() && !fixture.keys.is_fetch_requested());
+    fixture.good(&[RSA]);
+    assert!(!fixture.keys.last_failed());
+}
+
+#[test]
+fn a_failure_with_another_message_is_another_failure() {
+    let fixture = Fixture::new();
+    let fail = |error: &str| fixture.keys.start_attempt(fixture.now()).fail(error);
+    let failure = |in_a_row, same_as_before| FetchFailure {
+        in_a_row,
+        same_as_before,
+    };
+    assert_eq!(fail("refused"), failure(1, false));
+    assert_eq!(fail("refused"), failure(2, true));
+    assert_eq!(fail("timeout"), failure(3, false));
+}
+
+#[test]
+fn health_has_the_place_where_the_set_was_found() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.keys.health(fixture.now()).fetched_from, None);
+    let attempt = fixture
+        .keys
+        .start_attempt(fixture.now())
+        .from("https://issuer.example/jwks");
+    fixture.finish(attempt, &[RSA]);
+    let health = fixture.keys.health(fixture.now());
+    assert_eq!(health.fetched_from.as_deref(), Some("https://issuer.example/jwks"));
+    let printed = format!("{:?}", fixture.keys);
+    assert!(printed.contains("fetches_ok: 1"), "{printed}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,10 +454,10 @@ async fn a_request_that_a_scheduled_fetch_has_met_wakes_no_second_fetch() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
     fixture.asks_for("x", 2);
-    fixture.keys.fetch_requested().await;
+    let requested = || tokio::time::timeout(Duration::from_secs(3600), fixture.keys.fetch_requested());
+    assert!(requested().await.is_ok());
     fixture.good(&[RSA]);
-    let second = tokio::time::timeout(Duration::from_secs(3600), fixture.keys.fetch_requested()).await;
-    assert!(second.is_err());
+    assert!(requested().await.is_err());
 }
 
 const RSA_SET: &str = "the text of the set; only its hash counts here";
