@@ -3,6 +3,8 @@
 use crate::config::read::FromText;
 use crate::config::text::mismatch;
 use crate::model::certificate::CertificateName;
+use crate::model::certificate::ClientCertificate;
+use crate::model::certificate::Fingerprint;
 use crate::model::clock::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -92,10 +94,17 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     Ok(der)
 }
 
-/// Returns when a certificate expires; `None` for bytes that are no certificate.
-pub fn expiry(der: &[u8]) -> Option<Timestamp> {
-    let (_, certificate) = parse_x509_certificate(der).ok()?;
-    Some(timestamp(certificate.validity().not_after.timestamp()))
+/// Parses the certificate that a client showed, as DER. Returns it with the time at which it expires; `None` for bytes that
+/// are no certificate, or one whose names cannot be read.
+pub fn parse_client_certificate(der: &[u8]) -> Option<(ClientCertificate, Timestamp)> {
+    let (_, parsed) = parse_x509_certificate(der).ok()?;
+    let names = parsed.subject_alternative_name().ok()?;
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let certificate = ClientCertificate {
+        names: names.iter().filter_map(client_name).collect(),
+        fingerprint: Fingerprint::of(der),
+    };
+    Some((certificate, timestamp(parsed.validity().not_after.timestamp())))
 }
 
 fn timestamp(secs: i64) -> Timestamp {
@@ -105,14 +114,28 @@ fn timestamp(secs: i64) -> Timestamp {
 fn general_name(name: &GeneralName<'_>) -> Option<CertificateName> {
     match name {
         GeneralName::DNSName(name) => CertificateName::of_host(name),
-        GeneralName::IPAddress(bytes) => match **bytes {
-            [a, b, c, d] => Some(CertificateName::Ip([a, b, c, d].into())),
-            _ => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| CertificateName::Ip(bytes.into())),
-        },
+        GeneralName::IPAddress(bytes) => ip_name(bytes),
         _ => None,
     }
+}
+
+/// Returns a name by which a client can be known. Unlike a name of a server it may be a URI, and a DNS name in the form of
+/// an address is none.
+fn client_name(name: &GeneralName<'_>) -> Option<CertificateName> {
+    match name {
+        GeneralName::DNSName(name) => CertificateName::of_dns(name),
+        GeneralName::IPAddress(bytes) => ip_name(bytes),
+        GeneralName::URI(uri) => CertificateName::of_uri(uri),
+        _ => None,
+    }
+}
+
+fn ip_name(bytes: &[u8]) -> Option<CertificateName> {
+    let address = match *bytes {
+        [a, b, c, d] => [a, b, c, d].into(),
+        _ => <[u8; 16]>::try_from(bytes).ok()?.into(),
+    };
+    Some(CertificateName::Ip(address))
 }
 
 /// Returns the chain with its key, in the form that TLS uses.
@@ -170,5 +193,50 @@ mod tests {
         );
         check("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "no PEM");
         check(&self_signed(&[]).0, "no DNS name");
+    }
+
+    #[test]
+    fn a_client_has_dns_names_addresses_and_uris_and_no_name_that_passes_for_another_kind() {
+        let mut params = rcgen::CertificateParams::new(vec!["Billing.example.com".to_owned()]).unwrap();
+        let ia5 = |text: &str| rcgen::string::Ia5String::try_from(text).unwrap();
+        params.subject_alt_names.extend([
+            rcgen::SanType::IpAddress("192.0.2.1".parse().unwrap()),
+            rcgen::SanType::IpAddress("2001:db8::1".parse().unwrap()),
+            rcgen::SanType::URI(ia5("spiffe://example.org/billing")),
+            // None of these is a name.
+            rcgen::SanType::DnsName(ia5("192.0.2.2")),
+            rcgen::SanType::DnsName(ia5("a b")),
+            rcgen::SanType::URI(ia5("fe80::1")),
+            rcgen::SanType::URI(ia5("/billing")),
+            rcgen::SanType::Rfc822Name(ia5("billing@example.com")),
+        ]);
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let der = certificate.der();
+        let (client, expiry) = parse_client_certificate(der).unwrap();
+        let names: Vec<String> = client.names.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "billing.example.com",
+                "192.0.2.1",
+                "2001:db8::1",
+                "spiffe://example.org/billing"
+            ]
+        );
+        assert_eq!(client.fingerprint, Fingerprint::of(der));
+        assert_eq!(expiry, Timestamp::from_unix_secs(1_893_456_000));
+        assert_eq!(parse_client_certificate(&der[1..]), None);
+        assert_eq!(parse_client_certificate(b""), None);
+    }
+
+    #[test]
+    fn a_client_whose_names_cannot_be_read_has_no_certificate() {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let subject_alternative_name = &[2, 5, 29, 17];
+        let broken = rcgen::CustomExtension::from_oid_content(subject_alternative_name, vec![0x30, 0x05, 0x82]);
+        params.custom_extensions.push(broken);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(parse_client_certificate(certificate.der()), None);
     }
 }
