@@ -107,6 +107,16 @@ pub fn parse_client_certificate(der: &[u8]) -> Option<(ClientCertificate, Timest
     Some((certificate, timestamp(parsed.validity().not_after.timestamp())))
 }
 
+/// Parses the first certificate of a PEM file as that of a client.
+///
+/// # Errors
+/// The problem, for the operator: no certificate, a block that is none, or names that cannot be read.
+pub fn read_client_certificate(pem: &[u8]) -> Result<ClientCertificate, String> {
+    let der = parse_certificates(pem)?;
+    let parsed = parse_client_certificate(&der[0]).ok_or("the names of the first certificate cannot be read")?;
+    Ok(parsed.0)
+}
+
 fn timestamp(secs: i64) -> Timestamp {
     Timestamp::from_unix_secs(u64::try_from(secs).unwrap_or(0))
 }
