@@ -154,6 +154,9 @@ pub struct Explain {
     /// A further header; may be repeated
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// The certificate that the client shows, PEM; taken as one that the listener accepts
+    #[arg(long, value_name = "FILE")]
+    pub client_certificate: Option<PathBuf>,
     /// Who holds the other end of the connection
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub from: std::net::IpAddr,

@@ -3,11 +3,13 @@
 use crate::cli::args::Explain;
 use crate::cli::args::ExplanationForm;
 use crate::cli::secret_text;
+use crate::config::certificate;
 use crate::explain;
 use crate::explain::Explanation;
 use crate::explain::Outcome;
 use crate::explain::Question;
 use crate::explain::QuestionSubject;
+use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
@@ -69,6 +71,11 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
         token: secret(&arguments.token, &arguments.token_file)?,
         key: secret(&arguments.key, &arguments.key_file)?,
         headers: arguments.headers.clone(),
+        client_certificate: arguments
+            .client_certificate
+            .as_deref()
+            .map(read_certificate)
+            .transpose()?,
         from: arguments.from,
         at: match &arguments.at {
             Some(at) => instant(at)?,
@@ -85,6 +92,13 @@ fn read(file: &Path) -> Result<Secret<String>, String> {
     let text = std::str::from_utf8(bytes.expose());
     let text = text.map_err(|_| failed("stream did not contain valid UTF-8".to_owned()))?;
     Ok(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Returns the first certificate of a PEM file: a client sends its own before those of its issuers.
+fn read_certificate(file: &Path) -> Result<ClientCertificate, String> {
+    let failed = |problem: String| format!("--client-certificate {}: {problem}", file.display());
+    let pem = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    certificate::read_client_certificate(&pem).map_err(failed)
 }
 
 /// Parses `2026-11-22T08:00:00Z`, or seconds since 1970.

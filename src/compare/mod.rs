@@ -8,6 +8,7 @@ mod global;
 mod side;
 mod route;
 mod rules;
+mod client_certificates;
 mod issuer;
 mod limit;
 mod listener;

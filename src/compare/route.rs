@@ -1,6 +1,7 @@
 //! Which requirements does a route have, and which did the route have before?
 
 use crate::compare::Weakening;
+use crate::compare::client_certificates;
 use crate::compare::finding::list_text;
 use crate::compare::issuer;
 use crate::compare::limit;
@@ -28,6 +29,8 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         audiences: _,
         // `rules` compares the rules for each method.
         rules: _,
+        // `client_certificates` compares these.
+        client_certificates: _,
         limits: _,
         plans,
         // The destination of a request requires nothing of its client.
@@ -55,6 +58,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     if *allow_empty_segments && !was.allow_empty_segments {
         report("allow", "without empty_segments", "with empty_segments");
     }
+    client_certificates::compare(before, now, found);
     limit::compare(before, now, found);
     if *public {
         if !was.public {

@@ -2,82 +2,25 @@
 
 use crate::config::read::FromText;
 use crate::config::text::mismatch;
+use crate::model::certificate::CertificateName;
+use crate::model::certificate::ClientCertificate;
+use crate::model::certificate::Fingerprint;
 use crate::model::clock::Timestamp;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::CertifiedKey;
-use std::fmt;
-use std::net::IpAddr;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
-
-/// A name that a certificate has, or that a client asks for (RFC 9525 section 6.3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CertificateName {
-    /// A DNS name in lower case.
-    Dns(String),
-    /// `*.` and a parent name in lower case: matches exactly one label in place of the `*`.
-    Wildcard(String),
-    Ip(IpAddr),
-}
-
-impl CertificateName {
-    /// Returns whether a certificate with this name may be shown to a client that asks for `host`, which is in lower
-    /// case and without a trailing dot.
-    pub fn covers(&self, host: &str) -> bool {
-        match self {
-            Self::Dns(name) => name == host,
-            Self::Wildcard(parent) => host
-                .split_once('.')
-                .is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
-            Self::Ip(address) => host.parse::<IpAddr>().is_ok_and(|host| host == *address),
-        }
-    }
-}
-
-impl fmt::Display for CertificateName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => out.write_str(name),
-            Self::Wildcard(parent) => write!(out, "*.{parent}"),
-            Self::Ip(address) => address.fmt(out),
-        }
-    }
-}
 
 impl FromText for CertificateName {
     const DESCRIPTION: &'static str = "a name in a certificate, such as `api.example.com` or `*.example.com`";
     const PATTERN: &'static str = "[^\\n ]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        parse_name(text).ok_or_else(mismatch::<Self>)
+        CertificateName::of_host(text).ok_or_else(mismatch::<Self>)
     }
-}
-
-fn parse_name(text: &str) -> Option<CertificateName> {
-    if let Ok(address) = text.parse() {
-        return Some(CertificateName::Ip(address));
-    }
-    let text = text.to_ascii_lowercase();
-    let (parent, wildcard) = match text.strip_prefix("*.") {
-        Some(parent) => (parent.to_owned(), true),
-        None => (text, false),
-    };
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    let is_name = parent.len() <= 253 && parent.split('.').all(is_label);
-    is_name.then_some(if wildcard {
-        CertificateName::Wildcard(parent)
-    } else {
-        CertificateName::Dns(parent)
-    })
 }
 
 /// A certificate file that was read.
@@ -151,10 +94,27 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     Ok(der)
 }
 
-/// Returns when a certificate expires; `None` for bytes that are no certificate.
-pub fn expiry(der: &[u8]) -> Option<Timestamp> {
-    let (_, certificate) = parse_x509_certificate(der).ok()?;
-    Some(timestamp(certificate.validity().not_after.timestamp()))
+/// Parses the certificate that a client showed, as DER. Returns it with the time at which it expires; `None` for bytes that
+/// are no certificate, or one whose names cannot be read.
+pub fn parse_client_certificate(der: &[u8]) -> Option<(ClientCertificate, Timestamp)> {
+    let (_, parsed) = parse_x509_certificate(der).ok()?;
+    let names = parsed.subject_alternative_name().ok()?;
+    let names = names.map_or(&[][..], |names| &names.value.general_names);
+    let certificate = ClientCertificate {
+        names: names.iter().filter_map(client_name).collect(),
+        fingerprint: Fingerprint::of(der),
+    };
+    Some((certificate, timestamp(parsed.validity().not_after.timestamp())))
+}
+
+/// Parses the first certificate of a PEM file as that of a client.
+///
+/// # Errors
+/// The problem, for the operator: no certificate, a block that is none, or names that cannot be read.
+pub fn read_client_certificate(pem: &[u8]) -> Result<ClientCertificate, String> {
+    let der = parse_certificates(pem)?;
+    let parsed = parse_client_certificate(&der[0]).ok_or("the names of the first certificate cannot be read")?;
+    Ok(parsed.0)
 }
 
 fn timestamp(secs: i64) -> Timestamp {
@@ -163,15 +123,29 @@ fn timestamp(secs: i64) -> Timestamp {
 
 fn general_name(name: &GeneralName<'_>) -> Option<CertificateName> {
     match name {
-        GeneralName::DNSName(name) => parse_name(name),
-        GeneralName::IPAddress(bytes) => match **bytes {
-            [a, b, c, d] => Some(CertificateName::Ip([a, b, c, d].into())),
-            _ => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| CertificateName::Ip(bytes.into())),
-        },
+        GeneralName::DNSName(name) => CertificateName::of_host(name),
+        GeneralName::IPAddress(bytes) => ip_name(bytes),
         _ => None,
     }
+}
+
+/// Returns a name by which a client can be known. Unlike a name of a server it may be a URI, and a DNS name in the form of
+/// an address is none.
+fn client_name(name: &GeneralName<'_>) -> Option<CertificateName> {
+    match name {
+        GeneralName::DNSName(name) => CertificateName::of_dns(name),
+        GeneralName::IPAddress(bytes) => ip_name(bytes),
+        GeneralName::URI(uri) => CertificateName::of_uri(uri),
+        _ => None,
+    }
+}
+
+fn ip_name(bytes: &[u8]) -> Option<CertificateName> {
+    let address = match *bytes {
+        [a, b, c, d] => [a, b, c, d].into(),
+        _ => <[u8; 16]>::try_from(bytes).ok()?.into(),
+    };
+    Some(CertificateName::Ip(address))
 }
 
 /// Returns the chain with its key, in the form that TLS uses.
@@ -194,45 +168,6 @@ pub fn certified_key(chain: &[Vec<u8>], key: &[u8]) -> Result<CertifiedKey, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check_covers(name: &str, host: &str, expected: bool) {
-        assert_eq!(parse_name(name).unwrap().covers(host), expected, "{name} {host}");
-    }
-
-    #[test]
-    fn a_wildcard_covers_exactly_one_label() {
-        check_covers("api.example.com", "api.example.com", true);
-        check_covers("API.Example.com", "api.example.com", true);
-        check_covers("api.example.com", "www.example.com", false);
-        check_covers("*.example.com", "api.example.com", true);
-        check_covers("*.example.com", "example.com", false);
-        check_covers("*.example.com", ".example.com", false);
-        check_covers("*.example.com", "a.b.example.com", false);
-        check_covers("192.0.2.1", "192.0.2.1", true);
-        check_covers("192.0.2.1", "192.0.2.2", false);
-    }
-
-    #[test]
-    fn names_are_dns_names_wildcards_and_addresses() {
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "a b",
-            "*",
-            "*.",
-            "a.*.b",
-            "ü.example",
-            &"a".repeat(64),
-            "a.",
-        ] {
-            assert_eq!(parse_name(bad), None, "{bad:?}");
-        }
-        for good in ["a", "*.b.c", "::1", "xn--bcher-kva.example", "_x.a"] {
-            assert_eq!(parse_name(good).unwrap().to_string(), good);
-        }
-    }
 
     fn self_signed(names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -268,5 +203,50 @@ mod tests {
         );
         check("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "no PEM");
         check(&self_signed(&[]).0, "no DNS name");
+    }
+
+    #[test]
+    fn a_client_has_dns_names_addresses_and_uris_and_no_name_that_passes_for_another_kind() {
+        let mut params = rcgen::CertificateParams::new(vec!["Billing.example.com".to_owned()]).unwrap();
+        let ia5 = |text: &str| rcgen::string::Ia5String::try_from(text).unwrap();
+        params.subject_alt_names.extend([
+            rcgen::SanType::IpAddress("192.0.2.1".parse().unwrap()),
+            rcgen::SanType::IpAddress("2001:db8::1".parse().unwrap()),
+            rcgen::SanType::URI(ia5("spiffe://example.org/billing")),
+            // None of these is a name.
+            rcgen::SanType::DnsName(ia5("192.0.2.2")),
+            rcgen::SanType::DnsName(ia5("a b")),
+            rcgen::SanType::URI(ia5("fe80::1")),
+            rcgen::SanType::URI(ia5("/billing")),
+            rcgen::SanType::Rfc822Name(ia5("billing@example.com")),
+        ]);
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let der = certificate.der();
+        let (client, expiry) = parse_client_certificate(der).unwrap();
+        let names: Vec<String> = client.names.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "billing.example.com",
+                "192.0.2.1",
+                "2001:db8::1",
+                "spiffe://example.org/billing"
+            ]
+        );
+        assert_eq!(client.fingerprint, Fingerprint::of(der));
+        assert_eq!(expiry, Timestamp::from_unix_secs(1_893_456_000));
+        assert_eq!(parse_client_certificate(&der[1..]), None);
+        assert_eq!(parse_client_certificate(b""), None);
+    }
+
+    #[test]
+    fn a_client_whose_names_cannot_be_read_has_no_certificate() {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let subject_alternative_name = &[2, 5, 29, 17];
+        let broken = rcgen::CustomExtension::from_oid_content(subject_alternative_name, vec![0x30, 0x05, 0x82]);
+        params.custom_extensions.push(broken);
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        assert_eq!(parse_client_certificate(certificate.der()), None);
     }
 }

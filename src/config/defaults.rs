@@ -2,6 +2,8 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::client_certificates;
+use crate::config::client_certificates::CertificateRequirement;
 use crate::config::limit::Limit;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
@@ -21,7 +23,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// What every route starts from. A route may narrow `accept`, `issuers` and `audiences`, and adds its own rules and
-/// limits to these; it cannot drop any. `public: true` leaves all of it but the limits that count by `ip` or `route`.
+/// limits to these; it cannot drop any. `public: true` leaves all of it but `client_certificates` and the limits that count
+/// by `ip` or `route`.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Defaults")]
@@ -44,6 +47,8 @@ pub(in crate::config) struct Section {
     claims: Option<ClaimsSection>,
     /// Further rules, each for some methods or for all.
     rules: Option<TypedNode<Vec<TypedNode<rule::Section>>>>,
+    /// The client certificates that pass, on public routes too: `any`, or those with one of `names` or `fingerprints`.
+    client_certificates: Option<client_certificates::Written>,
     /// Names of limits that hold on every route.
     limits: Option<Texts<Name>>,
 }
@@ -63,6 +68,8 @@ pub(in crate::config) struct Defaults {
     pub rules: Vec<Rule>,
     /// The first condition, for every method, that only a token can meet: its key and its place.
     pub token_condition: Option<(&'static str, NodeId)>,
+    /// The requirement on clients' certificates, and its place.
+    pub client_certificates: Option<(CertificateRequirement, NodeId)>,
     pub limits: Vec<Name>,
 }
 
@@ -92,6 +99,10 @@ pub(in crate::config) fn convert(written: Option<TypedNode<Section>>, checker: &
         .chain(for_every_method.map(|located| located.at))
         .flat_map(|map| TOKEN_KEYS.map(|key| (map, key)))
         .find_map(|(map, key)| Some((key, checker.tree.entry(map, key)?)));
+    let client_certificates = section.client_certificates.map(|written| {
+        let at = written.at;
+        (client_certificates::convert(written, checker), at)
+    });
     let accept = section.accept.map(|accept| DefaultList {
         at: accept.at,
         list: distinct_accept(&accept.value, checker),
@@ -105,6 +116,7 @@ pub(in crate::config) fn convert(written: Option<TypedNode<Section>>, checker: &
             .chain(more.into_iter().map(|located| located.rule))
             .collect(),
         token_condition,
+        client_certificates,
         limits: values(limits),
     }
 }

@@ -28,6 +28,7 @@ pub mod admin;
 pub mod api_keys;
 pub mod built_in;
 pub mod certificate;
+pub mod client_certificates;
 pub mod cors;
 pub mod discovery;
 pub mod identity_token;
@@ -64,6 +65,7 @@ pub use built_in::BuiltInRoute;
 pub use built_in::EndpointKind;
 pub use check::OWN_ISSUER;
 pub use check::ReferencedFiles;
+pub use client_certificates::CertificateRequirement;
 pub use cors::Cors;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
@@ -400,6 +402,12 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let defaults = defaults::convert(section.defaults, checker);
     let routes = route_section::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
+    let of_routes = routes
+        .iter()
+        .filter_map(|located| checker.tree.entry(located.at, "client_certificates"));
+    let of_defaults = defaults.client_certificates.iter().map(|(_, at)| *at);
+    let certificate_places: Vec<tree::NodeId> = of_defaults.chain(of_routes).collect();
+    client_certificates::warn_of_unreachable(&certificate_places, &listeners, checker);
     let built_ins = built_in::all(&resources, identity_token.as_ref(), token_endpoint.as_ref());
     built_in::refuse_overlap(&built_ins, &routes, checker);
     // The only route of a resource may be among the rejected routes.

@@ -1,5 +1,6 @@
 //! Which requests does a route match, which credentials does it require, and where do the requests go?
 
+use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
@@ -28,6 +29,8 @@ pub struct Route {
     pub audiences: Option<Vec<String>>,
     /// Rules of the defaults and the route; all must hold. At most 64. Empty on a public route.
     pub rules: Vec<Rule>,
+    /// Requirements on the client's certificate, of the defaults and the route; all must hold. Also on a public route.
+    pub client_certificates: Vec<CertificateRequirement>,
     /// Limits of the defaults and the route.
     pub limits: Vec<Name>,
     /// Plans, one of which the credential's subscription must have. Empty:

@@ -3,6 +3,7 @@
 use crate::config::built_in;
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::client_certificates;
 use crate::config::cors;
 use crate::config::defaults;
 use crate::config::defaults::Defaults;
@@ -74,6 +75,9 @@ pub(in crate::config) struct Section {
     claims: Option<ClaimsSection>,
     /// Further rules, each for some methods or for all; every one must hold.
     rules: Option<TypedNode<Vec<TypedNode<rule::Section>>>>,
+    /// The client certificates that pass, beside what else is asked: `any`, or those with one of `names` or `fingerprints`. A
+    /// listener with `tls.client_ca` asks clients for them. Default: none is needed.
+    client_certificates: Option<client_certificates::Written>,
     /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
     /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
@@ -195,6 +199,11 @@ fn route(
     let identity_token = section
         .identity_token
         .and_then(|identity_token| identity_token::of_route(identity_token, checker));
+    let client_certificates = section
+        .client_certificates
+        .map(|written| client_certificates::convert(written, checker));
+    let inherited = defaults.client_certificates.iter();
+    let inherited = inherited.map(|(requirement, _)| requirement.clone());
     let cors = section.cors.map(|cors| cors::convert(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(section.two_credentials, &accept, checker);
@@ -217,6 +226,7 @@ fn route(
             issuers,
             audiences,
             rules,
+            client_certificates: inherited.chain(client_certificates).collect(),
             limits: defaults::merge_limits(defaults, &values(limits), public, known_limits),
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),

@@ -1,7 +1,6 @@
 //! Which certificates does a listener show, to which names, and which does it ask its clients for?
 
 use crate::config::certificate;
-use crate::config::certificate::CertificateName;
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::read::FromText;
@@ -10,6 +9,7 @@ use crate::config::read::Text;
 use crate::config::read::TypedNode;
 use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
+use crate::model::certificate::CertificateName;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use schemars::JsonSchema;

@@ -142,7 +142,7 @@ fn decide_and_report(
     let limits = request::head_limits(&config.requests);
     let inbound = head::check(&forms.head, &limits).map_err(Stop::from).and_then(|_| {
         let inbound = Inbound::new(&forms.parts, question.from, &snapshot.trusted_proxies, &snapshot.accept)?;
-        Ok(inbound)
+        Ok(inbound.with_client_certificate(question.client_certificate.as_ref()))
     });
     let (inbound, verdict) = match inbound {
         Ok(inbound) => {

@@ -1,6 +1,7 @@
 //! Which request is explained, and which errors prevent an explanation?
 
 use crate::config::ConfigErrors;
+use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use crate::runtime::reload::LoadError;
@@ -15,6 +16,8 @@ pub struct Question {
     pub key: Option<Secret<String>>,
     /// Further header lines, `Name: value`.
     pub headers: Vec<String>,
+    /// The certificate that the client shows. It is taken as one that the listener accepts.
+    pub client_certificate: Option<ClientCertificate>,
     /// The IP address of the connection's peer.
     pub from: IpAddr,
     pub at: Timestamp,

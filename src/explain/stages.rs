@@ -1,5 +1,6 @@
 //! Which findings does each stage report, and what is the outcome?
 
+use crate::config::CertificateRequirement;
 use crate::config::Condition;
 use crate::config::Config;
 use crate::config::HostPattern;
@@ -21,6 +22,7 @@ use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
+use crate::gate::authorize::client_certificate;
 use crate::gate::decide::Permit;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
@@ -354,12 +356,15 @@ fn key_facts(trace: &StageFacts<'_>, text: &str) -> Vec<Fact> {
 }
 
 fn authorize(trace: &StageFacts<'_>) -> Vec<Fact> {
-    let (Some(route), Some(principal), Some(inbound)) = (&trace.trail.route, &trace.trail.principal, trace.inbound)
-    else {
+    let (Some(route), Some(inbound)) = (&trace.trail.route, trace.inbound) else {
         return Vec::new();
     };
+    let mut facts = certificate_facts(route, inbound);
+    let Some(principal) = &trace.trail.principal else {
+        return facts;
+    };
     let conditions = route.requirement.conditions(principal.identity(), inbound.method());
-    if conditions.is_empty() {
+    if conditions.is_empty() && facts.is_empty() {
         return vec![Fact::note("whoever is proved may")];
     }
     let granted = &principal.identity().scopes;
@@ -395,7 +400,28 @@ fn authorize(trace: &StageFacts<'_>) -> Vec<Fact> {
             )),
         }
     };
-    conditions.into_iter().map(fact).collect()
+    facts.extend(conditions.into_iter().map(fact));
+    facts
+}
+
+/// Returns one finding for each requirement of the route on the client's certificate.
+fn certificate_facts(route: &Route, inbound: &Inbound<'_>) -> Vec<Fact> {
+    let text = |requirement: &CertificateRequirement| match requirement {
+        CertificateRequirement::Any => "the client showed a certificate".to_owned(),
+        CertificateRequirement::OneOf { names, fingerprints } => {
+            let names = names.iter().map(ToString::to_string);
+            let fingerprints = fingerprints
+                .iter()
+                .map(|fingerprint| format!("fingerprint {fingerprint}"));
+            let all: Vec<String> = names.chain(fingerprints).collect();
+            format!("the client's certificate is one for {}", all.join(" or "))
+        }
+    };
+    let fact = |requirement: &CertificateRequirement| match inbound.client_certificate() {
+        Some(certificate) => Fact::check(client_certificate::is_met(requirement, certificate), text(requirement)),
+        None => Fact::check(false, format!("{}; there is none", text(requirement))),
+    };
+    route.client_certificates.iter().map(fact).collect()
 }
 
 fn joined<T: ToString>(items: &[T], by: &str) -> String {

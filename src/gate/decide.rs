@@ -13,7 +13,10 @@ use crate::gate::authenticate;
 use crate::gate::authenticate::Failure;
 use crate::gate::authenticate::Principal;
 use crate::gate::authorize;
+use crate::gate::authorize::CertificateClearance;
+use crate::gate::authorize::CertificateError;
 use crate::gate::authorize::Entitlement;
+use crate::gate::authorize::client_certificate;
 use crate::gate::authorize::subscription;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
@@ -106,7 +109,7 @@ pub fn decide(
         .map(Credential::field)
         .filter(|_| route.forward_credential);
     let entitlement = if route.public {
-        authorize::public()
+        authorize::public(check_certificate(&route, live, inbound)?)
     } else {
         prove(credential, &route, snapshot, live, inbound, now, trail)?
     };
@@ -137,8 +140,8 @@ fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeErro
     }
 }
 
-/// Returns the entitlement that `credential` gives on a protected route: authenticates the credential, looks up its
-/// subscription, and checks the rules of the route.
+/// Returns the entitlement that `credential` gives on a protected route: authenticates the credential, checks the
+/// client's certificate, looks up the subscription, and checks the rules of the route.
 ///
 /// # Errors
 /// The first check to fail, or [`Stop::Needs`] when a key or an introspection must be fetched first.
@@ -164,7 +167,10 @@ fn prove(
         Ok(principal) => principal,
         Err(failure) => {
             return match shadow_issuer(&credential, route) {
-                Some(issuer) => pass_in_shadow(failure, issuer, trail),
+                Some(issuer) => {
+                    record_in_shadow(failure, issuer, trail)?;
+                    Ok(authorize::unproved(check_certificate(route, live, inbound)?))
+                }
                 None => Err(stop_for(failure, snapshot, inbound, now)),
             };
         }
@@ -173,13 +179,15 @@ fn prove(
     trail.principal = Some(principal.clone());
 
     enter(live, Stage::Authorize);
+    // Before the subscription: a stolen credential on another connection learns nothing about it.
+    let clearance = client_certificate::check(&route.client_certificates, inbound.client_certificate())?;
     if let Some(binding) = principal.binding() {
         let subscription = subscription::in_force(binding, &snapshot.plans, &live.directory)?;
         trail.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
         trail.subscription = Some(subscription);
     }
     subscription::check_plan(&route.plans, trail.subscription.as_deref())?;
-    let (entitlement, shadow) = authorize::authorize(principal, &route.requirement, inbound.method())?;
+    let (entitlement, shadow) = authorize::authorize(clearance, principal, &route.requirement, inbound.method())?;
     if let Some(forbidden) = shadow {
         trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
     }
@@ -222,12 +230,12 @@ fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'
     }
 }
 
-/// Returns an entitlement without a principal for a credential of `issuer`, which is in shadow mode: the credential
-/// failed authentication, or could not be validated now. Records the suppressed refusal in `trail`.
+/// Records in `trail` the suppressed refusal of a credential of `issuer`, which is in shadow mode: the credential failed
+/// authentication, or could not be validated now.
 ///
 /// # Errors
 /// [`Stop::Needs`], at most once for each request.
-fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut DecisionTrace) -> Result<Entitlement, Stop> {
+fn record_in_shadow(failure: Failure, issuer: &Name, trail: &mut DecisionTrace) -> Result<(), Stop> {
     let reason = match failure {
         Failure::Needs(need) if !trail.need_returned => {
             trail.need_returned = true;
@@ -238,7 +246,23 @@ fn pass_in_shadow(failure: Failure, issuer: &Name, trail: &mut DecisionTrace) ->
         Failure::Refused(refusal) => refusal.reason(),
     };
     trail.would_deny(reason, Some(issuer));
-    Ok(authorize::unproved())
+    Ok(())
+}
+
+/// Checks the client's certificate where no principal is authorized. Enters the stage only on routes with requirements on
+/// certificates, because such a request has nothing else to authorize.
+///
+/// # Errors
+/// The connection does not meet the requirements of the route.
+fn check_certificate(
+    route: &Route,
+    live: &LiveState,
+    inbound: &Inbound<'_>,
+) -> Result<CertificateClearance, CertificateError> {
+    if !route.client_certificates.is_empty() {
+        enter(live, Stage::Authorize);
+    }
+    client_certificate::check(&route.client_certificates, inbound.client_certificate())
 }
 
 /// Returns the route that matches the request. Does not check the oddities of the path.

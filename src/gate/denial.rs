@@ -6,6 +6,7 @@ use crate::gate::admit::SpentLimit;
 use crate::gate::authenticate::MissingProof;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::introspection::Unavailable;
+use crate::gate::authorize::CertificateError;
 use crate::gate::authorize::Forbidden;
 use crate::gate::authorize::SubscriptionError;
 use crate::gate::intake::IntakeError;
@@ -77,6 +78,8 @@ pub enum Denial {
     KeysUnavailable,
     /// The issuer did not introspect the token.
     IntrospectionUnavailable(Unavailable),
+    /// The connection does not meet the route's requirements on client certificates.
+    ClientCertificate(CertificateError),
     /// The credential is valid, but it has no subscription that allows the request.
     Subscription(SubscriptionError),
     /// The principal does not meet the rules of the route.
@@ -130,6 +133,7 @@ reasons! {
         Intake(IntakeError),
         Authentication(Refusal),
         IntrospectionUnavailable(Unavailable),
+        ClientCertificate(CertificateError),
         Subscription(SubscriptionError),
         Forbidden(Forbidden),
         LimitSpent(SpentLimit),
@@ -152,6 +156,7 @@ denial_from! {
     AcceptError => Accept,
     CorsError => Cors,
     IntakeError => Intake,
+    CertificateError => ClientCertificate,
     SubscriptionError => Subscription,
     Forbidden => Forbidden,
     SpentLimit => LimitSpent,

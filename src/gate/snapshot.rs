@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::AcceptedCredential;
+use crate::config::CertificateRequirement;
 use crate::config::Config;
 use crate::config::KeySource;
 use crate::config::Mode;
@@ -93,6 +94,8 @@ pub struct Route {
     pub accepts_api_key: bool,
     pub trust: Trust,
     pub requirement: Requirement,
+    /// Requirements on the client's certificate; all must hold.
+    pub client_certificates: Box<[CertificateRequirement]>,
     /// The plans that allow access: the subscription of the credential must be under one of these plans. Empty where
     /// the route requires no plan.
     pub plans: Box<[Name]>,
@@ -140,6 +143,7 @@ impl Route {
             && names(self) == names(other)
             && self.trust.audiences == other.trust.audiences
             && self.requirement.is_like(&other.requirement, method)
+            && self.client_certificates == other.client_certificates
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
             && limits(self) == limits(other)
@@ -282,6 +286,7 @@ impl Route {
                 audiences: route.audiences.clone().map(Into::into),
             },
             requirement: Requirement::compile(route),
+            client_certificates: route.client_certificates.clone().into(),
             plans: route.plans.clone().into(),
             limits: compiled_in(Mode::Enforce),
             shadow_limits: compiled_in(Mode::Shadow),

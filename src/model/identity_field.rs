@@ -12,6 +12,10 @@ pub const SCOPE: HeaderName = HeaderName::from_static("x-keygate-scope");
 pub const CREDENTIAL_TYPE: HeaderName = HeaderName::from_static("x-keygate-credential-type");
 pub const CREDENTIAL_ID: HeaderName = HeaderName::from_static("x-keygate-credential-id");
 pub const ISSUER: HeaderName = HeaderName::from_static("x-keygate-issuer");
+/// The names of the client's certificate, joined by commas.
+pub const CERTIFICATE_NAMES: HeaderName = HeaderName::from_static("x-keygate-certificate-names");
+/// The SHA-256 fingerprint of the client's certificate.
+pub const CERTIFICATE_FINGERPRINT: HeaderName = HeaderName::from_static("x-keygate-certificate-fingerprint");
 /// A signed JWT with the values of the other fields.
 pub const IDENTITY_TOKEN: HeaderName = HeaderName::from_static("x-keygate-identity-token");
 
@@ -29,6 +33,8 @@ mod tests {
             CREDENTIAL_TYPE,
             CREDENTIAL_ID,
             ISSUER,
+            CERTIFICATE_NAMES,
+            CERTIFICATE_FINGERPRINT,
             IDENTITY_TOKEN,
         ] {
             assert!(name.as_str().starts_with(PREFIX), "{name}");

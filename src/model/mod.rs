@@ -4,6 +4,7 @@ pub mod clock;
 pub mod secret;
 pub mod hex;
 pub mod names;
+pub mod certificate;
 pub mod identity_field;
 pub mod scope;
 pub mod claim;

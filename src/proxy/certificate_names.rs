@@ -1,6 +1,6 @@
 //! Which certificate does a name select on a listener?
 
-use crate::config::certificate::CertificateName;
+use crate::model::certificate::CertificateName;
 
 /// The names of each certificate of a listener, and the certificate for all other names.
 #[derive(Debug, Default)]

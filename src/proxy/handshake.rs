@@ -3,6 +3,7 @@
 
 use crate::config::certificate;
 use crate::model::clock::Timestamp;
+use crate::proxy::exchange::ClientCertificateFacts;
 use crate::proxy::exchange::TlsFacts;
 use crate::proxy::listener::TlsConfig;
 use pingora::listeners::tls::Acceptor;
@@ -25,8 +26,8 @@ pub enum HandshakeError {
 /// Performs the server's side of the handshake on `stream`.
 ///
 /// # Errors
-/// The handshake fails, or takes longer than `time_max`, or the client's certificate has expired at `now`: the handshake
-/// of a resumed session does not verify the certificate again (S156).
+/// The handshake fails, or takes longer than `time_max`, or the client's certificate has expired at `now` or cannot be
+/// parsed: the handshake of a resumed session does not verify the certificate again (S156).
 pub async fn accept(
     config: &TlsConfig,
     stream: Stream,
@@ -40,10 +41,13 @@ pub async fn accept(
         .map_err(|_| HandshakeError::TimedOut)?
         .map_err(|_| HandshakeError::Failed)?;
     let session: Stream = Box::new(session);
-    let certificate = session.get_ssl().and_then(|tls| tls.peer_certificate_der());
-    if certificate.is_some_and(|der| certificate::expiry(der).is_none_or(|expiry| expiry <= now)) {
-        return Err(HandshakeError::Failed);
-    }
+    let client = match session.get_ssl().and_then(|tls| tls.peer_certificate_der()) {
+        None => None,
+        Some(der) => match certificate::parse_client_certificate(der) {
+            Some((certificate, expiry)) if expiry > now => Some(ClientCertificateFacts::new(certificate)),
+            _ => return Err(HandshakeError::Failed),
+        },
+    };
     let server_name = session
         .get_ssl()
         .and_then(|tls| tls.server_name())
@@ -51,6 +55,7 @@ pub async fn accept(
     let facts = TlsFacts {
         server_name,
         names: Arc::clone(&config.names),
+        client,
     };
     Ok((session, facts))
 }

@@ -148,6 +148,44 @@ fn parts_in_included_files_are_compared_and_named_by_their_files() {
 }
 
 #[test]
+fn a_route_that_more_client_certificates_pass_is_found_and_one_that_fewer_pass_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, defaults: &str, route: &str| {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:8080' }}]\nupstreams: {{ echo: {{ builtin: echo }} }}\n{defaults}\n\
+             routes: [{{ name: a, match: {{ path: /a }}, public: true, upstream: echo{route} }}]\n"
+        );
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    let asks = |text: &str| format!(", client_certificates: {text}");
+    let steps = [
+        ("", String::new()),
+        ("", asks("any")),
+        ("", asks("{ names: [a.example, b.example] }")),
+        ("", asks("{ names: [a.example] }")),
+        (
+            "defaults: { client_certificates: { names: [c.example] } }",
+            asks("{ names: [a.example] }"),
+        ),
+    ];
+    for (index, (defaults, route)) in steps.iter().enumerate() {
+        write(&format!("{index}.yaml"), defaults, route);
+    }
+    for new in 0..steps.len() {
+        for old in 0..steps.len() {
+            let (code, output) = check(folder.path(), &format!("{new}.yaml"), &format!("{old}.yaml"));
+            assert_eq!(code, if new < old { 3 } else { 0 }, "{old} to {new}: {output}");
+        }
+    }
+    let (_, output) = check(folder.path(), "2.yaml", "3.yaml");
+    let expected = "a: client_certificates: was one of [a.example], is one of [a.example, b.example]\n";
+    assert!(output.contains(expected), "{output}");
+    let (_, output) = check(folder.path(), "0.yaml", "4.yaml");
+    let expected = "a: client_certificates: was one of [c.example] and one of [a.example], is none needed\n";
+    assert!(output.contains(expected), "{output}");
+}
+
+#[test]
 fn a_listener_that_asks_less_of_its_clients_is_found_and_one_that_asks_more_is_not() {
     let (folder, _) = folder();
     let listener = |tls: &str| format!("listeners: [{{ address: '127.0.0.1:8443'{tls} }}]\n");

@@ -65,6 +65,7 @@ impl ExplainFixture {
             .unwrap();
         }
         put("keys.yaml", &keys);
+        put("client.pem", &std::fs::read_to_string("conf/dev-tls.pem").unwrap());
         Self {
             key,
             api_key: good.expose().to_owned(),
@@ -296,6 +297,24 @@ fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, Stri
             vec!["--request", "POST http://a.test/policy", "--token-file", "-"],
             token(json!({ "org": "acme" })),
         ),
+        ("certificate-not-there", vec!["--route", "certificate"], none()),
+        (
+            "certificate-allowed",
+            vec!["--route", "certificate", "--client-certificate", "client.pem"],
+            none(),
+        ),
+        (
+            "certificate-not-allowed",
+            vec![
+                "--route",
+                "both",
+                "--client-certificate",
+                "client.pem",
+                "--token-file",
+                "-",
+            ],
+            good.clone(),
+        ),
         (
             "json",
             vec!["--route", "orders", "--token-file", "-", "--output", "json"],
@@ -338,12 +357,17 @@ fn what_is_not_understood_is_2_and_says_why() {
     for (args, word) in [
         (
             &["--route", "ordres"][..],
-            "no route is named `ordres`; there are orders, remote, policy, open, status",
+            "no route is named `ordres`; there are orders, remote, policy, open, status, certificate, both",
         ),
         (&["--request", "https://a.example/"], "write a method and a URL"),
         (&["--request", "GET /orders"], "write a method and a URL"),
         (&["--route", "orders", "--header", "x"], "write `Name: value`"),
         (&["--route", "orders", "--token-file", "absent"], "absent: "),
+        (&["--route", "orders", "--client-certificate", "absent"], "absent: "),
+        (
+            &["--route", "orders", "--client-certificate", "a.pem"],
+            "a.pem: there is no `CERTIFICATE` block in it",
+        ),
         (&["--route", "orders", "--jwks", "main"], "write ISSUER=FILE"),
         (
             &["--route", "orders", "--jwks", "mian=good.json"],

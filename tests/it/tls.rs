@@ -13,6 +13,7 @@ use crate::support::tls_client::Authority;
 use crate::support::tls_client::CertificatePem;
 use crate::support::wait_until;
 use keygate::model::clock::Timestamp;
+use rcgen::SanType;
 use rcgen::date_time_ymd;
 use rustls::ClientConfig;
 use rustls::version::TLS12;
@@ -43,7 +44,11 @@ fn start(
 }
 
 fn config(upstream: &FakeUpstream, tls: &str) -> String {
-    let yaml = GatewayBuilder::new()
+    with_listener(&routes(upstream).yaml(), &format!("tls: {tls}"))
+}
+
+fn routes(upstream: &FakeUpstream) -> GatewayBuilder {
+    GatewayBuilder::new()
         .top("api_keys: { file: keys.yaml }")
         .upstream("orders", upstream.address())
         .route("open", "match: { path: /open }\npublic: true\nupstream: orders")
@@ -51,10 +56,14 @@ fn config(upstream: &FakeUpstream, tls: &str) -> String {
             "orders",
             "match: { path: \"/{*rest}\" }\naccept: [api_key]\nupstream: orders",
         )
-        .yaml();
+}
+
+/// Returns `yaml` with these lines among the keys of its data listener.
+fn with_listener(yaml: &str, lines: &str) -> String {
+    let lines = lines.replace('\n', "\n    ");
     yaml.replacen(
         "  - address: 127.0.0.1:0\n",
-        &format!("  - address: 127.0.0.1:0\n    tls: {tls}\n"),
+        &format!("  - address: 127.0.0.1:0\n    {lines}\n"),
         1,
     )
 }
@@ -406,6 +415,218 @@ fn s156_a_ticket_ends_with_the_authorities_of_its_client_certificate_and_with_it
         clock.set_wall(Timestamp::from_unix_secs(4_102_444_800));
         assert_eq!(status(&gate, &client), None, "{version:?}: the certificate has expired");
     }
+}
+
+/// A gate whose routes ask for client certificates, and clients with and without one.
+struct CertificateGate {
+    upstream: FakeUpstream,
+    gate: LocalGate,
+    server: Authority,
+    clients: Authority,
+    api_key: String,
+    billing: CertificatePem,
+}
+
+const SPIFFE: &str = "spiffe://example.org/billing";
+
+impl CertificateGate {
+    /// Starts a gate with these lines among the keys of its listener.
+    fn start(lines: &str) -> Self {
+        let (upstream, server, clients) = (FakeUpstream::start(), Authority::new(), Authority::new());
+        let one = server.certificate(&["api.example.com"], |_| ());
+        let billing = clients.certificate(&["Billing.example.com", "192.0.2.1"], |params| {
+            params.subject_alt_names.push(SanType::URI(SPIFFE.try_into().unwrap()));
+        });
+        let (key, entry) = api_key("");
+        let public = |path: &str, more: &str| {
+            format!("match: {{ path: /{path} }}\npublic: true\nupstream: orders\nclient_certificates: {more}")
+        };
+        let config = routes(&upstream)
+            .route("by-name", &public("name", "{ names: [a.example, billing.example.com] }"))
+            .route("by-address", &public("address", "{ names: [192.0.2.1] }"))
+            .route("by-uri", &public("uri", &format!("{{ names: [{SPIFFE:?}] }}")))
+            .route(
+                "by-fingerprint",
+                &public("fingerprint", &format!("{{ fingerprints: [{:?}] }}", fingerprint(&billing).to_uppercase())),
+            )
+            .route("any", &public("any", "any"))
+            .route("other", &public("other", "{ names: [other.example.com] }"))
+            .route(
+                "key",
+                "match: { path: /key }\naccept: [api_key]\nupstream: orders\nclient_certificates: { names: [billing.example.com] }",
+            )
+            .yaml();
+        let tls =
+            "tls: { certificate: one.pem, private_key: one.key, client_ca: ca.pem, client_certificates: optional }";
+        let files = [
+            ("keys.yaml", &*format!("keys:\n{entry}")),
+            ("ca.pem", &clients.pem),
+            ("one.pem", &one.certificate),
+            ("one.key", &one.key),
+        ];
+        let gate = LocalGate::start_with(&with_listener(&config, &format!("{tls}\n{lines}")), &files);
+        Self {
+            upstream,
+            gate,
+            server,
+            clients,
+            api_key: key.expose().to_owned(),
+            billing,
+        }
+    }
+
+    /// Returns the status of a request for `path`, and the reason of a refusal.
+    fn ask(&self, client: &Arc<ClientConfig>, path: &str, more: &str) -> (u16, String) {
+        let session = tls_client::connect(client, self.gate.data(), "api.example.com").unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: api.example.com\r\n{more}\r\n");
+        let response = session.http().exchange(request);
+        let reason = self.gate.record(&response)["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (response.status, reason)
+    }
+}
+
+const ALLOWED: (u16, &str) = (200, "");
+const MISSING: (u16, &str) = (403, "client_certificate_missing");
+const NOT_ALLOWED: (u16, &str) = (403, "client_certificate_not_allowed");
+
+/// Runs `test` on a gate whose HTTP/1.1 is Keygate's own, and on one whose HTTP/1.1 is pingora's.
+fn with_certificate_gates(test: impl Fn(&CertificateGate)) {
+    for lines in ["http1: own", "http1: pingora"] {
+        test(&CertificateGate::start(lines));
+    }
+}
+
+fn fingerprint(pem: &CertificatePem) -> String {
+    keygate::model::certificate::Fingerprint::of(&pem_der(&pem.certificate)).to_string()
+}
+
+#[test]
+fn a_route_asks_for_a_certificate_by_name_address_uri_or_fingerprint() {
+    with_certificate_gates(|gates| {
+        for version in [&TLS12, &TLS13] {
+            let versions = &[version][..];
+            let without = gates.server.client(versions);
+            let billing = gates.server.client_with(versions, &gates.billing);
+            // Its names are other ones, or look like those that are asked for.
+            let stranger = gates
+                .clients
+                .certificate(&["a.billing.example.com", "*.example.com"], |params| {
+                    let address = "192.0.2.1".try_into().unwrap();
+                    let longer = format!("{SPIFFE}/a").as_str().try_into().unwrap();
+                    params
+                        .subject_alt_names
+                        .extend([SanType::DnsName(address), SanType::URI(longer)]);
+                });
+            let stranger = gates.server.client_with(versions, &stranger);
+            let check = |client: &Arc<ClientConfig>, path: &str, more: &str, expected: (u16, &str)| {
+                let found = gates.ask(client, path, more);
+                assert_eq!((found.0, &*found.1), expected, "{path} {version:?}");
+            };
+            for path in ["/name", "/address", "/uri", "/fingerprint", "/any"] {
+                check(&billing, path, "", ALLOWED);
+                check(&without, path, "", MISSING);
+                let expected = if path == "/any" { ALLOWED } else { NOT_ALLOWED };
+                check(&stranger, path, "", expected);
+            }
+            check(&billing, "/other", "", NOT_ALLOWED);
+            check(&without, "/open", "", ALLOWED);
+            // The certificate is asked for beside the credential, and never instead of it.
+            let key = format!("X-Api-Key: {}\r\n", gates.api_key);
+            check(&billing, "/key", &key, ALLOWED);
+            check(&billing, "/key", "", (401, "credential_missing"));
+            check(&without, "/key", &key, MISSING);
+            check(&stranger, "/key", &key, NOT_ALLOWED);
+        }
+    });
+}
+
+#[test]
+fn a_refusal_for_the_certificate_is_a_problem_without_a_challenge() {
+    with_certificate_gates(|gates| {
+        for (client, slug) in [
+            (gates.server.client(BOTH), "client-certificate-missing"),
+            (
+                gates.server.client_with(BOTH, &gates.billing),
+                "client-certificate-not-allowed",
+            ),
+        ] {
+            let session = tls_client::connect(&client, gates.gate.data(), "api.example.com").unwrap();
+            let response = session
+                .http()
+                .exchange("GET /other HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+            assert_eq!(response.status, 403);
+            assert_eq!(response.header("www-authenticate"), None);
+            let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+            assert_eq!(body["type"], format!("urn:keygate:problem:{slug}"));
+            assert!(body["detail"].as_str().unwrap().contains("connect"), "{body}");
+        }
+        assert!(gates.upstream.received().is_empty());
+    });
+}
+
+#[test]
+fn the_upstream_is_told_the_certificate_and_what_a_client_sends_is_dropped() {
+    with_certificate_gates(|gates| {
+        let forged = "X-Keygate-Certificate-Names: admin\r\nX-Keygate-Certificate-Fingerprint: 00\r\n";
+        let nameless = gates.clients.certificate(&[], |_| ());
+        let comma = gates.clients.certificate(&[], |params| {
+            let uri = "urn:a,spiffe://example.org/admin".try_into().unwrap();
+            params.subject_alt_names.push(SanType::URI(uri));
+        });
+        let names = format!("billing.example.com,192.0.2.1,{SPIFFE}");
+        for (certificate, names) in [
+            (None, None),
+            (Some(&gates.billing), Some(&*names)),
+            (Some(&nameless), None),
+            (Some(&comma), Some("urn:a%2Cspiffe://example.org/admin")),
+        ] {
+            let client = match certificate {
+                Some(certificate) => gates.server.client_with(BOTH, certificate),
+                None => gates.server.client(BOTH),
+            };
+            assert_eq!(gates.ask(&client, "/open", forged).0, 200);
+            let received = gates.upstream.received().pop().unwrap();
+            let told = |name: &str| received.headers_named(name).join("|");
+            assert_eq!(told("x-keygate-certificate-names"), names.unwrap_or_default());
+            let expected = certificate.map(fingerprint).unwrap_or_default();
+            assert_eq!(told("x-keygate-certificate-fingerprint"), expected);
+        }
+    });
+}
+
+#[test]
+fn s156_a_resumed_session_has_its_certificate() {
+    with_certificate_gates(|gates| {
+        for version in [&TLS12, &TLS13] {
+            let client = gates.server.client_with(&[version], &gates.billing);
+            for resumed in [false, true] {
+                let session = tls_client::connect(&client, gates.gate.data(), "api.example.com").unwrap();
+                assert_eq!(session.is_resumed(), resumed, "{version:?}");
+                let mut client = session.http();
+                for (path, status) in [("/uri", 200), ("/other", 403)] {
+                    let response = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: api.example.com\r\n\r\n"));
+                    assert_eq!(response.status, status, "{path} {version:?}");
+                }
+                let received = gates.upstream.received().pop().unwrap();
+                let told = received.headers_named("x-keygate-certificate-fingerprint");
+                assert_eq!(told, [fingerprint(&gates.billing)]);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_connection_without_tls_has_no_certificate() {
+    let upstream = FakeUpstream::start();
+    let route = "match: { path: /any }\npublic: true\nupstream: orders\nclient_certificates: any";
+    let config = routes(&upstream).route("any", route).yaml();
+    let gate = LocalGate::start_with(&config, &[("keys.yaml", "keys: []\n")]);
+    let response = RawClient::connect(gate.data()).exchange("GET /any HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(response.status, 403);
+    assert_eq!(gate.record(&response)["reason"], "client_certificate_missing");
 }
 
 fn pem_der(pem: &str) -> Vec<u8> {

@@ -9,6 +9,7 @@ use crate::gate::accept::hygiene;
 use crate::gate::accept::normalize;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::rules::AcceptRules;
+use crate::model::certificate::ClientCertificate;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
@@ -30,6 +31,7 @@ pub struct Inbound<'r> {
     fields: Fields<'r>,
     peer: IpAddr,
     undisputed_ip: Option<IpAddr>,
+    client_certificate: Option<&'r ClientCertificate>,
 }
 
 impl<'r> Inbound<'r> {
@@ -56,7 +58,15 @@ impl<'r> Inbound<'r> {
             fields,
             peer: peer.to_canonical(),
             undisputed_ip: client::undisputed(&parts.headers, peer, trusted),
+            client_certificate: None,
         })
+    }
+
+    /// Returns the request as one over a connection on which the client showed `certificate`, if it is there.
+    #[must_use]
+    pub fn with_client_certificate(mut self, certificate: Option<&'r ClientCertificate>) -> Self {
+        self.client_certificate = certificate;
+        self
     }
 
     pub fn method(&self) -> &'r Method {
@@ -112,6 +122,11 @@ impl<'r> Inbound<'r> {
     /// `X-Forwarded-For` and `Forwarded` lead to different addresses.
     pub fn undisputed_ip(&self) -> Option<IpAddr> {
         self.undisputed_ip
+    }
+
+    /// Returns the certificate that the client showed on the connection. An authority of the listener signed it.
+    pub fn client_certificate(&self) -> Option<&'r ClientCertificate> {
+        self.client_certificate
     }
 }
 

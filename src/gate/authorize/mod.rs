@@ -1,8 +1,11 @@
-//! May the principal use the route? If so, the result is an [`Entitlement`].
+//! May the request use the route: with its connection, and with its principal? If so, the result is an [`Entitlement`].
 
+pub mod client_certificate;
 pub mod requirement;
 pub mod subscription;
 
+pub use client_certificate::CertificateClearance;
+pub use client_certificate::CertificateError;
 pub use requirement::Forbidden;
 pub use requirement::Requirement;
 pub use subscription::Plans;
@@ -26,13 +29,13 @@ impl Entitlement {
 }
 
 /// Returns the entitlement to a public route, which needs no credential.
-pub fn public() -> Entitlement {
+pub fn public(_: CertificateClearance) -> Entitlement {
     Entitlement { principal: None }
 }
 
 /// Returns the entitlement of a request that passes in shadow mode although its credential failed authentication. The
 /// entitlement has no principal: the request continues as if it had no credential.
-pub fn unproved() -> Entitlement {
+pub fn unproved(_: CertificateClearance) -> Entitlement {
     Entitlement { principal: None }
 }
 
@@ -42,6 +45,7 @@ pub fn unproved() -> Entitlement {
 /// # Errors
 /// The refusal by the enforced rules that the principal does not meet.
 pub fn authorize(
+    _: CertificateClearance,
     principal: Principal,
     requirement: &Requirement,
     method: &Method,

@@ -18,6 +18,9 @@ use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::Digester;
 use crate::model::api_key::system_random;
+use crate::model::certificate::CertificateName;
+use crate::model::certificate::ClientCertificate;
+use crate::model::certificate::Fingerprint;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
@@ -103,6 +106,30 @@ impl Gate {
 
     fn ask(&self, headers: &[(&str, &str)]) -> String {
         self.ask_from(PEER, "GET", "/orders", headers)
+    }
+
+    /// Returns what [`Self::ask`] does, for a request over a connection on which the client showed a certificate with `name`.
+    fn ask_with_certificate(&self, name: &str, headers: &[(&str, &str)]) -> String {
+        let certificate = ClientCertificate {
+            names: vec![CertificateName::of_host(name).unwrap()],
+            fingerprint: Fingerprint::of(name.as_bytes()),
+        };
+        let parts = request("GET", "/orders", headers);
+        let inbound = Inbound::new(&parts, PEER, &self.snapshot.trusted_proxies, &self.snapshot.accept)
+            .unwrap()
+            .with_client_certificate(Some(&certificate));
+        let decided = decide(
+            &self.snapshot,
+            &self.live,
+            &inbound,
+            self.clock.now(),
+            &mut DecisionTrace::default(),
+        );
+        match decided {
+            Ok(_) => "allowed".to_owned(),
+            Err(Stop::Denied(denial)) => denial.reason().to_owned(),
+            Err(_) => panic!("not decided"),
+        }
     }
 
     fn bearer(&self, token: &str) -> String {
@@ -592,6 +619,91 @@ fn a_token_in_shadow_mode_whose_key_is_unknown_causes_one_fetch_and_then_passes(
     let permit = gate.decide(PEER, &parts, &mut trace);
     assert!(permit.is_ok_and(|permit| permit.principal().is_none()));
     assert_eq!(trace.would_deny.unwrap().reason, "keys_unavailable");
+}
+
+#[test]
+fn a_certificate_is_asked_for_after_the_credential_and_before_the_rules() {
+    let gate = Gate::new(
+        "failed_authentication: off",
+        "client_certificates: { names: [billing.example.com] }\nscopes: { all: [\"orders:write\"] }",
+    );
+    let token = format!("Bearer {}", gate.token(json!({})));
+    let proved = [("authorization", &*token)];
+    assert_eq!(gate.ask(&[]), "credential_missing");
+    assert_eq!(gate.ask(&proved), "client_certificate_missing");
+    assert_eq!(
+        gate.ask_with_certificate("other.example.com", &proved),
+        "client_certificate_not_allowed"
+    );
+    assert_eq!(
+        gate.ask_with_certificate("billing.example.com", &proved),
+        "insufficient_scope"
+    );
+}
+
+#[test]
+fn a_public_route_asks_for_a_certificate_and_a_request_without_it_spends_nothing() {
+    let route = "match: { path: /orders }\npublic: true\nlimits: [once]\nclient_certificates: any\nupstream: api";
+    let gate = Gate::with_routes("limits: { once: { by: ip, quota: 1/day } }", &[("open", route)]);
+    assert_eq!(gate.ask(&[]), "client_certificate_missing");
+    assert_eq!(gate.ask(&[]), "client_certificate_missing");
+    assert_eq!(gate.ask_with_certificate("a", &[]), "allowed");
+    assert_eq!(gate.ask_with_certificate("a", &[]), "limit_spent");
+}
+
+#[test]
+fn no_route_drops_the_certificate_of_the_defaults() {
+    let route = |more: &str| format!("match: {{ path: \"/{{*rest}}\" }}\nupstream: api\n{more}");
+    let asks = |more: &str| {
+        let defaults = "defaults: { client_certificates: { names: [a.example, b.example] } }";
+        let gate = Gate::with_routes(defaults, &[("api", &route(more))]);
+        ["a.example", "b.example", "c.example"].map(|name| gate.ask_with_certificate(name, &[]))
+    };
+    let no = "client_certificate_not_allowed";
+    assert_eq!(asks("public: true"), ["allowed", "allowed", no]);
+    assert_eq!(
+        asks("public: true\nclient_certificates: { names: [b.example, c.example] }"),
+        [no, "allowed", no]
+    );
+    assert_eq!(
+        asks("public: true\nclient_certificates: any"),
+        ["allowed", "allowed", no]
+    );
+}
+
+#[test]
+fn a_token_that_passes_in_shadow_mode_still_takes_a_certificate() {
+    let route = "match: { path: \"/{*rest}\" }\naccept: [jwt]\nclient_certificates: any\nupstream: api";
+    let gate = Gate::of(&yaml("failed_authentication: off", "mode: shadow", &[("api", route)]));
+    for change in [json!({}), json!({ "exp": START - 600 })] {
+        let token = format!("Bearer {}", gate.token(change));
+        let shown = [("authorization", &*token)];
+        assert_eq!(gate.ask(&shown), "client_certificate_missing");
+        assert_eq!(gate.ask_with_certificate("a", &shown), "allowed");
+    }
+}
+
+#[test]
+fn s091_another_spelling_of_a_path_does_not_escape_its_certificate() {
+    let gate = Gate::with_routes(
+        "",
+        &[
+            (
+                "guarded",
+                "match: { path: /orders }\npublic: true\nclient_certificates: any\nupstream: api",
+            ),
+            ("open", "match: { path: \"/{*rest}\" }\npublic: true\nupstream: api"),
+        ],
+    );
+    assert_eq!(gate.ask_from(PEER, "GET", "/orders", &[]), "client_certificate_missing");
+    assert_eq!(gate.ask_from(PEER, "GET", "/other", &[]), "allowed");
+    for spelling in ["/ORDERS", "/orders/"] {
+        assert_eq!(
+            gate.ask_from(PEER, "GET", spelling, &[]),
+            "path_near_miss",
+            "{spelling}"
+        );
+    }
 }
 
 #[test]

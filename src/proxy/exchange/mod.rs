@@ -33,6 +33,7 @@ use crate::gate::denial::Denial;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
+use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::observe::metrics::GaugeGuard;
@@ -43,6 +44,7 @@ use crate::proxy::certificate_names::CertificateNames;
 use crate::proxy::exchange::deadlines::Activity;
 use crate::proxy::exchange::deadlines::Deadlines;
 use crate::proxy::exchange::deadlines::TimeLimits;
+use crate::proxy::forward::certificate_fields::CertificateFields;
 use crate::proxy::forward::identity_token;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
@@ -86,6 +88,24 @@ pub struct TlsFacts {
     pub server_name: Option<String>,
     /// The certificates that the listener had at the handshake.
     pub names: Arc<CertificateNames>,
+    /// The certificate that the client showed. `None` also where a listener of pingora did the handshake.
+    pub client: Option<ClientCertificateFacts>,
+}
+
+/// The certificate that a client showed, and the fields that tell upstreams of it.
+#[derive(Debug)]
+pub struct ClientCertificateFacts {
+    certificate: ClientCertificate,
+    fields: CertificateFields,
+}
+
+impl ClientCertificateFacts {
+    pub fn new(certificate: ClientCertificate) -> Self {
+        Self {
+            fields: CertificateFields::of(&certificate),
+            certificate,
+        }
+    }
 }
 
 impl TlsFacts {
@@ -108,6 +128,10 @@ impl Connection {
             peer_text: HeaderValue::try_from(text).expect("an address is visible ASCII"),
             tls,
         }
+    }
+
+    fn client_certificate(&self) -> Option<&ClientCertificateFacts> {
+        self.tls.as_ref()?.client.as_ref()
     }
 }
 
@@ -273,7 +297,9 @@ impl Exchange {
         let decided = panics::catch(&live.metrics.process.panics, || {
             let snapshot: &Snapshot = &self.snapshot;
             let peer = self.connection.peer.ip();
-            let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?;
+            let certificate = self.connection.client_certificate().map(|client| &client.certificate);
+            let inbound = Inbound::new(&self.request, peer, &snapshot.trusted_proxies, &snapshot.accept)?
+                .with_client_certificate(certificate);
             // A client that reuses a connection for another name has authenticated the wrong server for it (RFC 9110
             // section 7.4).
             if self
@@ -392,6 +418,7 @@ impl Exchange {
                 request_id: Some(&self.request_id),
                 trace: Some(&self.trace),
             },
+            certificate: self.connection.client_certificate().map(|client| &client.fields),
             identity_token: self.identity_token.as_ref(),
             websocket: self.websocket,
             endpoint,

@@ -1,6 +1,7 @@
 //! Which target and fields does the upstream receive, and which fields the client? The rules of forwarding, without
 //! sockets.
 
+pub mod certificate_fields;
 pub mod request_fields;
 pub mod target;
 pub mod identity_token;

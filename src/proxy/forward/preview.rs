@@ -4,6 +4,7 @@ use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
 use crate::gate::decide::Permit;
 use crate::gate::snapshot::Snapshot;
+use crate::proxy::forward::certificate_fields::CertificateFields;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
@@ -26,6 +27,7 @@ pub struct Preview {
 /// Returns `None` if a value is invalid in a field, which the earlier checks of all values rule out.
 pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
     let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
+    let certificate = inbound.client_certificate().map(CertificateFields::of);
     let fields = RequestFields {
         permit,
         reserved: ReservedNames {
@@ -40,6 +42,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             request_id: None,
             trace: None,
         },
+        certificate: certificate.as_ref(),
         identity_token: None,
         websocket: request_fields::is_websocket_upgrade(parts),
         endpoint: None,

@@ -11,6 +11,7 @@ use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::observe::trace::TraceContext;
 use crate::observe::trace::TraceOrigin;
+use crate::proxy::forward::certificate_fields::CertificateFields;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -75,6 +76,8 @@ pub struct RequestFields<'r> {
     pub permit: &'r Permit,
     pub reserved: ReservedNames<'r>,
     pub origin: Origin<'r>,
+    /// The fields about the certificate that the client showed, if it showed one.
+    pub certificate: Option<&'r CertificateFields>,
     /// The signed token that tells the upstream the principal.
     pub identity_token: Option<&'r HeaderValue>,
     /// `true` where the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
@@ -134,6 +137,13 @@ impl RequestFields<'_> {
         put_origin(request, &self.origin, &mut put_unless_overridden);
         if let Some(principal) = self.permit.principal() {
             put_identity(principal.identity(), &mut put_unless_overridden);
+        }
+        if let Some(certificate) = self.certificate {
+            if let Some(names) = &certificate.names {
+                put_unless_overridden(&identity_field::CERTIFICATE_NAMES, names.as_bytes());
+            }
+            let fingerprint = certificate.fingerprint.as_bytes();
+            put_unless_overridden(&identity_field::CERTIFICATE_FINGERPRINT, fingerprint);
         }
         if let Some(token) = self.identity_token {
             put_unless_overridden(&identity_field::IDENTITY_TOKEN, token.as_bytes());

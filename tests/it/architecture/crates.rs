@@ -74,6 +74,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         &[
             "jose/",
             "model/api_key.rs",
+            "model/certificate.rs",
             "model/secret.rs",
             "observe/trace.rs",
             "limit/key.rs",

@@ -176,6 +176,9 @@ pub const ROWS: &[Row] = &[
     r("introspection_unavailable", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_suspended", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
     r("introspection_busy", 503, "introspection-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),
+    // Client certificates. No credential and no challenge would help: the client has to connect anew.
+    r("client_certificate_missing", 403, "client-certificate-missing", "Client certificate missing", "This resource needs a client certificate; connect over TLS and show one.", None, Challenge::None, false),
+    r("client_certificate_not_allowed", 403, "client-certificate-not-allowed", "Client certificate not allowed", "This resource is not for the client certificate of this connection; connect with another one.", None, Challenge::None, false),
     // Subscription. The credential is valid, so its holder may know the standing of the subscription.
     r("subscription_pending", 403, "subscription-pending", "Subscription pending", "The credential is good, but its subscription is not approved yet.", None, Challenge::None, false),
     r("subscription_provisioning_failed", 403, "subscription-provisioning-failed", "Subscription not set up", "The credential is good, but its subscription could not be set up; ask the operator of this API.", None, Challenge::None, false),

@@ -16,6 +16,7 @@ use crate::gate::authenticate::introspection::IntrospectionRefusal;
 use crate::gate::authenticate::introspection::Unavailable;
 use crate::gate::authenticate::own_token::OwnTokenError;
 use crate::gate::authenticate::token::TokenError;
+use crate::gate::authorize::CertificateError;
 use crate::gate::authorize::Forbidden;
 use crate::gate::authorize::SubscriptionError;
 use crate::gate::denial::ConnectionError;
@@ -228,6 +229,7 @@ fn denials() -> Vec<Denial> {
         D::KeysUnavailable => D::KeysUnavailable,
         D::IntrospectionUnavailable(_) => D::IntrospectionUnavailable(Unavailable::NoResponse),
         D::Forbidden(_) => D::Forbidden(Forbidden::each()[0]),
+        D::ClientCertificate(_) => D::ClientCertificate(CertificateError::Missing),
         D::Subscription(_) => D::Subscription(SubscriptionError::Required), D::ClearText => D::ClearText,
         D::ControlUnavailable => D::ControlUnavailable,
         D::LimitSpent(_) => D::LimitSpent(spent()), D::IdentityTokenUnsigned => D::IdentityTokenUnsigned,
@@ -241,12 +243,16 @@ fn denials() -> Vec<Denial> {
     let cors = all!(CorsError:
         CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
     );
+    let certificates = all!(CertificateError:
+        CertificateError::Missing => CertificateError::Missing, CertificateError::NotAllowed => CertificateError::NotAllowed,
+    );
     let refusals = refusals().into_iter().map(D::Authentication);
     let forbidden = Forbidden::each().into_iter().map(D::Forbidden);
     heads
         .chain(accepts)
         .chain(intakes)
         .chain(forbidden)
+        .chain(certificates.into_iter().map(D::ClientCertificate))
         .chain(standings().into_iter().map(D::Subscription))
         .chain(refusals)
         .chain(cors.into_iter().map(D::Cors))
