@@ -116,9 +116,10 @@ pub fn serve_lanes(addresses: &[SocketAddr]) {
     let [http1, http2, plain, tls, h2c, grpc] = addresses else {
         panic!("six addresses");
     };
-    let mut conf = ServerConf::default();
-    conf.upstream_keepalive_pool_size = 1024;
-    let conf = Arc::new(conf);
+    let conf = Arc::new(ServerConf {
+        upstream_keepalive_pool_size: 1024,
+        ..ServerConf::default()
+    });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -242,6 +242,14 @@ fn request() -> impl Strategy<Value = Generated> {
         )
 }
 
+/// The request that the upstream got.
+#[derive(Debug, PartialEq)]
+struct Forwarded {
+    line: String,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
 /// The end of one request, on every side.
 #[derive(Debug, PartialEq)]
 struct Outcome {
@@ -249,7 +257,7 @@ struct Outcome {
     fields: Vec<(String, String)>,
     body: String,
     record: BTreeMap<String, Value>,
-    upstream: Option<(String, Vec<(String, String)>, Vec<u8>)>,
+    upstream: Option<Forwarded>,
 }
 
 impl Gate {
@@ -274,9 +282,10 @@ impl Gate {
                 .filter(|(name, _)| !OWN_OF_RECORD.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
-            upstream: self.upstream.received().get(before).map(|received| {
-                let line = format!("{} {}", received.method(), received.target());
-                (line, fields(&received.headers, &OWN_OF_REQUEST), received.body.clone())
+            upstream: self.upstream.received().get(before).map(|received| Forwarded {
+                line: format!("{} {}", received.method(), received.target()),
+                fields: fields(&received.headers, &OWN_OF_REQUEST),
+                body: received.body.clone(),
             }),
         }
     }

@@ -188,6 +188,7 @@ impl Fixture {
                 trace: facts.trace.as_ref(),
             },
             identity_token: facts.identity_token.as_ref(),
+            certificate: None,
             websocket: facts.websocket,
             endpoint: facts.endpoint,
         };
