@@ -2,7 +2,6 @@
 //! pingora and HAProxy with the same certificate and protocol, in turn, in one run.
 
 use crate::credentials;
-use crate::credentials::bearer;
 use crate::gate::keys_file;
 use crate::process::Process;
 use crate::process::ProcessLauncher;
@@ -89,7 +88,7 @@ pub fn measure(is_short: bool) {
     put("rs256.pem", &issuer.rs256.public_pem());
     let under = ProcessLauncher::FirstCore;
     let key = ("x-api-key", keys[0].clone());
-    let token = ("authorization", bearer(&token));
+    let token = ("authorization", format!("Bearer {token}"));
 
     let mut processes = Vec::new();
     let mut rows = Vec::new();

@@ -7,18 +7,20 @@ use crate::proxy::exchange::ClientCertificateFacts;
 use crate::proxy::exchange::TlsFacts;
 use crate::proxy::listener::TlsConfig;
 use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Peek;
 use pingora::protocols::Stream;
 use pingora::protocols::l4;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Why a handshake did not become a session. The connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a handshake did not become a session.
 pub enum HandshakeError {
+    /// The client speaks HTTP without TLS, and can be told so.
+    PlainHttp(Stream),
     /// The client did not finish the handshake in time.
     TimedOut,
-    /// The two sides agree on no parameters, the listener has no certificate for the name, the client is not TLS, or the
+    /// The connection is closed: the two sides agree on no parameters, the listener has no certificate for the name, the client is not TLS, or the
     /// listener does not accept its certificate.
     Failed,
 }
@@ -34,12 +36,23 @@ pub async fn accept(
     time_max: Duration,
     now: Timestamp,
 ) -> Result<(Stream, TlsFacts), HandshakeError> {
-    let stream: Box<l4::stream::Stream> = stream.into_any().downcast().map_err(|_| HandshakeError::Failed)?;
+    let mut stream: Box<l4::stream::Stream> = stream.into_any().downcast().map_err(|_| HandshakeError::Failed)?;
     let acceptor = Acceptor::from_server_config(Arc::clone(&config.server));
-    let session = timeout(time_max, acceptor.tls_handshake(*stream))
+    let handshake = async {
+        let mut first = [0];
+        stream.try_peek(&mut first).await.map_err(|_| HandshakeError::Failed)?;
+        // A record of TLS begins with its type (RFC 8446 section 5.1), a request of HTTP with its method.
+        if first[0].is_ascii_uppercase() {
+            return Err(HandshakeError::PlainHttp(stream));
+        }
+        acceptor
+            .tls_handshake(*stream)
+            .await
+            .map_err(|_| HandshakeError::Failed)
+    };
+    let session = timeout(time_max, handshake)
         .await
-        .map_err(|_| HandshakeError::TimedOut)?
-        .map_err(|_| HandshakeError::Failed)?;
+        .map_err(|_| HandshakeError::TimedOut)??;
     let session: Stream = Box::new(session);
     let client = match session.get_ssl().and_then(|tls| tls.peer_certificate_der()) {
         None => None,

@@ -17,9 +17,23 @@ use crate::support::output::SharedOutput;
 use crate::support::poll;
 use crate::support::wait_until;
 use crate::support::with_other_secret;
+use async_trait::async_trait;
+use keygate::filter::Filter;
+use keygate::filter::FilterContext;
+use keygate::filter::Guard;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
+use pingora::Error;
+use pingora::apps::ServerApp;
+use pingora::http::RequestHeader;
+use pingora::http::ResponseHeader;
+use pingora::proxy::FailToProxy;
+use pingora::proxy::HttpProxy;
+use pingora::proxy::ProxyHttp;
+use pingora::proxy::Session;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -247,4 +261,111 @@ fn s107_a_guarded_proxy_bounds_heads_and_reads_them_strictly() {
         );
     }
     assert_eq!(shop.upstream.received().len(), before);
+}
+
+/// A proxy that has rules of its own: it answers `/healthz`, and forwards `/skipped` without asking the filter.
+struct Careless {
+    filter: Filter,
+    upstream: SocketAddr,
+}
+
+#[async_trait]
+impl ProxyHttp for Careless {
+    type CTX = FilterContext;
+
+    fn new_ctx(&self) -> FilterContext {
+        self.filter.new_ctx()
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut FilterContext) -> pingora::Result<bool> {
+        match session.req_header().uri.path() {
+            "/healthz" => {
+                let mut head = ResponseHeader::build(204, None)?;
+                head.insert_header("x-own", "1")?;
+                session.write_response_header(Box::new(head), true).await?;
+                Ok(true)
+            }
+            "/skipped" => Ok(false),
+            // Goes on after the filter's answer.
+            "/answered" => self.filter.request_filter(session, ctx).await.map(|_| false),
+            _ => self.filter.request_filter(session, ctx).await,
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut FilterContext) -> pingora::Result<Box<HttpPeer>> {
+        Ok(Box::new(HttpPeer::new(self.upstream, false, String::new())))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut FilterContext,
+    ) -> pingora::Result<()> {
+        self.filter.upstream_request_filter(session, head, ctx).await
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut FilterContext) -> FailToProxy {
+        self.filter.fail_to_proxy(session, error, ctx).await
+    }
+}
+
+#[test]
+fn s001_a_proxy_that_does_not_ask_the_filter_forwards_nothing() {
+    let upstream = FakeUpstream::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keygate.yaml");
+    let (_, entry) = api_key("");
+    std::fs::write(folder.path().join("keys.yaml"), format!("keys:\n{entry}")).unwrap();
+    let yaml = GatewayBuilder::new()
+        .top("api_keys: { file: keys.yaml }")
+        .upstream("up", upstream.address())
+        .route("open", "match: { path: /open }\npublic: true\nupstream: up")
+        .route("all", "match: { path: \"/{*rest}\" }\naccept: [api_key]\nupstream: up");
+    std::fs::write(&path, yaml.yaml()).unwrap();
+    let (filter, _upkeep) = Filter::from_config(&path).unwrap();
+    let registry = prometheus::Registry::new();
+    filter.register_metrics(&registry).unwrap();
+    let careless = Careless {
+        filter: filter.clone(),
+        upstream: upstream.address(),
+    };
+    let mut proxy = HttpProxy::new(careless, Arc::new(ServerConf::default()));
+    proxy.handle_init_modules();
+    let guard = Arc::new(Guard::new(&filter, proxy));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (_stop, stopping) = tokio::sync::watch::channel(false);
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (guard, stopping) = (Arc::clone(&guard), stopping.clone());
+            let stream: pingora::protocols::Stream = Box::new(pingora::protocols::l4::stream::Stream::from(stream));
+            tokio::spawn(async move { guard.process_new(stream, &stopping).await });
+        }
+    });
+    let ask = |path: &str| {
+        let mut client = RawClient::connect(address);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.try_receive().map(|response| response.status).unwrap_or(0)
+    };
+    assert_eq!(ask("/healthz"), 204);
+    assert_eq!(ask("/skipped"), 500);
+    // The filter's own answer, and nothing after it.
+    assert_eq!(ask("/answered"), 401);
+    assert!(upstream.received().is_empty());
+    assert_eq!(ask("/open"), 200);
+    assert_eq!(upstream.received().len(), 1);
+    // The program's own answer is no decision of the filter.
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    let refused = text
+        .lines()
+        .filter(|line| line.starts_with("keygate_decisions_total") && line.contains("\"deny\""));
+    assert_eq!(refused.count(), 2, "{text}");
 }

@@ -175,6 +175,20 @@ fn a_client_chooses_http2_or_http1() {
     assert_eq!(received.headers_named("host"), ["api.example.com"]);
 }
 
+#[test]
+fn a_client_without_tls_is_told_to_use_it() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let gate = start(&upstream, ONE, &[("one", &one)], &[]);
+    let mut client = RawClient::connect(gate.data());
+    let response = client.exchange("GET /open HTTP/1.1\r\nHost: api.example.com\r\n\r\n");
+    assert_eq!((response.status, response.header("connection")), (400, Some("close")));
+    assert!(response.text().contains("use `https://`"), "{}", response.text());
+    assert_eq!(gate.record(&response)["reason"], "plain_http");
+    assert!(client.is_closed());
+    assert!(upstream.received().is_empty());
+}
+
 /// Returns a client that speaks HTTP/2 with `gate`, and asked for `api.example.com`.
 fn over_http2(authority: &Authority, gate: &LocalGate) -> RawClient {
     let bridge = Http2Bridge::connect_tls(&authority.client(BOTH), gate.data(), "api.example.com");
@@ -285,7 +299,7 @@ fn a_client_that_is_not_tls_or_sends_nothing_is_closed() {
     let one = authority.certificate(&["api.example.com"], |_| ());
     let gate = start(&upstream, ONE, &[("one", &one)], &[]);
     let mut plain = RawClient::connect(gate.data());
-    plain.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+    plain.send("SSH-2.0-x\r\n".to_lowercase());
     assert!(plain.try_receive().is_err());
     wait_until("the handshake is counted", || {
         gate.metric("keygate_tls_handshakes_total{result=\"failure\"}") >= 1.0

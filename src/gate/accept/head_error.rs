@@ -15,6 +15,8 @@ pub enum HeadError {
     LineEnding,
     #[error("malformed request line")]
     RequestLine,
+    #[error("HTTP without TLS on a listener with TLS")]
+    PlainHttp,
     #[error("version is neither HTTP/1.1 nor HTTP/1.0")]
     Version,
     #[error("method CONNECT")]
@@ -59,6 +61,7 @@ reasons! {
         Self::TargetTooLong => "target_too_long",
         Self::LineEnding => "line_ending",
         Self::RequestLine => "request_line",
+        Self::PlainHttp => "plain_http",
         Self::Version => "http_version",
         Self::Connect => "method_refused",
         Self::Target => "target",

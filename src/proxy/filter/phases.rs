@@ -214,8 +214,9 @@ impl Filter {
         error
     }
 
-    /// Makes `error` one after which pingora sends the request again only where that is safe: the connection was used
-    /// before, the method is idempotent, and the upstream has sent no response.
+    /// Makes `error` one after which pingora sends the request again only where that is safe: the method is idempotent, the
+    /// upstream has sent no response, and it closed a connection that was used before, or said that it did not process the
+    /// request (HTTP/2).
     pub fn error_while_proxy(
         &self,
         _peer: &HttpPeer,

@@ -191,8 +191,8 @@ impl RequestFields<'_> {
     }
 }
 
-/// Returns whether the `Connection` in `fields` lists `name` as a field for this hop alone (RFC 9110 section 7.6.1). Never for the
-/// framing fields and `Host`: without them, the upstream would see another end of the body, or no host.
+/// Returns whether the `Connection` in `fields` lists `name` as a field for this hop alone (RFC 9110 section 7.6.1). Never
+/// for the framing fields and `Host`: without them, the upstream would see another end of the body, or no host.
 pub fn is_connection_option(name: &HeaderName, fields: &HeaderMap) -> bool {
     let mut values = fields.get_all(header::CONNECTION).iter();
     !matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::HOST)

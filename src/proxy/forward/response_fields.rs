@@ -32,8 +32,8 @@ impl ResponseRules<'_> {
         !is_added && !is_hop_by_hop(name)
     }
 
-    /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate keeps for the
-    /// identity is not.
+    /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate
+    /// keeps for the identity is not.
     pub fn keeps_trailer(&self, name: &str) -> bool {
         self.keeps(name) && !name.starts_with(identity_field::PREFIX)
     }

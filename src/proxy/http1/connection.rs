@@ -1,6 +1,7 @@
 //! How are the requests of a client's connection read, and how much may the connection cost? Each head is read whole,
 //! under one deadline, checked as bytes and parsed once. pingora accepts and dials; HTTP/1.1 in between is Keygate's
-//! own, because pingora's proxy has no such limits and is slower (`benches/README.md`).
+//! own, because pingora's proxy has no such limits and is slower (`benches/README.md`). What HTTP/1.1 does not carry goes
+//! to pingora's proxy.
 
 use crate::config::Http1Lane;
 use crate::config::PlainProtocol;
@@ -233,10 +234,16 @@ where
         metrics.tls.count_handshake(match &handshake {
             Ok(_) => HandshakeResult::Success,
             Err(HandshakeError::TimedOut) => HandshakeResult::Timeout,
-            Err(HandshakeError::Failed) => HandshakeResult::Failure,
+            Err(HandshakeError::Failed | HandshakeError::PlainHttp(_)) => HandshakeResult::Failure,
         });
-        let Ok((stream, facts)) = handshake else {
-            return;
+        let (stream, facts) = match handshake {
+            Ok(session) => session,
+            Err(HandshakeError::PlainHttp(stream)) => {
+                let now = self.gate.clock.now();
+                let answer = refuse_head(&self.gate, peer, now, HeadError::PlainHttp, &[]);
+                return refuse(&mut Downstream::new(stream), answer, &[]).await;
+            }
+            Err(HandshakeError::Failed | HandshakeError::TimedOut) => return,
         };
         let connection = Arc::new(Connection::new(peer, Some(facts)));
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {

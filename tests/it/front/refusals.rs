@@ -34,7 +34,7 @@ use std::sync::mpsc;
 const GOLDEN: &str = "tests/data/refusals.txt";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-const NOT_OVER_THE_WIRE: [(&str, &str); 35] = [
+const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),
     ("token_revoked", "it takes a store; caused in `issuing`"),
@@ -84,6 +84,7 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 35] = [
         "loopback connects or refuses; it takes a network that swallows packets",
     ),
     ("misdirected", "it takes a TLS listener; caused in `tls`"),
+    ("plain_http", "it takes a TLS listener; caused in `tls`"),
     (
         "client_certificate_missing",
         "it takes a TLS listener with client certificates; caused in `tls`",

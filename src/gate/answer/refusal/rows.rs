@@ -89,6 +89,7 @@ pub const ROWS: &[Row] = &[
     r("upgrade", 400, "malformed-request", "Malformed request", "A request to upgrade must be HTTP/1.1 and must not have a body.", None, Challenge::None, true),
     r("framing", 400, "malformed-request", "Malformed request", "Send either one Content-Length or one `Transfer-Encoding: chunked`.", None, Challenge::None, true),
     r("refused_by_parser", 400, "malformed-request", "Malformed request", "The request is not well-formed HTTP/1.1.", None, Challenge::None, true),
+    r("plain_http", 400, "malformed-request", "Malformed request", "This address speaks TLS; use `https://`.", None, Challenge::None, true),
     r("http_version", 505, "http-version", "HTTP version not supported", "Use HTTP/1.1.", None, Challenge::None, true),
     r("expectation", 417, "expectation", "Expectation failed", "The only expectation served is `100-continue`.", None, Challenge::None, true),
     r("head_too_long", 431, "head-too-large", "Request head too large", "The request head is too long; send fewer or shorter headers.", None, Challenge::None, true),

@@ -56,7 +56,7 @@ fn heads() -> Vec<HeadError> {
     use HeadError as E;
     all!(HeadError:
         E::HeadTooLong => E::HeadTooLong, E::TooManyFields => E::TooManyFields, E::TargetTooLong => E::TargetTooLong,
-        E::LineEnding => E::LineEnding, E::RequestLine => E::RequestLine, E::Version => E::Version,
+        E::LineEnding => E::LineEnding, E::RequestLine => E::RequestLine, E::Version => E::Version, E::PlainHttp => E::PlainHttp,
         E::Connect => E::Connect, E::Target => E::Target, E::FieldName => E::FieldName, E::ObsFold => E::ObsFold,
         E::FieldValue => E::FieldValue, E::HostMissing => E::HostMissing, E::HostRepeated => E::HostRepeated,
         E::HostInvalid => E::HostInvalid, E::HostMismatch => E::HostMismatch, E::ContentLength => E::ContentLength,
