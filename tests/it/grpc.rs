@@ -315,7 +315,7 @@ fn config(upstream: SocketAddr) -> String {
     let mut builder = GatewayBuilder::new()
         .top("api_keys: { file: keys.yaml }")
         .top("failed_authentication: off")
-        .top("requests: { body_read_timeout: 500ms }")
+        .top("requests: { body_read_timeout: 1s }")
         .issuer(
             "main",
             &format!("{}\npublic_key_files: [key.pem]\nclock_skew: 0s", identity_yaml()),
@@ -412,8 +412,8 @@ fn a_client_may_be_silent_for_as_long_as_its_stream_lasts() {
         .unwrap()
         .into_inner();
     assert_eq!(site.wait(replies.message()).unwrap().unwrap(), "re first");
-    // `body_read_timeout` is 500 ms.
-    let silence = site.wait(async { tokio::time::timeout(Duration::from_millis(1_500), replies.message()).await });
+    // `body_read_timeout` is a second.
+    let silence = site.wait(async { tokio::time::timeout(Duration::from_millis(2_500), replies.message()).await });
     assert!(silence.is_err(), "{silence:?}");
     send.try_send("second".to_owned()).unwrap();
     assert_eq!(site.wait(replies.message()).unwrap().unwrap(), "re second");

@@ -59,7 +59,7 @@ fn config(upstream: SocketAddr, refusing: SocketAddr) -> String {
         .limit("twice", "by: credential\nquota: 2/hour\nburst: 2")
         .upstream_with(
             "new",
-            &format!("endpoints: [\"{upstream}\"]\nprotocol: h2c\nread_timeout: 500ms\nhost: inside.test\nset_headers: {{ x-set: here }}"),
+            &format!("endpoints: [\"{upstream}\"]\nprotocol: h2c\nread_timeout: 1s\nhost: inside.test\nset_headers: {{ x-set: here }}"),
         )
         .upstream_with("gone", &format!("endpoints: [\"{refusing}\"]\nprotocol: h2c"))
         .route("twice", "match: { path: /twice }\naccept: [api_key]\nupstream: new\nlimits: [twice]")
@@ -177,12 +177,12 @@ fn an_upstream_can_change_its_protocol_at_a_reload() {
 lanes!(an_upload_takes_longer_than_the_upstream_may_be_silent);
 fn an_upload_takes_longer_than_the_upstream_may_be_silent() {
     let gate = Gate::start();
-    let mut client = gate.connect().patience(Duration::from_millis(200));
+    let mut client = gate.connect().patience(Duration::from_millis(400));
     client.send(format!(
         "POST /up HTTP/1.1\r\nHost: api.test\r\n{}Transfer-Encoding: chunked\r\n\r\n",
         gate.key
     ));
-    // `read_timeout` is half a second.
+    // `read_timeout` is a second.
     for part in ["1", "2", "3", "4", "5"] {
         client.send(format!("1\r\n{part}\r\n"));
         let early = client.try_receive();
