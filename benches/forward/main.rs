@@ -57,7 +57,10 @@ fn main() -> ExitCode {
     }
     let everything = |_: Proxy| true;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        _ if !bench => compare::measure("", Extent::ONCE, Proxy::is_tested),
+        _ if !bench => {
+            compare::measure("", Extent::ONCE, Proxy::is_tested);
+            lanes::measure(true);
+        }
         [] => compare::measure("", Extent::FULL, everything),
         ["quick"] => compare::measure("", Extent::QUICK, everything),
         ["quick", rows] => compare::measure(rows, Extent::QUICK, everything),
