@@ -20,8 +20,8 @@ pub enum HandshakeError {
     PlainHttp(Stream),
     /// The client did not finish the handshake in time.
     TimedOut,
-    /// The connection is closed: the two sides agree on no parameters, the listener has no certificate for the name, the client is not TLS, or the
-    /// listener does not accept its certificate.
+    /// The two sides agree on no parameters, the listener has no certificate for the name, the client speaks neither TLS nor
+    /// HTTP, or the listener does not accept its certificate.
     Failed,
 }
 

@@ -375,14 +375,22 @@ fn calls_of_all_four_kinds_pass_with_their_metadata() {
     assert_eq!(site.wait(sum).unwrap().into_inner(), "1+2+3");
 }
 
+/// Returns the two ends of a client's messages.
+fn conversation() -> (
+    tokio::sync::mpsc::Sender<String>,
+    impl Stream<Item = String> + Send + 'static,
+) {
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let messages = stream::unfold(receive, |mut receive: tokio::sync::mpsc::Receiver<String>| async move {
+        Some((receive.recv().await?, receive))
+    });
+    (send, messages)
+}
+
 lanes!(messages_go_both_ways_one_by_one: filter_http2);
 fn messages_go_both_ways_one_by_one() {
     let site = Site::start();
-    let (send, receive) = tokio::sync::mpsc::channel::<String>(1);
-    let messages = stream::unfold(
-        receive,
-        |mut receive| async move { Some((receive.recv().await?, receive)) },
-    );
+    let (send, messages) = conversation();
     let mut client = site.client();
     send.try_send("first".to_owned()).unwrap();
     let talk = client.streaming(site.request(messages), path("Talk"), TextCodec);
@@ -400,11 +408,7 @@ fn messages_go_both_ways_one_by_one() {
 lanes!(a_client_may_be_silent_for_as_long_as_its_stream_lasts: filter_http2);
 fn a_client_may_be_silent_for_as_long_as_its_stream_lasts() {
     let site = Site::start();
-    let (send, receive) = tokio::sync::mpsc::channel::<String>(1);
-    let messages = stream::unfold(
-        receive,
-        |mut receive| async move { Some((receive.recv().await?, receive)) },
-    );
+    let (send, messages) = conversation();
     let mut client = site.client();
     send.try_send("first".to_owned()).unwrap();
     let mut replies = site
@@ -476,11 +480,7 @@ fn refusals_are_what_the_clients_library_expects() {
 lanes!(s038_a_stream_ends_with_its_credential: filter_http2);
 fn s038_a_stream_ends_with_its_credential() {
     let site = Site::start();
-    let (send, receive) = tokio::sync::mpsc::channel::<String>(1);
-    let messages = stream::unfold(
-        receive,
-        |mut receive| async move { Some((receive.recv().await?, receive)) },
-    );
+    let (send, messages) = conversation();
     let claims = claims_with(json!({ "iat": site.expires - 60, "exp": site.expires }));
     let mut request = Request::new(messages);
     let bearer = format!("Bearer {}", token(&site.signer, &claims));

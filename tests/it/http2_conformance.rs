@@ -485,8 +485,8 @@ fn requests() -> Vec<Case> {
     ]
 }
 
-lanes!(every_rule_of_frames_is_kept: filter_http2);
-fn every_rule_of_frames_is_kept() {
+/// Starts a gate with a public route.
+fn start() -> (LocalGate, FakeUpstream) {
     let upstream = FakeUpstream::start();
     let yaml = GatewayBuilder::new()
         .upstream("up", upstream.address())
@@ -494,6 +494,12 @@ fn every_rule_of_frames_is_kept() {
         .yaml();
     let gate = LocalGate::start(&yaml);
     gate.wait_ready();
+    (gate, upstream)
+}
+
+lanes!(every_rule_of_frames_is_kept: filter_http2);
+fn every_rule_of_frames_is_kept() {
+    let (gate, _upstream) = start();
     let mut wrong = Vec::new();
     let all = [frames_and_streams(), connections(), requests()].concat();
     assert!(all.len() > 60);
@@ -529,12 +535,7 @@ fn every_rule_of_frames_is_kept() {
 
 lanes!(a_connection_without_the_preface_is_closed: filter_http2);
 fn a_connection_without_the_preface_is_closed() {
-    let upstream = FakeUpstream::start();
-    let yaml = GatewayBuilder::new()
-        .upstream("up", upstream.address())
-        .route("open", "match: { path: \"/open/{*rest}\" }\npublic: true\nupstream: up")
-        .yaml();
-    let gate = LocalGate::start(&yaml);
+    let (gate, _upstream) = start();
     let mut client = RawHttp2::silent(gate.data());
     client.send(b"INVALID CONNECTION PREFACE\r\n\r\n");
     client.wait_closed();

@@ -17,6 +17,7 @@ use crate::proxy::filter::context::FilterContext;
 use crate::proxy::filter::context::Side;
 use crate::proxy::filter::failure;
 use crate::proxy::filter::request_head;
+use crate::proxy::forward::drain;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::response_fields;
@@ -48,12 +49,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-
-/// The largest request body in bytes that is short: it is read and dropped after an answer, so that the connection
-/// persists, and sending it takes no time that would count.
-const SHORT: u64 = 64 * 1024;
-/// The time in which such a body has to arrive.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
 /// [`Filter::fail_to_proxy`] answers. The guard can only end the request without an answer.
@@ -181,8 +176,9 @@ impl Filter {
         session: &mut Session,
         ctx: &mut FilterContext,
     ) -> pingora::Result<Box<HttpPeer>> {
-        let is_short =
-            session.is_body_done() || content_length(session.req_header()).is_some_and(|length| length <= SHORT);
+        // Sending so little takes no time that would count.
+        let is_short = session.is_body_done()
+            || content_length(session.req_header()).is_some_and(|length| length <= drain::BYTES_MAX);
         let chosen = ctx.with(|exchange| {
             let upstream = exchange.upstream()?;
             let (address, left) = exchange.choose_endpoint(&upstream)?;
@@ -487,7 +483,7 @@ fn end_response(session: &mut Session, ctx: &mut FilterContext) {
     session.set_read_timeout(Some(if expects_continue && !has_begun {
         Duration::ZERO
     } else {
-        DRAIN_TIMEOUT
+        drain::TIMEOUT
     }));
 }
 
@@ -590,7 +586,7 @@ async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer:
         session.set_keepalive(None);
     } else {
         session.set_close_on_response_before_downstream_finish(false);
-        session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+        session.set_total_drain_timeout(Some(drain::TIMEOUT));
     }
     exchange.note_response(answer.status, false);
     // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
@@ -606,7 +602,7 @@ async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer:
 fn can_drain(session: &mut Session, request: &Parts) -> bool {
     // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
     // (S103).
-    let is_small = content_length(request).is_some_and(|length| length <= SHORT);
+    let is_small = content_length(request).is_some_and(|length| length <= drain::BYTES_MAX);
     session.is_http2() || session.is_body_done() || (is_small && !request.headers.contains_key(header::EXPECT))
 }
 

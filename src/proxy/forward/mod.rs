@@ -9,6 +9,7 @@ pub mod preview;
 pub mod response_fields;
 pub mod media_type;
 pub mod date;
+pub mod drain;
 pub mod retry;
 pub mod stream_end;
 

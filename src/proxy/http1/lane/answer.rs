@@ -5,6 +5,7 @@ use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
 use crate::observe::trace;
+use crate::proxy::forward::drain;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::downstream::DownstreamError;
 use crate::proxy::http1::lane::Lane;
@@ -18,10 +19,6 @@ use http::header;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The largest request body in bytes that is read and dropped after an answer, so that the connection persists.
-const DRAIN_BYTES_MAX: u64 = 64 * 1024;
-/// The time in which such a body has to arrive.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which the bytes of any other body are read and dropped before the connection closes.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -97,7 +94,7 @@ impl Lane<'_> {
             return false;
         }
         if persists {
-            return self.drain(DRAIN_TIMEOUT).await;
+            return self.drain(drain::TIMEOUT).await;
         }
         if self.is_body_pending() {
             self.linger().await;
@@ -113,7 +110,7 @@ impl Lane<'_> {
         }
         // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
         // (S103).
-        !self.expects_continue() && matches!(self.framing, Framing::ContentLength(length) if length <= DRAIN_BYTES_MAX)
+        !self.expects_continue() && matches!(self.framing, Framing::ContentLength(length) if length <= drain::BYTES_MAX)
     }
 
     /// Returns whether the client may be sending the body now. A client that expects `100 Continue` reads the answer
