@@ -135,10 +135,7 @@ impl Exchange {
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
         self.0.write_request_fields(Some(endpoint), |name, value| {
-            // No value is invalid: each comes from a parsed head, the configuration or a validated credential.
-            if let Ok(value) = HeaderValue::from_bytes(value) {
-                head.headers.append(name, value);
-            }
+            head.headers.append(name, value.into_header_value());
         });
         head
     }

@@ -453,7 +453,7 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
 }
 
 fn upstream(trace: &StageFacts<'_>, permit: &Permit) -> Option<Upstream> {
-    let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot)?;
+    let preview = preview::preview(&trace.forms.parts, permit, trace.inbound?, trace.snapshot);
     let settings = &permit.route().upstream.settings;
     let hidden = |name: &HeaderName| {
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)

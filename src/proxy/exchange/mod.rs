@@ -48,6 +48,7 @@ use crate::proxy::forward::certificate_fields::CertificateFields;
 use crate::proxy::forward::identity_token;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
+use crate::proxy::forward::request_fields::FieldValue;
 use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
@@ -398,7 +399,7 @@ impl Exchange {
     }
 
     /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
-    pub fn write_request_fields(&self, endpoint: Option<SocketAddr>, put: impl FnMut(&HeaderName, &[u8])) {
+    pub fn write_request_fields(&self, endpoint: Option<SocketAddr>, put: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let Some(permit) = &self.permit else {
             return;
         };

@@ -47,7 +47,7 @@ impl FilterContext {
 
     /// Calls `with` with the exchange. Returns `None` before [`super::Filter::request_filter`].
     pub(crate) fn with<T>(&self, with: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
-        self.slot.0.state.lock().exchange.as_mut().map(with)
+        self.slot.0.state.lock().exchange.as_deref_mut().map(with)
     }
 
     /// Like [`Self::with`], and records which side has sent or accepted bytes.
@@ -64,7 +64,7 @@ impl FilterContext {
             }
             Side::Upstream => state.activity.upstream = true,
         }
-        state.exchange.as_mut().map(with)
+        state.exchange.as_deref_mut().map(with)
     }
 }
 
@@ -93,7 +93,8 @@ struct SlotContents {
 
 struct State {
     /// `None` before the head was read, while the exchange is decided, and while an answer is written.
-    exchange: Option<Exchange>,
+    /// On the heap, because it moves between the phases and the futures that hold them.
+    exchange: Option<Box<Exchange>>,
     /// The filter has asked for the exchange.
     is_taken: bool,
     /// The whole response was sent; the request body may go on.
@@ -103,7 +104,7 @@ struct State {
 }
 
 impl ExchangeSlot {
-    fn new(connection: Option<Arc<Connection>>, exchange: Option<Exchange>, is_persistent: bool) -> Self {
+    fn new(connection: Option<Arc<Connection>>, exchange: Option<Box<Exchange>>, is_persistent: bool) -> Self {
         Self(Arc::new(SlotContents {
             connection,
             is_persistent,
@@ -133,7 +134,7 @@ impl ExchangeSlot {
     /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_persistent`, its connection may carry
     /// another request.
     pub fn of_exchange(exchange: Exchange, is_persistent: bool) -> Self {
-        Self::new(None, Some(exchange), is_persistent)
+        Self::new(None, Some(Box::new(exchange)), is_persistent)
     }
 
     /// Runs `carry` with this slot as that of the current task.
@@ -150,7 +151,7 @@ impl ExchangeSlot {
     }
 
     /// Takes the exchange out.
-    pub(super) fn take(&self) -> Option<Exchange> {
+    pub(super) fn take(&self) -> Option<Box<Exchange>> {
         let mut state = self.0.state.lock();
         state.is_taken = true;
         state.exchange.take()
@@ -179,7 +180,7 @@ impl ExchangeSlot {
         self.0.state.lock().activity.wait_target = WaitTarget::Response;
     }
 
-    pub(super) fn put(&self, exchange: Exchange) {
+    pub(super) fn put(&self, exchange: Box<Exchange>) {
         self.0.state.lock().exchange = Some(exchange);
     }
 

@@ -126,7 +126,12 @@ impl Filter {
     }
 
     /// Lets the request of `exchange`, which holds a permit, go on to its upstream.
-    async fn go_on(&self, session: &mut Session, ctx: &mut FilterContext, exchange: Exchange) -> pingora::Result<bool> {
+    async fn go_on(
+        &self,
+        session: &mut Session,
+        ctx: &mut FilterContext,
+        exchange: Box<Exchange>,
+    ) -> pingora::Result<bool> {
         let expects_continue = exchange.request().headers.contains_key(header::EXPECT);
         if expects_continue && exchange.forwards_over_http2() && !session.is_http2() && !session.is_body_done() {
             // pingora forwards no interim response of HTTP/2.
@@ -140,7 +145,7 @@ impl Filter {
     ///
     /// # Errors
     /// The head is ambiguous or too large: the answer.
-    fn begin(&self, session: &mut Session, ctx: &FilterContext) -> Result<Exchange, Answer> {
+    fn begin(&self, session: &mut Session, ctx: &FilterContext) -> Result<Box<Exchange>, Answer> {
         let started = self.gate.clock.now();
         let snapshot = self.gate.snapshot();
         let connection = match ctx.slot.connection() {
@@ -164,7 +169,8 @@ impl Filter {
             return Err(refuse_head(&self.gate, connection.peer, started, error, b""));
         }
         let parts = request_head::of_pingora(session.req_header());
-        Ok(Exchange::begin(&self.gate, snapshot, parts, &connection, started))
+        let exchange = Exchange::begin(&self.gate, snapshot, parts, &connection, started);
+        Ok(Box::new(exchange))
     }
 
     /// Returns the next endpoint of the route's upstream.
@@ -251,10 +257,13 @@ impl Filter {
             }
             // After a failed attempt, the body is sent from its beginning.
             exchange.rewind_request_body();
-            Some(request_head::write(exchange, upstream_request))
+            Some(request_head::for_upstream(exchange, upstream_request))
         });
         match written.flatten() {
-            Some(written) => written,
+            Some(written) => {
+                *upstream_request = written?;
+                Ok(())
+            }
             None => Err(ctx.deny(Denial::Panicked)),
         }
     }
@@ -443,7 +452,7 @@ impl std::fmt::Debug for Filter {
 }
 
 impl FilterContext {
-    fn admit(&mut self, mut exchange: Exchange, is_body_done: bool) {
+    fn admit(&mut self, mut exchange: Box<Exchange>, is_body_done: bool) {
         exchange.extend_time_limits(ANSWER_TIME);
         if is_body_done {
             self.slot.note_body_end();
@@ -640,22 +649,25 @@ fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pi
         };
         is_kept && !(has_connection && request_fields::is_connection_option(name, &response.headers))
     };
-    let mut dropped: Vec<HeaderName> = response.headers.keys().filter(|name| !keeps(name)).cloned().collect();
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        // pingora reads these two.
-        dropped.retain(|name| !matches!(*name, header::CONNECTION | header::UPGRADE));
-    }
+    // pingora reads `Connection` and `Upgrade` of a switch of protocols.
+    let is_read_by_pingora = |name: &HeaderName| {
+        status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
+    };
+    let drops = |name: &&HeaderName| !keeps(name) && !is_read_by_pingora(name);
+    let dropped: Vec<HeaderName> = response.headers.keys().filter(drops).cloned().collect();
     let varies = response.headers.get_all(header::VARY).iter().any(cors::names_origin);
-    let mut added: Vec<(HeaderName, HeaderValue)> = Vec::new();
-    if !is_interim {
-        rules.put_added(varies, |name, value| added.push((name.clone(), value.clone())));
-    }
     for name in &dropped {
         response.remove_header(name);
     }
-    for (name, value) in added {
-        response.append_header(name, value)?;
+    let mut added = Ok(false);
+    if !is_interim {
+        rules.put_added(varies, |name, value| {
+            if added.is_ok() {
+                added = response.append_header(name, value);
+            }
+        });
     }
+    added?;
     if is_interim {
         return Ok(false);
     }

@@ -10,6 +10,9 @@ use http::header;
 use http::request::Parts;
 use pingora::http::RequestHeader;
 
+/// The fields that Keygate adds to most requests: room for them, not a limit.
+const FIELDS_ADDED: usize = 12;
+
 /// Returns the head that the gate decides. For HTTP/2, the fields are those that the same request has in HTTP/1.1: one
 /// `Cookie`, and `Host` in place of `:authority`.
 pub fn of_pingora(head: &RequestHeader) -> Parts {
@@ -56,18 +59,15 @@ fn move_authority(parts: &mut Parts) {
     }
 }
 
-/// Replaces `head`, which pingora is about to send to the upstream, by the head of `exchange`.
+/// Returns the head of `exchange` for the upstream, in the version of `head`, which pingora was about to send.
 ///
 /// # Errors
-/// A field is none: a bug, because each comes from a parsed head, the configuration or a validated credential.
-pub fn write(exchange: &Exchange, head: &mut RequestHeader) -> pingora::Result<()> {
+/// The target is none: a bug, because it comes from a parsed head.
+pub fn for_upstream(exchange: &Exchange, head: &RequestHeader) -> pingora::Result<RequestHeader> {
     let request = exchange.request();
     let is_http2 = head.version == Version::HTTP_2;
-    let method = request.method.clone();
-    let size = request.headers.len() + 8;
-    let mut written = RequestHeader::build_no_case(method, exchange.target().as_bytes(), Some(size))?;
-    written.set_version(head.version);
-    let mut result = Ok(());
+    // pingora's own methods write each name twice, in lower case and as HTTP/1.1 would have it.
+    let mut headers = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);
     exchange.write_request_fields(exchange.endpoint(), |name, value| {
         // HTTP/2 frames bodies itself, and knows no connection fields (RFC 9113 section 8.2.2).
         // `Expect` was answered: pingora forwards no interim response of HTTP/2.
@@ -75,22 +75,22 @@ pub fn write(exchange: &Exchange, head: &mut RequestHeader) -> pingora::Result<(
             *name,
             header::TRANSFER_ENCODING | header::CONNECTION | header::UPGRADE | header::EXPECT
         );
-        if is_http2 && is_of_http1 {
-            return;
-        }
-        let value = HeaderValue::from_bytes(value).map_err(|_| pingora::Error::new(pingora::ErrorType::InternalError));
-        let appended = value.and_then(|value| written.append_header(name.clone(), value));
-        if let Err(error) = appended {
-            result = Err(error);
+        if !(is_http2 && is_of_http1) {
+            headers.append(name.clone(), value.into_header_value());
         }
     });
     if is_http2 && accepts_trailers(&request.headers) {
         // The one hop-by-hop field of HTTP/2; a gRPC server may insist on it.
-        written.append_header(header::TE, "trailers")?;
+        headers.append(header::TE, HeaderValue::from_static("trailers"));
     }
-    result?;
-    *head = written;
-    Ok(())
+    // `Parts` has private fields: only the crate `http` can create a value.
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = request.method.clone();
+    parts.version = head.version;
+    parts.headers = headers;
+    let mut written = RequestHeader::from(parts);
+    written.set_raw_path(exchange.target().as_bytes())?;
+    Ok(written)
 }
 
 fn accepts_trailers(headers: &HeaderMap) -> bool {

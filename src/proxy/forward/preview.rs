@@ -23,10 +23,8 @@ pub struct Preview {
 /// Returns the head that `parts` would be forwarded with. Keygate's fields that differ for each request or connection
 /// are left out: the request id, the trace, the identity token, and the `Host` of an HTTP/1.0 request without one.
 /// `X-Forwarded-Host` has the host in normal form rather than as received.
-///
-/// Returns `None` if a value is invalid in a field, which the earlier checks of all values rule out.
-pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Option<Preview> {
-    let peer = HeaderValue::try_from(inbound.peer().to_string()).ok()?;
+pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: &Snapshot) -> Preview {
+    let peer = HeaderValue::try_from(inbound.peer().to_string()).expect("an address is visible ASCII");
     let certificate = inbound.client_certificate().map(CertificateFields::of);
     let fields = RequestFields {
         permit,
@@ -48,13 +46,9 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
         endpoint: None,
     };
     let mut headers = HeaderMap::new();
-    let mut is_whole = true;
-    fields.write(&parts.headers, |name, value| match HeaderValue::from_bytes(value) {
-        Ok(value) => {
-            headers.append(name.clone(), value);
-        }
-        Err(_) => is_whole = false,
+    fields.write(&parts.headers, |name, value| {
+        headers.append(name.clone(), value.into_header_value());
     });
     let target = target::rewritten(permit, inbound, false).unwrap_or_else(|| inbound.path().to_owned());
-    is_whole.then_some(Preview { target, headers })
+    Preview { target, headers }
 }

@@ -71,6 +71,34 @@ pub struct ReservedNames<'r> {
     pub claim_headers: &'r [HeaderName],
 }
 
+/// The value of a field for the upstream.
+pub enum FieldValue<'r> {
+    /// The value of a field of the client, or one that was made earlier.
+    Existing(&'r HeaderValue),
+    /// A value made for this field.
+    Made(HeaderValue),
+    /// A text of Keygate.
+    Fixed(&'static str),
+}
+
+impl FieldValue<'_> {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Existing(value) => value.as_bytes(),
+            Self::Made(value) => value.as_bytes(),
+            Self::Fixed(text) => text.as_bytes(),
+        }
+    }
+
+    pub fn into_header_value(self) -> HeaderValue {
+        match self {
+            Self::Existing(value) => value.clone(),
+            Self::Made(value) => value,
+            Self::Fixed(text) => HeaderValue::from_static(text),
+        }
+    }
+}
+
 /// The inputs to the head of one forwarded request, besides the client's own fields.
 pub struct RequestFields<'r> {
     pub permit: &'r Permit,
@@ -109,7 +137,7 @@ impl RequestFields<'_> {
     /// Calls `put` with each field of the head for the upstream, in order; `request` are the client's fields.
     /// `Content-Length` and `Transfer-Encoding` are kept, because the body is forwarded with the same framing. The
     /// upstream's settings override every other field except those of a WebSocket upgrade.
-    pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, &[u8])) {
+    pub fn write(&self, request: &HeaderMap, mut put: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let settings = &self.permit.route().upstream.settings;
         let is_overridden = |name: &HeaderName| {
             settings.remove_headers.contains(name)
@@ -118,7 +146,7 @@ impl RequestFields<'_> {
         };
         let nothing_overridden =
             settings.remove_headers.is_empty() && settings.set_headers.is_empty() && settings.host.is_none();
-        let mut put_unless_overridden = |name: &HeaderName, value: &[u8]| {
+        let mut put_unless_overridden = |name: &HeaderName, value: FieldValue<'_>| {
             if nothing_overridden || !is_overridden(name) {
                 put(name, value);
             }
@@ -126,13 +154,14 @@ impl RequestFields<'_> {
         let connection = request.contains_key(header::CONNECTION).then_some(request);
         for (name, value) in request {
             if !self.drops(name) && !connection.is_some_and(|fields| is_connection_option(name, fields)) {
-                put_unless_overridden(name, value.as_bytes());
+                put_unless_overridden(name, FieldValue::Existing(value));
             }
         }
         if let Some(endpoint) = self.endpoint
             && !request.contains_key(header::HOST)
         {
-            put_unless_overridden(&header::HOST, endpoint.to_string().as_bytes());
+            let host = HeaderValue::try_from(endpoint.to_string()).expect("an address is visible ASCII");
+            put_unless_overridden(&header::HOST, FieldValue::Made(host));
         }
         put_origin(request, &self.origin, &mut put_unless_overridden);
         if let Some(principal) = self.permit.principal() {
@@ -140,23 +169,23 @@ impl RequestFields<'_> {
         }
         if let Some(certificate) = self.certificate {
             if let Some(names) = &certificate.names {
-                put_unless_overridden(&identity_field::CERTIFICATE_NAMES, names.as_bytes());
+                put_unless_overridden(&identity_field::CERTIFICATE_NAMES, FieldValue::Existing(names));
             }
-            let fingerprint = certificate.fingerprint.as_bytes();
+            let fingerprint = FieldValue::Existing(&certificate.fingerprint);
             put_unless_overridden(&identity_field::CERTIFICATE_FINGERPRINT, fingerprint);
         }
         if let Some(token) = self.identity_token {
-            put_unless_overridden(&identity_field::IDENTITY_TOKEN, token.as_bytes());
+            put_unless_overridden(&identity_field::IDENTITY_TOKEN, FieldValue::Existing(token));
         }
         for (name, value) in &settings.set_headers {
-            put(name, value.as_bytes());
+            put(name, FieldValue::Existing(value));
         }
         if let Some(host) = &settings.host {
-            put(&header::HOST, host.as_bytes());
+            put(&header::HOST, FieldValue::Existing(host));
         }
         if self.websocket {
-            put(&header::CONNECTION, b"Upgrade");
-            put(&header::UPGRADE, b"websocket");
+            put(&header::CONNECTION, FieldValue::Fixed("Upgrade"));
+            put(&header::UPGRADE, FieldValue::Fixed("websocket"));
         }
     }
 
@@ -218,7 +247,7 @@ fn is_spoofable(name: &str, trusted: bool) -> bool {
         || (!trusted && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
 }
 
-fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, &[u8])) {
+fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, FieldValue<'_>)) {
     // `drops` has dropped these fields of a peer that is not trusted.
     let is_kept = |name: &HeaderName| origin.trusted && request.contains_key(name);
     if is_kept(&X_FORWARDED_FOR) {
@@ -226,29 +255,29 @@ fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&He
         let values = request.get_all(&X_FORWARDED_FOR).iter();
         let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
         chain.extend(origin.peer.to_str().ok());
-        put(&X_FORWARDED_FOR, chain.join(", ").as_bytes());
+        let chain = HeaderValue::try_from(chain.join(", ")).expect("each part is visible ASCII");
+        put(&X_FORWARDED_FOR, FieldValue::Made(chain));
     } else {
-        put(&X_FORWARDED_FOR, origin.peer.as_bytes());
+        put(&X_FORWARDED_FOR, FieldValue::Existing(origin.peer));
     }
     if !is_kept(&X_FORWARDED_PROTO) {
-        put(&X_FORWARDED_PROTO, if origin.is_tls { b"https" } else { b"http" });
+        let scheme = if origin.is_tls { "https" } else { "http" };
+        put(&X_FORWARDED_PROTO, FieldValue::Fixed(scheme));
     }
     if !is_kept(&X_FORWARDED_HOST) && !origin.host.is_empty() {
-        put(&X_FORWARDED_HOST, header_value(origin.host).as_bytes());
+        put(&X_FORWARDED_HOST, FieldValue::Made(header_value(origin.host)));
     }
     if let Some(request_id) = origin.request_id {
-        put(&trace::REQUEST_ID, request_id.header_value().as_bytes());
+        put(&trace::REQUEST_ID, FieldValue::Existing(request_id.header_value()));
     }
     if let Some(context) = origin.trace {
-        put(&trace::TRACEPARENT, context.header_value().as_bytes());
+        put(&trace::TRACEPARENT, FieldValue::Existing(context.header_value()));
     }
 }
 
-fn put_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
-    put(
-        &identity_field::CREDENTIAL_TYPE,
-        identity.credential_type.as_str().as_bytes(),
-    );
+fn put_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, FieldValue<'_>)) {
+    let credential_type = FieldValue::Fixed(identity.credential_type.as_str());
+    put(&identity_field::CREDENTIAL_TYPE, credential_type);
     let headers = &identity.headers;
     let fields = [
         (&identity_field::SUBJECT, &headers.subject),
@@ -260,10 +289,10 @@ fn put_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, &[u8])) {
     ];
     for (name, value) in fields {
         if let Some(value) = value {
-            put(name, value.as_bytes());
+            put(name, FieldValue::Existing(value));
         }
     }
     for (name, value) in identity.claims.headers() {
-        put(name, value.as_bytes());
+        put(name, FieldValue::Existing(value));
     }
 }

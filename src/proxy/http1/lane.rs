@@ -204,7 +204,7 @@ impl<'c> Lane<'c> {
         out.put(b" HTTP/1.1\r\n");
         self.exchange
             .write_request_fields(Some(attempt.address), |name, value| {
-                put(out, name.as_str().as_bytes(), value);
+                put(out, name.as_str().as_bytes(), value.as_bytes());
             });
         out.put(b"\r\n");
     }
