@@ -36,13 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Prints the counts of the rows whose names contain `filter`, and of bare pingora as reference.
 pub fn measure(filter: &str) {
-    if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
+    let Some(folder) = callgrind_folder() else {
         return;
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("the build's own folder takes files");
+    };
     let load = Load::start();
     let material = BenchInputs::new(SIZE);
     let rows = material.rows(filter);
@@ -84,6 +80,18 @@ pub fn measure(filter: &str) {
         SIZE.in_turn,
         folder.display()
     );
+}
+
+/// Returns an empty folder for the profiles; `None` without valgrind, after a line that says so.
+pub fn callgrind_folder() -> Option<PathBuf> {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("Instructions are counted by valgrind, which is not there: apt-get install valgrind.");
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("callgrind");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("the build's own folder takes files");
+    Some(folder)
 }
 
 fn count(load: &Load, address: SocketAddr, row: &Row, counter: &mut Counter) -> f64 {

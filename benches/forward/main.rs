@@ -67,6 +67,8 @@ fn main() -> ExitCode {
         ["instructions"] => instructions::measure(""),
         ["instructions", rows] => instructions::measure(rows),
         ["lanes"] => lanes::measure(false),
+        ["lanes", "instructions"] => lanes::count(""),
+        ["lanes", "instructions", rows] => lanes::count(rows),
         ["scaling"] => scaling::measure(),
         ["reload"] => reload::measure(),
         [rows] => compare::measure(rows, Extent::FULL, everything),

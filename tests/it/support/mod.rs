@@ -3,6 +3,7 @@
 mod admin;
 mod api_key;
 mod binary;
+pub mod browser;
 pub mod control;
 mod fake_upstream;
 mod gateway;
