@@ -49,7 +49,7 @@ use std::sync::Arc;
 ///     Ok(fields)
 /// }
 /// ```
-pub struct Exchange(exchange::Exchange);
+pub struct Exchange(Box<exchange::Exchange>);
 
 /// The decision on a request.
 #[derive(Debug)]

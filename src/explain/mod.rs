@@ -138,7 +138,7 @@ fn decide_and_report(
     (config, origins): (&config::Config, &SourceLines),
     reached: &StageLog,
 ) -> Explanation {
-    let mut trail = DecisionTrace::default();
+    let mut decision_trace = DecisionTrace::default();
     let limits = request::head_limits(&config.requests);
     let inbound = head::check(&forms.head, &limits).map_err(Stop::from).and_then(|_| {
         let inbound = Inbound::new(&forms.parts, question.from, &snapshot.trusted_proxies, &snapshot.accept)?;
@@ -146,7 +146,7 @@ fn decide_and_report(
     });
     let (inbound, verdict) = match inbound {
         Ok(inbound) => {
-            let verdict = decide::decide(snapshot, live, &inbound, now, &mut trail);
+            let verdict = decide::decide(snapshot, live, &inbound, now, &mut decision_trace);
             (Some(inbound), verdict)
         }
         Err(stop) => (None, Err(stop)),
@@ -156,7 +156,7 @@ fn decide_and_report(
         forms,
         inbound: inbound.as_ref(),
         verdict,
-        trail: &trail,
+        decision_trace: &decision_trace,
         reached: &reached,
         snapshot,
         config,

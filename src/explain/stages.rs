@@ -49,7 +49,7 @@ pub(in crate::explain) struct StageFacts<'a> {
     /// `None` if the request is malformed or ambiguous; then `decide` was not called.
     pub inbound: Option<&'a Inbound<'a>>,
     pub verdict: Result<Permit, Stop>,
-    pub trail: &'a DecisionTrace,
+    pub decision_trace: &'a DecisionTrace,
     pub reached: &'a [Stage],
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
@@ -93,7 +93,7 @@ pub(in crate::explain) fn report(trace: &StageFacts<'_>) -> Explanation {
         headers: Vec::new(),
         upstream: None,
         needs: None,
-        would_deny: trace.trail.would_deny.as_ref().map(|would| WouldDeny {
+        would_deny: trace.decision_trace.would_deny.as_ref().map(|would| WouldDeny {
             reason: would.reason,
             by: would.by.as_ref().map(ToString::to_string),
         }),
@@ -155,7 +155,7 @@ fn with_verdict(trace: &StageFacts<'_>, explanation: Explanation) -> Explanation
 
 fn with_missing_keys(trace: &StageFacts<'_>, explanation: Explanation) -> Explanation {
     let missing: Vec<String> = trace
-        .trail
+        .decision_trace
         .route
         .iter()
         .flat_map(|route| route.trust.issuers.iter())
@@ -177,7 +177,7 @@ fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanatio
     let answer = refusal::answer(
         denial,
         &RefusalContext {
-            accepted: trace.trail.route.as_deref().map(Route::accepted),
+            accepted: trace.decision_trace.route.as_deref().map(Route::accepted),
             api_key_header: &trace.snapshot.api_key_header,
             request_id: "",
             grpc: GrpcForm::Without,
@@ -247,7 +247,7 @@ fn accept(trace: &StageFacts<'_>) -> Vec<Fact> {
         )));
     }
     facts.push(Fact::note(format!("from {}", inbound.client_ip())));
-    if let Some(route) = &trace.trail.route {
+    if let Some(route) = &trace.decision_trace.route {
         facts.push(Fact::check(true, route_text(trace, route)));
     }
     facts
@@ -286,13 +286,13 @@ fn route_text(trace: &StageFacts<'_>, route: &Route) -> String {
 
 /// Returns the credential and the route of the request, read by the same parser as for the decision.
 fn credential<'r>(trace: &StageFacts<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
-    let (inbound, route) = (trace.inbound?, trace.trail.route.as_ref()?);
+    let (inbound, route) = (trace.inbound?, trace.decision_trace.route.as_ref()?);
     let credential = intake::credential(inbound, &route.intake).ok()??;
     Some((credential, Arc::clone(route)))
 }
 
 fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
-    let Some(route) = &trace.trail.route else {
+    let Some(route) = &trace.decision_trace.route else {
         return Vec::new();
     };
     if route.public {
@@ -340,7 +340,7 @@ fn key_facts(trace: &StageFacts<'_>, text: &str) -> Vec<Fact> {
     if let Ok(parsed) = api_key::parse(text, &trace.config.api_keys.prefix) {
         facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
     }
-    if let Some(principal) = &trace.trail.principal {
+    if let Some(principal) = &trace.decision_trace.principal {
         let identity = principal.identity();
         let client = identity.client_id.as_deref().map_or_else(String::new, |client| {
             format!(", and its client is {}", display_text(client))
@@ -356,11 +356,11 @@ fn key_facts(trace: &StageFacts<'_>, text: &str) -> Vec<Fact> {
 }
 
 fn authorize(trace: &StageFacts<'_>) -> Vec<Fact> {
-    let (Some(route), Some(inbound)) = (&trace.trail.route, trace.inbound) else {
+    let (Some(route), Some(inbound)) = (&trace.decision_trace.route, trace.inbound) else {
         return Vec::new();
     };
     let mut facts = certificate_facts(route, inbound);
-    let Some(principal) = &trace.trail.principal else {
+    let Some(principal) = &trace.decision_trace.principal else {
         return facts;
     };
     let conditions = route.requirement.conditions(principal.identity(), inbound.method());
@@ -429,7 +429,7 @@ fn joined<T: ToString>(items: &[T], by: &str) -> String {
 }
 
 fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
-    let Some(route) = &trace.trail.route else {
+    let Some(route) = &trace.decision_trace.route else {
         return Vec::new();
     };
     let limits = route

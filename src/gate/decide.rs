@@ -89,20 +89,20 @@ pub fn decide(
     live: &LiveState,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut DecisionTrace,
+    trace: &mut DecisionTrace,
 ) -> Result<Permit, Stop> {
     enter(live, Stage::Accept);
     let two = intake::at_most_one(inbound);
-    local::stop_if_local(snapshot, inbound, two, now, trail)?;
+    local::stop_if_local(snapshot, inbound, two, now, trace)?;
     let route = accept(snapshot, inbound, two)?;
-    trail.route = Some(Arc::clone(&route));
+    trace.route = Some(Arc::clone(&route));
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
     let credential = intake::credential(inbound, &route.intake)?;
     if let Err(two) = two {
-        trail.reported_two_credentials = true;
-        trail.would_deny(two.reason(), None);
+        trace.reported_two_credentials = true;
+        trace.would_deny(two.reason(), None);
     }
     let forwarded = credential
         .as_ref()
@@ -111,7 +111,7 @@ pub fn decide(
     let entitlement = if route.public {
         authorize::public(check_certificate(&route, live, inbound)?)
     } else {
-        prove(credential, &route, snapshot, live, inbound, now, trail)?
+        prove(credential, &route, snapshot, live, inbound, now, trace)?
     };
 
     // Refuse a body that is announced as too large before the body is read, and before limits are spent.
@@ -121,7 +121,7 @@ pub fn decide(
     }
     enter(live, Stage::Limit);
     // Spend only after authorization: a request that may not use the route must not drain the client's quota.
-    let admission = spend(&entitlement, &route, inbound, now, trail)?;
+    let admission = spend(&entitlement, &route, inbound, now, trace)?;
     Ok(Permit {
         route,
         entitlement,
@@ -152,13 +152,13 @@ fn prove(
     live: &LiveState,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut DecisionTrace,
+    trace: &mut DecisionTrace,
 ) -> Result<Entitlement, Stop> {
     let credential = credential.ok_or(Denial::CredentialMissing)?;
-    trail.credential_type = Some(route.trust.credential_type(&credential));
+    trace.credential_type = Some(route.trust.credential_type(&credential));
 
     enter(live, Stage::Authenticate);
-    let verdict = trail.issuer_verdict.as_ref();
+    let verdict = trace.issuer_verdict.as_deref();
     let client_ip = inbound.undisputed_ip();
     let authenticated = snapshot
         .authenticator
@@ -168,28 +168,28 @@ fn prove(
         Err(failure) => {
             return match shadow_issuer(&credential, route) {
                 Some(issuer) => {
-                    record_in_shadow(failure, issuer, trail)?;
+                    record_in_shadow(failure, issuer, trace)?;
                     Ok(authorize::unproved(check_certificate(route, live, inbound)?))
                 }
                 None => Err(stop_for(failure, snapshot, inbound, now)),
             };
         }
     };
-    trail.credential_type = Some(principal.identity().credential_type);
-    trail.principal = Some(principal.clone());
+    trace.credential_type = Some(principal.identity().credential_type);
+    trace.principal = Some(principal.clone());
 
     enter(live, Stage::Authorize);
     // Before the subscription: a stolen credential on another connection learns nothing about it.
     let clearance = client_certificate::check(&route.client_certificates, inbound.client_certificate())?;
     if let Some(binding) = principal.binding() {
         let subscription = subscription::in_force(binding, &snapshot.plans, &live.directory)?;
-        trail.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
-        trail.subscription = Some(subscription);
+        trace.plan_limits = snapshot.plan_limits.get(&subscription.plan).cloned();
+        trace.subscription = Some(subscription);
     }
-    subscription::check_plan(&route.plans, trail.subscription.as_deref())?;
+    subscription::check_plan(&route.plans, trace.subscription.as_deref())?;
     let (entitlement, shadow) = authorize::authorize(clearance, principal, &route.requirement, inbound.method())?;
     if let Some(forbidden) = shadow {
-        trail.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
+        trace.would_deny(forbidden.reason(), route.requirement.rule_name(forbidden));
     }
     Ok(entitlement)
 }
@@ -204,20 +204,20 @@ fn spend(
     route: &Route,
     inbound: &Inbound<'_>,
     now: Now,
-    trail: &mut DecisionTrace,
+    trace: &mut DecisionTrace,
 ) -> Result<Admission, Stop> {
     let subject = Subject {
         identity: entitlement.principal().map(Principal::identity),
         client_ip: inbound.client_ip(),
         route: &route.name,
     };
-    let plan = trail.plan_limits.as_ref();
+    let plan = trace.plan_limits.as_ref();
     let of_plan = plan.map_or(&[][..], |plan| &plan.limits);
     let admission = admit::spend_both(&route.limits, of_plan, subject, now.tick)?;
     let of_plan = plan.map_or(&[][..], |plan| &plan.shadow_limits);
     if let Err(spent) = admit::spend_both(&route.shadow_limits, of_plan, subject, now.tick) {
-        trail.would_deny(spent.reason(), Some(&spent.facts().limit));
-        trail.spent_in_shadow = Some(spent.facts().limit.clone());
+        trace.would_deny(spent.reason(), Some(&spent.facts().limit));
+        trace.spent_in_shadow = Some(spent.facts().limit.clone());
     }
     Ok(admission)
 }
@@ -230,22 +230,22 @@ fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'
     }
 }
 
-/// Records in `trail` the suppressed refusal of a credential of `issuer`, which is in shadow mode: the credential failed
+/// Records in `trace` the suppressed refusal of a credential of `issuer`, which is in shadow mode: the credential failed
 /// authentication, or could not be validated now.
 ///
 /// # Errors
 /// [`Stop::Needs`], at most once for each request.
-fn record_in_shadow(failure: Failure, issuer: &Name, trail: &mut DecisionTrace) -> Result<(), Stop> {
+fn record_in_shadow(failure: Failure, issuer: &Name, trace: &mut DecisionTrace) -> Result<(), Stop> {
     let reason = match failure {
-        Failure::Needs(need) if !trail.need_returned => {
-            trail.need_returned = true;
+        Failure::Needs(need) if !trace.need_returned => {
+            trace.need_returned = true;
             return Err(Stop::Needs(need));
         }
         Failure::Needs(need) => Denial::from(need.missing_proof()).reason(),
         Failure::Unverifiable(missing) => Denial::from(missing).reason(),
         Failure::Refused(refusal) => refusal.reason(),
     };
-    trail.would_deny(reason, Some(issuer));
+    trace.would_deny(reason, Some(issuer));
     Ok(())
 }
 

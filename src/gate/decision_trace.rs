@@ -30,7 +30,8 @@ pub struct DecisionTrace {
     /// The limit in shadow mode that would have refused the request.
     pub spent_in_shadow: Option<Name>,
     /// The issuer's verdict about the token, where an earlier decision on this request returned a need to introspect.
-    pub issuer_verdict: Option<IssuerVerdict>,
+    // Boxed, because few requests have one: without it, an exchange fits into the allocator's fast path, 1 KiB.
+    pub issuer_verdict: Option<Box<IssuerVerdict>>,
     /// An earlier decision on this request returned a need for an issuer in shadow mode. A second need is not returned:
     /// the request then passes in shadow mode.
     pub(super) need_returned: bool,

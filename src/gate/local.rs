@@ -34,16 +34,16 @@ pub fn stop_if_local(
     inbound: &Inbound<'_>,
     two: Result<(), IntakeError>,
     now: Now,
-    trail: &mut DecisionTrace,
+    trace: &mut DecisionTrace,
 ) -> Result<(), Stop> {
     if let Some(found) = snapshot.built_ins.find(inbound.host(), inbound.path()) {
-        trail.built_in = Some(Arc::clone(found));
+        trace.built_in = Some(Arc::clone(found));
         // Only a route can have `two_credentials: report`; a built-in path always refuses two credentials.
         two?;
         return Err(built_in(found, snapshot, inbound, now));
     }
     if two.is_ok()
-        && let Some(outcome) = preflight(snapshot, inbound, trail)
+        && let Some(outcome) = preflight(snapshot, inbound, trace)
     {
         return Err(outcome.map_or_else(Stop::Denied, |answer| Stop::Answered(AnswerLabel::Preflight, answer)));
     }
@@ -117,7 +117,7 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
 ///
 /// Authenticates nothing and spends no limit: the answer is the same for every client, costs less than a refusal, and
 /// a browser hides a 429 from the page.
-fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut DecisionTrace) -> Option<Result<Answer, Denial>> {
+fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trace: &mut DecisionTrace) -> Option<Result<Answer, Denial>> {
     let preflight = Preflight::of(inbound, &snapshot.api_key_header)?;
     let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, &preflight.method);
     let found = snapshot
@@ -127,7 +127,7 @@ fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trail: &mut DecisionTra
         return None;
     };
     let cors = route.cors.as_ref()?;
-    trail.route = Some(Arc::clone(route));
+    trace.route = Some(Arc::clone(route));
     let answer = || {
         hygiene::check_oddities(inbound.oddities(), route.allows)?;
         intake::check_query(inbound, &route.intake)?;

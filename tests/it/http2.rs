@@ -401,13 +401,6 @@ fn s108_a_stream_that_is_reset_ends_its_request() {
     assert_eq!(client.verdict(3), Verdict::Status(200));
 }
 
-/// Returns the resident memory of the program in KiB.
-fn resident_kib(gate: &Binary) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// The most that a flood of one connection may add to the memory of the program.
 const GROWTH_KIB_MAX: u64 = 24 * 1024;
 /// The most processor time that a flood may cost. Each sends 20 000 frames or more, and a build for tests is slow.
@@ -419,7 +412,7 @@ const CPU_MAX: Duration = Duration::from_secs(8);
 fn flood(count: u32, mut prepare: impl FnMut(&mut RawHttp2), flood: impl Fn(u32) -> Vec<u8>) -> u32 {
     let gate: Gate<Binary> = Gate::start("");
     gate.serves();
-    let (before, used) = (resident_kib(&gate.running), gate.running.cpu());
+    let (before, used) = (gate.running.resident_kib(), gate.running.cpu());
     let mut client = gate.connect();
     prepare(&mut client);
     let mut sent = 0;
@@ -431,7 +424,7 @@ fn flood(count: u32, mut prepare: impl FnMut(&mut RawHttp2), flood: impl Fn(u32)
         sent += 100;
     }
     gate.serves();
-    let grown = resident_kib(&gate.running).saturating_sub(before);
+    let grown = gate.running.resident_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB more after {sent}");
     let cpu = gate.running.cpu().saturating_sub(used);
     assert!(cpu < CPU_MAX, "{cpu:?} for {sent}");
@@ -532,7 +525,7 @@ lanes!(s104_a_small_head_that_unpacks_to_a_large_one_is_refused: filter_http2);
 fn s104_a_small_head_that_unpacks_to_a_large_one_is_refused() {
     let gate: Gate<Binary> = Gate::start("");
     gate.serves();
-    let before = resident_kib(&gate.running);
+    let before = gate.running.resident_kib();
     let mut client = gate.connect();
     // Puts a field of 4 000 bytes into the table of the connection, then names it 4 000 times: 16 MB in 8 KiB.
     let mut packed = block(&get(b"/open/a", &[]));
@@ -542,7 +535,7 @@ fn s104_a_small_head_that_unpacks_to_a_large_one_is_refused() {
     packed.extend([0xBE; 4000]);
     client.frame(HEADERS, END_HEADERS | END_STREAM, 1, &packed);
     assert_ne!(client.verdict(1), Verdict::Status(200));
-    let grown = resident_kib(&gate.running).saturating_sub(before);
+    let grown = gate.running.resident_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
     assert_eq!(gate.upstream.received().len(), 1);
     gate.serves();

@@ -13,6 +13,8 @@ use crate::support::tls_client;
 use crate::support::tls_client::Authority;
 use crate::support::tls_client::CertificatePem;
 use crate::support::wait_until;
+use keygate::model::clock::Clock;
+use keygate::model::clock::SystemClock;
 use keygate::model::clock::Timestamp;
 use rcgen::SanType;
 use rcgen::date_time_ymd;
@@ -23,8 +25,6 @@ use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 const BOTH: &[&rustls::SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
@@ -645,7 +645,7 @@ fn a_client_certificate_counts_over_http2_too() {
 #[test]
 fn a_certificate_that_ends_soon_is_named_in_the_log() {
     let (upstream, authority) = (FakeUpstream::start(), Authority::new());
-    let tomorrow = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(86_400);
+    let tomorrow = Duration::from_secs(SystemClock::new().now().wall.as_unix_secs() + 86_400);
     let soon = authority.certificate(&["api.example.com"], |params| {
         params.not_after = date_time_ymd(1970, 1, 1) + tomorrow;
     });

@@ -146,7 +146,7 @@ pub struct Exchange {
     request: Parts,
     request_id: RequestId,
     trace: TraceContext,
-    trail: DecisionTrace,
+    decision_trace: DecisionTrace,
     permit: Option<Permit>,
     /// The signed token that tells the upstream the principal.
     identity_token: Option<HeaderValue>,
@@ -169,6 +169,9 @@ pub struct Exchange {
     _in_flight: GaugeGuard,
 }
 
+/// The allocator is quicker with up to 1 KiB, and each request has one exchange.
+const _: () = assert!(size_of::<Exchange>() <= 1024);
+
 /// The next step for a request that is not refused.
 #[derive(Debug)]
 pub enum NextStep {
@@ -188,14 +191,15 @@ impl Exchange {
         request: Parts,
         connection: &Arc<Connection>,
         started: Now,
-    ) -> Self {
+    ) -> Box<Self> {
         let body_bytes_max = snapshot.requests.body_bytes_max;
-        Self {
+        // On the heap: it moves between the phases, and an idle connection holds no room for it.
+        Box::new(Self {
             started,
             client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies),
             request_id: RequestId::of(&request.headers),
             trace: TraceContext::of(&request.headers),
-            trail: DecisionTrace::default(),
+            decision_trace: DecisionTrace::default(),
             permit: None,
             identity_token: None,
             rewritten: None,
@@ -214,7 +218,7 @@ impl Exchange {
             connection: Arc::clone(connection),
             snapshot,
             request,
-        }
+        })
     }
 
     pub const fn request(&self) -> &Parts {
@@ -228,7 +232,7 @@ impl Exchange {
 
     /// Returns the name of the matching route.
     pub fn route(&self) -> Option<&Name> {
-        self.trail.route.as_ref().map(|route| &route.name)
+        self.decision_trace.route.as_ref().map(|route| &route.name)
     }
 
     /// Returns the principal of the permit. `None` before a permit, on a public route, and for a request that an
@@ -260,8 +264,8 @@ impl Exchange {
             Err(Stop::Needs(need)) => need,
             decided => return self.finish_admission(decided),
         };
-        self.trail.issuer_verdict = tokio::select! {
-            response = need.meet() => response,
+        self.decision_trace.issuer_verdict = tokio::select! {
+            response = need.meet() => response.map(Box::new),
             // Without its client, the request must not reach the upstream (S108).
             denial = pin!(client_gone) => return Err(denial),
         };
@@ -311,7 +315,7 @@ impl Exchange {
             {
                 return Err(Denial::Misdirected.into());
             }
-            let permit = decide::decide(snapshot, live, &inbound, now, &mut self.trail)?;
+            let permit = decide::decide(snapshot, live, &inbound, now, &mut self.decision_trace)?;
             self.identity_token = identity_token::for_permit(&permit, snapshot, live, now.wall)?;
             let origin_form = self.request.uri.authority().is_none();
             self.rewritten = target::rewritten(&permit, &inbound, origin_form && !inbound.path_was_rewritten());
@@ -514,7 +518,7 @@ impl Exchange {
     /// Records `denial` as the outcome, and returns the answer for the client.
     pub fn refuse(&mut self, denial: Denial) -> Answer {
         let request = &self.request.headers;
-        let route = self.trail.route.as_deref();
+        let route = self.decision_trace.route.as_deref();
         let context = RefusalContext {
             accepted: route.map(Route::accepted),
             api_key_header: &self.snapshot.api_key_header,

@@ -38,16 +38,16 @@ pub fn write(exchange: &Exchange) {
     let now = gate.clock.now();
     let duration = now.tick.saturating_since(exchange.started.tick);
     let status = (exchange.status != 0).then_some(exchange.status);
-    let trail = &exchange.trail;
-    let metrics = match (&trail.route, &trail.built_in) {
+    let decision_trace = &exchange.decision_trace;
+    let metrics = match (&decision_trace.route, &decision_trace.built_in) {
         (Some(route), _) => &route.metrics,
         (None, Some(built_in)) => &built_in.metrics,
         (None, None) => gate.live.metrics.requests.of_no_route(),
     };
     metrics.request(&exchange.request.method, status, duration);
-    let credential = credential_label(trail.credential_type);
+    let credential = credential_label(decision_trace.credential_type);
     match (&exchange.permit, &exchange.outcome) {
-        (Some(_), _) => match &trail.would_deny {
+        (Some(_), _) => match &decision_trace.would_deny {
             Some(would_deny) => metrics.count_would_deny(credential, would_deny.reason),
             None => metrics.count_allowed(credential),
         },
@@ -59,7 +59,7 @@ pub fn write(exchange: &Exchange) {
             metrics.count_denied(credential, Denial::Panicked.reason())
         }
     }
-    if trail.reported_two_credentials {
+    if decision_trace.reported_two_credentials {
         metrics.count_two_credentials();
     }
     count_limits(exchange);
@@ -152,7 +152,7 @@ fn record_of<'c>(
     duration: Duration,
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
-    let identity = exchange.trail.principal.as_ref().map(Principal::identity);
+    let identity = exchange.decision_trace.principal.as_ref().map(Principal::identity);
     let (decision, reason) = match (&exchange.permit, &exchange.outcome) {
         (Some(_), Outcome::StreamEnded) => (Decision::Allow, Some(STREAM_ENDED)),
         (Some(_), Outcome::Denied(denial)) => (Decision::Error, Some(denial.reason())),
@@ -174,12 +174,12 @@ fn record_of<'c>(
         Outcome::Denied(Denial::LimitSpent(spent)) => Some(spent.facts().limit.as_str()),
         _ => None,
     };
-    let rule = match (&exchange.outcome, &exchange.trail.route) {
+    let rule = match (&exchange.outcome, &exchange.decision_trace.route) {
         (Outcome::Denied(Denial::Forbidden(forbidden)), Some(route)) => route.requirement.rule_name(*forbidden),
         _ => None,
     };
-    let would_deny = exchange.trail.would_deny.as_ref();
-    let subscription = exchange.trail.subscription.as_ref();
+    let would_deny = exchange.decision_trace.would_deny.as_ref();
+    let subscription = exchange.decision_trace.subscription.as_ref();
     AccessRecord {
         time: exchange.started.wall,
         request_id: exchange.request_id.as_str(),
@@ -198,7 +198,7 @@ fn record_of<'c>(
         would_deny_by: would_deny
             .and_then(|would_deny| would_deny.by.as_ref())
             .map(Name::as_str),
-        credential_type: exchange.trail.credential_type.map(CredentialType::as_str),
+        credential_type: exchange.decision_trace.credential_type.map(CredentialType::as_str),
         subject: identity.and_then(|identity| identity.subject.as_deref()),
         client_id: identity
             .and_then(|identity| identity.client_id.as_deref())
@@ -227,18 +227,24 @@ fn record_of<'c>(
 
 /// Returns the name of the matched route or of the built-in path; `None` where neither matched.
 fn route_name(exchange: &Exchange) -> Option<&str> {
-    let route = exchange.trail.route.as_ref().map(|route| route.name.as_str());
-    route.or_else(|| exchange.trail.built_in.as_ref().map(|built_in| built_in.name.as_str()))
+    let route = exchange.decision_trace.route.as_ref().map(|route| route.name.as_str());
+    route.or_else(|| {
+        exchange
+            .decision_trace
+            .built_in
+            .as_ref()
+            .map(|built_in| built_in.name.as_str())
+    })
 }
 
 /// Counts the results of the limits of the route and of the plan, shadow mode included. A permit proves that every
 /// enforced limit allowed the request. For a refused request, only the result of the limit that refused is known.
 fn count_limits(exchange: &Exchange) {
-    let plan = exchange.trail.plan_limits.as_ref();
+    let plan = exchange.decision_trace.plan_limits.as_ref();
     let of_plan = plan
         .into_iter()
         .flat_map(|plan| plan.limits.iter().zip(&plan.limit_metrics));
-    let Some(route) = &exchange.trail.route else {
+    let Some(route) = &exchange.decision_trace.route else {
         return;
     };
     // A limit in both lists is spent once.
@@ -266,7 +272,7 @@ fn count_limits(exchange: &Exchange) {
         };
         let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
         for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {
-            match &exchange.trail.spent_in_shadow {
+            match &exchange.decision_trace.spent_in_shadow {
                 None => metrics.count_allowed(),
                 Some(spent) if spent == limit.name() => metrics.count_would_deny(),
                 // The results of the other limits are unknown.

@@ -93,7 +93,6 @@ struct SlotContents {
 
 struct State {
     /// `None` before the head was read, while the exchange is decided, and while an answer is written.
-    /// On the heap, because it moves between the phases and the futures that hold them.
     exchange: Option<Box<Exchange>>,
     /// The filter has asked for the exchange.
     is_taken: bool,
@@ -133,8 +132,8 @@ impl ExchangeSlot {
 
     /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_persistent`, its connection may carry
     /// another request.
-    pub fn of_exchange(exchange: Exchange, is_persistent: bool) -> Self {
-        Self::new(None, Some(Box::new(exchange)), is_persistent)
+    pub fn of_exchange(exchange: Box<Exchange>, is_persistent: bool) -> Self {
+        Self::new(None, Some(exchange), is_persistent)
     }
 
     /// Runs `carry` with this slot as that of the current task.

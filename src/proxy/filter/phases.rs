@@ -169,8 +169,7 @@ impl Filter {
             return Err(refuse_head(&self.gate, connection.peer, started, error, b""));
         }
         let parts = request_head::of_pingora(session.req_header());
-        let exchange = Exchange::begin(&self.gate, snapshot, parts, &connection, started);
-        Ok(Box::new(exchange))
+        Ok(Exchange::begin(&self.gate, snapshot, parts, &connection, started))
     }
 
     /// Returns the next endpoint of the route's upstream.

@@ -578,13 +578,8 @@ fn a_preview_has_the_target_and_the_head_for_the_upstream() {
     let preview = |fields: Fields<'_>| {
         let key = ("x-api-key", fixture.api_key.expose());
         let parts = request("/closed/x?q", &[fields, &[key]].concat());
-        let found = preview::preview(
-            &parts,
-            &fixture.permit(&parts),
-            &fixture.inbound(&parts),
-            &fixture.snapshot,
-        );
-        found
+        let (permit, inbound) = (fixture.permit(&parts), fixture.inbound(&parts));
+        preview::preview(&parts, &permit, &inbound, &fixture.snapshot)
     };
     let plain = preview(&[("accept", "*/*"), ("x-keygate-subject", "mallory")]);
     assert_eq!(plain.target, "/x?q");

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::pin::pin;
@@ -11,8 +12,11 @@ use std::task::ready;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
 
-/// The initial capacity, in bytes. Most heads and most responses fit.
+/// The smallest capacity in bytes of a buffer with bytes. Most heads fit, and the allocator is quick with so little.
+const SMALL_BYTES: usize = 1024;
+/// The bytes that a buffer without room reads at most.
 const FIRST_BYTES: usize = 4096;
 /// The capacity in bytes from which a buffer is no longer doubled when a read fills it.
 const LARGE_BYTES: usize = 64 * 1024;
@@ -20,20 +24,11 @@ const LARGE_BYTES: usize = 64 * 1024;
 const ROOM_BYTES: usize = 1024;
 
 /// A queue of bytes that lives as long as its connection, so that no request allocates a buffer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
     /// The offset of the first byte that was not consumed.
     start: usize,
-}
-
-impl Default for Buffer {
-    fn default() -> Self {
-        Self {
-            bytes: Vec::with_capacity(FIRST_BYTES),
-            start: 0,
-        }
-    }
 }
 
 impl Deref for Buffer {
@@ -46,6 +41,9 @@ impl Deref for Buffer {
 
 impl Buffer {
     pub fn put(&mut self, bytes: &[u8]) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(SMALL_BYTES);
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -66,13 +64,19 @@ impl Buffer {
         self.start = 0;
     }
 
-    /// Shrinks a large buffer to the initial capacity if its bytes fit. For a connection that waits for its next
-    /// request.
+    /// Shrinks a large buffer to a small one if its bytes fit. For a connection that waits for its next request.
     pub fn shrink(&mut self) {
         if self.bytes.capacity() > 2 * FIRST_BYTES && self.len() <= FIRST_BYTES {
             let mut small = Self::default();
             small.put(self);
             *self = small;
+        }
+    }
+
+    /// Gives back the room of an empty buffer.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
         }
     }
 
@@ -82,6 +86,9 @@ impl Buffer {
         stream: &mut (impl AsyncRead + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        if self.bytes.capacity() == 0 {
+            return self.poll_first(stream, cx);
+        }
         if self.bytes.capacity() - self.bytes.len() < ROOM_BYTES {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -94,6 +101,15 @@ impl Buffer {
             self.bytes.reserve(capacity);
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Reads like [`Self::poll_fill`], and makes room for what has arrived: a connection that waits has none.
+    fn poll_first(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); FIRST_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+        self.put(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Writes the whole buffer to `stream` and flushes the stream.
@@ -147,7 +163,13 @@ mod tests {
             }
         }
         assert!(read == bytes && largest >= LARGE_BYTES / 2 && buffer.bytes.capacity() <= 2 * LARGE_BYTES);
+        buffer.put(b"few");
         buffer.shrink();
-        assert_eq!(buffer.bytes.capacity(), FIRST_BYTES);
+        assert_eq!((&*buffer, buffer.bytes.capacity()), (&b"few"[..], SMALL_BYTES));
+        buffer.release();
+        assert_eq!(&*buffer, b"few", "bytes stay");
+        buffer.clear();
+        buffer.release();
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 }

@@ -58,6 +58,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::task::ready;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -68,6 +69,10 @@ use tokio::time::timeout;
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// The time in which a refusal is sent and the client's further bytes are read.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// The time for which an idle connection keeps the room of its buffers: the next request usually comes at once, and
+/// thousands of connections wait for longer.
+const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
 /// The number of connections over the limit that are refused with an answer at a time, each for at most [`LINGER`].
 /// Further connections are closed without an answer, so that a flood keeps at most this number open over the limit.
@@ -352,7 +357,8 @@ where
         idle_timeout: Duration,
         mut stopping: Pin<&mut impl Future>,
     ) -> Result<Option<Request>, RejectedHead> {
-        let mut idle_until = None;
+        // The end of the wait, and the time until which the buffers keep their room.
+        let mut waits: Option<(Option<Instant>, Option<Instant>)> = None;
         let arrived = poll_fn(|cx| {
             if !downstream.read_buf.is_empty() {
                 return Poll::Ready(true);
@@ -363,10 +369,18 @@ where
             if stopping.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
-            if idle_until.is_none() {
-                idle_until = Instant::now().checked_add(idle_timeout);
+            let (until, release_at) = waits.get_or_insert_with(|| {
+                let now = Instant::now();
+                (now.checked_add(idle_timeout), Some(now + BUFFERS_KEPT))
+            });
+            if let Some(at) = *release_at
+                && until.is_none_or(|until| at < until)
+            {
+                ready!(downstream.timer.poll(cx, Some(at)));
+                downstream.release();
+                *release_at = None;
             }
-            downstream.timer.poll(cx, idle_until).map(|()| false)
+            downstream.timer.poll(cx, *until).map(|()| false)
         });
         if !arrived.await {
             return Ok(None);
@@ -459,7 +473,9 @@ where
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
             .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-        self.serve(stream, peer, shutdown).await;
+        // In a task of its own: pingora's task of a connection has room for a handshake, 13 KiB, as long as it lasts.
+        let (worker, shutdown) = (Arc::clone(self), shutdown.clone());
+        tokio::spawn(async move { worker.serve(stream, peer, &shutdown).await });
         None
     }
 }

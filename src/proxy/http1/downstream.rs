@@ -44,6 +44,12 @@ impl Downstream {
         self.write_buf.shrink();
     }
 
+    /// Gives back the room of empty buffers; see [`Buffer::release`].
+    pub fn release(&mut self) {
+        self.read_buf.release();
+        self.write_buf.release();
+    }
+
     /// Waits until more bytes are in `read_buf`.
     ///
     /// # Errors

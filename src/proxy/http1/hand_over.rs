@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// A request whose head was read.
 pub struct HandOver {
-    pub exchange: Exchange,
+    pub exchange: Box<Exchange>,
     /// `true` if the connection may carry another request.
     pub is_persistent: bool,
 }

@@ -34,7 +34,7 @@ use tokio::sync::watch;
 
 /// One exchange on its client's connection.
 pub struct Lane<'c> {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     pool: &'c Pool,
     downstream: &'c mut Downstream,
     body: BodyReader,
@@ -66,7 +66,7 @@ struct Attempt {
 impl<'c> Lane<'c> {
     /// Returns the lane of `exchange`. With `is_last`, the connection closes after this request.
     pub fn new(
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         pool: &'c Pool,
         downstream: &'c mut Downstream,
         framing: Framing,
@@ -105,7 +105,8 @@ impl<'c> Lane<'c> {
                 Err(interruption) => self.fail(interruption).await,
             },
             Ok(NextStep::Answer(answer)) => self.send_answer(answer).await,
-            Ok(NextStep::Control(call)) => match self.call_control(call).await {
+            // On the heap: few requests are for the control side.
+            Ok(NextStep::Control(call)) => match Box::pin(self.call_control(call)).await {
                 Ok(answer) => self.send_answer(answer).await,
                 Err(denial) => self.fail(denial.into()).await,
             },

@@ -123,20 +123,26 @@ impl Pool {
         left: Duration,
     ) -> Result<UpstreamConn, DialError> {
         let peer = peer::plain(address, settings, left);
-        match self.connector.new_stream(&peer).await {
+        // On the heap: most requests dial nothing, and no connection of a client holds room for it.
+        match Box::pin(self.connector.new_stream(&peer)).await {
             Ok(stream) => Ok(UpstreamConn::new(stream)),
             Err(error) if *error.etype() == ErrorType::ConnectTimedout => Err(DialError::TimedOut),
             Err(_) => Err(DialError::Failed),
         }
     }
 
-    /// Closes connections that were idle for too long or were closed by the upstream.
+    /// Closes connections that were idle for too long or were closed by the upstream. The others give back the room of
+    /// their buffers.
     pub fn sweep(&self) {
         let now = Instant::now();
         let mut idle = self.lock();
         let idle = &mut *idle;
         for list in idle.by_address.values_mut() {
-            list.retain_mut(|entry| now < entry.expires_at && entry.conn.is_reusable());
+            list.retain_mut(|entry| {
+                entry.conn.read_buf.release();
+                entry.conn.write_buf.release();
+                now < entry.expires_at && entry.conn.is_reusable()
+            });
         }
         idle.by_address.retain(|_, list| !list.is_empty());
         idle.count = idle.by_address.values().map(Vec::len).sum();

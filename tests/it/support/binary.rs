@@ -75,11 +75,6 @@ impl Binary {
         }
     }
 
-    /// Returns the id of the process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Returns the processor time that the threads now running have used.
     pub fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -88,6 +83,13 @@ impl Binary {
             stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
         });
         Duration::from_nanos(nanos.sum())
+    }
+
+    /// Returns the resident memory of the process in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Returns all output so far, stdout first.

@@ -105,7 +105,7 @@ fn fixture(key_lifetime: Option<Duration>) -> Fixture {
 type End = (Result<Persistence, RelayError>, Duration);
 
 impl Fixture {
-    async fn exchange(&self, path: &str) -> Exchange {
+    async fn exchange(&self, path: &str) -> Box<Exchange> {
         let request = http::Request::post(path)
             .header("host", "api.example.com")
             .header("x-api-key", self.key.expose());
