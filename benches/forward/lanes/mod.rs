@@ -21,7 +21,7 @@ use traffic::Protocol;
 use traffic::Row;
 
 /// The rounds of each row; the table has their median.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 /// The amount of a round.
 const FULL: Amount = Amount {
     on_each: 100,
@@ -118,15 +118,11 @@ pub fn measure(is_short: bool) {
             }
         }
     }
-    for times in &mut times {
-        times.sort_by(f64::total_cmp);
-    }
-    let medians = times.iter().map(|times| times[times.len() / 2]);
-    let named: Vec<(&Row, f64)> = rows().map(|(_, row)| row).zip(medians).collect();
-    print(&named, "CPU µs", 1);
+    let measured: Vec<(&Row, Vec<f64>)> = rows().map(|(_, row)| row).zip(times).collect();
+    print(&measured, "CPU µs", 1);
     println!(
         "\n{} requests a round, {AT_ONCE} at a time: on as many connections of HTTP/1.1, or on one of HTTP/2, which stay \
-         open; {} handshakes; the median of {rounds} rounds. Ratio to the first row of the protocol.\n",
+         open; {} handshakes; the median of {rounds} rounds. Ratio to the first row of the protocol, in the same round.\n",
         AT_ONCE * amount.on_each,
         amount.handshakes
     );
@@ -158,7 +154,7 @@ pub fn count(filter: &str) {
         return;
     };
     let bench = Bench::new();
-    let mut counts: Vec<(Row, f64)> = Vec::new();
+    let mut counts: Vec<(Row, Vec<f64>)> = Vec::new();
     for proxy in LaneProxy::ALL {
         let files = folder.join(format!("lanes-{proxy:?}"));
         let started = match proxy.start(&ProcessLauncher::Callgrind(files.clone()), &bench.inputs()) {
@@ -181,11 +177,11 @@ pub fn count(filter: &str) {
             let count = counter.take(Some(&title)) as f64 / requests as f64;
             // Show progress, because the bench takes minutes.
             eprintln!("{title}: {count:.0}");
-            counts.push((row, count));
+            counts.push((row, vec![count]));
         }
     }
-    let named: Vec<(&Row, f64)> = counts.iter().map(|(row, count)| (row, *count)).collect();
-    print(&named, "instructions", 0);
+    let counted: Vec<(&Row, Vec<f64>)> = counts.iter().map(|(row, count)| (row, count.clone())).collect();
+    print(&counted, "instructions", 0);
     println!(
         "\nUser-space instructions per request of the whole proxy process, over {} requests, {AT_ONCE} at a time, or {} \
          handshakes, counted by valgrind. Ratio to the first row of the protocol.\n\
@@ -200,18 +196,25 @@ fn title(row: &Row) -> String {
     format!("{}, {}", row.protocol.name(), row.name)
 }
 
-/// Prints the figures by protocol, each with its ratio to the first.
-fn print(rows: &[(&Row, f64)], unit: &str, decimals: usize) {
+/// Prints the median of each row's figures by protocol, and that of their ratios to the first row of the protocol.
+fn print(rows: &[(&Row, Vec<f64>)], unit: &str, decimals: usize) {
     let mut table = Table::new(&["", unit, "ratio"]);
     for protocol in Protocol::ALL {
-        let mut first = None;
-        for (row, figure) in rows.iter().filter(|(row, _)| row.protocol == protocol) {
-            let first = *first.get_or_insert(*figure);
-            table.row(
-                &title(row),
-                &[format!("{figure:.decimals$}"), format!("{:.2}", figure / first)],
-            );
+        let mut of_protocol = rows.iter().filter(|(row, _)| row.protocol == protocol).peekable();
+        let Some((_, first)) = of_protocol.peek() else {
+            continue;
+        };
+        for (row, figures) in of_protocol {
+            let ratios = figures.iter().zip(first).map(|(figure, first)| figure / first);
+            let (figure, ratio) = (median(figures.iter().copied()), median(ratios));
+            table.row(&title(row), &[format!("{figure:.decimals$}"), format!("{ratio:.2}")]);
         }
     }
     table.print();
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = figures.collect();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
