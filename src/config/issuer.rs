@@ -325,7 +325,12 @@ fn issuer(
             .map(|(claim, wanted)| (claim.0, texts(values(wanted.value.0))))
             .collect(),
         scope_claims: claims(section.scope_claims, &["scope", "scp", "permissions", "roles"], checker),
-        client_id_claims: claims(section.client_id_claims, &["client_id", "azp"], checker),
+        client_id_claims: claims(
+            section.client_id_claims,
+            // Of Entra's tokens, version 1 has `appid`; Okta's have `cid`.
+            &["client_id", "azp", "appid", "cid"],
+            checker,
+        ),
         organization_claim: section
             .organization_claim
             .map_or_else(|| "org".to_owned(), |claim| claim.take().0),

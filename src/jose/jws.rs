@@ -127,15 +127,19 @@ impl Header {
         }
         Ok(Self {
             algorithm,
-            kid: optional_text(members, "kid")?.map(str::to_owned),
+            // An empty id names no key.
+            kid: optional_text(members, "kid")?
+                .filter(|kid| !kid.is_empty())
+                .map(str::to_owned),
             typ: optional_text(members, "typ")?.map(str::to_owned),
         })
     }
 }
 
+/// Returns a text of the header; `None` where the member is absent or `null`, as some libraries write it.
 fn optional_text<'a>(members: &'a Members<'_>, name: &'static str) -> Result<Option<&'a str>, JwsError> {
     match members.get(name) {
-        None => Ok(None),
+        None | Some(Json::Null) => Ok(None),
         Some(Json::Text(text)) => Ok(Some(text)),
         Some(_) => Err(JwsError::HeaderMember(name)),
     }

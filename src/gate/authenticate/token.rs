@@ -4,6 +4,7 @@ mod claims;
 mod error;
 
 pub use claims::Claims;
+use claims::Rounding;
 pub use error::TokenError;
 
 use crate::config;
@@ -89,7 +90,8 @@ impl TokenRules {
         claims: &Claims<'_>,
         now: Timestamp,
     ) -> Result<(TokenIdentity, Timestamp), TokenError> {
-        if claims.text("iss")?.is_some_and(|issuer| issuer != self.issuer.as_str()) {
+        let issuer = claims.nonempty_text("iss")?;
+        if issuer.is_some_and(|issuer| issuer != self.issuer.as_str()) {
             return Err(TokenError::Issuer);
         }
         let exp = self.check_times(claims, now)?;
@@ -101,9 +103,9 @@ impl TokenRules {
 
     /// Checks `exp`, `nbf` and `iat` (RFC 7519 sections 4.1.4 to 4.1.6) and the lifetime. Returns `exp`, where present.
     fn check_times(&self, claims: &Claims<'_>, now: Timestamp) -> Result<Option<Timestamp>, TokenError> {
-        let expires_at = claims.time("exp")?;
-        let not_before = claims.time("nbf")?;
-        let issued_at = claims.time("iat")?;
+        let expires_at = claims.time("exp", Rounding::Down)?;
+        let not_before = claims.time("nbf", Rounding::Up)?;
+        let issued_at = claims.time("iat", Rounding::Up)?;
         if let Some(expires_at) = expires_at
             && now > self.usable_until(expires_at)
         {
@@ -152,7 +154,8 @@ impl TokenRules {
             scopes: claims.scopes(&self.scope_claims)?,
             audiences,
             claims: claims.picked(&self.picks)?,
-            issued_at: claims.time("iat")?,
+            // Rounded down: a token that was issued before a revocation must not look newer.
+            issued_at: claims.time("iat", Rounding::Down)?,
             expires_at,
             usable_until: self.usable_until(expires_at),
         })

@@ -100,13 +100,15 @@ fn check_active(
     now: Timestamp,
 ) -> Result<ActiveToken, IntrospectionRefusal> {
     // A token that is bound to a key (DPoP, RFC 9449) or issued for another use must not pass as a bearer token.
-    if let Some(kind) = claims.text("token_type").map_err(IntrospectionRefusal::Token)?
+    if let Some(kind) = claims
+        .nonempty_text("token_type")
+        .map_err(IntrospectionRefusal::Token)?
         && !kind.eq_ignore_ascii_case("bearer")
     {
         return Err(IntrospectionRefusal::NotBearer);
     }
     // Some servers also introspect refresh and ID tokens, and report the kind in `token_use`.
-    if let Some(purpose) = claims.text("token_use").map_err(IntrospectionRefusal::Token)?
+    if let Some(purpose) = claims.nonempty_text("token_use").map_err(IntrospectionRefusal::Token)?
         && purpose != "access_token"
         && purpose != "access"
     {

@@ -91,6 +91,21 @@ fn without_an_expiry_a_stream_still_ends() {
     assert_eq!(good.identity.usable_until, Some(day));
 }
 
+/// Many servers write every member that they know.
+#[test]
+fn a_member_that_is_null_or_empty_says_nothing() {
+    let said = accepted(json!({}));
+    for nothing in ["null", "\"\""] {
+        let body = answer(json!({ "iss": null, "token_type": null, "org": null }));
+        let more = format!(r#","iss":{nothing},"token_type":{nothing},"token_use":{nothing},"org":{nothing}}}"#);
+        let body = format!("{}{more}", body.strip_suffix('}').unwrap());
+        match read_as("audiences: [api]", &body) {
+            Ok(Verdict::Active(active)) => assert_eq!(active.identity.organization, said.identity.organization),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn s056_only_the_boolean_true_is_active() {
     for odd in [json!("true"), json!(1), json!([true]), json!({}), json!("active")] {
@@ -128,7 +143,6 @@ fn s056_only_the_boolean_true_is_active() {
 fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
     let token = IntrospectionRefusal::Token;
     refused(json!({ "iss": "https://idp.example/" }), token(TokenError::Issuer));
-    refused(json!({ "iss": "" }), token(TokenError::Issuer));
     refused(json!({ "aud": null }), token(TokenError::ClaimMissing("aud")));
     refused(json!({ "aud": [] }), token(TokenError::ClaimMissing("aud")));
     refused(json!({ "exp": NOW - 31 }), token(TokenError::Expired { late_secs: 31 }));
@@ -137,13 +151,13 @@ fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
     accepted(json!({ "nbf": NOW + 30 }));
     refused(json!({ "iat": NOW + 31 }), token(TokenError::IssuedInFuture));
     refused(json!({ "iat": NOW, "exp": NOW + 86_401 }), token(TokenError::Lifetime));
-    for kind in ["DPoP", "mac", "N_A", "", "Bearer "] {
+    for kind in ["DPoP", "mac", "N_A", "Bearer "] {
         refused(json!({ "token_type": kind }), IntrospectionRefusal::NotBearer);
     }
     for kind in ["bearer", "BEARER"] {
         accepted(json!({ "token_type": kind }));
     }
-    for purpose in ["refresh_token", "id", ""] {
+    for purpose in ["refresh_token", "id"] {
         let refusal = TokenError::NotAccessToken("token_use");
         refused(json!({ "token_use": purpose }), token(refusal));
     }
@@ -151,9 +165,8 @@ fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
     for (name, value) in [
         ("iss", json!(1)),
         ("exp", json!("1800000300")),
-        ("exp", json!(1_800_000_300.5)),
+        ("exp", json!(-1)),
         ("scope", json!(7)),
-        ("sub", json!("")),
         ("sub", json!("x".repeat(513))),
         ("token_type", json!(["Bearer"])),
         ("aud", json!({ "a": 1 })),

@@ -9,8 +9,19 @@ use crate::model::clock::Timestamp;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 
-/// The members of a token's payload, or of an introspection response.
+/// The members of a token's payload, or of an introspection response. A member that is `null` is absent: many servers write
+/// every member that they know.
 pub struct Claims<'a>(Members<'a>);
+
+/// The direction in which the fraction of a NumericDate is rounded: the one in which less is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    Down,
+    Up,
+}
+
+/// The largest NumericDate. Two parsers may read a larger number differently (S027).
+const SECS_MAX: u64 = 1 << 53;
 
 /// The longest subject, client id, organization or token id: these become header values and log fields.
 const NAME_BYTES_MAX: usize = 512;
@@ -20,83 +31,96 @@ impl<'a> Claims<'a> {
         Self(members)
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.0.get(name).is_some()
+    fn get(&self, name: &str) -> Option<&Json<'a>> {
+        self.0.get(name).filter(|value| !matches!(value, Json::Null))
     }
 
-    /// Returns a claim that is one string; `None` if the claim is absent. JSON `null` is an error, like any other type.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Returns a claim that is one string; `None` if the claim is absent.
     pub fn text(&self, name: &str) -> Result<Option<&str>, TokenError> {
-        match self.0.get(name) {
+        match self.get(name) {
             None => Ok(None),
             Some(Json::Text(text)) => Ok(Some(text)),
             Some(_) => Err(invalid(name)),
         }
     }
 
-    /// Returns a claim that is a string, neither empty nor longer than [`NAME_BYTES_MAX`]; `None` if the claim is
-    /// absent.
+    /// Returns a claim that is a string; `None` if the claim is absent or empty, which says nothing.
+    pub fn nonempty_text(&self, name: &str) -> Result<Option<&str>, TokenError> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+    }
+
+    /// Returns a claim that is a string, not longer than [`NAME_BYTES_MAX`]; `None` if the claim is absent or empty.
     pub fn name(&self, name: &str) -> Result<Option<String>, TokenError> {
-        match self.text(name)? {
-            None => Ok(None),
-            Some(text) if text.is_empty() || text.len() > NAME_BYTES_MAX => Err(invalid(name)),
-            Some(text) => Ok(Some(text.to_owned())),
+        match self.nonempty_text(name)? {
+            Some(text) if text.len() > NAME_BYTES_MAX => Err(invalid(name)),
+            text => Ok(text.map(str::to_owned)),
         }
     }
 
-    /// Returns [`Self::name`] of the first of `names` that is present.
+    /// Returns [`Self::name`] of the first of `names` that has one.
     pub fn first_name(&self, names: &[String]) -> Result<Option<String>, TokenError> {
-        match names.iter().find(|name| self.has(name)) {
-            Some(name) => self.name(name),
-            None => Ok(None),
-        }
+        names.iter().find_map(|name| self.name(name).transpose()).transpose()
     }
 
-    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on; `None` if the claim is absent. The RFC
-    /// allows fractions, but they are refused, because two parsers may round differently (S027).
-    pub fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenError> {
-        let Some(value) = self.0.get(name) else {
+    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on; `None` if the claim is absent. Fractions and
+    /// exponents are numbers like others.
+    ///
+    /// # Errors
+    /// The claim is no number, negative, or larger than 2^53 (S027).
+    pub fn time(&self, name: &str, rounding: Rounding) -> Result<Option<Timestamp>, TokenError> {
+        let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let secs = match value {
-            Json::Number(number) => number.as_i64().map(u64::try_from),
-            Json::Null | Json::Bool(_) | Json::Text(_) | Json::Array(_) | Json::Object(_) => None,
+        let Json::Number(number) = value else {
+            return Err(invalid(name));
         };
-        match secs {
-            Some(Ok(secs)) => Ok(Some(Timestamp::from_unix_secs(secs))),
-            Some(Err(_)) | None => Err(invalid(name)),
+        let secs = match (number.as_u64(), number.as_f64()) {
+            (Some(secs), _) => secs,
+            // In this range, the conversion loses the fraction alone.
+            (None, Some(secs)) if (0.0..=SECS_MAX as f64).contains(&secs) => match rounding {
+                Rounding::Down => secs.floor() as u64,
+                Rounding::Up => secs.ceil() as u64,
+            },
+            (None, _) => return Err(invalid(name)),
+        };
+        if secs > SECS_MAX {
+            return Err(invalid(name));
         }
+        Ok(Some(Timestamp::from_unix_secs(secs)))
     }
 
-    /// Returns the members of `aud`, which is a string or an array of strings, none of them empty (RFC 7519 section
-    /// 4.1.3). Returns an empty list if `aud` is absent.
+    /// Returns the members of `aud`, which is a string or an array of strings (RFC 7519 section 4.1.3), without empty ones,
+    /// which name nobody. Returns an empty list if `aud` is absent.
     pub fn audiences(&self) -> Result<Vec<String>, TokenError> {
-        let audiences: Vec<String> = match self.0.get("aud") {
-            None => Vec::new(),
-            Some(value) => texts(value)
-                .ok_or_else(|| invalid("aud"))?
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+        let Some(value) = self.get("aud") else {
+            return Ok(Vec::new());
         };
-        if audiences.iter().any(String::is_empty) {
-            return Err(invalid("aud"));
-        }
-        Ok(audiences)
+        let audiences = texts(value).ok_or_else(|| invalid("aud"))?;
+        let named = audiences.into_iter().filter(|audience| !audience.is_empty());
+        Ok(named.map(str::to_owned).collect())
     }
 
-    /// Returns the scopes from the first of `names` that is present: a space-separated list (RFC 6749
-    /// section 3.3) or an array of scopes.
+    /// Returns the scopes from the first of `names` that is present: a space-separated list (RFC 6749 section 3.3) or an
+    /// array of texts. A text that can be no scope, such as the name of a role with a space in it, is passed over: it can
+    /// meet no requirement.
+    ///
+    /// # Errors
+    /// The claim is of another type.
     pub fn scopes(&self, names: &[String]) -> Result<ScopeSet, TokenError> {
-        let Some((name, value)) = names.iter().find_map(|name| Some((name, self.0.get(name)?))) else {
+        let Some((name, value)) = names.iter().find_map(|name| Some((name, self.get(name)?))) else {
             return Ok(ScopeSet::default());
         };
+        let scope = |text: &str| text.parse::<Scope>().ok();
         match value {
-            Json::Text(list) => ScopeSet::parse_list(list).map_err(|_| invalid(name)),
-            Json::Array(members) => members
-                .iter()
-                .map(|member| member.as_str()?.parse::<Scope>().ok())
-                .collect::<Option<ScopeSet>>()
-                .ok_or_else(|| invalid(name)),
+            Json::Text(list) => Ok(list.split(' ').filter_map(scope).collect()),
+            Json::Array(_) => {
+                let members = texts(value).ok_or_else(|| invalid(name))?;
+                Ok(members.into_iter().filter_map(scope).collect())
+            }
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Object(_) => Err(invalid(name)),
         }
     }
@@ -109,7 +133,7 @@ impl<'a> Claims<'a> {
     /// Checks that the claim `name` is one of `allowed`, or an array of strings that contains one of `allowed`.
     pub fn check_required(&self, name: &str, allowed: &[String]) -> Result<(), TokenError> {
         let refused = || TokenError::RequiredClaim(name.to_owned());
-        let value = self.0.get(name).ok_or_else(refused)?;
+        let value = self.get(name).ok_or_else(refused)?;
         let members = texts(value).ok_or_else(|| invalid(name))?;
         let holds = |member: &&str| allowed.iter().any(|value| value == *member);
         if members.iter().any(holds) {

@@ -13,6 +13,8 @@ use std::sync::LazyLock;
 const ISSUER: &str = "https://idp.example";
 const NOW: u64 = 1_800_000_000;
 const SKEW: u64 = 30;
+/// The header of a token whose payload is given as text.
+const HEADER: &str = r#"{"alg":"ES256"}"#;
 const DAY: u64 = 86_400;
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate_es256().unwrap());
@@ -83,7 +85,7 @@ fn check(changes: Value, expected: Result<(), TokenError>) {
 /// Checks that a token is refused for `reason`. Its payload is given as text, because serde would not write such JSON.
 #[track_caller]
 fn check_text(payload: &str, reason: &str) {
-    let token = KEY.sign_text(r#"{"alg":"ES256"}"#, payload).unwrap();
+    let token = KEY.sign_text(HEADER, payload).unwrap();
     assert_eq!(
         verify(&token).map_err(|error| error.reason()).map(drop),
         Err(reason),
@@ -164,9 +166,7 @@ fn only_an_unknown_kid_requests_newer_keys() {
         assert_eq!(verify(&forged).map(drop), Err(TokenError::BadSignature));
     }
     let two = set(&[KEY.public_jwk(), other.public_jwk()]);
-    let nameless = KEY
-        .sign_text(r#"{"alg":"ES256"}"#, &claims(json!({})).to_string())
-        .unwrap();
+    let nameless = KEY.sign_text(HEADER, &claims(json!({})).to_string()).unwrap();
     assert!(verify(&nameless).is_ok());
     let refused = verify_at(&nameless, &config(), &two, NOW).map(drop);
     assert_eq!(refused, Err(TokenError::AmbiguousKey), "S053");
@@ -224,7 +224,7 @@ fn s025_claims_are_bounded_in_depth_and_size() {
 }
 
 #[test]
-fn s027_times_are_whole_numbers_of_seconds() {
+fn s027_times_are_numbers_from_0_to_2_to_the_53() {
     let payload = |name: &str, text: &str| {
         let rest = claims(json!({ name: null })).to_string();
         format!("{},\"{name}\":{text}}}", rest.strip_suffix('}').unwrap())
@@ -232,16 +232,16 @@ fn s027_times_are_whole_numbers_of_seconds() {
     for name in ["exp", "nbf", "iat"] {
         for text in [
             "\"1800000300\"",
-            "1800000000.0",
-            "1.8e9",
             "-1",
-            "-0",
-            "null",
+            "-0.5",
             "true",
             "[1800000000]",
             "{}",
+            "9007199254740993",
+            "9223372036854775807",
             "9223372036854775808",
             "18446744073709551616",
+            "1e300",
         ] {
             check_text(&payload(name, text), "token_claim_invalid");
         }
@@ -249,10 +249,47 @@ fn s027_times_are_whole_numbers_of_seconds() {
             check_text(&payload(name, text), "token_malformed");
         }
     }
-    check_text(&payload("exp", "9223372036854775807"), "token_lifetime");
-    check_text(&payload("nbf", "9223372036854775807"), "token_not_yet_valid");
-    check_text(&payload("iat", "9223372036854775807"), "token_issued_in_future");
+    check_text(&payload("exp", "9007199254740992"), "token_lifetime");
+    check_text(&payload("nbf", "9007199254740992"), "token_not_yet_valid");
+    check_text(&payload("iat", "9.007199254740992e15"), "token_issued_in_future");
     check_text(&payload("exp", "0"), "token_expired");
+    check_text(&payload("exp", "-0.0"), "token_expired");
+    // `null` is an absent member.
+    check_text(&payload("exp", "null"), "token_claim_missing");
+    for name in ["nbf", "iat"] {
+        let token = KEY.sign_text(HEADER, &payload(name, "null")).unwrap();
+        assert_eq!(verify_at(&token, &config(), &KEYS, NOW).map(drop), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn s027_fractions_and_exponents_are_rounded_towards_less() {
+    let verify = |name: &str, text: &str| {
+        let rest = claims(json!({ name: null, "iat": null })).to_string();
+        let payload = format!("{},\"{name}\":{text}}}", rest.strip_suffix('}').unwrap());
+        let token = KEY.sign_text(HEADER, &payload).unwrap();
+        verify_at(&token, &config(), &KEYS, NOW)
+    };
+    let at = Timestamp::from_unix_secs;
+    // As `time.time() + 300` of Python writes it.
+    assert_eq!(verify("exp", "1800000300.9").unwrap().expires_at, at(1_800_000_300));
+    assert_eq!(verify("exp", "1.8000003e9").unwrap().expires_at, at(1_800_000_300));
+    assert_eq!(verify("exp", "1800000300.0").unwrap().expires_at, at(1_800_000_300));
+    let past = format!("{}.9", NOW - SKEW - 1);
+    assert!(matches!(verify("exp", &past), Err(TokenError::Expired { .. })));
+    for (name, error) in [("nbf", TokenError::NotYetValid), ("iat", TokenError::IssuedInFuture)] {
+        assert!(verify(name, &format!("{}.0", NOW + SKEW)).is_ok(), "{name}");
+        assert_eq!(
+            verify(name, &format!("{}.1", NOW + SKEW)).map(drop),
+            Err(error),
+            "{name}"
+        );
+    }
+    // A revocation compares the time of issue: half a second before it is before it.
+    assert_eq!(
+        verify("iat", "1799999999.5").unwrap().issued_at,
+        Some(at(1_799_999_999))
+    );
 }
 
 #[test]
@@ -285,15 +322,11 @@ fn s030_aud_is_a_string_or_an_array_of_strings() {
     assert_eq!(accept(json!({"aud": ["API", "api/"]})).audiences, ["API", "api/"]);
     check(json!({"aud": null}), Err(TokenError::ClaimMissing("aud")));
     check(json!({"aud": []}), Err(TokenError::ClaimMissing("aud")));
-    for bad in [
-        json!(1),
-        json!(true),
-        json!({}),
-        json!(["api", 1]),
-        json!([["api"]]),
-        json!(""),
-        json!(["api", ""]),
-    ] {
+    for empty in [json!(""), json!([""])] {
+        check(json!({ "aud": empty }), Err(TokenError::ClaimMissing("aud")));
+    }
+    assert_eq!(accept(json!({"aud": ["", "api"]})).audiences, ["api"]);
+    for bad in [json!(1), json!(true), json!({}), json!(["api", 1]), json!([["api"]])] {
         check(json!({ "aud": bad }), invalid("aud"));
     }
     let mut waived = config();
@@ -394,32 +427,27 @@ fn s034_scopes_have_one_of_two_types() {
     assert_eq!(scopes(json!({"roles": ["admin"]})), "admin");
     assert_eq!(scopes(json!({"permissions": []})), "");
     assert_eq!(scopes(json!({"scope": "a", "scp": ["b"], "roles": ["c"]})), "a");
+    // Entra and Keycloak name roles with spaces: such a text can meet no requirement, and the token is good without it.
+    assert_eq!(scopes(json!({"roles": ["Domain Users", "admin"]})), "admin");
+    assert_eq!(scopes(json!({"scp": ["a b", "", "é"]})), "");
+    assert_eq!(scopes(json!({"scope": " b  a\tc "})), "b");
     for bad in [
-        json!("a  b"),
-        json!(" a"),
-        json!("a "),
-        json!("a\tb"),
-        json!("a\nb"),
-        json!("é"),
         json!(1),
         json!(true),
         json!({}),
         json!(["a", 1]),
         json!(["a", null]),
-        json!(["a b"]),
-        json!([""]),
         json!([["a"]]),
     ] {
         for name in ["scope", "scp", "permissions", "roles"] {
             check(json!({ name: bad }), invalid(name));
         }
     }
-    check_text(
-        &claims(json!({"scope": "SCOPE"}))
-            .to_string()
-            .replace("\"SCOPE\"", "null"),
-        "token_claim_invalid",
-    );
+    // `null` is absent, and the next claim counts.
+    let payload = claims(json!({"scope": "SCOPE", "scp": ["b"]})).to_string();
+    let token = KEY.sign_text(HEADER, &payload.replace("\"SCOPE\"", "null")).unwrap();
+    let scopes = verify_at(&token, &config(), &KEYS, NOW).unwrap().scopes;
+    assert_eq!(scopes.to_string(), "b");
 }
 
 #[test]
@@ -431,7 +459,6 @@ fn names_are_bounded_strings() {
             json!(["a"]),
             json!({}),
             json!(false),
-            json!(""),
             json!("a".repeat(513)),
         ] {
             check(json!({ name: bad }), invalid(name));
@@ -439,6 +466,12 @@ fn names_are_bounded_strings() {
         check(json!({ name: "a".repeat(512) }), Ok(()));
     }
     assert_eq!(accept(json!({"sub": null})).subject, None);
+    // An empty text says nothing, and the next claim counts.
+    assert_eq!(accept(json!({"sub": ""})).subject, None);
+    assert_eq!(
+        accept(json!({"client_id": "", "azp": "a"})).client_id.as_deref(),
+        Some("a")
+    );
     assert_eq!(accept(json!({"azp": "a"})).client_id.as_deref(), Some("a"));
     assert_eq!(
         accept(json!({"azp": "a", "client_id": "c"})).client_id.as_deref(),
@@ -540,7 +573,7 @@ proptest! {
 
     #[test]
     fn any_payload_is_answered_without_panic(payload in r#"\{("(exp|iat|nbf|aud|scope|sub|iss)":("[ -!#-\[\]-~]{0,6}"|-?[0-9]{1,20}|null|\[("a"|1)?\]|1e[0-9]{1,3}),?){0,5}\}"#) {
-        let token = KEY.sign_text(r#"{"alg":"ES256"}"#, &payload).unwrap();
+        let token = KEY.sign_text(HEADER, &payload).unwrap();
         prop_assert!(verify(&token).is_err());
     }
 }
