@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// The size limit of a file. A set is at most 256 KiB, and escaping it as a JSON string at most doubles it.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// The size limit of a file. Escaping a set as a JSON string at most doubles it.
+const FILE_BYTES_MAX: u64 = 2 * Jwks::BYTES_MAX as u64 + 64 * 1024;
 /// How many times per `max_stale` the new confirmation time of an unchanged set is written (hourly by default). After a
 /// restart, a set therefore seems up to that interval older than it is, and never younger.
 const WRITES_PER_MAX_STALE: u32 = 24;

@@ -42,7 +42,7 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns the metric label of the attempt.
+    /// Returns the metric label of the failed attempt.
     pub(in crate::fetch) fn result(&self) -> FetchResult {
         match self {
             Self::Keys(JwksError::PrivateParts) => FetchResult::PrivateParts,
@@ -59,7 +59,17 @@ impl SourceError {
     }
 }
 
-/// Records a successful attempt. Logs a changed set, and the first success after failures. Returns the current set.
+/// Returns the metric label of an attempt that brought `jwks`.
+pub(in crate::fetch) const fn success_result(jwks: &Jwks) -> FetchResult {
+    if jwks.publishes_private_keys() {
+        FetchResult::PrivateParts
+    } else {
+        FetchResult::Success
+    }
+}
+
+/// Records a successful attempt. Logs a changed set, published private keys in it as an error, and the first success after
+/// failures. Returns the current set.
 pub(in crate::fetch) fn record_success(
     name: &Name,
     attempt: Attempt<'_>,
@@ -73,6 +83,14 @@ pub(in crate::fetch) fn record_success(
         let keys = success.keys.jwks.len();
         let skipped = success.keys.jwks.skipped().len();
         tracing::info!(issuer, generation, keys, skipped, "Issuer keys replaced");
+        if success.keys.jwks.publishes_private_keys() {
+            // Urgent: anyone who reads the set can sign with those keys at other services.
+            tracing::error!(
+                issuer,
+                generation,
+                "Issuer publishes private keys; they are never used, its other keys are"
+            );
+        }
     }
     if success.failures_before > 0 {
         tracing::info!(

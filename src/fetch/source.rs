@@ -12,6 +12,7 @@ use crate::fetch::jwks::fetch;
 use crate::fetch::outcome::SourceError;
 use crate::fetch::outcome::record_failure;
 use crate::fetch::outcome::record_success;
+use crate::fetch::outcome::success_result;
 use crate::fetch::schedule::Freshness;
 use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
@@ -20,7 +21,6 @@ use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
 use crate::model::names::Name;
-use crate::observe::metrics::FetchResult;
 use crate::observe::metrics::IssuerMetrics;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -80,7 +80,7 @@ async fn follow_remote(
         metrics.count_fetch(
             outcome
                 .as_ref()
-                .map_or_else(SourceError::result, |_| FetchResult::Success),
+                .map_or_else(SourceError::result, |set| success_result(&set.jwks)),
         );
         let random = random();
         let pause = match outcome {

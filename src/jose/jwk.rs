@@ -22,29 +22,40 @@ pub struct VerifyingKey {
 #[error("signature does not verify")]
 pub struct BadSignature;
 
+/// Returns a member that says something: neither `null` nor an empty text. An empty list of operations says that there are
+/// none.
+fn stated<'j>(jwk: &'j Map<String, Value>, name: &str) -> Option<&'j Value> {
+    jwk.get(name).filter(|value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+    })
+}
+
 impl VerifyingKey {
-    /// Reads the key of one JWK. `x5c`, `x5u` and unknown members are ignored.
+    /// Reads the key of one JWK. `x5c`, `x5u` and unknown members are ignored, and so are members that are `null` or empty.
     ///
     /// # Errors
     /// The reason, for the operator: an unsupported type or curve, an invalid key, or a `use`, `key_ops` or `alg` that
     /// excludes verification (RFC 7517 sections 4.2 to 4.4).
     pub fn from_jwk(jwk: &Map<String, Value>) -> Result<Self, &'static str> {
-        let kid = match jwk.get("kid") {
+        let kid = match stated(jwk, "kid") {
             None => None,
             Some(Value::String(kid)) => Some(kid.as_str()),
             Some(_) => return Err("`kid` is no string"),
         };
-        match jwk.get("use") {
+        match stated(jwk, "use") {
             None => {}
-            Some(Value::String(purpose)) if purpose == "sig" => {}
+            // SPIFFE has a word of its own for keys of JWTs (JWT-SVID section 5).
+            Some(Value::String(purpose)) if purpose == "sig" || purpose == "jwt-svid" => {}
             Some(_) => return Err("`use` is not `sig`"),
         }
-        match jwk.get("key_ops") {
+        match stated(jwk, "key_ops") {
             None => {}
             Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
             Some(_) => return Err("`key_ops` does not hold `verify`"),
         }
-        let declared = match jwk.get("alg") {
+        let declared = match stated(jwk, "alg") {
             None => None,
             Some(Value::String(name)) => match name.parse::<Algorithm>() {
                 Ok(algorithm) => Some(algorithm),

@@ -8,12 +8,14 @@ use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
 use serde_json::Map;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The keys of one issuer or one client. At least one key is usable.
 #[derive(Debug)]
 pub struct Jwks {
     keys: Vec<VerifyingKey>,
     skipped: Vec<SkippedKey>,
+    publishes_private_keys: bool,
 }
 
 /// A key of the set that Keygate cannot use, and the reason.
@@ -35,9 +37,7 @@ pub enum JwksError {
     NoKeysMember,
     #[error("more than {} keys", Jwks::KEYS_MAX)]
     TooManyKeys,
-    #[error(
-        "private or symmetric key material is published in it: every key of this set must be taken as known to all"
-    )]
+    #[error("all keys in it are published with their private parts, so that anyone can sign with them")]
     PrivateParts,
     #[error("no usable key in it")]
     NoUsableKey,
@@ -57,21 +57,26 @@ pub enum KeyLookupError {
     Ambiguous,
 }
 
+/// Why a key with private parts is skipped.
+const PRIVATE: &str = "it is published with its private parts, so that anyone can sign with it";
+/// Why the public half of such a key is skipped.
+const PRIVATE_BESIDE: &str = "its private parts are published beside it, so that anyone can sign with it";
+
 /// The members that only a private or a symmetric key has (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2).
 /// `priv` belongs to the AKP keys of the post-quantum drafts.
 const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
 impl Jwks {
     /// The maximum size of a set, fetched or in a file.
-    pub const BYTES_MAX: usize = 256 * 1024;
-    pub const KEYS_MAX: usize = 100;
+    pub const BYTES_MAX: usize = 1024 * 1024;
+    pub const KEYS_MAX: usize = 1000;
 
-    /// Parses a JWK set. An unusable key is skipped with its reason (RFC 7517 section 5). A key that appears twice with
-    /// the same `kid` and algorithms is used once.
+    /// Parses a JWK set. An unusable key is skipped with its reason (RFC 7517 section 5). So is a key with private parts, and
+    /// its public half where that is published too: anyone can sign with it (S049). A key that appears twice with the same
+    /// `kid` and algorithms is used once.
     ///
     /// # Errors
-    /// `body` is longer than `BYTES_MAX`, is not a JWK set, or has more than `KEYS_MAX` keys or no usable key. Also if
-    /// one key has private parts (S049): then no key of the set can be trusted.
+    /// `body` is longer than `BYTES_MAX`, is not a JWK set, or has more than `KEYS_MAX` keys or no usable key.
     pub fn parse(body: &[u8]) -> Result<Self, JwksError> {
         if body.len() > Self::BYTES_MAX {
             return Err(JwksError::TooLarge);
@@ -83,15 +88,28 @@ impl Jwks {
         if entries.len() > Self::KEYS_MAX {
             return Err(JwksError::TooManyKeys);
         }
-        if entries.iter().filter_map(Value::as_object).any(has_private_part) {
-            return Err(JwksError::PrivateParts);
-        }
+        let leaked: Vec<&Map<String, Value>> = entries
+            .iter()
+            .filter_map(Value::as_object)
+            .filter(|jwk| has_private_part(jwk))
+            .collect();
+        let known_to_all: BTreeSet<String> = leaked
+            .iter()
+            .filter_map(|jwk| PublicKey::from_jwk(jwk).ok())
+            .map(|key| key.thumbprint())
+            .collect();
         let (mut keys, mut skipped) = (Vec::new(), Vec::new());
         for entry in entries {
-            let read = entry
-                .as_object()
-                .ok_or("not a JSON object")
-                .and_then(VerifyingKey::from_jwk);
+            let read = match entry.as_object() {
+                None => Err("not a JSON object"),
+                Some(jwk) if has_private_part(jwk) => Err(PRIVATE),
+                Some(jwk) => VerifyingKey::from_jwk(jwk).and_then(|key| {
+                    if known_to_all.contains(key.thumbprint()) {
+                        return Err(PRIVATE_BESIDE);
+                    }
+                    Ok(key)
+                }),
+            };
             match read {
                 Ok(key) => keys.push(key),
                 Err(reason) => {
@@ -100,7 +118,13 @@ impl Jwks {
                 }
             }
         }
-        Self::new(keys, skipped)
+        match Self::new(keys, skipped) {
+            Err(JwksError::NoUsableKey) if !leaked.is_empty() => Err(JwksError::PrivateParts),
+            made => made.map(|set| Self {
+                publishes_private_keys: !leaked.is_empty(),
+                ..set
+            }),
+        }
     }
 
     /// Reads PEM files: `PUBLIC KEY` (RSA, P-256, P-384, Ed25519) or `RSA PUBLIC KEY`, one key in each. Such keys have
@@ -140,12 +164,21 @@ impl Jwks {
         if keys.is_empty() {
             return Err(JwksError::NoUsableKey);
         }
-        Ok(Self { keys, skipped })
+        Ok(Self {
+            keys,
+            skipped,
+            publishes_private_keys: false,
+        })
     }
 
     /// Returns the keys of the set that Keygate cannot use.
     pub fn skipped(&self) -> &[SkippedKey] {
         &self.skipped
+    }
+
+    /// Returns whether the set has a key with private parts: an alarm.
+    pub const fn publishes_private_keys(&self) -> bool {
+        self.publishes_private_keys
     }
 
     /// Returns the usable keys, in the order of the set.

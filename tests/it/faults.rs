@@ -133,7 +133,7 @@ fn faults(set: &str) -> Vec<(&'static str, FetchResponse)> {
         ),
         (
             "too much",
-            FetchResponse::Whole(ok(&format!("{set}{}", " ".repeat(300 * 1024)))),
+            FetchResponse::Whole(ok(&format!("{set}{}", " ".repeat(1100 * 1024)))),
         ),
     ]
 }

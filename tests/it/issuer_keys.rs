@@ -267,8 +267,9 @@ fn s042_s048_s049_a_broken_answer_changes_nothing_and_is_counted() {
         ok(r#"{"keys":[]}"#),
         ok(r#"{"keys":{}}"#),
         ok(""),
+        // The public half of a leaked key is no key either.
         ok(&jwk_set(&[other.public_jwk(), private])),
-        ok(&format!("{}{set}", " ".repeat(256 * 1024))),
+        ok(&format!("{}{set}", " ".repeat(1024 * 1024))),
         ok(&set).replacen("\r\n", "\r\nContent-Encoding: gzip\r\n", 1),
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
         // The body stops short, so the fetch reaches its time limit.
@@ -504,7 +505,6 @@ fn s052_a_hostile_key_id_is_compared_as_bytes_and_never_reaches_a_log_as_it_is()
         "../../etc/passwd",
         "..%2f..%2fetc%2fpasswd",
         "\0",
-        "",
         "' OR 1=1 --",
         "\u{202e}kid",
         &long,

@@ -103,8 +103,8 @@ fn a_document_about_another_issuer_is_not_believed() {
         ("HTML", Reply::ok("<html>"), "not JSON"),
         (
             "long",
-            Reply::ok(&" ".repeat(256 * 1024 + 1)),
-            "longer than 262144 bytes",
+            Reply::ok(&" ".repeat(1024 * 1024 + 1)),
+            "longer than 1048576 bytes",
         ),
         ("elsewhere", Reply::status("302 Found\r\nLocation: /c"), "redirected to"),
         ("a file", document(&issuer, "file:///etc/passwd"), "no http"),

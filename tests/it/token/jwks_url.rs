@@ -130,9 +130,9 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
         (Some(key.kid()), &vec!["ES256"])
     );
 
-    let private = json!({ "keys": [key.public_jwk(), { "kty": "EC", "crv": "P-256", "d": "AA" }] }).to_string();
-    let many = json!({ "keys": vec![key.public_jwk(); 101] }).to_string();
-    let long = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(256 * 1024));
+    let private = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "d": "AA" }] }).to_string();
+    let many = json!({ "keys": vec![key.public_jwk(); 1001] }).to_string();
+    let long = format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(1024 * 1024));
     let other = RawIssuer::start();
     other.reply(PATH, Reply::ok(&set(&[&key])));
     let away = format!("302 Found\r\nLocation: {}", other.url(PATH));
@@ -144,8 +144,8 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
         (Reply::ok("<html>"), "not a JWK set"),
         (Reply::ok("{}"), "no `keys` array"),
         (Reply::ok("{\"keys\":[]}"), "no usable key"),
-        (Reply::ok(&private), "private"),
-        (Reply::ok(&many), "more than 100 keys"),
+        (Reply::ok(&private), "private parts"),
+        (Reply::ok(&many), "more than 1000 keys"),
         (Reply::ok(&long), "longer than"),
         (Reply::with("Content-Encoding: gzip\r\n", b"x"), "encoded"),
     ] {
