@@ -83,6 +83,7 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
         return Some(Secret::new(Vec::new()));
     }
     let path = checker.resolve(at, Path::new(path));
+    checker.log.secret_file(&path);
     let problem = match read_bounded(&path) {
         Err(error) => format!("the secret's file cannot be read: {}", error.kind()),
         Ok(bytes) => {

@@ -71,6 +71,9 @@ pub trait ReadLog {
     /// Receives the files that `includes` matches, before they are read. Not called without `include`.
     fn included(&mut self, includes: &Includes, files: &[PathBuf]);
 
+    /// Receives the path of a secret's file, before it is read.
+    fn secret_file(&mut self, path: &Path);
+
     /// Receives `content`, which was read from `path` and may be a secret.
     fn read(&mut self, path: &Path, content: &[u8]);
 }
@@ -80,6 +83,8 @@ pub(in crate::config) struct NoLog;
 
 impl ReadLog for NoLog {
     fn included(&mut self, _: &Includes, _: &[PathBuf]) {}
+
+    fn secret_file(&mut self, _: &Path) {}
 
     fn read(&mut self, _: &Path, _: &[u8]) {}
 }

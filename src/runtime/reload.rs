@@ -72,7 +72,7 @@ pub enum LoadError {
 /// A valid configuration with the key material from its files.
 pub struct LoadedConfig {
     pub config: Config,
-    pems: BTreeMap<Name, (Vec<u8>, Jwks)>,
+    key_sets: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
     signing_key: Option<(SigningKey, SigningKeyOrigin)>,
     files: Files,
@@ -83,7 +83,7 @@ pub struct LoadedConfig {
 /// first.
 #[derive(Default)]
 struct Files {
-    /// The configuration, its included files and its key files, but not the files of `file:` secrets.
+    /// The configuration, its included files, its key files and the files of its secrets.
     config: WatchedFiles,
     api_keys: WatchedFiles,
     content: ContentHashes,
@@ -102,6 +102,10 @@ struct ContentHashes {
 impl ReadLog for Files {
     fn included(&mut self, includes: &Includes, files: &[PathBuf]) {
         self.config.include(includes, files);
+    }
+
+    fn secret_file(&mut self, path: &Path) {
+        self.config.add([path.to_owned()]);
     }
 
     fn read(&mut self, path: &Path, content: &[u8]) {
@@ -186,7 +190,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
             .flat_map(|settings| settings.signing_key_file.clone()),
     );
     files.api_keys.add(config.api_keys.file.clone());
-    let mut pems = BTreeMap::new();
+    let mut key_sets = BTreeMap::new();
     for (name, issuer) in &config.issuers {
         let failed = |error: SourceError| LoadError::Issuer {
             issuer: name.clone(),
@@ -196,11 +200,13 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
             KeySource::Pem(paths) => {
                 let (text, jwks) = file::read_pems(paths).map_err(failed)?;
                 (name, &text).hash(&mut files.content.config);
-                pems.insert(name.clone(), (text, jwks));
+                key_sets.insert(name.clone(), (text, jwks));
             }
-            // A background task reads and watches this file. Read the file here as well, so that an invalid file stops
-            // the start or the reload.
-            KeySource::File(path) => drop(file::read_set(path).map_err(failed)?),
+            // A background task watches this file. It is read here as well, so that an invalid file stops the start or the
+            // reload, and that its keys are there before the first request.
+            KeySource::File(path) => {
+                key_sets.insert(name.clone(), file::read_set(path).map_err(failed)?);
+            }
             KeySource::Remote(_) | KeySource::Own => {}
             KeySource::Introspection(introspection) => {
                 introspect::check_key(introspection, &issuer.issuer).map_err(|error| LoadError::Issuer {
@@ -222,7 +228,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
     }
     Ok(LoadedConfig {
         config,
-        pems,
+        key_sets,
         keys,
         signing_key,
         files: std::mem::take(files),
@@ -659,9 +665,12 @@ pub fn compile_and_install(loaded: &mut LoadedConfig, live: &LiveState, now: Now
     }
     published.replace(signer, now.wall);
     for issuer in &snapshot.issuers {
-        if let Some((text, jwks)) = loaded.pems.remove(issuer.name())
-            && let Some(keys) = issuer.keys()
-        {
+        let (Some((text, jwks)), Some(keys)) = (loaded.key_sets.remove(issuer.name()), issuer.keys()) else {
+            continue;
+        };
+        // The task of an issuer with a JWK set in a file knows a newer state of the file.
+        let is_followed = matches!(issuer.settings().keys, KeySource::File(_)) && keys.is_loaded();
+        if !is_followed {
             keys.start_attempt(now).succeed(&text, jwks, now);
         }
     }

@@ -11,8 +11,9 @@ use std::time::Duration;
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 fn fingerprint(path: &Path) -> Option<Fingerprint> {
-    // `metadata` follows symbolic links, as reading the file does.
-    std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
+    // `metadata` follows symbolic links, as reading the file does. A pipe has no content to compare.
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(Fingerprint::of(&metadata))
 }
 
 /// A set of files and their last fingerprints.

@@ -5,6 +5,8 @@ use crate::support::PATIENCE;
 use crate::support::TestIssuer;
 use crate::support::api_key;
 use crate::support::issuer::claims_with;
+use crate::support::issuer::identity_yaml;
+use crate::support::issuer::jwk_set;
 use crate::support::issuer::key;
 use crate::support::issuer::token;
 use http::HeaderMap;
@@ -233,6 +235,27 @@ async fn upkeep_fetches_keys_and_follows_the_file() {
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     assert_eq!(route().await.as_deref(), Some("after"));
+}
+
+/// Also in the program: the same function puts a configuration in force there, before the first connection is accepted.
+#[tokio::test]
+async fn the_keys_in_local_files_are_there_for_the_first_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = key(Algorithm::Es256);
+    std::fs::write(folder.path().join("keys.json"), jwk_set(&[key.public_jwk()])).unwrap();
+    std::fs::write(folder.path().join("key.pem"), key.public_pem()).unwrap();
+    for source in ["jwks_file: keys.json", "public_key_files: [key.pem]"] {
+        let yaml = builder()
+            .issuer("main", &format!("{}\n{source}", identity_yaml()))
+            .route("orders", "match: { path: /orders }\naccept: [jwt]\nupstream: api")
+            .yaml();
+        // Nothing runs beside it: `upkeep` is not polled.
+        let (gate, _upkeep) = open_text(folder.path(), &yaml).unwrap();
+        let bearer = format!("Bearer {}", token(&key, &claims_with(json!({}))));
+        let mut exchange = begin(&gate, "/orders", &[("authorization", &bearer)]);
+        let decision = exchange.admit().await;
+        assert!(matches!(decision, Decision::Forward), "{source}: {decision:?}");
+    }
 }
 
 #[test]

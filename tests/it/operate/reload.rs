@@ -170,7 +170,7 @@ fn one_change_is_one_reload_whoever_notices_it_first() {
 }
 
 #[test]
-fn a_signal_finds_a_change_in_the_file_of_a_secret_which_is_not_watched() {
+fn a_rotated_secret_in_a_file_is_taken_up_without_a_signal() {
     let token = |name: &str| format!("{name}-0123456789abcdef0123456789abcdef");
     let yaml = "listeners: [{ address: 127.0.0.1:0 }]
 admin: { address: 127.0.0.1:0, token: \"file:token\" }
@@ -182,8 +182,14 @@ routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]
     let status = |name: &str| Admin::new(&binary, &token(name)).call("GET", "/keys", None).status;
     assert_eq!((status("first"), status("second")), (200, 401));
     binary.replace_file("token", &token("second"));
-    signal_and_wait(&binary, "Configuration reloaded");
-    assert_eq!((status("first"), status("second")), (401, 200));
+    wait_until("the new token is taken", || status("second") == 200);
+    assert_eq!(status("first"), 401);
+    // Broken for a moment: the secret before goes on, and the file is looked at again.
+    binary.replace_file("token", "short");
+    wait_until("it is refused", || binary.metric(REFUSED) > 0.0);
+    assert_eq!(status("second"), 200);
+    binary.replace_file("token", &token("third"));
+    wait_until("the third token is taken", || status("third") == 200);
 }
 
 #[test]
