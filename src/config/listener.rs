@@ -188,7 +188,8 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
         body_bytes_max: section.body_bytes.map_or(10 << 20, |size| size.take().0),
         credential_bytes_max: size(section.credential_bytes, 8 << 10),
         head_timeout: timeout(section.head_timeout, secs(10)),
-        idle_timeout: timeout(section.idle_timeout, secs(60)),
+        // Longer than the 60 s of common load balancers, which would otherwise reuse closed connections.
+        idle_timeout: timeout(section.idle_timeout, secs(75)),
         body_read_timeout: timeout(section.body_read_timeout, secs(30)),
         connections_max: count(section.connections, 10_000),
         requests_per_connection_max: section.requests_per_connection.map_or(10_000, NonZeroU32::get),

@@ -62,7 +62,7 @@ fn an_omitted_key_has_its_default() {
             body_bytes_max: 10 * 1024 * 1024,
             credential_bytes_max: 8 * 1024,
             head_timeout: secs(10),
-            idle_timeout: secs(60),
+            idle_timeout: secs(75),
             body_read_timeout: secs(30),
             connections_max: 10_000,
             requests_per_connection_max: 10_000,
