@@ -46,7 +46,7 @@ impl ExplainFixture {
         put("a.pem", &key.public_pem());
         put(
             "set.json",
-            &json!({ "keys": [key.public_jwk(), { "kty": "oct", "k": "AAAA" }] }).to_string(),
+            &json!({ "keys": [{ "kty": "oct", "k": "AAAA" }] }).to_string(),
         );
         put("good.json", &json!({ "keys": [key.public_jwk()] }).to_string());
         let other = issuer::key(Algorithm::EdDsa);
@@ -374,10 +374,7 @@ fn what_is_not_understood_is_2_and_says_why() {
             "there is no such issuer; there are main, remote",
         ),
         (&["--route", "orders", "--jwks", "remote=a.pem"], "--jwks remote: "),
-        (
-            &["--route", "orders", "--jwks", "remote=set.json"],
-            "private or symmetric",
-        ),
+        (&["--route", "orders", "--jwks", "remote=set.json"], "private parts"),
         (
             &["--route", "orders", "--header", "x: \u{1}"],
             "no HTTP parser would take this header value",

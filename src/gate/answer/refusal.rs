@@ -11,6 +11,7 @@ pub use rows::row;
 
 use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
+use crate::gate::authenticate::CredentialType;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;
 use crate::model::scope::ScopeSet;
@@ -49,6 +50,8 @@ pub struct AcceptedCredentials<'r> {
 pub struct RefusalContext<'r> {
     /// The credentials that the route accepts; `None` where no route was found.
     pub accepted: Option<AcceptedCredentials<'r>>,
+    /// The type of the credential, where one was read: an error in a challenge is about the scheme that was used.
+    pub credential_type: Option<CredentialType>,
     /// The name of the API key header.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
@@ -74,7 +77,12 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     let row = row(denial.reason());
     let status = StatusCode::from_u16(row.status).expect("the table holds statuses; its test reads every row");
     let detail = detail(row, context);
-    let body = Bytes::from(problem(row, &detail, denial, context));
+    let body = Bytes::from(problem(
+        row,
+        &with_alternatives(&detail, denial, context),
+        denial,
+        context,
+    ));
     let mut headers = Vec::with_capacity(8);
     headers.push((
         header::CONTENT_TYPE,
@@ -174,10 +182,25 @@ fn push_all<const N: usize>(text: &mut String, pieces: [&str; N]) {
 fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     match (denial, context.accepted) {
         (Denial::Forbidden(forbidden), Some(accepted)) if forbidden.is_about_scope() => {
-            Some(accepted.requirement.scopes_of_failed_rules(*forbidden))
+            Some(accepted.requirement.scopes_to_ask_for(*forbidden))
         }
         _ => None,
     }
+}
+
+/// Returns `detail`, with the lists of scopes of which one is enough. Scopes have no byte that JSON escapes (RFC 6749 section
+/// 3.3).
+fn with_alternatives<'d>(detail: &'d str, denial: &Denial, context: &RefusalContext<'_>) -> Cow<'d, str> {
+    let mut text = Cow::Borrowed(detail);
+    if let (Denial::Forbidden(forbidden), Some(accepted)) = (denial, context.accepted)
+        && forbidden.is_about_scope()
+    {
+        for alternatives in accepted.requirement.alternatives(*forbidden) {
+            let names: Vec<String> = alternatives.iter().map(|scope| format!("`{scope}`")).collect();
+            let _ = write!(text.to_mut(), " One of {} is enough.", names.join(", "));
+        }
+    }
+    text
 }
 
 /// Returns the detail of `row` with the name of the API key header filled in.
@@ -189,8 +212,33 @@ fn detail<'r>(row: &'r Row, context: &RefusalContext<'_>) -> Cow<'r, str> {
     }
 }
 
+/// The schemes that the error of a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FaultySchemes {
+    bearer: bool,
+    api_key: bool,
+}
+
+impl FaultySchemes {
+    fn of(row: &Row, context: &RefusalContext<'_>) -> Self {
+        let by_reason = match row.slug {
+            "invalid-api-key" => Some(CredentialType::ApiKey),
+            "invalid-token" | "token-expired" => Some(CredentialType::Jwt),
+            _ if row.reason.starts_with("api_key_") => Some(CredentialType::ApiKey),
+            _ if row.reason.starts_with("authorization_") => Some(CredentialType::Jwt),
+            _ => context.credential_type,
+        };
+        Self {
+            bearer: by_reason != Some(CredentialType::ApiKey),
+            // Where no credential was read, such as of two, the error is about both.
+            api_key: by_reason.is_none_or(|used| used == CredentialType::ApiKey),
+        }
+    }
+}
+
 /// Returns one challenge for each credential type that the route accepts (RFC 9110 section 11.6.1, RFC 6750 section 3);
-/// none where no route was found, or where the row has no challenge.
+/// none where no route was found, or where the row has no challenge. Only the challenge of the scheme that was used has the
+/// error.
 fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext<'_>) -> [Option<HeaderValue>; 2] {
     let Some(accepted) = context.accepted else {
         return [None, None];
@@ -214,10 +262,12 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
             );
         }
     }
+    let faulty = FaultySchemes::of(row, context);
+    let parameters_of = |is_faulty: bool| if is_faulty { parameters.as_str() } else { "" };
     let value = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
     let bearer = || {
         let mut text = String::with_capacity(320);
-        push_all(&mut text, [r#"Bearer realm="keygate""#, &parameters]);
+        push_all(&mut text, [r#"Bearer realm="keygate""#, parameters_of(faulty.bearer)]);
         // RFC 9728 section 5.1. `ResourceUrl` guarantees that a URL has neither quotes nor backslashes.
         if let Some(url) = accepted.resource_metadata {
             push_all(&mut text, [r#", resource_metadata=""#, url, r#"""#]);
@@ -229,7 +279,12 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
         let header = context.api_key_header.as_str();
         push_all(
             &mut text,
-            [r#"ApiKey realm="keygate", header=""#, header, r#"""#, &parameters],
+            [
+                r#"ApiKey realm="keygate", header=""#,
+                header,
+                r#"""#,
+                parameters_of(faulty.api_key),
+            ],
         );
         value(text)
     };

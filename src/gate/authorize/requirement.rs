@@ -141,10 +141,26 @@ impl Requirement {
             .collect()
     }
 
-    /// Returns all scopes of the rules that failed, for `scope` of RFC 6750 section 3. Includes scopes that the client
-    /// already has, and every alternative of a rule that requires any of several scopes.
-    pub fn scopes_of_failed_rules(&self, forbidden: Forbidden) -> ScopeSet {
-        scopes(self.failed(forbidden)).cloned().collect()
+    /// Returns the scopes to ask for after `forbidden`, for `scope` of RFC 6750 section 3: those of the rules that failed,
+    /// including scopes that the client already has. Of several that are each enough, only the first: a client that asks for
+    /// one more than it may have gets no token at all (RFC 6749 section 3.3).
+    pub fn scopes_to_ask_for(&self, forbidden: Forbidden) -> ScopeSet {
+        let conditions = self.failed(forbidden).flat_map(|rule| &rule.conditions);
+        let scopes = conditions.flat_map(|condition| match condition {
+            Condition::ScopesAll(scopes) => scopes.as_slice(),
+            Condition::ScopesAny(scopes) => scopes.get(..1).unwrap_or_default(),
+            Condition::Clients(_) | Condition::Subjects(_) | Condition::Organizations(_) | Condition::Claim(..) => &[],
+        });
+        scopes.cloned().collect()
+    }
+
+    /// Returns the lists of the rules that failed of which one scope is enough, without lists of a single scope.
+    pub fn alternatives(&self, forbidden: Forbidden) -> impl Iterator<Item = &[Scope]> {
+        let conditions = self.failed(forbidden).flat_map(|rule| &rule.conditions);
+        conditions.filter_map(|condition| match condition {
+            Condition::ScopesAny(scopes) if scopes.len() > 1 => Some(scopes.as_slice()),
+            _ => None,
+        })
     }
 
     /// Returns every scope of the enforced rules, for any method.

@@ -10,6 +10,7 @@ use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::admit::SpentLimit;
 use crate::gate::admit::Subject;
+use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyError;
 use crate::gate::authenticate::introspection::IntrospectionRefusal;
@@ -288,9 +289,50 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
     };
     RefusalContext {
         accepted: route.map(|name| named(name).accepted()),
+        credential_type: None,
         api_key_header: &snapshot.api_key_header,
         request_id: "id",
         grpc: GrpcForm::Without,
+    }
+}
+
+#[test]
+fn the_error_is_in_the_challenge_of_the_scheme_that_was_used() {
+    let snapshot = snapshot();
+    let denials: BTreeMap<&str, Denial> = denials().into_iter().map(|denial| (denial.reason(), denial)).collect();
+    // The schemes with an error, for each type of the credential.
+    let faulty = |reason: &str, credential_type: Option<CredentialType>| {
+        let both = RefusalContext {
+            credential_type,
+            ..context(&snapshot, Some("both"))
+        };
+        let answer = answer(&denials[reason], &both);
+        let challenges = answer.headers.iter().filter(|(name, _)| name == "www-authenticate");
+        let texts: Vec<&str> = challenges.map(|(_, value)| value.to_str().unwrap()).collect();
+        assert_eq!(texts.len(), 2, "each accepted scheme has its challenge: {texts:?}");
+        let with_error = texts.into_iter().filter(|text| text.contains("error=\""));
+        let schemes: Vec<String> = with_error
+            .map(|text| text.split(' ').next().unwrap().to_owned())
+            .collect();
+        schemes.join(" ")
+    };
+    for (reason, credential_type, expected) in [
+        ("bad_signature", None, "Bearer"),
+        ("token_expired", None, "Bearer"),
+        ("api_key_revoked", None, "ApiKey"),
+        ("authorization_malformed", None, "Bearer"),
+        ("api_key_header_malformed", None, "ApiKey"),
+        ("two_credentials", None, "Bearer ApiKey"),
+        ("insufficient_scope", Some(CredentialType::Jwt), "Bearer"),
+        ("insufficient_scope", Some(CredentialType::Opaque), "Bearer"),
+        ("insufficient_scope", Some(CredentialType::ApiKey), "ApiKey"),
+        ("credential_missing", None, ""),
+    ] {
+        assert_eq!(
+            faulty(reason, credential_type),
+            expected,
+            "{reason} {credential_type:?}"
+        );
     }
 }
 
