@@ -96,14 +96,44 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Adds a hint to the error that an address is in use.
+/// Adds a hint to the error that an address cannot be listened at.
 fn with_hint(error: StartError) -> Box<dyn Error> {
-    match &error {
-        StartError::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
-            let hint = "another program has this port, or Keygate runs already; stop it, or choose another port there \
-                        (where `token_endpoint.issuer` names the port, there as well)";
-            format!("{error}\n  {hint}").into()
+    let hint = match &error {
+        StartError::Bind { source, .. } => bind_hint(source.kind()),
+        _ => None,
+    };
+    match hint {
+        Some(hint) => format!("{error}\n  {hint}").into(),
+        None => error.into(),
+    }
+}
+
+fn bind_hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::AddrInUse => Some(
+            "another program has this port, or Keygate runs already; stop it, or choose another port there \
+             (where `token_endpoint.issuer` names the port, there as well)",
+        ),
+        ErrorKind::PermissionDenied => Some(
+            "ports below 1024 need a privilege: choose another port, or grant it to the program \
+             (`setcap cap_net_bind_service=+ep FILE`, or `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a systemd unit)",
+        ),
+        ErrorKind::AddrNotAvailable => {
+            Some("no interface of this machine has this address; `0.0.0.0` stands for all of IPv4, `[::]` for all")
         }
-        _ => error.into(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_the_privilege_is_said_with_the_cure() {
+        let hint = bind_hint(ErrorKind::PermissionDenied).unwrap();
+        assert!(hint.contains("1024") && hint.contains("cap_net_bind_service"), "{hint}");
+        assert!(bind_hint(ErrorKind::AddrInUse).unwrap().contains("another program"));
+        assert_eq!(bind_hint(ErrorKind::Other), None);
     }
 }

@@ -178,7 +178,7 @@ fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanatio
         denial,
         &RefusalContext {
             accepted: trace.decision_trace.route.as_deref().map(Route::accepted),
-            credential_type: trace.decision_trace.credential_type,
+            scheme: trace.decision_trace.scheme(),
             api_key_header: &trace.snapshot.api_key_header,
             request_id: "",
             grpc: GrpcForm::Without,

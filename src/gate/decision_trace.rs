@@ -2,6 +2,7 @@
 
 use crate::gate::admit::PlanLimits;
 use crate::gate::answer::BuiltIn;
+use crate::gate::answer::refusal::Scheme;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Principal;
 use crate::gate::authenticate::introspection::IssuerVerdict;
@@ -48,6 +49,14 @@ pub struct WouldDeny {
 }
 
 impl DecisionTrace {
+    /// Returns the scheme of the credential; `None` where none was read.
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.credential_type.map(|credential_type| match credential_type {
+            CredentialType::Jwt | CredentialType::Opaque => Scheme::Bearer,
+            CredentialType::ApiKey => Scheme::ApiKey,
+        })
+    }
+
     /// Records a suppressed refusal, unless an earlier one was recorded.
     pub(super) fn would_deny(&mut self, reason: &'static str, by: Option<&Name>) {
         self.would_deny.get_or_insert_with(|| WouldDeny {

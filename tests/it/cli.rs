@@ -601,6 +601,20 @@ fn a_port_that_is_taken_is_said_with_what_to_do() {
 }
 
 #[test]
+fn an_address_of_no_interface_is_said_with_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    // RFC 5737 keeps this address for documentation: no machine has it.
+    let yaml = "listeners: [{ address: 192.0.2.1:8080 }]
+upstreams: { e: { builtin: echo } }
+routes: [{ name: a, match: { path: / }, public: true, upstream: e }]
+";
+    std::fs::write(home.path().join("keygate.yaml"), yaml).unwrap();
+    let said = run(home.path(), &["run", "--config", "keygate.yaml"]).expect_failure(1);
+    assert!(said.contains("cannot listen on 192.0.2.1:8080"), "{said}");
+    assert!(said.contains("no interface of this machine has this address"), "{said}");
+}
+
+#[test]
 fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() {
     let home = tempfile::tempdir().unwrap();
     let folder = Development::folder(home.path());

@@ -11,7 +11,6 @@ pub use rows::row;
 
 use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
-use crate::gate::authenticate::CredentialType;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;
 use crate::model::scope::ScopeSet;
@@ -50,12 +49,19 @@ pub struct AcceptedCredentials<'r> {
 pub struct RefusalContext<'r> {
     /// The credentials that the route accepts; `None` where no route was found.
     pub accepted: Option<AcceptedCredentials<'r>>,
-    /// The type of the credential, where one was read: an error in a challenge is about the scheme that was used.
-    pub credential_type: Option<CredentialType>,
+    /// The scheme of the credential, where one was read: an error in a challenge is about the scheme that was used.
+    pub scheme: Option<Scheme>,
     /// The name of the API key header.
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
     pub grpc: GrpcForm,
+}
+
+/// The authentication scheme of a credential, as challenges name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Bearer,
+    ApiKey,
 }
 
 /// The form in which a refusal tells the gRPC status.
@@ -221,17 +227,17 @@ struct FaultySchemes {
 
 impl FaultySchemes {
     fn of(row: &Row, context: &RefusalContext<'_>) -> Self {
-        let by_reason = match row.slug {
-            "invalid-api-key" => Some(CredentialType::ApiKey),
-            "invalid-token" | "token-expired" => Some(CredentialType::Jwt),
-            _ if row.reason.starts_with("api_key_") => Some(CredentialType::ApiKey),
-            _ if row.reason.starts_with("authorization_") => Some(CredentialType::Jwt),
-            _ => context.credential_type,
+        let used = match row.slug {
+            "invalid-api-key" => Some(Scheme::ApiKey),
+            "invalid-token" | "token-expired" => Some(Scheme::Bearer),
+            _ if row.reason.starts_with("api_key_") => Some(Scheme::ApiKey),
+            _ if row.reason.starts_with("authorization_") => Some(Scheme::Bearer),
+            _ => context.scheme,
         };
         Self {
-            bearer: by_reason != Some(CredentialType::ApiKey),
             // Where no credential was read, such as of two, the error is about both.
-            api_key: by_reason.is_none_or(|used| used == CredentialType::ApiKey),
+            bearer: used.is_none_or(|used| used == Scheme::Bearer),
+            api_key: used.is_none_or(|used| used == Scheme::ApiKey),
         }
     }
 }

@@ -521,7 +521,7 @@ impl Exchange {
         let route = self.decision_trace.route.as_deref();
         let context = RefusalContext {
             accepted: route.map(Route::accepted),
-            credential_type: self.decision_trace.credential_type,
+            scheme: self.decision_trace.scheme(),
             api_key_header: &self.snapshot.api_key_header,
             request_id: self.request_id.as_str(),
             grpc: match (media_type::is_grpc(request), self.request.version) {

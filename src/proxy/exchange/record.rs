@@ -96,7 +96,7 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
     let request_id = RequestId::new();
     let context = RefusalContext {
         accepted: None,
-        credential_type: None,
+        scheme: None,
         api_key_header: &snapshot.api_key_header,
         request_id: request_id.as_str(),
         grpc: GrpcForm::Without,

@@ -10,7 +10,6 @@ use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::admit::SpentLimit;
 use crate::gate::admit::Subject;
-use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyError;
 use crate::gate::authenticate::introspection::IntrospectionRefusal;
@@ -289,7 +288,7 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
     };
     RefusalContext {
         accepted: route.map(|name| named(name).accepted()),
-        credential_type: None,
+        scheme: None,
         api_key_header: &snapshot.api_key_header,
         request_id: "id",
         grpc: GrpcForm::Without,
@@ -300,10 +299,10 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
 fn the_error_is_in_the_challenge_of_the_scheme_that_was_used() {
     let snapshot = snapshot();
     let denials: BTreeMap<&str, Denial> = denials().into_iter().map(|denial| (denial.reason(), denial)).collect();
-    // The schemes with an error, for each type of the credential.
-    let faulty = |reason: &str, credential_type: Option<CredentialType>| {
+    // The schemes with an error, by the scheme of the credential that was read.
+    let faulty = |reason: &str, scheme: Option<Scheme>| {
         let both = RefusalContext {
-            credential_type,
+            scheme,
             ..context(&snapshot, Some("both"))
         };
         let answer = answer(&denials[reason], &both);
@@ -316,23 +315,18 @@ fn the_error_is_in_the_challenge_of_the_scheme_that_was_used() {
             .collect();
         schemes.join(" ")
     };
-    for (reason, credential_type, expected) in [
+    for (reason, scheme, expected) in [
         ("bad_signature", None, "Bearer"),
         ("token_expired", None, "Bearer"),
         ("api_key_revoked", None, "ApiKey"),
         ("authorization_malformed", None, "Bearer"),
         ("api_key_header_malformed", None, "ApiKey"),
         ("two_credentials", None, "Bearer ApiKey"),
-        ("insufficient_scope", Some(CredentialType::Jwt), "Bearer"),
-        ("insufficient_scope", Some(CredentialType::Opaque), "Bearer"),
-        ("insufficient_scope", Some(CredentialType::ApiKey), "ApiKey"),
+        ("insufficient_scope", Some(Scheme::Bearer), "Bearer"),
+        ("insufficient_scope", Some(Scheme::ApiKey), "ApiKey"),
         ("credential_missing", None, ""),
     ] {
-        assert_eq!(
-            faulty(reason, credential_type),
-            expected,
-            "{reason} {credential_type:?}"
-        );
+        assert_eq!(faulty(reason, scheme), expected, "{reason} {scheme:?}");
     }
 }
 
