@@ -36,6 +36,8 @@ impl Browser {
             ])
             // Chromium's own sandbox does not start for root, nor in most containers. The pages are the test's.
             .args(["--no-sandbox", "--ignore-certificate-errors"])
+            // Containers have little shared memory.
+            .arg("--disable-dev-shm-usage")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(url)
             .stdin(Stdio::null())
