@@ -83,14 +83,7 @@ pub(in crate::fetch) fn record_success(
         let keys = success.keys.jwks.len();
         let skipped = success.keys.jwks.skipped().len();
         tracing::info!(issuer, generation, keys, skipped, "Issuer keys replaced");
-        if success.keys.jwks.publishes_private_keys() {
-            // Urgent: anyone who reads the set can sign with those keys at other services.
-            tracing::error!(
-                issuer,
-                generation,
-                "Issuer publishes private keys; they are never used, its other keys are"
-            );
-        }
+        log_private_keys(name, &success.keys.jwks);
     }
     if success.failures_before > 0 {
         tracing::info!(
@@ -101,6 +94,16 @@ pub(in crate::fetch) fn record_success(
         );
     }
     success.keys
+}
+
+/// Logs an error if private keys are published in `jwks` (S049): anyone who reads the set can sign with them elsewhere.
+pub(crate) fn log_private_keys(name: &Name, jwks: &Jwks) {
+    if jwks.publishes_private_keys() {
+        tracing::error!(
+            issuer = name.as_str(),
+            "Issuer publishes private keys; they are never used, its other keys are"
+        );
+    }
 }
 
 /// Records a failed attempt. Logs published private keys as an error, and the first failure in a row as a warning.

@@ -15,6 +15,7 @@ use crate::fetch::introspect;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::fetch::issuer_key_files::IssuerKeySaver;
 use crate::fetch::outcome::SourceError;
+use crate::fetch::outcome::log_private_keys;
 use crate::fetch::source;
 use crate::gate::Gate;
 use crate::gate::accept::matcher::MatcherError;
@@ -671,6 +672,7 @@ pub fn compile_and_install(loaded: &mut LoadedConfig, live: &LiveState, now: Now
         // The task of an issuer with a JWK set in a file knows a newer state of the file.
         let is_followed = matches!(issuer.settings().keys, KeySource::File(_)) && keys.is_loaded();
         if !is_followed {
+            log_private_keys(issuer.name(), &jwks);
             keys.start_attempt(now).succeed(&text, jwks, now);
         }
     }

@@ -550,3 +550,17 @@ fn s053_without_a_key_id_exactly_one_key_must_fit() {
     );
     assert_eq!(ask(gate.data(), &token(&two, &claims())).status, 200, "by name");
 }
+
+#[test]
+fn s049_a_private_key_in_a_file_is_an_alarm_at_the_start() {
+    let (key, leaked) = (new_key(), new_key());
+    let mut private = leaked.public_jwk();
+    private["d"] = json!(base64url(&[1; 32]));
+    let issuer = format!("{}\njwks_file: keys.json", crate::support::issuer::identity_yaml());
+    let set = jwk_set(&[key.public_jwk(), private]);
+    let (gate, upstream) = program(&issuer, &[("keys.json", &set)]);
+    gate.wait_for_output("Issuer publishes private keys; they are never used, its other keys are");
+    assert_eq!(ask(gate.data(), &token(&key, &claims())).status, 200);
+    assert_eq!(ask(gate.data(), &token(&leaked, &claims())).status, 401);
+    assert_eq!(upstream.received().len(), 1);
+}

@@ -148,7 +148,8 @@ pub fn measure(is_short: bool) {
     table.print();
 }
 
-/// Prints the instructions of a request in the rows whose names contain `filter`.
+/// Counts the instructions of one request of each row, and prints the counts. Leaves out rows whose titles do not contain
+/// `filter`.
 pub fn count(filter: &str) {
     let Some(folder) = callgrind_folder() else {
         return;

@@ -8,11 +8,10 @@ use crate::lanes::traffic::Protocol;
 use crate::lanes::traffic::Row;
 use crate::peers::PeerConfig;
 use crate::peers::envoy;
+use crate::peers::free_addresses;
 use crate::process::Process;
 use crate::process::ProcessLauncher;
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
@@ -96,7 +95,7 @@ fn rows(
 }
 
 fn start_bare(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> RunningLanes {
-    let addresses: [SocketAddr; 4] = free();
+    let addresses: [SocketAddr; 4] = free_addresses();
     let [plain, tls, h2c, grpc] = addresses;
     let program = std::env::current_exe().expect("this program has a path");
     let mut command = under.command(&program);
@@ -123,7 +122,7 @@ fn start_bare(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> RunningLanes 
 
 fn start_keygate(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> RunningLanes {
     let folder = folder();
-    let addresses: [SocketAddr; 4] = free();
+    let addresses: [SocketAddr; 4] = free_addresses();
     let [own, pingora, h2c, tls] = addresses;
     put(&folder, "keys.yaml", &keys_file(inputs.keys));
     put(&folder, "rs256.pem", &inputs.issuer.rs256.public_pem());
@@ -197,7 +196,7 @@ fn start_haproxy(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> Result<Run
         return Err("HAProxy is left out: apt-get install haproxy".to_owned());
     }
     let folder = folder();
-    let addresses: [SocketAddr; 3] = free();
+    let addresses: [SocketAddr; 3] = free_addresses();
     let [http1, tls, h2c] = addresses;
     let lines: String = inputs.keys.iter().map(|key| format!("{key} billing\n")).collect();
     put(&folder, "keys.map", &lines);
@@ -266,7 +265,7 @@ fn start_nginx(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> Result<Runni
         return Err("nginx is left out: apt-get install nginx-light".to_owned());
     }
     let folder = folder();
-    let addresses: [SocketAddr; 2] = free();
+    let addresses: [SocketAddr; 2] = free_addresses();
     let [h2c, tls] = addresses;
     put(
         &folder,
@@ -335,7 +334,7 @@ http {{
 
 fn start_envoy(under: &ProcessLauncher, inputs: &LaneInputs<'_>) -> Result<RunningLanes, String> {
     let folder = folder();
-    let addresses: [SocketAddr; 4] = free();
+    let addresses: [SocketAddr; 4] = free_addresses();
     let [h2c, tls, token, grpc] = addresses;
     let trusted = PeerConfig {
         upstream: inputs.http1,
@@ -380,11 +379,4 @@ fn folder() -> TempDir {
 
 fn put(folder: &TempDir, name: &str, text: &str) {
     std::fs::write(folder.path().join(name), text).expect("a file can be written");
-}
-
-/// Returns addresses that were free a moment ago.
-fn free<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
-    std::array::from_fn(|index| listeners[index].local_addr().expect("a bound socket has an address"))
 }

@@ -35,7 +35,8 @@ pub struct PeerConfig<'a> {
 pub type Addresses = [SocketAddr; Checks::ALL.len()];
 
 /// Returns loopback addresses with ports that were free a moment ago: peers do not report a port that they choose.
-pub fn free_addresses() -> Addresses {
-    let listeners = Checks::ALL.map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let listeners: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
 }

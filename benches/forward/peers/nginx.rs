@@ -21,7 +21,7 @@ pub fn start(under: &ProcessLauncher, upstream: SocketAddr) -> Result<Nginx, Str
         return Err("nginx is left out: apt-get install nginx-light".to_owned());
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let [address, ..] = free_addresses();
+    let [address] = free_addresses();
     let file = folder.path().join("nginx.conf");
     std::fs::write(&file, configuration(address, upstream)).expect("a file can be written");
     let mut command = under.command("nginx");

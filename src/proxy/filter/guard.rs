@@ -35,7 +35,7 @@ use tokio::time::timeout;
 
 /// The requests of one HTTP/2 connection that are served at a time.
 const STREAMS_MAX: u32 = 100;
-/// The requests of one connection that are in work at a time. This includes requests whose client has reset the stream.
+/// The most requests of one connection that have a task at the same time, including those whose client has reset the stream.
 const TASKS_MAX: usize = 200;
 /// The bytes that a client may send on one stream before they are read.
 const STREAM_WINDOW: u32 = 256 * 1024;

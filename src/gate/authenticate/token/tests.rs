@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 const ISSUER: &str = "https://idp.example";
 const NOW: u64 = 1_800_000_000;
 const SKEW: u64 = 30;
-/// The header of a token whose payload is given as text.
+/// The header of the tokens that [`SigningKey::sign_text`] makes of a payload in text form.
 const HEADER: &str = r#"{"alg":"ES256"}"#;
 const DAY: u64 = 86_400;
 
