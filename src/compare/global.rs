@@ -86,6 +86,8 @@ fn compare_api_keys(
         // Another header or prefix changes the required text, but does not require less.
         header: _,
         prefix: _,
+        // A further field for the same keys requires no less.
+        bearer: _,
         pepper,
         file,
     } = new;

@@ -24,8 +24,8 @@ pub(in crate::compare) fn compare(
 ) {
     let Issuer {
         name: _,
-        // Equal on both sides, because `issuer` identifies the issuer.
-        issuer: _,
+        // The text is equal on both sides, because it identifies the issuer; the tenants may differ.
+        issuer,
         keys,
         audiences: _,
         algorithms,
@@ -38,6 +38,8 @@ pub(in crate::compare) fn compare(
         organization_claim,
         // Claims in headers for upstreams require nothing of the client.
         claim_headers: _,
+        // A further place for the same tokens requires no less.
+        token_header: _,
         mode,
         // Derived from the rules of the routes, which `rules` compares.
         claim_facts: _,
@@ -60,6 +62,11 @@ pub(in crate::compare) fn compare(
             new: place(now, is),
         });
     };
+    if let (Some(old), Some(new)) = (was.issuer.tenants(), issuer.tenants())
+        && !old.includes(new)
+    {
+        report("tenants", old.to_string(), new.to_string());
+    }
     compare_keys((before.side.folder, &was.keys), (now.side.folder, keys), &mut report);
     if algorithms.iter().any(|algorithm| !was.algorithms.contains(algorithm)) {
         report("algorithms", list_text(&was.algorithms), list_text(algorithms));
@@ -257,12 +264,15 @@ fn compare_remote(
 ) {
     let RemoteKeys {
         at,
+        // The token of the gate for the server of the keys requires nothing of clients.
+        bearer_token_file: _,
         connect,
         min_refresh,
         max_refresh,
         // These settings delay the use of a new key, but do not prolong the use of a withdrawn key.
         cooldown: _,
         wait: _,
+        start_wait: _,
         max_stale,
     } = new;
     let ConnectSettings {

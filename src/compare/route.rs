@@ -43,6 +43,8 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         identity_token: _,
         forward_credential,
         two_credentials,
+        // A further place for the same tokens requires no less.
+        websocket_token: _,
         reject_query_credentials,
         allow_encoded_slash,
         allow_empty_segments,
@@ -110,7 +112,8 @@ fn compare_issuers(before: SideRoute<'_>, now: SideRoute<'_>, found: &mut dyn Fn
         // An issuer with keys and an introspected issuer may share a URL.
         // Each is compared with an issuer of the same kind, if there is such an issuer.
         let is_introspected = |issuer: &Issuer| matches!(issuer.keys, KeySource::Introspection(_));
-        let same_url = before.issuers().filter(|issuer| issuer.issuer == trusted.issuer);
+        let is_same = |issuer: &&Issuer| issuer.issuer.as_str() == trusted.issuer.as_str();
+        let same_url = before.issuers().filter(is_same);
         match same_url.min_by_key(|issuer| is_introspected(issuer) != is_introspected(trusted)) {
             Some(was) => issuer::compare((before, was), (now, trusted), found),
             None if reported => {}

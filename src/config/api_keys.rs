@@ -21,6 +21,8 @@ use std::path::PathBuf;
 pub struct ApiKeys {
     /// The request header that carries a key. Default `x-api-key`.
     pub header: HeaderName,
+    /// `true` where `Authorization: Bearer` may carry a key too. Default false.
+    pub bearer: bool,
     /// First part of a key's text: 1 to 16 lower-case letters or digits, a letter first. Default `kg`.
     pub prefix: String,
     /// Key of the digest (HMAC-SHA-256); without it digests are SHA-256.
@@ -36,6 +38,9 @@ pub struct ApiKeys {
 pub(in crate::config) struct Section {
     /// The request header that carries a key. Default `x-api-key`.
     header: Option<Text<HeaderName>>,
+    /// `true` reads a key from `Authorization: Bearer` as well, as the clients of OpenAI-like APIs send it: a text in the
+    /// form of this gate's own keys, or an imported key. Any other text is a token. Default false.
+    bearer: Option<bool>,
     /// First part of a key's text: 1 to 16 lower-case letters or digits, a letter first. Default `kg`.
     prefix: Option<Text<KeyPrefix>>,
     /// Key of the digests (HMAC-SHA-256): `${NAME}` or `file:path`. Without it digests are plain SHA-256.
@@ -59,6 +64,7 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
     let file = section.file.map(|file| checker.existing_file(&file));
     ApiKeys {
         header: section.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
+        bearer: section.bearer.unwrap_or(false),
         prefix: section.prefix.map_or_else(|| "kg".to_owned(), |prefix| prefix.take().0),
         pepper,
         file,

@@ -17,6 +17,7 @@ use crate::config::route::Route;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
 use crate::config::text::ExactText;
+use crate::config::text::Tenant;
 use crate::config::text::Timeout;
 use crate::config::text::TokenType;
 use crate::config::text::texts;
@@ -26,7 +27,8 @@ use crate::config::upstream::is_reserved_header;
 use crate::model::algorithm::Algorithm;
 use crate::model::claim::ClaimFact;
 use crate::model::claim::ClaimPointer;
-use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::Tenants;
+use crate::model::issuer::TokenIssuer;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::header;
@@ -41,9 +43,9 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub name: Name,
-    /// Compared with `iss`, byte by byte. At most two issuers share a URL, one with keys and one with introspection:
+    /// Compared with `iss`, byte by byte. At most two issuers share an `iss`, one with keys and one with introspection:
     /// they may be one server that issues both JWTs and opaque tokens.
-    pub issuer: IssuerUrl,
+    pub issuer: TokenIssuer,
     pub keys: KeySource,
     /// A token's `aud` must contain one of these. `None` is the explicit waiver `audiences: any`. Never empty.
     pub audiences: Option<Vec<String>>,
@@ -67,6 +69,8 @@ pub struct Issuer {
     pub organization_claim: String,
     /// Claims that upstreams receive, each in its own header. No two of one issuer share a header.
     pub claim_headers: Vec<(ClaimPointer, HeaderName)>,
+    /// The header in which a proxy in front sends a bare JWT of this issuer, besides `Authorization`.
+    pub token_header: Option<HeaderName>,
     /// Default `Enforce`.
     pub mode: Mode,
     /// Every claim, with its value, that rules of routes with this issuer test: sorted, without duplicates. Part of the
@@ -100,6 +104,8 @@ pub enum KeySource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteKeys {
     pub at: JwksLocation,
+    /// The file of a bearer token for the fetches, read before each one. Never with `allow_http`, nor with discovery.
+    pub bearer_token_file: Option<PathBuf>,
     pub connect: ConnectSettings,
     /// Lower bound of the refresh interval, which `Cache-Control` sets. Default 1 min.
     pub min_refresh: Duration,
@@ -111,6 +117,8 @@ pub struct RemoteKeys {
     pub wait: Duration,
     /// How long the last good set is used while fetches fail. Default 24 h.
     pub max_stale: Duration,
+    /// How long the start of the gate waits for the first set. Default 5 s.
+    pub start_wait: Duration,
 }
 
 impl RemoteKeys {
@@ -121,7 +129,9 @@ impl RemoteKeys {
             timeout: Duration::ZERO,
             ..keys.connect.clone()
         };
-        self.at == other.at && without_timeout(self) == without_timeout(other)
+        self.at == other.at
+            && self.bearer_token_file == other.bearer_token_file
+            && without_timeout(self) == without_timeout(other)
     }
 }
 
@@ -155,10 +165,14 @@ pub struct ConnectSettings {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Issuer")]
 pub(in crate::config) struct Section {
-    /// Compared with a token's `iss`, byte by byte. No two issuers share one, but for one with keys and one with `introspection`.
-    /// Required.
+    /// Compared with a token's `iss`, byte by byte: a URL, or another text such as `accounts.google.com`. `{tenant}` stands for
+    /// one segment of the path of a URL (`https://login.example.com/{tenant}/v2.0`). No two issuers share an `iss`, but for one
+    /// with keys and one with `introspection`. Required.
     #[schemars(required)]
-    issuer: Option<Text<IssuerUrl>>,
+    issuer: Option<Text<TokenIssuer>>,
+    /// The tenants that `{tenant}` in `issuer` stands for, or `any`: then everybody with a tenant of that provider can get
+    /// tokens that count here. Needs keys that all tenants share (`jwks_url`, not `discovery`). Required with `{tenant}`.
+    tenants: Option<OrKeyword<Vec<Text<Tenant>>, AnyTenant>>,
     /// A token's `aud` must hold one of these; `any` waives that. Required.
     #[schemars(required)]
     audiences: Option<OrKeyword<Vec<Text<ExactText>>, Any>>,
@@ -182,6 +196,10 @@ pub(in crate::config) struct Section {
     /// of these with commas between, percent-encoded so that no value can split. Anything else is not sent. What clients
     /// send under such a name is dropped on every route.
     claim_headers: Option<NamedEntries<ClaimPointer, Text<HeaderName>>>,
+    /// The header in which a proxy in front sends a bare JWT of this issuer: `cf-access-jwt-assertion` (Cloudflare Access),
+    /// `x-goog-iap-jwt-assertion` (Google). It counts on routes of this issuer, beside `Authorization`; everywhere else it is
+    /// dropped. Default: none.
+    token_header: Option<Text<HeaderName>>,
     /// `shadow` lets a request through, without identity, whose token names this issuer and is not good, and counts it
     /// (`outcome="would_deny"`). Anybody can name an issuer, so its routes are open. Default `enforce`.
     mode: Option<Mode>,
@@ -216,6 +234,10 @@ pub(in crate::config) struct Section {
     wait: Option<Text<Duration>>,
     /// How long the last good set serves while fetches fail. Default `24h`.
     max_stale: Option<Text<Duration>>,
+    /// How long the gate waits at its start for the first set, before it accepts connections without. Default `5s`.
+    start_wait: Option<Text<Duration>>,
+    /// The file of a bearer token that the server of `jwks_url` asks for (Kubernetes); read before each fetch. Default: none.
+    jwks_bearer_token_file: Option<Text<PathBuf>>,
     /// The whole of one fetch, discovery included. Default `5s`.
     timeout: Option<Text<Timeout>>,
 }
@@ -229,11 +251,20 @@ impl crate::config::read::Keyword for Any {
     const ALTERNATIVE: &'static str = "a list of audiences";
 }
 
+/// `tenants: any`.
+#[derive(Debug)]
+pub(in crate::config) struct AnyTenant;
+
+impl crate::config::read::Keyword for AnyTenant {
+    const KEYWORD: &'static str = "any";
+    const ALTERNATIVE: &'static str = "a list of tenants";
+}
+
 /// With more, tokens would be accepted minutes after their expiry; a clock that is further off needs repair.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(120);
 
 /// Keys without meaning unless `jwks_url` or `discovery` is set.
-const FETCH_KEYS: [&str; 10] = [
+const FETCH_KEYS: [&str; 12] = [
     "allow_http",
     "allow_private_addresses",
     "ca_file",
@@ -243,11 +274,13 @@ const FETCH_KEYS: [&str; 10] = [
     "cooldown",
     "wait",
     "max_stale",
+    "start_wait",
+    "jwks_bearer_token_file",
     "timeout",
 ];
 
 /// Keys without meaning where the issuer introspects its tokens.
-const JWT_KEYS: [&str; 2] = ["algorithms", "types"];
+const JWT_KEYS: [&str; 4] = ["algorithms", "types", "tenants", "token_header"];
 
 pub(in crate::config) fn convert(
     sections: NamedEntries<Name, Section>,
@@ -255,37 +288,115 @@ pub(in crate::config) fn convert(
     checker: &mut Checker<'_>,
 ) -> BTreeMap<Name, Issuer> {
     let mut issuers = BTreeMap::new();
-    let mut urls: Vec<(IssuerUrl, NodeId, bool)> = Vec::new();
+    let mut named: Vec<(TokenIssuer, NodeId, bool)> = Vec::new();
+    let mut token_headers: Vec<(HeaderName, NodeId)> = Vec::new();
     for (name, TypedNode { value: mut section, at }) in sections.0 {
-        if let Some(url) = &section.issuer {
+        section.issuer = tenants(section.issuer.take(), section.tenants.take(), at, checker);
+        if let Some(issuer) = &section.issuer {
             let introspects = checker.tree.entry(at, "introspection").is_some();
-            refuse_duplicate(&urls, url, introspects, checker);
-            urls.push((url.get().clone(), url.at, introspects));
+            refuse_duplicate(&named, issuer, introspects, checker);
+            named.push((issuer.get().clone(), issuer.at, introspects));
         }
         let keys = keys(&mut section, at, checker);
         let headers = claim_headers(section.claim_headers.take(), api_key_header, checker);
+        if let Some(header) = &section.token_header {
+            check_token_header(header, api_key_header, checker);
+            token_headers.push((header.get().clone(), header.at));
+        }
         if let Some(issuer) = issuer(name.clone(), keys, headers, section, at, checker) {
             issuers.insert(name, issuer);
+        }
+    }
+    for (header, at) in token_headers {
+        if issuers
+            .values()
+            .flat_map(Issuer::claim_header_names)
+            .any(|name| *name == header)
+        {
+            let problem = checker.with_value(at, "`claim_headers` of an issuer has this header already");
+            checker.error_with(at, "duplicate-entry", problem, "one of the two needs another name");
         }
     }
     issuers
 }
 
-/// Reports a second issuer with the same URL: chance would decide which issuer's settings apply to a token (S075 is the
+/// Returns the issuer with its tenants. Reports a template without, and tenants without a template.
+fn tenants(
+    issuer: Option<Text<TokenIssuer>>,
+    written: Option<OrKeyword<Vec<Text<Tenant>>, AnyTenant>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<Text<TokenIssuer>> {
+    let issuer = issuer?;
+    let entry = checker.tree.entry(at, "tenants");
+    let is_template = matches!(issuer.get(), TokenIssuer::Template(_));
+    let tenants = match (written, entry) {
+        (Some(_), Some(entry)) if !is_template => {
+            let problem = "`tenants` means nothing where `issuer` has no `{tenant}`";
+            checker.error(entry, "only-with-tenant", problem);
+            return Some(issuer);
+        }
+        (Some(OrKeyword::Keyword(_)), Some(entry)) => {
+            let problem = "every tenant of this provider can call: whoever registers there gets tokens that count here";
+            let hint = "list the tenants, or ask for more of a token: `required_claims`, `clients`, `claims`";
+            checker.warn(entry, "every-tenant", problem, hint);
+            Tenants::Any
+        }
+        (Some(OrKeyword::Value(list)), _) => {
+            let list = checker.distinct(list);
+            Tenants::Listed(list.into_iter().map(|tenant| tenant.0).collect())
+        }
+        (Some(OrKeyword::Keyword(_)), None) | (None, Some(_)) => return None,
+        (None, None) if is_template => {
+            let hint = "such as `tenants: [0a1b2c3d-…]`; `tenants: any` lets in every tenant of the provider";
+            checker.error_with(
+                issuer.at,
+                "missing-key",
+                "`{tenant}` stands for no tenant: `tenants` is missing",
+                hint,
+            );
+            return None;
+        }
+        (None, None) => return Some(issuer),
+    };
+    Some(issuer.map(|issuer| issuer.with_tenants(tenants)))
+}
+
+/// Reports a header that cannot carry a token, because it means something else.
+fn check_token_header(header: &Text<HeaderName>, api_key_header: &HeaderName, checker: &mut Checker<'_>) {
+    let is_free = may_carry_claim(header.get()) || TOKEN_HEADERS.contains(&header.get().as_str());
+    if !is_free || header.get() == api_key_header {
+        let problem = checker.with_value(header.at, "this header means something else and cannot carry a token");
+        let hint =
+            "the header that the proxy in front sets, such as `cf-access-jwt-assertion`; `Authorization` counts anyway";
+        checker.error_with(header.at, "reserved-header", problem, hint);
+    }
+}
+
+/// Headers in which a well-known proxy (oauth2-proxy) sends tokens, though others of their family are reserved.
+const TOKEN_HEADERS: [&str; 2] = ["x-forwarded-access-token", "x-forwarded-id-token"];
+
+/// Reports a second issuer with the same `iss`: chance would decide which issuer's settings apply to a token (S075 is the
 /// same rule for API keys). One issuer with keys and one with introspection may share a URL: the token's form decides.
 fn refuse_duplicate(
-    urls: &[(IssuerUrl, NodeId, bool)],
-    url: &Text<IssuerUrl>,
+    known: &[(TokenIssuer, NodeId, bool)],
+    issuer: &Text<TokenIssuer>,
     introspects: bool,
     checker: &mut Checker<'_>,
 ) {
-    let same =
-        |(known, _, introspected): &&(IssuerUrl, NodeId, bool)| known == url.get() && *introspected == introspects;
-    let Some(&(_, first, _)) = urls.iter().find(same) else {
+    let same = |(known, _, introspected): &&(TokenIssuer, NodeId, bool)| {
+        known.overlaps(issuer.get()) && *introspected == introspects
+    };
+    let Some(&(ref other, first, _)) = known.iter().find(same) else {
         return;
     };
-    let problem = checker.with_value(url.at, "another issuer has this URL already");
-    checker.error_conflict(url.at, "duplicate-issuer", problem, first);
+    let problem = if other == issuer.get() {
+        "another issuer has this URL already"
+    } else {
+        "another issuer has the same `iss` for a tenant"
+    };
+    let problem = checker.with_value(issuer.at, problem);
+    checker.error_conflict(issuer.at, "duplicate-issuer", problem, first);
 }
 
 fn issuer(
@@ -335,6 +446,7 @@ fn issuer(
             .organization_claim
             .map_or_else(|| "org".to_owned(), |claim| claim.take().0),
         claim_headers,
+        token_header: section.token_header.map(Text::take),
         mode: section.mode.unwrap_or_default(),
         claim_facts: Vec::new(),
     })
@@ -537,11 +649,30 @@ fn keys_at(section: &mut Section, checker: &mut Checker<'_>) -> Option<JwksLocat
     let discovery = section.discovery.take()?;
     // Without an issuer there is no URL to discover; the missing `issuer` is reported elsewhere.
     let issuer = section.issuer.as_ref()?;
-    if issuer.get().to_url().scheme() == "http" && !allow_http {
+    let url = match issuer.get() {
+        TokenIssuer::Url(url) => url,
+        TokenIssuer::Text(_) => {
+            let problem = "`discovery` reads a document under the issuer's URL, and this issuer is no URL";
+            checker.error_with(
+                discovery.at,
+                "discovery-without-url",
+                problem,
+                "say where the keys are: `jwks_url`",
+            );
+            return None;
+        }
+        TokenIssuer::Template(_) => {
+            let problem = "`discovery` reads the document of one issuer, and this one stands for many";
+            let hint = "`jwks_url`, with the keys that all tenants share; or one entry of `issuers` for each tenant";
+            checker.error_with(discovery.at, "discovery-without-url", problem, hint);
+            return None;
+        }
+    };
+    if url.to_url().scheme() == "http" && !allow_http {
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
     }
-    discovery.value.convert(issuer.get()).map(JwksLocation::Discovery)
+    discovery.value.convert(url).map(JwksLocation::Discovery)
 }
 
 fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_>) -> RemoteKeys {
@@ -557,6 +688,7 @@ fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_
         checker.error_with(at, "bounds-swapped", "`min_refresh` is more than `max_refresh`", hint);
     }
     RemoteKeys {
+        bearer_token_file: bearer_token_file(section, matches!(at, JwksLocation::Discovery(_)), checker),
         at,
         connect: ConnectSettings {
             allow_http: section.allow_http.unwrap_or(false),
@@ -570,5 +702,22 @@ fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_
         cooldown: timeout(section.cooldown.take(), secs(30)),
         wait: section.wait.take().map_or(Duration::from_millis(500), Text::take),
         max_stale: section.max_stale.take().map_or(secs(86_400), Text::take),
+        start_wait: section.start_wait.take().map_or(secs(5), Text::take),
     }
+}
+
+/// Returns the file of the bearer token for `jwks_url`. Reports one beside `discovery`, where the issuer's document would
+/// choose the server that gets the token, and one that would be sent without TLS.
+fn bearer_token_file(section: &mut Section, is_discovered: bool, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let written = section.jwks_bearer_token_file.take()?;
+    if is_discovered {
+        let problem = "`jwks_bearer_token_file` beside `discovery`: the issuer's document would say who gets the token";
+        let hint = "use `jwks_url`, such as `https://kubernetes.default.svc/openid/v1/jwks`";
+        checker.error_with(written.at, "only-with-jwks-url", problem, hint);
+    }
+    if section.allow_http == Some(true) {
+        let problem = "a token is sent over TLS alone, and `allow_http: true` stands beside it";
+        checker.error_with(written.at, "plain-http", problem, "remove one of the two");
+    }
+    Some(checker.existing_file(&written))
 }

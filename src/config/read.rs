@@ -559,4 +559,11 @@ impl<T> Text<T> {
     pub(in crate::config) fn take(self) -> T {
         self.value.0
     }
+
+    pub(in crate::config) fn map<U>(self, change: impl FnOnce(T) -> U) -> Text<U> {
+        TypedNode {
+            at: self.at,
+            value: ParsedText(change(self.value.0)),
+        }
+    }
 }

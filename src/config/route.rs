@@ -40,9 +40,11 @@ pub struct Route {
     /// Removed from the front of the path before forwarding; matches whole
     /// segments. Starts with `/` and does not end with it.
     pub strip_prefix: Option<String>,
-    /// `true` where the upstream receives the credential. Default false.
+    /// `true` where the upstream receives the credential; on a public route, unread. Default false.
     pub forward_credential: bool,
     pub two_credentials: TwoCredentials,
+    /// `true` where the subprotocols of a WebSocket may carry the token.
+    pub websocket_token: bool,
     /// `true` where a credential in the query (`access_token`, `api_key` …) is refused with 400. Default true.
     pub reject_query_credentials: bool,
     /// `true` where `%2F` in the path is accepted and forwarded unchanged.

@@ -88,12 +88,17 @@ pub(in crate::config) struct Section {
     upstream: Option<Text<Name>>,
     /// Cut off the front of the path before it is forwarded; whole segments.
     strip_prefix: Option<Text<PathPattern>>,
-    /// Whether the credential reaches the upstream. Default false.
+    /// Whether the credential reaches the upstream. On a public route the client's own credential then passes unread: one
+    /// `Authorization` of any scheme, or one API key. Default false.
     forward_credential: Option<bool>,
+    /// `true` reads the token of a browser's WebSocket, which can set no header, from its subprotocols:
+    /// `new WebSocket(url, ["keygate.bearer", "bearer." + base64url(token)])`. Default false.
+    websocket_token: Option<TypedNode<bool>>,
     /// A request with both `Authorization` and an API key: `refuse` answers 400. `report` counts it, uses the bearer token
     /// and drops the key, for one migration. Default `refuse`.
     two_credentials: Option<TypedNode<TwoCredentials>>,
-    /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`.
+    /// Credentials in the query (`access_token`, `api_key` …): `reject` answers 400. Default `reject`; `ignore` on a public
+    /// route with `forward_credential`.
     query_credentials: Option<QueryCredentials>,
     /// Forms of a path that are refused otherwise, because two readers may take them differently.
     allow: Option<Vec<Oddity>>,
@@ -207,6 +212,8 @@ fn route(
     let cors = section.cors.map(|cors| cors::convert(cors, &methods, checker));
     let rules = rules(base, more, &accept, &methods, at, defaults, checker);
     let two_credentials = two_credentials(section.two_credentials, &accept, checker);
+    let websocket_token = websocket_token(section.websocket_token, &accept, checker);
+    let forward_credential = section.forward_credential.unwrap_or(false);
     let strip_prefix = section
         .strip_prefix
         .map(|prefix| check_strip_prefix(&prefix, &path, checker));
@@ -231,9 +238,15 @@ fn route(
             plans: if public { Vec::new() } else { plans },
             upstream: upstream?.take(),
             strip_prefix,
-            forward_credential: section.forward_credential.unwrap_or(false),
+            forward_credential,
             two_credentials,
-            reject_query_credentials: section.query_credentials != Some(QueryCredentials::Ignore),
+            websocket_token,
+            reject_query_credentials: match section.query_credentials {
+                Some(QueryCredentials::Reject) => true,
+                Some(QueryCredentials::Ignore) => false,
+                // An API that signs people in by itself may read what it likes from its query.
+                None => !(public && forward_credential),
+            },
             allow_encoded_slash: allow.contains(&Oddity::EncodedSlash),
             allow_empty_segments: allow.contains(&Oddity::EmptySegments),
             cors: cors.flatten(),
@@ -253,7 +266,7 @@ fn check_openness(section: &Section, at: NodeId, checker: &mut Checker<'_>) {
                 "issuers",
                 "audiences",
                 "rules",
-                "forward_credential",
+                "websocket_token",
                 "two_credentials",
                 "resource",
                 "identity_token",
@@ -313,6 +326,18 @@ fn two_credentials(
         }
     }
     value
+}
+
+/// Returns whether the subprotocols of a WebSocket may carry a token. Reports that on a route without tokens.
+fn websocket_token(written: Option<TypedNode<bool>>, accept: &[AcceptedCredential], checker: &mut Checker<'_>) -> bool {
+    let Some(TypedNode { value: true, at }) = written else {
+        return false;
+    };
+    if !accept.is_empty() && !accept.contains(&AcceptedCredential::Jwt) {
+        let problem = "`websocket_token` reads a token, and this route does not accept `jwt`";
+        checker.error(at, "only-with-jwt", problem);
+    }
+    true
 }
 
 /// Returns whether `key` is present and its value was not rejected.

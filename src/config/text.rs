@@ -10,6 +10,9 @@ use crate::model::api_key;
 use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimPointerError;
 use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::TokenIssuer;
+use crate::model::issuer::TokenIssuerError;
+use crate::model::issuer::is_tenant;
 use crate::model::names::Name;
 use crate::model::scope::Scope;
 use crate::model::secret::Secret;
@@ -338,6 +341,33 @@ impl FromText for Name {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
             .map_err(|error: crate::model::names::NameError| error.to_string())
+    }
+}
+
+impl FromText for TokenIssuer {
+    const DESCRIPTION: &'static str =
+        "the `iss` of its tokens: a URL, another text, or a URL with `{tenant}` for a segment of its path";
+    const PATTERN: &'static str = "(?:https?://[^@?#\\\\\\s]+|(?!https?:)[!-~]{1,256})";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: TokenIssuerError| error.to_string())
+    }
+}
+
+/// A tenant of an issuer's template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Tenant(pub String);
+
+impl FromText for Tenant {
+    const DESCRIPTION: &'static str = "letters, digits, `-`, `.`, `_` and `~`, as they stand in the URL";
+    const PATTERN: &'static str = "[A-Za-z0-9._~-]{1,128}";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if is_tenant(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(mismatch::<Self>())
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
 use crate::model::hex;
 use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::TokenIssuer;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
 use crate::model::secret::Secret;
@@ -91,7 +92,7 @@ impl TokenEndpoint {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         Issuer {
             name: Self::own_issuer(),
-            issuer: self.issuer.clone(),
+            issuer: TokenIssuer::Url(self.issuer.clone()),
             keys: KeySource::Own,
             audiences: Some(self.audiences.clone()),
             algorithms: ALGORITHMS.to_vec(),
@@ -103,6 +104,7 @@ impl TokenEndpoint {
             client_id_claims: texts(&["client_id"]),
             organization_claim: "org".to_owned(),
             claim_headers: Vec::new(),
+            token_header: None,
             mode: Mode::Enforce,
             claim_facts: Vec::new(),
         }
@@ -390,7 +392,8 @@ pub(in crate::config) fn add_own_issuer(
         return;
     };
     // With two issuers of one URL, chance would decide which issuer's settings apply to a token.
-    if let Some(other) = issuers.values().find(|other| other.issuer == token_endpoint.issuer) {
+    let is_same = |other: &&Issuer| other.issuer.is_named_by(token_endpoint.issuer.as_str());
+    if let Some(other) = issuers.values().find(is_same) {
         let at = checker.tree.entry(endpoint_at, "issuer").unwrap_or(endpoint_at);
         let problem = format!("`issuers.{}` has this URL already", other.name);
         let hint = "tokens of this gate are trusted as `issuers: [keygate]`; remove the other one";

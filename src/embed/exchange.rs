@@ -10,6 +10,7 @@ use crate::proxy::exchange;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::media_type;
+use crate::proxy::forward::response_fields::UpstreamFields;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::StatusCode;
@@ -160,8 +161,12 @@ impl Exchange {
                 head.append(name, value.clone());
             }
         }
-        let varies = fields.get_all(header::VARY).iter().any(cors::names_origin);
-        rules.put_added(varies, |name, value| {
+        let upstream = UpstreamFields {
+            varies: fields.get_all(header::VARY).iter().any(cors::names_origin),
+            lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
+                && !fields.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
+        };
+        rules.put_added(upstream, |name, value| {
             head.append(name, value.clone());
         });
         let types = fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes);

@@ -21,9 +21,10 @@ impl<'e> Principal<'e> {
         self.0.credential_id.as_deref()
     }
 
-    /// Returns the name of the issuer in the configuration; `None` for an API key.
+    /// Returns the name of the issuer in the configuration or, of an issuer with tenants, the `iss` of the token; `None` for an
+    /// API key.
     pub fn issuer(&self) -> Option<&'e str> {
-        self.0.issuer.as_ref().map(|issuer| issuer.as_str())
+        self.0.issuer_text()
     }
 
     /// Returns `sub` of a token (RFC 7519 section 4.1.2); for an API key, the client, or else the id of the key.

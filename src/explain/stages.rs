@@ -28,6 +28,7 @@ use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
+use crate::gate::intake::Place;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
@@ -286,10 +287,11 @@ fn route_text(trace: &StageFacts<'_>, route: &Route) -> String {
 }
 
 /// Returns the credential and the route of the request, read by the same parser as for the decision.
-fn credential<'r>(trace: &StageFacts<'r>) -> Option<(Credential<'r>, Arc<Route>)> {
+fn credential<'r>(trace: &StageFacts<'r>) -> Option<(Credential<'r>, Place, Arc<Route>)> {
     let (inbound, route) = (trace.inbound?, trace.decision_trace.route.as_ref()?);
-    let credential = intake::credential(inbound, &route.intake).ok()??;
-    Some((credential, Arc::clone(route)))
+    let is_imported = |text: &str| trace.snapshot.authenticator.api_keys.is_imported(text);
+    let intake = intake::credential(inbound, &route.intake, is_imported).ok()?;
+    Some((intake.credential?, intake.place?, Arc::clone(route)))
 }
 
 fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
@@ -297,7 +299,12 @@ fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
         return Vec::new();
     };
     if route.public {
-        return vec![Fact::note("public: no credential is asked for, and none is looked at")];
+        let text = if route.forward_credential {
+            "public: no credential is asked for; the client's own passes unread"
+        } else {
+            "public: no credential is asked for, and none is looked at"
+        };
+        return vec![Fact::note(text)];
     }
     let mut accepted = Vec::new();
     for (accepts, word) in [(route.accepts_jwt, "jwt"), (route.accepts_api_key, "api_key")] {
@@ -307,17 +314,20 @@ fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
     }
     let accepted = accepted.join(", ");
     match (credential(trace), &trace.verdict) {
-        (Some((Credential::Bearer(_), _)), _) => {
+        (Some((credential, place, route)), _) => {
+            let kind = match credential {
+                Credential::Bearer(_) => "bearer token",
+                Credential::ApiKey(_) => "API key",
+            };
+            let place = match place {
+                Place::Authorization => "authorization",
+                Place::ApiKeyHeader => trace.snapshot.api_key_header.as_str(),
+                Place::TokenHeader(index) => route.intake.token_headers.get(index).map_or("", HeaderName::as_str),
+                Place::WebSocketProtocols => "sec-websocket-protocol",
+            };
             vec![Fact::check(
                 true,
-                format!("one bearer token in authorization; accepted: {accepted}"),
-            )]
-        }
-        (Some((Credential::ApiKey(_), _)), _) => {
-            let header = &trace.snapshot.api_key_header;
-            vec![Fact::check(
-                true,
-                format!("one API key in {header}; accepted: {accepted}"),
+                format!("one {kind} in {place}; accepted: {accepted}"),
             )]
         }
         (None, Err(Stop::Denied(Denial::CredentialMissing))) => {
@@ -329,8 +339,8 @@ fn intake_facts(trace: &StageFacts<'_>) -> Vec<Fact> {
 
 fn authenticate(trace: &StageFacts<'_>) -> Vec<Fact> {
     match credential(trace) {
-        Some((Credential::Bearer(text), route)) => token::facts(text, &route, trace.now),
-        Some((Credential::ApiKey(text), _)) => key_facts(trace, text),
+        Some((Credential::Bearer(text), place, route)) => token::facts(&text, route.trust_in(Some(place)), trace.now),
+        Some((Credential::ApiKey(text), _, _)) => key_facts(trace, text),
         None => Vec::new(),
     }
 }

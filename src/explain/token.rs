@@ -5,10 +5,10 @@ use crate::config::Issuer;
 use crate::config::KeySource;
 use crate::explain::report::Fact;
 use crate::explain::report::display_text;
+use crate::gate::authenticate::Trust;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
-use crate::gate::snapshot::Route;
 use crate::jose::json;
 use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
@@ -19,23 +19,21 @@ use serde_json::Map;
 use serde_json::Value;
 use std::time::Duration;
 
-pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fact> {
+pub(in crate::explain) fn facts(token: &str, trust: &Trust, now: Now) -> Vec<Fact> {
     let mut facts = Vec::new();
     let jws = Jws::parse(token).map_err(TokenError::from);
     let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
     let parsed = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return vec![unparsed(&error, route)],
+        Err(error) => return vec![unparsed(&error, trust)],
     };
     let typ = jws.as_ref().ok().and_then(|jws| jws.header().typ.clone());
-    let trusted = route
-        .trust
+    let trusted = trust
         .issuers
         .iter()
-        .find(|issuer| issuer.settings().issuer.as_str() == parsed.issuer());
+        .find(|issuer| issuer.settings().issuer.is_named_by(parsed.issuer()));
     let Some(issuer) = trusted else {
-        let names: Vec<String> = route
-            .trust
+        let names: Vec<String> = trust
             .issuers
             .iter()
             .map(|issuer| format!("{} ({})", issuer.name(), issuer.settings().issuer.as_str()))
@@ -82,7 +80,7 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
         }
         times(&claims, settings, now.wall, &mut facts);
         required(&claims, settings, &mut facts);
-        audience(&claims, settings, route, &mut facts);
+        audience(&claims, settings, trust, &mut facts);
         for name in settings
             .client_id_claims
             .iter()
@@ -105,13 +103,8 @@ pub(in crate::explain) fn facts(token: &str, route: &Route, now: Now) -> Vec<Fac
 
 /// Returns the finding about a bearer token that is not a JWT. If an issuer
 /// of the route is introspected, the gate introspects the token there.
-fn unparsed(error: &TokenError, route: &Route) -> Fact {
-    match route
-        .trust
-        .issuers
-        .iter()
-        .find(|issuer| issuer.introspection().is_some())
-    {
+fn unparsed(error: &TokenError, trust: &Trust) -> Fact {
+    match trust.issuers.iter().find(|issuer| issuer.introspection().is_some()) {
         Some(issuer) => Fact::note(format!("no JWT, so issuer {} is asked what it is worth", issuer.name())),
         None => Fact::check(false, format!("the token: {}", ErrorChain(error))),
     }
@@ -260,8 +253,8 @@ fn claim_text(claims: &Map<String, Value>, name: &str) -> String {
     claims.get(name).map_or_else(|| "missing".to_owned(), json_text)
 }
 
-fn audience(claims: &Map<String, Value>, settings: &Issuer, route: &Route, facts: &mut Vec<Fact>) {
-    let expected = route.trust.audiences.as_deref().or(settings.audiences.as_deref());
+fn audience(claims: &Map<String, Value>, settings: &Issuer, trust: &Trust, facts: &mut Vec<Fact>) {
+    let expected = trust.audiences.as_deref().or(settings.audiences.as_deref());
     facts.push(match expected {
         Some(expected) => one_of(claims, "aud", expected),
         None => Fact::note(format!("aud {}; any will do", claim_text(claims, "aud"))),

@@ -71,6 +71,12 @@ pub enum FetchError {
     CaFileEmpty { path: PathBuf },
     #[error("this machine has no certificate authorities (the package is often called ca-certificates): {details}")]
     NoSystemRoots { details: String },
+    #[error("the bearer token in {} cannot be read", path.display())]
+    BearerToken {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
     #[error("the HTTP client cannot be set up")]

@@ -98,7 +98,7 @@ pub async fn find(discovery: &Discovery, connect: &ConnectSettings, first: &mut 
 }
 
 async fn read(url: &Url, issuer: &IssuerUrl, connect: &ConnectSettings) -> Result<Url, DocumentError> {
-    let fetched = fetch(url, connect, DocumentKind::Metadata)
+    let fetched = fetch(url, connect, None, DocumentKind::Metadata)
         .await
         .map_err(DocumentError::Fetch)?;
     let jwks_uri = jwks_uri(&fetched.body, issuer)?;

@@ -50,6 +50,8 @@ pub fn set_of(keys: &[String]) -> String {
 pub fn jwks_url(url: &str) -> RemoteKeys {
     RemoteKeys {
         at: JwksLocation::JwksUrl(url.parse().unwrap()),
+        bearer_token_file: None,
+        start_wait: Duration::from_secs(5),
         connect: ConnectSettings {
             allow_http: true,
             allow_private_addresses: true,

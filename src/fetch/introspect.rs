@@ -24,7 +24,7 @@ use crate::gate::authenticate::token::TokenRules;
 use crate::model::clock::Clock;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
-use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::TokenIssuer;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
 use crate::observe::metrics::CallResult;
@@ -56,7 +56,7 @@ const ENDPOINT_LIFE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// If the file is not one private key, or the key is not for the configured algorithm.
-pub fn check_key(settings: &Introspection, issuer: &IssuerUrl) -> Result<(), SignerError> {
+pub fn check_key(settings: &Introspection, issuer: &TokenIssuer) -> Result<(), SignerError> {
     ClientCredential::new(settings, issuer).map(drop)
 }
 

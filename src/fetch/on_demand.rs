@@ -57,12 +57,14 @@ impl OnDemandJwks {
     pub fn new(url: &str, connect: ConnectSettings) -> Result<Self, &'static str> {
         let source = RemoteKeys {
             at: JwksLocation::JwksUrl(Url::parse(url).map_err(|_| "not a URL")?),
+            bearer_token_file: None,
             connect,
             min_refresh: Duration::from_secs(60),
             max_refresh: Duration::from_secs(3_600),
             cooldown: Duration::from_secs(30),
             wait: Duration::from_millis(500),
             max_stale: Duration::from_secs(86_400),
+            start_wait: Duration::ZERO,
         };
         Ok(Self {
             keys: IssuerKeys::new(&KeySource::Remote(Box::new(source.clone()))),
@@ -188,7 +190,7 @@ impl OnDemandJwks {
             return;
         };
         let attempt = self.keys.start_attempt(clock.now());
-        let outcome = match fetch(url, &self.source.connect, DocumentKind::Jwks).await {
+        let outcome = match fetch(url, &self.source.connect, None, DocumentKind::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
                 Err(error) => Err(ErrorChain(&error).to_string()),

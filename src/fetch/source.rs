@@ -138,9 +138,14 @@ async fn fetch_set(source: &RemoteKeys, last: &mut LastSource) -> Result<Fetched
             .await
             .map_err(SourceError::Discovery)?,
     };
-    let fetched = fetch(&url, &source.connect, DocumentKind::Jwks)
-        .await
-        .map_err(SourceError::Fetch)?;
+    let fetched = fetch(
+        &url,
+        &source.connect,
+        source.bearer_token_file.as_deref(),
+        DocumentKind::Jwks,
+    )
+    .await
+    .map_err(SourceError::Fetch)?;
     let jwks = Jwks::parse(&fetched.body).map_err(SourceError::Keys)?;
     Ok(FetchedSet {
         from: url,

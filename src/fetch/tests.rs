@@ -41,7 +41,13 @@ async fn fetch(source: &RemoteKeys) -> Result<FetchedDocument, FetchError> {
     let JwksLocation::JwksUrl(url) = &source.at else {
         panic!("{:?}", source.at);
     };
-    crate::fetch::jwks::fetch(url, &source.connect, DocumentKind::Jwks).await
+    crate::fetch::jwks::fetch(
+        url,
+        &source.connect,
+        source.bearer_token_file.as_deref(),
+        DocumentKind::Jwks,
+    )
+    .await
 }
 
 fn rsa_set() -> String {
@@ -54,6 +60,7 @@ pub fn metrics() -> Metrics {
 
 pub fn issuer(keys: KeySource) -> Issuer {
     Issuer {
+        token_header: None,
         name: "fake".parse().unwrap(),
         issuer: "https://issuer.example".parse().unwrap(),
         keys,

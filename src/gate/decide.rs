@@ -12,6 +12,7 @@ use crate::gate::admit::Subject;
 use crate::gate::authenticate;
 use crate::gate::authenticate::Failure;
 use crate::gate::authenticate::Principal;
+use crate::gate::authenticate::Trust;
 use crate::gate::authorize;
 use crate::gate::authorize::CertificateClearance;
 use crate::gate::authorize::CertificateError;
@@ -22,8 +23,9 @@ use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::gate::intake::Credential;
-use crate::gate::intake::Field;
+use crate::gate::intake::Intake;
 use crate::gate::intake::IntakeError;
+use crate::gate::intake::Place;
 use crate::gate::live::LiveState;
 use crate::gate::local;
 use crate::gate::snapshot::Route;
@@ -33,6 +35,7 @@ use crate::gate::stop::Stop;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
+use http::HeaderName;
 use std::sync::Arc;
 
 /// The permission to forward one request. Only [`decide`] makes a permit, and nothing is forwarded without a permit.
@@ -47,7 +50,8 @@ pub struct Permit {
     route: Arc<Route>,
     entitlement: Entitlement,
     admission: Admission,
-    forwarded: Option<Field>,
+    /// The place of the credential that is forwarded.
+    forwarded: Option<Place>,
 }
 
 impl Permit {
@@ -61,12 +65,21 @@ impl Permit {
 
     /// Returns whether `Authorization` is forwarded to the upstream.
     pub fn forwards_authorization(&self) -> bool {
-        self.forwarded == Some(Field::Authorization)
+        self.forwarded == Some(Place::Authorization)
     }
 
-    /// Returns whether the API key is forwarded to the upstream. Of two credentials that a route reports, it is not.
+    /// Returns whether the header of API keys is forwarded to the upstream. Of two credentials that a route reports, it is
+    /// not.
     pub fn forwards_api_key(&self) -> bool {
-        self.forwarded == Some(Field::ApiKey)
+        self.forwarded == Some(Place::ApiKeyHeader)
+    }
+
+    /// Returns whether `name`, the `token_header` of some issuer, is forwarded to the upstream.
+    pub fn forwards_token_header(&self, name: &HeaderName) -> bool {
+        match self.forwarded {
+            Some(Place::TokenHeader(index)) => self.route.intake.token_headers.get(index) == Some(name),
+            Some(Place::Authorization | Place::ApiKeyHeader | Place::WebSocketProtocols) | None => false,
+        }
     }
 
     /// Returns the admission, with the limit that is closest to exhaustion.
@@ -99,19 +112,17 @@ pub fn decide(
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
-    let credential = intake::credential(inbound, &route.intake)?;
+    let is_imported = |text: &str| snapshot.authenticator.api_keys.is_imported(text);
+    let intake = intake::credential(inbound, &route.intake, is_imported)?;
     if let Err(two) = two {
         trace.reported_two_credentials = true;
         trace.would_deny(two.reason(), None);
     }
-    let forwarded = credential
-        .as_ref()
-        .map(Credential::field)
-        .filter(|_| route.forward_credential);
+    let forwarded = intake.place.filter(|_| route.forward_credential);
     let entitlement = if route.public {
         authorize::public(check_certificate(&route, live, inbound)?)
     } else {
-        prove(credential, &route, snapshot, live, inbound, now, trace)?
+        prove(intake, &route, snapshot, live, inbound, now, trace)?
     };
 
     // Refuse a body that is announced as too large before the body is read, and before limits are spent.
@@ -140,13 +151,13 @@ fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeErro
     }
 }
 
-/// Returns the entitlement that `credential` gives on a protected route: authenticates the credential, checks the
+/// Returns the entitlement that the credential of `intake` gives on a protected route: authenticates the credential, checks the
 /// client's certificate, looks up the subscription, and checks the rules of the route.
 ///
 /// # Errors
 /// The first check to fail, or [`Stop::Needs`] when a key or an introspection must be fetched first.
 fn prove(
-    credential: Option<Credential<'_>>,
+    intake: Intake<'_>,
     route: &Route,
     snapshot: &Snapshot,
     live: &LiveState,
@@ -154,19 +165,20 @@ fn prove(
     now: Now,
     trace: &mut DecisionTrace,
 ) -> Result<Entitlement, Stop> {
-    let credential = credential.ok_or(Denial::CredentialMissing)?;
-    trace.credential_type = Some(route.trust.credential_type(&credential));
+    let credential = intake.credential.ok_or(Denial::CredentialMissing)?;
+    let trust = route.trust_in(intake.place);
+    trace.credential_type = Some(trust.credential_type(&credential));
 
     enter(live, Stage::Authenticate);
     let verdict = trace.issuer_verdict.as_deref();
     let client_ip = inbound.undisputed_ip();
     let authenticated = snapshot
         .authenticator
-        .authenticate(&credential, &route.trust, client_ip, verdict, now);
+        .authenticate(&credential, trust, client_ip, verdict, now);
     let principal = match authenticated {
         Ok(principal) => principal,
         Err(failure) => {
-            return match shadow_issuer(&credential, route) {
+            return match shadow_issuer(&credential, trust) {
                 Some(issuer) => {
                     record_in_shadow(failure, issuer, trace)?;
                     Ok(authorize::unproved(check_certificate(route, live, inbound)?))
@@ -223,10 +235,10 @@ fn spend(
 }
 
 /// Returns the issuer that `credential` names, where the issuers of the route are in shadow mode.
-fn shadow_issuer<'r>(credential: &Credential<'_>, route: &'r Route) -> Option<&'r Name> {
-    match route.trust.mode {
+fn shadow_issuer<'t>(credential: &Credential<'_>, trust: &'t Trust) -> Option<&'t Name> {
+    match trust.mode {
         Mode::Enforce => None,
-        Mode::Shadow => route.trust.issuer_named_by(credential),
+        Mode::Shadow => trust.issuer_named_by(credential),
     }
 }
 

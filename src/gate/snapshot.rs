@@ -30,6 +30,7 @@ use crate::gate::authorize::Plans;
 use crate::gate::authorize::Requirement;
 use crate::gate::identity_token::Signer;
 use crate::gate::intake::IntakeRules;
+use crate::gate::intake::Place;
 use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
@@ -59,6 +60,9 @@ pub struct Snapshot {
     pub accept: AcceptRules,
     /// The headers in which upstreams receive claims of any issuer; each name once.
     pub claim_headers: Box<[HeaderName]>,
+    /// The headers in which any issuer may send its JWTs; each name once. Upstreams receive none of them, unless the route
+    /// forwards its credential and found it there.
+    pub token_headers: Box<[HeaderName]>,
     pub authenticator: Authenticator,
     /// The limit of failed authentications; `None` where it is off.
     pub failures: Option<FailureLimit>,
@@ -92,7 +96,10 @@ pub struct Route {
     pub intake: IntakeRules,
     pub accepts_jwt: bool,
     pub accepts_api_key: bool,
+    /// The issuers that the route trusts, for tokens in `Authorization` and in the subprotocols of a WebSocket.
     pub trust: Trust,
+    /// For each of the intake's `token_headers`, in the same order, the issuers whose tokens it carries.
+    pub header_trusts: Box<[Trust]>,
     pub requirement: Requirement,
     /// Requirements on the client's certificate; all must hold.
     pub client_certificates: Box<[CertificateRequirement]>,
@@ -153,10 +160,18 @@ impl Route {
 }
 
 impl Route {
+    /// Returns the issuers whose tokens count in `place`.
+    pub fn trust_in(&self, place: Option<Place>) -> &Trust {
+        match place {
+            Some(Place::TokenHeader(index)) => self.header_trusts.get(index).unwrap_or(&self.trust),
+            Some(Place::Authorization | Place::ApiKeyHeader | Place::WebSocketProtocols) | None => &self.trust,
+        }
+    }
+
     /// Returns the credentials that the route accepts, for the challenges of a refusal.
     pub fn accepted(&self) -> AcceptedCredentials<'_> {
         AcceptedCredentials {
-            jwt: self.accepts_jwt,
+            bearer: self.accepts_jwt || (self.accepts_api_key && self.intake.bearer_key_prefix.is_some()),
             api_key: self.accepts_api_key,
             requirement: &self.requirement,
             resource_metadata: self.resource_metadata.as_deref(),
@@ -204,14 +219,21 @@ impl Snapshot {
             (pattern, Arc::clone(route))
         }))?;
         let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
+        let token_headers = distinct(
+            config
+                .issuers
+                .values()
+                .filter_map(|issuer| issuer.token_header.as_ref()),
+        );
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
             accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
-                .with_claim_headers(claim_headers.iter()),
+                .with_unaliased(claim_headers.iter().chain(&token_headers)),
             claim_headers,
+            token_headers,
             authenticator: Authenticator {
                 api_keys: ApiKeyAuthenticator::new(
                     Arc::clone(&live.directory),
@@ -270,20 +292,34 @@ impl Route {
         let state = |name: &Name| Arc::clone(issuers.get(name).expect(known));
         let is_own = |name: &&Name| config.issuers.get(*name).expect(known).keys == KeySource::Own;
         let is_in_shadow_mode = |name: &Name| config.issuers.get(name).expect(known).mode == Mode::Shadow;
+        let mode = if !route.issuers.is_empty() && route.issuers.iter().all(is_in_shadow_mode) {
+            Mode::Shadow
+        } else {
+            Mode::Enforce
+        };
+        let token_headers = token_headers(route, config);
+        let audiences = route.audiences.clone().map(Into::into);
+        let header_trust = |header: &HeaderName| {
+            let sends_here =
+                |name: &&Name| config.issuers.get(*name).expect(known).token_header.as_ref() == Some(header);
+            Trust {
+                issuers: route.issuers.iter().filter(sends_here).map(state).collect(),
+                own: None,
+                mode,
+                audiences: audiences.clone(),
+            }
+        };
         Self {
             name: route.name.clone(),
             public: route.public,
+            header_trusts: token_headers.iter().map(header_trust).collect(),
             accepts_jwt: route.accept.contains(&AcceptedCredential::Jwt),
             accepts_api_key: route.accept.contains(&AcceptedCredential::ApiKey),
             trust: Trust {
                 issuers: route.issuers.iter().map(state).collect(),
                 own: route.issuers.iter().find(is_own).map(state),
-                mode: if !route.issuers.is_empty() && route.issuers.iter().all(is_in_shadow_mode) {
-                    Mode::Shadow
-                } else {
-                    Mode::Enforce
-                },
-                audiences: route.audiences.clone().map(Into::into),
+                mode,
+                audiences: audiences.clone(),
             },
             requirement: Requirement::compile(route),
             client_certificates: route.client_certificates.clone().into(),
@@ -300,13 +336,13 @@ impl Route {
             cors: route
                 .cors
                 .as_ref()
-                .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys.header)),
+                .map(|cors| Cors::compile(cors, &route.accept, &config.api_keys)),
             resource_metadata: route
                 .resource
                 .as_ref()
                 .map(|name| config.resources.get(name).expect(known).url.metadata_url().into()),
             identity_audience: route.identity_token.as_deref().map(Into::into),
-            intake: intake_rules(route, config),
+            intake: intake_rules(route, token_headers, config),
             metrics: live.metrics.requests.of_route(route.name.as_str()),
             limit_metrics: metrics_in(Mode::Enforce),
             shadow_limit_metrics: metrics_in(Mode::Shadow),
@@ -408,18 +444,24 @@ fn metadata_of(name: &Name, config: &Config, routes: &[Arc<Route>]) -> Bytes {
     let issuers = own.iter().flat_map(|route| &route.trust.issuers);
     metadata::document(
         resource,
-        issuers.map(|issuer| issuer.settings().issuer.as_str()),
+        issuers.flat_map(|issuer| issuer.settings().issuer.known_urls()),
         own.iter()
             .flat_map(|route| route.requirement.scopes().iter().cloned().collect::<Vec<_>>()),
     )
 }
 
-fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
+/// Returns the headers in which the issuers of `route` may send their JWTs; each name once.
+fn token_headers(route: &config::Route, config: &Config) -> Box<[HeaderName]> {
+    let issuers = route.issuers.iter().filter_map(|name| config.issuers.get(name));
+    distinct(issuers.filter_map(|issuer| issuer.token_header.as_ref()))
+}
+
+fn intake_rules(route: &config::Route, token_headers: Box<[HeaderName]>, config: &Config) -> IntakeRules {
     IntakeRules {
-        access: if route.public {
-            RouteAccess::Public
-        } else {
-            RouteAccess::Protected(route.accept.clone())
+        access: match (route.public, route.forward_credential) {
+            (false, _) => RouteAccess::Protected(route.accept.clone()),
+            (true, false) => RouteAccess::Public,
+            (true, true) => RouteAccess::PublicForwarding,
         },
         credential_bytes_max: config.requests.credential_bytes_max,
         query_credentials: if route.reject_query_credentials {
@@ -428,6 +470,9 @@ fn intake_rules(route: &config::Route, config: &Config) -> IntakeRules {
             QueryCredentials::Ignore
         },
         two_credentials: route.two_credentials,
+        bearer_key_prefix: config.api_keys.bearer.then(|| config.api_keys.prefix.as_str().into()),
+        token_headers,
+        websocket_token: route.websocket_token,
     }
 }
 

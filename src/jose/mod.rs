@@ -1,6 +1,6 @@
 //! How are JSON tokens and keys parsed, verified and signed? Only this module calls the signature libraries.
 
-mod base64url;
+pub mod base64url;
 pub mod json;
 pub mod jwk;
 pub mod jwks;

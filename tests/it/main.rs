@@ -28,6 +28,7 @@ mod timeouts;
 mod streams;
 mod panics;
 mod parity;
+mod places;
 mod faults;
 mod operate;
 mod cli;

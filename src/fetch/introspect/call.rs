@@ -18,7 +18,7 @@ use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
-use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::TokenIssuer;
 use crate::model::secret::Secret;
 use http::StatusCode;
 use http::header::ACCEPT;
@@ -179,7 +179,7 @@ impl ClientCredential {
     ///
     /// # Errors
     /// If the private key cannot be parsed, or is not for the configured algorithm.
-    pub fn new(settings: &Introspection, issuer: &IssuerUrl) -> Result<Self, SignerError> {
+    pub fn new(settings: &Introspection, issuer: &TokenIssuer) -> Result<Self, SignerError> {
         let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         match &settings.authentication {
             ClientAuthentication::Secret(secret) => Ok(Self::Secret {
@@ -211,7 +211,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    fn new(client_id: &str, key: &ClientKey, issuer: &IssuerUrl) -> Result<Self, SignerError> {
+    fn new(client_id: &str, key: &ClientKey, issuer: &TokenIssuer) -> Result<Self, SignerError> {
         let failed = |source| SignerError {
             file: key.file.clone(),
             source,

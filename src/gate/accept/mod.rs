@@ -14,6 +14,7 @@ pub mod error;
 
 pub use error::AcceptError;
 pub use fields::FieldOccurrence;
+pub use fields::Fields;
 pub use head_error::HeadError;
 pub use inbound::Inbound;
 pub use matcher::Lookup;

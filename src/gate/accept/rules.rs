@@ -23,8 +23,8 @@ pub struct AcceptRules {
     api_key_header: HeaderName,
     /// The name of the API key header, with each `_` replaced by `-`.
     api_key_folded: Box<str>,
-    /// The headers in which upstreams receive claims.
-    claim_headers: Vec<HeaderName>,
+    /// The headers in which upstreams receive claims, and those in which issuers send tokens.
+    unaliased: Vec<HeaderName>,
     /// The methods that routes list beyond the registered ones.
     methods: Vec<Method>,
 }
@@ -35,7 +35,7 @@ impl AcceptRules {
         Self {
             api_key_folded: api_key_header.as_str().replace('_', "-").into(),
             api_key_header,
-            claim_headers: Vec::new(),
+            unaliased: Vec::new(),
             methods: methods
                 .into_iter()
                 .filter(|method| !is_default_method(method))
@@ -58,10 +58,10 @@ impl AcceptRules {
         }
     }
 
-    /// Adds the headers that carry claims to upstreams to the protected headers.
+    /// Adds headers that carry claims to upstreams, or tokens of issuers, to the protected headers.
     #[must_use]
-    pub fn with_claim_headers<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
-        self.claim_headers.extend(names.into_iter().cloned());
+    pub fn with_unaliased<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
+        self.unaliased.extend(names.into_iter().cloned());
         self
     }
 
@@ -71,7 +71,7 @@ impl AcceptRules {
         PROTECTED.iter().any(|protected| folds_to(name, protected))
             || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
             || folds_to(name, self.api_key_header.as_str())
-            || self.claim_headers.iter().any(|header| folds_to(name, header.as_str()))
+            || self.unaliased.iter().any(|header| folds_to(name, header.as_str()))
     }
 
     /// Returns whether some route lists the unregistered `method`.

@@ -80,16 +80,22 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue
 }
 
 impl Cors {
-    /// Compiles the rules of a route that accepts the credentials `accept`, API keys in the header `api_key_header`.
-    /// Unless the configuration lists other headers, pages may send the headers of these credentials and
+    /// Compiles the rules of a route that accepts the credentials `accept`, API keys as `api_keys` says. Unless the configuration lists other headers, pages may send the headers of these credentials and
     /// `Content-Type`.
-    pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_key_header: &HeaderName) -> Self {
+    pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_keys: &config::ApiKeys) -> Self {
         let headers = settings.headers.clone().unwrap_or_else(|| {
-            let needed = accept.iter().map(|accept| match accept {
-                AcceptedCredential::Jwt => header::AUTHORIZATION,
-                AcceptedCredential::ApiKey => api_key_header.clone(),
-            });
-            needed.chain([header::CONTENT_TYPE]).collect()
+            let mut needed: Vec<HeaderName> = accept
+                .iter()
+                .map(|accept| match accept {
+                    AcceptedCredential::Jwt => header::AUTHORIZATION,
+                    AcceptedCredential::ApiKey => api_keys.header.clone(),
+                })
+                .collect();
+            if api_keys.bearer && !accept.is_empty() && !needed.contains(&header::AUTHORIZATION) {
+                needed.push(header::AUTHORIZATION);
+            }
+            needed.push(header::CONTENT_TYPE);
+            needed
         });
         let origins = match &settings.origins {
             Origins::Any => None,

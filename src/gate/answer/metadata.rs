@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 
 /// Returns the metadata of `resource` as JSON. `issuers` are the issuers that the routes of the resource trust;
 /// `scopes` are the scopes that these routes require.
-pub fn document<'c>(
+pub fn document(
     resource: &config::Resource,
-    issuers: impl Iterator<Item = &'c str>,
+    issuers: impl Iterator<Item = String>,
     scopes: impl Iterator<Item = Scope>,
 ) -> Bytes {
-    let mut servers: Vec<&str> = Vec::new();
+    let mut servers: Vec<String> = Vec::new();
     for issuer in issuers {
         if !servers.contains(&issuer) {
             servers.push(issuer);

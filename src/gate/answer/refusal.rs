@@ -37,7 +37,8 @@ const RETRY_AFTER_OURS: Duration = Duration::from_secs(5);
 /// The credentials that a route accepts, for challenges.
 #[derive(Clone, Copy)]
 pub struct AcceptedCredentials<'r> {
-    pub jwt: bool,
+    /// `true` where `Authorization: Bearer` may carry a credential: a token, or an API key.
+    pub bearer: bool,
     pub api_key: bool,
     pub requirement: &'r Requirement,
     /// The URL at which clients read how to get a token (RFC 9728 section 5.1).
@@ -231,7 +232,12 @@ impl FaultySchemes {
             "invalid-api-key" => Some(Scheme::ApiKey),
             "invalid-token" | "token-expired" => Some(Scheme::Bearer),
             _ if row.reason.starts_with("api_key_") => Some(Scheme::ApiKey),
-            _ if row.reason.starts_with("authorization_") => Some(Scheme::Bearer),
+            _ if ["authorization_", "token_header_", "websocket_token_"]
+                .iter()
+                .any(|start| row.reason.starts_with(start)) =>
+            {
+                Some(Scheme::Bearer)
+            }
             _ => context.scheme,
         };
         Self {
@@ -295,7 +301,7 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
         value(text)
     };
     [
-        accepted.jwt.then(bearer).flatten(),
+        accepted.bearer.then(bearer).flatten(),
         accepted.api_key.then(api_key).flatten(),
     ]
 }

@@ -132,6 +132,15 @@ impl ApiKeyAuthenticator {
         Ok((self.identity(claim.id, entry), binding))
     }
 
+    /// Returns whether `text` is an imported key, expired and revoked ones too. Does no look-up where there is none.
+    pub fn is_imported(&self, text: &str) -> bool {
+        self.directory.has_imported_keys()
+            && self
+                .directory
+                .get(&KeyId::of_imported(&CredentialDigest::sha256(text)))
+                .is_some_and(|entry| entry.origin() == ApiKeyOrigin::Imported)
+    }
+
     /// Returns the id and the origin that `text` claims, and the digest that the directory must have for them.
     fn claim(&self, text: &str) -> Result<Claim, ApiKeyError> {
         match api_key::parse(text, &self.prefix) {

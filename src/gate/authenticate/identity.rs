@@ -35,6 +35,8 @@ impl CredentialType {
 #[derive(Clone, Debug, Default)]
 pub struct TokenIdentity {
     pub credential_type: CredentialType,
+    /// The `iss`, where the issuer is a template of many; otherwise `None`.
+    pub tenant_issuer: Option<String>,
     pub subject: Option<String>,
     pub client_id: Option<String>,
     pub organization: Option<String>,
@@ -144,7 +146,8 @@ impl Identity {
             .as_deref()
             .or(token.subject.as_deref())
             .unwrap_or_default();
-        let realm = issuer.as_str();
+        // Two tenants may have the same subject: their limits are counted apart, and upstreams are told the tenant.
+        let realm = token.tenant_issuer.as_deref().unwrap_or(issuer.as_str());
         let buckets = BucketKeys {
             credential: bucket_key(&["token", realm, owner]),
             client: bucket_key(&["client", realm, token.client_id.as_deref().unwrap_or(owner)]),
@@ -213,6 +216,11 @@ impl Identity {
             + heap_bytes(audiences)
             + heap_bytes(claims.bytes())
             + headers.bytes()
+    }
+
+    /// Returns the issuer as upstreams and records name it: by its name or, of a template, by the `iss`. `None` for an API key.
+    pub fn issuer_text(&self) -> Option<&str> {
+        self.headers.issuer.as_ref()?.to_str().ok()
     }
 
     /// Returns the id of the API key; `None` for a token.

@@ -113,6 +113,7 @@ impl OpaqueTokens {
         let identity = Arc::new(Identity::of_token(
             issuer.name().clone(),
             TokenIdentity {
+                tenant_issuer: None,
                 credential_type: CredentialType::Opaque,
                 subject: Some(token.client.to_string()),
                 client_id: Some(token.client.to_string()),

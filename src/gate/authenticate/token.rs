@@ -18,13 +18,13 @@ use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
-use crate::model::issuer::IssuerUrl;
+use crate::model::issuer::TokenIssuer;
 use std::time::Duration;
 
 /// The rules for an issuer's tokens, compiled from its configuration.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
-    issuer: IssuerUrl,
+    issuer: TokenIssuer,
     algorithms: Box<[Algorithm]>,
     /// The accepted types in lower case; the empty text stands for an absent `typ`.
     types: Box<[String]>,
@@ -91,7 +91,7 @@ impl TokenRules {
         now: Timestamp,
     ) -> Result<(TokenIdentity, Timestamp), TokenError> {
         let issuer = claims.nonempty_text("iss")?;
-        if issuer.is_some_and(|issuer| issuer != self.issuer.as_str()) {
+        if issuer.is_some_and(|issuer| !self.issuer.is_named_by(issuer)) {
             return Err(TokenError::Issuer);
         }
         let exp = self.check_times(claims, now)?;
@@ -145,8 +145,13 @@ impl TokenRules {
         if audiences.is_empty() && self.audience == Audience::Required {
             return Err(TokenError::ClaimMissing("aud"));
         }
+        let tenant_issuer = match self.issuer {
+            TokenIssuer::Template(_) => claims.text("iss")?.map(str::to_owned),
+            TokenIssuer::Url(_) | TokenIssuer::Text(_) => None,
+        };
         Ok(TokenIdentity {
             credential_type,
+            tenant_issuer,
             subject: claims.name("sub")?,
             client_id: claims.first_name(&self.client_id_claims)?,
             organization: claims.name(&self.organization_claim)?,
@@ -196,7 +201,7 @@ impl<'a> ParsedToken<'a> {
     /// # Errors
     /// The first check to fail. Only [`TokenError::UnknownKey`] may be cured by fetching the issuer's keys.
     pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
-        if self.issuer() != rules.issuer.as_str() {
+        if !rules.issuer.is_named_by(self.issuer()) {
             return Err(TokenError::Issuer);
         }
         if !rules.algorithms.contains(&self.algorithm()) {

@@ -90,7 +90,7 @@ impl Trust {
     /// Returns the issuer that a JWT names by `iss`. Prefers an issuer with keys to an introspecting issuer of the same
     /// URL.
     pub(super) fn issuer_of(&self, parsed: &ParsedToken<'_>) -> Option<&Arc<IssuerState>> {
-        let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.as_str() == parsed.issuer();
+        let is_named = |issuer: &&Arc<IssuerState>| issuer.settings().issuer.is_named_by(parsed.issuer());
         let issuers = self.issuers.iter().filter(is_named);
         issuers.min_by_key(|issuer| issuer.introspection().is_some())
     }

@@ -135,10 +135,7 @@ impl Signer {
             ("scope", scope.as_deref()),
             ("credential_type", Some(identity.credential_type.as_str())),
             ("credential_id", identity.credential_id.as_deref()),
-            (
-                "credential_issuer",
-                identity.issuer.as_ref().map(|issuer| issuer.as_str()),
-            ),
+            ("credential_issuer", identity.issuer_text()),
         ];
         for (name, value) in known {
             if let Some(value) = value {

@@ -50,6 +50,7 @@ fn signer(ttl: Duration) -> Signer {
 /// Returns the identity of a token that expires at `expires_at` and is valid for `skew` longer.
 fn identity(expires_at: Timestamp, skew: Duration) -> Arc<Identity> {
     let token = TokenIdentity {
+        tenant_issuer: None,
         issued_at: None,
         credential_type: Default::default(),
         subject: Some("alice".to_owned()),

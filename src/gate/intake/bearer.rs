@@ -77,7 +77,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// Returns whether `text` is `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_token68(text: &[u8]) -> bool {
+pub(super) fn is_token68(text: &[u8]) -> bool {
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let unpadded = &text[..text.len() - padding];
     // A token has hundreds of letters, digits and symbols in random order, so the processor mispredicts half of the

@@ -2,39 +2,62 @@
 
 mod api_key;
 mod bearer;
+mod further;
 mod query;
 
+pub use further::WEBSOCKET_PROTOCOL;
+pub use further::offers_websocket_protocol;
+pub use further::without_token_entries;
 pub use query::redact_query;
 
 use crate::config::AcceptedCredential;
 use crate::config::TwoCredentials;
 use crate::gate::accept::FieldOccurrence;
+use crate::gate::accept::Fields;
 use crate::gate::accept::Inbound;
+use crate::model::api_key::ApiKeyTextError;
+use crate::model::api_key::parse as parse_own_key;
 use crate::model::reason::reasons;
+use http::HeaderName;
 use http::HeaderValue;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The credential of a request: well-formed, but not validated.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credential<'r> {
     /// A `token68` (RFC 9110 section 11.2).
-    Bearer(&'r str),
+    Bearer(Cow<'r, str>),
     /// Visible ASCII without a comma.
     ApiKey(&'r str),
 }
 
-/// The header field of a credential.
+/// The place of a request that holds its credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum Place {
     Authorization,
-    ApiKey,
+    /// The header of API keys.
+    ApiKeyHeader,
+    /// The header of this index in [`IntakeRules::token_headers`].
+    TokenHeader(usize),
+    /// `Sec-WebSocket-Protocol`.
+    WebSocketProtocols,
 }
 
-impl Credential<'_> {
-    pub const fn field(&self) -> Field {
-        match self {
-            Self::Bearer(_) => Field::Authorization,
-            Self::ApiKey(_) => Field::ApiKey,
+/// The credential of a request, and its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Intake<'r> {
+    /// `None` where the request has no credential, and on a public route, which does not read it.
+    pub credential: Option<Credential<'r>>,
+    /// The place of the credential. On a public route, the place of the credential to forward unread.
+    pub place: Option<Place>,
+}
+
+impl<'r> Intake<'r> {
+    const fn of(place: Place, credential: Credential<'r>) -> Self {
+        Self {
+            credential: Some(credential),
+            place: Some(place),
         }
     }
 }
@@ -57,6 +80,12 @@ pub struct IntakeRules {
     pub credential_bytes_max: usize,
     pub query_credentials: QueryCredentials,
     pub two_credentials: TwoCredentials,
+    /// How the API keys of this gate begin, where `Authorization: Bearer` may carry one (`api_keys.bearer`); otherwise `None`.
+    pub bearer_key_prefix: Option<Box<str>>,
+    /// The headers in which issuers of the route may send their JWTs (`token_header`).
+    pub token_headers: Box<[HeaderName]>,
+    /// Reads the token of a browser's WebSocket from its subprotocols.
+    pub websocket_token: bool,
 }
 
 /// The need for a credential on the route.
@@ -64,6 +93,8 @@ pub struct IntakeRules {
 pub enum RouteAccess {
     /// The route ignores a credential, but refuses two.
     Public,
+    /// The route forwards a credential unread, but refuses two.
+    PublicForwarding,
     /// The route needs a credential of one of these types.
     Protected(Vec<AcceptedCredential>),
 }
@@ -97,6 +128,16 @@ pub enum IntakeError {
     TypeNotAccepted,
     #[error("credential in the query")]
     InQuery,
+    #[error("credentials in two places")]
+    TwoPlaces,
+    #[error("token header is not one token")]
+    TokenHeaderMalformed,
+    #[error("token header more than once")]
+    TokenHeaderRepeated,
+    #[error("WebSocket protocol `bearer.…` is not one base64url text of one token")]
+    ProtocolMalformed,
+    #[error("WebSocket protocol `bearer.…` without `keygate.bearer`")]
+    ProtocolAlone,
 }
 
 reasons! {
@@ -110,6 +151,11 @@ reasons! {
         Self::OtherScheme => "authorization_scheme",
         Self::TypeNotAccepted => "credential_type",
         Self::InQuery => "query_credential",
+        Self::TwoPlaces => "credentials_in_two_places",
+        Self::TokenHeaderMalformed => "token_header_malformed",
+        Self::TokenHeaderRepeated => "token_header_repeated",
+        Self::ProtocolMalformed => "websocket_token_malformed",
+        Self::ProtocolAlone => "websocket_token_alone",
     }
 }
 
@@ -128,42 +174,105 @@ pub fn at_most_one(inbound: &Inbound<'_>) -> Result<(), IntakeError> {
     }
 }
 
-/// Returns the credential of `inbound`; `None` without a credential, and on a public route, which ignores it. On a
-/// protected route the caller refuses `None` (401, bare challenge).
+/// Returns the credential of `inbound` and its place. On a protected route the caller refuses a request without a
+/// credential (401, bare challenge). `is_imported` returns whether a text is an imported API key; it is asked only about the
+/// text of a bearer token where that may be a key.
 ///
 /// # Errors
 /// The first of these: both header fields are present and the route does not report that, the query has a credential,
-/// a header field is repeated, its value is too long or malformed, the route does not accept the type. Two header
-/// fields come first, so that the response reveals nothing about either of them (S003). On a public route, only the
-/// first two are errors.
-pub fn credential<'r>(inbound: &Inbound<'r>, rules: &IntakeRules) -> Result<Option<Credential<'r>>, IntakeError> {
+/// two places have one, a header field is repeated, its value is too long or malformed, the route does not accept the
+/// type. Two places come first, so that the response reveals nothing about either of them (S003). On a public route, only
+/// the first two are errors, and a repeated field that would be forwarded.
+pub fn credential<'r>(
+    inbound: &Inbound<'r>,
+    rules: &IntakeRules,
+    is_imported: impl Fn(&str) -> bool,
+) -> Result<Intake<'r>, IntakeError> {
     match rules.two_credentials {
         TwoCredentials::Refuse => at_most_one(inbound)?,
         // `bearer_of_two` refuses them unless both are well-formed.
         TwoCredentials::Report => {}
     }
     check_query(inbound, rules)?;
-    let RouteAccess::Protected(accepted) = &rules.access else {
-        return Ok(None);
-    };
-    let bytes_max = rules.credential_bytes_max;
     let fields = inbound.fields();
+    let accepted = match &rules.access {
+        RouteAccess::Public => return Ok(Intake::default()),
+        RouteAccess::PublicForwarding => return unread(fields),
+        RouteAccess::Protected(accepted) => accepted,
+    };
+    if let Some((place, token)) = further::find(inbound, rules)? {
+        let credential = Credential::Bearer(token);
+        check_type(&credential, accepted)?;
+        return Ok(Intake::of(place, credential));
+    }
+    let bytes_max = rules.credential_bytes_max;
     let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
     let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
-    let (credential, accept) = match (authorization, key) {
-        (Some(value), Some(key)) => (bearer_of_two(value, key, rules)?, AcceptedCredential::Jwt),
-        (Some(value), None) => (
-            Credential::Bearer(bearer::parse(value, bytes_max)?),
-            AcceptedCredential::Jwt,
-        ),
+    let (place, credential) = match (authorization, key) {
+        (None, None) => return Ok(Intake::default()),
         (None, Some(value)) => (
+            Place::ApiKeyHeader,
             Credential::ApiKey(api_key::parse(value, bytes_max)?),
-            AcceptedCredential::ApiKey,
         ),
-        (None, None) => return Ok(None),
+        (Some(value), key) => {
+            let text = match key {
+                Some(key) => bearer_of_two(value, key, rules)?,
+                None => bearer::parse(value, bytes_max)?,
+            };
+            (Place::Authorization, token_or_key(text, rules, accepted, is_imported))
+        }
     };
-    if accepted.contains(&accept) {
-        Ok(Some(credential))
+    check_type(&credential, accepted)?;
+    Ok(Intake::of(place, credential))
+}
+
+/// Returns the place of the credential that a public route forwards unread.
+///
+/// # Errors
+/// The field is repeated.
+fn unread<'r>(fields: &Fields<'r>) -> Result<Intake<'r>, IntakeError> {
+    let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
+    let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
+    let place = match (authorization, key) {
+        (Some(_), _) => Some(Place::Authorization),
+        (None, Some(_)) => Some(Place::ApiKeyHeader),
+        (None, None) => None,
+    };
+    Ok(Intake {
+        credential: None,
+        place,
+    })
+}
+
+/// Returns the text of `Authorization: Bearer` as a token or, where a key may stand there, as an API key: a text in the
+/// form of this gate's own keys, or one that was imported. Where the route accepts keys alone, every text is one, so that a
+/// wrong key is answered and counted as a wrong key.
+fn token_or_key<'r>(
+    text: &'r str,
+    rules: &IntakeRules,
+    accepted: &[AcceptedCredential],
+    is_imported: impl Fn(&str) -> bool,
+) -> Credential<'r> {
+    let is_key = rules.bearer_key_prefix.as_deref().is_some_and(|prefix| {
+        let has_own_form = || !matches!(parse_own_key(text, prefix), Err(ApiKeyTextError::Foreign));
+        !accepted.contains(&AcceptedCredential::Jwt)
+            || has_own_form()
+            || (accepted.contains(&AcceptedCredential::ApiKey) && is_imported(text))
+    });
+    if is_key {
+        Credential::ApiKey(text)
+    } else {
+        Credential::Bearer(Cow::Borrowed(text))
+    }
+}
+
+fn check_type(credential: &Credential<'_>, accepted: &[AcceptedCredential]) -> Result<(), IntakeError> {
+    let needed = match credential {
+        Credential::Bearer(_) => AcceptedCredential::Jwt,
+        Credential::ApiKey(_) => AcceptedCredential::ApiKey,
+    };
+    if accepted.contains(&needed) {
+        Ok(())
     } else {
         Err(IntakeError::TypeNotAccepted)
     }
@@ -192,7 +301,7 @@ pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError>
     }
 }
 
-/// Returns the bearer token of a request with two credentials, on a route that reports them. The key only has to be
+/// Returns the text of `Authorization: Bearer` of a request with two credentials, on a route that reports them. The key only has to be
 /// well-formed.
 ///
 /// # Errors
@@ -202,14 +311,14 @@ fn bearer_of_two<'r>(
     authorization: &'r HeaderValue,
     key: &HeaderValue,
     rules: &IntakeRules,
-) -> Result<Credential<'r>, IntakeError> {
+) -> Result<&'r str, IntakeError> {
     let bytes_max = rules.credential_bytes_max;
     match (
         rules.two_credentials,
         bearer::parse(authorization, bytes_max),
         api_key::parse(key, bytes_max),
     ) {
-        (TwoCredentials::Report, Ok(token), Ok(_)) => Ok(Credential::Bearer(token)),
+        (TwoCredentials::Report, Ok(token), Ok(_)) => Ok(token),
         (TwoCredentials::Refuse | TwoCredentials::Report, _, _) => Err(IntakeError::TwoCredentials),
     }
 }

@@ -16,8 +16,18 @@ fn rules(accepted: &[AcceptedCredential]) -> IntakeRules {
         credential_bytes_max: 64,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,
+        bearer_key_prefix: None,
+        token_headers: Box::default(),
+        websocket_token: false,
     }
 }
+
+fn bearer(token: &str) -> Credential<'_> {
+    Credential::Bearer(token.into())
+}
+
+/// The text of an imported key.
+const IMPORTED: &str = "sk-imported";
 
 fn both() -> IntakeRules {
     rules(&[AcceptedCredential::Jwt, AcceptedCredential::ApiKey])
@@ -48,7 +58,7 @@ fn check_at(
     let parts = parts(target, fields);
     let accept_rules = AcceptRules::new(KEY, []);
     let inbound = Inbound::new(&parts, "127.0.0.1".parse().unwrap(), &[], &accept_rules).unwrap();
-    let found = credential(&inbound, rules);
+    let found = credential(&inbound, rules, |text| text == IMPORTED).map(|intake| intake.credential);
     // `assert_eq!` would print two different tokens alike: `Debug` hides their text.
     assert!(found == expected, "{target} {fields:?}: {found:?}");
 }
@@ -60,10 +70,7 @@ fn check(fields: &[(&str, &[u8])], expected: Result<Option<Credential<'_>>, Inta
 
 #[track_caller]
 fn check_authorization(value: &[u8], expected: Result<&str, IntakeError>) {
-    check(
-        &[("authorization", value)],
-        expected.map(|token| Some(Credential::Bearer(token))),
-    );
+    check(&[("authorization", value)], expected.map(|token| Some(bearer(token))));
 }
 
 #[track_caller]
@@ -83,8 +90,8 @@ fn of_two_reported_credentials_the_token_counts_if_both_are_well_formed() {
     let check = |fields: &[(&str, &[u8])], expected| check_at("/", &report, fields, expected);
     let token = ("authorization", &b"Bearer a.b.c"[..]);
     let key = ("x-api-key", &b"k"[..]);
-    check(&[token, key], Ok(Some(Credential::Bearer("a.b.c"))));
-    check(&[token], Ok(Some(Credential::Bearer("a.b.c"))));
+    check(&[token, key], Ok(Some(bearer("a.b.c"))));
+    check(&[token], Ok(Some(bearer("a.b.c"))));
     check(&[key], Ok(Some(Credential::ApiKey("k"))));
     check(&[], Ok(None));
     for authorization in [
@@ -269,12 +276,12 @@ fn s012_other_schemes_are_challenged_and_never_read() {
 
 #[test]
 fn s011_a_type_that_the_route_does_not_accept_is_challenged() {
-    let bearer: [(&str, &[u8]); 1] = [("authorization", b"Bearer tok")];
+    let token: [(&str, &[u8]); 1] = [("authorization", b"Bearer tok")];
     let key: [(&str, &[u8]); 1] = [("x-api-key", b"kg")];
     check_at(
         "/",
         &rules(&[AcceptedCredential::ApiKey]),
-        &bearer,
+        &token,
         Err(IntakeError::TypeNotAccepted),
     );
     check_at(
@@ -283,12 +290,7 @@ fn s011_a_type_that_the_route_does_not_accept_is_challenged() {
         &key,
         Err(IntakeError::TypeNotAccepted),
     );
-    check_at(
-        "/",
-        &rules(&[AcceptedCredential::Jwt]),
-        &bearer,
-        Ok(Some(Credential::Bearer("tok"))),
-    );
+    check_at("/", &rules(&[AcceptedCredential::Jwt]), &token, Ok(Some(bearer("tok"))));
     check_at(
         "/",
         &rules(&[AcceptedCredential::ApiKey]),
@@ -321,9 +323,215 @@ fn a_public_route_does_not_look_at_one_credential() {
     }
 }
 
+/// Rules of a route that reads every place.
+fn everywhere(accepted: &[AcceptedCredential]) -> IntakeRules {
+    IntakeRules {
+        bearer_key_prefix: Some("kg".into()),
+        token_headers: Box::new([
+            HeaderName::from_static("cf-access-jwt-assertion"),
+            HeaderName::from_static("x-iap"),
+        ]),
+        websocket_token: true,
+        ..rules(accepted)
+    }
+}
+
+const KEY_AND_TOKEN: [AcceptedCredential; 2] = [AcceptedCredential::Jwt, AcceptedCredential::ApiKey];
+const PROTOCOLS: &str = "sec-websocket-protocol";
+
+/// One field of each place.
+fn places() -> [(&'static str, &'static [u8]); 5] {
+    [
+        ("authorization", b"Bearer a.b.c"),
+        ("x-api-key", b"k"),
+        ("cf-access-jwt-assertion", b"a.b.c"),
+        ("x-iap", b"a.b.c"),
+        (PROTOCOLS, b"keygate.bearer, bearer.YS5iLmM"),
+    ]
+}
+
+#[test]
+fn s001_credentials_in_two_places_are_refused_in_any_state() {
+    let all = everywhere(&KEY_AND_TOKEN);
+    for (index, first) in places().into_iter().enumerate() {
+        for second in places().into_iter().skip(index + 1) {
+            let expected = match (first.0, second.0) {
+                ("authorization", "x-api-key") => IntakeError::TwoCredentials,
+                (_, _) => IntakeError::TwoPlaces,
+            };
+            check_at("/", &all, &[first, second], Err(expected));
+            check_at("/", &all, &[second, first], Err(expected));
+            // Presence counts, not content (S002).
+            check_at(
+                "/",
+                &all,
+                &[(first.0, b""), second],
+                if first.0 == PROTOCOLS {
+                    Ok(Some(bearer("a.b.c")))
+                } else {
+                    Err(expected)
+                },
+            );
+        }
+        if first.0 != "x-api-key" {
+            check_at("/", &all, &[first], Ok(Some(bearer("a.b.c"))));
+        }
+    }
+    // A route that does not read a place ignores it.
+    check_at(
+        "/",
+        &both(),
+        &[places()[0], places()[2], places()[4]],
+        Ok(Some(bearer("a.b.c"))),
+    );
+    check_at("/", &both(), &[places()[2]], Ok(None));
+    let reported = IntakeRules {
+        two_credentials: TwoCredentials::Report,
+        ..all
+    };
+    check_at("/", &reported, &[places()[0], places()[1]], Ok(Some(bearer("a.b.c"))));
+    check_at("/", &reported, &[places()[0], places()[2]], Err(IntakeError::TwoPlaces));
+}
+
+#[test]
+fn s011_a_bearer_text_is_a_key_where_the_configuration_says_so() {
+    let key = "kg_live_7Q2kWcVbX1pAzNmD_abc";
+    let own = format!("Bearer {key}");
+    let imported = format!("Bearer {IMPORTED}");
+    let check = |rules: &IntakeRules, value: &str, expected: Result<Option<Credential<'_>>, IntakeError>| {
+        check_at("/", rules, &[("authorization", value.as_bytes())], expected);
+    };
+    let all = everywhere(&KEY_AND_TOKEN);
+    check(&all, &own, Ok(Some(Credential::ApiKey(key))));
+    check(&all, &imported, Ok(Some(Credential::ApiKey(IMPORTED))));
+    check(&all, "Bearer a.b.c", Ok(Some(bearer("a.b.c"))));
+    check(&all, "Bearer kg_prod_1", Ok(Some(bearer("kg_prod_1"))));
+    check(&all, "Basic YTpi", Err(IntakeError::OtherScheme));
+    // Every text is a key where the route takes no tokens, and none where it takes no keys.
+    let keys = everywhere(&[AcceptedCredential::ApiKey]);
+    check(&keys, "Bearer a.b.c", Ok(Some(Credential::ApiKey("a.b.c"))));
+    let tokens = everywhere(&[AcceptedCredential::Jwt]);
+    check(&tokens, &own, Err(IntakeError::TypeNotAccepted));
+    check(&tokens, &imported, Ok(Some(bearer(IMPORTED))));
+    // Without the setting, a key is a token like any other text.
+    check(&both(), &own, Ok(Some(bearer(key))));
+    let two = [("authorization", own.as_bytes()), ("x-api-key", b"k")];
+    check_at("/", &all, &two, Err(IntakeError::TwoCredentials));
+}
+
+#[test]
+fn the_header_of_an_issuer_has_one_bare_token() {
+    let all = everywhere(&KEY_AND_TOKEN);
+    let check = |values: &[&[u8]], expected: Result<Option<Credential<'_>>, IntakeError>| {
+        let fields: Vec<(&str, &[u8])> = values.iter().map(|value| ("x-iap", *value)).collect();
+        check_at("/", &all, &fields, expected);
+    };
+    check(&[b"a.b.c"], Ok(Some(bearer("a.b.c"))));
+    for bad in [&b""[..], b"Bearer a.b.c", b"a b", b"\xff", b"a=b"] {
+        check(&[bad], Err(IntakeError::TokenHeaderMalformed));
+    }
+    check(&[b"a", b"a"], Err(IntakeError::TokenHeaderRepeated));
+    check(&[b"a,b"], Err(IntakeError::TokenHeaderRepeated));
+    check(&[&[b'a'; 64]], Ok(Some(bearer(&"a".repeat(64)))));
+    check(&[&[b'a'; 65]], Err(IntakeError::TooLong));
+    check_at(
+        "/",
+        &everywhere(&[AcceptedCredential::ApiKey]),
+        &[("x-iap", b"a")],
+        Err(IntakeError::TypeNotAccepted),
+    );
+}
+
+#[test]
+fn a_browser_offers_its_token_as_a_subprotocol() {
+    let all = everywhere(&KEY_AND_TOKEN);
+    let check = |values: &[&str], expected: Result<Option<Credential<'_>>, IntakeError>| {
+        let fields: Vec<(&str, &[u8])> = values.iter().map(|value| (PROTOCOLS, value.as_bytes())).collect();
+        check_at("/", &all, &fields, expected);
+    };
+    let token = Ok(Some(bearer("a.b.c")));
+    check(&["keygate.bearer, bearer.YS5iLmM"], token.clone());
+    check(&["chat,bearer.YS5iLmM ,keygate.bearer"], token.clone());
+    check(&["keygate.bearer", "bearer.YS5iLmM", "chat"], token);
+    check(&["chat"], Ok(None));
+    check(&["keygate.bearer"], Ok(None));
+    check(&["Bearer.YS5iLmM"], Ok(None));
+    check(&["bearer.YS5iLmM"], Err(IntakeError::ProtocolAlone));
+    check(&["bearer.YS5iLmM, Keygate.bearer"], Err(IntakeError::ProtocolAlone));
+    check(
+        &["keygate.bearer, bearer.YS5iLmM, bearer.YS5iLmM"],
+        Err(IntakeError::TwoPlaces),
+    );
+    // Empty, padded, with stray bits, of another alphabet, and no token inside.
+    for bad in [
+        "bearer.",
+        "bearer.YQ==",
+        "bearer.YR",
+        "bearer.+/8",
+        "bearer.YSBi",
+        "bearer._w",
+    ] {
+        check(
+            &[&format!("keygate.bearer, {bad}")],
+            Err(IntakeError::ProtocolMalformed),
+        );
+    }
+    let long = |length: usize| {
+        format!(
+            "keygate.bearer, bearer.{}",
+            crate::jose::base64url::encode(&vec![b'a'; length])
+        )
+    };
+    check(&[&long(64)], Ok(Some(bearer(&"a".repeat(64)))));
+    check(&[&long(65)], Err(IntakeError::TooLong));
+    check(&[&long(10_000)], Err(IntakeError::TooLong));
+}
+
+#[test]
+fn the_token_of_a_browser_is_taken_out_of_its_subprotocols() {
+    let check = |values: &[&str], expected: Option<&str>| {
+        let fields: Vec<(&str, &[u8])> = values.iter().map(|value| (PROTOCOLS, value.as_bytes())).collect();
+        let rest = without_token_entries(&parts("/", &fields).headers);
+        assert_eq!(rest.as_ref().map(|rest| rest.to_str().unwrap()), expected, "{values:?}");
+    };
+    check(&[], None);
+    check(&["keygate.bearer, bearer.YQ"], None);
+    check(&["keygate.bearer, chat, bearer.YQ", "v2"], Some("chat, v2"));
+    check(&["bearer.a, bearer.b,bearer."], None);
+    check(&["Bearer.a, keygate.bearers"], Some("Bearer.a, keygate.bearers"));
+}
+
+#[test]
+fn a_public_route_that_forwards_knows_the_one_place_and_reads_nothing() {
+    let rules = IntakeRules {
+        access: RouteAccess::PublicForwarding,
+        ..everywhere(&[])
+    };
+    let find = |fields: &[(&str, &[u8])]| {
+        let parts = parts("/", fields);
+        let accept_rules = AcceptRules::new(KEY, []);
+        let inbound = Inbound::new(&parts, "127.0.0.1".parse().unwrap(), &[], &accept_rules).unwrap();
+        credential(&inbound, &rules, |_| true).map(|intake| (intake.credential.is_some(), intake.place))
+    };
+    assert_eq!(find(&[]), Ok((false, None)));
+    for value in [&b"Bearer a"[..], b"Basic YTpi", b"Digest a=b, c=\"d\"", b"", b"\xff"] {
+        assert_eq!(
+            find(&[("authorization", value)]),
+            Ok((false, Some(Place::Authorization)))
+        );
+        assert_eq!(find(&[("x-api-key", value)]), Ok((false, Some(Place::ApiKeyHeader))));
+        let twice = [("authorization", value), ("authorization", value)];
+        assert_eq!(find(&twice), Err(IntakeError::AuthorizationRepeated));
+        let twice = [("x-api-key", value), ("x-api-key", value)];
+        assert_eq!(find(&twice), Err(IntakeError::ApiKeyRepeated));
+        let two = [("authorization", value), ("x-api-key", value)];
+        assert_eq!(find(&two), Err(IntakeError::TwoCredentials));
+    }
+}
+
 #[test]
 fn s143_no_credential_is_printed() {
-    assert_eq!(format!("{:?}", Credential::Bearer("s3cret")), "Bearer([secret])");
+    assert_eq!(format!("{:?}", bearer("s3cret")), "Bearer([secret])");
     assert_eq!(format!("{:?}", Credential::ApiKey("s3cret")), "ApiKey([secret])");
 }
 

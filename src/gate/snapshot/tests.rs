@@ -142,7 +142,7 @@ fn challenges_name_the_credentials_that_the_route_accepts() {
     let snapshot = compile(&["accept: [jwt], issuers: [a]", "accept: [api_key]"]);
     let accepted = |index: usize| {
         let accepted = snapshot.routes[index].accepted();
-        (accepted.jwt, accepted.api_key, accepted.resource_metadata)
+        (accepted.bearer, accepted.api_key, accepted.resource_metadata)
     };
     assert_eq!(accepted(0), (true, false, None));
     assert_eq!(accepted(1), (false, true, None));

@@ -31,6 +31,8 @@ use dashmap::mapref::entry::Entry;
 use std::collections::HashSet;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 /// API keys, clients, subscriptions and tokens, each by its id; opaque tokens by digest.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub struct Directory {
     /// Opaque tokens by the SHA-256 of their text.
     opaque: DashMap<[u8; 32], Arc<OpaqueToken>>,
     revoked_tokens: RevokedTokens,
+    /// `true` once an imported key was added; never `false` again.
+    has_imported_keys: AtomicBool,
     /// The interned scope sets, shared by all keys with the same scopes.
     scopes: DashSet<Arc<ScopeSet>>,
     /// The interned terms, shared by all keys with the same terms.
@@ -76,6 +80,7 @@ impl Directory {
             clients: sharded(),
             opaque: sharded(),
             revoked_tokens: RevokedTokens::new(sharded()),
+            has_imported_keys: AtomicBool::new(false),
             scopes: DashSet::default(),
             terms: DashSet::default(),
         }
@@ -84,6 +89,11 @@ impl Directory {
     /// Returns the API key with this id, in whichever state.
     pub fn get(&self, id: &KeyId) -> Option<Arc<KeyEntry>> {
         self.keys.get(id).map(|entry| Arc::clone(&entry))
+    }
+
+    /// Returns whether some key is, or was, an imported one.
+    pub fn has_imported_keys(&self) -> bool {
+        self.has_imported_keys.load(Ordering::Relaxed)
     }
 
     /// Returns the number of API keys.
@@ -164,6 +174,9 @@ impl Directory {
 
     fn put(&self, record: KeyRecord, source: Source) {
         let id = record.id;
+        if record.origin == ApiKeyOrigin::Imported {
+            self.has_imported_keys.store(true, Ordering::Relaxed);
+        }
         let mut entry = self.entry(&record, source);
         match self.keys.entry(id) {
             Entry::Occupied(mut existing) => {

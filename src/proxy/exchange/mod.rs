@@ -30,6 +30,7 @@ use crate::gate::decide;
 use crate::gate::decide::Permit;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
+use crate::gate::intake;
 use crate::gate::snapshot::Route;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stop::Stop;
@@ -414,6 +415,7 @@ impl Exchange {
             reserved: ReservedNames {
                 api_key_header: &self.snapshot.api_key_header,
                 claim_headers: &self.snapshot.claim_headers,
+                token_headers: &self.snapshot.token_headers,
             },
             origin: Origin {
                 peer: &self.connection.peer_text,
@@ -444,6 +446,13 @@ impl Exchange {
             }),
             now: self.upstream_started.unwrap_or(self.started).wall,
             cors: cors.map(|cors| (cors, &self.request.headers)),
+            websocket_protocol: permit
+                .is_some_and(|permit| {
+                    self.websocket
+                        && permit.route().intake.websocket_token
+                        && intake::offers_websocket_protocol(&self.request.headers)
+                })
+                .then_some(&intake::WEBSOCKET_PROTOCOL),
         }
     }
 

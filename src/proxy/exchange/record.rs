@@ -208,9 +208,7 @@ fn record_of<'c>(
         credential_id: identity.and_then(|identity| identity.credential_id.as_deref()),
         subscription: subscription.map(|subscription| subscription.id.as_str()),
         plan: subscription.map(|subscription| subscription.plan.as_str()),
-        issuer: identity
-            .and_then(|identity| identity.issuer.as_ref())
-            .map(|issuer| issuer.as_str()),
+        issuer: identity.and_then(|identity| identity.issuer_text()),
         limit,
         upstream: exchange
             .permit

@@ -21,6 +21,7 @@ use crate::proxy::forward::drain;
 use crate::proxy::forward::media_type;
 use crate::proxy::forward::request_fields;
 use crate::proxy::forward::response_fields;
+use crate::proxy::forward::response_fields::UpstreamFields;
 use crate::proxy::head;
 use crate::proxy::head::HeadLimits;
 use crate::proxy::peer;
@@ -654,13 +655,17 @@ fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pi
     };
     let drops = |name: &&HeaderName| !keeps(name) && !is_read_by_pingora(name);
     let dropped: Vec<HeaderName> = response.headers.keys().filter(drops).cloned().collect();
-    let varies = response.headers.get_all(header::VARY).iter().any(cors::names_origin);
+    let upstream = UpstreamFields {
+        varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
+        lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
+            && !response.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
+    };
     for name in &dropped {
         response.remove_header(name);
     }
     let mut added = Ok(false);
     if !is_interim {
-        rules.put_added(varies, |name, value| {
+        rules.put_added(upstream, |name, value| {
             if added.is_ok() {
                 added = response.append_header(name, value);
             }

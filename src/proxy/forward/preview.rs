@@ -31,6 +31,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
         reserved: ReservedNames {
             api_key_header: &snapshot.api_key_header,
             claim_headers: &snapshot.claim_headers,
+            token_headers: &snapshot.token_headers,
         },
         origin: Origin {
             peer: &peer,

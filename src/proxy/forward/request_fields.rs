@@ -6,6 +6,7 @@ use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::header_value::header_value;
 use crate::gate::decide::Permit;
+use crate::gate::intake;
 use crate::model::identity_field;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
@@ -69,6 +70,8 @@ pub struct ReservedNames<'r> {
     pub api_key_header: &'r HeaderName,
     /// A client's copies of these are dropped on every route, like the fields with [`identity_field::PREFIX`].
     pub claim_headers: &'r [HeaderName],
+    /// The headers in which issuers send their tokens.
+    pub token_headers: &'r [HeaderName],
 }
 
 /// The value of a field for the upstream.
@@ -157,6 +160,11 @@ impl RequestFields<'_> {
                 put_unless_overridden(name, FieldValue::Existing(value));
             }
         }
+        if self.permit.route().intake.websocket_token
+            && let Some(protocols) = intake::without_token_entries(request)
+        {
+            put_unless_overridden(&header::SEC_WEBSOCKET_PROTOCOL, FieldValue::Made(protocols));
+        }
         if let Some(endpoint) = self.endpoint
             && !request.contains_key(header::HOST)
         {
@@ -195,6 +203,8 @@ impl RequestFields<'_> {
         match *name {
             header::AUTHORIZATION => return !self.permit.forwards_authorization(),
             header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
+            // `write` sends it without the token of a browser.
+            header::SEC_WEBSOCKET_PROTOCOL => return self.permit.route().intake.websocket_token,
             // Hop-by-hop fields (RFC 9110 section 7.6.1). `Trailer` is dropped with the trailers that it announces.
             header::CONNECTION
             | header::TE
@@ -206,6 +216,9 @@ impl RequestFields<'_> {
         }
         if *name == *self.reserved.api_key_header {
             return !self.permit.forwards_api_key();
+        }
+        if self.reserved.token_headers.contains(name) {
+            return !self.permit.forwards_token_header(name);
         }
         let replaced = |own: &HeaderName, is_set: bool| is_set && name == own;
         is_spoofable(name.as_str(), self.origin.trusted)

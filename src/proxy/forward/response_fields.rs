@@ -19,6 +19,18 @@ pub struct ResponseRules<'r> {
     pub now: Timestamp,
     /// The CORS rules of the route, and the fields of the request; `None` for a route without CORS.
     pub cors: Option<(&'r Cors, &'r HeaderMap)>,
+    /// The subprotocol of Keygate's that the client of a WebSocket offered. It answers a switch to WebSocket for which the
+    /// upstream chose no protocol: a browser closes the connection without one.
+    pub websocket_protocol: Option<&'r HeaderValue>,
+}
+
+/// The facts of an upstream's response that decide about fields which Keygate adds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UpstreamFields {
+    /// The `Vary` lists `Origin` already.
+    pub varies: bool,
+    /// The response switches to WebSocket and names no subprotocol.
+    pub lacks_protocol: bool,
 }
 
 impl ResponseRules<'_> {
@@ -38,16 +50,18 @@ impl ResponseRules<'_> {
         self.keeps(name) && !name.starts_with(identity_field::PREFIX)
     }
 
-    /// Calls `put` with each field that Keygate adds, except for `Date`. `varies` is `true` if the upstream's `Vary`
-    /// lists `Origin` already.
-    pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
+    /// Calls `put` with each field that Keygate adds to a response with `upstream`, except for `Date`.
+    pub fn put_added(&self, upstream: UpstreamFields, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
             for (name, value) in cors.response_fields(request) {
                 put(&name, &value);
             }
-            if cors.varies() && !varies {
+            if cors.varies() && !upstream.varies {
                 put(&header::VARY, &cors::VARY_ORIGIN);
             }
+        }
+        if let Some(protocol) = self.websocket_protocol.filter(|_| upstream.lacks_protocol) {
+            put(&header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         for (name, value) in &self.limits {
             put(name, value);
@@ -90,7 +104,7 @@ mod tests {
         let config = config::parse(&yaml, Path::new("keygate.yaml"), &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let settings = config.routes[0].cors.as_ref().unwrap();
-        Cors::compile(settings, &[], &HeaderName::from_static("x-api-key"))
+        Cors::compile(settings, &[], &config.api_keys)
     }
 
     fn rules<'r>(limits: &[&'static str], cors: Option<(&'r Cors, &'r HeaderMap)>) -> ResponseRules<'r> {
@@ -103,12 +117,17 @@ mod tests {
             limits,
             now: Timestamp::default(),
             cors,
+            websocket_protocol: None,
         }
     }
 
     fn added(rules: &ResponseRules<'_>, varies: bool) -> Vec<String> {
         let mut lines = Vec::new();
-        rules.put_added(varies, |name, value| {
+        let upstream = UpstreamFields {
+            varies,
+            lacks_protocol: false,
+        };
+        rules.put_added(upstream, |name, value| {
             lines.push(format!("{name}: {}", value.to_str().unwrap()));
         });
         lines

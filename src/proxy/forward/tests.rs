@@ -176,6 +176,7 @@ impl Fixture {
         let fields = RequestFields {
             permit,
             reserved: ReservedNames {
+                token_headers: &self.snapshot.token_headers,
                 api_key_header: &self.snapshot.api_key_header,
                 claim_headers: &self.snapshot.claim_headers,
             },

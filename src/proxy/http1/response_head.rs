@@ -6,6 +6,7 @@ use crate::gate::answer::cors;
 use crate::model::clock::Timestamp;
 use crate::proxy::forward::date;
 use crate::proxy::forward::response_fields::ResponseRules;
+use crate::proxy::forward::response_fields::UpstreamFields;
 use crate::proxy::forward::response_fields::is_hop_by_hop;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::buffer::Buffer;
@@ -57,7 +58,10 @@ pub fn write(
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let has_body = !matches!(head.framing, Framing::None);
     let mut has_length = false;
-    let mut varies = false;
+    let mut added = UpstreamFields {
+        varies: false,
+        lacks_protocol: switches,
+    };
     let mut is_dated = switches;
     status_line(head, out);
     for field in head.fields {
@@ -83,11 +87,12 @@ pub fn write(
         }
         is_dated |= is(field, header::DATE.as_str());
         if is(field, header::VARY.as_str()) {
-            varies |= HeaderValue::from_bytes(field.value).is_ok_and(|value| cors::names_origin(&value));
+            added.varies |= HeaderValue::from_bytes(field.value).is_ok_and(|value| cors::names_origin(&value));
         }
+        added.lacks_protocol &= !is(field, header::SEC_WEBSOCKET_PROTOCOL.as_str());
         put(out, field.name.as_bytes(), field.value);
     }
-    rules.put_added(varies, |name, value| {
+    rules.put_added(added, |name, value| {
         put(out, name.as_str().as_bytes(), value.as_bytes())
     });
     if !is_dated {
@@ -189,6 +194,7 @@ mod tests {
     /// Returns rules that add a request id and nothing else.
     fn rules(request_id: &HeaderValue) -> ResponseRules<'_> {
         ResponseRules {
+            websocket_protocol: None,
             request_id,
             limits: Vec::new(),
             now: Timestamp::from_unix_secs(784_111_777),

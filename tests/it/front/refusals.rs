@@ -240,7 +240,7 @@ impl Gates {
                     ),
                 )
                 .issuer("two", &issuer("two", "public_key_files: [issuer.pem, second.pem]"))
-                .issuer("jwks", &issuer("jwks", "jwks_file: jwks.json"))
+                .issuer("jwks", &issuer("jwks", "jwks_file: jwks.json\ntoken_header: x-jwks-token"))
                 .limit("once", "by: route\nquota: 1/hour\nburst: 1")
                 .upstream_with("impatient", &format!("endpoints: [\"{address}\"]\nread_timeout: 500ms"))
                 .upstream_with(
@@ -250,7 +250,11 @@ impl Gates {
                 .upstream_with("nameless", "endpoints: [\"nobody.invalid:80\"]")
                 .route(
                     "ruled",
-                    &format!("{}\n{}", protected("ruled", "[jwt, api_key]"), one_rule_a_method()),
+                    &format!(
+                        "{}\nwebsocket_token: true\n{}",
+                        protected("ruled", "[jwt, api_key]"),
+                        one_rule_a_method()
+                    ),
                 )
                 .route("broken", &open("broken", "up"))
                 .route("slow", &open("slow", "impatient"))
@@ -483,6 +487,23 @@ impl Gates {
                 get_with("/both/a", &format!("x-api-key: {}\r\n", "a".repeat(9000))),
             ),
             ("query_credential", get_with(&format!("/both/a?api_key={key}"), "")),
+            (
+                "credentials_in_two_places",
+                get_with("/ruled/a", "x-jwks-token: a\r\nx-api-key: b\r\n"),
+            ),
+            ("token_header_malformed", get_with("/ruled/a", "x-jwks-token: a b\r\n")),
+            (
+                "token_header_repeated",
+                get_with("/ruled/a", &"x-jwks-token: a\r\n".repeat(2)),
+            ),
+            (
+                "websocket_token_malformed",
+                get_with("/ruled/a", "Sec-WebSocket-Protocol: keygate.bearer, bearer.!\r\n"),
+            ),
+            (
+                "websocket_token_alone",
+                get_with("/ruled/a", "Sec-WebSocket-Protocol: bearer.YQ\r\n"),
+            ),
             (
                 "authorization_scheme",
                 get_with("/both/a", "Authorization: Basic dTpw\r\n"),

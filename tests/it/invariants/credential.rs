@@ -89,9 +89,13 @@ fn extract(fields: &[(&str, &HeaderValue)]) -> Result<String, IntakeError> {
         credential_bytes_max: BYTES_MAX,
         query_credentials: QueryCredentials::Reject,
         two_credentials: TwoCredentials::Refuse,
+        bearer_key_prefix: None,
+        token_headers: Box::default(),
+        websocket_token: false,
     };
-    intake::credential(&inbound, &rules).map(|credential| match credential {
-        Some(Credential::Bearer(text) | Credential::ApiKey(text)) => text.to_owned(),
+    intake::credential(&inbound, &rules, |_| false).map(|intake| match intake.credential {
+        Some(Credential::Bearer(text)) => text.into_owned(),
+        Some(Credential::ApiKey(text)) => text.to_owned(),
         None => panic!("a field is there, so a credential is"),
     })
 }

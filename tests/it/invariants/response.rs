@@ -109,6 +109,7 @@ fn assert_same_framing(head: &Head<'_, '_>, fields: &[Field<'_>], method: &Metho
 fn assert_written_head_is_read_alike(head: &Head<'_, '_>, downstream: ResponseMode) {
     let request_id = HeaderValue::from_static(REQUEST_ID);
     let rules = ResponseRules {
+        websocket_protocol: None,
         request_id: &request_id,
         limits: Vec::new(),
         now: Timestamp::from_unix_secs(1_700_000_000),

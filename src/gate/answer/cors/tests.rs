@@ -17,7 +17,7 @@ fn cors(section: &str) -> Cors {
     let config = config::parse(&yaml, Path::new("conf/keygate.yaml"), &|_| None);
     let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     let route = &config.routes[0];
-    Cors::compile(route.cors.as_ref().unwrap(), &route.accept, &API_KEY)
+    Cors::compile(route.cors.as_ref().unwrap(), &route.accept, &config.api_keys)
 }
 
 fn header_map(fields: &[(&str, &str)]) -> HeaderMap {

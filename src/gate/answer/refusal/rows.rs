@@ -135,6 +135,11 @@ pub const ROWS: &[Row] = &[
     r("api_key_header_malformed", 400, "malformed-credential", "Malformed credential", "{header} is empty or has spaces or other forbidden characters.", Some("invalid_request"), Challenge::Error, false),
     r("credential_too_long", 400, "malformed-credential", "Malformed credential", "The credential is longer than any that is issued.", Some("invalid_request"), Challenge::Error, false),
     r("query_credential", 400, "query-credential", "Credential in the query", "A credential in the query is never read and may have leaked; revoke it and send a new one in a header.", Some("invalid_request"), Challenge::Error, false),
+    r("credentials_in_two_places", 400, "two-credentials", "Two credentials", "The request carries credentials in two of the places that this resource reads; send exactly one.", Some("invalid_request"), Challenge::Error, false),
+    r("token_header_malformed", 400, "malformed-credential", "Malformed credential", "The header in which a proxy sends the token does not hold one token.", Some("invalid_request"), Challenge::Error, false),
+    r("token_header_repeated", 400, "malformed-credential", "Malformed credential", "Send the header in which a proxy sends the token once, with one token.", Some("invalid_request"), Challenge::Error, false),
+    r("websocket_token_malformed", 400, "malformed-credential", "Malformed credential", "The WebSocket subprotocol after `bearer.` is not the base64url of one token, without padding.", Some("invalid_request"), Challenge::Error, false),
+    r("websocket_token_alone", 400, "malformed-credential", "Malformed credential", "Offer the WebSocket subprotocol `keygate.bearer` beside the one with the token: the response can name no other.", Some("invalid_request"), Challenge::Error, false),
     r("authorization_scheme", 401, "credential-type", "Credential not accepted here", "The only Authorization scheme is Bearer.", None, Challenge::Bare, false),
     r("credential_type", 401, "credential-type", "Credential not accepted here", "This type of credential is not accepted here; see WWW-Authenticate for what is.", None, Challenge::Bare, false),
     // Authentication. The client learns only that its credential is invalid, or that its token expired.

@@ -93,7 +93,9 @@ fn intakes() -> Vec<IntakeError> {
         E::TwoCredentials => E::TwoCredentials, E::AuthorizationRepeated => E::AuthorizationRepeated,
         E::ApiKeyRepeated => E::ApiKeyRepeated, E::AuthorizationMalformed => E::AuthorizationMalformed,
         E::ApiKeyMalformed => E::ApiKeyMalformed, E::TooLong => E::TooLong, E::OtherScheme => E::OtherScheme,
-        E::TypeNotAccepted => E::TypeNotAccepted, E::InQuery => E::InQuery,
+        E::TypeNotAccepted => E::TypeNotAccepted, E::InQuery => E::InQuery, E::TwoPlaces => E::TwoPlaces,
+        E::TokenHeaderMalformed => E::TokenHeaderMalformed, E::TokenHeaderRepeated => E::TokenHeaderRepeated,
+        E::ProtocolMalformed => E::ProtocolMalformed, E::ProtocolAlone => E::ProtocolAlone,
     )
 }
 

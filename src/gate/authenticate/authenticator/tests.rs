@@ -121,7 +121,7 @@ impl Fixture {
     }
 
     fn authenticate(&self, route: &str, token: &str, verdict: Option<&IssuerVerdict>) -> Result<Principal, Failure> {
-        let (credential, trust) = (Credential::Bearer(token), &self.route(route).trust);
+        let (credential, trust) = (Credential::Bearer(token.into()), &self.route(route).trust);
         let authenticator = &self.snapshot.authenticator;
         authenticator.authenticate(&credential, trust, None, verdict, self.clock.now())
     }
@@ -375,14 +375,24 @@ fn the_type_and_the_issuer_of_a_credential_follow_from_its_form() {
             "{route}"
         );
     };
-    let bearer = Credential::Bearer;
+    let bearer = |token: &'static str| Credential::Bearer(token.into());
     check("mixed", Credential::ApiKey("k"), CredentialType::ApiKey, None);
     check("mixed", bearer("kgt_a"), CredentialType::Opaque, Some("keygate"));
-    check("mixed", bearer(&jwt), CredentialType::Jwt, Some("signs"));
+    check(
+        "mixed",
+        Credential::Bearer(jwt.as_str().into()),
+        CredentialType::Jwt,
+        Some("signs"),
+    );
     check("mixed", bearer("opaque"), CredentialType::Opaque, Some("introspects"));
     check("mixed", bearer("a.b.c"), CredentialType::Jwt, Some("introspects"));
     check("mixed", bearer("a.b.c.d"), CredentialType::Opaque, Some("introspects"));
     check("signs", bearer("kgt_a"), CredentialType::Jwt, None);
     check("signs", bearer("opaque"), CredentialType::Jwt, None);
-    check("own", bearer(&jwt), CredentialType::Jwt, None);
+    check(
+        "own",
+        Credential::Bearer(jwt.as_str().into()),
+        CredentialType::Jwt,
+        None,
+    );
 }

@@ -26,6 +26,8 @@ impl Fixture {
     fn new() -> Self {
         Self {
             keys: IssuerKeys::new(&KeySource::Remote(Box::new(RemoteKeys {
+                bearer_token_file: None,
+                start_wait: Duration::from_secs(5),
                 at: JwksLocation::JwksUrl("https://issuer.example/jwks".parse().unwrap()),
                 connect: ConnectSettings {
                     allow_http: false,

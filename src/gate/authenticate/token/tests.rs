@@ -31,6 +31,7 @@ fn set(keys: &[Value]) -> Jwks {
 fn config() -> config::Issuer {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     config::Issuer {
+        token_header: None,
         name: "idp".parse().unwrap(),
         issuer: ISSUER.parse().unwrap(),
         keys: KeySource::File("keys.json".into()),
