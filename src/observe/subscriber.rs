@@ -1,9 +1,13 @@
 //! How are log lines written? Events of `tracing`, and of `log` through a bridge, are filtered, escaped, and written to
-//! stderr as one line each.
+//! stderr as one line each, through a queue: a thread that logs never waits for the reader of stderr.
 
 use crate::observe::escape;
+use crate::observe::line_queue::LineQueue;
 use crate::observe::log::Format;
+use prometheus::IntCounter;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing::Level;
 use tracing::Metadata;
 use tracing::Subscriber;
@@ -20,6 +24,41 @@ pub enum LogError {
     Filter(#[source] tracing_subscriber::filter::ParseError),
     #[error("somebody else set up logging in this process before")]
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+    #[error("cannot start the thread that writes log lines")]
+    Thread(#[source] io::Error),
+}
+
+/// The time limit for writing the queued lines when the process ends.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The log of the process. On drop, waits until the queued lines are written, but at most [`FLUSH_MAX`].
+#[derive(Debug)]
+pub struct Log(Arc<LineQueue>);
+
+impl Log {
+    /// Writes `text`, which is for a person and not an event, between the log lines. Never waits for stderr.
+    pub fn print(&self, text: &str) {
+        self.0.push(text.as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A reader that takes no lines must not keep the process from ending.
+        let _ = self.0.flush(FLUSH_MAX);
+    }
+}
+
+/// Lets the formatter write to the queue. Each write is one whole event, because [`LineWriter`] makes one write of it.
+impl io::Write for &LineQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The directives before the operator's filter, which can override them.
@@ -29,16 +68,19 @@ pub enum LogError {
 const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
 
 /// Starts logging to stderr for the whole process, also for crates that log through `log`, such as pingora. `level` is
-/// a `tracing` filter such as `info` or `keygate=debug`.
+/// a `tracing` filter such as `info` or `keygate=debug`. Counts the lines that are not written in `dropped`.
 ///
 /// # Errors
-/// `level` is not a filter, or logging was started before.
-pub fn init(format: Format, level: &str) -> Result<(), LogError> {
+/// `level` is not a filter, logging was started before, or the system has no thread left.
+pub fn init(format: Format, level: &str, dropped: IntCounter) -> Result<Log, LogError> {
+    let lines = LineQueue::start("log", io::stderr(), dropped).map_err(LogError::Thread)?;
+    let lines = Arc::new(lines);
     match format {
-        Format::Json => json(level, io::stderr)?.try_init(),
-        Format::Text => text(level, io::stderr)?.try_init(),
+        Format::Json => json(level, Arc::clone(&lines))?.try_init(),
+        Format::Text => text(level, Arc::clone(&lines))?.try_init(),
     }
-    .map_err(LogError::AlreadySet)
+    .map_err(LogError::AlreadySet)?;
+    Ok(Log(lines))
 }
 
 fn json<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
@@ -121,8 +163,8 @@ impl<W: io::Write> io::Write for LineWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::Mutex;
+    use std::sync::mpsc;
     use tracing_subscriber::filter::LevelFilter;
 
     #[derive(Clone, Default)]
@@ -211,6 +253,35 @@ mod tests {
         let hint = |level| json(level, io::sink).unwrap().max_level_hint();
         assert_eq!(hint("info"), Some(LevelFilter::INFO));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));
+    }
+
+    #[test]
+    fn a_reader_that_takes_no_lines_costs_lines_and_never_time() {
+        /// An output whose writes wait until the test ends.
+        struct BlockedOutput(mpsc::Receiver<()>);
+
+        impl io::Write for BlockedOutput {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (_open, opened) = mpsc::channel();
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let lines = LineQueue::start_bounded("log", BlockedOutput(opened), dropped.clone(), 1000).unwrap();
+        let lines = Arc::new(lines);
+        tracing::subscriber::with_default(text("info", Arc::clone(&lines)).unwrap(), || {
+            for _ in 0..100 {
+                tracing::info!("Configuration reloaded");
+            }
+        });
+        assert!(dropped.get() > 50, "{}", dropped.get());
+        assert!(!lines.flush(Duration::ZERO));
     }
 
     #[test]

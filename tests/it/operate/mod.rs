@@ -3,6 +3,7 @@
 mod idle_memory;
 mod leaks;
 mod limits;
+mod logging;
 mod metrics;
 mod reload;
 mod cached_tokens;
