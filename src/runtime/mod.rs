@@ -17,6 +17,7 @@ pub mod client_jwks;
 pub mod issuers;
 pub mod issuer_key_files;
 pub mod signing_key;
+pub mod restart;
 pub mod reload;
 pub mod watch;
 #[cfg(feature = "gateway")]

@@ -63,8 +63,8 @@ async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let report = admin.readiness.report();
     let status = match report.status {
-        Condition::Ok => StatusCode::OK,
-        Condition::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        Condition::Ok | Condition::Degraded => StatusCode::OK,
+        Condition::Failing => StatusCode::SERVICE_UNAVAILABLE,
     };
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     (status, content_type, report.to_json()).into_response()

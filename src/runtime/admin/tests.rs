@@ -77,7 +77,10 @@ fn metrics_come_in_the_text_format() {
 fn an_unready_process_is_alive() {
     check(&get("/livez", "localhost"), 200);
     let response = check(&get("/readyz", "localhost"), 503);
-    assert!(response.contains(r#"{"name":"config","status":"failed""#), "{response}");
+    assert!(
+        response.contains(r#"{"name":"config","status":"failing""#),
+        "{response}"
+    );
 }
 
 #[test]
@@ -86,6 +89,16 @@ fn a_ready_process_answers_200() {
     admin.readiness.config_loaded();
     let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+#[test]
+fn a_degraded_process_answers_200() {
+    let admin = admin();
+    admin.readiness.config_loaded();
+    admin.readiness.config_reload_failed("line 3: unknown key");
+    let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(response.contains(r#"{"status":"degraded","#), "{response}");
 }
 
 #[test]

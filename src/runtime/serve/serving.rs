@@ -14,7 +14,9 @@ use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
+use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
+use crate::runtime::restart::StartSettings;
 use crate::runtime::serve::bound::Addresses;
 use crate::runtime::serve::drained::Drained;
 use crate::runtime::serve::error::StartError;
@@ -74,6 +76,18 @@ impl Opened {
             host_names: Vec::new(),
         };
         let control = self.control_side.map(|side| side.control);
+        let host = HostProcess {
+            followers: vec![
+                Box::new(ControlFollower {
+                    control: control.clone(),
+                    access,
+                    live: Arc::clone(&self.gate.live),
+                }),
+                Box::new(tls),
+            ],
+            start_settings: StartSettings::of_gateway(&self.loaded.config),
+            check: |_| Ok(()),
+        };
         let reloader = {
             let _inside = self.background.enter();
             Reloader::new(
@@ -82,15 +96,7 @@ impl Opened {
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
                 self.key_files,
-                vec![
-                    Box::new(ControlFollower {
-                        control: control.clone(),
-                        access,
-                        live: Arc::clone(&self.gate.live),
-                    }),
-                    Box::new(tls),
-                ],
-                |_| Ok(()),
+                host,
             )
         };
         let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));

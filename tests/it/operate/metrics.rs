@@ -155,7 +155,7 @@ fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
     assert_eq!(support::get(gate.admin(), "/livez").status, 200);
     let ready = support::get(gate.admin(), "/readyz");
     assert_eq!(ready.status, 503);
-    assert_eq!(crate::operate::condition(&gate, "issuer:away")["status"], "failed");
+    assert_eq!(crate::operate::condition(&gate, "issuer:away")["status"], "failing");
     let refused = get(gate.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());
