@@ -181,7 +181,8 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
                     files.config.add([key.file.clone()]);
                 }
             }
-            KeySource::File(_) | KeySource::Remote(_) | KeySource::Own => {}
+            KeySource::File(path) => files.config.add_presence(path.clone()),
+            KeySource::Remote(_) | KeySource::Own => {}
         }
     }
     files.config.add(config.tls_files().cloned());

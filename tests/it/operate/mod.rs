@@ -6,6 +6,7 @@ mod limits;
 mod logging;
 mod metrics;
 mod reload;
+mod removed_files;
 mod restart;
 mod cached_tokens;
 mod routing;
