@@ -26,6 +26,7 @@ pub mod serve;
 pub mod workers;
 #[cfg(feature = "gateway")]
 pub mod tls;
+pub mod key_counts;
 pub mod housekeeping;
 #[cfg(feature = "gateway")]
 pub mod signals;
