@@ -10,6 +10,7 @@ mod open;
 mod requests;
 mod route;
 mod connections;
+mod admin;
 mod upstreams;
 mod issuers;
 mod state;
@@ -42,6 +43,7 @@ pub use tls::TlsMetrics;
 pub use upstreams::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
+use crate::observe::metrics::admin::AdminMetrics;
 use crate::observe::metrics::api_keys::ApiKeyMetrics;
 use crate::observe::metrics::connections::ConnectionMetrics;
 use crate::observe::metrics::identity_tokens::IdentityTokenMetrics;
@@ -85,6 +87,7 @@ type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     pub requests: RequestMetrics,
     pub connections: ConnectionMetrics,
+    pub admin: AdminMetrics,
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub issuers: IssuerFamilies,
@@ -109,6 +112,7 @@ impl Metrics {
         Self {
             requests: RequestMetrics::new(&registrar, reasons.denials),
             connections: ConnectionMetrics::new(&registrar, reasons),
+            admin: AdminMetrics::new(&registrar),
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),

@@ -8,6 +8,7 @@ use crate::observe::log::ErrorChain;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
+use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::socket::Socket;
 use crate::runtime::echo;
 use crate::runtime::follow_store;
@@ -74,6 +75,8 @@ impl Opened {
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
             host_names: Vec::new(),
+            records: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
+            clock: Arc::clone(&self.gate.clock),
         };
         let control = self.control_side.map(|side| side.control);
         let host = HostProcess {

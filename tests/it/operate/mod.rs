@@ -1,5 +1,6 @@
 //! A running gate as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
+mod admin_records;
 mod idle_memory;
 mod leaks;
 mod limits;
