@@ -23,6 +23,8 @@ pub mod watch;
 #[cfg(feature = "gateway")]
 pub mod serve;
 #[cfg(feature = "gateway")]
+pub mod accept_errors;
+#[cfg(feature = "gateway")]
 pub mod workers;
 #[cfg(feature = "gateway")]
 pub mod tls;

@@ -1,6 +1,7 @@
 //! How are connections to the admin listener and the admin socket accepted, and what are their limits?
 
 use crate::control::admin::access::Peer;
+use crate::runtime::accept_errors::AcceptErrors;
 use crate::runtime::admin::endpoints;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::record::PeerAddress;
@@ -102,6 +103,7 @@ async fn accept_all(
     listener: impl Acceptor,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let errors = AcceptErrors::new("admin", &admin.metrics, &admin.clock);
     let router = endpoints::router(admin);
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {
@@ -109,6 +111,7 @@ async fn accept_all(
             let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
             match listener.next().await {
                 Ok((stream, peer, address)) => {
+                    errors.accepted();
                     let router = router.clone().layer(Extension(peer)).layer(Extension(address));
                     let serving = serve_connection(bounds, router, stream);
                     tokio::spawn(async move {
@@ -116,11 +119,7 @@ async fn accept_all(
                         serving.await;
                     });
                 }
-                Err(error) => {
-                    // Probably no file descriptor is left. An immediate retry would keep the processor busy as well.
-                    tracing::warn!(%error, "Admin listener cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => tokio::time::sleep(errors.failed(&error)).await,
             }
         }
     };
