@@ -4,6 +4,8 @@ use crate::cli::args::Run;
 use crate::cli::data_folder::DataFolder;
 use crate::cli::introduction;
 use crate::cli::introduction::shell_word;
+use crate::model::clock::Clock;
+use crate::model::clock::SystemClock;
 use crate::observe::subscriber;
 use crate::runtime::assemble;
 use crate::runtime::reload;
@@ -29,9 +31,11 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
         }
     };
     let loaded = reload::load(&path)?;
-    subscriber::init(
+    let metrics = assemble::metrics(SystemClock::new().now().wall);
+    let log = subscriber::init(
         assemble::log_format(loaded.config.observe.format),
         &loaded.config.observe.level,
+        metrics.logs.lines_dropped.clone(),
     )?;
     let threads = match args.threads {
         Some(threads) => threads.into(),
@@ -39,13 +43,13 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     };
     let has_data_dir = args.place.data_dir.is_some();
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
-    serve::serve(path, loaded, threads, |addresses, first_administrator| {
+    serve::serve(path, loaded, threads, metrics, |addresses, first_administrator| {
         if let Some(administrator) = &first_administrator {
             // Not logged: log files are kept, and other people read them.
-            eprint!("{}", introduction::first_administrator(administrator));
+            log.print(&introduction::first_administrator(administrator));
         }
         if let Some(folder) = &folder {
-            eprint!("{}", introduction(folder, has_data_dir, issues, addresses));
+            log.print(&introduction(folder, has_data_dir, issues, addresses));
         }
     })
     .map_err(with_hint)

@@ -126,7 +126,7 @@ impl Gate {
     /// Returns whether the gate can decide requests: a configuration is in force, and the keys of every issuer have
     /// been loaded. Ignores the issuers until [`Upkeep::run`] has started.
     pub fn is_ready(&self) -> bool {
-        self.readiness.report().status == Condition::Ok
+        self.readiness.report().status != Condition::Failing
     }
 
     pub(super) fn shared(&self) -> Arc<gate::Gate> {

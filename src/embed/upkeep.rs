@@ -5,8 +5,10 @@ use crate::gate::Gate;
 use crate::observe::ready::Readiness;
 use crate::runtime::housekeeping;
 use crate::runtime::reload::ConfigCheck;
+use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
+use crate::runtime::restart::StartSettings;
 use crate::runtime::ticks::every;
 use crate::runtime::watch::CHECK_INTERVAL;
 use std::path::PathBuf;
@@ -71,15 +73,12 @@ impl Upkeep {
             return;
         };
         let gate = Arc::clone(&work.gate);
-        let mut reloader = Reloader::new(
-            work.path,
-            work.loaded,
-            work.gate,
-            work.readiness,
-            work.key_files,
-            Vec::new(),
-            work.check,
-        );
+        let host = HostProcess {
+            followers: Vec::new(),
+            start_settings: StartSettings::of_embedded_gate(&work.loaded.config),
+            check: work.check,
+        };
+        let mut reloader = Reloader::new(work.path, work.loaded, work.gate, work.readiness, work.key_files, host);
         let follow_files = async {
             let mut ticks = every(CHECK_INTERVAL);
             loop {

@@ -42,6 +42,10 @@ pub struct AccessRecord<'a> {
     /// time of the rejection.
     pub time: Timestamp,
     pub request_id: &'a str,
+    /// The listener that is none of the data listeners: `admin`, or `admin_socket`.
+    pub listener: Option<&'static str>,
+    /// The author of a request to the admin API: a client's id, `admin.token` or `local`.
+    pub actor: Option<&'a str>,
     /// The address of the connection's downstream end.
     pub peer: Option<SocketAddr>,
     /// The address of the client behind trusted proxies.

@@ -10,6 +10,8 @@ mod open;
 mod requests;
 mod route;
 mod connections;
+mod accepts;
+mod admin;
 mod upstreams;
 mod issuers;
 mod state;
@@ -23,6 +25,7 @@ mod identity_tokens;
 mod logs;
 mod process;
 
+pub use accepts::AcceptProblem;
 pub use api_keys::ApiKeyCounts;
 pub use introspection::CallResult;
 pub use introspection::IntrospectionMetrics;
@@ -42,6 +45,8 @@ pub use tls::TlsMetrics;
 pub use upstreams::UpstreamMetrics;
 
 use crate::model::clock::Timestamp;
+use crate::observe::metrics::accepts::AcceptMetrics;
+use crate::observe::metrics::admin::AdminMetrics;
 use crate::observe::metrics::api_keys::ApiKeyMetrics;
 use crate::observe::metrics::connections::ConnectionMetrics;
 use crate::observe::metrics::identity_tokens::IdentityTokenMetrics;
@@ -85,6 +90,8 @@ type ScrapeCallback = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     pub requests: RequestMetrics,
     pub connections: ConnectionMetrics,
+    pub accepts: AcceptMetrics,
+    pub admin: AdminMetrics,
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub issuers: IssuerFamilies,
@@ -109,6 +116,8 @@ impl Metrics {
         Self {
             requests: RequestMetrics::new(&registrar, reasons.denials),
             connections: ConnectionMetrics::new(&registrar, reasons),
+            accepts: AcceptMetrics::new(&registrar),
+            admin: AdminMetrics::new(&registrar),
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod panics;
+pub mod line_queue;
 pub mod access;
 pub mod log;
 #[cfg(feature = "gateway")]

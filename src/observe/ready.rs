@@ -1,4 +1,4 @@
-//! Is the process ready for traffic? It is if all named conditions hold. `/readyz` reports the conditions.
+//! Is the process ready for traffic? It is unless a named condition fails. `/readyz` reports the conditions.
 
 use crate::observe::escape;
 use serde::Serialize;
@@ -12,12 +12,15 @@ pub const CONFIG: &str = "config";
 /// The condition that the process is not shutting down. Every process has this condition.
 pub const DRAINING: &str = "draining";
 
-/// The state of one condition: `Ok` if the condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// The state of one condition. The order is from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     Ok,
-    Failed,
+    /// Someone should look at it, but the process answers as before: traffic may be sent to it.
+    Degraded,
+    /// The process cannot answer as it should: no traffic may be sent to it.
+    Failing,
 }
 
 /// The conditions that must hold before traffic is sent to the process.
@@ -29,7 +32,7 @@ pub struct Readiness {
 /// The body of `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
-    /// `Ok` if every condition holds.
+    /// The worst status of a condition.
     pub status: Condition,
     /// Sorted by name.
     pub conditions: Vec<ConditionReport>,
@@ -49,7 +52,7 @@ impl Readiness {
         let readiness = Self {
             conditions: Mutex::default(),
         };
-        readiness.set(CONFIG, Condition::Failed, "not loaded yet");
+        readiness.set(CONFIG, Condition::Failing, "not loaded yet");
         readiness.set(DRAINING, Condition::Ok, "");
         readiness
     }
@@ -58,7 +61,7 @@ impl Readiness {
     /// [`Self::begin_drain`]: a process that shuts down never becomes ready again.
     pub fn set(&self, name: &str, condition: Condition, detail: impl Into<String>) {
         let mut conditions = self.lock();
-        let draining = matches!(conditions.get(DRAINING), Some((Condition::Failed, _)));
+        let draining = matches!(conditions.get(DRAINING), Some((Condition::Failing, _)));
         if !(name == DRAINING && draining) {
             conditions.insert(name.to_owned(), (condition, detail.into()));
         }
@@ -81,21 +84,30 @@ impl Readiness {
         self.set(CONFIG, Condition::Ok, "");
     }
 
-    /// Records the error of a reload. The status does not change, because the previous configuration stays in force:
-    /// only a process without any configuration is unready.
+    /// Records the error of a reload. A configuration that is in force stays so, and is then degraded: only a process
+    /// without any configuration is unready.
     pub fn config_reload_failed(&self, error: &str) {
         let mut conditions = self.lock();
         if let Some((condition, detail)) = conditions.get_mut(CONFIG) {
             *detail = match condition {
-                Condition::Ok => format!("serving the previous configuration, the last reload failed: {error}"),
-                Condition::Failed => error.to_owned(),
+                Condition::Ok | Condition::Degraded => {
+                    *condition = Condition::Degraded;
+                    format!("serving the previous configuration, the last reload failed: {error}")
+                }
+                Condition::Failing => error.to_owned(),
             };
         }
     }
 
+    /// Records that a configuration is in force except for a part that could not be applied, for the reason `problem`.
+    pub fn config_loaded_in_part(&self, problem: &str) {
+        let detail = format!("a part of the configuration is not in force, SIGHUP tries again: {problem}");
+        self.set(CONFIG, Condition::Degraded, detail);
+    }
+
     /// Makes the process unready until it ends.
     pub fn begin_drain(&self) {
-        self.set(DRAINING, Condition::Failed, "shutting down");
+        self.set(DRAINING, Condition::Failing, "shutting down");
     }
 
     /// Returns the current state of every condition, sorted by name.
@@ -109,9 +121,9 @@ impl Readiness {
                 detail: detail.clone(),
             })
             .collect();
-        let holds = conditions.iter().all(|condition| condition.status == Condition::Ok);
+        let statuses = conditions.iter().map(|condition| condition.status);
         ReadinessReport {
-            status: if holds { Condition::Ok } else { Condition::Failed },
+            status: statuses.max().unwrap_or(Condition::Ok),
             conditions,
         }
     }
@@ -155,11 +167,11 @@ mod tests {
     #[test]
     fn a_process_is_unready_until_everything_it_named_holds() {
         let readiness = Readiness::new();
-        check(&readiness, Condition::Failed);
+        check(&readiness, Condition::Failing);
         readiness.config_loaded();
         check(&readiness, Condition::Ok);
-        readiness.set("issuer:main", Condition::Failed, "no keys yet");
-        check(&readiness, Condition::Failed);
+        readiness.set("issuer:main", Condition::Failing, "no keys yet");
+        check(&readiness, Condition::Failing);
         readiness.set("issuer:main", Condition::Ok, "2 keys");
         check(&readiness, Condition::Ok);
     }
@@ -168,13 +180,19 @@ mod tests {
     fn s148_a_failed_reload_is_reported_and_the_old_configuration_stays_ready() {
         let readiness = Readiness::new();
         readiness.config_reload_failed("line 3: unknown key");
-        check(&readiness, Condition::Failed);
+        check(&readiness, Condition::Failing);
         readiness.config_loaded();
         readiness.config_reload_failed("line 3: unknown key");
-        check(&readiness, Condition::Ok);
+        check(&readiness, Condition::Degraded);
         assert!(detail(&readiness, CONFIG).contains("line 3: unknown key"));
+        readiness.config_reload_failed("line 4: unknown key");
+        check(&readiness, Condition::Degraded);
         readiness.config_loaded();
+        check(&readiness, Condition::Ok);
         assert_eq!(detail(&readiness, CONFIG), "");
+        readiness.config_loaded_in_part("no certificate");
+        check(&readiness, Condition::Degraded);
+        assert!(detail(&readiness, CONFIG).contains("no certificate"));
     }
 
     #[test]
@@ -182,17 +200,17 @@ mod tests {
         let readiness = Readiness::new();
         readiness.config_loaded();
         readiness.begin_drain();
-        check(&readiness, Condition::Failed);
+        check(&readiness, Condition::Failing);
         readiness.set(DRAINING, Condition::Ok, "");
         readiness.config_loaded();
-        check(&readiness, Condition::Failed);
+        check(&readiness, Condition::Failing);
     }
 
     #[test]
     fn conditions_of_removed_issuers_are_forgotten_and_no_others() {
         let readiness = Readiness::new();
         readiness.config_loaded();
-        readiness.set("issuer:old", Condition::Failed, "");
+        readiness.set("issuer:old", Condition::Failing, "");
         readiness.set("issuer:main", Condition::Ok, "");
         readiness.set("keys_file", Condition::Ok, "");
         readiness.keep_only("issuer:", &["issuer:main"]);
@@ -204,11 +222,11 @@ mod tests {
     #[test]
     fn s144_the_body_is_json_without_hidden_characters() {
         let readiness = Readiness::new();
-        readiness.set("keys_file", Condition::Failed, "k\u{202E}\x1B\n");
+        readiness.set("keys_file", Condition::Failing, "k\u{202E}\x1B\n");
         let body = String::from_utf8(readiness.report().to_json()).unwrap();
         assert!(!body.chars().any(escape::is_hidden), "{body}");
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["status"], "failed");
+        assert_eq!(body["status"], "failing");
         assert_eq!(body["conditions"][2]["detail"], "k\u{202E}\x1B\n");
     }
 }

@@ -1,9 +1,14 @@
 //! How are log lines written? Events of `tracing`, and of `log` through a bridge, are filtered, escaped, and written to
-//! stderr as one line each.
+//! stderr as one line each, through a queue: a thread that logs never waits for the reader of stderr.
 
 use crate::observe::escape;
+use crate::observe::line_queue::LineQueue;
 use crate::observe::log::Format;
+use prometheus::IntCounter;
+use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing::Level;
 use tracing::Metadata;
 use tracing::Subscriber;
@@ -20,25 +25,63 @@ pub enum LogError {
     Filter(#[source] tracing_subscriber::filter::ParseError),
     #[error("somebody else set up logging in this process before")]
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+    #[error("cannot start the thread that writes log lines")]
+    Thread(#[source] io::Error),
+}
+
+/// The time limit for writing the queued lines when the process ends.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The log of the process. On drop, waits until the queued lines are written, but at most [`FLUSH_MAX`].
+#[derive(Debug)]
+pub struct Log(Arc<LineQueue>);
+
+impl Log {
+    /// Writes `text`, which is for a person and not an event, between the log lines. Never waits for stderr.
+    pub fn print(&self, text: &str) {
+        self.0.push(text.as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A reader that takes no lines must not keep the process from ending.
+        let _ = self.0.flush(FLUSH_MAX);
+    }
+}
+
+/// Lets the formatter write to the queue. Each write is one whole event, because [`LineWriter`] makes one write of it.
+impl io::Write for &LineQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The directives before the operator's filter, which can override them.
 ///
 /// `pingora_proxy`, which only benches link today, logs the target and query of each request; the access record has
-/// both. `pingora_core` at `error` still reports why a listener cannot accept.
+/// both.
 const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
 
 /// Starts logging to stderr for the whole process, also for crates that log through `log`, such as pingora. `level` is
-/// a `tracing` filter such as `info` or `keygate=debug`.
+/// a `tracing` filter such as `info` or `keygate=debug`. Counts the lines that are not written in `dropped`.
 ///
 /// # Errors
-/// `level` is not a filter, or logging was started before.
-pub fn init(format: Format, level: &str) -> Result<(), LogError> {
+/// `level` is not a filter, logging was started before, or the system has no thread left.
+pub fn init(format: Format, level: &str, dropped: IntCounter) -> Result<Log, LogError> {
+    let lines = LineQueue::start("log", io::stderr(), dropped).map_err(LogError::Thread)?;
+    let lines = Arc::new(lines);
     match format {
-        Format::Json => json(level, io::stderr)?.try_init(),
-        Format::Text => text(level, io::stderr)?.try_init(),
+        Format::Json => json(level, Arc::clone(&lines))?.try_init(),
+        Format::Text => text(level, Arc::clone(&lines))?.try_init(),
     }
-    .map_err(LogError::AlreadySet)
+    .map_err(LogError::AlreadySet)?;
+    Ok(Log(lines))
 }
 
 fn json<W>(level: &str, out: W) -> Result<impl Subscriber + Send + Sync + use<W>, LogError>
@@ -50,7 +93,7 @@ where
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_writer(Lines(out));
+        .with_writer(Lines(out, Format::Json));
     Ok(tracing_subscriber::registry()
         .with(filter_fn(may_be_logged))
         .with(filter(level)?)
@@ -64,7 +107,7 @@ where
     // No colours: `Lines` would escape their escape sequences too.
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .with_writer(Lines(out));
+        .with_writer(Lines(out, Format::Text));
     Ok(tracing_subscriber::registry()
         .with(filter_fn(may_be_logged))
         .with(filter(level)?)
@@ -86,26 +129,66 @@ fn may_be_logged(metadata: &Metadata<'_>) -> bool {
 
 /// Writes each event as one line without hidden characters. The formatter escapes some hidden characters; this writer
 /// escapes the rest, also in messages of other crates.
-struct Lines<W>(W);
+struct Lines<W>(W, Format);
 
 impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Lines<W> {
     type Writer = LineWriter<W::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        LineWriter(self.0.make_writer())
+        LineWriter(self.0.make_writer(), self.1)
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        LineWriter(self.0.make_writer_for(metadata))
+        LineWriter(self.0.make_writer_for(metadata), self.1)
     }
 }
 
-struct LineWriter<W>(W);
+struct LineWriter<W>(W, Format);
+
+/// The fields that the bridge adds to each event of `log`. They say where in a dependency's source the event is, with a
+/// path of the machine that built this program. The text formatter leaves them out by itself.
+const BRIDGE_FIELDS: [&str; 4] = [
+    ",\"log.target\":",
+    ",\"log.module_path\":",
+    ",\"log.file\":",
+    ",\"log.line\":",
+];
+
+/// Returns a line of JSON without the [`BRIDGE_FIELDS`]. In a text value their quotes would be escaped.
+fn without_bridge_fields(line: &str) -> Cow<'_, str> {
+    let mut line = Cow::Borrowed(line);
+    for field in BRIDGE_FIELDS {
+        if let Some(start) = line.find(field) {
+            let value = &line[start + field.len()..];
+            let end = start + field.len() + value_len(value);
+            line = Cow::Owned(format!("{}{}", &line[..start], &line[end..]));
+        }
+    }
+    line
+}
+
+/// Returns the length of the text or number at the start of `json`.
+fn value_len(json: &str) -> usize {
+    let Some(text) = json.strip_prefix('"') else {
+        return json.find([',', '}']).unwrap_or(json.len());
+    };
+    let mut is_escaped = false;
+    let end = text.find(|character| {
+        let ends = character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(json.len(), |end| end + 2)
+}
 
 impl<W: io::Write> io::Write for LineWriter<W> {
     /// Writes `event`: one whole event with its line break, because the formatter passes each event in one piece.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
+        let text = match self.1 {
+            Format::Json => without_bridge_fields(&text),
+            Format::Text => Cow::Borrowed(&*text),
+        };
         let mut line = Vec::with_capacity(event.len() + 16);
         escape::push_escaped(&mut line, text.strip_suffix('\n').unwrap_or(&text));
         line.push(b'\n');
@@ -119,10 +202,10 @@ impl<W: io::Write> io::Write for LineWriter<W> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::Mutex;
+    use std::sync::mpsc;
     use tracing_subscriber::filter::LevelFilter;
 
     #[derive(Clone, Default)]
@@ -139,8 +222,13 @@ mod tests {
         }
     }
 
+    /// Returns the log of `events`, as JSON.
+    pub fn logged(events: impl FnOnce()) -> String {
+        logged_as(Format::Json, "info", events)
+    }
+
     /// Returns the output of `events` in `format` under `level`.
-    fn logged(format: Format, level: &str, events: impl FnOnce()) -> String {
+    fn logged_as(format: Format, level: &str, events: impl FnOnce()) -> String {
         let memory = Memory::default();
         let out = memory.clone();
         let writer = move || out.clone();
@@ -153,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_json_line_has_the_message_and_the_fields_side_by_side() {
-        let line = logged(Format::Json, "info", || tracing::info!(listener = "data", "Listening"));
+        let line = logged_as(Format::Json, "info", || tracing::info!(listener = "data", "Listening"));
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["message"], "Listening");
         assert_eq!(line["listener"], "data");
@@ -164,7 +252,7 @@ mod tests {
     fn s144_an_event_stays_one_line_and_moves_no_terminal() {
         let evil = "a\x1B[2J\r\nERROR forged\0\u{202E}\u{9B}\u{2028}\x7F";
         for format in [Format::Json, Format::Text] {
-            let out = logged(format, "info", || {
+            let out = logged_as(format, "info", || {
                 tracing::info!(display = %evil, debug = ?evil, "kid {evil}");
             });
             let line = out.strip_suffix('\n').unwrap();
@@ -180,7 +268,7 @@ mod tests {
     #[test]
     fn s143_no_filter_makes_another_crate_print_request_heads() {
         for level in ["trace", "debug,pingora_proxy=trace,pingora_core=debug,h2=trace"] {
-            let out = logged(Format::Text, level, || {
+            let out = logged_as(Format::Text, level, || {
                 tracing::trace!(target: "pingora_proxy", "Request header: Bearer leaked");
                 tracing::debug!(target: "pingora_core::protocols::http", "Bearer leaked");
                 tracing::debug!(target: "h2::codec", "Bearer leaked");
@@ -196,12 +284,39 @@ mod tests {
         let events = || {
             tracing::error!(target: "pingora_proxy", "GET /?access_token=leaked");
             tracing::info!(target: "pingora_core::server", "noise");
-            tracing::error!(target: "pingora_core::services::listening", "Accept() failed");
+            tracing::error!(target: "pingora_core::apps", "a bug");
         };
-        let quiet = logged(Format::Text, "debug", events);
-        assert!(quiet.contains("Accept() failed"), "{quiet}");
+        let quiet = logged_as(Format::Text, "debug", events);
+        assert!(quiet.contains("a bug"), "{quiet}");
         assert!(!quiet.contains("leaked") && !quiet.contains("noise"), "{quiet}");
-        assert!(logged(Format::Text, "info,pingora_proxy=error", events).contains("leaked"));
+        assert!(logged_as(Format::Text, "info,pingora_proxy=error", events).contains("leaked"));
+    }
+
+    #[test]
+    fn an_event_of_a_dependency_has_no_path_of_its_source() {
+        let (file, evil) = (
+            "/build/.cargo/registry/src/\"x,}\\/listening.rs",
+            "a\",\"log.file\":\"b",
+        );
+        for format in [Format::Json, Format::Text] {
+            let line = logged_as(format, "info", || {
+                tracing::error!(
+                    log.target = "dependency",
+                    log.module_path = "dependency::listening",
+                    log.file = file,
+                    log.line = 7,
+                    evil,
+                    "it failed"
+                );
+            });
+            assert!(!line.contains("listening") && !line.contains("log.line"), "{line}");
+            assert!(line.contains("it failed"), "{line}");
+            if format == Format::Json {
+                let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+                assert_eq!(read["evil"], evil);
+                assert_eq!(read["target"], "keygate::observe::subscriber::tests");
+            }
+        }
     }
 
     #[test]
@@ -211,6 +326,35 @@ mod tests {
         let hint = |level| json(level, io::sink).unwrap().max_level_hint();
         assert_eq!(hint("info"), Some(LevelFilter::INFO));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));
+    }
+
+    #[test]
+    fn a_reader_that_takes_no_lines_costs_lines_and_never_time() {
+        /// An output whose writes wait until the test ends.
+        struct BlockedOutput(mpsc::Receiver<()>);
+
+        impl io::Write for BlockedOutput {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let _ = self.0.recv();
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (_open, opened) = mpsc::channel();
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let lines = LineQueue::start_bounded("log", BlockedOutput(opened), dropped.clone(), 1000).unwrap();
+        let lines = Arc::new(lines);
+        tracing::subscriber::with_default(text("info", Arc::clone(&lines)).unwrap(), || {
+            for _ in 0..100 {
+                tracing::info!("Configuration reloaded");
+            }
+        });
+        assert!(dropped.get() > 50, "{}", dropped.get());
+        assert!(!lines.flush(Duration::ZERO));
     }
 
     #[test]

@@ -13,10 +13,8 @@ use crate::gate::denial::Denial;
 use crate::gate::live::LiveState;
 use crate::model::clock::Clock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::Directory;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
-use crate::observe::metrics::ApiKeyCounts;
 use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
@@ -27,10 +25,6 @@ use crate::runtime::reload;
 use crate::runtime::reload::LoadedConfig;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// An API key that expires within this time is counted as expiring soon.
-const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Compiles `loaded`, and restores the kept keys of issuers. Returns the gate and, if `state_dir` can be used, the
 /// folder of these keys.
@@ -91,8 +85,8 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
     ))
 }
 
-/// Registers a callback that sets the gauges of caches, limits, issuers and API keys at each scrape, so that requests
-/// do not have to update these gauges.
+/// Registers a callback that sets the gauges of caches, limits and issuers at each scrape, so that requests do not have
+/// to update these gauges. The callback looks at no single entry of a cache, limit or directory.
 fn register_scrape_gauges(gate: &Arc<Gate>) {
     let weak = Arc::downgrade(gate);
     gate.live.metrics.on_scrape(Box::new(move |metrics| {
@@ -130,21 +124,5 @@ fn register_scrape_gauges(gate: &Arc<Gate>) {
                 consecutive_failures: health.consecutive_failures,
             });
         }
-        metrics.api_keys.set(count(&live.directory, now.wall));
     }));
-}
-
-fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
-    let mut counts = ApiKeyCounts::default();
-    directory.for_each(|entry| {
-        if entry.reads_as_revoked(now) {
-            counts.revoked += 1;
-        } else if entry.reads_as_expired(now) {
-            counts.expired += 1;
-        } else {
-            counts.active += 1;
-            counts.expiring_soon += u64::from(entry.expires_at().is_some_and(|at| at <= now.saturating_add(SOON)));
-        }
-    });
-    counts
 }

@@ -237,12 +237,13 @@ pub struct ControlFollower {
 }
 
 impl Follower for ControlFollower {
-    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool {
-        let mut applied = true;
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> Result<(), String> {
+        let mut applied = Ok(());
         if let Some(control) = &self.control {
             if let Err(error) = reconfigure(control, config, now.wall) {
-                applied = false;
-                tracing::error!(error = %ErrorChain(&error), "The token endpoint has no keys and issues nothing");
+                let error = ErrorChain(&error).to_string();
+                tracing::error!(error, "The token endpoint has no keys and issues nothing");
+                applied = Err(format!("the token endpoint has no keys and issues nothing: {error}"));
             }
             install_keys(control, &self.live, snapshot, now);
         }

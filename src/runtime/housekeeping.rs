@@ -1,7 +1,10 @@
-//! Which background work does a gate need? The removal of expired state, and the resolution of upstreams' DNS names.
+//! Which background work does a gate need? The removal of expired state, the resolution of upstreams' DNS names, and the
+//! count of the API keys.
 
 use crate::fetch::resolve;
 use crate::gate::Gate;
+use crate::runtime::key_counts::COUNT_INTERVAL;
+use crate::runtime::key_counts::KeyCounter;
 use crate::runtime::ticks::every;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +20,12 @@ pub async fn run(gate: Arc<Gate>) {
     let mut sweep_ticks = every(SWEEP_INTERVAL);
     let mut resolve_ticks = every(resolve::RESOLVE_EVERY);
     let mut new_ticks = every(RESOLVE_NEW_INTERVAL);
+    let mut count_ticks = every(COUNT_INTERVAL);
+    let mut key_counter = KeyCounter::default();
     loop {
         tokio::select! {
             _ = sweep_ticks.tick() => sweep(&gate),
+            _ = count_ticks.tick() => key_counter.count_if_due(&gate).await,
             _ = resolve_ticks.tick() => {
                 for endpoint in gate.live.endpoints_to_resolve() {
                     resolve::resolve(&endpoint).await;

@@ -40,6 +40,8 @@ use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::issuer_key_files;
+use crate::runtime::restart::RestartNeed;
+use crate::runtime::restart::StartSettings;
 use crate::runtime::signing_key;
 use crate::runtime::signing_key::SigningKeyError;
 use crate::runtime::watch::WatchedFiles;
@@ -47,7 +49,6 @@ use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -180,7 +181,8 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
                     files.config.add([key.file.clone()]);
                 }
             }
-            KeySource::File(_) | KeySource::Remote(_) | KeySource::Own => {}
+            KeySource::File(path) => files.config.add_presence(path.clone()),
+            KeySource::Remote(_) | KeySource::Own => {}
         }
     }
     files.config.add(config.tls_files().cloned());
@@ -272,10 +274,20 @@ const CHECKS_PER_RETRY: u32 = 8;
 
 /// A part of the process besides the gate that uses the configuration: the control side, the TLS of the listeners.
 pub trait Follower: Send {
-    /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards. Returns `false` if a
-    /// part of `config` could not be applied; the next SIGHUP then applies the configuration again, even if it is
-    /// unchanged.
-    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> bool;
+    /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards.
+    ///
+    /// # Errors
+    /// Why a part of `config` could not be applied, for people. The follower has logged it. The next SIGHUP applies the
+    /// configuration again, even if it is unchanged.
+    fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> Result<(), String>;
+}
+
+/// The process around the gate: the gateway, or a program that embeds a gate.
+pub struct HostProcess {
+    pub followers: Vec<Box<dyn Follower>>,
+    pub start_settings: StartSettings,
+    /// Rejects a configuration that the process does not support.
+    pub check: ConfigCheck,
 }
 
 /// Reloads the configuration of a gate.
@@ -292,8 +304,9 @@ pub struct Reloader {
     checks_since_refusal: Option<u32>,
     /// The folder that keeps issuers' keys over a restart.
     key_files: Option<Arc<IssuerKeyFiles>>,
-    followers: Vec<Box<dyn Follower>>,
-    check: ConfigCheck,
+    host: HostProcess,
+    /// The settings of the configuration in force that wait for a restart.
+    restart_needs: Vec<RestartNeed>,
     /// The background task of each issuer, by [`IssuerState::uid`]; `None` for a task that ends without an abort.
     issuers: BTreeMap<u64, Option<AbortHandle>>,
 }
@@ -306,13 +319,12 @@ impl Reloader {
         gate: Arc<Gate>,
         readiness: Arc<Readiness>,
         key_files: Option<Arc<IssuerKeyFiles>>,
-        followers: Vec<Box<dyn Follower>>,
-        check: ConfigCheck,
+        host: HostProcess,
     ) -> Self {
         let mut reloader = Self {
             key_files,
-            followers,
-            check,
+            host,
+            restart_needs: Vec::new(),
             path,
             gate,
             readiness,
@@ -324,6 +336,7 @@ impl Reloader {
             issuers: BTreeMap::new(),
         };
         reloader.follow_issuers();
+        reloader.report_restart_needs();
         reloader
     }
 
@@ -338,7 +351,7 @@ impl Reloader {
             *checks += 1;
             // A missing file or secret may exist now. A load that failed early did not find all files, so `files` is
             // incomplete: read everything again.
-            if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.check).is_ok() {
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.host.check).is_ok() {
                 self.reload();
             }
         }
@@ -348,7 +361,7 @@ impl Reloader {
     /// load that equals the last one is neither compiled nor counted in the metrics.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_logged(&self.path, &mut files, self.check);
+        let loaded = load_logged(&self.path, &mut files, self.host.check);
         let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
@@ -366,6 +379,7 @@ impl Reloader {
             Ok(loaded) => {
                 self.files = loaded.files;
                 self.retry_saving_signing_key();
+                self.warn_about_restart();
                 tracing::info!(generation = self.generation, "Configuration unchanged");
             }
             Err(error) => {
@@ -400,17 +414,16 @@ impl Reloader {
         });
         match compiled {
             Ok((loaded, snapshot)) => {
-                self.warn_about_restart(&loaded.config);
+                self.restart_needs = self.host.start_settings.needs(&loaded.config);
+                self.warn_about_restart();
                 log_warnings(&loaded.config);
                 self.generation += 1;
-                self.last_outcome = Some(outcome);
                 let routes = snapshot.routes.len();
                 // Every follower applies the configuration, also after one of them has failed.
-                for follower in &self.followers {
-                    if !follower.apply(&loaded.config, &snapshot, now) {
-                        self.last_outcome = None;
-                    }
-                }
+                let applied = self.host.followers.iter();
+                let applied = applied.map(|follower| follower.apply(&loaded.config, &snapshot, now));
+                let problems: Vec<String> = applied.filter_map(Result::err).collect();
+                self.last_outcome = problems.is_empty().then_some(outcome);
                 self.gate.current.publish(snapshot);
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&configured_names(&loaded.config));
@@ -419,8 +432,13 @@ impl Reloader {
                 self.checks_since_refusal = None;
                 self.follow_issuers();
                 self.readiness.remove(KEYS_FILE);
-                metrics.reloads.count(ReloadResult::Success, now.wall);
-                self.readiness.config_loaded();
+                self.report_restart_needs();
+                if problems.is_empty() {
+                    self.readiness.config_loaded();
+                } else {
+                    self.readiness.config_loaded_in_part(&problems.join("; "));
+                }
+                metrics.reloads.count(self.result_in_force(), now.wall);
                 tracing::info!(generation = self.generation, routes, "Configuration reloaded");
             }
             Err(error) => {
@@ -456,14 +474,14 @@ impl Reloader {
                 // While a configuration is rejected, the metric must keep showing a failed reload.
                 if self.checks_since_refusal.is_none() {
                     let now = self.gate.clock.now().wall;
-                    self.gate.live.metrics.reloads.count(ReloadResult::Success, now);
+                    self.gate.live.metrics.reloads.count(self.result_in_force(), now);
                 }
                 tracing::info!(keys = count, "API keys reloaded");
             }
             Err(error) => {
                 self.readiness.set(
                     KEYS_FILE,
-                    Condition::Ok,
+                    Condition::Degraded,
                     format!("refused, the one before serves: {error}"),
                 );
                 if !unchanged {
@@ -499,20 +517,40 @@ impl Reloader {
             .keep_only(CONDITION_PREFIX, &names.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    fn warn_about_restart(&self, new: &Config) {
-        let before = &self.config;
-        let addresses =
-            |config: &Config| -> Vec<SocketAddr> { config.listeners.iter().map(|listener| listener.address).collect() };
-        let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
-        let changed = [
-            ("listeners", addresses(before) != addresses(new)),
-            ("admin.address", address(before) != address(new)),
-            ("log", before.observe != new.observe),
-            ("state_dir", before.state_dir != new.state_dir),
-            ("store", before.store != new.store),
-        ];
-        for (key, _) in changed.into_iter().filter(|(_, changed)| *changed) {
-            tracing::warn!(key, "This part of the configuration takes effect after a restart");
+    /// Returns how a load that was put in force is counted.
+    fn result_in_force(&self) -> ReloadResult {
+        if self.last_outcome.is_none() {
+            ReloadResult::Incomplete
+        } else if self.restart_needs.is_empty() {
+            ReloadResult::Success
+        } else {
+            ReloadResult::RestartNeeded
+        }
+    }
+
+    fn warn_about_restart(&self) {
+        for RestartNeed { setting, effect } in &self.restart_needs {
+            tracing::warn!(
+                key = setting,
+                effect,
+                "This part of the configuration takes effect after a restart"
+            );
+        }
+    }
+
+    /// Shows in `/readyz` and in the metrics which settings wait for a restart.
+    fn report_restart_needs(&self) {
+        let needs = &self.restart_needs;
+        let settings = RestartNeed::SETTINGS.iter();
+        let settings = settings.map(|setting| (*setting, needs.iter().any(|need| need.setting == *setting)));
+        self.gate.live.metrics.reloads.set_restart_needed(settings);
+        if needs.is_empty() {
+            self.readiness.remove(RESTART);
+        } else {
+            let needs = needs.iter().map(|need| format!("{} ({})", need.setting, need.effect));
+            let needs = needs.collect::<Vec<_>>().join("; ");
+            let detail = format!("restart Keygate to put the rest of the configuration in force: {needs}");
+            self.readiness.set(RESTART, Condition::Degraded, detail);
         }
     }
 }
@@ -557,6 +595,9 @@ fn configured_names(config: &Config) -> ConfiguredNames<'_> {
         limits: config.limits.keys().map(Name::as_str).collect(),
     }
 }
+
+/// The condition in `/readyz` that settings wait for a restart. It exists as long as they do.
+const RESTART: &str = "restart";
 
 /// The condition of `api_keys.file` in `/readyz`. It exists after a reload of only the API keys, until the next reload
 /// of the configuration.
@@ -610,7 +651,7 @@ fn follow_keys(
     if keys.is_loaded() {
         readiness.set(&name, Condition::Ok, "keys loaded");
     } else {
-        readiness.set(&name, Condition::Failed, "keys not there yet");
+        readiness.set(&name, Condition::Failing, "keys not there yet");
     }
     tokio::spawn(async move {
         let watch = async {

@@ -200,15 +200,12 @@ fn verifier(
 }
 
 impl Follower for Listeners {
-    fn apply(&self, config: &Config, _: &Snapshot, now: Now) -> bool {
+    fn apply(&self, config: &Config, _: &Snapshot, now: Now) -> Result<(), String> {
         report(config, &self.metrics.tls, now.wall);
-        match self.replace(config) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(error = %error, "Certificates not replaced; those before go on serving");
-                false
-            }
-        }
+        self.replace(config).map_err(|error| {
+            tracing::error!(error = %error, "Certificates not replaced; those before go on serving");
+            format!("the certificates of listeners are those before: {error}")
+        })
     }
 }
 

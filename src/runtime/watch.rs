@@ -19,8 +19,26 @@ fn fingerprint(path: &Path) -> Option<Fingerprint> {
 /// A set of files and their last fingerprints.
 #[derive(Debug, Default)]
 pub struct WatchedFiles {
-    files: Vec<(PathBuf, Option<Fingerprint>)>,
+    files: Vec<WatchedFile>,
     included: Option<IncludedFiles>,
+}
+
+#[derive(Debug)]
+struct WatchedFile {
+    path: PathBuf,
+    /// `None` if there was no file.
+    last: Option<Fingerprint>,
+    /// `true` if the file is in `last` and was missing in the previous check.
+    vanished: bool,
+    change: Change,
+}
+
+/// What counts as a change of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Content,
+    /// That the file appears or disappears.
+    Presence,
 }
 
 /// The files that match the includes. A file that appears or disappears is a change too.
@@ -42,8 +60,13 @@ impl WatchedFiles {
 
     /// Adds `paths` with their current fingerprints.
     pub fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let files = paths.into_iter().map(|path| (path.clone(), fingerprint(&path)));
+        let files = paths.into_iter().map(|path| WatchedFile::new(path, Change::Content));
         self.files.extend(files);
+    }
+
+    /// Adds `path`, whose content another task watches: it changes when it appears or disappears.
+    pub fn add_presence(&mut self, path: PathBuf) {
+        self.files.push(WatchedFile::new(path, Change::Presence));
     }
 
     /// Adds the files `matched`, which match `includes` now, and watches for other matches.
@@ -56,18 +79,40 @@ impl WatchedFiles {
         });
     }
 
-    /// Returns whether a file has changed since the last check. A missing file is a change only when the file exists
-    /// again, because some editors remove a file before they write its new content. An included file is a change
-    /// already when it is missing in two consecutive checks.
+    /// Returns whether a file has changed since the last check. A removed file is a change when it is missing in two
+    /// consecutive checks, because some editors remove a file before they write its new content.
     pub fn changed(&mut self) -> bool {
         let mut changed = self.included.as_mut().is_some_and(IncludedFiles::changed);
-        for (path, last) in &mut self.files {
-            let current = fingerprint(path);
-            if current.is_some() && current != *last {
-                *last = current;
-                changed = true;
-            }
+        for file in &mut self.files {
+            changed |= file.changed();
         }
+        changed
+    }
+}
+
+impl WatchedFile {
+    fn new(path: PathBuf, change: Change) -> Self {
+        Self {
+            last: fingerprint(&path),
+            vanished: false,
+            path,
+            change,
+        }
+    }
+
+    fn changed(&mut self) -> bool {
+        let current = fingerprint(&self.path);
+        let appeared = current.is_some() && self.last.is_none();
+        let changed = match current {
+            None if self.last.is_some() && !self.vanished => {
+                self.vanished = true;
+                return false;
+            }
+            None => self.last.is_some(),
+            Some(_) => appeared || (self.change == Change::Content && current != self.last),
+        };
+        self.last = current;
+        self.vanished = false;
         changed
     }
 }
@@ -119,6 +164,46 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(!watched.changed());
         std::fs::write(&path, "other").unwrap();
+        assert!(watched.changed());
+    }
+
+    #[test]
+    fn a_removed_file_has_changed_once_at_the_second_check() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        std::fs::write(&path, "one").unwrap();
+        let mut watched = WatchedFiles::new([path.clone()]);
+        std::fs::remove_file(&path).unwrap();
+        let checks: Vec<bool> = (0..4).map(|_| watched.changed()).collect();
+        assert_eq!(checks, [false, true, false, false]);
+        std::fs::write(&path, "one").unwrap();
+        assert!(watched.changed(), "it is back");
+        assert!(!watched.changed());
+    }
+
+    #[test]
+    fn a_file_that_was_never_there_has_changed_when_it_appears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        let mut watched = WatchedFiles::new([path.clone()]);
+        assert!(!watched.changed() && !watched.changed() && !watched.changed());
+        std::fs::write(&path, "one").unwrap();
+        assert!(watched.changed());
+    }
+
+    #[test]
+    fn a_file_of_another_task_has_changed_when_it_disappears_or_appears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        std::fs::write(&path, "one").unwrap();
+        let mut watched = WatchedFiles::default();
+        watched.add_presence(path.clone());
+        std::fs::write(&path, "longer").unwrap();
+        assert!(!watched.changed());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!watched.changed());
+        assert!(watched.changed());
+        std::fs::write(&path, "one").unwrap();
         assert!(watched.changed());
     }
 

@@ -10,16 +10,13 @@ use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::listener::ListenerSettings;
+use crate::runtime::accept_errors::AcceptErrors;
 use crate::runtime::ticks::every;
+use pingora::apps::ServerApp as _;
 use pingora::connectors::TransportConnector;
-use pingora::listeners::L4BufferSettings;
-use pingora::listeners::ListenerConfig;
-use pingora::server::Fds;
-use pingora::services::Service as _;
-use pingora::services::listening::Service as ListeningService;
+use pingora::protocols::l4::listener::Listener;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -65,19 +62,24 @@ impl Workers {
             stopping,
             ended,
         };
+        let errors = Arc::new(AcceptErrors::new("data", &gate.live.metrics, &gate.clock));
         for number in 0..count.max(1) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
             let proxy = ProxyLane::proxy(Filter::of_gate(Arc::clone(gate)), IDLE_UPSTREAMS_MAX);
-            let services = listeners.iter().enumerate().map(|(index, listener)| {
+            // Registers the sockets with this worker's runtime.
+            let inside = runtime.enter();
+            let sockets = listeners.iter().map(|listener| {
                 let (gate, pool, counts) = (Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
                 let worker = Worker::new(gate, pool, Arc::clone(&proxy), counts, Arc::clone(&listener.settings));
-                Ok(service(worker, index, listener.socket.try_clone()?))
+                let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
+                Ok((Listener::from(socket), Arc::new(worker)))
             });
-            let services: Vec<Service> = services.collect::<io::Result<_>>()?;
-            let (stop, end) = (stop.clone(), end.clone());
+            let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
+            drop(inside);
+            let (stop, end, errors) = (stop.clone(), end.clone(), Arc::clone(&errors));
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
-            let thread = thread.spawn(move || run(&runtime, services, pool, stop, end))?;
+            let thread = thread.spawn(move || run(&runtime, sockets, pool, &errors, stop, end))?;
             workers.threads.push(thread);
         }
         Ok(workers)
@@ -110,39 +112,54 @@ impl Workers {
     }
 }
 
-type Service = (ListeningService<Worker>, Fds);
-
-fn service(worker: Worker, index: usize, listener: TcpListener) -> Service {
-    let mut service = ListeningService::new("data".to_owned(), worker);
-    let mut fds = Fds::new();
-    // pingora looks up a bound socket by its address as text. The configured address may have port 0, so use the actual
-    // address.
-    let address = listener
-        .local_addr()
-        .map_or_else(|_| format!("socket {index}"), |address| address.to_string());
-    fds.add(address.clone(), listener.into_raw_fd());
-    // Keygate has its own buffers. The default read buffer of pingora is 64 KiB for each connection.
-    service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
-    (service, fds)
-}
-
 fn run(
     runtime: &Runtime,
-    services: Vec<Service>,
+    sockets: Vec<(Listener, Arc<Worker>)>,
     pool: Arc<Pool>,
+    errors: &Arc<AcceptErrors>,
     stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
-        for (mut service, fds) in services {
-            let (fds, stop) = (Arc::new(parking_lot::Mutex::new(fds)), stop.clone());
-            tokio::spawn(async move { service.start_service(Some(fds), stop, 1).await });
+        for (listener, worker) in sockets {
+            let (errors, stop) = (Arc::clone(errors), stop.clone());
+            tokio::spawn(async move { accept_until_stop(listener, &worker, &errors, stop).await });
         }
         tokio::spawn(sweep(pool));
         // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
         // too.
         let _ = end.wait_for(|ended| *ended).await;
     });
+}
+
+/// Accepts connections, and closes `listener` on `stop`.
+///
+/// In place of pingora's listening service, which logs each error with a path of its own sources, and counts none.
+async fn accept_until_stop(
+    listener: Listener,
+    worker: &Arc<Worker>,
+    errors: &AcceptErrors,
+    mut stop: watch::Receiver<bool>,
+) {
+    let shutdown = stop.clone();
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                Ok(mut stream) => {
+                    errors.accepted();
+                    // An error means that the client is gone already, which the first read notices.
+                    let _ = stream.set_nodelay();
+                    worker.process_new(Box::new(stream), &shutdown).await;
+                }
+                Err(error) => tokio::time::sleep(errors.failed(&error)).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        // An error means that `Workers` was dropped.
+        _ = stop.wait_for(|stopping| *stopping) => {}
+    }
 }
 
 async fn sweep(pool: Arc<Pool>) {

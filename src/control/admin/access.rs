@@ -85,8 +85,8 @@ pub(super) trait AccessTokenVerifier: Send + Sync {
     /// Returns the client of a valid token.
     ///
     /// # Errors
-    /// The reason of the refusal, as a text for the client.
-    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str>;
+    /// Why the token is not valid.
+    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, TokenProblem>;
 }
 
 /// Verifies tokens with the keys and records of the control side.
@@ -97,14 +97,14 @@ impl AccessTokenVerifier for ControlTokenVerifier {
         self.0.settings.load().token_endpoint.is_some()
     }
 
-    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, &'static str> {
+    fn verify(&self, token: &str, now: Timestamp) -> Result<TokenHolder, TokenProblem> {
         let token = own_tokens::verify(&self.0, token, now).map_err(|error| match error {
-            OwnTokenError::NoTokenEndpoint | OwnTokenError::NotOurs => NOT_THE_TOKEN,
-            OwnTokenError::Expired => "the access token is expired",
-            OwnTokenError::NotYetValid => "the access token is not valid yet",
-            OwnTokenError::Revoked => "the access token is revoked",
+            OwnTokenError::NoTokenEndpoint | OwnTokenError::NotOurs => TokenProblem::Unknown,
+            OwnTokenError::Expired => TokenProblem::Expired,
+            OwnTokenError::NotYetValid => TokenProblem::NotYetValid,
+            OwnTokenError::Revoked => TokenProblem::Revoked,
             OwnTokenError::ClientGone | OwnTokenError::Standing(_) | OwnTokenError::KindNotInPlan => {
-                "the client of the access token may not have one any more"
+                TokenProblem::ClientRefused
             }
         })?;
         let has = |right: Right| token.scopes.iter().any(|scope| scope.as_str() == right.scope());
@@ -139,15 +139,73 @@ pub(super) enum Refusal {
     },
     /// The request does not have exactly one `Authorization: Bearer`.
     Missing,
-    /// The token is not valid. Contains the text for the client: the reason, if this gate issued the token.
-    Wrong(&'static str),
+    Wrong(TokenProblem),
     /// A valid token without the required scope.
     InsufficientScope(Right),
 }
 
-const NOT_THE_TOKEN: &str = "this is neither the token of `admin.token` nor an access token of this gate";
+/// Why a token is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenProblem {
+    /// Neither `admin.token` nor an access token of this gate.
+    Unknown,
+    Expired,
+    NotYetValid,
+    Revoked,
+    /// Its client may not have a token any more.
+    ClientRefused,
+}
+
+impl TokenProblem {
+    /// Returns the text for the client.
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Unknown => "this is neither the token of `admin.token` nor an access token of this gate",
+            Self::Expired => "the access token is expired",
+            Self::NotYetValid => "the access token is not valid yet",
+            Self::Revoked => "the access token is revoked",
+            Self::ClientRefused => "the client of the access token may not have one any more",
+        }
+    }
+}
+
+/// The reason of a refusal, in the words of metrics and access records, in the extensions of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusalReason(pub &'static str);
+
+impl RefusalReason {
+    /// The reasons of this API; the set is closed.
+    pub const ALL: &'static [&'static str] = &[
+        "admin_api_off",
+        "too_many_failures",
+        "credential_missing",
+        "token_unknown",
+        "token_expired",
+        "token_not_yet_valid",
+        "token_revoked",
+        "token_client_refused",
+        "insufficient_scope",
+        "no_peer",
+    ];
+    pub(super) const NO_PEER: Self = Self("no_peer");
+}
 
 impl Refusal {
+    /// Returns one of [`RefusalReason::ALL`].
+    pub(super) const fn reason(self) -> RefusalReason {
+        RefusalReason(match self {
+            Self::AdminApiOff => "admin_api_off",
+            Self::TooManyFailures { .. } => "too_many_failures",
+            Self::Missing => "credential_missing",
+            Self::Wrong(TokenProblem::Unknown) => "token_unknown",
+            Self::Wrong(TokenProblem::Expired) => "token_expired",
+            Self::Wrong(TokenProblem::NotYetValid) => "token_not_yet_valid",
+            Self::Wrong(TokenProblem::Revoked) => "token_revoked",
+            Self::Wrong(TokenProblem::ClientRefused) => "token_client_refused",
+            Self::InsufficientScope(_) => "insufficient_scope",
+        })
+    }
+
     /// Returns the response, with a challenge if a token could help (RFC 6750 section 3).
     pub(super) fn response(self) -> AdminResponse {
         let challenge = |error: &'static str| (header::WWW_AUTHENTICATE, HeaderValue::from_static(error));
@@ -168,9 +226,9 @@ impl Refusal {
                 let (name, value) = challenge("Bearer realm=\"keygate admin\"");
                 problem(StatusCode::UNAUTHORIZED, "credential-missing", detail).with(name, value)
             }
-            Self::Wrong(detail) => {
+            Self::Wrong(wrong) => {
                 let (name, value) = challenge("Bearer realm=\"keygate admin\", error=\"invalid_token\"");
-                problem(StatusCode::UNAUTHORIZED, "invalid-token", detail).with(name, value)
+                problem(StatusCode::UNAUTHORIZED, "invalid-token", wrong.detail()).with(name, value)
             }
             Self::InsufficientScope(right) => {
                 let (name, value) = challenge(match right {
@@ -245,11 +303,11 @@ impl Access {
         }
         let holder = match (own, std::str::from_utf8(credential.expose())) {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
-            (None, _) | (_, Err(_)) => Err(NOT_THE_TOKEN),
+            (None, _) | (_, Err(_)) => Err(TokenProblem::Unknown),
         };
-        let holder = holder.map_err(|detail| {
+        let holder = holder.map_err(|wrong| {
             self.count_failure(source, now.tick);
-            Refusal::Wrong(detail)
+            Refusal::Wrong(wrong)
         })?;
         let right = Right::of(method);
         let is_allowed = match right {

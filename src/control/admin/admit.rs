@@ -1,6 +1,7 @@
 //! Is this request admitted? The check runs before every handler, and before the 404 for unknown paths.
 
 use crate::control::admin::access::Peer;
+use crate::control::admin::access::RefusalReason;
 use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use axum::extract::Request;
@@ -12,15 +13,12 @@ use http::StatusCode;
 use std::sync::Arc;
 
 /// Passes an authorized request on with its [`crate::control::registry::Actor`], and refuses all others. A refused
-/// caller does not learn which paths exist.
+/// caller does not learn which paths exist. The response has the actor or the [`RefusalReason`] among its extensions.
 pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
-        return problem(
-            StatusCode::FORBIDDEN,
-            "no-peer",
-            "nobody knows where this request came from",
-        )
-        .into_response();
+        let detail = "nobody knows where this request came from";
+        let response = problem(StatusCode::FORBIDDEN, "no-peer", detail).into_response();
+        return with(response, RefusalReason::NO_PEER);
     };
     let now = api.parts.clock.now();
     let admitted = api
@@ -29,9 +27,14 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
         .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
     match admitted {
         Ok(actor) => {
-            request.extensions_mut().insert(actor);
-            next.run(request).await
+            request.extensions_mut().insert(actor.clone());
+            with(next.run(request).await, actor)
         }
-        Err(refusal) => refusal.response().into_response(),
+        Err(refusal) => with(refusal.response().into_response(), refusal.reason()),
     }
+}
+
+fn with<T: Clone + Send + Sync + 'static>(mut response: Response, extension: T) -> Response {
+    response.extensions_mut().insert(extension);
+    response
 }

@@ -78,6 +78,9 @@ impl AccessRecord<'_> {
         // In the order in which people read: time, origin, request, outcome, identity, destination.
         put(key!("time"), Value::Time(self.time));
         put(key!("request_id"), Value::Text(self.request_id));
+        if let Some(listener) = self.listener {
+            put(key!("listener"), Value::Text(listener));
+        }
         if let Some(peer) = self.peer {
             put(key!("peer"), Value::Peer(peer));
         }
@@ -106,6 +109,7 @@ impl AccessRecord<'_> {
             (key!("rule"), self.rule),
             (key!("would_deny"), self.would_deny),
             (key!("would_deny_by"), self.would_deny_by),
+            (key!("actor"), self.actor),
             (key!("credential_type"), self.credential_type),
             (key!("subject"), self.subject),
             (key!("client_id"), self.client_id),

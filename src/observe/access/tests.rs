@@ -87,6 +87,8 @@ fn every_field_is_written() {
     let full = AccessRecord {
         time: record().time,
         request_id: "r-1",
+        listener: Some("admin"),
+        actor: Some("client_1"),
         peer: Some("127.0.0.1:5000".parse().unwrap()),
         client: Some("2001:db8::1".parse().unwrap()),
         method: Some("GET"),
@@ -119,10 +121,12 @@ fn every_field_is_written() {
         user_agent: Some("curl"),
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 32);
+    assert_eq!(read.len(), 34);
     for (key, value) in [
         ("time", "2023-11-14T22:13:20.042Z"),
         ("request_id", "r-1"),
+        ("listener", "admin"),
+        ("actor", "client_1"),
         ("peer", "127.0.0.1:5000"),
         ("client", "2001:db8::1"),
         ("method", "GET"),

@@ -1,83 +1,43 @@
-//! How is an access record written without delaying its request?
+//! How does an access record become a line of the access log?
 
 use crate::observe::access::AccessRecord;
 use crate::observe::access::line::Second;
+use crate::observe::line_queue::LineQueue;
 use crate::observe::log::Format;
 use prometheus::IntCounter;
 use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Writes access records to one output on its own thread. A request only formats its record and copies the line into
-/// memory. Records are dropped and counted if the output is too slow.
+/// Writes access records to one output through a [`LineQueue`], so that a request only formats its record.
 #[derive(Debug)]
 pub struct AccessLog {
-    shared: Arc<SharedQueue>,
+    lines: LineQueue,
     format: Format,
-    dropped: IntCounter,
 }
 
-/// The time for which the writer gathers records. Waking the writer costs a request a system call and a thread switch,
-/// so one wake-up must serve many requests.
-const GATHER: Duration = Duration::from_millis(5);
-
-/// The maximum number of pending bytes.
-const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-#[derive(Debug)]
-struct SharedQueue {
-    queue: Mutex<Queue>,
-    /// Signals that records are pending, or that the log is closed.
-    changed: Condvar,
-    /// Signals that no record is pending or being written.
-    idle: Condvar,
-    pending_bytes_max: usize,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    pending: Vec<u8>,
-    records: u64,
-    writing: bool,
-    closed: bool,
-}
+/// The name of the writing thread.
+const THREAD: &str = "access-log";
 
 impl AccessLog {
-    /// Starts the writing thread. Counts in `dropped` the records that exceed [`PENDING_BYTES_MAX`] or that `out`
-    /// rejects.
+    /// Starts the writing thread. Counts the records that are not written in `dropped`.
     ///
     /// # Errors
     /// The system has no thread left.
     pub fn start(out: impl io::Write + Send + 'static, format: Format, dropped: IntCounter) -> io::Result<Self> {
-        Self::start_bounded(out, format, dropped, PENDING_BYTES_MAX)
+        let lines = LineQueue::start(THREAD, out, dropped)?;
+        Ok(Self { lines, format })
     }
 
+    #[cfg(test)]
     pub(in crate::observe::access) fn start_bounded(
         out: impl io::Write + Send + 'static,
         format: Format,
         dropped: IntCounter,
         pending_bytes_max: usize,
     ) -> io::Result<Self> {
-        let shared = Arc::new(SharedQueue {
-            queue: Mutex::default(),
-            changed: Condvar::new(),
-            idle: Condvar::new(),
-            pending_bytes_max,
-        });
-        let (writer, lost) = (shared.clone(), dropped.clone());
-        std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || writer.write_until_closed(out, &lost))?;
-        Ok(Self {
-            shared,
-            format,
-            dropped,
-        })
+        let lines = LineQueue::start_bounded(THREAD, out, dropped, pending_bytes_max)?;
+        Ok(Self { lines, format })
     }
 
     /// Queues one record, or drops it if too many bytes are pending. Never waits for the output.
@@ -88,78 +48,12 @@ impl AccessLog {
         LINE.with_borrow_mut(|(line, second)| {
             line.clear();
             record.push_line(line, self.format, second);
-            if !self.shared.push(line) {
-                self.dropped.inc();
-            }
+            self.lines.push(line);
         });
     }
 
     /// Waits until no record is pending, but at most `patience`. Returns `false` if that time has passed.
     pub fn flush(&self, patience: Duration) -> bool {
-        let busy = |queue: &mut Queue| queue.writing || !queue.pending.is_empty();
-        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), patience, busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-}
-
-impl Drop for AccessLog {
-    /// Tells the thread to write the pending records and end. Does not wait for the thread: the output may block
-    /// forever.
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
-        self.shared.changed.notify_one();
-    }
-}
-
-impl SharedQueue {
-    fn push(&self, line: &[u8]) -> bool {
-        let mut queue = self.lock();
-        if queue.pending.len() + line.len() > self.pending_bytes_max {
-            return false;
-        }
-        let writer_waits = queue.pending.is_empty() && !queue.writing;
-        queue.pending.extend_from_slice(line);
-        queue.records += 1;
-        drop(queue);
-        // A writer that writes or gathers finds new records without a signal.
-        if writer_waits {
-            self.changed.notify_one();
-        }
-        true
-    }
-
-    fn write_until_closed(&self, mut out: impl io::Write, lost: &IntCounter) {
-        // Swap two buffers, so that no side allocates once both have grown.
-        let mut batch = Vec::new();
-        loop {
-            let records = {
-                let mut queue = self.lock();
-                queue.writing = false;
-                while queue.pending.is_empty() {
-                    self.idle.notify_all();
-                    if queue.closed {
-                        return;
-                    }
-                    queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                }
-                // Wait for the full time unless the log is closed: `push` does not signal a writer that gathers.
-                let gathering = |queue: &mut Queue| !queue.closed;
-                let gathered = self.changed.wait_timeout_while(queue, GATHER, gathering);
-                queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
-                queue.writing = true;
-                std::mem::swap(&mut queue.pending, &mut batch);
-                std::mem::take(&mut queue.records)
-            };
-            // Report the error in the counter only: the output is broken. The next batch may succeed.
-            if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
-                lost.inc_by(records);
-            }
-            batch.clear();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // No critical section panics. After a panic, the bytes and counters would still be valid.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.flush(patience)
     }
 }

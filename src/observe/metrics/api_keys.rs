@@ -1,4 +1,4 @@
-//! How many API keys are there, by state?
+//! How many API keys are there, by state? The gauges are those of the last count.
 
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::value::count;

@@ -62,6 +62,7 @@ fn count_each(metrics: &Metrics) {
     metrics
         .reloads
         .count(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
+    metrics.reloads.set_restart_needed([("listeners", true)]);
 }
 
 /// Returns the lines of one metric, without `# HELP` and `# TYPE`.

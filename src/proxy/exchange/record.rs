@@ -184,6 +184,8 @@ fn record_of<'c>(
     AccessRecord {
         time: exchange.started.wall,
         request_id: exchange.request_id.as_str(),
+        listener: None,
+        actor: None,
         peer: Some(exchange.connection.peer),
         client: Some(exchange.client_ip),
         method: Some(exchange.request.method.as_str()),

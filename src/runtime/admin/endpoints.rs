@@ -1,11 +1,15 @@
 //! Which endpoints does the admin listener serve, and under which host names? `/metrics`, `/livez`, `/readyz` and the
 //! admin API, for clients that call the listener by an IP address or as `localhost`.
 
+use crate::control::admin::access::RefusalReason;
+use crate::model::clock::Clock;
 use crate::observe::escape;
 use crate::observe::metrics;
 use crate::observe::metrics::Metrics;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
+use crate::runtime::admin::record;
+use crate::runtime::admin::record::AccessRecorder;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -33,26 +37,37 @@ pub struct Admin {
     /// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`. A running gateway has
     /// none.
     pub host_names: Vec<String>,
+    pub records: Arc<dyn AccessRecorder>,
+    pub clock: Arc<dyn Clock>,
 }
+
+/// Why the listener itself refuses a request.
+const FOREIGN_ORIGIN: &str = "foreign_origin";
+const FOREIGN_HOST: &str = "foreign_host";
 
 const API_PREFIX: &str = "/admin/v1/";
 
 /// Returns the router of all endpoints.
 pub(super) fn router(admin: Admin) -> Router {
+    admin.metrics.admin.expect_refusals(&[FOREIGN_ORIGIN, FOREIGN_HOST]);
+    admin.metrics.admin.expect_refusals(RefusalReason::ALL);
     let admin = Arc::new(admin);
     Router::new()
         .route("/metrics", get(metrics_text))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route_layer(middleware::map_response(record::mark_probe))
         .fallback(api_or_not_found)
         .method_not_allowed_fallback(not_found)
         .layer(middleware::from_fn_with_state(admin.clone(), require_own_host))
         .layer(middleware::map_response(no_store))
+        // The outermost layer, so that it sees every refusal.
+        .layer(middleware::from_fn_with_state(admin.clone(), record::record))
         .with_state(admin)
 }
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
-    // Use a blocking thread: counting a million API keys takes a tenth of a second.
+    // Use a blocking thread: thousands of routes have tens of thousands of series.
     let text = tokio::task::spawn_blocking(move || admin.metrics.text()).await;
     match text {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -63,8 +78,8 @@ async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let report = admin.readiness.report();
     let status = match report.status {
-        Condition::Ok => StatusCode::OK,
-        Condition::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        Condition::Ok | Condition::Degraded => StatusCode::OK,
+        Condition::Failing => StatusCode::SERVICE_UNAVAILABLE,
     };
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     (status, content_type, report.to_json()).into_response()
@@ -97,13 +112,23 @@ async fn no_store(mut response: Response) -> Response {
 /// `Host`. A cross-origin request has an `Origin` if it changes state or lets the page read the response.
 async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     if request.headers().contains_key(header::ORIGIN) {
-        return problem(StatusCode::FORBIDDEN, "requests of web pages are refused");
+        return refusal(
+            StatusCode::FORBIDDEN,
+            "requests of web pages are refused",
+            FOREIGN_ORIGIN,
+        );
     }
     if !has_own_host(&admin, &request) {
         let detail = "Host must be an IP address, localhost or the configured name";
-        return problem(StatusCode::MISDIRECTED_REQUEST, detail);
+        return refusal(StatusCode::MISDIRECTED_REQUEST, detail, FOREIGN_HOST);
     }
     next.run(request).await
+}
+
+fn refusal(status: StatusCode, detail: &str, reason: &'static str) -> Response {
+    let mut response = problem(status, detail);
+    response.extensions_mut().insert(RefusalReason(reason));
+    response
 }
 
 /// Returns whether the request has exactly one `Host` field with an accepted name. A target in absolute form must have

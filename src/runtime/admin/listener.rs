@@ -1,8 +1,10 @@
 //! How are connections to the admin listener and the admin socket accepted, and what are their limits?
 
 use crate::control::admin::access::Peer;
+use crate::runtime::accept_errors::AcceptErrors;
 use crate::runtime::admin::endpoints;
 use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::record::PeerAddress;
 use crate::runtime::admin::socket::Socket;
 use axum::Extension;
 use axum::Router;
@@ -74,24 +76,24 @@ pub(super) async fn serve_within(
 trait Acceptor: Send + Sync {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer, PeerAddress)>> + Send;
 }
 
 impl Acceptor for TcpListener {
     type Stream = TcpStream;
 
-    async fn next(&self) -> io::Result<(TcpStream, Peer)> {
+    async fn next(&self) -> io::Result<(TcpStream, Peer, PeerAddress)> {
         let (stream, peer) = self.accept().await?;
-        Ok((stream, Peer::Network(peer.ip())))
+        Ok((stream, Peer::Network(peer.ip()), PeerAddress(Some(peer))))
     }
 }
 
 impl Acceptor for UnixListener {
     type Stream = UnixStream;
 
-    async fn next(&self) -> io::Result<(UnixStream, Peer)> {
+    async fn next(&self) -> io::Result<(UnixStream, Peer, PeerAddress)> {
         let (stream, _) = self.accept().await?;
-        Ok((stream, Peer::Local))
+        Ok((stream, Peer::Local, PeerAddress(None)))
     }
 }
 
@@ -101,24 +103,23 @@ async fn accept_all(
     listener: impl Acceptor,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let errors = AcceptErrors::new("admin", &admin.metrics, &admin.clock);
     let router = endpoints::router(admin);
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {
         loop {
             let slot = slots.clone().acquire_owned().await.expect("nobody closes it");
             match listener.next().await {
-                Ok((stream, peer)) => {
-                    let serving = serve_connection(bounds, router.clone(), stream, peer);
+                Ok((stream, peer, address)) => {
+                    errors.accepted();
+                    let router = router.clone().layer(Extension(peer)).layer(Extension(address));
+                    let serving = serve_connection(bounds, router, stream);
                     tokio::spawn(async move {
                         let _slot = slot;
                         serving.await;
                     });
                 }
-                Err(error) => {
-                    // Probably no file descriptor is left. An immediate retry would keep the processor busy as well.
-                    tracing::warn!(%error, "Admin listener cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => tokio::time::sleep(errors.failed(&error)).await,
             }
         }
     };
@@ -128,11 +129,10 @@ async fn accept_all(
     }
 }
 
-async fn serve_connection<S>(bounds: Bounds, router: Router, stream: S, peer: Peer)
+async fn serve_connection<S>(bounds: Bounds, router: Router, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let router = router.layer(Extension(peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)

@@ -3,6 +3,7 @@
 
 pub mod endpoints;
 pub mod listener;
+pub mod record;
 pub mod socket;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use crate::control::admin::access::Access;
 use crate::control::admin::issuers::NoIssuers;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
+use crate::observe::access::AccessRecord;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::ready::Readiness;
@@ -11,6 +12,7 @@ use crate::runtime::admin::listener::BOUNDS;
 use crate::runtime::admin::listener::Bounds;
 use crate::runtime::admin::listener::HEADERS_MAX;
 use crate::runtime::admin::listener::serve_within;
+use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::test_server::exchange;
 use crate::runtime::test_server::with_server;
 use std::io::Write;
@@ -26,6 +28,13 @@ const NO_REASONS: Reasons = Reasons {
     connections: &[],
 };
 
+/// Drops the records; tests/it reads those of a gate.
+struct NoRecords;
+
+impl AccessRecorder for NoRecords {
+    fn write(&self, _: &AccessRecord<'_>) {}
+}
+
 fn admin() -> Admin {
     Admin {
         metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
@@ -38,6 +47,8 @@ fn admin() -> Admin {
             clock: Arc::new(SystemClock::new()),
         }),
         host_names: vec!["keygate.internal".to_owned()],
+        records: Arc::new(NoRecords),
+        clock: Arc::new(SystemClock::new()),
     }
 }
 
@@ -77,7 +88,10 @@ fn metrics_come_in_the_text_format() {
 fn an_unready_process_is_alive() {
     check(&get("/livez", "localhost"), 200);
     let response = check(&get("/readyz", "localhost"), 503);
-    assert!(response.contains(r#"{"name":"config","status":"failed""#), "{response}");
+    assert!(
+        response.contains(r#"{"name":"config","status":"failing""#),
+        "{response}"
+    );
 }
 
 #[test]
@@ -86,6 +100,16 @@ fn a_ready_process_answers_200() {
     admin.readiness.config_loaded();
     let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+#[test]
+fn a_degraded_process_answers_200() {
+    let admin = admin();
+    admin.readiness.config_loaded();
+    admin.readiness.config_reload_failed("line 3: unknown key");
+    let response = with_admin(BOUNDS, admin, |address| exchange(address, get("/readyz", "localhost")));
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(response.contains(r#"{"status":"degraded","#), "{response}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use crate::config::Config;
 use crate::gate::live::LiveState;
 use crate::model::clock::Clock;
+use crate::observe::metrics::Metrics;
 use crate::observe::ready::Readiness;
-use crate::runtime::assemble;
 use crate::runtime::echo;
 use crate::runtime::serve::error::StartError;
 use std::io;
@@ -41,12 +41,16 @@ pub struct Addresses {
 
 impl Bound {
     /// Binds the sockets of `config`. `path` is the file of `config`, for error messages. The gate reads the time from
-    /// `clock`.
+    /// `clock`, and counts in `metrics`.
     ///
     /// # Errors
     /// An address cannot be bound, or the system has no thread left.
-    pub fn bind(config: &Config, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let metrics = assemble::metrics(clock.now().wall);
+    pub fn bind(
+        config: &Config,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StartError> {
         let background = background_runtime().map_err(StartError::Threads)?;
         let sockets = Sockets::bind(config, path)?;
         let echo = sockets.echo.local_addr().map_err(StartError::Echo)?;

@@ -13,6 +13,7 @@ pub use error::StartError;
 
 use crate::control::registry::prepare::FirstAdministrator;
 use crate::model::clock::SystemClock;
+use crate::observe::metrics::Metrics;
 use crate::observe::panics;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadedConfig;
@@ -23,7 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Serves with `threads` workers until SIGTERM or SIGINT, then drains. Calls `started` when all listeners accept, with
-/// the first administrator if this start created the store. Reloads read the file at `path`.
+/// the first administrator if this start created the store. Reloads read the file at `path`. `metrics` are those of
+/// [`assemble::metrics`](crate::runtime::assemble::metrics).
 ///
 /// # Errors
 /// See [`StartError`].
@@ -31,13 +33,14 @@ pub fn serve(
     path: PathBuf,
     loaded: LoadedConfig,
     threads: usize,
+    metrics: Arc<Metrics>,
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
     reload::log_warnings(&loaded.config);
     // `pingora::server::Server` would sleep through its whole grace period, continue without a listener when binding
     // fails, and die of SIGHUP. `workers.rs` uses pingora's listening service instead, on sockets that are bound here,
     // so that every address and every bind error is known before anything starts.
-    let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()))?;
+    let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()), metrics)?;
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
     let serving = opened.serve(path, threads)?;

@@ -8,13 +8,16 @@ use crate::observe::log::ErrorChain;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
+use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::socket::Socket;
 use crate::runtime::echo;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
+use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
+use crate::runtime::restart::StartSettings;
 use crate::runtime::serve::bound::Addresses;
 use crate::runtime::serve::drained::Drained;
 use crate::runtime::serve::error::StartError;
@@ -72,8 +75,22 @@ impl Opened {
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
             host_names: Vec::new(),
+            records: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
+            clock: Arc::clone(&self.gate.clock),
         };
         let control = self.control_side.map(|side| side.control);
+        let host = HostProcess {
+            followers: vec![
+                Box::new(ControlFollower {
+                    control: control.clone(),
+                    access,
+                    live: Arc::clone(&self.gate.live),
+                }),
+                Box::new(tls),
+            ],
+            start_settings: StartSettings::of_gateway(&self.loaded.config),
+            check: |_| Ok(()),
+        };
         let reloader = {
             let _inside = self.background.enter();
             Reloader::new(
@@ -82,15 +99,7 @@ impl Opened {
                 Arc::clone(&self.gate),
                 Arc::clone(&self.readiness),
                 self.key_files,
-                vec![
-                    Box::new(ControlFollower {
-                        control: control.clone(),
-                        access,
-                        live: Arc::clone(&self.gate.live),
-                    }),
-                    Box::new(tls),
-                ],
-                |_| Ok(()),
+                host,
             )
         };
         let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));

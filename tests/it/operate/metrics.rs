@@ -140,6 +140,28 @@ fn each_decision_and_request_is_counted_where_it_belongs() {
 }
 
 #[test]
+fn a_listener_that_accepts_has_a_series_for_each_error_before_the_first() {
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .upstream("only", upstream.address())
+        .route("a", "match: { path: /a }\npublic: true\nupstream: only")
+        .yaml();
+    let text = support::get(LocalGate::start(&yaml).admin(), "/metrics").text();
+    for listener in ["data", "admin"] {
+        for reason in [
+            "process_descriptors",
+            "system_descriptors",
+            "memory",
+            "connection_lost",
+            "other",
+        ] {
+            let series = format!("keygate_accept_errors_total{{listener=\"{listener}\",reason=\"{reason}\"}} 0\n");
+            assert!(text.contains(&series), "{series}");
+        }
+    }
+}
+
+#[test]
 fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
     let upstream = FakeUpstream::start();
     let issuer = SigningKey::generate_es256().unwrap();
@@ -155,7 +177,7 @@ fn a_gateway_whose_issuer_is_away_is_alive_and_not_ready() {
     assert_eq!(support::get(gate.admin(), "/livez").status, 200);
     let ready = support::get(gate.admin(), "/readyz");
     assert_eq!(ready.status, 503);
-    assert_eq!(crate::operate::condition(&gate, "issuer:away")["status"], "failed");
+    assert_eq!(crate::operate::condition(&gate, "issuer:away")["status"], "failing");
     let refused = get(gate.data(), "/a", &[&bearer(&token(&issuer, &json!({})))]);
     assert_eq!(refused.status, 503);
     assert!(refused.header("retry-after").is_some());

@@ -1,10 +1,14 @@
 //! A running gate as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
+mod admin_records;
 mod idle_memory;
 mod leaks;
 mod limits;
+mod logging;
 mod metrics;
 mod reload;
+mod removed_files;
+mod restart;
 mod cached_tokens;
 mod routing;
 mod shutdown;

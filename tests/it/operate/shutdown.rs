@@ -55,7 +55,7 @@ fn check_signal(signal: &str) {
     // Probes still get responses: the gate is alive and not ready.
     assert_eq!(support::get(binary.admin(), "/livez").status, 200);
     assert_eq!(support::get(binary.admin(), "/readyz").status, 503);
-    assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failed");
+    assert_eq!(crate::operate::condition(&binary, "draining")["status"], "failing");
 
     release.send(()).unwrap();
     let response = slow.receive();

@@ -8,6 +8,7 @@ use super::output::SharedOutput;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::SystemClock;
+use keygate::runtime::assemble;
 use keygate::runtime::reload;
 use keygate::runtime::reload::Reloader;
 use keygate::runtime::serve::bound::Bound;
@@ -71,7 +72,8 @@ impl LocalGate {
         let path = folder.path().join("keygate.yaml");
         let output = Arc::new(SharedOutput::default());
         let loaded = reload::load(&path).unwrap_or_else(|error| panic!("{error}"));
-        let bound = Bound::bind(&loaded.config, &path, clock).unwrap();
+        let metrics = assemble::metrics(clock.now().wall);
+        let bound = Bound::bind(&loaded.config, &path, clock, metrics).unwrap();
         let (opened, _) = bound.open(loaded, output.stdout()).unwrap();
         let serving = opened.serve(path, WORKERS).unwrap();
         let addresses = serving.addresses();

@@ -69,12 +69,20 @@ impl SharedOutput {
         self.output.lock().unwrap().text()
     }
 
-    /// Returns the access records so far.
+    /// Returns the access records so far of the data listeners.
     #[track_caller]
     pub fn access_records(&self) -> Vec<serde_json::Value> {
         let output = self.output.lock().unwrap();
+        output.record_lines().map(parse).collect()
+    }
+
+    /// Returns the access records so far of the admin listener and the admin socket.
+    #[track_caller]
+    pub fn admin_records(&self) -> Vec<serde_json::Value> {
+        let output = self.output.lock().unwrap();
         complete_lines(&output.stdout)
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
+            .filter(|line| is_admin_record(line))
+            .map(parse)
             .collect()
     }
 }
@@ -82,6 +90,11 @@ impl SharedOutput {
 impl Output {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned() + &String::from_utf8_lossy(&self.stderr)
+    }
+
+    /// Returns the complete lines of the data listeners' access records.
+    pub fn record_lines(&self) -> impl Iterator<Item = &str> {
+        complete_lines(&self.stdout).filter(|line| !is_admin_record(line))
     }
 
     /// Returns the address in the log line `Listening` of `listener`.
@@ -104,6 +117,15 @@ impl io::Write for Stdout {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn is_admin_record(line: &str) -> bool {
+    line.contains(",\"listener\":\"admin")
+}
+
+#[track_caller]
+fn parse(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
 }
 
 /// Returns the complete lines, without a last line that is still being written.

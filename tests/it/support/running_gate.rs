@@ -74,10 +74,16 @@ impl RunningGate {
         self
     }
 
-    /// Returns the access records so far: the complete lines of stdout, as JSON.
+    /// Returns the access records so far of the data listeners.
     #[track_caller]
     pub fn access_records(&self) -> Vec<serde_json::Value> {
         self.output.access_records()
+    }
+
+    /// Returns the access records so far of the admin listener and the admin socket.
+    #[track_caller]
+    pub fn admin_records(&self) -> Vec<serde_json::Value> {
+        self.output.admin_records()
     }
 
     /// Waits for the access record of the request that got `response`, and returns it.
@@ -105,7 +111,7 @@ impl RunningGate {
     /// Waits until there are at least `count` access records, and returns all.
     #[track_caller]
     pub fn wait_access_records(&self, count: usize) -> Vec<serde_json::Value> {
-        let enough = |output: &Output| (complete_lines(&output.stdout).count() >= count).then_some(());
+        let enough = |output: &Output| (output.record_lines().count() >= count).then_some(());
         assert!(
             self.output.wait_for(enough).is_some(),
             "too few records:\n{}",

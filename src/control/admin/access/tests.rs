@@ -14,10 +14,10 @@ impl AccessTokenVerifier for Fake {
         true
     }
 
-    fn verify(&self, token: &str, _: Timestamp) -> Result<TokenHolder, &'static str> {
+    fn verify(&self, token: &str, _: Timestamp) -> Result<TokenHolder, TokenProblem> {
         let mut words = token.split(':');
         let (Some("own"), Some(organization), Some(rights)) = (words.next(), words.next(), words.next()) else {
-            return Err("no token of ours");
+            return Err(TokenProblem::Unknown);
         };
         Ok(TokenHolder {
             client_id: "client_1".to_owned(),
@@ -57,7 +57,7 @@ fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Resu
     admitted.map(|actor| assert_eq!(actor, Actor::admin_token(peer)))
 }
 
-const WRONG: Refusal = Refusal::Wrong(NOT_THE_TOKEN);
+const WRONG: Refusal = Refusal::Wrong(TokenProblem::Unknown);
 
 #[test]
 fn only_one_bearer_token_equal_to_the_configured_one_is_admitted() {
@@ -127,7 +127,7 @@ fn an_own_token_has_the_rights_of_its_scopes_and_its_client_is_the_actor() {
     // The right to write does not include the right to read.
     check("own:acme:w", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
     check("own:acme:", &Method::GET, Err(Refusal::InsufficientScope(Right::Read)));
-    check("not ours", &Method::GET, Err(Refusal::Wrong("no token of ours")));
+    check("not ours", &Method::GET, Err(WRONG));
     check(TOKEN, &Method::POST, Ok(Actor::admin_token(HERE)));
 }
 
@@ -144,9 +144,32 @@ fn own_tokens_need_no_configured_token_and_have_the_same_limit_of_guesses() {
         assert_eq!(admit("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
     }
     for _ in 0..GUESSES.burst.get() {
-        assert_eq!(admit("x"), Err(Refusal::Wrong("no token of ours")));
+        assert_eq!(admit("x"), Err(WRONG));
     }
     assert!(matches!(admit("own:acme:r"), Err(Refusal::TooManyFailures { .. })));
+}
+
+#[test]
+fn every_refusal_has_a_reason_of_the_closed_set() {
+    let problems = [
+        TokenProblem::Unknown,
+        TokenProblem::Expired,
+        TokenProblem::NotYetValid,
+        TokenProblem::Revoked,
+        TokenProblem::ClientRefused,
+    ];
+    let retry_after = GUESSES.period;
+    let refusals = [
+        Refusal::AdminApiOff,
+        Refusal::TooManyFailures { retry_after },
+        Refusal::Missing,
+    ]
+    .into_iter();
+    let refusals = refusals.chain(problems.map(Refusal::Wrong));
+    let refusals = refusals.chain([Refusal::InsufficientScope(Right::Read)]);
+    let reasons = refusals.map(Refusal::reason).chain([RefusalReason::NO_PEER]);
+    let reasons: Vec<_> = reasons.map(|reason| reason.0).collect();
+    assert_eq!(reasons, RefusalReason::ALL);
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! What is said and counted when a connection cannot be accepted? Each error is counted; the log has the begin and the
+//! end of a trouble, with its cure.
+
+use crate::model::clock::Clock;
+use crate::model::clock::Tick;
+use crate::observe::metrics::AcceptProblem;
+use crate::observe::metrics::Metrics;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The errors of one kind of listeners: the data listeners of all workers, or the admin listener.
+pub struct AcceptErrors {
+    listener: &'static str,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    /// `true` while `trouble` has a problem: an accepted connection then takes the lock.
+    is_troubled: AtomicBool,
+    trouble: Mutex<Trouble>,
+}
+
+/// The problems since the last time when all was well.
+#[derive(Debug, Default)]
+struct Trouble {
+    problems: Vec<AcceptProblem>,
+    errors: u64,
+    last: Tick,
+}
+
+/// The time without an error after which a trouble is over. While descriptors are short, errors and accepted
+/// connections alternate.
+const CALM: Duration = Duration::from_secs(10);
+
+/// The pause after an error that stays: an immediate retry would fail too, and keep the processor busy.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl AcceptErrors {
+    /// `listener` is `data` or `admin`.
+    pub fn new(listener: &'static str, metrics: &Arc<Metrics>, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            listener,
+            metrics: Arc::clone(metrics),
+            clock: Arc::clone(clock),
+            is_troubled: AtomicBool::new(false),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Counts `error`, and logs the first of its kind in a trouble. Returns the time to wait before the next attempt.
+    pub fn failed(&self, error: &io::Error) -> Duration {
+        let problem = problem(error);
+        self.metrics.accepts.count_error(self.listener, problem);
+        if problem == AcceptProblem::ConnectionLost {
+            // One client's connection, and nothing that an operator can mend.
+            return Duration::ZERO;
+        }
+        let is_new = {
+            let mut trouble = self.lock();
+            trouble.errors += 1;
+            trouble.last = self.clock.now().tick;
+            let is_new = !trouble.problems.contains(&problem);
+            if is_new {
+                trouble.problems.push(problem);
+            }
+            self.is_troubled.store(true, Ordering::Relaxed);
+            is_new
+        };
+        if is_new {
+            self.log(problem, error);
+        }
+        PAUSE
+    }
+
+    /// Ends a trouble if the last error is long ago. Call this for each accepted connection.
+    pub fn accepted(&self) {
+        if !self.is_troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = self.clock.now().tick;
+        let over = {
+            let mut trouble = self.lock();
+            let calm = now.saturating_since(trouble.last) >= CALM && trouble.errors > 0;
+            calm.then(|| {
+                self.is_troubled.store(false, Ordering::Relaxed);
+                std::mem::take(&mut *trouble)
+            })
+        };
+        if let Some(Trouble { errors, .. }) = over {
+            tracing::info!(listener = self.listener, errors, "Connections are accepted again");
+        }
+    }
+
+    fn log(&self, problem: AcceptProblem, error: &io::Error) {
+        let (listener, reason) = (self.listener, problem.as_str());
+        match cure(problem) {
+            Some(cure) => tracing::error!(listener, reason, cure, "Connections wait: they cannot be accepted"),
+            None => tracing::error!(listener, reason, %error, "Connections wait: they cannot be accepted"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
+        // No critical section panics.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the remedy that an operator has; `None` if the problem has no name, so that only the system's text says it.
+const fn cure(problem: AcceptProblem) -> Option<&'static str> {
+    match problem {
+        AcceptProblem::ProcessDescriptors => Some(
+            "this process has no file descriptor left: raise its limit (`ulimit -n`, `LimitNOFILE=` in a systemd \
+             unit), or lower `requests.connections`",
+        ),
+        AcceptProblem::SystemDescriptors => Some(
+            "the whole system has no file descriptor left: find the process that holds them, or raise `fs.file-max`",
+        ),
+        AcceptProblem::Memory => Some("the system has no memory left for sockets: lower `requests.connections`"),
+        AcceptProblem::ConnectionLost | AcceptProblem::Other => None,
+    }
+}
+
+// Of accept(2); the standard library has no kinds for the first three.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+#[cfg(target_os = "linux")]
+const ENOBUFS: i32 = 105;
+#[cfg(not(target_os = "linux"))]
+const ENOBUFS: i32 = 55;
+/// Linux reports an error of the network that waits on a new connection as the error of accepting it; "treat them like
+/// EAGAIN" (accept(2)): EPERM (a firewall), ENONET, EPROTO, EOPNOTSUPP, ENETDOWN, EHOSTDOWN.
+#[cfg(target_os = "linux")]
+const OF_THE_CONNECTION: [i32; 6] = [1, 64, 71, 95, 100, 112];
+#[cfg(not(target_os = "linux"))]
+const OF_THE_CONNECTION: [i32; 0] = [];
+
+fn problem(error: &io::Error) -> AcceptProblem {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(EMFILE), _) => AcceptProblem::ProcessDescriptors,
+        (Some(ENFILE), _) => AcceptProblem::SystemDescriptors,
+        (Some(ENOBUFS), _) | (_, io::ErrorKind::OutOfMemory) => AcceptProblem::Memory,
+        (Some(code), _) if OF_THE_CONNECTION.contains(&code) => AcceptProblem::ConnectionLost,
+        (
+            _,
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::TimedOut,
+        ) => AcceptProblem::ConnectionLost,
+        _ => AcceptProblem::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::clock::ManualClock;
+    use crate::model::clock::Timestamp;
+    use crate::observe::metrics::Reasons;
+    use crate::observe::subscriber::tests::logged;
+
+    fn errors(clock: &Arc<ManualClock>) -> AcceptErrors {
+        let reasons = Reasons {
+            denials: &[],
+            heads: &[],
+            connections: &[],
+        };
+        let metrics = Arc::new(Metrics::new(&reasons, Timestamp::default()));
+        let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+        AcceptErrors::new("data", &metrics, &clock)
+    }
+
+    fn counted(errors: &AcceptErrors, reason: &str) -> bool {
+        let series = format!("keygate_accept_errors_total{{listener=\"data\",reason=\"{reason}\"}} 1\n");
+        errors.metrics.text().contains(&series)
+    }
+
+    #[test]
+    fn an_error_is_counted_by_its_reason_and_said_with_its_cure() {
+        for (code, reason, cure) in [
+            (EMFILE, "process_descriptors", "LimitNOFILE"),
+            (ENFILE, "system_descriptors", "fs.file-max"),
+            (ENOBUFS, "memory", "requests.connections"),
+            (12, "memory", "requests.connections"),
+            (22, "other", "os error 22"),
+        ] {
+            let errors = errors(&Arc::new(ManualClock::at(Timestamp::default())));
+            let log = logged(|| assert_eq!(errors.failed(&io::Error::from_raw_os_error(code)), PAUSE));
+            assert!(counted(&errors, reason), "{code} {}", errors.metrics.text());
+            assert!(log.contains("\"listener\":\"data\"") && log.contains(cure), "{log}");
+            assert!(!log.contains("pingora") && !log.contains(".rs"), "{log}");
+            assert_eq!(log.contains("os error"), reason == "other", "{log}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_its_client_lost_is_counted_and_not_logged() {
+        let clock = Arc::new(ManualClock::at(Timestamp::default()));
+        for code in [103, 104, 71, 113] {
+            let errors = errors(&clock);
+            let log = logged(|| assert_eq!(errors.failed(&io::Error::from_raw_os_error(code)), Duration::ZERO));
+            assert!(log.is_empty() && counted(&errors, "connection_lost"), "{code} {log}");
+        }
+    }
+
+    #[test]
+    fn the_log_has_the_begin_and_the_end_of_a_trouble_and_no_line_per_error() {
+        let clock = Arc::new(ManualClock::at(Timestamp::default()));
+        let errors = errors(&clock);
+        let (process, system) = (
+            io::Error::from_raw_os_error(EMFILE),
+            io::Error::from_raw_os_error(ENFILE),
+        );
+        let log = logged(|| {
+            errors.accepted();
+            for _ in 0..100 {
+                errors.failed(&process);
+                errors.accepted();
+                errors.failed(&system);
+                clock.advance(CALM - Duration::from_millis(1));
+                errors.accepted();
+            }
+        });
+        assert_eq!(log.lines().count(), 2, "{log}");
+        let log = logged(|| {
+            clock.advance(Duration::from_millis(1));
+            errors.accepted();
+            errors.accepted();
+        });
+        assert_eq!(log.lines().count(), 1, "{log}");
+        assert!(log.contains("\"errors\":200"), "{log}");
+        let log = logged(|| assert_eq!(errors.failed(&process), PAUSE));
+        assert_eq!(log.lines().count(), 1, "the next trouble: {log}");
+    }
+}

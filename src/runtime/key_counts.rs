@@ -1,0 +1,164 @@
+//! How many API keys are there, by state? Counted in the background, because each count looks at every key: a scrape
+//! only reads the gauges.
+
+use crate::gate::Gate;
+use crate::model::clock::Now;
+use crate::model::clock::Tick;
+use crate::model::clock::Timestamp;
+use crate::model::directory::Directory;
+use crate::observe::metrics::ApiKeyCounts;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An API key that expires within this time is counted as expiring soon.
+const SOON: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The interval at which keys are counted, if that costs little.
+pub const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pause after a count, in multiples of its duration: counting takes at most a hundredth of one processor.
+const PAUSE_FACTOR: u32 = 100;
+
+/// Counts the API keys of a gate.
+#[derive(Debug, Default)]
+pub struct KeyCounter {
+    /// The earliest time of the next count.
+    due: Tick,
+}
+
+impl KeyCounter {
+    /// Counts the keys and sets the gauges, unless the last count was too costly to be repeated yet.
+    pub async fn count_if_due(&mut self, gate: &Arc<Gate>) {
+        let started = gate.clock.now();
+        if started.tick < self.due {
+            return;
+        }
+        let counted = Arc::clone(gate);
+        // A million keys take a tenth of a second, for which no thread of the runtime must be blocked.
+        let counting = move || {
+            counted
+                .live
+                .metrics
+                .api_keys
+                .set(count(&counted.live.directory, started.wall))
+        };
+        // An error means that the process ends.
+        let _ = tokio::task::spawn_blocking(counting).await;
+        self.due = next(started, gate.clock.now());
+    }
+}
+
+/// Returns the earliest time of the count after one that ran from `started` to `ended`.
+fn next(started: Now, ended: Now) -> Tick {
+    let took = ended.tick.saturating_since(started.tick);
+    ended.tick.saturating_add(took.saturating_mul(PAUSE_FACTOR))
+}
+
+fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
+    let mut counts = ApiKeyCounts::default();
+    directory.for_each(|entry| {
+        if entry.reads_as_revoked(now) {
+            counts.revoked += 1;
+        } else if entry.reads_as_expired(now) {
+            counts.expired += 1;
+        } else {
+            counts.active += 1;
+            counts.expiring_soon += u64::from(entry.expires_at().is_some_and(|at| at <= now.saturating_add(SOON)));
+        }
+    });
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::live::LiveState;
+    use crate::model::api_key::ApiKeyEnvironment;
+    use crate::model::api_key::CredentialDigest;
+    use crate::model::clock::Clock;
+    use crate::model::clock::ManualClock;
+    use crate::model::directory::ApiKeyOrigin;
+    use crate::model::directory::KeyRecord;
+    use crate::model::directory::KeyState;
+    use crate::observe::ready::Readiness;
+    use crate::runtime::assemble;
+    use crate::runtime::reload;
+
+    fn record(id: &str, state: KeyState, expires_at: Option<Timestamp>) -> KeyRecord {
+        KeyRecord {
+            id: id.parse().unwrap(),
+            digest: CredentialDigest::sha256(id),
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
+            name: "ci".into(),
+            state,
+            expires_at,
+            scopes: Arc::default(),
+            client: None,
+            organization: None,
+            addresses: Box::default(),
+            subscription: None,
+            ends_at: None,
+        }
+    }
+
+    #[test]
+    fn each_key_is_counted_in_its_state() {
+        let directory = Directory::new();
+        let now = Timestamp::from_unix_secs(1_000);
+        let soon = now.saturating_add(SOON);
+        let later = soon.saturating_add(Duration::from_millis(1));
+        let (active, revoked) = (KeyState::Active, KeyState::Revoked);
+        directory.replace(vec![
+            record("aaaaaaaaaaaaaaaa", active, None),
+            record("bbbbbbbbbbbbbbbb", active, Some(later)),
+            record("cccccccccccccccc", active, Some(soon)),
+            record("dddddddddddddddd", active, Some(now)),
+            record("eeeeeeeeeeeeeeee", revoked, Some(now)),
+        ]);
+        let expected = ApiKeyCounts {
+            active: 3,
+            revoked: 1,
+            expired: 1,
+            expiring_soon: 1,
+        };
+        assert_eq!(count(&directory, now), expected);
+    }
+
+    #[test]
+    fn a_scrape_looks_at_no_key_and_the_counter_at_each() {
+        let yaml = "listeners: [{ address: 127.0.0.1:0 }]\nupstreams: { e: { builtin: echo } }\nroutes: [{ name: a, match: { path: / }, public: true, upstream: e }]\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_secs(1_000)));
+        let mut loaded = reload::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let metrics = assemble::metrics(Timestamp::default());
+        let access = assemble::access_log(std::io::sink(), &loaded.config.observe, &metrics).unwrap();
+        let live = Arc::new(LiveState::new(metrics, "127.0.0.1:9".parse().unwrap()));
+        let (gate, _) = assemble::gate(&mut loaded, live, clock, access, &Readiness::new()).unwrap();
+        let one = record("aaaaaaaaaaaaaaaa", KeyState::Active, None);
+        gate.live.directory.replace(vec![one]);
+        let active = || {
+            let text = gate.live.metrics.text();
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("keygate_api_keys{state=\"active\"}"));
+            line.map(|line| line.ends_with(" 1"))
+        };
+        assert_ne!(active(), Some(true));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(KeyCounter::default().count_if_due(&gate));
+        assert_eq!(active(), Some(true));
+    }
+
+    #[test]
+    fn a_count_is_repeated_after_a_hundred_times_its_duration() {
+        let at = |millis: u64| Now {
+            wall: Timestamp::default(),
+            tick: Tick::from_nanos(millis * 1_000_000),
+        };
+        assert_eq!(next(at(1_000), at(1_170)), at(18_170).tick);
+        assert_eq!(next(at(1_000), at(1_000)), at(1_000).tick);
+    }
+}
