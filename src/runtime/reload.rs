@@ -176,7 +176,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
             KeySource::Introspection(introspection) => {
-                if let ClientAuthentication::PrivateKey(key) = &introspection.authentication {
+                if let ClientAuthentication::PrivateKey { key, .. } = &introspection.authentication {
                     files.config.add([key.file.clone()]);
                 }
             }

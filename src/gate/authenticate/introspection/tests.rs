@@ -208,8 +208,7 @@ proptest! {
 fn settings(cache_bytes_max: u64) -> config::Introspection {
     config::Introspection {
         url: "https://idp.example/i".parse().unwrap(),
-        client_id: "kg".to_owned(),
-        authentication: ClientAuthentication::Secret(Secret::new(b"s".to_vec())),
+        authentication: ClientAuthentication::BearerToken(Secret::new(b"t".to_vec())),
         allow_http: false,
         allow_private_addresses: false,
         ca_file: None,
