@@ -80,6 +80,7 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
     TokenEndpoint {
         issuer: ISSUER.parse().expect("a URL"),
         audiences: vec![ISSUER.to_owned()],
+        default_audiences: vec![ISSUER.to_owned()],
         algorithm,
         wrapping_key: None,
         rotate_every: second * 86_400,

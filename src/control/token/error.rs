@@ -56,6 +56,8 @@ pub enum TokenEndpointError {
     Standing(Standing),
     ScopeMalformed,
     ScopeBeyond,
+    ResourceMalformed,
+    ResourceUnknown,
     OthersToken,
     // Limits, and failures of the gate.
     TooManyFailures { retry_after: Duration },
@@ -102,6 +104,7 @@ const REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_request")
 const CLIENT: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_client");
 const UNAUTHORIZED: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "unauthorized_client");
 const SCOPE: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_scope");
+const TARGET: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_target");
 // No error code is registered for temporary failures at the token endpoint:
 // RFC 6749 section 4.1.2.1 defines this code for the authorization endpoint.
 const LATER: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
@@ -155,6 +158,9 @@ impl TokenEndpointError {
             Self::Standing(standing) => return standing_row(standing),
             Self::ScopeMalformed => (SCOPE, "scope must be scopes separated by single spaces", "scope_malformed"),
             Self::ScopeBeyond => (SCOPE, "a scope was asked for that this client may not have", "scope_beyond_client"),
+            // RFC 8707 section 2.
+            Self::ResourceMalformed => (TARGET, "resource must be an absolute URI without a fragment", "resource_malformed"),
+            Self::ResourceUnknown => (TARGET, "no tokens are issued here for this resource", "resource_unknown"),
             // RFC 7009 section 2.1.
             Self::OthersToken => (UNAUTHORIZED, "the token was issued to another client", "others_token"),
             Self::TooManyFailures { .. } => ((StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"), "too many failed authentications of this client from this address; nothing was compared", "too_many_failures"),
@@ -315,6 +321,8 @@ mod tests {
         TokenEndpointError::Standing(Standing::PlanGone),
         TokenEndpointError::ScopeMalformed,
         TokenEndpointError::ScopeBeyond,
+        TokenEndpointError::ResourceMalformed,
+        TokenEndpointError::ResourceUnknown,
         TokenEndpointError::OthersToken,
         TokenEndpointError::TooManyFailures {
             retry_after: Duration::from_millis(1),

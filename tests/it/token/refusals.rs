@@ -112,6 +112,12 @@ fn every_row_is_met_by_a_request() {
     for scope in ["a  b", "admin"] {
         occurred.note(&gate.post(TOKEN, &[with_secret("s", &secret), vec![("scope", scope)]].concat()));
     }
+    for resource in ["orders", "https://other.example"] {
+        occurred.note(&gate.post(
+            TOKEN,
+            &[with_secret("s", &secret), vec![("resource", resource)]].concat(),
+        ));
+    }
     let token = ask().token().to_owned();
     let revoke = asserting_for(&key, "revoke");
     occurred.note(&gate.post("/oauth/revoke", &[asserting(&revoke), vec![("token", &token)]].concat()));
