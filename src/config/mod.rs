@@ -183,7 +183,7 @@ struct Section {
     listeners: Option<Vec<TypedNode<listener::Section>>>,
     admin: Option<TypedNode<admin::Section>>,
     log: Option<observe::Section>,
-    /// Folder in which Keygate keeps what it learned, such as issuers' last good keys; made when it is not there.
+    /// Folder in which Keygate keeps what it learned, such as the last good keys of issuers and clients; made when it is not there.
     /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
     state_dir: Option<Text<PathBuf>>,
     requests: Option<listener::LimitsSection>,

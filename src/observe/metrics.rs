@@ -12,6 +12,7 @@ mod route;
 mod connections;
 mod upstreams;
 mod issuers;
+mod client_keys;
 mod state;
 mod tls;
 mod introspection;
@@ -24,6 +25,8 @@ mod logs;
 mod process;
 
 pub use api_keys::ApiKeyCounts;
+pub use client_keys::ClientKeyMetrics;
+pub use client_keys::ClientKeySetCounts;
 pub use introspection::CallResult;
 pub use introspection::IntrospectionMetrics;
 pub use issuers::FetchResult;
@@ -88,6 +91,7 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub issuers: IssuerFamilies,
+    pub client_keys: ClientKeyMetrics,
     pub introspection: IntrospectionFamilies,
     pub limits: LimitFamilies,
     pub api_keys: ApiKeyMetrics,
@@ -112,6 +116,7 @@ impl Metrics {
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
+            client_keys: ClientKeyMetrics::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),
             limits: LimitFamilies::new(&registrar),
             api_keys: ApiKeyMetrics::new(&registrar),

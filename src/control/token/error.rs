@@ -26,7 +26,7 @@ pub enum TokenEndpointError {
     AssertionType,
     GrantType,
     // Client authentication. Until it succeeds, only `BadSignature`
-    // and `KeysUnavailable` reveal that the client exists.
+    // `KeysUnavailable` and `KeysRecent` reveal that the client exists.
     NoAuthentication,
     Scheme,
     MalformedBasic,
@@ -62,6 +62,7 @@ pub enum TokenEndpointError {
     // Limits, and failures of the gate.
     TooManyFailures { retry_after: Duration },
     KeysUnavailable { retry_after: Duration },
+    KeysRecent { retry_after: Duration },
     StoreUnavailable,
     NoSigningKey,
     SigningFailed,
@@ -165,6 +166,7 @@ impl TokenEndpointError {
             Self::OthersToken => (UNAUTHORIZED, "the token was issued to another client", "others_token"),
             Self::TooManyFailures { .. } => ((StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"), "too many failed authentications of this client from this address; nothing was compared", "too_many_failures"),
             Self::KeysUnavailable { .. } => (LATER, "the key set behind the jwks_url of this client cannot be fetched", "client_keys_unavailable"),
+            Self::KeysRecent { .. } => (LATER, "no key behind the jwks_url of this client fits the assertion, and they were fetched a moment ago: a new key is found after Retry-After", "client_keys_recent"),
             Self::StoreUnavailable => (LATER, "the store is not available", "store_unavailable"),
             Self::NoSigningKey => (LATER, "there is no key to sign with", "no_signing_key"),
             Self::SigningFailed => ((StatusCode::INTERNAL_SERVER_ERROR, "server_error"), "the token cannot be signed", "signing_failed"),
@@ -174,7 +176,10 @@ impl TokenEndpointError {
 
     /// Returns the value of `Retry-After`; `None` for an error that a repeated request does not change.
     fn retry_after(self) -> Option<Duration> {
-        if let Self::TooManyFailures { retry_after } | Self::KeysUnavailable { retry_after } = self {
+        if let Self::TooManyFailures { retry_after }
+        | Self::KeysUnavailable { retry_after }
+        | Self::KeysRecent { retry_after } = self
+        {
             return Some(retry_after);
         }
         let soon = matches!(self, Self::StoreUnavailable | Self::NoSigningKey);
@@ -328,6 +333,9 @@ mod tests {
             retry_after: Duration::from_millis(1),
         },
         TokenEndpointError::KeysUnavailable {
+            retry_after: Duration::from_secs(30),
+        },
+        TokenEndpointError::KeysRecent {
             retry_after: Duration::from_secs(30),
         },
         TokenEndpointError::StoreUnavailable,
