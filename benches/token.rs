@@ -35,6 +35,7 @@ use keygate::model::plan::Plan;
 use keygate::model::plan::Quota;
 use keygate::model::scope::ScopeSet;
 use keygate::model::subscription::SubscriptionState;
+use keygate::runtime::assemble::metrics;
 use keygate::runtime::client_jwks::FetchedClientJwks;
 use keygate::store::Batch;
 use keygate::store::Versioned;
@@ -80,6 +81,7 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
     TokenEndpoint {
         issuer: ISSUER.parse().expect("a URL"),
         audiences: vec![ISSUER.to_owned()],
+        default_audiences: vec![ISSUER.to_owned()],
         algorithm,
         wrapping_key: None,
         rotate_every: second * 86_400,
@@ -133,7 +135,11 @@ impl Gate {
         let keys =
             [Algorithm::Es256, Algorithm::Rs256].map(|algorithm| SigningKey::generate(algorithm).expect("a key"));
         runtime.block_on(fill(&control, &keys));
-        let jwks = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
+        let jwks = Arc::new(FetchedClientJwks::new(
+            Arc::clone(&control),
+            None,
+            &metrics(control.clock.now().wall),
+        ));
         Self {
             router: router(control, jwks as Arc<dyn ClientJwks>),
             clients: keys.into(),

@@ -106,6 +106,80 @@ fn find_weakenings(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Err
 mod tests {
     use super::*;
 
+    /// Returns the warnings of `keygate check` about a file with `more` at its end, and these keys.
+    fn warnings(more: &str, keys: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.yaml");
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:0' }}]\nupstreams: {{ echo: {{ builtin: echo }} }}\n\
+             api_keys: {{ file: keys.yaml }}\n{more}"
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("keys.yaml"), format!("keys:{keys}\n")).unwrap();
+        let public = include_str!("../../tests/data/jose/p256.public.pem");
+        std::fs::write(folder.path().join("issuer.pem"), public).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(
+            check(&path, None, &mut out, &mut err),
+            ExitCode::SUCCESS,
+            "{}",
+            String::from_utf8_lossy(&err)
+        );
+        let err = String::from_utf8(err).unwrap();
+        let lines = err.lines().filter_map(|line| line.split_once(": warning: "));
+        lines
+            .map(|(place, problem)| format!("{}: {problem}", place.rsplit(' ').next().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn what_no_key_of_the_keys_file_meets_is_said() {
+        let route = "limits: { few: { by: [client, ip], quota: 5/s } }\n\
+            routes: [{ name: a, match: { path: /a }, accept: [api_key], limits: [few], clients: [billing], \
+            organizations: [acme], scopes: { all: [a, b] }, upstream: echo }]\n";
+        let key = |id: u8, more: &str| {
+            format!(
+                "\n  - {{ id: {id:016}, digest: 'sha256:{}', name: k, env: live, created_at: 2026-01-01T00:00:00Z, \
+                 expires_at: never{more} }}",
+                format!("{id:02}").repeat(32)
+            )
+        };
+        let nobody = [
+            "routes[0].limits[0]: `limits.few` counts by `client`, and no key of the keys file has one: each counts by itself",
+            "routes[0].clients: no key of the keys file meets `clients`, so every request is refused",
+            "routes[0].organizations: no key of the keys file meets `organizations`, so every request is refused",
+            "routes[0].scopes: no key of the keys file meets `scopes`, so every request is refused",
+        ];
+        assert_eq!(warnings(route, &key(1, "")), nobody);
+        let other = key(1, ", client: other, organization: other, scopes: [a]");
+        assert_eq!(warnings(route, &other), nobody[1..]);
+        let good = key(2, ", client: billing, organization: acme, scopes: [a, b, c]");
+        assert_eq!(warnings(route, &(other + &good)), [""; 0]);
+        // There will be keys.
+        assert_eq!(warnings(route, " []"), [""; 0]);
+        // Tokens may meet what keys do not.
+        let both = route.replace("accept: [api_key]", "accept: [jwt, api_key]")
+            + "issuers: { main: { issuer: 'https://a.example', audiences: any, public_key_files: [issuer.pem] } }\n";
+        assert_eq!(warnings(&both, &key(1, "")), nobody[..1]);
+    }
+
+    #[test]
+    fn an_issuer_whose_keys_fit_none_of_its_algorithms_is_said() {
+        let with = |algorithms: &str| {
+            let more = format!(
+                "issuers: {{ main: {{ issuer: 'https://a.example', audiences: any, public_key_files: [issuer.pem]{algorithms} }} }}\n\
+                 routes: [{{ name: a, match: {{ path: /a }}, accept: [jwt, api_key], upstream: echo }}]\n"
+            );
+            warnings(&more, " []")
+        };
+        assert_eq!(with(""), [""; 0]);
+        assert_eq!(with(", algorithms: [RS256, ES256]"), [""; 0]);
+        assert_eq!(
+            with(", algorithms: [RS256, EdDSA]"),
+            ["issuers.main.algorithms: no key of this issuer is for RS256 or EdDSA, so no token can pass"]
+        );
+    }
+
     #[test]
     fn a_good_file_is_0_and_a_bad_one_is_1_with_every_mistake() {
         let folder = tempfile::tempdir().unwrap();

@@ -71,6 +71,9 @@ pub enum TokenCommand {
         /// A scope it has; may be repeated [default: all that the client may have]
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
+        /// The URI of an API that it is for (RFC 8707); may be repeated [default: as the issuer chooses]
+        #[arg(long = "resource", value_name = "URI")]
+        resources: Vec<String>,
     },
     /// Is a token good, and what does it say? Exits with 1 when it is not good (RFC 7662)
     Introspect {
@@ -108,7 +111,8 @@ pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
         printer.note(&format!("warning: the client's credential goes to {url} unencrypted"))?;
     }
     let request = match &token.command {
-        TokenCommand::Get { scopes } => TokenRequest::Token {
+        TokenCommand::Get { scopes, resources } => TokenRequest::Token {
+            resources: resources.clone(),
             scope: (!scopes.is_empty()).then(|| {
                 let scopes: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
                 scopes.join(" ")

@@ -32,6 +32,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         upstreams: _,
         routes: _,
         warnings: _,
+        file_needs: _,
         // Headers for upstreams and metadata for clients require nothing of a client.
         resources: _,
         identity_token: _,

@@ -200,7 +200,6 @@ fn compare_introspection(
     let Introspection {
         url,
         // Keygate's own credential at the endpoint. A wrong credential makes no token valid.
-        client_id: _,
         authentication: _,
         allow_http,
         allow_private_addresses,

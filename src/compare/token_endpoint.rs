@@ -1,5 +1,6 @@
 //! Which proof does a client need for a token, and which did the client need before?
 
+use crate::compare::finding::list_text;
 use crate::compare::limit::at_most;
 use crate::config::ConnectSettings;
 use crate::config::TokenEndpoint;
@@ -15,6 +16,7 @@ pub(in crate::compare) fn compare(
         // `route` compares the trust in this issuer and its audiences.
         issuer: _,
         audiences: _,
+        default_audiences,
         // Every supported algorithm is secure, and the storage and rotation of keys require nothing of a client.
         algorithm: _,
         wrapping_key: _,
@@ -37,6 +39,14 @@ pub(in crate::compare) fn compare(
             "assertion_audience",
             "issuer".to_owned(),
             "issuer_or_endpoint".to_owned(),
+        );
+    }
+    let is_new = |audience: &String| !before.default_audiences.contains(audience);
+    if default_audiences.iter().any(is_new) {
+        report(
+            "default_audiences",
+            list_text(&before.default_audiences),
+            list_text(default_audiences),
         );
     }
     for (key, was, is) in [

@@ -106,8 +106,19 @@ impl Checker<'_> {
         problem: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let warning = self.new_error(at, code, problem.into(), Some(hint.into()));
-        self.warnings.push(ConfigWarning(warning));
+        let warning = self.warning(at, code, problem, hint);
+        self.warnings.push(warning);
+    }
+
+    /// Returns a warning, for a caller that does not know yet whether it is true.
+    pub(in crate::config) fn warning(
+        &self,
+        at: NodeId,
+        code: &'static str,
+        problem: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> ConfigWarning {
+        ConfigWarning(self.new_error(at, code, problem.into(), Some(hint.into())))
     }
 
     /// Returns `problem` after the value at `at`, or alone if the value came from the environment.

@@ -23,8 +23,6 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introspection {
     pub url: Url,
-    /// The client id of Keygate at the issuer.
-    pub client_id: String,
     pub authentication: ClientAuthentication,
     /// Allows `http:`. Default false.
     pub allow_http: bool,
@@ -51,10 +49,30 @@ pub struct Introspection {
 /// How Keygate authenticates to the issuer (RFC 7662 section 2.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientAuthentication {
-    /// `client_secret_basic` (RFC 6749 section 2.3.1).
-    Secret(Secret<Vec<u8>>),
+    Secret {
+        /// The client id of Keygate at the issuer.
+        client_id: String,
+        secret: Secret<Vec<u8>>,
+        method: SecretMethod,
+    },
     /// `private_key_jwt` (RFC 7523 section 2.2).
-    PrivateKey(Box<ClientKey>),
+    PrivateKey { client_id: String, key: Box<ClientKey> },
+    /// `Authorization: Bearer` (RFC 6750 section 2.1). Visible ASCII.
+    BearerToken(Secret<Vec<u8>>),
+}
+
+/// Where in a call the client secret stands, and how it is encoded (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "SecretMethod")]
+pub enum SecretMethod {
+    /// In `Authorization: Basic`, client id and secret form-encoded first, as the RFC says.
+    #[default]
+    ClientSecretBasic,
+    /// In `Authorization: Basic`, as they are, for servers that do not decode what stands in `Basic`.
+    ClientSecretBasicUnencoded,
+    /// In the form, beside the token.
+    ClientSecretPost,
 }
 
 /// `issuers.<name>.introspection.private_key_jwt`.
@@ -89,13 +107,17 @@ pub(in crate::config) struct Section {
     /// The introspection endpoint. Required.
     #[schemars(required)]
     url: Option<Text<Url>>,
-    /// Who Keygate is at the issuer. Required.
-    #[schemars(required)]
+    /// Who Keygate is at the issuer. Required, except with `bearer_token`.
     client_id: Option<Text<ExactText>>,
-    /// Its secret, sent as `client_secret_basic`: `${NAME}` or `file:path`. This or `private_key_jwt`.
+    /// Its secret: `${NAME}` or `file:path`. Exactly one of this, `private_key_jwt` and `bearer_token`.
     client_secret: Option<Text<SecretText>>,
+    /// How the secret is sent: `client_secret_basic`, `client_secret_basic_unencoded` for servers that do not decode what
+    /// stands in Basic, or `client_secret_post`. Default `client_secret_basic`.
+    authentication: Option<TypedNode<SecretMethod>>,
     /// A key that signs who Keygate is, instead of a secret.
     private_key_jwt: Option<TypedNode<KeySection>>,
+    /// A token that is sent as `Authorization: Bearer`, instead of a client's credential: `${NAME}` or `file:path`.
+    bearer_token: Option<Text<SecretText>>,
     /// Allows `http:` in `url`. Default false.
     allow_http: Option<bool>,
     /// Allows addresses that are not public (private, loopback, link-local), checked when dialled. Default false.
@@ -154,13 +176,11 @@ const CONCURRENCY_MAX: u32 = 4096;
 const CACHE_BYTES_MIN: u64 = 64 << 10;
 
 pub(in crate::config) fn convert(
-    TypedNode { value: section, at }: TypedNode<Section>,
+    TypedNode { value: mut section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
 ) -> Option<Introspection> {
+    let authentication = authentication(&mut section, at, checker);
     let url = checker.need(at, "url", section.url, "the issuer's introspection endpoint");
-    let hint = "who Keygate is at the issuer; it has to be registered there";
-    let client_id = checker.need(at, "client_id", section.client_id, hint);
-    let authentication = authentication(section.client_secret, section.private_key_jwt, at, checker);
     let allow_http = section.allow_http.unwrap_or(false);
     if let Some(url) = &url
         && url.get().scheme() == "http"
@@ -191,7 +211,6 @@ pub(in crate::config) fn convert(
     let secs = Duration::from_secs;
     Some(Introspection {
         url: url?.take(),
-        client_id: client_id?.take().0,
         authentication: authentication?,
         allow_http,
         allow_private_addresses: section.allow_private_addresses.unwrap_or(false),
@@ -211,35 +230,75 @@ pub(in crate::config) fn convert(
     })
 }
 
-/// Returns how Keygate authenticates. Reports none or both: there must be exactly one way (RFC 6749 section 2.3).
-fn authentication(
-    client_secret: Option<Text<SecretText>>,
-    key: Option<TypedNode<KeySection>>,
-    at: NodeId,
-    checker: &mut Checker<'_>,
-) -> Option<ClientAuthentication> {
-    match (client_secret, key) {
-        (Some(written), None) => {
-            let at = written.at;
-            secret(at, written.take(), checker).map(ClientAuthentication::Secret)
+/// Returns how Keygate authenticates. Reports none or several: there must be exactly one way (RFC 6749 section 2.3).
+fn authentication(section: &mut Section, at: NodeId, checker: &mut Checker<'_>) -> Option<ClientAuthentication> {
+    let ways = ["client_secret", "private_key_jwt", "bearer_token"];
+    let written = ways.map(|key| Some((key, checker.tree.entry(at, key)?)));
+    let written: Vec<(&str, NodeId)> = written.into_iter().flatten().collect();
+    let way = match written.as_slice() {
+        [] => {
+            let hint =
+                "`client_secret: \"${NAME}\"`, `private_key_jwt: { key_file: … }` or `bearer_token: \"file:path\"`";
+            checker.error_with(at, "missing-key", "nothing says how Keygate proves who it is", hint);
+            return None;
         }
-        (None, Some(key)) => client_key(key, checker).map(|key| ClientAuthentication::PrivateKey(Box::new(key))),
-        (Some(_), Some(key)) => {
-            let problem = "has both `client_secret` and `private_key_jwt`, and a client proves itself in one way";
-            checker.error_with(key.at, "two-authentications", problem, "remove one of the two");
-            None
+        [(way, _)] => *way,
+        [(first, _), (second, second_at), ..] => {
+            let problem = format!("has both `{first}` and `{second}`, and a client proves itself in one way");
+            checker.error_with(*second_at, "two-authentications", problem, "remove one of the two");
+            return None;
         }
-        (None, None) => {
-            let reported = ["client_secret", "private_key_jwt"]
-                .iter()
-                .any(|key| checker.tree.entry(at, key).is_some());
-            if !reported {
-                let hint = "`client_secret: \"${NAME}\"` or `private_key_jwt: { key_file: … }`";
-                checker.error_with(at, "missing-key", "nothing says how Keygate proves who it is", hint);
-            }
-            None
+    };
+    let useless = match way {
+        "bearer_token" => ["client_id", "authentication"].as_slice(),
+        "private_key_jwt" => &["authentication"],
+        _ => &[],
+    };
+    for key in useless {
+        if let Some(entry) = checker.tree.entry(at, key) {
+            let problem = format!("`{key}` means nothing beside `{way}`");
+            checker.error_with(entry, "only-with-client-secret", problem, "remove it");
         }
     }
+    if way == "bearer_token" {
+        let written = section.bearer_token.take()?;
+        return bearer_token(written, checker).map(ClientAuthentication::BearerToken);
+    }
+    let hint = "who Keygate is at the issuer; it has to be registered there";
+    let client_id = checker.need(at, "client_id", section.client_id.take(), hint);
+    if let Some(key) = section.private_key_jwt.take() {
+        let key = Box::new(client_key(key, checker)?);
+        let client_id = client_id?.take().0;
+        return Some(ClientAuthentication::PrivateKey { client_id, key });
+    }
+    let method = section.authentication.take().map(|method| method.value);
+    let method = method.unwrap_or_default();
+    let written = section.client_secret.take()?;
+    let secret = secret(written.at, written.take(), checker)?;
+    let client_id = client_id?;
+    if method == SecretMethod::ClientSecretBasicUnencoded && client_id.get().0.contains(':') {
+        let problem = checker.with_value(client_id.at, "an unencoded `:` would end the client id in Basic");
+        let hint = "use `client_secret_basic` or `client_secret_post` (RFC 7617 section 2)";
+        checker.error_with(client_id.at, "bad-value", problem, hint);
+    }
+    Some(ClientAuthentication::Secret {
+        client_id: client_id.take().0,
+        secret,
+        method,
+    })
+}
+
+/// Returns the token. Reports bytes that cannot stand in `Authorization`.
+fn bearer_token(written: Text<SecretText>, checker: &mut Checker<'_>) -> Option<Secret<Vec<u8>>> {
+    let at = written.at;
+    let token = secret(at, written.take(), checker)?;
+    if !token.expose().iter().all(u8::is_ascii_graphic) {
+        let problem = "a bearer token is one line of visible ASCII without blanks";
+        let hint = "the token alone, without `Bearer` before it (RFC 6750 section 2.1)";
+        checker.error_with(at, "bad-value", problem, hint);
+        return None;
+    }
+    Some(token)
 }
 
 fn client_key(

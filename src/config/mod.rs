@@ -19,6 +19,7 @@ mod origin;
 mod check;
 
 pub mod error;
+pub mod file_need;
 
 mod text;
 
@@ -52,6 +53,7 @@ mod defaults;
 mod overlap;
 
 mod shadow;
+mod reach;
 
 mod schema;
 
@@ -109,6 +111,7 @@ pub use upstream::UpstreamKind;
 pub use upstream::UpstreamProtocol;
 
 use crate::config::check::Checker;
+use crate::config::file_need::FileNeed;
 use crate::config::include::NoLog;
 use crate::config::mistake::read;
 use crate::config::read::NamedEntries;
@@ -153,6 +156,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Warnings about a valid configuration, in the order of the files and of each file's lines.
     pub warnings: Vec<ConfigWarning>,
+    /// Further warnings, each true unless the files with keys meet its need.
+    pub file_needs: Vec<FileNeed>,
     /// APIs as their clients know them (RFC 9728).
     pub resources: BTreeMap<Name, Resource>,
     /// The signer of the tokens that tell upstreams the identity of a principal.
@@ -183,7 +188,7 @@ struct Section {
     listeners: Option<Vec<TypedNode<listener::Section>>>,
     admin: Option<TypedNode<admin::Section>>,
     log: Option<observe::Section>,
-    /// Folder in which Keygate keeps what it learned, such as issuers' last good keys; made when it is not there.
+    /// Folder in which Keygate keeps what it learned, such as the last good keys of issuers and clients; made when it is not there.
     /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
     state_dir: Option<Text<PathBuf>>,
     requests: Option<listener::LimitsSection>,
@@ -420,6 +425,18 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         shadow::check(located, &issuers, &limits, checker);
         check_one_introspection(located, checker);
     }
+    let file_needs = reach::warn(
+        &reach::Parts {
+            listeners: &listeners,
+            issuers: &issuers,
+            limits: &limits,
+            plans: &plans,
+            token_endpoint: token_endpoint.as_ref(),
+            routes: &routes,
+            keys_in_file_alone: api_keys.file.is_some() && store.is_none(),
+        },
+        checker,
+    );
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
@@ -436,6 +453,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         upstreams,
         routes: routes.into_iter().map(|located| located.route).collect(),
         warnings: Vec::new(),
+        file_needs,
         resources,
         identity_token,
         built_ins,

@@ -18,8 +18,8 @@ pub(crate) fn list_has(methods: &[Method], method: &Method) -> bool {
     methods.contains(method) || (method == Method::HEAD && methods.contains(&Method::GET))
 }
 
-/// A path as it is written: `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment,
-/// `{*name}` is the rest, at least one character; everything else is literal.
+/// A path such as `/v1/orders/{id}`, `/v1/{*rest}`. `{name}` is one segment, `{*name}` is the rest, at least one
+/// character; everything else is literal, and in the normal form in which requests are matched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathPattern(String);
 
@@ -94,8 +94,22 @@ impl std::str::FromStr for PathPattern {
                 return Err(PathPatternError::Braces);
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(escaped(text)))
     }
+}
+
+/// Returns `text` with escapes for the characters that RFC 3986 section 3.3 forbids in a path. Browsers send some of
+/// them unescaped, and a request is matched in its normal form: without the escapes, such a pattern would match none.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '"' | '<' | '>' | '[' | ']' | '^' | '`' | '|') {
+            escaped.push_str(&format!("%{:02X}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// Returns whether a segment is a wildcard in the syntax of other gateways, `*` or `:id`. As
@@ -207,6 +221,9 @@ mod tests {
         check("/%20", Ok(()));
         check("/%C3%A9", Ok(()));
         check("/a%3Ab", Ok(()));
+        let written = |text: &str| text.parse::<PathPattern>().unwrap().as_str().to_owned();
+        assert_eq!(written("/a|b/[x]/^`<\">/{id}"), "/a%7Cb/%5Bx%5D/%5E%60%3C%22%3E/{id}");
+        assert_eq!(written("/a%7Cb/!$&'()+,;=:@-._~"), "/a%7Cb/!$&'()+,;=:@-._~");
         for bad in [
             "/%", "/%2", "/%zz", "/%c3%a9", "/%41", "/%2E%2E", "/%7E", "/%2D", "/%5F",
         ] {

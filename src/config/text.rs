@@ -5,6 +5,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::pattern::PathPatternError;
 use crate::config::read::FromText;
 use crate::config::read::nearest;
+use crate::model::address_range;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key;
 use crate::model::claim::ClaimPointer;
@@ -184,7 +185,7 @@ impl FromText for IpNet {
         if net.trunc() != net {
             return Err(format!("has bits beyond its prefix\nthe range is `{}`", net.trunc()));
         }
-        Ok(net)
+        Ok(address_range::canonical(net))
     }
 }
 
@@ -709,6 +710,7 @@ mod tests {
     #[test]
     fn a_range_has_no_bits_beyond_its_prefix() {
         assert!(IpNet::from_text("10.0.0.0/8").is_ok() && IpNet::from_text("fd00::/8").is_ok());
+        assert_eq!(IpNet::from_text("::ffff:10.0.0.0/104"), IpNet::from_text("10.0.0.0/8"));
         refused::<IpNet>(&[
             "10.0.0.1/8",
             "10.0.0.0",

@@ -41,8 +41,10 @@ use url::Url;
 pub struct TokenEndpoint {
     /// `iss` of the tokens and prefix of every URL in the metadata. Plain http on loopback alone.
     pub issuer: IssuerUrl,
-    /// `aud` of the tokens. Default: the issuer.
+    /// The audiences of tokens: `aud` of a token is one or more of these. Default: the issuer.
     pub audiences: Vec<String>,
+    /// `aud` of a token that was requested without `resource` (RFC 8707). Some of `audiences`, never none. Default: all.
+    pub default_audiences: Vec<String>,
     /// Algorithm of the tokens' signatures. Default ES256; also RS256, PS256, EdDSA.
     pub algorithm: Algorithm,
     /// Encrypts the files of the signing keys (AES-256-GCM): 32 bytes, written
@@ -136,8 +138,10 @@ pub(in crate::config) struct Section {
     /// Required.
     #[schemars(required)]
     issuer: Option<Text<IssuerUrl>>,
-    /// `aud` of the tokens, and what routes ask for. Default: the issuer.
+    /// `aud` of the tokens, and what routes ask for. A client chooses among them with `resource` (RFC 8707). Default: the issuer.
     audiences: Option<Texts<ExactText>>,
+    /// Those of `audiences` that a token is good for when its client chooses none. Default: all of them.
+    default_audiences: Option<Texts<ExactText>>,
     /// What tokens are signed with: ES256, RS256, PS256 or EdDSA. Default ES256.
     algorithm: Option<Text<Algorithm>>,
     /// What the files of the signing keys are encrypted with: 64 hexadecimal digits, as `${NAME}` or `file:path`. Default:
@@ -262,14 +266,14 @@ pub(in crate::config) fn convert(
         proxy: client_jwks.proxy.map(Text::take),
         timeout: timeout(client_jwks.timeout, Duration::from_secs(5)),
     };
-    let audiences = section
-        .audiences
-        .map(|audiences| texts(checker.distinct(audiences.value)));
+    let (audiences, default_audiences) = audiences(section.audiences, section.default_audiences, at, checker);
     let limit = convert_quota(section.limit, LIMIT);
     let failures = convert_quota(section.failures, FAILURES);
     let issuer = issuer?.take();
+    let audiences = audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]);
     Some(TokenEndpoint {
-        audiences: audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]),
+        default_audiences: default_audiences.unwrap_or_else(|| audiences.clone()),
+        audiences,
         issuer,
         algorithm,
         wrapping_key,
@@ -289,6 +293,69 @@ pub(in crate::config) fn convert(
         failures,
         client_jwks,
     })
+}
+
+/// Returns what tokens can be good for, and what they are good for by default, where the file says so. Reports a default
+/// that tokens cannot be good for. Warns of tokens that are good for several audiences though nobody chose that: each of
+/// the APIs could use such a token at the others.
+fn audiences(
+    written: Option<Texts<ExactText>>,
+    defaults: Option<Texts<ExactText>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let Some(defaults) = defaults else {
+        if let Some(written) = &written
+            && written.value.len() > 1
+            && checker.tree.entry(at, "default_audiences").is_none()
+        {
+            let problem = "a token whose client names no `resource` is good for all of these";
+            let hint = "say which in `default_audiences`; an API that gets such a token could use it at the others";
+            checker.warn(written.at, "several-audiences", problem, hint);
+        }
+        return (written.map(|audiences| texts(checker.distinct(audiences.value))), None);
+    };
+    let Some(written) = written else {
+        if checker.tree.entry(at, "audiences").is_none() {
+            let problem = "`default_audiences` are some of `audiences`, which are not there";
+            checker.error_with(defaults.at, "missing-key", problem, "add `audiences`");
+        }
+        return (None, None);
+    };
+    let known = texts(checker.distinct(written.value));
+    for audience in &defaults.value {
+        if !known.contains(&audience.get().0) {
+            let problem = checker.with_value(audience.at, "is not among `audiences`");
+            let hint = format!("they are: {}", known.join(", "));
+            checker.error_with(audience.at, "unknown-audience", problem, hint);
+        }
+    }
+    let defaults = texts(checker.distinct(defaults.value));
+    for audience in &known {
+        if !defaults.contains(audience) && resource_of(audience).is_none() {
+            let problem = format!("no token can be good for `{audience}`: a `resource` is an absolute URI");
+            let hint = "name it in `default_audiences` too, or give it the form of a URI (RFC 8707 section 2)";
+            checker.warn(at, "audience-out-of-reach", problem, hint);
+        }
+    }
+    (Some(known), Some(defaults))
+}
+
+/// Returns `text` as the identifier of a resource: an absolute URI without a fragment (RFC 8707 section 2). An empty path
+/// and `/` are the same there (RFC 3986 section 6.2.3), and programs that build URLs write the second.
+pub fn resource_of(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let fits = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let without_path = text.strip_suffix('/');
+    let is_root = |text: &&str| {
+        text.split_once("://")
+            .is_some_and(|(_, host)| !host.contains(['/', '?']))
+    };
+    (is_scheme && fits).then(|| without_path.filter(is_root).unwrap_or(text))
 }
 
 /// Warns of a loopback issuer URL with a port that no listener has: clients on this machine would not find the token
@@ -400,4 +467,34 @@ pub(in crate::config) fn add_own_issuer(
         checker.error_with(at, "duplicate-issuer", problem, hint);
     }
     issuers.insert(name, token_endpoint.as_issuer());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc8707_section_2_a_resource_is_an_absolute_uri_without_a_fragment() {
+        for (text, expected) in [
+            ("https://api.example.com", Some("https://api.example.com")),
+            ("https://api.example.com/", Some("https://api.example.com")),
+            ("https://api.example.com/v1/", Some("https://api.example.com/v1/")),
+            ("https://api.example.com?a=/", Some("https://api.example.com?a=/")),
+            ("urn:example:orders", Some("urn:example:orders")),
+            ("spiffe://example.org/orders", Some("spiffe://example.org/orders")),
+            ("orders", None),
+            ("/orders", None),
+            ("//api.example.com", None),
+            ("https:", None),
+            (":orders", None),
+            ("1a:b", None),
+            ("https://api.example.com#a", None),
+            ("https://api.example.com#", None),
+            ("https://api.example.com/a b", None),
+            ("https://api.example.com/\u{e9}", None),
+            ("", None),
+        ] {
+            assert_eq!(resource_of(text), expected, "{text}");
+        }
+    }
 }

@@ -250,6 +250,18 @@ impl Tree {
         self.entries(map).map(|(key, _)| key)
     }
 
+    /// Returns the text at `at`, or those of the list at `at`, each with its place.
+    pub(in crate::config) fn texts(&self, at: NodeId) -> Vec<(NodeId, &str)> {
+        let text = |at: NodeId| match self.value(at) {
+            Value::Text(text) => Some((at, text.as_str())),
+            _ => None,
+        };
+        match self.value(at) {
+            Value::List(items) => items.iter().copied().filter_map(text).collect(),
+            _ => text(at).into_iter().collect(),
+        }
+    }
+
     /// Returns every section of every file, with its name.
     pub(in crate::config) fn all_sections(&self) -> impl Iterator<Item = (&str, NodeId)> {
         self.roots.iter().flat_map(|&root| self.entries(root))

@@ -84,6 +84,13 @@ impl Clients {
         self.by_id.get(id).map(|client| Arc::clone(&client))
     }
 
+    /// Calls `work` with each client.
+    pub fn for_each(&self, mut work: impl FnMut(&Client)) {
+        for entry in &self.by_id {
+            work(&entry);
+        }
+    }
+
     /// Inserts a client, unless the same or a later revision is present.
     pub fn put(&self, client: Versioned<ClientRecord>) {
         let id = client.record.id.clone();

@@ -4,6 +4,7 @@
 //! the directory and the clients keep the latest.
 
 use crate::control::clients::Clients;
+use crate::model::address_range::canonical;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ClientEntry;
 use crate::model::directory::Directory;
@@ -95,7 +96,8 @@ fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
         scopes: Arc::new(record.scopes),
         client: None,
         organization: Some(Arc::clone(record.organization.shared())),
-        addresses: record.addresses.into(),
+        // A record from before may have ranges of mapped addresses.
+        addresses: record.addresses.into_iter().map(canonical).collect(),
         subscription: Some(record.subscription),
         ends_at,
     }

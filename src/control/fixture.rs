@@ -19,6 +19,7 @@ pub(in crate::control) fn token_endpoint() -> TokenEndpoint {
     TokenEndpoint {
         issuer: "https://auth.example.com".parse().unwrap(),
         audiences: vec!["https://api.example.com".to_owned()],
+        default_audiences: vec!["https://api.example.com".to_owned()],
         algorithm: Algorithm::Es256,
         wrapping_key: None,
         rotate_every: hour,

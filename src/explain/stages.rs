@@ -22,6 +22,7 @@ use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
+use crate::gate::authenticate::Principal;
 use crate::gate::authorize::client_certificate;
 use crate::gate::decide::Permit;
 use crate::gate::decision_trace::DecisionTrace;
@@ -454,7 +455,12 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
                 Mode::Enforce => "would take 1",
                 Mode::Shadow => "only counts (shadow)",
             };
-            Fact::note(format!("{}: {}, by {by}; {counted}", limit.name, limit.quota))
+            let identity = trace.decision_trace.principal.as_ref().map(Principal::identity);
+            let missing = limit.by.iter().filter_map(|by| Some((by, identity?.stand_in(*by)?)));
+            let instead: String = missing
+                .map(|(by, stand_in)| format!("; it has no {by}, and its {} counts instead", stand_in.as_str()))
+                .collect();
+            Fact::note(format!("{}: {}, by {by}; {counted}{instead}", limit.name, limit.quota))
         })
         .collect();
     if facts.is_empty() {

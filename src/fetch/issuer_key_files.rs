@@ -1,4 +1,4 @@
-//! Which keys of an issuer survive a restart? A file holds the last usable
+//! Which keys of issuers, and of clients with a JWKS URL, survive a restart? A file holds the last usable
 //! set. The set expires by `max_stale`, as it would have without the restart.
 
 use crate::config::issuer::Issuer;
@@ -12,7 +12,7 @@ use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
 use crate::model::hex;
-use crate::model::names::Name;
+use crate::model::id::ClientId;
 use crate::model::replacement::Replacement;
 use crate::model::replacement::remove_if_there;
 use crate::observe::metrics::StateMetrics;
@@ -40,9 +40,28 @@ const FILE_BYTES_MAX: u64 = 2 * Jwks::BYTES_MAX as u64 + 64 * 1024;
 const WRITES_PER_MAX_STALE: u32 = 24;
 const VERSION: u32 = 1;
 
+/// The owners of the key sets in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOwners {
+    /// Issuers of tokens.
+    Issuers,
+    /// Clients, which are the issuers of their assertions.
+    Clients,
+}
+
+impl KeyOwners {
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Issuers => "issuers",
+            Self::Clients => "clients",
+        }
+    }
+}
+
 /// A folder in `state_dir` that only Keygate may write: a writer could decide which tokens are valid.
 #[derive(Debug)]
 pub struct IssuerKeyFiles {
+    owners: KeyOwners,
     folder: PathBuf,
     /// The user id that must own the files.
     owner: u32,
@@ -115,12 +134,12 @@ struct Content {
 }
 
 impl IssuerKeyFiles {
-    /// Opens the folder `issuers` in `state_dir`; creates both where missing, private to this user.
+    /// Opens the folder of `owners` in `state_dir`; creates both where missing, private to this user.
     ///
     /// # Errors
     /// If the folder cannot be created, made private, or written to.
-    pub fn open(state_dir: &Path) -> Result<Self, IssuerKeyFileError> {
-        let folder = state_dir.join("issuers");
+    pub fn open(state_dir: &Path, owners: KeyOwners) -> Result<Self, IssuerKeyFileError> {
+        let folder = state_dir.join(owners.folder());
         let failed = |source| IssuerKeyFileError::Folder {
             path: folder.clone(),
             source,
@@ -138,15 +157,16 @@ impl IssuerKeyFiles {
         let file = File::create_new(&probe).map_err(failed)?;
         let owner = file.metadata().map_err(failed)?.uid();
         std::fs::remove_file(&probe).map_err(failed)?;
-        Ok(Self { folder, owner })
+        Ok(Self { owners, folder, owner })
     }
 
     /// Opens the folder `issuers` in `state_dir` for reading, without changing it. Returns `None` if it does not exist.
     /// The files must belong to the folder's owner, who may differ from this process's user.
     pub fn open_read_only(state_dir: &Path) -> Option<Self> {
-        let folder = state_dir.join("issuers");
+        let owners = KeyOwners::Issuers;
+        let folder = state_dir.join(owners.folder());
         let owner = std::fs::metadata(&folder).ok()?.uid();
-        Some(Self { folder, owner })
+        Some(Self { owners, folder, owner })
     }
 
     /// Returns the saved set of `issuer`; `None` if it has no file or no remote keys.
@@ -157,7 +177,45 @@ impl IssuerKeyFiles {
         let KeySource::Remote(remote) = &issuer.keys else {
             return Ok(None);
         };
-        let path = self.path(&issuer.name);
+        self.load_of(issuer.name.as_str(), issuer.issuer.as_str(), remote, now)
+    }
+
+    /// Returns the saved set of `client`; `None` if it has no file.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_client(
+        &self,
+        client: &ClientId,
+        remote: &RemoteKeys,
+        now: Timestamp,
+    ) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
+        self.load_of(client.as_str(), client.as_str(), remote, now)
+    }
+
+    /// Removes the files of those that `stays` does not name.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or a file in it cannot be removed.
+    pub fn retain(&self, stays: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json"));
+            if name.is_some_and(|name| !stays(name)) {
+                remove_if_there(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn load_of(
+        &self,
+        name: &str,
+        issuer: &str,
+        remote: &RemoteKeys,
+        now: Timestamp,
+    ) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
+        let path = self.path(name);
         let Some(bytes) = self.read(&path)? else {
             return Ok(None);
         };
@@ -197,8 +255,8 @@ impl IssuerKeyFiles {
         }
     }
 
-    /// Replaces the file of an issuer atomically.
-    fn save(&self, name: &Name, source: String, set: &[u8], confirmed: Timestamp) -> io::Result<()> {
+    /// Replaces the file of `name` atomically.
+    fn save(&self, name: &str, source: String, set: &[u8], confirmed: Timestamp) -> io::Result<()> {
         let set = std::str::from_utf8(set).map_err(io::Error::other)?;
         let content = Content {
             version: VERSION,
@@ -212,7 +270,7 @@ impl IssuerKeyFiles {
         Ok(())
     }
 
-    fn path(&self, name: &Name) -> PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.json"))
     }
 
@@ -248,7 +306,7 @@ impl IssuerKeyFiles {
 
 /// Returns, as JSON text, every setting that decides which keys are trusted: the issuer, the URL of its keys, and the
 /// servers that may send them. A set that was fetched with `allow_http` must not be used after `allow_http` is removed.
-fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
+fn source_of(issuer: &str, remote: &RemoteKeys) -> String {
     let at = match &remote.at {
         JwksLocation::JwksUrl(url) => serde_json::json!({ "jwks_url": url.as_str() }),
         JwksLocation::Discovery(discovery) => {
@@ -257,7 +315,7 @@ fn source_of(issuer: &Issuer, remote: &RemoteKeys) -> String {
         }
     };
     serde_json::json!({
-        "issuer": issuer.issuer.as_str(),
+        "issuer": issuer,
         "at": at,
         "allow_http": remote.connect.allow_http,
         "allow_private_addresses": remote.connect.allow_private_addresses,
@@ -274,10 +332,12 @@ fn sha256(confirmed_unix_millis: u64, set: &str) -> String {
     hex::text(context.finish().as_ref())
 }
 
-/// Saves the sets of one issuer on another thread, so that a slow disk delays no fetch.
+/// Saves the sets of one issuer or client on another thread, so that a slow disk delays no fetch.
 #[derive(Debug)]
 pub struct IssuerKeySaver {
     files: Arc<IssuerKeyFiles>,
+    /// The name of the file.
+    name: String,
     source: String,
     every: Duration,
     metrics: StateMetrics,
@@ -292,19 +352,35 @@ impl IssuerKeySaver {
         let KeySource::Remote(remote) = &issuer.keys else {
             return None;
         };
-        Some(Self {
+        let (name, issuer) = (issuer.name.as_str(), issuer.issuer.as_str());
+        Some(Self::of(files, name, issuer, remote, metrics))
+    }
+
+    /// Returns a saver for the set of `client`.
+    pub fn of_client(
+        files: &Arc<IssuerKeyFiles>,
+        client: &ClientId,
+        remote: &RemoteKeys,
+        metrics: StateMetrics,
+    ) -> Self {
+        Self::of(files, client.as_str(), client.as_str(), remote, metrics)
+    }
+
+    fn of(files: &Arc<IssuerKeyFiles>, name: &str, issuer: &str, remote: &RemoteKeys, metrics: StateMetrics) -> Self {
+        Self {
             files: Arc::clone(files),
+            name: name.to_owned(),
             source: source_of(issuer, remote),
             every: remote.max_stale / WRITES_PER_MAX_STALE,
             metrics,
             written: None,
             writing: None,
-        })
+        }
     }
 
     /// Begins to save `set`, which was parsed from `text`, if its content has changed or the last write is at least
     /// `every` ago. Does nothing while an earlier write runs; the call after the next fetch saves then.
-    pub(in crate::fetch) async fn save(&mut self, name: &Name, text: &[u8], set: Arc<KeySet>, now: Now) {
+    pub(in crate::fetch) async fn save(&mut self, text: &[u8], set: Arc<KeySet>, now: Now) {
         if let Some((generation, at, task)) = self.writing.take() {
             if !task.is_finished() {
                 self.writing = Some((generation, at, task));
@@ -321,17 +397,26 @@ impl IssuerKeySaver {
             return;
         }
         let (files, metrics, source) = (Arc::clone(&self.files), self.metrics.clone(), self.source.clone());
-        let (name, text, confirmed) = (name.clone(), text.to_vec(), set.confirmed);
+        let (name, text, confirmed) = (self.name.clone(), text.to_vec(), set.confirmed);
         let task = tokio::task::spawn_blocking(move || match files.save(&name, source, &text, confirmed) {
             Ok(()) => true,
             Err(error) => {
                 metrics.count_write_failure();
-                tracing::warn!(
-                    issuer = name.as_str(),
-                    folder = %files.folder.display(),
-                    %error,
-                    "Issuer keys cannot be kept on disk; a restart while the issuer is down would be without them"
-                );
+                let folder = files.folder.display();
+                match files.owners {
+                    KeyOwners::Issuers => tracing::warn!(
+                        issuer = name,
+                        %folder,
+                        %error,
+                        "Issuer keys cannot be kept on disk; a restart while the issuer is down would be without them"
+                    ),
+                    KeyOwners::Clients => tracing::warn!(
+                        client = name,
+                        %folder,
+                        %error,
+                        "Client keys cannot be kept on disk; a restart while their server is down would be without them"
+                    ),
+                }
                 false
             }
         });

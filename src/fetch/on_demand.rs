@@ -5,36 +5,61 @@ use crate::config::issuer::ConnectSettings;
 use crate::config::issuer::JwksLocation;
 use crate::config::issuer::KeySource;
 use crate::config::issuer::RemoteKeys;
+use crate::fetch::issuer_key_files::IssuerKeyFileError;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
+use crate::fetch::issuer_key_files::IssuerKeySaver;
 use crate::fetch::jwks::DocumentKind;
 use crate::fetch::jwks::fetch;
+use crate::fetch::outcome::SourceError;
+use crate::fetch::outcome::success_result;
 use crate::fetch::schedule::LoadHistory;
 use crate::fetch::schedule::after_failure;
 use crate::fetch::schedule::after_success;
 use crate::fetch::source::random;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
+use crate::gate::authenticate::jwks_cache::KeySet;
 use crate::gate::authenticate::jwks_cache::UnknownKid;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
+use crate::model::clock::Now;
+use crate::model::id::ClientId;
 use crate::observe::log::ErrorChain;
+use crate::observe::metrics::ClientKeyMetrics;
+use crate::observe::metrics::StateMetrics;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::sync::Semaphore;
 use url::Url;
 
 /// The shared resources of all sets.
 pub struct FetchContext {
     pub clock: Arc<dyn Clock>,
+    pub metrics: ClientKeyMetrics,
     /// The limit of concurrent fetches over all sets.
     pub permits: Semaphore,
 }
 
-/// There is no usable set, or no set recent enough to tell whether a key id exists.
+/// Why it is unknown which keys there are now. Each is worth another attempt after `retry_after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unavailable {
-    pub retry_after: Duration,
+pub enum Unavailable {
+    /// There is no usable set, or the fetch of a newer one failed or still runs.
+    Fetch { retry_after: Duration },
+    /// The set was fetched before the key was missed, and within the cooldown.
+    Recent { retry_after: Duration },
+}
+
+/// A usable set.
+#[derive(Clone, Debug)]
+pub struct CurrentJwks {
+    pub jwks: Arc<Jwks>,
+    /// `true` if the set was fetched after the request for it, or is known to be without the requested key: there is no
+    /// newer one to look into.
+    pub is_latest: bool,
 }
 
 /// The JWK set at one URL.
@@ -44,6 +69,8 @@ pub struct OnDemandJwks {
     keys: IssuerKeys,
     /// `true` while a task fetches, or checks whether a fetch is requested.
     running: AtomicBool,
+    /// Keeps the set over a restart. Locked by the task that fetches alone.
+    saver: Mutex<Option<IssuerKeySaver>>,
 }
 
 /// The shortest `retry_after`, and the time that a waiter allows beyond the timeout of a fetch.
@@ -70,7 +97,28 @@ impl OnDemandJwks {
             keys: IssuerKeys::new(&KeySource::Remote(Box::new(source.clone()))),
             source,
             running: AtomicBool::new(false),
+            saver: Mutex::default(),
         })
+    }
+
+    /// Keeps the sets of `client` in `files`, and restores the one that an earlier process kept there. Reads from disk:
+    /// call it at the start, never for a request.
+    ///
+    /// # Errors
+    /// If there is a file and its set is not used.
+    pub fn restore(&self, client: &ClientId, files: &IssuerKeyFiles, now: Now) -> Result<(), IssuerKeyFileError> {
+        if let Some(found) = files.load_client(client, &self.source, now.wall)? {
+            self.keys
+                .restore(&found.text, found.jwks, found.confirmed, found.age, now);
+        }
+        Ok(())
+    }
+
+    /// Keeps every set of `client` that is fetched from now on in `files`.
+    pub fn keep_in(mut self, client: &ClientId, files: &Arc<IssuerKeyFiles>, metrics: StateMetrics) -> Self {
+        let saver = IssuerKeySaver::of_client(files, client, &self.source, metrics);
+        *self.saver.get_mut() = Some(saver);
+        self
     }
 
     /// Returns whether this set is fetched from `url` with `connect`.
@@ -81,7 +129,7 @@ impl OnDemandJwks {
         self.source.connect == *connect && Url::parse(url).is_ok_and(|url| url == *own)
     }
 
-    /// Returns the last usable set, even if a recent fetch proves that the set has no key `kid`. If the set or the key
+    /// Returns the last usable set, even if a fetch proves that the set has no key `kid`. If the set or the key
     /// is missing and a fetch is allowed now, waits for the fetch. Fetches a set that is due in the background.
     ///
     /// # Errors
@@ -90,7 +138,7 @@ impl OnDemandJwks {
         self: &Arc<Self>,
         kid: Option<&str>,
         context: &Arc<FetchContext>,
-    ) -> Result<Arc<Jwks>, Unavailable> {
+    ) -> Result<CurrentJwks, Unavailable> {
         let now = context.clock.now();
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
@@ -100,10 +148,12 @@ impl OnDemandJwks {
                 self.keys.wait_for_attempt(attempt, self.source.wait).await;
             }
             let now = context.clock.now();
-            let current = self.keys.current(now).map(|set| Arc::clone(&set.jwks));
-            return current.map_err(|_| Unavailable {
-                retry_after: self.keys.next_fetch_in(now).max(MARGIN),
-            });
+            return match self.keys.current(now) {
+                Ok(set) => Ok(latest(&set)),
+                Err(_) => Err(Unavailable::Fetch {
+                    retry_after: self.keys.next_fetch_in(now).max(MARGIN),
+                }),
+            };
         };
         if is_due {
             self.keys.request_fetch();
@@ -111,19 +161,34 @@ impl OnDemandJwks {
         }
         let is_known = kid.is_none_or(|kid| set.jwks.key_ids().any(|known| known == kid));
         if is_known {
-            return Ok(Arc::clone(&set.jwks));
+            return Ok(CurrentJwks {
+                jwks: Arc::clone(&set.jwks),
+                is_latest: false,
+            });
         }
-        match self.keys.unknown_kid(&set, kid, now) {
-            UnknownKid::Absent => Ok(Arc::clone(&set.jwks)),
-            UnknownKid::Unavailable { retry_in } => Err(Unavailable { retry_after: retry_in }),
+        self.refreshed(&set, kid, now, context).await
+    }
+
+    /// Returns the set without a key that `set` lacks, fetched again if a fetch is allowed now.
+    async fn refreshed(
+        self: &Arc<Self>,
+        set: &Arc<KeySet>,
+        kid: Option<&str>,
+        now: Now,
+        context: &Arc<FetchContext>,
+    ) -> Result<CurrentJwks, Unavailable> {
+        match self.keys.unknown_kid(set, kid, now) {
+            UnknownKid::Absent => Ok(latest(set)),
+            UnknownKid::Recent { retry_in } => Err(Unavailable::Recent { retry_after: retry_in }),
+            UnknownKid::Unavailable { retry_in } => Err(Unavailable::Fetch { retry_after: retry_in }),
             UnknownKid::Fetch { attempt, wait } => {
                 self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, wait).await;
                 // A fetch that failed or still runs does not tell whether the key exists.
                 let is_conclusive = self.keys.has_finished(attempt) && !self.keys.last_failed();
                 match self.keys.current(context.clock.now()) {
-                    Ok(set) if is_conclusive => Ok(Arc::clone(&set.jwks)),
-                    Ok(_) | Err(_) => Err(Unavailable {
+                    Ok(set) if is_conclusive => Ok(latest(&set)),
+                    Ok(_) | Err(_) => Err(Unavailable::Fetch {
                         retry_after: self.source.cooldown,
                     }),
                 }
@@ -131,21 +196,25 @@ impl OnDemandJwks {
         }
     }
 
-    /// Returns a set that differs from `seen`: the current set, or else the set of a fetch, if a fetch is allowed now.
-    /// Returns `None` without such a set.
-    pub async fn newer(self: &Arc<Self>, seen: &Arc<Jwks>, context: &Arc<FetchContext>) -> Option<Arc<Jwks>> {
+    /// Returns the latest set for a key without a name that `seen` lacks: the current one if it is another, or else that of
+    /// a fetch.
+    ///
+    /// # Errors
+    /// If no fetch is allowed now, or it failed.
+    pub async fn newer(
+        self: &Arc<Self>,
+        seen: &Arc<Jwks>,
+        context: &Arc<FetchContext>,
+    ) -> Result<Arc<Jwks>, Unavailable> {
         let now = context.clock.now();
-        let set = self.keys.current(now).ok()?;
+        let set = self
+            .keys
+            .current(now)
+            .map_err(|_| Unavailable::Fetch { retry_after: MARGIN })?;
         if !Arc::ptr_eq(&set.jwks, seen) {
-            return Some(Arc::clone(&set.jwks));
+            return Ok(Arc::clone(&set.jwks));
         }
-        let UnknownKid::Fetch { attempt, wait } = self.keys.unknown_kid(&set, None, now) else {
-            return None;
-        };
-        self.start_fetch(context);
-        self.keys.wait_for_attempt(attempt, wait).await;
-        let newer = self.keys.current(context.clock.now()).ok()?;
-        (!Arc::ptr_eq(&newer.jwks, seen)).then(|| Arc::clone(&newer.jwks))
+        Ok(self.refreshed(&set, None, now, context).await?.jwks)
     }
 
     /// Fetches now, regardless of the cooldown. Returns when the fetch has ended, successfully or not. Waits at most
@@ -175,7 +244,7 @@ impl OnDemandJwks {
                 let Ok(_permit) = context.permits.acquire().await else {
                     break;
                 };
-                self.attempt(&*context.clock).await;
+                self.attempt(&context).await;
             }
             self.running.store(false, Ordering::Release);
             // A request from just before the line above found `running` set and started no task of its own.
@@ -185,25 +254,34 @@ impl OnDemandJwks {
         }
     }
 
-    async fn attempt(&self, clock: &dyn Clock) {
+    async fn attempt(&self, context: &FetchContext) {
         let JwksLocation::JwksUrl(url) = &self.source.at else {
             return;
         };
+        let clock = &*context.clock;
         let attempt = self.keys.start_attempt(clock.now());
         let outcome = match fetch(url, &self.source.connect, None, DocumentKind::Jwks).await {
             Ok(fetched) => match Jwks::parse(&fetched.body) {
                 Ok(jwks) => Ok((fetched.body, jwks, fetched.freshness)),
-                Err(error) => Err(ErrorChain(&error).to_string()),
+                Err(error) => Err(SourceError::Keys(error)),
             },
-            Err(error) => Err(ErrorChain(&error).to_string()),
+            Err(error) => Err(SourceError::Fetch(error)),
         };
+        context.metrics.count_fetch(
+            outcome
+                .as_ref()
+                .map_or_else(SourceError::result, |(_, jwks, _)| success_result(jwks)),
+        );
         let now = clock.now();
         // Schedule before the attempt ends: a waiter that then found nothing scheduled would request another fetch.
         match outcome {
             Ok((body, jwks, freshness)) => {
                 self.keys
                     .schedule(after_success(&self.source, freshness, random()), now);
-                attempt.succeed(&body, jwks, now);
+                let success = attempt.succeed(&body, jwks, now);
+                if let Some(saver) = &mut *self.saver.lock().await {
+                    saver.save(&body, success.keys, now).await;
+                }
             }
             Err(error) => {
                 let failures = self.keys.health(now).consecutive_failures.saturating_add(1);
@@ -214,8 +292,18 @@ impl OnDemandJwks {
                 };
                 let pause = after_failure(&self.source, loaded, failures, random());
                 self.keys.schedule(pause, now);
-                attempt.fail(&error);
+                // The words of `SourceError` itself are about issuers.
+                let cause: &(dyn Error + 'static) = error.source().unwrap_or(&error);
+                attempt.fail(&ErrorChain(cause).to_string());
             }
         }
+    }
+}
+
+/// Returns `set` as the one that there is nothing newer than.
+fn latest(set: &KeySet) -> CurrentJwks {
+    CurrentJwks {
+        jwks: Arc::clone(&set.jwks),
+        is_latest: true,
     }
 }

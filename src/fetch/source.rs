@@ -95,7 +95,7 @@ async fn follow_remote(
                 let attempt = attempt.from(set.from.as_str());
                 let in_place = record_success(name, attempt, &set.body, set.jwks, clock);
                 if let Some(saver) = &mut saver {
-                    saver.save(name, &set.body, in_place, clock.now()).await;
+                    saver.save(&set.body, in_place, clock.now()).await;
                 }
                 after_success(source, set.freshness, random)
             }

@@ -9,6 +9,7 @@ use crate::model::algorithm::Algorithm;
 use serde_json::Map;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// The keys of one issuer or one client. At least one key is usable.
 #[derive(Debug)]
@@ -39,11 +40,37 @@ pub enum JwksError {
     TooManyKeys,
     #[error("all keys in it are published with their private parts, so that anyone can sign with them")]
     PrivateParts,
-    #[error("no usable key in it")]
-    NoUsableKey,
+    #[error("no usable key in it{}", Reasons(skipped))]
+    NoUsableKey { skipped: Vec<SkippedKey> },
     #[error("file {} of the list: {reason}", index + 1)]
     Pem { index: usize, reason: &'static str },
 }
+
+/// Prints why keys are skipped, those of the first few keys. A `kid` is untrusted text.
+struct Reasons<'a>(&'a [SkippedKey]);
+
+impl fmt::Display for Reasons<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, key) in self.0.iter().take(REASONS_MAX).enumerate() {
+            out.write_str(if index == 0 { ": " } else { "; " })?;
+            match &key.kid {
+                Some(kid) => {
+                    let shown: String = kid.chars().take(KID_CHARS_SHOWN).collect();
+                    write!(out, "key {shown:?}: {}", key.reason)?;
+                }
+                None => write!(out, "key {}: {}", index + 1, key.reason)?,
+            }
+        }
+        match self.0.len().saturating_sub(REASONS_MAX) {
+            0 => Ok(()),
+            more => write!(out, "; and {more} more"),
+        }
+    }
+}
+
+/// An operator finds the fault by a few of the keys.
+const REASONS_MAX: usize = 3;
+const KID_CHARS_SHOWN: usize = 64;
 
 /// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +146,7 @@ impl Jwks {
             }
         }
         match Self::new(keys, skipped) {
-            Err(JwksError::NoUsableKey) if !leaked.is_empty() => Err(JwksError::PrivateParts),
+            Err(JwksError::NoUsableKey { .. }) if !leaked.is_empty() => Err(JwksError::PrivateParts),
             made => made.map(|set| Self {
                 publishes_private_keys: !leaked.is_empty(),
                 ..set
@@ -162,7 +189,7 @@ impl Jwks {
             }
         }
         if keys.is_empty() {
-            return Err(JwksError::NoUsableKey);
+            return Err(JwksError::NoUsableKey { skipped });
         }
         Ok(Self {
             keys,

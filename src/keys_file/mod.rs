@@ -29,6 +29,7 @@ pub use error::KeysFileProblem;
 use crate::keys_file::yaml::Entry;
 use crate::keys_file::yaml::Field;
 use crate::keys_file::yaml::Value;
+use crate::model::address_range::canonical;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::DigestScheme;
@@ -377,6 +378,7 @@ pub fn address_range(text: &str) -> Option<ipnet::IpNet> {
     text.parse::<ipnet::IpNet>()
         .ok()
         .filter(|range| range.trunc() == *range)
+        .map(canonical)
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, String> {

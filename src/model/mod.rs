@@ -14,6 +14,7 @@ pub mod id;
 pub mod reason;
 pub mod replacement;
 pub mod lifetime;
+pub mod address_range;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

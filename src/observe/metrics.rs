@@ -14,6 +14,7 @@ mod accepts;
 mod admin;
 mod upstreams;
 mod issuers;
+mod client_keys;
 mod state;
 mod tls;
 mod introspection;
@@ -27,6 +28,8 @@ mod process;
 
 pub use accepts::AcceptProblem;
 pub use api_keys::ApiKeyCounts;
+pub use client_keys::ClientKeyMetrics;
+pub use client_keys::ClientKeySetCounts;
 pub use introspection::CallResult;
 pub use introspection::IntrospectionMetrics;
 pub use issuers::FetchResult;
@@ -95,6 +98,7 @@ pub struct Metrics {
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
     pub issuers: IssuerFamilies,
+    pub client_keys: ClientKeyMetrics,
     pub introspection: IntrospectionFamilies,
     pub limits: LimitFamilies,
     pub api_keys: ApiKeyMetrics,
@@ -121,6 +125,7 @@ impl Metrics {
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
+            client_keys: ClientKeyMetrics::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),
             limits: LimitFamilies::new(&registrar),
             api_keys: ApiKeyMetrics::new(&registrar),

@@ -6,16 +6,29 @@ use crate::control::Control;
 use crate::control::token::assertion::ALGORITHMS;
 use crate::control::token::client_jwks::BoxFuture;
 use crate::control::token::client_jwks::ClientJwks;
+use crate::control::token::client_jwks::CurrentJwks;
 use crate::control::token::client_jwks::JwksHealth;
 use crate::control::token::client_jwks::JwksKey;
 use crate::control::token::client_jwks::JwksState;
 use crate::control::token::client_jwks::Unavailable;
+use crate::fetch::issuer_key_files::IssuerKeyFileError;
+use crate::fetch::issuer_key_files::IssuerKeyFiles;
+use crate::fetch::issuer_key_files::KeyOwners;
+use crate::fetch::on_demand;
 use crate::fetch::on_demand::FetchContext;
 use crate::fetch::on_demand::OnDemandJwks;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::jose::jwks::Jwks;
 use crate::model::id::ClientId;
+use crate::observe::log::ErrorChain;
+use crate::observe::metrics::ClientKeySetCounts;
+use crate::observe::metrics::Metrics;
+use crate::observe::metrics::StateMetrics;
+use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientState;
 use quick_cache::sync::Cache;
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -31,20 +44,78 @@ pub struct FetchedClientJwks {
     control: Arc<Control>,
     sets: Cache<ClientId, Arc<OnDemandJwks>>,
     fetch_context: Arc<FetchContext>,
+    /// The folder that keeps the sets over a restart.
+    files: Option<(Arc<IssuerKeyFiles>, StateMetrics)>,
 }
 
 impl FetchedClientJwks {
-    /// Returns an empty cache. Fetches use the settings `token_endpoint.client_jwks` of the configuration in force.
-    pub fn new(control: Arc<Control>) -> Self {
+    /// Returns the sets that an earlier process kept in `state_dir`, if any. Fetches use the settings
+    /// `token_endpoint.client_jwks` of the configuration in force. Reads from disk: call it at the start.
+    pub fn new(control: Arc<Control>, state_dir: Option<&Path>, metrics: &Metrics) -> Self {
         let clock = Arc::clone(&control.clock);
-        Self {
+        let fetched = Self {
             control,
             sets: Cache::new(CLIENTS_MAX),
             fetch_context: Arc::new(FetchContext {
                 clock,
+                metrics: metrics.client_keys.clone(),
                 permits: Semaphore::new(FETCHES_MAX),
             }),
+            files: state_dir.and_then(|folder| open(folder, &metrics.state)),
+        };
+        fetched.restore();
+        fetched
+    }
+
+    /// Restores the kept sets of the clients that have a URL, and removes the files of all others.
+    fn restore(&self) {
+        let Some((files, _)) = &self.files else {
+            return;
+        };
+        let now = self.fetch_context.clock.now();
+        let mut restored: u64 = 0;
+        let mut known = HashSet::new();
+        self.control.clients.for_each(|client| {
+            let record = &client.record;
+            let ClientAuthentication::JwksUrl { url } = &record.authentication else {
+                return;
+            };
+            if record.state == ClientState::Deleted || known.len() == CLIENTS_MAX {
+                return;
+            }
+            known.insert(record.id.clone());
+            let Ok(set) = self.set(&record.id, url) else {
+                return;
+            };
+            match set.restore(&record.id, files, now) {
+                Ok(()) => restored += u64::from(set.health(&*self.fetch_context.clock).keys.is_some()),
+                Err(error @ (IssuerKeyFileError::TooOld { .. } | IssuerKeyFileError::OtherSource { .. })) => {
+                    tracing::debug!(client = %record.id, error = %ErrorChain(&error), "Client keys on disk are not used");
+                }
+                Err(error) => {
+                    tracing::warn!(client = %record.id, error = %ErrorChain(&error), "Client keys on disk cannot be used");
+                }
+            }
+        });
+        if let Err(error) = files.retain(|name| known.contains(name)) {
+            tracing::warn!(%error, "Keys of clients that are gone stay on disk");
         }
+        if restored > 0 {
+            tracing::info!(clients = restored, "Client keys taken from disk until they are fetched");
+        }
+    }
+
+    /// Returns how many sets there are by the outcome of their last fetch.
+    pub fn counts(&self) -> ClientKeySetCounts {
+        let mut counts = ClientKeySetCounts::default();
+        for (_, set) in self.sets.iter() {
+            match state(&set.health(&*self.fetch_context.clock)) {
+                JwksState::Ok => counts.ok += 1,
+                JwksState::Failing => counts.failing += 1,
+                JwksState::NeverFetched => counts.never_fetched += 1,
+            }
+        }
+        counts
     }
 
     fn connect(&self) -> Option<ConnectSettings> {
@@ -60,7 +131,11 @@ impl FetchedClientJwks {
         if let Some(set) = self.sets.get(client).filter(|set| set.has_source(url, &connect)) {
             return Ok(set);
         }
-        let new_set = Arc::new(OnDemandJwks::new(url, connect.clone())?);
+        let mut new_set = OnDemandJwks::new(url, connect.clone())?;
+        if let Some((files, metrics)) = &self.files {
+            new_set = new_set.keep_in(client, files, metrics.clone());
+        }
+        let new_set = Arc::new(new_set);
         // If two tasks create a set at the same time, both use the inserted set, so that only one of them fetches.
         let set = self
             .sets
@@ -71,18 +146,23 @@ impl FetchedClientJwks {
         self.sets.insert(client.clone(), Arc::clone(&new_set));
         Ok(new_set)
     }
+}
 
-    /// Returns the health of the key set of `client`; `None` if the set is not cached.
-    #[cfg(any(test, feature = "internals"))]
-    pub fn health(&self, client: &ClientId) -> Option<JwksHealth> {
-        let set = self.sets.peek(client)?;
-        Some(health(&set.health(&*self.fetch_context.clock)))
+/// Opens the folder of clients' keys in `state_dir`. Returns `None` if it cannot be used, which does not stop the start.
+fn open(state_dir: &Path, metrics: &StateMetrics) -> Option<(Arc<IssuerKeyFiles>, StateMetrics)> {
+    match IssuerKeyFiles::open(state_dir, KeyOwners::Clients) {
+        Ok(files) => Some((Arc::new(files), metrics.clone())),
+        Err(error) => {
+            metrics.count_write_failure();
+            tracing::error!(error = %ErrorChain(&error), "State folder cannot be used; client keys are not kept over a restart");
+            None
+        }
     }
 }
 
 /// The error for a URL that cannot be parsed, or without a token endpoint. Only a change by an operator can help, so
 /// the client should not retry soon.
-const UNUSABLE_URL: Unavailable = Unavailable {
+const UNUSABLE_URL: Unavailable = Unavailable::Fetch {
     retry_after: Duration::from_secs(60),
 };
 
@@ -92,12 +172,13 @@ impl ClientJwks for FetchedClientJwks {
         client: &'a ClientId,
         url: &'a str,
         kid: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
         Box::pin(async move {
             let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
-            let keys = set.keys(kid, &self.fetch_context).await;
-            keys.map_err(|unavailable| Unavailable {
-                retry_after: unavailable.retry_after,
+            let keys = set.keys(kid, &self.fetch_context).await.map_err(unavailable)?;
+            Ok(CurrentJwks {
+                jwks: keys.jwks,
+                is_latest: keys.is_latest,
             })
         })
     }
@@ -107,10 +188,19 @@ impl ClientJwks for FetchedClientJwks {
         client: &'a ClientId,
         url: &'a str,
         seen: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
         Box::pin(async move {
-            let set = self.set(client, url).ok()?;
-            set.newer(seen, &self.fetch_context).await
+            let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
+            set.newer(seen, &self.fetch_context).await.map_err(unavailable)
+        })
+    }
+
+    fn health(&self, client: &ClientId, url: &str) -> JwksHealth {
+        let connect = self.connect();
+        let is_its = |set: &Arc<OnDemandJwks>| connect.is_some_and(|connect| set.has_source(url, &connect));
+        let set = self.sets.peek(client).filter(is_its);
+        set.map_or_else(JwksHealth::unknown, |set| {
+            health(&set.health(&*self.fetch_context.clock))
         })
     }
 
@@ -123,23 +213,32 @@ impl ClientJwks for FetchedClientJwks {
                 }
                 Err(problem) => JwksHealth {
                     state: JwksState::Failing,
-                    last_good_at: None,
                     last_attempt_at: Some(self.fetch_context.clock.now().wall),
                     last_error: Some(problem.to_owned()),
-                    keys: Vec::new(),
+                    ..JwksHealth::unknown()
                 },
             }
         })
     }
 }
 
-fn health(health: &IssuerHealth) -> JwksHealth {
-    let set = health.keys.as_deref();
-    let state = match (set, &health.last_error) {
+const fn unavailable(error: on_demand::Unavailable) -> Unavailable {
+    match error {
+        on_demand::Unavailable::Fetch { retry_after } => Unavailable::Fetch { retry_after },
+        on_demand::Unavailable::Recent { retry_after } => Unavailable::Recent { retry_after },
+    }
+}
+
+const fn state(health: &IssuerHealth) -> JwksState {
+    match (&health.keys, &health.last_error) {
         (_, Some(_)) => JwksState::Failing,
         (Some(_), None) => JwksState::Ok,
         (None, None) => JwksState::NeverFetched,
-    };
+    }
+}
+
+fn health(health: &IssuerHealth) -> JwksHealth {
+    let set = health.keys.as_deref();
     let keys = set.into_iter().flat_map(|set| set.jwks.keys()).map(|key| JwksKey {
         kid: key.kid().map(str::to_owned),
         algorithms: key
@@ -149,10 +248,11 @@ fn health(health: &IssuerHealth) -> JwksHealth {
             .collect(),
     });
     JwksHealth {
-        state,
+        state: state(health),
         last_good_at: set.map(|set| set.confirmed),
         last_attempt_at: health.last_attempt,
         last_error: health.last_error.as_deref().map(str::to_owned),
         keys: keys.collect(),
+        skipped: set.map(|set| set.jwks.skipped().to_vec()).unwrap_or_default(),
     }
 }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::config::KeySource;
 use crate::fetch::issuer_key_files::IssuerKeyFileError;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
+use crate::fetch::issuer_key_files::KeyOwners;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
@@ -23,7 +24,7 @@ pub fn open(config: &Config, metrics: &Metrics) -> Option<Arc<IssuerKeyFiles>> {
         }
         return None;
     };
-    match IssuerKeyFiles::open(folder) {
+    match IssuerKeyFiles::open(folder, KeyOwners::Issuers) {
         Ok(files) => Some(Arc::new(files)),
         Err(error) => {
             metrics.state.count_write_failure();

@@ -5,10 +5,12 @@
 use crate::config;
 use crate::config::Config;
 use crate::config::ConfigErrors;
+use crate::config::ConfigWarning;
 use crate::config::IdentityToken;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::config::ReadLog;
+use crate::config::file_need::Need;
 use crate::config::introspection::ClientAuthentication;
 use crate::fetch::file;
 use crate::fetch::introspect;
@@ -25,6 +27,7 @@ use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::identity_token::published::SigningKeyOrigin;
 use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
+use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use crate::keys_file;
@@ -171,13 +174,13 @@ pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 /// success, `files` is empty and the returned value contains the files.
 fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
-    let config = config::load_logged(path, files).map_err(LoadError::Config)?;
+    let mut config = config::load_logged(path, files).map_err(LoadError::Config)?;
     check(&config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
             KeySource::Introspection(introspection) => {
-                if let ClientAuthentication::PrivateKey(key) = &introspection.authentication {
+                if let ClientAuthentication::PrivateKey { key, .. } = &introspection.authentication {
                     files.config.add([key.file.clone()]);
                 }
             }
@@ -220,6 +223,7 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
         }
     }
     let keys = read_keys(&config, &mut files.content.api_keys)?;
+    warn_of_files(&mut config, &keys, &key_sets);
     let signing_key = config
         .identity_token
         .as_ref()
@@ -236,6 +240,22 @@ fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<Loa
         signing_key,
         files: std::mem::take(files),
     })
+}
+
+/// Adds the warnings of needs that the files with keys do not meet. A keys file without keys is one that is yet to be
+/// filled.
+fn warn_of_files(config: &mut Config, keys: &[KeyRecord], key_sets: &BTreeMap<Name, (Vec<u8>, Jwks)>) {
+    let is_met = |need: &Need| match need {
+        Need::ApiKey(fact) => keys.is_empty() || keys.iter().any(|key| fact.holds(key)),
+        Need::IssuerKey(name) => {
+            let algorithms = config.issuers.get(name).map(|issuer| &issuer.algorithms);
+            let fits = |key: &VerifyingKey| algorithms.into_iter().flatten().any(|algorithm| key.fits(*algorithm));
+            key_sets.get(name).is_none_or(|(_, set)| set.keys().any(fits))
+        }
+    };
+    let unmet = config.file_needs.iter().filter(|file| !is_met(&file.need));
+    let warnings: Vec<ConfigWarning> = unmet.map(|file| file.warning.clone()).collect();
+    config.warnings.extend(warnings);
 }
 
 fn log_refusal(error: &LoadError) {

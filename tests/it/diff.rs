@@ -186,6 +186,35 @@ fn a_route_that_more_client_certificates_pass_is_found_and_one_that_fewer_pass_i
 }
 
 #[test]
+fn tokens_that_are_good_for_more_by_default_are_found_and_those_that_are_good_for_less_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, defaults) in [
+        ("one", "default_audiences: [a]"),
+        ("two", "default_audiences: [a, b]"),
+        ("all", ""),
+    ] {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:8080' }}]\nupstreams: {{ echo: {{ builtin: echo }} }}\nstore: {{ path: a.db }}\n\
+             token_endpoint: {{ issuer: 'https://a.example', audiences: [a, b], {defaults} }}\n\
+             routes: [{{ name: a, match: {{ path: /a }}, accept: [jwt], upstream: echo }}]\n"
+        );
+        std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    for (old, new, expected) in [
+        ("one", "two", 3),
+        ("one", "all", 3),
+        ("two", "one", 0),
+        ("all", "one", 0),
+        ("two", "all", 0),
+    ] {
+        let (code, output) = check(folder.path(), &format!("{new}.yaml"), &format!("{old}.yaml"));
+        assert_eq!(code, expected, "{old} to {new}: {output}");
+        let found = output.contains("token_endpoint.default_audiences: was [a], is [a, b]");
+        assert_eq!(found, expected == 3, "{output}");
+    }
+}
+
+#[test]
 fn a_listener_that_asks_less_of_its_clients_is_found_and_one_that_asks_more_is_not() {
     let (folder, _) = folder();
     let listener = |tls: &str| format!("listeners: [{{ address: '127.0.0.1:8443'{tls} }}]\n");

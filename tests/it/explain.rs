@@ -144,6 +144,11 @@ fn cases(fixture: &ExplainFixture) -> Vec<(&'static str, Vec<&'static str>, Stri
     vec![
         ("token-allowed", orders.clone(), good.clone()),
         (
+            "token-without-a-client",
+            orders.clone(),
+            fixture.token(&json!({ "client_id": null })),
+        ),
+        (
             "token-expired",
             orders.clone(),
             token(json!({ "exp": NOW - 10_800, "iat": NOW - 14_400, "scope": "other" })),

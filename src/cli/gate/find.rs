@@ -148,7 +148,10 @@ fn client_token(args: &GateArgs, client_id: &ClientId) -> Result<Secret<Vec<u8>>
         client_id: client_id.to_string(),
         proof: Proof::Secret(secret_text::client_secret(args.secret_file.as_deref())?),
     };
-    let request = TokenRequest::Token { scope: None };
+    let request = TokenRequest::Token {
+        scope: None,
+        resources: Vec::new(),
+    };
     let response = token_client::send(issuer, &identity, &request, SystemClock::new().now().wall)?;
     let token = response["access_token"]
         .as_str()

@@ -50,7 +50,11 @@ pub struct Issuer<'a> {
 
 /// A request to an endpoint of the issuer.
 pub enum TokenRequest {
-    Token { scope: Option<String> },
+    Token {
+        scope: Option<String>,
+        /// RFC 8707 section 2.
+        resources: Vec<String>,
+    },
     Introspect(Secret<Vec<u8>>),
     Revoke(Secret<Vec<u8>>),
 }
@@ -219,11 +223,12 @@ fn form_encoded(bytes: &[u8]) -> Secret<String> {
 fn form(issuer: &IssuerUrl, identity: &Identity, request: &TokenRequest, now: Timestamp) -> Result<String, TokenError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     match request {
-        TokenRequest::Token { scope } => {
+        TokenRequest::Token { scope, resources } => {
             form.append_pair("grant_type", "client_credentials");
             if let Some(scope) = scope {
                 form.append_pair("scope", scope);
             }
+            form.extend_pairs(resources.iter().map(|resource| ("resource", resource)));
         }
         TokenRequest::Introspect(token) | TokenRequest::Revoke(token) => {
             form.append_pair("token", &String::from_utf8_lossy(token.expose()));
@@ -312,10 +317,14 @@ mod tests {
         assert_eq!(form_encoded(b"a:b c%").expose(), "a%3Ab+c%25");
         let request = TokenRequest::Token {
             scope: Some("a b".to_owned()),
+            resources: vec!["https://a.example".to_owned(), "urn:b".to_owned()],
         };
         let issuer = "https://a.example".parse().unwrap();
         let form = form(&issuer, &by_secret("hidden"), &request, Timestamp::default()).unwrap();
-        assert_eq!(form, "grant_type=client_credentials&scope=a+b");
+        assert_eq!(
+            form,
+            "grant_type=client_credentials&scope=a+b&resource=https%3A%2F%2Fa.example&resource=urn%3Ab"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::change::Change;
 use crate::control::admin::idempotency::Idempotency;
+use crate::control::admin::jwks_health;
 use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
@@ -60,6 +61,8 @@ pub(super) struct View {
     /// Where its keys are; `null` where they are here, or it has a secret. That it has one is for good, too.
     #[schema(example = json!(null))]
     jwks_url: Option<String>,
+    /// How the keys behind that URL are, as this gate knows; `null` without one, and where no gate runs.
+    jwks: Option<jwks_health::View>,
     /// Its secrets that count, the newest first; more than one only while a grace runs.
     secrets: Vec<SecretView>,
     /// The ids of its keys here that count.
@@ -96,7 +99,7 @@ impl Resource for ClientRecord {
 
     fn view(&self, registry: &Registry) -> View {
         let now = registry.now();
-        let (mut secrets, mut keys, mut jwks_url) = (Vec::new(), Vec::new(), None);
+        let (mut secrets, mut keys, mut jwks_url, mut jwks) = (Vec::new(), Vec::new(), None, None);
         match &self.authentication {
             ClientAuthentication::ClientSecret { secrets: stored } => {
                 let good = stored.iter().filter(|secret| secret.is_valid(now));
@@ -105,7 +108,10 @@ impl Resource for ClientRecord {
                     ends_at: secret.ends_at.map(Time),
                 }));
             }
-            ClientAuthentication::JwksUrl { url } => jwks_url = Some(url.clone()),
+            ClientAuthentication::JwksUrl { url } => {
+                jwks_url = Some(url.clone());
+                jwks = registry.jwks_health(&self.id, url).map(jwks_health::View::of);
+            }
             ClientAuthentication::Keys { keys: stored } => {
                 let good = stored.iter().filter(|key| key.is_valid(now));
                 keys.extend(good.map(|key| key.kid.clone()));
@@ -120,6 +126,7 @@ impl Resource for ClientRecord {
             environment: environment_word(self.environment),
             authentication: self.authentication.kind().as_str(),
             jwks_url,
+            jwks,
             secrets,
             keys,
             scopes: self.scopes.iter().map(Scope::to_string).collect(),

@@ -19,6 +19,7 @@ pub mod organizations;
 pub mod plans;
 pub mod subscriptions;
 pub mod api_keys;
+mod jwks_health;
 pub mod clients;
 pub mod client_keys;
 pub mod client_jwks;
@@ -135,12 +136,10 @@ impl FromRequestParts<Arc<Api>> for Registry {
         let actor = parts.extensions.get::<Actor>().cloned();
         // `admit` sets the actor before every handler; without an actor the request is refused.
         let actor = actor.ok_or_else(|| problem(StatusCode::FORBIDDEN, "no-actor", "nobody was let in"))?;
-        Ok(Self::new(
-            control.clone(),
-            actor,
-            api.parts.clock.now().wall,
-            system_random,
-        ))
+        Ok(
+            Self::new(control.clone(), actor, api.parts.clock.now().wall, system_random)
+                .with_client_jwks(api.parts.client_jwks.clone()),
+        )
     }
 }
 

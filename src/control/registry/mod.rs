@@ -26,7 +26,10 @@ pub use prepare::FirstAdministrator;
 
 use crate::control::Control;
 use crate::control::registry::actor::Visibility;
+use crate::control::token::client_jwks::ClientJwks;
+use crate::control::token::client_jwks::JwksHealth;
 use crate::model::clock::Timestamp;
+use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
@@ -44,6 +47,7 @@ pub struct Registry {
     actor: Actor,
     now: Timestamp,
     random: Random,
+    client_jwks: Option<Arc<dyn ClientJwks>>,
 }
 
 impl Registry {
@@ -53,7 +57,19 @@ impl Registry {
             actor,
             now,
             random,
+            client_jwks: None,
         }
+    }
+
+    /// Adds the fetcher of clients' key sets, which knows how they are.
+    pub fn with_client_jwks(self, client_jwks: Option<Arc<dyn ClientJwks>>) -> Self {
+        Self { client_jwks, ..self }
+    }
+
+    /// Returns the health of the key set of `client` at `url`; `None` where nothing fetches.
+    pub fn jwks_health(&self, client: &ClientId, url: &str) -> Option<JwksHealth> {
+        let client_jwks = self.client_jwks.as_ref()?;
+        Some(client_jwks.health(client, url))
     }
 
     pub const fn now(&self) -> Timestamp {

@@ -3,6 +3,7 @@
 use crate::control::clients::Client;
 use crate::control::token::assertion::Assertion;
 use crate::control::token::assertion::ReceivingEndpoint;
+use crate::control::token::client_jwks::CurrentJwks;
 use crate::control::token::client_jwks::Unavailable;
 use crate::control::token::error::Authorization;
 use crate::control::token::error::TokenEndpointError;
@@ -304,17 +305,21 @@ async fn verify_with_fetched_keys(
     url: &str,
     assertion: &Assertion<'_>,
 ) -> Result<bool, TokenEndpointError> {
+    let unavailable = |error| match error {
+        Unavailable::Fetch { retry_after } => TokenEndpointError::KeysUnavailable { retry_after },
+        Unavailable::Recent { retry_after } => TokenEndpointError::KeysRecent { retry_after },
+    };
     let keys = service.client_jwks.keys(id, url, assertion.kid()).await;
-    let keys = keys.map_err(|Unavailable { retry_after }| TokenEndpointError::KeysUnavailable { retry_after })?;
-    if assertion.signer(keys.keys()).is_some() {
+    let CurrentJwks { jwks, is_latest } = keys.map_err(unavailable)?;
+    if assertion.signer(jwks.keys()).is_some() {
         return Ok(true);
     }
     // Only an assertion without `kid` needs a newer set here: for an unknown `kid`, `keys` has already fetched.
-    if assertion.kid().is_some() {
+    if is_latest || assertion.kid().is_some() {
         return Ok(false);
     }
-    let newer = service.client_jwks.newer(id, url, &keys).await;
-    Ok(newer.is_some_and(|newer| assertion.signer(newer.keys()).is_some()))
+    let newer = service.client_jwks.newer(id, url, &jwks).await.map_err(unavailable)?;
+    Ok(assertion.signer(newer.keys()).is_some())
 }
 
 /// Returns the client if it exists, is not deleted, and belongs to the tenant.

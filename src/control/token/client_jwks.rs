@@ -1,6 +1,7 @@
 //! Which keys are at a client's JWKS URL, and can they be fetched? The interface of the control side to the fetcher.
 
 use crate::jose::jwks::Jwks;
+use crate::jose::jwks::SkippedKey;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use std::pin::Pin;
@@ -9,13 +10,23 @@ use std::time::Duration;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// No usable set is known for this client, or the set lacks the requested
-/// `kid` and the URL could not be fetched to look for that key.
+/// Why it is unknown whether the client has a key. `retry_after` is the time until another attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client's keys cannot be fetched")]
-pub struct Unavailable {
-    /// The time until another attempt may succeed.
-    pub retry_after: Duration,
+pub enum Unavailable {
+    /// There is no usable set, or the URL could not be fetched to look for the key.
+    #[error("the client's keys cannot be fetched")]
+    Fetch { retry_after: Duration },
+    /// The set was fetched a moment before the key was missed, and is not fetched again so soon.
+    #[error("the client's keys were fetched a moment ago")]
+    Recent { retry_after: Duration },
+}
+
+/// The keys of a client.
+#[derive(Clone, Debug)]
+pub struct CurrentJwks {
+    pub jwks: Arc<Jwks>,
+    /// `true` if there is no newer set to look for a key in.
+    pub is_latest: bool,
 }
 
 /// The key sets at the clients' URLs, fetched on demand by the same rules as those of issuers.
@@ -30,12 +41,22 @@ pub trait ClientJwks: Send + Sync {
         client: &'a ClientId,
         url: &'a str,
         kid: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>>;
+
+    /// Returns the latest set, if it is another than `seen` already or the same rules allow a fetch. For an assertion
+    /// without `kid` that no key of `seen` verifies.
+    ///
+    /// # Errors
+    /// See [`Unavailable`].
+    fn newer<'a>(
+        &'a self,
+        client: &'a ClientId,
+        url: &'a str,
+        seen: &'a Arc<Jwks>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>>;
 
-    /// Returns a set other than `seen`, if there is one already or the same rules allow a fetch. For an assertion
-    /// without `kid` that no key of `seen` verifies.
-    fn newer<'a>(&'a self, client: &'a ClientId, url: &'a str, seen: &'a Arc<Jwks>)
-    -> BoxFuture<'a, Option<Arc<Jwks>>>;
+    /// Returns the health of the set at `url` as this gate knows it, without fetching.
+    fn health(&self, client: &ClientId, url: &str) -> JwksHealth;
 
     /// Fetches the set now, regardless of the cooldown, and returns its health afterwards.
     fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth>;
@@ -50,6 +71,22 @@ pub struct JwksHealth {
     /// The error of the last attempt; `None` after a success.
     pub last_error: Option<String>,
     pub keys: Vec<JwksKey>,
+    /// The keys of the last good set that cannot be used.
+    pub skipped: Vec<SkippedKey>,
+}
+
+impl JwksHealth {
+    /// Returns the health of a set that this gate has not fetched.
+    pub const fn unknown() -> Self {
+        Self {
+            state: JwksState::NeverFetched,
+            last_good_at: None,
+            last_attempt_at: None,
+            last_error: None,
+            keys: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub enum TokenEndpointError {
     AssertionType,
     GrantType,
     // Client authentication. Until it succeeds, only `BadSignature`
-    // and `KeysUnavailable` reveal that the client exists.
+    // `KeysUnavailable` and `KeysRecent` reveal that the client exists.
     NoAuthentication,
     Scheme,
     MalformedBasic,
@@ -56,10 +56,13 @@ pub enum TokenEndpointError {
     Standing(Standing),
     ScopeMalformed,
     ScopeBeyond,
+    ResourceMalformed,
+    ResourceUnknown,
     OthersToken,
     // Limits, and failures of the gate.
     TooManyFailures { retry_after: Duration },
     KeysUnavailable { retry_after: Duration },
+    KeysRecent { retry_after: Duration },
     StoreUnavailable,
     NoSigningKey,
     SigningFailed,
@@ -102,6 +105,7 @@ const REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_request")
 const CLIENT: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_client");
 const UNAUTHORIZED: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "unauthorized_client");
 const SCOPE: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_scope");
+const TARGET: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "invalid_target");
 // No error code is registered for temporary failures at the token endpoint:
 // RFC 6749 section 4.1.2.1 defines this code for the authorization endpoint.
 const LATER: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable");
@@ -155,10 +159,14 @@ impl TokenEndpointError {
             Self::Standing(standing) => return standing_row(standing),
             Self::ScopeMalformed => (SCOPE, "scope must be scopes separated by single spaces", "scope_malformed"),
             Self::ScopeBeyond => (SCOPE, "a scope was asked for that this client may not have", "scope_beyond_client"),
+            // RFC 8707 section 2.
+            Self::ResourceMalformed => (TARGET, "resource must be an absolute URI without a fragment", "resource_malformed"),
+            Self::ResourceUnknown => (TARGET, "no tokens are issued here for this resource", "resource_unknown"),
             // RFC 7009 section 2.1.
             Self::OthersToken => (UNAUTHORIZED, "the token was issued to another client", "others_token"),
             Self::TooManyFailures { .. } => ((StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"), "too many failed authentications of this client from this address; nothing was compared", "too_many_failures"),
             Self::KeysUnavailable { .. } => (LATER, "the key set behind the jwks_url of this client cannot be fetched", "client_keys_unavailable"),
+            Self::KeysRecent { .. } => (LATER, "no key behind the jwks_url of this client fits the assertion, and they were fetched a moment ago: a new key is found after Retry-After", "client_keys_recent"),
             Self::StoreUnavailable => (LATER, "the store is not available", "store_unavailable"),
             Self::NoSigningKey => (LATER, "there is no key to sign with", "no_signing_key"),
             Self::SigningFailed => ((StatusCode::INTERNAL_SERVER_ERROR, "server_error"), "the token cannot be signed", "signing_failed"),
@@ -168,7 +176,10 @@ impl TokenEndpointError {
 
     /// Returns the value of `Retry-After`; `None` for an error that a repeated request does not change.
     fn retry_after(self) -> Option<Duration> {
-        if let Self::TooManyFailures { retry_after } | Self::KeysUnavailable { retry_after } = self {
+        if let Self::TooManyFailures { retry_after }
+        | Self::KeysUnavailable { retry_after }
+        | Self::KeysRecent { retry_after } = self
+        {
             return Some(retry_after);
         }
         let soon = matches!(self, Self::StoreUnavailable | Self::NoSigningKey);
@@ -315,11 +326,16 @@ mod tests {
         TokenEndpointError::Standing(Standing::PlanGone),
         TokenEndpointError::ScopeMalformed,
         TokenEndpointError::ScopeBeyond,
+        TokenEndpointError::ResourceMalformed,
+        TokenEndpointError::ResourceUnknown,
         TokenEndpointError::OthersToken,
         TokenEndpointError::TooManyFailures {
             retry_after: Duration::from_millis(1),
         },
         TokenEndpointError::KeysUnavailable {
+            retry_after: Duration::from_secs(30),
+        },
+        TokenEndpointError::KeysRecent {
             retry_after: Duration::from_secs(30),
         },
         TokenEndpointError::StoreUnavailable,

@@ -1,6 +1,8 @@
 //! Which scopes does this client get (RFC 6749 section 4.4)?
 //! Only an active client with a subscription in force gets any.
 
+use crate::config::TokenEndpoint;
+use crate::config::token_endpoint::resource_of;
 use crate::control::Control;
 use crate::control::clients::Client;
 use crate::control::token::client_auth::AuthenticatedClient;
@@ -83,6 +85,27 @@ pub fn check_subscription(control: &Control, client: &Client) -> Result<(), Subs
     } else {
         Err(SubscriptionCheckError::KindNotInPlan)
     }
+}
+
+/// Returns what the token is good for: the configured audiences that `resource` chooses, or the default ones without it
+/// (RFC 8707 section 2).
+///
+/// # Errors
+/// A `resource` is not an absolute URI without a fragment, or is none of the configured audiences.
+pub fn audiences(form: &Form, endpoint: &TokenEndpoint) -> Result<Vec<String>, TokenEndpointError> {
+    let mut chosen: Vec<&String> = Vec::new();
+    for resource in form.resources() {
+        let resource = resource_of(resource).ok_or(TokenEndpointError::ResourceMalformed)?;
+        let named = |audience: &&String| resource_of(audience) == Some(resource);
+        let audience = endpoint.audiences.iter().find(named);
+        chosen.push(audience.ok_or(TokenEndpointError::ResourceUnknown)?);
+    }
+    if chosen.is_empty() {
+        return Ok(endpoint.default_audiences.clone());
+    }
+    // Each once, and in the order of the configuration: a repeated `resource` changes nothing.
+    let audiences = endpoint.audiences.iter().filter(|audience| chosen.contains(audience));
+    Ok(audiences.cloned().collect())
 }
 
 /// Returns the requested scopes, or all scopes of the client if none are requested (RFC 6749 section 3.3). Never grants

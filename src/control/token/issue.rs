@@ -32,7 +32,7 @@ pub struct AccessToken {
     pub scopes: ScopeSet,
 }
 
-/// Issues a token to `client`. When this returns, the digest of an opaque token is on disk and in force.
+/// Issues a token to `client`, good for `audiences`. When this returns, the digest of an opaque token is on disk and in force.
 ///
 /// # Errors
 /// There is no signing key, signing fails, or an opaque token cannot be stored.
@@ -41,6 +41,7 @@ pub async fn issue(
     endpoint: &TokenEndpoint,
     client: &Client,
     scopes: ScopeSet,
+    audiences: Vec<String>,
     now: Timestamp,
 ) -> Result<AccessToken, TokenEndpointError> {
     let record = &client.record;
@@ -50,7 +51,7 @@ pub async fn issue(
         client_id: record.id.clone(),
         organization: record.organization.clone(),
         scopes,
-        audiences: endpoint.audiences.clone(),
+        audiences,
         id: token_id(),
         issued_at,
         expires_at: issued_at.saturating_add(expires_in),

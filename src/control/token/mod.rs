@@ -213,6 +213,7 @@ impl Service {
         let control = &*self.control;
         let client = grant::client_in_force(control, authenticated, now.wall)?;
         grant::scopes(form, &client)?;
+        grant::audiences(form, endpoint(&self.settings())?)?;
         self.mark_assertion(authenticated).await?;
         // Marking waited for the disk. Check again: the client may have changed meanwhile (S134).
         let now = control.clock.now().wall;
@@ -220,7 +221,8 @@ impl Service {
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
-        let issued = issue::issue(control, endpoint, &client, scopes, now).await?;
+        let audiences = grant::audiences(form, endpoint)?;
+        let issued = issue::issue(control, endpoint, &client, scopes, audiences, now).await?;
         // Storing an opaque token waited too. Do not return a token that is no longer permitted.
         grant::client_in_force(control, authenticated, control.clock.now().wall)?;
         Ok(issued)

@@ -1,4 +1,4 @@
-//! Is this one form, with each parameter once (RFC 6749 sections 3.2 and
+//! Is this one form, with each parameter but `resource` once (RFC 6749 sections 3.2 and
 //! 4.4.2)? Input that two parsers could read differently is rejected.
 
 use crate::control::token::error::TokenEndpointError;
@@ -13,6 +13,9 @@ use std::fmt;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The maximum number of parameters; real requests have about six.
 const PARAMETERS_MAX: usize = 64;
+
+/// The only parameter that a request may have several times (RFC 8707 section 2).
+pub const RESOURCE: &str = "resource";
 
 /// The parameters of a request.
 pub struct Form(Vec<(String, Secret<String>)>);
@@ -43,7 +46,7 @@ impl Form {
     /// escape, and the text is UTF-8.
     ///
     /// # Errors
-    /// The text is malformed, has a name twice, or has more than 64 parameters.
+    /// The text is malformed, has a name other than `resource` twice, or has more than 64 parameters.
     pub fn parse(body: &[u8]) -> Result<Self, TokenEndpointError> {
         let mut parameters: Vec<(String, Secret<String>)> = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -57,12 +60,19 @@ impl Form {
             if parameters.len() == PARAMETERS_MAX {
                 return Err(TokenEndpointError::TooManyParameters);
             }
-            if parameters.iter().any(|(known, _)| *known == name) {
+            if name != RESOURCE && parameters.iter().any(|(known, _)| *known == name) {
                 return Err(TokenEndpointError::Repeated);
             }
             parameters.push((name, value));
         }
         Ok(Self(parameters))
+    }
+
+    /// Returns every `resource` (RFC 8707 section 2).
+    pub fn resources(&self) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(|(known, _)| known == RESOURCE);
+        let values = found.map(|(_, value)| value.expose().as_str());
+        values.filter(|value| !value.is_empty())
     }
 
     /// Returns the value of a parameter. A parameter without a value counts as omitted (RFC 6749 section 3.2).
@@ -189,6 +199,8 @@ mod tests {
         ] {
             refused(twice, TokenEndpointError::Repeated);
         }
+        let form = Form::parse(b"resource=a&resource=&resource&resource=b&resource=a&x=c").unwrap();
+        assert_eq!(form.resources().collect::<Vec<_>>(), ["a", "b", "a"]);
         for malformed in ["a=%", "a=%4", "a=%zz", "a=%+1", "%=a", "a=%ff", "a=%C3%28"] {
             refused(malformed, TokenEndpointError::Malformed);
         }

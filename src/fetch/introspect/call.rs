@@ -3,6 +3,7 @@
 use crate::config::Introspection;
 use crate::config::introspection::ClientAuthentication;
 use crate::config::introspection::ClientKey;
+use crate::config::introspection::SecretMethod;
 use crate::fetch::client::FetchError;
 use crate::fetch::client::Target;
 use crate::fetch::client::bounded_body;
@@ -20,8 +21,12 @@ use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::TokenIssuer;
 use crate::model::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use http::StatusCode;
 use http::header::ACCEPT;
+use http::header::AUTHORIZATION;
 use http::header::CONTENT_TYPE;
 use serde_json::json;
 use std::path::PathBuf;
@@ -38,7 +43,7 @@ pub enum CallError {
     #[error("the call failed")]
     Fetch(#[source] FetchError),
     #[error(
-        "status {status}: the issuer does not accept who Keygate says it is; see `client_id` and what stands beside it"
+        "status {status}: the issuer does not accept who Keygate says it is; see `client_id` or `bearer_token` and what stands beside it; `authentication` says how a client secret is sent"
     )]
     NotAuthenticated { status: StatusCode },
     #[error("the assertion about who Keygate is cannot be made")]
@@ -134,8 +139,8 @@ impl Endpoint {
             .post(self.settings.url.clone())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        if let ClientCredential::Secret { id, secret } = &*self.credential {
-            request = request.basic_auth(id, Some(secret.expose()));
+        if let Some(authorization) = self.credential.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let form = self.form(token, now).map_err(CallError::Assertion)?;
         let sent = request.body(form).send().await;
@@ -143,6 +148,14 @@ impl Endpoint {
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return Err(CallError::NotAuthenticated { status });
+        }
+        // RFC 6749 section 5.2: a client that did not authenticate in `Authorization` may get a 400 for its credential.
+        if status == StatusCode::BAD_REQUEST {
+            let body = bounded_body(response, RESPONSE_BYTES_MAX).await;
+            return Err(match body {
+                Ok(body) if is_about_client(&body) => CallError::NotAuthenticated { status },
+                Ok(_) | Err(_) => CallError::Fetch(FetchError::Status { status }),
+            });
         }
         check_head(status, response.headers(), target.url).map_err(CallError::Fetch)?;
         bounded_body(response, RESPONSE_BYTES_MAX)
@@ -155,20 +168,38 @@ impl Endpoint {
         // Form encoding keeps any token within one parameter (S062).
         form.append_pair("token", token);
         form.append_pair("token_type_hint", "access_token");
-        if let ClientCredential::Key(signer) = &*self.credential {
-            form.append_pair("client_id", &signer.client_id);
-            form.append_pair("client_assertion_type", ASSERTION_TYPE);
-            form.append_pair("client_assertion", &signer.assertion(now)?);
+        match &*self.credential {
+            ClientCredential::Authorization(_) => {}
+            ClientCredential::Form { client_id, secret } => {
+                form.append_pair("client_id", client_id);
+                // The secret is bytes, encoded already: a serializer of pairs takes texts only.
+                let pairs = form.finish();
+                return Ok(format!("{pairs}&client_secret={}", secret.expose()));
+            }
+            ClientCredential::Key(signer) => {
+                form.append_pair("client_id", &signer.client_id);
+                form.append_pair("client_assertion_type", ASSERTION_TYPE);
+                form.append_pair("client_assertion", &signer.assertion(now)?);
+            }
         }
         Ok(form.finish())
     }
 }
 
+/// Returns whether an error response is about Keygate's own credential (RFC 6749 section 5.2), not about the token.
+fn is_about_client(body: &[u8]) -> bool {
+    let error = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let error = error.as_ref().and_then(|body| body.get("error")?.as_str());
+    matches!(error, Some("invalid_client" | "unauthorized_client"))
+}
+
 /// Keygate's own credential at the endpoint.
 pub enum ClientCredential {
-    /// Both fields are form-encoded, as RFC 6749 section 2.3.1 requires before `Basic` encodes them.
-    Secret {
-        id: String,
+    /// The value of `Authorization`.
+    Authorization(Secret<Vec<u8>>),
+    /// Parameters beside the token; the secret is form-encoded.
+    Form {
+        client_id: String,
         secret: Secret<String>,
     },
     Key(Box<Signer>),
@@ -181,16 +212,52 @@ impl ClientCredential {
     /// If the private key cannot be parsed, or is not for the configured algorithm.
     pub fn new(settings: &Introspection, issuer: &TokenIssuer) -> Result<Self, SignerError> {
         let encoded = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
-        match &settings.authentication {
-            ClientAuthentication::Secret(secret) => Ok(Self::Secret {
-                id: encoded(settings.client_id.as_bytes()),
-                secret: Secret::new(encoded(secret.expose())),
-            }),
-            ClientAuthentication::PrivateKey(key) => {
-                Signer::new(&settings.client_id, key, issuer).map(|signer| Self::Key(Box::new(signer)))
+        Ok(match &settings.authentication {
+            ClientAuthentication::Secret {
+                client_id,
+                secret,
+                method,
+            } => match method {
+                // Otherwise a colon would end the id, and a `%` would begin an escape (RFC 6749 section 2.3.1).
+                SecretMethod::ClientSecretBasic => {
+                    let secret = Secret::new(encoded(secret.expose()));
+                    basic(encoded(client_id.as_bytes()).as_bytes(), secret.expose().as_bytes())
+                }
+                SecretMethod::ClientSecretBasicUnencoded => basic(client_id.as_bytes(), secret.expose()),
+                SecretMethod::ClientSecretPost => Self::Form {
+                    client_id: client_id.clone(),
+                    secret: Secret::new(encoded(secret.expose())),
+                },
+            },
+            ClientAuthentication::BearerToken(token) => {
+                Self::Authorization(Secret::new([b"Bearer ", token.expose().as_slice()].concat()))
             }
+            ClientAuthentication::PrivateKey { client_id, key } => {
+                Self::Key(Box::new(Signer::new(client_id, key, issuer)?))
+            }
+        })
+    }
+
+    /// Returns the value of `Authorization`, marked as a secret for the logs of the HTTP client.
+    fn authorization(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Authorization(value) => {
+                let mut value =
+                    HeaderValue::from_bytes(value.expose()).expect("base64, or the visible ASCII of the configuration");
+                value.set_sensitive(true);
+                Some(value)
+            }
+            Self::Form { .. } | Self::Key(_) => None,
         }
     }
+}
+
+/// Returns the credential as `Basic` (RFC 7617 section 2).
+fn basic(id: &[u8], secret: &[u8]) -> ClientCredential {
+    let pair = Secret::new([id, b":", secret].concat());
+    ClientCredential::Authorization(Secret::new(
+        format!("Basic {}", STANDARD.encode(pair.expose())).into_bytes(),
+    ))
 }
 
 /// The reason why a private key cannot be used.
@@ -264,7 +331,6 @@ mod tests {
     fn settings(authentication: ClientAuthentication) -> Introspection {
         Introspection {
             url: "https://idp.example/i".parse().unwrap(),
-            client_id: "key gate:1".to_owned(),
             authentication,
             allow_http: false,
             allow_private_addresses: false,
@@ -282,8 +348,14 @@ mod tests {
         }
     }
 
-    fn by_secret() -> Introspection {
-        settings(ClientAuthentication::Secret(Secret::new(b"p@ss:w%rd+ /&=".to_vec())))
+    const ID: &str = "key gate:1";
+
+    fn by_secret(method: SecretMethod) -> Introspection {
+        settings(ClientAuthentication::Secret {
+            client_id: ID.to_owned(),
+            secret: Secret::new(b"p@ss:w%rd+ /&=".to_vec()),
+            method,
+        })
     }
 
     fn credential(settings: &Introspection) -> Result<ClientCredential, SignerError> {
@@ -291,7 +363,7 @@ mod tests {
     }
 
     fn form_of(token: &str) -> Vec<(String, String)> {
-        let settings = by_secret();
+        let settings = by_secret(SecretMethod::ClientSecretBasic);
         let credential = Arc::new(credential(&settings).unwrap());
         let form = Endpoint::new(Arc::new(settings), credential)
             .form(token, Timestamp::default())
@@ -320,24 +392,80 @@ mod tests {
         }
     }
 
-    /// RFC 6749 section 2.3.1: otherwise a colon would end the id, and a `%` would begin an escape.
+    /// Returns the decoded value of `Authorization`, and the form beside the token.
+    fn sent(authentication: ClientAuthentication) -> (Option<String>, String) {
+        let settings = settings(authentication);
+        let credential = Arc::new(credential(&settings).unwrap());
+        let authorization = credential.authorization().map(|value| {
+            assert!(value.is_sensitive());
+            let text = value.to_str().unwrap();
+            match text.strip_prefix("Basic ") {
+                Some(pair) => format!("Basic {}", String::from_utf8(STANDARD.decode(pair).unwrap()).unwrap()),
+                None => text.to_owned(),
+            }
+        });
+        let form = Endpoint::new(Arc::new(settings), credential).form("t", Timestamp::default());
+        let form = form.unwrap();
+        let rest = form.strip_prefix("token=t&token_type_hint=access_token").unwrap();
+        (authorization, rest.to_owned())
+    }
+
     #[test]
-    fn id_and_secret_are_form_encoded_before_they_are_put_into_basic() {
-        let Ok(ClientCredential::Secret { id, secret }) = credential(&by_secret()) else {
-            panic!("it is a secret");
-        };
-        assert_eq!(id, "key+gate%3A1");
-        assert_eq!(secret.expose(), "p%40ss%3Aw%25rd%2B+%2F%26%3D");
+    fn id_and_secret_are_encoded_as_the_method_says() {
+        let by = |method| sent(by_secret(method).authentication);
+        assert_eq!(
+            by(SecretMethod::ClientSecretBasic),
+            (
+                Some("Basic key+gate%3A1:p%40ss%3Aw%25rd%2B+%2F%26%3D".to_owned()),
+                String::new()
+            )
+        );
+        assert_eq!(
+            by(SecretMethod::ClientSecretBasicUnencoded),
+            (Some(format!("Basic {ID}:p@ss:w%rd+ /&=")), String::new())
+        );
+        assert_eq!(
+            by(SecretMethod::ClientSecretPost),
+            (
+                None,
+                "&client_id=key+gate%3A1&client_secret=p%40ss%3Aw%25rd%2B+%2F%26%3D".to_owned()
+            )
+        );
+        assert_eq!(
+            sent(ClientAuthentication::BearerToken(Secret::new(b"abc.def=".to_vec()))),
+            (Some("Bearer abc.def=".to_owned()), String::new())
+        );
+    }
+
+    #[test]
+    fn an_error_about_the_client_is_told_from_one_about_the_token() {
+        assert!(is_about_client(br#"{"error":"invalid_client"}"#));
+        assert!(is_about_client(
+            br#"{"error":"unauthorized_client","error_description":"no"}"#
+        ));
+        for other in [
+            &br#"{"error":"invalid_request"}"#[..],
+            b"{}",
+            b"",
+            b"invalid_client",
+            b"[]",
+            br#"{"error":1}"#,
+        ] {
+            assert!(!is_about_client(other), "{other:?}");
+        }
     }
 
     fn by_key(pem: &str, algorithm: Option<Algorithm>) -> Introspection {
-        settings(ClientAuthentication::PrivateKey(Box::new(ClientKey {
-            file: "client.pem".into(),
-            pem: Secret::new(pem.as_bytes().to_vec()),
-            kid: None,
-            algorithm,
-            audience: None,
-        })))
+        settings(ClientAuthentication::PrivateKey {
+            client_id: ID.to_owned(),
+            key: Box::new(ClientKey {
+                file: "client.pem".into(),
+                pem: Secret::new(pem.as_bytes().to_vec()),
+                kid: None,
+                algorithm,
+                audience: None,
+            }),
+        })
     }
 
     #[test]

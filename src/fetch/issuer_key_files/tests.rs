@@ -22,7 +22,7 @@ impl Fixture {
     fn new() -> Self {
         let state_dir = tempfile::tempdir().unwrap();
         Self {
-            files: IssuerKeyFiles::open(state_dir.path()).unwrap(),
+            files: IssuerKeyFiles::open(state_dir.path(), KeyOwners::Issuers).unwrap(),
             state_dir,
             issuer: issuer(KeySource::Remote(Box::new(jwks_url("https://issuer.example/jwks")))),
         }
@@ -45,15 +45,15 @@ impl Fixture {
         let KeySource::Remote(remote) = &self.issuer.keys else {
             panic!("it is fetched");
         };
-        let source = source_of(&self.issuer, remote);
+        let source = source_of(self.issuer.issuer.as_str(), remote);
         let set = set_of(&[rsa_jwk()]);
         self.files
-            .save(&self.issuer.name, source, set.as_bytes(), confirmed)
+            .save(self.issuer.name.as_str(), source, set.as_bytes(), confirmed)
             .unwrap();
     }
 
     fn path(&self) -> PathBuf {
-        self.files.path(&self.issuer.name)
+        self.files.path(self.issuer.name.as_str())
     }
 
     fn load_at(&self, now: Timestamp) -> Result<Option<IssuerKeyFile>, IssuerKeyFileError> {
@@ -168,12 +168,12 @@ fn opening_makes_an_existing_folder_private() {
     let fixture = Fixture::saved();
     let folder = fixture.state_dir.path().join("issuers");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
-    IssuerKeyFiles::open(fixture.state_dir.path()).unwrap();
+    IssuerKeyFiles::open(fixture.state_dir.path(), KeyOwners::Issuers).unwrap();
     assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     let file = fixture.state_dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     assert!(matches!(
-        IssuerKeyFiles::open(&file),
+        IssuerKeyFiles::open(&file, KeyOwners::Issuers),
         Err(IssuerKeyFileError::Folder { .. })
     ));
 }
@@ -219,10 +219,10 @@ fn a_set_that_would_be_refused_from_its_issuer_is_refused_from_disk() {
         set_of(&[]),
         set_of(&[ec_jwk().replace("\"kty\"", "\"d\":\"AAAA\",\"kty\"")]),
     ] {
-        let source = source_of(&fixture.issuer, remote);
+        let source = source_of(fixture.issuer.issuer.as_str(), remote);
         fixture
             .files
-            .save(&fixture.issuer.name, source, set.as_bytes(), CONFIRMED)
+            .save(fixture.issuer.name.as_str(), source, set.as_bytes(), CONFIRMED)
             .unwrap();
         fixture.check_refused(|error| matches!(error, IssuerKeyFileError::Keys { .. }));
     }
@@ -277,7 +277,7 @@ async fn a_set_is_written_when_it_changes_and_otherwise_24_times_in_max_stale() 
     let fixture = Fixture::new();
     let metrics = crate::fetch::tests::metrics().state;
     let keys = IssuerKeys::new(&fixture.issuer.keys);
-    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path()).unwrap());
+    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path(), KeyOwners::Issuers).unwrap());
     let mut saver = IssuerKeySaver::new(&files, &fixture.issuer, metrics).unwrap();
     let (one, two) = (set_of(&[rsa_jwk()]), set_of(&[ec_jwk()]));
     let hour = 3600;
@@ -292,7 +292,7 @@ async fn a_set_is_written_when_it_changes_and_otherwise_24_times_in_max_stale() 
         (2 * hour + 60, &two),
     ] {
         let (in_place, now) = fetched(&keys, set, secs);
-        saver.save(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        saver.save(set.as_bytes(), in_place, now).await;
         if let Some((_, _, task)) = &mut saver.writing {
             assert!(task.await.unwrap());
             saver.written = saver.writing.take().map(|(generation, at, _)| (generation, at));
@@ -309,13 +309,13 @@ async fn a_failed_write_is_counted_and_retried() {
     let fixture = Fixture::new();
     let all = crate::fetch::tests::metrics();
     let keys = IssuerKeys::new(&fixture.issuer.keys);
-    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path()).unwrap());
+    let files = Arc::new(IssuerKeyFiles::open(fixture.state_dir.path(), KeyOwners::Issuers).unwrap());
     let mut saver = IssuerKeySaver::new(&files, &fixture.issuer, all.state.clone()).unwrap();
     let set = set_of(&[rsa_jwk()]);
     std::fs::remove_dir(fixture.state_dir.path().join("issuers")).unwrap();
     for secs in 0..2 {
         let (in_place, now) = fetched(&keys, &set, secs);
-        saver.save(&fixture.issuer.name, set.as_bytes(), in_place, now).await;
+        saver.save(set.as_bytes(), in_place, now).await;
         let (generation, at, task) = saver.writing.take().expect("it is tried");
         assert!(!task.await.unwrap());
         saver.writing = Some((generation, at, tokio::spawn(async { false })));
@@ -324,4 +324,40 @@ async fn a_failed_write_is_counted_and_retried() {
         }
     }
     assert!(all.text().contains("keygate_state_write_failures_total 2"));
+}
+
+#[tokio::test]
+async fn a_clients_set_is_kept_beside_those_of_issuers_and_removed_with_its_client() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let files = Arc::new(IssuerKeyFiles::open(state_dir.path(), KeyOwners::Clients).unwrap());
+    let remote = jwks_url("https://client.example/jwks");
+    let client: ClientId = "client_a".parse().unwrap();
+    let other: ClientId = "client_b".parse().unwrap();
+    let set = set_of(&[rsa_jwk()]);
+    files
+        .save(
+            client.as_str(),
+            source_of(client.as_str(), &remote),
+            set.as_bytes(),
+            CONFIRMED,
+        )
+        .unwrap();
+    let load = |client: &ClientId, remote: &RemoteKeys| files.load_client(client, remote, CONFIRMED);
+    assert_eq!(load(&client, &remote).unwrap().unwrap().text, set.as_bytes());
+    assert!(load(&other, &remote).unwrap().is_none());
+    let moved = jwks_url("https://client.example/other");
+    assert!(matches!(
+        load(&client, &moved),
+        Err(IssuerKeyFileError::OtherSource { .. })
+    ));
+    // The file of another client under this name is about another source.
+    std::fs::copy(files.path("client_a"), files.path("client_b")).unwrap();
+    assert!(matches!(
+        load(&other, &remote),
+        Err(IssuerKeyFileError::OtherSource { .. })
+    ));
+    assert!(state_dir.path().join("clients/client_a.json").exists());
+    files.retain(|name| name == "client_a").unwrap();
+    assert!(load(&client, &remote).unwrap().is_some());
+    assert!(!files.path("client_b").exists());
 }

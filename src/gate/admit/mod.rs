@@ -51,6 +51,11 @@ impl CompiledLimit {
         &self.name
     }
 
+    /// Returns whether the limit counts `identity` by something that stands in for what it does not have.
+    pub fn counts_stand_in(&self, identity: &Identity) -> bool {
+        self.by.iter().any(|by| identity.stand_in(*by).is_some())
+    }
+
     fn facts(&self, remaining: u32, reset: Duration) -> LimitFacts {
         LimitFacts {
             limit: self.name.clone(),

@@ -200,7 +200,7 @@ fn verify(
         }),
         // A newer key set may contain the key.
         Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
-            UnknownKid::Absent => Err(refused(TokenError::UnknownKey)),
+            UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(TokenError::UnknownKey)),
             UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {
                 keys: Arc::clone(keys),
                 attempt,

@@ -1,6 +1,7 @@
 //! What is known about a principal? Computed when a credential is validated, and shared by later requests with the same
 //! credential.
 
+use crate::config::LimitBy;
 use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::header_value::header_value;
 use crate::limit::key::bucket_key;
@@ -138,7 +139,51 @@ pub struct BucketKeys {
     pub organization: u128,
 }
 
+/// The property that a limit counts by in place of one that a principal does not have; see [`Identity::stand_in`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    Client,
+    Subject,
+    /// The API key itself.
+    Key,
+    /// All tokens of the issuer that have neither.
+    Issuer,
+}
+
+impl StandIn {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Subject => "subject",
+            Self::Key => "key",
+            Self::Issuer => "issuer",
+        }
+    }
+}
+
 impl Identity {
+    /// Returns what the bucket key of `by` is made of, if the principal does not have that property; `None` if it has.
+    pub fn stand_in(&self, by: LimitBy) -> Option<StandIn> {
+        let is_key = self.credential_type == CredentialType::ApiKey;
+        let owner = match (&self.client_id, &self.subject) {
+            (None, _) if is_key => StandIn::Key,
+            (Some(_), _) => StandIn::Client,
+            (None, Some(_)) => StandIn::Subject,
+            (None, None) => StandIn::Issuer,
+        };
+        // The organization of a key falls back to the key, see `of_api_key`.
+        let of_organization = if is_key { StandIn::Key } else { owner };
+        let (has, stand_in) = match by {
+            LimitBy::Credential => (is_key || owner != StandIn::Issuer, owner),
+            LimitBy::Client => (self.client_id.is_some(), owner),
+            // The subject of a key is its client or itself, for upstreams that want one.
+            LimitBy::Subject => (self.subject.is_some() && !is_key, owner),
+            LimitBy::Organization => (self.organization.is_some(), of_organization),
+            LimitBy::Ip | LimitBy::Route => (true, owner),
+        };
+        (!has).then_some(stand_in)
+    }
+
     pub fn of_token(issuer: Name, token: TokenIdentity) -> Self {
         // A limit by credential counts all tokens of a client together: more tokens must not give more buckets.
         let owner = token
@@ -310,6 +355,72 @@ mod tests {
             text(|token| token.audiences = vec!["a".to_owned(), "bc".to_owned()]),
             heap_bytes(audiences)
         );
+    }
+
+    /// Two principals that differ only in what stands in for a property have different buckets, and the other way round.
+    #[test]
+    fn what_stands_in_for_a_property_is_what_the_bucket_is_made_of() {
+        let token = |client: Option<&str>, subject: Option<&str>, organization: Option<&str>| {
+            identity(|token| {
+                token.client_id = client.map(str::to_owned);
+                token.subject = subject.map(str::to_owned);
+                token.organization = organization.map(str::to_owned);
+            })
+        };
+        let key = |id: &str, client: Option<&str>, organization: Option<&str>| {
+            Identity::of_api_key(ApiKeyIdentity {
+                key_id: id.to_owned(),
+                client_id: client.map(str::to_owned),
+                organization: organization.map(str::to_owned),
+                ..ApiKeyIdentity::default()
+            })
+        };
+        let all = [
+            LimitBy::Credential,
+            LimitBy::Client,
+            LimitBy::Subject,
+            LimitBy::Organization,
+        ];
+        let check = |identity: &Identity, expected: [Option<StandIn>; 4]| {
+            assert_eq!(all.map(|by| identity.stand_in(by)), expected, "{identity:?}");
+            for by in [LimitBy::Ip, LimitBy::Route] {
+                assert_eq!(identity.stand_in(by), None);
+            }
+        };
+        let (client, subject) = (Some(StandIn::Client), Some(StandIn::Subject));
+        let (own, issuer) = (Some(StandIn::Key), Some(StandIn::Issuer));
+        check(&token(Some("c"), Some("s"), Some("o")), [None; 4]);
+        check(&token(Some("c"), None, None), [None, None, client, client]);
+        check(&token(None, Some("s"), None), [None, subject, None, subject]);
+        check(&token(None, None, Some("o")), [issuer, issuer, issuer, None]);
+        check(&token(None, None, None), [issuer; 4]);
+        check(&key("k", Some("c"), Some("o")), [None, None, client, None]);
+        check(&key("k", Some("c"), None), [None, None, client, own]);
+        check(&key("k", None, None), [None, own, own, own]);
+        let same = |one: &Identity, other: &Identity| {
+            let buckets = |identity: &Identity| {
+                let BucketKeys {
+                    credential,
+                    client,
+                    subject,
+                    organization,
+                } = identity.buckets;
+                [credential, client, subject, organization]
+            };
+            let (one, other) = (buckets(one), buckets(other));
+            [0, 1, 2, 3].map(|index: usize| one[index] == other[index])
+        };
+        let alice = token(None, Some("alice"), None);
+        assert_eq!(same(&alice, &token(None, Some("bob"), None)), [false; 4]);
+        let one = token(Some("c"), None, None);
+        assert_eq!(
+            same(&one, &token(Some("c"), Some("s"), None)),
+            [true, true, false, true]
+        );
+        assert_eq!(same(&key("k", None, None), &key("l", None, None)), [false; 4]);
+        let first = key("k", Some("c"), None);
+        assert_eq!(same(&first, &key("l", Some("c"), None)), [false, true, true, false]);
+        assert_eq!(same(&token(None, None, None), &token(None, None, None)), [true; 4]);
     }
 
     #[test]

@@ -73,9 +73,13 @@ pub enum NoKeys {
 /// The action for a token with a key id that is not in the current set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownKid {
-    /// Refuse (401): a set that was fetched after this `kid` was missed, or within the cooldown, does not contain the
-    /// `kid`. Or the set is not from a URL, and a fetch would bring nothing new.
+    /// Refuse (401): a set that was fetched after this `kid` was missed does not contain the `kid`, or the last fetch has
+    /// withdrawn it. Or the set is not from a URL, and a fetch would bring nothing new.
     Absent,
+    /// A set that was fetched within the cooldown, which ends after `retry_in`, does not contain the `kid`. Nothing was
+    /// fetched since this `kid` was missed. Refuse tokens of an issuer (401), which publishes a key before it signs;
+    /// a client may sign with a key that it has just published (503).
+    Recent { retry_in: Duration },
     /// A fetch is requested, under way or just finished: call [`IssuerKeys::wait_for_attempt`] with `attempt` and
     /// `wait`, then decide again.
     Fetch { attempt: u64, wait: Duration },
@@ -146,6 +150,8 @@ struct State {
     last_started: Option<Now>,
     /// The start of the last successful attempt: its set contains everything that the issuer published before.
     last_good_started: Option<Tick>,
+    /// The key ids of the set before this one that this one does not contain.
+    withdrawn: Vec<Box<str>>,
     last_error: Option<Arc<str>>,
     next: Option<Now>,
     consecutive_failures: u32,
@@ -248,9 +254,20 @@ impl IssuerKeys {
         if let Some(good) = state.last_good_started {
             let age = now.tick.saturating_since(good);
             let first_missed = self.misses.get(&miss);
-            let confirmed = first_missed.is_some_and(|first| first <= good) && age < miss_ttl;
-            if age < cooldown || confirmed {
+            // Without a `kid`, each token may be signed with another key.
+            let confirmed = kid.is_some() && first_missed.is_some_and(|first| first <= good) && age < miss_ttl;
+            if confirmed {
                 return UnknownKid::Absent;
+            }
+            if age < cooldown {
+                let is_withdrawn = kid.is_some_and(|kid| state.withdrawn.iter().any(|gone| **gone == *kid));
+                return if is_withdrawn {
+                    UnknownKid::Absent
+                } else {
+                    UnknownKid::Recent {
+                        retry_in: cooldown.saturating_sub(age),
+                    }
+                };
             }
         }
         if !(state.in_flight || state.fetch_requested) {
@@ -411,7 +428,7 @@ impl IssuerKeys {
     ) -> (Arc<KeySet>, bool) {
         let fingerprint = sha256(&[text]);
         let old = self.set.load_full();
-        let same = old.filter(|old| old.fingerprint == fingerprint);
+        let same = old.clone().filter(|old| old.fingerprint == fingerprint);
         let changed = same.is_none();
         let (jwks, generation) = match same {
             Some(old) => (Arc::clone(&old.jwks), old.generation),
@@ -432,6 +449,9 @@ impl IssuerKeys {
         self.set.store(Some(Arc::clone(&set)));
         if changed {
             self.misses.clear();
+            let is_gone = |kid: &&str| !set.jwks.key_ids().any(|known| known == *kid);
+            let old = old.iter().flat_map(|old| old.jwks.key_ids());
+            self.state().withdrawn = old.filter(is_gone).map(Box::from).collect();
         }
         (set, changed)
     }

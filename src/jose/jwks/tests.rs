@@ -32,7 +32,11 @@ fn check_skipped(odd: Value, reason: &str) {
     assert_eq!(set.len(), 1, "{odd}");
     assert_eq!(set.skipped().len(), 1, "{odd}");
     assert_eq!(set.skipped()[0].reason, reason, "{odd}");
-    assert_eq!(parse(&[odd]).map(drop), Err(JwksError::NoUsableKey));
+    let error = parse(&[odd]).map(drop).unwrap_err();
+    assert!(
+        matches!(&error, JwksError::NoUsableKey { skipped } if skipped.len() == 1),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -203,7 +207,7 @@ fn a_set_is_bounded_and_has_one_form() {
     let check = |body: &str, expected| assert_eq!(Jwks::parse(body.as_bytes()).map(drop), Err(expected), "{body:.80}");
     check("{}", JwksError::NoKeysMember);
     check(r#"{"keys":{}}"#, JwksError::NoKeysMember);
-    check(r#"{"keys":[]}"#, JwksError::NoUsableKey);
+    check(r#"{"keys":[]}"#, JwksError::NoUsableKey { skipped: Vec::new() });
     check("[]", JwksError::Json(JsonError::NotAnObject));
     for text in ["", "<html>", r#"{"keys":[{"kty":"RSA""#, r#"{"keys":[],"keys":[]}"#] {
         let refused = Jwks::parse(text.as_bytes());
@@ -431,7 +435,10 @@ fn a_pem_file_holds_one_public_key() {
         &pem_file::write("PUBLIC KEY", &[&der[..], &[0]].concat()),
         "a coordinate",
     );
-    assert_eq!(Jwks::from_pems(&[]).map(drop), Err(JwksError::NoUsableKey));
+    assert_eq!(
+        Jwks::from_pems(&[]).map(drop),
+        Err(JwksError::NoUsableKey { skipped: Vec::new() })
+    );
 }
 
 #[test]
@@ -516,4 +523,22 @@ proptest! {
         let (n, e) = (base64url::encode(&n), base64url::encode(&e));
         let _ = parse(&[json!({"kty": kty, "crv": crv, "n": n, "x": n, "e": e, "y": e})]);
     }
+}
+
+#[test]
+fn a_set_without_a_usable_key_says_why() {
+    let text = |keys: Value| {
+        Jwks::parse(json!({ "keys": keys }).to_string().as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(text(json!([])), "no usable key in it");
+    let octet = json!({ "kty": "oct2", "kid": "a\n" });
+    let nameless = json!({ "kty": "oct2" });
+    let one = text(json!([octet]));
+    assert!(one.starts_with("no usable key in it: key \"a\\n\": "), "{one}");
+    let many = text(json!([octet, nameless, nameless, nameless, nameless]));
+    assert!(many.contains("; key 2: ") && many.ends_with("; and 2 more"), "{many}");
+    let long = text(json!([{ "kty": "oct2", "kid": "k".repeat(1000) }]));
+    assert!(long.len() < 200, "{long}");
 }

@@ -110,9 +110,9 @@ pub enum FetchResult {
 }
 
 impl FetchResult {
-    const ALL: [Self; 4] = [Self::Success, Self::Rejected, Self::PrivateParts, Self::Failure];
+    pub(super) const ALL: [Self; 4] = [Self::Success, Self::Rejected, Self::PrivateParts, Self::Failure];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Rejected => "rejected",

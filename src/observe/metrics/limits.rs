@@ -12,6 +12,7 @@ use std::collections::HashSet;
 /// The families with a series for each limit.
 pub struct LimitFamilies {
     decisions: IntCounterVec,
+    stand_ins: IntCounterVec,
     buckets: IntGaugeVec,
 }
 
@@ -23,6 +24,11 @@ impl LimitFamilies {
                 "Requests that a limit let through or refused, by outcome (allow, deny, would_deny); would_deny was allowed.",
                 &["limit", "outcome"],
             ),
+            stand_ins: registrar.counters(
+                "keygate_limit_stand_ins_total",
+                "Requests that a limit counted by something else, because the principal does not have what it counts by.",
+                &["limit"],
+            ),
             buckets: registrar.gauges("keygate_limit_buckets", "Buckets a limit keeps in memory.", &["limit"]),
         }
     }
@@ -33,12 +39,14 @@ impl LimitFamilies {
             allowed: self.decisions.with_label_values(&[limit, "allow"]),
             denied: self.decisions.with_label_values(&[limit, "deny"]),
             would_denied: self.decisions.with_label_values(&[limit, "would_deny"]),
+            stand_ins: self.stand_ins.with_label_values(&[limit]),
             buckets: self.buckets.with_label_values(&[limit]),
         }
     }
 
     pub(super) fn forget_all_but(&self, limits: &HashSet<&str>) {
         forget(&self.decisions, "limit", limits);
+        forget(&self.stand_ins, "limit", limits);
         forget(&self.buckets, "limit", limits);
     }
 }
@@ -49,6 +57,7 @@ pub struct LimitMetrics {
     allowed: IntCounter,
     denied: IntCounter,
     would_denied: IntCounter,
+    stand_ins: IntCounter,
     buckets: IntGauge,
 }
 
@@ -66,6 +75,11 @@ impl LimitMetrics {
     /// Counts one request that was beyond the limit and was admitted because the limit is in shadow mode.
     pub fn count_would_deny(&self) {
         self.would_denied.inc();
+    }
+
+    /// Counts one request whose principal does not have what the limit counts by.
+    pub fn count_stand_in(&self) {
+        self.stand_ins.inc();
     }
 
     /// Sets the number of buckets in memory.

@@ -260,8 +260,17 @@ fn count_limits(exchange: &Exchange) {
         .iter()
         .zip(&route.limit_metrics)
         .chain(of_plan.filter(is_new));
+    let identity = exchange.decision_trace.principal.as_ref().map(Principal::identity);
+    let count_stand_in = |limit: &CompiledLimit, metrics: &LimitMetrics| {
+        if identity.is_some_and(|identity| limit.counts_stand_in(identity)) {
+            metrics.count_stand_in();
+        }
+    };
     if exchange.permit.is_some() {
-        limits.for_each(|(_, metrics)| metrics.count_allowed());
+        limits.for_each(|(limit, metrics)| {
+            metrics.count_allowed();
+            count_stand_in(limit, metrics);
+        });
         let of_plan = plan
             .into_iter()
             .flat_map(|plan| plan.shadow_limits.iter().zip(&plan.shadow_limit_metrics));
@@ -273,6 +282,7 @@ fn count_limits(exchange: &Exchange) {
         };
         let of_route = route.shadow_limits.iter().zip(&route.shadow_limit_metrics);
         for (limit, metrics) in of_route.chain(of_plan.filter(is_new)) {
+            count_stand_in(limit, metrics);
             match &exchange.decision_trace.spent_in_shadow {
                 None => metrics.count_allowed(),
                 Some(spent) if spent == limit.name() => metrics.count_would_deny(),
@@ -281,9 +291,10 @@ fn count_limits(exchange: &Exchange) {
             }
         }
     } else if let Outcome::Denied(Denial::LimitSpent(spent)) = &exchange.outcome
-        && let Some((_, metrics)) = limits.find(|(limit, _)| limit.name() == &spent.facts().limit)
+        && let Some((limit, metrics)) = limits.find(|(limit, _)| limit.name() == &spent.facts().limit)
     {
         metrics.count_denied();
+        count_stand_in(limit, metrics);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
 use crate::runtime::serve::error::StartError;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
@@ -60,7 +61,9 @@ impl Bound {
             Some(store) => (Some(store.control), store.first_administrator),
             None => (None, None),
         };
-        let control_side = control.map(|control| ControlSide::connect(control, &gate, self.background.handle()));
+        let state_dir = loaded.config.state_dir.as_deref();
+        let control_side =
+            control.map(|control| ControlSide::connect(control, &gate, state_dir, self.background.handle()));
         let opened = Opened {
             sockets: self.sockets,
             loaded,
@@ -77,9 +80,17 @@ impl Bound {
 impl ControlSide {
     /// Connects `control` with the data side: `gate` then verifies the access tokens that `control` signs, and passes
     /// requests for the token endpoint to `control`.
-    fn connect(control: Arc<Control>, gate: &Gate, background: &Handle) -> Self {
+    fn connect(control: Arc<Control>, gate: &Gate, state_dir: Option<&Path>, background: &Handle) -> Self {
         follow_store::install_keys(&control, &gate.live, &gate.snapshot(), gate.clock.now());
-        let client_jwks: Arc<dyn ClientJwks> = Arc::new(FetchedClientJwks::new(Arc::clone(&control)));
+        let metrics = &gate.live.metrics;
+        let fetched = Arc::new(FetchedClientJwks::new(Arc::clone(&control), state_dir, metrics));
+        let weak = Arc::downgrade(&fetched);
+        metrics.on_scrape(Box::new(move |metrics| {
+            if let Some(fetched) = weak.upgrade() {
+                metrics.client_keys.set(fetched.counts());
+            }
+        }));
+        let client_jwks: Arc<dyn ClientJwks> = fetched;
         let router = token::router(Arc::clone(&control), Arc::clone(&client_jwks));
         let plane = InProcessControlPlane::new(router, background.clone());
         // `set` fails only if the value is set already, and no other code sets the value.

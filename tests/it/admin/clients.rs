@@ -124,6 +124,19 @@ fn how_a_client_proves_itself_is_for_good() {
     let health = gate.perform("POST", &format!("/clients/{with_url}/jwks/validate"), None);
     assert_eq!(health["state"], "ok");
     assert_eq!(health["last_good_at"], "2027-01-15T08:00:00.000Z");
+    assert_eq!(
+        health["skipped"],
+        json!([{ "kid": "old", "reason": "it is too short" }])
+    );
+    // The client's resource says the same, in every answer about it.
+    assert_eq!(gate.get(&format!("/clients/{with_url}")).json["jwks"], health);
+    let listed = gate.get("/clients").json;
+    let listed = listed["items"].as_array().unwrap();
+    let of = |id: &str| listed.iter().find(|client| client["id"] == id).unwrap()["jwks"].clone();
+    assert_eq!(of(&with_url), health);
+    for id in [&with_keys, &with_secret] {
+        assert_eq!(of(id), json!(null));
+    }
     // Members that cannot change are rejected.
     for member in [
         "authentication",

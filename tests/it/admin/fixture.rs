@@ -18,11 +18,13 @@ use keygate::control::token;
 use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::CurrentJwks;
 use keygate::control::token::client_jwks::JwksHealth;
 use keygate::control::token::client_jwks::JwksKey;
 use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
 use keygate::jose::jwks::Jwks;
+use keygate::jose::jwks::SkippedKey;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -119,16 +121,21 @@ impl ClientJwks for GoodJwks {
         _: &'a ClientId,
         _: &'a str,
         _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
+        Box::pin(std::future::ready(Err(Unavailable::Fetch { retry_after: SECOND })))
+    }
+
+    fn newer<'a>(
+        &'a self,
+        _: &'a ClientId,
+        _: &'a str,
+        _: &'a Arc<Jwks>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
-        Box::pin(std::future::ready(Err(Unavailable { retry_after: SECOND })))
+        Box::pin(std::future::ready(Err(Unavailable::Fetch { retry_after: SECOND })))
     }
 
-    fn newer<'a>(&'a self, _: &'a ClientId, _: &'a str, _: &'a Arc<Jwks>) -> BoxFuture<'a, Option<Arc<Jwks>>> {
-        Box::pin(std::future::ready(None))
-    }
-
-    fn validate<'a>(&'a self, _: &'a ClientId, _: &'a str) -> BoxFuture<'a, JwksHealth> {
-        Box::pin(std::future::ready(JwksHealth {
+    fn health(&self, _: &ClientId, _: &str) -> JwksHealth {
+        JwksHealth {
             state: JwksState::Ok,
             last_good_at: Some(Timestamp::from_unix_secs(START)),
             last_attempt_at: Some(Timestamp::from_unix_secs(START)),
@@ -137,7 +144,15 @@ impl ClientJwks for GoodJwks {
                 kid: Some("a".to_owned()),
                 algorithms: vec!["ES256"],
             }],
-        }))
+            skipped: vec![SkippedKey {
+                kid: Some("old".to_owned()),
+                reason: "it is too short",
+            }],
+        }
+    }
+
+    fn validate<'a>(&'a self, client: &'a ClientId, url: &'a str) -> BoxFuture<'a, JwksHealth> {
+        Box::pin(std::future::ready(self.health(client, url)))
     }
 }
 

@@ -1,10 +1,12 @@
-//! How does the gate authenticate itself at the introspection endpoint with a private key (RFC 7523)?
+//! How does the gate authenticate itself at the introspection endpoint: with a secret, a private key (RFC 7523) or a token?
 
 use super::fixture::*;
 use crate::support::Binary;
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;
+use crate::support::LocalGate;
 use crate::support::issuer;
+use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
@@ -103,4 +105,96 @@ fn private_key_jwt_says_who_keygate_is_by_a_fresh_assertion() {
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1], "an assertion is used once");
     assert!(!gate.output().contains("client_assertion="));
+}
+
+/// Starts a gate with `authentication` in place of the secret, sends a request, and returns the `Authorization` and the
+/// form that the endpoint received.
+fn call_with(authentication: &str, files: &[(&str, &str)]) -> (Vec<String>, String) {
+    let endpoint = Endpoint::start();
+    let upstream = FakeUpstream::start();
+    let written = endpoint.yaml("");
+    let yaml = written.replace("client_id: kg\n  client_secret: s3cret", authentication);
+    assert_ne!(yaml, written);
+    let gateway = GatewayBuilder::new().top(TOP).issuer("asked", &yaml);
+    let yaml = gateway.upstream("api", upstream.address()).route("api", ROUTE).yaml();
+    let gate = LocalGate::start_with(&yaml, files);
+    allowed(&gate, "t0ken");
+    let call = endpoint.server.only_received();
+    let authorization = call.headers_named("authorization");
+    (
+        authorization.into_iter().map(str::to_owned).collect(),
+        String::from_utf8(call.body.clone()).unwrap(),
+    )
+}
+
+#[test]
+fn the_endpoint_gets_the_secret_as_it_wants_it() {
+    const FORM: &str = "token=t0ken&token_type_hint=access_token";
+    let client = "client_id: \"k g\"\n  client_secret: \"file:secret\"";
+    let secret = [("secret", "p%w:d+\n")];
+    // `k+g:p%25w%3Ad%2B` and `k g:p%w:d+` in base64.
+    let basic = |pair: &str| vec![format!("Basic {pair}")];
+    assert_eq!(
+        call_with(client, &secret),
+        (basic("aytnOnAlMjV3JTNBZCUyQg=="), FORM.to_owned())
+    );
+    let with = |method: &str| call_with(&format!("{client}\n  authentication: {method}"), &secret);
+    assert_eq!(
+        with("client_secret_basic"),
+        (basic("aytnOnAlMjV3JTNBZCUyQg=="), FORM.to_owned())
+    );
+    assert_eq!(
+        with("client_secret_basic_unencoded"),
+        (basic("ayBnOnAldzpkKw=="), FORM.to_owned())
+    );
+    assert_eq!(
+        with("client_secret_post"),
+        (Vec::new(), format!("{FORM}&client_id=k+g&client_secret=p%25w%3Ad%2B"))
+    );
+    assert_eq!(
+        call_with("bearer_token: \"file:token\"", &[("token", "eyJ.abc-_~+/=\n")]),
+        (vec!["Bearer eyJ.abc-_~+/=".to_owned()], FORM.to_owned())
+    );
+}
+
+#[test]
+fn a_rotated_bearer_token_is_sent_without_a_signal() {
+    let endpoint = Endpoint::start();
+    let upstream = FakeUpstream::start();
+    let yaml = endpoint.yaml("cache_ttl: 0s").replace(
+        "client_id: kg\n  client_secret: s3cret",
+        "bearer_token: \"file:introspection.token\"",
+    );
+    let gateway = GatewayBuilder::new().top(TOP).issuer("asked", &yaml);
+    let yaml = gateway.upstream("api", upstream.address()).route("api", ROUTE).yaml();
+    let gate = Binary::start_with(&yaml, &[("introspection.token", "first")]);
+    allowed(&gate, "one");
+    gate.replace_file("introspection.token", "second");
+    wait_until("the new token is sent", || {
+        allowed(&gate, "two");
+        let last = endpoint.server.received().pop().unwrap();
+        last.headers_named("authorization") == ["Bearer second"]
+    });
+    assert!(!gate.output().contains("Bearer"));
+}
+
+/// RFC 6749 section 5.2 allows 400 for a client that did not authenticate in `Authorization`.
+#[test]
+fn a_400_about_the_client_stops_the_calls_and_is_said() {
+    let endpoint = Endpoint::start();
+    let body = r#"{"error":"invalid_client"}"#;
+    endpoint.respond_with(move |_| {
+        format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    });
+    let (gate, _upstream) = program(
+        &endpoint,
+        "authentication: client_secret_post\n  breaker: { failures: 1, open_for: 1h }",
+    );
+    check(&gate, "one", 503, "introspection_unavailable");
+    check(&gate, "two", 503, "introspection_suspended");
+    gate.wait_for_output("does not accept who Keygate says it is");
 }

@@ -183,6 +183,19 @@ fn s109_by_subject_and_by_client_many_tokens_share() {
     }
 }
 
+lanes!(a_request_that_is_counted_by_a_stand_in_is_in_the_metrics);
+fn a_request_that_is_counted_by_a_stand_in_is_in_the_metrics() {
+    let gate = GateSetup::limited("[client, ip]", "quota: 3/hour");
+    let running = gate.start();
+    let stand_ins = || running.metric("keygate_limit_stand_ins_total{limit=\"few\"}");
+    let ask = |more: serde_json::Value| get(running.data(), "/a", &[&bearer(&gate.token(more))]).status;
+    let nobody = json!({ "client_id": "" });
+    assert_eq!((ask(json!({ "client_id": "x" })), stand_ins()), (200, 0.0));
+    for (status, count) in [(200, 1.0), (200, 2.0), (200, 3.0), (429, 4.0)] {
+        assert_eq!((ask(nobody.clone()), stand_ins()), (status, count));
+    }
+}
+
 lanes!(s110_an_untrusted_peer_cannot_choose_its_address);
 fn s110_an_untrusted_peer_cannot_choose_its_address() {
     let mut gate = GateSetup::new();

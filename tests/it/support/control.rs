@@ -38,6 +38,7 @@ pub fn token_endpoint(audience: &str) -> TokenEndpoint {
     TokenEndpoint {
         issuer: "https://auth.example.com".parse().unwrap(),
         audiences: vec![audience.to_owned()],
+        default_audiences: vec![audience.to_owned()],
         algorithm: Algorithm::Es256,
         wrapping_key: None,
         rotate_every: SECOND * 86_400 * 90,

@@ -70,6 +70,8 @@ fn a_certified_client_discovers_authenticates_by_a_jwks_url_and_calls_the_api() 
     assert_eq!(health["state"], "ok", "{health}");
     assert!(health["last_good_at"].is_string(), "{health}");
     assert_eq!(health["keys"][0]["kid"], key.kid(), "{health}");
+    let shown = system.admin.get(&format!("/clients/{client}"));
+    assert_eq!(shown["jwks"], health, "{shown}");
 
     let pem = key.to_pkcs8_pem().unwrap();
     let key_path = system.file("client.pem", pem.expose());

@@ -20,6 +20,7 @@ use keygate::control::token::CallContext;
 use keygate::control::token::Outcome;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::CurrentJwks;
 use keygate::control::token::client_jwks::JwksHealth;
 use keygate::control::token::client_jwks::Unavailable;
 use keygate::control::token::router;
@@ -104,19 +105,30 @@ impl ClientJwks for FakeJwks {
         _: &'a ClientId,
         url: &'a str,
         _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(work) = meanwhile {
             work();
         }
         let found = self.sets.lock().unwrap().get(url).cloned();
         let retry_after = Duration::from_secs(7);
-        Box::pin(async move { found.ok_or(Unavailable { retry_after }) })
+        let found = found.map(|jwks| CurrentJwks { jwks, is_latest: false });
+        Box::pin(async move { found.ok_or(Unavailable::Fetch { retry_after }) })
     }
 
-    fn newer<'a>(&'a self, _: &'a ClientId, url: &'a str, _: &'a Arc<Jwks>) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+    fn newer<'a>(
+        &'a self,
+        _: &'a ClientId,
+        url: &'a str,
+        _: &'a Arc<Jwks>,
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
         let found = self.newer.lock().unwrap().get(url).cloned();
-        Box::pin(async move { found })
+        let retry_after = Duration::from_secs(7);
+        Box::pin(async move { found.ok_or(Unavailable::Recent { retry_after }) })
+    }
+
+    fn health(&self, _: &ClientId, _: &str) -> JwksHealth {
+        unreachable!("the token endpoint shows no health")
     }
 
     fn validate<'a>(&'a self, _: &'a ClientId, _: &'a str) -> BoxFuture<'a, JwksHealth> {

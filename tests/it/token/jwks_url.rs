@@ -4,7 +4,9 @@ use super::fixture::*;
 use crate::support::RawIssuer;
 use crate::support::raw_issuer::Reply;
 use crate::support::wait_until;
+use base64::Engine;
 use keygate::control::token::client_jwks::ClientJwks;
+use keygate::control::token::client_jwks::JwksHealth;
 use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
 use keygate::control::token::router;
@@ -12,9 +14,14 @@ use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::clock::Timestamp;
 use keygate::model::id::ClientId;
+use keygate::observe::metrics::ClientKeySetCounts;
+use keygate::observe::metrics::Metrics;
+use keygate::runtime::assemble::metrics;
 use keygate::runtime::client_jwks::FetchedClientJwks;
 use keygate::store::record::client::ClientAuthentication;
+use keygate::store::record::client::ClientState;
 use serde_json::json;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,20 +30,40 @@ const PATH: &str = "/keys";
 struct ClientJwksFixture {
     gate: Gate,
     jwks: Arc<FetchedClientJwks>,
+    metrics: Arc<Metrics>,
     server: RawIssuer,
 }
 
 impl ClientJwksFixture {
     /// Starts a server and a gate. The gate may connect to the server only if `allowed`.
     fn new(allowed: bool) -> Self {
-        let mut gate = Gate::with(|endpoint| {
+        let gate = Gate::with(|endpoint| {
             endpoint.client_jwks.allow_http = allowed;
             endpoint.client_jwks.allow_private_addresses = allowed;
         });
-        let jwks = Arc::new(FetchedClientJwks::new(Arc::clone(&gate.control)));
-        gate.router = router(Arc::clone(&gate.control), Arc::clone(&jwks) as Arc<dyn ClientJwks>);
+        let metrics = metrics(gate.clock_now());
+        let jwks = Arc::new(FetchedClientJwks::new(Arc::clone(&gate.control), None, &metrics));
         let server = RawIssuer::start();
-        Self { gate, jwks, server }
+        let mut fixture = Self {
+            gate,
+            jwks,
+            metrics,
+            server,
+        };
+        fixture.restart(None);
+        fixture
+    }
+
+    /// Forgets every fetched set, as a restart does; sets are kept in `state_dir`.
+    fn restart(&mut self, state_dir: Option<&Path>) {
+        self.metrics = metrics(self.gate.clock_now());
+        let control = Arc::clone(&self.gate.control);
+        self.jwks = Arc::new(FetchedClientJwks::new(Arc::clone(&control), state_dir, &self.metrics));
+        self.gate.router = router(control, Arc::clone(&self.jwks) as Arc<dyn ClientJwks>);
+    }
+
+    fn health(&self, client: &str) -> JwksHealth {
+        self.jwks.health(&id(client), &self.server.url(PATH))
     }
 
     fn client(&self, id: &str) -> String {
@@ -49,7 +76,7 @@ impl ClientJwksFixture {
         self.server.reply(PATH, Reply::ok(&set(keys)));
     }
 
-    fn validate(&self, url: &str) -> keygate::control::token::client_jwks::JwksHealth {
+    fn validate(&self, url: &str) -> JwksHealth {
         self.gate.runtime.block_on(self.jwks.validate(&id("a"), url))
     }
 
@@ -166,8 +193,25 @@ fn s137_what_is_no_good_set_changes_nothing_and_is_said() {
     assert!(other.targets().is_empty());
     fetched.publish(&[&key]);
     assert_eq!(fetched.validate(&url).state, JwksState::Ok);
-    assert_eq!(fetched.jwks.health(&id("a")).unwrap().last_error, None);
-    assert_eq!(fetched.jwks.health(&id("never")), None);
+    assert_eq!(fetched.health("a").last_error, None);
+    assert_eq!(fetched.health("never"), JwksHealth::unknown());
+    // The health of another URL says nothing about this one.
+    assert_eq!(
+        fetched.jwks.health(&id("a"), "https://other.example"),
+        JwksHealth::unknown()
+    );
+    assert_eq!(
+        fetched.jwks.counts(),
+        ClientKeySetCounts {
+            ok: 1,
+            ..ClientKeySetCounts::default()
+        }
+    );
+    let text = fetched.metrics.text();
+    for (result, count) in [("success", 2), ("failure", 6), ("rejected", 4), ("private_parts", 1)] {
+        let line = format!("keygate_client_key_fetches_total{{result=\"{result}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
 }
 
 #[test]
@@ -213,20 +257,22 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let same = ask_all(vec![first.kid().to_owned(); 50]);
     assert!(same.iter().all(Result::is_ok));
     assert_eq!(fetched.fetches(), 1);
-    // Within the cooldown, a request with an unknown key id gets the known set without a fetch.
-    assert!(
-        ask_all((0..50).map(|kid| kid.to_string()).collect())
-            .iter()
-            .all(Result::is_ok)
-    );
+    // Within the cooldown, nothing is fetched, and it is unknown whether the key exists.
+    let recent = |secs| {
+        Err(Unavailable::Recent {
+            retry_after: Duration::from_secs(secs),
+        })
+    };
+    let unknown = || (0..50).map(|kid| kid.to_string()).collect();
+    assert_eq!(ask_all(unknown()), vec![recent(30); 50]);
+    fetched.gate.advance(29);
+    assert_eq!(ask_all(unknown()), vec![recent(1); 50]);
     assert_eq!(fetched.fetches(), 1);
-    fetched.gate.advance(30);
-    assert!(
-        ask_all((0..50).map(|kid| kid.to_string()).collect())
-            .iter()
-            .all(Result::is_ok)
-    );
+    fetched.gate.advance(1);
+    assert!(ask_all(unknown()).iter().all(Result::is_ok));
     assert_eq!(fetched.fetches(), 2);
+    // The fetch has shown that there are no such keys.
+    assert!(ask_all(unknown()).iter().all(Result::is_ok));
 
     // After a failed fetch, Keygate does not know whether the key exists.
     fetched.gate.advance(30);
@@ -234,7 +280,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let response = ask_all(vec![second.kid().to_owned()]);
     assert_eq!(
         response,
-        [Err(Unavailable {
+        [Err(Unavailable::Fetch {
             retry_after: Duration::from_secs(30)
         })]
     );
@@ -254,8 +300,25 @@ fn s137_a_rotated_key_is_picked_up_by_itself_and_a_removed_one_goes() {
     fetched.publish(&[&old]);
     fetched.ask(&old, "a").token();
     fetched.publish(&[&old, &new]);
-    fetched.gate.advance(30);
+    fetched.gate.advance(10);
+    let response = fetched.ask(&new, "a");
+    assert_eq!(
+        (response.status.as_u16(), response.outcome.reason),
+        (503, Some("client_keys_recent"))
+    );
+    assert_eq!(response.headers["retry-after"], "20");
+    fetched.gate.advance(20);
     fetched.ask(&new, "a").token();
+    // No key is missing any more, and a signature of another key is refused.
+    let stranger = key();
+    let forged = claims_with(
+        "a",
+        &json!({ "jti": null, "iat": null, "exp": in_five_minutes(&fetched.gate) }),
+    )
+    .to_string();
+    let header = json!({ "alg": "ES256", "kid": new.kid() }).to_string();
+    let forged = fetched.gate.assert(&stranger.sign_text(&header, &forged).unwrap());
+    assert_eq!(forged.outcome.reason, Some("bad_assertion_signature"));
     fetched.ask(&old, "a").token();
 
     // A removed key stays valid until the next fetch, which is due after about five minutes.
@@ -288,11 +351,84 @@ fn a_rotated_key_without_a_name_is_picked_up_as_well() {
     };
     nameless(&old).token();
     fetched.publish(&[&new]);
-    assert_eq!(nameless(&new).outcome.reason, Some("bad_assertion_signature"));
+    assert_eq!(nameless(&new).outcome.reason, Some("client_keys_recent"));
     fetched.gate.advance(30);
     nameless(&new).token();
-    assert_eq!(nameless(&old).outcome.reason, Some("bad_assertion_signature"));
+    assert_eq!(nameless(&old).outcome.reason, Some("client_keys_recent"));
     assert_eq!(fetched.fetches(), 2);
+    // The set that is fetched for the assertion does not have its key: now it is known.
+    fetched.gate.advance(30);
+    assert_eq!(nameless(&old).outcome.reason, Some("bad_assertion_signature"));
+    assert_eq!(fetched.fetches(), 3);
+}
+
+#[test]
+fn a_first_assertion_is_refused_by_the_set_that_was_fetched_for_it() {
+    let fetched = ClientJwksFixture::new(true);
+    fetched.client("a");
+    fetched.publish(&[&key()]);
+    assert_eq!(fetched.ask(&key(), "a").outcome.reason, Some("bad_assertion_signature"));
+}
+
+#[test]
+fn a_set_without_a_usable_key_and_a_skipped_key_say_why() {
+    let fetched = ClientJwksFixture::new(true);
+    let (url, key) = (fetched.client("a"), key());
+    let short = json!({ "kty": "RSA", "kid": "old", "e": "AQAB", "n": BASE64URL.encode([0xff; 128]) });
+    fetched
+        .server
+        .reply(PATH, Reply::ok(&json!({ "keys": [short] }).to_string()));
+    let error = fetched.validate(&url).last_error.unwrap();
+    assert!(
+        error.contains("no usable key in it: key \"old\": ") && error.contains("2048"),
+        "{error}"
+    );
+    let both = json!({ "keys": [short, key.public_jwk()] }).to_string();
+    fetched.server.reply(PATH, Reply::ok(&both));
+    let health = fetched.validate(&url);
+    assert_eq!((health.state, health.keys.len()), (JwksState::Ok, 1));
+    assert_eq!(health.skipped[0].kid.as_deref(), Some("old"));
+    assert!(health.skipped[0].reason.contains("2048"), "{health:?}");
+}
+
+#[test]
+fn the_last_good_set_outlives_a_restart_as_those_of_issuers_do() {
+    let mut fetched = ClientJwksFixture::new(true);
+    let state_dir = tempfile::tempdir().unwrap();
+    let folder = state_dir.path().join("clients");
+    fetched.restart(Some(state_dir.path()));
+    let key = key();
+    fetched.client("a");
+    fetched.client("gone");
+    fetched.publish(&[&key]);
+    for client in ["a", "gone"] {
+        fetched.ask(&key, client).token();
+        wait_until("it is on disk", || folder.join(format!("{client}.json")).exists());
+    }
+    fetched
+        .gate
+        .change("gone", |record| record.state = ClientState::Deleted);
+    fetched.server.reply(PATH, Reply::status("500 Oops"));
+
+    fetched.gate.advance(3_600);
+    fetched.restart(Some(state_dir.path()));
+    let started = Timestamp::from_unix_secs(START);
+    assert_eq!(
+        (fetched.health("a").state, fetched.health("a").last_good_at),
+        (JwksState::Ok, Some(started))
+    );
+    assert!(!folder.join("gone.json").exists());
+    fetched.ask(&key, "a").token();
+    wait_until("the fetch has failed", || {
+        fetched.health("a").state == JwksState::Failing
+    });
+    assert_eq!(fetched.jwks.counts().failing, 1);
+
+    // It serves for a day after its last fetch, however often the gate restarts.
+    fetched.gate.advance(86_400 - 3_600 + 1);
+    fetched.restart(Some(state_dir.path()));
+    assert_eq!(fetched.health("a").last_good_at, None);
+    assert_eq!(fetched.ask(&key, "a").outcome.reason, Some("client_keys_unavailable"));
 }
 
 #[test]
@@ -306,7 +442,7 @@ fn the_last_good_set_serves_a_day_and_no_longer() {
     fetched.gate.advance(86_400);
     fetched.ask(&key, "a").token();
     wait_until("the fetch has failed", || {
-        fetched.jwks.health(&id("a")).unwrap().state == JwksState::Failing
+        fetched.health("a").state == JwksState::Failing
     });
     fetched.gate.advance(1);
     assert_eq!(fetched.ask(&key, "a").outcome.reason, Some("client_keys_unavailable"));
@@ -321,7 +457,7 @@ fn s137_tls_is_verified_against_the_authorities_that_are_configured() {
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("ca.pem");
     std::fs::write(&ca_file, authority).unwrap();
-    let jwks = FetchedClientJwks::new(Arc::clone(&gate.control));
+    let jwks = FetchedClientJwks::new(Arc::clone(&gate.control), None, &metrics(gate.clock_now()));
     let url = server.url(PATH);
     let state = |trusted: bool| {
         gate.reconfigure(|settings| {

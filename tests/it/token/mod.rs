@@ -8,6 +8,7 @@ mod rfc7523;
 mod rfc7009;
 mod rfc7662;
 mod rfc8414;
+mod rfc8707;
 mod rfc9068;
 mod replay;
 mod guesses;

@@ -112,6 +112,12 @@ fn every_row_is_met_by_a_request() {
     for scope in ["a  b", "admin"] {
         occurred.note(&gate.post(TOKEN, &[with_secret("s", &secret), vec![("scope", scope)]].concat()));
     }
+    for resource in ["orders", "https://other.example"] {
+        occurred.note(&gate.post(
+            TOKEN,
+            &[with_secret("s", &secret), vec![("resource", resource)]].concat(),
+        ));
+    }
     let token = ask().token().to_owned();
     let revoke = asserting_for(&key, "revoke");
     occurred.note(&gate.post("/oauth/revoke", &[asserting(&revoke), vec![("token", &token)]].concat()));
@@ -171,6 +177,13 @@ fn every_row_is_met_by_a_request() {
     let url = "https://client.example/keys".to_owned();
     gate.client("u", ClientAuthentication::JwksUrl { url });
     occurred.note(&gate.assert(&signed(&key, &claims("u"))));
+    let url = "https://client.example/recent".to_owned();
+    let published = json!({ "keys": [SigningKey::generate_es256().unwrap().public_jwk()] }).to_string();
+    let published = Arc::new(keygate::jose::jwks::Jwks::parse(published.as_bytes()).unwrap());
+    gate.jwks.sets.lock().unwrap().insert(url.clone(), published);
+    gate.client("r", ClientAuthentication::JwksUrl { url });
+    let nameless = key.sign_text(r#"{"alg":"ES256"}"#, &claims("r").to_string()).unwrap();
+    occurred.note(&gate.assert(&nameless));
     let other = gate.key_client("other", Algorithm::Es256);
     gate.store.is_unavailable.store(true, Ordering::Relaxed);
     occurred.note(&gate.assert(&signed(&other, &claims("other"))));

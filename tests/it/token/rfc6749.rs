@@ -97,7 +97,6 @@ fn s141_section_3_2_what_is_not_known_has_no_effect() {
         "requested_token_type",
         "requested_subject",
         "audience",
-        "resource",
         "username",
         "assertion",
         "code",

@@ -117,6 +117,7 @@ fn section_4_a_stranger_is_told_nothing_and_an_operator_everything() {
     gate.reconfigure(|settings| {
         let endpoint = settings.token_endpoint.as_mut().unwrap();
         endpoint.audiences.push("other".to_owned());
+        endpoint.default_audiences.push("other".to_owned());
     });
     let token = gate.with_secret("a", &secret).token().to_owned();
     assert_eq!(ask(&gate, "other", &token).json["aud"], json!([AUDIENCE, "other"]));

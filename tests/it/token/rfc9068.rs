@@ -56,7 +56,8 @@ fn section_2_2_no_two_tokens_have_one_id() {
 
 #[test]
 fn section_3_several_audiences_are_a_list() {
-    let gate = Gate::with(|endpoint| endpoint.audiences = vec!["https://a.example".into(), "https://b.example".into()]);
+    let both = || vec!["https://a.example".into(), "https://b.example".into()];
+    let gate = Gate::with(|endpoint| (endpoint.audiences, endpoint.default_audiences) = (both(), both()));
     let secret = gate.secret_client("a");
     let response = gate.with_secret("a", &secret);
     assert_eq!(

@@ -30,11 +30,20 @@ impl ClientJwks for NoJwks {
         _: &'a ClientId,
         _: &'a str,
         _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
+        unreachable!("no client has a URL")
+    }
+
+    fn newer<'a>(
+        &'a self,
+        _: &'a ClientId,
+        _: &'a str,
+        _: &'a Arc<Jwks>,
     ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
         unreachable!("no client has a URL")
     }
 
-    fn newer<'a>(&'a self, _: &'a ClientId, _: &'a str, _: &'a Arc<Jwks>) -> BoxFuture<'a, Option<Arc<Jwks>>> {
+    fn health(&self, _: &ClientId, _: &str) -> JwksHealth {
         unreachable!("no client has a URL")
     }
 

@@ -449,3 +449,16 @@ proptest! {
         }
     }
 }
+
+/// A pattern escapes the bytes that the normal form of a request escapes.
+#[test]
+fn a_pattern_is_in_the_normal_form_of_every_byte_it_may_hold() {
+    for byte in 0x21..0x7F_u8 {
+        let written = format!("/a{}b", char::from(byte));
+        let Ok(pattern) = written.parse::<crate::config::PathPattern>() else {
+            continue;
+        };
+        let normal = crate::gate::accept::normalize::path(&written).unwrap();
+        assert_eq!(pattern.as_str(), normal.text, "{written}");
+    }
+}

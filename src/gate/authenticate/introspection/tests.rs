@@ -95,7 +95,7 @@ fn without_an_expiry_a_stream_still_ends() {
 #[test]
 fn a_member_that_is_null_or_empty_says_nothing() {
     let said = accepted(json!({}));
-    for nothing in ["null", "\"\""] {
+    for nothing in ["null", "\"\"", "[]"] {
         let body = answer(json!({ "iss": null, "token_type": null, "org": null }));
         let more = format!(r#","iss":{nothing},"token_type":{nothing},"token_use":{nothing},"org":{nothing}}}"#);
         let body = format!("{}{more}", body.strip_suffix('}').unwrap());
@@ -208,8 +208,7 @@ proptest! {
 fn settings(cache_bytes_max: u64) -> config::Introspection {
     config::Introspection {
         url: "https://idp.example/i".parse().unwrap(),
-        client_id: "kg".to_owned(),
-        authentication: ClientAuthentication::Secret(Secret::new(b"s".to_vec())),
+        authentication: ClientAuthentication::BearerToken(Secret::new(b"t".to_vec())),
         allow_http: false,
         allow_private_addresses: false,
         ca_file: None,

@@ -213,15 +213,15 @@ fn s039_a_request_that_saw_the_set_from_before_the_rotation_decides_again() {
     let answer = fixture.keys.unknown_kid(&seen, Some("new"), fixture.now());
     assert!(matches!(answer, UnknownKid::Fetch { attempt: 2, .. }), "{answer:?}");
     // Attempt 2 has finished, so no request waits, and every request that sees the new set gets a definite result.
-    assert_eq!(fixture.unknown("third"), UnknownKid::Absent);
+    assert_eq!(fixture.unknown("third"), UnknownKid::Recent { retry_in: COOLDOWN });
 }
 
 #[test]
-fn within_the_cooldown_of_a_good_fetch_an_unknown_kid_is_absent() {
+fn within_the_cooldown_of_a_good_fetch_an_unknown_kid_wakes_no_fetch() {
     let fixture = Fixture::loaded();
-    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Recent { retry_in: COOLDOWN });
     fixture.clock.advance(COOLDOWN - TICK);
-    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Recent { retry_in: TICK });
     fixture.clock.advance(TICK);
     fixture.asks_for("x", 2);
 }
@@ -283,6 +283,29 @@ fn a_confirmed_miss_does_not_apply_to_another_kid() {
     fixture.clock.advance(COOLDOWN);
     assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
     fixture.asks_for("y", 3);
+}
+
+#[test]
+fn a_key_that_the_last_fetch_withdrew_is_absent_at_once() {
+    let fixture = Fixture::loaded();
+    fixture.good(&[EC]);
+    assert_eq!(fixture.unknown("old"), UnknownKid::Absent);
+    assert_eq!(fixture.unknown("older"), UnknownKid::Recent { retry_in: COOLDOWN });
+    // It may have come back.
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("old", 3);
+}
+
+#[test]
+fn tokens_without_a_kid_confirm_nothing_about_each_other() {
+    let fixture = Fixture::loaded();
+    let nameless = || fixture.keys.unknown_kid(&fixture.current(), None, fixture.now());
+    fixture.clock.advance(COOLDOWN);
+    assert!(matches!(nameless(), UnknownKid::Fetch { attempt: 2, .. }));
+    fixture.good(&[RSA]);
+    assert_eq!(nameless(), UnknownKid::Recent { retry_in: COOLDOWN });
+    fixture.clock.advance(COOLDOWN);
+    assert!(matches!(nameless(), UnknownKid::Fetch { attempt: 3, .. }));
 }
 
 #[test]

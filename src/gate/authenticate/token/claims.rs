@@ -10,7 +10,7 @@ use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 
 /// The members of a token's payload, or of an introspection response. A member that is `null` is absent: many servers write
-/// every member that they know.
+/// every member that they know. So is a name, a list of scopes or an audience that is an empty text or array.
 pub struct Claims<'a>(Members<'a>);
 
 /// The direction in which the fraction of a NumericDate is rounded: the one in which less is accepted.
@@ -35,6 +35,11 @@ impl<'a> Claims<'a> {
         self.0.get(name).filter(|value| !matches!(value, Json::Null))
     }
 
+    /// Returns a member that says something; see [`says_nothing`].
+    fn said(&self, name: &str) -> Option<&Json<'a>> {
+        self.get(name).filter(|value| !says_nothing(value))
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -48,12 +53,16 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// Returns a claim that is a string; `None` if the claim is absent or empty, which says nothing.
+    /// Returns a claim that is a string; `None` if the claim is absent or says nothing.
     pub fn nonempty_text(&self, name: &str) -> Result<Option<&str>, TokenError> {
-        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+        match self.said(name) {
+            None => Ok(None),
+            Some(_) => self.text(name),
+        }
     }
 
-    /// Returns a claim that is a string, not longer than [`NAME_BYTES_MAX`]; `None` if the claim is absent or empty.
+    /// Returns a claim that is a string, not longer than [`NAME_BYTES_MAX`]; `None` if the claim is absent or says
+    /// nothing.
     pub fn name(&self, name: &str) -> Result<Option<String>, TokenError> {
         match self.nonempty_text(name)? {
             Some(text) if text.len() > NAME_BYTES_MAX => Err(invalid(name)),
@@ -104,14 +113,14 @@ impl<'a> Claims<'a> {
         Ok(named.map(str::to_owned).collect())
     }
 
-    /// Returns the scopes from the first of `names` that is present: a space-separated list (RFC 6749 section 3.3) or an
+    /// Returns the scopes from the first of `names` that says something: a space-separated list (RFC 6749 section 3.3) or an
     /// array of texts. A text that can be no scope, such as the name of a role with a space in it, is passed over: it can
     /// meet no requirement.
     ///
     /// # Errors
     /// The claim is of another type.
     pub fn scopes(&self, names: &[String]) -> Result<ScopeSet, TokenError> {
-        let Some((name, value)) = names.iter().find_map(|name| Some((name, self.get(name)?))) else {
+        let Some((name, value)) = names.iter().find_map(|name| Some((name, self.said(name)?))) else {
             return Ok(ScopeSet::default());
         };
         let scope = |text: &str| text.parse::<Scope>().ok();
@@ -141,6 +150,17 @@ impl<'a> Claims<'a> {
         } else {
             Err(refused())
         }
+    }
+}
+
+/// Returns whether a value is there and names nothing: servers that write every member that they know write an empty text
+/// or array where they have no client, no organization or no scopes (RFC 6749 section 3.3 has no empty list of scopes).
+fn says_nothing(value: &Json<'_>) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Text(text) => text.is_empty(),
+        Json::Array(members) => members.iter().all(says_nothing),
+        Json::Bool(_) | Json::Number(_) | Json::Object(_) => false,
     }
 }
 

@@ -444,11 +444,17 @@ fn s034_scopes_have_one_of_two_types() {
             check(json!({ name: bad }), invalid(name));
         }
     }
-    // `null` is absent, and the next claim counts.
+    // What says nothing is absent, and the next claim counts.
     let payload = claims(json!({"scope": "SCOPE", "scp": ["b"]})).to_string();
-    let token = KEY.sign_text(HEADER, &payload.replace("\"SCOPE\"", "null")).unwrap();
-    let scopes = verify_at(&token, &config(), &KEYS, NOW).unwrap().scopes;
-    assert_eq!(scopes.to_string(), "b");
+    for nothing in ["null", "\"\"", "[]", "[\"\"]", "[null]"] {
+        let token = KEY.sign_text(HEADER, &payload.replace("\"SCOPE\"", nothing)).unwrap();
+        let scopes = verify_at(&token, &config(), &KEYS, NOW).unwrap().scopes;
+        assert_eq!(scopes.to_string(), "b", "{nothing}");
+    }
+    // These say something, though no scope.
+    for something in [json!(" "), json!(["a b"]), json!(["\u{e9}", ""])] {
+        assert_eq!(scopes(json!({"scope": something, "scp": ["b"]})), "", "{something}");
+    }
 }
 
 #[test]
@@ -456,8 +462,8 @@ fn names_are_bounded_strings() {
     for name in ["sub", "client_id", "azp", "org", "jti"] {
         for bad in [
             json!(1),
-            json!([]),
             json!(["a"]),
+            json!([["a"]]),
             json!({}),
             json!(false),
             json!("a".repeat(513)),
@@ -467,12 +473,14 @@ fn names_are_bounded_strings() {
         check(json!({ name: "a".repeat(512) }), Ok(()));
     }
     assert_eq!(accept(json!({"sub": null})).subject, None);
-    // An empty text says nothing, and the next claim counts.
-    assert_eq!(accept(json!({"sub": ""})).subject, None);
-    assert_eq!(
-        accept(json!({"client_id": "", "azp": "a"})).client_id.as_deref(),
-        Some("a")
-    );
+    // An empty text or array says nothing, and the next claim counts.
+    for nothing in [json!(""), json!([]), json!([""])] {
+        let token = accept(json!({"sub": nothing, "org": nothing, "jti": nothing, "client_id": nothing}));
+        assert_eq!((token.subject, token.organization), (None, None), "{nothing}");
+        assert_eq!((token.token_id, token.client_id), (None, None), "{nothing}");
+        let next = accept(json!({"client_id": nothing, "azp": "a"}));
+        assert_eq!(next.client_id.as_deref(), Some("a"), "{nothing}");
+    }
     assert_eq!(accept(json!({"azp": "a"})).client_id.as_deref(), Some("a"));
     assert_eq!(
         accept(json!({"azp": "a", "client_id": "c"})).client_id.as_deref(),
