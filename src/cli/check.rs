@@ -10,6 +10,7 @@ use crate::explain::date;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
+use crate::runtime::descriptors;
 use crate::runtime::reload;
 use std::error::Error;
 use std::io::Write;
@@ -33,6 +34,11 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
             for warning in &loaded.config.warnings {
                 let _ = writeln!(err, "{warning}");
             }
+            // As `keygate run` does.
+            descriptors::raise_limit();
+            if let Some(warning) = descriptor_warning(loaded.config.requests.connections_max, descriptors::limit()) {
+                let _ = writeln!(err, "{}: {warning}", path.display());
+            }
             let warnings = match loaded.config.warnings.len() {
                 0 => String::new(),
                 1 => ", 1 warning".to_owned(),
@@ -47,6 +53,17 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns a warning where `limit`, the file descriptors of a program that starts here, is not enough for `connections`.
+fn descriptor_warning(connections: usize, limit: Option<u64>) -> Option<String> {
+    let needed = descriptors::needed_for(connections);
+    let limit = limit.filter(|limit| *limit < needed)?;
+    Some(format!(
+        "requests.connections: warning: {connections} connections may need {needed} file descriptors, and a program that starts \
+         here may have {limit}\n    hint: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or allow fewer \
+         connections; with too few, fewer are served"
+    ))
 }
 
 /// Writes a line for each certificate of the listeners: its names, its expiry, and the problem of its validity.

@@ -8,6 +8,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::subscriber;
 use crate::runtime::assemble;
+use crate::runtime::descriptors;
 use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
@@ -30,6 +31,7 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
             (folder.config(), Some(folder))
         }
     };
+    descriptors::raise_limit();
     let loaded = reload::load(&path)?;
     let metrics = assemble::metrics(SystemClock::new().now().wall);
     let log = subscriber::init(

@@ -19,6 +19,7 @@ pub(in crate::compare) fn compare(old: Side<'_>, new: Side<'_>, findings: &mut F
         listeners: _,
         // Resource bounds and logs require nothing of a client.
         requests: _,
+        shutdown: _,
         admin: _,
         observe: _,
         state_dir: _,

@@ -33,12 +33,13 @@ pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut C
 }
 
 /// Keys that only the main file may have: each exists once, and checks look for it under `ROOT`.
-pub(in crate::config) const MAIN_FILE_ONLY: [&str; 16] = [
+pub(in crate::config) const MAIN_FILE_ONLY: [&str; 17] = [
     "include",
     "listeners",
     "admin",
     "log",
     "requests",
+    "shutdown",
     "state_dir",
     "trusted_proxies",
     "api_keys",

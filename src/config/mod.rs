@@ -43,6 +43,7 @@ pub mod resource;
 pub mod route;
 mod route_section;
 pub mod rule;
+pub mod shutdown;
 pub mod store;
 pub mod tls;
 pub mod token_endpoint;
@@ -103,6 +104,7 @@ pub use rule::Mode;
 pub use rule::Rule;
 pub use schema::included_schema;
 pub use schema::schema;
+pub use shutdown::Shutdown;
 pub use store::StoreSettings;
 pub use text::parse_duration;
 pub use token_endpoint::TokenEndpoint;
@@ -140,6 +142,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Limits on the cost of one connection and one request, for every listener.
     pub requests: RequestLimits,
+    /// How the process ends.
+    pub shutdown: Shutdown,
     pub admin: Option<Admin>,
     pub observe: Observe,
     /// Folder for data that outlives the process: `state_dir`, else the first path of `$STATE_DIRECTORY`.
@@ -192,6 +196,8 @@ struct Section {
     /// Default: the variable `STATE_DIRECTORY`, which systemd sets for `StateDirectory=`; without it, nothing is kept.
     state_dir: Option<Text<PathBuf>>,
     requests: Option<listener::LimitsSection>,
+    /// How the process ends.
+    shutdown: Option<shutdown::Section>,
     /// Address ranges whose `X-Forwarded-*` and `Forwarded` are believed. Default: none.
     trusted_proxies: Option<Texts<IpNet>>,
     /// Whose tokens are trusted, by a name of your choice.
@@ -440,6 +446,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     issuer::note_claim_facts(&mut issuers, routes.iter().map(|located| &located.route));
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
+        shutdown: shutdown::convert(section.shutdown.unwrap_or_default()),
         requests: listener::convert_limits(section.requests.unwrap_or_default(), checker),
         admin: admin.map(|admin| admin.value),
         observe: observe::convert(section.log.unwrap_or_default()),

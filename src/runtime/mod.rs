@@ -15,6 +15,10 @@ pub mod assemble;
 pub mod client_jwks;
 #[cfg(feature = "gateway")]
 pub mod issuers;
+#[cfg(feature = "gateway")]
+pub mod descriptors;
+#[cfg(feature = "gateway")]
+pub mod first_keys;
 pub mod issuer_key_files;
 pub mod signing_key;
 pub mod restart;

@@ -10,6 +10,8 @@ use crate::config::IdentityToken;
 use crate::config::Includes;
 use crate::config::KeySource;
 use crate::config::ReadLog;
+#[cfg(feature = "gateway")]
+use crate::config::Shutdown;
 use crate::config::file_need::Need;
 use crate::config::introspection::ClientAuthentication;
 use crate::fetch::file;
@@ -358,6 +360,18 @@ impl Reloader {
         reloader.follow_issuers();
         reloader.report_restart_needs();
         reloader
+    }
+
+    /// Returns how the configuration in force wants the process to end.
+    #[cfg(feature = "gateway")]
+    pub const fn shutdown(&self) -> Shutdown {
+        self.config.shutdown
+    }
+
+    /// Returns the number of connections that the configuration in force allows.
+    #[cfg(feature = "gateway")]
+    pub const fn connections_max(&self) -> usize {
+        self.config.requests.connections_max
     }
 
     /// Reloads the configuration or the API keys if a file has changed. Loads a rejected configuration again from time

@@ -29,7 +29,7 @@ impl Signals {
     }
 
     /// Reloads on SIGHUP and when a file has changed. Returns on SIGTERM or SIGINT.
-    pub async fn reload_until_stop(mut self, mut reloader: Reloader) {
+    pub async fn reload_until_stop(&mut self, reloader: &mut Reloader) {
         let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {
@@ -38,6 +38,14 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
+        }
+    }
+
+    /// Returns on SIGTERM or SIGINT.
+    pub async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

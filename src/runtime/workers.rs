@@ -14,12 +14,18 @@ use crate::runtime::accept_errors::AcceptErrors;
 use crate::runtime::ticks::every;
 use pingora::apps::ServerApp as _;
 use pingora::connectors::TransportConnector;
-use pingora::protocols::l4::listener::Listener;
+use pingora::protocols::GetSocketDigest as _;
+use pingora::protocols::SocketDigest;
+use pingora::protocols::Stream;
+use pingora::protocols::l4;
 use std::io;
+use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -27,8 +33,9 @@ use tokio::sync::watch;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The idle connections to upstreams that one worker keeps in pingora's lane.
 const IDLE_UPSTREAMS_MAX: usize = 256;
-/// The longest wait for requests in flight when the process stops.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// The number of connections that one worker accepts after the stop, at most: those that waited for it then. Others may arrive
+/// for ever.
+const ACCEPTED_AFTER_STOP_MAX: usize = 4096;
 /// The interval at which a drain counts the remaining connections.
 const COUNT_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -47,18 +54,19 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` workers, or one if `count` is 0, on `listeners`, which are bound and non-blocking.
+    /// Starts `count` workers, or one if `count` is 0, on `listeners`, which are bound and non-blocking. They serve at most `room`
+    /// connections at a time.
     ///
     /// # Errors
     /// The system has no thread or no file descriptor left.
-    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<DataListener>) -> io::Result<Self> {
+    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<DataListener>, room: usize) -> io::Result<Self> {
         trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
         let (stopping, stop) = watch::channel(false);
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
-            connections: ConnectionCounts::default(),
+            connections: ConnectionCounts::with_room(room),
             stopping,
             ended,
         };
@@ -72,8 +80,11 @@ impl Workers {
             let sockets = listeners.iter().map(|listener| {
                 let (gate, pool, counts) = (Arc::clone(gate), Arc::clone(&pool), workers.connections.clone());
                 let worker = Worker::new(gate, pool, Arc::clone(&proxy), counts, Arc::clone(&listener.settings));
-                let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
-                Ok((Listener::from(socket), Arc::new(worker)))
+                Ok(Socket {
+                    accepting: tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?,
+                    waiting: listener.socket.try_clone()?,
+                    worker: Arc::new(worker),
+                })
             });
             let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
             drop(inside);
@@ -85,8 +96,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Stops accepting, and waits until no connection is served, but at most [`DRAIN_MAX`].
-    pub async fn drain(&self) {
+    /// Stops accepting, and waits until no connection is served, but at most `drain`.
+    pub async fn drain(&self, drain: Duration) {
         self.stopping.send_replace(true);
         let drained = async {
             let mut ticks = every(COUNT_INTERVAL);
@@ -94,7 +105,7 @@ impl Workers {
                 ticks.tick().await;
             }
         };
-        if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        if tokio::time::timeout(drain, drained).await.is_err() {
             tracing::warn!(
                 connections = self.connections.count(),
                 "Stopped before every request had ended"
@@ -114,16 +125,16 @@ impl Workers {
 
 fn run(
     runtime: &Runtime,
-    sockets: Vec<(Listener, Arc<Worker>)>,
+    sockets: Vec<Socket>,
     pool: Arc<Pool>,
     errors: &Arc<AcceptErrors>,
     stop: watch::Receiver<bool>,
     mut end: watch::Receiver<bool>,
 ) {
     runtime.block_on(async {
-        for (listener, worker) in sockets {
+        for socket in sockets {
             let (errors, stop) = (Arc::clone(errors), stop.clone());
-            tokio::spawn(async move { accept_until_stop(listener, &worker, &errors, stop).await });
+            tokio::spawn(async move { accept_until_stop(socket, &errors, stop).await });
         }
         tokio::spawn(sweep(pool));
         // `Workers::end` follows `Workers::drain`. An error means that `Workers` was dropped, which ends the thread
@@ -132,25 +143,30 @@ fn run(
     });
 }
 
-/// Accepts connections, and closes `listener` on `stop`.
+/// A listening socket of one worker.
+struct Socket {
+    accepting: tokio::net::TcpListener,
+    /// The same socket, for the connections that wait at the end.
+    waiting: TcpListener,
+    worker: Arc<Worker>,
+}
+
+/// Accepts connections until `stop`, and then those that wait already: the system has told their clients that they are
+/// connected, and would reset them. Closes the socket afterwards.
 ///
 /// In place of pingora's listening service, which logs each error with a path of its own sources, and counts none.
-async fn accept_until_stop(
-    listener: Listener,
-    worker: &Arc<Worker>,
-    errors: &AcceptErrors,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn accept_until_stop(socket: Socket, errors: &AcceptErrors, mut stop: watch::Receiver<bool>) {
     let shutdown = stop.clone();
+    let serve = async |stream: TcpStream, peer: SocketAddr| {
+        errors.accepted();
+        // An error means that the client is gone already, which the first read notices.
+        let _ = stream.set_nodelay(true);
+        socket.worker.process_new(pingora_stream(stream, peer), &shutdown).await;
+    };
     let accepting = async {
         loop {
-            match listener.accept().await {
-                Ok(mut stream) => {
-                    errors.accepted();
-                    // An error means that the client is gone already, which the first read notices.
-                    let _ = stream.set_nodelay();
-                    worker.process_new(Box::new(stream), &shutdown).await;
-                }
+            match socket.accepting.accept().await {
+                Ok((stream, peer)) => serve(stream, peer).await,
                 Err(error) => tokio::time::sleep(errors.failed(&error)).await,
             }
         }
@@ -160,6 +176,27 @@ async fn accept_until_stop(
         // An error means that `Workers` was dropped.
         _ = stop.wait_for(|stopping| *stopping) => {}
     }
+    for _ in 0..ACCEPTED_AFTER_STOP_MAX {
+        // Any error ends this: none waits, or none can be accepted.
+        let Ok((stream, peer)) = socket.waiting.accept() else {
+            return;
+        };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            serve(stream, peer).await;
+        }
+    }
+}
+
+/// Returns the connection as pingora's listener would.
+fn pingora_stream(stream: TcpStream, peer: SocketAddr) -> Stream {
+    let mut stream = l4::stream::Stream::from(stream);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    // The digest is new, so nothing is set.
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    stream.set_socket_digest(digest);
+    Box::new(stream)
 }
 
 async fn sweep(pool: Arc<Pool>) {

@@ -93,6 +93,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
             socket: listener,
             settings: Arc::default(),
         }],
+        usize::MAX,
     )
     .unwrap();
 

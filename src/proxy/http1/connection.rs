@@ -55,6 +55,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -78,15 +79,30 @@ const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 /// Further connections are closed without an answer, so that a flood keeps at most this number open over the limit.
 const SURPLUS_MAX: usize = 64;
 
+/// The time for the first request of a connection that was accepted before the process stops. Its client has just connected,
+/// and sends the request at once; it cannot know whether that is safe to repeat.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// The counters of open connections, shared by all workers.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
     /// Connections over the limit that are refused with an answer.
     surplus: Arc<AtomicUsize>,
+    /// The number of connections that the process has room for, whatever the configuration allows.
+    room: usize,
 }
 
 impl ConnectionCounts {
+    /// Returns counters of no connection, for at most `room` at a time.
+    pub fn with_room(room: usize) -> Self {
+        Self {
+            served: Arc::default(),
+            surplus: Arc::default(),
+            room,
+        }
+    }
+
     /// Returns the number of connections that are served.
     pub fn count(&self) -> usize {
         self.served.load(Ordering::Acquire)
@@ -193,7 +209,7 @@ impl<P> Worker<P> {
         // Never used: nothing is sent in Keygate's own lane.
         let pool = Arc::new(Pool::new(Arc::new(TransportConnector::new(None))));
         let settings = Arc::new(ListenerSettings::from_pointee(settings));
-        Self::new(gate, pool, proxy, ConnectionCounts::default(), settings)
+        Self::new(gate, pool, proxy, ConnectionCounts::with_room(usize::MAX), settings)
     }
 }
 
@@ -206,7 +222,8 @@ where
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let settings = self.settings.load_full();
-        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max) else {
+        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max.min(self.counts.room))
+        else {
             return self.refuse_surplus(stream, peer, &settings).await;
         };
         let metrics = &self.gate.live.metrics;
@@ -230,11 +247,9 @@ where
             limits.head_timeout,
             self.gate.clock.now().wall,
         ));
-        let mut watch = shutdown.clone();
         let handshake = tokio::select! {
             ended = handshake => ended,
-            // No request has begun, so the client loses nothing.
-            _ = watch.wait_for(|stopping| *stopping) => return,
+            () = stopping_before_first_request(shutdown) => return,
         };
         metrics.tls.count_handshake(match &handshake {
             Ok(_) => HandshakeResult::Success,
@@ -293,8 +308,15 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let mut downstream = Downstream::new(stream);
+        let has_served = AtomicBool::new(false);
         let mut watch = shutdown.clone();
-        let mut stopping = pin!(watch.wait_for(|stopping| *stopping));
+        let mut stopping = pin!(async {
+            // An error means that the worker ends.
+            let _ = watch.wait_for(|stopping| *stopping).await;
+            if !has_served.load(Ordering::Relaxed) {
+                tokio::time::sleep(FIRST_REQUEST).await;
+            }
+        });
         let mut idle_timeout = limits.idle_timeout;
         let mut served: u32 = 0;
         loop {
@@ -311,6 +333,7 @@ where
                 }
             };
             served += 1;
+            has_served.store(true, Ordering::Relaxed);
             let limits = &request.snapshot.requests;
             idle_timeout = limits.idle_timeout;
             let is_last = request.next == NextRequest::Pipelined
@@ -478,6 +501,14 @@ where
         tokio::spawn(async move { worker.serve(stream, peer, &shutdown).await });
         None
     }
+}
+
+/// Ends when the process stops, [`FIRST_REQUEST`] later.
+async fn stopping_before_first_request(shutdown: &ShutdownWatch) {
+    let mut watch = shutdown.clone();
+    // An error means that the worker ends.
+    let _ = watch.wait_for(|stopping| *stopping).await;
+    tokio::time::sleep(FIRST_REQUEST).await;
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.

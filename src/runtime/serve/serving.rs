@@ -1,5 +1,6 @@
 //! Which tasks run while the gate serves, and when do they end?
 
+use crate::config::Shutdown;
 use crate::control::Control;
 use crate::control::admin as admin_api;
 use crate::control::admin::access::Access;
@@ -10,7 +11,9 @@ use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::socket::Socket;
+use crate::runtime::descriptors;
 use crate::runtime::echo;
+use crate::runtime::first_keys;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
@@ -67,7 +70,6 @@ impl Opened {
         let sockets = sockets
             .map(|(socket, settings)| DataListener { socket, settings })
             .collect();
-        let workers = Workers::start(threads, &self.gate, sockets).map_err(StartError::Threads)?;
         let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
         let access = Arc::new(Access::new(token));
         let admin = Admin {
@@ -107,6 +109,28 @@ impl Opened {
             let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
             self.background.spawn(follow)
         });
+        answer(
+            &self.background,
+            control.as_ref(),
+            admin,
+            self.sockets.admin,
+            self.sockets.echo,
+        );
+        self.background.block_on(first_keys::wait(&self.gate.snapshot()));
+        let room = descriptors::room();
+        let connections_max = reloader.connections_max();
+        if room < connections_max {
+            let needed = descriptors::needed_for(connections_max);
+            tracing::warn!(
+                connections = room,
+                configured = connections_max,
+                descriptors = descriptors::limit(),
+                needed,
+                "Fewer connections than `requests.connections`: the file descriptors of this process are not enough. Raise its \
+                 limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `requests.connections`"
+            );
+        }
+        let workers = Workers::start(threads, &self.gate, sockets, room).map_err(StartError::Threads)?;
         let serving = Serving {
             addresses,
             reloader,
@@ -118,7 +142,6 @@ impl Opened {
             following,
             background: self.background,
         };
-        serving.answer(admin, self.sockets.admin, self.sockets.echo);
         Ok(serving)
     }
 }
@@ -128,35 +151,24 @@ impl Serving {
         &self.addresses
     }
 
-    /// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness`
-    /// which issuers need keys: an earlier `/readyz` would succeed while these keys are missing.
-    ///
-    /// All run until the background runtime ends: probes call during a drain, and requests in flight may need the echo
-    /// upstream.
-    fn answer(&self, admin: Admin, admin_listener: Option<TcpListener>, echo_listener: TcpListener) {
-        self.background.spawn(echo::serve(echo_listener, pending()));
-        if let Some(admin_listener) = admin_listener {
-            self.background
-                .spawn(listener::serve(admin.clone(), admin_listener, pending()));
-        }
-        if let Some(control) = &self.control {
-            // The socket serves commands of the user that owns the store's files. If binding fails, commands can still
-            // use the admin listener.
-            match Socket::bind(&control.settings.load().store.beside(".sock")) {
-                Ok(socket) => drop(self.background.spawn(listener::serve_socket(admin, socket, pending()))),
-                Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
-            }
-        }
-    }
-
-    /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store.
-    pub fn run_and_drain(self, signals: Signals) -> Drained {
+    /// Reloads on SIGHUP and when a file has changed. On SIGTERM or SIGINT, drains and closes the store: `/readyz` fails at once,
+    /// and connections are accepted for the `delay` of the configuration, or until a second signal.
+    pub fn run_and_drain(mut self, mut signals: Signals) -> Drained {
         self.background.block_on(async {
-            signals.reload_until_stop(self.reloader).await;
+            signals.reload_until_stop(&mut self.reloader).await;
+            let Shutdown { delay, drain } = self.reloader.shutdown();
             self.readiness.begin_drain();
             self.housekeeping.abort();
+            if !delay.is_zero() {
+                tracing::info!(
+                    delay_secs = delay.as_secs_f64(),
+                    "Not ready any more, and still accepting"
+                );
+                // A second signal is somebody who does not want to wait.
+                let _ = tokio::time::timeout(delay, signals.stop()).await;
+            }
             tracing::info!("Draining");
-            self.workers.drain().await;
+            self.workers.drain(drain).await;
             // Close the store after the drain: requests in flight may still issue tokens and use keys.
             if let Some(control) = &self.control {
                 self.following.iter().for_each(|following| following.abort());
@@ -167,6 +179,32 @@ impl Serving {
             workers: self.workers,
             gate: self.gate,
             background: self.background,
+        }
+    }
+}
+
+/// Starts the admin endpoints and the echo upstream. Call this after [`Reloader::new`], which tells `readiness`
+/// which issuers need keys: an earlier `/readyz` would succeed while these keys are missing.
+///
+/// All run until the background runtime ends: probes call during a drain, and requests in flight may need the echo
+/// upstream.
+fn answer(
+    background: &Runtime,
+    control: Option<&Arc<Control>>,
+    admin: Admin,
+    admin_listener: Option<TcpListener>,
+    echo_listener: TcpListener,
+) {
+    background.spawn(echo::serve(echo_listener, pending()));
+    if let Some(admin_listener) = admin_listener {
+        background.spawn(listener::serve(admin.clone(), admin_listener, pending()));
+    }
+    if let Some(control) = control {
+        // The socket serves commands of the user that owns the store's files. If binding fails, commands can still
+        // use the admin listener.
+        match Socket::bind(&control.settings.load().store.beside(".sock")) {
+            Ok(socket) => drop(background.spawn(listener::serve_socket(admin, socket, pending()))),
+            Err(error) => tracing::error!(error = %ErrorChain(&error), "No socket for the command line"),
         }
     }
 }
