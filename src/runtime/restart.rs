@@ -30,7 +30,7 @@ struct ServedSettings {
 pub struct RestartNeed {
     /// One of [`RestartNeed::SETTINGS`].
     pub setting: &'static str,
-    /// What holds until the restart.
+    /// The state until the restart, for people.
     pub effect: String,
 }
 

@@ -33,7 +33,7 @@ struct WatchedFile {
     change: Change,
 }
 
-/// What counts as a change of a file.
+/// A change of a file that is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Content,

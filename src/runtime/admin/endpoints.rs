@@ -2,14 +2,13 @@
 //! admin API, for clients that call the listener by an IP address or as `localhost`.
 
 use crate::control::admin::access::RefusalReason;
-use crate::model::clock::Clock;
 use crate::observe::escape;
 use crate::observe::metrics;
 use crate::observe::metrics::Metrics;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::record;
-use crate::runtime::admin::record::AccessRecorder;
+use crate::runtime::admin::record::Records;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -37,8 +36,7 @@ pub struct Admin {
     /// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`. A running gateway has
     /// none.
     pub host_names: Vec<String>,
-    pub records: Arc<dyn AccessRecorder>,
-    pub clock: Arc<dyn Clock>,
+    pub records: Arc<Records>,
 }
 
 /// Why the listener itself refuses a request.
@@ -62,7 +60,10 @@ pub(super) fn router(admin: Admin) -> Router {
         .layer(middleware::from_fn_with_state(admin.clone(), require_own_host))
         .layer(middleware::map_response(no_store))
         // The outermost layer, so that it sees every refusal.
-        .layer(middleware::from_fn_with_state(admin.clone(), record::record))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&admin.records),
+            record::record,
+        ))
         .with_state(admin)
 }
 

@@ -103,7 +103,7 @@ async fn accept_all(
     listener: impl Acceptor,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let errors = AcceptErrors::new("admin", &admin.metrics, &admin.clock);
+    let errors = AcceptErrors::new("admin", &admin.metrics, &admin.records.clock);
     let router = endpoints::router(admin);
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let accept = async {

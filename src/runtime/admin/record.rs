@@ -7,12 +7,13 @@ use crate::control::registry::Actor;
 use crate::control::registry::actor::Visibility;
 use crate::gate::Gate;
 use crate::gate::intake;
+use crate::model::clock::Clock;
 use crate::model::clock::Now;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
+use crate::observe::metrics::Metrics;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
-use crate::runtime::admin::endpoints::Admin;
 use axum::body::HttpBody as _;
 use axum::extract::Request;
 use axum::extract::State;
@@ -37,6 +38,13 @@ impl AccessRecorder for Gate {
     }
 }
 
+/// The destination of the records, and of the counts.
+pub struct Records {
+    pub output: Arc<dyn AccessRecorder>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+}
+
 /// The address of a connection's peer, in the extensions of each request; `None` on the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PeerAddress(pub(super) Option<SocketAddr>);
@@ -52,8 +60,8 @@ pub(super) async fn mark_probe(mut response: Response) -> Response {
 }
 
 /// Writes the record of `request`, counts the request, and adds its id to the response.
-pub(super) async fn record(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let mut record = RequestRecord::begin(admin, &request);
+pub(super) async fn record(State(records): State<Arc<Records>>, request: Request, next: Next) -> Response {
+    let mut record = RequestRecord::begin(records, &request);
     let mut response = next.run(request).await;
     record.end(&response);
     let headers = response.headers_mut();
@@ -63,7 +71,7 @@ pub(super) async fn record(State(admin): State<Arc<Admin>>, request: Request, ne
 
 /// The record of one request. Written on drop, also when the client or the time limit ends the request.
 struct RequestRecord {
-    admin: Arc<Admin>,
+    records: Arc<Records>,
     started: Now,
     request_id: RequestId,
     peer: Option<SocketAddr>,
@@ -101,7 +109,7 @@ const NETWORK: &str = "admin";
 const SOCKET: &str = "admin_socket";
 
 impl RequestRecord {
-    fn begin(admin: Arc<Admin>, request: &Request) -> Self {
+    fn begin(records: Arc<Records>, request: &Request) -> Self {
         let text = |name: HeaderName| {
             let value = request.headers().get(name);
             value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
@@ -109,7 +117,7 @@ impl RequestRecord {
         let extensions = request.extensions();
         let query = request.uri().query();
         Self {
-            started: admin.clock.now(),
+            started: records.clock.now(),
             request_id: RequestId::of(request.headers()),
             peer: extensions.get::<PeerAddress>().and_then(|peer| peer.0),
             listener: match extensions.get::<Peer>() {
@@ -123,7 +131,7 @@ impl RequestRecord {
             user_agent: text(header::USER_AGENT),
             bytes_in: request.body().size_hint().exact().unwrap_or_default(),
             end: End::Open,
-            admin,
+            records,
         }
     }
 
@@ -149,7 +157,7 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        let duration = self.admin.clock.now().tick.saturating_since(self.started.tick);
+        let duration = self.records.clock.now().tick.saturating_since(self.started.tick);
         let mut record = AccessRecord {
             time: self.started.wall,
             request_id: self.request_id.as_str(),
@@ -192,7 +200,7 @@ impl Drop for RequestRecord {
                 }
             }
         }
-        self.admin.metrics.admin.count(record.decision, record.reason);
-        self.admin.records.write(&record);
+        self.records.metrics.admin.count(record.decision, record.reason);
+        self.records.output.write(&record);
     }
 }

@@ -13,6 +13,7 @@ use crate::runtime::admin::listener::Bounds;
 use crate::runtime::admin::listener::HEADERS_MAX;
 use crate::runtime::admin::listener::serve_within;
 use crate::runtime::admin::record::AccessRecorder;
+use crate::runtime::admin::record::Records;
 use crate::runtime::test_server::exchange;
 use crate::runtime::test_server::with_server;
 use std::io::Write;
@@ -36,8 +37,8 @@ impl AccessRecorder for NoRecords {
 }
 
 fn admin() -> Admin {
+    let metrics = Arc::new(Metrics::new(&NO_REASONS, Timestamp::default()));
     Admin {
-        metrics: Arc::new(Metrics::new(&NO_REASONS, Timestamp::default())),
         readiness: Arc::new(Readiness::new()),
         api: admin::router(admin::AdminDependencies {
             control: None,
@@ -47,8 +48,12 @@ fn admin() -> Admin {
             clock: Arc::new(SystemClock::new()),
         }),
         host_names: vec!["keygate.internal".to_owned()],
-        records: Arc::new(NoRecords),
-        clock: Arc::new(SystemClock::new()),
+        records: Arc::new(Records {
+            output: Arc::new(NoRecords),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::new(SystemClock::new()),
+        }),
+        metrics,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::observe::ready::Readiness;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::record::AccessRecorder;
+use crate::runtime::admin::record::Records;
 use crate::runtime::admin::socket::Socket;
 use crate::runtime::descriptors;
 use crate::runtime::echo;
@@ -77,8 +78,11 @@ impl Opened {
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
             host_names: Vec::new(),
-            records: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
-            clock: Arc::clone(&self.gate.clock),
+            records: Arc::new(Records {
+                output: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
+                metrics: Arc::clone(&self.gate.live.metrics),
+                clock: Arc::clone(&self.gate.clock),
+            }),
         };
         let control = self.control_side.map(|side| side.control);
         let host = HostProcess {

@@ -153,7 +153,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         ],
     ),
     // Shared by a guard and pingora's proxy; and pingora's own type of a lock.
-    ("parking_lot", &["proxy/filter/context.rs", "runtime/workers.rs"]),
+    ("parking_lot", &["proxy/filter/context.rs"]),
     // Parses the heads of requests that passed our checks, and of responses.
     ("httparse", &["proxy/http1/"]),
     // `control` builds routers with it, `runtime` serves them,
