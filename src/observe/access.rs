@@ -55,6 +55,8 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The status of the response; `None` if no response was begun.
     pub status: Option<u16>,
+    /// `cut` if the response ended before its body was complete; `reason` says why.
+    pub response: Option<&'static str>,
     pub decision: Decision,
     /// Why the request was rejected, in the words of the metrics; for an answer of Keygate, its kind or the reason of
     /// the control side; for an allowed request, only why its stream ended early.

@@ -101,6 +101,7 @@ impl AccessRecord<'_> {
             put(key!("status"), Value::Number(status.into()));
         }
         for (key, value) in [
+            (key!("response"), self.response),
             (key!("decision"), Some(self.decision.as_str())),
             (key!("reason"), self.reason),
             (key!("rule"), self.rule),

@@ -95,6 +95,7 @@ fn every_field_is_written() {
         query: Some("q=1"),
         route: Some("orders"),
         status: Some(200),
+        response: Some("cut"),
         decision: Decision::Allow,
         reason: Some("stream_ended"),
         rule: Some("writers"),
@@ -119,7 +120,7 @@ fn every_field_is_written() {
         user_agent: Some("curl"),
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 32);
+    assert_eq!(read.len(), 33);
     for (key, value) in [
         ("time", "2023-11-14T22:13:20.042Z"),
         ("request_id", "r-1"),
@@ -130,6 +131,7 @@ fn every_field_is_written() {
         ("path", "/v1/orders"),
         ("query", "q=1"),
         ("route", "orders"),
+        ("response", "cut"),
         ("decision", "allow"),
         ("reason", "stream_ended"),
         ("rule", "writers"),

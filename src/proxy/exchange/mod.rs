@@ -162,6 +162,8 @@ pub struct Exchange {
     upstream_started: Option<Now>,
     /// The status of the final response; 0 while there is none.
     status: u16,
+    /// `true` if the response ended before its body was complete.
+    is_cut: bool,
     /// The bytes of the request body without framing, and the bytes that the client sends through a tunnel.
     bytes_in: u64,
     /// The bytes of the response body without framing, and the bytes that the upstream sends through a tunnel.
@@ -211,6 +213,7 @@ impl Exchange {
             endpoint: None,
             upstream_started: None,
             status: 0,
+            is_cut: false,
             bytes_in: 0,
             bytes_out: 0,
             _in_flight: gate.live.metrics.requests.start(),
@@ -496,6 +499,11 @@ impl Exchange {
         self.status != 0
     }
 
+    /// Returns whether the response ended before its body was complete.
+    pub const fn is_response_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Records `activity`, and returns the time at which the lane has to call again; see [`Deadlines::next`].
     ///
     /// # Errors
@@ -553,6 +561,7 @@ impl Exchange {
 
     /// Records why the exchange was interrupted. For a failure after which no answer is sent.
     pub fn interrupt(&mut self, interruption: Interruption) {
+        self.is_cut = self.has_responded();
         self.outcome = match interruption {
             Interruption::Denied(denial) => Outcome::Denied(denial),
             Interruption::StreamEnded => {

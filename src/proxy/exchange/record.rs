@@ -192,6 +192,7 @@ fn record_of<'c>(
         query: text.query.as_deref(),
         route: route_name(exchange),
         status,
+        response: exchange.is_cut.then_some(CUT),
         decision,
         reason,
         rule: rule.map(Name::as_str),
@@ -307,6 +308,9 @@ struct RequestLine {
 
 /// The `reason` in the record of a stream that ended with its credential (S038).
 const STREAM_ENDED: &str = "stream_ended_with_credential";
+
+/// The `response` in the record of a response that ended before its body was complete.
+const CUT: &str = "cut";
 
 /// The longest recorded part of a malformed request line, in bytes. A longer path is cut, a longer query left out.
 const GUESS_BYTES_MAX: usize = 512;

@@ -48,11 +48,16 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio::time::timeout;
 
 /// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
 /// [`Filter::fail_to_proxy`] answers. The guard can only end the request without an answer.
 const ANSWER_TIME: Duration = Duration::from_millis(250);
+
+/// The time in which a connection over HTTP/2 writes the received part of a response that is cut. The library discards what it
+/// has not written when the stream is reset, and does not tell when it has written all.
+const FLUSH_TIME: Duration = Duration::from_millis(100);
 
 /// Decides, rewrites and records the requests of a pingora proxy. Clones are cheap and share all state.
 ///
@@ -411,11 +416,15 @@ impl Filter {
             return nothing;
         };
         if exchange.has_responded() || matches!(denial, Denial::ClientGone) {
+            let is_cut = exchange.has_responded() && !matches!(denial, Denial::ClientGone);
             // After the whole response, only the rest of the request body was missing.
             if !ctx.slot.has_response_ended() {
                 exchange.interrupt(Interruption::Denied(denial));
             }
             ctx.slot.put(exchange);
+            if is_cut && session.is_http2() {
+                sleep(FLUSH_TIME).await;
+            }
             return nothing;
         }
         let answer = exchange.refuse(denial);

@@ -282,8 +282,8 @@ where
         .await;
     }
 
-    /// Serves the requests of one connection until the last has been answered. Returns the stream, unless pingora has
-    /// closed it.
+    /// Serves the requests of one connection until the last has been answered. Returns the stream for an orderly end, unless
+    /// pingora has closed it or the last response was cut.
     async fn serve_requests(
         &self,
         stream: Stream,
@@ -337,6 +337,9 @@ where
             match end {
                 LaneEnd::Persists => {}
                 LaneEnd::Closes => return Some(downstream.stream),
+                // Without close_notify, a client over TLS can tell a body that ends with its connection from a part of it
+                // (RFC 9112 section 9.8).
+                LaneEnd::Breaks => return None,
                 LaneEnd::HandOver(request) => {
                     // On the heap, so that connections in Keygate's own lane do not hold room for it.
                     let handed = Box::pin(hand_over(&self.proxy, *request, downstream, shutdown));

@@ -51,6 +51,8 @@ pub enum LaneEnd {
     /// The connection may carry another request.
     Persists,
     Closes,
+    /// The response was cut, so the connection must not end as after a whole one.
+    Breaks,
     /// pingora has to carry the request.
     HandOver(Box<HandOver>),
 }
@@ -112,7 +114,13 @@ impl<'c> Lane<'c> {
             },
             Err(denial) => self.fail(denial.into()).await,
         };
-        if persists { LaneEnd::Persists } else { LaneEnd::Closes }
+        if persists {
+            LaneEnd::Persists
+        } else if self.exchange.is_response_cut() {
+            LaneEnd::Breaks
+        } else {
+            LaneEnd::Closes
+        }
     }
 
     /// Sends the request to its upstream and the response to the client.

@@ -126,6 +126,9 @@ enum ResponseState {
     Complete {
         persistence: Persistence,
     },
+    /// The rest of the body is malformed. The bytes before it may still be in the write buffer: the client gets them before
+    /// its connection is cut.
+    Cut,
 }
 
 impl<'r> Relay<'r> {
@@ -308,8 +311,10 @@ impl<'r> Relay<'r> {
                     Poll::Pending => return Ok(Poll::Pending),
                 }
             }
-            if let ResponseState::Complete { persistence } = self.response {
-                return Ok(Poll::Ready(persistence));
+            match self.response {
+                ResponseState::Complete { persistence } => return Ok(Poll::Ready(persistence)),
+                ResponseState::Cut => return Err(Denial::UpstreamFailed.into()),
+                ResponseState::Head { .. } | ResponseState::Body { .. } | ResponseState::Tunnel => {}
             }
             match self.upstream.read_buf.poll_fill(&mut self.upstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.upstream_active = true,
@@ -361,7 +366,7 @@ impl<'r> Relay<'r> {
     /// Moves the received bytes of the response into the client's write buffer, with the client's framing.
     ///
     /// # Errors
-    /// The response is malformed.
+    /// The head of the response is malformed.
     fn process_response(&mut self) -> Result<(), RelayError> {
         loop {
             match &mut self.response {
@@ -388,7 +393,8 @@ impl<'r> Relay<'r> {
                         put_body(&mut downstream.write_buf, data, *chunked);
                     });
                     if taken.is_err() {
-                        return Err(Denial::UpstreamFailed.into());
+                        self.response = ResponseState::Cut;
+                        return Ok(());
                     }
                     if !reader.is_complete() {
                         return Ok(());
@@ -414,7 +420,7 @@ impl<'r> Relay<'r> {
                     self.upstream.read_buf.clear();
                     return Ok(());
                 }
-                ResponseState::Complete { .. } => return Ok(()),
+                ResponseState::Complete { .. } | ResponseState::Cut => return Ok(()),
             }
         }
     }
