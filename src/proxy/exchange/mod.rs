@@ -494,6 +494,15 @@ impl Exchange {
         self.bytes_in > 0
     }
 
+    /// Returns whether a client whose body is incomplete has to go on with it, whatever the upstream does. Not before the
+    /// `100 Continue` that the client expects (RFC 9110 section 10.1.1), unless `upstream_responded` or the client began
+    /// without it; and never in gRPC, whose clients may wait for a message before they send the next.
+    pub fn client_owes_body(&self, upstream_responded: bool) -> bool {
+        let headers = &self.request.headers;
+        let waits_for_continue = !upstream_responded && !self.has_body_begun() && headers.contains_key(header::EXPECT);
+        !waits_for_continue && !media_type::is_grpc(headers)
+    }
+
     /// Returns whether the head of the final response was written, so that no other answer is possible.
     pub const fn has_responded(&self) -> bool {
         self.status != 0
@@ -510,6 +519,12 @@ impl Exchange {
     /// Those of [`Deadlines::next`].
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
+    }
+
+    /// Returns the time until which the client has to send the next part of its body. `None` is never.
+    pub fn body_deadline(&self) -> Option<Instant> {
+        let next_part = Instant::now().checked_add(self.snapshot.requests.body_read_timeout);
+        next_part.into_iter().chain(self.deadlines.total()).min()
     }
 
     /// Extends every time limit by `extra`, except for the end of a stream.

@@ -50,6 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
 /// [`Filter::fail_to_proxy`] answers. The guard can only end the request without an answer.
@@ -131,6 +132,9 @@ impl Filter {
     }
 
     /// Lets the request of `exchange`, which holds a permit, go on to its upstream.
+    ///
+    /// Reads a short body first. pingora would count the time of the upstream from the beginning of the body on; and over
+    /// HTTP/2 it has no time limit for a body, so that a client that stalls could get no answer later.
     async fn go_on(
         &self,
         session: &mut Session,
@@ -138,11 +142,43 @@ impl Filter {
         exchange: Box<Exchange>,
     ) -> pingora::Result<bool> {
         let expects_continue = exchange.request().headers.contains_key(header::EXPECT);
-        if expects_continue && exchange.forwards_over_http2() && !session.is_http2() && !session.is_body_done() {
-            // pingora forwards no interim response of HTTP/2.
-            session.write_continue_response().await?;
-        }
+        let forwards_over_http2 = exchange.forwards_over_http2();
         ctx.admit(exchange, session.is_body_done());
+        if session.is_body_done() {
+            return Ok(false);
+        }
+        if expects_continue {
+            if forwards_over_http2 && !session.is_http2() {
+                // pingora forwards no interim response of HTTP/2.
+                session.write_continue_response().await?;
+                ctx.slot.note_continue();
+            }
+            return Ok(false);
+        }
+        if !has_short_length(session.req_header()) {
+            return Ok(false);
+        }
+        let client = &mut session.downstream_session;
+        // pingora sends the buffer to the upstream, as after a failed attempt. A short body fits in it.
+        client.enable_retry_buffering();
+        while !client.is_body_done() {
+            let overdue_at = ctx.with(|exchange| exchange.body_deadline()).flatten();
+            let reading = client.read_request_body();
+            let part = match overdue_at {
+                Some(at) => timeout_at(at, reading).await,
+                None => Ok(reading.await),
+            };
+            let Ok(part) = part else {
+                return Err(ctx.deny(Denial::BodyTimeout));
+            };
+            let part = part.map_err(|error| error.into_down())?;
+            let side = Side::Client {
+                bytes: part.as_ref().map_or(0, Bytes::len),
+                is_body_end: part.is_none(),
+            };
+            ctx.with_activity(side, |_| ());
+        }
+        ctx.slot.note_body_end();
         Ok(false)
     }
 
@@ -187,8 +223,7 @@ impl Filter {
         ctx: &mut FilterContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         // Sending so little takes no time that would count.
-        let is_short = session.is_body_done()
-            || content_length(session.req_header()).is_some_and(|length| length <= drain::BYTES_MAX);
+        let is_short = session.is_body_done() || has_short_length(session.req_header());
         let chosen = ctx.with(|exchange| {
             let upstream = exchange.upstream()?;
             let (address, left) = exchange.choose_endpoint(&upstream)?;
@@ -202,7 +237,13 @@ impl Filter {
             Ok(peer)
         });
         match chosen.unwrap_or(Err(Denial::Panicked)) {
-            Ok(peer) => Ok(Box::new(peer)),
+            Ok(peer) => {
+                if is_short {
+                    // The guard cannot tell an upstream that sends nothing from a client that reads nothing.
+                    ctx.slot.leave_upstream_to_pingora();
+                }
+                Ok(Box::new(peer))
+            }
             Err(denial) => Err(ctx.deny(denial)),
         }
     }
@@ -299,6 +340,7 @@ impl Filter {
         }
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let side = Side::Client {
+            bytes,
             is_body_end: end_of_stream,
         };
         let is_tunnel = session.was_upgraded();
@@ -336,6 +378,9 @@ impl Filter {
             ctx.slot.note_body_end();
         }
         let status = response.status;
+        if status == StatusCode::CONTINUE {
+            ctx.slot.note_continue();
+        }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             // A client that only listens sends no body that could be late.
             session.set_read_timeout(None);
@@ -407,7 +452,14 @@ impl Filter {
 
     /// Answers a request that failed, if no response has begun.
     pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut FilterContext) -> FailToProxy {
-        let denial = ctx.denial.take().unwrap_or_else(|| failure::denial(error));
+        let denial = ctx.denial.take().unwrap_or_else(|| {
+            if failure::is_silent_upstream(error) {
+                // It may wait for the rest of the body.
+                ctx.slot.overdue()
+            } else {
+                failure::denial(error)
+            }
+        });
         let nothing = FailToProxy {
             error_code: 0,
             can_reuse_downstream: false,
@@ -462,6 +514,7 @@ impl std::fmt::Debug for Filter {
 impl FilterContext {
     fn admit(&mut self, mut exchange: Box<Exchange>, is_body_done: bool) {
         exchange.extend_time_limits(ANSWER_TIME);
+        self.slot.expect_body(exchange.client_owes_body(false));
         if is_body_done {
             self.slot.note_body_end();
         }
@@ -619,8 +672,14 @@ async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer:
 fn can_drain(session: &mut Session, request: &Parts) -> bool {
     // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
     // (S103).
-    let is_small = content_length(request).is_some_and(|length| length <= drain::BYTES_MAX);
-    session.is_http2() || session.is_body_done() || (is_small && !request.headers.contains_key(header::EXPECT))
+    session.is_http2()
+        || session.is_body_done()
+        || (has_short_length(request) && !request.headers.contains_key(header::EXPECT))
+}
+
+/// Returns whether the body is announced to be short.
+fn has_short_length(request: &Parts) -> bool {
+    content_length(request).is_some_and(|length| length <= drain::BYTES_MAX)
 }
 
 /// Returns the announced length of the body; `None` where there is none, or no number.

@@ -505,7 +505,7 @@ impl<'r> Relay<'r> {
             WaitTarget::ClientReads
         } else if self.bytes_sent < self.upstream.write_buf.len() && self.request != RequestState::WriteFailed {
             WaitTarget::UpstreamReads
-        } else if self.request == RequestState::Sending {
+        } else if self.request == RequestState::Sending && self.exchange.client_owes_body(self.head_received) {
             WaitTarget::RequestBody
         } else {
             WaitTarget::Response
