@@ -13,6 +13,7 @@ use crate::model::certificate::ClientCertificate;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
+use http::header;
 use http::request::Parts;
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -170,6 +171,17 @@ fn host<'r>(parts: &'r Parts, field: FieldOccurrence<'r>) -> Result<Cow<'r, str>
         (None, None) if parts.version == Version::HTTP_10 => Ok(Cow::Borrowed("")),
         (None, None) => Err(AcceptError::HostMissing),
     }
+}
+
+/// Returns the host of a request that was refused before it became an [`Inbound`]; `None` where the host is the fault.
+pub fn host_of(parts: &Parts) -> Option<Cow<'_, str>> {
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (None, _) => FieldOccurrence::Absent,
+        (Some(value), None) => FieldOccurrence::One(value),
+        (Some(_), Some(_)) => FieldOccurrence::Repeated,
+    };
+    host(parts, field).ok()
 }
 
 #[cfg(test)]

@@ -563,15 +563,30 @@ impl Exchange {
                 .extend(limit_headers::admission_fields(permit.admission(), families)),
             (_, None) => {}
         }
-        if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
-            // Without these fields, a browser hides the refusal from the page that sent the request.
-            answer.headers.extend(cors.response_fields(request));
-            answer
-                .headers
-                .extend(cors.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
-        }
+        self.put_cors(&mut answer);
         self.outcome = Outcome::Denied(denial);
         answer
+    }
+
+    /// Adds the CORS fields to a refusal. Without them, a browser hides the refusal from the page that sent the request.
+    fn put_cors(&self, answer: &mut Answer) {
+        let request = &self.request.headers;
+        let is_of_page = request.contains_key(header::ORIGIN);
+        let rules = match (&self.decision_trace.route, &self.decision_trace.built_in) {
+            (Some(route), _) => route.cors.as_ref().map(|cors| &cors.responses),
+            (None, Some(built_in)) => {
+                answer.headers.extend(built_in.fields().filter(|_| is_of_page));
+                None
+            }
+            (None, None) if is_of_page => self.snapshot.cors_without_route(&self.request),
+            (None, None) => None,
+        };
+        if let Some(rules) = rules {
+            answer.headers.extend(rules.fields(request));
+            answer
+                .headers
+                .extend(rules.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+        }
     }
 
     /// Records why the exchange was interrupted. For a failure after which no answer is sent.

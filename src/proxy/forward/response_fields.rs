@@ -42,10 +42,10 @@ impl ResponseRules<'_> {
     /// lists `Origin` already.
     pub fn put_added(&self, varies: bool, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
-            for (name, value) in cors.response_fields(request) {
+            for (name, value) in cors.responses.fields(request) {
                 put(&name, &value);
             }
-            if cors.varies() && !varies {
+            if cors.responses.varies() && !varies {
                 put(&header::VARY, &cors::VARY_ORIGIN);
             }
         }

@@ -149,7 +149,6 @@ fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
         }
         (Lane::FilterHttp2, "refused_by_parser") => Some("it takes chunks"),
         (Lane::FilterHttp2, "connection_nomination") => Some("`Connection` cannot be sent over HTTP/2"),
-        (Lane::FilterHttp2, "body_timeout") => Some("pingora cannot answer: the stream is reset"),
         (Lane::FilterHttp2 | Lane::FilterHttp1, "pipelined") => {
             Some("pingora closes the connection before the client has read the answer")
         }
@@ -179,6 +178,8 @@ struct Gates {
     /// API keys that are refused, by their defect: `wrong_secret`, `revoked`, `expired`, `elsewhere`.
     keys: BTreeMap<&'static str, String>,
     second: SigningKey,
+    /// The page that sends the requests.
+    page: Option<&'static str>,
 }
 
 /// Returns one rule for each of four methods; no principal satisfies any of them.
@@ -195,6 +196,11 @@ fn one_rule_a_method() -> String {
 
 impl Gates {
     fn start() -> Self {
+        Self::start_for(None)
+    }
+
+    /// Starts gates whose routes can be called by `page`, which then sends the requests.
+    fn start_for(page: Option<&'static str>) -> Self {
         let second = SigningKey::generate_es256().unwrap();
         let (known, wrong_secret) = two_of_one_id();
         let mut entries = api_key_entry(&known, "scopes: []");
@@ -229,7 +235,7 @@ impl Gates {
             &[("second.pem", &second.public_pem()), ("jwks.json", &jwks)],
             &entries,
             |gate| {
-                gate.top(
+                gate.pages(page).top(
                     "requests: { head_timeout: 500ms, body_read_timeout: 500ms, head_count: 20, body_bytes: 1000 }",
                 )
                 .issuer(
@@ -281,6 +287,7 @@ impl Gates {
                 closed_port()
             );
             GatewayBuilder::new()
+                .pages(page)
                 .top("requests: { connections: 2 }")
                 .top("failed_authentication: { quota: 1/hour, burst: 1 }")
                 .issuer("main", &format!("issuer: {ISSUER}\naudiences: [api]\n{away}"))
@@ -296,6 +303,7 @@ impl Gates {
             release,
             keys,
             second,
+            page,
         }
     }
 
@@ -323,7 +331,8 @@ impl Gates {
         if is_here("pipelined") {
             let mut client = self.main.connect();
             let arrived = self.main.upstream.received().len();
-            client.send(get_with("/open/a", ""));
+            let origin = self.page.map(|page| format!("Origin: {page}\r\n"));
+            client.send(get_with("/open/a", &origin.unwrap_or_default()));
             self.main.upstream.wait_received(arrived + 1);
             let request = get_with("/open/second", "").into_bytes();
             all.push(self.cause(&self.main, &mut client, "pipelined", request));
@@ -356,8 +365,14 @@ impl Gates {
         gate: &Gate<Binary>,
         client: &mut RawClient,
         reason: &'static str,
-        request: Vec<u8>,
+        mut request: Vec<u8>,
     ) -> RefusalCase {
+        if let Some(page) = self.page
+            && let Some(end) = request.windows(2).position(|bytes| bytes == b"\r\n")
+            && !request.windows(8).any(|bytes| bytes == b"Origin: ")
+        {
+            request.splice(end..end, format!("\r\nOrigin: {page}").into_bytes());
+        }
         let response = client.send(&request).try_receive();
         let response = response.unwrap_or_else(|error| panic!("{reason}: {error}"));
         let record = gate.record(request_id(&response));
@@ -788,6 +803,39 @@ fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
             "" => return (scheme.to_owned(), parameters),
             more => more.strip_prefix(", ").unwrap_or_else(|| panic!("{text}")),
         };
+    }
+}
+
+lanes!(every_refusal_of_a_request_can_be_read_by_the_pages_of_its_host);
+/// A browser hides a response without CORS fields from the page, which then sees a network error in place of the reason.
+fn every_refusal_of_a_request_can_be_read_by_the_pages_of_its_host() {
+    const PAGE: &str = "https://app.test";
+    let gates = Gates::start_for(Some(PAGE));
+    for case in gates.cause_all() {
+        let row = keygate::gate::answer::refusal::row(case.reason);
+        // No request was read that could have a host, or it is of no host.
+        let is_head = matches!(
+            row.slug,
+            "malformed-request"
+                | "head-too-large"
+                | "target-too-long"
+                | "head-timeout"
+                | "http-version"
+                | "expectation"
+        ) && case.reason != "refused_by_parser";
+        let is_unread = is_head || case.reason == "too_many_connections";
+        let origin = case.response.header("access-control-allow-origin");
+        // A preflight of another origin, which must not read anything.
+        let is_other = case.reason == "cors_origin";
+        assert_eq!(
+            origin,
+            (!is_unread && !is_other).then_some(PAGE),
+            "{}: {:?}",
+            case.reason,
+            case.response.headers
+        );
+        let varies = case.response.headers_named("vary") == ["Origin"];
+        assert_eq!(varies, !is_unread, "{}", case.reason);
     }
 }
 
