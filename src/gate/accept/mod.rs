@@ -12,8 +12,10 @@ pub mod hosts;
 pub mod inbound;
 pub mod matcher;
 pub mod error;
+pub mod fault;
 
 pub use error::AcceptError;
+pub use fault::ByteFault;
 pub use fields::FieldOccurrence;
 pub use head_error::HeadError;
 pub use hosts::Hosts;

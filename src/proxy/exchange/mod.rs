@@ -17,6 +17,7 @@ use crate::config::UpstreamProtocol;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
+use crate::gate::accept::fault;
 use crate::gate::admit::headers as limit_headers;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::BODY_BYTES_MAX;
@@ -551,6 +552,10 @@ impl Exchange {
                 (false, _) => GrpcForm::Without,
                 (true, Version::HTTP_2) => GrpcForm::TrailersOnly,
                 (true, _) => GrpcForm::Beside,
+            },
+            fault: match &denial {
+                Denial::Accept(error) => fault::of_accept(*error, &self.request.uri),
+                _ => None,
             },
         };
         let mut answer = refusal::answer(&denial, &context);

@@ -3,6 +3,7 @@
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
+use crate::gate::accept::fault;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
 use crate::gate::answer::refusal;
@@ -100,6 +101,10 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         api_key_header: &snapshot.api_key_header,
         request_id: request_id.as_str(),
         grpc: GrpcForm::Without,
+        fault: match denial {
+            Denial::Head(error) => fault::of_head(*error, head),
+            _ => None,
+        },
     };
     let mut answer = refusal::answer(denial, &context);
     answer

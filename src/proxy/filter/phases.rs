@@ -198,7 +198,7 @@ impl Filter {
             header_count_max: snapshot.requests.header_count_max,
             target_bytes_max: snapshot.requests.target_bytes_max,
         };
-        let raw;
+        let mut raw = Bytes::new();
         let checked = if session.is_http2() {
             check_size(session.req_header(), &limits)
         } else {
@@ -207,7 +207,7 @@ impl Filter {
             head::check(&raw, &limits).map(drop)
         };
         if let Err(error) = checked {
-            return Err(refuse_head(&self.gate, connection.peer, started, error, b""));
+            return Err(refuse_head(&self.gate, connection.peer, started, error, &raw));
         }
         let parts = request_head::of_pingora(session.req_header());
         Ok(Exchange::begin(&self.gate, snapshot, parts, &connection, started))

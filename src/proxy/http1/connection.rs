@@ -12,6 +12,7 @@ use crate::gate::answer::Answer;
 use crate::gate::denial::ConnectionError;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
+use crate::model::clock::Timestamp;
 use crate::observe::metrics::HandshakeResult;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
@@ -246,7 +247,7 @@ where
             Err(HandshakeError::PlainHttp(stream)) => {
                 let now = self.gate.clock.now();
                 let answer = refuse_head(&self.gate, peer, now, HeadError::PlainHttp, &[]);
-                return refuse(&mut Downstream::new(stream), answer, &[]).await;
+                return refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;
             }
             Err(HandshakeError::Failed | HandshakeError::TimedOut) => return,
         };
@@ -306,7 +307,7 @@ where
                 Ok(None) => return Some(downstream.stream),
                 Err(RejectedHead { error, started, head }) => {
                     let answer = refuse_head(&self.gate, connection.peer, started, error, &head);
-                    refuse(&mut downstream, answer, &head).await;
+                    refuse(&mut downstream, answer, &head, self.gate.clock.now().wall).await;
                     return Some(downstream.stream);
                 }
             };
@@ -460,7 +461,7 @@ where
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if slot.is_some() && settings.tls.is_none() && settings.plain == PlainProtocol::Http1 {
-            refuse(&mut Downstream::new(stream), answer, &[]).await;
+            refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;
         }
     }
 }
@@ -484,12 +485,12 @@ where
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.
-async fn refuse(downstream: &mut Downstream, mut answer: Answer, head: &[u8]) {
+async fn refuse(downstream: &mut Downstream, mut answer: Answer, head: &[u8], now: Timestamp) {
     // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();
     }
-    response_head::write_closing(&answer, &mut downstream.write_buf);
+    response_head::write_closing(&answer, now, &mut downstream.write_buf);
     let writing = async {
         downstream.flush(LINGER).await?;
         downstream

@@ -1,5 +1,6 @@
 //! How is a request head parsed that `head::check` accepted?
 
+use crate::proxy::forward::escape;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
@@ -43,13 +44,23 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     // `Parts` has private fields: only the crate `http` can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
-    parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| RequestHeadError)?;
+    parts.uri = uri(head, target)?;
     parts.version = match version {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
     parts.headers = headers;
     Ok(parts)
+}
+
+/// Returns the URI of `target`, whose text stands in `head`.
+fn uri(head: &Bytes, target: &str) -> Result<Uri, RequestHeadError> {
+    let text = if escape::is_needed(target) {
+        Bytes::from(escape::target(target))
+    } else {
+        head.slice_ref(target.as_bytes())
+    };
+    Uri::from_maybe_shared(text).map_err(|_| RequestHeadError)
 }
 
 #[cfg(test)]
