@@ -79,7 +79,10 @@ pub struct AccessRecord<'a> {
     /// The limit that rejected the request.
     pub limit: Option<&'a str>,
     pub upstream: Option<&'a str>,
+    /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// The failure of the endpoint in place of a whole response, in the words of the metrics.
+    pub upstream_failure: Option<&'static str>,
     /// Body bytes received from the client.
     pub bytes_in: u64,
     /// Body bytes sent to the client.

@@ -125,6 +125,9 @@ impl AccessRecord<'_> {
         if let Some(endpoint) = self.endpoint {
             put(key!("endpoint"), Value::Peer(endpoint));
         }
+        if let Some(failure) = self.upstream_failure {
+            put(key!("upstream_failure"), Value::Text(failure));
+        }
         put(key!("bytes_in"), Value::Number(self.bytes_in));
         put(key!("bytes_out"), Value::Number(self.bytes_out));
         put(key!("duration_ms"), Value::Millis(self.duration));

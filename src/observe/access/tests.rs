@@ -112,6 +112,7 @@ fn every_field_is_written() {
         limit: Some("per-key"),
         upstream: Some("billing"),
         endpoint: Some("127.0.0.1:9".parse().unwrap()),
+        upstream_failure: Some("closed"),
         bytes_in: 7,
         bytes_out: 12,
         duration: Duration::from_millis(3),
@@ -120,7 +121,7 @@ fn every_field_is_written() {
         user_agent: Some("curl"),
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 33);
+    assert_eq!(read.len(), 34);
     for (key, value) in [
         ("time", "2023-11-14T22:13:20.042Z"),
         ("request_id", "r-1"),
@@ -148,6 +149,7 @@ fn every_field_is_written() {
         ("limit", "per-key"),
         ("upstream", "billing"),
         ("endpoint", "127.0.0.1:9"),
+        ("upstream_failure", "closed"),
         ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
         ("user_agent", "curl"),
     ] {

@@ -37,6 +37,7 @@ use crate::gate::stop::Stop;
 use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Now;
 use crate::model::names::Name;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::metrics::GaugeGuard;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
@@ -57,6 +58,7 @@ use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::retry::ConnectAttempts;
 use crate::proxy::forward::stream_end::StreamEnd;
 use crate::proxy::forward::target;
+use crate::upstream::Choice;
 use crate::upstream::Upstream;
 use http::HeaderName;
 use http::HeaderValue;
@@ -159,7 +161,9 @@ pub struct Exchange {
     deadlines: Deadlines,
     outcome: Outcome,
     /// The endpoint of the last attempt.
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Choice>,
+    /// The failure of the last attempt.
+    upstream_failure: Option<UpstreamFailure>,
     upstream_started: Option<Now>,
     /// The status of the final response; 0 while there is none.
     status: u16,
@@ -212,6 +216,7 @@ impl Exchange {
             deadlines: Deadlines::new(TimeLimits::NONE),
             outcome: Outcome::Open,
             endpoint: None,
+            upstream_failure: None,
             upstream_started: None,
             status: 0,
             is_cut: false,
@@ -380,13 +385,55 @@ impl Exchange {
         if left.is_zero() {
             return Err(Denial::ConnectTimeout);
         }
-        let address = upstream.choose().ok_or(Denial::NoEndpoint)?;
-        self.endpoint = Some(address);
-        Ok((address, left))
+        let choice = upstream.choose().ok_or(Denial::NoEndpoint)?;
+        self.endpoint = Some(choice);
+        Ok((choice.address, left))
+    }
+
+    /// Records what the endpoint did in place of a whole response. The first failure of an endpoint is logged, further ones
+    /// are counted.
+    pub fn note_upstream_failure(&mut self, failure: UpstreamFailure) {
+        self.upstream_failure = Some(failure);
+        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+            return;
+        };
+        let route = permit.route();
+        route.upstream_metrics.count_failure(failure);
+        let endpoint = route.upstream.endpoint(choice);
+        if endpoint.is_some_and(|endpoint| endpoint.note_failure(choice.address, self.gate.clock.now().tick)) {
+            tracing::warn!(
+                upstream = route.upstream.name().as_str(),
+                endpoint = %choice.address,
+                failure = failure.as_str(),
+                "Endpoint fails"
+            );
+        }
+    }
+
+    /// Records that the endpoint has sent the head of a response, also of an interim one.
+    pub fn note_upstream_head(&mut self) {
+        self.upstream_failure = None;
+        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+            return;
+        };
+        let upstream = &permit.route().upstream;
+        let now = || self.gate.clock.now().tick;
+        let recovered = upstream
+            .endpoint(choice)
+            .and_then(|endpoint| endpoint.note_success(choice.address, now));
+        if let Some(failures) = recovered {
+            tracing::info!(
+                upstream = upstream.name().as_str(),
+                endpoint = %choice.address,
+                failures,
+                "Endpoint serves again"
+            );
+        }
     }
 
     /// Counts a failed connection attempt, and returns whether the upstream's `connect_attempts` allow another one.
-    pub fn count_connect_failure(&mut self) -> bool {
+    pub fn count_connect_failure(&mut self, failure: UpstreamFailure) -> bool {
+        self.note_upstream_failure(failure);
         if let Some(permit) = &self.permit {
             permit.route().upstream_metrics.count_connect_failure();
         }
@@ -402,8 +449,8 @@ impl Exchange {
     }
 
     /// Returns the endpoint that was chosen last.
-    pub const fn endpoint(&self) -> Option<SocketAddr> {
-        self.endpoint
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|choice| choice.address)
     }
 
     /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
@@ -541,6 +588,7 @@ impl Exchange {
 
     /// Records `denial` as the outcome, and returns the answer for the client.
     pub fn refuse(&mut self, denial: Denial) -> Answer {
+        self.note_timeout(&denial);
         let request = &self.request.headers;
         let route = self.decision_trace.route.as_deref();
         let context = RefusalContext {
@@ -573,6 +621,13 @@ impl Exchange {
         answer
     }
 
+    /// Records the failure of an endpoint that let a time limit pass. A connection attempt is recorded by the lane.
+    fn note_timeout(&mut self, denial: &Denial) {
+        if matches!(denial, Denial::UpstreamTimeout) {
+            self.note_upstream_failure(UpstreamFailure::TimedOut);
+        }
+    }
+
     /// Adds the CORS fields to a refusal. Without them, a browser hides the refusal from the page that sent the request.
     fn put_cors(&self, answer: &mut Answer) {
         let request = &self.request.headers;
@@ -598,7 +653,10 @@ impl Exchange {
     pub fn interrupt(&mut self, interruption: Interruption) {
         self.is_cut = self.has_responded();
         self.outcome = match interruption {
-            Interruption::Denied(denial) => Outcome::Denied(denial),
+            Interruption::Denied(denial) => {
+                self.note_timeout(&denial);
+                Outcome::Denied(denial)
+            }
             Interruption::StreamEnded => {
                 tracing::debug!(peer = %self.connection.peer, "Stream ended with its credential");
                 Outcome::StreamEnded

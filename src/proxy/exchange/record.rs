@@ -16,6 +16,7 @@ use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::model::clock::Now;
 use crate::model::names::Name;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
 use crate::observe::metrics::AnswerLabel;
@@ -222,7 +223,8 @@ fn record_of<'c>(
             .permit
             .as_ref()
             .map(|permit| permit.route().upstream.name().as_str()),
-        endpoint: exchange.endpoint,
+        endpoint: exchange.endpoint(),
+        upstream_failure: exchange.upstream_failure.map(UpstreamFailure::as_str),
         bytes_in: exchange.bytes_in,
         bytes_out: exchange.bytes_out,
         duration,

@@ -35,6 +35,7 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 use pingora::Error;
+use pingora::ErrorSource;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -256,7 +257,10 @@ impl Filter {
         ctx: &mut FilterContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let again = ctx.with(Exchange::count_connect_failure).unwrap_or_default();
+        let failure = peer::connect_failure(&error);
+        let again = ctx
+            .with(|exchange| exchange.count_connect_failure(failure))
+            .unwrap_or_default();
         error.set_retry(again);
         error
     }
@@ -460,6 +464,9 @@ impl Filter {
                 failure::denial(error)
             }
         });
+        if matches!(denial, Denial::UpstreamFailed) && *error.esource() == ErrorSource::Upstream {
+            ctx.with(|exchange| exchange.note_upstream_failure(peer::response_failure(error)));
+        }
         let nothing = FailToProxy {
             error_code: 0,
             can_reuse_downstream: false,
@@ -704,6 +711,7 @@ async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<
 
 /// Changes the head of the upstream's response into that for the client. Returns whether the response is a stream.
 fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<bool> {
+    exchange.note_upstream_head();
     let status = response.status;
     let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let rules = exchange.response_rules();

@@ -5,15 +5,16 @@ mod answer;
 use crate::gate::accept::HeadError;
 use crate::gate::accept::syntax;
 use crate::gate::denial::Denial;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::retry;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
+use crate::proxy::http1::downstream::AfterRequest;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::hand_over::HandOver;
-use crate::proxy::http1::pool::DialError;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::relay;
@@ -170,9 +171,16 @@ impl<'c> Lane<'c> {
                 Ok(conn) => {
                     return Ok(Attempt { conn, address, reused });
                 }
-                Err(_) if self.exchange.count_connect_failure() => {}
-                Err(DialError::Failed) => return Err(Denial::ConnectFailed),
-                Err(DialError::TimedOut) => return Err(Denial::ConnectTimeout),
+                Err(failure) if self.exchange.count_connect_failure(failure) => {}
+                Err(UpstreamFailure::TimedOut) => return Err(Denial::ConnectTimeout),
+                Err(
+                    UpstreamFailure::Refused
+                    | UpstreamFailure::Unreachable
+                    | UpstreamFailure::Reset
+                    | UpstreamFailure::Closed
+                    | UpstreamFailure::NoHttp
+                    | UpstreamFailure::Tls,
+                ) => return Err(Denial::ConnectFailed),
             }
         }
     }
@@ -256,15 +264,13 @@ pub fn keeps_connection(request: &Parts) -> bool {
 }
 
 /// Waits until the client closes its connection or sends the next request too early, and returns the denial. Never
-/// returns if the next bytes are part of the request body, or if bytes of the next request have arrived already.
+/// returns if the next bytes are part of the request body.
 async fn wait_for_client_close(downstream: &mut Downstream, body: &BodyReader) -> Denial {
-    if !body.is_complete() || !downstream.read_buf.is_empty() {
+    if !body.is_complete() {
         return std::future::pending().await;
     }
-    poll_fn(|cx| match downstream.read_buf.poll_fill(&mut downstream.stream, cx) {
-        Poll::Ready(Ok(1..)) => Poll::Ready(Denial::Pipelined),
-        Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Denial::ClientGone),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+    match poll_fn(|cx| downstream.poll_after_request(cx)).await {
+        AfterRequest::SendsMore => Denial::Pipelined,
+        AfterRequest::Closes => Denial::ClientGone,
+    }
 }

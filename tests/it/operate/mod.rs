@@ -8,6 +8,7 @@ mod reload;
 mod cached_tokens;
 mod routing;
 mod shutdown;
+mod upstream_failures;
 
 use crate::support::LocalGate;
 use crate::support::RawClient;
