@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 /// The bytes after a request that are read at most before its response. They are read to learn that the client closes.
 const AFTER_REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// What a client does after its whole request.
+/// The next act of a client after its whole request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRequest {
     /// It sends the first bytes of another request.

@@ -30,7 +30,6 @@ use http::header;
 use http::request::Parts;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::task::Poll;
 use tokio::sync::watch;
 
 /// One exchange on its client's connection.

@@ -9,6 +9,7 @@ use http::Method;
 use http::Request;
 use http::Uri;
 use http::Version;
+use http::header;
 use http::request::Parts;
 use std::mem::MaybeUninit;
 
@@ -50,7 +51,21 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
         _ => Version::HTTP_11,
     };
     parts.headers = headers;
+    add_host(&mut parts);
     Ok(parts)
+}
+
+/// Gives a request of HTTP/1.0 without `Host` the host of its target in absolute form: it is matched by that host, so the
+/// upstream has to receive it too.
+fn add_host(parts: &mut Parts) {
+    if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
+        return;
+    }
+    let authority = parts.uri.authority();
+    // An authority is visible ASCII.
+    if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
 }
 
 /// Returns the URI of `target`, whose text stands in `head`.

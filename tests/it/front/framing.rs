@@ -393,6 +393,17 @@ fn http_1_0_is_answered_and_closed_unless_it_asks_otherwise() {
         .map(|request| request.headers_named("host").join(", "))
         .collect();
     assert_eq!(hosts, [endpoint.as_str(), "gate.test"]);
+    // The host of the target is the one that routes are matched by.
+    let absolute = "GET http://gate.test/open/a HTTP/1.0\r\n\r\n";
+    assert_eq!(gate.exchange(absolute).status, 200);
+    let received = gate.upstream.received().pop().unwrap();
+    assert_eq!(
+        (
+            received.headers_named("host"),
+            received.headers_named("x-forwarded-host")
+        ),
+        (vec!["gate.test"], vec!["gate.test"])
+    );
     let mut client = gate.connect();
     for _ in 0..3 {
         let response = client.exchange("GET /open/a HTTP/1.0\r\nHost: gate.test\r\nConnection: keep-alive\r\n\r\n");
