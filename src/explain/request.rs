@@ -7,6 +7,7 @@ use crate::config::Route;
 use crate::explain::question::ExplainError;
 use crate::explain::question::Question;
 use crate::explain::question::QuestionSubject;
+use crate::proxy::forward::escape;
 use crate::proxy::head::HeadLimits;
 use http::HeaderName;
 use http::HeaderValue;
@@ -84,7 +85,7 @@ fn parts(method: &str, target: &str, lines: &[(String, String)]) -> Result<Parts
     let wrong = |part: &str| ExplainError::Request(format!("no HTTP parser would take this {part}"));
     let mut request = http::Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| wrong("method"))?;
-    *request.uri_mut() = target.parse().map_err(|_| wrong("target"))?;
+    *request.uri_mut() = escape::target(target).parse().map_err(|_| wrong("target"))?;
     *request.version_mut() = Version::HTTP_11;
     for (name, value) in lines {
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header name"))?;

@@ -184,6 +184,7 @@ fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanatio
             api_key_header: &trace.snapshot.api_key_header,
             request_id: "",
             grpc: GrpcForm::Without,
+            fault: None,
         },
     );
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();

@@ -273,7 +273,11 @@ mod tests {
         let named = live.endpoints_to_resolve();
         assert_eq!(named.len(), 2);
         named[0].replace(vec![([192, 0, 2, 1], 80).into()]);
-        let chosen = |upstream: &Upstream| (0..2).filter_map(|_| upstream.choose()).collect::<Vec<_>>();
+        let chosen = |upstream: &Upstream| {
+            (0..2)
+                .filter_map(|_| upstream.choose().map(|choice| choice.address))
+                .collect::<Vec<_>>()
+        };
         assert!(chosen(&first).contains(&([192, 0, 2, 1], 80).into()));
         assert!(chosen(&second).contains(&([192, 0, 2, 1], 80).into()));
     }

@@ -8,10 +8,13 @@ use crate::config::KeySource;
 use crate::config::Mode;
 use crate::config::built_in::BuiltInKind;
 use crate::gate::accept::AcceptRules;
+use crate::gate::accept::Lookup;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::Oddities;
+use crate::gate::accept::inbound;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::accept::matcher::Pattern;
+use crate::gate::accept::normalize;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::admit::PlanLimits;
 use crate::gate::admit::failures::FailureLimit;
@@ -19,6 +22,8 @@ use crate::gate::answer::BuiltIns;
 use crate::gate::answer::Cors;
 use crate::gate::answer::built_in::AnswerSource;
 use crate::gate::answer::built_in::Document;
+use crate::gate::answer::cors::HostCors;
+use crate::gate::answer::cors::ResponseCors;
 use crate::gate::answer::metadata;
 use crate::gate::answer::refusal::AcceptedCredentials;
 use crate::gate::authenticate::Authenticator;
@@ -46,6 +51,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
+use http::request::Parts;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -71,6 +77,8 @@ pub struct Snapshot {
     pub access_records: bool,
     pub routes: Box<[Arc<Route>]>,
     pub matcher: Matcher<Arc<Route>>,
+    /// The CORS rules of refusals without a route.
+    pub host_cors: HostCors,
     pub issuers: Box<[Arc<IssuerState>]>,
     pub plans: Plans,
     /// The limits of each plan, by the name of the plan.
@@ -180,6 +188,32 @@ impl Route {
 }
 
 impl Snapshot {
+    /// Returns the CORS rules of the refusal of a request that has no route: those of the route that it matches all the
+    /// same, or, for another method, of all routes of its path; otherwise those on which the routes of its host agree.
+    pub fn cors_without_route(&self, request: &Parts) -> Option<&ResponseCors> {
+        let host = inbound::host_of(request)?;
+        let Ok(path) = normalize::path(request.uri.path()) else {
+            return self.host_cors.of(&host);
+        };
+        let find = |method: &Method| {
+            let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, method);
+            self.matcher.find(&host, &path.text, method, same)
+        };
+        match find(&request.method) {
+            Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
+            Lookup::MethodNotAllowed(allowed) => {
+                let mut routes = allowed.iter().map(|method| match find(method) {
+                    Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
+                    Lookup::NearMiss | Lookup::MethodNotAllowed(_) | Lookup::NotFound => None,
+                });
+                let first = routes.next().flatten();
+                first.filter(|_| routes.all(|other| other == first))
+            }
+            // Both are answered alike.
+            Lookup::NearMiss | Lookup::NotFound => self.host_cors.of(&host),
+        }
+    }
+
     /// Compiles `config`. Takes issuers, limits and endpoints from `live`, so that their state survives a reload.
     ///
     /// # Errors
@@ -218,6 +252,10 @@ impl Snapshot {
             };
             (pattern, Arc::clone(route))
         }))?;
+        let mut host_cors = HostCors::default();
+        for (settings, route) in config.routes.iter().zip(&routes) {
+            host_cors.add(&settings.hosts, route.cors.as_ref());
+        }
         let claim_headers = distinct(config.issuers.values().flat_map(config::Issuer::claim_header_names));
         let token_headers = distinct(
             config
@@ -252,6 +290,7 @@ impl Snapshot {
             access_records: config.observe.access,
             routes,
             matcher,
+            host_cors,
             issuers: issuers.into_values().collect(),
             plans: config.plans.clone(),
             plan_limits,

@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod algorithm;
 pub mod id;
 pub mod reason;
+pub mod upstream_failure;
 pub mod replacement;
 pub mod lifetime;
 pub mod address_range;

@@ -59,6 +59,8 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The status of the response; `None` if no response was begun.
     pub status: Option<u16>,
+    /// `cut` if the response ended before its body was complete; `reason` says why.
+    pub response: Option<&'static str>,
     pub decision: Decision,
     /// Why the request was rejected, in the words of the metrics; for an answer of Keygate, its kind or the reason of
     /// the control side; for an allowed request, only why its stream ended early.
@@ -81,7 +83,10 @@ pub struct AccessRecord<'a> {
     /// The limit that rejected the request.
     pub limit: Option<&'a str>,
     pub upstream: Option<&'a str>,
+    /// The endpoint of the last attempt.
     pub endpoint: Option<SocketAddr>,
+    /// The failure of the endpoint in place of a whole response, in the words of the metrics.
+    pub upstream_failure: Option<&'static str>,
     /// Body bytes received from the client.
     pub bytes_in: u64,
     /// Body bytes sent to the client.

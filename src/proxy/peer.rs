@@ -1,9 +1,13 @@
-//! How does pingora connect to an endpoint?
+//! How does pingora connect to an endpoint, and what went wrong where it does not?
 
 use crate::config;
 use crate::config::UpstreamProtocol;
+use crate::model::upstream_failure::UpstreamFailure;
+use pingora::Error;
+use pingora::ErrorType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::upstreams::peer::HttpUpstreamRequestPolicy;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -34,4 +38,40 @@ pub fn plain(address: SocketAddr, settings: &config::Upstream, left: Duration) -
     peer.options.connection_timeout = Some(settings.connect_timeout.min(left));
     peer.options.total_connection_timeout = Some(settings.connect_timeout.min(left));
     peer
+}
+
+/// Returns what went wrong in a connection attempt that failed with `error`.
+pub fn connect_failure(error: &Error) -> UpstreamFailure {
+    match error.etype() {
+        ErrorType::ConnectRefused => UpstreamFailure::Refused,
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => UpstreamFailure::TimedOut,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => UpstreamFailure::Tls,
+        ErrorType::HandshakeError | ErrorType::H2Error | ErrorType::InvalidH2 => UpstreamFailure::NoHttp,
+        _ => match io_error(error) {
+            Some(io::ErrorKind::ConnectionRefused) => UpstreamFailure::Refused,
+            Some(io::ErrorKind::ConnectionReset) => UpstreamFailure::Reset,
+            _ => UpstreamFailure::Unreachable,
+        },
+    }
+}
+
+/// Returns what went wrong on a connection to an endpoint that ended with `error`.
+pub fn response_failure(error: &Error) -> UpstreamFailure {
+    match error.etype() {
+        ErrorType::ReadTimedout | ErrorType::WriteTimedout => UpstreamFailure::TimedOut,
+        ErrorType::InvalidHTTPHeader | ErrorType::InvalidH2 => UpstreamFailure::NoHttp,
+        // A malformed chunk, as pingora names it in `protocols/http/v1/body.rs`, which is not public.
+        ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => UpstreamFailure::NoHttp,
+        // A stream of HTTP/2 that the endpoint has reset.
+        ErrorType::H2Error => UpstreamFailure::Reset,
+        _ => match io_error(error) {
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => UpstreamFailure::Reset,
+            _ => UpstreamFailure::Closed,
+        },
+    }
+}
+
+/// Returns the error of the system behind `error`.
+fn io_error(error: &Error) -> Option<io::ErrorKind> {
+    error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind)
 }

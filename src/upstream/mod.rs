@@ -11,6 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+/// The endpoint for one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub address: SocketAddr,
+    /// The position among the endpoints of the upstream.
+    endpoint: usize,
+}
+
 /// An upstream in a snapshot: its settings and its endpoints. The state of the endpoints outlives the snapshot.
 #[derive(Debug)]
 pub struct Upstream {
@@ -37,12 +45,18 @@ impl Upstream {
 
     /// Returns an address of the next endpoint in turn, skipping endpoints without an address; `None` if no endpoint
     /// has an address.
-    pub fn choose(&self) -> Option<SocketAddr> {
+    pub fn choose(&self) -> Option<Choice> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         (0..self.endpoints.len()).find_map(|offset| {
-            let endpoint = &self.endpoints[turn.wrapping_add(offset) % self.endpoints.len()];
-            endpoint.address(turn)
+            let endpoint = turn.wrapping_add(offset) % self.endpoints.len();
+            let address = self.endpoints[endpoint].address(turn)?;
+            Some(Choice { address, endpoint })
         })
+    }
+
+    /// Returns the endpoint of `choice`, which this upstream has made.
+    pub fn endpoint(&self, choice: Choice) -> Option<&EndpointState> {
+        self.endpoints.get(choice.endpoint).map(AsRef::as_ref)
     }
 }
 
@@ -77,7 +91,7 @@ mod tests {
     #[test]
     fn endpoints_are_chosen_in_turn() {
         let upstream = upstream(vec![endpoint(1), endpoint(2), endpoint(3)]);
-        let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().port()).collect();
+        let ports: Vec<u16> = (0..6).map(|_| upstream.choose().unwrap().address.port()).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
     }
 
@@ -87,7 +101,7 @@ mod tests {
         let addresses: Vec<SocketAddr> = (1..=3).map(|last| ([192, 0, 2, last], 80).into()).collect();
         name.replace(addresses.clone());
         let upstream = upstream(vec![name]);
-        let chosen: Vec<SocketAddr> = (0..6).map(|_| upstream.choose().unwrap()).collect();
+        let chosen: Vec<SocketAddr> = (0..6).map(|_| upstream.choose().unwrap().address).collect();
         assert_eq!(chosen, [addresses.clone(), addresses].concat());
     }
 
@@ -96,7 +110,7 @@ mod tests {
         let unresolved = Arc::new(EndpointState::new("no-such-name.invalid", 80));
         let upstream = upstream(vec![unresolved, endpoint(2)]);
         for _ in 0..4 {
-            assert_eq!(upstream.choose().unwrap().port(), 2);
+            assert_eq!(upstream.choose().unwrap().address.port(), 2);
         }
     }
 

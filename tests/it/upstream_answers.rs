@@ -12,6 +12,7 @@ use crate::support::StartGate;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::token;
+use crate::support::lane::Lane;
 use crate::support::lane::lanes;
 use keygate::jose::sign::SigningKey;
 use serde_json::json;
@@ -77,6 +78,95 @@ fn s101_an_answer_with_two_ends_is_502_and_its_connection_is_not_used_again() {
             assert_eq!(client.exchange(GET).status, 502, "{bytes:?}");
         }
         assert_eq!(upstream.connections(), before + 2, "a connection for each: {bytes:?}");
+    }
+}
+
+/// The state of an upstream's connection after a part of a response.
+#[derive(Clone, Copy, Debug)]
+enum AfterPart {
+    StaysOpen,
+    Closes,
+    Resets,
+}
+
+lanes!(the_received_part_of_a_broken_response_arrives_before_the_cut);
+fn the_received_part_of_a_broken_response_arrives_before_the_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = gate(listener.local_addr().unwrap());
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n";
+    let mut records = 0;
+    for (rest, after) in [
+        (format!("{chunked}zz\r\nbad\r\n"), AfterPart::StaysOpen),
+        (format!("{chunked}4\r\nbad!!\r\n"), AfterPart::StaysOpen),
+        (chunked.to_owned(), AfterPart::Closes),
+        (chunked.to_owned(), AfterPart::Resets),
+        (format!("{chunked}0\r\nTrailer: "), AfterPart::Closes),
+        ("Content-Length: 9\r\n\r\ngood".to_owned(), AfterPart::Closes),
+        ("Content-Length: 9\r\n\r\ngood".to_owned(), AfterPart::Resets),
+    ] {
+        let mut client = RawClient::connect(gate.data());
+        client.send(GET);
+        let (mut upstream, _) = listener.accept().unwrap();
+        // A connection that is closed with unread bytes is reset.
+        if !matches!(after, AfterPart::Resets) {
+            read_head(&mut upstream);
+        }
+        // In one piece, so that the good part and the fault arrive together.
+        upstream
+            .write_all(format!("HTTP/1.1 200 OK\r\n{rest}").as_bytes())
+            .unwrap();
+        let open = matches!(after, AfterPart::StaysOpen).then_some(upstream);
+        let received = client.receive_to_end();
+        let received = String::from_utf8_lossy(&received);
+        assert!(
+            received.starts_with("HTTP/1.1 200 "),
+            "{rest:?} {after:?}: {received:?}"
+        );
+        assert!(received.contains("good"), "{rest:?} {after:?}: {received:?}");
+        assert!(
+            !received.contains("bad\r\n") && !received.ends_with("\r\n0\r\n\r\n"),
+            "{received:?}"
+        );
+        records += 1;
+        let record = gate.wait_access_records(records).pop().unwrap();
+        let found = ["status", "response", "decision", "reason"].map(|field| record[field].to_string());
+        assert_eq!(
+            found,
+            ["200", "\"cut\"", "\"error\"", "\"upstream_failed\""],
+            "{rest:?} {after:?}"
+        );
+        drop(open);
+    }
+    // A response that is whole is not recorded as cut.
+    let mut client = RawClient::connect(gate.data());
+    client.send(GET);
+    let (mut upstream, _) = listener.accept().unwrap();
+    read_head(&mut upstream);
+    upstream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .unwrap();
+    let response = client.receive();
+    assert_eq!(gate.record(&response).get("response"), None);
+}
+
+// It is about the end of a TLS session.
+lanes!(over_tls_a_response_that_is_cut_does_not_end_like_a_whole_one: own_tls);
+/// The body of a response to HTTP/1.0 may end with its connection, so only `close_notify` tells a whole one.
+fn over_tls_a_response_that_is_cut_does_not_end_like_a_whole_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gate = gate(listener.local_addr().unwrap());
+    for (end, is_whole) in [("0\r\n\r\n", true), ("zz\r\n", false)] {
+        let mut client = Lane::current().connect(gate.data()).expect("TLS");
+        client.write_all(b"GET /a HTTP/1.0\r\nHost: a\r\n\r\n").unwrap();
+        let (mut upstream, _) = listener.accept().unwrap();
+        read_head(&mut upstream);
+        let response = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ngood\r\n{end}");
+        upstream.write_all(response.as_bytes()).unwrap();
+        let mut received = Vec::new();
+        let read = client.read_to_end(&mut received);
+        assert!(received.ends_with(b"\r\n\r\ngood"), "{}", received.escape_ascii());
+        let kind = read.map_err(|error| error.kind());
+        assert_eq!(kind.is_ok(), is_whole, "{kind:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::reason::reasons;
 pub enum AcceptError {
     #[error("path: {0}")]
     Path(PathError),
-    #[error("query holds a control or non-ASCII byte")]
+    #[error("control byte or `#` in the query")]
     QueryByte,
     #[error("no host")]
     HostMissing,

@@ -23,6 +23,14 @@ pub enum HeadError {
     Connect,
     #[error("target is neither a path nor an absolute http URL")]
     Target,
+    #[error("control byte in the target")]
+    TargetControl,
+    #[error("fragment in the target")]
+    TargetFragment,
+    #[error("target is not UTF-8")]
+    TargetUtf8,
+    #[error("authority of the target is not `host[:port]`")]
+    TargetHost,
     #[error("header field name is not a token right before its colon")]
     FieldName,
     #[error("header field line is folded")]
@@ -37,14 +45,22 @@ pub enum HeadError {
     HostInvalid,
     #[error("authority of the target is not the host")]
     HostMismatch,
-    #[error("content-length is repeated or not a number")]
+    #[error("content-length is not a number")]
     ContentLength,
-    #[error("transfer-encoding is not exactly `chunked`, once, in HTTP/1.1")]
+    #[error("more than one content-length")]
+    ContentLengthRepeated,
+    #[error("transfer-encoding is not exactly `chunked`")]
     TransferEncoding,
+    #[error("more than one transfer-encoding")]
+    TransferEncodingRepeated,
+    #[error("transfer-encoding in HTTP/1.0")]
+    TransferEncodingHttp10,
     #[error("content-length beside transfer-encoding")]
     LengthAndEncoding,
-    #[error("upgrade with a body or in HTTP/1.0")]
-    Upgrade,
+    #[error("upgrade with a body")]
+    UpgradeWithBody,
+    #[error("upgrade in HTTP/1.0")]
+    UpgradeHttp10,
     #[error("unknown expectation")]
     Expectation,
     #[error("not complete in time")]
@@ -65,6 +81,10 @@ reasons! {
         Self::Version => "http_version",
         Self::Connect => "method_refused",
         Self::Target => "target",
+        Self::TargetControl => "target_control_byte",
+        Self::TargetFragment => "target_fragment",
+        Self::TargetUtf8 => "target_invalid_utf8",
+        Self::TargetHost => "target_host",
         Self::FieldName => "header_name",
         Self::ObsFold => "header_folded",
         Self::FieldValue => "header_value",
@@ -73,9 +93,13 @@ reasons! {
         Self::HostInvalid => "host_invalid",
         Self::HostMismatch => "host_mismatch",
         Self::ContentLength => "content_length",
+        Self::ContentLengthRepeated => "content_length_repeated",
         Self::TransferEncoding => "transfer_encoding",
+        Self::TransferEncodingRepeated => "transfer_encoding_repeated",
+        Self::TransferEncodingHttp10 => "transfer_encoding_http10",
         Self::LengthAndEncoding => "length_and_encoding",
-        Self::Upgrade => "upgrade",
+        Self::UpgradeWithBody => "upgrade",
+        Self::UpgradeHttp10 => "upgrade_http10",
         Self::Expectation => "expectation",
         Self::Timeout => "head_timeout",
         Self::RefusedByParser => "refused_by_parser",

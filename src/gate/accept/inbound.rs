@@ -13,6 +13,7 @@ use crate::model::certificate::ClientCertificate;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
+use http::header;
 use http::request::Parts;
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -45,7 +46,7 @@ impl<'r> Inbound<'r> {
         let host = host(parts, fields.host)?;
         let path = normalize::path(parts.uri.path()).map_err(AcceptError::Path)?;
         let query = parts.uri.query();
-        if query.is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if query.is_some_and(|query| !query.bytes().all(is_query_byte)) {
             return Err(AcceptError::QueryByte);
         }
         Ok(Self {
@@ -93,7 +94,7 @@ impl<'r> Inbound<'r> {
         self.oddities
     }
 
-    /// Returns the query as received, without the `?`.
+    /// Returns the query as received, without the `?`. It may hold UTF-8.
     pub fn query(&self) -> Option<&'r str> {
         self.query
     }
@@ -128,6 +129,12 @@ impl<'r> Inbound<'r> {
     pub fn client_certificate(&self) -> Option<&'r ClientCertificate> {
         self.client_certificate
     }
+}
+
+/// Returns whether `byte` may stand in a query: every byte but control bytes, a space and `#`. Clients send bytes that RFC
+/// 3986 section 3.4 does not allow, such as `{`, `|` and UTF-8, and every parser reads them alike.
+pub const fn is_query_byte(byte: u8) -> bool {
+    byte > b' ' && byte != 0x7F && byte != b'#'
 }
 
 /// Leaves out the headers and the query, which may hold credentials.
@@ -170,6 +177,17 @@ fn host<'r>(parts: &'r Parts, field: FieldOccurrence<'r>) -> Result<Cow<'r, str>
         (None, None) if parts.version == Version::HTTP_10 => Ok(Cow::Borrowed("")),
         (None, None) => Err(AcceptError::HostMissing),
     }
+}
+
+/// Returns the host of a request that was refused before it became an [`Inbound`]; `None` where the host is the fault.
+pub fn host_of(parts: &Parts) -> Option<Cow<'_, str>> {
+    let mut fields = parts.headers.get_all(header::HOST).iter();
+    let field = match (fields.next(), fields.next()) {
+        (None, _) => FieldOccurrence::Absent,
+        (Some(value), None) => FieldOccurrence::One(value),
+        (Some(_), Some(_)) => FieldOccurrence::Repeated,
+    };
+    host(parts, field).ok()
 }
 
 #[cfg(test)]
@@ -266,7 +284,7 @@ mod tests {
             refusal("/", &[("connection", "host")]),
             AcceptError::ConnectionNomination
         );
-        assert_eq!(refusal("/?a=\u{e9}", &[]), AcceptError::QueryByte);
+        assert_eq!(refusal("/\u{e9}?a=\u{e9}", &[]), AcceptError::Path(PathError::NonAscii));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 
 use crate::config::HostPattern;
 use crate::config::PathPattern;
+use crate::gate::accept::hosts::Hosts;
+use crate::gate::accept::hosts::Table;
 use crate::gate::accept::normalize;
 use crate::gate::accept::rules;
-use foldhash::fast::RandomState;
 use http::Method;
-use std::collections::HashMap;
 
 /// A table from host, path and method patterns to `T`, compiled once. The cost of a look-up depends on the segments of
 /// the path, not on the number of routes. A look-up allocates only for a path that is not folded ([`normalize::fold`]).
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 pub struct Matcher<T> {
     values: Vec<T>,
     entries: Vec<Entry>,
-    hosts: Hosts,
+    hosts: Hosts<Tries>,
 }
 
 /// The pattern of one route.
@@ -80,7 +80,7 @@ impl<T> Matcher<T> {
         methods: &[Method],
         route: usize,
     ) -> Result<(), MatcherError> {
-        let tries = self.hosts.tries_mut(host);
+        let tries = self.hosts.of_mut(host);
         let slot = tries.exact.slot_mut(segments);
         let entry = match slot.first() {
             Some(&entry) => entry,
@@ -221,17 +221,6 @@ impl Entry {
     }
 }
 
-/// A map whose keys come from the configuration. Requests never add a key, so no client can fill the map with
-/// collisions, and a fast hash is enough: SipHash took two thirds of a look-up.
-type Table<V> = HashMap<Box<str>, V, RandomState>;
-
-#[derive(Debug, Default)]
-struct Hosts {
-    exact: Table<Tries>,
-    suffix: Table<Tries>,
-    any: Tries,
-}
-
 /// The path patterns of one host, as written and folded.
 #[derive(Debug, Default)]
 struct Tries {
@@ -240,34 +229,6 @@ struct Tries {
     /// `true` if a pattern other than `/` differs from its folded form. If `false`, the two tries differ only in the
     /// pattern `/`, which only the path `/` matches.
     differ: bool,
-}
-
-impl Hosts {
-    fn tries_mut(&mut self, host: &HostPattern) -> &mut Tries {
-        match host {
-            HostPattern::Any => &mut self.any,
-            HostPattern::Exact(name) => self.exact.entry(name.as_str().into()).or_default(),
-            HostPattern::Suffix(name) => self.suffix.entry(name.as_str().into()).or_default(),
-        }
-    }
-
-    /// Returns the first `Some` of `look`: at the host itself, then at its suffixes from long to short, then at
-    /// [`HostPattern::Any`].
-    fn find<'m, A>(&'m self, host: &str, mut look: impl FnMut(&'m Tries) -> Option<A>) -> Option<A> {
-        if let Some(found) = self.exact.get(host).and_then(&mut look) {
-            return Some(found);
-        }
-        let mut rest = host;
-        while !self.suffix.is_empty()
-            && let Some((_, suffix)) = rest.split_once('.')
-        {
-            if let Some(found) = self.suffix.get(suffix).and_then(&mut look) {
-                return Some(found);
-            }
-            rest = suffix;
-        }
-        look(&self.any)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

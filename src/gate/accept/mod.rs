@@ -8,14 +8,18 @@ pub mod normalize;
 pub mod rules;
 pub mod fields;
 pub mod hygiene;
+pub mod hosts;
 pub mod inbound;
 pub mod matcher;
 pub mod error;
+pub mod fault;
 
 pub use error::AcceptError;
+pub use fault::ByteFault;
 pub use fields::FieldOccurrence;
 pub use fields::Fields;
 pub use head_error::HeadError;
+pub use hosts::Hosts;
 pub use inbound::Inbound;
 pub use matcher::Lookup;
 pub use matcher::Matcher;

@@ -301,7 +301,8 @@ pub(crate) fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-fn push_escape(text: &mut String, byte: u8) {
+/// Appends the escape of `byte`.
+pub(crate) fn push_escape(text: &mut String, byte: u8) {
     text.push('%');
     for nibble in [byte >> 4, byte & 0x0F] {
         text.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));

@@ -147,6 +147,13 @@ impl Document {
 }
 
 impl BuiltIn {
+    /// Returns the CORS field of a refusal: pages may read why they do not get a public document.
+    pub fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        self.is_public()
+            .then_some((header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY))
+            .into_iter()
+    }
+
     /// Returns the answer to a preflight. Pages of every origin may send any header, because the document is public and
     /// the same for every request. `*` does not include `Authorization` (Fetch standard, "CORS-preflight fetch").
     pub fn preflight(&self, request: &http::HeaderMap) -> Answer {

@@ -3,7 +3,9 @@
 
 use crate::config;
 use crate::config::AcceptedCredential;
+use crate::config::HostPattern;
 use crate::config::cors::Origins;
+use crate::gate::accept::Hosts;
 use crate::gate::accept::Inbound;
 use crate::gate::answer::Answer;
 use crate::gate::denial::CorsError;
@@ -30,15 +32,21 @@ const FAMILY: &str = "access-control-";
 /// does not protect the API: a client other than a browser can send any request, and needs a credential all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// The allowed origins; `None` for every origin.
-    origins: Option<Box<[HeaderValue]>>,
+    pub responses: ResponseCors,
     methods: Box<[Method]>,
     headers: Box<[HeaderName]>,
-    credentials: bool,
     allow_methods: HeaderValue,
     allow_headers: HeaderValue,
-    expose: HeaderValue,
     max_age: HeaderValue,
+}
+
+/// The part of the rules that is about responses other than to a preflight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseCors {
+    /// The allowed origins; `None` for every origin.
+    origins: Option<Box<[HeaderValue]>>,
+    credentials: bool,
+    expose: HeaderValue,
 }
 
 /// A preflight: a request that a browser sends to learn whether a page may send the request that the preflight
@@ -106,22 +114,19 @@ impl Cors {
                     .collect(),
             ),
         };
+        let exposed = EXPOSED;
+        let expose = settings.expose.as_deref().unwrap_or(&exposed);
         Self {
-            origins,
+            responses: ResponseCors {
+                origins,
+                credentials: settings.credentials,
+                expose: list(expose.iter().map(HeaderName::as_str)),
+            },
             allow_methods: list(settings.methods.iter().map(Method::as_str)),
             allow_headers: list(headers.iter().map(HeaderName::as_str)),
-            expose: list(
-                settings
-                    .expose
-                    .as_deref()
-                    .unwrap_or(&EXPOSED)
-                    .iter()
-                    .map(HeaderName::as_str),
-            ),
             max_age: HeaderValue::from(settings.max_age.as_secs()),
             methods: settings.methods.clone().into(),
             headers: headers.into(),
-            credentials: settings.credentials,
         }
     }
 
@@ -131,7 +136,7 @@ impl Cors {
     /// # Errors
     /// The origin, the method or a header is not allowed.
     pub fn answer(&self, preflight: &Preflight<'_>, headers: &HeaderMap) -> Result<Answer, CorsError> {
-        let origin = self.allowed(preflight.origin).ok_or(CorsError::Origin)?;
+        let origin = self.responses.allowed(preflight.origin).ok_or(CorsError::Origin)?;
         // GET includes HEAD. `Access-Control-Allow-Methods` need not list HEAD: browsers send CORS-safelisted methods
         // without it (Fetch standard, "CORS-preflight fetch").
         let of_get = preflight.method == Method::HEAD && self.methods.contains(&Method::GET);
@@ -160,7 +165,7 @@ impl Cors {
             (header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone()),
             (header::VARY, VARY_OF_PREFLIGHT),
         ];
-        if self.credentials {
+        if self.responses.credentials {
             response.push((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE));
         }
         Ok(Answer {
@@ -170,11 +175,13 @@ impl Cors {
             close: false,
         })
     }
+}
 
+impl ResponseCors {
     /// Returns the CORS headers of a response on the route, other than to a preflight; refusals get them too. `request`
     /// are the headers of the request. Returns no headers for an origin that is not allowed, so that its page sees only
     /// a network error.
-    pub fn response_fields(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+    pub fn fields(&self, request: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
         let origin = only(request, &header::ORIGIN).and_then(|origin| self.allowed(origin));
         let readable = origin.is_some();
         [
@@ -227,6 +234,61 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 fn list<'n>(names: impl Iterator<Item = &'n str>) -> HeaderValue {
     let text = names.collect::<Vec<_>>().join(", ");
     HeaderValue::from_str(&text).expect("names of methods and headers are tokens")
+}
+
+/// The CORS rules of the refusals that precede the choice of a route: those on which the routes of a host agree. Where they
+/// differ, a refusal has no CORS headers, because it would tell a page about routes that the page may not call.
+#[derive(Debug, Default)]
+pub struct HostCors(Hosts<Agreement>);
+
+impl HostCors {
+    /// Adds a route at `hosts`; empty for any host.
+    pub fn add(&mut self, hosts: &[HostPattern], cors: Option<&Cors>) {
+        let any = [HostPattern::Any];
+        let hosts = if hosts.is_empty() { &any } else { hosts };
+        for host in hosts {
+            let agreed = self.0.of_mut(host);
+            *agreed = std::mem::take(agreed).with(cors.map(|cors| &cors.responses));
+        }
+    }
+
+    /// Returns the rules on which all routes that `host` can reach agree.
+    pub fn of(&self, host: &str) -> Option<&ResponseCors> {
+        let mut first: Option<&Agreement> = None;
+        let differ = self.0.find(host, |agreed| match (first, agreed) {
+            (_, Agreement::NoRoute) => None,
+            (None, agreed) => {
+                first = Some(agreed);
+                None
+            }
+            (Some(first), agreed) => (first != agreed).then_some(()),
+        });
+        match (differ, first?) {
+            (None, Agreement::Rules(rules)) => Some(rules),
+            (None | Some(()), Agreement::NoRoute | Agreement::Rules(_) | Agreement::None) => None,
+        }
+    }
+}
+
+/// The rules on which several routes agree.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Agreement {
+    /// There is no route.
+    #[default]
+    NoRoute,
+    Rules(ResponseCors),
+    /// The routes differ, or have no rules.
+    None,
+}
+
+impl Agreement {
+    fn with(self, cors: Option<&ResponseCors>) -> Self {
+        match (self, cors) {
+            (Self::NoRoute, Some(cors)) => Self::Rules(cors.clone()),
+            (Self::Rules(rules), Some(cors)) if rules == *cors => Self::Rules(rules),
+            (Self::NoRoute | Self::Rules(_) | Self::None, _) => Self::None,
+        }
+    }
 }
 
 #[cfg(test)]

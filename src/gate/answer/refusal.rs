@@ -9,6 +9,7 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
+use crate::gate::accept::ByteFault;
 use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
 use crate::gate::authorize::Requirement;
@@ -56,6 +57,8 @@ pub struct RefusalContext<'r> {
     pub api_key_header: &'r HeaderName,
     pub request_id: &'r str,
     pub grpc: GrpcForm,
+    /// The byte that breaks the rule, where the rule is about one.
+    pub fault: Option<ByteFault>,
 }
 
 /// The authentication scheme of a credential, as challenges name it.
@@ -86,7 +89,7 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
     let detail = detail(row, context);
     let body = Bytes::from(problem(
         row,
-        &with_alternatives(&detail, denial, context),
+        &with_particulars(&detail, denial, context),
         denial,
         context,
     ));
@@ -195,9 +198,9 @@ fn needed(denial: &Denial, context: &RefusalContext<'_>) -> Option<ScopeSet> {
     }
 }
 
-/// Returns `detail`, with the lists of scopes of which one is enough. Scopes have no byte that JSON escapes (RFC 6749 section
-/// 3.3).
-fn with_alternatives<'d>(detail: &'d str, denial: &Denial, context: &RefusalContext<'_>) -> Cow<'d, str> {
+/// Returns `detail`, with the lists of scopes of which one is enough, or with the byte that breaks the rule. Scopes have no
+/// byte that JSON escapes (RFC 6749 section 3.3).
+fn with_particulars<'d>(detail: &'d str, denial: &Denial, context: &RefusalContext<'_>) -> Cow<'d, str> {
     let mut text = Cow::Borrowed(detail);
     if let (Denial::Forbidden(forbidden), Some(accepted)) = (denial, context.accepted)
         && forbidden.is_about_scope()
@@ -206,6 +209,10 @@ fn with_alternatives<'d>(detail: &'d str, denial: &Denial, context: &RefusalCont
             let names: Vec<String> = alternatives.iter().map(|scope| format!("`{scope}`")).collect();
             let _ = write!(text.to_mut(), " One of {} is enough.", names.join(", "));
         }
+    }
+    if let Some(fault) = context.fault {
+        let fault = fault.to_string().replace('\\', r"\\").replace('"', r#"\""#);
+        let _ = write!(text.to_mut(), " The byte is {fault}.");
     }
     text
 }

@@ -104,6 +104,7 @@ impl AccessRecord<'_> {
             put(key!("status"), Value::Number(status.into()));
         }
         for (key, value) in [
+            (key!("response"), self.response),
             (key!("decision"), Some(self.decision.as_str())),
             (key!("reason"), self.reason),
             (key!("rule"), self.rule),
@@ -127,6 +128,9 @@ impl AccessRecord<'_> {
         }
         if let Some(endpoint) = self.endpoint {
             put(key!("endpoint"), Value::Peer(endpoint));
+        }
+        if let Some(failure) = self.upstream_failure {
+            put(key!("upstream_failure"), Value::Text(failure));
         }
         put(key!("bytes_in"), Value::Number(self.bytes_in));
         put(key!("bytes_out"), Value::Number(self.bytes_out));

@@ -1,5 +1,6 @@
-//! How long do requests to upstreams take, and how many connection attempts fail?
+//! How long do requests to upstreams take, and how many fail by what?
 
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::metrics::registrar::Registrar;
 use crate::observe::metrics::registrar::forget;
 use prometheus::Histogram;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub struct UpstreamFamilies {
     duration: HistogramVec,
     connect_failures: IntCounterVec,
+    failures: IntCounterVec,
 }
 
 impl UpstreamFamilies {
@@ -28,12 +30,19 @@ impl UpstreamFamilies {
                 "Connection attempts to an upstream that failed.",
                 &["upstream"],
             ),
+            failures: registrar.counters(
+                "keygate_upstream_failures_total",
+                "Failed connection attempts and responses of an upstream by what happened (refused, unreachable, reset, closed, timed_out, no_http, tls).",
+                &["upstream", "failure"],
+            ),
         }
     }
 
     /// Returns the series of one upstream.
     pub fn of(&self, upstream: &str) -> UpstreamMetrics {
+        let failures = |failure: UpstreamFailure| self.failures.with_label_values(&[upstream, failure.as_str()]);
         UpstreamMetrics {
+            failures: UpstreamFailure::ALL.map(failures),
             duration: self.duration.with_label_values(&[upstream]),
             connect_failures: self.connect_failures.with_label_values(&[upstream]),
         }
@@ -42,6 +51,7 @@ impl UpstreamFamilies {
     pub(super) fn forget_all_but(&self, upstreams: &HashSet<&str>) {
         forget(&self.duration, "upstream", upstreams);
         forget(&self.connect_failures, "upstream", upstreams);
+        forget(&self.failures, "upstream", upstreams);
     }
 }
 
@@ -50,12 +60,18 @@ impl UpstreamFamilies {
 pub struct UpstreamMetrics {
     duration: Histogram,
     connect_failures: IntCounter,
+    failures: [IntCounter; UpstreamFailure::ALL.len()],
 }
 
 impl UpstreamMetrics {
     /// Counts one admitted request that has ended, even without a response, and the time since its admission.
     pub fn observe_response(&self, duration: Duration) {
         self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts one failed connection attempt or response.
+    pub fn count_failure(&self, failure: UpstreamFailure) {
+        self.failures[failure as usize].inc();
     }
 
     /// Counts one connection attempt that failed.

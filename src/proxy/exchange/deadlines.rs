@@ -14,7 +14,7 @@ pub struct TimeLimits {
     /// The longest wait until the client accepts the next part of the response. A client that does not read its
     /// response also holds a connection of the upstream.
     pub downstream_write: Duration,
-    /// The longest wait for the next part of the response, also while the client sends its body.
+    /// The longest wait for the next part of the response, once the client owes nothing of its body.
     pub upstream_read: Duration,
     /// The longest wait until the upstream accepts the next part of the request.
     pub upstream_write: Duration,
@@ -40,10 +40,24 @@ pub enum WaitTarget {
     ClientReads,
     /// The upstream accepts the next part of the request.
     UpstreamReads,
-    /// The client sends the next part of its body, or the upstream responds before that.
+    /// The client sends the next part of its body. An upstream that waits for the body too is not late.
     RequestBody,
     /// The upstream sends the next part of the response.
     Response,
+    /// An event with a time limit of its own, in pingora: only the exchange as a whole is limited here.
+    TimedElsewhere,
+}
+
+impl WaitTarget {
+    /// Returns the denial of an exchange whose time ends during the wait: the side that is waited for is late, whoever
+    /// set the limit.
+    pub const fn overdue(self) -> Denial {
+        match self {
+            Self::ClientReads => Denial::ClientGone,
+            Self::RequestBody => Denial::BodyTimeout,
+            Self::UpstreamReads | Self::Response | Self::TimedElsewhere => Denial::UpstreamTimeout,
+        }
+    }
 }
 
 /// The activity since the last call, and the event that the lane waits for now.
@@ -64,14 +78,16 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Deadlines {
     limits: TimeLimits,
     /// `None` until the first call of [`Self::next`].
-    last: Option<LastActivity>,
+    wait: Option<Wait>,
     stream: Option<Stream>,
 }
 
+/// The wait for one side. A side is not late for the time in which the other one was waited for.
 #[derive(Clone, Copy, Debug)]
-struct LastActivity {
-    downstream: Instant,
-    upstream: Instant,
+struct Wait {
+    target: WaitTarget,
+    /// The beginning of the wait, or the last activity of the side since.
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -85,7 +101,7 @@ impl Deadlines {
     pub const fn new(limits: TimeLimits) -> Self {
         Self {
             limits,
-            last: None,
+            wait: None,
             stream: None,
         }
     }
@@ -123,9 +139,10 @@ impl Deadlines {
     /// # Errors
     /// The total deadline is reached, or the credential of the stream has expired or was revoked.
     pub fn next_end_check(&mut self, now: Instant) -> Result<Option<Instant>, Interruption> {
+        let wait_target = self.wait.map_or(WaitTarget::Response, |wait| wait.target);
         match &mut self.stream {
             Some(stream) => stream.next(now),
-            None => check(self.limits.total, now, Denial::UpstreamTimeout),
+            None => check(self.limits.total, now, wait_target),
         }
     }
 
@@ -135,33 +152,26 @@ impl Deadlines {
     /// # Errors
     /// A deadline is reached, or the credential of the stream has expired or was revoked.
     pub fn next(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
-        let last = self.last.get_or_insert(LastActivity {
-            downstream: now,
-            upstream: now,
-        });
-        if activity.downstream {
-            last.downstream = now;
-        }
-        if activity.upstream {
-            last.upstream = now;
-        }
-        let last = *last;
-        let mut next = self.next_end_check(now)?;
-        let mut apply = |since: Instant, limit: Duration, denial: Denial| {
-            let at = check(since.checked_add(limit), now, denial)?;
-            next = earliest(next, at);
-            Ok::<(), Interruption>(())
+        let target = activity.wait_target;
+        let is_active = match target {
+            WaitTarget::ClientReads | WaitTarget::RequestBody => activity.downstream,
+            WaitTarget::UpstreamReads | WaitTarget::Response | WaitTarget::TimedElsewhere => activity.upstream,
         };
-        match activity.wait_target {
-            WaitTarget::ClientReads => apply(last.downstream, self.limits.downstream_write, Denial::ClientGone)?,
-            WaitTarget::UpstreamReads => apply(last.upstream, self.limits.upstream_write, Denial::UpstreamTimeout)?,
-            WaitTarget::RequestBody => {
-                apply(last.downstream, self.limits.downstream_read, Denial::BodyTimeout)?;
-                apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?;
-            }
-            WaitTarget::Response => apply(last.upstream, self.limits.upstream_read, Denial::UpstreamTimeout)?,
-        }
-        Ok(next)
+        let wait = match self.wait {
+            Some(wait) if wait.target == target && !is_active => wait,
+            Some(_) | None => Wait { target, since: now },
+        };
+        self.wait = Some(wait);
+        let end = self.next_end_check(now)?;
+        let limit = match target {
+            WaitTarget::ClientReads => self.limits.downstream_write,
+            WaitTarget::RequestBody => self.limits.downstream_read,
+            WaitTarget::UpstreamReads => self.limits.upstream_write,
+            WaitTarget::Response => self.limits.upstream_read,
+            WaitTarget::TimedElsewhere => return Ok(end),
+        };
+        let overdue_at = check(wait.since.checked_add(limit), now, target)?;
+        Ok(earliest(end, overdue_at))
     }
 }
 
@@ -190,10 +200,10 @@ impl Stream {
     }
 }
 
-/// Returns `at`, or fails with `denial` once that time is reached.
-fn check(at: Option<Instant>, now: Instant, denial: Denial) -> Result<Option<Instant>, Interruption> {
+/// Returns `at`, or fails with the denial of an overdue `wait_target` once that time is reached.
+fn check(at: Option<Instant>, now: Instant, wait_target: WaitTarget) -> Result<Option<Instant>, Interruption> {
     if at.is_some_and(|at| at <= now) {
-        Err(denial.into())
+        Err(wait_target.overdue().into())
     } else {
         Ok(at)
     }
@@ -266,6 +276,7 @@ mod tests {
         check(WaitTarget::UpstreamReads, secs(4), "upstream_timeout");
         check(WaitTarget::RequestBody, secs(1), "body_timeout");
         check(WaitTarget::Response, secs(3), "upstream_timeout");
+        check(WaitTarget::TimedElsewhere, secs(10), "upstream_timeout");
     }
 
     #[test]
@@ -307,25 +318,78 @@ mod tests {
         assert_eq!(deadlines.next_end_check(now).unwrap(), None);
     }
 
-    #[test]
-    fn an_upstream_has_its_read_limit_also_while_the_client_sends_its_body() {
-        let start = Instant::now();
-        let mut deadlines = Deadlines::new(limits(start));
-        let client_sends = Activity {
-            downstream: true,
-            ..waits(WaitTarget::RequestBody)
-        };
-        for millis in [0, 900, 1_800, 2_700] {
-            let at = start + Duration::from_millis(millis);
-            assert!(deadlines.next(at, client_sends).is_ok(), "{millis}");
+    /// Returns how and when a wait ends whose side does nothing from `now` on.
+    fn end_of_wait(deadlines: &mut Deadlines, mut now: Instant, wait_target: WaitTarget) -> (&'static str, Instant) {
+        loop {
+            match deadlines.next(now, waits(wait_target)) {
+                Ok(next) => now = next.expect("there is a total"),
+                Err(interruption) => return (reason(&interruption), now),
+            }
         }
-        let end = start + secs(3);
-        let almost = end - Duration::from_nanos(1);
-        assert_eq!(deadlines.next(almost, client_sends).unwrap(), Some(end));
-        assert_eq!(
-            reason(&deadlines.next(end, client_sends).unwrap_err()),
-            "upstream_timeout"
+    }
+
+    #[test]
+    fn an_upstream_is_not_late_while_the_client_owes_its_body() {
+        let start = Instant::now();
+        let slow_client = TimeLimits {
+            downstream_read: secs(8),
+            ..limits(start)
+        };
+        let mut deadlines = Deadlines::new(slow_client);
+        let found = end_of_wait(&mut deadlines, start, WaitTarget::RequestBody);
+        assert_eq!(found, ("body_timeout", start + secs(8)));
+
+        // The upstream has its own limit from the moment when the body is complete.
+        let mut deadlines = Deadlines::new(slow_client);
+        deadlines.next(start, waits(WaitTarget::RequestBody)).unwrap();
+        let found = end_of_wait(&mut deadlines, start + secs(6), WaitTarget::Response);
+        assert_eq!(found, ("upstream_timeout", start + secs(9)));
+    }
+
+    #[test]
+    fn a_side_is_not_late_for_the_time_in_which_the_other_side_was() {
+        let start = Instant::now();
+        // The client takes a part of the response only after 1.9 s; no byte of the upstream could be read before.
+        let mut deadlines = Deadlines::new(limits(start));
+        deadlines.next(start, waits(WaitTarget::ClientReads)).unwrap();
+        let found = end_of_wait(
+            &mut deadlines,
+            start + Duration::from_millis(1_900),
+            WaitTarget::Response,
         );
+        assert_eq!(found, ("upstream_timeout", start + Duration::from_millis(4_900)));
+        // The upstream takes a part of the body only after 3.9 s; no byte of the client could be read before.
+        let mut deadlines = Deadlines::new(limits(start));
+        deadlines.next(start, waits(WaitTarget::UpstreamReads)).unwrap();
+        let found = end_of_wait(
+            &mut deadlines,
+            start + Duration::from_millis(3_900),
+            WaitTarget::RequestBody,
+        );
+        assert_eq!(found, ("body_timeout", start + Duration::from_millis(4_900)));
+    }
+
+    #[test]
+    fn the_total_ends_with_the_blame_of_the_side_that_is_waited_for() {
+        let start = Instant::now();
+        let total_first = TimeLimits {
+            total: Some(start + secs(1)),
+            downstream_read: secs(30),
+            downstream_write: secs(30),
+            upstream_read: secs(30),
+            upstream_write: secs(30),
+        };
+        for (wait_target, expected) in [
+            (WaitTarget::ClientReads, "client_gone"),
+            (WaitTarget::RequestBody, "body_timeout"),
+            (WaitTarget::UpstreamReads, "upstream_timeout"),
+            (WaitTarget::Response, "upstream_timeout"),
+            (WaitTarget::TimedElsewhere, "upstream_timeout"),
+        ] {
+            let mut deadlines = Deadlines::new(total_first);
+            let found = end_of_wait(&mut deadlines, start, wait_target);
+            assert_eq!(found, (expected, start + secs(1)), "{wait_target:?}");
+        }
     }
 
     #[test]
@@ -393,6 +457,7 @@ mod tests {
             Just(WaitTarget::UpstreamReads),
             Just(WaitTarget::RequestBody),
             Just(WaitTarget::Response),
+            Just(WaitTarget::TimedElsewhere),
         ];
         (0..5_000_u64, any::<bool>(), any::<bool>(), waiting).prop_map(|(millis, downstream, upstream, waiting)| {
             let activity = Activity {

@@ -17,6 +17,7 @@ use crate::config::UpstreamProtocol;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
+use crate::gate::accept::fault;
 use crate::gate::admit::headers as limit_headers;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::BODY_BYTES_MAX;
@@ -37,6 +38,7 @@ use crate::gate::stop::Stop;
 use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Now;
 use crate::model::names::Name;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::metrics::GaugeGuard;
 use crate::observe::panics;
 use crate::observe::trace::RequestId;
@@ -57,6 +59,7 @@ use crate::proxy::forward::response_fields::ResponseRules;
 use crate::proxy::forward::retry::ConnectAttempts;
 use crate::proxy::forward::stream_end::StreamEnd;
 use crate::proxy::forward::target;
+use crate::upstream::Choice;
 use crate::upstream::Upstream;
 use http::HeaderName;
 use http::HeaderValue;
@@ -159,10 +162,14 @@ pub struct Exchange {
     deadlines: Deadlines,
     outcome: Outcome,
     /// The endpoint of the last attempt.
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Choice>,
+    /// The failure of the last attempt.
+    upstream_failure: Option<UpstreamFailure>,
     upstream_started: Option<Now>,
     /// The status of the final response; 0 while there is none.
     status: u16,
+    /// `true` if the response ended before its body was complete.
+    is_cut: bool,
     /// The bytes of the request body without framing, and the bytes that the client sends through a tunnel.
     bytes_in: u64,
     /// The bytes of the response body without framing, and the bytes that the upstream sends through a tunnel.
@@ -210,8 +217,10 @@ impl Exchange {
             deadlines: Deadlines::new(TimeLimits::NONE),
             outcome: Outcome::Open,
             endpoint: None,
+            upstream_failure: None,
             upstream_started: None,
             status: 0,
+            is_cut: false,
             bytes_in: 0,
             bytes_out: 0,
             _in_flight: gate.live.metrics.requests.start(),
@@ -377,13 +386,55 @@ impl Exchange {
         if left.is_zero() {
             return Err(Denial::ConnectTimeout);
         }
-        let address = upstream.choose().ok_or(Denial::NoEndpoint)?;
-        self.endpoint = Some(address);
-        Ok((address, left))
+        let choice = upstream.choose().ok_or(Denial::NoEndpoint)?;
+        self.endpoint = Some(choice);
+        Ok((choice.address, left))
+    }
+
+    /// Records what the endpoint did in place of a whole response. The first failure of an endpoint is logged, further ones
+    /// are counted.
+    pub fn note_upstream_failure(&mut self, failure: UpstreamFailure) {
+        self.upstream_failure = Some(failure);
+        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+            return;
+        };
+        let route = permit.route();
+        route.upstream_metrics.count_failure(failure);
+        let endpoint = route.upstream.endpoint(choice);
+        if endpoint.is_some_and(|endpoint| endpoint.note_failure(choice.address, self.gate.clock.now().tick)) {
+            tracing::warn!(
+                upstream = route.upstream.name().as_str(),
+                endpoint = %choice.address,
+                failure = failure.as_str(),
+                "Endpoint fails"
+            );
+        }
+    }
+
+    /// Records that the endpoint has sent the head of a response, also of an interim one.
+    pub fn note_upstream_head(&mut self) {
+        self.upstream_failure = None;
+        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+            return;
+        };
+        let upstream = &permit.route().upstream;
+        let now = || self.gate.clock.now().tick;
+        let recovered = upstream
+            .endpoint(choice)
+            .and_then(|endpoint| endpoint.note_success(choice.address, now));
+        if let Some(failures) = recovered {
+            tracing::info!(
+                upstream = upstream.name().as_str(),
+                endpoint = %choice.address,
+                failures,
+                "Endpoint serves again"
+            );
+        }
     }
 
     /// Counts a failed connection attempt, and returns whether the upstream's `connect_attempts` allow another one.
-    pub fn count_connect_failure(&mut self) -> bool {
+    pub fn count_connect_failure(&mut self, failure: UpstreamFailure) -> bool {
+        self.note_upstream_failure(failure);
         if let Some(permit) = &self.permit {
             permit.route().upstream_metrics.count_connect_failure();
         }
@@ -399,8 +450,8 @@ impl Exchange {
     }
 
     /// Returns the endpoint that was chosen last.
-    pub const fn endpoint(&self) -> Option<SocketAddr> {
-        self.endpoint
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|choice| choice.address)
     }
 
     /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
@@ -500,9 +551,23 @@ impl Exchange {
         self.bytes_in > 0
     }
 
+    /// Returns whether a client whose body is incomplete has to go on with it, whatever the upstream does. Not before the
+    /// `100 Continue` that the client expects (RFC 9110 section 10.1.1), unless `upstream_responded` or the client began
+    /// without it; and never in gRPC, whose clients may wait for a message before they send the next.
+    pub fn client_owes_body(&self, upstream_responded: bool) -> bool {
+        let headers = &self.request.headers;
+        let waits_for_continue = !upstream_responded && !self.has_body_begun() && headers.contains_key(header::EXPECT);
+        !waits_for_continue && !media_type::is_grpc(headers)
+    }
+
     /// Returns whether the head of the final response was written, so that no other answer is possible.
     pub const fn has_responded(&self) -> bool {
         self.status != 0
+    }
+
+    /// Returns whether the response ended before its body was complete.
+    pub const fn is_response_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Records `activity`, and returns the time at which the lane has to call again; see [`Deadlines::next`].
@@ -511,6 +576,12 @@ impl Exchange {
     /// Those of [`Deadlines::next`].
     pub fn next_deadline(&mut self, now: Instant, activity: Activity) -> Result<Option<Instant>, Interruption> {
         self.deadlines.next(now, activity)
+    }
+
+    /// Returns the time until which the client has to send the next part of its body. `None` is never.
+    pub fn body_deadline(&self) -> Option<Instant> {
+        let next_part = Instant::now().checked_add(self.snapshot.requests.body_read_timeout);
+        next_part.into_iter().chain(self.deadlines.total()).min()
     }
 
     /// Extends every time limit by `extra`, except for the end of a stream.
@@ -526,6 +597,7 @@ impl Exchange {
 
     /// Records `denial` as the outcome, and returns the answer for the client.
     pub fn refuse(&mut self, denial: Denial) -> Answer {
+        self.note_timeout(&denial);
         let request = &self.request.headers;
         let route = self.decision_trace.route.as_deref();
         let context = RefusalContext {
@@ -538,6 +610,10 @@ impl Exchange {
                 (true, Version::HTTP_2) => GrpcForm::TrailersOnly,
                 (true, _) => GrpcForm::Beside,
             },
+            fault: match &denial {
+                Denial::Accept(error) => fault::of_accept(*error, &self.request.uri),
+                _ => None,
+            },
         };
         let mut answer = refusal::answer(&denial, &context);
         let families = self.snapshot.rate_limit_headers;
@@ -549,21 +625,47 @@ impl Exchange {
                 .extend(limit_headers::admission_fields(permit.admission(), families)),
             (_, None) => {}
         }
-        if let Some(cors) = route.and_then(|route| route.cors.as_ref()) {
-            // Without these fields, a browser hides the refusal from the page that sent the request.
-            answer.headers.extend(cors.response_fields(request));
-            answer
-                .headers
-                .extend(cors.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
-        }
+        self.put_cors(&mut answer);
         self.outcome = Outcome::Denied(denial);
         answer
     }
 
+    /// Records the failure of an endpoint that let a time limit pass. A connection attempt is recorded by the lane.
+    fn note_timeout(&mut self, denial: &Denial) {
+        if matches!(denial, Denial::UpstreamTimeout) {
+            self.note_upstream_failure(UpstreamFailure::TimedOut);
+        }
+    }
+
+    /// Adds the CORS fields to a refusal. Without them, a browser hides the refusal from the page that sent the request.
+    fn put_cors(&self, answer: &mut Answer) {
+        let request = &self.request.headers;
+        let is_of_page = request.contains_key(header::ORIGIN);
+        let rules = match (&self.decision_trace.route, &self.decision_trace.built_in) {
+            (Some(route), _) => route.cors.as_ref().map(|cors| &cors.responses),
+            (None, Some(built_in)) => {
+                answer.headers.extend(built_in.fields().filter(|_| is_of_page));
+                None
+            }
+            (None, None) if is_of_page => self.snapshot.cors_without_route(&self.request),
+            (None, None) => None,
+        };
+        if let Some(rules) = rules {
+            answer.headers.extend(rules.fields(request));
+            answer
+                .headers
+                .extend(rules.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+        }
+    }
+
     /// Records why the exchange was interrupted. For a failure after which no answer is sent.
     pub fn interrupt(&mut self, interruption: Interruption) {
+        self.is_cut = self.has_responded();
         self.outcome = match interruption {
-            Interruption::Denied(denial) => Outcome::Denied(denial),
+            Interruption::Denied(denial) => {
+                self.note_timeout(&denial);
+                Outcome::Denied(denial)
+            }
             Interruption::StreamEnded => {
                 tracing::debug!(peer = %self.connection.peer, "Stream ended with its credential");
                 Outcome::StreamEnded

@@ -3,6 +3,7 @@
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
+use crate::gate::accept::fault;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
 use crate::gate::answer::refusal;
@@ -15,6 +16,7 @@ use crate::gate::denial::Denial;
 use crate::gate::intake;
 use crate::model::clock::Now;
 use crate::model::names::Name;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::Decision;
 use crate::observe::metrics::AnswerLabel;
@@ -100,6 +102,10 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         api_key_header: &snapshot.api_key_header,
         request_id: request_id.as_str(),
         grpc: GrpcForm::Without,
+        fault: match denial {
+            Denial::Head(error) => fault::of_head(*error, head),
+            _ => None,
+        },
     };
     let mut answer = refusal::answer(denial, &context);
     answer
@@ -194,6 +200,7 @@ fn record_of<'c>(
         query: text.query.as_deref(),
         route: route_name(exchange),
         status,
+        response: exchange.is_cut.then_some(CUT),
         decision,
         reason,
         rule: rule.map(Name::as_str),
@@ -216,7 +223,8 @@ fn record_of<'c>(
             .permit
             .as_ref()
             .map(|permit| permit.route().upstream.name().as_str()),
-        endpoint: exchange.endpoint,
+        endpoint: exchange.endpoint(),
+        upstream_failure: exchange.upstream_failure.map(UpstreamFailure::as_str),
         bytes_in: exchange.bytes_in,
         bytes_out: exchange.bytes_out,
         duration,
@@ -318,6 +326,9 @@ struct RequestLine {
 
 /// The `reason` in the record of a stream that ended with its credential (S038).
 const STREAM_ENDED: &str = "stream_ended_with_credential";
+
+/// The `response` in the record of a response that ended before its body was complete.
+const CUT: &str = "cut";
 
 /// The longest recorded part of a malformed request line, in bytes. A longer path is cut, a longer query left out.
 const GUESS_BYTES_MAX: usize = 512;

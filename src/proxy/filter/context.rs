@@ -54,12 +54,14 @@ impl FilterContext {
     pub(super) fn with_activity<T>(&self, side: Side, with: impl FnOnce(&mut Exchange) -> T) -> Option<T> {
         let mut state = self.slot.0.state.lock();
         match side {
-            Side::Client { is_body_end } => {
+            Side::Client { bytes, is_body_end } => {
                 state.activity.downstream = true;
                 // pingora reads the next part when the upstream has taken the parts before.
                 state.activity.upstream = true;
                 if is_body_end {
-                    state.activity.wait_target = WaitTarget::Response;
+                    state.note_body_end();
+                } else if bytes > 0 {
+                    state.note_body_part();
                 }
             }
             Side::Upstream => state.activity.upstream = true,
@@ -73,6 +75,7 @@ impl FilterContext {
 pub enum Side {
     /// With `is_body_end`, the request body is complete.
     Client {
+        bytes: usize,
         is_body_end: bool,
     },
     Upstream,
@@ -100,6 +103,25 @@ struct State {
     has_response_ended: bool,
     /// The activity since the guard last asked.
     activity: Activity,
+    /// The client owes nothing more of its body.
+    is_body_done: bool,
+    /// The wait for the upstream once the client owes nothing more.
+    after_body: WaitTarget,
+}
+
+impl State {
+    /// Notes that the client owes the next part of its body, because it began the body or was told to.
+    fn note_body_part(&mut self) {
+        let owes = |exchange: &Exchange| exchange.client_owes_body(true);
+        if !self.is_body_done && self.exchange.as_deref().is_some_and(owes) {
+            self.activity.wait_target = WaitTarget::RequestBody;
+        }
+    }
+
+    fn note_body_end(&mut self) {
+        self.is_body_done = true;
+        self.activity.wait_target = self.after_body;
+    }
 }
 
 impl ExchangeSlot {
@@ -116,6 +138,8 @@ impl ExchangeSlot {
                     upstream: false,
                     wait_target: WaitTarget::RequestBody,
                 },
+                is_body_done: false,
+                after_body: WaitTarget::Response,
             }),
         }))
     }
@@ -174,9 +198,37 @@ impl ExchangeSlot {
         self.0.state.lock().has_response_ended
     }
 
-    /// Notes that the request has no body, or that its body is complete.
+    /// Notes that the client owes nothing more of its body.
     pub(super) fn note_body_end(&self) {
-        self.0.state.lock().activity.wait_target = WaitTarget::Response;
+        self.0.state.lock().note_body_end();
+    }
+
+    /// Notes that the upstream has told the client to go on with its body.
+    pub(super) fn note_continue(&self) {
+        self.0.state.lock().note_body_part();
+    }
+
+    /// Notes that pingora limits the waits for the upstream itself, because it waits for nothing else meanwhile.
+    pub(super) fn leave_upstream_to_pingora(&self) {
+        let mut state = self.0.state.lock();
+        state.after_body = WaitTarget::TimedElsewhere;
+        if state.activity.wait_target != WaitTarget::RequestBody {
+            state.activity.wait_target = WaitTarget::TimedElsewhere;
+        }
+    }
+
+    /// Begins the wait for a request body that the client may not owe yet.
+    pub(super) fn expect_body(&self, owes_body: bool) {
+        self.0.state.lock().activity.wait_target = if owes_body {
+            WaitTarget::RequestBody
+        } else {
+            WaitTarget::Response
+        };
+    }
+
+    /// Returns the denial of a request whose time ends now: the side that is waited for is late.
+    pub(super) fn overdue(&self) -> Denial {
+        self.0.state.lock().activity.wait_target.overdue()
     }
 
     pub(super) fn put(&self, exchange: Box<Exchange>) {

@@ -19,6 +19,11 @@ pub fn denial(error: &Error) -> Denial {
     }
 }
 
+/// Returns whether `error` is the end of the time for the next part of the response.
+pub fn is_silent_upstream(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && *error.etype() == ErrorType::ReadTimedout
+}
+
 fn of_upstream(error: &ErrorType) -> Denial {
     match error {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Denial::ConnectTimeout,

@@ -36,6 +36,7 @@ use http::Version;
 use http::header;
 use http::request::Parts;
 use pingora::Error;
+use pingora::ErrorSource;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -49,11 +50,17 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 /// The time that pingora gets to report a time limit of its own, before the guard ends the request: then
 /// [`Filter::fail_to_proxy`] answers. The guard can only end the request without an answer.
 const ANSWER_TIME: Duration = Duration::from_millis(250);
+
+/// The time in which a connection over HTTP/2 writes the received part of a response that is cut. The library discards what it
+/// has not written when the stream is reset, and does not tell when it has written all.
+const FLUSH_TIME: Duration = Duration::from_millis(100);
 
 /// Decides, rewrites and records the requests of a pingora proxy. Clones are cheap and share all state.
 ///
@@ -127,6 +134,9 @@ impl Filter {
     }
 
     /// Lets the request of `exchange`, which holds a permit, go on to its upstream.
+    ///
+    /// Reads a short body first. pingora would count the time of the upstream from the beginning of the body on; and over
+    /// HTTP/2 it has no time limit for a body, so that a client that stalls could get no answer later.
     async fn go_on(
         &self,
         session: &mut Session,
@@ -134,11 +144,43 @@ impl Filter {
         exchange: Box<Exchange>,
     ) -> pingora::Result<bool> {
         let expects_continue = exchange.request().headers.contains_key(header::EXPECT);
-        if expects_continue && exchange.forwards_over_http2() && !session.is_http2() && !session.is_body_done() {
-            // pingora forwards no interim response of HTTP/2.
-            session.write_continue_response().await?;
-        }
+        let forwards_over_http2 = exchange.forwards_over_http2();
         ctx.admit(exchange, session.is_body_done());
+        if session.is_body_done() {
+            return Ok(false);
+        }
+        if expects_continue {
+            if forwards_over_http2 && !session.is_http2() {
+                // pingora forwards no interim response of HTTP/2.
+                session.write_continue_response().await?;
+                ctx.slot.note_continue();
+            }
+            return Ok(false);
+        }
+        if !has_short_length(session.req_header()) {
+            return Ok(false);
+        }
+        let client = &mut session.downstream_session;
+        // pingora sends the buffer to the upstream, as after a failed attempt. A short body fits in it.
+        client.enable_retry_buffering();
+        while !client.is_body_done() {
+            let overdue_at = ctx.with(|exchange| exchange.body_deadline()).flatten();
+            let reading = client.read_request_body();
+            let part = match overdue_at {
+                Some(at) => timeout_at(at, reading).await,
+                None => Ok(reading.await),
+            };
+            let Ok(part) = part else {
+                return Err(ctx.deny(Denial::BodyTimeout));
+            };
+            let part = part.map_err(|error| error.into_down())?;
+            let side = Side::Client {
+                bytes: part.as_ref().map_or(0, Bytes::len),
+                is_body_end: part.is_none(),
+            };
+            ctx.with_activity(side, |_| ());
+        }
+        ctx.slot.note_body_end();
         Ok(false)
     }
 
@@ -158,7 +200,7 @@ impl Filter {
             header_count_max: snapshot.requests.header_count_max,
             target_bytes_max: snapshot.requests.target_bytes_max,
         };
-        let raw;
+        let mut raw = Bytes::new();
         let checked = if session.is_http2() {
             check_size(session.req_header(), &limits)
         } else {
@@ -167,7 +209,7 @@ impl Filter {
             head::check(&raw, &limits).map(drop)
         };
         if let Err(error) = checked {
-            return Err(refuse_head(&self.gate, connection.peer, started, error, b""));
+            return Err(refuse_head(&self.gate, connection.peer, started, error, &raw));
         }
         let parts = request_head::of_pingora(session.req_header());
         Ok(Exchange::begin(&self.gate, snapshot, parts, &connection, started))
@@ -183,8 +225,7 @@ impl Filter {
         ctx: &mut FilterContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         // Sending so little takes no time that would count.
-        let is_short = session.is_body_done()
-            || content_length(session.req_header()).is_some_and(|length| length <= drain::BYTES_MAX);
+        let is_short = session.is_body_done() || has_short_length(session.req_header());
         let chosen = ctx.with(|exchange| {
             let upstream = exchange.upstream()?;
             let (address, left) = exchange.choose_endpoint(&upstream)?;
@@ -198,7 +239,13 @@ impl Filter {
             Ok(peer)
         });
         match chosen.unwrap_or(Err(Denial::Panicked)) {
-            Ok(peer) => Ok(Box::new(peer)),
+            Ok(peer) => {
+                if is_short {
+                    // The guard cannot tell an upstream that sends nothing from a client that reads nothing.
+                    ctx.slot.leave_upstream_to_pingora();
+                }
+                Ok(Box::new(peer))
+            }
             Err(denial) => Err(ctx.deny(denial)),
         }
     }
@@ -211,7 +258,10 @@ impl Filter {
         ctx: &mut FilterContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let again = ctx.with(Exchange::count_connect_failure).unwrap_or_default();
+        let failure = peer::connect_failure(&error);
+        let again = ctx
+            .with(|exchange| exchange.count_connect_failure(failure))
+            .unwrap_or_default();
         error.set_retry(again);
         error
     }
@@ -295,6 +345,7 @@ impl Filter {
         }
         let bytes = body.as_ref().map_or(0, Bytes::len);
         let side = Side::Client {
+            bytes,
             is_body_end: end_of_stream,
         };
         let is_tunnel = session.was_upgraded();
@@ -332,6 +383,9 @@ impl Filter {
             ctx.slot.note_body_end();
         }
         let status = response.status;
+        if status == StatusCode::CONTINUE {
+            ctx.slot.note_continue();
+        }
         if status == StatusCode::SWITCHING_PROTOCOLS {
             // A client that only listens sends no body that could be late.
             session.set_read_timeout(None);
@@ -403,7 +457,17 @@ impl Filter {
 
     /// Answers a request that failed, if no response has begun.
     pub async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut FilterContext) -> FailToProxy {
-        let denial = ctx.denial.take().unwrap_or_else(|| failure::denial(error));
+        let denial = ctx.denial.take().unwrap_or_else(|| {
+            if failure::is_silent_upstream(error) {
+                // It may wait for the rest of the body.
+                ctx.slot.overdue()
+            } else {
+                failure::denial(error)
+            }
+        });
+        if matches!(denial, Denial::UpstreamFailed) && *error.esource() == ErrorSource::Upstream {
+            ctx.with(|exchange| exchange.note_upstream_failure(peer::response_failure(error)));
+        }
         let nothing = FailToProxy {
             error_code: 0,
             can_reuse_downstream: false,
@@ -412,11 +476,15 @@ impl Filter {
             return nothing;
         };
         if exchange.has_responded() || matches!(denial, Denial::ClientGone) {
+            let is_cut = exchange.has_responded() && !matches!(denial, Denial::ClientGone);
             // After the whole response, only the rest of the request body was missing.
             if !ctx.slot.has_response_ended() {
                 exchange.interrupt(Interruption::Denied(denial));
             }
             ctx.slot.put(exchange);
+            if is_cut && session.is_http2() {
+                sleep(FLUSH_TIME).await;
+            }
             return nothing;
         }
         let answer = exchange.refuse(denial);
@@ -454,6 +522,7 @@ impl std::fmt::Debug for Filter {
 impl FilterContext {
     fn admit(&mut self, mut exchange: Box<Exchange>, is_body_done: bool) {
         exchange.extend_time_limits(ANSWER_TIME);
+        self.slot.expect_body(exchange.client_owes_body(false));
         if is_body_done {
             self.slot.note_body_end();
         }
@@ -611,8 +680,14 @@ async fn send_answer(session: &mut Session, exchange: &mut Exchange, mut answer:
 fn can_drain(session: &mut Session, request: &Parts) -> bool {
     // A client that expects `100 Continue` may never send the body, and its next request would be read as the body
     // (S103).
-    let is_small = content_length(request).is_some_and(|length| length <= drain::BYTES_MAX);
-    session.is_http2() || session.is_body_done() || (is_small && !request.headers.contains_key(header::EXPECT))
+    session.is_http2()
+        || session.is_body_done()
+        || (has_short_length(request) && !request.headers.contains_key(header::EXPECT))
+}
+
+/// Returns whether the body is announced to be short.
+fn has_short_length(request: &Parts) -> bool {
+    content_length(request).is_some_and(|length| length <= drain::BYTES_MAX)
 }
 
 /// Returns the announced length of the body; `None` where there is none, or no number.
@@ -637,6 +712,7 @@ async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<
 
 /// Changes the head of the upstream's response into that for the client. Returns whether the response is a stream.
 fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<bool> {
+    exchange.note_upstream_head();
     let status = response.status;
     let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let rules = exchange.response_rules();

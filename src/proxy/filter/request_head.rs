@@ -2,12 +2,14 @@
 
 use crate::gate::accept::syntax;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::escape;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Uri;
 use http::Version;
 use http::header;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use pingora::http::RequestHeader;
 
 /// The fields that Keygate adds to most requests: room for them, not a limit.
@@ -20,8 +22,26 @@ pub fn of_pingora(head: &RequestHeader) -> Parts {
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
         move_authority(&mut parts);
+        escape_target(&mut parts);
     }
     parts
+}
+
+/// Escapes the bytes of the target that Keygate's own reader escapes in HTTP/1.1.
+fn escape_target(parts: &mut Parts) {
+    let Some(target) = parts
+        .uri
+        .path_and_query()
+        .filter(|target| escape::is_needed(target.as_str()))
+    else {
+        return;
+    };
+    // Escapes are valid wherever the bytes were.
+    if let Ok(escaped) = PathAndQuery::try_from(escape::target(target.as_str())) {
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.path_and_query = Some(escaped);
+        parts.uri = Uri::from_parts(uri).unwrap_or_default();
+    }
 }
 
 /// Joins the `Cookie` fields: HTTP/2 lets clients send one for each pair, and HTTP/1.1 has a single one (RFC 9113 section

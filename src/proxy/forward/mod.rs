@@ -10,6 +10,7 @@ pub mod response_fields;
 pub mod media_type;
 pub mod date;
 pub mod drain;
+pub mod escape;
 pub mod retry;
 pub mod stream_end;
 

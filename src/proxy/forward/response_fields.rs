@@ -53,10 +53,10 @@ impl ResponseRules<'_> {
     /// Calls `put` with each field that Keygate adds to a response with `upstream`, except for `Date`.
     pub fn put_added(&self, upstream: UpstreamFields, mut put: impl FnMut(&HeaderName, &HeaderValue)) {
         if let Some((cors, request)) = self.cors {
-            for (name, value) in cors.response_fields(request) {
+            for (name, value) in cors.responses.fields(request) {
                 put(&name, &value);
             }
-            if cors.varies() && !upstream.varies {
+            if cors.responses.varies() && !upstream.varies {
                 put(&header::VARY, &cors::VARY_ORIGIN);
             }
         }

@@ -12,6 +12,7 @@ use crate::gate::answer::Answer;
 use crate::gate::denial::ConnectionError;
 use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
+use crate::model::clock::Timestamp;
 use crate::observe::metrics::HandshakeResult;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
@@ -261,7 +262,7 @@ where
             Err(HandshakeError::PlainHttp(stream)) => {
                 let now = self.gate.clock.now();
                 let answer = refuse_head(&self.gate, peer, now, HeadError::PlainHttp, &[]);
-                return refuse(&mut Downstream::new(stream), answer, &[]).await;
+                return refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;
             }
             Err(HandshakeError::Failed | HandshakeError::TimedOut) => return,
         };
@@ -297,8 +298,8 @@ where
         .await;
     }
 
-    /// Serves the requests of one connection until the last has been answered. Returns the stream, unless pingora has
-    /// closed it.
+    /// Serves the requests of one connection until the last has been answered. Returns the stream for an orderly end, unless
+    /// pingora has closed it or the last response was cut.
     async fn serve_requests(
         &self,
         stream: Stream,
@@ -328,7 +329,7 @@ where
                 Ok(None) => return Some(downstream.stream),
                 Err(RejectedHead { error, started, head }) => {
                     let answer = refuse_head(&self.gate, connection.peer, started, error, &head);
-                    refuse(&mut downstream, answer, &head).await;
+                    refuse(&mut downstream, answer, &head, self.gate.clock.now().wall).await;
                     return Some(downstream.stream);
                 }
             };
@@ -360,6 +361,9 @@ where
             match end {
                 LaneEnd::Persists => {}
                 LaneEnd::Closes => return Some(downstream.stream),
+                // Without close_notify, a client over TLS can tell a body that ends with its connection from a part of it
+                // (RFC 9112 section 9.8).
+                LaneEnd::Breaks => return None,
                 LaneEnd::HandOver(request) => {
                     // On the heap, so that connections in Keygate's own lane do not hold room for it.
                     let handed = Box::pin(hand_over(&self.proxy, *request, downstream, shutdown));
@@ -480,7 +484,7 @@ where
         let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if slot.is_some() && settings.tls.is_none() && settings.plain == PlainProtocol::Http1 {
-            refuse(&mut Downstream::new(stream), answer, &[]).await;
+            refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;
         }
     }
 }
@@ -512,12 +516,12 @@ async fn stopping_before_first_request(shutdown: &ShutdownWatch) {
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.
-async fn refuse(downstream: &mut Downstream, mut answer: Answer, head: &[u8]) {
+async fn refuse(downstream: &mut Downstream, mut answer: Answer, head: &[u8], now: Timestamp) {
     // A response to HEAD announces the length of its body and has none (RFC 9110 section 9.3.2).
     if head.starts_with(b"HEAD ") {
         answer.body = Bytes::new();
     }
-    response_head::write_closing(&answer, &mut downstream.write_buf);
+    response_head::write_closing(&answer, now, &mut downstream.write_buf);
     let writing = async {
         downstream.flush(LINGER).await?;
         downstream

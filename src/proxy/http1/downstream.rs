@@ -12,6 +12,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
+/// The bytes after a request that are read at most before its response. They are read to learn that the client closes.
+const AFTER_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// The next act of a client after its whole request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRequest {
+    /// It sends the first bytes of another request.
+    SendsMore,
+    /// It closes its connection, or the connection broke.
+    Closes,
+}
+
 /// Why a read from the client or a write to the client failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DownstreamError {
@@ -48,6 +60,20 @@ impl Downstream {
     pub fn release(&mut self) {
         self.read_buf.release();
         self.write_buf.release();
+    }
+
+    /// Waits until a client whose request is complete closes its connection, or sends bytes where none had arrived. Also
+    /// behind bytes that arrived with the request, which would otherwise hide that the client is gone (S108).
+    pub fn poll_after_request(&mut self, cx: &mut Context<'_>) -> Poll<AfterRequest> {
+        while self.read_buf.len() < AFTER_REQUEST_BYTES_MAX {
+            let had_bytes = !self.read_buf.is_empty();
+            match ready!(self.read_buf.poll_fill(&mut self.stream, cx)) {
+                Ok(1..) if had_bytes => {}
+                Ok(1..) => return Poll::Ready(AfterRequest::SendsMore),
+                Ok(0) | Err(_) => return Poll::Ready(AfterRequest::Closes),
+            }
+        }
+        Poll::Pending
     }
 
     /// Waits until more bytes are in `read_buf`.

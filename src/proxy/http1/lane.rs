@@ -5,15 +5,16 @@ mod answer;
 use crate::gate::accept::HeadError;
 use crate::gate::accept::syntax;
 use crate::gate::denial::Denial;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::NextStep;
 use crate::proxy::forward::retry;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
+use crate::proxy::http1::downstream::AfterRequest;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::hand_over::HandOver;
-use crate::proxy::http1::pool::DialError;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::relay;
@@ -29,7 +30,6 @@ use http::header;
 use http::request::Parts;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::task::Poll;
 use tokio::sync::watch;
 
 /// One exchange on its client's connection.
@@ -51,6 +51,8 @@ pub enum LaneEnd {
     /// The connection may carry another request.
     Persists,
     Closes,
+    /// The response was cut, so the connection must not end as after a whole one.
+    Breaks,
     /// pingora has to carry the request.
     HandOver(Box<HandOver>),
 }
@@ -112,7 +114,13 @@ impl<'c> Lane<'c> {
             },
             Err(denial) => self.fail(denial.into()).await,
         };
-        if persists { LaneEnd::Persists } else { LaneEnd::Closes }
+        if persists {
+            LaneEnd::Persists
+        } else if self.exchange.is_response_cut() {
+            LaneEnd::Breaks
+        } else {
+            LaneEnd::Closes
+        }
     }
 
     /// Sends the request to its upstream and the response to the client.
@@ -162,9 +170,16 @@ impl<'c> Lane<'c> {
                 Ok(conn) => {
                     return Ok(Attempt { conn, address, reused });
                 }
-                Err(_) if self.exchange.count_connect_failure() => {}
-                Err(DialError::Failed) => return Err(Denial::ConnectFailed),
-                Err(DialError::TimedOut) => return Err(Denial::ConnectTimeout),
+                Err(failure) if self.exchange.count_connect_failure(failure) => {}
+                Err(UpstreamFailure::TimedOut) => return Err(Denial::ConnectTimeout),
+                Err(
+                    UpstreamFailure::Refused
+                    | UpstreamFailure::Unreachable
+                    | UpstreamFailure::Reset
+                    | UpstreamFailure::Closed
+                    | UpstreamFailure::NoHttp
+                    | UpstreamFailure::Tls,
+                ) => return Err(Denial::ConnectFailed),
             }
         }
     }
@@ -248,15 +263,13 @@ pub fn keeps_connection(request: &Parts) -> bool {
 }
 
 /// Waits until the client closes its connection or sends the next request too early, and returns the denial. Never
-/// returns if the next bytes are part of the request body, or if bytes of the next request have arrived already.
+/// returns if the next bytes are part of the request body.
 async fn wait_for_client_close(downstream: &mut Downstream, body: &BodyReader) -> Denial {
-    if !body.is_complete() || !downstream.read_buf.is_empty() {
+    if !body.is_complete() {
         return std::future::pending().await;
     }
-    poll_fn(|cx| match downstream.read_buf.poll_fill(&mut downstream.stream, cx) {
-        Poll::Ready(Ok(1..)) => Poll::Ready(Denial::Pipelined),
-        Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Denial::ClientGone),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+    match poll_fn(|cx| downstream.poll_after_request(cx)).await {
+        AfterRequest::SendsMore => Denial::Pipelined,
+        AfterRequest::Closes => Denial::ClientGone,
+    }
 }

@@ -3,9 +3,9 @@
 //! own pool, so that a connection wakes that thread alone.
 
 use crate::config;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::peer;
-use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use std::collections::HashMap;
@@ -49,13 +49,6 @@ impl UpstreamConn {
 struct IdleConn {
     conn: UpstreamConn,
     expires_at: Instant,
-}
-
-/// Why a connection could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DialError {
-    Failed,
-    TimedOut,
 }
 
 /// The idle connections of one worker, and the connector for new connections.
@@ -114,20 +107,19 @@ impl Pool {
     /// Connects to `address`.
     ///
     /// # Errors
-    /// [`DialError::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is shorter; otherwise
-    /// [`DialError::Failed`].
+    /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is
+    /// shorter.
     pub async fn dial(
         &self,
         address: SocketAddr,
         settings: &config::Upstream,
         left: Duration,
-    ) -> Result<UpstreamConn, DialError> {
+    ) -> Result<UpstreamConn, UpstreamFailure> {
         let peer = peer::plain(address, settings, left);
         // On the heap: most requests dial nothing, and no connection of a client holds room for it.
         match Box::pin(self.connector.new_stream(&peer)).await {
             Ok(stream) => Ok(UpstreamConn::new(stream)),
-            Err(error) if *error.etype() == ErrorType::ConnectTimedout => Err(DialError::TimedOut),
-            Err(_) => Err(DialError::Failed),
+            Err(error) => Err(peer::connect_failure(&error)),
         }
     }
 

@@ -3,6 +3,7 @@
 //! task, channel or lock of its own, and a small exchange makes four system calls.
 
 use crate::gate::denial::Denial;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::deadlines::Activity;
@@ -13,6 +14,7 @@ use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::chunks;
+use crate::proxy::http1::downstream::AfterRequest;
 use crate::proxy::http1::downstream::Downstream;
 use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::response;
@@ -126,6 +128,9 @@ enum ResponseState {
     Complete {
         persistence: Persistence,
     },
+    /// The rest of the body is malformed. The bytes before it may still be in the write buffer: the client gets them before
+    /// its connection is cut.
+    Cut,
 }
 
 impl<'r> Relay<'r> {
@@ -276,16 +281,17 @@ impl<'r> Relay<'r> {
     /// # Errors
     /// The client closes its connection, or sends another request before the response has begun.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), RelayError> {
-        // The beginning of the next request is buffered already. If it arrived before the response, `process_head`
-        // closes the connection after the response.
-        if !self.downstream.read_buf.is_empty() {
-            return Ok(());
-        }
-        match self.downstream.read_buf.poll_fill(&mut self.downstream.stream, cx) {
-            Poll::Ready(Ok(0) | Err(_)) => Err(Denial::ClientGone.into()),
-            // The response has begun: the bytes of the next request wait in the buffer.
-            Poll::Ready(Ok(_)) if !self.exchange.has_responded() => Err(Denial::Pipelined.into()),
-            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        loop {
+            match self.downstream.poll_after_request(cx) {
+                Poll::Ready(AfterRequest::Closes) => return Err(Denial::ClientGone.into()),
+                // If the bytes arrived before the response, `process_head` closes the connection after the response.
+                Poll::Ready(AfterRequest::SendsMore) if !self.exchange.has_responded() => {
+                    return Err(Denial::Pipelined.into());
+                }
+                // The response has begun: the bytes of the next request wait in the buffer.
+                Poll::Ready(AfterRequest::SendsMore) => {}
+                Poll::Pending => return Ok(()),
+            }
         }
     }
 
@@ -308,13 +314,15 @@ impl<'r> Relay<'r> {
                     Poll::Pending => return Ok(Poll::Pending),
                 }
             }
-            if let ResponseState::Complete { persistence } = self.response {
-                return Ok(Poll::Ready(persistence));
+            match self.response {
+                ResponseState::Complete { persistence } => return Ok(Poll::Ready(persistence)),
+                ResponseState::Cut => return Err(Denial::UpstreamFailed.into()),
+                ResponseState::Head { .. } | ResponseState::Body { .. } | ResponseState::Tunnel => {}
             }
             match self.upstream.read_buf.poll_fill(&mut self.upstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.upstream_active = true,
                 Poll::Ready(Ok(0)) => self.finish_at_close()?,
-                Poll::Ready(Err(_)) => return Err(self.close_error()),
+                Poll::Ready(Err(_)) => return Err(self.close_error(UpstreamFailure::Reset)),
                 Poll::Pending => return Ok(Poll::Pending),
             }
         }
@@ -341,27 +349,32 @@ impl<'r> Relay<'r> {
                     upstream: false,
                 }
             }
-            _ => return Err(self.close_error()),
+            _ => return Err(self.close_error(UpstreamFailure::Closed)),
         };
         self.response = ResponseState::Complete { persistence };
         Ok(())
     }
 
-    /// Returns the error for a connection that closed before the response was complete.
-    fn close_error(&self) -> RelayError {
+    /// Returns the error for a connection that ended with `failure` before the response was complete.
+    fn close_error(&mut self, failure: UpstreamFailure) -> RelayError {
         let nothing_received = matches!(self.response, ResponseState::Head { .. }) && self.upstream.read_buf.is_empty();
         // An interim response is a response: the upstream has begun to process the request.
         if nothing_received && !self.head_received && self.replayable {
             RelayError::NoResponse
         } else {
-            Denial::UpstreamFailed.into()
+            self.fail(failure)
         }
+    }
+
+    fn fail(&mut self, failure: UpstreamFailure) -> RelayError {
+        self.exchange.note_upstream_failure(failure);
+        Denial::UpstreamFailed.into()
     }
 
     /// Moves the received bytes of the response into the client's write buffer, with the client's framing.
     ///
     /// # Errors
-    /// The response is malformed.
+    /// The head of the response is malformed.
     fn process_response(&mut self) -> Result<(), RelayError> {
         loop {
             match &mut self.response {
@@ -369,7 +382,7 @@ impl<'r> Relay<'r> {
                     let Some(end) = head::find_end(&self.upstream.read_buf, *searched) else {
                         *searched = self.upstream.read_buf.len();
                         return if *searched > response::HEAD_BYTES_MAX {
-                            Err(Denial::UpstreamFailed.into())
+                            Err(self.fail(UpstreamFailure::NoHttp))
                         } else {
                             Ok(())
                         };
@@ -388,7 +401,9 @@ impl<'r> Relay<'r> {
                         put_body(&mut downstream.write_buf, data, *chunked);
                     });
                     if taken.is_err() {
-                        return Err(Denial::UpstreamFailed.into());
+                        self.exchange.note_upstream_failure(UpstreamFailure::NoHttp);
+                        self.response = ResponseState::Cut;
+                        return Ok(());
                     }
                     if !reader.is_complete() {
                         return Ok(());
@@ -414,7 +429,7 @@ impl<'r> Relay<'r> {
                     self.upstream.read_buf.clear();
                     return Ok(());
                 }
-                ResponseState::Complete { .. } => return Ok(()),
+                ResponseState::Complete { .. } | ResponseState::Cut => return Ok(()),
             }
         }
     }
@@ -430,13 +445,16 @@ impl<'r> Relay<'r> {
             &mut fields,
             &self.exchange.request().method,
         );
-        let head = head.map_err(|_| Denial::UpstreamFailed)?;
+        let Ok(head) = head else {
+            return Err(self.fail(UpstreamFailure::NoHttp));
+        };
         self.head_received = true;
+        self.exchange.note_upstream_head();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             // Only WebSocket, only if the client asked for it, and only after the whole request.
             if !self.exchange.is_websocket() || !head.switches_to_websocket() || self.request != RequestState::Complete
             {
-                return Err(Denial::UpstreamFailed.into());
+                return Err(self.fail(UpstreamFailure::NoHttp));
             }
         } else if head.status.is_informational() {
             if !self.spec.downstream.is_http10 {
@@ -499,7 +517,7 @@ impl<'r> Relay<'r> {
             WaitTarget::ClientReads
         } else if self.bytes_sent < self.upstream.write_buf.len() && self.request != RequestState::WriteFailed {
             WaitTarget::UpstreamReads
-        } else if self.request == RequestState::Sending {
+        } else if self.request == RequestState::Sending && self.exchange.client_owes_body(self.head_received) {
             WaitTarget::RequestBody
         } else {
             WaitTarget::Response

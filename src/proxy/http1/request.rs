@@ -1,5 +1,6 @@
 //! How is a request head parsed that `head::check` accepted?
 
+use crate::proxy::forward::escape;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderName;
@@ -8,6 +9,7 @@ use http::Method;
 use http::Request;
 use http::Uri;
 use http::Version;
+use http::header;
 use http::request::Parts;
 use std::mem::MaybeUninit;
 
@@ -43,13 +45,37 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     // `Parts` has private fields: only the crate `http` can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
-    parts.uri = Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| RequestHeadError)?;
+    parts.uri = uri(head, target)?;
     parts.version = match version {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
     parts.headers = headers;
+    add_host(&mut parts);
     Ok(parts)
+}
+
+/// Gives a request of HTTP/1.0 without `Host` the host of its target in absolute form: it is matched by that host, so the
+/// upstream has to receive it too.
+fn add_host(parts: &mut Parts) {
+    if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
+        return;
+    }
+    let authority = parts.uri.authority();
+    // An authority is visible ASCII.
+    if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
+}
+
+/// Returns the URI of `target`, whose text stands in `head`.
+fn uri(head: &Bytes, target: &str) -> Result<Uri, RequestHeadError> {
+    let text = if escape::is_needed(target) {
+        Bytes::from(escape::target(target))
+    } else {
+        head.slice_ref(target.as_bytes())
+    };
+    Uri::from_maybe_shared(text).map_err(|_| RequestHeadError)
 }
 
 #[cfg(test)]

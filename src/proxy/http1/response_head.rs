@@ -140,12 +140,13 @@ pub fn put_status(out: &mut Buffer, status: StatusCode, reason: &str) {
 }
 
 /// Writes a whole answer after which the connection closes. For a request without a valid head.
-pub fn write_closing(answer: &Answer, out: &mut Buffer) {
+pub fn write_closing(answer: &Answer, now: Timestamp, out: &mut Buffer) {
     put_status(out, answer.status, answer.status.canonical_reason().unwrap_or_default());
     for (name, value) in &answer.headers {
         put(out, name.as_str().as_bytes(), value.as_bytes());
     }
-    out.put(b"connection: close\r\n\r\n");
+    put_date(out, now);
+    out.put(connection_field(false));
     out.put(&answer.body);
 }
 

@@ -383,6 +383,30 @@ fn a_slow_answer_is_no_slow_body() {
     }
 }
 
+// pingora answers at once to bytes after a request.
+lanes!(s108_bytes_after_a_request_do_not_hide_that_its_client_is_gone: own, own_tls);
+fn s108_bytes_after_a_request_do_not_hide_that_its_client_is_gone() {
+    let gate = Gate::start();
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    gate.upstream.respond_with(move |_| {
+        let _ = wait.lock().unwrap().recv_timeout(PATIENCE);
+        Vec::new()
+    });
+    let mut client = gate.connect();
+    let request = "POST /open/a HTTP/1.1\r\nHost: gate.test\r\nX-Request-Id: leaver\r\nContent-Length: 2\r\n\r\nok";
+    client.send(format!("{request}{}", get_with("/open/b", "")));
+    gate.upstream.wait_received(1);
+    drop(client);
+    let record = gate.record("leaver");
+    assert_eq!(
+        (&record["reason"], record.get("status")),
+        (&"client_gone".into(), None),
+        "{record}"
+    );
+    drop(release);
+}
+
 lanes!(a_client_that_leaves_is_recorded_and_nobody_is_blamed);
 fn a_client_that_leaves_is_recorded_and_nobody_is_blamed() {
     let gate = Gate::start();

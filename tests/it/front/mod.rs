@@ -5,6 +5,7 @@ mod hygiene;
 mod framing;
 mod bounds;
 mod refusals;
+mod targets;
 
 use crate::support::FakeUpstream;
 use crate::support::GatewayBuilder;

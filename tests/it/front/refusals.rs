@@ -34,7 +34,7 @@ use std::sync::mpsc;
 const GOLDEN: &str = "tests/data/refusals.txt";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
+const NOT_OVER_THE_WIRE: [(&str, &str); 35] = [
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),
     ("token_revoked", "it takes a store; caused in `issuing`"),
@@ -68,9 +68,11 @@ const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
         "what it refuses, the check of the head has refused before; it is for callers without that check",
     ),
     ("path_no_leading_slash", "the head is refused for its target before"),
-    ("path_non_ascii", "the head is refused for its target before"),
     ("path_fragment", "the head is refused for its target before"),
-    ("query_byte", "the head is refused for its target before"),
+    (
+        "query_byte",
+        "the head is refused for its target before; it is for callers without that check",
+    ),
     (
         "token_issuer",
         "a token finds its issuer by exactly what is compared again here",
@@ -127,6 +129,10 @@ fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
         "line_ending",
         "request_line",
         "target",
+        "target_control_byte",
+        "target_fragment",
+        "target_invalid_utf8",
+        "target_host",
         "header_name",
         "header_folded",
         "header_value",
@@ -135,9 +141,13 @@ fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
         "host_invalid",
         "host_mismatch",
         "content_length",
+        "content_length_repeated",
         "transfer_encoding",
+        "transfer_encoding_repeated",
+        "transfer_encoding_http10",
         "length_and_encoding",
         "upgrade",
+        "upgrade_http10",
         "http_version",
         "expectation",
         "head_too_long",
@@ -149,7 +159,6 @@ fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
         }
         (Lane::FilterHttp2, "refused_by_parser") => Some("it takes chunks"),
         (Lane::FilterHttp2, "connection_nomination") => Some("`Connection` cannot be sent over HTTP/2"),
-        (Lane::FilterHttp2, "body_timeout") => Some("pingora cannot answer: the stream is reset"),
         (Lane::FilterHttp2 | Lane::FilterHttp1, "pipelined") => {
             Some("pingora closes the connection before the client has read the answer")
         }
@@ -179,6 +188,8 @@ struct Gates {
     /// API keys that are refused, by their defect: `wrong_secret`, `revoked`, `expired`, `elsewhere`.
     keys: BTreeMap<&'static str, String>,
     second: SigningKey,
+    /// The page that sends the requests.
+    page: Option<&'static str>,
 }
 
 /// Returns one rule for each of four methods; no principal satisfies any of them.
@@ -195,6 +206,11 @@ fn one_rule_a_method() -> String {
 
 impl Gates {
     fn start() -> Self {
+        Self::start_for(None)
+    }
+
+    /// Starts gates whose routes can be called by `page`, which then sends the requests.
+    fn start_for(page: Option<&'static str>) -> Self {
         let second = SigningKey::generate_es256().unwrap();
         let (known, wrong_secret) = two_of_one_id();
         let mut entries = api_key_entry(&known, "scopes: []");
@@ -229,7 +245,7 @@ impl Gates {
             &[("second.pem", &second.public_pem()), ("jwks.json", &jwks)],
             &entries,
             |gate| {
-                gate.top(
+                gate.pages(page).top(
                     "requests: { head_timeout: 500ms, body_read_timeout: 500ms, head_count: 20, body_bytes: 1000 }",
                 )
                 .issuer(
@@ -285,6 +301,7 @@ impl Gates {
                 closed_port()
             );
             GatewayBuilder::new()
+                .pages(page)
                 .top("requests: { connections: 2 }")
                 .top("failed_authentication: { quota: 1/hour, burst: 1 }")
                 .issuer("main", &format!("issuer: {ISSUER}\naudiences: [api]\n{away}"))
@@ -300,6 +317,7 @@ impl Gates {
             release,
             keys,
             second,
+            page,
         }
     }
 
@@ -327,7 +345,8 @@ impl Gates {
         if is_here("pipelined") {
             let mut client = self.main.connect();
             let arrived = self.main.upstream.received().len();
-            client.send(get_with("/open/a", ""));
+            let origin = self.page.map(|page| format!("Origin: {page}\r\n"));
+            client.send(get_with("/open/a", &origin.unwrap_or_default()));
             self.main.upstream.wait_received(arrived + 1);
             let request = get_with("/open/second", "").into_bytes();
             all.push(self.cause(&self.main, &mut client, "pipelined", request));
@@ -360,8 +379,14 @@ impl Gates {
         gate: &Gate<Binary>,
         client: &mut RawClient,
         reason: &'static str,
-        request: Vec<u8>,
+        mut request: Vec<u8>,
     ) -> RefusalCase {
+        if let Some(page) = self.page
+            && let Some(end) = request.windows(2).position(|bytes| bytes == b"\r\n")
+            && !request.windows(8).any(|bytes| bytes == b"Origin: ")
+        {
+            request.splice(end..end, format!("\r\nOrigin: {page}").into_bytes());
+        }
         let response = client.send(&request).try_receive();
         let response = response.unwrap_or_else(|error| panic!("{reason}: {error}"));
         let record = gate.record(request_id(&response));
@@ -383,6 +408,9 @@ impl Gates {
                 "GET  /open/a HTTP/1.1\r\nHost: gate.test\r\n\r\n".to_owned(),
             ),
             ("target", get_with("open/a", "")),
+            ("target_control_byte", get_with("/open/\x01", "")),
+            ("target_fragment", get_with("/open/a#b", "")),
+            ("target_host", get_with("http://user@gate.test/open/a", "")),
             ("header_name", get_with("/open/a", "X : 1\r\n")),
             ("header_folded", get_with("/open/a", "X: 1\r\n 2\r\n")),
             ("header_value", get_with("/open/a", "X: \x01\r\n")),
@@ -394,7 +422,16 @@ impl Gates {
             ),
             ("host_mismatch", get_with("http://other.test/open/a", "")),
             ("content_length", post("Content-Length: +1\r\n")),
+            ("content_length_repeated", post(&"Content-Length: 1\r\n".repeat(2))),
             ("transfer_encoding", post("Transfer-Encoding: gzip, chunked\r\n")),
+            (
+                "transfer_encoding_repeated",
+                post(&"Transfer-Encoding: chunked\r\n".repeat(2)),
+            ),
+            (
+                "transfer_encoding_http10",
+                post("Transfer-Encoding: chunked\r\n").replace("HTTP/1.1", "HTTP/1.0"),
+            ),
             (
                 "length_and_encoding",
                 post("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"),
@@ -402,6 +439,10 @@ impl Gates {
             (
                 "upgrade",
                 post("Content-Length: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"),
+            ),
+            (
+                "upgrade_http10",
+                get_with("/open/a", "Connection: Upgrade\r\nUpgrade: websocket\r\n").replace("HTTP/1.1", "HTTP/1.0"),
             ),
             ("http_version", get_with("/open/a", "").replace("HTTP/1.1", "HTTP/2.0")),
             ("expectation", post("Expect: more\r\n")),
@@ -419,6 +460,10 @@ impl Gates {
         texts
             .into_iter()
             .map(|(reason, text)| (reason, text.into_bytes()))
+            .chain([(
+                "target_invalid_utf8",
+                b"GET /open/\xE9 HTTP/1.1\r\nHost: gate.test\r\n\r\n".to_vec(),
+            )])
             .collect()
     }
 
@@ -437,6 +482,7 @@ impl Gates {
             ("refused_by_parser", broken_chunks),
             ("path_invalid_escape", get_with("/open/%zz", "")),
             ("path_control_byte", get_with("/open/%00", "")),
+            ("path_non_ascii", get_with("/open/\u{e9}", "")),
             ("path_backslash", get_with("/open/%5c", "")),
             ("path_invalid_utf8", get_with("/open/%ff", "")),
             ("path_dot_segment", get_with("/open/../a", "")),
@@ -809,6 +855,39 @@ fn parse_challenge(text: &str) -> (String, BTreeMap<String, String>) {
             "" => return (scheme.to_owned(), parameters),
             more => more.strip_prefix(", ").unwrap_or_else(|| panic!("{text}")),
         };
+    }
+}
+
+lanes!(every_refusal_of_a_request_can_be_read_by_the_pages_of_its_host);
+/// A browser hides a response without CORS fields from the page, which then sees a network error in place of the reason.
+fn every_refusal_of_a_request_can_be_read_by_the_pages_of_its_host() {
+    const PAGE: &str = "https://app.test";
+    let gates = Gates::start_for(Some(PAGE));
+    for case in gates.cause_all() {
+        let row = keygate::gate::answer::refusal::row(case.reason);
+        // No request was read that could have a host, or it is of no host.
+        let is_head = matches!(
+            row.slug,
+            "malformed-request"
+                | "head-too-large"
+                | "target-too-long"
+                | "head-timeout"
+                | "http-version"
+                | "expectation"
+        ) && case.reason != "refused_by_parser";
+        let is_unread = is_head || case.reason == "too_many_connections";
+        let origin = case.response.header("access-control-allow-origin");
+        // A preflight of another origin, which must not read anything.
+        let is_other = case.reason == "cors_origin";
+        assert_eq!(
+            origin,
+            (!is_unread && !is_other).then_some(PAGE),
+            "{}: {:?}",
+            case.reason,
+            case.response.headers
+        );
+        let varies = case.response.headers_named("vary") == ["Origin"];
+        assert_eq!(varies, !is_unread, "{}", case.reason);
     }
 }
 

@@ -7,6 +7,7 @@ use http::Uri;
 use http::Version;
 use keygate::gate::accept::AcceptRules;
 use keygate::gate::accept::Inbound;
+use keygate::proxy::forward::escape;
 use keygate::proxy::head;
 use keygate::proxy::head::Framing;
 use keygate::proxy::head::HeadLimits;
@@ -100,7 +101,9 @@ fn assert_same_framing(body: Framing, request: &httparse::Request<'_, '_>) {
 /// Asserts that the types behind the parser take the whole head and return the bytes that were sent.
 fn assert_http_types_agree(request: &httparse::Request<'_, '_>) {
     let target = request.path.expect("a target");
-    let uri: Uri = target.parse().unwrap_or_else(|error| panic!("{target:?}: {error}"));
+    let escaped = escape::target(target);
+    let uri: Uri = escaped.parse().unwrap_or_else(|error| panic!("{target:?}: {error}"));
+    let target = &*escaped;
     let method = Method::from_bytes(request.method.expect("a method").as_bytes()).expect("a token");
     let mut built = http::Request::builder()
         .method(method.clone())

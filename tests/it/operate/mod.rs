@@ -12,6 +12,7 @@ mod restart;
 mod cached_tokens;
 mod routing;
 mod shutdown;
+mod upstream_failures;
 
 use crate::support::LocalGate;
 use crate::support::RawClient;

@@ -3,6 +3,9 @@
 use super::lane::Lane;
 use std::net::SocketAddr;
 
+/// The beginning of a route in the file.
+const ROUTE: &str = "  - name: ";
+
 /// Builds the YAML of a gateway on free loopback ports. Sections are
 /// written as in the file, so that a test reads like the documentation.
 ///
@@ -20,6 +23,8 @@ pub struct GatewayBuilder {
     limits: String,
     upstreams: String,
     routes: String,
+    /// The origin of the pages that may call every route.
+    pages: Option<String>,
 }
 
 impl GatewayBuilder {
@@ -64,9 +69,28 @@ impl GatewayBuilder {
 
     /// Adds a route; `yaml` holds everything but its name.
     pub fn route(mut self, name: &str, yaml: &str) -> Self {
-        self.routes.push_str(&format!("  - name: {name}\n"));
+        self.routes.push_str(&format!("{ROUTE}{name}\n"));
         push_indented(&mut self.routes, 4, yaml);
         self
+    }
+
+    /// Lets pages of `origin` call every route that has no `cors`.
+    pub fn pages(mut self, origin: Option<&str>) -> Self {
+        self.pages = origin.map(str::to_owned);
+        self
+    }
+
+    /// Returns the section `routes`.
+    fn routes(&self) -> String {
+        let Some(origin) = &self.pages else {
+            return self.routes.clone();
+        };
+        let cors = format!("    cors: {{ origins: [{origin}] }}\n");
+        let with_cors = |route: &str| {
+            let cors = if route.contains("    cors:") { "" } else { &*cors };
+            format!("{ROUTE}{route}{cors}")
+        };
+        self.routes.split(ROUTE).skip(1).map(with_cors).collect()
     }
 
     /// Returns the whole file, without the sections that are empty.
@@ -79,7 +103,7 @@ impl GatewayBuilder {
             ("issuers", &self.issuers),
             ("limits", &self.limits),
             ("upstreams", &self.upstreams),
-            ("routes", &self.routes),
+            ("routes", &self.routes()),
         ] {
             if !text.is_empty() {
                 yaml.push_str(&format!("{section}:\n{text}"));

@@ -179,6 +179,18 @@ impl RawClient {
         })
     }
 
+    /// Returns the bytes up to the end of the connection or, over HTTP/2, of the stream: also of a response that is cut.
+    #[track_caller]
+    pub fn receive_to_end(&mut self) -> Vec<u8> {
+        let mut received = Vec::new();
+        match self.stream.read_to_end(&mut received) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                panic!("no end after {:?}", received.escape_ascii().to_string())
+            }
+            Ok(_) | Err(_) => received,
+        }
+    }
+
     /// Returns whether the server closes the connection, cleanly
     /// or not, before reading times out and before it sends bytes.
     pub fn is_closed(&mut self) -> bool {

@@ -128,7 +128,7 @@ fn only_pages_of_an_allowed_origin_may_read_a_response() {
     let plain = cors("origins: https://a.test");
     let exposed =
         "access-control-expose-headers: www-authenticate, retry-after, ratelimit, ratelimit-policy, x-request-id";
-    let of = |cors: &Cors, fields: &[(&str, &str)]| lines(cors.response_fields(&header_map(fields)));
+    let of = |cors: &Cors, fields: &[(&str, &str)]| lines(cors.responses.fields(&header_map(fields)));
     let origin = "access-control-allow-origin: https://a.test";
     assert_eq!(of(&plain, &[("origin", A)]), [origin, exposed]);
     for fields in [
@@ -153,7 +153,7 @@ fn only_pages_of_an_allowed_origin_may_read_a_response() {
         of(&any, &[("origin", "https://b.test")])[0],
         "access-control-allow-origin: *"
     );
-    assert!(plain.varies() && !any.varies());
+    assert!(plain.responses.varies() && !any.responses.varies());
 }
 
 #[test]
@@ -213,4 +213,45 @@ fn cors_names_have_one_prefix_and_a_vary_with_origin_is_complete() {
     ] {
         assert_eq!(names_origin(&HeaderValue::from_static(vary)), expected, "{vary}");
     }
+}
+
+#[test]
+fn refusals_without_a_route_have_the_rules_on_which_the_routes_of_the_host_agree() {
+    let hosts = |text: &str| match text {
+        "" => Vec::new(),
+        "*.test" => vec![HostPattern::Suffix("test".to_owned())],
+        host => vec![HostPattern::Exact(host.to_owned())],
+    };
+    let (a, more_methods) = (
+        cors("origins: [\"https://a.test\"]"),
+        cors("origins: [\"https://a.test\"], methods: [GET]"),
+    );
+    let b = cors("origins: [\"https://b.test\"]");
+    assert_ne!(a, more_methods);
+    let agreed = |routes: &[(&str, Option<&Cors>)], host: &str| {
+        let mut table = HostCors::default();
+        for (pattern, rules) in routes {
+            table.add(&hosts(pattern), *rules);
+        }
+        table.of(host).cloned()
+    };
+    let (of_a, of_b) = (Some(a.responses.clone()), Some(b.responses.clone()));
+    assert_eq!(agreed(&[], "x.test"), None);
+    assert_eq!(
+        agreed(&[("x.test", Some(&a)), ("x.test", Some(&more_methods))], "x.test"),
+        of_a
+    );
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("y.test", Some(&b))], "x.test"), of_a);
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("y.test", Some(&b))], "y.test"), of_b);
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("x.test", Some(&b))], "x.test"), None);
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("x.test", None)], "x.test"), None);
+    assert_eq!(agreed(&[("x.test", None), ("x.test", Some(&a))], "x.test"), None);
+    // A request for the host can also reach the routes of `*.test` and of any host.
+    assert_eq!(
+        agreed(&[("x.test", Some(&a)), ("*.test", Some(&a)), ("", Some(&a))], "x.test"),
+        of_a
+    );
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("*.test", Some(&b))], "x.test"), None);
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("", None)], "x.test"), None);
+    assert_eq!(agreed(&[("x.test", Some(&a)), ("", None)], "z.test"), None);
 }

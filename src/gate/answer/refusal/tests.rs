@@ -5,6 +5,7 @@ use super::*;
 use crate::config;
 use crate::gate::accept::AcceptError;
 use crate::gate::accept::HeadError;
+use crate::gate::accept::fault::RequestPart;
 use crate::gate::accept::normalize::PathError;
 use crate::gate::admit;
 use crate::gate::admit::CompiledLimit;
@@ -57,11 +58,13 @@ fn heads() -> Vec<HeadError> {
     all!(HeadError:
         E::HeadTooLong => E::HeadTooLong, E::TooManyFields => E::TooManyFields, E::TargetTooLong => E::TargetTooLong,
         E::LineEnding => E::LineEnding, E::RequestLine => E::RequestLine, E::Version => E::Version, E::PlainHttp => E::PlainHttp,
-        E::Connect => E::Connect, E::Target => E::Target, E::FieldName => E::FieldName, E::ObsFold => E::ObsFold,
+        E::Connect => E::Connect, E::Target => E::Target, E::TargetControl => E::TargetControl,
+        E::TargetFragment => E::TargetFragment, E::TargetUtf8 => E::TargetUtf8, E::TargetHost => E::TargetHost, E::FieldName => E::FieldName, E::ObsFold => E::ObsFold,
         E::FieldValue => E::FieldValue, E::HostMissing => E::HostMissing, E::HostRepeated => E::HostRepeated,
         E::HostInvalid => E::HostInvalid, E::HostMismatch => E::HostMismatch, E::ContentLength => E::ContentLength,
-        E::TransferEncoding => E::TransferEncoding, E::LengthAndEncoding => E::LengthAndEncoding,
-        E::Upgrade => E::Upgrade, E::Expectation => E::Expectation,
+        E::ContentLengthRepeated => E::ContentLengthRepeated, E::TransferEncoding => E::TransferEncoding,
+        E::TransferEncodingRepeated => E::TransferEncodingRepeated, E::TransferEncodingHttp10 => E::TransferEncodingHttp10, E::LengthAndEncoding => E::LengthAndEncoding,
+        E::UpgradeWithBody => E::UpgradeWithBody, E::UpgradeHttp10 => E::UpgradeHttp10, E::Expectation => E::Expectation,
         E::Timeout => E::Timeout, E::RefusedByParser => E::RefusedByParser,
     )
 }
@@ -294,6 +297,33 @@ fn context<'a>(snapshot: &'a Snapshot, route: Option<&str>) -> RefusalContext<'a
         api_key_header: &snapshot.api_key_header,
         request_id: "id",
         grpc: GrpcForm::Without,
+        fault: None,
+    }
+}
+
+#[test]
+fn a_refusal_names_the_byte_that_breaks_the_rule() {
+    let snapshot = snapshot();
+    for (byte, expected) in [
+        (b'|', "0x7C (`|`)"),
+        (b'"', "0x22 (`\"`)"),
+        (b'\\', "0x5C (`\\`)"),
+        (0, "0x00"),
+        (0xFF, "0xFF"),
+    ] {
+        let fault = ByteFault {
+            byte,
+            offset: 7,
+            part: RequestPart::Path,
+        };
+        let of_byte = RefusalContext {
+            fault: Some(fault),
+            ..context(&snapshot, None)
+        };
+        let denial = Denial::Accept(AcceptError::Path(PathError::Control));
+        let body: serde_json::Value = serde_json::from_slice(&answer(&denial, &of_byte).body).unwrap();
+        let expected = format!("The path has a control character. The byte is {expected}, at offset 7 of the path.");
+        assert_eq!(body["detail"], expected);
     }
 }
 

@@ -56,6 +56,7 @@ upstreams:
     total_timeout: 10s
 routes:
   - { name: open, match: { path: /open }, public: true, upstream: api }
+  - { name: expects, match: { path: /expects }, public: true, upstream: api }
   - { name: keyed, match: { path: /keyed }, accept: [api_key], upstream: api }
 ";
 
@@ -67,7 +68,11 @@ struct Fixture {
 
 /// Returns a gate and an API key that expires `key_lifetime` after [`NOW`].
 fn fixture(key_lifetime: Option<Duration>) -> Fixture {
-    let config = config::parse(YAML, Path::new(FILE), &|_| None).unwrap();
+    fixture_of(YAML, key_lifetime)
+}
+
+fn fixture_of(yaml: &str, key_lifetime: Option<Duration>) -> Fixture {
+    let config = config::parse(yaml, Path::new(FILE), &|_| None).unwrap();
     let clock = ManualClock::at(Timestamp::from_unix_secs(NOW));
     let reasons = Reasons {
         denials: &[],
@@ -109,10 +114,14 @@ impl Fixture {
         let request = http::Request::post(path)
             .header("host", "api.example.com")
             .header("x-api-key", self.key.expose());
-        let request = if path == "/open" {
+        let request = if path != "/keyed" {
             http::Request::post(path).header("host", "api.example.com")
         } else {
             request
+        };
+        let request = match path {
+            "/expects" => request.header("expect", "100-continue"),
+            _ => request,
         };
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let from = Arc::new(Connection::new("192.0.2.7:50000".parse().unwrap(), None));
@@ -278,6 +287,70 @@ async fn a_client_has_the_body_timeout_for_each_part_of_its_body() {
     check_carried(&end);
     let end = fixture.carry("/open", 10, send_after(BODY_READ + TICK), serve).await;
     check_denied(&end, "body_timeout", BODY_READ);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_the_body_timeout_also_where_the_upstreams_are_shorter() {
+    let stall = async |mut stream: DuplexStream| {
+        stream.write_all(b"1234").await.unwrap();
+        hold(stream).await;
+    };
+    let patient = YAML.replace("body_read_timeout: 1s", "body_read_timeout: 7s");
+    let end = fixture_of(&patient, None).carry("/open", 10, stall, read_on).await;
+    check_denied(&end, "body_timeout", Duration::from_secs(7));
+    let longer = YAML.replace("body_read_timeout: 1s", "body_read_timeout: 20s");
+    let end = fixture_of(&longer, None).carry("/open", 10, stall, read_on).await;
+    check_denied(&end, "body_timeout", TOTAL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_has_its_read_timeout_from_the_end_of_the_body_on() {
+    let patient = YAML.replace("body_read_timeout: 1s", "body_read_timeout: 7s");
+    let send_late = async |mut stream: DuplexStream| {
+        stream.write_all(b"1234").await.unwrap();
+        sleep(UPSTREAM_READ * 2).await;
+        stream.write_all(b"567890").await.unwrap();
+        read_on(stream).await;
+    };
+    let end = fixture_of(&patient, None).carry("/open", 10, send_late, read_on).await;
+    check_denied(&end, "upstream_timeout", UPSTREAM_READ * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_for_100_continue_owes_no_body() {
+    let end = fixture(None).carry("/expects", 10, hold, read_on).await;
+    check_denied(&end, "upstream_timeout", UPSTREAM_READ);
+    let end = fixture(None)
+        .carry("/expects", 10, read_on, async |mut stream| {
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+            hold(stream).await;
+        })
+        .await;
+    check_denied(&end, "body_timeout", BODY_READ);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_good_part_of_a_broken_response_is_sent_also_to_a_slow_client() {
+    // Good part and fault arrive in one read; with the head for the client, the good part does not fit into its wire.
+    let good = "a".repeat(WIRE_BYTES / 2);
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{good}\r\nzz\r\n",
+        good.len()
+    );
+    let read_late = async |stream: DuplexStream| {
+        sleep(CLIENT_WRITE - TICK).await;
+        read_on(stream).await;
+    };
+    let respond = async |mut stream: DuplexStream| {
+        stream.write_all(response.as_bytes()).await.unwrap();
+        hold(stream).await;
+    };
+    // The relay fails when the client has taken the good part, and not when it finds the fault.
+    let end = fixture(None).carry("/open", 0, read_late, respond).await;
+    check_denied(&end, "upstream_failed", CLIENT_WRITE - TICK);
+    // A client that takes nothing is blamed itself.
+    let end = fixture(None).carry("/open", 0, stay_silent, respond).await;
+    check_denied(&end, "client_gone", CLIENT_WRITE);
 }
 
 #[tokio::test(start_paused = true)]
