@@ -174,6 +174,7 @@ fn compare_keys(
             }
         }
         (KeySource::File(old), KeySource::File(new)) if relative(old_folder, old) == relative(folder, new) => {}
+        (KeySource::Own, KeySource::Own) => {}
         (old, new) => {
             let words = |folder: &Path, keys: &KeySource| match keys {
                 KeySource::Pem(paths) => (
