@@ -353,7 +353,7 @@ fn key_facts(trace: &StageFacts<'_>, text: &str) -> Vec<Fact> {
     if let Ok(parsed) = api_key::parse(text, &trace.config.api_keys.prefix) {
         facts.push(Fact::note(format!("key {}", parsed.id.as_str())));
     }
-    if let Some(principal) = &trace.decision_trace.principal {
+    if let Some(principal) = trace.decision_trace.principal() {
         let identity = principal.identity();
         let client = identity.client_id.as_deref().map_or_else(String::new, |client| {
             format!(", and its client is {}", display_text(client))
@@ -373,7 +373,7 @@ fn authorize(trace: &StageFacts<'_>) -> Vec<Fact> {
         return Vec::new();
     };
     let mut facts = certificate_facts(route, inbound);
-    let Some(principal) = &trace.decision_trace.principal else {
+    let Some(principal) = trace.decision_trace.principal() else {
         return facts;
     };
     let conditions = route.requirement.conditions(principal.identity(), inbound.method());
@@ -456,7 +456,7 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
                 Mode::Enforce => "would take 1",
                 Mode::Shadow => "only counts (shadow)",
             };
-            let identity = trace.decision_trace.principal.as_ref().map(Principal::identity);
+            let identity = trace.decision_trace.principal().map(Principal::identity);
             let missing = limit.by.iter().filter_map(|by| Some((by, identity?.stand_in(*by)?)));
             let instead: String = missing
                 .map(|(by, stand_in)| format!("; it has no {by}, and its {} counts instead", stand_in.as_str()))

@@ -19,6 +19,7 @@ use crate::gate::authorize::CertificateError;
 use crate::gate::authorize::Entitlement;
 use crate::gate::authorize::client_certificate;
 use crate::gate::authorize::subscription;
+use crate::gate::decision_trace::CredentialOwner;
 use crate::gate::decision_trace::DecisionTrace;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
@@ -183,12 +184,12 @@ fn prove(
                     record_in_shadow(failure, issuer, trace)?;
                     Ok(authorize::unproved(check_certificate(route, live, inbound)?))
                 }
-                None => Err(stop_for(failure, snapshot, inbound, now)),
+                None => Err(stop_for(failure, snapshot, inbound, now, trace)),
             };
         }
     };
     trace.credential_type = Some(principal.identity().credential_type);
-    trace.principal = Some(principal.clone());
+    trace.owner = Some(CredentialOwner::Principal(principal.clone()));
 
     enter(live, Stage::Authorize);
     // Before the subscription: a stolen credential on another connection learns nothing about it.
@@ -255,7 +256,7 @@ fn record_in_shadow(failure: Failure, issuer: &Name, trace: &mut DecisionTrace) 
         }
         Failure::Needs(need) => Denial::from(need.missing_proof()).reason(),
         Failure::Unverifiable(missing) => Denial::from(missing).reason(),
-        Failure::Refused(refusal) => refusal.reason(),
+        Failure::Refused { refusal, owner: _ } => refusal.reason(),
     };
     trace.would_deny(reason, Some(issuer));
     Ok(())
@@ -309,11 +310,12 @@ pub fn is_still_valid(principal: &Principal, snapshot: &Snapshot, live: &LiveSta
 /// Returns the stop for a failed authentication. Counts a refused credential as a failure of the client's address. Once
 /// an address has failed too often, the denial is [`Denial::TooManyFailures`] in place of the reason, so that the
 /// client learns nothing more about its guesses (S118). A valid credential from the same address still passes (S117).
-fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now) -> Stop {
+fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: Now, trace: &mut DecisionTrace) -> Stop {
     match failure {
         Failure::Needs(need) => Stop::Needs(need),
         Failure::Unverifiable(missing) => Stop::Denied(missing.into()),
-        Failure::Refused(refusal) => {
+        Failure::Refused { refusal, owner } => {
+            trace.owner = owner.map(CredentialOwner::Refused);
             let recorded = snapshot
                 .failures
                 .as_ref()

@@ -4,6 +4,7 @@ use crate::gate::admit::PlanLimits;
 use crate::gate::answer::BuiltIn;
 use crate::gate::answer::refusal::Scheme;
 use crate::gate::authenticate::CredentialType;
+use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::Principal;
 use crate::gate::authenticate::introspection::IssuerVerdict;
 use crate::gate::snapshot::Route;
@@ -17,7 +18,8 @@ pub struct DecisionTrace {
     pub route: Option<Arc<Route>>,
     /// The built-in path that the request matches; `route` is then `None`.
     pub built_in: Option<Arc<BuiltIn>>,
-    pub principal: Option<Principal>,
+    /// The identity that the credential proved, whether it was refused afterwards or not.
+    pub owner: Option<CredentialOwner>,
     /// The subscription of the credential, in force.
     pub subscription: Option<Arc<Subscription>>,
     /// The limits of the subscription's plan.
@@ -38,6 +40,17 @@ pub struct DecisionTrace {
     pub(super) need_returned: bool,
 }
 
+/// The identity that a credential proved.
+// One value for both cases: an exchange with two would not fit into the allocator's fast path, 1 KiB.
+#[derive(Debug)]
+pub enum CredentialOwner {
+    /// The credential is valid.
+    Principal(Principal),
+    /// The credential was refused after its secret or its signature had proved right. It admits nothing; the access record says
+    /// whose credential it was.
+    Refused(Arc<Identity>),
+}
+
 /// A refusal that was recorded, but did not stop the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WouldDeny {
@@ -49,6 +62,23 @@ pub struct WouldDeny {
 }
 
 impl DecisionTrace {
+    /// Returns the principal; `None` before authentication has succeeded.
+    pub const fn principal(&self) -> Option<&Principal> {
+        match &self.owner {
+            Some(CredentialOwner::Principal(principal)) => Some(principal),
+            Some(CredentialOwner::Refused(_)) | None => None,
+        }
+    }
+
+    /// Returns the identity that the credential proved, also where it was refused. For the access record.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.owner {
+            Some(CredentialOwner::Principal(principal)) => Some(principal.identity()),
+            Some(CredentialOwner::Refused(identity)) => Some(identity),
+            None => None,
+        }
+    }
+
     /// Returns the scheme of the credential; `None` where none was read.
     pub fn scheme(&self) -> Option<Scheme> {
         self.credential_type.map(|credential_type| match credential_type {

@@ -93,6 +93,8 @@ pub enum Denial {
     IdentityTokenUnsigned,
     NoEndpoint,
     ConnectFailed,
+    /// This machine has nothing left to connect to an upstream with.
+    NoResources,
     ConnectTimeout,
     UpstreamTimeout,
     UpstreamFailed,
@@ -119,6 +121,7 @@ reasons! {
         Self::IdentityTokenUnsigned => "identity_token_unsigned",
         Self::NoEndpoint => "no_endpoint",
         Self::ConnectFailed => "connect_failed",
+        Self::NoResources => "no_resources",
         Self::ConnectTimeout => "connect_timeout",
         Self::UpstreamTimeout => "upstream_timeout",
         Self::UpstreamFailed => "upstream_failed",

@@ -17,10 +17,12 @@ pub enum UpstreamFailure {
     NoHttp,
     /// The TLS handshake failed.
     Tls,
+    /// This machine had no file descriptor, no port or no memory left for the connection: no fault of the endpoint.
+    NoResources,
 }
 
 impl UpstreamFailure {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::Unreachable,
         Self::Reset,
@@ -28,6 +30,7 @@ impl UpstreamFailure {
         Self::TimedOut,
         Self::NoHttp,
         Self::Tls,
+        Self::NoResources,
     ];
 
     /// Returns the word for metrics, access records and logs; the set is closed.
@@ -40,6 +43,7 @@ impl UpstreamFailure {
             Self::TimedOut => "timed_out",
             Self::NoHttp => "no_http",
             Self::Tls => "tls",
+            Self::NoResources => "no_resources",
         }
     }
 }

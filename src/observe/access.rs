@@ -65,6 +65,8 @@ pub struct AccessRecord<'a> {
     /// Why the request was rejected, in the words of the metrics; for an answer of Keygate, its kind or the reason of
     /// the control side; for an allowed request, only why its stream ended early.
     pub reason: Option<&'static str>,
+    /// The name of the claim that a token was rejected for.
+    pub claim: Option<&'a str>,
     /// The rule that rejected the request, if the rule has a name.
     pub rule: Option<&'a str>,
     /// Why the request would be rejected without shadow mode, in the words of the metrics.

@@ -47,12 +47,27 @@ pub fn connect_failure(error: &Error) -> UpstreamFailure {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => UpstreamFailure::TimedOut,
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => UpstreamFailure::Tls,
         ErrorType::HandshakeError | ErrorType::H2Error | ErrorType::InvalidH2 => UpstreamFailure::NoHttp,
+        _ if lacks_resources(error) => UpstreamFailure::NoResources,
         _ => match io_error(error) {
             Some(io::ErrorKind::ConnectionRefused) => UpstreamFailure::Refused,
             Some(io::ErrorKind::ConnectionReset) => UpstreamFailure::Reset,
             _ => UpstreamFailure::Unreachable,
         },
     }
+}
+
+/// Returns whether the connection of `error` failed because this machine had nothing left to make it with.
+fn lacks_resources(error: &Error) -> bool {
+    // The numbers of errno(3) on Linux: no descriptor left in the system, none in the process, no room for a socket.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
+        return false;
+    };
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+        // Every port of this machine is in use for this endpoint.
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Returns what went wrong on a connection to an endpoint that ended with `error`.
@@ -74,4 +89,25 @@ pub fn response_failure(error: &Error) -> UpstreamFailure {
 /// Returns the error of the system behind `error`.
 fn io_error(error: &Error) -> Option<io::ErrorKind> {
     error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pingora::OrErr as _;
+
+    #[test]
+    fn what_this_machine_lacks_is_no_fault_of_the_endpoint() {
+        let failure = |code: i32| {
+            let failed: Result<(), io::Error> = Err(io::Error::from_raw_os_error(code));
+            connect_failure(&failed.or_err(ErrorType::ConnectError, "test").unwrap_err())
+        };
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
+        for code in [24, 23, 105, 12, 99] {
+            assert_eq!(failure(code), UpstreamFailure::NoResources, "{code}");
+        }
+        // ECONNREFUSED, EHOSTUNREACH.
+        assert_eq!(failure(111), UpstreamFailure::Refused);
+        assert_eq!(failure(113), UpstreamFailure::Unreachable);
+    }
 }

@@ -132,6 +132,16 @@ impl ApiKeyAuthenticator {
         Ok((self.identity(claim.id, entry), binding))
     }
 
+    /// Returns the identity of a key that was refused after its secret had proved right.
+    pub fn owner(&self, error: &ApiKeyError) -> Option<Arc<Identity>> {
+        match error {
+            ApiKeyError::Revoked(id) | ApiKeyError::Expired(id) | ApiKeyError::WrongAddress(id) => {
+                Some(self.identity(*id, self.directory.get(id)?))
+            }
+            ApiKeyError::Malformed | ApiKeyError::Checksum | ApiKeyError::Unknown | ApiKeyError::WrongSecret => None,
+        }
+    }
+
     /// Returns whether `text` is an imported key, expired and revoked ones too. Does no look-up where there is none.
     pub fn is_imported(&self, text: &str) -> bool {
         self.directory.has_imported_keys()

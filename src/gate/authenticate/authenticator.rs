@@ -56,13 +56,16 @@ impl Authenticator {
         let (identity, binding) = match credential {
             Credential::ApiKey(text) => {
                 let authenticated = self.api_keys.authenticate(text, client_ip, now.wall);
-                authenticated.map_err(|error| Failure::Refused(Refusal::ApiKey(error)))?
+                authenticated.map_err(|error| Failure::Refused {
+                    owner: self.api_keys.owner(&error),
+                    refusal: Refusal::ApiKey(error),
+                })?
             }
             Credential::Bearer(token) => {
                 let identity = match trust.own_opaque(token) {
                     Some(issuer) => {
                         let found = self.opaque_tokens.authenticate(token, issuer, now.wall);
-                        let identity = found.map_err(|error| Failure::Refused(Refusal::Own(error)))?;
+                        let identity = found.map_err(|error| Failure::refused(Refusal::Own(error)))?;
                         trust.for_audience(identity, issuer)?
                     }
                     None => self.authenticate_bearer(token, trust, verdict, now)?,
@@ -70,7 +73,10 @@ impl Authenticator {
                 // Look up client and token on every request, even for a cached token: a revocation applies at once.
                 let binding = if trust.is_own(&identity) {
                     let binding = own_token::find_binding(&identity, &self.directory);
-                    Some(binding.map_err(|error| Failure::Refused(Refusal::Own(error)))?)
+                    Some(binding.map_err(|error| Failure::Refused {
+                        refusal: Refusal::Own(error),
+                        owner: Some(Arc::clone(&identity)),
+                    })?)
                 } else {
                     None
                 };
@@ -122,7 +128,7 @@ impl Authenticator {
             },
             (Err(error), None) => {
                 self.metrics.token_cache.misses.inc();
-                Err(Failure::Refused(Refusal::Token(error)))
+                Err(Failure::refused(Refusal::Token(error)))
             }
         }
     }
@@ -138,7 +144,7 @@ impl Authenticator {
     ) -> Result<Arc<Identity>, Failure> {
         let Some(issuer) = trust.issuer_of(parsed) else {
             self.metrics.token_cache.misses.inc();
-            return Err(Failure::Refused(Refusal::UnknownIssuer));
+            return Err(Failure::refused(Refusal::UnknownIssuer));
         };
         match issuer.proof() {
             Proof::Introspection(introspection) => Err(needs_introspection(token, issuer, introspection)),
@@ -161,7 +167,7 @@ fn introspected(
     verdict: Option<&IssuerVerdict>,
     now: Now,
 ) -> Option<Result<Arc<Identity>, Failure>> {
-    let refused = |refused| Failure::Refused(Refusal::Introspection(refused));
+    let refused = |refused| Failure::refused(Refusal::Introspection(refused));
     if let Some(verdict) = verdict.filter(|verdict| verdict.issuer == issuer.uid()) {
         return Some(match &verdict.outcome {
             Ok(outcome) => outcome.clone().map_err(refused),
@@ -187,17 +193,24 @@ fn verify(
     keys: &Arc<IssuerKeys>,
     now: Now,
 ) -> Result<VerifiedToken, Failure> {
-    let refused = |error| Failure::Refused(Refusal::Token(error));
+    let refused = |error| Failure::refused(Refusal::Token(error));
+    let rules = issuer.rules();
     let current = keys
         .current(now)
         .map_err(|_| Failure::Unverifiable(MissingProof::Keys))?;
-    match parsed.verify(issuer.rules(), &current.jwks, now.wall) {
-        Ok(verified) => Ok(VerifiedToken {
-            usable_until: verified.usable_until,
-            identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
-            issuer: issuer.uid(),
-            generation: current.generation,
-        }),
+    match parsed.check_signature(rules, &current.jwks) {
+        Ok(signed) => match signed.check_claims(rules, now.wall) {
+            Ok(verified) => Ok(VerifiedToken {
+                usable_until: verified.usable_until,
+                identity: Arc::new(Identity::of_token(issuer.name().clone(), verified)),
+                issuer: issuer.uid(),
+                generation: current.generation,
+            }),
+            Err(error) => Err(Failure::Refused {
+                refusal: Refusal::Token(error),
+                owner: Some(Arc::new(Identity::of_token(issuer.name().clone(), signed.owner(rules)))),
+            }),
+        },
         // A newer key set may contain the key.
         Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
             UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(TokenError::UnknownKey)),

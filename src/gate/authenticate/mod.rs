@@ -66,11 +66,23 @@ impl Principal {
 #[derive(Debug)]
 pub enum Failure {
     /// The credential is invalid. The client learns little, the operator the exact reason.
-    Refused(Refusal),
+    Refused {
+        refusal: Refusal,
+        /// The identity that the credential proved before it was refused: its secret or its signature is right. For the
+        /// access record alone.
+        owner: Option<Arc<Identity>>,
+    },
     /// Keys or an introspection must be fetched from the issuer before the credential can be validated.
     Needs(Need),
     /// The credential cannot be validated now. The client is not at fault (503).
     Unverifiable(MissingProof),
+}
+
+impl Failure {
+    /// Returns the refusal of a credential that proved nothing.
+    const fn refused(refusal: Refusal) -> Self {
+        Self::Refused { refusal, owner: None }
+    }
 }
 
 /// The data that Keygate lacks to validate a credential; answered with 503.
@@ -97,6 +109,17 @@ pub enum Refusal {
     UnknownIssuer,
     #[error("the token is meant for another audience")]
     WrongAudience,
+}
+
+impl Refusal {
+    /// Returns the name of the claim that the token was refused for.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::Token(error) | Self::Introspection(IntrospectionRefusal::Token(error)) => error.claim(),
+            Self::WrongAudience => Some("aud"),
+            Self::Introspection(_) | Self::ApiKey(_) | Self::Own(_) | Self::UnknownIssuer => None,
+        }
+    }
 }
 
 reasons! {

@@ -46,6 +46,12 @@ enum Audience {
     Waived,
 }
 
+/// A token with a signature of its issuer; its claims are not checked.
+pub struct SignedToken<'p, 'a> {
+    parsed: &'p ParsedToken<'a>,
+    token_type: TokenType,
+}
+
 /// A parsed token; its claims are not verified.
 pub struct ParsedToken<'a> {
     jws: &'a Jws<'a>,
@@ -127,6 +133,14 @@ impl TokenRules {
         Ok(expires_at)
     }
 
+    /// Returns the `iss`, where the issuer is a template of many.
+    fn tenant_issuer(&self, claims: &Claims<'_>) -> Result<Option<String>, TokenError> {
+        match self.issuer {
+            TokenIssuer::Template(_) => Ok(claims.text("iss")?.map(str::to_owned)),
+            TokenIssuer::Url(_) | TokenIssuer::Text(_) => Ok(None),
+        }
+    }
+
     fn check_required(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
         for (name, allowed) in &self.required_claims {
             claims.check_required(name, allowed)?;
@@ -145,13 +159,9 @@ impl TokenRules {
         if audiences.is_empty() && self.audience == Audience::Required {
             return Err(TokenError::ClaimMissing("aud"));
         }
-        let tenant_issuer = match self.issuer {
-            TokenIssuer::Template(_) => claims.text("iss")?.map(str::to_owned),
-            TokenIssuer::Url(_) | TokenIssuer::Text(_) => None,
-        };
         Ok(TokenIdentity {
             credential_type,
-            tenant_issuer,
+            tenant_issuer: self.tenant_issuer(claims)?,
             subject: claims.name("sub")?,
             client_id: claims.first_name(&self.client_id_claims)?,
             organization: claims.name(&self.organization_claim)?,
@@ -193,14 +203,21 @@ impl<'a> ParsedToken<'a> {
         self.jws.header().algorithm
     }
 
-    /// Verifies the token by `rules` and `jwks` and returns its identity. Checks header, issuer, key and signature,
-    /// then claims. `exp` and `nbf` are compared with `now`, with the issuer's skew on either side.
+    /// Verifies the token by `rules` and `jwks` and returns its identity: [`Self::check_signature`], then
+    /// [`SignedToken::check_claims`].
     ///
-    /// The caller must check on every request whether `audiences` contains one that the route accepts.
+    /// # Errors
+    /// The first check to fail.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
+        self.check_signature(rules, jwks)?.check_claims(rules, now)
+    }
+
+    /// Checks header, issuer, key and signature.
     ///
     /// # Errors
     /// The first check to fail. Only [`TokenError::UnknownKey`] may be cured by fetching the issuer's keys.
-    pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
+    pub fn check_signature(&self, rules: &TokenRules, jwks: &Jwks) -> Result<SignedToken<'_, 'a>, TokenError> {
         if !rules.issuer.is_named_by(self.issuer()) {
             return Err(TokenError::Issuer);
         }
@@ -209,14 +226,10 @@ impl<'a> ParsedToken<'a> {
         }
         let token_type = self.check_type(rules)?;
         self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
-        // From here on, the claims are known to be the issuer's.
-        let expires_at = rules.check_times(&self.claims, now)?;
-        let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
-        if token_type == TokenType::Unspecified {
-            self.refuse_id_token()?;
-        }
-        rules.check_required(&self.claims)?;
-        rules.identity(CredentialType::Jwt, &self.claims, expires_at)
+        Ok(SignedToken {
+            parsed: self,
+            token_type,
+        })
     }
 
     fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
@@ -251,6 +264,41 @@ impl<'a> ParsedToken<'a> {
         match marks.into_iter().find(|name| self.claims.has(name)) {
             Some(mark) => Err(TokenError::NotAccessToken(mark)),
             None => Ok(()),
+        }
+    }
+}
+
+impl SignedToken<'_, '_> {
+    /// Checks the claims and returns the identity of the token. `exp` and `nbf` are compared with `now`, with the issuer's skew on
+    /// either side.
+    ///
+    /// The caller must check on every request whether `audiences` contains one that the route accepts.
+    ///
+    /// # Errors
+    /// The first check to fail.
+    pub fn check_claims(&self, rules: &TokenRules, now: Timestamp) -> Result<TokenIdentity, TokenError> {
+        let claims = &self.parsed.claims;
+        let expires_at = rules.check_times(claims, now)?;
+        let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
+        if self.token_type == TokenType::Unspecified {
+            self.parsed.refuse_id_token()?;
+        }
+        rules.check_required(claims)?;
+        rules.identity(CredentialType::Jwt, claims, expires_at)
+    }
+
+    /// Returns the identity of a token that [`Self::check_claims`] refused, as far as its claims can be read. For the access
+    /// record: the token admits nothing.
+    pub fn owner(&self, rules: &TokenRules) -> TokenIdentity {
+        let claims = &self.parsed.claims;
+        let name = |claim: &str| claims.name(claim).ok().flatten();
+        TokenIdentity {
+            tenant_issuer: rules.tenant_issuer(claims).ok().flatten(),
+            subject: name("sub"),
+            client_id: claims.first_name(&rules.client_id_claims).ok().flatten(),
+            organization: name(&rules.organization_claim),
+            token_id: name("jti"),
+            ..TokenIdentity::default()
         }
     }
 }

@@ -114,7 +114,10 @@ impl Trust {
         if is_meant_for_us {
             Ok(identity)
         } else {
-            Err(Failure::Refused(Refusal::WrongAudience))
+            Err(Failure::Refused {
+                refusal: Refusal::WrongAudience,
+                owner: Some(identity),
+            })
         }
     }
 }

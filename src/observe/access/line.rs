@@ -107,6 +107,7 @@ impl AccessRecord<'_> {
             (key!("response"), self.response),
             (key!("decision"), Some(self.decision.as_str())),
             (key!("reason"), self.reason),
+            (key!("claim"), self.claim),
             (key!("rule"), self.rule),
             (key!("would_deny"), self.would_deny),
             (key!("would_deny_by"), self.would_deny_by),

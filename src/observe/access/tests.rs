@@ -85,6 +85,7 @@ fn a_record_is_one_text_line_of_keys_and_values() {
 fn every_field_is_written() {
     // Without `..`, so that a new field does not compile before it is set here.
     let full = AccessRecord {
+        claim: Some("roles"),
         time: record().time,
         request_id: "r-1",
         listener: Some("admin"),

@@ -32,7 +32,7 @@ impl UpstreamFamilies {
             ),
             failures: registrar.counters(
                 "keygate_upstream_failures_total",
-                "Failed connection attempts and responses of an upstream by what happened (refused, unreachable, reset, closed, timed_out, no_http, tls).",
+                "Failed connection attempts and responses of an upstream by what happened (refused, unreachable, reset, closed, timed_out, no_http, tls, no_resources).",
                 &["upstream", "failure"],
             ),
         }

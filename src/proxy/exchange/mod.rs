@@ -400,6 +400,9 @@ impl Exchange {
         };
         let route = permit.route();
         route.upstream_metrics.count_failure(failure);
+        if failure == UpstreamFailure::NoResources {
+            return;
+        }
         let endpoint = route.upstream.endpoint(choice);
         if endpoint.is_some_and(|endpoint| endpoint.note_failure(choice.address, self.gate.clock.now().tick)) {
             tracing::warn!(

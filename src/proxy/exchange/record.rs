@@ -159,7 +159,11 @@ fn record_of<'c>(
     duration: Duration,
     upstream_duration: Option<Duration>,
 ) -> AccessRecord<'c> {
-    let identity = exchange.decision_trace.principal.as_ref().map(Principal::identity);
+    let identity = exchange.decision_trace.identity();
+    let claim = match &exchange.outcome {
+        Outcome::Denied(Denial::Authentication(refusal)) => refusal.claim(),
+        _ => None,
+    };
     let (decision, reason) = match (&exchange.permit, &exchange.outcome) {
         (Some(_), Outcome::StreamEnded) => (Decision::Allow, Some(STREAM_ENDED)),
         (Some(_), Outcome::Denied(denial)) => (Decision::Error, Some(denial.reason())),
@@ -203,6 +207,7 @@ fn record_of<'c>(
         response: exchange.is_cut.then_some(CUT),
         decision,
         reason,
+        claim,
         rule: rule.map(Name::as_str),
         would_deny: would_deny.map(|would_deny| would_deny.reason),
         would_deny_by: would_deny
@@ -268,7 +273,7 @@ fn count_limits(exchange: &Exchange) {
         .iter()
         .zip(&route.limit_metrics)
         .chain(of_plan.filter(is_new));
-    let identity = exchange.decision_trace.principal.as_ref().map(Principal::identity);
+    let identity = exchange.decision_trace.principal().map(Principal::identity);
     let count_stand_in = |limit: &CompiledLimit, metrics: &LimitMetrics| {
         if identity.is_some_and(|identity| limit.counts_stand_in(identity)) {
             metrics.count_stand_in();

@@ -1,6 +1,8 @@
 //! Which denial is a failure of pingora's proxy?
 
 use crate::gate::denial::Denial;
+use crate::model::upstream_failure::UpstreamFailure;
+use crate::proxy::peer;
 use pingora::Error;
 use pingora::ErrorSource;
 use pingora::ErrorType;
@@ -11,7 +13,12 @@ pub const DENIED: ErrorType = ErrorType::new("DeniedByKeygate");
 /// Returns the denial for `error`, which ended a request.
 pub fn denial(error: &Error) -> Denial {
     match error.esource() {
-        ErrorSource::Upstream => of_upstream(error.etype()),
+        ErrorSource::Upstream => match of_upstream(error.etype()) {
+            Denial::ConnectFailed if peer::connect_failure(error) == UpstreamFailure::NoResources => {
+                Denial::NoResources
+            }
+            denial => denial,
+        },
         ErrorSource::Downstream => of_client(error.etype()),
         // pingora's own faults, such as a closed channel between the two directions. Which side failed is unknown; the
         // client sees the same as after a failure of the upstream.

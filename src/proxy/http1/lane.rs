@@ -172,6 +172,7 @@ impl<'c> Lane<'c> {
                 }
                 Err(failure) if self.exchange.count_connect_failure(failure) => {}
                 Err(UpstreamFailure::TimedOut) => return Err(Denial::ConnectTimeout),
+                Err(UpstreamFailure::NoResources) => return Err(Denial::NoResources),
                 Err(
                     UpstreamFailure::Refused
                     | UpstreamFailure::Unreachable

@@ -34,7 +34,11 @@ use std::sync::mpsc;
 const GOLDEN: &str = "tests/data/refusals.txt";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-const NOT_OVER_THE_WIRE: [(&str, &str); 35] = [
+const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
+    (
+        "no_resources",
+        "it takes a machine without descriptors; caused in memory",
+    ),
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),
     ("token_revoked", "it takes a store; caused in `issuing`"),

@@ -1,11 +1,13 @@
 //! A running gate as operators and clients see it: reloads, limits, routing, leaks, metrics, shutdown.
 
 mod admin_records;
+mod descriptors;
 mod idle_memory;
 mod leaks;
 mod limits;
 mod logging;
 mod metrics;
+mod owners;
 mod reload;
 mod removed_files;
 mod restart;

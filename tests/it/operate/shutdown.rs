@@ -81,6 +81,42 @@ fn sigint_does_the_same() {
     check_signal("INT");
 }
 
+/// FOUND F07: the listener closed at once, before a load balancer could notice.
+#[test]
+fn connections_are_accepted_for_the_delay_while_the_gate_is_not_ready_any_more() {
+    let upstream = FakeUpstream::start();
+    // Ended by the second signal.
+    let mut binary = Binary::start(&format!("{}shutdown: {{ delay: 1h }}\n", open_route(&upstream)));
+    binary.signal("TERM");
+    wait_until("the gate is not ready", || {
+        support::get(binary.admin(), "/readyz").status == 503
+    });
+    for _ in 0..50 {
+        let response = RawClient::connect(binary.data()).exchange(request("GET", "/a", &[]));
+        assert_eq!(response.status, 200);
+    }
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+}
+
+/// FOUND F07: connections that the system had accepted, and those that had sent nothing yet, were closed without an answer.
+#[test]
+fn a_connection_that_was_accepted_before_the_end_gets_its_first_answer() {
+    let upstream = FakeUpstream::start();
+    let mut binary = Binary::start(&open_route(&upstream));
+    let mut fresh: Vec<RawClient> = (0..50).map(|_| RawClient::connect(binary.data())).collect();
+    binary.signal("TERM");
+    binary.wait_for_output("Draining");
+    for client in &mut fresh {
+        client.send(request("GET", "/a", &[]));
+    }
+    for mut client in fresh {
+        let response = client.receive();
+        assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    }
+    assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+}
+
 #[test]
 fn an_idle_gateway_stops_at_once() {
     let upstream = FakeUpstream::start();

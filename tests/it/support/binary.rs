@@ -47,13 +47,29 @@ impl Binary {
     /// With all output, when the program ends or does not report its addresses in time.
     #[track_caller]
     pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(super::program());
+        command.envs(variables.iter().copied());
+        Self::spawn(command, folder)
+    }
+
+    /// Starts the program with at most `descriptors` files at a time.
+    #[track_caller]
+    pub fn start_with_descriptors(config: &str, files: &[(&str, &str)], descriptors: usize) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
+            .arg(super::program());
+        Self::spawn(command, folder_with(config, files))
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command, folder: tempfile::TempDir) -> Self {
         let file = folder.path().join("keygate.yaml");
-        let mut child = Command::new(super::program())
+        let mut child = command
             .arg("run")
             .arg("--config")
             .arg(&file)
             .current_dir(folder.path())
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -136,7 +136,7 @@ impl Fixture {
     fn check_with(&self, route: &str, token: &str, verdict: Option<&IssuerVerdict>, expected: &str) {
         let found = match self.authenticate(route, token, verdict) {
             Ok(principal) => principal.identity().issuer.as_ref().unwrap().to_string(),
-            Err(Failure::Refused(refusal)) => refusal.reason().to_owned(),
+            Err(Failure::Refused { refusal, .. }) => refusal.reason().to_owned(),
             Err(Failure::Needs(Need::Keys { .. })) => "needs keys".to_owned(),
             Err(Failure::Needs(Need::Introspection { issuer, .. })) => format!("needs {}", issuer.name()),
             Err(Failure::Unverifiable(_)) => "unverifiable".to_owned(),

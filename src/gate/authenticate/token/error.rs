@@ -45,6 +45,29 @@ pub enum TokenError {
     RequiredClaim(String),
 }
 
+impl TokenError {
+    /// Returns the name of the claim that the refusal is about.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::NotAccessToken(claim) | Self::ClaimMissing(claim) => Some(claim),
+            Self::ClaimInvalid(claim) | Self::RequiredClaim(claim) => Some(claim),
+            Self::Expired { .. } => Some("exp"),
+            Self::NotYetValid => Some("nbf"),
+            Self::IssuedInFuture => Some("iat"),
+            Self::Jws(_)
+            | Self::Payload(_)
+            | Self::Issuer
+            | Self::Algorithm(_)
+            | Self::Type
+            | Self::UnknownKey
+            | Self::KeyMismatch
+            | Self::AmbiguousKey
+            | Self::BadSignature
+            | Self::Lifetime => None,
+        }
+    }
+}
+
 reasons! {
     TokenError {
         Self::Jws(JwsError::TooLong) => "token_too_long",

@@ -1,0 +1,45 @@
+//! What happens where the file descriptors of the process are not enough for its clients?
+
+use crate::support::Binary;
+use crate::support::FakeUpstream;
+use crate::support::GatewayBuilder;
+use crate::support::RawClient;
+use crate::support::get;
+use crate::support::wait_until;
+
+const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// FOUND F01: idle clients took every descriptor, good requests timed out or were answered as the upstream's fault, and so did
+/// probes and scrapes.
+#[test]
+fn clients_that_take_every_descriptor_stop_neither_requests_nor_probes() {
+    let upstream = FakeUpstream::start();
+    let yaml = GatewayBuilder::new()
+        .upstream("api", upstream.address())
+        .route("open", "match: { path: /a }\npublic: true\nupstream: api")
+        .yaml();
+    let gate = Binary::start_with_descriptors(&yaml, &[], 128);
+    gate.wait_for_output("Fewer connections than `requests.connections`");
+    let mut established = RawClient::connect(gate.data());
+    assert_eq!(established.exchange(REQUEST).status, 200);
+    // More than there are descriptors; the system accepts them in the name of the gate.
+    let idle: Vec<RawClient> = (0..200).map(|_| RawClient::connect(gate.data())).collect();
+    wait_until("connections are refused", || {
+        gate.metric("keygate_connections_refused_total{reason=\"too_many_connections\"}") >= 1.0
+    });
+    for _ in 0..20 {
+        assert_eq!(established.exchange(REQUEST).status, 200);
+        let refused = RawClient::connect(gate.data()).exchange(REQUEST);
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.json()["type"], "urn:keygate:problem:overloaded");
+        assert_eq!(get(gate.admin(), "/readyz").status, 200);
+    }
+    assert_eq!(
+        gate.metric("keygate_accept_errors_total{listener=\"data\",reason=\"process_descriptors\"}"),
+        0.0
+    );
+    drop(idle);
+    wait_until("new clients are served again", || {
+        RawClient::connect(gate.data()).exchange(REQUEST).status == 200
+    });
+}
