@@ -58,7 +58,8 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
 /// Returns a warning where `limit`, the file descriptors of a program that starts here, is not enough for `connections`.
 fn descriptor_warning(connections: usize, limit: Option<u64>) -> Option<String> {
     let needed = descriptors::needed_for(connections);
-    let limit = limit.filter(|limit| *limit < needed)?;
+    // As at the start, a shortfall of a few is not worth a word.
+    let limit = limit.filter(|limit| *limit < needed - needed / 20)?;
     Some(format!(
         "requests.connections: warning: {connections} connections may need {needed} file descriptors, and a program that starts \
          here may have {limit}\n    hint: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or allow fewer \
@@ -195,6 +196,16 @@ mod tests {
             with(", algorithms: [RS256, EdDSA]"),
             ["issuers.main.algorithms: no key of this issuer is for RS256 or EdDSA, so no token can pass"]
         );
+    }
+
+    #[test]
+    fn too_few_descriptors_are_said_with_the_cure() {
+        let warning = descriptor_warning(10_000, Some(1_024)).unwrap();
+        for part in ["20224", "1024", "LimitNOFILE"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        assert_eq!(descriptor_warning(10_000, Some(20_000)), None);
+        assert_eq!(descriptor_warning(10_000, None), None);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use rustix::process::setrlimit;
 
 /// The most descriptors that are kept back for the admin listener: for probes, scrapes and commands.
 const ADMIN_MAX: u64 = 32;
+/// The most connections over the limit that are open while they are refused.
+const SURPLUS_MAX: u64 = 64;
 /// What the process opens beside connections: sockets, event queues, the store, files while they are read.
 const OWN: u64 = 128;
 
@@ -30,23 +32,49 @@ pub fn needed_for(connections: usize) -> u64 {
     u64::try_from(connections)
         .unwrap_or(u64::MAX)
         .saturating_mul(2)
-        .saturating_add(OWN + ADMIN_MAX)
+        .saturating_add(OWN + ADMIN_MAX + SURPLUS_MAX)
+}
+
+/// The connections that the descriptors of this process leave room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Clients that are served.
+    pub connections: usize,
+    /// Clients over the limit that are refused with an answer.
+    pub surplus: usize,
+}
+
+impl Room {
+    /// As much as anybody asks for.
+    pub const UNLIMITED: Self = Self {
+        connections: usize::MAX,
+        surplus: usize::MAX,
+    };
+
+    /// Returns whether this is clearly less than `connections` of clients: less than 95 % of them.
+    pub const fn is_short_of(self, connections: usize) -> bool {
+        self.connections < connections - connections / 20
+    }
 }
 
 /// Returns the number of clients' connections that the descriptors of this process leave room for, now that everything else is
 /// open. Descriptors for the upstreams of these connections and for the admin listener are kept back, so that running out of
 /// them is answered by Keygate and never taken for a fault of an upstream.
-pub fn room() -> usize {
+pub fn room() -> Room {
     let open = process::usage().map_or(OWN, |usage| usage.open_fds);
-    limit().map_or(usize::MAX, |limit| room_in(limit, open))
+    limit().map_or(Room::UNLIMITED, |limit| room_in(limit, open))
 }
 
-fn room_in(limit: u64, open: u64) -> usize {
+fn room_in(limit: u64, open: u64) -> Room {
     let admin = (limit / 8).min(ADMIN_MAX);
-    // For connections over the limit, which are open while they are refused.
-    let surplus = (limit / 16).min(64);
+    // These are open while they are refused.
+    let surplus = (limit / 16).min(SURPLUS_MAX);
     let left = limit.saturating_sub(open + admin + surplus);
-    usize::try_from(left / 2).unwrap_or(usize::MAX).max(1)
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Room {
+        connections: size(left / 2).max(1),
+        surplus: size(surplus),
+    }
 }
 
 #[cfg(test)]
@@ -55,8 +83,9 @@ mod tests {
 
     #[test]
     fn half_of_the_descriptors_that_are_left_are_for_clients() {
-        let check =
-            |limit: u64, open: u64, expected: usize| assert_eq!(room_in(limit, open), expected, "{limit} {open}");
+        let check = |limit: u64, open: u64, expected: usize| {
+            assert_eq!(room_in(limit, open).connections, expected, "{limit} {open}")
+        };
         check(1_024, 64, 432);
         check(64, 30, 11);
         check(1_048_576, 64, 524_208);
@@ -68,12 +97,19 @@ mod tests {
     #[test]
     fn what_is_needed_leaves_room_for_all() {
         for connections in [1, 100, 10_000] {
-            let needed = needed_for(connections);
-            assert!(
-                room_in(needed, OWN / 2) + 1 >= connections.min(needed as usize / 3),
-                "{connections}"
-            );
+            let room = room_in(needed_for(connections), OWN / 2);
+            assert!(!room.is_short_of(connections), "{connections}: {room:?}");
         }
-        assert_eq!(needed_for(10_000), 20_160);
+        assert_eq!(needed_for(10_000), 20_224);
+    }
+
+    #[test]
+    fn a_room_that_is_short_by_little_is_not_worth_a_word() {
+        let room = |connections| Room {
+            connections,
+            surplus: 0,
+        };
+        assert!(room(94).is_short_of(100) && !room(95).is_short_of(100) && !room(1).is_short_of(1));
+        assert!(!Room::UNLIMITED.is_short_of(usize::MAX));
     }
 }

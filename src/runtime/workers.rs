@@ -11,6 +11,7 @@ use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::listener::ListenerSettings;
 use crate::runtime::accept_errors::AcceptErrors;
+use crate::runtime::descriptors::Room;
 use crate::runtime::ticks::every;
 use pingora::apps::ServerApp as _;
 use pingora::connectors::TransportConnector;
@@ -59,14 +60,14 @@ impl Workers {
     ///
     /// # Errors
     /// The system has no thread or no file descriptor left.
-    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<DataListener>, room: usize) -> io::Result<Self> {
+    pub fn start(count: usize, gate: &Arc<Gate>, listeners: Vec<DataListener>, room: Room) -> io::Result<Self> {
         trace::draw_key();
         let connector = Arc::new(TransportConnector::new(None));
         let (stopping, stop) = watch::channel(false);
         let (ended, end) = watch::channel(false);
         let mut workers = Self {
             threads: Vec::new(),
-            connections: ConnectionCounts::with_room(room),
+            connections: ConnectionCounts::with_room(room.connections, room.surplus),
             stopping,
             ended,
         };

@@ -23,6 +23,7 @@ use keygate::observe::access::AccessLog;
 use keygate::observe::log::Format;
 use keygate::observe::panics;
 use keygate::runtime::assemble;
+use keygate::runtime::descriptors::Room;
 use keygate::runtime::workers::DataListener;
 use keygate::runtime::workers::Workers;
 use std::io;
@@ -93,7 +94,7 @@ fn s146_a_panic_in_any_stage_is_a_500_on_record_and_lets_nothing_through() {
             socket: listener,
             settings: Arc::default(),
         }],
-        usize::MAX,
+        Room::UNLIMITED,
     )
     .unwrap();
 

@@ -91,16 +91,19 @@ pub struct ConnectionCounts {
     /// Connections over the limit that are refused with an answer.
     surplus: Arc<AtomicUsize>,
     /// The number of connections that the process has room for, whatever the configuration allows.
-    room: usize,
+    served_max: usize,
+    surplus_max: usize,
 }
 
 impl ConnectionCounts {
-    /// Returns counters of no connection, for at most `room` at a time.
-    pub fn with_room(room: usize) -> Self {
+    /// Returns counters of no connection. At most `served_max` are served at a time, and at most `surplus_max` more are refused
+    /// with an answer.
+    pub fn with_room(served_max: usize, surplus_max: usize) -> Self {
         Self {
             served: Arc::default(),
             surplus: Arc::default(),
-            room,
+            served_max,
+            surplus_max: surplus_max.min(SURPLUS_MAX),
         }
     }
 
@@ -210,7 +213,13 @@ impl<P> Worker<P> {
         // Never used: nothing is sent in Keygate's own lane.
         let pool = Arc::new(Pool::new(Arc::new(TransportConnector::new(None))));
         let settings = Arc::new(ListenerSettings::from_pointee(settings));
-        Self::new(gate, pool, proxy, ConnectionCounts::with_room(usize::MAX), settings)
+        Self::new(
+            gate,
+            pool,
+            proxy,
+            ConnectionCounts::with_room(usize::MAX, SURPLUS_MAX),
+            settings,
+        )
     }
 }
 
@@ -223,7 +232,7 @@ where
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let settings = self.settings.load_full();
-        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max.min(self.counts.room))
+        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max.min(self.counts.served_max))
         else {
             return self.refuse_surplus(stream, peer, &settings).await;
         };
@@ -481,7 +490,7 @@ where
     /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment, or the
     /// answer would need a handshake of TLS or HTTP/2 first.
     async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr, settings: &ConnectionSettings) {
-        let slot = ConnectionSlot::take(&self.counts.surplus, SURPLUS_MAX);
+        let slot = ConnectionSlot::take(&self.counts.surplus, self.counts.surplus_max);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if slot.is_some() && settings.tls.is_none() && settings.plain == PlainProtocol::Http1 {
             refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;

@@ -123,10 +123,10 @@ impl Opened {
         self.background.block_on(first_keys::wait(&self.gate.snapshot()));
         let room = descriptors::room();
         let connections_max = reloader.connections_max();
-        if room < connections_max {
+        if room.is_short_of(connections_max) {
             let needed = descriptors::needed_for(connections_max);
             tracing::warn!(
-                connections = room,
+                connections = room.connections,
                 configured = connections_max,
                 descriptors = descriptors::limit(),
                 needed,

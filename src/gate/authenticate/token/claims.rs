@@ -156,10 +156,14 @@ impl<'a> Claims<'a> {
 /// Returns whether a value is there and names nothing: servers that write every member that they know write an empty text
 /// or array where they have no client, no organization or no scopes (RFC 6749 section 3.3 has no empty list of scopes).
 fn says_nothing(value: &Json<'_>) -> bool {
-    match value {
+    let is_blank = |member: &Json<'_>| match member {
         Json::Null => true,
         Json::Text(text) => text.is_empty(),
-        Json::Array(members) => members.iter().all(says_nothing),
+        Json::Array(_) | Json::Bool(_) | Json::Number(_) | Json::Object(_) => false,
+    };
+    match value {
+        Json::Null | Json::Text(_) => is_blank(value),
+        Json::Array(members) => members.iter().all(is_blank),
         Json::Bool(_) | Json::Number(_) | Json::Object(_) => false,
     }
 }
