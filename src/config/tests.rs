@@ -92,6 +92,7 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
     };
     let (all, least) = (read("conf/keygate.yaml"), read("conf/minimal.yaml"));
     assert_eq!(all.requests, least.requests);
+    assert_eq!(all.shutdown, least.shutdown);
     assert_eq!(all.observe, least.observe);
     assert_eq!(all.failed_authentication, least.failed_authentication);
     assert_eq!(all.rate_limit_headers, least.rate_limit_headers);
@@ -108,6 +109,7 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
         required_claims: Vec::new(),
         claim_headers: Vec::new(),
         claim_facts: Vec::new(),
+        token_header: None,
         ..full.clone()
     };
     assert_eq!(full, *bare);

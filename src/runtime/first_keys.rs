@@ -3,22 +3,28 @@
 
 use crate::config::KeySource;
 use crate::gate::snapshot::Snapshot;
-use tokio::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::sleep;
 
 /// Waits until each issuer has keys, or its `start_wait` is over. All are fetched at the same time. `/readyz` says which are
 /// missing meanwhile, and afterwards.
 pub async fn wait(snapshot: &Snapshot) {
-    let begin = Instant::now();
-    for issuer in &snapshot.issuers {
-        let (KeySource::Remote(remote), Some(keys)) = (&issuer.settings().keys, issuer.keys()) else {
-            continue;
-        };
-        if timeout_at(begin + remote.start_wait, keys.loaded()).await.is_err() && !remote.start_wait.is_zero() {
-            tracing::warn!(
-                issuer = issuer.name().as_str(),
+    // Every wait begins now.
+    let waits: Vec<_> = snapshot
+        .issuers
+        .iter()
+        .filter_map(|issuer| match (&issuer.settings().keys, issuer.keys()) {
+            (KeySource::Remote(remote), Some(keys)) => Some((issuer.name(), keys, Box::pin(sleep(remote.start_wait)))),
+            _ => None,
+        })
+        .collect();
+    for (name, keys, end) in waits {
+        tokio::select! {
+            biased;
+            () = keys.loaded() => {}
+            () = end => tracing::warn!(
+                issuer = name.as_str(),
                 "Started without the issuer's keys: its tokens are answered 503 until they are fetched"
-            );
+            ),
         }
     }
 }

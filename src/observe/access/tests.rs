@@ -124,7 +124,7 @@ fn every_field_is_written() {
         user_agent: Some("curl"),
     };
     let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&line(&full, Format::Json)).unwrap();
-    assert_eq!(read.len(), 34);
+    assert_eq!(read.len(), 37);
     for (key, value) in [
         ("time", "2023-11-14T22:13:20.042Z"),
         ("request_id", "r-1"),
@@ -140,6 +140,7 @@ fn every_field_is_written() {
         ("response", "cut"),
         ("decision", "allow"),
         ("reason", "stream_ended"),
+        ("claim", "roles"),
         ("rule", "writers"),
         ("would_deny", "limit_spent"),
         ("would_deny_by", "tried"),

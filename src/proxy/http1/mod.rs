@@ -4,6 +4,7 @@ pub mod request;
 pub mod response;
 pub mod body;
 pub mod chunks;
+pub mod frames;
 pub mod buffer;
 pub mod response_head;
 pub mod pool;

@@ -16,6 +16,8 @@ use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::http1::chunks;
 use crate::proxy::http1::downstream::AfterRequest;
 use crate::proxy::http1::downstream::Downstream;
+use crate::proxy::http1::frames;
+use crate::proxy::http1::frames::FramePosition;
 use crate::proxy::http1::pool::UpstreamConn;
 use crate::proxy::http1::response;
 use crate::proxy::http1::response::EMPTY_FIELDS;
@@ -123,7 +125,7 @@ enum ResponseState {
         downstream_persists: bool,
         upstream_persists: bool,
     },
-    Tunnel,
+    Tunnel(Box<Tunnel>),
     /// The whole response was read, or a peer closed the tunnel. Bytes for the client may still be in the write buffer.
     Complete {
         persistence: Persistence,
@@ -131,6 +133,24 @@ enum ResponseState {
     /// The rest of the body is malformed. The bytes before it may still be in the write buffer: the client gets them before
     /// its connection is cut.
     Cut,
+}
+
+/// The state of a WebSocket towards the client.
+struct Tunnel {
+    position: FramePosition,
+    /// Ends when the process stops accepting.
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Tunnel {
+    fn new(shutdown: &watch::Receiver<bool>) -> Self {
+        let mut shutdown = shutdown.clone();
+        Self {
+            position: FramePosition::default(),
+            // An error means that the worker ends.
+            stopping: Box::pin(async move { drop(shutdown.wait_for(|stopping| *stopping).await.map(|_| ())) }),
+        }
+    }
 }
 
 impl<'r> Relay<'r> {
@@ -171,15 +191,33 @@ impl<'r> Relay<'r> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Persistence, RelayError>> {
         loop {
             self.poll_request(cx)?;
+            self.say_goodbye(cx);
             if let Poll::Ready(persistence) = self.poll_response(cx)? {
                 return Poll::Ready(Ok(persistence));
             }
             // Poll again only after a switch of protocols. The loop runs at most twice: the request is not `Complete`
             // again after the switch.
-            if !(matches!(self.response, ResponseState::Tunnel) && self.request == RequestState::Complete) {
+            if !(matches!(self.response, ResponseState::Tunnel(_)) && self.request == RequestState::Complete) {
                 return self.poll_deadline(cx);
             }
             self.request = RequestState::Tunnel;
+        }
+    }
+
+    /// Ends a WebSocket with a Close frame once the process stops accepting, so that its client connects elsewhere. Waits for the
+    /// end of a frame that is under way.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        let ResponseState::Tunnel(tunnel) = &mut self.response else {
+            return;
+        };
+        if tunnel.position.is_between_frames()
+            && self.upstream.read_buf.is_empty()
+            && (*self.spec.shutdown.borrow() || tunnel.stopping.as_mut().poll(cx).is_ready())
+        {
+            self.downstream.write_buf.put(frames::GOING_AWAY);
+            self.response = ResponseState::Complete {
+                persistence: Persistence::NONE,
+            };
         }
     }
 
@@ -317,7 +355,7 @@ impl<'r> Relay<'r> {
             match self.response {
                 ResponseState::Complete { persistence } => return Ok(Poll::Ready(persistence)),
                 ResponseState::Cut => return Err(Denial::UpstreamFailed.into()),
-                ResponseState::Head { .. } | ResponseState::Body { .. } | ResponseState::Tunnel => {}
+                ResponseState::Head { .. } | ResponseState::Body { .. } | ResponseState::Tunnel(_) => {}
             }
             match self.upstream.read_buf.poll_fill(&mut self.upstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.upstream_active = true,
@@ -334,7 +372,7 @@ impl<'r> Relay<'r> {
     /// Any other response is incomplete; see [`Self::close_error`].
     fn finish_at_close(&mut self) -> Result<(), RelayError> {
         let persistence = match &self.response {
-            ResponseState::Tunnel => Persistence::NONE,
+            ResponseState::Tunnel(_) => Persistence::NONE,
             ResponseState::Body {
                 reader,
                 chunked,
@@ -423,7 +461,8 @@ impl<'r> Relay<'r> {
                     };
                     self.response = ResponseState::Complete { persistence };
                 }
-                ResponseState::Tunnel => {
+                ResponseState::Tunnel(tunnel) => {
+                    tunnel.position.advance(&self.upstream.read_buf);
                     self.exchange.count_response_body(self.upstream.read_buf.len());
                     self.downstream.write_buf.put(&self.upstream.read_buf);
                     self.upstream.read_buf.clear();
@@ -484,7 +523,7 @@ impl<'r> Relay<'r> {
         self.exchange
             .note_response(head.status, media_type::is_stream(head.status, head.content_types()));
         self.response = match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => ResponseState::Tunnel,
+            StatusCode::SWITCHING_PROTOCOLS => ResponseState::Tunnel(Box::new(Tunnel::new(self.spec.shutdown))),
             _ => ResponseState::Body {
                 reader: BodyReader::new(head.framing),
                 chunked: framing == Framing::Chunked,

@@ -9,6 +9,8 @@ use crate::support::GatewayBuilder;
 use crate::support::KillAtEnd;
 use crate::support::RawClient;
 use crate::support::wait_until;
+use std::io::Read;
+use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
@@ -115,6 +117,43 @@ fn a_connection_that_was_accepted_before_the_end_gets_its_first_answer() {
         assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     }
     assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+}
+
+/// Opens a WebSocket whose upstream sends `message` after the switch, and returns what the client receives after the head, until
+/// the end, when the process is told to stop after `message` has arrived.
+fn websocket_until_the_end(message: &'static [u8]) -> Vec<u8> {
+    let upstream = FakeUpstream::start();
+    upstream.respond_with(move |_| {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        [&head[..], message].concat()
+    });
+    let yaml = format!("{}shutdown: {{ drain: 1s }}\n", open_route(&upstream));
+    let mut binary = Binary::start(&yaml);
+    let mut client = TcpStream::connect(binary.data()).unwrap();
+    client.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    let request = "GET /a HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut received = Vec::new();
+    let end_of_head = |received: &[u8]| received.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    while end_of_head(&received).is_none_or(|end| received.len() < end + 4 + message.len()) {
+        let mut bytes = [0; 1024];
+        let count = client.read(&mut bytes).unwrap();
+        assert!(count > 0, "{received:?}");
+        received.extend_from_slice(&bytes[..count]);
+    }
+    binary.signal("TERM");
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+    received.split_off(end_of_head(&received).unwrap() + 4 + message.len())
+}
+
+/// FOUND F07, RFC 6455 section 7.4.1.
+#[test]
+fn a_websocket_ends_with_a_close_frame_where_no_frame_is_under_way() {
+    assert_eq!(websocket_until_the_end(b"\x81\x05hello"), b"\x88\x02\x03\xE9");
+    assert_eq!(websocket_until_the_end(b""), b"\x88\x02\x03\xE9");
+    // Within a frame, a Close frame would be a part of its payload.
+    assert_eq!(websocket_until_the_end(b"\x81\x05hel"), b"");
 }
 
 #[test]
