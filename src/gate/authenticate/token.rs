@@ -12,8 +12,8 @@ use crate::gate::authenticate::ClaimPicks;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::TokenIdentity;
 use crate::jose::json::Members;
-use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::Jwks;
+use crate::jose::jwks::KeyCandidates;
 use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
@@ -199,7 +199,8 @@ impl<'a> ParsedToken<'a> {
     /// The caller must check on every request whether `audiences` contains one that the route accepts.
     ///
     /// # Errors
-    /// The first check to fail. Only [`TokenError::UnknownKey`] may be cured by fetching the issuer's keys.
+    /// The first check to fail. Only [`TokenError::UnknownKey`] and [`TokenError::KeyMismatch`] may be cured by fetching the
+    /// issuer's keys.
     pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
         if !rules.issuer.is_named_by(self.issuer()) {
             return Err(TokenError::Issuer);
@@ -208,7 +209,8 @@ impl<'a> ParsedToken<'a> {
             return Err(TokenError::Algorithm(self.algorithm()));
         }
         let token_type = self.check_type(rules)?;
-        self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
+        let signer = self.jws.signer(self.candidates(jwks)?.iter());
+        signer.map_err(|_| TokenError::BadSignature)?;
         // From here on, the claims are known to be the issuer's.
         let expires_at = rules.check_times(&self.claims, now)?;
         let expires_at = expires_at.ok_or(TokenError::ClaimMissing("exp"))?;
@@ -219,7 +221,7 @@ impl<'a> ParsedToken<'a> {
         rules.identity(CredentialType::Jwt, &self.claims, expires_at)
     }
 
-    fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
+    fn candidates<'k>(&self, jwks: &'k Jwks) -> Result<KeyCandidates<'k>, TokenError> {
         jwks.find(self.kid(), self.algorithm()).map_err(|none| match none {
             KeyLookupError::UnknownKid => TokenError::UnknownKey,
             KeyLookupError::NoneFits => TokenError::KeyMismatch,
