@@ -59,7 +59,11 @@ pub(in crate::compare) fn compare(
             if limits.is_empty() {
                 "none".to_owned()
             } else {
-                list_text(limits.iter().map(|limit| format!("{} ({})", limit.name, limit.quota)))
+                list_text(
+                    limits
+                        .iter()
+                        .map(|limit| format!("{} ({})", limit.name, limit.quota_text())),
+                )
             }
         };
         report("limits", words(&was), words(&is));

@@ -27,8 +27,21 @@ pub struct Limit {
     /// Requests that are equal in all of these share one bucket. Never empty.
     pub by: Vec<LimitBy>,
     pub quota: Quota,
+    /// Default `Refilling`.
+    pub window: LimitWindow,
     /// Default `Enforce`.
     pub mode: Mode,
+}
+
+/// How a quota is counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitWindow {
+    /// The quota refills evenly, and a burst of it may come at once: in any period, at most the burst and the quota pass.
+    #[default]
+    Refilling,
+    /// Exactly the quota in each period of the clock (UTC), and nothing refills before the period ends.
+    Fixed,
 }
 
 /// What a bucket belongs to. Unproved text is not among them.
@@ -49,6 +62,14 @@ impl Limit {
     /// Returns whether the limit counts by a property of the principal.
     pub(in crate::config) fn needs_principal(&self) -> bool {
         !self.by.iter().all(|by| matches!(by, LimitBy::Ip | LimitBy::Route))
+    }
+
+    /// Returns the quota as text: `500/min, burst 50` or `500/min, fixed window`.
+    pub fn quota_text(&self) -> String {
+        match self.window {
+            LimitWindow::Refilling => self.quota.to_string(),
+            LimitWindow::Fixed => format!("{}, fixed window", self.quota.rate_text()),
+        }
     }
 }
 
@@ -82,11 +103,15 @@ pub(in crate::config) struct Section {
     /// What shares one bucket; several are counted as a combination. Required.
     #[schemars(required)]
     by: Option<OneOrMany<TypedNode<LimitBy>>>,
-    /// Such as `10/s`, `500/min`, `5/hour`, `1000/day`, `10000/month` (30 days); refilled evenly. Required.
+    /// Such as `10/s`, `500/min`, `5/hour`, `1000/day`, `10000/month` (30 days); refilled evenly. At most the burst and the
+    /// quota pass in any such period. Required.
     #[schemars(required)]
     quota: Option<Text<Rate>>,
     /// How many at once. Default: the number of the quota, as its reader expects who counts per period.
     burst: Option<TypedNode<NonZeroU32>>,
+    /// `fixed` lets exactly the quota through in each period of the clock (UTC; a month is 30 days from 1970-01-01), and
+    /// nothing refills in between; without `burst`. Default `refilling`.
+    window: Option<LimitWindow>,
     /// `shadow` counts what the limit would refuse (`outcome="would_deny"`), refuses nothing and tells clients nothing.
     /// Default `enforce`.
     mode: Option<Mode>,
@@ -103,6 +128,15 @@ pub(in crate::config) fn convert(
         if mode == Mode::Shadow {
             warn_of_shadow("the limit", at, checker);
         }
+        let window = section.window.unwrap_or_default();
+        if let (LimitWindow::Fixed, Some(burst)) = (window, &section.burst) {
+            checker.error_with(
+                burst.at,
+                "burst-in-fixed-window",
+                "a fixed window has no burst: the whole quota may come at once",
+                "remove `burst` or `window: fixed`",
+            );
+        }
         let quota = quota(section.quota, section.burst, at, checker);
         let by = by.map(|by| by.0).unwrap_or_default();
         checker.refuse_duplicates(&by);
@@ -110,7 +144,14 @@ pub(in crate::config) fn convert(
         let Some(quota) = quota else {
             continue;
         };
-        limits.insert(name.clone(), Limit { name, by, quota, mode });
+        let limit = Limit {
+            name: name.clone(),
+            by,
+            quota,
+            window,
+            mode,
+        };
+        limits.insert(name, limit);
     }
     limits
 }

@@ -83,6 +83,7 @@ pub use issuer::JwksLocation;
 pub use issuer::KeySource;
 pub use limit::Limit;
 pub use limit::LimitBy;
+pub use limit::LimitWindow;
 pub use limit::RateLimitHeaders;
 pub use listener::Http1Lane;
 pub use listener::Listener;

@@ -461,7 +461,8 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
             let instead: String = missing
                 .map(|(by, stand_in)| format!("; it has no {by}, and its {} counts instead", stand_in.as_str()))
                 .collect();
-            Fact::note(format!("{}: {}, by {by}; {counted}{instead}", limit.name, limit.quota))
+            let quota = limit.quota_text();
+            Fact::note(format!("{}: {quota}, by {by}; {counted}{instead}", limit.name))
         })
         .collect();
     if facts.is_empty() {

@@ -10,6 +10,7 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::authenticate::token::TokenError;
 use crate::jose::json;
+use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::clock::Now;
@@ -144,11 +145,11 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
         ids.join(", ")
     };
     match keys.jwks.find(parsed.kid(), parsed.algorithm()) {
-        Ok(key) => {
-            let thumbprint = key.thumbprint();
+        Ok(candidates) => {
+            let thumbprints: Vec<&str> = candidates.iter().map(VerifyingKey::thumbprint).collect();
             facts.push(Fact::check(
                 true,
-                format!("kid {}: key {thumbprint}", quoted(parsed.kid())),
+                format!("kid {}: key {}", quoted(parsed.kid()), thumbprints.join(" or ")),
             ));
         }
         Err(none) => {
@@ -156,7 +157,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
                 false,
                 format!("kid {}: {none}; keys: {known}", quoted(parsed.kid())),
             ));
-            if none == KeyLookupError::UnknownKid && matches!(issuer.settings().keys, KeySource::Remote(_)) {
+            if none != KeyLookupError::Ambiguous && matches!(issuer.settings().keys, KeySource::Remote(_)) {
                 facts.push(Fact::note("a gate that runs asks the issuer once more for a newer set"));
             }
             return false;

@@ -226,9 +226,9 @@ fn spend(
     };
     let plan = trace.plan_limits.as_ref();
     let of_plan = plan.map_or(&[][..], |plan| &plan.limits);
-    let admission = admit::spend_both(&route.limits, of_plan, subject, now.tick)?;
+    let admission = admit::spend_both(&route.limits, of_plan, subject, now)?;
     let of_plan = plan.map_or(&[][..], |plan| &plan.shadow_limits);
-    if let Err(spent) = admit::spend_both(&route.shadow_limits, of_plan, subject, now.tick) {
+    if let Err(spent) = admit::spend_both(&route.shadow_limits, of_plan, subject, now) {
         trace.would_deny(spent.reason(), Some(&spent.facts().limit));
         trace.spent_in_shadow = Some(spent.facts().limit.clone());
     }

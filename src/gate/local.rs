@@ -107,7 +107,7 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
         client_ip: call.client_ip,
         route: rules.limit.name(),
     };
-    admit::spend(std::slice::from_ref(&rules.limit), subject, now.tick)?;
+    admit::spend(std::slice::from_ref(&rules.limit), subject, now)?;
     Ok(())
 }
 

@@ -432,6 +432,7 @@ fn token_endpoint_rules(settings: &config::TokenEndpoint, live: &LiveState) -> T
         name: TOKEN_ENDPOINT_LIMIT.parse().expect("it is a name"),
         by: vec![config::LimitBy::Ip],
         quota: settings.limit,
+        window: config::LimitWindow::Refilling,
         mode: Mode::Enforce,
     };
     TokenEndpointRules {

@@ -24,7 +24,7 @@ pub struct BadSignature;
 
 /// Returns a member that says something: neither `null` nor an empty text. An empty list of operations says that there are
 /// none.
-fn stated<'j>(jwk: &'j Map<String, Value>, name: &str) -> Option<&'j Value> {
+pub(crate) fn stated<'j>(jwk: &'j Map<String, Value>, name: &str) -> Option<&'j Value> {
     jwk.get(name).filter(|value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),

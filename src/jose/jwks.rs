@@ -3,6 +3,7 @@
 use crate::jose::json;
 use crate::jose::json::JsonError;
 use crate::jose::jwk::VerifyingKey;
+use crate::jose::jwk::stated;
 use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
@@ -75,11 +76,13 @@ const KID_CHARS_SHOWN: usize = 64;
 /// Why a set has no key for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyLookupError {
-    /// No key of the set has this `kid`. A newer set may have the key.
+    /// No key of the set has this `kid`. A newer set may have one.
     #[error("the issuer has no key of this id")]
     UnknownKid,
+    /// A newer set may have one: an issuer that changes its algorithm may keep the `kid`.
     #[error("no key of the issuer fits the algorithm")]
     NoneFits,
+    /// More than one key fits a token without a `kid`, or more than [`KeyCandidates::MAX`] keys a token with one.
     #[error("several keys of the issuer fit")]
     Ambiguous,
 }
@@ -224,48 +227,87 @@ impl Jwks {
         self.keys.len()
     }
 
-    /// Returns the only key that can have signed a token with this `kid` and `alg`.
+    /// Returns the keys that can have signed a token with this `kid` and `alg`; each of them fits `algorithm`.
     ///
-    /// `kid` is compared byte by byte and selects the keys with that `kid`. If no key of the set has a `kid` (PEM
-    /// files), `kid` may be the RFC 7638 thumbprint of a key and is otherwise ignored. Of the selected keys, or of all
-    /// keys without a `kid`, exactly one must fit `algorithm` (S053): an issuer that rotates keys gives them new
-    /// `kid`s, so Keygate does not try several keys.
+    /// A key is named by its `kid`, compared byte by byte, or, where it has none, by its RFC 7638 thumbprint. A `kid` may
+    /// name several keys: RFC 7517 section 4.5 allows it for keys of different types, and issuers that reuse a name
+    /// (`default`) publish the old and the new key side by side while they rotate. The token is good if one of them
+    /// verifies it; there are at most [`KeyCandidates::MAX`]. A key that is published twice, under one name or
+    /// several, with or without `alg`, is one key.
+    ///
+    /// Without a `kid`, exactly one key of the set must fit (S053), so that the number of keys does not decide how many
+    /// signatures a nameless token may try. The same holds if no key of the set has a `kid` (PEM files): then a `kid`
+    /// that is no thumbprint says nothing. `x5t` names a certificate and not a key, and is ignored.
     ///
     /// # Errors
-    /// [`KeyLookupError::UnknownKid`] if a newer set may have the key; otherwise no key or more than one key fits.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<&VerifyingKey, KeyLookupError> {
+    /// No key is named `kid`, none fits, or more keys fit than may be tried. A newer set may have a key in the first two
+    /// cases.
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<KeyCandidates<'_>, KeyLookupError> {
         let Some(kid) = kid else {
-            return only_fit(self.keys.iter(), algorithm);
+            return KeyCandidates::select(self.keys.iter(), algorithm, 1);
         };
+        let is_named = |key: &&VerifyingKey| key.kid().unwrap_or_else(|| key.thumbprint()) == kid;
+        if self.keys.iter().any(|key| is_named(&key)) {
+            return KeyCandidates::select(self.keys.iter().filter(is_named), algorithm, KeyCandidates::MAX);
+        }
         if self.key_ids().next().is_none() {
-            let named = self.keys.iter().find(|key| key.thumbprint() == kid);
-            return match named {
-                Some(key) => only_fit([key].into_iter(), algorithm),
-                None => only_fit(self.keys.iter(), algorithm),
-            };
+            return KeyCandidates::select(self.keys.iter(), algorithm, 1);
         }
-        if self.key_ids().all(|known| known != kid) {
-            return Err(KeyLookupError::UnknownKid);
-        }
-        only_fit(self.keys.iter().filter(|key| key.kid() == Some(kid)), algorithm)
+        Err(KeyLookupError::UnknownKid)
     }
 }
 
-/// Returns the only one of `keys` that fits `algorithm`.
-fn only_fit<'a>(
-    keys: impl Iterator<Item = &'a VerifyingKey>,
-    algorithm: Algorithm,
-) -> Result<&'a VerifyingKey, KeyLookupError> {
-    let mut fitting = keys.filter(|key| key.fits(algorithm));
-    match (fitting.next(), fitting.next()) {
-        (Some(key), None) => Ok(key),
-        (None, _) => Err(KeyLookupError::NoneFits),
-        (Some(_), Some(_)) => Err(KeyLookupError::Ambiguous),
+/// The keys of a set that can have signed one token: at least one, and at most [`KeyCandidates::MAX`].
+#[derive(Clone, Copy, Debug)]
+pub struct KeyCandidates<'a> {
+    first: &'a VerifyingKey,
+    others: [Option<&'a VerifyingKey>; KeyCandidates::MAX - 1],
+}
+
+impl<'a> KeyCandidates<'a> {
+    /// The maximum number of signature checks for one token. Issuers that reuse a name publish the previous, the current
+    /// and the next key under it.
+    pub const MAX: usize = 4;
+
+    /// Returns the keys of `named` that fit `algorithm`; keys of the same thumbprint are one key.
+    ///
+    /// # Errors
+    /// No key fits, or more than `most`.
+    fn select(
+        named: impl Iterator<Item = &'a VerifyingKey>,
+        algorithm: Algorithm,
+        most: usize,
+    ) -> Result<Self, KeyLookupError> {
+        let mut fitting = named.filter(|key| key.fits(algorithm));
+        let first = fitting.next().ok_or(KeyLookupError::NoneFits)?;
+        let mut found = Self {
+            first,
+            others: [None; Self::MAX - 1],
+        };
+        for key in fitting {
+            if found.iter().any(|known| known.thumbprint() == key.thumbprint()) {
+                continue;
+            }
+            let free = found.others.iter_mut().take(most - 1).find(|place| place.is_none());
+            *free.ok_or(KeyLookupError::Ambiguous)? = Some(key);
+        }
+        Ok(found)
+    }
+
+    /// Returns the first key in the order of the set.
+    pub const fn first(self) -> &'a VerifyingKey {
+        self.first
+    }
+
+    /// Returns the keys in the order of the set.
+    pub fn iter(self) -> impl Iterator<Item = &'a VerifyingKey> {
+        std::iter::once(self.first).chain(self.others.into_iter().flatten())
     }
 }
 
+/// Returns whether `jwk` has a private part. Some libraries write the members that a public key does not have as `null`.
 fn has_private_part(jwk: &Map<String, Value>) -> bool {
-    PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name))
+    PRIVATE_MEMBERS.iter().any(|name| stated(jwk, name).is_some())
 }
 
 #[cfg(test)]

@@ -91,6 +91,17 @@ impl<'a> Jws<'a> {
     pub fn verify(&self, key: &VerifyingKey) -> Result<(), BadSignature> {
         key.verify(self.header.algorithm, self.signing_input.as_bytes(), &self.signature)
     }
+
+    /// Returns the first of `keys` that verifies the signature. The caller bounds the number of keys.
+    ///
+    /// # Errors
+    /// None of them does.
+    pub fn signer<'k>(
+        &self,
+        mut keys: impl Iterator<Item = &'k VerifyingKey>,
+    ) -> Result<&'k VerifyingKey, BadSignature> {
+        keys.find(|key| self.verify(key).is_ok()).ok_or(BadSignature)
+    }
 }
 
 /// Returns the signing input, the header, the payload and the signature, all in base64url.

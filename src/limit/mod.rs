@@ -1,13 +1,19 @@
 //! How often may a client do something? Quotas, and buckets that requests are spent from; only this module uses
 //! `governor`.
 
+pub mod fixed;
 pub mod key;
 pub mod keyed;
 pub mod quota;
 
 use crate::limit::keyed::BUCKETS_MAX;
 use crate::limit::keyed::Buckets;
+use crate::limit::keyed::Level;
+use crate::limit::keyed::SpentRequest;
+use crate::limit::quota::LimitQuota;
+use crate::model::clock::Now;
 use crate::model::clock::Tick;
+use std::time::Duration;
 
 /// The buckets of one limit. `gate::live` keeps them over reloads, so that a reload refills nothing.
 #[derive(Debug)]
@@ -19,6 +25,36 @@ impl LimitState {
     pub fn new() -> Self {
         Self {
             buckets: Buckets::new(BUCKETS_MAX),
+        }
+    }
+
+    /// Returns the level that [`Self::spend`] would leave. Spends nothing.
+    ///
+    /// # Errors
+    /// Nothing is left: the time to wait.
+    pub fn peek(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<Level, Duration> {
+        match quota {
+            LimitQuota::Refilling(quota) => self.buckets.peek(quota, key, now.tick),
+            LimitQuota::Fixed(quota) => self.buckets.peek_fixed(quota, key, now),
+        }
+    }
+
+    /// Spends one request from the bucket of `key`.
+    ///
+    /// # Errors
+    /// Nothing is left: the time to wait. A wait of exactly that time is enough; a nanosecond less is not.
+    pub fn spend(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<SpentRequest, Duration> {
+        match quota {
+            LimitQuota::Refilling(quota) => self.buckets.spend(quota, key, now.tick),
+            LimitQuota::Fixed(quota) => self.buckets.spend_fixed(quota, key, now),
+        }
+    }
+
+    /// Refunds a request, unless that could allow more than the quota.
+    pub fn refund(&self, quota: &LimitQuota, key: u128, spending: SpentRequest) {
+        match quota {
+            LimitQuota::Refilling(quota) => self.buckets.refund(quota, key, spending),
+            LimitQuota::Fixed(_) => self.buckets.refund_fixed(key, spending),
         }
     }
 
@@ -50,7 +86,6 @@ mod tests {
     use crate::limit::quota::CompiledQuota;
     use crate::model::plan::Quota;
     use std::num::NonZeroU32;
-    use std::time::Duration;
 
     #[test]
     fn a_limit_counts_the_principals_whose_bucket_is_not_full() {

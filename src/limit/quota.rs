@@ -1,5 +1,6 @@
 //! How does the limiter count a configured quota, and which values does `RateLimit-Policy` have for it?
 
+use crate::limit::fixed::FixedQuota;
 use crate::model::plan::Quota;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,8 +10,34 @@ use std::time::Duration;
 pub struct CompiledQuota {
     interval_nanos: u64,
     burst: NonZeroU32,
-    policy_requests: u32,
     policy_window_secs: u64,
+}
+
+/// A quota with the way in which a limit counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitQuota {
+    /// Refills evenly.
+    Refilling(CompiledQuota),
+    /// Begins anew with each window of the clock.
+    Fixed(FixedQuota),
+}
+
+impl LimitQuota {
+    /// Returns `q` of `RateLimit-Policy`: the number that `r` of `RateLimit` counts down from.
+    pub const fn policy_requests(&self) -> u32 {
+        match self {
+            Self::Refilling(quota) => quota.policy_requests(),
+            Self::Fixed(quota) => quota.requests(),
+        }
+    }
+
+    /// Returns `w` of `RateLimit-Policy`: seconds, at least 1.
+    pub const fn policy_window_secs(&self) -> u64 {
+        match self {
+            Self::Refilling(quota) => quota.policy_window_secs(),
+            Self::Fixed(quota) => quota.period_secs(),
+        }
+    }
 }
 
 /// The maximum time to refill a bucket, about 146 years, so that no sum in the limiter exceeds 64 bits.
@@ -26,30 +53,23 @@ impl CompiledQuota {
             .clamp(1, FULL_NANOS_MAX);
         let burst_max = u32::try_from(FULL_NANOS_MAX / interval_nanos).unwrap_or(u32::MAX);
         let burst = quota.burst.min(NonZeroU32::new(burst_max).unwrap_or(NonZeroU32::MIN));
-        // With a burst above `requests`, `r` of `RateLimit` could exceed `q`. Then report the same rate over a longer
-        // window: the time in which the whole burst refills.
-        let (policy_requests, window) = if burst <= quota.requests {
-            (quota.requests.get(), quota.period)
-        } else {
-            (
-                burst.get(),
-                Duration::from_nanos(interval_nanos.saturating_mul(u64::from(burst.get()))),
-            )
-        };
+        // Exact, and not from the rounded interval: 7 in 60 s are 7 in 60 s, not in 60 s and 4 ns.
+        let window_nanos = (quota.period.as_nanos().saturating_mul(u128::from(burst.get())))
+            .div_ceil(u128::from(quota.requests.get()));
+        let window_secs = u64::try_from(window_nanos.div_ceil(1_000_000_000)).unwrap_or(u64::MAX);
         Self {
             interval_nanos,
             burst,
-            policy_requests,
-            policy_window_secs: secs_rounded_up(window).max(1),
+            policy_window_secs: window_secs.max(1),
         }
     }
 
-    /// Returns `q` of `RateLimit-Policy`: requests per window.
+    /// Returns `q` of `RateLimit-Policy`: the burst, which `r` of `RateLimit` counts down from.
     pub const fn policy_requests(&self) -> u32 {
-        self.policy_requests
+        self.burst.get()
     }
 
-    /// Returns `w` of `RateLimit-Policy`: seconds, at least 1.
+    /// Returns `w` of `RateLimit-Policy`: the seconds in which the burst refills, rounded up, at least 1.
     pub const fn policy_window_secs(&self) -> u64 {
         self.policy_window_secs
     }
@@ -101,7 +121,6 @@ mod tests {
         let quota = compile(500, Duration::from_secs(60), 50);
         assert_eq!(quota.interval_nanos(), 120_000_000);
         assert_eq!(quota.full_nanos(), 6_000_000_000);
-        assert_eq!((quota.policy_requests(), quota.policy_window_secs()), (500, 60));
     }
 
     #[test]
@@ -112,9 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_above_the_requests_of_a_period_is_written_as_the_same_rate_over_a_longer_window() {
-        let quota = compile(1, Duration::from_secs(1), 50);
-        assert_eq!((quota.policy_requests(), quota.policy_window_secs()), (50, 50));
+    fn the_policy_is_the_burst_in_the_time_in_which_it_refills() {
+        for (requests, secs, burst, policy) in [
+            (5, 60, 5, (5, 60)),
+            (500, 60, 50, (50, 6)),
+            (7, 60, 7, (7, 60)),
+            (7, 60, 3, (3, 26)),
+            (1, 1, 50, (50, 50)),
+            (500, 60, 1, (1, 1)),
+        ] {
+            let quota = compile(requests, Duration::from_secs(secs), burst);
+            assert_eq!((quota.policy_requests(), quota.policy_window_secs()), policy);
+        }
     }
 
     #[test]

@@ -14,19 +14,25 @@ pub struct Quota {
     pub burst: NonZeroU32,
 }
 
+impl Quota {
+    /// Returns the rate as text: `500/min`.
+    pub fn rate_text(&self) -> String {
+        let requests = self.requests;
+        match self.period.as_secs() {
+            1 => format!("{requests}/s"),
+            60 => format!("{requests}/min"),
+            3_600 => format!("{requests}/hour"),
+            86_400 => format!("{requests}/day"),
+            2_592_000 => format!("{requests}/month"),
+            _ => format!("{requests}/{:?}", self.period),
+        }
+    }
+}
+
 /// Prints the quota as `500/min, burst 50`.
 impl fmt::Display for Quota {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/", self.requests)?;
-        match self.period.as_secs() {
-            1 => out.write_str("s")?,
-            60 => out.write_str("min")?,
-            3_600 => out.write_str("hour")?,
-            86_400 => out.write_str("day")?,
-            2_592_000 => out.write_str("month")?,
-            _ => write!(out, "{:?}", self.period)?,
-        }
-        write!(out, ", burst {}", self.burst)
+        write!(out, "{}, burst {}", self.rate_text(), self.burst)
     }
 }
 

@@ -128,6 +128,41 @@ fn s039_a_rotated_key_is_fetched_once_for_all_who_wait_and_accepted() {
 }
 
 #[test]
+fn s039_an_issuer_may_rotate_under_one_name_to_another_algorithm_and_to_another_key() {
+    let rsa = crate::support::issuer::key(keygate::model::algorithm::Algorithm::Rs256);
+    let (first, second, stranger) = (new_key(), new_key(), new_key());
+    let set = |keys: &[&SigningKey]| {
+        let named = |key: &&SigningKey| {
+            let mut jwk = key.public_jwk();
+            jwk["kid"] = json!("default");
+            jwk
+        };
+        jwk_set(&keys.iter().map(named).collect::<Vec<_>>())
+    };
+    let token = |key: &SigningKey| {
+        let header = json!({ "alg": key.algorithm().as_str(), "typ": "at+jwt", "kid": "default" });
+        key.sign_text(&header.to_string(), &claims().to_string()).unwrap()
+    };
+    let issuer = TestIssuer::start(&[]);
+    issuer.publish_set(&set(&[&rsa]));
+    let (gate, _upstream) = gate(&issuer.yaml("cooldown: 1s\nwait: 10s\ntimeout: 15s"), &[]);
+    gate.wait_ready();
+    assert_eq!(ask(gate.data(), &token(&rsa)).status, 200);
+    issuer.publish_set(&set(&[&rsa, &first, &second]));
+    wait_for_cooldown(&gate);
+    assert_eq!(ask(gate.data(), &token(&first)).status, 200, "fetched for it");
+    for key in [&rsa, &first, &second] {
+        assert_eq!(ask(gate.data(), &token(key)).status, 200);
+    }
+    let response = ask(gate.data(), &token(&stranger));
+    assert_eq!(
+        (response.status, last_reason(&gate, &response)),
+        (401, json!("bad_signature"))
+    );
+    assert_eq!(issuer.fetches(), 2);
+}
+
+#[test]
 fn s040_invented_key_ids_cause_one_fetch_per_cooldown_and_delay_no_valid_token() {
     let key = new_key();
     let issuer = TestIssuer::start(&[&key]);

@@ -82,7 +82,7 @@ fn verifies(keys: &SigningKeys, token: &str) -> bool {
     let jws = Jws::parse(token).unwrap();
     let published = Jwks::parse(&keys.public_set().load()).unwrap();
     let found = published.find(jws.header().kid.as_deref(), jws.header().algorithm);
-    found.is_ok_and(|key| jws.verify(key).is_ok())
+    found.is_ok_and(|keys| jws.signer(keys.iter()).is_ok())
 }
 
 fn mode(path: &Path) -> u32 {

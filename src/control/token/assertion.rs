@@ -82,10 +82,10 @@ impl<'a> Assertion<'a> {
     /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without
     /// `kid`, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
     pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
-        keys.filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
-            .filter(|key| key.fits(self.jws.header().algorithm))
-            .take(CLIENT_KEYS_MAX)
-            .find(|key| self.jws.verify(key).is_ok())
+        let fitting = keys
+            .filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(|key| key.fits(self.jws.header().algorithm));
+        self.jws.signer(fitting.take(CLIENT_KEYS_MAX)).ok()
     }
 
     /// Validates `typ`, then the claims in the order of RFC 7523 section 3. Returns the mark

@@ -166,9 +166,9 @@ fn from_jwt(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<
         return Err(OwnTokenError::NotOurs);
     }
     let keys = control.signing_keys.verifying().ok_or(OwnTokenError::NoTokenEndpoint)?;
-    let key = keys.find(header.kid.as_deref(), header.algorithm);
-    let key = key.map_err(|_| OwnTokenError::NotOurs)?;
-    jws.verify(key).map_err(|_| OwnTokenError::NotOurs)?;
+    let candidates = keys.find(header.kid.as_deref(), header.algorithm);
+    let candidates = candidates.map_err(|_| OwnTokenError::NotOurs)?;
+    jws.signer(candidates.iter()).map_err(|_| OwnTokenError::NotOurs)?;
     // The signature is this gate's, but the issuer or the audiences may have changed since in the configuration.
     let claims = jose_json::object(jws.payload()).map_err(|_| OwnTokenError::NotOurs)?;
     from_claims(endpoint, &claims).ok_or(OwnTokenError::NotOurs)

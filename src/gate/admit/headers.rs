@@ -4,7 +4,7 @@ use crate::config::RateLimitHeaders;
 use crate::gate::admit::Admission;
 use crate::gate::admit::LimitFacts;
 use crate::gate::admit::SpentLimit;
-use crate::limit::quota::CompiledQuota;
+use crate::limit::quota::LimitQuota;
 use crate::model::names::Name;
 use http::HeaderName;
 use http::HeaderValue;
@@ -19,7 +19,7 @@ pub const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelim
 pub const X_RATELIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Returns the value of `RateLimit-Policy`. The value is the same for every request of a limit, so it is made once.
-pub(super) fn policy(name: &Name, quota: &CompiledQuota) -> HeaderValue {
+pub(super) fn policy(name: &Name, quota: &LimitQuota) -> HeaderValue {
     // A `Name` has no character that a structured-field string must escape (RFC 9651 section 3.3.3).
     let text = format!(
         "\"{name}\";q={};w={}",
@@ -48,12 +48,12 @@ pub fn refusal_fields(
     of_facts(spent.facts(), families).chain([(RETRY_AFTER, HeaderValue::from(spent.retry_after_secs()))])
 }
 
-/// Returns the headers about a limit. A limit is a refilling bucket, not a window, so the numbers mean:
-/// - `q` requests per `w` seconds is the rate. `q` is never below the burst.
-/// - `r` is the number of requests that the client could make now, all at once. Never more than the burst, because a
-///   full bucket does not refill.
-/// - `t` is the time in seconds until the client can make at least one request more than `r`. In a 429, `r` is 0 and
-///   `t` equals `Retry-After`.
+/// Returns the headers about a limit. `r` counts down from `q`, and the numbers mean:
+/// - `q` is the maximum number of requests at once: the burst, or the requests of a fixed window.
+/// - `w` is the time in seconds in which `q` requests refill, rounded up, or the length of a fixed window.
+/// - `r` is the number of requests that the client could make now, all at once.
+/// - `t` is the time in seconds until the client can make at least one request more than `r`; in a fixed window, until it
+///   ends. In a 429, `r` is 0 and `t` equals `Retry-After`.
 ///
 /// `X-RateLimit-Limit`, `-Remaining` and `-Reset` are `q`, `r` and `t`.
 fn of_facts(facts: &LimitFacts, families: RateLimitHeaders) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
@@ -96,12 +96,15 @@ mod tests {
     use super::*;
     use crate::config::Limit;
     use crate::config::LimitBy;
+    use crate::config::LimitWindow;
     use crate::config::Mode;
     use crate::gate::admit::CompiledLimit;
     use crate::gate::admit::Subject;
     use crate::gate::admit::spend;
     use crate::limit::LimitState;
+    use crate::model::clock::Now;
     use crate::model::clock::Tick;
+    use crate::model::clock::Timestamp;
     use crate::model::plan::Quota;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
@@ -109,12 +112,22 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    /// 20 s into a minute.
+    const NOW: Now = Now {
+        wall: Timestamp::from_unix_secs(1_795_985_600),
+        tick: Tick::ZERO,
+    };
+
     const BOTH: RateLimitHeaders = RateLimitHeaders {
         standard: true,
         legacy: true,
     };
 
     fn per_ip(requests: u32, period: Duration, burst: u32) -> CompiledLimit {
+        compile(requests, period, burst, LimitWindow::Refilling)
+    }
+
+    fn compile(requests: u32, period: Duration, burst: u32, window: LimitWindow) -> CompiledLimit {
         let limit = Limit {
             name: "per-ip".parse().unwrap(),
             by: vec![LimitBy::Ip],
@@ -123,6 +136,7 @@ mod tests {
                 period,
                 burst: NonZeroU32::new(burst).unwrap(),
             },
+            window,
             mode: Mode::Enforce,
         };
         CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))
@@ -135,7 +149,7 @@ mod tests {
             client_ip: [192, 0, 2, 1].into(),
             route: &route,
         };
-        let headers: Vec<_> = match spend(std::slice::from_ref(limit), subject, Tick::ZERO) {
+        let headers: Vec<_> = match spend(std::slice::from_ref(limit), subject, NOW) {
             Ok(admission) => admission_fields(&admission, families).collect(),
             Err(spent) => refusal_fields(&spent, families).collect(),
         };
@@ -164,9 +178,9 @@ mod tests {
     #[test]
     fn an_admission_reports_the_remaining_requests() {
         let headers = answer(&per_ip(500, Duration::from_secs(60), 50), BOTH);
-        assert_eq!(headers["ratelimit-policy"], "\"per-ip\";q=500;w=60");
+        assert_eq!(headers["ratelimit-policy"], "\"per-ip\";q=50;w=6");
         assert_eq!(headers["ratelimit"], "\"per-ip\";r=49;t=1");
-        assert_eq!(headers["x-ratelimit-limit"], "500");
+        assert_eq!(headers["x-ratelimit-limit"], "50");
         assert_eq!(headers["x-ratelimit-remaining"], "49");
         assert_eq!(headers["x-ratelimit-reset"], "1");
         assert!(!headers.contains_key("retry-after"));
@@ -196,15 +210,31 @@ mod tests {
         assert_eq!(answer(&limit, standard).len(), 3);
     }
 
+    #[test]
+    fn a_fixed_window_reports_its_quota_and_when_it_ends() {
+        let limit = compile(5, Duration::from_secs(60), 5, LimitWindow::Fixed);
+        for left in ["4", "3", "2", "1", "0", "0"] {
+            let headers = answer(&limit, BOTH);
+            assert_eq!(headers["ratelimit-policy"], "\"per-ip\";q=5;w=60");
+            assert_eq!(headers["ratelimit"], format!("\"per-ip\";r={left};t=40"));
+            assert_eq!(headers["x-ratelimit-limit"], "5");
+            assert_eq!(headers["x-ratelimit-remaining"], left);
+            assert_eq!(headers["x-ratelimit-reset"], "40");
+        }
+        assert_eq!(answer(&limit, BOTH)["retry-after"], "40");
+    }
+
     proptest! {
         #[test]
         fn s116_headers_are_structured_fields_that_do_not_contradict(
             requests in 1_u32..10_000,
             period_secs in 1_u64..5_000_000,
             burst in 1_u32..50,
+            fixed: bool,
         ) {
-            let limit = per_ip(requests, Duration::from_secs(period_secs), burst);
-            for left in (0..burst).rev() {
+            let (window, most) = if fixed { (LimitWindow::Fixed, requests.min(50)) } else { (LimitWindow::Refilling, burst) };
+            let limit = compile(requests.min(if fixed { 50 } else { u32::MAX }), Duration::from_secs(period_secs), burst, window);
+            for left in (0..most).rev() {
                 let headers = answer(&limit, BOTH);
                 let (name, [q, w]) = parse(&headers["ratelimit-policy"], ["q", "w"]);
                 prop_assert_eq!(&name, "per-ip");
@@ -212,7 +242,12 @@ mod tests {
                 let (name, [r, t]) = parse(&headers["ratelimit"], ["r", "t"]);
                 prop_assert_eq!(&name, "per-ip");
                 prop_assert_eq!(r, i64::from(left));
-                prop_assert!(r <= q && t >= 1);
+                // The limit that the headers name is the one that `r` counts down from.
+                prop_assert_eq!(q, i64::from(most));
+                prop_assert_eq!(&headers["x-ratelimit-limit"], &most.to_string());
+                prop_assert_eq!(&headers["x-ratelimit-remaining"], &left.to_string());
+                prop_assert_eq!(&headers["x-ratelimit-reset"], &t.to_string());
+                prop_assert!(t >= 1);
             }
             let headers = answer(&limit, BOTH);
             let (_, [r, t]) = parse(&headers["ratelimit"], ["r", "t"]);

@@ -8,14 +8,17 @@ pub use plan::PlanLimits;
 
 use crate::config::Limit;
 use crate::config::LimitBy;
+use crate::config::LimitWindow;
 use crate::gate::authenticate::Identity;
 use crate::limit::LimitState;
+use crate::limit::fixed::FixedQuota;
 use crate::limit::key::bucket_key;
 use crate::limit::key::ip_key;
 use crate::limit::keyed::Level;
 use crate::limit::quota::CompiledQuota;
+use crate::limit::quota::LimitQuota;
 use crate::limit::quota::secs_rounded_up;
-use crate::model::clock::Tick;
+use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::model::reason::reasons;
 use http::HeaderValue;
@@ -28,7 +31,7 @@ use std::time::Duration;
 pub struct CompiledLimit {
     name: Name,
     by: Box<[LimitBy]>,
-    quota: CompiledQuota,
+    quota: LimitQuota,
     policy: HeaderValue,
     state: Arc<LimitState>,
 }
@@ -37,7 +40,10 @@ impl CompiledLimit {
     /// Compiles `limit`; `state` is the state of the limit of that name. Requests that were spent under another quota
     /// stay spent, but at most as many as the burst of the new quota.
     pub fn compile(limit: &Limit, state: &Arc<LimitState>) -> Self {
-        let quota = CompiledQuota::compile(&limit.quota);
+        let quota = match limit.window {
+            LimitWindow::Refilling => LimitQuota::Refilling(CompiledQuota::compile(&limit.quota)),
+            LimitWindow::Fixed => LimitQuota::Fixed(FixedQuota::compile(&limit.quota)),
+        };
         Self {
             name: limit.name.clone(),
             by: limit.by.clone().into(),
@@ -136,7 +142,7 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// The limit that refuses; of several, the limit with the longest wait.
-pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
+pub fn spend(limits: &[CompiledLimit], subject: Subject<'_>, now: Now) -> Result<Admission, SpentLimit> {
     spend_both(limits, &[], subject, now)
 }
 
@@ -148,7 +154,7 @@ pub fn spend_both(
     of_route: &[CompiledLimit],
     of_plan: &[CompiledLimit],
     subject: Subject<'_>,
-    now: Tick,
+    now: Now,
 ) -> Result<Admission, SpentLimit> {
     let limits = distinct(of_route, of_plan);
     // Most requests have at most one limit. A single limit is checked and spent in one step.
@@ -173,10 +179,9 @@ pub fn spend_both(
     })
 }
 
-fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Tick) -> Result<Admission, SpentLimit> {
+fn spend_one(limit: &CompiledLimit, subject: Subject<'_>, now: Now) -> Result<Admission, SpentLimit> {
     let spending = limit
         .state
-        .buckets
         .spend(&limit.quota, key(&limit.by, subject), now)
         .map_err(|wait| SpentLimit {
             facts: limit.facts(0, wait),
@@ -202,12 +207,12 @@ fn distinct<'a>(
 fn tightest_of<'a>(
     limits: impl Iterator<Item = &'a CompiledLimit>,
     subject: Subject<'_>,
-    now: Tick,
+    now: Now,
 ) -> Result<Option<usize>, SpentLimit> {
     let mut tightest: Option<(usize, Level)> = None;
     let mut longest: Option<(&CompiledLimit, Duration)> = None;
     for (index, limit) in limits.enumerate() {
-        match limit.state.buckets.peek(&limit.quota, key(&limit.by, subject), now) {
+        match limit.state.peek(&limit.quota, key(&limit.by, subject), now) {
             Ok(level) if tightest.is_none_or(|(_, least)| is_closer(level, least)) => tightest = Some((index, level)),
             Ok(_) => {}
             Err(wait) if longest.is_none_or(|(_, most)| wait > most) => longest = Some((limit, wait)),
@@ -227,21 +232,20 @@ fn tightest_of<'a>(
 fn spend_each<'a>(
     mut limits: impl Iterator<Item = &'a CompiledLimit> + Clone,
     subject: Subject<'_>,
-    now: Tick,
+    now: Now,
     closest: &mut Option<(&'a CompiledLimit, Level)>,
 ) -> Result<(), SpentLimit> {
     let Some(limit) = limits.next() else {
         return Ok(());
     };
-    let buckets = &limit.state.buckets;
     let key = key(&limit.by, subject);
-    let spending = buckets.spend(&limit.quota, key, now).map_err(|wait| SpentLimit {
+    let spending = limit.state.spend(&limit.quota, key, now).map_err(|wait| SpentLimit {
         facts: limit.facts(0, wait),
     })?;
     if closest.is_none_or(|(_, least)| is_closer(spending.level, least)) {
         *closest = Some((limit, spending.level));
     }
-    spend_each(limits, subject, now, closest).inspect_err(|_| buckets.refund(&limit.quota, key, spending))
+    spend_each(limits, subject, now, closest).inspect_err(|_| limit.state.refund(&limit.quota, key, spending))
 }
 
 /// Returns whether `level` is closer to exhaustion than `than`: fewer requests left or, with equally many, a longer

@@ -212,15 +212,17 @@ fn verify(
             }),
         },
         // A newer key set may contain the key.
-        Err(TokenError::UnknownKey) => match keys.unknown_kid(&current, parsed.kid(), now) {
-            UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(TokenError::UnknownKey)),
-            UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {
-                keys: Arc::clone(keys),
-                attempt,
-                wait,
-            })),
-            UnknownKid::Unavailable { .. } => Err(Failure::Unverifiable(MissingProof::Keys)),
-        },
+        Err(missing @ (TokenError::UnknownKey | TokenError::KeyMismatch)) => {
+            match keys.unknown_kid(&current, parsed.kid(), now) {
+                UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(missing)),
+                UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {
+                    keys: Arc::clone(keys),
+                    attempt,
+                    wait,
+                })),
+                UnknownKid::Unavailable { .. } => Err(Failure::Unverifiable(MissingProof::Keys)),
+            }
+        }
         Err(error) => Err(refused(error)),
     }
 }

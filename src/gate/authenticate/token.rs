@@ -12,8 +12,8 @@ use crate::gate::authenticate::ClaimPicks;
 use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::TokenIdentity;
 use crate::jose::json::Members;
-use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::Jwks;
+use crate::jose::jwks::KeyCandidates;
 use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
 use crate::model::algorithm::Algorithm;
@@ -216,7 +216,8 @@ impl<'a> ParsedToken<'a> {
     /// Checks header, issuer, key and signature.
     ///
     /// # Errors
-    /// The first check to fail. Only [`TokenError::UnknownKey`] may be cured by fetching the issuer's keys.
+    /// The first check to fail. Only [`TokenError::UnknownKey`] and [`TokenError::KeyMismatch`] may be cured by fetching the
+    /// issuer's keys.
     pub fn check_signature(&self, rules: &TokenRules, jwks: &Jwks) -> Result<SignedToken<'_, 'a>, TokenError> {
         if !rules.issuer.is_named_by(self.issuer()) {
             return Err(TokenError::Issuer);
@@ -225,14 +226,15 @@ impl<'a> ParsedToken<'a> {
             return Err(TokenError::Algorithm(self.algorithm()));
         }
         let token_type = self.check_type(rules)?;
-        self.jws.verify(self.key(jwks)?).map_err(|_| TokenError::BadSignature)?;
+        let signer = self.jws.signer(self.candidates(jwks)?.iter());
+        signer.map_err(|_| TokenError::BadSignature)?;
         Ok(SignedToken {
             parsed: self,
             token_type,
         })
     }
 
-    fn key<'k>(&self, jwks: &'k Jwks) -> Result<&'k VerifyingKey, TokenError> {
+    fn candidates<'k>(&self, jwks: &'k Jwks) -> Result<KeyCandidates<'k>, TokenError> {
         jwks.find(self.kid(), self.algorithm()).map_err(|none| match none {
             KeyLookupError::UnknownKid => TokenError::UnknownKey,
             KeyLookupError::NoneFits => TokenError::KeyMismatch,

@@ -84,7 +84,7 @@ fn claims(key: &SigningKey, token: &HeaderValue) -> Value {
     let jwks = Jwks::parse(set.as_bytes()).unwrap();
     let jws = Jws::parse(token.to_str().unwrap()).unwrap();
     assert_eq!(jws.header().typ.as_deref(), Some(signer::TYP));
-    jws.verify(jwks.find(jws.header().kid.as_deref(), key.algorithm()).unwrap())
+    jws.verify(jwks.find(jws.header().kid.as_deref(), key.algorithm()).unwrap().first())
         .unwrap();
     serde_json::from_slice(jws.payload()).unwrap()
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::jose::base64url;
+use crate::jose::jws::Jws;
 use crate::jose::sign::SigningKey;
 use proptest::prelude::*;
 use serde_json::json;
@@ -175,6 +176,12 @@ fn s049_a_published_private_key_is_never_used_and_the_others_are() {
         // A set of such keys alone changes nothing.
         assert_eq!(parse(&[leaked]).map(drop), Err(JwksError::PrivateParts), "{member}");
     }
+    // A member that is `null` or empty is no private part.
+    for nothing in [Value::Null, json!("")] {
+        let parts = PRIVATE_MEMBERS.map(|member| (member.to_owned(), nothing.clone()));
+        let public = jwk_with(RSA_PEM, Value::Object(parts.into_iter().collect()));
+        assert!(!parse(&[public]).unwrap().publishes_private_keys(), "{nothing}");
+    }
     let symmetric = json!({"kty": "oct", "k": "AA"});
     assert_eq!(
         parse(std::slice::from_ref(&symmetric)).map(drop),
@@ -232,7 +239,7 @@ fn a_set_is_bounded_and_has_one_form() {
 
 #[track_caller]
 fn check_find(set: &Jwks, kid: Option<&str>, algorithm: Algorithm, expected: Result<&str, KeyLookupError>) {
-    let found = set.find(kid, algorithm).map(VerifyingKey::thumbprint);
+    let found = set.find(kid, algorithm).map(|keys| keys.first().thumbprint());
     assert_eq!(found, expected, "{kid:?} {algorithm}");
 }
 
@@ -321,19 +328,252 @@ fn s053_without_kid_exactly_one_key_must_fit() {
     );
 }
 
+/// Returns an ES256 key of its own, with `members` in addition.
+fn fresh_es256(members: Value) -> Value {
+    let mut jwk = SigningKey::generate_es256().unwrap().public_jwk();
+    let jwk_members = jwk.as_object_mut().unwrap();
+    jwk_members.remove("kid");
+    jwk_members.extend(members.as_object().unwrap().clone());
+    jwk
+}
+
 #[test]
-fn keys_of_one_name_are_distinguished_only_by_algorithm() {
-    let same = json!({"kid": "same"});
-    let (rsa, ec) = (jwk_with(RSA_PEM, same.clone()), jwk_with(P256_PEM, same));
-    let set = parse(&[rsa, ec.clone(), ec.clone()]).unwrap();
-    assert_eq!(set.len(), 2, "the same key twice counts once");
-    assert_eq!(set.key_ids().collect::<Vec<_>>(), ["same", "same"]);
-    check_find(&set, Some("same"), Algorithm::Rs256, Ok(&thumbprint(RSA_PEM)));
-    check_find(&set, Some("same"), Algorithm::Es256, Ok(&thumbprint(P256_PEM)));
-    let mut fresh = SigningKey::generate_es256().unwrap().public_jwk();
-    fresh["kid"] = json!("same");
-    let set = parse(&[ec, fresh]).unwrap();
-    check_find(&set, Some("same"), Algorithm::Es256, Err(KeyLookupError::Ambiguous));
+fn s053_a_kid_selects_the_keys_that_a_rotating_issuer_publishes_under_it() {
+    use KeyLookupError::*;
+    let default = || json!({"kid": "default"});
+    let rsa = || jwk_with(RSA_PEM, default());
+    let p256 = || jwk_with(P256_PEM, default());
+    let es256 = |count: usize| (0..count).map(|_| fresh_es256(default())).collect::<Vec<_>>();
+    let nameless = || jwk_with(P256_PEM, json!({}));
+    let p256_thumbprint = thumbprint(P256_PEM);
+    let most = KeyCandidates::MAX;
+    // The keys of the set, `kid` and `alg` of the token, and the number of keys that may have signed it.
+    let rows = [
+        (
+            "one name, two types",
+            vec![rsa(), p256()],
+            Some("default"),
+            Algorithm::Rs256,
+            Ok(1),
+        ),
+        (
+            "one name, two types",
+            vec![rsa(), p256()],
+            Some("default"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "one name, two types",
+            vec![rsa(), p256()],
+            Some("default"),
+            Algorithm::Es384,
+            Err(NoneFits),
+        ),
+        (
+            "one name, two types, no `kid`",
+            vec![rsa(), p256()],
+            None,
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "old and new under one name",
+            es256(2),
+            Some("default"),
+            Algorithm::Es256,
+            Ok(2),
+        ),
+        (
+            "as many as are tried",
+            es256(most),
+            Some("default"),
+            Algorithm::Es256,
+            Ok(most),
+        ),
+        (
+            "more than are tried",
+            es256(most + 1),
+            Some("default"),
+            Algorithm::Es256,
+            Err(Ambiguous),
+        ),
+        (
+            "old and new, no `kid`",
+            es256(2),
+            None,
+            Algorithm::Es256,
+            Err(Ambiguous),
+        ),
+        (
+            "one key twice",
+            vec![p256(), p256()],
+            Some("default"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "one key twice, once with `alg`",
+            vec![p256(), jwk_with(P256_PEM, json!({"kid": "default", "alg": "ES256"}))],
+            Some("default"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "one key under two names, no `kid`",
+            vec![p256(), jwk_with(P256_PEM, json!({"kid": "2"}))],
+            None,
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "one key with and without a name",
+            vec![p256(), nameless()],
+            None,
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "a key with `alg` beside one without, which serves the same",
+            vec![
+                rsa(),
+                jwk_with(
+                    include_str!("../../../tests/data/jose/rsa2048.pkcs1.public.pem"),
+                    json!({"kid": "r"}),
+                ),
+            ],
+            None,
+            Algorithm::Rs512,
+            Ok(1),
+        ),
+        (
+            "a key for another `alg` under the name",
+            vec![jwk_with(RSA_PEM, json!({"kid": "default", "alg": "RS256"}))],
+            Some("default"),
+            Algorithm::Ps256,
+            Err(NoneFits),
+        ),
+        (
+            "a key for encryption under the name",
+            vec![p256(), fresh_es256(json!({"kid": "default", "use": "enc"}))],
+            Some("default"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "a key to sign with only, under the name",
+            vec![p256(), fresh_es256(json!({"kid": "default", "key_ops": ["sign"]}))],
+            Some("default"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "another name",
+            vec![p256()],
+            Some("new"),
+            Algorithm::Es256,
+            Err(UnknownKid),
+        ),
+        (
+            "a nameless key beside",
+            vec![rsa(), nameless()],
+            Some("new"),
+            Algorithm::Es256,
+            Err(UnknownKid),
+        ),
+        (
+            "a nameless key beside",
+            vec![rsa(), nameless()],
+            Some("default"),
+            Algorithm::Es256,
+            Err(NoneFits),
+        ),
+        (
+            "a nameless key beside, no `kid`",
+            vec![rsa(), nameless()],
+            None,
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "a nameless key beside, by its thumbprint",
+            vec![rsa(), fresh_es256(json!({})), nameless()],
+            Some(p256_thumbprint.as_str()),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "a key of another name, by its thumbprint",
+            vec![p256()],
+            Some(p256_thumbprint.as_str()),
+            Algorithm::Es256,
+            Err(UnknownKid),
+        ),
+        (
+            "nameless keys only",
+            vec![nameless()],
+            Some("any"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "two nameless keys",
+            vec![nameless(), fresh_es256(json!({}))],
+            Some("any"),
+            Algorithm::Es256,
+            Err(Ambiguous),
+        ),
+        (
+            "`x5t` only",
+            vec![jwk_with(P256_PEM, json!({"x5t": "AA"}))],
+            Some("AA"),
+            Algorithm::Es256,
+            Ok(1),
+        ),
+        (
+            "two keys with `x5t` only",
+            vec![
+                jwk_with(P256_PEM, json!({"x5t": "AA"})),
+                fresh_es256(json!({"x5t": "AB"})),
+            ],
+            Some("AA"),
+            Algorithm::Es256,
+            Err(Ambiguous),
+        ),
+    ];
+    for (row, keys, kid, algorithm, expected) in rows {
+        let set = parse(&keys).unwrap();
+        let found = set.find(kid, algorithm);
+        assert_eq!(
+            found.map(|keys| keys.iter().count()),
+            expected,
+            "{row}: {kid:?} {algorithm}"
+        );
+        for key in found.iter().flat_map(|keys| keys.iter()) {
+            assert!(key.fits(algorithm), "{row}");
+        }
+    }
+}
+
+#[test]
+fn every_key_of_a_name_verifies_and_no_other_does() {
+    let pair = [
+        SigningKey::generate_es256().unwrap(),
+        SigningKey::generate_es256().unwrap(),
+    ];
+    let published = pair.each_ref().map(|key| {
+        let mut jwk = key.public_jwk();
+        jwk["kid"] = json!("default");
+        jwk
+    });
+    let set = parse(&published).unwrap();
+    let stranger = SigningKey::generate_es256().unwrap();
+    for (signer, good) in [(&pair[0], true), (&pair[1], true), (&stranger, false)] {
+        let token = signer.sign_text(r#"{"alg":"ES256","kid":"default"}"#, "{}").unwrap();
+        let jws = Jws::parse(&token).unwrap();
+        let candidates = set.find(Some("default"), Algorithm::Es256).unwrap();
+        assert_eq!(jws.signer(candidates.iter()).is_ok(), good);
+    }
 }
 
 #[test]
@@ -461,7 +701,7 @@ fn wycheproof(
     tests: impl Iterator<Item = (usize, Vec<u8>, Vec<u8>, bool, bool)>,
 ) -> usize {
     let set = Jwks::from_pems(&[pem.into()]).unwrap();
-    let key = set.find(None, algorithm).unwrap();
+    let key = set.find(None, algorithm).unwrap().first();
     let mut valid = 0;
     for (id, message, signature, may, must) in tests {
         let verified = key.verify(algorithm, &message, &signature).is_ok();

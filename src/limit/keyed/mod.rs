@@ -1,7 +1,12 @@
 //! How many requests has each principal spent? A bounded number of buckets of the generic cell rate algorithm. A bucket
 //! is one number: the [`Tick`] at which it is full again. `governor` does the arithmetic; this file is its state store.
+//! In the buckets of a limit with a fixed window, the number is a count; see [`fixed`].
 
+use crate::limit::fixed;
+use crate::limit::fixed::FixedQuota;
+use crate::limit::fixed::SpentCount;
 use crate::limit::quota::CompiledQuota;
+use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use dashmap::DashMap;
 use dashmap::Entry;
@@ -49,6 +54,8 @@ pub struct Buckets {
     shared: Box<[AtomicU64]>,
     /// The last sweep, in nanoseconds of [`Tick`]; 0 before the first sweep.
     swept_at: AtomicU64,
+    /// The nanoseconds from 1970 to [`Tick::ZERO`]; 0 before the first use with a fixed window. Never gets smaller.
+    utc_offset: AtomicU64,
 }
 
 /// The level of a bucket after a request.
@@ -64,6 +71,7 @@ pub struct Level {
 #[derive(Clone, Copy, Debug)]
 pub struct SpentRequest {
     pub level: Level,
+    /// The value of the bucket after the request.
     full_at: u64,
 }
 
@@ -75,6 +83,7 @@ impl Buckets {
             entries_max,
             shared: (0..SHARED_BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             swept_at: AtomicU64::new(0),
+            utc_offset: AtomicU64::new(0),
         }
     }
 
@@ -104,11 +113,68 @@ impl Buckets {
         });
     }
 
-    /// Drops the buckets that are full again.
+    /// Returns the level that [`Buckets::spend_fixed`] would leave. Spends nothing.
+    ///
+    /// # Errors
+    /// The quota of the window is spent: the time until the window ends.
+    pub fn peek_fixed(&self, quota: &FixedQuota, key: u128, now: Now) -> Result<Level, Duration> {
+        let (utc, tick) = (self.utc(now), now.tick.as_nanos());
+        let value = self.with_bucket(split(key), |bucket| bucket.load(Ordering::Acquire));
+        quota.spend(value, utc, tick).map(level_of)
+    }
+
+    /// Spends one request of the window of `now` from the bucket of `key`.
+    ///
+    /// # Errors
+    /// The quota of the window is spent: the time until the window ends. A nanosecond less is not enough.
+    pub fn spend_fixed(&self, quota: &FixedQuota, key: u128, now: Now) -> Result<SpentRequest, Duration> {
+        let (utc, tick) = (self.utc(now), now.tick.as_nanos());
+        self.with_own_bucket(split(key), tick, |bucket| {
+            let mut value = bucket.load(Ordering::Acquire);
+            loop {
+                let spent = quota.spend(value, utc, tick)?;
+                match bucket.compare_exchange_weak(value, spent.bucket, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        return Ok(SpentRequest {
+                            level: level_of(spent),
+                            full_at: spent.bucket,
+                        });
+                    }
+                    Err(changed) => value = changed,
+                }
+            }
+        })
+    }
+
+    /// Refunds a request, unless its window has ended.
+    pub fn refund_fixed(&self, key: u128, spending: SpentRequest) {
+        self.with_bucket(split(key), |bucket| {
+            // On failure, the bucket counts in another window: no refund.
+            let _ = bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, |value| {
+                fixed::refunded(value, spending.full_at)
+            });
+        });
+    }
+
+    /// Returns the time since 1970-01-01T00:00Z in nanoseconds, which never goes back; see [`fixed::utc_offset`].
+    fn utc(&self, now: Now) -> u64 {
+        let known = self.utc_offset.load(Ordering::Relaxed);
+        let offset = fixed::utc_offset(now, known);
+        let offset = if offset > known {
+            self.utc_offset.fetch_max(offset, Ordering::Relaxed).max(offset)
+        } else {
+            known
+        };
+        now.tick.as_nanos().saturating_add(offset)
+    }
+
+    /// Drops the buckets that are full again, and the counts of windows that have ended.
     pub fn sweep(&self, now: Tick) {
         self.swept_at.store(now.as_nanos(), Ordering::Relaxed);
+        let utc = now.as_nanos().saturating_add(self.utc_offset.load(Ordering::Relaxed));
         self.map.retain(|_, bucket| {
-            let keep = *bucket.get_mut() > now.as_nanos();
+            let value = *bucket.get_mut();
+            let keep = !fixed::has_ended(value, utc).unwrap_or(value <= now.as_nanos());
             if !keep {
                 self.len.fetch_sub(1, Ordering::Relaxed);
             }
@@ -232,7 +298,7 @@ fn measure(
     let view = View {
         place,
         now: now.as_nanos(),
-        full: quota.full_nanos(),
+        quota,
         mode,
         full_in: Cell::new(0),
     };
@@ -273,12 +339,24 @@ enum Mode {
 struct View<'a> {
     place: BucketPlace<'a>,
     now: u64,
-    full: u64,
+    quota: &'a CompiledQuota,
     mode: Mode,
     full_in: Cell<u64>,
 }
 
 impl View<'_> {
+    /// Returns the time at which a bucket is full that holds more debt than this quota allows: `most`, or less where
+    /// `bucket` is a count of a fixed window from before a reload, whose requests refill one by one.
+    fn debt(&self, bucket: u64, most: u64) -> u64 {
+        match fixed::spent_of(bucket) {
+            Some(spent) => {
+                let debt = u64::from(spent).saturating_mul(self.quota.interval_nanos());
+                self.now.saturating_add(debt).min(most)
+            }
+            None => most,
+        }
+    }
+
     fn measure_bucket<T, F, E>(&self, bucket: &AtomicU64, f: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
@@ -288,9 +366,9 @@ impl View<'_> {
             // A bucket that was spent under a larger quota before a reload can need longer to refill than this quota
             // allows. Without the cap, a client that had spent 1000/h would be locked out for an hour after the limit
             // became 10/s (S115).
-            let most = self.now.saturating_add(self.full);
+            let most = self.now.saturating_add(self.quota.full_nanos());
             let capped = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
-                most
+                self.debt(full_at, most)
             } else {
                 full_at
             };
@@ -343,6 +421,13 @@ impl Clock for ZeroClock {
     }
 }
 
+const fn level_of(spent: SpentCount) -> Level {
+    Level {
+        remaining: spent.remaining,
+        refill_after: spent.end_in,
+    }
+}
+
 const fn split(key: u128) -> BucketKey {
     [(key >> 64) as u64, key as u64]
 }
@@ -367,5 +452,7 @@ impl Hasher for IdentityHasher {
     fn write_usize(&mut self, _: usize) {}
 }
 
+#[cfg(test)]
+mod fixed_window_tests;
 #[cfg(test)]
 mod tests;

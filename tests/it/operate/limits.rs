@@ -329,6 +329,41 @@ fn s115_a_limit_that_a_reload_lowers_neither_goes_negative_nor_locks_out() {
     );
 }
 
+lanes!(s115_a_fixed_window_admits_its_quota_until_it_ends_also_over_a_reload);
+fn s115_a_fixed_window_admits_its_quota_until_it_ends_also_over_a_reload() {
+    let upstream = FakeUpstream::start();
+    let with = |quota: &str| {
+        GatewayBuilder::new()
+            .upstream("only", upstream.address())
+            .limit("few", &format!("by: ip\n{quota}"))
+            .route("a", &open_at("/a", "few"))
+            .yaml()
+    };
+    let clock = still_clock();
+    let running = LocalGate::start_at(&clock, &with("quota: 5/hour\nwindow: fixed"), &[]);
+    let ask = || get(running.data(), "/a", &[]);
+    let mut wait = 0;
+    for left in [4, 3, 2, 1, 0, 0] {
+        let response = ask();
+        wait = number(&response, "x-ratelimit-reset");
+        assert!((1..=3_600).contains(&wait), "{wait}");
+        assert_eq!(response.header("ratelimit-policy"), Some("\"few\";q=5;w=3600"));
+        assert_eq!(
+            response.header("ratelimit").unwrap(),
+            format!("\"few\";r={left};t={wait}")
+        );
+        assert_eq!(number(&response, "x-ratelimit-limit"), 5);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), left);
+    }
+    assert_eq!(number(&ask(), "retry-after"), wait);
+    running.reload(&with("quota: 6/hour\nwindow: fixed"));
+    assert_eq!([ask().status, ask().status], [200, 429]);
+    clock.advance(Duration::from_secs(wait - 1));
+    assert_eq!(ask().status, 429);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(number(&ask(), "x-ratelimit-remaining"), 5);
+}
+
 /// Returns the one item of a list field, and its parameters `names`.
 #[track_caller]
 fn item(field: &str, names: [&str; 2]) -> (String, [u64; 2]) {
@@ -358,11 +393,11 @@ fn s116_headers_are_structured_fields_and_waiting_as_told_is_enough() {
         assert_eq!(response.status, 200);
         assert_eq!(
             item(response.header("ratelimit-policy").unwrap(), ["q", "w"]),
-            ("few".to_owned(), [60, 60])
+            ("few".to_owned(), [2, 2])
         );
         let (name, [r, t]) = item(response.header("ratelimit").unwrap(), ["r", "t"]);
         assert_eq!((name.as_str(), r, t), ("few", left, 1));
-        assert_eq!(number(&response, "x-ratelimit-limit"), 60);
+        assert_eq!(number(&response, "x-ratelimit-limit"), 2);
         assert_eq!(
             (
                 number(&response, "x-ratelimit-remaining"),

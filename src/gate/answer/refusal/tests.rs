@@ -201,10 +201,11 @@ fn spent() -> SpentLimit {
             period: Duration::from_secs(3600),
             burst: std::num::NonZeroU32::MIN,
         },
+        window: config::LimitWindow::Refilling,
         mode: config::Mode::Enforce,
     };
     let limits = [CompiledLimit::compile(&limit, &Arc::new(LimitState::new()))];
-    let now = SystemClock::new().now().tick;
+    let now = SystemClock::new().now();
     let route = "a".parse().unwrap();
     let spend = || {
         let subject = Subject {

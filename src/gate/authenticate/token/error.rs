@@ -18,9 +18,10 @@ pub enum TokenError {
     Algorithm(Algorithm),
     #[error("its `typ` is not one of the issuer's")]
     Type,
-    /// The only refusal that a newer key set may cure.
+    /// A newer key set may cure this refusal.
     #[error("the issuer has no key of this id")]
     UnknownKey,
+    /// A newer key set may cure this refusal: an issuer that changes its algorithm may keep the name of its key.
     #[error("no key of the issuer fits its algorithm")]
     KeyMismatch,
     #[error("several keys of the issuer fit")]

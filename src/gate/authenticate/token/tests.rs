@@ -146,7 +146,7 @@ fn s015_the_algorithm_must_be_the_issuers_and_the_keys() {
 }
 
 #[test]
-fn only_an_unknown_kid_requests_newer_keys() {
+fn a_key_that_is_missing_is_told_from_a_forgery() {
     let other = SigningKey::generate_es256().unwrap();
     let token = other.sign("at+jwt", &claims(json!({}))).unwrap();
     assert_eq!(verify(&token).map(drop), Err(TokenError::UnknownKey));
