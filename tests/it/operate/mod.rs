@@ -12,6 +12,7 @@ mod restart;
 mod cached_tokens;
 mod routing;
 mod shutdown;
+mod unread_memory;
 
 use crate::support::LocalGate;
 use crate::support::RawClient;
