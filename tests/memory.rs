@@ -9,9 +9,13 @@ mod yaml_bombs;
 use fixture::BenchRequest;
 use fixture::Fixture;
 use fixture::request;
+use http::Method;
 use keygate::config;
+use keygate::config::Config;
 use keygate::control::clients::Clients;
 use keygate::control::enforce;
+use keygate::gate::live::LiveState;
+use keygate::gate::snapshot::Snapshot;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
@@ -24,6 +28,8 @@ use keygate::model::directory::Directory;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Plan;
 use keygate::model::plan::Quota;
+use keygate::observe::metrics::CredentialLabel;
+use keygate::runtime::assemble;
 use keygate::store::Contents;
 use keygate::store::Revision;
 use keygate::store::Versioned;
@@ -32,6 +38,8 @@ use keygate::store::record::NewApiKey;
 use keygate::store::record::SubscriptionRecord;
 use serde_json::Value;
 use serde_json::json;
+use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -245,4 +253,84 @@ fn s149_a_yaml_bomb_is_refused_with_bounded_memory() {
             parsing.bytes_max
         );
     }
+}
+
+/// The memory that one route may take until its first request.
+const ROUTE_BYTES_MAX: u64 = 4 * 1024;
+
+/// The memory that the series of a route may take once it has answered requests of one kind: two counters and a histogram,
+/// each with its labels and the text of its family.
+const SERIES_BYTES_MAX: u64 = 3 * 1024;
+
+fn config_of_routes(routes: u64) -> Config {
+    let mut text = String::from(ROUTES_BEFORE);
+    for number in 0..routes {
+        write!(
+            text,
+            "
+  - name: team-{number}-orders
+    match: {{ host: api.example.com, path: \"/team-{number}/v1/orders/{{*rest}}\", methods: [GET, POST] }}
+    accept: [jwt, api_key]
+    issuers: [main]
+    scopes: {{ all: [\"orders:read\"] }}
+    limits: [per-key, tried]
+    upstream: orders"
+        )
+        .unwrap();
+    }
+    // `keys.yaml`, which the configuration names, is in this folder.
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/conf/routes.yaml"));
+    config::parse(&text, file, &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+const ROUTES_BEFORE: &str = "
+listeners:
+  - address: 127.0.0.1:0
+issuers:
+  main:
+    issuer: https://issuer.example
+    audiences: [https://api.example]
+    algorithms: [RS256]
+    jwks_url: https://issuer.example/jwks
+api_keys: { file: keys.yaml }
+limits:
+  per-key: { by: credential, quota: 1000000/s }
+  tried: { by: credential, quota: 1/month, mode: shadow }
+upstreams:
+  orders: { endpoints: [\"127.0.0.1:9\"] }
+routes:";
+
+/// A route is there compiled, and as it was written, for the next reload.
+#[test]
+fn a_route_takes_at_most_4_kib_of_memory() {
+    const ROUTES: u64 = 2_000;
+    let mut kept = None;
+    let parsing = allocation_counter::measure(|| kept = Some(config_of_routes(ROUTES)));
+    let config = kept.unwrap();
+    let live = LiveState::new(assemble::metrics(NOW), (Ipv4Addr::LOCALHOST, 9).into());
+    let mut kept = None;
+    let compiling = allocation_counter::measure(|| kept = Some(Snapshot::compile(&config, &live).unwrap()));
+    println!(
+        "{ROUTES} routes: {} bytes each in the configuration ({} at most), {} compiled ({} at most)",
+        parsing.bytes_current / ROUTES as i64,
+        parsing.bytes_max / ROUTES,
+        compiling.bytes_current / ROUTES as i64,
+        compiling.bytes_max / ROUTES,
+    );
+    let retained = u64::try_from(parsing.bytes_current + compiling.bytes_current).expect("more was kept than let go");
+    assert!(retained <= ROUTES * ROUTE_BYTES_MAX, "{} bytes each", retained / ROUTES);
+    let snapshot = kept.unwrap();
+    let counting = allocation_counter::measure(|| {
+        for route in &snapshot.routes {
+            route.metrics.count_allowed(CredentialLabel::Jwt);
+            route.metrics.request(&Method::GET, Some(200), Duration::from_millis(1));
+        }
+    });
+    let series = u64::try_from(counting.bytes_current).expect("more was kept than let go");
+    println!("{} bytes of series each", series / ROUTES);
+    assert!(
+        series <= ROUTES * SERIES_BYTES_MAX,
+        "{} bytes of series each",
+        series / ROUTES
+    );
 }

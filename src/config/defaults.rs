@@ -21,6 +21,7 @@ use crate::model::names::Name;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What every route starts from. A route may narrow `accept`, `issuers` and `audiences`, and adds its own rules and
 /// limits to these; it cannot drop any. `public: true` leaves all of it but `client_certificates` and the limits that count
@@ -65,7 +66,7 @@ pub(in crate::config) struct Defaults {
     pub issuers: Option<DefaultList<Name>>,
     pub audiences: Option<DefaultList<String>>,
     /// First the rule of the conditions that stand beside `rules`, then `rules`.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<[Rule]>,
     /// The first condition, for every method, that only a token can meet: its key and its place.
     pub token_condition: Option<(&'static str, NodeId)>,
     /// The requirement on clients' certificates, and its place.

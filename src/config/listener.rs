@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// One address that accepts connections.
@@ -59,9 +60,12 @@ pub struct RequestLimits {
     pub body_bytes_max: u64,
     /// Bytes of a bearer token or an API key (400). Default 8 KiB.
     pub credential_bytes_max: usize,
+    /// Bytes of a body that are read before they are passed on, in each direction. A client that does not read its response
+    /// holds about twice as much. Default 64 KiB.
+    pub buffer_bytes: usize,
     /// Longest time from the first byte of a head to its last (408), and of a TLS handshake. Default 10 s.
     pub head_timeout: Duration,
-    /// How long a connection may be idle between requests. Default 60 s.
+    /// How long a connection may be idle between requests. Default 75 s.
     pub idle_timeout: Duration,
     /// Longest time between two reads of a request body (408). Default 30 s.
     pub body_read_timeout: Duration,
@@ -163,9 +167,12 @@ pub(in crate::config) struct LimitsSection {
     body_bytes: Option<Text<Size>>,
     /// Bytes of a bearer token or an API key (400). Default `8KiB`.
     credential_bytes: Option<Text<Size>>,
+    /// Bytes of a body that are read before they are passed on, in each direction; a client that does not read its response
+    /// holds twice as much. From `4KiB` to `1MiB`. Default `64KiB`.
+    buffer_bytes: Option<Text<Size>>,
     /// From the first byte of a head to its last (408), and for a whole TLS handshake. Default `10s`.
     head_timeout: Option<Text<Timeout>>,
-    /// How long a connection may be idle between requests. Default `60s`.
+    /// How long a connection may be idle between requests. Default `75s`.
     idle_timeout: Option<Text<Timeout>>,
     /// Between two reads of a body (408). Default `30s`.
     body_read_timeout: Option<Text<Timeout>>,
@@ -180,6 +187,7 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
     let head_at = section.head_bytes.as_ref().map(|size| size.at);
     let target_at = section.target_bytes.as_ref().map(|size| size.at);
     let credential_at = section.credential_bytes.as_ref().map(|size| size.at);
+    let buffer_at = section.buffer_bytes.as_ref().map(|size| size.at);
     let count_at = section.head_count.as_ref().map(|count| count.at);
     let limits = RequestLimits {
         head_bytes_max: size(section.head_bytes, 32 << 10),
@@ -187,6 +195,7 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
         target_bytes_max: size(section.target_bytes, 8 << 10),
         body_bytes_max: section.body_bytes.map_or(10 << 20, |size| size.take().0),
         credential_bytes_max: size(section.credential_bytes, 8 << 10),
+        buffer_bytes: size(section.buffer_bytes, 64 << 10),
         head_timeout: timeout(section.head_timeout, secs(10)),
         // Longer than the 60 s of common load balancers, which would otherwise reuse closed connections.
         idle_timeout: timeout(section.idle_timeout, secs(75)),
@@ -204,6 +213,13 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
             let problem = format!("`{key}` ({value}) is more than {max}");
             checker.error_with(at, "out-of-range", problem, "the HTTP parser takes no larger head");
         }
+    }
+    if !BUFFER_BYTES.contains(&limits.buffer_bytes)
+        && let Some(at) = buffer_at
+    {
+        let problem = format!("`buffer_bytes` ({}) is not between 4KiB and 1MiB", limits.buffer_bytes);
+        let hint = "smaller buffers cost a system call for every few packets, and larger ones make no transfer quicker";
+        checker.error_with(at, "out-of-range", problem, hint);
     }
     for (part, part_at, key) in [
         (limits.target_bytes_max, target_at, "target_bytes"),
@@ -227,6 +243,8 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
 
 /// A larger number is a mistake: every connection may hold a head of this size in memory.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
+/// Up to 1 MiB, as for heads: each connection may hold it twice.
+const BUFFER_BYTES: RangeInclusive<usize> = 4 << 10..=1 << 20;
 /// `FIELDS_MAX` of the parser (`proxy/http1/request.rs`), which rejects more fields without a reason.
 const HEADER_COUNT_MAX: usize = 256;
 

@@ -11,6 +11,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fmt;
+use std::sync::Arc;
 
 /// One entry of `routes`, merged with `defaults`: later stages do not see the defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Route {
     /// Audiences in place of the issuers' own.
     pub audiences: Option<Vec<String>>,
     /// Rules of the defaults and the route; all must hold. At most 64. Empty on a public route.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<[Rule]>,
     /// Requirements on the client's certificate, of the defaults and the route; all must hold. Also on a public route.
     pub client_certificates: Vec<CertificateRequirement>,
     /// Limits of the defaults and the route.

@@ -41,6 +41,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Which requests, what they must carry, where they go.
 #[derive(Deserialize, JsonSchema)]
@@ -415,7 +416,7 @@ fn rules(
     at: NodeId,
     defaults: &Defaults,
     checker: &mut Checker<'_>,
-) -> Vec<Rule> {
+) -> Arc<[Rule]> {
     // The methods of a route without a list: `DEFAULT_METHODS` of `gate::accept::rules`.
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
     let may_come = |method: &Method| match methods {
@@ -432,9 +433,12 @@ fn rules(
     }
     if accept.is_empty() {
         // A public route, or one that was reported as neither public nor protected.
-        return Vec::new();
+        return Arc::default();
     }
-    let rules: Vec<Rule> = defaults
+    if base.is_none() && more.is_empty() {
+        return Arc::clone(&defaults.rules);
+    }
+    let rules: Arc<[Rule]> = defaults
         .rules
         .iter()
         .cloned()

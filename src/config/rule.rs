@@ -240,6 +240,8 @@ impl ConditionSections {
         };
         scopes(all, Condition::ScopesAll);
         scopes(any, Condition::ScopesAny);
+        // Thousands of routes keep theirs, and most have one.
+        conditions.shrink_to_fit();
         conditions
     }
 }

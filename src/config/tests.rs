@@ -61,6 +61,7 @@ fn an_omitted_key_has_its_default() {
             target_bytes_max: 8 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
             credential_bytes_max: 8 * 1024,
+            buffer_bytes: 64 * 1024,
             head_timeout: secs(10),
             idle_timeout: secs(75),
             body_read_timeout: secs(30),

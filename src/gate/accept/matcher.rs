@@ -61,41 +61,67 @@ impl<T> Matcher<T> {
             entries: Vec::new(),
             hosts: Hosts::default(),
         };
+        // The first pattern of each entry, in the order of the entries.
+        let mut placed: Vec<(&HostPattern, Vec<Segment>)> = Vec::new();
         for (route, (pattern, value)) in routes.into_iter().enumerate() {
             let segments = Segment::parse(pattern.path);
-            let any = [HostPattern::Any];
-            let hosts = if pattern.hosts.is_empty() { &any } else { pattern.hosts };
+            let hosts = match pattern.hosts {
+                [] => &[HostPattern::Any],
+                hosts => hosts,
+            };
             for host in hosts {
-                matcher.insert(host, &segments, pattern.methods, route)?;
+                if matcher.insert(host, &segments, pattern.methods, route)? {
+                    placed.push((host, segments.clone()));
+                }
             }
             matcher.values.push(value);
         }
+        for (entry, (host, segments)) in placed.iter().enumerate() {
+            let tries = matcher.hosts.of_mut(host);
+            if tries.differ {
+                tries.folded.slot_mut(&Segment::fold(segments)).push(entry);
+            }
+        }
+        matcher.shrink();
         Ok(matcher)
     }
 
+    /// Adds the pattern of a route. Returns `true` if it has a new entry.
+    ///
+    /// # Errors
+    /// An earlier route matches the same requests.
     fn insert(
         &mut self,
         host: &HostPattern,
         segments: &[Segment],
         methods: &[Method],
         route: usize,
-    ) -> Result<(), MatcherError> {
+    ) -> Result<bool, MatcherError> {
         let tries = self.hosts.of_mut(host);
         let slot = tries.exact.slot_mut(segments);
-        let entry = match slot.first() {
-            Some(&entry) => entry,
+        let (entry, is_new) = match slot.first() {
+            Some(&entry) => (entry, false),
             None => {
                 let entry = self.entries.len();
                 self.entries.push(Entry::default());
                 slot.push(entry);
-                let folded = Segment::fold(segments);
-                tries.differ |= folded != segments && !Segment::is_root(segments);
-                tries.folded.slot_mut(&folded).push(entry);
-                entry
+                tries.differ |= Segment::fold(segments) != segments && !Segment::is_root(segments);
+                (entry, true)
             }
         };
         let added = self.entries[entry].add(methods, route);
-        added.map_err(|first| MatcherError::Overlap { first, second: route })
+        added.map_err(|first| MatcherError::Overlap { first, second: route })?;
+        Ok(is_new)
+    }
+
+    /// Gives back the room for further routes.
+    fn shrink(&mut self) {
+        self.values.shrink_to_fit();
+        self.entries.shrink_to_fit();
+        for entry in &mut self.entries {
+            entry.listed.shrink_to_fit();
+            entry.allowed.shrink_to_fit();
+        }
     }
 
     /// Returns every method that some route lists, for [`rules::AcceptRules::new`].
@@ -154,10 +180,7 @@ impl<T> Matcher<T> {
     /// Returns the entries of the most specific pattern for the folded `path`, as the most lenient upstream reads it.
     fn near(&self, host: &str, path: &str) -> &[usize] {
         let folded = normalize::fold(path);
-        let found = self
-            .hosts
-            .find(host, |tries| tries.folded.find(&folded, EmptyRest::Matches, &mut false));
-        found.unwrap_or_default()
+        self.hosts.find(host, |tries| tries.near(&folded)).unwrap_or_default()
     }
 }
 
@@ -225,10 +248,23 @@ impl Entry {
 #[derive(Debug, Default)]
 struct Tries {
     exact: Node,
+    /// Empty unless `differ`: the two tries would be equal but for the pattern `/`, and take much memory.
     folded: Node,
-    /// `true` if a pattern other than `/` differs from its folded form. If `false`, the two tries differ only in the
-    /// pattern `/`, which only the path `/` matches.
+    /// `true` if a pattern other than `/` differs from its folded form. If `false`, the folded forms differ from the
+    /// patterns only in the pattern `/`, which only the path `/` matches.
     differ: bool,
+}
+
+impl Tries {
+    /// Returns the entries of the most specific pattern for a folded path.
+    fn near(&self, folded: &str) -> Option<&[usize]> {
+        if self.differ {
+            return self.folded.find(folded, EmptyRest::Matches, &mut false);
+        }
+        let root = (folded == "/").then(|| self.exact.literals.get("")).flatten();
+        root.and_then(|node| filled(&node.end))
+            .or_else(|| self.exact.find(folded, EmptyRest::Matches, &mut false))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,7 +323,7 @@ enum EmptyRest {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: Table<Node>,
+    literals: Literals,
     param: Option<Box<Node>>,
     /// The entries of the patterns that end here: several only in a folded trie.
     end: Vec<usize>,
@@ -302,7 +338,7 @@ impl Node {
             // `PathPattern` guarantees that nothing follows `{*rest}`.
             [Segment::Rest, ..] => &mut self.rest,
             [Segment::Param, after @ ..] => self.param.get_or_insert_default().slot_mut(after),
-            [Segment::Literal(text), after @ ..] => self.literals.entry(text.clone()).or_default().slot_mut(after),
+            [Segment::Literal(text), after @ ..] => self.literals.node_mut(text).slot_mut(after),
         }
     }
 
@@ -338,6 +374,44 @@ impl Node {
             return Some(found);
         }
         filled(&self.rest).filter(|_| !path.is_empty())
+    }
+}
+
+/// The nodes below a node by their literal segments. Most nodes have one: the smallest table has room for four nodes,
+/// and one comparison is quicker than a hash.
+#[derive(Debug)]
+enum Literals {
+    One(Box<str>, Box<Node>),
+    /// None, or at least two.
+    Many(Table<Node>),
+}
+
+impl Default for Literals {
+    fn default() -> Self {
+        Self::Many(Table::default())
+    }
+}
+
+impl Literals {
+    fn get(&self, segment: &str) -> Option<&Node> {
+        match self {
+            Self::One(text, node) => (**text == *segment).then_some(&**node),
+            Self::Many(nodes) => nodes.get(segment),
+        }
+    }
+
+    /// Returns the node of `segment`, and makes it if there is none.
+    fn node_mut(&mut self, segment: &str) -> &mut Node {
+        *self = match std::mem::take(self) {
+            Self::One(text, node) if *text == *segment => Self::One(text, node),
+            Self::One(text, node) => Self::Many(Table::from_iter([(text, *node)])),
+            Self::Many(nodes) if nodes.is_empty() => Self::One(segment.into(), Box::default()),
+            Self::Many(nodes) => Self::Many(nodes),
+        };
+        match self {
+            Self::One(_, node) => node,
+            Self::Many(nodes) => nodes.entry(segment.into()).or_default(),
+        }
     }
 }
 

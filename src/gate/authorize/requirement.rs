@@ -11,12 +11,13 @@ use crate::model::reason::reasons;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use http::Method;
+use std::sync::Arc;
 
 /// The rules of a route. The principal must meet every rule for the method of the request.
 #[derive(Clone, Debug, Default)]
 pub struct Requirement {
     /// At most 64; see [`RuleSet`].
-    rules: Box<[config::Rule]>,
+    rules: Arc<[config::Rule]>,
 }
 
 /// A subset of a requirement's rules, one bit for each.
@@ -110,7 +111,7 @@ impl Requirement {
             "config::load refuses more rules"
         );
         Self {
-            rules: route.rules.clone().into(),
+            rules: Arc::clone(&route.rules),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which counters does a route have? Each counter is looked up when it is first needed. Each count is then an atomic
-//! addition, without a look-up by text.
+//! addition, without a look-up by text. There are thousands of routes, and most count a few of what they could count, so
+//! the counters of a method, and those of the hundred reasons for which a type of credential is refused, have no room
+//! before the first count.
 
 use crate::observe::metrics::label::AnswerLabel;
 use crate::observe::metrics::label::CredentialLabel;
@@ -74,7 +76,7 @@ impl RouteFamilies {
 pub struct RouteMetrics {
     route: Box<str>,
     families: Arc<RouteFamilies>,
-    requests: [[OnceLock<IntCounter>; STATUS_CLASSES.len()]; METHODS.len()],
+    requests: [OnceLock<Box<[OnceLock<IntCounter>; STATUS_CLASSES.len()]>>; METHODS.len()],
     allowed: [OnceLock<IntCounter>; CredentialLabel::ALL.len()],
     answered: [OnceLock<IntCounter>; AnswerLabel::ALL.len()],
     denied: ByReason,
@@ -83,21 +85,20 @@ pub struct RouteMetrics {
     duration: OnceLock<Histogram>,
 }
 
-/// Counters by credential type, and then by index of the reason. The last index is that of [`OTHER`].
-type ByReason = [Box<[OnceLock<IntCounter>]>; CredentialLabel::ALL.len()];
+/// Counters by credential type, and then by index of the reason. The last index is that of [`OTHER`]. The counters of a
+/// credential type are made with the first of them.
+type ByReason = [OnceLock<Box<[OnceLock<IntCounter>]>>; CredentialLabel::ALL.len()];
 
 impl RouteMetrics {
     pub(super) fn new(route: &str, families: &Arc<RouteFamilies>) -> Self {
-        let reasons = families.denial_reasons.len();
-        let by_reason = || -> ByReason { std::array::from_fn(|_| (0..=reasons).map(|_| OnceLock::new()).collect()) };
         Self {
             route: route.into(),
             families: Arc::clone(families),
             requests: Default::default(),
             allowed: Default::default(),
             answered: Default::default(),
-            denied: by_reason(),
-            would_denied: by_reason(),
+            denied: ByReason::default(),
+            would_denied: ByReason::default(),
             two_credentials_reported: OnceLock::new(),
             duration: OnceLock::new(),
         }
@@ -111,7 +112,7 @@ impl RouteMetrics {
             Some(status @ 100..=599) => usize::from(status / 100 - 1),
             Some(_) | None => STATUS_CLASSES.len() - 1,
         };
-        self.requests[method][class]
+        self.requests[method].get_or_init(Box::default)[class]
             .get_or_init(|| {
                 let labels = [&*self.route, METHODS[method], STATUS_CLASSES[class]];
                 self.families.requests.with_label_values(&labels)
@@ -162,7 +163,9 @@ impl RouteMetrics {
     fn by_reason(&self, counters: &ByReason, credential: CredentialLabel, outcome: &str, reason: &'static str) {
         let indices = &self.families.denial_reasons;
         let known = indices.get(reason).copied();
-        counters[credential as usize][known.unwrap_or(indices.len())]
+        let counters =
+            counters[credential as usize].get_or_init(|| (0..=indices.len()).map(|_| OnceLock::new()).collect());
+        counters[known.unwrap_or(indices.len())]
             .get_or_init(|| self.decision(credential, outcome, known.map_or(OTHER, |_| reason)))
             .inc();
     }

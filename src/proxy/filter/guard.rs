@@ -41,8 +41,6 @@ const TASKS_MAX: usize = 200;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The bytes that a client may send on all streams before they are read.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The bytes of responses that wait for a client to read them, for one stream.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// The malformed requests that end an HTTP/2 connection.
 const MALFORMED_MAX: usize = 32;
 /// The pseudo-header fields of a request: method, scheme, authority, path (RFC 9113 section 8.3.1).
@@ -212,7 +210,7 @@ fn options(limits: &RequestLimits) -> H2Options {
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX);
+        .max_send_buffer_size(limits.buffer_bytes);
     options
 }
 

@@ -18,17 +18,30 @@ use tokio::io::ReadBuf;
 const SMALL_BYTES: usize = 1024;
 /// The bytes that a buffer without room reads at most.
 const FIRST_BYTES: usize = 4096;
-/// The capacity in bytes from which a buffer is no longer doubled when a read fills it.
-const LARGE_BYTES: usize = 64 * 1024;
+/// The bytes by which a larger buffer grows at least when bytes are put into it.
+const STEP_BYTES: usize = 8192;
 /// The smallest free space in bytes that is worth a system call.
 const ROOM_BYTES: usize = 1024;
 
 /// A queue of bytes that lives as long as its connection, so that no request allocates a buffer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
     /// The offset of the first byte that was not consumed.
     start: usize,
+    /// The capacity in bytes up to which the buffer grows when a read fills it. A head that is not whole yet may need
+    /// more.
+    fill_max: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            start: 0,
+            fill_max: FIRST_BYTES,
+        }
+    }
 }
 
 impl Deref for Buffer {
@@ -41,10 +54,25 @@ impl Deref for Buffer {
 
 impl Buffer {
     pub fn put(&mut self, bytes: &[u8]) {
-        if self.bytes.capacity() == 0 {
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if capacity == 0 {
             self.bytes.reserve(SMALL_BYTES);
+        } else if capacity >= STEP_BYTES && capacity - length < bytes.len() {
+            // A vector would double, and hold twice the bytes that wait for a client.
+            self.bytes.reserve_exact(bytes.len().max(STEP_BYTES));
         }
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Sets the capacity in bytes up to which reads of a body enlarge the buffer.
+    pub const fn set_fill_max(&mut self, bytes: usize) {
+        self.fill_max = bytes;
+    }
+
+    /// Returns the memory in bytes that the buffer holds.
+    #[cfg(test)]
+    pub const fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Removes `count` bytes from the front.
@@ -97,8 +125,14 @@ impl Buffer {
         // The future of `read_buf` keeps no state between polls, so each poll can create a new future.
         let count = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         let capacity = self.bytes.capacity();
-        if self.bytes.len() == capacity && capacity < LARGE_BYTES {
-            self.bytes.reserve(capacity);
+        if self.bytes.len() == capacity && capacity < self.fill_max {
+            // Most responses fit into the double. Further steps would leave a trail of freed pieces in the allocator.
+            let more = if capacity < 2 * FIRST_BYTES {
+                capacity
+            } else {
+                self.fill_max
+            };
+            self.bytes.reserve_exact(more.min(self.fill_max - capacity));
         }
         Poll::Ready(Ok(count))
     }
@@ -149,7 +183,9 @@ mod tests {
     #[tokio::test]
     async fn a_buffer_grows_while_it_is_filled_and_shrinks_again() {
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+        const FILL_MAX: usize = 50_000;
         let (mut buffer, mut source, mut read) = (Buffer::default(), &bytes[..], Vec::new());
+        buffer.set_fill_max(FILL_MAX);
         let mut largest = 0;
         loop {
             let count = std::future::poll_fn(|cx| buffer.poll_fill(&mut source, cx))
@@ -162,14 +198,29 @@ mod tests {
                 break;
             }
         }
-        assert!(read == bytes && largest >= LARGE_BYTES / 2 && buffer.bytes.capacity() <= 2 * LARGE_BYTES);
+        assert!(read == bytes);
+        assert_eq!((largest, buffer.capacity()), (FILL_MAX, FILL_MAX));
         buffer.put(b"few");
         buffer.shrink();
-        assert_eq!((&*buffer, buffer.bytes.capacity()), (&b"few"[..], SMALL_BYTES));
+        assert_eq!((&*buffer, buffer.capacity()), (&b"few"[..], SMALL_BYTES));
         buffer.release();
         assert_eq!(&*buffer, b"few", "bytes stay");
         buffer.clear();
         buffer.release();
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_buffer_of_bytes_that_wait_holds_little_more_than_them() {
+        let mut buffer = Buffer::default();
+        for piece in [300, 60_000, 2, 7, 2, 30_000, 5] {
+            buffer.put(&vec![b'a'; piece]);
+            assert!(
+                buffer.capacity() <= buffer.len() + STEP_BYTES,
+                "{} for {}",
+                buffer.capacity(),
+                buffer.len()
+            );
+        }
     }
 }

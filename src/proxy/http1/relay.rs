@@ -164,6 +164,9 @@ impl<'r> Relay<'r> {
         body: &'r mut BodyReader,
         replayable: bool,
     ) -> Self {
+        let buffer_bytes = exchange.request_limits().buffer_bytes;
+        downstream.read_buf.set_fill_max(buffer_bytes);
+        upstream.read_buf.set_fill_max(buffer_bytes);
         Self {
             spec,
             exchange,

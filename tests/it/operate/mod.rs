@@ -14,6 +14,7 @@ mod restart;
 mod cached_tokens;
 mod routing;
 mod shutdown;
+mod unread_memory;
 mod upstream_failures;
 
 use crate::support::LocalGate;

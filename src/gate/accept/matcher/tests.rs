@@ -90,6 +90,20 @@ fn a_literal_wins_over_a_parameter_and_that_over_the_rest() {
     }
 }
 
+/// With a pattern that differs from its folded form, the folded patterns have a trie of their own.
+#[test]
+fn the_root_is_no_near_miss_of_the_rest() {
+    let rows = [
+        ("*", "/", "", "a-root"),
+        ("*", "/{*rest}", "", "b-rest"),
+        ("*", "/C", "", "c"),
+    ];
+    for rows in [&rows[..2], &rows] {
+        check(rows, "h", "/", "GET", "a-root");
+        check(rows, "h", "/x/", "GET", "b-rest");
+    }
+}
+
 #[test]
 fn the_rest_is_one_character_at_least_and_a_parameter_one_segment() {
     let rows = [("*", "/a/{*rest}", "", "a"), ("*", "/b/{x}", "", "b")];
