@@ -9,7 +9,7 @@ use rustix::process::setrlimit;
 const ADMIN_MAX: u64 = 32;
 /// The most connections over the limit that are open while they are refused.
 const SURPLUS_MAX: u64 = 64;
-/// What the process opens beside connections: sockets, event queues, the store, files while they are read.
+/// The descriptors that the process needs beside connections: sockets, event queues, the store, files while they are read.
 const OWN: u64 = 128;
 
 /// Raises the soft limit of descriptors to the hard one. Many systems start programs with a soft limit of 1024, which stands for

@@ -37,7 +37,7 @@ struct WatchedFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Content,
-    /// That the file appears or disappears.
+    /// The file appears or disappears.
     Presence,
 }
 
