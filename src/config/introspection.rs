@@ -63,16 +63,18 @@ pub enum ClientAuthentication {
 
 /// Where in a call the client secret stands, and how it is encoded (RFC 6749 section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
 #[schemars(rename = "SecretMethod")]
 pub enum SecretMethod {
     /// In `Authorization: Basic`, client id and secret form-encoded first, as the RFC says.
     #[default]
-    ClientSecretBasic,
+    #[serde(rename = "client_secret_basic")]
+    Basic,
     /// In `Authorization: Basic`, as they are, for servers that do not decode what stands in `Basic`.
-    ClientSecretBasicUnencoded,
+    #[serde(rename = "client_secret_basic_unencoded")]
+    BasicUnencoded,
     /// In the form, beside the token.
-    ClientSecretPost,
+    #[serde(rename = "client_secret_post")]
+    Post,
 }
 
 /// `issuers.<name>.introspection.private_key_jwt`.
@@ -276,7 +278,7 @@ fn authentication(section: &mut Section, at: NodeId, checker: &mut Checker<'_>) 
     let written = section.client_secret.take()?;
     let secret = secret(written.at, written.take(), checker)?;
     let client_id = client_id?;
-    if method == SecretMethod::ClientSecretBasicUnencoded && client_id.get().0.contains(':') {
+    if method == SecretMethod::BasicUnencoded && client_id.get().0.contains(':') {
         let problem = checker.with_value(client_id.at, "an unencoded `:` would end the client id in Basic");
         let hint = "use `client_secret_basic` or `client_secret_post` (RFC 7617 section 2)";
         checker.error_with(client_id.at, "bad-value", problem, hint);

@@ -219,12 +219,12 @@ impl ClientCredential {
                 method,
             } => match method {
                 // Otherwise a colon would end the id, and a `%` would begin an escape (RFC 6749 section 2.3.1).
-                SecretMethod::ClientSecretBasic => {
+                SecretMethod::Basic => {
                     let secret = Secret::new(encoded(secret.expose()));
                     basic(encoded(client_id.as_bytes()).as_bytes(), secret.expose().as_bytes())
                 }
-                SecretMethod::ClientSecretBasicUnencoded => basic(client_id.as_bytes(), secret.expose()),
-                SecretMethod::ClientSecretPost => Self::Form {
+                SecretMethod::BasicUnencoded => basic(client_id.as_bytes(), secret.expose()),
+                SecretMethod::Post => Self::Form {
                     client_id: client_id.clone(),
                     secret: Secret::new(encoded(secret.expose())),
                 },
@@ -363,7 +363,7 @@ mod tests {
     }
 
     fn form_of(token: &str) -> Vec<(String, String)> {
-        let settings = by_secret(SecretMethod::ClientSecretBasic);
+        let settings = by_secret(SecretMethod::Basic);
         let credential = Arc::new(credential(&settings).unwrap());
         let form = Endpoint::new(Arc::new(settings), credential)
             .form(token, Timestamp::default())
@@ -414,18 +414,18 @@ mod tests {
     fn id_and_secret_are_encoded_as_the_method_says() {
         let by = |method| sent(by_secret(method).authentication);
         assert_eq!(
-            by(SecretMethod::ClientSecretBasic),
+            by(SecretMethod::Basic),
             (
                 Some("Basic key+gate%3A1:p%40ss%3Aw%25rd%2B+%2F%26%3D".to_owned()),
                 String::new()
             )
         );
         assert_eq!(
-            by(SecretMethod::ClientSecretBasicUnencoded),
+            by(SecretMethod::BasicUnencoded),
             (Some(format!("Basic {ID}:p@ss:w%rd+ /&=")), String::new())
         );
         assert_eq!(
-            by(SecretMethod::ClientSecretPost),
+            by(SecretMethod::Post),
             (
                 None,
                 "&client_id=key+gate%3A1&client_secret=p%40ss%3Aw%25rd%2B+%2F%26%3D".to_owned()

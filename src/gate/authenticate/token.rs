@@ -208,7 +208,7 @@ impl<'a> ParsedToken<'a> {
     ///
     /// # Errors
     /// The first check to fail.
-    #[cfg(any(test, feature = "internals"))]
+    #[cfg(any(test, feature = "internals", feature = "gateway"))]
     pub fn verify(&self, rules: &TokenRules, jwks: &Jwks, now: Timestamp) -> Result<TokenIdentity, TokenError> {
         self.check_signature(rules, jwks)?.check_claims(rules, now)
     }

@@ -232,10 +232,6 @@ where
     async fn serve(&self, stream: Stream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let limits = self.gate.snapshot().requests.clone();
         let settings = self.settings.load_full();
-        let Some(_slot) = ConnectionSlot::take(&self.counts.served, limits.connections_max.min(self.counts.served_max))
-        else {
-            return self.refuse_surplus(stream, peer, &settings).await;
-        };
         let metrics = &self.gate.live.metrics;
         let _open = metrics.connections.open();
         let Some(tls) = &settings.tls else {
@@ -489,11 +485,19 @@ where
 
     /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment, or the
     /// answer would need a handshake of TLS or HTTP/2 first.
-    async fn refuse_surplus(&self, stream: Stream, peer: SocketAddr, settings: &ConnectionSettings) {
+    fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
+        let settings = self.settings.load();
         let slot = ConnectionSlot::take(&self.counts.surplus, self.counts.surplus_max);
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
-        if slot.is_some() && settings.tls.is_none() && settings.plain == PlainProtocol::Http1 {
-            refuse(&mut Downstream::new(stream), answer, &[], self.gate.clock.now().wall).await;
+        if let Some(slot) = slot
+            && settings.tls.is_none()
+            && settings.plain == PlainProtocol::Http1
+        {
+            let now = self.gate.clock.now().wall;
+            tokio::spawn(async move {
+                refuse(&mut Downstream::new(stream), answer, &[], now).await;
+                drop(slot);
+            });
         }
     }
 }
@@ -509,9 +513,23 @@ where
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
             .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+        let limit = self
+            .gate
+            .snapshot()
+            .requests
+            .connections_max
+            .min(self.counts.served_max);
+        // Before another connection is accepted: one that is not served gives its descriptor back at once.
+        let Some(slot) = ConnectionSlot::take(&self.counts.served, limit) else {
+            self.refuse_surplus(stream, peer);
+            return None;
+        };
         // In a task of its own: pingora's task of a connection has room for a handshake, 13 KiB, as long as it lasts.
         let (worker, shutdown) = (Arc::clone(self), shutdown.clone());
-        tokio::spawn(async move { worker.serve(stream, peer, &shutdown).await });
+        tokio::spawn(async move {
+            worker.serve(stream, peer, &shutdown).await;
+            drop(slot);
+        });
         None
     }
 }
