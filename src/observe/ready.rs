@@ -12,6 +12,9 @@ pub const CONFIG: &str = "config";
 /// The condition that the process is not shutting down. Every process has this condition.
 pub const DRAINING: &str = "draining";
 
+/// The condition that connections are accepted. A process has it while it starts.
+pub const START: &str = "start";
+
 /// The state of one condition. The order is from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -43,11 +43,12 @@ pub fn serve(
     let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()), metrics)?;
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
-    let serving = opened.serve(path, threads)?;
+    // Before `/readyz` answers: who sees the process may end it, and it ends in good order from then on.
     let signals = {
-        let _inside = serving.background.enter();
+        let _inside = opened.background.enter();
         Signals::install().map_err(StartError::Signals)?
     };
+    let serving = opened.serve(path, threads)?;
     serving.addresses().log();
     started(serving.addresses(), first_administrator);
     serving.run_and_drain(signals).end();

@@ -6,7 +6,9 @@ use crate::control::admin as admin_api;
 use crate::control::admin::access::Access;
 use crate::gate::Gate;
 use crate::observe::log::ErrorChain;
+use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
+use crate::observe::ready::START;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::record::AccessRecorder;
@@ -113,6 +115,8 @@ impl Opened {
             let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
             self.background.spawn(follow)
         });
+        self.readiness
+            .set(START, Condition::Failing, "connections are not accepted yet");
         answer(
             &self.background,
             control.as_ref(),
@@ -135,6 +139,7 @@ impl Opened {
             );
         }
         let workers = Workers::start(threads, &self.gate, sockets, room).map_err(StartError::Threads)?;
+        self.readiness.remove(START);
         let serving = Serving {
             addresses,
             reloader,
