@@ -161,6 +161,37 @@ impl RunningFetcher {
 }
 
 #[tokio::test]
+async fn the_key_set_is_asked_for_with_the_token_that_is_in_the_file_now() {
+    let issuer = FakeIssuer::start(Reply::json(&rsa_set())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let mut source = jwks_url(&issuer.url());
+    fetch(&source).await.unwrap();
+    assert!(!issuer.last_head().to_ascii_lowercase().contains("authorization:"));
+    source.bearer_token_file = Some(file.clone());
+    for token in ["a.b.c", "rotated-token=="] {
+        std::fs::write(&file, format!("{token}\n")).unwrap();
+        fetch(&source).await.unwrap();
+        let head = issuer.last_head();
+        assert!(
+            head.to_ascii_lowercase()
+                .contains(&format!("authorization: bearer {token}\r\n")),
+            "{head}"
+        );
+    }
+    let before = issuer.requests();
+    for bad in ["", "\n", "a\nb", "a\0b"] {
+        std::fs::write(&file, bad).unwrap();
+        let error = fetch(&source).await.unwrap_err();
+        assert!(matches!(error, FetchError::BearerToken { .. }), "{bad:?}: {error}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let error = fetch(&source).await.unwrap_err();
+    assert!(matches!(error, FetchError::BearerToken { .. }), "{error}");
+    assert_eq!(issuer.requests(), before, "nothing is asked without the token");
+}
+
+#[tokio::test]
 async fn s039_rotation_is_met_by_one_fetch() {
     let fake = FakeIssuer::start(Reply::json(&rsa_set())).await;
     let running = RunningFetcher::url(jwks_url(&fake.url()));

@@ -100,6 +100,23 @@ fn last_reason(gate: &RunningGate, response: &Response) -> Value {
     gate.record(response)["reason"].clone()
 }
 
+/// FOUND F10.
+#[test]
+fn a_start_waits_for_the_keys_behind_a_url_but_not_for_ever() {
+    let key = new_key();
+    let issuer = TestIssuer::start(&[&key]);
+    let (ready, _upstream) = gate(&issuer.yaml(""), &[]);
+    // Without waiting for readiness.
+    assert_eq!(ask(ready.data(), &token(&key, &claims())).status, 200);
+    let held = issuer.hang();
+    let (late, _upstream) = gate(&issuer.yaml("start_wait: 100ms"), &[]);
+    assert_eq!(ask(late.data(), &token(&key, &claims())).status, 503);
+    drop(held);
+    wait_until("the keys are there", || {
+        ask(late.data(), &token(&key, &claims())).status == 200
+    });
+}
+
 #[test]
 fn s039_a_rotated_key_is_fetched_once_for_all_who_wait_and_accepted() {
     let (old, new) = (new_key(), new_key());
