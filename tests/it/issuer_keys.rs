@@ -26,6 +26,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -105,9 +106,24 @@ fn last_reason(gate: &RunningGate, response: &Response) -> Value {
 fn a_start_waits_for_the_keys_behind_a_url_but_not_for_ever() {
     let key = new_key();
     let issuer = TestIssuer::start(&[&key]);
-    let (ready, _upstream) = gate(&issuer.yaml(""), &[]);
-    // Without waiting for readiness.
-    assert_eq!(ask(ready.data(), &token(&key, &claims())).status, 200);
+    let (holds, held) = mpsc::channel();
+    let (asked, was_asked) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let issuer = &issuer;
+        scope.spawn(move || {
+            let guard = issuer.hang();
+            holds.send(()).unwrap();
+            issuer.wait_fetches(1);
+            // A gate that does not wait is asked meanwhile.
+            let _ = was_asked.recv_timeout(Duration::from_millis(200));
+            drop(guard);
+        });
+        held.recv().unwrap();
+        let (ready, _upstream) = gate(&issuer.yaml(""), &[]);
+        let status = ask(ready.data(), &token(&key, &claims())).status;
+        let _ = asked.send(());
+        assert_eq!(status, 200);
+    });
     let held = issuer.hang();
     let (late, _upstream) = gate(&issuer.yaml("start_wait: 100ms"), &[]);
     assert_eq!(ask(late.data(), &token(&key, &claims())).status, 503);
