@@ -50,7 +50,7 @@ impl Drop for Log {
     }
 }
 
-/// Lets the formatter write to the queue. Each write is one whole event, because [`LineWriter`] makes one write of it.
+/// Lets the formatter write to the queue. Each write is one whole event, because `LineWriter` makes one write of it.
 impl io::Write for &LineQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
