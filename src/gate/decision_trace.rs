@@ -46,8 +46,8 @@ pub struct DecisionTrace {
 pub enum CredentialOwner {
     /// The credential is valid.
     Principal(Principal),
-    /// The credential was refused after its secret or its signature had proved right. It admits nothing; the access record says
-    /// whose credential it was.
+    /// The credential was refused after its secret or its signature had proved right. It admits nothing; the access record names
+    /// its owner.
     Refused(Arc<Identity>),
 }
 

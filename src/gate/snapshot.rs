@@ -106,7 +106,7 @@ pub struct Route {
     pub accepts_api_key: bool,
     /// The issuers that the route trusts, for tokens in `Authorization` and in the subprotocols of a WebSocket.
     pub trust: Trust,
-    /// For each of the intake's `token_headers`, in the same order, the issuers whose tokens it carries.
+    /// The issuers of each header in the intake's `token_headers`, in the same order.
     pub header_trusts: Box<[Trust]>,
     pub requirement: Requirement,
     /// Requirements on the client's certificate; all must hold.
@@ -168,7 +168,7 @@ impl Route {
 }
 
 impl Route {
-    /// Returns the issuers whose tokens count in `place`.
+    /// Returns the issuers that may send a token in `place`.
     pub fn trust_in(&self, place: Option<Place>) -> &Trust {
         match place {
             Some(Place::TokenHeader(index)) => self.header_trusts.get(index).unwrap_or(&self.trust),

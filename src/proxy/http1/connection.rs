@@ -1,5 +1,5 @@
 //! How are the requests of a client's connection read, and how much may the connection cost? Each head is read whole,
-//! under one deadline, checked as bytes and parsed once. pingora accepts and dials; HTTP/1.1 in between is Keygate's
+//! under one deadline, checked as bytes and parsed once. pingora dials; HTTP/1.1 in between is Keygate's
 //! own, because pingora's proxy has no such limits and is slower (`benches/README.md`). What HTTP/1.1 does not carry goes
 //! to pingora's proxy.
 

@@ -38,8 +38,8 @@ pub fn serve(
 ) -> Result<(), StartError> {
     reload::log_warnings(&loaded.config);
     // `pingora::server::Server` would sleep through its whole grace period, continue without a listener when binding
-    // fails, and die of SIGHUP. `workers.rs` uses pingora's listening service instead, on sockets that are bound here,
-    // so that every address and every bind error is known before anything starts.
+    // fails, and die of SIGHUP. `workers.rs` accepts instead, on sockets that are bound here, so that every address and
+    // every bind error is known before anything starts.
     let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()), metrics)?;
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
