@@ -169,6 +169,7 @@ fn prove(
     let credential = intake.credential.ok_or(Denial::CredentialMissing)?;
     let trust = route.trust_in(intake.place);
     trace.credential_type = Some(trust.credential_type(&credential));
+    trace.is_bearer_key = matches!(credential, Credential::ApiKey(_)) && intake.place == Some(Place::Authorization);
 
     enter(live, Stage::Authenticate);
     let verdict = trace.issuer_verdict.as_deref();

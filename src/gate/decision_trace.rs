@@ -26,6 +26,8 @@ pub struct DecisionTrace {
     pub plan_limits: Option<Arc<PlanLimits>>,
     /// The type of the credential: guessed from its form at first, then corrected by authentication.
     pub credential_type: Option<CredentialType>,
+    /// The credential is an API key in `Authorization: Bearer`.
+    pub is_bearer_key: bool,
     /// The first refusal that shadow mode, or `two_credentials: report`, suppressed.
     pub would_deny: Option<WouldDeny>,
     /// The request has two credentials, and its route has `two_credentials: report`.
@@ -83,6 +85,7 @@ impl DecisionTrace {
     pub fn scheme(&self) -> Option<Scheme> {
         self.credential_type.map(|credential_type| match credential_type {
             CredentialType::Jwt | CredentialType::Opaque => Scheme::Bearer,
+            CredentialType::ApiKey if self.is_bearer_key => Scheme::Bearer,
             CredentialType::ApiKey => Scheme::ApiKey,
         })
     }

@@ -236,7 +236,8 @@ struct FaultySchemes {
 impl FaultySchemes {
     fn of(row: &Row, context: &RefusalContext<'_>) -> Self {
         let used = match row.slug {
-            "invalid-api-key" => Some(Scheme::ApiKey),
+            // A key may stand in `Authorization: Bearer`.
+            "invalid-api-key" => Some(context.scheme.unwrap_or(Scheme::ApiKey)),
             "invalid-token" | "token-expired" => Some(Scheme::Bearer),
             _ if row.reason.starts_with("api_key_") => Some(Scheme::ApiKey),
             _ if ["authorization_", "token_header_", "websocket_token_"]
