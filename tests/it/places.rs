@@ -204,6 +204,15 @@ lanes!(s011_a_key_as_a_bearer_token_is_the_one_credential);
 fn s011_a_key_as_a_bearer_token_is_the_one_credential() {
     let places = Places::start();
     let bearer = format!("Bearer {}", places.key);
+    // The error is in the challenge of the scheme that was used (FOUND F06).
+    let request = "GET /keys HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sk-unknown\r\n\r\n";
+    let response = RawClient::connect(places.gate.data()).exchange(request);
+    let challenges = response.headers_named("www-authenticate");
+    let faulty: Vec<bool> = challenges
+        .iter()
+        .map(|challenge| challenge.contains("error="))
+        .collect();
+    assert_eq!(faulty, [true, false], "{challenges:?}");
     for path in ["/all", "/keys"] {
         let received = places.forwarded(path, &[("Authorization", &bearer)]);
         assert_eq!(received.headers_named("authorization"), [""; 0]);
