@@ -295,7 +295,7 @@ impl<'a> KeyCandidates<'a> {
     }
 
     /// Returns the first key in the order of the set.
-    #[cfg(any(test, feature = "gateway"))]
+    #[cfg(any(test, feature = "internals"))]
     pub const fn first(self) -> &'a VerifyingKey {
         self.first
     }
