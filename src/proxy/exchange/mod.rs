@@ -391,6 +391,12 @@ impl Exchange {
         Ok((choice.address, left))
     }
 
+    /// Returns how the endpoint failed; `None` if it did not.
+    #[cfg(test)]
+    pub fn upstream_failure(&self) -> Option<UpstreamFailure> {
+        self.upstream_failure
+    }
+
     /// Records what the endpoint did in place of a whole response. The first failure of an endpoint is logged, further ones
     /// are counted.
     pub fn note_upstream_failure(&mut self, failure: UpstreamFailure) {

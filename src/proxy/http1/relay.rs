@@ -106,8 +106,11 @@ pub struct Relay<'r> {
 enum RequestState {
     Sending,
     Complete,
-    /// The upstream accepts no more bytes. Its response may still arrive.
-    WriteFailed,
+    /// The upstream accepts no more bytes. Its response may still arrive. The system tells of a reset once, so the
+    /// write that met it keeps it: the next read sees no more than the end.
+    WriteFailed {
+        by_reset: bool,
+    },
     /// The protocol was switched: bytes are forwarded as they are.
     Tunnel,
 }
@@ -233,12 +236,14 @@ impl<'r> Relay<'r> {
             match self.request {
                 RequestState::Sending | RequestState::Tunnel => {}
                 RequestState::Complete => return self.watch_client(cx),
-                RequestState::WriteFailed => return Ok(()),
+                RequestState::WriteFailed { .. } => return Ok(()),
             }
             match self.poll_write_request(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => {
-                    self.request = RequestState::WriteFailed;
+                Poll::Ready(Err(error)) => {
+                    self.request = RequestState::WriteFailed {
+                        by_reset: error.kind() == std::io::ErrorKind::ConnectionReset,
+                    };
                     continue;
                 }
                 Poll::Pending => return Ok(()),
@@ -389,6 +394,9 @@ impl<'r> Relay<'r> {
                     downstream: *downstream_persists,
                     upstream: false,
                 }
+            }
+            _ if self.request == (RequestState::WriteFailed { by_reset: true }) => {
+                return Err(self.close_error(UpstreamFailure::Reset));
             }
             _ => return Err(self.close_error(UpstreamFailure::Closed)),
         };
@@ -557,7 +565,9 @@ impl<'r> Relay<'r> {
     fn wait_target(&self) -> WaitTarget {
         if !self.downstream.write_buf.is_empty() {
             WaitTarget::ClientReads
-        } else if self.bytes_sent < self.upstream.write_buf.len() && self.request != RequestState::WriteFailed {
+        } else if self.bytes_sent < self.upstream.write_buf.len()
+            && !matches!(self.request, RequestState::WriteFailed { .. })
+        {
             WaitTarget::UpstreamReads
         } else if self.request == RequestState::Sending && self.exchange.client_owes_body(self.head_received) {
             WaitTarget::RequestBody

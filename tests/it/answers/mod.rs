@@ -116,7 +116,7 @@ impl<G: StartGate> Gate<G> {
     /// Returns the count of decisions with these labels.
     #[track_caller]
     fn decisions(&self, route: &str, outcome: &str, reason: &str) -> f64 {
-        self.running.metric(&format!(
+        self.running.count_of_ended(&format!(
             "keygate_decisions_total{{credential_type=\"none\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"}}"
         ))
     }

@@ -187,7 +187,7 @@ lanes!(a_request_that_is_counted_by_a_stand_in_is_in_the_metrics);
 fn a_request_that_is_counted_by_a_stand_in_is_in_the_metrics() {
     let gate = GateSetup::limited("[client, ip]", "quota: 3/hour");
     let running = gate.start();
-    let stand_ins = || running.metric("keygate_limit_stand_ins_total{limit=\"few\"}");
+    let stand_ins = || running.count_of_ended("keygate_limit_stand_ins_total{limit=\"few\"}");
     let ask = |more: serde_json::Value| get(running.data(), "/a", &[&bearer(&gate.token(more))]).status;
     let nobody = json!({ "client_id": "" });
     assert_eq!((ask(json!({ "client_id": "x" })), stand_ins()), (200, 0.0));

@@ -116,7 +116,7 @@ impl Gate {
 
     #[track_caller]
     fn decisions(&self, route: &str, credential: &str, outcome: &str, reason: &str) -> f64 {
-        self.running.metric(&format!(
+        self.running.count_of_ended(&format!(
             "keygate_decisions_total{{credential_type=\"{credential}\",outcome=\"{outcome}\",reason=\"{reason}\",route=\"{route}\"}}"
         ))
     }

@@ -76,7 +76,7 @@ fn a_limit_in_shadow_mode_counts_and_tells_no_client_anything() {
     }
     assert_eq!(gate.decisions("tried", "api_key", "would_deny", "limit_spent"), 2.0);
     let counted = |limit: &str, outcome: &str| {
-        gate.running.metric(&format!(
+        gate.running.count_of_ended(&format!(
             "keygate_limit_decisions_total{{limit=\"{limit}\",outcome=\"{outcome}\"}}"
         ))
     };
@@ -258,7 +258,7 @@ fn two_credentials_are_reported_where_a_route_says_so_and_refused_everywhere_els
     }
     let reported = |route: &str| {
         gate.running
-            .metric(&format!("keygate_two_credentials_reported_total{{route=\"{route}\"}}"))
+            .count_of_ended(&format!("keygate_two_credentials_reported_total{{route=\"{route}\"}}"))
     };
     assert_eq!((reported("report"), reported("refuse")), (1.0, 0.0));
     assert_eq!(gate.decisions("report", "jwt", "would_deny", "two_credentials"), 1.0);

@@ -133,6 +133,16 @@ impl RunningGate {
         assert_eq!(response.status, 200, "{}", response.text());
         series_value(&response.text(), series)
     }
+
+    /// Returns the value of a series that counts ended requests; 0 where the series is absent. Waits until no request
+    /// is in flight: a request is counted after its client has the last byte of the response.
+    #[track_caller]
+    pub fn count_of_ended(&self, series: &str) -> f64 {
+        super::wait_until("every request has ended", || {
+            self.metric("keygate_requests_in_flight") == 0.0
+        });
+        self.metric(series)
+    }
 }
 
 /// How a test starts a gate: as the program ([`super::Binary`]) or in its own process ([`super::LocalGate`]).

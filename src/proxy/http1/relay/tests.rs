@@ -19,6 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::NextStep;
+use pingora::protocols::Stream;
 use std::future::pending;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ use tokio::time::sleep;
 const NOW: u64 = 1_700_000_000;
 /// The capacity of a connection in bytes: if one end does not read, the other end can write no more than this.
 const WIRE_BYTES: usize = 256;
+
+/// The head of each request that is relayed.
+const HEAD: &[u8] = b"POST / HTTP/1.1\r\n\r\n";
 
 const BODY_READ: Duration = Duration::from_millis(1_000);
 const CLIENT_WRITE: Duration = Duration::from_millis(2_000);
@@ -141,32 +145,35 @@ impl Fixture {
     ) -> End {
         let (near_client, far_client) = duplex(WIRE_BYTES);
         let (near_upstream, far_upstream) = duplex(WIRE_BYTES);
-        let mut downstream = Downstream::new(Box::new(near_client));
-        let mut wire = UpstreamConn::new(Box::new(near_upstream));
-        wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
         let mut exchange = self.exchange(path).await;
-        let (_end, shutdown) = watch::channel(false);
-        let spec = RelaySpec {
-            chunked: false,
-            downstream: ResponseMode {
-                is_http10: false,
-                is_persistent: true,
-            },
-            shutdown: &shutdown,
-        };
-        let mut body = BodyReader::new(Framing::ContentLength(body_bytes));
-        let began = Instant::now();
-        let relay = Relay::new(&spec, &mut exchange, &mut downstream, &mut wire, &mut body, false);
-        let relay = async {
-            let result = relay.run().await;
-            (result, began.elapsed())
-        };
         // The peers do not return before the relay ends.
         tokio::select! {
-            end = relay => end,
+            end = relay(&mut exchange, body_bytes, Box::new(near_client), Box::new(near_upstream)) => end,
             ((), ()) = async { tokio::join!(client(far_client), upstream(far_upstream)) } => unreachable!("the relay ends first"),
         }
     }
+}
+
+/// Relays `exchange`, whose request has a body of `body_bytes`, between two connections.
+async fn relay(exchange: &mut Exchange, body_bytes: u64, client: Stream, upstream: Stream) -> End {
+    let mut downstream = Downstream::new(client);
+    let mut wire = UpstreamConn::new(upstream);
+    wire.write_buf.put(HEAD);
+    let (_end, shutdown) = watch::channel(false);
+    let spec = RelaySpec {
+        chunked: false,
+        downstream: ResponseMode {
+            is_http10: false,
+            is_persistent: true,
+        },
+        shutdown: &shutdown,
+    };
+    let mut body = BodyReader::new(Framing::ContentLength(body_bytes));
+    let began = Instant::now();
+    let result = Relay::new(&spec, exchange, &mut downstream, &mut wire, &mut body, false)
+        .run()
+        .await;
+    (result, began.elapsed())
 }
 
 /// Keeps the connection open and does nothing, for ever.
@@ -216,6 +223,29 @@ fn check_carried(end: &End) {
     assert!(end.0.is_ok(), "{:?}", end.0);
 }
 
+/// The system tells a reset once: here to the write of the body, so that the read sees the end alone.
+#[tokio::test(start_paused = true)]
+async fn a_reset_that_a_write_meets_is_a_reset_and_no_close() {
+    use std::io::ErrorKind;
+    for (write_error, failure) in [
+        (ErrorKind::ConnectionReset, UpstreamFailure::Reset),
+        // The upstream had closed its side before it got the bytes.
+        (ErrorKind::BrokenPipe, UpstreamFailure::Closed),
+    ] {
+        let fixture = fixture(None);
+        let mut exchange = fixture.exchange("/open").await;
+        let (client, mut far_client) = duplex(WIRE_BYTES);
+        far_client.write_all(b"ok").await.unwrap();
+        let upstream = tokio_test::io::Builder::new()
+            .write(HEAD)
+            .write_error(write_error.into())
+            .build();
+        let end = relay(&mut exchange, 2, Box::new(client), Box::new(upstream)).await;
+        check_denied(&end, "upstream_failed", Duration::ZERO);
+        assert_eq!(exchange.upstream_failure(), Some(failure));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upstream_has_its_read_timeout_to_respond_and_no_longer() {
     let fixture = fixture(None);
@@ -259,7 +289,7 @@ async fn an_upstream_has_its_write_timeout_to_take_each_part_of_a_request() {
     let end = fixture
         .carry("/open", length, send, async |mut stream| {
             sleep(UPSTREAM_WRITE - TICK).await;
-            let mut taken = vec![0; b"POST / HTTP/1.1\r\n\r\n".len() + body.len()];
+            let mut taken = vec![0; HEAD.len() + body.len()];
             stream.read_exact(&mut taken).await.unwrap();
             respond_after(stream, Duration::ZERO).await;
         })
@@ -278,7 +308,7 @@ async fn a_client_has_the_body_timeout_for_each_part_of_its_body() {
         }
     };
     let serve = async |mut stream: DuplexStream| {
-        let mut taken = vec![0; b"POST / HTTP/1.1\r\n\r\n".len() + 10];
+        let mut taken = vec![0; HEAD.len() + 10];
         stream.read_exact(&mut taken).await.unwrap();
         respond_after(stream, Duration::ZERO).await;
     };
