@@ -33,6 +33,9 @@ pub struct Limit {
     pub mode: Mode,
 }
 
+/// The shortest period whose counts outlive a restart.
+const LONG_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How a quota is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -62,6 +65,11 @@ impl Limit {
     /// Returns whether the limit counts by a property of the principal.
     pub(in crate::config) fn needs_principal(&self) -> bool {
         !self.by.iter().all(|by| matches!(by, LimitBy::Ip | LimitBy::Route))
+    }
+
+    /// Returns whether the counts of this limit outlive a restart: where its period is a day or longer.
+    pub fn is_long(&self) -> bool {
+        self.quota.period >= LONG_PERIOD
     }
 
     /// Returns the quota as text: `500/min, burst 50` or `500/min, fixed window`.

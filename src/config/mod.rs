@@ -440,6 +440,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
             plans: &plans,
             token_endpoint: token_endpoint.as_ref(),
             routes: &routes,
+            has_store: store.is_some(),
             keys_in_file_alone: api_keys.file.is_some() && store.is_none(),
         },
         checker,

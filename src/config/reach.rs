@@ -32,6 +32,7 @@ pub(in crate::config) struct Parts<'a> {
     pub plans: &'a BTreeMap<Name, Plan>,
     pub token_endpoint: Option<&'a TokenEndpoint>,
     pub routes: &'a [LocatedRoute],
+    pub has_store: bool,
     /// `true` where API keys come from the keys file alone.
     pub keys_in_file_alone: bool,
 }
@@ -44,6 +45,9 @@ pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> V
     }
     warn_of_unused(parts, checker);
     warn_of_claim_names(checker);
+    if !parts.has_store {
+        warn_of_lost_counts(parts.limits, checker);
+    }
     let mut needs = issuer_needs(parts.issuers, checker);
     for located in parts.routes {
         warn_of_host(located, parts.listeners, checker);
@@ -52,6 +56,7 @@ pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> V
         warn_of_audiences(located, parts.token_endpoint, checker);
         warn_of_plans(located, parts.plans, checker);
         warn_of_limits(located, parts.limits, checker);
+        warn_of_tenants(located, parts.issuers, checker);
         if parts.keys_in_file_alone && located.route.accept.contains(&AcceptedCredential::ApiKey) {
             key_needs(located, parts.limits, checker, &mut needs);
         }
@@ -118,6 +123,22 @@ fn place(checker: &Checker<'_>, from: NodeId, keys: &[&str]) -> Option<NodeId> {
 /// Returns the first of `keys` that the map at `at` has, or `at`.
 fn place_of(checker: &Checker<'_>, at: NodeId, keys: &[&str]) -> NodeId {
     keys.iter().find_map(|key| checker.tree.entry(at, key)).unwrap_or(at)
+}
+
+/// Warns of limits that are to count for days, whose counts nothing keeps over a restart.
+fn warn_of_lost_counts(limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
+    let sections: Vec<NodeId> = checker.tree.sections("limits").collect();
+    for limit in limits.values().filter(|limit| limit.is_long()) {
+        let at = sections
+            .iter()
+            .find_map(|all| place(checker, *all, &[limit.name.as_str(), "quota"]));
+        let problem = format!(
+            "the counts of `limits.{}` are lost at a restart, and its quota begins anew",
+            limit.name
+        );
+        let hint = "add a `store`, which keeps the counts of a day and longer";
+        checker.warn(at.unwrap_or(ROOT), "counts-lost", problem, hint);
+    }
 }
 
 /// Warns of names of claims that are written as paths: a claim is found by its whole name at the top of the token.
@@ -382,6 +403,47 @@ fn warn_of_limits(located: &LocatedRoute, limits: &BTreeMap<Name, Limit>, checke
         }
     }
 }
+
+/// Warns of names that each tenant of an issuer gives by itself, where no claim says which tenant is meant.
+fn warn_of_tenants(located: &LocatedRoute, issuers: &BTreeMap<Name, Issuer>, checker: &mut Checker<'_>) {
+    let has_tenants = |name: &&Name| {
+        issuers
+            .get(*name)
+            .is_some_and(|issuer| issuer.issuer.has_several_tenants())
+    };
+    let Some(issuer) = located.route.issuers.iter().find(has_tenants) else {
+        return;
+    };
+    let conditions = || located.route.rules.iter().flat_map(|rule| &rule.conditions);
+    let names_tenant = |condition: &Condition| match condition {
+        Condition::Claim(pointer, _) => TENANT_CLAIMS.contains(&pointer.as_str()),
+        Condition::Clients(_)
+        | Condition::Subjects(_)
+        | Condition::Organizations(_)
+        | Condition::ScopesAll(_)
+        | Condition::ScopesAny(_) => false,
+    };
+    if conditions().any(names_tenant) {
+        return;
+    }
+    let key = conditions().find_map(|condition| match condition {
+        Condition::Clients(_) => Some("clients"),
+        Condition::Subjects(_) => Some("subjects"),
+        Condition::Organizations(_) => Some("organizations"),
+        Condition::Claim(..) | Condition::ScopesAll(_) | Condition::ScopesAny(_) => None,
+    });
+    let Some(key) = key else {
+        return;
+    };
+    let at = place_of(checker, located.at, &[key, "rules"]);
+    let problem =
+        format!("`{key}` counts for every tenant of `issuers.{issuer}`, and a tenant may choose these names by itself");
+    let hint = "say which tenant is meant: `claims: { /iss: [\"https://…\"] }`";
+    checker.warn(at, "name-of-any-tenant", problem, hint);
+}
+
+/// The claims that say which tenant a token is from: `iss`, and `tid` of Microsoft Entra.
+const TENANT_CLAIMS: [&str; 2] = ["/iss", "/tid"];
 
 /// Adds what the keys of the keys file need, so that limits count as they read and, where no token is accepted, so that
 /// some key passes.

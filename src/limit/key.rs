@@ -9,16 +9,31 @@ use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::sync::OnceLock;
 
-/// Returns a hash of `parts` with a secret key that is random in every process. The length of each part is hashed too,
-/// so that `["ab", "c"]` and `["a", "bc"]` differ.
-pub fn bucket_key(parts: &[&str]) -> u128 {
-    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
-    let key = KEY.get_or_init(|| {
+/// The secret key of all bucket keys of this process.
+static HASH_KEY: OnceLock<HashKey> = OnceLock::new();
+
+/// A secret key of bucket keys.
+pub type HashKey = [u8; 16];
+
+/// Returns the secret key of all bucket keys: that of [`install_hash_key`], otherwise a random one.
+pub fn hash_key() -> &'static HashKey {
+    HASH_KEY.get_or_init(|| {
         let mut key = [0; 16];
         aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
         key
-    });
-    let mut hasher = SipHasher13::new_with_key(key);
+    })
+}
+
+/// Makes `key` the secret key of all bucket keys, so that they are those of an earlier process. Returns whether it is:
+/// another key that is in use already stays.
+pub fn install_hash_key(key: HashKey) -> bool {
+    *HASH_KEY.get_or_init(|| key) == key
+}
+
+/// Returns a hash of `parts` with the secret [`hash_key`]. The length of each part is hashed too, so that `["ab", "c"]` and
+/// `["a", "bc"]` differ.
+pub fn bucket_key(parts: &[&str]) -> u128 {
+    let mut hasher = SipHasher13::new_with_key(hash_key());
     for part in parts {
         hasher.write_usize(part.len());
         hasher.write(part.as_bytes());

@@ -5,27 +5,53 @@ pub mod fixed;
 pub mod key;
 pub mod keyed;
 pub mod quota;
+pub mod saved;
 
 use crate::limit::keyed::BUCKETS_MAX;
 use crate::limit::keyed::Buckets;
 use crate::limit::keyed::Level;
 use crate::limit::keyed::SpentRequest;
 use crate::limit::quota::LimitQuota;
+use crate::limit::saved::SavedBucket;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The buckets of one limit. `gate::live` keeps them over reloads, so that a reload refills nothing.
 #[derive(Debug)]
 pub struct LimitState {
     pub(crate) buckets: Buckets,
+    outlives_process: AtomicBool,
 }
 
 impl LimitState {
     pub fn new() -> Self {
         Self {
             buckets: Buckets::new(BUCKETS_MAX),
+            outlives_process: AtomicBool::new(false),
         }
+    }
+
+    /// Sets whether the buckets are to outlive the process.
+    pub fn set_outlives_process(&self, outlives: bool) {
+        self.outlives_process.store(outlives, Ordering::Relaxed);
+    }
+
+    /// Returns whether the buckets are to outlive the process.
+    pub fn outlives_process(&self) -> bool {
+        self.outlives_process.load(Ordering::Relaxed)
+    }
+
+    /// Returns the buckets in use, to be restored in another process.
+    pub fn saved(&self, now: Now) -> Vec<SavedBucket> {
+        self.buckets.saved(now)
+    }
+
+    /// Restores the buckets of an earlier process, unless they were used since the start.
+    pub fn restore(&self, saved: &[SavedBucket], now: Now) {
+        self.buckets.restore(saved, now);
     }
 
     /// Returns the level that [`Self::spend`] would leave. Spends nothing.

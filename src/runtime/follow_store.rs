@@ -23,6 +23,7 @@ use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
+use crate::runtime::limit_counts::LimitCountWriter;
 use crate::runtime::reload::Follower;
 use crate::runtime::ticks::every;
 use crate::store::Store;
@@ -160,13 +161,19 @@ pub fn install_keys(control: &Control, live: &LiveState, snapshot: &Snapshot, no
 
 /// The interval at which due steps of the signing keys are performed.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(10);
-/// The interval at which the last uses of API keys are written. A last use has a resolution of a minute.
+/// The interval at which the last uses of API keys and the counts of limits are written. A last use has a resolution of a
+/// minute.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval at which expired records and revocations are removed, and the end of the audit chain is recorded.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Maintains the store, rotates the signing keys, and passes changed signing keys to the data side. Runs until aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
+    let limit_counts = LimitCountWriter::new(
+        Arc::clone(&control.store),
+        Arc::clone(&gate.live),
+        Arc::clone(&gate.clock),
+    );
     let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
     loop {
@@ -184,7 +191,10 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                     tracing::error!(error = %ErrorChain(&error), "Signing keys not rotated; those before go on signing");
                 }
             }
-            _ = flush.tick() => record_key_use(&control).await,
+            _ = flush.tick() => {
+                record_key_use(&control).await;
+                limit_counts.write().await;
+            }
             _ = sweep.tick() => {
                 let now = gate.clock.now().wall;
                 if let Err(error) = control.store.sweep(now).await {
@@ -221,9 +231,16 @@ async fn record_audit_end(control: &Control) {
     }
 }
 
-/// Writes the last uses of API keys and the end of the audit chain, and closes the store.
-pub async fn close(control: &Arc<Control>) {
+/// Writes the last uses of API keys, the counts of limits and the end of the audit chain, and closes the store.
+pub async fn close(control: &Arc<Control>, gate: &Gate) {
     record_key_use(control).await;
+    LimitCountWriter::new(
+        Arc::clone(&control.store),
+        Arc::clone(&gate.live),
+        Arc::clone(&gate.clock),
+    )
+    .write()
+    .await;
     record_audit_end(control).await;
     control.store.close().await;
 }

@@ -5,6 +5,8 @@ pub mod control_plane;
 #[cfg(feature = "gateway")]
 pub mod follow_store;
 #[cfg(feature = "gateway")]
+pub mod limit_counts;
+#[cfg(feature = "gateway")]
 pub mod admin;
 #[cfg(feature = "gateway")]
 pub mod local_admin;

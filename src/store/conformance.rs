@@ -9,6 +9,7 @@ use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKinds;
 use crate::model::plan::Plan;
+use crate::model::secret::Secret;
 use crate::store::AssertionMark;
 use crate::store::AuditFilter;
 use crate::store::Batch;
@@ -26,6 +27,7 @@ use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
+use crate::store::record::LimitCounts;
 use crate::store::record::NewApiKey;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::NewClient;
@@ -582,6 +584,26 @@ pub(crate) async fn the_last_use_of_a_key_only_moves_forward(backend: &dyn Backe
     assert_eq!(listed[0].record.last_used_at, Some(later(60)));
 }
 
+pub(crate) async fn counts_of_limits_replace_those_before_also_after_reopening(backend: &dyn Backend) {
+    let counts = |limit: &str, buckets: &[u8]| LimitCounts {
+        limit: limit.parse().unwrap(),
+        hash_key: Secret::new(vec![0, 255, 7]),
+        buckets: buckets.to_vec(),
+    };
+    let store = backend.open().await;
+    assert_eq!(store.limit_counts().await.unwrap(), []);
+    let first = vec![counts("daily", &[0, 1, 255]), counts("gone", &[])];
+    store.replace_limit_counts(first.clone()).await.unwrap();
+    assert_eq!(store.limit_counts().await.unwrap(), first);
+    let second = vec![counts("daily", &[9]), counts("new", &[1, 2])];
+    store.replace_limit_counts(second.clone()).await.unwrap();
+    store.close().await;
+    let store = backend.open().await;
+    assert_eq!(store.limit_counts().await.unwrap(), second);
+    store.replace_limit_counts(Vec::new()).await.unwrap();
+    assert_eq!(store.limit_counts().await.unwrap(), []);
+}
+
 pub(crate) async fn reading_in_parts_returns_every_record_once_and_unchanged(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
@@ -864,6 +886,7 @@ macro_rules! battery {
             an_answer_is_kept_under_its_key_and_not_replaced
             sweep_drops_expired_tokens_only
             the_last_use_of_a_key_only_moves_forward
+            counts_of_limits_replace_those_before_also_after_reopening
             reading_in_parts_returns_every_record_once_and_unchanged
             events_are_a_chain_in_the_order_of_their_writing
             events_are_filtered_by_every_field

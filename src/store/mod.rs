@@ -17,6 +17,7 @@ use crate::model::names::Name;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
 use crate::store::record::ClientRecord;
+use crate::store::record::LimitCounts;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::OpaqueTokenRecord;
 use crate::store::record::OrganizationRecord;
@@ -258,6 +259,12 @@ pub trait Store: Send + Sync {
     /// Records when keys were last used, never moving a time back. Called
     /// late and for many keys at once, because a loss is harmless.
     async fn record_key_use(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError>;
+
+    /// Returns the counts of all limits, as last written.
+    async fn limit_counts(&self) -> Result<Vec<LimitCounts>, StoreError>;
+
+    /// Writes `counts` in the place of all counts of limits.
+    async fn replace_limit_counts(&self, counts: Vec<LimitCounts>) -> Result<(), StoreError>;
 
     /// Forgets marks and tokens that have expired, and stored responses older than [`STORED_RESPONSES_KEPT`].
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;

@@ -44,6 +44,7 @@ impl CompiledLimit {
             LimitWindow::Refilling => LimitQuota::Refilling(CompiledQuota::compile(&limit.quota)),
             LimitWindow::Fixed => LimitQuota::Fixed(FixedQuota::compile(&limit.quota)),
         };
+        state.set_outlives_process(limit.is_long());
         Self {
             name: limit.name.clone(),
             by: limit.by.clone().into(),

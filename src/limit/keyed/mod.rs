@@ -6,6 +6,7 @@ use crate::limit::fixed;
 use crate::limit::fixed::FixedQuota;
 use crate::limit::fixed::SpentCount;
 use crate::limit::quota::CompiledQuota;
+use crate::limit::saved::SavedBucket;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use dashmap::DashMap;
@@ -173,8 +174,7 @@ impl Buckets {
         self.swept_at.store(now.as_nanos(), Ordering::Relaxed);
         let utc = now.as_nanos().saturating_add(self.utc_offset.load(Ordering::Relaxed));
         self.map.retain(|_, bucket| {
-            let value = *bucket.get_mut();
-            let keep = !fixed::has_ended(value, utc).unwrap_or(value <= now.as_nanos());
+            let keep = !is_full(*bucket.get_mut(), now, utc);
             if !keep {
                 self.len.fetch_sub(1, Ordering::Relaxed);
             }
@@ -183,6 +183,36 @@ impl Buckets {
         // Release memory after a flood, but do not resize at every fluctuation.
         if self.map.capacity() / 4 > self.len() {
             self.map.shrink_to_fit();
+        }
+    }
+
+    /// Returns the buckets that are not full, without the shared buckets.
+    pub fn saved(&self, now: Now) -> Vec<SavedBucket> {
+        let utc = now
+            .tick
+            .as_nanos()
+            .saturating_add(self.utc_offset.load(Ordering::Relaxed));
+        let in_use = self.map.iter().filter_map(|entry| {
+            let value = entry.load(Ordering::Acquire);
+            (!is_full(value, now.tick, utc)).then(|| SavedBucket::save(join(*entry.key()), value, now))
+        });
+        in_use.collect()
+    }
+
+    /// Puts `saved` buckets of an earlier process in the place of those that were not used since the start, as long as there
+    /// is room.
+    pub fn restore(&self, saved: &[SavedBucket], now: Now) {
+        let utc = self.utc(now);
+        for bucket in saved {
+            let value = bucket.restore(now);
+            if is_full(value, now.tick, utc) {
+                continue;
+            }
+            if let Entry::Vacant(entry) = self.map.entry(split(bucket.key))
+                && self.reserve()
+            {
+                entry.insert(AtomicU64::new(value));
+            }
         }
     }
 
@@ -430,6 +460,15 @@ const fn level_of(spent: SpentCount) -> Level {
 
 const fn split(key: u128) -> BucketKey {
     [(key >> 64) as u64, key as u64]
+}
+
+const fn join(key: BucketKey) -> u128 {
+    (key[0] as u128) << 64 | key[1] as u128
+}
+
+/// Returns whether a bucket with `value` is full, or counts in a window that has ended; `utc` in nanoseconds.
+fn is_full(value: u64, now: Tick, utc: u64) -> bool {
+    fixed::has_ended(value, utc).unwrap_or(value <= now.as_nanos())
 }
 
 /// A hasher that returns the first half of a bucket key: the key is a hash already.

@@ -11,6 +11,8 @@ use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::control_plane::InProcessControlPlane;
 use crate::runtime::follow_store;
+use crate::runtime::follow_store::StoreStartError;
+use crate::runtime::limit_counts;
 use crate::runtime::reload::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::serve::bound::Sockets;
@@ -61,6 +63,11 @@ impl Bound {
             Some(store) => (Some(store.control), store.first_administrator),
             None => (None, None),
         };
+        // A store that this start created has no counts, so the secret of its administrator is not lost here.
+        if let Some(control) = &control {
+            let restoring = limit_counts::restore(&*control.store, &gate.live, gate.clock.now());
+            self.background.block_on(restoring).map_err(StoreStartError::Store)?;
+        }
         let state_dir = loaded.config.state_dir.as_deref();
         let control_side =
             control.map(|control| ControlSide::connect(control, &gate, state_dir, self.background.handle()));

@@ -10,6 +10,7 @@ pub mod client;
 pub mod client_changes;
 pub mod token;
 pub mod audit;
+pub mod limit;
 
 pub use api_key::ApiKeyError;
 pub use api_key::ApiKeyRecord;
@@ -26,6 +27,7 @@ pub use client_changes::NewClient;
 #[cfg(any(test, feature = "internals"))]
 pub use grace::Grace;
 pub use kind::Record;
+pub use limit::LimitCounts;
 pub use organization::OrganizationRecord;
 pub use subscription::SubscriptionError;
 pub use subscription::SubscriptionRecord;

@@ -11,6 +11,7 @@ use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::AuditEvent;
+use crate::store::record::LimitCounts;
 use crate::store::record::OpaqueTokenRecord;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::record::audit::ChainHead;
@@ -218,6 +219,30 @@ pub(crate) async fn record_key_use(
         .bind(rows::column(*at))
         .execute(&mut *connection)
         .await?;
+    }
+    Ok(())
+}
+
+/// Writes `counts` in the place of all counts of limits.
+pub(crate) async fn replace_limit_counts(
+    connection: &mut SqliteConnection,
+    counts: Vec<LimitCounts>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM limit_counts")
+        .execute(&mut *connection)
+        .await?;
+    for LimitCounts {
+        limit,
+        hash_key,
+        buckets,
+    } in counts
+    {
+        sqlx::query("INSERT INTO limit_counts (name, hash_key, buckets) VALUES ($1, $2, $3)")
+            .bind(limit.as_str())
+            .bind(&hash_key.expose()[..])
+            .bind(buckets)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::store::Versioned;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
 use crate::store::record::ClientRecord;
+use crate::store::record::LimitCounts;
 use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 use crate::store::sqlite::open::Files;
@@ -158,6 +159,15 @@ impl Store for SqliteStore {
             self.write(Job::KeysUsed(used.to_vec())).await?;
         }
         Ok(())
+    }
+
+    async fn limit_counts(&self) -> Result<Vec<LimitCounts>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::limit_counts(&self.files, &mut reader).await
+    }
+
+    async fn replace_limit_counts(&self, counts: Vec<LimitCounts>) -> Result<(), StoreError> {
+        self.write(Job::LimitCounts(counts)).await.map(drop)
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

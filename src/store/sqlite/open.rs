@@ -42,7 +42,10 @@ const APPLICATION_ID: i64 = 1_262_960_980;
 
 /// The migrations (version, name, SQL), applied in order when the store is opened, each in a transaction. Never edit a
 /// released migration: sqlx compares the digests.
-pub(crate) const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "records", include_str!("../migrations/0001_records.sql"))];
+pub(crate) const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "records", include_str!("../migrations/0001_records.sql")),
+    (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
+];
 
 /// SQLite's result codes for a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB).
 const DAMAGED: [i32; 2] = [11, 26];

@@ -2,6 +2,7 @@
 
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
+use crate::model::secret::Secret;
 use crate::store::AuditFilter;
 use crate::store::ChainState;
 use crate::store::Filter;
@@ -10,6 +11,7 @@ use crate::store::StoreError;
 use crate::store::StoredResponse;
 use crate::store::Versioned;
 use crate::store::record::AuditEvent;
+use crate::store::record::LimitCounts;
 use crate::store::record::audit::ChainCheck;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::open::Files;
@@ -95,6 +97,26 @@ pub(crate) async fn stored_response(
         body,
         at: rows::instant(at),
     }))
+}
+
+/// Returns the counts of all limits.
+pub(crate) async fn limit_counts(files: &Files, reader: &mut SqliteConnection) -> Result<Vec<LimitCounts>, StoreError> {
+    let query = sqlx::query_as::<_, (String, Vec<u8>, Vec<u8>)>(
+        "SELECT name, hash_key, buckets FROM limit_counts ORDER BY name",
+    );
+    let rows = query.fetch_all(reader).await.map_err(|error| files.failed(&error))?;
+    let read = |(name, hash_key, buckets): (String, _, _)| {
+        let limit = name.parse().map_err(|_| StoreError::Unreadable {
+            what: "the counts of a limit".to_owned(),
+            problem: format!("its name {name:?} is none"),
+        })?;
+        Ok(LimitCounts {
+            limit,
+            hash_key: Secret::new(hash_key),
+            buckets,
+        })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 pub(crate) async fn audit(

@@ -8,6 +8,7 @@ use crate::store::AssertionMark;
 use crate::store::Batch;
 use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::StoreError;
+use crate::store::record::LimitCounts;
 use crate::store::record::audit::ChainHead;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::batch::Failure;
@@ -32,6 +33,7 @@ pub(crate) enum Job {
     Commit(Box<Batch>),
     Mark(AssertionMark),
     KeysUsed(Vec<(KeyId, Timestamp)>),
+    LimitCounts(Vec<LimitCounts>),
     /// At most this number of rows of each kind.
     Sweep(Timestamp, u32),
 }
@@ -128,6 +130,7 @@ async fn write_all(
             Job::Commit(batch) => commit(connection, &batch, &mut head).await?.map(|()| true),
             Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
             Job::KeysUsed(used) => Ok(batch::record_key_use(connection, &used).await.map(|()| true)?),
+            Job::LimitCounts(counts) => Ok(batch::replace_limit_counts(connection, counts).await.map(|()| true)?),
             Job::Sweep(now, rows) => {
                 let responses_before = now.saturating_sub(STORED_RESPONSES_KEPT);
                 Ok(batch::sweep(connection, now, responses_before, rows).await?)

@@ -40,6 +40,8 @@ const MODULES: [(&str, &[&str]); 18] = [
             "store",
             "keys_file",
             "observe",
+            // To keep what limits have counted over a restart.
+            "limit",
             "gate",
             "fetch",
             "proxy",

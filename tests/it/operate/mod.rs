@@ -4,6 +4,7 @@ mod admin_records;
 mod descriptors;
 mod idle_memory;
 mod leaks;
+mod limit_counts;
 mod limits;
 mod logging;
 mod metrics;

@@ -20,6 +20,7 @@ use keygate::store::Versioned;
 use keygate::store::record::ApiKeyRecord;
 use keygate::store::record::AuditEvent;
 use keygate::store::record::ClientRecord;
+use keygate::store::record::LimitCounts;
 use keygate::store::record::OrganizationRecord;
 use keygate::store::record::SubscriptionRecord;
 use std::path::Path;
@@ -142,6 +143,14 @@ impl Store for HookedStore {
 
     async fn record_key_use(&self, used: &[(KeyId, Timestamp)]) -> Result<(), StoreError> {
         self.inner.record_key_use(used).await
+    }
+
+    async fn limit_counts(&self) -> Result<Vec<LimitCounts>, StoreError> {
+        self.inner.limit_counts().await
+    }
+
+    async fn replace_limit_counts(&self, counts: Vec<LimitCounts>) -> Result<(), StoreError> {
+        self.inner.replace_limit_counts(counts).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
