@@ -73,12 +73,12 @@ impl Trust {
         own.is_some() && identity.issuer.as_ref() == own
     }
 
-    /// Returns whether `token` could be a signed JWT of another issuer with the same URL as `introspecting`. A verdict
+    /// Returns whether `token` could be a signed JWT of another issuer that some `iss` names like `introspecting`. A verdict
     /// that `introspecting` gave about such a token on another route does not apply here.
     pub(super) fn may_be_signed(&self, token: &str, introspecting: &IssuerState) -> bool {
-        let same_url = |issuer: &Arc<IssuerState>| issuer.settings().issuer == introspecting.settings().issuer;
+        let overlaps = |issuer: &Arc<IssuerState>| issuer.settings().issuer.overlaps(&introspecting.settings().issuer);
         let mut signing = self.issuers.iter().filter(|issuer| issuer.keys().is_some());
-        signing.any(same_url) && has_three_parts(token)
+        has_three_parts(token) && signing.any(overlaps)
     }
 
     /// Returns the issuer that introspects tokens. The configuration allows a route at most one.

@@ -30,15 +30,18 @@ const NOW: u64 = 1_800_000_000;
 const OWN: &str = "https://auth.example.test";
 const SIGNING: &str = "https://signing.example.test";
 const BOTH: &str = "https://both.example.test";
+/// The issuer of one tenant.
+const TENANT: &str = "https://tenants.example.test/one";
 /// The path of the configuration, for relative paths in it.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/keygate.yaml");
 
-/// The issuers `signs` and `introspects`, and `both-signs` and `both-introspects` of the same URL.
+/// The issuers `signs` and `introspects`, `both-signs` and `both-introspects` of the same URL, and `tenants-sign` and
+/// `tenant-introspects`, of which the second is a tenant of the first.
 fn yaml() -> String {
     let introspection =
         |at: &str| format!("introspection: {{ url: \"{at}/introspect\", client_id: kg, client_secret: s }}");
     let introspects = introspection("https://introspects.example.test");
-    let both = introspection(BOTH);
+    let (both, tenant) = (introspection(BOTH), introspection(TENANT));
     let mut yaml = format!(
         "listeners: [{{ address: 127.0.0.1:0 }}]\n\
          admin: {{ address: 127.0.0.1:0 }}\n\
@@ -49,7 +52,10 @@ fn yaml() -> String {
            signs: {{ issuer: {SIGNING}, audiences: [api], jwks_url: {SIGNING}/jwks, claim_headers: {{ /sub: x-sub }} }}\n  \
            introspects: {{ issuer: https://introspects.example.test, audiences: [api], {introspects} }}\n  \
            both-signs: {{ issuer: {BOTH}, audiences: [api], jwks_url: {BOTH}/jwks }}\n  \
-           both-introspects: {{ issuer: {BOTH}, audiences: [api], {both} }}\n\
+           both-introspects: {{ issuer: {BOTH}, audiences: [api], {both} }}\n  \
+           tenants-sign: {{ issuer: \"https://tenants.example.test/{{tenant}}\", tenants: [one, two], audiences: [api], \
+             jwks_url: https://tenants.example.test/jwks }}\n  \
+           tenant-introspects: {{ issuer: {TENANT}, audiences: [api], {tenant} }}\n\
          upstreams: {{ e: {{ builtin: echo }} }}\n\
          routes:\n"
     );
@@ -59,6 +65,7 @@ fn yaml() -> String {
         ("introspects", "introspects"),
         ("mixed", "keygate, signs, introspects"),
         ("both", "both-introspects, both-signs"),
+        ("tenants", "tenant-introspects, tenants-sign"),
     ] {
         yaml.push_str(&format!(
             "  - {{ name: {name}, match: {{ path: /{name} }}, accept: [jwt], issuers: [{issuers}], upstream: e }}\n"
@@ -360,6 +367,13 @@ fn a_verdict_about_a_jwt_is_not_used_where_another_issuer_of_the_same_url_signs(
     let verdict = fixture.verdict("both-introspects", fixture.active("api"));
     fixture.check_with("both", &fixture.jwt(BOTH, "other"), Some(&verdict), "wrong_audience");
     fixture.check_with("both", "opaque", Some(&verdict), "introspects");
+    let verdict = fixture.verdict("tenant-introspects", fixture.active("api"));
+    let jwt = fixture.jwt(TENANT, "other");
+    fixture.check_with("tenants", &jwt, Some(&verdict), "wrong_audience");
+    let (signed, _) = jwt.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    fixture.check_with("tenants", &forged, Some(&verdict), "bad_signature");
+    fixture.check_with("tenants", "opaque", Some(&verdict), "introspects");
 }
 
 #[test]
