@@ -44,6 +44,9 @@ pub enum WaitTarget {
     RequestBody,
     /// The upstream sends the next part of the response.
     Response,
+    /// The upstream sends the next part of the response, or the client the next part of its body, which it need not send
+    /// first. Such a client can make any upstream silent, so it is late, with the time of the upstream.
+    ResponseOrBody,
     /// An event with a time limit of its own, in pingora: only the exchange as a whole is limited here.
     TimedElsewhere,
 }
@@ -54,7 +57,7 @@ impl WaitTarget {
     pub const fn overdue(self) -> Denial {
         match self {
             Self::ClientReads => Denial::ClientGone,
-            Self::RequestBody => Denial::BodyTimeout,
+            Self::RequestBody | Self::ResponseOrBody => Denial::BodyTimeout,
             Self::UpstreamReads | Self::Response | Self::TimedElsewhere => Denial::UpstreamTimeout,
         }
     }
@@ -155,7 +158,10 @@ impl Deadlines {
         let target = activity.wait_target;
         let is_active = match target {
             WaitTarget::ClientReads | WaitTarget::RequestBody => activity.downstream,
-            WaitTarget::UpstreamReads | WaitTarget::Response | WaitTarget::TimedElsewhere => activity.upstream,
+            WaitTarget::UpstreamReads
+            | WaitTarget::Response
+            | WaitTarget::ResponseOrBody
+            | WaitTarget::TimedElsewhere => activity.upstream,
         };
         let wait = match self.wait {
             Some(wait) if wait.target == target && !is_active => wait,
@@ -167,7 +173,7 @@ impl Deadlines {
             WaitTarget::ClientReads => self.limits.downstream_write,
             WaitTarget::RequestBody => self.limits.downstream_read,
             WaitTarget::UpstreamReads => self.limits.upstream_write,
-            WaitTarget::Response => self.limits.upstream_read,
+            WaitTarget::Response | WaitTarget::ResponseOrBody => self.limits.upstream_read,
             WaitTarget::TimedElsewhere => return Ok(end),
         };
         let overdue_at = check(wait.since.checked_add(limit), now, target)?;

@@ -47,6 +47,7 @@ use crate::proxy::certificate_names::CertificateNames;
 use crate::proxy::exchange::deadlines::Activity;
 use crate::proxy::exchange::deadlines::Deadlines;
 use crate::proxy::exchange::deadlines::TimeLimits;
+use crate::proxy::exchange::deadlines::WaitTarget;
 use crate::proxy::forward::certificate_fields::CertificateFields;
 use crate::proxy::forward::identity_token;
 use crate::proxy::forward::media_type;
@@ -560,13 +561,17 @@ impl Exchange {
         self.bytes_in > 0
     }
 
-    /// Returns whether a client whose body is incomplete has to go on with it, whatever the upstream does. Not before the
-    /// `100 Continue` that the client expects (RFC 9110 section 10.1.1), unless `upstream_responded` or the client began
-    /// without it; and never in gRPC, whose clients may wait for a message before they send the next.
-    pub fn client_owes_body(&self, upstream_responded: bool) -> bool {
+    /// Returns the event that an exchange waits for whose request body is incomplete: the body, whatever the upstream does. But
+    /// a client may wait for the upstream first: for the `100 Continue` that it expects (RFC 9110 section 10.1.1), unless
+    /// `upstream_responded` or the client began without it; and in gRPC for a message, before it sends the next.
+    pub fn wait_for_body(&self, upstream_responded: bool) -> WaitTarget {
         let headers = &self.request.headers;
         let waits_for_continue = !upstream_responded && !self.has_body_begun() && headers.contains_key(header::EXPECT);
-        !waits_for_continue && !media_type::is_grpc(headers)
+        if waits_for_continue || media_type::is_grpc(headers) {
+            WaitTarget::ResponseOrBody
+        } else {
+            WaitTarget::RequestBody
+        }
     }
 
     /// Returns whether the head of the final response was written, so that no other answer is possible.
@@ -649,14 +654,14 @@ impl Exchange {
     /// Adds the CORS fields to a refusal. Without them, a browser hides the refusal from the page that sent the request.
     fn put_cors(&self, answer: &mut Answer) {
         let request = &self.request.headers;
-        let is_of_page = request.contains_key(header::ORIGIN);
+        let is_of_page = || request.contains_key(header::ORIGIN);
         let rules = match (&self.decision_trace.route, &self.decision_trace.built_in) {
             (Some(route), _) => route.cors.as_ref().map(|cors| &cors.responses),
             (None, Some(built_in)) => {
-                answer.headers.extend(built_in.fields().filter(|_| is_of_page));
+                answer.headers.extend(built_in.fields().filter(|_| is_of_page()));
                 None
             }
-            (None, None) if is_of_page => self.snapshot.cors_without_route(&self.request),
+            (None, None) if is_of_page() => self.snapshot.cors_without_route(&self.request),
             (None, None) => None,
         };
         if let Some(rules) = rules {

@@ -110,11 +110,12 @@ struct State {
 }
 
 impl State {
-    /// Notes that the client owes the next part of its body, because it began the body or was told to.
+    /// Notes that the client has to go on with its body, because it began the body or was told to.
     fn note_body_part(&mut self) {
-        let owes = |exchange: &Exchange| exchange.client_owes_body(true);
-        if !self.is_body_done && self.exchange.as_deref().is_some_and(owes) {
-            self.activity.wait_target = WaitTarget::RequestBody;
+        if let Some(exchange) = &self.exchange
+            && !self.is_body_done
+        {
+            self.activity.wait_target = exchange.wait_for_body(true);
         }
     }
 
@@ -212,18 +213,14 @@ impl ExchangeSlot {
     pub(super) fn leave_upstream_to_pingora(&self) {
         let mut state = self.0.state.lock();
         state.after_body = WaitTarget::TimedElsewhere;
-        if state.activity.wait_target != WaitTarget::RequestBody {
+        if state.activity.wait_target == WaitTarget::Response {
             state.activity.wait_target = WaitTarget::TimedElsewhere;
         }
     }
 
-    /// Begins the wait for a request body that the client may not owe yet.
-    pub(super) fn expect_body(&self, owes_body: bool) {
-        self.0.state.lock().activity.wait_target = if owes_body {
-            WaitTarget::RequestBody
-        } else {
-            WaitTarget::Response
-        };
+    /// Begins the wait for a request body.
+    pub(super) fn expect_body(&self, wait: WaitTarget) {
+        self.0.state.lock().activity.wait_target = wait;
     }
 
     /// Returns the denial of a request whose time ends now: the side that is waited for is late.

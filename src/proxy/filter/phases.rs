@@ -522,7 +522,7 @@ impl std::fmt::Debug for Filter {
 impl FilterContext {
     fn admit(&mut self, mut exchange: Box<Exchange>, is_body_done: bool) {
         exchange.extend_time_limits(ANSWER_TIME);
-        self.slot.expect_body(exchange.client_owes_body(false));
+        self.slot.expect_body(exchange.wait_for_body(false));
         if is_body_done {
             self.slot.note_body_end();
         }

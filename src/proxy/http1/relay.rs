@@ -569,8 +569,8 @@ impl<'r> Relay<'r> {
             && !matches!(self.request, RequestState::WriteFailed { .. })
         {
             WaitTarget::UpstreamReads
-        } else if self.request == RequestState::Sending && self.exchange.client_owes_body(self.head_received) {
-            WaitTarget::RequestBody
+        } else if self.request == RequestState::Sending {
+            self.exchange.wait_for_body(self.head_received)
         } else {
             WaitTarget::Response
         }

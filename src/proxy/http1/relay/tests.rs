@@ -347,10 +347,15 @@ async fn an_upstream_has_its_read_timeout_from_the_end_of_the_body_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_for_100_continue_owes_no_body() {
-    let end = fixture(None).carry("/expects", 10, hold, read_on).await;
-    check_denied(&end, "upstream_timeout", UPSTREAM_READ);
-    let end = fixture(None)
+async fn a_client_that_waits_for_100_continue_waits_as_long_as_for_a_response_and_blames_no_endpoint() {
+    let fixture = fixture(None);
+    let mut exchange = fixture.exchange("/expects").await;
+    let (client, _far_client) = duplex(WIRE_BYTES);
+    let (upstream, _far_upstream) = duplex(WIRE_BYTES);
+    let end = relay(&mut exchange, 10, Box::new(client), Box::new(upstream)).await;
+    check_denied(&end, "body_timeout", UPSTREAM_READ);
+    assert_eq!(exchange.upstream_failure(), None);
+    let end = fixture
         .carry("/expects", 10, read_on, async |mut stream| {
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
             hold(stream).await;
