@@ -36,10 +36,11 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
             }
             // As `keygate run` does.
             descriptors::raise_limit();
-            if let Some(warning) = descriptor_warning(loaded.config.requests.connections_max, descriptors::limit()) {
+            let of_descriptors = descriptor_warning(loaded.config.requests.connections_max, descriptors::limit());
+            if let Some(warning) = &of_descriptors {
                 let _ = writeln!(err, "{}: {warning}", path.display());
             }
-            let warnings = match loaded.config.warnings.len() {
+            let warnings = match loaded.config.warnings.len() + usize::from(of_descriptors.is_some()) {
                 0 => String::new(),
                 1 => ", 1 warning".to_owned(),
                 count => format!(", {count} warnings"),
@@ -59,7 +60,7 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
 fn descriptor_warning(connections: usize, limit: Option<u64>) -> Option<String> {
     let needed = descriptors::needed_for(connections);
     // As at the start, a shortfall of a few is not worth a word.
-    let limit = limit.filter(|limit| *limit < needed - needed / 20)?;
+    let limit = limit.filter(|limit| descriptors::is_clearly_less(*limit, needed))?;
     Some(format!(
         "requests.connections: warning: {connections} connections may need {needed} file descriptors, and a program that starts \
          here may have {limit}\n    hint: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or allow fewer \

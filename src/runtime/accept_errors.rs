@@ -132,9 +132,9 @@ const ENOBUFS: i32 = 105;
 #[cfg(not(target_os = "linux"))]
 const ENOBUFS: i32 = 55;
 /// Linux reports an error of the network that waits on a new connection as the error of accepting it; "treat them like
-/// EAGAIN" (accept(2)): EPERM (a firewall), ENONET, EPROTO, EOPNOTSUPP, ENETDOWN, EHOSTDOWN.
+/// EAGAIN" (accept(2)): ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, EHOSTDOWN.
 #[cfg(target_os = "linux")]
-const OF_THE_CONNECTION: [i32; 6] = [1, 64, 71, 95, 100, 112];
+const OF_THE_CONNECTION: [i32; 6] = [64, 71, 92, 95, 100, 112];
 #[cfg(not(target_os = "linux"))]
 const OF_THE_CONNECTION: [i32; 0] = [];
 

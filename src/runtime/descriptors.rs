@@ -35,6 +35,11 @@ pub fn needed_for(connections: usize) -> u64 {
         .saturating_add(OWN + ADMIN_MAX + SURPLUS_MAX)
 }
 
+/// Returns whether `number` is less than 95 % of `wanted`.
+pub const fn is_clearly_less(number: u64, wanted: u64) -> bool {
+    number < wanted - wanted / 20
+}
+
 /// The connections that the descriptors of this process leave room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -53,7 +58,7 @@ impl Room {
 
     /// Returns whether this is clearly less than `connections` of clients: less than 95 % of them.
     pub const fn is_short_of(self, connections: usize) -> bool {
-        self.connections < connections - connections / 20
+        is_clearly_less(self.connections as u64, connections as u64)
     }
 }
 
@@ -63,6 +68,20 @@ impl Room {
 pub fn room() -> Room {
     let open = process::usage().map_or(OWN, |usage| usage.open_fds);
     limit().map_or(Room::UNLIMITED, |limit| room_in(limit, open))
+}
+
+/// Logs that `room` is clearly less than `connections_max`.
+pub fn warn_if_short(room: Room, connections_max: usize) {
+    if room.is_short_of(connections_max) {
+        tracing::warn!(
+            connections = room.connections,
+            configured = connections_max,
+            descriptors = limit(),
+            needed = needed_for(connections_max),
+            "Fewer connections than `requests.connections`: the file descriptors of this process are not enough. Raise its \
+             limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `requests.connections`"
+        );
+    }
 }
 
 fn room_in(limit: u64, open: u64) -> Room {

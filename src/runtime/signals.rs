@@ -13,6 +13,8 @@ pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// `true` once a signal to stop has come.
+    is_stopping: bool,
 }
 
 impl Signals {
@@ -25,27 +27,38 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            is_stopping: false,
         })
     }
 
-    /// Reloads on SIGHUP and when a file has changed. Returns on SIGTERM or SIGINT.
+    /// Returns whether SIGTERM or SIGINT has come.
+    pub const fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// Reloads on SIGHUP and when a file has changed. Returns on SIGTERM or SIGINT, at once if one has come before.
     pub async fn reload_until_stop(&mut self, reloader: &mut Reloader) {
+        if self.is_stopping {
+            return;
+        }
         let mut checks = every(CHECK_INTERVAL);
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => reloader.reload(),
                 _ = checks.tick() => reloader.check_files(),
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
             }
         }
+        self.is_stopping = true;
     }
 
-    /// Returns on SIGTERM or SIGINT.
+    /// Returns on the next SIGTERM or SIGINT.
     pub async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+        self.is_stopping = true;
     }
 }

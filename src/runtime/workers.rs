@@ -51,6 +51,8 @@ pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     connections: ConnectionCounts,
     stopping: watch::Sender<bool>,
+    /// Closed once no worker accepts any more: each accepting task holds a receiver.
+    accepting: watch::Sender<()>,
     ended: watch::Sender<bool>,
 }
 
@@ -65,10 +67,12 @@ impl Workers {
         let connector = Arc::new(TransportConnector::new(None));
         let (stopping, stop) = watch::channel(false);
         let (ended, end) = watch::channel(false);
+        let (accepting, accepts) = watch::channel(());
         let mut workers = Self {
             threads: Vec::new(),
             connections: ConnectionCounts::with_room(room.connections, room.surplus),
             stopping,
+            accepting,
             ended,
         };
         let errors = Arc::new(AcceptErrors::new("data", &gate.live.metrics, &gate.clock));
@@ -85,6 +89,7 @@ impl Workers {
                     accepting: tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?,
                     waiting: listener.socket.try_clone()?,
                     worker: Arc::new(worker),
+                    _accepts: accepts.clone(),
                 })
             });
             let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
@@ -101,6 +106,8 @@ impl Workers {
     pub async fn drain(&self, drain: Duration) {
         self.stopping.send_replace(true);
         let drained = async {
+            // Before the count: a worker may not have served the queues of its sockets yet.
+            self.accepting.closed().await;
             let mut ticks = every(COUNT_INTERVAL);
             while self.connections.count() > 0 {
                 ticks.tick().await;
@@ -150,6 +157,8 @@ struct Socket {
     /// The same socket, for the connections that wait at the end.
     waiting: TcpListener,
     worker: Arc<Worker>,
+    /// Dropped with the socket, which tells [`Workers::drain`] that nothing more is accepted here.
+    _accepts: watch::Receiver<()>,
 }
 
 /// Accepts connections until `stop`, and then those that wait already: the system has told their clients that they are
@@ -178,9 +187,12 @@ async fn accept_until_stop(socket: Socket, errors: &AcceptErrors, mut stop: watc
         _ = stop.wait_for(|stopping| *stopping) => {}
     }
     for _ in 0..ACCEPTED_AFTER_STOP_MAX {
-        // Any error ends this: none waits, or none can be accepted.
-        let Ok((stream, peer)) = socket.waiting.accept() else {
-            return;
+        let (stream, peer) = match socket.waiting.accept() {
+            Ok(connection) => connection,
+            // One connection is lost; others may wait behind it.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock && errors.failed(&error).is_zero() => continue,
+            // None waits, or none can be accepted.
+            Err(_) => return,
         };
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)

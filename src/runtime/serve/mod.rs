@@ -44,11 +44,11 @@ pub fn serve(
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
     // Before `/readyz` answers: who sees the process may end it, and it ends in good order from then on.
-    let signals = {
+    let mut signals = {
         let _inside = opened.background.enter();
         Signals::install().map_err(StartError::Signals)?
     };
-    let serving = opened.serve(path, threads)?;
+    let serving = opened.serve(path, threads, signals.stop())?;
     serving.addresses().log();
     started(serving.addresses(), first_administrator);
     serving.run_and_drain(signals).end();

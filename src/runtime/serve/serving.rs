@@ -1,10 +1,13 @@
 //! Which tasks run while the gate serves, and when do they end?
 
+use crate::config::Config;
 use crate::config::Shutdown;
 use crate::control::Control;
 use crate::control::admin as admin_api;
 use crate::control::admin::access::Access;
 use crate::gate::Gate;
+use crate::gate::snapshot::Snapshot;
+use crate::model::clock::Now;
 use crate::observe::log::ErrorChain;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
@@ -15,12 +18,14 @@ use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::record::Records;
 use crate::runtime::admin::socket::Socket;
 use crate::runtime::descriptors;
+use crate::runtime::descriptors::Room;
 use crate::runtime::echo;
 use crate::runtime::first_keys;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
+use crate::runtime::reload::Follower;
 use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
 use crate::runtime::restart::StartSettings;
@@ -38,6 +43,7 @@ use std::future::pending;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -57,11 +63,12 @@ pub struct Serving {
 }
 
 impl Opened {
-    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`.
+    /// Starts `threads` workers and all background tasks. Reloads read the file at `path`. Waits for the first keys of issuers, or
+    /// until `stop` ends.
     ///
     /// # Errors
     /// The system has no thread left.
-    pub fn serve(self, path: PathBuf, threads: usize) -> Result<Serving, StartError> {
+    pub fn serve(self, path: PathBuf, threads: usize, stop: impl Future<Output = ()>) -> Result<Serving, StartError> {
         let addresses = self.sockets.addresses();
         let tls = Listeners::new(
             &self.loaded.config,
@@ -87,6 +94,7 @@ impl Opened {
             }),
         };
         let control = self.control_side.map(|side| side.control);
+        let known_room = Arc::new(OnceLock::new());
         let host = HostProcess {
             followers: vec![
                 Box::new(ControlFollower {
@@ -95,6 +103,7 @@ impl Opened {
                     live: Arc::clone(&self.gate.live),
                 }),
                 Box::new(tls),
+                Box::new(RoomFollower(Arc::clone(&known_room))),
             ],
             start_settings: StartSettings::of_gateway(&self.loaded.config),
             check: |_| Ok(()),
@@ -124,20 +133,17 @@ impl Opened {
             self.sockets.admin,
             self.sockets.echo,
         );
-        self.background.block_on(first_keys::wait(&self.gate.snapshot()));
+        let snapshot = self.gate.snapshot();
+        self.background.block_on(async {
+            tokio::select! {
+                () = first_keys::wait(&snapshot) => {}
+                () = stop => {}
+            }
+        });
         let room = descriptors::room();
-        let connections_max = reloader.connections_max();
-        if room.is_short_of(connections_max) {
-            let needed = descriptors::needed_for(connections_max);
-            tracing::warn!(
-                connections = room.connections,
-                configured = connections_max,
-                descriptors = descriptors::limit(),
-                needed,
-                "Fewer connections than `requests.connections`: the file descriptors of this process are not enough. Raise its \
-                 limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or lower `requests.connections`"
-            );
-        }
+        descriptors::warn_if_short(room, reloader.connections_max());
+        // `set` fails only if the value is set already, and no other code sets the value.
+        let _ = known_room.set(room);
         let workers = Workers::start(threads, &self.gate, sockets, room).map_err(StartError::Threads)?;
         self.readiness.remove(START);
         let serving = Serving {
@@ -155,6 +161,18 @@ impl Opened {
     }
 }
 
+/// Says after a reload where the process has too few descriptors for the connections that are allowed now.
+struct RoomFollower(Arc<OnceLock<Room>>);
+
+impl Follower for RoomFollower {
+    fn apply(&self, config: &Config, _snapshot: &Snapshot, _now: Now) -> Result<(), String> {
+        if let Some(room) = self.0.get() {
+            descriptors::warn_if_short(*room, config.requests.connections_max);
+        }
+        Ok(())
+    }
+}
+
 impl Serving {
     pub const fn addresses(&self) -> &Addresses {
         &self.addresses
@@ -164,11 +182,13 @@ impl Serving {
     /// and connections are accepted for the `delay` of the configuration, or until a second signal.
     pub fn run_and_drain(mut self, mut signals: Signals) -> Drained {
         self.background.block_on(async {
+            // A signal that came before the first connection: nobody was told that the gate is ready, so nobody has to learn
+            // that it is not.
+            let was_stopping = signals.is_stopping();
             signals.reload_until_stop(&mut self.reloader).await;
             let Shutdown { delay, drain } = self.reloader.shutdown();
             self.readiness.begin_drain();
-            self.housekeeping.abort();
-            if !delay.is_zero() {
+            if !delay.is_zero() && !was_stopping {
                 tracing::info!(
                     delay_secs = delay.as_secs_f64(),
                     "Not ready any more, and still accepting"
@@ -178,10 +198,11 @@ impl Serving {
             }
             tracing::info!("Draining");
             self.workers.drain(drain).await;
+            self.housekeeping.abort();
             // Close the store after the drain: requests in flight may still issue tokens and use keys.
             if let Some(control) = &self.control {
                 self.following.iter().for_each(|following| following.abort());
-                follow_store::close(control).await;
+                follow_store::close(control, &self.gate).await;
             }
         });
         Drained {

@@ -14,6 +14,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Command;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
@@ -163,6 +164,59 @@ fn an_idle_gateway_stops_at_once() {
     let _idle = RawClient::connect(binary.data());
     binary.signal("TERM");
     assert_eq!(binary.wait_exit().code(), Some(0));
+}
+
+/// FOUND F07: the system has told these clients that they are connected.
+#[test]
+fn connections_that_wait_to_be_accepted_are_served_before_the_end() {
+    let upstream = FakeUpstream::start();
+    let mut binary = Binary::start(&open_route(&upstream));
+    for _ in 0..5 {
+        // Stopped, so that the connections are not accepted before the signal.
+        binary.signal("STOP");
+        let mut clients: Vec<RawClient> = (0..5).map(|_| RawClient::connect(binary.data())).collect();
+        for client in &mut clients {
+            client.send(request("GET", "/a", &["Connection:close"]));
+        }
+        binary.signal("TERM");
+        binary.signal("CONT");
+        for client in &mut clients {
+            assert_eq!(client.receive().status, 200);
+        }
+        assert_eq!(binary.wait_exit().code(), Some(0));
+        binary = Binary::start(&open_route(&upstream));
+    }
+}
+
+#[test]
+fn a_signal_ends_a_start_that_waits_for_keys() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let identity = support::issuer::identity_yaml();
+    let place = format!("jwks_url: http://{address}/jwks\nallow_http: true\nallow_private_addresses: true");
+    let yaml = GatewayBuilder::new()
+        .issuer("main", &format!("{identity}\n{place}\nstart_wait: 60s"))
+        .upstream_with("echo", "builtin: echo")
+        .route("a", "match: { path: /a }\naccept: [jwt]\nupstream: echo")
+        .yaml();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keygate.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut child = KillAtEnd(
+        Command::new(crate::support::program())
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    // The gate has asked for the keys, so it waits.
+    let (asked, _) = silent.accept().unwrap();
+    let status = Command::new("kill").arg(child.0.id().to_string()).status().unwrap();
+    assert!(status.success());
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    drop(asked);
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl LocalGate {
         let metrics = assemble::metrics(clock.now().wall);
         let bound = Bound::bind(&loaded.config, &path, clock, metrics).unwrap();
         let (opened, _) = bound.open(loaded, output.stdout()).unwrap();
-        let serving = opened.serve(path, WORKERS).unwrap();
+        let serving = opened.serve(path, WORKERS, std::future::pending()).unwrap();
         let addresses = serving.addresses();
         let running = RunningGate::new(
             output,
