@@ -338,7 +338,7 @@ fn tenants(
         }
         (Some(OrKeyword::Keyword(_)), Some(entry)) => {
             let problem = "every tenant of this provider can call: whoever registers there gets tokens that count here";
-            let hint = "list the tenants, or ask for more of a token: `required_claims`, `clients`, `claims`";
+            let hint = "list the tenants, or ask for a claim that only yours can have: `claims: { /tid: [\"…\"] }` on the routes";
             checker.warn(entry, "every-tenant", problem, hint);
             Tenants::Any
         }

@@ -93,8 +93,12 @@ async fn bearer_token(path: &Path) -> Result<HeaderValue, FetchError> {
     let owned = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
-        File::open(owned)?.take(TOKEN_BYTES_MAX).read_to_string(&mut text)?;
-        Ok(Secret::new(text))
+        File::open(owned)?.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text)?;
+        let text = Secret::new(text);
+        if text.expose().len() as u64 > TOKEN_BYTES_MAX {
+            return Err(std::io::Error::other("the file is longer than a token can be"));
+        }
+        Ok(text)
     });
     let text: Secret<String> = read.await.map_err(std::io::Error::other).flatten().map_err(failed)?;
     let token = text.expose().trim_ascii();

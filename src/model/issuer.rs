@@ -124,6 +124,17 @@ impl TokenIssuer {
         }
     }
 
+    /// Returns whether tokens of more than one tenant come from the issuer.
+    pub fn has_several_tenants(&self) -> bool {
+        match self {
+            Self::Template(template) => match &template.tenants {
+                Tenants::Listed(tenants) => tenants.len() > 1,
+                Tenants::Any => true,
+            },
+            Self::Url(_) | Self::Text(_) => false,
+        }
+    }
+
     /// Returns the URLs of the issuer that are known: none of a template for any tenant, and of a text none.
     pub fn known_urls(&self) -> Vec<String> {
         match self {

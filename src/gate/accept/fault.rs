@@ -60,10 +60,19 @@ impl fmt::Display for ByteFault {
 /// Returns the byte of `target` that causes `error`; `None` for a rule that is not about one byte.
 pub fn of_accept(error: AcceptError, target: &Uri) -> Option<ByteFault> {
     match error {
-        AcceptError::Path(error) => of_path(target.path().as_bytes(), error),
-        AcceptError::QueryByte => first(target.query()?.as_bytes(), RequestPart::Query, |byte| {
-            !is_query_byte(byte)
-        }),
+        AcceptError::Path(error) => {
+            let path = target.path().as_bytes();
+            of_path(path, error)
+                .filter(|fault| is_as_sent(&path[..fault.offset], |byte| matches!(byte, b'<' | b'>' | b'`')))
+        }
+        AcceptError::QueryByte => {
+            let query = target.query()?.as_bytes();
+            first(query, RequestPart::Query, |byte| !is_query_byte(byte)).filter(|fault| {
+                is_as_sent(&query[..fault.offset], |byte| {
+                    !byte.is_ascii() || matches!(byte, b'<' | b'>' | b'"')
+                })
+            })
+        }
         AcceptError::HostMissing
         | AcceptError::HostRepeated
         | AcceptError::HostInvalid
@@ -74,6 +83,12 @@ pub fn of_accept(error: AcceptError, target: &Uri) -> Option<ByteFault> {
         | AcceptError::HeaderAlias
         | AcceptError::ConnectionNomination => None,
     }
+}
+
+/// Returns whether the client sent `part` as it is. Bytes for which `is_escaped` holds get their escapes before the decision,
+/// unless the client has sent these; then the place of a byte behind them is not known.
+fn is_as_sent(part: &[u8], is_escaped: impl Fn(u8) -> bool) -> bool {
+    !escapes(part).any(|(_, _, value)| value.is_some_and(&is_escaped))
 }
 
 fn of_path(path: &[u8], error: PathError) -> Option<ByteFault> {

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
-/// The bytes after a request that are read at most before its response. They are read to learn that the client closes.
-const AFTER_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// The bytes after a request that are read at most before its response has ended. They are read to learn that the client
+/// closes: a client that sends more and closes then is noticed at the next write only.
+const AFTER_REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// The next act of a client after its whole request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
