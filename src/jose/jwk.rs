@@ -28,7 +28,9 @@ pub(crate) fn stated<'j>(jwk: &'j Map<String, Value>, name: &str) -> Option<&'j 
     jwk.get(name).filter(|value| match value {
         Value::Null => false,
         Value::String(text) => !text.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => true,
+        // Other primes of an RSA key, of which there are none.
+        Value::Array(members) => name != "oth" || !members.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
     })
 }
 

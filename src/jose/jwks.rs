@@ -7,8 +7,10 @@ use crate::jose::jwk::stated;
 use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
+use serde::Deserialize;
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -87,6 +89,8 @@ pub enum KeyLookupError {
     Ambiguous,
 }
 
+/// Why a key is skipped that is not strict JSON.
+const MALFORMED: &str = "it has a member twice, is nested too deep, or has a text or a number that JSON does not allow";
 /// Why a key with private parts is skipped.
 const PRIVATE: &str = "it is published with its private parts, so that anyone can sign with it";
 /// Why the public half of such a key is skipped.
@@ -111,16 +115,13 @@ impl Jwks {
         if body.len() > Self::BYTES_MAX {
             return Err(JwksError::TooLarge);
         }
-        let set = json::object(body).map_err(JwksError::Json)?;
-        let Some(Value::Array(entries)) = set.get("keys") else {
-            return Err(JwksError::NoKeysMember);
-        };
+        let entries: Vec<Entry> = entries(body)?.into_iter().map(Entry::read).collect();
         if entries.len() > Self::KEYS_MAX {
             return Err(JwksError::TooManyKeys);
         }
         let leaked: Vec<&Map<String, Value>> = entries
             .iter()
-            .filter_map(Value::as_object)
+            .filter_map(|entry| entry.loose.as_ref())
             .filter(|jwk| has_private_part(jwk))
             .collect();
         let known_to_all: BTreeSet<String> = leaked
@@ -129,11 +130,12 @@ impl Jwks {
             .map(|key| key.thumbprint())
             .collect();
         let (mut keys, mut skipped) = (Vec::new(), Vec::new());
-        for entry in entries {
-            let read = match entry.as_object() {
-                None => Err("not a JSON object"),
-                Some(jwk) if has_private_part(jwk) => Err(PRIVATE),
-                Some(jwk) => VerifyingKey::from_jwk(jwk).and_then(|key| {
+        for entry in &entries {
+            let read = match (&entry.loose, &entry.strict) {
+                (Some(jwk), _) if has_private_part(jwk) => Err(PRIVATE),
+                (_, Err(JsonError::NotAnObject)) => Err("not a JSON object"),
+                (_, Err(JsonError::Text(_))) => Err(MALFORMED),
+                (_, Ok(jwk)) => VerifyingKey::from_jwk(jwk).and_then(|key| {
                     if known_to_all.contains(key.thumbprint()) {
                         return Err(PRIVATE_BESIDE);
                     }
@@ -143,7 +145,8 @@ impl Jwks {
             match read {
                 Ok(key) => keys.push(key),
                 Err(reason) => {
-                    let kid = entry.get("kid").and_then(Value::as_str).map(str::to_owned);
+                    let kid = entry.loose.as_ref().and_then(|jwk| jwk.get("kid")?.as_str());
+                    let kid = kid.map(str::to_owned);
                     skipped.push(SkippedKey { kid, reason });
                 }
             }
@@ -303,6 +306,46 @@ impl<'a> KeyCandidates<'a> {
     /// Returns the keys in the order of the set.
     pub fn iter(self) -> impl Iterator<Item = &'a VerifyingKey> {
         std::iter::once(self.first).chain(self.others.into_iter().flatten())
+    }
+}
+
+/// The text of a key set. Its keys are read one by one, so that a key that cannot be read does not take the others with it
+/// (RFC 7517 section 5).
+#[derive(Deserialize)]
+struct SetText<'a> {
+    #[serde(borrow)]
+    keys: Option<&'a RawValue>,
+}
+
+/// Returns the texts of the keys of the set in `body`.
+///
+/// # Errors
+/// `body` is not a JSON object, has `keys` twice, or has no array there.
+fn entries(body: &[u8]) -> Result<Vec<&RawValue>, JwksError> {
+    let set: SetText<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data if !body.trim_ascii_start().starts_with(b"{") => {
+            JwksError::Json(JsonError::NotAnObject)
+        }
+        _ => JwksError::Json(JsonError::Text(error.to_string())),
+    })?;
+    let keys = set.keys.ok_or(JwksError::NoKeysMember)?;
+    serde_json::from_str(keys.get()).map_err(|_| JwksError::NoKeysMember)
+}
+
+/// One key of a set, read twice.
+struct Entry {
+    strict: Result<Map<String, Value>, JsonError>,
+    /// Read as most libraries do, who take the last of two members: to tell whose key it is, and whether it is a private
+    /// one. `None` if they could not read it either.
+    loose: Option<Map<String, Value>>,
+}
+
+impl Entry {
+    fn read(text: &RawValue) -> Self {
+        Self {
+            strict: json::object(text.get().as_bytes()),
+            loose: serde_json::from_str(text.get()).ok(),
+        }
     }
 }
 

@@ -158,6 +158,48 @@ fn s045_one_odd_key_does_not_poison_its_set() {
 }
 
 #[test]
+fn s045_a_key_that_is_no_strict_json_does_not_poison_its_set() {
+    let good = jwk_with(P256_PEM, json!({"kid": "good"})).to_string();
+    let deep = format!("{{\"kty\":\"X\",\"a\":{}1{}}}", "[".repeat(20), "]".repeat(20));
+    for odd in [
+        "{\"kty\":\"AKP\",\"kid\":\"m\",\"kid\":\"m\"}",
+        &deep,
+        "{\"kty\":\"X\",\"n\":1e999}",
+        "{\"kty\":\"X\",\"n\":\"\\ud83d\"}",
+    ] {
+        let set = Jwks::parse(format!("{{\"keys\":[{odd},{good}]}}").as_bytes()).unwrap();
+        assert_eq!((set.len(), set.skipped().len()), (1, 1), "{odd}");
+        assert_eq!(set.skipped()[0].reason, MALFORMED, "{odd}");
+        assert!(!set.publishes_private_keys, "{odd}");
+    }
+    // The key may be the same in another form.
+    let twice = "{\"kty\":\"EC\",\"kid\":\"p\",\"d\":\"AA\",\"d\":\"AQ\"}";
+    let set = Jwks::parse(format!("{{\"keys\":[{twice},{good}]}}").as_bytes()).unwrap();
+    assert!(set.publishes_private_keys);
+    assert_eq!(
+        (set.skipped()[0].kid.as_deref(), set.skipped()[0].reason),
+        (Some("p"), PRIVATE)
+    );
+    for broken in [
+        "{\"keys\":[{\"kty\":\"X\"]}",
+        "{\"keys\":[],\"keys\":[]}",
+        "{\"keys\":[]} x",
+        "[]",
+    ] {
+        assert!(
+            matches!(Jwks::parse(broken.as_bytes()), Err(JwksError::Json(_))),
+            "{broken}"
+        );
+    }
+    for other in ["{\"keys\":{}}", "{\"keys\":1}", "{\"keys\":null}", "{}"] {
+        assert!(
+            matches!(Jwks::parse(other.as_bytes()), Err(JwksError::NoKeysMember)),
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn s049_a_published_private_key_is_never_used_and_the_others_are() {
     for member in PRIVATE_MEMBERS {
         let mut leaked = jwk_of(RSA_PEM);
