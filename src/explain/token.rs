@@ -193,6 +193,7 @@ fn signature(parsed: &ParsedToken<'_>, issuer: &IssuerState, now: Now, facts: &m
             | TokenError::IssuedInFuture
             | TokenError::Lifetime
             | TokenError::NotAccessToken(_)
+            | TokenError::NotBearer(_)
             | TokenError::ClaimMissing(_)
             | TokenError::ClaimInvalid(_)
             | TokenError::RequiredClaim(_),

@@ -252,8 +252,10 @@ impl Introspector {
         });
         let result = match &verdict {
             Ok((Verdict::Active(_), _)) => CallResult::Active,
-            Ok((Verdict::Refused(IntrospectionRefusal::Inactive), _)) => CallResult::Inactive,
-            Ok((Verdict::Refused(_), _)) => CallResult::Refused,
+            Ok((Verdict::Refused(refused), _)) => match refused.refusal {
+                IntrospectionRefusal::Inactive => CallResult::Inactive,
+                IntrospectionRefusal::Token(_) => CallResult::Refused,
+            },
             Err(error) if error.has_response() => CallResult::Rejected,
             Err(_) => CallResult::Failure,
         };

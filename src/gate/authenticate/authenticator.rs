@@ -10,6 +10,7 @@ use crate::gate::authenticate::Refusal;
 use crate::gate::authenticate::api_key::ApiKeyAuthenticator;
 use crate::gate::authenticate::introspection::Introspection;
 use crate::gate::authenticate::introspection::IssuerVerdict;
+use crate::gate::authenticate::introspection::RefusedToken;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
@@ -65,7 +66,10 @@ impl Authenticator {
                 let identity = match trust.own_opaque(token) {
                     Some(issuer) => {
                         let found = self.opaque_tokens.authenticate(token, issuer, now.wall);
-                        let identity = found.map_err(|error| Failure::refused(Refusal::Own(error)))?;
+                        let identity = found.map_err(|(error, owner)| Failure::Refused {
+                            refusal: Refusal::Own(error),
+                            owner,
+                        })?;
                         trust.for_audience(identity, issuer)?
                     }
                     None => self.authenticate_bearer(token, trust, verdict, now)?,
@@ -167,7 +171,10 @@ fn introspected(
     verdict: Option<&IssuerVerdict>,
     now: Now,
 ) -> Option<Result<Arc<Identity>, Failure>> {
-    let refused = |refused| Failure::refused(Refusal::Introspection(refused));
+    let refused = |refused: RefusedToken| Failure::Refused {
+        refusal: Refusal::Introspection(refused.refusal),
+        owner: refused.owner,
+    };
     if let Some(verdict) = verdict.filter(|verdict| verdict.issuer == issuer.uid()) {
         return Some(match &verdict.outcome {
             Ok(outcome) => outcome.clone().map_err(refused),
@@ -212,14 +219,18 @@ fn verify(
             }),
         },
         // A newer key set may contain the key.
-        Err(missing @ (TokenError::UnknownKey | TokenError::KeyMismatch)) => {
-            match keys.unknown_kid(&current, parsed.kid(), now) {
+        Err(missing @ (TokenError::UnknownKey | TokenError::KeyMismatch | TokenError::BadSignature)) => {
+            // Some issuers put a new key in the place of one with the same name. A forged signature says as little about a
+            // name as a made-up name does, so it is not remembered that the key of this name is absent.
+            let kid = parsed.kid().filter(|_| missing != TokenError::BadSignature);
+            match keys.unknown_kid(&current, kid, now) {
                 UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(missing)),
                 UnknownKid::Fetch { attempt, wait } => Err(Failure::Needs(Need::Keys {
                     keys: Arc::clone(keys),
                     attempt,
                     wait,
                 })),
+                UnknownKid::Unavailable { .. } if missing == TokenError::BadSignature => Err(refused(missing)),
                 UnknownKid::Unavailable { .. } => Err(Failure::Unverifiable(MissingProof::Keys)),
             }
         }

@@ -5,6 +5,7 @@ mod response;
 
 pub use response::IntrospectionRefusal;
 pub use response::RESPONSE_BYTES_MAX;
+pub use response::RefusedToken;
 pub use response::ResponseError;
 pub use response::Verdict;
 pub use response::read;
@@ -51,7 +52,7 @@ reasons! {
 }
 
 /// The identity of a valid token or the reason for its refusal; or the reason why neither is known.
-pub type IntrospectionOutcome = Result<Result<Arc<Identity>, IntrospectionRefusal>, Unavailable>;
+pub type IntrospectionOutcome = Result<Result<Arc<Identity>, RefusedToken>, Unavailable>;
 
 /// The verdict of an issuer about the token of one request. The verdict applies to that request even if the cache had
 /// no room.
@@ -152,7 +153,7 @@ impl CachedIdentity {
 
 #[derive(Clone)]
 struct CachedRefusal {
-    refused: IntrospectionRefusal,
+    refused: RefusedToken,
     until: Tick,
 }
 
@@ -183,7 +184,7 @@ impl VerdictCache {
     }
 
     /// Returns the cached verdict for `token`, if it is still valid at `now`.
-    pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, IntrospectionRefusal>> {
+    pub fn get(&self, token: &str, now: Now) -> Option<Result<Arc<Identity>, RefusedToken>> {
         if let Some(cached) = self.active.get(token) {
             if cached.holds(now) {
                 return Some(Ok(cached.identity));
@@ -249,6 +250,8 @@ impl fmt::Debug for Introspection {
 /// The weight in bytes of an entry in the table and an `Identity`, with the overhead of its allocations.
 const IDENTITY_WEIGHT: u64 = 1024;
 const REFUSAL_WEIGHT: u64 = 160;
+/// The names of an owner have up to 512 bytes each; most have few.
+const OWNER_WEIGHT: u64 = 1024;
 
 #[derive(Clone)]
 struct IdentityWeight;
@@ -263,8 +266,8 @@ impl Weighter<TokenText, CachedIdentity> for IdentityWeight {
 struct RefusalWeight;
 
 impl Weighter<[u8; 32], CachedRefusal> for RefusalWeight {
-    fn weight(&self, _: &[u8; 32], _: &CachedRefusal) -> u64 {
-        REFUSAL_WEIGHT
+    fn weight(&self, _: &[u8; 32], cached: &CachedRefusal) -> u64 {
+        REFUSAL_WEIGHT + cached.refused.owner.as_ref().map_or(0, |_| OWNER_WEIGHT)
     }
 }
 

@@ -90,19 +90,34 @@ impl OpaqueTokens {
     /// Returns the identity for the opaque token `text`. The caller checks for a revocation with [`find_binding`].
     ///
     /// # Errors
-    /// The token or its client is unknown, or the token is expired. No skew applies, because Keygate's own clock set
-    /// the expiry.
+    /// The token or its client is unknown, or the token is expired: then with its identity. No skew applies, because
+    /// Keygate's own clock set the expiry.
     pub(super) fn authenticate(
         &self,
         text: &str,
         issuer: &IssuerState,
         now: Timestamp,
-    ) -> Result<Arc<Identity>, OwnTokenError> {
+    ) -> Result<Arc<Identity>, (OwnTokenError, Option<Arc<Identity>>)> {
         let digest = CredentialDigest::sha256(text);
-        let token = self.directory.opaque(&digest).ok_or(OwnTokenError::Unknown)?;
-        if now >= token.expires_at {
-            return Err(OwnTokenError::Expired);
+        let token = self.directory.opaque(&digest).ok_or((OwnTokenError::Unknown, None))?;
+        let expires_at = token.expires_at;
+        let identity = self.identity(digest, token, issuer).map_err(|error| (error, None))?;
+        if now >= expires_at {
+            return Err((OwnTokenError::Expired, Some(identity)));
         }
+        Ok(identity)
+    }
+
+    /// Returns the identity of the opaque token with `digest`.
+    ///
+    /// # Errors
+    /// Its client is unknown.
+    fn identity(
+        &self,
+        digest: CredentialDigest,
+        token: Arc<OpaqueToken>,
+        issuer: &IssuerState,
+    ) -> Result<Arc<Identity>, OwnTokenError> {
         if let Some(cached) = self.identities.get(digest.as_bytes())
             && Arc::ptr_eq(&cached.token, &token)
         {

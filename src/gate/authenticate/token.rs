@@ -141,6 +141,21 @@ impl TokenRules {
         }
     }
 
+    /// Returns the identity in `claims` that were refused, as far as they can be read. For the access record: the token admits
+    /// nothing.
+    pub fn owner(&self, credential_type: CredentialType, claims: &Claims<'_>) -> TokenIdentity {
+        let name = |claim: &str| claims.name(claim).ok().flatten();
+        TokenIdentity {
+            credential_type,
+            tenant_issuer: self.tenant_issuer(claims).ok().flatten(),
+            subject: name("sub"),
+            client_id: claims.first_name(&self.client_id_claims).ok().flatten(),
+            organization: name(&self.organization_claim),
+            token_id: name("jti"),
+            ..TokenIdentity::default()
+        }
+    }
+
     fn check_required(&self, claims: &Claims<'_>) -> Result<(), TokenError> {
         for (name, allowed) in &self.required_claims {
             claims.check_required(name, allowed)?;
@@ -155,6 +170,10 @@ impl TokenRules {
         claims: &Claims<'_>,
         expires_at: Timestamp,
     ) -> Result<TokenIdentity, TokenError> {
+        // Bound to a key or a certificate that the request does not prove (RFC 7800 section 3.1).
+        if claims.has("cnf") {
+            return Err(TokenError::NotBearer("cnf"));
+        }
         let audiences = claims.audiences()?;
         if audiences.is_empty() && self.audience == Audience::Required {
             return Err(TokenError::ClaimMissing("aud"));
@@ -289,19 +308,9 @@ impl SignedToken<'_, '_> {
         rules.identity(CredentialType::Jwt, claims, expires_at)
     }
 
-    /// Returns the identity of a token that [`Self::check_claims`] refused, as far as its claims can be read. For the access
-    /// record: the token admits nothing.
+    /// Returns the identity of a token that [`Self::check_claims`] refused; see [`TokenRules::owner`].
     pub fn owner(&self, rules: &TokenRules) -> TokenIdentity {
-        let claims = &self.parsed.claims;
-        let name = |claim: &str| claims.name(claim).ok().flatten();
-        TokenIdentity {
-            tenant_issuer: rules.tenant_issuer(claims).ok().flatten(),
-            subject: name("sub"),
-            client_id: claims.first_name(&rules.client_id_claims).ok().flatten(),
-            organization: name(&rules.organization_claim),
-            token_id: name("jti"),
-            ..TokenIdentity::default()
-        }
+        rules.owner(CredentialType::Jwt, &self.parsed.claims)
     }
 }
 

@@ -458,8 +458,8 @@ fn s117_a_source_that_failed_too_often_still_passes_with_a_good_credential() {
     let outcome = gate.ask(&[("authorization", &authorization), ("x-forwarded-for", "203.0.113.1")]);
     assert_eq!(outcome, "too_many_failures");
     gate.advance(12 * 60 * 1000);
-    assert_eq!(gate.bearer(&bad), "bad_signature");
-    assert_eq!(gate.bearer(&bad), "too_many_failures");
+    assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "api_key_unknown");
+    assert_eq!(gate.ask(&[("x-api-key", "unknown-foreign-key")]), "too_many_failures");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn tokens() -> Vec<TokenError> {
         E::UnknownKey => E::UnknownKey, E::KeyMismatch => E::KeyMismatch, E::AmbiguousKey => E::AmbiguousKey,
         E::BadSignature => E::BadSignature, E::Expired { .. } => E::Expired { late_secs: 1 },
         E::NotYetValid => E::NotYetValid, E::IssuedInFuture => E::IssuedInFuture, E::Lifetime => E::Lifetime,
-        E::NotAccessToken(_) => E::NotAccessToken("nonce"), E::ClaimMissing(_) => E::ClaimMissing("exp"),
+        E::NotBearer(_) => E::NotBearer("cnf"), E::NotAccessToken(_) => E::NotAccessToken("nonce"), E::ClaimMissing(_) => E::ClaimMissing("exp"),
         E::ClaimInvalid(_) => E::ClaimInvalid("exp".to_owned()), E::RequiredClaim(_) => E::RequiredClaim("a".to_owned()),
     );
     jwss().into_iter().map(E::Jws).chain(others).collect()
@@ -138,7 +138,7 @@ fn api_keys() -> Vec<ApiKeyError> {
 fn introspection_refusals() -> Vec<IntrospectionRefusal> {
     use IntrospectionRefusal as E;
     all!(IntrospectionRefusal:
-        E::Inactive => E::Inactive, E::NotBearer => E::NotBearer, E::Token(_) => E::Token(TokenError::Issuer),
+        E::Inactive => E::Inactive, E::Token(_) => E::Token(TokenError::Issuer),
     )
 }
 

@@ -312,6 +312,30 @@ fn an_identity_has_the_claims_that_the_configuration_keeps() {
     );
 }
 
+/// An issuer may put a new key in the place of one with the same name.
+#[test]
+fn a_signature_that_no_known_key_made_is_checked_with_newer_keys_once_a_cooldown() {
+    let fixture = fixture();
+    let jwt = fixture.jwt(SIGNING, "api");
+    let (signed, _) = jwt.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    fixture.check("signs", &forged, "bad_signature");
+    fixture.clock.advance(Duration::from_secs(31));
+    fixture.check("signs", &forged, "needs keys");
+    let keys = fixture.issuer("signs").keys().unwrap();
+    let now = fixture.clock.now();
+    let set = json!({ "keys": [fixture.key.public_jwk()] }).to_string();
+    let jwks = Jwks::parse(set.as_bytes()).unwrap();
+    keys.start_attempt(now).succeed(set.as_bytes(), jwks, now);
+    fixture.check("signs", &forged, "bad_signature");
+    fixture.check("signs", &jwt, "signs");
+    fixture.clock.advance(Duration::from_secs(31));
+    fixture.check("signs", &forged, "needs keys");
+    // A fetch that failed proves nothing new, and the keys at hand did not make the signature.
+    keys.start_attempt(fixture.clock.now()).fail("down");
+    fixture.check("signs", &forged, "bad_signature");
+}
+
 #[test]
 fn a_remembered_jwt_is_for_its_issuer_and_its_audience_alone() {
     let fixture = fixture();
@@ -335,7 +359,10 @@ fn the_verdict_of_the_issuer_decides_about_a_token_that_it_introspects() {
     let other_audience = of(fixture.active("other"));
     fixture.check_with("introspects", "opaque", Some(&other_audience), "wrong_audience");
     fixture.check_with("mixed", "a.b.c", Some(&other_audience), "wrong_audience");
-    let inactive = of(Ok(Err(IntrospectionRefusal::Inactive)));
+    let inactive = of(Ok(Err(RefusedToken {
+        refusal: IntrospectionRefusal::Inactive,
+        owner: None,
+    })));
     fixture.check_with("introspects", "opaque", Some(&inactive), "token_inactive");
     let jwt = fixture.jwt("https://introspects.example.test", "api");
     for route in ["introspects", "mixed"] {

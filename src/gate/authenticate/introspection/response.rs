@@ -1,6 +1,7 @@
 //! Which verdict does an introspection response give (RFC 7662 section 2.2)? The token is active or refused, or the
 //! response is unusable.
 
+use crate::gate::authenticate::CredentialType;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::token::Claims;
 use crate::gate::authenticate::token::TokenError;
@@ -20,7 +21,15 @@ pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub enum Verdict {
     Active(ActiveToken),
-    Refused(IntrospectionRefusal),
+    Refused(RefusedToken),
+}
+
+/// A token that is refused.
+#[derive(Clone, Debug)]
+pub struct RefusedToken {
+    pub refusal: IntrospectionRefusal,
+    /// The identity of an active token that the issuer's rules refuse. For the access record alone.
+    pub owner: Option<Arc<Identity>>,
 }
 
 /// An active token.
@@ -36,8 +45,8 @@ impl Verdict {
     /// Returns the identity of an active token.
     ///
     /// # Errors
-    /// The reason for the refusal.
-    pub fn into_identity(self) -> Result<Arc<Identity>, IntrospectionRefusal> {
+    /// The refusal.
+    pub fn into_identity(self) -> Result<Arc<Identity>, RefusedToken> {
         match self {
             Self::Active(active) => Ok(active.identity),
             Self::Refused(refused) => Err(refused),
@@ -50,8 +59,6 @@ impl Verdict {
 pub enum IntrospectionRefusal {
     #[error("its issuer says that it is not active")]
     Inactive,
-    #[error("its issuer says that it is of another type than Bearer")]
-    NotBearer,
     #[error(transparent)]
     Token(TokenError),
 }
@@ -59,7 +66,6 @@ pub enum IntrospectionRefusal {
 reasons! {
     IntrospectionRefusal {
         Self::Inactive => "token_inactive",
-        Self::NotBearer => "token_not_bearer",
     }
     of { Token(TokenError) }
 }
@@ -84,12 +90,24 @@ pub fn read(body: &[u8], issuer: &Name, rules: &TokenRules, now: Timestamp) -> R
     let members = Members::parse(body).map_err(ResponseError::Json)?;
     match members.get("active") {
         Some(Json::Bool(true)) => {}
-        Some(Json::Bool(false)) => return Ok(Verdict::Refused(IntrospectionRefusal::Inactive)),
+        Some(Json::Bool(false)) => {
+            return Ok(Verdict::Refused(RefusedToken {
+                refusal: IntrospectionRefusal::Inactive,
+                owner: None,
+            }));
+        }
         Some(_) | None => return Err(ResponseError::NoActive),
     }
-    Ok(match check_active(&Claims::new(members), issuer, rules, now) {
+    let claims = Claims::new(members);
+    Ok(match check_active(&claims, issuer, rules, now) {
         Ok(active) => Verdict::Active(active),
-        Err(refused) => Verdict::Refused(refused),
+        Err(error) => Verdict::Refused(RefusedToken {
+            refusal: IntrospectionRefusal::Token(error),
+            owner: Some(Arc::new(Identity::of_token(
+                issuer.clone(),
+                rules.owner(CredentialType::Opaque, &claims),
+            ))),
+        }),
     })
 }
 
@@ -98,25 +116,21 @@ fn check_active(
     issuer: &Name,
     rules: &TokenRules,
     now: Timestamp,
-) -> Result<ActiveToken, IntrospectionRefusal> {
+) -> Result<ActiveToken, TokenError> {
     // A token that is bound to a key (DPoP, RFC 9449) or issued for another use must not pass as a bearer token.
-    if let Some(kind) = claims
-        .nonempty_text("token_type")
-        .map_err(IntrospectionRefusal::Token)?
+    if let Some(kind) = claims.nonempty_text("token_type")?
         && !kind.eq_ignore_ascii_case("bearer")
     {
-        return Err(IntrospectionRefusal::NotBearer);
+        return Err(TokenError::NotBearer("token_type"));
     }
     // Some servers also introspect refresh and ID tokens, and report the kind in `token_use`.
-    if let Some(purpose) = claims.nonempty_text("token_use").map_err(IntrospectionRefusal::Token)?
+    if let Some(purpose) = claims.nonempty_text("token_use")?
         && purpose != "access_token"
         && purpose != "access"
     {
-        return Err(IntrospectionRefusal::Token(TokenError::NotAccessToken("token_use")));
+        return Err(TokenError::NotAccessToken("token_use"));
     }
-    let (identity, ends) = rules
-        .check_introspection(claims, now)
-        .map_err(IntrospectionRefusal::Token)?;
+    let (identity, ends) = rules.check_introspection(claims, now)?;
     Ok(ActiveToken {
         identity: Arc::new(Identity::of_token(issuer.clone(), identity)),
         ends,

@@ -64,7 +64,7 @@ fn accepted(changes: Value) -> ActiveToken {
 #[track_caller]
 fn refused(changes: Value, expected: IntrospectionRefusal) {
     match read_as("audiences: [api]", &answer(changes.clone())) {
-        Ok(Verdict::Refused(not_good)) => assert_eq!(not_good, expected, "{changes}"),
+        Ok(Verdict::Refused(not_good)) => assert_eq!(not_good.refusal, expected, "{changes}"),
         other => panic!("{changes}: {other:?}"),
     }
 }
@@ -152,8 +152,12 @@ fn s059_an_active_token_of_another_issuer_audience_time_or_type_is_refused() {
     refused(json!({ "iat": NOW + 31 }), token(TokenError::IssuedInFuture));
     refused(json!({ "iat": NOW, "exp": NOW + 86_401 }), token(TokenError::Lifetime));
     for kind in ["DPoP", "mac", "N_A", "Bearer "] {
-        refused(json!({ "token_type": kind }), IntrospectionRefusal::NotBearer);
+        refused(
+            json!({ "token_type": kind }),
+            token(TokenError::NotBearer("token_type")),
+        );
     }
+    refused(json!({ "cnf": { "jkt": "a" } }), token(TokenError::NotBearer("cnf")));
     for kind in ["bearer", "BEARER"] {
         accepted(json!({ "token_type": kind }));
     }
@@ -183,9 +187,10 @@ fn required_claims_hold_for_answers() {
     for other in [json!("test"), json!(["test"]), Value::Null] {
         assert!(matches!(
             read(other),
-            Ok(Verdict::Refused(IntrospectionRefusal::Token(
-                TokenError::RequiredClaim(_)
-            )))
+            Ok(Verdict::Refused(RefusedToken {
+                refusal: IntrospectionRefusal::Token(TokenError::RequiredClaim(_)),
+                owner: Some(_),
+            }))
         ));
     }
 }
@@ -242,16 +247,19 @@ fn good_until(exp: u64) -> Verdict {
     Verdict::Active(accepted(json!({ "exp": exp })))
 }
 
-const INACTIVE: Verdict = Verdict::Refused(IntrospectionRefusal::Inactive);
+const INACTIVE: RefusedToken = RefusedToken {
+    refusal: IntrospectionRefusal::Inactive,
+    owner: None,
+};
 
 #[test]
 fn a_response_is_cached_for_the_ttl_of_its_kind() {
     let memory = memory(1 << 20);
     memory.remember("good", &good_until(NOW + 300), 300, now_at(0));
-    memory.remember("bad", &INACTIVE, 20, now_at(0));
+    memory.remember("bad", &Verdict::Refused(INACTIVE), 20, now_at(0));
     assert!(memory.get("good", now_at(29_999)).unwrap().is_ok());
     assert_eq!(
-        memory.get("bad", now_at(4_999)).unwrap().unwrap_err(),
+        memory.get("bad", now_at(4_999)).unwrap().unwrap_err().refusal,
         IntrospectionRefusal::Inactive
     );
     assert!(memory.get("good", now_at(30_000)).is_none());
@@ -285,7 +293,7 @@ fn s060_a_remembered_answer_ends_with_its_token() {
 fn a_newer_response_replaces_an_older_one() {
     let memory = memory(1 << 20);
     memory.remember("token", &good_until(NOW + 300), 300, now_at(0));
-    memory.remember("token", &INACTIVE, 20, now_at(1));
+    memory.remember("token", &Verdict::Refused(INACTIVE), 20, now_at(1));
     assert!(memory.get("token", now_at(2)).unwrap().is_err());
     memory.remember("token", &good_until(NOW + 300), 300, now_at(3));
     assert!(memory.get("token", now_at(4)).unwrap().is_ok());
@@ -296,7 +304,7 @@ fn a_newer_response_replaces_an_older_one() {
 fn only_the_whole_text_is_the_token() {
     let memory = memory(1 << 20);
     memory.remember("abc", &good_until(NOW + 300), 300, now_at(0));
-    memory.remember("xyz", &INACTIVE, 20, now_at(0));
+    memory.remember("xyz", &Verdict::Refused(INACTIVE), 20, now_at(0));
     for other in ["", "ab", "abcd", "ABC", "xy", "xyzz", "abc "] {
         assert!(memory.get(other, now_at(0)).is_none(), "{other:?}");
     }
@@ -309,7 +317,7 @@ fn s061_a_million_junk_tokens_take_no_memory_and_no_good_token_away() {
         memory.remember(&format!("good-{index}"), &good_until(NOW + 300), 300, now_at(0));
     }
     for index in 0..1_000_000_u32 {
-        memory.remember(&format!("junk-{index}"), &INACTIVE, 20, now_at(0));
+        memory.remember(&format!("junk-{index}"), &Verdict::Refused(INACTIVE), 20, now_at(0));
     }
     let (good, refused) = memory.bytes();
     assert!(good + refused <= 1 << 20, "{good} {refused}");
@@ -340,8 +348,8 @@ fn a_cached_identity_counts_its_token_and_its_response_and_a_refusal_always_the_
     let memory = memory(1 << 20);
     assert_eq!(memory.bytes(), (0, 0));
     memory.remember("token", &good_until(NOW + 300), 300, now_at(0));
-    memory.remember("bad", &INACTIVE, 20, now_at(0));
-    memory.remember(&"bad".repeat(100), &INACTIVE, 2_000, now_at(0));
+    memory.remember("bad", &Verdict::Refused(INACTIVE), 20, now_at(0));
+    memory.remember(&"bad".repeat(100), &Verdict::Refused(INACTIVE), 2_000, now_at(0));
     assert_eq!(memory.bytes(), (IDENTITY_WEIGHT + 5 + 2 * 300, 2 * REFUSAL_WEIGHT));
 }
 
@@ -354,7 +362,7 @@ fn a_ttl_of_zero_caches_nothing() {
     };
     let memory = VerdictCache::new(&settings, metrics());
     memory.remember("good", &good_until(NOW + 300), 300, now_at(0));
-    memory.remember("bad", &INACTIVE, 20, now_at(0));
+    memory.remember("bad", &Verdict::Refused(INACTIVE), 20, now_at(0));
     assert!(memory.get("good", now_at(0)).is_none() && memory.get("bad", now_at(0)).is_none());
 }
 
@@ -370,10 +378,10 @@ async fn a_request_gets_the_outcome_of_the_introspecting_task() {
     let answering = async {
         let request = inbox.recv().await.unwrap();
         assert_eq!(request.token.expose(), "token");
-        request.reply.send(Ok(Err(IntrospectionRefusal::Inactive))).unwrap();
+        request.reply.send(Ok(Err(INACTIVE))).unwrap();
     };
     let (outcome, ()) = tokio::join!(introspection.introspect(token()), answering);
-    assert_eq!(outcome.unwrap().unwrap_err(), IntrospectionRefusal::Inactive);
+    assert_eq!(outcome.unwrap().unwrap_err().refusal, IntrospectionRefusal::Inactive);
 }
 
 #[tokio::test(start_paused = true)]
@@ -404,6 +412,8 @@ async fn without_an_outcome_in_time_a_token_is_neither_valid_nor_refused() {
 #[test]
 fn debug_prints_no_token() {
     let introspection = Introspection::new(&settings(1 << 20), metrics());
-    introspection.verdicts().remember("hunter2", &INACTIVE, 20, now_at(0));
+    introspection
+        .verdicts()
+        .remember("hunter2", &Verdict::Refused(INACTIVE), 20, now_at(0));
     assert_eq!(format!("{introspection:?}"), "Introspection { entries: (0, 1), .. }");
 }

@@ -40,8 +40,9 @@ impl<'a> Claims<'a> {
         self.get(name).filter(|value| !says_nothing(value))
     }
 
+    /// Returns whether the member is there and says something.
     pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.said(name).is_some()
     }
 
     /// Returns a claim that is one string; `None` if the claim is absent.

@@ -38,6 +38,8 @@ pub enum TokenError {
     Lifetime,
     #[error("claim `{0}` marks an ID token, not an access token")]
     NotAccessToken(&'static str),
+    #[error("claim `{0}` says that it is no bearer token")]
+    NotBearer(&'static str),
     #[error("claim `{0}` is missing")]
     ClaimMissing(&'static str),
     #[error("claim `{0}` has a wrong type or value")]
@@ -50,7 +52,7 @@ impl TokenError {
     /// Returns the name of the claim that the refusal is about.
     pub fn claim(&self) -> Option<&str> {
         match self {
-            Self::NotAccessToken(claim) | Self::ClaimMissing(claim) => Some(claim),
+            Self::NotAccessToken(claim) | Self::NotBearer(claim) | Self::ClaimMissing(claim) => Some(claim),
             Self::ClaimInvalid(claim) | Self::RequiredClaim(claim) => Some(claim),
             Self::Expired { .. } => Some("exp"),
             Self::NotYetValid => Some("nbf"),
@@ -90,6 +92,7 @@ reasons! {
         Self::IssuedInFuture => "token_issued_in_future",
         Self::Lifetime => "token_lifetime",
         Self::NotAccessToken(_) => "not_an_access_token",
+        Self::NotBearer(_) => "token_not_bearer",
         Self::ClaimMissing(_) => "token_claim_missing",
         Self::ClaimInvalid(_) => "token_claim_invalid",
         Self::RequiredClaim(_) => "token_required_claim",

@@ -417,6 +417,32 @@ fn s032_an_id_token_or_an_assertion_is_no_access_token() {
     }
 }
 
+/// RFC 7800 section 3.1: whoever stole such a token could use it.
+#[test]
+fn a_token_that_is_bound_to_its_holder_is_no_bearer_token() {
+    for cnf in [
+        json!({"jkt": "a"}),
+        json!({"x5t#S256": "a"}),
+        json!({}),
+        json!("a"),
+        json!(1),
+    ] {
+        check(json!({ "cnf": cnf }), Err(TokenError::NotBearer("cnf")));
+    }
+    check(json!({"cnf": null}), Ok(()));
+}
+
+#[test]
+fn marks_of_id_tokens_that_say_nothing_mark_nothing() {
+    for nothing in [json!(""), json!([])] {
+        check_header(
+            &json!({"alg": "ES256", "typ": "JWT"}),
+            json!({ "nonce": nothing }),
+            Ok(()),
+        );
+    }
+}
+
 #[test]
 fn s034_scopes_have_one_of_two_types() {
     let scopes = |changes| accept(changes).scopes.to_string();
@@ -562,6 +588,7 @@ fn a_refusal_is_one_word_of_a_closed_set() {
         TokenError::IssuedInFuture,
         TokenError::Lifetime,
         TokenError::NotAccessToken("nonce"),
+        TokenError::NotBearer("cnf"),
         TokenError::ClaimMissing("exp"),
         TokenError::ClaimInvalid("exp".to_owned()),
         TokenError::RequiredClaim("tier".to_owned()),
