@@ -51,6 +51,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
+use http::header;
 use http::request::Parts;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -263,13 +264,15 @@ impl Snapshot {
                 .values()
                 .filter_map(|issuer| issuer.token_header.as_ref()),
         );
+        let reads_protocol = config.routes.iter().any(|route| route.websocket_token);
+        let websocket_protocol = reads_protocol.then_some(&header::SEC_WEBSOCKET_PROTOCOL);
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
             accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
-                .with_unaliased(claim_headers.iter().chain(&token_headers)),
+                .with_unaliased(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
             claim_headers,
             token_headers,
             authenticator: Authenticator {

@@ -123,6 +123,21 @@ fn field<'f>((name, value): &'f (&'static str, String)) -> (&'f str, &'f str) {
     (name, value)
 }
 
+lanes!(s001_a_token_under_an_alias_of_its_header_is_refused);
+/// With `_` for `-`, an upstream may read the field as the one that Keygate removes.
+fn s001_a_token_under_an_alias_of_its_header_is_refused() {
+    let places = Places::start();
+    let [(_, authorization), .., (_, protocols)] = places.fields();
+    for (alias, value) in [
+        ("Sec_WebSocket_Protocol", &*protocols),
+        ("Cf_Access_Jwt_Assertion", "a.b.c"),
+    ] {
+        let (status, record) = places.ask("/all", &[("Authorization", &authorization), (alias, value)]);
+        assert_eq!((status, &record["reason"]), (400, &json!("header_alias")), "{alias}");
+    }
+    assert!(places.upstream.received().is_empty());
+}
+
 lanes!(s001_every_pair_of_places_is_refused);
 fn s001_every_pair_of_places_is_refused() {
     let places = Places::start();

@@ -58,10 +58,31 @@ fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
     }
 }
 
+/// Returns whether `Authorization`, which is forwarded unread, holds more than one credential, as far as that can be told:
+/// `Bearer` and `Basic` have no comma, and no other scheme is followed by a second one.
+pub(super) fn is_list(value: &HeaderValue) -> bool {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let scheme = text.split(' ').next().unwrap_or_default();
+    let has_one_token = ["bearer", "basic"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    (has_one_token && text.contains(',')) || holds_a_second(&text)
+}
+
 /// Returns whether a second credential follows a comma: a scheme and a space, or `Bearer` alone. The comma in
-/// `Digest a=b, c="d"` precedes a parameter.
+/// `Digest a=b, c="d"` precedes a parameter, and one between quotes is text.
 fn holds_a_second(rest: &str) -> bool {
-    rest.split(',').skip(1).any(|member| {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let is_separator = |char: char| {
+        let is_text = std::mem::take(&mut is_escaped);
+        match char {
+            '"' if !is_text => is_quoted = !is_quoted,
+            '\\' if is_quoted && !is_text => is_escaped = true,
+            _ => {}
+        }
+        char == ',' && !is_quoted
+    };
+    rest.split(is_separator).skip(1).any(|member| {
         let member = member.trim_matches(' ');
         let scheme = member.split(' ').next().unwrap_or_default();
         is_scheme(scheme) && (member.contains(' ') || scheme.eq_ignore_ascii_case("bearer"))

@@ -229,10 +229,13 @@ pub fn credential<'r>(
 /// Returns the place of the credential that a public route forwards unread.
 ///
 /// # Errors
-/// The field is repeated.
+/// The field is repeated, or `Authorization` is a list.
 fn unread<'r>(fields: &Fields<'r>) -> Result<Intake<'r>, IntakeError> {
     let authorization = only(fields.authorization, IntakeError::AuthorizationRepeated)?;
     let key = only(fields.api_key, IntakeError::ApiKeyRepeated)?;
+    if authorization.is_some_and(bearer::is_list) {
+        return Err(IntakeError::AuthorizationRepeated);
+    }
     let place = match (authorization, key) {
         (Some(_), _) => Some(Place::Authorization),
         (None, Some(_)) => Some(Place::ApiKeyHeader),
@@ -255,9 +258,8 @@ fn token_or_key<'r>(
 ) -> Credential<'r> {
     let is_key = rules.bearer_key_prefix.as_deref().is_some_and(|prefix| {
         let has_own_form = || !matches!(parse_own_key(text, prefix), Err(ApiKeyTextError::Foreign));
-        !accepted.contains(&AcceptedCredential::Jwt)
-            || has_own_form()
-            || (accepted.contains(&AcceptedCredential::ApiKey) && is_imported(text))
+        // Also where the route accepts no keys: a key must not be sent to an issuer that is asked about tokens.
+        !accepted.contains(&AcceptedCredential::Jwt) || has_own_form() || is_imported(text)
     });
     if is_key {
         Credential::ApiKey(text)

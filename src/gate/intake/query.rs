@@ -8,23 +8,27 @@ const CREDENTIAL_NAMES: [&str; 4] = ["accesstoken", "apikey", "key", "xapikey"];
 
 /// The names of further parameters that often hold secrets, which must not be logged: `code` and `state` of a sign-in,
 /// signatures of pre-signed URLs, tokens in mailed links.
-const REDACTED_NAMES: [&str; 19] = [
+const REDACTED_NAMES: [&str; 23] = [
     "accesskey",
     "assertion",
     "auth",
     "authorization",
+    "authtoken",
     "bearer",
+    "bearertoken",
     "clientassertion",
     "clientsecret",
     "code",
     "idtoken",
     "jwt",
+    "oauthtoken",
     "password",
     "refreshtoken",
     "secret",
     "sig",
     "signature",
     "state",
+    "subscriptionkey",
     "token",
     "xamzsecuritytoken",
     "xamzsignature",
@@ -76,8 +80,8 @@ fn name_of(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or_default()
 }
 
-/// Returns whether the plain form of `name` is in `names`: percent-decoded, lower case, without `-`, `_`, spaces, `+`
-/// and everything from `[` on (PHP reads `key[]` as `key`).
+/// Returns whether the plain form of `name` is in `names`: percent-decoded, lower case, without `-`, `_`, `.`, spaces, `+`
+/// and everything from `[` to the end on (PHP reads `api.key` as `api_key`, and `key[]` as `key`).
 fn is_one_of(name: &str, names: &[&str]) -> bool {
     // The listed names are shorter than this, so a longer name is not in the list.
     const NAME_BYTES_MAX: usize = 24;
@@ -89,8 +93,14 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
         let escaped = escape_at(bytes, at);
         at += if escaped.is_some() { 3 } else { 1 };
         match escaped.unwrap_or(raw) {
-            b'-' | b'_' | b'+' | b' ' => {}
-            b'[' => break,
+            b'-' | b'_' | b'.' | b'+' | b' ' => {}
+            // Without its end, PHP reads it as `_`.
+            b'[' if bytes[at..].contains(&b']')
+                || bytes[at..].windows(3).any(|text| text.eq_ignore_ascii_case(b"%5D")) =>
+            {
+                break;
+            }
+            b'[' => {}
             byte => match plain.get_mut(length) {
                 Some(slot) => {
                     *slot = byte.to_ascii_lowercase();
@@ -121,6 +131,11 @@ mod tests {
             "apikey=a",
             "apiKey=a",
             "api-key",
+            "api.key=a",
+            "access.token=a",
+            "access[token=a",
+            "key[]=a",
+            "key%5B0%5D=a",
             "x-api-key=a",
             "key=a",
             "a;key=b",

@@ -412,7 +412,7 @@ fn s011_a_bearer_text_is_a_key_where_the_configuration_says_so() {
     check(&keys, "Bearer a.b.c", Ok(Some(Credential::ApiKey("a.b.c"))));
     let tokens = everywhere(&[AcceptedCredential::Jwt]);
     check(&tokens, &own, Err(IntakeError::TypeNotAccepted));
-    check(&tokens, &imported, Ok(Some(bearer(IMPORTED))));
+    check(&tokens, &imported, Err(IntakeError::TypeNotAccepted));
     // Without the setting, a key is a token like any other text.
     check(&both(), &own, Ok(Some(bearer(key))));
     let two = [("authorization", own.as_bytes()), ("x-api-key", b"k")];
@@ -526,6 +526,26 @@ fn a_public_route_that_forwards_knows_the_one_place_and_reads_nothing() {
         assert_eq!(find(&twice), Err(IntakeError::ApiKeyRepeated));
         let two = [("authorization", value), ("x-api-key", value)];
         assert_eq!(find(&two), Err(IntakeError::TwoCredentials));
+    }
+    for list in [
+        &b"Bearer a, Bearer b"[..],
+        b"Basic a, Bearer b",
+        b"bearer a,b",
+        b"Digest a=b, Basic YTpi",
+    ] {
+        assert_eq!(
+            find(&[("authorization", list)]),
+            Err(IntakeError::AuthorizationRepeated)
+        );
+    }
+    for value in [
+        &b"Digest realm=\"x, y \\\" z, Basic q\", a=b"[..],
+        b"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=c;d, Signature=e",
+    ] {
+        assert_eq!(
+            find(&[("authorization", value)]),
+            Ok((false, Some(Place::Authorization)))
+        );
     }
 }
 
