@@ -2,6 +2,7 @@
 //! that are forwarded, and `handshake` begins TLS. Two lanes move the bytes: `http1` those of HTTP/1.1, and pingora's proxy
 //! with `filter` all others.
 
+pub mod connection_counts;
 pub mod peer;
 pub mod forward;
 pub mod certificate_names;

@@ -1,6 +1,7 @@
 //! For how many connections are the file descriptors of this process enough?
 
 use crate::observe::process;
+use crate::proxy::connection_counts;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
@@ -8,7 +9,7 @@ use rustix::process::setrlimit;
 /// The most descriptors that are kept back for the admin listener: for probes, scrapes and commands.
 const ADMIN_MAX: u64 = 32;
 /// The most connections over the limit that are open while they are refused.
-const SURPLUS_MAX: u64 = 64;
+const SURPLUS_MAX: u64 = connection_counts::SURPLUS_MAX as u64;
 /// The descriptors that the process needs beside connections: sockets, event queues, the store, files while they are read.
 const OWN: u64 = 128;
 

@@ -4,9 +4,9 @@
 
 use crate::gate::Gate;
 use crate::observe::trace;
+use crate::proxy::connection_counts::ConnectionCounts;
 use crate::proxy::filter::Filter;
 use crate::proxy::filter::lane::ProxyLane;
-use crate::proxy::http1::connection::ConnectionCounts;
 use crate::proxy::http1::connection::Worker;
 use crate::proxy::http1::pool::Pool;
 use crate::proxy::listener::ListenerSettings;
@@ -76,10 +76,14 @@ impl Workers {
             ended,
         };
         let errors = Arc::new(AcceptErrors::new("data", &gate.live.metrics, &gate.clock));
-        for number in 0..count.max(1) {
+        let count = count.max(1);
+        let idle_upstreams_max = IDLE_UPSTREAMS_MAX.min(room.connections.div_ceil(count));
+        // All descriptors of the workers are open before the first connection is accepted, which could take them.
+        let mut runs = Vec::new();
+        for _ in 0..count {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let pool = Arc::new(Pool::new(Arc::clone(&connector)));
-            let proxy = ProxyLane::proxy(Filter::of_gate(Arc::clone(gate)), IDLE_UPSTREAMS_MAX);
+            let proxy = ProxyLane::proxy(Filter::of_gate(Arc::clone(gate)), idle_upstreams_max);
             // Registers the sockets with this worker's runtime.
             let inside = runtime.enter();
             let sockets = listeners.iter().map(|listener| {
@@ -94,6 +98,9 @@ impl Workers {
             });
             let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
             drop(inside);
+            runs.push((runtime, sockets, pool));
+        }
+        for (number, (runtime, sockets, pool)) in runs.into_iter().enumerate() {
             let (stop, end, errors) = (stop.clone(), end.clone(), Arc::clone(&errors));
             let thread = std::thread::Builder::new().name(format!("keygate-data-{number}"));
             let thread = thread.spawn(move || run(&runtime, sockets, pool, &errors, stop, end))?;

@@ -13,6 +13,7 @@ use crate::support::issuer::claims;
 use crate::support::issuer::identity_yaml;
 use crate::support::issuer::token;
 use crate::support::lane::Lane;
+use crate::support::still_clock;
 use keygate::jose::sign::SigningKey;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -76,7 +77,11 @@ impl Site {
                     format!("{head}Set-Cookie: a\r\nSet-Cookie: b\r\nKeep-Alive: 5\r\nVary: Accept\r\n\r\n{body}")
                         .into_bytes()
                 });
-                let running = LocalGate::start_with(&config(&upstream), &[("keys.yaml", &keys), ("key.pem", &public)]);
+                let running = LocalGate::start_at(
+                    &still_clock(),
+                    &config(&upstream),
+                    &[("keys.yaml", &keys), ("key.pem", &public)],
+                );
                 running.wait_ready();
                 gate = Some(Gate { running, upstream });
             });

@@ -646,7 +646,9 @@ impl Exchange {
 
     /// Records the failure of an endpoint that let a time limit pass. A connection attempt is recorded by the lane.
     fn note_timeout(&mut self, denial: &Denial) {
-        if matches!(denial, Denial::UpstreamTimeout) {
+        // In a tunnel, either side may be the one that has nothing to say.
+        let is_tunnel = self.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        if matches!(denial, Denial::UpstreamTimeout) && !is_tunnel {
             self.note_upstream_failure(UpstreamFailure::TimedOut);
         }
     }

@@ -4,8 +4,10 @@
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
 use crate::gate::accept::fault;
+use crate::gate::accept::inbound;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
+use crate::gate::answer::cors;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
@@ -14,6 +16,7 @@ use crate::gate::authenticate::Principal;
 use crate::gate::denial::ConnectionError;
 use crate::gate::denial::Denial;
 use crate::gate::intake;
+use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
 use crate::model::names::Name;
 use crate::model::upstream_failure::UpstreamFailure;
@@ -26,6 +29,8 @@ use crate::observe::trace;
 use crate::observe::trace::RequestId;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Outcome;
+use http::HeaderValue;
+use http::Request;
 use http::header;
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -108,6 +113,7 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         },
     };
     let mut answer = refusal::answer(denial, &context);
+    put_cors(&mut answer, head, &snapshot);
     answer
         .headers
         .push((trace::REQUEST_ID, request_id.header_value().clone()));
@@ -129,6 +135,40 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         });
     }
     answer
+}
+
+/// Adds the CORS fields to the refusal of `head`, where that says one host and one origin, and the routes of the host agree:
+/// a browser would hide the refusal from the page that sent the request.
+fn put_cors(answer: &mut Answer, head: &[u8], snapshot: &Snapshot) {
+    let mut request = Request::new(());
+    for line in head.split_inclusive(|byte| *byte == b'\n').skip(1) {
+        // The last line may be cut.
+        let Some(colon) = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .filter(|_| line.ends_with(b"\n"))
+        else {
+            continue;
+        };
+        let (name, value) = (&line[..colon], HeaderValue::from_bytes(line[colon + 1..].trim_ascii()));
+        for known in [header::HOST, header::ORIGIN] {
+            if name.eq_ignore_ascii_case(known.as_str().as_bytes())
+                && let Ok(value) = &value
+            {
+                request.headers_mut().append(known, value.clone());
+            }
+        }
+    }
+    if !request.headers().contains_key(header::ORIGIN) {
+        return;
+    }
+    let (request, ()) = request.into_parts();
+    if let Some(rules) = inbound::host_of(&request).and_then(|host| snapshot.host_cors.of(&host)) {
+        answer.headers.extend(rules.fields(&request.headers));
+        answer
+            .headers
+            .extend(rules.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+    }
 }
 
 /// The texts of the access record that are copied or redacted from the request.

@@ -91,6 +91,8 @@ struct SlotContents {
     connection: Option<Arc<Connection>>,
     /// `true` if the connection may carry another request of HTTP/1.1.
     is_persistent: bool,
+    /// `true` if the process has room for a connection to an upstream.
+    has_room: bool,
     state: Mutex<State>,
 }
 
@@ -126,10 +128,16 @@ impl State {
 }
 
 impl ExchangeSlot {
-    fn new(connection: Option<Arc<Connection>>, exchange: Option<Box<Exchange>>, is_persistent: bool) -> Self {
+    fn new(
+        connection: Option<Arc<Connection>>,
+        exchange: Option<Box<Exchange>>,
+        is_persistent: bool,
+        has_room: bool,
+    ) -> Self {
         Self(Arc::new(SlotContents {
             connection,
             is_persistent,
+            has_room,
             state: Mutex::new(State {
                 exchange,
                 is_taken: false,
@@ -147,18 +155,19 @@ impl ExchangeSlot {
 
     /// Returns the slot of a request that no guard watches.
     fn unguarded() -> Self {
-        Self::new(None, None, true)
+        Self::new(None, None, true, true)
     }
 
-    /// Returns the slot of a request whose head pingora reads.
-    pub fn of_connection(connection: &Arc<Connection>) -> Self {
-        Self::new(Some(Arc::clone(connection)), None, true)
+    /// Returns the slot of a request whose head pingora reads. Without `has_room`, no connection to an upstream may be opened
+    /// for it.
+    pub fn of_connection(connection: &Arc<Connection>, has_room: bool) -> Self {
+        Self::new(Some(Arc::clone(connection)), None, true, has_room)
     }
 
     /// Returns the slot of `exchange`, whose head was read by Keygate. With `is_persistent`, its connection may carry
     /// another request.
     pub fn of_exchange(exchange: Box<Exchange>, is_persistent: bool) -> Self {
-        Self::new(None, Some(exchange), is_persistent)
+        Self::new(None, Some(exchange), is_persistent, true)
     }
 
     /// Runs `carry` with this slot as that of the current task.
@@ -168,6 +177,10 @@ impl ExchangeSlot {
 
     pub(super) fn is_persistent(&self) -> bool {
         self.0.is_persistent
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.0.has_room
     }
 
     pub(super) fn connection(&self) -> Option<&Arc<Connection>> {

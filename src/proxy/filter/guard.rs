@@ -4,6 +4,7 @@
 use crate::config::RequestLimits;
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
+use crate::proxy::connection_counts::ConnectionCounts;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::refuse_head;
 use crate::proxy::filter::context::Ended;
@@ -107,6 +108,7 @@ pub async fn serve_http2<P>(
     gate: &Gate,
     stream: Stream,
     connection: &Arc<Connection>,
+    counts: &ConnectionCounts,
     limits: &RequestLimits,
     shutdown: &ShutdownWatch,
 ) where
@@ -183,9 +185,13 @@ pub async fn serve_http2<P>(
                         refuse_head(gate, connection.peer, gate.clock.now(), HeadError::Connect, b"");
                     }
                     let (proxy, shutdown) = (Arc::clone(proxy), shutdown.clone());
-                    let slot = ExchangeSlot::of_connection(connection);
+                    // There is room for one connection to an upstream beside that of the client.
+                    let further = if requests.is_empty() { None } else { Some(counts.take_stream()) };
+                    let has_room = further.as_ref().is_none_or(Option::is_some);
+                    let slot = ExchangeSlot::of_connection(connection, has_room);
                     requests.spawn(async move {
                         carry(&proxy, ServerSession::new_http2(session), &slot, &shutdown).await;
+                        drop(further);
                     });
                     if served >= limits.requests_per_connection_max && closing == Closing::No {
                         http2.graceful_shutdown();

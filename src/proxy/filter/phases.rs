@@ -202,7 +202,10 @@ impl Filter {
         };
         let mut raw = Bytes::new();
         let checked = if session.is_http2() {
-            check_size(session.req_header(), &limits)
+            let head = session.req_header();
+            check_size(head, &limits)
+                .and_then(|()| check_expectation(head))
+                .inspect_err(|_| raw = as_text(head))
         } else {
             // pingora accepts heads that are ambiguous, and changes some of them before it shows them.
             raw = session.to_h1_raw();
@@ -224,6 +227,9 @@ impl Filter {
         session: &mut Session,
         ctx: &mut FilterContext,
     ) -> pingora::Result<Box<HttpPeer>> {
+        if !ctx.slot.has_room() {
+            return Err(ctx.deny(Denial::NoResources));
+        }
         // Sending so little takes no time that would count.
         let is_short = session.is_body_done() || has_short_length(session.req_header());
         let chosen = ctx.with(|exchange| {
@@ -563,6 +569,39 @@ fn end_response(session: &mut Session, ctx: &mut FilterContext) {
     } else {
         drain::TIMEOUT
     }));
+}
+
+/// Checks `Expect` of a head that arrived over HTTP/2, as `head::check` does for HTTP/1.1 (RFC 9110 section 10.1.1).
+fn check_expectation(head: &RequestHeader) -> Result<(), HeadError> {
+    let mut values = head.headers.get_all(header::EXPECT).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+        (Some(_), _) => Err(HeadError::Expectation),
+    }
+}
+
+/// Returns the parts of a head of HTTP/2 that a refusal and its record are made of, as HTTP/1.1 would write them.
+fn as_text(head: &RequestHeader) -> Bytes {
+    let mut text = BytesMut::new();
+    text.extend_from_slice(head.method.as_str().as_bytes());
+    text.extend_from_slice(b" ");
+    text.extend_from_slice(head.raw_path());
+    text.extend_from_slice(b" HTTP/2\r\n");
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let hosts = head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let origins = head.headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes);
+    let hosts = hosts.chain(authority.filter(|_| !head.headers.contains_key(header::HOST)));
+    for (name, value) in hosts
+        .map(|host| ("host", host))
+        .chain(origins.map(|origin| ("origin", origin)))
+    {
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(value);
+        text.extend_from_slice(b"\r\n");
+    }
+    text.freeze()
 }
 
 /// Checks the size of a head that arrived over HTTP/2: the size that it has in HTTP/1.1, with `:authority` as `Host`.

@@ -14,6 +14,7 @@ use crate::gate::snapshot::Snapshot;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::observe::metrics::HandshakeResult;
+use crate::proxy::connection_counts::ConnectionCounts;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::TlsFacts;
@@ -57,7 +58,6 @@ use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::task::ready;
@@ -76,42 +76,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// thousands of connections wait for longer.
 const BUFFERS_KEPT: Duration = Duration::from_secs(1);
 
-/// The number of connections over the limit that are refused with an answer at a time, each for at most [`LINGER`].
-/// Further connections are closed without an answer, so that a flood keeps at most this number open over the limit.
-const SURPLUS_MAX: usize = 64;
-
 /// The time for the first request of a connection that was accepted before the process stops. Its client has just connected,
 /// and sends the request at once; it cannot know whether that is safe to repeat.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
-
-/// The counters of open connections, shared by all workers.
-#[derive(Clone)]
-pub struct ConnectionCounts {
-    served: Arc<AtomicUsize>,
-    /// Connections over the limit that are refused with an answer.
-    surplus: Arc<AtomicUsize>,
-    /// The number of connections that the process has room for, whatever the configuration allows.
-    served_max: usize,
-    surplus_max: usize,
-}
-
-impl ConnectionCounts {
-    /// Returns counters of no connection. At most `served_max` are served at a time, and at most `surplus_max` more are refused
-    /// with an answer.
-    pub fn with_room(served_max: usize, surplus_max: usize) -> Self {
-        Self {
-            served: Arc::default(),
-            surplus: Arc::default(),
-            served_max,
-            surplus_max: surplus_max.min(SURPLUS_MAX),
-        }
-    }
-
-    /// Returns the number of connections that are served.
-    pub fn count(&self) -> usize {
-        self.served.load(Ordering::Acquire)
-    }
-}
 
 /// Serves the connections that pingora accepts on one worker thread, or in a proxy of another program.
 pub struct Worker<P = ProxyLane> {
@@ -121,24 +88,6 @@ pub struct Worker<P = ProxyLane> {
     settings: Arc<ListenerSettings>,
     /// Carries what HTTP/1.1 does not.
     proxy: Arc<HttpProxy<P>>,
-}
-
-/// Counts one open connection until this value is dropped.
-struct ConnectionSlot(Arc<AtomicUsize>);
-
-impl ConnectionSlot {
-    /// Counts one more connection; returns `None` if `limit` connections are counted already.
-    fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let one_more = |count: usize| (count < limit).then_some(count + 1);
-        let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
-        taken.ok().map(|_| Self(Arc::clone(counter)))
-    }
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// The knowledge of another request that arrived together with a request whose head was read.
@@ -217,7 +166,7 @@ impl<P> Worker<P> {
             gate,
             pool,
             proxy,
-            ConnectionCounts::with_room(usize::MAX, SURPLUS_MAX),
+            ConnectionCounts::with_room(usize::MAX, usize::MAX),
             settings,
         )
     }
@@ -297,6 +246,7 @@ where
             &self.gate,
             stream,
             connection,
+            &self.counts,
             limits,
             shutdown,
         ))
@@ -487,7 +437,7 @@ where
     /// answer would need a handshake of TLS or HTTP/2 first.
     fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
         let settings = self.settings.load();
-        let slot = ConnectionSlot::take(&self.counts.surplus, self.counts.surplus_max);
+        let slot = self.counts.take_surplus();
         let answer = refuse_connection(&self.gate, peer, ConnectionError::TooMany);
         if let Some(slot) = slot
             && settings.tls.is_none()
@@ -513,14 +463,9 @@ where
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr().and_then(|address| address.as_inet().copied()))
             .unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
-        let limit = self
-            .gate
-            .snapshot()
-            .requests
-            .connections_max
-            .min(self.counts.served_max);
+        let limit = self.gate.snapshot().requests.connections_max;
         // Before another connection is accepted: one that is not served gives its descriptor back at once.
-        let Some(slot) = ConnectionSlot::take(&self.counts.served, limit) else {
+        let Some(slot) = self.counts.take(limit) else {
             self.refuse_surplus(stream, peer);
             return None;
         };

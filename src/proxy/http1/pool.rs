@@ -116,11 +116,23 @@ impl Pool {
         left: Duration,
     ) -> Result<UpstreamConn, UpstreamFailure> {
         let peer = peer::plain(address, settings, left);
-        // On the heap: most requests dial nothing, and no connection of a client holds room for it.
-        match Box::pin(self.connector.new_stream(&peer)).await {
-            Ok(stream) => Ok(UpstreamConn::new(stream)),
-            Err(error) => Err(peer::connect_failure(&error)),
+        loop {
+            // On the heap: most requests dial nothing, and no connection of a client holds room for it.
+            let failure = match Box::pin(self.connector.new_stream(&peer)).await {
+                Ok(stream) => return Ok(UpstreamConn::new(stream)),
+                Err(error) => peer::connect_failure(&error),
+            };
+            // An idle connection holds the descriptor that this request needs.
+            if failure != UpstreamFailure::NoResources || !self.close_all() {
+                return Err(failure);
+            }
         }
+    }
+
+    /// Closes every idle connection; returns `false` if there is none.
+    fn close_all(&self) -> bool {
+        let idle = std::mem::take(&mut *self.lock());
+        idle.count > 0
     }
 
     /// Closes connections that were idle for too long or were closed by the upstream. The others give back the room of

@@ -101,6 +101,9 @@ pub struct Relay<'r> {
     upstream_active: bool,
 }
 
+/// The start of every response (RFC 9112 section 4). What begins with anything else is not waited for.
+const HTTP: &[u8] = b"HTTP/";
+
 /// The progress of the request towards the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestState {
@@ -430,7 +433,8 @@ impl<'r> Relay<'r> {
                 ResponseState::Head { searched } => {
                     let Some(end) = head::find_end(&self.upstream.read_buf, *searched) else {
                         *searched = self.upstream.read_buf.len();
-                        return if *searched > response::HEAD_BYTES_MAX {
+                        let start = &HTTP[..HTTP.len().min(*searched)];
+                        return if *searched > response::HEAD_BYTES_MAX || !self.upstream.read_buf.starts_with(start) {
                             Err(self.fail(UpstreamFailure::NoHttp))
                         } else {
                             Ok(())

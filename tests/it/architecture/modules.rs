@@ -144,7 +144,7 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
 ];
 
 /// The modules inside `proxy`, and the earlier ones of them that each may name.
-const PROXY_MODULES: [(&str, &[&str]); 9] = [
+const PROXY_MODULES: [(&str, &[&str]); 10] = [
     ("peer", &[]),
     ("forward", &[]),
     ("certificate_names", &[]),
@@ -152,11 +152,21 @@ const PROXY_MODULES: [(&str, &[&str]); 9] = [
     ("listener", &["certificate_names"]),
     ("handshake", &["exchange", "listener"]),
     ("head", &[]),
-    ("filter", &["peer", "forward", "exchange", "head"]),
+    ("connection_counts", &[]),
+    ("filter", &["connection_counts", "peer", "forward", "exchange", "head"]),
     // `filter` for the requests that pingora has to carry.
     (
         "http1",
-        &["peer", "forward", "exchange", "listener", "handshake", "head", "filter"],
+        &[
+            "connection_counts",
+            "peer",
+            "forward",
+            "exchange",
+            "listener",
+            "handshake",
+            "head",
+            "filter",
+        ],
     ),
 ];
 

@@ -289,6 +289,13 @@ fn expect_continue_is_the_upstreams_to_answer() {
     }
 }
 
+lanes!(an_expectation_that_nobody_knows_is_refused: filter_http2);
+fn an_expectation_that_nobody_knows_is_refused() {
+    let gate = Gate::start();
+    let request = post("/open/a", "Expect: 200-ok\r\nContent-Length: 0\r\n", "");
+    gate.refuses_on(&mut gate.connect(), request, 417, "expectation");
+}
+
 // It is about bytes on a connection of HTTP/1.1.
 lanes!(a_pipelined_request_is_never_part_of_the_first_and_never_passes_unchecked: own, own_tls, filter_http1);
 /// A second request arrives before the response to the first. The gate does not serve the second, and no byte

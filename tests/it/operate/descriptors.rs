@@ -7,10 +7,14 @@ use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::get;
 use crate::support::poll;
+use crate::support::raw_http2;
+use crate::support::raw_http2::RawHttp2;
 use crate::support::wait_until;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc;
 
 const REQUEST: &str = "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -60,4 +64,40 @@ fn clients_that_take_every_descriptor_stop_neither_requests_nor_probes() {
         client.send(REQUEST);
         client.try_receive().is_ok_and(|response| response.status == 200)
     });
+}
+
+/// FOUND F01: each request of HTTP/2 needs a connection to an upstream of its own.
+#[test]
+fn streams_that_would_take_every_descriptor_are_refused_and_blame_no_upstream() {
+    let upstream = FakeUpstream::start();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    upstream.respond_with(move |_| {
+        let _ = released.lock().unwrap().recv_timeout(PATIENCE);
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()
+    });
+    let yaml = GatewayBuilder::new()
+        .upstream("api", upstream.address())
+        .route("open", "match: { path: /a }\npublic: true\nupstream: api")
+        .yaml()
+        .replacen(
+            "  - address: 127.0.0.1:0\n",
+            "  - { address: 127.0.0.1:0, protocol: h2c }\n",
+            1,
+        );
+    let gate = Binary::start_with_descriptors(&yaml, &[], 128);
+    let streams: Vec<u32> = (0..90).map(|number| 2 * number + 1).collect();
+    let mut clients: Vec<RawHttp2> = (0..3).map(|_| RawHttp2::connect(gate.data())).collect();
+    for client in &mut clients {
+        for stream in &streams {
+            assert!(client.request(*stream, &raw_http2::get(b"/a", &[])));
+        }
+    }
+    let failed = "keygate_requests_total{method=\"GET\",route=\"open\",status_class=\"5xx\"}";
+    wait_until("streams are refused", || gate.metric(failed) >= 100.0);
+    assert_eq!(get(gate.admin(), "/readyz").status, 200);
+    drop(release);
+    drop(clients);
+    wait_until("all have ended", || gate.metric("keygate_requests_in_flight") == 0.0);
+    assert!(!gate.output().contains("Endpoint fails"), "{}", gate.output());
 }

@@ -247,6 +247,20 @@ async fn a_reset_that_a_write_meets_is_a_reset_and_no_close() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_speaks_something_else_is_not_waited_for() {
+    for greeting in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"220 mail\r\n", b"\x15\x03", b"HTTX"] {
+        let fixture = fixture(None);
+        let mut exchange = fixture.exchange("/open").await;
+        let (client, _far_client) = duplex(WIRE_BYTES);
+        let (upstream, mut far_upstream) = duplex(WIRE_BYTES);
+        far_upstream.write_all(greeting).await.unwrap();
+        let end = relay(&mut exchange, 0, Box::new(client), Box::new(upstream)).await;
+        check_denied(&end, "upstream_failed", Duration::ZERO);
+        assert_eq!(exchange.upstream_failure(), Some(UpstreamFailure::NoHttp));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upstream_has_its_read_timeout_to_respond_and_no_longer() {
     let fixture = fixture(None);
     let end = fixture
