@@ -9,6 +9,7 @@ use crate::config::tree::NodeId;
 use crate::config::upstream::is_reserved_header;
 use crate::model::secret::Secret;
 use http::HeaderName;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::fs::File;
@@ -52,7 +53,7 @@ pub(in crate::config) struct Section {
 
 pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) -> ApiKeys {
     if let Some(header) = &section.header
-        && is_reserved_header(header.get())
+        && (is_reserved_header(header.get()) || *header.get() == SEC_WEBSOCKET_PROTOCOL)
     {
         let problem = checker.with_value(header.at, "this header means something else and cannot carry API keys");
         checker.error_with(header.at, "reserved-header", problem, "such as `x-api-key`");

@@ -441,6 +441,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
             token_endpoint: token_endpoint.as_ref(),
             routes: &routes,
             has_store: store.is_some(),
+            keys_of_store_alone: store.is_some() && api_keys.file.is_none(),
             keys_in_file_alone: api_keys.file.is_some() && store.is_none(),
         },
         checker,

@@ -21,6 +21,7 @@ use crate::config::tree::ROOT;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
 use crate::model::scope::Scope;
+use http::Method;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -33,6 +34,8 @@ pub(in crate::config) struct Parts<'a> {
     pub token_endpoint: Option<&'a TokenEndpoint>,
     pub routes: &'a [LocatedRoute],
     pub has_store: bool,
+    /// `true` where API keys come from the store alone.
+    pub keys_of_store_alone: bool,
     /// `true` where API keys come from the keys file alone.
     pub keys_in_file_alone: bool,
 }
@@ -55,7 +58,7 @@ pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> V
         warn_of_contradiction(located, checker);
         warn_of_audiences(located, parts.token_endpoint, checker);
         warn_of_plans(located, parts.plans, checker);
-        warn_of_limits(located, parts.limits, checker);
+        warn_of_limits(located, parts.limits, parts.keys_of_store_alone, checker);
         warn_of_tenants(located, parts.issuers, checker);
         if parts.keys_in_file_alone && located.route.accept.contains(&AcceptedCredential::ApiKey) {
             key_needs(located, parts.limits, checker, &mut needs);
@@ -248,6 +251,16 @@ fn warn_of_oddities(located: &LocatedRoute, checker: &mut Checker<'_>) {
             "remove it, or use `{name}` or `{*name}` in the path",
         );
     }
+    if route.websocket_token && !(route.methods.is_empty() || route.methods.contains(&Method::GET)) {
+        let at = place_of(checker, located.at, &["websocket_token"]);
+        let problem = "a WebSocket begins with GET, which is not among the methods of the route";
+        checker.warn(
+            at,
+            "no-effect",
+            problem,
+            "add GET to `match.methods`, or remove `websocket_token`",
+        );
+    }
 }
 
 /// Warns of two lists of clients, subjects or organizations, both of which must have the principal's and which share none.
@@ -385,22 +398,37 @@ fn limit_place(located: &LocatedRoute, name: &Name) -> NodeId {
     own.map_or(located.at, |(_, at)| *at)
 }
 
-/// Warns of limits by subject where only API keys are accepted: none has one.
-fn warn_of_limits(located: &LocatedRoute, limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
+/// Warns of limits by subject where only API keys are accepted: none has one. With `keys_of_store_alone`, none has a client
+/// either.
+fn warn_of_limits(
+    located: &LocatedRoute,
+    limits: &BTreeMap<Name, Limit>,
+    keys_of_store_alone: bool,
+    checker: &mut Checker<'_>,
+) {
     if located.route.accept != [AcceptedCredential::ApiKey] {
         return;
     }
     for name in &located.route.limits {
-        if limits
-            .get(name)
-            .is_some_and(|limit| limit.by.contains(&LimitBy::Subject))
-        {
-            let problem = format!(
-                "`limits.{name}` counts by `subject`, and API keys have none: each counts by its client, or by itself"
-            );
-            let hint = "count by `client` or `credential` here";
-            checker.warn(limit_place(located, name), "limit-stand-in", problem, hint);
-        }
+        let counts_by = |by: LimitBy| limits.get(name).is_some_and(|limit| limit.by.contains(&by));
+        let (problem, hint) = if counts_by(LimitBy::Subject) {
+            (
+                format!(
+                    "`limits.{name}` counts by `subject`, and API keys have none: each counts by its client, or by itself"
+                ),
+                "count by `client` or `credential` here",
+            )
+        } else if counts_by(LimitBy::Client) && keys_of_store_alone {
+            (
+                format!(
+                    "`limits.{name}` counts by `client`, and API keys of the store have none: each counts by itself"
+                ),
+                "count by `organization` or `credential` here",
+            )
+        } else {
+            continue;
+        };
+        checker.warn(limit_place(located, name), "limit-stand-in", problem, hint);
     }
 }
 

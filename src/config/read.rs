@@ -55,6 +55,11 @@ pub(in crate::config) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns the known word that `word` is, but for one letter.
+pub(in crate::config) fn slip_of<'a>(word: &str, mut known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.find(|candidate| strsim::damerau_levenshtein(word, candidate) == 1)
+}
+
 impl fmt::Display for ReadError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.mistake, out)

@@ -5,6 +5,7 @@ use crate::config::pattern::PathPattern;
 use crate::config::pattern::PathPatternError;
 use crate::config::read::FromText;
 use crate::config::read::nearest;
+use crate::config::read::slip_of;
 use crate::model::address_range;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key;
@@ -289,8 +290,8 @@ const METHODS: &[&str] = &[
 ];
 
 impl FromText for Method {
-    const DESCRIPTION: &'static str = "a method of the HTTP method registry such as `GET`";
-    const PATTERN: &'static str = "[A-Z-]+";
+    const DESCRIPTION: &'static str = "a method such as `GET`, in capital letters";
+    const PATTERN: &'static str = "[A-Z][A-Z-]*";
 
     fn from_text(text: &str) -> Result<Self, String> {
         if matches!(text, "CONNECT" | "TRACE") {
@@ -299,8 +300,15 @@ impl FromText for Method {
         if METHODS.contains(&text) {
             return Self::from_bytes(text.as_bytes()).map_err(|_| mismatch::<Self>());
         }
+        let is_written_as_method = text.starts_with(|char: char| char.is_ascii_uppercase())
+            && text.chars().all(|char| char.is_ascii_uppercase() || char == '-');
         let upper = text.to_ascii_uppercase();
-        Err(match nearest(&upper, METHODS.iter().copied()) {
+        // Others have methods of their own, such as `PURGE`. One letter beside a registered method is a slip.
+        if is_written_as_method && text != "PRI" && slip_of(text, METHODS.iter().copied()).is_none() {
+            return Self::from_bytes(text.as_bytes()).map_err(|_| mismatch::<Self>());
+        }
+        let near = nearest(&upper, METHODS.iter().copied());
+        Err(match near {
             Some(near) => format!("{}\ndid you mean `{near}`?", mismatch::<Self>()),
             None => mismatch::<Self>(),
         })
@@ -446,6 +454,9 @@ impl FromText for Url {
         }
         if url.fragment().is_some() {
             return Err("a URL here has no fragment (`#…`)".to_owned());
+        }
+        if text.contains(['{', '}']) {
+            return Err("a URL here is asked as it stands: nothing is put in the place of `{…}`".to_owned());
         }
         Ok(url)
     }
@@ -727,7 +738,12 @@ mod tests {
         for method in METHODS {
             assert_eq!(Method::from_text(method).unwrap().as_str(), *method);
         }
-        refused::<Method>(&["get", "Get", "", "GETS", "CONNECT", "TRACE", "PRI", "*", "G T"]);
+        for method in ["PURGE", "BAN", "LIST", "X-A"] {
+            assert_eq!(Method::from_text(method).unwrap().as_str(), method);
+        }
+        refused::<Method>(&[
+            "get", "Get", "GTE", "PSOT", "-A", "A_B", "", "GETS", "CONNECT", "TRACE", "PRI", "*", "G T",
+        ]);
     }
 
     #[test]

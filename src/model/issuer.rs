@@ -17,6 +17,10 @@ pub enum IssuerUrlError {
     Scheme,
     #[error("an issuer URL has no user, query or fragment (RFC 8414 section 2)")]
     Extra,
+    #[error(
+        "`{{…}}` stands for nothing here: only `{{tenant}}`, as a whole segment of the path, stands for the part that varies"
+    )]
+    Braces,
 }
 
 impl IssuerUrl {
@@ -34,6 +38,9 @@ impl FromStr for IssuerUrl {
     type Err = IssuerUrlError;
 
     fn from_str(text: &str) -> Result<Self, IssuerUrlError> {
+        if text.contains(['{', '}']) {
+            return Err(IssuerUrlError::Braces);
+        }
         // The URL standard reads `\` as `/`. A URL that two parsers split differently does not identify an issuer.
         if text.bytes().any(|byte| byte <= 0x20 || byte >= 0x7F || byte == b'\\') {
             return Err(IssuerUrlError::NotUrl);
