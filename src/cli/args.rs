@@ -89,8 +89,9 @@ Examples:
   keygate run                               try it: development set-up, commands to paste
   keygate run --config /etc/keygate.yaml    serve a configuration
 
-Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself), SIGTERM
-finishes the requests under way and stops. Logs go to stderr, access records to stdout.";
+Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself). SIGTERM and
+SIGINT stop: the gate says that it is not ready, accepts for `shutdown.delay` (a second signal ends
+that), and finishes the requests under way. Logs go to stderr, access records to stdout.";
 
 const CHECK_HELP: &str = "\
 Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names

@@ -37,6 +37,7 @@ use crate::gate::stop::Stop;
 use crate::model::api_key;
 use crate::model::clock::Now;
 use crate::model::identity_field::IDENTITY_TOKEN;
+use crate::model::names::Name;
 use crate::model::scope::Scope;
 use crate::observe::log::ErrorChain;
 use crate::proxy::forward::preview;
@@ -445,10 +446,18 @@ fn limit(trace: &StageFacts<'_>) -> Vec<Fact> {
     let Some(route) = &trace.decision_trace.route else {
         return Vec::new();
     };
-    let limits = route
-        .limits
-        .iter()
-        .filter_map(|limit| trace.config.limits.get(limit.name()));
+    let plan = trace.decision_trace.plan_limits.as_ref();
+    let of_plan = plan
+        .into_iter()
+        .flat_map(|plan| plan.limits.iter().chain(&plan.shadow_limits));
+    let mut names: Vec<&Name> = Vec::new();
+    for limit in route.limits.iter().chain(&route.shadow_limits).chain(of_plan) {
+        // A limit in both lists is spent once.
+        if !names.contains(&limit.name()) {
+            names.push(limit.name());
+        }
+    }
+    let limits = names.into_iter().filter_map(|name| trace.config.limits.get(name));
     let mut facts: Vec<Fact> = limits
         .map(|limit| {
             let by = joined(&limit.by, " and ");

@@ -42,7 +42,8 @@ impl DocumentKind {
     }
 }
 
-/// Fetches the document at `url`, with the bearer token in a file where the server asks for one. The whole fetch, with name look-up and body, takes at most `connect.timeout` (S048).
+/// Fetches the document at `url`, with the bearer token in a file where the server asks for one. The whole fetch, with name
+/// look-up and body, takes at most `connect.timeout` (S048).
 ///
 /// # Errors
 /// If `connect` forbids the URL, or no response with status 200 and at most [`Jwks::BYTES_MAX`] bytes arrives in time.

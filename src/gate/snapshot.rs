@@ -272,7 +272,7 @@ impl Snapshot {
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
             accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
-                .with_unaliased(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
+                .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
             claim_headers,
             token_headers,
             authenticator: Authenticator {

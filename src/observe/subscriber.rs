@@ -64,8 +64,7 @@ impl io::Write for &LineQueue {
 
 /// The directives before the operator's filter, which can override them.
 ///
-/// `pingora_proxy`, which only benches link today, logs the target and query of each request; the access record has
-/// both.
+/// `pingora_proxy` logs the target and query of each request; the access record has both, without credentials.
 const DEFAULT_DIRECTIVES: &str = "pingora_proxy=off,pingora_core=error";
 
 /// Starts logging to stderr for the whole process, also for crates that log through `log`, such as pingora. `level` is

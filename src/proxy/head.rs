@@ -139,7 +139,8 @@ impl<'r> RequestLine<'r> {
 /// Returns the authority of a target in absolute form; `None` for a path.
 ///
 /// # Errors
-/// The target has a byte that ends it for some parsers, or it is neither a path nor an absolute URL. That includes `*` (of `OPTIONS *`), which no route could match.
+/// The target has a byte that ends it for some parsers, or it is neither a path nor an absolute URL. That includes `*` (of
+/// `OPTIONS *`), which no route could match.
 fn target_authority(target: &[u8]) -> Result<Option<Authority<'_>>, HeadError> {
     let text = std::str::from_utf8(target).map_err(|_| HeadError::TargetUtf8)?;
     // `gate::accept` checks path and query, for every lane alike. These two it would not see: the line ends before a control

@@ -1,5 +1,5 @@
-//! What is said and counted when a connection cannot be accepted? Each error is counted; the log has the begin and the
-//! end of a trouble, with its cure.
+//! How does an operator learn that connections cannot be accepted? Each error is counted; the log has the beginning of an
+//! outage, with its remedy, and its end.
 
 use crate::model::clock::Clock;
 use crate::model::clock::Tick;
@@ -19,20 +19,20 @@ pub struct AcceptErrors {
     listener: &'static str,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    /// `true` while `trouble` has a problem: an accepted connection then takes the lock.
-    is_troubled: AtomicBool,
-    trouble: Mutex<Trouble>,
+    /// `true` while `outage` has a problem: an accepted connection then takes the lock.
+    is_in_outage: AtomicBool,
+    outage: Mutex<Outage>,
 }
 
 /// The problems since the last time when all was well.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Outage {
     problems: Vec<AcceptProblem>,
     errors: u64,
     last: Tick,
 }
 
-/// The time without an error after which a trouble is over. While descriptors are short, errors and accepted
+/// The time without an error after which an outage is over. While descriptors are short, errors and accepted
 /// connections alternate.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -46,12 +46,12 @@ impl AcceptErrors {
             listener,
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
-            is_troubled: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            is_in_outage: AtomicBool::new(false),
+            outage: Mutex::default(),
         }
     }
 
-    /// Counts `error`, and logs the first of its kind in a trouble. Returns the time to wait before the next attempt.
+    /// Counts `error`, and logs the first of its kind in an outage. Returns the time to wait before the next attempt.
     pub fn failed(&self, error: &io::Error) -> Duration {
         let problem = problem(error);
         self.metrics.accepts.count_error(self.listener, problem);
@@ -60,14 +60,14 @@ impl AcceptErrors {
             return Duration::ZERO;
         }
         let is_new = {
-            let mut trouble = self.lock();
-            trouble.errors += 1;
-            trouble.last = self.clock.now().tick;
-            let is_new = !trouble.problems.contains(&problem);
+            let mut outage = self.lock();
+            outage.errors += 1;
+            outage.last = self.clock.now().tick;
+            let is_new = !outage.problems.contains(&problem);
             if is_new {
-                trouble.problems.push(problem);
+                outage.problems.push(problem);
             }
-            self.is_troubled.store(true, Ordering::Relaxed);
+            self.is_in_outage.store(true, Ordering::Relaxed);
             is_new
         };
         if is_new {
@@ -76,41 +76,41 @@ impl AcceptErrors {
         PAUSE
     }
 
-    /// Ends a trouble if the last error is long ago. Call this for each accepted connection.
+    /// Ends an outage if the last error is long ago. Call this for each accepted connection.
     pub fn accepted(&self) {
-        if !self.is_troubled.load(Ordering::Relaxed) {
+        if !self.is_in_outage.load(Ordering::Relaxed) {
             return;
         }
         let now = self.clock.now().tick;
         let over = {
-            let mut trouble = self.lock();
-            let calm = now.saturating_since(trouble.last) >= CALM && trouble.errors > 0;
+            let mut outage = self.lock();
+            let calm = now.saturating_since(outage.last) >= CALM && outage.errors > 0;
             calm.then(|| {
-                self.is_troubled.store(false, Ordering::Relaxed);
-                std::mem::take(&mut *trouble)
+                self.is_in_outage.store(false, Ordering::Relaxed);
+                std::mem::take(&mut *outage)
             })
         };
-        if let Some(Trouble { errors, .. }) = over {
+        if let Some(Outage { errors, .. }) = over {
             tracing::info!(listener = self.listener, errors, "Connections are accepted again");
         }
     }
 
     fn log(&self, problem: AcceptProblem, error: &io::Error) {
         let (listener, reason) = (self.listener, problem.as_str());
-        match cure(problem) {
-            Some(cure) => tracing::error!(listener, reason, cure, "Connections wait: they cannot be accepted"),
+        match remedy(problem) {
+            Some(remedy) => tracing::error!(listener, reason, remedy, "Connections wait: they cannot be accepted"),
             None => tracing::error!(listener, reason, %error, "Connections wait: they cannot be accepted"),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
+    fn lock(&self) -> MutexGuard<'_, Outage> {
         // No critical section panics.
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Returns the remedy that an operator has; `None` if the problem has no name, so that only the system's text says it.
-const fn cure(problem: AcceptProblem) -> Option<&'static str> {
+const fn remedy(problem: AcceptProblem) -> Option<&'static str> {
     match problem {
         AcceptProblem::ProcessDescriptors => Some(
             "this process has no file descriptor left: raise its limit (`ulimit -n`, `LimitNOFILE=` in a systemd \
@@ -182,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_counted_by_its_reason_and_said_with_its_cure() {
-        for (code, reason, cure) in [
+    fn an_error_is_counted_by_its_reason_and_logged_with_its_remedy() {
+        for (code, reason, remedy) in [
             (EMFILE, "process_descriptors", "LimitNOFILE"),
             (ENFILE, "system_descriptors", "fs.file-max"),
             (ENOBUFS, "memory", "requests.connections"),
@@ -193,7 +193,7 @@ mod tests {
             let errors = errors(&Arc::new(ManualClock::at(Timestamp::default())));
             let log = logged(|| assert_eq!(errors.failed(&io::Error::from_raw_os_error(code)), PAUSE));
             assert!(counted(&errors, reason), "{code} {}", errors.metrics.text());
-            assert!(log.contains("\"listener\":\"data\"") && log.contains(cure), "{log}");
+            assert!(log.contains("\"listener\":\"data\"") && log.contains(remedy), "{log}");
             assert!(!log.contains("pingora") && !log.contains(".rs"), "{log}");
             assert_eq!(log.contains("os error"), reason == "other", "{log}");
         }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_has_the_begin_and_the_end_of_a_trouble_and_no_line_per_error() {
+    fn the_log_has_the_beginning_and_the_end_of_an_outage_and_no_line_per_error() {
         let clock = Arc::new(ManualClock::at(Timestamp::default()));
         let errors = errors(&clock);
         let (process, system) = (
@@ -236,6 +236,6 @@ mod tests {
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(log.contains("\"errors\":200"), "{log}");
         let log = logged(|| assert_eq!(errors.failed(&process), PAUSE));
-        assert_eq!(log.lines().count(), 1, "the next trouble: {log}");
+        assert_eq!(log.lines().count(), 1, "the next outage: {log}");
     }
 }

@@ -64,14 +64,14 @@ const RUNS: [CommandRun; 5] = [
     CommandRun {
         command: "keygate check conf/minimal.yaml",
         file: "tests/it/docs.rs",
-        test: "the_check_commands_in_the_readme_succeed",
+        test: "the_check_commands_in_the_readme_say_what_it_promises",
         by: "check conf/minimal.yaml",
     },
     CommandRun {
-        command: "keygate check conf/minimal.yaml --diff conf/minimal.yaml",
+        command: "keygate check conf/minimal.yaml --diff conf/examples/quotas.yaml",
         file: "tests/it/docs.rs",
-        test: "the_check_commands_in_the_readme_succeed",
-        by: "check conf/minimal.yaml --diff conf/minimal.yaml",
+        test: "the_check_commands_in_the_readme_say_what_it_promises",
+        by: "check conf/minimal.yaml --diff conf/examples/quotas.yaml",
     },
     CommandRun {
         command: "keygate run --config conf/minimal.yaml",
@@ -140,12 +140,13 @@ fn bash_parses_the_scripts_in_the_readme() {
 }
 
 #[test]
-fn the_check_commands_in_the_readme_succeed() {
-    for (command, stdout) in [
-        ("check conf/minimal.yaml", "conf/minimal.yaml: good, 1 route\n"),
+fn the_check_commands_in_the_readme_say_what_it_promises() {
+    for (command, code, stdout) in [
+        ("check conf/minimal.yaml", 0, "conf/minimal.yaml: good, 1 route\n"),
         (
-            "check conf/minimal.yaml --diff conf/minimal.yaml",
-            "nothing asks for less than in conf/minimal.yaml\n",
+            "check conf/minimal.yaml --diff conf/examples/quotas.yaml",
+            3,
+            "2 weaker than in conf/examples/quotas.yaml\n",
         ),
     ] {
         let output = Command::new(crate::support::program())
@@ -153,7 +154,7 @@ fn the_check_commands_in_the_readme_succeed() {
             .current_dir(ROOT)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{command}: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.ends_with(stdout), "{command}: {text}");
     }

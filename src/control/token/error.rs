@@ -25,8 +25,8 @@ pub enum TokenEndpointError {
     SeveralMethods,
     AssertionType,
     GrantType,
-    // Client authentication. Until it succeeds, only `BadSignature`
-    // `KeysUnavailable` and `KeysRecent` reveal that the client exists.
+    // Client authentication. Until it succeeds, only `BadSignature`, `KeysUnavailable` and `KeysRecent` reveal that the
+    // client exists.
     NoAuthentication,
     Scheme,
     MalformedBasic,

@@ -43,7 +43,7 @@ pub enum CallError {
     #[error("the call failed")]
     Fetch(#[source] FetchError),
     #[error(
-        "status {status}: the issuer does not accept who Keygate says it is; see `client_id` or `bearer_token` and what stands beside it; `authentication` says how a client secret is sent"
+        "status {status}: the issuer refused the credential of Keygate itself; check `client_id` and `client_secret`, or `bearer_token`; `authentication` says how a client secret is sent"
     )]
     NotAuthenticated { status: StatusCode },
     #[error("the assertion about who Keygate is cannot be made")]

@@ -184,7 +184,7 @@ mod tests {
             HeaderName::from_static("x-user-email"),
             HeaderName::from_static("remote-user"),
         ];
-        let rules = rules().with_unaliased(&names);
+        let rules = rules().with_protected(&names);
         for bad in ["x_user_email", "X-User_Email", "Remote_User"] {
             check_headers(&rules, &[(bad, "1")], Err(AcceptError::HeaderAlias));
             check_headers(&rules, &[("connection", bad)], Err(AcceptError::ConnectionNomination));

@@ -24,7 +24,7 @@ pub struct AcceptRules {
     /// The name of the API key header, with each `_` replaced by `-`.
     api_key_folded: Box<str>,
     /// The headers in which upstreams receive claims, and those in which issuers send tokens.
-    unaliased: Vec<HeaderName>,
+    protected: Vec<HeaderName>,
     /// The methods that routes list beyond the registered ones.
     methods: Vec<Method>,
 }
@@ -35,7 +35,7 @@ impl AcceptRules {
         Self {
             api_key_folded: api_key_header.as_str().replace('_', "-").into(),
             api_key_header,
-            unaliased: Vec::new(),
+            protected: Vec::new(),
             methods: methods
                 .into_iter()
                 .filter(|method| !is_default_method(method))
@@ -60,8 +60,8 @@ impl AcceptRules {
 
     /// Adds headers that carry claims to upstreams, or tokens of issuers, to the protected headers.
     #[must_use]
-    pub fn with_unaliased<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
-        self.unaliased.extend(names.into_iter().cloned());
+    pub fn with_protected<'h>(mut self, names: impl IntoIterator<Item = &'h HeaderName>) -> Self {
+        self.protected.extend(names.into_iter().cloned());
         self
     }
 
@@ -71,7 +71,7 @@ impl AcceptRules {
         PROTECTED.iter().any(|protected| folds_to(name, protected))
             || PROTECTED_PREFIXES.iter().any(|prefix| starts_with(prefix))
             || folds_to(name, self.api_key_header.as_str())
-            || self.unaliased.iter().any(|header| folds_to(name, header.as_str()))
+            || self.protected.iter().any(|header| folds_to(name, header.as_str()))
     }
 
     /// Returns whether some route lists the unregistered `method`.

@@ -88,8 +88,8 @@ fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue
 }
 
 impl Cors {
-    /// Compiles the rules of a route that accepts the credentials `accept`, API keys as `api_keys` says. Unless the configuration lists other headers, pages may send the headers of these credentials and
-    /// `Content-Type`.
+    /// Compiles the rules of a route that accepts the credentials `accept`, API keys as `api_keys` says. Unless the
+    /// configuration lists other headers, pages may send the headers of these credentials and `Content-Type`.
     pub fn compile(settings: &config::Cors, accept: &[AcceptedCredential], api_keys: &config::ApiKeys) -> Self {
         let headers = settings.headers.clone().unwrap_or_else(|| {
             let mut needed: Vec<HeaderName> = accept
@@ -265,7 +265,7 @@ impl HostCors {
         });
         match (differ, first?) {
             (None, Agreement::Rules(rules)) => Some(rules),
-            (None | Some(()), Agreement::NoRoute | Agreement::Rules(_) | Agreement::None) => None,
+            (None | Some(()), Agreement::NoRoute | Agreement::Rules(_) | Agreement::Differ) => None,
         }
     }
 }
@@ -278,7 +278,7 @@ enum Agreement {
     NoRoute,
     Rules(ResponseCors),
     /// The routes differ, or have no rules.
-    None,
+    Differ,
 }
 
 impl Agreement {
@@ -286,7 +286,7 @@ impl Agreement {
         match (self, cors) {
             (Self::NoRoute, Some(cors)) => Self::Rules(cors.clone()),
             (Self::Rules(rules), Some(cors)) if rules == *cors => Self::Rules(rules),
-            (Self::NoRoute | Self::Rules(_) | Self::None, _) => Self::None,
+            (Self::NoRoute | Self::Rules(_) | Self::Differ, _) => Self::Differ,
         }
     }
 }

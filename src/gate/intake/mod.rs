@@ -303,8 +303,8 @@ pub fn refuse_query_credential(inbound: &Inbound<'_>) -> Result<(), IntakeError>
     }
 }
 
-/// Returns the text of `Authorization: Bearer` of a request with two credentials, on a route that reports them. The key only has to be
-/// well-formed.
+/// Returns the text of `Authorization: Bearer` of a request with two credentials, on a route that reports them. The key only
+/// has to be well-formed.
 ///
 /// # Errors
 /// [`IntakeError::TwoCredentials`] when a field is malformed: such a request was not accepted before the migration

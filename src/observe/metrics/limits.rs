@@ -26,7 +26,7 @@ impl LimitFamilies {
             ),
             stand_ins: registrar.counters(
                 "keygate_limit_stand_ins_total",
-                "Requests that a limit counted by something else, because the principal does not have what it counts by.",
+                "Requests that a limit counted by another property, because the principal does not have the one that it names.",
                 &["limit"],
             ),
             buckets: registrar.gauges("keygate_limit_buckets", "Buckets a limit keeps in memory.", &["limit"]),
