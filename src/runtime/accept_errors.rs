@@ -5,6 +5,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::Tick;
 use crate::observe::metrics::AcceptProblem;
 use crate::observe::metrics::Metrics;
+use rustix::io::Errno;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -124,26 +125,25 @@ const fn remedy(problem: AcceptProblem) -> Option<&'static str> {
     }
 }
 
-// Of accept(2); the standard library has no kinds for the first three.
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-#[cfg(target_os = "linux")]
-const ENOBUFS: i32 = 105;
-#[cfg(not(target_os = "linux"))]
-const ENOBUFS: i32 = 55;
-/// Linux reports an error of the network that waits on a new connection as the error of accepting it; "treat them like
-/// EAGAIN" (accept(2)): ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, EHOSTDOWN.
-#[cfg(target_os = "linux")]
-const OF_THE_CONNECTION: [i32; 6] = [64, 71, 92, 95, 100, 112];
-#[cfg(not(target_os = "linux"))]
-const OF_THE_CONNECTION: [i32; 0] = [];
+/// Returns whether `errno` is about the new connection alone. Linux reports an error of the network that waits on it as the
+/// error of accepting it; "treat them like EAGAIN" (accept(2)).
+fn is_of_the_connection(errno: Errno) -> bool {
+    #[cfg(target_os = "linux")]
+    let more = matches!(errno, Errno::NONET);
+    #[cfg(not(target_os = "linux"))]
+    let more = false;
+    more || matches!(
+        errno,
+        Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::NETDOWN | Errno::HOSTDOWN
+    )
+}
 
 fn problem(error: &io::Error) -> AcceptProblem {
-    match (error.raw_os_error(), error.kind()) {
-        (Some(EMFILE), _) => AcceptProblem::ProcessDescriptors,
-        (Some(ENFILE), _) => AcceptProblem::SystemDescriptors,
-        (Some(ENOBUFS), _) | (_, io::ErrorKind::OutOfMemory) => AcceptProblem::Memory,
-        (Some(code), _) if OF_THE_CONNECTION.contains(&code) => AcceptProblem::ConnectionLost,
+    match (Errno::from_io_error(error), error.kind()) {
+        (Some(Errno::MFILE), _) => AcceptProblem::ProcessDescriptors,
+        (Some(Errno::NFILE), _) => AcceptProblem::SystemDescriptors,
+        (Some(Errno::NOBUFS), _) | (_, io::ErrorKind::OutOfMemory) => AcceptProblem::Memory,
+        (Some(errno), _) if is_of_the_connection(errno) => AcceptProblem::ConnectionLost,
         (
             _,
             io::ErrorKind::ConnectionAborted
@@ -184,14 +184,14 @@ mod tests {
     #[test]
     fn an_error_is_counted_by_its_reason_and_logged_with_its_remedy() {
         for (code, reason, remedy) in [
-            (EMFILE, "process_descriptors", "LimitNOFILE"),
-            (ENFILE, "system_descriptors", "fs.file-max"),
-            (ENOBUFS, "memory", "requests.connections"),
-            (12, "memory", "requests.connections"),
-            (22, "other", "os error 22"),
+            (Errno::MFILE, "process_descriptors", "LimitNOFILE"),
+            (Errno::NFILE, "system_descriptors", "fs.file-max"),
+            (Errno::NOBUFS, "memory", "requests.connections"),
+            (Errno::NOMEM, "memory", "requests.connections"),
+            (Errno::INVAL, "other", "os error 22"),
         ] {
             let errors = errors(&Arc::new(ManualClock::at(Timestamp::default())));
-            let log = logged(|| assert_eq!(errors.failed(&io::Error::from_raw_os_error(code)), PAUSE));
+            let log = logged(|| assert_eq!(errors.failed(&code.into()), PAUSE));
             assert!(counted(&errors, reason), "{code} {}", errors.metrics.text());
             assert!(log.contains("\"listener\":\"data\"") && log.contains(remedy), "{log}");
             assert!(!log.contains("pingora") && !log.contains(".rs"), "{log}");
@@ -213,10 +213,7 @@ mod tests {
     fn the_log_has_the_beginning_and_the_end_of_an_outage_and_no_line_per_error() {
         let clock = Arc::new(ManualClock::at(Timestamp::default()));
         let errors = errors(&clock);
-        let (process, system) = (
-            io::Error::from_raw_os_error(EMFILE),
-            io::Error::from_raw_os_error(ENFILE),
-        );
+        let (process, system) = (Errno::MFILE.into(), Errno::NFILE.into());
         let log = logged(|| {
             errors.accepted();
             for _ in 0..100 {

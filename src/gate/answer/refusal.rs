@@ -4,6 +4,7 @@
 mod rows;
 
 pub use rows::Challenge;
+pub use rows::ErrorScheme;
 #[cfg(any(test, feature = "internals"))]
 pub use rows::ROWS;
 pub use rows::Row;
@@ -234,19 +235,13 @@ struct FaultySchemes {
 }
 
 impl FaultySchemes {
-    fn of(row: &Row, context: &RefusalContext<'_>) -> Self {
-        let used = match row.slug {
-            // A key may stand in `Authorization: Bearer`.
-            "invalid-api-key" => Some(context.scheme.unwrap_or(Scheme::ApiKey)),
-            "invalid-token" | "token-expired" => Some(Scheme::Bearer),
-            _ if row.reason.starts_with("api_key_") => Some(Scheme::ApiKey),
-            _ if ["authorization_", "token_header_", "websocket_token_"]
-                .iter()
-                .any(|start| row.reason.starts_with(start)) =>
-            {
-                Some(Scheme::Bearer)
-            }
-            _ => context.scheme,
+    /// Returns the schemes for an error about `scheme`, where the credential was sent by `used`.
+    fn of(scheme: ErrorScheme, used: Option<Scheme>) -> Self {
+        let used = match scheme {
+            ErrorScheme::Bearer => Some(Scheme::Bearer),
+            ErrorScheme::ApiKey => Some(Scheme::ApiKey),
+            ErrorScheme::Key => Some(used.unwrap_or(Scheme::ApiKey)),
+            ErrorScheme::Used => used,
         };
         Self {
             // Where no credential was read, such as of two, the error is about both.
@@ -264,10 +259,12 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
         return [None, None];
     };
     let mut parameters = String::new();
+    let mut scheme = ErrorScheme::Used;
     match row.challenge {
         Challenge::None => return [None, None],
         Challenge::Bare => {}
-        Challenge::Error => {
+        Challenge::Error(of_row) => {
+            scheme = of_row;
             let error = row.error.unwrap_or("invalid_request");
             let pieces = [r#", error=""#, error, r#"", error_description=""#, detail, r#"""#];
             push_all(&mut parameters, pieces);
@@ -282,7 +279,7 @@ fn challenges(row: &Row, detail: &str, denial: &Denial, context: &RefusalContext
             );
         }
     }
-    let faulty = FaultySchemes::of(row, context);
+    let faulty = FaultySchemes::of(scheme, context.scheme);
     let parameters_of = |is_faulty: bool| if is_faulty { parameters.as_str() } else { "" };
     let value = |text: String| HeaderValue::from_maybe_shared(Bytes::from(text)).ok();
     let bearer = || {

@@ -143,16 +143,31 @@ impl Requirement {
     }
 
     /// Returns the scopes to ask for after `forbidden`, for `scope` of RFC 6750 section 3: those of the rules that failed,
-    /// including scopes that the client already has. Of several that are each enough, only the first: a client that asks for
-    /// one more than it may have gets no token at all (RFC 6749 section 3.3).
+    /// including scopes that the client already has. Of several that are each enough, only one: a client that asks for one
+    /// more than it may have gets no token at all (RFC 6749 section 3.3). That is the one that is enough for most of the
+    /// lists; of equal ones the first.
     pub fn scopes_to_ask_for(&self, forbidden: Forbidden) -> ScopeSet {
-        let conditions = self.failed(forbidden).flat_map(|rule| &rule.conditions);
-        let scopes = conditions.flat_map(|condition| match condition {
+        let conditions = || self.failed(forbidden).flat_map(|rule| &rule.conditions);
+        let any = || {
+            conditions().filter_map(|condition| match condition {
+                Condition::ScopesAny(scopes) => Some(scopes),
+                _ => None,
+            })
+        };
+        let all = conditions().flat_map(|condition| match condition {
             Condition::ScopesAll(scopes) => scopes.as_slice(),
-            Condition::ScopesAny(scopes) => scopes.get(..1).unwrap_or_default(),
-            Condition::Clients(_) | Condition::Subjects(_) | Condition::Organizations(_) | Condition::Claim(..) => &[],
+            _ => &[],
         });
-        scopes.cloned().collect()
+        let mut needed: Vec<&Scope> = all.collect();
+        for alternatives in any() {
+            if alternatives.iter().any(|scope| needed.contains(&scope)) {
+                continue;
+            }
+            let helps = |scope: &&Scope| any().filter(|other| other.contains(scope)).count();
+            // `max_by_key` takes the last of equal ones.
+            needed.extend(alternatives.iter().rev().max_by_key(helps));
+        }
+        needed.into_iter().cloned().collect()
     }
 
     /// Returns the lists of the rules that failed of which one scope is enough, without lists of a single scope.

@@ -7,7 +7,6 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Method;
 use http::Request;
-use http::Uri;
 use http::Version;
 use http::header;
 use http::request::Parts;
@@ -45,7 +44,7 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     // `Parts` has private fields: only the crate `http` can create a value.
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = Method::from_bytes(method.as_bytes()).map_err(|_| RequestHeadError)?;
-    parts.uri = uri(head, target)?;
+    parts.uri = escape::uri(head, target).map_err(|_| RequestHeadError)?;
     parts.version = match version {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
@@ -66,16 +65,6 @@ fn add_host(parts: &mut Parts) {
     if let Some(host) = authority.and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         parts.headers.insert(header::HOST, host);
     }
-}
-
-/// Returns the URI of `target`, whose text stands in `head`.
-fn uri(head: &Bytes, target: &str) -> Result<Uri, RequestHeadError> {
-    let text = if escape::is_needed(target) {
-        Bytes::from(escape::target(target))
-    } else {
-        head.slice_ref(target.as_bytes())
-    };
-    Uri::from_maybe_shared(text).map_err(|_| RequestHeadError)
 }
 
 #[cfg(test)]

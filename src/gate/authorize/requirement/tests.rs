@@ -248,6 +248,32 @@ fn missing_scopes_are_named_only_when_they_would_help() {
 }
 
 #[test]
+fn of_lists_that_share_a_scope_the_shared_one_is_named() {
+    let requirement_of = |lists: [&str; 3]| {
+        let [all, one, other] = lists.map(scope_list);
+        requirement([
+            rule(vec![Condition::ScopesAny(one)]),
+            rule(vec![Condition::ScopesAny(other)]),
+            rule(vec![Condition::ScopesAll(all)]),
+        ])
+    };
+    for (lists, needed) in [
+        (["d", "a b", "b c"], "b d"),
+        (["a", "a b", "b c"], "a b"),
+        (["d", "a b", "c e"], "a c d"),
+        (["b", "a b", "b c"], "b"),
+    ] {
+        let requirement = requirement_of(lists);
+        let forbidden = requirement.check(&identity(token("")), &Method::GET).enforced.unwrap();
+        assert_eq!(
+            requirement.scopes_to_ask_for(forbidden).to_string(),
+            needed,
+            "{lists:?}"
+        );
+    }
+}
+
+#[test]
 fn the_first_refusal_that_no_scope_would_lift_takes_precedence() {
     let client = || rule(vec![Condition::Clients(texts("other"))]);
     let subject = || rule(vec![Condition::Subjects(texts("bob"))]);
