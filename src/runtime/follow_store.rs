@@ -169,7 +169,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Maintains the store, rotates the signing keys, and passes changed signing keys to the data side. Runs until aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
-    let limit_counts = LimitCountWriter::new(
+    let mut limit_counts = LimitCountWriter::new(
         Arc::clone(&control.store),
         Arc::clone(&gate.live),
         Arc::clone(&gate.clock),

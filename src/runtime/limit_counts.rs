@@ -49,23 +49,37 @@ pub struct LimitCountWriter {
     store: Arc<dyn Store>,
     live: Arc<LiveState>,
     clock: Arc<dyn Clock>,
+    /// `false` once the store is known to have no counts: without a limit of a day or longer, nothing is written.
+    may_have_counts: bool,
 }
 
 impl LimitCountWriter {
     pub const fn new(store: Arc<dyn Store>, live: Arc<LiveState>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, live, clock }
+        Self {
+            store,
+            live,
+            clock,
+            may_have_counts: true,
+        }
     }
 
     /// Writes the present counts in the place of those before. A crash or a failed write loses the requests since the last
     /// write.
-    pub async fn write(&self) {
+    pub async fn write(&mut self) {
         let (live, now) = (Arc::clone(&self.live), self.clock.now());
         // A million buckets take tens of milliseconds, for which no thread of the runtime must be blocked.
         let Ok(counts) = tokio::task::spawn_blocking(move || counts(&live, now)).await else {
             return;
         };
-        if let Err(error) = self.store.replace_limit_counts(counts).await {
-            tracing::warn!(error = %ErrorChain(&error), "Counts of limits not stored; a restart now would lose the newest");
+        let has_counts = !counts.is_empty();
+        if !has_counts && !self.may_have_counts {
+            return;
+        }
+        match self.store.replace_limit_counts(counts).await {
+            Ok(()) => self.may_have_counts = has_counts,
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "Counts of limits not stored; a restart now would lose the newest");
+            }
         }
     }
 }
