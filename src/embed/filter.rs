@@ -16,6 +16,7 @@ use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::proxy::ProxyHttp;
 use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use prometheus::Registry;
 use std::path::Path;
@@ -114,9 +115,23 @@ impl<P> std::fmt::Debug for Guard<P> {
     }
 }
 
-/// Runs the upkeep until the server shuts down.
+/// Runs the upkeep until the server shuts down. A service that depends on it (`ServiceHandle::add_dependency`) starts once each
+/// issuer has keys, or its `start_wait` is over.
 #[async_trait]
 impl BackgroundService for Upkeep {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let mut stop = shutdown.clone();
+        let first_keys = self.first_keys();
+        let first_keys = async {
+            tokio::select! {
+                () = first_keys => {}
+                _ = stop.wait_for(|stopping| *stopping) => {}
+            }
+            ready.notify_ready();
+        };
+        tokio::join!(self.start(shutdown), first_keys);
+    }
+
     async fn start(&self, mut shutdown: ShutdownWatch) {
         tokio::select! {
             () = self.work() => {}

@@ -13,6 +13,7 @@ use crate::model::clock::SystemClock;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
+use crate::runtime::first_keys;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadError;
 use http::request::Parts;
@@ -127,6 +128,12 @@ impl Gate {
     /// been loaded. Ignores the issuers until [`Upkeep::run`] has started.
     pub fn is_ready(&self) -> bool {
         self.readiness.report().status != Condition::Failing
+    }
+
+    /// Waits until each issuer has keys, or its `start_wait` is over. Call this beside [`Upkeep::run`], before the first request: a
+    /// token of an issuer without keys is answered with 503.
+    pub async fn first_keys(&self) {
+        first_keys::wait(&self.gate.snapshot()).await;
     }
 
     pub(super) fn shared(&self) -> Arc<gate::Gate> {

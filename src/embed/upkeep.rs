@@ -3,6 +3,7 @@
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
+use crate::runtime::first_keys;
 use crate::runtime::housekeeping;
 use crate::runtime::reload::ConfigCheck;
 use crate::runtime::reload::HostProcess;
@@ -64,6 +65,18 @@ impl Upkeep {
     /// about an invalid file, and keeps the configuration and the API keys that are in force.
     pub async fn run(self) {
         self.work().await;
+    }
+
+    /// Returns a wait until each issuer has keys, or its `start_wait` is over; no wait if the work has begun. Something has to run
+    /// the work meanwhile.
+    pub(super) fn first_keys(&self) -> impl Future<Output = ()> + Send + use<> {
+        let work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = work.as_ref().map(|work| work.gate.snapshot());
+        async move {
+            if let Some(snapshot) = snapshot {
+                first_keys::wait(&snapshot).await;
+            }
+        }
     }
 
     /// Runs until the future is dropped; returns at once if it was run before.

@@ -19,7 +19,6 @@ pub mod client_jwks;
 pub mod issuers;
 #[cfg(feature = "gateway")]
 pub mod descriptors;
-#[cfg(feature = "gateway")]
 pub mod first_keys;
 pub mod issuer_key_files;
 pub mod signing_key;

@@ -541,8 +541,8 @@ impl Development {
         // Tries again: another process may take a free port before the gate does.
         for _ in 0..5 {
             let text = config
-                .replace("127.0.0.1:8080", &crate::commands::free_address().to_string())
-                .replace("127.0.0.1:9090", &crate::commands::free_address().to_string());
+                .replace("127.0.0.1:8080", &crate::support::free_address().to_string())
+                .replace("127.0.0.1:9090", &crate::support::free_address().to_string());
             std::fs::write(&file, text).unwrap();
             let mut child = keygate(home.path())
                 .arg("run")

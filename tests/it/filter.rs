@@ -9,6 +9,7 @@ use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::TestIssuer;
 use crate::support::api_key;
+use crate::support::free_address;
 use crate::support::get;
 use crate::support::issuer::claims_with;
 use crate::support::issuer::key;
@@ -37,7 +38,6 @@ use pingora::upstreams::peer::HttpPeer;
 use serde_json::Value;
 use serde_json::json;
 use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
@@ -95,9 +95,8 @@ impl Shop {
             folder,
             _program: program,
         };
-        wait_until("the issuer's keys are there", || {
-            shop.get("/api/a", &shop.bearer()).status == 200
-        });
+        // FOUND F10: the issuer's keys are there before the first request.
+        assert_eq!(shop.get("/api/a", &shop.bearer()).status, 200);
         shop
     }
 
@@ -169,10 +168,6 @@ fn config(upstream: &FakeUpstream, issuer: &TestIssuer, burst: &str) -> String {
         .route("write", &route("write", "scopes: { all: [\"orders:write\"] }"))
         .route("limited", &route("limited", "limits: [each]"))
         .yaml()
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 #[test]

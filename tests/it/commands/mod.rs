@@ -62,8 +62,9 @@ impl Drop for Gate {
     }
 }
 
-/// Returns a free address. Another process may take the address before the caller does, so callers try again.
-pub fn free_address() -> SocketAddr {
+/// Returns a free address of `localhost`, by which a test asks too. Another process may take the address before the caller does, so
+/// the caller tries again.
+fn localhost_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -97,7 +98,7 @@ impl CommandFixture {
         let folder = tempfile::tempdir().unwrap();
         // Tries again: another process may take a free port before the gate does.
         for _ in 0..5 {
-            let (data, admin) = (free_address(), free_address());
+            let (data, admin) = (localhost_address(), localhost_address());
             std::fs::write(folder.path().join("keygate.yaml"), configuration(data, admin)).unwrap();
             let gate = match transport {
                 Transport::Store => None,

@@ -3,7 +3,7 @@
 use super::ADMIN_TOKEN;
 use super::CommandFixture;
 use super::Transport;
-use super::free_address;
+use crate::support::free_address;
 
 const LIST: [&str; 2] = ["clients", "list"];
 

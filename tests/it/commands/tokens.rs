@@ -167,7 +167,7 @@ fn what_the_token_endpoint_refuses_is_1_with_its_error_and_nobody_there_is_4() {
             &["get", "--client-id", &id, "--issuer", issuer],
         )
     };
-    let nobody = format!("http://{}", super::free_address());
+    let nobody = format!("http://{}", crate::support::free_address());
     assert!(by(&nobody).expect_failure(4).contains("nothing answers"));
     // Another name for the same address is another issuer (RFC 8414 section 3.3).
     let other = format!("http://localhost:{}", fixture.data().port());

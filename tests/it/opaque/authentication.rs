@@ -196,5 +196,5 @@ fn a_400_about_the_client_stops_the_calls_and_is_said() {
     );
     check(&gate, "one", 503, "introspection_unavailable");
     check(&gate, "two", 503, "introspection_suspended");
-    gate.wait_for_output("does not accept who Keygate says it is");
+    gate.wait_for_output("refused the credential of Keygate itself");
 }

@@ -82,7 +82,7 @@ fn a_real_issuer_that_does_not_know_keygate_is_503() {
     let token = provider.token("opaque", "orders:read");
     check(&gate, &token, 503, "introspection_unavailable");
     assert!(upstream.received().is_empty());
-    gate.wait_for_output("does not accept who Keygate says it is");
+    gate.wait_for_output("refused the credential of Keygate itself");
 }
 
 #[test]

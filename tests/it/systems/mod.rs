@@ -16,6 +16,7 @@ use crate::support::Program;
 use crate::support::RawClient;
 use crate::support::RawIssuer;
 use crate::support::Response;
+use crate::support::free_address;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
 use crate::support::raw_issuer::Reply;
@@ -29,12 +30,7 @@ use rcgen::PKCS_RSA_SHA256;
 use rcgen::RsaKeySize;
 use serde_json::Value;
 use serde_json::json;
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
-use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
@@ -267,21 +263,6 @@ fn rsa_pem() -> String {
 
 fn rsa_key(algorithm: Algorithm) -> SigningKey {
     SigningKey::from_pkcs8_pem(algorithm, &rsa_pem()).unwrap()
-}
-
-/// Returns a free address. The issuer's URL must be known before the program starts,
-/// so the address lies in a part of loopback that no other test process uses.
-fn free_address() -> SocketAddr {
-    let [_, a, b, c] = std::process::id().to_be_bytes();
-    let address = Ipv4Addr::new(127, 64 | a, b, c);
-    // The tests of one process must not get the same port while the program has not bound it yet.
-    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
-    loop {
-        let free = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap();
-        if GIVEN.lock().unwrap().insert(free) {
-            return free;
-        }
-    }
 }
 
 /// Returns the claims of a JWT, unverified.

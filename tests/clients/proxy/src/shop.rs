@@ -58,7 +58,8 @@ pub fn serve(config: &str, address: &str) -> std::result::Result<(Server, Filter
     proxy.handle_init_modules();
     let mut service = Service::new("shop".to_owned(), Guard::new(&filter, proxy));
     service.add_tcp(address);
-    server.add_service(service);
-    server.add_service(background_service("keygate", upkeep));
+    let keys = server.add_service(background_service("keygate", upkeep));
+    // Accepts once the issuers' keys are there.
+    server.add_service(service).add_dependency(keys);
     Ok((server, filter))
 }
