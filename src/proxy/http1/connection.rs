@@ -433,7 +433,7 @@ where
         }
     }
 
-    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`] others are refused at the moment, or the
+    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`](crate::proxy::connection_counts::SURPLUS_MAX) others are refused at the moment, or the
     /// answer would need a handshake of TLS or HTTP/2 first.
     fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
         let settings = self.settings.load();
