@@ -433,8 +433,8 @@ where
         }
     }
 
-    /// Refuses a connection over the limit, with an answer unless [`SURPLUS_MAX`](crate::proxy::connection_counts::SURPLUS_MAX) others are refused at the moment, or the
-    /// answer would need a handshake of TLS or HTTP/2 first.
+    /// Refuses a connection over the limit, with an answer unless as many are refused at the moment as there is room for, or
+    /// the answer would need a handshake of TLS or HTTP/2 first.
     fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
         let settings = self.settings.load();
         let slot = self.counts.take_surplus();
