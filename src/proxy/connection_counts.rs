@@ -13,52 +13,67 @@ pub const SURPLUS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub struct ConnectionCounts {
     served: Arc<AtomicUsize>,
+    /// The connections that are served, and the requests of HTTP/2 beside the first of their connection.
+    in_room: Arc<AtomicUsize>,
     /// Connections over the limit that are refused with an answer.
     surplus: Arc<AtomicUsize>,
     /// The number of connections that the process has room for, whatever the configuration allows.
-    served_max: usize,
+    room: usize,
     surplus_max: usize,
 }
 
 impl ConnectionCounts {
-    /// Returns counters of no connection. At most `served_max` are served at a time, and at most `surplus_max` more are refused
-    /// with an answer.
-    pub fn with_room(served_max: usize, surplus_max: usize) -> Self {
+    /// Returns counters of no connection. At most `room` are served at a time, and at most `surplus_max` more are refused with
+    /// an answer.
+    pub fn with_room(room: usize, surplus_max: usize) -> Self {
         Self {
             served: Arc::default(),
+            in_room: Arc::default(),
             surplus: Arc::default(),
-            served_max,
+            room,
             surplus_max: surplus_max.min(SURPLUS_MAX),
         }
     }
 
-    /// Returns the number of connections that are served, with further streams; see [`Self::take_stream`].
+    /// Returns the number of connections that are served.
     pub fn count(&self) -> usize {
         self.served.load(Ordering::Acquire)
     }
 
-    /// Counts one more connection; returns `None` if `limit` are counted already, or as many as there is room for.
+    /// Counts one more connection; returns `None` if `limit` are counted already, or there is no room for it.
     pub fn take(&self, limit: usize) -> Option<ConnectionSlot> {
-        ConnectionSlot::take(&self.served, limit.min(self.served_max))
+        let in_room = Count::take(&self.in_room, self.room)?;
+        let served = Count::take(&self.served, limit)?;
+        Some(ConnectionSlot {
+            _served: served,
+            _in_room: in_room,
+        })
     }
 
     /// Counts one more connection that is refused with an answer; returns `None` if there is no room for it.
-    pub fn take_surplus(&self) -> Option<ConnectionSlot> {
-        ConnectionSlot::take(&self.surplus, self.surplus_max)
+    pub fn take_surplus(&self) -> Option<Count> {
+        Count::take(&self.surplus, self.surplus_max)
     }
 
     /// Counts a request of HTTP/2 beside another one of its connection: it needs a connection to an upstream of its own.
     /// Returns `None` if there is no room for it.
-    pub fn take_stream(&self) -> Option<ConnectionSlot> {
-        ConnectionSlot::take(&self.served, self.served_max)
+    pub fn take_stream(&self) -> Option<Count> {
+        Count::take(&self.in_room, self.room)
     }
 }
 
-/// Counts one open connection until this value is dropped.
+/// Counts one connection that is served until this value is dropped.
 #[derive(Debug)]
-pub struct ConnectionSlot(Arc<AtomicUsize>);
+pub struct ConnectionSlot {
+    _served: Count,
+    _in_room: Count,
+}
 
-impl ConnectionSlot {
+/// Counts one until this value is dropped.
+#[derive(Debug)]
+pub struct Count(Arc<AtomicUsize>);
+
+impl Count {
     fn take(counter: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let one_more = |count: usize| (count < limit).then_some(count + 1);
         let taken = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
@@ -66,7 +81,7 @@ impl ConnectionSlot {
     }
 }
 
-impl Drop for ConnectionSlot {
+impl Drop for Count {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -77,17 +92,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_and_further_streams_share_the_room() {
-        let counts = ConnectionCounts::with_room(3, 1);
-        let first = counts.take(10).unwrap();
+    fn connections_and_further_streams_share_the_room_and_streams_are_no_connections() {
+        let counts = ConnectionCounts::with_room(4, 1);
+        let first = counts.take(2).unwrap();
         let stream = counts.take_stream().unwrap();
-        assert!(counts.take(2).is_none(), "the configuration allows two");
-        let third = counts.take(10).unwrap();
+        // The configuration allows two connections, however many streams there are.
+        let second = counts.take(2).unwrap();
+        assert!(counts.take(2).is_none());
+        assert_eq!(counts.count(), 2);
+        let last = counts.take_stream().unwrap();
         assert!(counts.take(10).is_none() && counts.take_stream().is_none());
-        assert_eq!(counts.count(), 3);
+        drop(last);
+        // What was refused by the limit holds no room.
+        assert!(counts.take(2).is_none());
+        let third = counts.take(10).unwrap();
         let surplus = counts.take_surplus().unwrap();
         assert!(counts.take_surplus().is_none());
-        drop((first, stream, third, surplus));
+        drop((first, stream, second, third, surplus));
         assert_eq!(counts.count(), 0);
         assert!(counts.take_surplus().is_some());
         let wide = ConnectionCounts::with_room(usize::MAX, usize::MAX);

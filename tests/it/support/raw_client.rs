@@ -38,9 +38,25 @@ impl Read for Transport {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(tcp) => tcp.read(bytes),
-            Self::Tls(session) => session.read(bytes),
+            Self::Tls(session) => read_tls(session, bytes),
             Self::Http2(bridge) => bridge.read(bytes),
         }
+    }
+}
+
+/// Reads from a session, also where the server no longer takes what was written: its answer may be there all the same.
+fn read_tls(session: &mut StreamOwned<ClientConnection, TcpStream>, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match session.conn.reader().read(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        if session.conn.read_tls(&mut session.sock)? == 0 {
+            return session.conn.reader().read(bytes);
+        }
+        session.conn.process_new_packets().map_err(io::Error::other)?;
+        // Best effort: alerts and key updates.
+        let _ = session.conn.write_tls(&mut session.sock);
     }
 }
 
