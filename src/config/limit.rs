@@ -33,7 +33,7 @@ pub struct Limit {
     pub mode: Mode,
 }
 
-/// The shortest period whose counts outlive a restart.
+/// The shortest period of a limit that keeps its counts over a restart.
 const LONG_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a quota is counted.

@@ -128,7 +128,7 @@ fn place_of(checker: &Checker<'_>, at: NodeId, keys: &[&str]) -> NodeId {
     keys.iter().find_map(|key| checker.tree.entry(at, key)).unwrap_or(at)
 }
 
-/// Warns of limits that are to count for days, whose counts nothing keeps over a restart.
+/// Warns of limits of a day or longer. For a configuration without a store, which would keep their counts over a restart.
 fn warn_of_lost_counts(limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>) {
     let sections: Vec<NodeId> = checker.tree.sections("limits").collect();
     for limit in limits.values().filter(|limit| limit.is_long()) {

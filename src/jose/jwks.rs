@@ -335,8 +335,8 @@ fn entries(body: &[u8]) -> Result<Vec<&RawValue>, JwksError> {
 /// One key of a set, read twice.
 struct Entry {
     strict: Result<Map<String, Value>, JsonError>,
-    /// Read as most libraries do, who take the last of two members: to tell whose key it is, and whether it is a private
-    /// one. `None` if they could not read it either.
+    /// The key as most libraries read it: of two members, the last one counts. It names a key that is skipped, and shows
+    /// private parts. `None` if these libraries could not read it either.
     loose: Option<Map<String, Value>>,
 }
 

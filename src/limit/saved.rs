@@ -18,7 +18,7 @@ pub struct SavedBucket {
 const BUCKET_BYTES: usize = 16 + 8;
 
 impl SavedBucket {
-    /// Returns the bucket of `key` with `value`, whose time is on the clock of this process.
+    /// Returns the bucket of `key`. The time in `value` is on the clock of this process.
     pub(super) fn save(key: u128, value: u64, now: Now) -> Self {
         let value = match fixed::spent_of(value) {
             Some(_) => value,
@@ -98,7 +98,7 @@ mod tests {
         ]
     }
 
-    /// Returns the time `after` midnight, in a process whose clock is at `tick` then.
+    /// Returns the time `after` midnight, at which the clock of the process is at `tick`.
     fn at(after: Duration, tick: Duration) -> Now {
         Now {
             wall: MIDNIGHT.saturating_add(after),

@@ -17,7 +17,7 @@ pub struct ConnectionCounts {
     in_room: Arc<AtomicUsize>,
     /// Connections over the limit that are refused with an answer.
     surplus: Arc<AtomicUsize>,
-    /// The number of connections that the process has room for, whatever the configuration allows.
+    /// The room of the process, in connections. The configuration may allow more.
     room: usize,
     surplus_max: usize,
 }

@@ -169,11 +169,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Maintains the store, rotates the signing keys, and passes changed signing keys to the data side. Runs until aborted.
 pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
-    let mut limit_counts = LimitCountWriter::new(
-        Arc::clone(&control.store),
-        Arc::clone(&gate.live),
-        Arc::clone(&gate.clock),
-    );
+    let mut limit_counts = LimitCountWriter::new(&control.store, &gate);
     let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
     loop {
@@ -234,13 +230,7 @@ async fn record_audit_end(control: &Control) {
 /// Writes the last uses of API keys, the counts of limits and the end of the audit chain, and closes the store.
 pub async fn close(control: &Arc<Control>, gate: &Gate) {
     record_key_use(control).await;
-    LimitCountWriter::new(
-        Arc::clone(&control.store),
-        Arc::clone(&gate.live),
-        Arc::clone(&gate.clock),
-    )
-    .write()
-    .await;
+    LimitCountWriter::new(&control.store, gate).write().await;
     record_audit_end(control).await;
     control.store.close().await;
 }

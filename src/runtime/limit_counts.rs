@@ -1,6 +1,7 @@
 //! How do the counts of limits outlive a restart? Those of periods of a day and longer are in the store, as of the last
 //! minute or of the end of the process.
 
+use crate::gate::Gate;
 use crate::gate::live::LiveState;
 use crate::limit::LimitState;
 use crate::limit::key;
@@ -54,11 +55,11 @@ pub struct LimitCountWriter {
 }
 
 impl LimitCountWriter {
-    pub const fn new(store: Arc<dyn Store>, live: Arc<LiveState>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(store: &Arc<dyn Store>, gate: &Gate) -> Self {
         Self {
-            store,
-            live,
-            clock,
+            store: Arc::clone(store),
+            live: Arc::clone(&gate.live),
+            clock: Arc::clone(&gate.clock),
             may_have_counts: true,
         }
     }

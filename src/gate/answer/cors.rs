@@ -193,6 +193,15 @@ impl ResponseCors {
         .flatten()
     }
 
+    /// Adds the CORS fields of a refusal to `answer`; `request` are the headers of the request. Without them, a browser hides
+    /// the refusal from the page that sent the request.
+    pub fn put(&self, answer: &mut Answer, request: &HeaderMap) {
+        answer.headers.extend(self.fields(request));
+        if self.varies() {
+            answer.headers.push((header::VARY, VARY_ORIGIN));
+        }
+    }
+
     /// Returns whether responses differ by origin. Such responses need `Vary: Origin` (Fetch standard, "CORS protocol
     /// and HTTP caches").
     pub const fn varies(&self) -> bool {

@@ -22,7 +22,6 @@ use crate::gate::admit::headers as limit_headers;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::BODY_BYTES_MAX;
 use crate::gate::answer::control::ControlCall;
-use crate::gate::answer::cors;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
@@ -561,8 +560,8 @@ impl Exchange {
         self.bytes_in > 0
     }
 
-    /// Returns the event that an exchange waits for whose request body is incomplete: the body, whatever the upstream does. But
-    /// a client may wait for the upstream first: for the `100 Continue` that it expects (RFC 9110 section 10.1.1), unless
+    /// Returns the event to wait for while the request body is incomplete. Usually the client has to send the next part. But a
+    /// client may wait for the upstream first: for the `100 Continue` that it expects (RFC 9110 section 10.1.1), unless
     /// `upstream_responded` or the client began without it; and in gRPC for a message, before it sends the next.
     pub fn wait_for_body(&self, upstream_responded: bool) -> WaitTarget {
         let headers = &self.request.headers;
@@ -667,10 +666,7 @@ impl Exchange {
             (None, None) => None,
         };
         if let Some(rules) = rules {
-            answer.headers.extend(rules.fields(request));
-            answer
-                .headers
-                .extend(rules.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+            rules.put(answer, request);
         }
     }
 

@@ -7,7 +7,6 @@ use crate::gate::accept::fault;
 use crate::gate::accept::inbound;
 use crate::gate::admit::CompiledLimit;
 use crate::gate::answer::Answer;
-use crate::gate::answer::cors;
 use crate::gate::answer::refusal;
 use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
@@ -164,10 +163,7 @@ fn put_cors(answer: &mut Answer, head: &[u8], snapshot: &Snapshot) {
     }
     let (request, ()) = request.into_parts();
     if let Some(rules) = inbound::host_of(&request).and_then(|host| snapshot.host_cors.of(&host)) {
-        answer.headers.extend(rules.fields(&request.headers));
-        answer
-            .headers
-            .extend(rules.varies().then_some((header::VARY, cors::VARY_ORIGIN)));
+        rules.put(answer, &request.headers);
     }
 }
 

@@ -398,10 +398,14 @@ impl<'r> Relay<'r> {
                     upstream: false,
                 }
             }
-            _ if self.request == (RequestState::WriteFailed { by_reset: true }) => {
-                return Err(self.close_error(UpstreamFailure::Reset));
+            _ => {
+                let was_reset = self.request == RequestState::WriteFailed { by_reset: true };
+                return Err(self.close_error(if was_reset {
+                    UpstreamFailure::Reset
+                } else {
+                    UpstreamFailure::Closed
+                }));
             }
-            _ => return Err(self.close_error(UpstreamFailure::Closed)),
         };
         self.response = ResponseState::Complete { persistence };
         Ok(())

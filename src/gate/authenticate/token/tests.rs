@@ -417,7 +417,7 @@ fn s032_an_id_token_or_an_assertion_is_no_access_token() {
     }
 }
 
-/// RFC 7800 section 3.1: whoever stole such a token could use it.
+/// RFC 7800 section 3.1: without the proof of its holder, a thief could use such a token.
 #[test]
 fn a_token_that_is_bound_to_its_holder_is_no_bearer_token() {
     for cnf in [
