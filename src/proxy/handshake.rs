@@ -1,15 +1,16 @@
-//! How does an accepted connection become a TLS session? By Keygate's own handshake on pingora's stream: pingora's
-//! listener has a fixed time limit, logs every scanner, and cannot change the client CAs without a restart.
+//! How does an accepted connection become a TLS session? By Keygate's own handshake: pingora's listener has a fixed time
+//! limit, logs every scanner, and cannot change the client CAs without a restart.
 
 use crate::config::certificate;
 use crate::model::clock::Timestamp;
 use crate::proxy::exchange::ClientCertificateFacts;
 use crate::proxy::exchange::TlsFacts;
 use crate::proxy::listener::TlsConfig;
-use pingora::listeners::tls::Acceptor;
+use crate::proxy::tls_stream::TlsStream;
 use pingora::protocols::Peek;
 use pingora::protocols::Stream;
 use pingora::protocols::l4;
+use pingora::tls::TlsAcceptor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -37,7 +38,7 @@ pub async fn accept(
     now: Timestamp,
 ) -> Result<(Stream, TlsFacts), HandshakeError> {
     let mut stream: Box<l4::stream::Stream> = stream.into_any().downcast().map_err(|_| HandshakeError::Failed)?;
-    let acceptor = Acceptor::from_server_config(Arc::clone(&config.server));
+    let acceptor = TlsAcceptor::from(Arc::clone(&config.server));
     let handshake = async {
         let mut first = [0];
         stream.try_peek(&mut first).await.map_err(|_| HandshakeError::Failed)?;
@@ -45,30 +46,24 @@ pub async fn accept(
         if first[0].is_ascii_uppercase() {
             return Err(HandshakeError::PlainHttp(stream));
         }
-        acceptor
-            .tls_handshake(*stream)
-            .await
-            .map_err(|_| HandshakeError::Failed)
+        acceptor.accept(*stream).await.map_err(|_| HandshakeError::Failed)
     };
     let session = timeout(time_max, handshake)
         .await
         .map_err(|_| HandshakeError::TimedOut)??;
-    let session: Stream = Box::new(session);
-    let client = match session.get_ssl().and_then(|tls| tls.peer_certificate_der()) {
+    let (_, tls) = session.get_ref();
+    let client = match tls.peer_certificates().and_then(<[_]>::first) {
         None => None,
         Some(der) => match certificate::parse_client_certificate(der) {
             Some((certificate, expiry)) if expiry > now => Some(ClientCertificateFacts::new(certificate)),
             _ => return Err(HandshakeError::Failed),
         },
     };
-    let server_name = session
-        .get_ssl()
-        .and_then(|tls| tls.server_name())
-        .map(str::to_ascii_lowercase);
+    let server_name = tls.server_name().map(str::to_ascii_lowercase);
     let facts = TlsFacts {
         server_name,
         names: Arc::clone(&config.names),
         client,
     };
-    Ok((session, facts))
+    Ok((Box::new(TlsStream::new(session)), facts))
 }

@@ -8,6 +8,7 @@ pub mod forward;
 pub mod certificate_names;
 pub mod exchange;
 pub mod listener;
+pub mod tls_stream;
 pub mod handshake;
 pub mod head;
 pub mod filter;

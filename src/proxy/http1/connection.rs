@@ -469,7 +469,8 @@ where
             self.refuse_surplus(stream, peer);
             return None;
         };
-        // In a task of its own: pingora's task of a connection has room for a handshake, 13 KiB, as long as it lasts.
+        // In a task of its own: the caller accepts the next connection, and a task of pingora's listener would hold room for
+        // its own handshake, 13 KiB, as long as the connection lasts.
         let (worker, shutdown) = (Arc::clone(self), shutdown.clone());
         tokio::spawn(async move {
             worker.serve(stream, peer, &shutdown).await;

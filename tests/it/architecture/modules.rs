@@ -144,13 +144,14 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
 ];
 
 /// The modules inside `proxy`, and the earlier ones of them that each may name.
-const PROXY_MODULES: [(&str, &[&str]); 10] = [
+const PROXY_MODULES: [(&str, &[&str]); 11] = [
     ("peer", &[]),
     ("forward", &[]),
     ("certificate_names", &[]),
     ("exchange", &["forward", "certificate_names"]),
     ("listener", &["certificate_names"]),
-    ("handshake", &["exchange", "listener"]),
+    ("tls_stream", &[]),
+    ("handshake", &["exchange", "listener", "tls_stream"]),
     ("head", &[]),
     ("connection_counts", &[]),
     ("filter", &["connection_counts", "peer", "forward", "exchange", "head"]),

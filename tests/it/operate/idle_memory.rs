@@ -55,7 +55,7 @@ fn an_idle_connection_over_tls_holds_little() {
     let client = authority.client(&[&TLS13]);
     let listener = ", tls: { certificate: one.pem, private_key: one.key }";
     let files = [("one.pem", &*one.certificate), ("one.key", &*one.key)];
-    check(listener, &files, 24, |gate| {
+    check(listener, &files, 18, |gate| {
         tls_client::connect(&client, gate.data(), "api.example.com")
             .unwrap()
             .http()
