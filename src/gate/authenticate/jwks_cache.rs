@@ -117,7 +117,7 @@ pub struct IssuerKeys {
     set: ArcSwapOption<KeySet>,
     /// Locked briefly: never across I/O, and never for a token with a known key.
     state: Mutex<State>,
-    /// Key ids that the set did not contain, with the time of the last miss that requested or joined a fetch.
+    /// Key ids that the set did not contain, with the time of the first miss that requested or joined a fetch.
     misses: Cache<[u8; 32], Tick>,
     wake: Notify,
     /// The number of the last finished attempt.
@@ -282,7 +282,10 @@ impl IssuerKeys {
             state.fetch_requested = true;
             self.wake.notify_one();
         }
-        self.misses.insert(miss, now.tick);
+        // The first miss counts: a later one, while the fetch is under way, is not confirmed by that fetch.
+        if self.misses.get(&miss).is_none() {
+            self.misses.insert(miss, now.tick);
+        }
         let attempt = if state.in_flight {
             state.started
         } else {

@@ -275,6 +275,18 @@ fn a_confirmed_miss_lasts_for_min_refresh_and_starts_no_fetch() {
 }
 
 #[test]
+fn a_fetch_confirms_a_miss_that_is_repeated_while_it_is_under_way() {
+    let fixture = Fixture::loaded();
+    fixture.clock.advance(COOLDOWN);
+    fixture.asks_for("x", 2);
+    let attempt = fixture.keys.start_attempt(fixture.now());
+    fixture.clock.advance(TICK);
+    fixture.asks_for("x", 2);
+    fixture.finish(attempt, &[RSA]);
+    assert_eq!(fixture.unknown("x"), UnknownKid::Absent);
+}
+
+#[test]
 fn a_confirmed_miss_does_not_apply_to_another_kid() {
     let fixture = Fixture::loaded();
     fixture.clock.advance(COOLDOWN);
