@@ -50,6 +50,17 @@ struct RetiredKey {
     until: Timestamp,
 }
 
+impl Keys {
+    /// Keeps the key `jwk` published until `until`, or longer if it was retired with a longer lifetime before: a key that
+    /// returned with a shorter lifetime has signed tokens of the longer one.
+    fn retire(&mut self, jwk: Value, until: Timestamp) {
+        match self.retired.iter_mut().find(|retired| retired.jwk == jwk) {
+            Some(retired) => retired.until = retired.until.max(until),
+            None => self.retired.push(RetiredKey { jwk, until }),
+        }
+    }
+}
+
 impl Default for PublishedKeys {
     fn default() -> Self {
         Self {
@@ -80,14 +91,9 @@ impl PublishedKeys {
         let mut keys = self.lock();
         if let Some((before, _)) = keys.current.take() {
             let until = now.saturating_add(before.ttl()).saturating_add(IN_FLIGHT);
-            keys.retired.push(RetiredKey {
-                jwk: before.key().public_jwk(),
-                until,
-            });
+            keys.retire(before.key().public_jwk(), until);
         }
         keys.current = signer;
-        let jwk = keys.current.as_ref().map(|(signer, _)| signer.key().public_jwk());
-        keys.retired.retain(|retired| Some(&retired.jwk) != jwk.as_ref());
         self.publish(&mut keys, now);
     }
 
@@ -125,8 +131,10 @@ impl PublishedKeys {
 fn document(keys: &Keys) -> Bytes {
     let current = keys.current.as_ref().map(|(signer, _)| signer.key().public_jwk());
     let retired = keys.retired.iter().map(|retired| retired.jwk.clone());
+    let retired = retired.filter(|jwk| Some(jwk) != current.as_ref());
     let set: Vec<Value> = current
-        .into_iter()
+        .iter()
+        .cloned()
         .chain(retired)
         .chain(keys.access.iter().cloned())
         .collect();

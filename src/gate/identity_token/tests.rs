@@ -263,6 +263,27 @@ fn s135_a_key_stays_published_until_its_last_token_is_over() {
 }
 
 #[test]
+fn a_key_whose_lifetime_was_shortened_stays_published_for_the_tokens_of_the_longer_one() {
+    let published = PublishedKeys::default();
+    let key = || {
+        SigningKey::from_pkcs8_pem(
+            Algorithm::Es256,
+            include_str!("../../../tests/data/jose/p256.private.pem"),
+        )
+    };
+    for ttl in [600, 60] {
+        let signer = published.signer(&settings(secs(ttl)), key().unwrap(), SigningKeyOrigin::File);
+        published.replace(Some((signer, SigningKeyOrigin::File)), NOW);
+    }
+    let kid = key().unwrap().kid().to_owned();
+    published.replace(None, NOW);
+    published.sweep(NOW.saturating_add(secs(660)));
+    assert_eq!(kids(&published), [kid]);
+    published.sweep(NOW.saturating_add(secs(661)));
+    assert!(kids(&published).is_empty());
+}
+
+#[test]
 fn keys_of_access_tokens_are_published_after_those_of_identity_tokens() {
     let published = PublishedKeys::default();
     let new = || SigningKey::generate_es256().unwrap();
