@@ -1,6 +1,7 @@
 //! How many resources does this process use? Reads `/proc`, which only Linux has.
 
 use std::fs;
+use std::time::Duration;
 
 /// One reading of `/proc/self`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,12 +33,12 @@ pub fn usage() -> Option<ProcessUsage> {
 
 /// Returns the sum of the fields 14 and 15 of proc_pid_stat(5) in seconds. Linux gives both in 1/100 s (`USER_HZ`).
 /// Field 2 is the program's name and may contain spaces and parentheses, so counting starts after the last parenthesis.
-/// Returns `None` for a field of 2^32 or more.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some((f64::from(user) + f64::from(system)) / 100.0)
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    let millis = user.checked_add(system)?.checked_mul(10)?;
+    Some(Duration::from_millis(millis).as_secs_f64())
 }
 
 /// Returns the size in `field`, in bytes. A "kB" of proc_pid_status(5) is 1024 bytes.
@@ -60,6 +61,9 @@ mod tests {
     fn a_program_name_with_parentheses_does_not_move_the_fields() {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 100 1000 10";
         assert_eq!(cpu_seconds(stat), Some(3.0));
+        // 32 busy cores reach 2^32 hundredths of a second in 16 days.
+        let busy = "7 (a) S 1 7 7 0 -1 4194304 100 0 0 0 5000000000 50 0 0 20 0 1 0 100 1000 10";
+        assert_eq!(cpu_seconds(busy), Some(50_000_000.5));
         assert_eq!(cpu_seconds("7 (a) S 1"), None);
         assert_eq!(cpu_seconds(""), None);
     }
