@@ -20,12 +20,13 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// Writes the queued access records, and then ends all threads.
+    /// Ends the workers, writes the queued access records, and then ends all other threads.
     pub fn end(self) {
+        // Before the records are written: a request that is cut here has one too.
+        self.workers.end();
         if !self.gate.flush_records(FLUSH_MAX) {
             tracing::warn!("Some access records were not written");
         }
-        self.workers.end();
         self.background.shutdown_timeout(BACKGROUND_END_MAX);
         tracing::info!("Stopped");
     }

@@ -166,6 +166,21 @@ fn an_idle_gateway_stops_at_once() {
     assert_eq!(binary.wait_exit().code(), Some(0));
 }
 
+#[test]
+fn a_request_that_outlasts_the_drain_is_on_record() {
+    let (upstream, _release) = slow_upstream();
+    let yaml = format!("{}shutdown: {{ drain: 1s }}\n", open_route(&upstream));
+    let mut binary = Binary::start(&yaml);
+    let mut slow = RawClient::connect(binary.data());
+    slow.send(request("GET", "/slow", &[]));
+    upstream.wait_received(1);
+    binary.signal("TERM");
+    assert_eq!(binary.wait_exit().code(), Some(0), "{}", binary.output());
+    let records = binary.access_records();
+    let paths: Vec<_> = records.iter().map(|record| record["path"].as_str()).collect();
+    assert_eq!(paths, [Some("/slow")], "{}", binary.output());
+}
+
 /// FOUND F07: the system has told these clients that they are connected.
 #[test]
 fn connections_that_wait_to_be_accepted_are_served_before_the_end() {
