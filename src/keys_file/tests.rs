@@ -288,19 +288,13 @@ fn new_record(name: &str) -> KeyRecord {
     let digester = Digester::new(Some(&Secret::new(b"pepper".to_vec())));
     let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     KeyRecord {
-        id: key.id(),
-        digest: digester.digest(key.expose()),
-        origin: ApiKeyOrigin::Own,
-        environment: ApiKeyEnvironment::Live,
         name: name.into(),
-        state: KeyState::Active,
         expires_at: Some(Timestamp::from_unix_secs(1_800_000_000)),
         scopes: Arc::new(ScopeSet::parse_list("orders:read orders:write").unwrap()),
         client: Some("billing # 1".into()),
         organization: Some("\"acme\": [x]".into()),
         addresses: vec!["10.0.0.0/8".parse().unwrap()].into(),
-        subscription: None,
-        ends_at: None,
+        ..KeyRecord::unrestricted(key.id(), digester.digest(key.expose()))
     }
 }
 

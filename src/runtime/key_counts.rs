@@ -73,11 +73,9 @@ fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
 mod tests {
     use super::*;
     use crate::gate::live::LiveState;
-    use crate::model::api_key::ApiKeyEnvironment;
     use crate::model::api_key::CredentialDigest;
     use crate::model::clock::Clock;
     use crate::model::clock::ManualClock;
-    use crate::model::directory::ApiKeyOrigin;
     use crate::model::directory::KeyRecord;
     use crate::model::directory::KeyState;
     use crate::observe::ready::Readiness;
@@ -86,19 +84,9 @@ mod tests {
 
     fn record(id: &str, state: KeyState, expires_at: Option<Timestamp>) -> KeyRecord {
         KeyRecord {
-            id: id.parse().unwrap(),
-            digest: CredentialDigest::sha256(id),
-            origin: ApiKeyOrigin::Own,
-            environment: ApiKeyEnvironment::Live,
-            name: "ci".into(),
             state,
             expires_at,
-            scopes: Arc::default(),
-            client: None,
-            organization: None,
-            addresses: Box::default(),
-            subscription: None,
-            ends_at: None,
+            ..KeyRecord::unrestricted(id.parse().unwrap(), CredentialDigest::sha256(id))
         }
     }
 

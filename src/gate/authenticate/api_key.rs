@@ -225,19 +225,10 @@ mod tests {
     fn fixture(change: impl FnOnce(&mut KeyRecord)) -> Fixture {
         let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
         let mut record = KeyRecord {
-            id: key.id(),
-            digest: digester().digest(key.expose()),
-            origin: ApiKeyOrigin::Own,
-            environment: ApiKeyEnvironment::Live,
-            name: "ci".into(),
-            state: KeyState::Active,
             expires_at: Some(Timestamp::from_unix_secs(1_000)),
             scopes: Arc::new(ScopeSet::parse_list("orders:read").unwrap()),
             client: Some("billing".into()),
-            organization: None,
-            addresses: Box::default(),
-            subscription: None,
-            ends_at: None,
+            ..KeyRecord::unrestricted(key.id(), digester().digest(key.expose()))
         };
         change(&mut record);
         let directory = Arc::new(Directory::new());

@@ -24,9 +24,7 @@ use crate::model::certificate::Fingerprint;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
-use crate::model::directory::KeyState;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKinds;
 use crate::model::plan::Plan;
@@ -167,21 +165,7 @@ impl Gate {
     /// Puts an active API key into the directory, in place of all others, and returns its text.
     fn put_key(&self, change: impl FnOnce(&mut KeyRecord)) -> ApiKeyText {
         let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
-        let mut record = KeyRecord {
-            id: key.id(),
-            digest: Digester::new(None).digest(key.expose()),
-            origin: ApiKeyOrigin::Own,
-            environment: ApiKeyEnvironment::Live,
-            name: "ci".into(),
-            state: KeyState::Active,
-            expires_at: None,
-            scopes: Arc::default(),
-            client: None,
-            organization: None,
-            addresses: Box::default(),
-            subscription: None,
-            ends_at: None,
-        };
+        let mut record = KeyRecord::unrestricted(key.id(), Digester::new(None).digest(key.expose()));
         change(&mut record);
         self.live.directory.replace(vec![record]);
         key

@@ -76,6 +76,29 @@ pub struct KeyRecord {
     pub ends_at: Option<Timestamp>,
 }
 
+impl KeyRecord {
+    /// Returns an active key without scopes, which anybody may use from everywhere and for ever. The fields of a real key
+    /// are written out where it is made, so that none is forgotten there.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn unrestricted(id: KeyId, digest: CredentialDigest) -> Self {
+        Self {
+            id,
+            digest,
+            origin: ApiKeyOrigin::Own,
+            environment: ApiKeyEnvironment::Live,
+            name: "ci".into(),
+            state: KeyState::Active,
+            expires_at: None,
+            scopes: Arc::default(),
+            client: None,
+            organization: None,
+            addresses: Box::default(),
+            subscription: None,
+            ends_at: None,
+        }
+    }
+}
+
 /// The fields that many keys have in common, stored once: a million keys share a few thousand of these.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in crate::model::directory) struct KeyTerms {

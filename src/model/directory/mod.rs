@@ -318,21 +318,7 @@ mod tests {
     use crate::model::subscription::SubscriptionState;
 
     fn record(id: &str) -> KeyRecord {
-        KeyRecord {
-            id: id.parse().unwrap(),
-            digest: CredentialDigest::sha256(id),
-            origin: ApiKeyOrigin::Own,
-            environment: ApiKeyEnvironment::Live,
-            name: "ci".into(),
-            state: KeyState::Active,
-            expires_at: None,
-            scopes: Arc::default(),
-            client: None,
-            organization: None,
-            addresses: Box::default(),
-            subscription: None,
-            ends_at: None,
-        }
+        KeyRecord::unrestricted(id.parse().unwrap(), CredentialDigest::sha256(id))
     }
 
     const A: &str = "aaaaaaaaaaaaaaaa";

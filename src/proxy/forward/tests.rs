@@ -21,9 +21,7 @@ use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
-use crate::model::directory::KeyState;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
 use crate::observe::metrics::Metrics;
@@ -106,21 +104,9 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new(&reasons, clock.now().wall));
         let live = LiveState::new(Arc::clone(&metrics), "127.0.0.1:9".parse().unwrap());
         let api_key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
-        live.directory.replace(vec![KeyRecord {
-            id: api_key.id(),
-            digest: Digester::new(None).digest(api_key.expose()),
-            origin: ApiKeyOrigin::Own,
-            environment: ApiKeyEnvironment::Live,
-            name: "ci".into(),
-            state: KeyState::Active,
-            expires_at: None,
-            scopes: Arc::default(),
-            client: None,
-            organization: None,
-            addresses: Box::default(),
-            subscription: None,
-            ends_at: None,
-        }]);
+        let digest = Digester::new(None).digest(api_key.expose());
+        live.directory
+            .replace(vec![KeyRecord::unrestricted(api_key.id(), digest)]);
         let snapshot = Snapshot::compile(&config, &live).unwrap();
         let signing_key = SigningKey::generate_es256().unwrap();
         let set = json!({ "keys": [signing_key.public_jwk()] }).to_string();

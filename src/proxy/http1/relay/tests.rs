@@ -10,9 +10,7 @@ use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
-use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
-use crate::model::directory::KeyState;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
 use crate::observe::metrics::Metrics;
@@ -86,21 +84,10 @@ fn fixture_of(yaml: &str, key_lifetime: Option<Duration>) -> Fixture {
     let metrics = Arc::new(Metrics::new(&reasons, clock.now().wall));
     let dropped = metrics.logs.access_records_dropped.clone();
     let live = LiveState::new(metrics, "127.0.0.1:9".parse().unwrap());
-    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Test, &mut system_random);
+    let key = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     live.directory.replace(vec![KeyRecord {
-        id: key.id(),
-        digest: Digester::new(None).digest(key.expose()),
-        origin: ApiKeyOrigin::Own,
-        environment: ApiKeyEnvironment::Test,
-        name: "test".into(),
-        state: KeyState::Active,
         expires_at: key_lifetime.map(|lifetime| Timestamp::from_unix_secs(NOW).saturating_add(lifetime)),
-        scopes: Arc::default(),
-        client: None,
-        organization: None,
-        addresses: Box::default(),
-        subscription: None,
-        ends_at: None,
+        ..KeyRecord::unrestricted(key.id(), Digester::new(None).digest(key.expose()))
     }]);
     let snapshot = Snapshot::compile(&config, &live).unwrap();
     let access = AccessLog::start(std::io::sink(), Format::Json, dropped).unwrap();
