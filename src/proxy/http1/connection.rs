@@ -204,7 +204,7 @@ where
         ));
         let handshake = tokio::select! {
             ended = handshake => ended,
-            () = stopping_before_first_request(shutdown) => return,
+            () = stopping(shutdown, || false) => return,
         };
         metrics.tls.count_handshake(match &handshake {
             Ok(_) => HandshakeResult::Success,
@@ -265,14 +265,7 @@ where
     ) -> Option<Stream> {
         let mut downstream = Downstream::new(stream);
         let has_served = AtomicBool::new(false);
-        let mut watch = shutdown.clone();
-        let mut stopping = pin!(async {
-            // An error means that the worker ends.
-            let _ = watch.wait_for(|stopping| *stopping).await;
-            if !has_served.load(Ordering::Relaxed) {
-                tokio::time::sleep(FIRST_REQUEST).await;
-            }
-        });
+        let mut stopping = pin!(stopping(shutdown, || has_served.load(Ordering::Relaxed)));
         let mut idle_timeout = limits.idle_timeout;
         let mut served: u32 = 0;
         loop {
@@ -480,12 +473,15 @@ where
     }
 }
 
-/// Ends when the process stops, [`FIRST_REQUEST`] later.
-async fn stopping_before_first_request(shutdown: &ShutdownWatch) {
+/// Ends when the process stops: at once if the connection `has_served` a request by then, otherwise [`FIRST_REQUEST`]
+/// later.
+async fn stopping(shutdown: &ShutdownWatch, has_served: impl Fn() -> bool) {
     let mut watch = shutdown.clone();
     // An error means that the worker ends.
-    let _ = watch.wait_for(|stopping| *stopping).await;
-    tokio::time::sleep(FIRST_REQUEST).await;
+    let _ = watch.wait_for(|is_stopping| *is_stopping).await;
+    if !has_served() {
+        tokio::time::sleep(FIRST_REQUEST).await;
+    }
 }
 
 /// Sends `answer` to a client whose `head` was rejected or not read, and closes the connection.
