@@ -20,6 +20,8 @@ use crate::gate::authenticate::jwks_cache::IssuerHealth;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
 use crate::gate::authenticate::jwks_cache::KeySet;
 use crate::gate::authenticate::jwks_cache::UnknownKid;
+use crate::jose::current_jwks::CurrentJwks;
+use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::jwks::Jwks;
 use crate::model::clock::Clock;
 use crate::model::clock::Now;
@@ -42,24 +44,6 @@ pub struct FetchContext {
     pub metrics: ClientKeyMetrics,
     /// The limit of concurrent fetches over all sets.
     pub permits: Semaphore,
-}
-
-/// Why it is unknown which keys there are now. Each is worth another attempt after `retry_after`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
-    /// There is no usable set, or the fetch of a newer one failed or still runs.
-    Fetch { retry_after: Duration },
-    /// The set was fetched before the key was missed, and within the cooldown.
-    Recent { retry_after: Duration },
-}
-
-/// A usable set.
-#[derive(Clone, Debug)]
-pub struct CurrentJwks {
-    pub jwks: Arc<Jwks>,
-    /// `true` if the set was fetched after the request for it, or is known to be without the requested key: there is no
-    /// newer one to look into.
-    pub is_latest: bool,
 }
 
 /// The JWK set at one URL.
@@ -138,7 +122,7 @@ impl OnDemandJwks {
         self: &Arc<Self>,
         kid: Option<&str>,
         context: &Arc<FetchContext>,
-    ) -> Result<CurrentJwks, Unavailable> {
+    ) -> Result<CurrentJwks, JwksUnavailable> {
         let now = context.clock.now();
         let is_due = self.keys.next_fetch_in(now).is_zero();
         let Ok(set) = self.keys.current(now) else {
@@ -150,7 +134,7 @@ impl OnDemandJwks {
             let now = context.clock.now();
             return match self.keys.current(now) {
                 Ok(set) => Ok(latest(&set)),
-                Err(_) => Err(Unavailable::Fetch {
+                Err(_) => Err(JwksUnavailable::Fetch {
                     retry_after: self.keys.next_fetch_in(now).max(MARGIN),
                 }),
             };
@@ -176,11 +160,11 @@ impl OnDemandJwks {
         kid: Option<&str>,
         now: Now,
         context: &Arc<FetchContext>,
-    ) -> Result<CurrentJwks, Unavailable> {
+    ) -> Result<CurrentJwks, JwksUnavailable> {
         match self.keys.unknown_kid(set, kid, now) {
             UnknownKid::Absent => Ok(latest(set)),
-            UnknownKid::Recent { retry_in } => Err(Unavailable::Recent { retry_after: retry_in }),
-            UnknownKid::Unavailable { retry_in } => Err(Unavailable::Fetch { retry_after: retry_in }),
+            UnknownKid::Recent { retry_in } => Err(JwksUnavailable::Recent { retry_after: retry_in }),
+            UnknownKid::Unavailable { retry_in } => Err(JwksUnavailable::Fetch { retry_after: retry_in }),
             UnknownKid::Fetch { attempt, wait } => {
                 self.start_fetch(context);
                 self.keys.wait_for_attempt(attempt, wait).await;
@@ -188,7 +172,7 @@ impl OnDemandJwks {
                 let is_conclusive = self.keys.has_finished(attempt) && !self.keys.last_failed();
                 match self.keys.current(context.clock.now()) {
                     Ok(set) if is_conclusive => Ok(latest(&set)),
-                    Ok(_) | Err(_) => Err(Unavailable::Fetch {
+                    Ok(_) | Err(_) => Err(JwksUnavailable::Fetch {
                         retry_after: self.source.cooldown,
                     }),
                 }
@@ -205,12 +189,12 @@ impl OnDemandJwks {
         self: &Arc<Self>,
         seen: &Arc<Jwks>,
         context: &Arc<FetchContext>,
-    ) -> Result<Arc<Jwks>, Unavailable> {
+    ) -> Result<Arc<Jwks>, JwksUnavailable> {
         let now = context.clock.now();
         let set = self
             .keys
             .current(now)
-            .map_err(|_| Unavailable::Fetch { retry_after: MARGIN })?;
+            .map_err(|_| JwksUnavailable::Fetch { retry_after: MARGIN })?;
         if !Arc::ptr_eq(&set.jwks, seen) {
             return Ok(Arc::clone(&set.jwks));
         }

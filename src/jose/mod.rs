@@ -4,6 +4,7 @@ pub mod base64url;
 pub mod json;
 pub mod jwk;
 pub mod jwks;
+pub mod current_jwks;
 pub mod jws;
 pub mod pem_file;
 mod public_key;

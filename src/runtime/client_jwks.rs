@@ -6,18 +6,17 @@ use crate::control::Control;
 use crate::control::token::assertion::ALGORITHMS;
 use crate::control::token::client_jwks::BoxFuture;
 use crate::control::token::client_jwks::ClientJwks;
-use crate::control::token::client_jwks::CurrentJwks;
 use crate::control::token::client_jwks::JwksHealth;
 use crate::control::token::client_jwks::JwksKey;
 use crate::control::token::client_jwks::JwksState;
-use crate::control::token::client_jwks::Unavailable;
 use crate::fetch::issuer_key_files::IssuerKeyFileError;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::fetch::issuer_key_files::KeyOwners;
-use crate::fetch::on_demand;
 use crate::fetch::on_demand::FetchContext;
 use crate::fetch::on_demand::OnDemandJwks;
 use crate::gate::authenticate::jwks_cache::IssuerHealth;
+use crate::jose::current_jwks::CurrentJwks;
+use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::jwks::Jwks;
 use crate::model::id::ClientId;
 use crate::observe::log::ErrorChain;
@@ -162,7 +161,7 @@ fn open(state_dir: &Path, metrics: &StateMetrics) -> Option<(Arc<IssuerKeyFiles>
 
 /// The error for a URL that cannot be parsed, or without a token endpoint. Only a change by an operator can help, so
 /// the client should not retry soon.
-const UNUSABLE_URL: Unavailable = Unavailable::Fetch {
+const UNUSABLE_URL: JwksUnavailable = JwksUnavailable::Fetch {
     retry_after: Duration::from_secs(60),
 };
 
@@ -172,14 +171,10 @@ impl ClientJwks for FetchedClientJwks {
         client: &'a ClientId,
         url: &'a str,
         kid: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
+    ) -> BoxFuture<'a, Result<CurrentJwks, JwksUnavailable>> {
         Box::pin(async move {
             let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
-            let keys = set.keys(kid, &self.fetch_context).await.map_err(unavailable)?;
-            Ok(CurrentJwks {
-                jwks: keys.jwks,
-                is_latest: keys.is_latest,
-            })
+            set.keys(kid, &self.fetch_context).await
         })
     }
 
@@ -188,10 +183,10 @@ impl ClientJwks for FetchedClientJwks {
         client: &'a ClientId,
         url: &'a str,
         seen: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, JwksUnavailable>> {
         Box::pin(async move {
             let set = self.set(client, url).map_err(|_| UNUSABLE_URL)?;
-            set.newer(seen, &self.fetch_context).await.map_err(unavailable)
+            set.newer(seen, &self.fetch_context).await
         })
     }
 
@@ -219,13 +214,6 @@ impl ClientJwks for FetchedClientJwks {
                 },
             }
         })
-    }
-}
-
-const fn unavailable(error: on_demand::Unavailable) -> Unavailable {
-    match error {
-        on_demand::Unavailable::Fetch { retry_after } => Unavailable::Fetch { retry_after },
-        on_demand::Unavailable::Recent { retry_after } => Unavailable::Recent { retry_after },
     }
 }
 

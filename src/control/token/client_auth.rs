@@ -3,14 +3,14 @@
 use crate::control::clients::Client;
 use crate::control::token::assertion::Assertion;
 use crate::control::token::assertion::ReceivingEndpoint;
-use crate::control::token::client_jwks::CurrentJwks;
-use crate::control::token::client_jwks::Unavailable;
 use crate::control::token::error::Authorization;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::request::Form;
 use crate::control::token::request::decode;
 use crate::control::token::service::Service;
 use crate::control::token::service::endpoint;
+use crate::jose::current_jwks::CurrentJwks;
+use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::api_key::CredentialDigest;
 use crate::model::client_secret;
@@ -306,8 +306,8 @@ async fn verify_with_fetched_keys(
     assertion: &Assertion<'_>,
 ) -> Result<bool, TokenEndpointError> {
     let unavailable = |error| match error {
-        Unavailable::Fetch { retry_after } => TokenEndpointError::KeysUnavailable { retry_after },
-        Unavailable::Recent { retry_after } => TokenEndpointError::KeysRecent { retry_after },
+        JwksUnavailable::Fetch { retry_after } => TokenEndpointError::KeysUnavailable { retry_after },
+        JwksUnavailable::Recent { retry_after } => TokenEndpointError::KeysRecent { retry_after },
     };
     let keys = service.client_jwks.keys(id, url, assertion.kid()).await;
     let CurrentJwks { jwks, is_latest } = keys.map_err(unavailable)?;

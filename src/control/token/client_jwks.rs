@@ -1,33 +1,15 @@
 //! Which keys are at a client's JWKS URL, and can they be fetched? The interface of the control side to the fetcher.
 
+use crate::jose::current_jwks::CurrentJwks;
+use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::jwks::Jwks;
 use crate::jose::jwks::SkippedKey;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Why it is unknown whether the client has a key. `retry_after` is the time until another attempt may succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// There is no usable set, or the URL could not be fetched to look for the key.
-    #[error("the client's keys cannot be fetched")]
-    Fetch { retry_after: Duration },
-    /// The set was fetched a moment before the key was missed, and is not fetched again so soon.
-    #[error("the client's keys were fetched a moment ago")]
-    Recent { retry_after: Duration },
-}
-
-/// The keys of a client.
-#[derive(Clone, Debug)]
-pub struct CurrentJwks {
-    pub jwks: Arc<Jwks>,
-    /// `true` if there is no newer set to look for a key in.
-    pub is_latest: bool,
-}
 
 /// The key sets at the clients' URLs, fetched on demand by the same rules as those of issuers.
 pub trait ClientJwks: Send + Sync {
@@ -35,25 +17,25 @@ pub trait ClientJwks: Send + Sync {
     /// once per cooldown, and returns the set known then.
     ///
     /// # Errors
-    /// See [`Unavailable`].
+    /// See [`JwksUnavailable`].
     fn keys<'a>(
         &'a self,
         client: &'a ClientId,
         url: &'a str,
         kid: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>>;
+    ) -> BoxFuture<'a, Result<CurrentJwks, JwksUnavailable>>;
 
     /// Returns the latest set, if it is another than `seen` already or the same rules allow a fetch. For an assertion
     /// without `kid` that no key of `seen` verifies.
     ///
     /// # Errors
-    /// See [`Unavailable`].
+    /// See [`JwksUnavailable`].
     fn newer<'a>(
         &'a self,
         client: &'a ClientId,
         url: &'a str,
         seen: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>>;
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, JwksUnavailable>>;
 
     /// Returns the health of the set at `url` as this gate knows it, without fetching.
     fn health(&self, client: &ClientId, url: &str) -> JwksHealth;

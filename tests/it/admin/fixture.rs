@@ -18,11 +18,11 @@ use keygate::control::token;
 use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
-use keygate::control::token::client_jwks::CurrentJwks;
 use keygate::control::token::client_jwks::JwksHealth;
 use keygate::control::token::client_jwks::JwksKey;
 use keygate::control::token::client_jwks::JwksState;
-use keygate::control::token::client_jwks::Unavailable;
+use keygate::jose::current_jwks::CurrentJwks;
+use keygate::jose::current_jwks::JwksUnavailable;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jwks::SkippedKey;
 use keygate::model::api_key::system_random;
@@ -121,8 +121,8 @@ impl ClientJwks for GoodJwks {
         _: &'a ClientId,
         _: &'a str,
         _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
-        Box::pin(std::future::ready(Err(Unavailable::Fetch { retry_after: SECOND })))
+    ) -> BoxFuture<'a, Result<CurrentJwks, JwksUnavailable>> {
+        Box::pin(std::future::ready(Err(JwksUnavailable::Fetch { retry_after: SECOND })))
     }
 
     fn newer<'a>(
@@ -130,8 +130,8 @@ impl ClientJwks for GoodJwks {
         _: &'a ClientId,
         _: &'a str,
         _: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
-        Box::pin(std::future::ready(Err(Unavailable::Fetch { retry_after: SECOND })))
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, JwksUnavailable>> {
+        Box::pin(std::future::ready(Err(JwksUnavailable::Fetch { retry_after: SECOND })))
     }
 
     fn health(&self, _: &ClientId, _: &str) -> JwksHealth {

@@ -20,10 +20,10 @@ use keygate::control::token::CallContext;
 use keygate::control::token::Outcome;
 use keygate::control::token::client_jwks::BoxFuture;
 use keygate::control::token::client_jwks::ClientJwks;
-use keygate::control::token::client_jwks::CurrentJwks;
 use keygate::control::token::client_jwks::JwksHealth;
-use keygate::control::token::client_jwks::Unavailable;
 use keygate::control::token::router;
+use keygate::jose::current_jwks::CurrentJwks;
+use keygate::jose::current_jwks::JwksUnavailable;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -105,7 +105,7 @@ impl ClientJwks for FakeJwks {
         _: &'a ClientId,
         url: &'a str,
         _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
+    ) -> BoxFuture<'a, Result<CurrentJwks, JwksUnavailable>> {
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(work) = meanwhile {
             work();
@@ -113,7 +113,7 @@ impl ClientJwks for FakeJwks {
         let found = self.sets.lock().unwrap().get(url).cloned();
         let retry_after = Duration::from_secs(7);
         let found = found.map(|jwks| CurrentJwks { jwks, is_latest: false });
-        Box::pin(async move { found.ok_or(Unavailable::Fetch { retry_after }) })
+        Box::pin(async move { found.ok_or(JwksUnavailable::Fetch { retry_after }) })
     }
 
     fn newer<'a>(
@@ -121,10 +121,10 @@ impl ClientJwks for FakeJwks {
         _: &'a ClientId,
         url: &'a str,
         _: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, JwksUnavailable>> {
         let found = self.newer.lock().unwrap().get(url).cloned();
         let retry_after = Duration::from_secs(7);
-        Box::pin(async move { found.ok_or(Unavailable::Recent { retry_after }) })
+        Box::pin(async move { found.ok_or(JwksUnavailable::Recent { retry_after }) })
     }
 
     fn health(&self, _: &ClientId, _: &str) -> JwksHealth {

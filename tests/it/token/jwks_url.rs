@@ -8,8 +8,8 @@ use base64::Engine;
 use keygate::control::token::client_jwks::ClientJwks;
 use keygate::control::token::client_jwks::JwksHealth;
 use keygate::control::token::client_jwks::JwksState;
-use keygate::control::token::client_jwks::Unavailable;
 use keygate::control::token::router;
+use keygate::jose::current_jwks::JwksUnavailable;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::clock::Timestamp;
@@ -259,7 +259,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     assert_eq!(fetched.fetches(), 1);
     // Within the cooldown, nothing is fetched, and it is unknown whether the key exists.
     let recent = |secs| {
-        Err(Unavailable::Recent {
+        Err(JwksUnavailable::Recent {
             retry_after: Duration::from_secs(secs),
         })
     };
@@ -280,7 +280,7 @@ fn many_requests_share_one_fetch_and_unknown_key_ids_wake_one_per_cooldown() {
     let response = ask_all(vec![second.kid().to_owned()]);
     assert_eq!(
         response,
-        [Err(Unavailable::Fetch {
+        [Err(JwksUnavailable::Fetch {
             retry_after: Duration::from_secs(30)
         })]
     );

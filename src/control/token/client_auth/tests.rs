@@ -30,7 +30,7 @@ impl ClientJwks for NoJwks {
         _: &'a ClientId,
         _: &'a str,
         _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<CurrentJwks, Unavailable>> {
+    ) -> BoxFuture<'a, Result<CurrentJwks, JwksUnavailable>> {
         unreachable!("no client has a URL")
     }
 
@@ -39,7 +39,7 @@ impl ClientJwks for NoJwks {
         _: &'a ClientId,
         _: &'a str,
         _: &'a Arc<Jwks>,
-    ) -> BoxFuture<'a, Result<Arc<Jwks>, Unavailable>> {
+    ) -> BoxFuture<'a, Result<Arc<Jwks>, JwksUnavailable>> {
         unreachable!("no client has a URL")
     }
 
