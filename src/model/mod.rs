@@ -13,6 +13,7 @@ pub mod algorithm;
 pub mod id;
 pub mod reason;
 pub mod upstream_failure;
+pub mod resource_shortage;
 pub mod replacement;
 pub mod lifetime;
 pub mod address_range;

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::UpstreamProtocol;
+use crate::model::resource_shortage::ResourceShortage;
 use crate::model::upstream_failure::UpstreamFailure;
 use pingora::Error;
 use pingora::ErrorType;
@@ -58,16 +59,11 @@ pub fn connect_failure(error: &Error) -> UpstreamFailure {
 
 /// Returns whether the connection of `error` failed because this machine had nothing left to make it with.
 fn lacks_resources(error: &Error) -> bool {
-    // The numbers of errno(3) on Linux: no descriptor left in the system, none in the process, no room for a socket.
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const ENOBUFS: i32 = 105;
     let Some(error) = error.root_cause().downcast_ref::<io::Error>() else {
         return false;
     };
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
-        // Every port of this machine is in use for this endpoint.
-        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
+    // Without an address, every port of this machine is in use for this endpoint.
+    ResourceShortage::of(error).is_some() || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// Returns what went wrong on a connection to an endpoint that ended with `error`.
@@ -95,19 +91,25 @@ fn io_error(error: &Error) -> Option<io::ErrorKind> {
 mod tests {
     use super::*;
     use pingora::OrErr as _;
+    use rustix::io::Errno;
 
     #[test]
     fn what_this_machine_lacks_is_no_fault_of_the_endpoint() {
-        let failure = |code: i32| {
-            let failed: Result<(), io::Error> = Err(io::Error::from_raw_os_error(code));
+        let failure = |code: Errno| {
+            let failed: Result<(), io::Error> = Err(code.into());
             connect_failure(&failed.or_err(ErrorType::ConnectError, "test").unwrap_err())
         };
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
-        for code in [24, 23, 105, 12, 99] {
+        let lacking = [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::ADDRNOTAVAIL,
+        ];
+        for code in lacking {
             assert_eq!(failure(code), UpstreamFailure::NoResources, "{code}");
         }
-        // ECONNREFUSED, EHOSTUNREACH.
-        assert_eq!(failure(111), UpstreamFailure::Refused);
-        assert_eq!(failure(113), UpstreamFailure::Unreachable);
+        assert_eq!(failure(Errno::CONNREFUSED), UpstreamFailure::Refused);
+        assert_eq!(failure(Errno::HOSTUNREACH), UpstreamFailure::Unreachable);
     }
 }

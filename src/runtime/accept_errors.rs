@@ -3,6 +3,7 @@
 
 use crate::model::clock::Clock;
 use crate::model::clock::Tick;
+use crate::model::resource_shortage::ResourceShortage;
 use crate::observe::metrics::AcceptProblem;
 use crate::observe::metrics::Metrics;
 use rustix::io::Errno;
@@ -139,10 +140,13 @@ fn is_of_the_connection(errno: Errno) -> bool {
 }
 
 fn problem(error: &io::Error) -> AcceptProblem {
+    match ResourceShortage::of(error) {
+        Some(ResourceShortage::ProcessDescriptors) => return AcceptProblem::ProcessDescriptors,
+        Some(ResourceShortage::SystemDescriptors) => return AcceptProblem::SystemDescriptors,
+        Some(ResourceShortage::Memory) => return AcceptProblem::Memory,
+        None => {}
+    }
     match (Errno::from_io_error(error), error.kind()) {
-        (Some(Errno::MFILE), _) => AcceptProblem::ProcessDescriptors,
-        (Some(Errno::NFILE), _) => AcceptProblem::SystemDescriptors,
-        (Some(Errno::NOBUFS), _) | (_, io::ErrorKind::OutOfMemory) => AcceptProblem::Memory,
         (Some(errno), _) if is_of_the_connection(errno) => AcceptProblem::ConnectionLost,
         (
             _,
@@ -202,9 +206,9 @@ mod tests {
     #[test]
     fn a_connection_that_its_client_lost_is_counted_and_not_logged() {
         let clock = Arc::new(ManualClock::at(Timestamp::default()));
-        for code in [103, 104, 71, 113] {
+        for code in [Errno::CONNABORTED, Errno::CONNRESET, Errno::PROTO, Errno::HOSTUNREACH] {
             let errors = errors(&clock);
-            let log = logged(|| assert_eq!(errors.failed(&io::Error::from_raw_os_error(code)), Duration::ZERO));
+            let log = logged(|| assert_eq!(errors.failed(&code.into()), Duration::ZERO));
             assert!(log.is_empty() && counted(&errors, "connection_lost"), "{code} {log}");
         }
     }

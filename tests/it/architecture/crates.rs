@@ -174,7 +174,14 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     // The binary chooses the allocator.
     ("mimalloc", &["main.rs"]),
-    ("rustix", &["runtime/accept_errors.rs", "runtime/descriptors.rs"]),
+    (
+        "rustix",
+        &[
+            "model/resource_shortage.rs",
+            "runtime/accept_errors.rs",
+            "runtime/descriptors.rs",
+        ],
+    ),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     // Builds the query or form of a request.
     (
