@@ -2,6 +2,7 @@
 //! them.
 
 use crate::model::hex;
+use crate::model::secret::Secret;
 use siphasher::sip128::Hasher128;
 use siphasher::sip128::SipHasher13;
 use std::hash::Hasher;
@@ -13,27 +14,27 @@ use std::sync::OnceLock;
 static HASH_KEY: OnceLock<HashKey> = OnceLock::new();
 
 /// A secret key of bucket keys.
-pub type HashKey = [u8; 16];
+pub type HashKey = Secret<[u8; 16]>;
 
 /// Returns the secret key of all bucket keys: that of [`install_hash_key`], otherwise a random one.
 pub fn hash_key() -> &'static HashKey {
     HASH_KEY.get_or_init(|| {
-        let mut key = [0; 16];
-        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+        let mut key = Secret::new([0; 16]);
+        key.change(|bytes| aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes"));
         key
     })
 }
 
-/// Makes `key` the secret key of all bucket keys, so that they are those of an earlier process. Returns whether it is:
-/// another key that is in use already stays.
+/// Makes `key` the secret key of all bucket keys, so that they are those of an earlier process. Returns `false` if another
+/// key is in use already: that key stays.
 pub fn install_hash_key(key: HashKey) -> bool {
-    *HASH_KEY.get_or_init(|| key) == key
+    *HASH_KEY.get_or_init(|| key.clone()) == key
 }
 
 /// Returns a hash of `parts` with the secret [`hash_key`]. The length of each part is hashed too, so that `["ab", "c"]` and
 /// `["a", "bc"]` differ.
 pub fn bucket_key(parts: &[&str]) -> u128 {
-    let mut hasher = SipHasher13::new_with_key(hash_key());
+    let mut hasher = SipHasher13::new_with_key(hash_key().expose());
     for part in parts {
         hasher.write_usize(part.len());
         hasher.write(part.as_bytes());

@@ -2,6 +2,7 @@
 //! `traceparent`, and otherwise generates a new one.
 
 use crate::model::hex;
+use crate::model::secret::Secret;
 use crate::observe::redact;
 use http::HeaderMap;
 use http::HeaderName;
@@ -167,11 +168,11 @@ fn hex_value(bytes: &[u8; 16]) -> HeaderValue {
 
 /// Returns the key from which ids are derived. The first call generates the key, so call this before the first request:
 /// the system's random generator may take a tenth of a second for its first bits.
-pub fn draw_key() -> &'static [u8; 16] {
-    static KEY: OnceLock<[u8; 16]> = OnceLock::new();
+pub fn draw_key() -> &'static Secret<[u8; 16]> {
+    static KEY: OnceLock<Secret<[u8; 16]>> = OnceLock::new();
     KEY.get_or_init(|| {
-        let mut key = [0; 16];
-        aws_lc_rs::rand::fill(&mut key).expect("the operating system gives random bytes");
+        let mut key = Secret::new([0; 16]);
+        key.change(|bytes| aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes"));
         key
     })
 }
@@ -183,7 +184,7 @@ fn random_bits() -> u128 {
     const RANGE: u64 = 1 << 40;
     static THREADS: AtomicU64 = AtomicU64::new(0);
     thread_local! {
-        static HASHER: SipHasher13 = SipHasher13::new_with_key(draw_key());
+        static HASHER: SipHasher13 = SipHasher13::new_with_key(draw_key().expose());
         static COUNTER: Cell<u64> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed).wrapping_mul(RANGE));
     }
     let count = COUNTER.with(|counter| counter.replace(counter.get().wrapping_add(1)));

@@ -32,7 +32,7 @@ pub async fn restore(store: &dyn Store, live: &LiveState, now: Now) -> Result<()
             what: format!("the counts of limit `{name}`"),
             problem: problem.to_owned(),
         };
-        let hash_key = counts.hash_key.expose().as_slice().try_into();
+        let hash_key = counts.hash_key.expose().as_slice().try_into().map(Secret::new);
         let hash_key = hash_key.map_err(|_| unreadable("their key has another length"))?;
         if !key::install_hash_key(hash_key) {
             tracing::warn!(limit = %name, "Counts of before the start are lost: this process has counted with another key already");
@@ -88,7 +88,7 @@ impl LimitCountWriter {
 fn counts(live: &LiveState, now: Now) -> Vec<LimitCounts> {
     let counts = lasting(live).into_iter().map(|(limit, state)| LimitCounts {
         limit,
-        hash_key: Secret::new(key::hash_key().to_vec()),
+        hash_key: Secret::new(key::hash_key().expose().to_vec()),
         buckets: saved::to_bytes(&state.saved(now)),
     });
     counts.collect()
