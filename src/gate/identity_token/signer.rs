@@ -39,14 +39,14 @@ pub struct TokenLifetime {
 }
 
 impl TokenLifetime {
-    /// Returns whether the token may be sent to an upstream at `now`. Returns `false` before `at`: the clock was set
-    /// back, and the token would be valid for longer than `ttl`.
+    /// Returns whether the token may be sent to an upstream at `now`. Returns `false` before the time of issue: the clock
+    /// was set back, and the token would be valid for longer than `ttl`.
     pub fn may_be_sent_at(&self, now: Timestamp) -> bool {
         self.issued_at <= now && now <= self.send_until
     }
 
-    /// Returns whether the token can be forgotten: it has expired, or `now` is before `at`, because the clock was set
-    /// back.
+    /// Returns whether the token can be forgotten: it has expired, or `now` is before the time of issue, because the
+    /// clock was set back.
     pub fn is_over_at(&self, now: Timestamp) -> bool {
         self.expires_at < now || now < self.issued_at
     }
