@@ -6,6 +6,7 @@ use crate::jose::base64url;
 use crate::jose::pem_file;
 use crate::jose::public_key::PublicKey;
 use crate::model::algorithm::Algorithm;
+use crate::model::api_key::system_random;
 use crate::model::secret::Secret;
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::encoding::Pkcs8V1Der;
@@ -28,7 +29,7 @@ use std::fmt;
 /// Returns a new `jti` of 128 random bits, so that no two tokens have the same (RFC 7519 section 4.1.7).
 pub fn token_id() -> String {
     let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
+    system_random(&mut bytes);
     base64url::encode(&bytes)
 }
 

@@ -1,6 +1,7 @@
 //! Which bucket does a request use? Bucket keys are hashes with a secret key, so that no client can choose or predict
 //! them.
 
+use crate::model::api_key::system_random;
 use crate::model::hex;
 use crate::model::secret::Secret;
 use siphasher::sip128::Hasher128;
@@ -20,7 +21,7 @@ pub type HashKey = Secret<[u8; 16]>;
 pub fn hash_key() -> &'static HashKey {
     HASH_KEY.get_or_init(|| {
         let mut key = Secret::new([0; 16]);
-        key.change(|bytes| aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes"));
+        key.change(|bytes| system_random(bytes));
         key
     })
 }

@@ -1,6 +1,7 @@
 //! Which id does a request have, and which trace does it belong to? Keygate keeps a well-formed `x-request-id` or
 //! `traceparent`, and otherwise generates a new one.
 
+use crate::model::api_key::system_random;
 use crate::model::hex;
 use crate::model::secret::Secret;
 use crate::observe::redact;
@@ -172,7 +173,7 @@ pub fn draw_key() -> &'static Secret<[u8; 16]> {
     static KEY: OnceLock<Secret<[u8; 16]>> = OnceLock::new();
     KEY.get_or_init(|| {
         let mut key = Secret::new([0; 16]);
-        key.change(|bytes| aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes"));
+        key.change(|bytes| system_random(bytes));
         key
     })
 }

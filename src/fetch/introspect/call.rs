@@ -16,6 +16,7 @@ use crate::gate::authenticate::introspection::RESPONSE_BYTES_MAX;
 use crate::gate::authenticate::introspection::ResponseError;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
+use crate::jose::sign::token_id;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
@@ -303,15 +304,13 @@ impl Signer {
     }
 
     fn assertion(&self, now: Timestamp) -> Result<String, SignError> {
-        let mut jti = [0; 16];
-        aws_lc_rs::rand::fill(&mut jti)?;
         let now = now.as_unix_secs();
         let header = json!({ "alg": self.key.algorithm().as_str(), "kid": self.kid, "typ": "JWT" });
         let claims = json!({
             "iss": self.client_id,
             "sub": self.client_id,
             "aud": self.audience,
-            "jti": format!("{:032x}", u128::from_be_bytes(jti)),
+            "jti": token_id(),
             "iat": now,
             "exp": now + ASSERTION_SECS,
         });
@@ -526,7 +525,7 @@ mod tests {
             assert_eq!(one[name], "key gate:1", "{name}");
         }
         assert_eq!(one["aud"], "https://idp.example");
-        assert_eq!(one["jti"].as_str().map(str::len), Some(32));
+        assert_eq!(one["jti"].as_str().map(str::len), Some(22));
         assert_ne!(one["jti"], other["jti"]);
     }
 

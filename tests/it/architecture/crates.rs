@@ -79,8 +79,6 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "model/api_key.rs",
             "model/certificate.rs",
             "model/secret.rs",
-            "observe/trace.rs",
-            "limit/key.rs",
             "gate/authenticate/jwks_cache.rs",
             "gate/authenticate/introspection.rs",
             "fetch/",
