@@ -19,6 +19,7 @@ use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::fs::TryLockError;
 use std::io::ErrorKind;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
@@ -47,6 +48,14 @@ pub(crate) const MIGRATIONS: [(i64, &str, &str); 2] = [
     (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
 ];
 
+/// The first bytes of every SQLite database (SQLite file format, section 1.3.1).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// The header of a database, and the beginning of its schema.
+const HEAD_BYTES: u64 = 105;
+/// The first page of a database without tables: a leaf of a table, no free block, no cell (section 1.6).
+const NO_TABLES: [u8; 5] = [13, 0, 0, 0, 0];
+const NOT_OURS: &str = "it is not a database of Keygate's";
+
 /// SQLite's result codes for a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB).
 const DAMAGED: [i32; 2] = [11, 26];
 
@@ -58,14 +67,15 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Creates the folder and the database if they are missing, before SQLite does with another
-    /// mode, and makes existing files private.
+    /// Creates the folder and the database if they are missing, before SQLite does with another mode, and makes existing
+    /// files private. Rejects a file of another program before it changes anything at `path`.
     pub(crate) fn prepare(path: &Path) -> Result<Self, StoreError> {
         // Make the path absolute: SQLite reads a name that begins with `file:` as a URL, and `:memory:` as no file.
         let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
         let folder = database.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| cannot("make the folder", folder, &error))?;
+        check_file(&database)?;
         for name in [
             &database,
             &with_suffix(&database, "-wal"),
@@ -109,17 +119,14 @@ impl Files {
             // The low byte is the primary result code.
             .is_some_and(|code| DAMAGED.contains(&(code & 0xff)));
         if damaged {
-            self.unreadable(&format!("{error}; put a backup in its place"))
+            unreadable(&self.database, &format!("{error}; put a backup in its place"))
         } else {
             StoreError::Unavailable(format!("{}: {error}", self.database.display()))
         }
     }
 
     fn unreadable(&self, problem: &str) -> StoreError {
-        StoreError::Unreadable {
-            what: self.database.display().to_string(),
-            problem: problem.to_owned(),
-        }
+        unreadable(&self.database, problem)
     }
 
     fn options(&self) -> SqliteConnectOptions {
@@ -164,8 +171,46 @@ pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     readers.map_err(|error| files.failed(&error))
 }
 
-/// Rejects a database of another program, before anything is
-/// written to its tables. Connecting has set its journal mode.
+/// Rejects the file at `path` if it is not a database of Keygate's, and not new either. Reads its first bytes alone: SQLite
+/// changes a database that it opens for writing, and cannot always open one for reading, as after a crash.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(unreadable(path, NOT_OURS)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(cannot("read", path, &error)),
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
+        .map_err(|error| cannot("read", path, &error))?;
+    if !head.is_empty() && !head.starts_with(MAGIC) {
+        return Err(unreadable(
+            path,
+            "it is not an SQLite database; if it was the store, put a backup in its place",
+        ));
+    }
+    if may_be_ours(&head) {
+        Ok(())
+    } else {
+        Err(unreadable(path, NOT_OURS))
+    }
+}
+
+/// Returns whether a file that begins with `head` may be the store: it is marked as such, or has no mark and no table. Until
+/// the first checkpoint, mark and tables of a new store are in its WAL.
+fn may_be_ours(head: &[u8]) -> bool {
+    let application = head.get(68..).and_then(|rest| rest.first_chunk());
+    let tables = head.get(100..).and_then(|rest| rest.first_chunk());
+    match (application, tables) {
+        (None, _) => head.is_empty(),
+        (Some([0, 0, 0, 0]), tables) => tables == Some(&NO_TABLES),
+        (Some(application), _) => i64::from(u32::from_be_bytes(*application)) == APPLICATION_ID,
+    }
+}
+
+/// Rejects a database of another program, before anything is written to its tables. [`check_file`] has not seen what is in its
+/// WAL. Connecting has set its journal mode.
 async fn check_ours(files: &Files, connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let (application, tables): (i64, i64) = sqlx::query_as(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)",
@@ -175,7 +220,7 @@ async fn check_ours(files: &Files, connection: &mut SqliteConnection) -> Result<
     .map_err(|error| files.failed(&error))?;
     match (application, tables) {
         (APPLICATION_ID, _) | (0, 0) => Ok(()),
-        _ => Err(files.unreadable("it is not a database of Keygate's")),
+        _ => Err(files.unreadable(NOT_OURS)),
     }
 }
 
@@ -227,6 +272,13 @@ pub(crate) async fn backup(files: &Files, reader: &mut SqliteConnection, to: &Pa
 fn sync(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()?;
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+fn unreadable(path: &Path, problem: &str) -> StoreError {
+    StoreError::Unreadable {
+        what: path.display().to_string(),
+        problem: problem.to_owned(),
+    }
 }
 
 fn create_private(path: &Path) -> std::io::Result<()> {

@@ -30,6 +30,13 @@ impl InFile {
         Self(TempDir::new().unwrap())
     }
 
+    /// Returns a folder in which the folder of the store exists already.
+    fn with_folder() -> Self {
+        let files = Self::new();
+        std::fs::create_dir(files.path().parent().unwrap()).unwrap();
+        files
+    }
+
     fn path(&self) -> PathBuf {
         self.0.path().join("data/keygate.db")
     }
@@ -295,22 +302,74 @@ async fn refusal(path: &Path) -> StoreError {
     SqliteStore::open(path).await.expect_err("it opens")
 }
 
-#[tokio::test]
-async fn a_file_that_is_not_ours_is_refused_and_left_as_it_is() {
-    let files = InFile::new();
-    std::fs::create_dir(files.path().parent().unwrap()).unwrap();
-    let text = b"Dear diary, this is not a database at all, whatever it is called.";
-    std::fs::write(files.path(), text).unwrap();
-    assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
-    assert_eq!(std::fs::read(files.path()).unwrap(), text);
+/// Checks that the file or folder at the path of `files` is refused, and that it and its folder stay as they are.
+async fn check_is_left_alone(files: &InFile) {
+    let listing = || {
+        let entries = std::fs::read_dir(files.path().parent().unwrap()).unwrap();
+        let mut entries: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                // A folder has no bytes.
+                (mode(&path), std::fs::read(&path).unwrap_or_default(), path)
+            })
+            .collect();
+        entries.sort();
+        entries
+    };
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let before = listing();
+    let refusal = refusal(&files.path()).await;
+    assert!(matches!(refusal, StoreError::Unreadable { .. }), "{refusal}");
+    assert!(before == listing(), "changed: {refusal}");
+}
 
-    // A database of another program.
-    std::fs::write(files.path(), b"").unwrap();
-    files.sql("CREATE TABLE theirs (id TEXT)").await;
-    let before = std::fs::read(files.path()).unwrap();
-    assert!(matches!(refusal(&files.path()).await, StoreError::Unreadable { .. }));
-    assert_eq!(std::fs::read(files.path()).unwrap().len(), before.len());
-    assert_eq!(files.sql("DELETE FROM theirs").await, 0);
+#[tokio::test]
+async fn what_is_not_ours_is_refused_and_left_as_it_is() {
+    let files = InFile::with_folder();
+    std::fs::create_dir(files.path()).unwrap();
+    check_is_left_alone(&files).await;
+
+    let diary: &[u8] = b"Dear diary, this is not a database at all, whatever it is called.";
+    for text in [diary, b"SQLite format 3\0", b"SQLite", &[0; 4_096]] {
+        let files = InFile::with_folder();
+        std::fs::write(files.path(), text).unwrap();
+        check_is_left_alone(&files).await;
+    }
+
+    // Databases of other programs.
+    for sql in [
+        "CREATE TABLE theirs (id TEXT)",
+        "PRAGMA journal_mode = WAL; CREATE TABLE theirs (id TEXT)",
+        "PRAGMA application_id = 1",
+        "PRAGMA application_id = 1; CREATE TABLE theirs (id TEXT)",
+    ] {
+        let files = InFile::with_folder();
+        std::fs::write(files.path(), b"").unwrap();
+        files.sql(sql).await;
+        check_is_left_alone(&files).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_which_a_crash_left_only_the_beginning_is_opened() {
+    for sql in ["", "PRAGMA journal_mode = WAL", "PRAGMA application_id = 1262960980"] {
+        let files = InFile::with_folder();
+        std::fs::write(files.path(), b"").unwrap();
+        files.sql(sql).await;
+        files.store().await.close().await;
+    }
+    // All that was written is in the WAL: no checkpoint has copied it into the database.
+    let (files, copy) = (InFile::new(), InFile::with_folder());
+    let store = files.store().await;
+    with_organizations(&store).await;
+    for suffix in ["", "-wal"] {
+        let name = |files: &InFile| format!("{}{suffix}", files.path().display());
+        std::fs::copy(name(&files), name(&copy)).unwrap();
+    }
+    let restored = copy.store().await;
+    assert!(restored.organization(&"acme".parse().unwrap()).await.unwrap().is_some());
+    restored.close().await;
+    store.close().await;
 }
 
 #[tokio::test]
