@@ -4,6 +4,7 @@
 //! process. Each proxy runs in a process of its own with one worker thread; `scaling` also starts a Keygate with two.
 
 mod bare;
+mod bare_defaults;
 mod compare;
 mod credentials;
 mod disqualify;
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     if let [role, upstream] = &arguments[..]
         && role == "bare"
     {
-        bare::serve(upstream.parse().expect("an address"), bare::Pingora::Defaults);
+        bare_defaults::serve_one(upstream.parse().expect("an address"));
         return ExitCode::SUCCESS;
     }
     // `lanes` starts this program again as bare pingora with several listeners.
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         && role == "bare-lanes"
     {
         let addresses: Vec<_> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-        bare::serve_lanes(&addresses);
+        bare_defaults::serve_lanes(&addresses);
         return ExitCode::SUCCESS;
     }
     // `cargo bench` passes `--bench`. `cargo test --benches` does not, and a short run is enough.

@@ -1,8 +1,4 @@
 //! Fuzz target: does any input break an invariant of `tests/it/invariants/path.rs`?
 #![no_main]
 
-#[path = "../../it/invariants/mod.rs"]
-#[allow(dead_code)]
-mod invariants;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::path::check(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz_invariants::path::check(bytes));

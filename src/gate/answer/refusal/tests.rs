@@ -45,10 +45,7 @@ const GOLDEN: &str = "tests/data/refusal-rows.txt";
 /// Returns the values, one for each variant. With a variant missing, the `match` does not compile.
 macro_rules! all {
     ($of:ty: $($pattern:pat => $value:expr),+ $(,)?) => {{
-        #[allow(dead_code)]
-        fn is_listed(value: &$of) {
-            match value { $($pattern => {})+ }
-        }
+        let _is_listed = |value: &$of| match value { $($pattern => {})+ };
         vec![$($value),+]
     }};
 }
