@@ -135,7 +135,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde_yaml", &["keys_file/"]),
-    ("saphyr_parser", &["keys_file/yaml.rs", "config/tree.rs"]),
+    ("saphyr_parser", &["keys_file/yaml.rs", "config/tree/parse.rs"]),
     ("schemars", &["config/"]),
     ("glob", &["config/include.rs"]),
     ("strsim", &["config/read.rs"]),
