@@ -10,8 +10,8 @@ use crate::explain::date;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
+use crate::runtime::config_files;
 use crate::runtime::descriptors;
-use crate::runtime::reload;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
@@ -27,7 +27,7 @@ const WEAKER: u8 = 3;
 /// less than in `old`.
 pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
-    match reload::load(path) {
+    match config_files::load(path) {
         Ok(loaded) => {
             let routes = loaded.config.routes.len();
             let plural = if routes == 1 { "" } else { "s" };

@@ -8,8 +8,8 @@ use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::observe::subscriber;
 use crate::runtime::assemble;
+use crate::runtime::config_files;
 use crate::runtime::descriptors;
-use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
 use crate::runtime::serve::StartError;
@@ -32,7 +32,7 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
         }
     };
     descriptors::raise_limit();
-    let loaded = reload::load(&path)?;
+    let loaded = config_files::load(&path)?;
     let metrics = assemble::metrics(SystemClock::new().now().wall);
     let log = subscriber::init(
         assemble::log_format(loaded.config.observe.format),

@@ -13,9 +13,9 @@ use crate::model::clock::SystemClock;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::assemble;
+use crate::runtime::config_files;
+use crate::runtime::config_files::LoadError;
 use crate::runtime::first_keys;
-use crate::runtime::reload;
-use crate::runtime::reload::LoadError;
 use http::request::Parts;
 use std::io;
 use std::net::Ipv4Addr;
@@ -94,12 +94,12 @@ impl Gate {
     /// access log cannot be started.
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Upkeep), OpenError> {
         let path = path.as_ref();
-        let mut loaded = reload::load_checked(path, check)?;
+        let mut loaded = config_files::load_checked(path, check)?;
         let config = &loaded.config;
         for key in unused_parts(config) {
             tracing::warn!(key, "This part of the configuration is not used in an embedded gate");
         }
-        reload::log_warnings(config);
+        config_files::log_warnings(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let metrics = assemble::metrics(clock.now().wall);
         let access = assemble::access_log(io::stdout(), &config.observe, &metrics).map_err(OpenError::Thread)?;

@@ -3,11 +3,11 @@
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::gate::Gate;
 use crate::observe::ready::Readiness;
+use crate::runtime::config_files::ConfigCheck;
+use crate::runtime::config_files::LoadedConfig;
 use crate::runtime::first_keys;
 use crate::runtime::housekeeping;
-use crate::runtime::reload::ConfigCheck;
 use crate::runtime::reload::HostProcess;
-use crate::runtime::reload::LoadedConfig;
 use crate::runtime::reload::Reloader;
 use crate::runtime::restart::StartSettings;
 use crate::runtime::ticks::every;

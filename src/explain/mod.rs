@@ -34,9 +34,10 @@ use crate::model::clock::Tick;
 use crate::observe::log::ErrorChain;
 use crate::proxy::head;
 use crate::runtime::assemble;
+use crate::runtime::config_files;
+use crate::runtime::config_files::LoadError;
+use crate::runtime::install;
 use crate::runtime::issuer_key_files;
-use crate::runtime::reload;
-use crate::runtime::reload::LoadError;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -52,9 +53,9 @@ use std::sync::PoisonError;
 /// If the configuration, the key sets or the request cannot be read.
 pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
     let (_, origins) = config::load_with_lines(&question.config, ReferencedFiles::MustExist)?;
-    let mut loaded = reload::load(&question.config)?;
+    let mut loaded = config_files::load(&question.config)?;
     let config = loaded.config.clone();
-    // Without `state_dir`, `reload::compile_and_install` writes no signing key.
+    // Without `state_dir`, `install::compile_and_install` writes no signing key.
     loaded.config.state_dir = None;
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut live = LiveState::new(assemble::metrics(question.at), nowhere);
@@ -64,7 +65,7 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         // An arbitrary value: all state in `live` is created at this tick.
         tick: Tick::from_nanos(1 << 60),
     };
-    let snapshot = reload::compile_and_install(&mut loaded, &live, now).map_err(LoadError::from)?;
+    let snapshot = install::compile_and_install(&mut loaded, &live, now).map_err(LoadError::from)?;
     set_keys(&snapshot, &question.jwks, now)?;
     if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::open_read_only) {
         issuer_key_files::restore(&snapshot, &files, now);

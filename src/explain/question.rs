@@ -4,7 +4,7 @@ use crate::config::ConfigErrors;
 use crate::model::certificate::ClientCertificate;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
-use crate::runtime::reload::LoadError;
+use crate::runtime::config_files::LoadError;
 use std::net::IpAddr;
 use std::path::PathBuf;
 

@@ -87,7 +87,7 @@ pub struct Snapshot {
     pub token_endpoint: Option<TokenEndpointRules>,
     /// The paths that the gate answers itself, before any route.
     pub built_ins: BuiltIns,
-    /// The signer of identity tokens. [`Snapshot::compile`] leaves it `None`; `runtime::reload::compile_and_install` sets it.
+    /// The signer of identity tokens. [`Snapshot::compile`] leaves it `None`; `runtime::install::compile_and_install` sets it.
     pub signer: Option<Arc<Signer>>,
 }
 

@@ -20,9 +20,9 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Readiness;
+use crate::runtime::config_files::LoadedConfig;
+use crate::runtime::install;
 use crate::runtime::issuer_key_files;
-use crate::runtime::reload;
-use crate::runtime::reload::LoadedConfig;
 use std::io;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub fn gate(
     readiness: &Readiness,
 ) -> Result<(Arc<Gate>, Option<Arc<IssuerKeyFiles>>), MatcherError> {
     let now = clock.now();
-    let snapshot = reload::compile_and_install(loaded, &live, now)?;
+    let snapshot = install::compile_and_install(loaded, &live, now)?;
     let key_files = issuer_key_files::open(&loaded.config, &live.metrics);
     if let Some(key_files) = &key_files {
         issuer_key_files::restore(&snapshot, key_files, now);

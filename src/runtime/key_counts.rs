@@ -80,7 +80,7 @@ mod tests {
     use crate::model::directory::KeyState;
     use crate::observe::ready::Readiness;
     use crate::runtime::assemble;
-    use crate::runtime::reload;
+    use crate::runtime::config_files;
 
     fn record(id: &str, state: KeyState, expires_at: Option<Timestamp>) -> KeyRecord {
         KeyRecord {
@@ -120,7 +120,7 @@ mod tests {
         let path = folder.path().join("keygate.yaml");
         std::fs::write(&path, yaml).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_secs(1_000)));
-        let mut loaded = reload::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let mut loaded = config_files::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let metrics = assemble::metrics(Timestamp::default());
         let access = assemble::access_log(std::io::sink(), &loaded.config.observe, &metrics).unwrap();
         let live = Arc::new(LiveState::new(metrics, "127.0.0.1:9".parse().unwrap()));

@@ -23,6 +23,8 @@ pub mod first_keys;
 pub mod issuer_key_files;
 pub mod signing_key;
 pub mod restart;
+pub mod config_files;
+pub mod install;
 pub mod reload;
 pub mod watch;
 #[cfg(feature = "gateway")]

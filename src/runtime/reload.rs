@@ -2,123 +2,47 @@
 //! whole. An invalid configuration is logged and changes nothing. The file check and SIGHUP often report the same
 //! change: content that equals the last load is not compiled again, so that one change is one reload.
 
-use crate::config;
 use crate::config::Config;
-use crate::config::ConfigErrors;
-use crate::config::ConfigWarning;
 use crate::config::IdentityToken;
-use crate::config::Includes;
 use crate::config::KeySource;
-use crate::config::ReadLog;
 #[cfg(feature = "gateway")]
 use crate::config::Shutdown;
-use crate::config::file_need::Need;
-use crate::config::introspection::ClientAuthentication;
-use crate::fetch::file;
 use crate::fetch::introspect;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
 use crate::fetch::issuer_key_files::IssuerKeySaver;
-use crate::fetch::outcome::SourceError;
-use crate::fetch::outcome::log_private_keys;
 use crate::fetch::source;
 use crate::gate::Gate;
-use crate::gate::accept::matcher::MatcherError;
 use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::issuer::Proof;
 use crate::gate::authenticate::jwks_cache::IssuerKeys;
-use crate::gate::identity_token::published::SigningKeyOrigin;
-use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
-use crate::jose::jwk::VerifyingKey;
-use crate::jose::jwks::Jwks;
-use crate::jose::sign::SigningKey;
-use crate::keys_file;
-use crate::keys_file::KeysFileError;
-use crate::model::api_key::DigestScheme;
 use crate::model::clock::Now;
-use crate::model::directory::Directory;
-use crate::model::directory::KeyRecord;
 use crate::model::names::Name;
-use crate::observe::log::ErrorChain;
 use crate::observe::metrics::ConfiguredNames;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
+use crate::runtime::config_files::ConfigCheck;
+use crate::runtime::config_files::ContentHashes;
+use crate::runtime::config_files::Files;
+use crate::runtime::config_files::LoadError;
+use crate::runtime::config_files::LoadedConfig;
+use crate::runtime::config_files::load_checked;
+use crate::runtime::config_files::load_logged;
+use crate::runtime::config_files::log_warnings;
+use crate::runtime::config_files::read_keys;
+use crate::runtime::install::compile_and_install;
+use crate::runtime::install::replace_keys;
 use crate::runtime::issuer_key_files;
 use crate::runtime::restart::RestartNeed;
 use crate::runtime::restart::StartSettings;
 use crate::runtime::signing_key;
-use crate::runtime::signing_key::SigningKeyError;
-use crate::runtime::watch::WatchedFiles;
 use std::collections::BTreeMap;
 use std::hash::DefaultHasher;
-use std::hash::Hash;
 use std::hash::Hasher;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    #[error("{0}")]
-    Config(ConfigErrors),
-    #[error("issuers.{issuer}: {problem}")]
-    Issuer { issuer: Name, problem: String },
-    #[error("{0}")]
-    KeysFile(KeysFileError),
-    #[error("identity_token: {0}")]
-    SigningKey(#[from] SigningKeyError),
-    #[error("{path}: {need}, which is served by the program `keygate` alone")]
-    Unsupported { path: String, need: &'static str },
-    #[error(transparent)]
-    Routes(#[from] MatcherError),
-}
-
-/// A valid configuration with the key material from its files.
-pub struct LoadedConfig {
-    pub config: Config,
-    key_sets: BTreeMap<Name, (Vec<u8>, Jwks)>,
-    keys: Vec<KeyRecord>,
-    signing_key: Option<(SigningKey, SigningKeyOrigin)>,
-    files: Files,
-}
-
-/// The files of a configuration. Fingerprints are taken before a file is read, so that the next check notices a change
-/// during the read. The exception is the private key of an introspection client, which `config::load_logged` reads
-/// first.
-#[derive(Default)]
-struct Files {
-    /// The configuration, its included files, its key files and the files of its secrets.
-    config: WatchedFiles,
-    api_keys: WatchedFiles,
-    content: ContentHashes,
-}
-
-/// Hashes of the content that was read. A new fingerprint shows that a file was written; a new hash shows that the
-/// content differs.
-#[derive(Default)]
-struct ContentHashes {
-    /// The configuration, its included files, secrets and key files. JWK set files are read by background tasks
-    /// instead.
-    config: DefaultHasher,
-    api_keys: DefaultHasher,
-}
-
-impl ReadLog for Files {
-    fn included(&mut self, includes: &Includes, files: &[PathBuf]) {
-        self.config.include(includes, files);
-    }
-
-    fn secret_file(&mut self, path: &Path) {
-        self.config.add([path.to_owned()]);
-    }
-
-    fn read(&mut self, path: &Path, content: &[u8]) {
-        (path, content).hash(&mut self.content.config);
-    }
-}
 
 /// The hashes of the files' content, and the outcome of loading that content. Loads with equal outcomes are one change.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,113 +77,6 @@ impl LoadOutcome {
     }
 }
 
-/// Reads the configuration at `path`, its included files and its key files. Changes nothing.
-///
-/// # Errors
-/// All errors of the configuration at once, or the first key file that cannot be used.
-pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
-    load_checked(path, |_| Ok(()))
-}
-
-/// Loads like [`load`], and also rejects a configuration that `check` rejects.
-///
-/// # Errors
-/// Those of [`load`] and of `check`.
-pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    load_logged(path, &mut Files::default(), check)
-}
-
-/// A further check of a configuration, for a process that does not support every feature.
-pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
-
-/// Loads like [`load_checked`]. After an error, `files` contains the files that were found before the error; after a
-/// success, `files` is empty and the returned value contains the files.
-fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    files.config.add([path.to_owned()]);
-    let mut config = config::load_logged(path, files).map_err(LoadError::Config)?;
-    check(&config)?;
-    for issuer in config.issuers.values() {
-        match &issuer.keys {
-            KeySource::Pem(paths) => files.config.add(paths.clone()),
-            KeySource::Introspection(introspection) => {
-                if let ClientAuthentication::PrivateKey { key, .. } = &introspection.authentication {
-                    files.config.add([key.file.clone()]);
-                }
-            }
-            KeySource::File(path) => files.config.add_presence(path.clone()),
-            KeySource::Remote(_) | KeySource::Own => {}
-        }
-    }
-    files.config.add(config.tls_files().cloned());
-    files.config.add(
-        config
-            .identity_token
-            .iter()
-            .flat_map(|settings| settings.signing_key_file.clone()),
-    );
-    files.api_keys.add(config.api_keys.file.clone());
-    let mut key_sets = BTreeMap::new();
-    for (name, issuer) in &config.issuers {
-        let failed = |error: SourceError| LoadError::Issuer {
-            issuer: name.clone(),
-            problem: ErrorChain(&error).to_string(),
-        };
-        match &issuer.keys {
-            KeySource::Pem(paths) => {
-                let (text, jwks) = file::read_pems(paths).map_err(failed)?;
-                (name, &text).hash(&mut files.content.config);
-                key_sets.insert(name.clone(), (text, jwks));
-            }
-            // A background task watches this file. It is read here as well, so that an invalid file stops the start or the
-            // reload, and that its keys are there before the first request.
-            KeySource::File(path) => {
-                key_sets.insert(name.clone(), file::read_set(path).map_err(failed)?);
-            }
-            KeySource::Remote(_) | KeySource::Own => {}
-            KeySource::Introspection(introspection) => {
-                introspect::check_key(introspection, &issuer.issuer).map_err(|error| LoadError::Issuer {
-                    issuer: name.clone(),
-                    problem: ErrorChain(&error).to_string(),
-                })?
-            }
-        }
-    }
-    let keys = read_keys(&config, &mut files.content.api_keys)?;
-    warn_of_files(&mut config, &keys, &key_sets);
-    let signing_key = config
-        .identity_token
-        .as_ref()
-        .map(|settings| signing_key::load(settings, config.state_dir.as_deref()))
-        .transpose()?;
-    // Do not hash a generated key: `PublishedKeys::signer` keeps the current generated key, so `key` may be unused.
-    if let Some((key, SigningKeyOrigin::File)) = &signing_key {
-        key.public_jwk().to_string().hash(&mut files.content.config);
-    }
-    Ok(LoadedConfig {
-        config,
-        key_sets,
-        keys,
-        signing_key,
-        files: std::mem::take(files),
-    })
-}
-
-/// Adds the warnings of needs that the files with keys do not meet. A keys file without keys is one that is yet to be
-/// filled.
-fn warn_of_files(config: &mut Config, keys: &[KeyRecord], key_sets: &BTreeMap<Name, (Vec<u8>, Jwks)>) {
-    let is_met = |need: &Need| match need {
-        Need::ApiKey(fact) => keys.is_empty() || keys.iter().any(|key| fact.holds(key)),
-        Need::IssuerKey(name) => {
-            let algorithms = config.issuers.get(name).map(|issuer| &issuer.algorithms);
-            let fits = |key: &VerifyingKey| algorithms.into_iter().flatten().any(|algorithm| key.fits(*algorithm));
-            key_sets.get(name).is_none_or(|(_, set)| set.keys().any(fits))
-        }
-    };
-    let unmet = config.file_needs.iter().filter(|file| !is_met(&file.need));
-    let warnings: Vec<ConfigWarning> = unmet.map(|file| file.warning.clone()).collect();
-    config.warnings.extend(warnings);
-}
-
 fn log_refusal(error: &LoadError) {
     tracing::error!(error = %one_line(error), "Configuration refused; the one before goes on serving");
 }
@@ -270,25 +87,6 @@ fn one_line(error: &LoadError) -> String {
         .to_string()
         .replace("\n    hint: ", "; hint: ")
         .replace('\n', " | ")
-}
-
-/// Reads the API keys from `api_keys.file`, and hashes the text into `content`. Returns no keys if there is no such
-/// file.
-fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
-    let Some(path) = &config.api_keys.file else {
-        return Ok(Vec::new());
-    };
-    let text = keys_file::text(path).map_err(LoadError::KeysFile)?;
-    text.hash(content);
-    keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
-}
-
-/// Returns the digest scheme for API keys: HMAC if `config` has a pepper.
-pub fn digest_scheme(config: &Config) -> DigestScheme {
-    match config.api_keys.pepper {
-        Some(_) => DigestScheme::HmacSha256,
-        None => DigestScheme::Sha256,
-    }
 }
 
 /// The number of file checks (2 s) after which a rejected configuration is loaded again.
@@ -597,21 +395,6 @@ impl Drop for Reloader {
     }
 }
 
-/// Logs the warnings that `keygate check` prints.
-pub fn log_warnings(config: &Config) {
-    for warning in &config.warnings {
-        let warning = &warning.0;
-        tracing::warn!(
-            code = warning.code,
-            file = %warning.file.display(),
-            path = %warning.path,
-            line = warning.place.map(|place| place.line),
-            warning = %warning.problem,
-            "The configuration protects less than it looks"
-        );
-    }
-}
-
 /// Returns the names in `config`. Their metrics stay after a reload.
 fn configured_names(config: &Config) -> ConfiguredNames<'_> {
     ConfiguredNames {
@@ -712,45 +495,4 @@ fn follow_keys(
         }
     })
     .abort_handle()
-}
-
-/// Replaces the API keys of `api_keys.file`. Logs a warning if the file has a revoked key as active.
-fn replace_keys(directory: &Directory, keys: Vec<KeyRecord>) {
-    let still_revoked = directory.replace(keys);
-    if still_revoked > 0 {
-        tracing::warn!(
-            keys = still_revoked,
-            "Keys that were revoked came back as active; they stay revoked"
-        );
-    }
-}
-
-/// Compiles `loaded` and returns the snapshot. Puts the key material of `loaded` in force, but only after compiling,
-/// the one step that can fail.
-///
-/// # Errors
-/// Two routes are indistinguishable. `config::load` rejects such routes earlier, with a better message.
-pub fn compile_and_install(loaded: &mut LoadedConfig, live: &LiveState, now: Now) -> Result<Snapshot, MatcherError> {
-    let mut snapshot = Snapshot::compile(&loaded.config, live)?;
-    let signing = loaded.config.identity_token.as_ref().zip(loaded.signing_key.take());
-    let published = &live.identity_tokens.published;
-    let signer = signing.map(|(settings, (key, origin))| (published.signer(settings, key, origin), origin));
-    snapshot.signer = signer.as_ref().map(|(signer, _)| Arc::clone(signer));
-    if let Some((signer, SigningKeyOrigin::Generated)) = &signer {
-        signing_key::keep(signer.key(), loaded.config.state_dir.as_deref());
-    }
-    published.replace(signer, now.wall);
-    for issuer in &snapshot.issuers {
-        let (Some((text, jwks)), Some(keys)) = (loaded.key_sets.remove(issuer.name()), issuer.keys()) else {
-            continue;
-        };
-        // The task of an issuer with a JWK set in a file knows a newer state of the file.
-        let is_followed = matches!(issuer.settings().keys, KeySource::File(_)) && keys.is_loaded();
-        if !is_followed {
-            log_private_keys(issuer.name(), &jwks);
-            keys.start_attempt(now).succeed(&text, jwks, now);
-        }
-    }
-    replace_keys(&live.directory, std::mem::take(&mut loaded.keys));
-    Ok(snapshot)
 }

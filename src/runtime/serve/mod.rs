@@ -15,8 +15,8 @@ use crate::control::registry::prepare::FirstAdministrator;
 use crate::model::clock::SystemClock;
 use crate::observe::metrics::Metrics;
 use crate::observe::panics;
-use crate::runtime::reload;
-use crate::runtime::reload::LoadedConfig;
+use crate::runtime::config_files;
+use crate::runtime::config_files::LoadedConfig;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::signals::Signals;
 use std::io;
@@ -36,7 +36,7 @@ pub fn serve(
     metrics: Arc<Metrics>,
     started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
 ) -> Result<(), StartError> {
-    reload::log_warnings(&loaded.config);
+    config_files::log_warnings(&loaded.config);
     // `pingora::server::Server` would sleep through its whole grace period, continue without a listener when binding
     // fails, and die of SIGHUP. `workers.rs` accepts instead, on sockets that are bound here, so that every address and
     // every bind error is known before anything starts.

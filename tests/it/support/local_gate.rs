@@ -9,7 +9,7 @@ use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::SystemClock;
 use keygate::runtime::assemble;
-use keygate::runtime::reload;
+use keygate::runtime::config_files;
 use keygate::runtime::reload::Reloader;
 use keygate::runtime::serve::bound::Bound;
 use keygate::runtime::serve::serving::Serving;
@@ -71,7 +71,7 @@ impl LocalGate {
     fn serve(clock: Arc<dyn Clock>, folder: tempfile::TempDir) -> Self {
         let path = folder.path().join("keygate.yaml");
         let output = Arc::new(SharedOutput::default());
-        let loaded = reload::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let loaded = config_files::load(&path).unwrap_or_else(|error| panic!("{error}"));
         let metrics = assemble::metrics(clock.now().wall);
         let bound = Bound::bind(&loaded.config, &path, clock, metrics).unwrap();
         let (opened, _) = bound.open(loaded, output.stdout()).unwrap();
