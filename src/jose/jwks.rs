@@ -355,4 +355,10 @@ fn has_private_part(jwk: &Map<String, Value>) -> bool {
 }
 
 #[cfg(test)]
+mod find_tests;
+#[cfg(test)]
+mod pem_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof_tests;
