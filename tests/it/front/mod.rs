@@ -5,6 +5,7 @@ mod hygiene;
 mod framing;
 mod bounds;
 mod refusals;
+mod refusal_responses;
 mod targets;
 
 use crate::support::FakeUpstream;
