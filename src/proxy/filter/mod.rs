@@ -5,6 +5,7 @@ mod context;
 mod failure;
 mod phases;
 mod request_head;
+mod response_head;
 pub mod guard;
 pub mod lane;
 

@@ -4,7 +4,6 @@ use crate::gate::Gate;
 use crate::gate::accept::HeadError;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
-use crate::gate::answer::cors;
 use crate::gate::denial::Denial;
 use crate::observe::trace;
 use crate::proxy::exchange::Connection;
@@ -17,11 +16,8 @@ use crate::proxy::filter::context::FilterContext;
 use crate::proxy::filter::context::Side;
 use crate::proxy::filter::failure;
 use crate::proxy::filter::request_head;
+use crate::proxy::filter::response_head;
 use crate::proxy::forward::drain;
-use crate::proxy::forward::media_type;
-use crate::proxy::forward::request_fields;
-use crate::proxy::forward::response_fields;
-use crate::proxy::forward::response_fields::UpstreamFields;
 use crate::proxy::head;
 use crate::proxy::head::HeadLimits;
 use crate::proxy::peer;
@@ -382,7 +378,7 @@ impl Filter {
         response: &mut ResponseHeader,
         ctx: &mut FilterContext,
     ) -> pingora::Result<()> {
-        let changed = ctx.with_activity(Side::Upstream, |exchange| change_response(exchange, response));
+        let changed = ctx.with_activity(Side::Upstream, |exchange| response_head::for_client(exchange, response));
         let streams = changed.unwrap_or(Ok(false))?;
         if streams {
             // A client may be silent for as long as its stream lasts.
@@ -747,51 +743,4 @@ async fn write_answer(session: &mut Session, answer: Answer) -> pingora::Result<
         tasks.push(HttpTask::Body(Some(answer.body), true));
     }
     session.write_response_tasks(tasks).await.map(drop)
-}
-
-/// Changes the head of the upstream's response into that for the client. Returns whether the response is a stream.
-fn change_response(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<bool> {
-    exchange.note_upstream_head();
-    let status = response.status;
-    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
-    let rules = exchange.response_rules();
-    let has_connection = response.headers.contains_key(header::CONNECTION);
-    let keeps = |name: &HeaderName| {
-        let is_kept = if is_interim {
-            !response_fields::is_hop_by_hop(name.as_str())
-        } else {
-            rules.keeps(name.as_str())
-        };
-        is_kept && !(has_connection && request_fields::is_connection_option(name, &response.headers))
-    };
-    // pingora reads `Connection` and `Upgrade` of a switch of protocols.
-    let is_read_by_pingora = |name: &HeaderName| {
-        status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
-    };
-    let drops = |name: &&HeaderName| !keeps(name) && !is_read_by_pingora(name);
-    let dropped: Vec<HeaderName> = response.headers.keys().filter(drops).cloned().collect();
-    let upstream = UpstreamFields {
-        varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
-        lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
-            && !response.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
-    };
-    for name in &dropped {
-        response.remove_header(name);
-    }
-    let mut added = Ok(false);
-    if !is_interim {
-        rules.put_added(upstream, |name, value| {
-            if added.is_ok() {
-                added = response.append_header(name, value);
-            }
-        });
-    }
-    added?;
-    if is_interim {
-        return Ok(false);
-    }
-    let types = response.headers.get_all(header::CONTENT_TYPE);
-    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
-    exchange.note_response(status, streams);
-    Ok(streams)
 }

@@ -1,0 +1,63 @@
+//! Which head does the client receive for the response of the upstream?
+
+use crate::gate::answer::cors;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::forward::media_type;
+use crate::proxy::forward::request_fields;
+use crate::proxy::forward::response_fields;
+use crate::proxy::forward::response_fields::UpstreamFields;
+use http::HeaderName;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use pingora::http::ResponseHeader;
+
+/// Changes the head of the upstream's response into that for the client. Returns whether the response is a stream.
+///
+/// # Errors
+/// pingora refuses a field that is added.
+pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pingora::Result<bool> {
+    exchange.note_upstream_head();
+    let status = response.status;
+    let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
+    let rules = exchange.response_rules();
+    let has_connection = response.headers.contains_key(header::CONNECTION);
+    let keeps = |name: &HeaderName| {
+        let is_kept = if is_interim {
+            !response_fields::is_hop_by_hop(name.as_str())
+        } else {
+            rules.keeps(name.as_str())
+        };
+        is_kept && !(has_connection && request_fields::is_connection_option(name, &response.headers))
+    };
+    // pingora reads `Connection` and `Upgrade` of a switch of protocols.
+    let is_read_by_pingora = |name: &HeaderName| {
+        status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
+    };
+    let drops = |name: &&HeaderName| !keeps(name) && !is_read_by_pingora(name);
+    let dropped: Vec<HeaderName> = response.headers.keys().filter(drops).cloned().collect();
+    let upstream = UpstreamFields {
+        varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
+        lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
+            && !response.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
+    };
+    for name in &dropped {
+        response.remove_header(name);
+    }
+    let mut added = Ok(false);
+    if !is_interim {
+        rules.put_added(upstream, |name, value| {
+            if added.is_ok() {
+                added = response.append_header(name, value);
+            }
+        });
+    }
+    added?;
+    if is_interim {
+        return Ok(false);
+    }
+    let types = response.headers.get_all(header::CONTENT_TYPE);
+    let streams = media_type::is_stream(status, types.iter().map(HeaderValue::as_bytes));
+    exchange.note_response(status, streams);
+    Ok(streams)
+}
