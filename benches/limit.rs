@@ -7,19 +7,22 @@ use keygate::limit::key::bucket_key;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
+use keygate::limit::quota::LimitQuota;
+use keygate::model::clock::Now;
 use keygate::model::clock::Tick;
+use keygate::model::clock::Timestamp;
 use keygate::model::plan::Quota;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use std::time::Instant;
 
-fn quota() -> CompiledQuota {
-    CompiledQuota::compile(&Quota {
+fn quota() -> LimitQuota {
+    LimitQuota::Refilling(CompiledQuota::compile(&Quota {
         requests: NonZeroU32::new(1_000_000).expect("not zero"),
         period: Duration::from_secs(1),
         burst: NonZeroU32::new(1_000_000).expect("not zero"),
-    })
+    }))
 }
 
 fn keys(count: usize) -> Vec<u128> {
@@ -44,7 +47,10 @@ fn buckets(criterion: &mut Criterion) {
     let keys = keys(count);
     let quota = quota();
     // The quota refills one request each microsecond.
-    let at = |request: u64| Tick::from_nanos(1_000_000_000 + request * 1_000);
+    let at = |request: u64| Now {
+        wall: Timestamp::default(),
+        tick: Tick::from_nanos(1_000_000_000 + request * 1_000),
+    };
     let spend = |buckets: &Buckets, key: u128, request: u64| {
         black_box(buckets.spend(&quota, key, at(request)).is_ok());
     };

@@ -19,8 +19,10 @@ use keygate::gate::snapshot::Snapshot;
 use keygate::limit::keyed::BUCKETS_MAX;
 use keygate::limit::keyed::Buckets;
 use keygate::limit::quota::CompiledQuota;
+use keygate::limit::quota::LimitQuota;
 use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::CredentialDigest;
+use keygate::model::clock::Now;
 use keygate::model::clock::Tick;
 use keygate::model::clock::Timestamp;
 use keygate::model::directory::ApiKeyOrigin;
@@ -123,19 +125,22 @@ fn remembered_tokens_of_any_shape_stay_within_their_bytes() {
     );
 }
 
-fn quota() -> CompiledQuota {
-    CompiledQuota::compile(&Quota {
+fn quota() -> LimitQuota {
+    LimitQuota::Refilling(CompiledQuota::compile(&Quota {
         requests: NonZeroU32::new(500).expect("not zero"),
         period: Duration::from_secs(60),
         burst: NonZeroU32::new(50).expect("not zero"),
-    })
+    }))
 }
 
 /// A million keys fill the map. None of the second million is retained, so more keys cannot change the result.
 #[test]
 fn s113_principals_beyond_a_full_map_take_no_byte_more() {
     let quota = quota();
-    let now = Tick::from_nanos(1);
+    let now = Now {
+        wall: NOW,
+        tick: Tick::from_nanos(1),
+    };
     let buckets = Buckets::new(BUCKETS_MAX);
     // Spread over all bits, as a hash would be.
     let key = |principal: u128| (principal + 1).wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645);

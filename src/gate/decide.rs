@@ -320,7 +320,7 @@ fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: N
             let recorded = snapshot
                 .failures
                 .as_ref()
-                .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now.tick));
+                .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now));
             Stop::Denied(match recorded {
                 Ok(()) => Denial::Authentication(refusal),
                 Err(retry_after) => Denial::TooManyFailures { retry_after },

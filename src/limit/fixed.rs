@@ -1,9 +1,14 @@
 //! How many requests of a fixed window are spent? A window is aligned to the clock (UTC). The value of a bucket is then the end
 //! of its window and a count, in one number.
 
+use crate::limit::bucket::Level;
+use crate::limit::bucket::Mode;
+use crate::limit::bucket::SpentRequest;
 use crate::model::clock::Now;
 use crate::model::plan::Quota;
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A [`Quota`] of which nothing refills before the window ends. A window begins at each multiple of the period since
@@ -108,38 +113,54 @@ impl FixedQuota {
     ///
     /// # Errors
     /// The quota of the window is spent: the time until the window ends.
-    pub(super) fn spend(&self, bucket: u64, utc: u64, tick: u64) -> Result<SpentCount, Duration> {
+    fn spend(&self, bucket: u64, utc: u64, tick: u64) -> Result<SpentRequest, Duration> {
         let count = self.count(bucket, utc, tick);
         let end_in = Duration::from_nanos(count.end_secs.saturating_mul(NANOS_PER_SEC).saturating_sub(utc));
         let remaining = self.requests.get().saturating_sub(count.spent).checked_sub(1);
         let remaining = remaining.ok_or(end_in)?;
         let spent = count.spent.saturating_add(1);
-        Ok(SpentCount {
-            bucket: WindowCount { spent, ..count }.write(),
-            remaining,
-            end_in,
+        Ok(SpentRequest {
+            level: Level {
+                remaining,
+                refill_after: end_in,
+            },
+            value: WindowCount { spent, ..count }.write(),
         })
     }
 }
 
-/// The outcome of spending a request of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SpentCount {
-    /// The new value of the bucket.
-    pub bucket: u64,
-    pub remaining: u32,
-    /// The time until the window ends.
-    pub end_in: Duration,
+/// Returns the outcome of a request that is spent from `bucket`, or would be. `utc` and `tick` are nanoseconds.
+///
+/// # Errors
+/// The quota of the window is spent: the time until the window ends. A nanosecond less is not enough.
+pub(super) fn measure(
+    bucket: &AtomicU64,
+    quota: &FixedQuota,
+    utc: u64,
+    tick: u64,
+    mode: Mode,
+) -> Result<SpentRequest, Duration> {
+    let mut value = bucket.load(Ordering::Acquire);
+    loop {
+        let spent = quota.spend(value, utc, tick)?;
+        match mode {
+            Mode::Peek => return Ok(spent),
+            Mode::Spend => {}
+        }
+        match bucket.compare_exchange_weak(value, spent.value, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(spent),
+            Err(changed) => value = changed,
+        }
+    }
 }
 
-/// Returns the value of `bucket` with one request fewer spent in the window of `spent`; `None` where it counts in another
-/// window.
-pub(super) const fn refunded(bucket: u64, spent: u64) -> Option<u64> {
-    if bucket >> 32 == spent >> 32 && bucket as u32 > 0 {
-        Some(bucket - 1)
-    } else {
-        None
-    }
+/// Refunds a request, unless its window has ended.
+pub(super) fn refund(bucket: &AtomicU64, spent: SpentRequest) {
+    // On failure, the bucket counts in another window: no refund.
+    let _ = bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, |value| {
+        let is_same_window = value >> 32 == spent.value >> 32;
+        (is_same_window && value as u32 > 0).then(|| value - 1)
+    });
 }
 
 /// Returns the nanoseconds from 1970 to tick zero by a reading of both clocks, where `known` is the last result.

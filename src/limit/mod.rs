@@ -1,16 +1,18 @@
 //! How often may a client do something? Quotas, and buckets that requests are spent from; only this module uses
 //! `governor`.
 
-pub mod fixed;
-pub mod key;
-pub mod keyed;
 pub mod quota;
+pub mod bucket;
+pub mod refilling;
+pub mod fixed;
 pub mod saved;
+pub mod keyed;
+pub mod key;
 
+use crate::limit::bucket::Level;
+use crate::limit::bucket::SpentRequest;
 use crate::limit::keyed::BUCKETS_MAX;
 use crate::limit::keyed::Buckets;
-use crate::limit::keyed::Level;
-use crate::limit::keyed::SpentRequest;
 use crate::limit::quota::LimitQuota;
 use crate::limit::saved::SavedBucket;
 use crate::model::clock::Now;
@@ -22,7 +24,7 @@ use std::time::Duration;
 /// The buckets of one limit. `gate::live` keeps them over reloads, so that a reload refills nothing.
 #[derive(Debug)]
 pub struct LimitState {
-    pub(crate) buckets: Buckets,
+    buckets: Buckets,
     outlives_process: AtomicBool,
 }
 
@@ -59,10 +61,7 @@ impl LimitState {
     /// # Errors
     /// Nothing is left: the time to wait.
     pub fn peek(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<Level, Duration> {
-        match quota {
-            LimitQuota::Refilling(quota) => self.buckets.peek(quota, key, now.tick),
-            LimitQuota::Fixed(quota) => self.buckets.peek_fixed(quota, key, now),
-        }
+        self.buckets.peek(quota, key, now)
     }
 
     /// Spends one request from the bucket of `key`.
@@ -70,18 +69,12 @@ impl LimitState {
     /// # Errors
     /// Nothing is left: the time to wait. A wait of exactly that time is enough; a nanosecond less is not.
     pub fn spend(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<SpentRequest, Duration> {
-        match quota {
-            LimitQuota::Refilling(quota) => self.buckets.spend(quota, key, now.tick),
-            LimitQuota::Fixed(quota) => self.buckets.spend_fixed(quota, key, now),
-        }
+        self.buckets.spend(quota, key, now)
     }
 
     /// Refunds a request, unless that could allow more than the quota.
-    pub fn refund(&self, quota: &LimitQuota, key: u128, spending: SpentRequest) {
-        match quota {
-            LimitQuota::Refilling(quota) => self.buckets.refund(quota, key, spending),
-            LimitQuota::Fixed(_) => self.buckets.refund_fixed(key, spending),
-        }
+    pub fn refund(&self, quota: &LimitQuota, key: u128, spent: SpentRequest) {
+        self.buckets.refund(quota, key, spent);
     }
 
     /// Drops the buckets that are full again, to free memory. Call periodically.
@@ -110,26 +103,29 @@ impl Default for LimitState {
 mod tests {
     use super::*;
     use crate::limit::quota::CompiledQuota;
+    use crate::model::clock::Clock;
+    use crate::model::clock::ManualClock;
+    use crate::model::clock::Timestamp;
     use crate::model::plan::Quota;
     use std::num::NonZeroU32;
 
     #[test]
     fn a_limit_counts_the_principals_whose_bucket_is_not_full() {
         let second = Duration::from_secs(1);
-        let quota = CompiledQuota::compile(&Quota {
+        let quota = LimitQuota::Refilling(CompiledQuota::compile(&Quota {
             requests: NonZeroU32::MIN,
             period: second,
             burst: NonZeroU32::MIN,
-        });
-        let (limit, now) = (LimitState::new(), Tick::ZERO);
+        }));
+        let (limit, now) = (LimitState::new(), ManualClock::at(Timestamp::default()).now());
         assert!(limit.is_empty());
         for principal in 1..=3 {
-            limit.buckets.spend(&quota, principal, now).unwrap();
+            limit.spend(&quota, principal, now).unwrap();
         }
         assert_eq!((limit.len(), limit.is_empty()), (3, false));
-        limit.sweep(now.saturating_add(second - Duration::from_nanos(1)));
+        limit.sweep(now.tick.saturating_add(second - Duration::from_nanos(1)));
         assert_eq!(limit.len(), 3);
-        limit.sweep(now.saturating_add(second));
+        limit.sweep(now.tick.saturating_add(second));
         assert_eq!((limit.len(), limit.is_empty()), (0, true));
     }
 }

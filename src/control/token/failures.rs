@@ -2,8 +2,8 @@
 //! where (S139)? Counted per client and source, in bounded memory.
 
 use crate::limit::key::source_of;
-use crate::limit::keyed::Bucket;
 use crate::limit::quota::CompiledQuota;
+use crate::limit::refilling::Bucket;
 use crate::model::clock::Tick;
 use crate::model::id::ClientId;
 use crate::model::plan::Quota;

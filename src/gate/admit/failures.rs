@@ -3,8 +3,9 @@
 use crate::limit::LimitState;
 use crate::limit::key::ip_key;
 use crate::limit::quota::CompiledQuota;
+use crate::limit::quota::LimitQuota;
 use crate::limit::quota::secs_rounded_up;
-use crate::model::clock::Tick;
+use crate::model::clock::Now;
 use crate::model::plan::Quota;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,14 +18,14 @@ use std::time::Duration;
 /// (S118).
 #[derive(Clone, Debug)]
 pub struct FailureLimit {
-    quota: CompiledQuota,
+    quota: LimitQuota,
     state: Arc<LimitState>,
 }
 
 impl FailureLimit {
     pub fn compile(quota: &Quota, state: &Arc<LimitState>) -> Self {
         Self {
-            quota: CompiledQuota::compile(quota),
+            quota: LimitQuota::Refilling(CompiledQuota::compile(quota)),
             state: Arc::clone(state),
         }
     }
@@ -33,9 +34,8 @@ impl FailureLimit {
     ///
     /// # Errors
     /// The limit is already spent. The error is the time to wait, in whole seconds and at least 1, for `Retry-After`.
-    pub fn record(&self, ip: IpAddr, now: Tick) -> Result<(), Duration> {
+    pub fn record(&self, ip: IpAddr, now: Now) -> Result<(), Duration> {
         self.state
-            .buckets
             .spend(&self.quota, ip_key(ip), now)
             .map(drop)
             .map_err(whole_secs)
@@ -43,12 +43,8 @@ impl FailureLimit {
 
     /// Returns the time until [`Self::record`] succeeds for `ip`; `None` when it would succeed now. Counts nothing.
     #[cfg(test)]
-    pub fn wait(&self, ip: IpAddr, now: Tick) -> Option<Duration> {
-        self.state
-            .buckets
-            .peek(&self.quota, ip_key(ip), now)
-            .err()
-            .map(whole_secs)
+    pub fn wait(&self, ip: IpAddr, now: Now) -> Option<Duration> {
+        self.state.peek(&self.quota, ip_key(ip), now).err().map(whole_secs)
     }
 }
 
@@ -59,7 +55,14 @@ fn whole_secs(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::clock::Tick;
+    use crate::model::clock::Timestamp;
     use std::num::NonZeroU32;
+
+    const START: Now = Now {
+        wall: Timestamp::from_unix_secs(0),
+        tick: Tick::ZERO,
+    };
 
     fn limit(burst: u32) -> FailureLimit {
         let quota = Quota {
@@ -79,32 +82,33 @@ mod tests {
         let limit = limit(2);
         let guesser = ip("192.0.2.1");
         for _ in 0..10 {
-            assert_eq!(limit.wait(guesser, Tick::ZERO), None);
+            assert_eq!(limit.wait(guesser, START), None);
         }
-        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
-        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
-        assert_eq!(limit.record(guesser, Tick::ZERO), Err(Duration::from_secs(1)));
-        assert_eq!(limit.wait(guesser, Tick::ZERO), Some(Duration::from_secs(1)));
-        assert_eq!(limit.record(ip("192.0.2.2"), Tick::ZERO), Ok(()));
+        assert_eq!(limit.record(guesser, START), Ok(()));
+        assert_eq!(limit.record(guesser, START), Ok(()));
+        assert_eq!(limit.record(guesser, START), Err(Duration::from_secs(1)));
+        assert_eq!(limit.wait(guesser, START), Some(Duration::from_secs(1)));
+        assert_eq!(limit.record(ip("192.0.2.2"), START), Ok(()));
     }
 
     #[test]
     fn waiting_as_long_as_told_is_enough() {
         let limit = limit(1);
         let guesser = ip("192.0.2.1");
-        assert_eq!(limit.record(guesser, Tick::ZERO), Ok(()));
-        let wait = limit.record(guesser, Tick::ZERO).unwrap_err();
-        assert_eq!(limit.record(guesser, Tick::ZERO.saturating_add(wait)), Ok(()));
+        assert_eq!(limit.record(guesser, START), Ok(()));
+        let wait = limit.record(guesser, START).unwrap_err();
+        let later = Now {
+            tick: START.tick.saturating_add(wait),
+            ..START
+        };
+        assert_eq!(limit.record(guesser, later), Ok(()));
     }
 
     #[test]
     fn an_ipv6_64_is_one_source() {
         let limit = limit(1);
-        assert_eq!(limit.record(ip("2001:db8::1"), Tick::ZERO), Ok(()));
-        assert_eq!(
-            limit.record(ip("2001:db8::ffff:2"), Tick::ZERO),
-            Err(Duration::from_secs(1))
-        );
-        assert_eq!(limit.record(ip("2001:db8:0:1::1"), Tick::ZERO), Ok(()));
+        assert_eq!(limit.record(ip("2001:db8::1"), START), Ok(()));
+        assert_eq!(limit.record(ip("2001:db8::ffff:2"), START), Err(Duration::from_secs(1)));
+        assert_eq!(limit.record(ip("2001:db8:0:1::1"), START), Ok(()));
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::limit::fixed::FixedQuota;
+use crate::limit::quota::CompiledQuota;
 use crate::model::clock::Timestamp;
 use crate::model::plan::Quota;
 use proptest::prelude::*;
@@ -9,8 +11,8 @@ const KEY: u128 = 7 << 64 | 9;
 /// 2026-11-29T20:53:20Z: 20 s into its minute.
 const START_SECS: u64 = 1_795_985_600;
 
-fn fixed(requests: u32, period_secs: u64) -> FixedQuota {
-    FixedQuota::compile(&quota(requests, period_secs))
+fn fixed(requests: u32, period_secs: u64) -> LimitQuota {
+    LimitQuota::Fixed(FixedQuota::compile(&quota(requests, period_secs)))
 }
 
 fn quota(requests: u32, period_secs: u64) -> Quota {
@@ -29,9 +31,9 @@ fn at(millis: u64) -> Now {
     }
 }
 
-fn passes(buckets: &Buckets, quota: &FixedQuota, now: Now) -> usize {
+fn passes(buckets: &Buckets, quota: &LimitQuota, now: Now) -> usize {
     (0..10_000)
-        .take_while(|_| buckets.spend_fixed(quota, KEY, now).is_ok())
+        .take_while(|_| buckets.spend(quota, KEY, now).is_ok())
         .count()
 }
 
@@ -39,13 +41,10 @@ fn passes(buckets: &Buckets, quota: &FixedQuota, now: Now) -> usize {
 fn nothing_refills_before_the_window_ends_on_the_clock() {
     let (buckets, five) = (Buckets::new(10), fixed(5, 60));
     assert_eq!(passes(&buckets, &five, at(0)), 5);
-    assert_eq!(
-        buckets.spend_fixed(&five, KEY, at(0)).unwrap_err(),
-        Duration::from_secs(40)
-    );
+    assert_eq!(buckets.spend(&five, KEY, at(0)).unwrap_err(), Duration::from_secs(40));
     assert_eq!(passes(&buckets, &five, at(39_999)), 0);
     assert_eq!(passes(&buckets, &five, at(40_000)), 5);
-    let spent = buckets.spend_fixed(&five, KEY, at(40_000)).unwrap_err();
+    let spent = buckets.spend(&five, KEY, at(40_000)).unwrap_err();
     assert_eq!(spent, Duration::from_secs(60));
 }
 
@@ -59,7 +58,7 @@ fn s115_a_clock_that_is_set_back_gives_no_second_quota_and_locks_nobody_out() {
             ..at(millis)
         };
         assert_eq!(passes(&buckets, &five, set_back(41_000)), 0, "{back_secs}");
-        let wait = buckets.spend_fixed(&five, KEY, set_back(42_000)).unwrap_err();
+        let wait = buckets.spend(&five, KEY, set_back(42_000)).unwrap_err();
         assert_eq!(wait, Duration::from_secs(58), "{back_secs}");
         assert_eq!(passes(&buckets, &five, set_back(100_000)), 5, "{back_secs}");
     }
@@ -73,7 +72,7 @@ fn s115_a_clock_that_is_set_forward_takes_the_windows_with_it() {
         wall: at(millis).wall.saturating_add(Duration::from_secs(secs)),
         ..at(millis)
     };
-    let wait = buckets.spend_fixed(&five, KEY, ahead(1_000, 10)).unwrap_err();
+    let wait = buckets.spend(&five, KEY, ahead(1_000, 10)).unwrap_err();
     assert_eq!(wait, Duration::from_secs(29), "the same window");
     assert_eq!(passes(&buckets, &five, ahead(30_000, 10)), 5, "the next");
 }
@@ -81,8 +80,8 @@ fn s115_a_clock_that_is_set_forward_takes_the_windows_with_it() {
 #[test]
 fn a_thread_whose_clock_reading_is_older_counts_in_the_window_that_has_begun() {
     let (buckets, five) = (Buckets::new(10), fixed(5, 60));
-    buckets.spend_fixed(&five, KEY, at(40_000)).unwrap();
-    buckets.spend_fixed(&five, KEY, at(39_999)).unwrap();
+    buckets.spend(&five, KEY, at(40_000)).unwrap();
+    buckets.spend(&five, KEY, at(39_999)).unwrap();
     assert_eq!(passes(&buckets, &five, at(40_000)), 3);
 }
 
@@ -97,26 +96,29 @@ fn s115_a_reload_keeps_what_was_spent_under_another_quota() {
         (fixed(10, 60), fixed(5, 60), 0, 40),
     ] {
         let buckets = Buckets::new(10);
-        let spent = if before.requests() == 100 { 100 } else { 10 };
+        let spent = if before.policy_requests() == 100 { 100 } else { 10 };
         assert_eq!(passes(&buckets, &before, at(0)), spent);
         assert_eq!(passes(&buckets, &after, at(0)), left, "{before:?} {after:?}");
-        let wait = buckets.spend_fixed(&after, KEY, at(0)).unwrap_err();
+        let wait = buckets.spend(&after, KEY, at(0)).unwrap_err();
         assert_eq!(wait, Duration::from_secs(wait_secs), "{before:?} {after:?}");
     }
     // A quota that refills, and back: three of ten are spent.
-    let (buckets, refilling) = (Buckets::new(10), CompiledQuota::compile(&quota(10, 60)));
+    let (buckets, refilling) = (
+        Buckets::new(10),
+        LimitQuota::Refilling(CompiledQuota::compile(&quota(10, 60))),
+    );
     for _ in 0..3 {
-        buckets.spend(&refilling, KEY, at(0).tick).unwrap();
+        buckets.spend(&refilling, KEY, at(0)).unwrap();
     }
-    assert_eq!(buckets.peek_fixed(&fixed(10, 60), KEY, at(0)).unwrap().remaining, 6);
-    buckets.spend_fixed(&fixed(10, 60), KEY, at(0)).unwrap();
-    assert_eq!(buckets.peek(&refilling, KEY, at(0).tick).unwrap().remaining, 5);
+    assert_eq!(buckets.peek(&fixed(10, 60), KEY, at(0)).unwrap().remaining, 6);
+    buckets.spend(&fixed(10, 60), KEY, at(0)).unwrap();
+    assert_eq!(buckets.peek(&refilling, KEY, at(0)).unwrap().remaining, 5);
 }
 
 #[test]
 fn a_sweep_drops_only_counts_of_ended_windows() {
     let (buckets, five) = (Buckets::new(10), fixed(5, 60));
-    buckets.spend_fixed(&five, KEY, at(0)).unwrap();
+    buckets.spend(&five, KEY, at(0)).unwrap();
     buckets.sweep(at(39_999).tick);
     assert_eq!(buckets.len(), 1);
     buckets.sweep(at(40_000).tick);
@@ -126,21 +128,21 @@ fn a_sweep_drops_only_counts_of_ended_windows() {
 #[test]
 fn s113_a_full_map_makes_newcomers_share_counts() {
     let (buckets, one) = (Buckets::new(1), fixed(1, 60));
-    buckets.spend_fixed(&one, 1, at(0)).unwrap();
-    buckets.spend_fixed(&one, 2, at(0)).unwrap();
-    buckets.spend_fixed(&one, 2, at(0)).unwrap_err();
+    buckets.spend(&one, 1, at(0)).unwrap();
+    buckets.spend(&one, 2, at(0)).unwrap();
+    buckets.spend(&one, 2, at(0)).unwrap_err();
     assert_eq!(buckets.len(), 1);
 }
 
 #[test]
 fn a_refund_gives_back_one_request_of_its_window() {
     let (buckets, five) = (Buckets::new(10), fixed(5, 60));
-    let first = buckets.spend_fixed(&five, KEY, at(0)).unwrap();
+    let first = buckets.spend(&five, KEY, at(0)).unwrap();
     assert_eq!(passes(&buckets, &five, at(0)), 4);
-    buckets.refund_fixed(KEY, first);
+    buckets.refund(&five, KEY, first);
     assert_eq!(passes(&buckets, &five, at(0)), 1, "others spent since");
     assert_eq!(passes(&buckets, &five, at(40_000)), 5);
-    buckets.refund_fixed(KEY, first);
+    buckets.refund(&five, KEY, first);
     assert_eq!(passes(&buckets, &five, at(40_000)), 0, "its window has ended");
 }
 
@@ -164,7 +166,7 @@ fn s115_the_last_and_the_first_instant_overflow_nothing() {
             wall: Timestamp::from_unix_millis(wall),
             tick: Tick::from_nanos(tick),
         };
-        let _ = buckets.spend_fixed(&quota, KEY, now);
+        let _ = buckets.spend(&quota, KEY, now);
         buckets.sweep(now.tick);
     }
 }
@@ -183,13 +185,13 @@ proptest! {
         };
         let mut nanos = 0;
         for step in steps {
-            let foretold = buckets.peek_fixed(&quota, KEY, now_at(nanos));
-            let spent = buckets.spend_fixed(&quota, KEY, now_at(nanos)).map(|spending| spending.level);
+            let foretold = buckets.peek(&quota, KEY, now_at(nanos));
+            let spent = buckets.spend(&quota, KEY, now_at(nanos)).map(|spending| spending.level);
             prop_assert_eq!(foretold, spent);
             if let Err(wait) = spent {
                 let enough = nanos + u64::try_from(wait.as_nanos()).unwrap();
-                prop_assert!(buckets.peek_fixed(&quota, KEY, now_at(enough - 1)).is_err());
-                prop_assert!(buckets.peek_fixed(&quota, KEY, now_at(enough)).is_ok());
+                prop_assert!(buckets.peek(&quota, KEY, now_at(enough - 1)).is_err());
+                prop_assert!(buckets.peek(&quota, KEY, now_at(enough)).is_ok());
             }
             nanos += step;
         }
@@ -206,11 +208,11 @@ proptest! {
         let mut passed: BTreeMap<u64, u32> = BTreeMap::new();
         let mut millis = 0;
         // The first reading aligns the windows.
-        let _ = buckets.peek_fixed(&quota, KEY, at(0));
+        let _ = buckets.peek(&quota, KEY, at(0));
         for (step, back) in steps {
             millis += step;
             let now = Now { wall: at(millis).wall.saturating_sub(Duration::from_millis(back)), ..at(millis) };
-            if buckets.spend_fixed(&quota, KEY, now).is_ok() {
+            if buckets.spend(&quota, KEY, now).is_ok() {
                 *passed.entry((START_SECS * 1000 + millis) / (period * 1000)).or_default() += 1;
             }
         }

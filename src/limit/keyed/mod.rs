@@ -1,22 +1,17 @@
-//! How many requests has each principal spent? A bounded number of buckets of the generic cell rate algorithm. A bucket
-//! is one number: the [`Tick`] at which it is full again. `governor` does the arithmetic; this file is its state store.
-//! In the buckets of a limit with a fixed window, the number is a count; see [`fixed`].
+//! Which bucket has each principal? A bounded number of buckets, each of which is one number; [`refilling`] and [`fixed`] say
+//! what it means.
 
+use crate::limit::bucket::Level;
+use crate::limit::bucket::Mode;
+use crate::limit::bucket::SpentRequest;
 use crate::limit::fixed;
-use crate::limit::fixed::FixedQuota;
-use crate::limit::fixed::SpentCount;
-use crate::limit::quota::CompiledQuota;
+use crate::limit::quota::LimitQuota;
+use crate::limit::refilling;
 use crate::limit::saved::SavedBucket;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use dashmap::DashMap;
 use dashmap::Entry;
-use governor::RateLimiter;
-use governor::clock::Clock;
-use governor::middleware::StateInformationMiddleware;
-use governor::nanos::Nanos;
-use governor::state::StateStore;
-use std::cell::Cell;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
 use std::sync::atomic::AtomicU64;
@@ -32,11 +27,6 @@ const SHARED_BUCKETS: usize = 1024;
 
 /// The minimum time between two sweeps of a full map. A sweep of a million buckets takes about 10 ms.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The tolerated difference between the clock readings of two threads. A bucket that needs longer to refill than its
-/// quota allows, by more than this, was spent under a larger quota, and is cut. A smaller excess is a clock difference,
-/// which must not refill the bucket.
-const CLOCK_SPREAD_NANOS: u64 = 1_000_000_000;
 
 /// The two halves of a bucket key, not one `u128`, whose alignment would cost a third more memory.
 type BucketKey = [u64; 2];
@@ -59,23 +49,6 @@ pub struct Buckets {
     utc_offset: AtomicU64,
 }
 
-/// The level of a bucket after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
-    /// The number of requests that could be made now, all at once.
-    pub remaining: u32,
-    /// The time until `remaining + 1` requests could be made at once.
-    pub refill_after: Duration,
-}
-
-/// A spent request that can be refunded.
-#[derive(Clone, Copy, Debug)]
-pub struct SpentRequest {
-    pub level: Level,
-    /// The value of the bucket after the request.
-    full_at: u64,
-}
-
 impl Buckets {
     pub fn new(entries_max: usize) -> Self {
         Self {
@@ -88,73 +61,39 @@ impl Buckets {
         }
     }
 
-    /// Returns the level that [`Buckets::spend`] would leave. Spends nothing.
+    /// Returns the level that [`Self::spend`] would leave. Spends nothing.
     ///
     /// # Errors
-    /// The bucket is empty: the time to wait.
-    pub fn peek(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<Level, Duration> {
-        self.measure(quota, key, now, Mode::Peek).map(|spending| spending.level)
+    /// Nothing is left: the time to wait.
+    pub fn peek(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<Level, Duration> {
+        let spent = self.with_bucket(split(key), |bucket| self.measure(bucket, quota, now, Mode::Peek));
+        spent.map(|spent| spent.level)
     }
 
     /// Spends one request from the bucket of `key`.
     ///
     /// # Errors
-    /// The bucket is empty: the time to wait. A wait of exactly that time is enough; a nanosecond less is not.
-    pub fn spend(&self, quota: &CompiledQuota, key: u128, now: Tick) -> Result<SpentRequest, Duration> {
-        self.measure(quota, key, now, Mode::Spend)
-    }
-
-    /// Refunds a request, unless the bucket was used since: a refund after another request could allow more than the
-    /// quota.
-    pub fn refund(&self, quota: &CompiledQuota, key: u128, spending: SpentRequest) {
-        self.with_bucket(split(key), |bucket| {
-            let before = spending.full_at.saturating_sub(quota.interval_nanos());
-            // On failure, the bucket was used since: no refund.
-            let _ = bucket.compare_exchange(spending.full_at, before, Ordering::AcqRel, Ordering::Relaxed);
-        });
-    }
-
-    /// Returns the level that [`Buckets::spend_fixed`] would leave. Spends nothing.
-    ///
-    /// # Errors
-    /// The quota of the window is spent: the time until the window ends.
-    pub fn peek_fixed(&self, quota: &FixedQuota, key: u128, now: Now) -> Result<Level, Duration> {
-        let (utc, tick) = (self.utc(now), now.tick.as_nanos());
-        let value = self.with_bucket(split(key), |bucket| bucket.load(Ordering::Acquire));
-        quota.spend(value, utc, tick).map(level_of)
-    }
-
-    /// Spends one request of the window of `now` from the bucket of `key`.
-    ///
-    /// # Errors
-    /// The quota of the window is spent: the time until the window ends. A nanosecond less is not enough.
-    pub fn spend_fixed(&self, quota: &FixedQuota, key: u128, now: Now) -> Result<SpentRequest, Duration> {
-        let (utc, tick) = (self.utc(now), now.tick.as_nanos());
-        self.with_own_bucket(split(key), tick, |bucket| {
-            let mut value = bucket.load(Ordering::Acquire);
-            loop {
-                let spent = quota.spend(value, utc, tick)?;
-                match bucket.compare_exchange_weak(value, spent.bucket, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => {
-                        return Ok(SpentRequest {
-                            level: level_of(spent),
-                            full_at: spent.bucket,
-                        });
-                    }
-                    Err(changed) => value = changed,
-                }
-            }
+    /// Nothing is left: the time to wait. A wait of exactly that time is enough; a nanosecond less is not.
+    pub fn spend(&self, quota: &LimitQuota, key: u128, now: Now) -> Result<SpentRequest, Duration> {
+        self.with_own_bucket(split(key), now.tick.as_nanos(), |bucket| {
+            self.measure(bucket, quota, now, Mode::Spend)
         })
     }
 
-    /// Refunds a request, unless its window has ended.
-    pub fn refund_fixed(&self, key: u128, spending: SpentRequest) {
-        self.with_bucket(split(key), |bucket| {
-            // On failure, the bucket counts in another window: no refund.
-            let _ = bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, |value| {
-                fixed::refunded(value, spending.full_at)
-            });
+    /// Refunds a request, unless that could allow more than the quota.
+    pub fn refund(&self, quota: &LimitQuota, key: u128, spent: SpentRequest) {
+        self.with_bucket(split(key), |bucket| match quota {
+            LimitQuota::Refilling(quota) => refilling::refund(bucket, quota, spent),
+            LimitQuota::Fixed(_) => fixed::refund(bucket, spent),
         });
+    }
+
+    /// Returns the outcome of a request that is spent from `bucket`, or would be.
+    fn measure(&self, bucket: &AtomicU64, quota: &LimitQuota, now: Now, mode: Mode) -> Result<SpentRequest, Duration> {
+        match quota {
+            LimitQuota::Refilling(quota) => refilling::measure(bucket, quota, now.tick, mode),
+            LimitQuota::Fixed(quota) => fixed::measure(bucket, quota, self.utc(now), now.tick.as_nanos(), mode),
+        }
     }
 
     /// Returns the time since 1970-01-01T00:00Z in nanoseconds, which never goes back; see [`fixed::utc_offset`].
@@ -226,10 +165,6 @@ impl Buckets {
         self.len() == 0
     }
 
-    fn measure(&self, quota: &CompiledQuota, key: u128, now: Tick, mode: Mode) -> Result<SpentRequest, Duration> {
-        measure(BucketPlace::Map(self), quota, key, now, mode)
-    }
-
     /// Calls `f` with the bucket of `key`; where `key` has no bucket, with its shared bucket.
     fn with_bucket<T>(&self, key: BucketKey, f: impl FnOnce(&AtomicU64) -> T) -> T {
         match self.map.get(&key) {
@@ -287,174 +222,6 @@ impl Buckets {
     fn shared_bucket(&self, key: BucketKey) -> &AtomicU64 {
         // By the second half of the key, because the first half selects the place in the map.
         &self.shared[(key[1] % SHARED_BUCKETS as u64) as usize]
-    }
-}
-
-/// A single bucket outside a map: the [`Tick`] at which it is full again, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket(u64);
-
-impl Bucket {
-    /// Returns the time until one more request can be spent; `None` when it can be spent now.
-    pub fn wait(self, quota: &CompiledQuota, now: Tick) -> Option<Duration> {
-        let place = AtomicU64::new(self.0);
-        measure(BucketPlace::Single(&place), quota, 0, now, Mode::Peek).err()
-    }
-
-    /// Returns the bucket with one request fewer; unchanged when it is empty.
-    #[must_use]
-    pub fn spend(self, quota: &CompiledQuota, now: Tick) -> Self {
-        let place = AtomicU64::new(self.0);
-        // An empty bucket stays unchanged. The caller has called `wait` before.
-        let _ = measure(BucketPlace::Single(&place), quota, 0, now, Mode::Spend);
-        Self(place.into_inner())
-    }
-
-    /// Returns whether the bucket is full. A full bucket is as good as a new one, so it need not be kept.
-    pub const fn is_full(self, now: Tick) -> bool {
-        self.0 <= now.as_nanos()
-    }
-}
-
-/// Builds a limiter whose time zero is `now`, and peeks or spends with it. That costs a few nanoseconds. In return, the
-/// result depends only on `now` and the bucket: there is no second clock, and nothing to reset on a reload.
-fn measure(
-    place: BucketPlace<'_>,
-    quota: &CompiledQuota,
-    key: u128,
-    now: Tick,
-    mode: Mode,
-) -> Result<SpentRequest, Duration> {
-    let view = View {
-        place,
-        now: now.as_nanos(),
-        quota,
-        mode,
-        full_in: Cell::new(0),
-    };
-    let limiter: RateLimiter<_, _, _, StateInformationMiddleware> =
-        RateLimiter::new(quota.governor(), &view, ZeroClock);
-    match limiter.check_key(&split(key)) {
-        Ok(snapshot) => {
-            let full_in = view.full_in.get();
-            let remaining = snapshot.remaining_burst_capacity();
-            let next = u64::from(remaining).saturating_add(1) * quota.interval_nanos();
-            Ok(SpentRequest {
-                level: Level {
-                    remaining,
-                    refill_after: Duration::from_nanos((full_in + next).saturating_sub(quota.full_nanos())),
-                },
-                full_at: view.now.saturating_add(full_in),
-            })
-        }
-        Err(refusal) => Err(refusal.wait_time_from(Nanos::new(0))),
-    }
-}
-
-/// The location of a bucket.
-#[derive(Clone, Copy)]
-enum BucketPlace<'a> {
-    Map(&'a Buckets),
-    Single(&'a AtomicU64),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Peek,
-    Spend,
-}
-
-/// The state store of one call. `governor` receives the time from `now` until a bucket is full, and returns that time
-/// after the request.
-struct View<'a> {
-    place: BucketPlace<'a>,
-    now: u64,
-    quota: &'a CompiledQuota,
-    mode: Mode,
-    full_in: Cell<u64>,
-}
-
-impl View<'_> {
-    /// Returns the time at which a bucket is full that holds more debt than this quota allows: `most`, or less where
-    /// `bucket` is a count of a fixed window from before a reload, whose requests refill one by one.
-    fn debt(&self, bucket: u64, most: u64) -> u64 {
-        match fixed::spent_of(bucket) {
-            Some(spent) => {
-                let debt = u64::from(spent).saturating_mul(self.quota.interval_nanos());
-                self.now.saturating_add(debt).min(most)
-            }
-            None => most,
-        }
-    }
-
-    fn measure_bucket<T, F, E>(&self, bucket: &AtomicU64, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut full_at = bucket.load(Ordering::Acquire);
-        loop {
-            // A bucket that was spent under a larger quota before a reload can need longer to refill than this quota
-            // allows. Without the cap, a client that had spent 1000/h would be locked out for an hour after the limit
-            // became 10/s (S115).
-            let most = self.now.saturating_add(self.quota.full_nanos());
-            let capped = if full_at > most.saturating_add(CLOCK_SPREAD_NANOS) {
-                self.debt(full_at, most)
-            } else {
-                full_at
-            };
-            let decision = f(Some(Nanos::new(capped.saturating_sub(self.now))));
-            let next = match (&decision, self.mode) {
-                (Ok((_, full_in)), Mode::Spend) => self.now.saturating_add(full_in.as_u64()),
-                (Ok(_), Mode::Peek) | (Err(_), Mode::Peek | Mode::Spend) => capped,
-            };
-            if next != full_at
-                && let Err(changed) = bucket.compare_exchange_weak(full_at, next, Ordering::AcqRel, Ordering::Acquire)
-            {
-                full_at = changed;
-                continue;
-            }
-            return decision.map(|(outcome, full_in)| {
-                self.full_in.set(full_in.as_u64());
-                outcome
-            });
-        }
-    }
-}
-
-impl StateStore for &View<'_> {
-    type Key = BucketKey;
-
-    fn measure_and_replace<T, F, E>(&self, key: &BucketKey, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        match (self.place, self.mode) {
-            (BucketPlace::Map(buckets), Mode::Peek) => {
-                buckets.with_bucket(*key, |bucket| self.measure_bucket(bucket, f))
-            }
-            (BucketPlace::Map(buckets), Mode::Spend) => {
-                buckets.with_own_bucket(*key, self.now, |bucket| self.measure_bucket(bucket, f))
-            }
-            (BucketPlace::Single(bucket), Mode::Peek | Mode::Spend) => self.measure_bucket(bucket, f),
-        }
-    }
-}
-
-/// The clock of the limiter, always at zero: [`View`] counts from `now`.
-struct ZeroClock;
-
-impl Clock for ZeroClock {
-    type Instant = Nanos;
-
-    fn now(&self) -> Nanos {
-        Nanos::new(0)
-    }
-}
-
-const fn level_of(spent: SpentCount) -> Level {
-    Level {
-        remaining: spent.remaining,
-        refill_after: spent.end_in,
     }
 }
 
