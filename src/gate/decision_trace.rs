@@ -35,7 +35,7 @@ pub struct DecisionTrace {
     /// The limit in shadow mode that would have refused the request.
     pub spent_in_shadow: Option<Name>,
     /// The issuer's verdict about the token, where an earlier decision on this request returned a need to introspect.
-    // Boxed, because few requests have one: without it, an exchange fits into the allocator's fast path, 1 KiB.
+    // Boxed, because few requests have one, and an exchange without it fits into the allocator's fast path, 1 KiB.
     pub issuer_verdict: Option<Box<IssuerVerdict>>,
     /// An earlier decision on this request returned a need for an issuer in shadow mode. A second need is not returned:
     /// the request then passes in shadow mode.
@@ -48,8 +48,8 @@ pub struct DecisionTrace {
 pub enum CredentialOwner {
     /// The credential is valid.
     Principal(Principal),
-    /// The credential was refused after its secret or its signature had proved right. It admits nothing; the access record names
-    /// its owner.
+    /// The credential was refused although its secret or its signature is right. It admits nothing; the access record names its
+    /// owner.
     Refused(Arc<Identity>),
 }
 

@@ -55,7 +55,7 @@ pub enum Denial {
     /// The head is malformed, ambiguous or too large, or took too long.
     Head(HeadError),
     /// The chunked coding of the body is malformed.
-    RefusedByParser,
+    MalformedChunk,
     /// The request is ambiguous, or of a kind that Keygate does not serve.
     Accept(AcceptError),
     /// The connection is for a host name with another certificate.
@@ -105,7 +105,7 @@ pub enum Denial {
 
 reasons! {
     Denial {
-        Self::RefusedByParser => "refused_by_parser",
+        Self::MalformedChunk => "refused_by_parser",
         Self::Misdirected => "misdirected",
         Self::NoRoute => "no_route",
         Self::PathNearMiss => "path_near_miss",

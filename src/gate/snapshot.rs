@@ -189,8 +189,9 @@ impl Route {
 }
 
 impl Snapshot {
-    /// Returns the CORS rules of the refusal of a request that has no route: those of the route that it matches all the
-    /// same, or, for another method, of all routes of its path; otherwise those on which the routes of its host agree.
+    /// Returns the CORS rules for the refusal of a request that was refused before its route was chosen. If it matches a
+    /// route nevertheless, they are those of the route; if only its method does not match, those on which the routes of
+    /// its path agree; otherwise those on which the routes of its host agree.
     pub fn cors_without_route(&self, request: &Parts) -> Option<&ResponseCors> {
         let host = inbound::host_of(request)?;
         let Ok(path) = normalize::path(request.uri.path()) else {
@@ -210,7 +211,7 @@ impl Snapshot {
                 let first = routes.next().flatten();
                 first.filter(|_| routes.all(|other| other == first))
             }
-            // Both are answered alike.
+            // A client gets the same answer for both.
             Lookup::NearMiss | Lookup::NotFound => self.host_cors.of(&host),
         }
     }

@@ -23,7 +23,7 @@ pub struct ConnectionCounts {
 }
 
 impl ConnectionCounts {
-    /// Returns counters of no connection. At most `room` are served at a time, and at most `surplus_max` more are refused with
+    /// Returns counters that start at zero. At most `room` connections are served at a time, and at most `surplus_max` more are refused with
     /// an answer.
     pub fn with_room(room: usize, surplus_max: usize) -> Self {
         Self {

@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The requests that share one HTTP/2 connection to an endpoint. More open a further connection.
+/// The number of requests that share one HTTP/2 connection to an endpoint. Another request opens another connection.
 const STREAMS_MAX: usize = 100;
 
 /// Returns the peer at `address` for pingora's proxy. Connecting times out like that of [`plain`], and the response within

@@ -114,7 +114,7 @@ impl<T> Matcher<T> {
         Ok(is_new)
     }
 
-    /// Gives back the room for further routes.
+    /// Frees the memory that was reserved for further routes.
     fn shrink(&mut self) {
         self.values.shrink_to_fit();
         self.entries.shrink_to_fit();

@@ -58,7 +58,8 @@ impl CompiledLimit {
         &self.name
     }
 
-    /// Returns whether the limit counts `identity` by something that stands in for what it does not have.
+    /// Returns whether `identity` lacks a property that the limit counts by, so that a
+    /// [`StandIn`](crate::gate::authenticate::identity::StandIn) is counted in its place.
     pub fn counts_stand_in(&self, identity: &Identity) -> bool {
         self.by.iter().any(|by| identity.stand_in(*by).is_some())
     }

@@ -78,8 +78,8 @@ pub enum GrpcForm {
     /// The fields `grpc-status` and `grpc-message` beside the HTTP status: for gRPC over HTTP/1.1, which only
     /// translators speak.
     Beside,
-    /// The head of the response is all of it, with the HTTP status 200 (`Trailers-Only` of gRPC over HTTP/2). Of another
-    /// HTTP status, clients would read nothing else.
+    /// The response is a head alone, with the HTTP status 200 (`Trailers-Only` of gRPC over HTTP/2). With another HTTP
+    /// status, clients would ignore `grpc-status`.
     TrailersOnly,
 }
 
@@ -235,7 +235,7 @@ struct FaultySchemes {
 }
 
 impl FaultySchemes {
-    /// Returns the schemes for an error about `scheme`, where the credential was sent by `used`.
+    /// Returns the schemes for an error about `scheme`; `used` is the scheme that carried the credential.
     fn of(scheme: ErrorScheme, used: Option<Scheme>) -> Self {
         let used = match scheme {
             ErrorScheme::Bearer => Some(Scheme::Bearer),
@@ -244,7 +244,7 @@ impl FaultySchemes {
             ErrorScheme::Used => used,
         };
         Self {
-            // Where no credential was read, such as of two, the error is about both.
+            // Where no credential was read, as when a request carries two, the error is about both schemes.
             bearer: used.is_none_or(|used| used == Scheme::Bearer),
             api_key: used.is_none_or(|used| used == Scheme::ApiKey),
         }

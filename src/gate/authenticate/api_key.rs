@@ -132,7 +132,7 @@ impl ApiKeyAuthenticator {
         Ok((self.identity(claim.id, entry), binding))
     }
 
-    /// Returns the identity of a key that was refused after its secret had proved right.
+    /// Returns the identity of a key that was refused although its secret is right.
     pub fn owner(&self, error: &ApiKeyError) -> Option<Arc<Identity>> {
         match error {
             ApiKeyError::Revoked(id) | ApiKeyError::Expired(id) | ApiKeyError::WrongAddress(id) => {

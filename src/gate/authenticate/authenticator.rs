@@ -220,8 +220,8 @@ fn verify(
         },
         // A newer key set may contain the key.
         Err(missing @ (TokenError::UnknownKey | TokenError::KeyMismatch | TokenError::BadSignature)) => {
-            // Some issuers put a new key in the place of one with the same name. A forged signature says as little about a
-            // name as a made-up name does, so it is not remembered that the key of this name is absent.
+            // Some issuers replace a key by one of the same name. A forged signature proves nothing about the name, so the
+            // key of this name is not recorded as absent.
             let kid = parsed.kid().filter(|_| missing != TokenError::BadSignature);
             match keys.unknown_kid(&current, kid, now) {
                 UnknownKid::Absent | UnknownKid::Recent { .. } => Err(refused(missing)),

@@ -73,8 +73,8 @@ impl Trust {
         own.is_some() && identity.issuer.as_ref() == own
     }
 
-    /// Returns whether `token` could be a signed JWT of another issuer that some `iss` names like `introspecting`. A verdict
-    /// that `introspecting` gave about such a token on another route does not apply here.
+    /// Returns whether `token` could be a signed JWT of another issuer of the route whose `iss` values overlap with those of
+    /// `introspecting`. A verdict of `introspecting` about such a token, from another route, does not apply here.
     pub(super) fn may_be_signed(&self, token: &str, introspecting: &IssuerState) -> bool {
         let overlaps = |issuer: &Arc<IssuerState>| issuer.settings().issuer.overlaps(&introspecting.settings().issuer);
         let mut signing = self.issuers.iter().filter(|issuer| issuer.keys().is_some());

@@ -1,6 +1,6 @@
 //! What happens to one request? The exchange decides it, limits its time and records it; `http1::lane`, pingora's proxy with
-//! the filter, or a program that embeds Keygate moves the bytes. The record is written when the exchange is dropped, so that a request that ends
-//! with a panic or a broken connection is recorded too.
+//! the filter, or a program that embeds Keygate moves the bytes. The record is written when the exchange is dropped, so that a
+//! request that ends with a panic or a broken connection is recorded too.
 
 pub mod deadlines;
 mod control;

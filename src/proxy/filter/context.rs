@@ -99,7 +99,7 @@ struct SlotContents {
 struct State {
     /// `None` before the head was read, while the exchange is decided, and while an answer is written.
     exchange: Option<Box<Exchange>>,
-    /// The filter has asked for the exchange.
+    /// The filter has taken the exchange out at least once.
     is_taken: bool,
     /// The whole response was sent; the request body may go on.
     has_response_ended: bool,
@@ -194,7 +194,7 @@ impl ExchangeSlot {
         state.exchange.take()
     }
 
-    /// Ends the exchange of a request that the filter was not asked about: another part of the program has answered it.
+    /// Ends the exchange of a request for which the filter was never called: another part of the program has answered it.
     pub fn end(&self) {
         let mut state = self.0.state.lock();
         if !state.is_taken

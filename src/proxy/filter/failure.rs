@@ -54,7 +54,7 @@ pub fn of_client(error: &ErrorType) -> Denial {
         ErrorType::ReadTimedout => Denial::BodyTimeout,
         // A malformed chunk, as pingora names it in `protocols/http/v1/body.rs`, which is not public.
         ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") | ErrorType::InvalidHTTPHeader => {
-            Denial::RefusedByParser
+            Denial::MalformedChunk
         }
         _ => Denial::ClientGone,
     }

@@ -121,7 +121,7 @@ pub async fn serve_http2<P>(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    // The preface is the first that a client sends, so it has the time of a head.
+    // The client sends the preface before any head, so the head timeout applies to it.
     let opened = timeout(limits.head_timeout, handshake(stream, Some(options(limits)))).await;
     // Nothing can be answered to a client that does not speak HTTP/2.
     let Ok(Ok(mut http2)) = opened else {

@@ -19,8 +19,8 @@ pub struct ResponseRules<'r> {
     pub now: Timestamp,
     /// The CORS rules of the route, and the fields of the request; `None` for a route without CORS.
     pub cors: Option<(&'r Cors, &'r HeaderMap)>,
-    /// The subprotocol of Keygate's that the client of a WebSocket offered. It answers a switch to WebSocket for which the
-    /// upstream chose no protocol: a browser closes the connection without one.
+    /// The subprotocol of Keygate that the client of a WebSocket offered. It is added to a switch to WebSocket without a
+    /// subprotocol, because a browser then closes the connection.
     pub websocket_protocol: Option<&'r HeaderValue>,
 }
 

@@ -194,7 +194,7 @@ where
                 .await;
             return;
         };
-        // The handshake is the first that a client sends, so it has the time of a head.
+        // The client sends the handshake before any head, so the head timeout applies to it.
         // On the heap, so that connections without TLS do not hold room for it.
         let handshake = Box::pin(handshake::accept(
             tls,
@@ -426,8 +426,8 @@ where
         }
     }
 
-    /// Refuses a connection over the limit, with an answer unless as many are refused at the moment as there is room for, or
-    /// the answer would need a handshake of TLS or HTTP/2 first.
+    /// Refuses a connection over the limit. Sends an answer unless the answer would need a handshake of TLS or HTTP/2 first,
+    /// or [`SURPLUS_MAX`](crate::proxy::connection_counts::SURPLUS_MAX) connections are being refused already.
     fn refuse_surplus(&self, stream: Stream, peer: SocketAddr) {
         let settings = self.settings.load();
         let slot = self.counts.take_surplus();

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
-/// The bytes after a request that are read at most before its response has ended. They are read to learn that the client
-/// closes: a client that sends more and closes then is noticed at the next write only.
+/// The limit of bytes after a request that are read before its response has ended. Reading them reveals that the client has
+/// closed its connection. If the client sends more before it closes, only the next write reveals the close.
 const AFTER_REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// The next act of a client after its whole request.

@@ -101,7 +101,7 @@ pub struct Relay<'r> {
     upstream_active: bool,
 }
 
-/// The start of every response (RFC 9112 section 4). What begins with anything else is not waited for.
+/// The start of every response (RFC 9112 section 4). A response with another start is refused before its head is complete.
 const HTTP: &[u8] = b"HTTP/";
 
 /// The progress of the request towards the upstream.
@@ -109,8 +109,8 @@ const HTTP: &[u8] = b"HTTP/";
 enum RequestState {
     Sending,
     Complete,
-    /// The upstream accepts no more bytes. Its response may still arrive. The system tells of a reset once, so the
-    /// write that met it keeps it: the next read sees no more than the end.
+    /// The upstream accepts no more bytes. Its response may still arrive. The system reports a reset once, to the write
+    /// that meets it, so the failure is kept here: the next read returns only the end of the stream.
     WriteFailed {
         by_reset: bool,
     },
@@ -297,7 +297,7 @@ impl<'r> Relay<'r> {
             }
         });
         if taken.is_err() {
-            return Err(Denial::RefusedByParser.into());
+            return Err(Denial::MalformedChunk.into());
         }
         counted?;
         if chunked && self.body.is_complete() {

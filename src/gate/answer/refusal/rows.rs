@@ -22,9 +22,9 @@ pub enum ErrorScheme {
     Bearer,
     /// The header of API keys.
     ApiKey,
-    /// That of the API key, which may stand in its header or in `Authorization: Bearer`.
+    /// The scheme that carried the API key: its header, or `Authorization: Bearer`.
     Key,
-    /// That of the credential; all where none was read.
+    /// The scheme that carried the credential; every scheme where none was read.
     Used,
 }
 

@@ -221,7 +221,7 @@ fn denials() -> Vec<Denial> {
     use Denial as D;
     let others = all!(Denial:
         D::Head(_) => D::Head(HeadError::Target),
-        D::RefusedByParser => D::RefusedByParser, D::Connection(_) => D::Connection(ConnectionError::TooMany),
+        D::MalformedChunk => D::MalformedChunk, D::Connection(_) => D::Connection(ConnectionError::TooMany),
         D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::Misdirected => D::Misdirected, D::PathNearMiss => D::PathNearMiss,
         D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
         D::Cors(_) => D::Cors(CorsError::Origin),

@@ -54,7 +54,7 @@ impl Lane<'_> {
                 counted = exchange.count_request_body(data.len());
                 whole.extend_from_slice(data);
             });
-            taken.map_err(|_| Denial::RefusedByParser)?;
+            taken.map_err(|_| Denial::MalformedChunk)?;
             counted?;
             if self.body.is_complete() {
                 return Ok(whole.freeze());
