@@ -95,7 +95,7 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// Parses the certificate that a client showed, as DER. Returns it with the time at which it expires; `None` for bytes that
-/// are no certificate, or one whose names cannot be read.
+/// are no certificate, and for a certificate with names that cannot be read.
 pub fn parse_client_certificate(der: &[u8]) -> Option<(ClientCertificate, Timestamp)> {
     let (_, parsed) = parse_x509_certificate(der).ok()?;
     let names = parsed.subject_alternative_name().ok()?;

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
-/// Returns the problem of a text that is no `T`.
+/// Returns the problem of a text that is not a `T`.
 pub(in crate::config) fn mismatch<T: FromText>() -> String {
     format!("not {}", T::DESCRIPTION)
 }

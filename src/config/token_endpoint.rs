@@ -295,9 +295,9 @@ pub(in crate::config) fn convert(
     })
 }
 
-/// Returns what tokens can be good for, and what they are good for by default, where the file says so. Reports a default
-/// that tokens cannot be good for. Warns of tokens that are good for several audiences though nobody chose that: each of
-/// the APIs could use such a token at the others.
+/// Returns the audiences that tokens can have, and those that they have by default, if the file names any. Reports a default
+/// that is not among the former. Warns of tokens that have several audiences although nobody chose that: each of the APIs
+/// could use such a token at the others.
 fn audiences(
     written: Option<Texts<ExactText>>,
     defaults: Option<Texts<ExactText>>,

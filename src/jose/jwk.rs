@@ -22,8 +22,8 @@ pub struct VerifyingKey {
 #[error("signature does not verify")]
 pub struct BadSignature;
 
-/// Returns a member that says something: neither `null` nor an empty text. An empty list of operations says that there are
-/// none.
+/// Returns a member unless it states nothing: `null` or an empty text. An empty list states something: a key with an empty
+/// `key_ops` is for no operation.
 pub(crate) fn stated<'j>(jwk: &'j Map<String, Value>, name: &str) -> Option<&'j Value> {
     jwk.get(name).filter(|value| match value {
         Value::Null => false,

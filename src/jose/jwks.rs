@@ -240,7 +240,7 @@ impl Jwks {
     ///
     /// Without a `kid`, exactly one key of the set must fit (S053), so that the number of keys does not decide how many
     /// signatures a nameless token may try. The same holds if no key of the set has a `kid` (PEM files): then a `kid`
-    /// that is no thumbprint says nothing. `x5t` names a certificate and not a key, and is ignored.
+    /// that is no thumbprint is ignored. So is `x5t`, which names a certificate and not a key.
     ///
     /// # Errors
     /// No key is named `kid`, none fits, or more keys fit than may be tried. A newer set may have a key in the first two

@@ -1,4 +1,4 @@
-//! Which names does a certificate have, and what tells it from every other?
+//! Which names does a certificate have, and which fingerprint identifies it?
 
 use crate::model::hex;
 use aws_lc_rs::digest;

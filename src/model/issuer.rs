@@ -239,7 +239,8 @@ pub fn is_tenant(text: &str) -> bool {
 impl FromStr for TokenIssuer {
     type Err = TokenIssuerError;
 
-    /// Reads an issuer as the configuration writes it. A template is for any tenant, until [`Self::with_tenants`] says more.
+    /// Reads an issuer as the configuration writes it. A template is for any tenant, unless
+    /// [`Self::with_tenants`] limits it.
     fn from_str(text: &str) -> Result<Self, TokenIssuerError> {
         if let Some(before) = text.find(TENANT) {
             let after = before + TENANT.len();

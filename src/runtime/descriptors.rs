@@ -51,7 +51,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// As much as anybody asks for.
+    /// Room for any number of connections.
     pub const UNLIMITED: Self = Self {
         connections: usize::MAX,
         surplus: usize::MAX,

@@ -5,8 +5,8 @@ use crate::config::KeySource;
 use crate::gate::snapshot::Snapshot;
 use tokio::time::sleep;
 
-/// Waits until each issuer has keys, or its `start_wait` is over. All are fetched at the same time. `/readyz` says which are
-/// missing meanwhile, and afterwards.
+/// Waits until each issuer has keys, or its `start_wait` is over. All are fetched at the same time. `/readyz` names the
+/// issuers without keys, during the wait and afterwards.
 pub async fn wait(snapshot: &Snapshot) {
     // Every wait begins now.
     let waits: Vec<_> = snapshot

@@ -1,6 +1,6 @@
 //! Which counters does a route have? Each counter is looked up when it is first needed. Each count is then an atomic
-//! addition, without a look-up by text. There are thousands of routes, and most count a few of what they could count, so
-//! the counters of a method, and those of the hundred reasons for which a type of credential is refused, have no room
+//! addition, without a look-up by text. There are thousands of routes, and most of them use few of their counters. So
+//! the counters of a method, and those of the hundred reasons for which a type of credential is refused, take no memory
 //! before the first count.
 
 use crate::observe::metrics::label::AnswerLabel;

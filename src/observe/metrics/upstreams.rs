@@ -1,4 +1,4 @@
-//! How long do requests to upstreams take, and how many fail by what?
+//! How long do requests to upstreams take, and which failures do they have?
 
 use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::metrics::registrar::Registrar;

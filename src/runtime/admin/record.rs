@@ -100,7 +100,7 @@ enum End {
 enum Outcome {
     Allowed(Actor),
     Refused(&'static str),
-    /// Answered without a check of the caller: there is no such path.
+    /// Answered without a check of the caller, because the path does not exist.
     Answered,
 }
 

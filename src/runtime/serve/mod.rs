@@ -43,7 +43,7 @@ pub fn serve(
     let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()), metrics)?;
     panics::report(bound.live.metrics.process.panics.clone());
     let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
-    // Before `/readyz` answers: who sees the process may end it, and it ends in good order from then on.
+    // Before `/readyz` answers: a supervisor that sees the process may stop it, and a signal then ends it in good order.
     let mut signals = {
         let _inside = opened.background.enter();
         Signals::install().map_err(StartError::Signals)?

@@ -161,7 +161,7 @@ impl Opened {
     }
 }
 
-/// Says after a reload where the process has too few descriptors for the connections that are allowed now.
+/// Warns after a reload if the process has too few descriptors for the connections that are allowed now.
 struct RoomFollower(Arc<OnceLock<Room>>);
 
 impl Follower for RoomFollower {
@@ -182,8 +182,8 @@ impl Serving {
     /// and connections are accepted for the `delay` of the configuration, or until a second signal.
     pub fn run_and_drain(mut self, mut signals: Signals) -> Drained {
         self.background.block_on(async {
-            // A signal that came before the first connection: nobody was told that the gate is ready, so nobody has to learn
-            // that it is not.
+            // A signal from before the first connection: `/readyz` has told no load balancer that the gate is ready, so there is no
+            // `delay` in which one would learn that it is not.
             let was_stopping = signals.is_stopping();
             signals.reload_until_stop(&mut self.reloader).await;
             let Shutdown { delay, drain } = self.reloader.shutdown();
@@ -193,7 +193,7 @@ impl Serving {
                     delay_secs = delay.as_secs_f64(),
                     "Not ready any more, and still accepting"
                 );
-                // A second signal is somebody who does not want to wait.
+                // An operator who sends a second signal does not want to wait.
                 let _ = tokio::time::timeout(delay, signals.stop()).await;
             }
             tracing::info!("Draining");
