@@ -97,13 +97,6 @@ impl CompiledQuota {
     }
 }
 
-/// Returns `duration` in whole seconds, rounded up, so that a wait of that length is long enough.
-pub(crate) fn secs_rounded_up(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,19 +142,6 @@ mod tests {
     fn a_window_is_never_zero_seconds() {
         assert_eq!(compile(10, Duration::from_millis(100), 10).policy_window_secs(), 1);
         assert_eq!(compile(10, Duration::ZERO, 10).policy_window_secs(), 1);
-    }
-
-    #[test]
-    fn seconds_are_rounded_up() {
-        for (duration, secs) in [
-            (Duration::ZERO, 0),
-            (Duration::from_nanos(1), 1),
-            (Duration::from_secs(1), 1),
-            (Duration::new(1, 1), 2),
-            (Duration::MAX, u64::MAX),
-        ] {
-            assert_eq!(secs_rounded_up(duration), secs, "{duration:?}");
-        }
     }
 
     #[test]

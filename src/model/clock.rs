@@ -80,11 +80,9 @@ impl Tick {
     }
 }
 
-/// Returns `duration` in whole seconds, rounded up, so that a wait of that length is long enough.
-pub fn secs_rounded_up(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+/// Returns `wait` in whole seconds, rounded up and at least 1, as for `Retry-After`: a wait of exactly that long is enough.
+pub fn wait_secs(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 /// One reading of both clocks, taken once per request and passed on.
@@ -172,6 +170,20 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds_and_never_zero() {
+        for (wait, secs) in [
+            (Duration::ZERO, 1),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_secs(1), 1),
+            (Duration::new(1, 1), 2),
+            (Duration::from_millis(59_999), 60),
+            (Duration::MAX, u64::MAX),
+        ] {
+            assert_eq!(wait_secs(wait), secs, "{wait:?}");
+        }
+    }
 
     #[test]
     fn setting_the_wall_clock_back_leaves_the_monotonic_clock_alone() {

@@ -14,7 +14,7 @@ use crate::limit::refilling::Bucket;
 use crate::model::clock::Now;
 use crate::model::clock::Tick;
 use crate::model::clock::Timestamp;
-use crate::model::clock::secs_rounded_up;
+use crate::model::clock::wait_secs;
 use crate::model::names::Name;
 use crate::model::plan::Quota;
 use crate::model::secret::Secret;
@@ -216,10 +216,9 @@ impl Refusal {
                 "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\"), or `store` and `token_endpoint` for tokens of its own",
             ),
             Self::TooManyFailures { retry_after } => {
-                let secs = secs_rounded_up(retry_after);
                 let detail = "too many wrong tokens came from this address; nothing was compared";
                 problem(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", detail)
-                    .with(header::RETRY_AFTER, HeaderValue::from(secs.max(1)))
+                    .with(header::RETRY_AFTER, HeaderValue::from(wait_secs(retry_after)))
             }
             Self::Missing => {
                 let detail = "send the token of `admin.token`, or an access token with `admin:read` or `admin:write`, as `Authorization: Bearer …`";

@@ -1,6 +1,6 @@
 //! Why is there no token, and which error does the client receive (RFC 6749 section 5.2)? One table.
 
-use crate::model::clock::secs_rounded_up;
+use crate::model::clock::wait_secs;
 use crate::model::subscription::Standing;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -196,8 +196,7 @@ impl TokenEndpointError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         if let Some(retry_after) = self.retry_after() {
-            let secs = secs_rounded_up(retry_after).max(1);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait_secs(retry_after)));
         }
         let body = json!({ "error": row.error, "error_description": row.description });
         (status, headers, body.to_string())

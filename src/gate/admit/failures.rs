@@ -4,8 +4,8 @@ use crate::limit::LimitState;
 use crate::limit::key::ip_key;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::LimitQuota;
-use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Now;
+use crate::model::clock::wait_secs;
 use crate::model::plan::Quota;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl FailureLimit {
 }
 
 fn whole_secs(wait: Duration) -> Duration {
-    Duration::from_secs(secs_rounded_up(wait).max(1))
+    Duration::from_secs(wait_secs(wait))
 }
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ use crate::limit::key::bucket_key;
 use crate::limit::key::ip_key;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::LimitQuota;
-use crate::limit::quota::secs_rounded_up;
 use crate::model::clock::Now;
+use crate::model::clock::wait_secs;
 use crate::model::names::Name;
 use crate::model::reason::reasons;
 use http::HeaderValue;
@@ -70,7 +70,7 @@ impl CompiledLimit {
             policy: self.policy.clone(),
             policy_requests: self.quota.policy_requests(),
             remaining,
-            reset_secs: secs_rounded_up(reset).max(1),
+            reset_secs: wait_secs(reset),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;
+use crate::model::clock::wait_secs;
 use crate::model::scope::ScopeSet;
 use bytes::Bytes;
 use http::HeaderName;
@@ -108,7 +109,7 @@ pub fn answer(denial: &Denial, context: &RefusalContext<'_>) -> Answer {
             .map(|value| (header::WWW_AUTHENTICATE, value)),
     );
     if let Some(after) = retry_after(row, denial) {
-        headers.push((header::RETRY_AFTER, HeaderValue::from(whole_secs(after))));
+        headers.push((header::RETRY_AFTER, HeaderValue::from(wait_secs(after))));
     }
     if let Some(allowed) = allowed(row, denial)
         && let Ok(value) = HeaderValue::from_str(&allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
@@ -327,14 +328,6 @@ fn retry_after(row: &Row, denial: &Denial) -> Option<Duration> {
         Denial::TooManyFailures { retry_after } => Some(*retry_after),
         _ => (row.status == 503).then_some(RETRY_AFTER_OURS),
     }
-}
-
-/// Returns the duration in seconds, rounded up and at least 1, so that waiting exactly that long is enough.
-fn whole_secs(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0))
-        .max(1)
 }
 
 /// Returns the gRPC code for an HTTP status: that of `http-grpc-status-mapping` of the gRPC project, but

@@ -498,10 +498,3 @@ fn grpc_clients_get_their_status_as_well() {
         }
     }
 }
-
-#[test]
-fn a_wait_is_rounded_up_to_whole_seconds_and_never_zero() {
-    for (millis, secs) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (59_999, 60)] {
-        assert_eq!(whole_secs(Duration::from_millis(millis)), secs, "{millis} ms");
-    }
-}
