@@ -25,6 +25,7 @@ use keygate::jose::sign::token_id;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
+use keygate::model::client_address::ClientAddress;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -189,7 +190,7 @@ impl Gate {
     fn spawn(&self, body: String) -> tokio::task::JoinHandle<StatusCode> {
         let router = self.router.clone();
         let caller = CallContext {
-            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            client: ClientAddress::Known(std::net::Ipv4Addr::LOCALHOST.into()),
             request_id: "bench".to_owned(),
         };
         let request = Request::post("/oauth/token")

@@ -157,14 +157,14 @@ impl Exchange {
         let rules = self.0.response_rules();
         let mut head = HeaderMap::with_capacity(fields.len() + 4);
         for (name, value) in fields {
-            if rules.keeps(name.as_str()) {
+            if rules.keeps(name.as_str(), value.as_bytes()) {
                 head.append(name, value.clone());
             }
         }
         let upstream = UpstreamFields {
             varies: fields.get_all(header::VARY).iter().any(cors::names_origin),
             lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
-                && !fields.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
+                && !head.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
         };
         rules.put_added(upstream, |name, value| {
             head.append(name, value.clone());

@@ -35,6 +35,7 @@ use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
 use crate::gate::stop::Stop;
 use crate::model::api_key;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Now;
 use crate::model::identity_field::IDENTITY_TOKEN;
 use crate::model::names::Name;
@@ -251,7 +252,10 @@ fn accept(trace: &StageFacts<'_>) -> Vec<Fact> {
             display_text(&intake::redact_query(query))
         )));
     }
-    facts.push(Fact::note(format!("from {}", inbound.client_ip())));
+    facts.push(Fact::note(match inbound.client() {
+        ClientAddress::Known(address) => format!("from {address}"),
+        ClientAddress::Unknown { proxy } => format!("from an unknown address behind the trusted proxy {proxy}"),
+    }));
     if let Some(route) = &trace.decision_trace.route {
         facts.push(Fact::check(true, route_text(trace, route)));
     }

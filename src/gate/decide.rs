@@ -108,8 +108,7 @@ pub fn decide(
     enter(live, Stage::Accept);
     let two = intake::at_most_one(inbound);
     local::stop_if_local(snapshot, inbound, two, now, trace)?;
-    let route = accept(snapshot, inbound, two)?;
-    trace.route = Some(Arc::clone(&route));
+    let route = accept(snapshot, inbound, two, trace)?;
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
 
     enter(live, Stage::Intake);
@@ -142,10 +141,17 @@ pub fn decide(
     })
 }
 
-/// Returns the route of the request. Two credentials (`two`) are refused with the same error on every path, with a
-/// route or without, unless the route reports them.
-fn accept(snapshot: &Snapshot, inbound: &Inbound<'_>, two: Result<(), IntakeError>) -> Result<Arc<Route>, Denial> {
-    match (two, find_route(snapshot, inbound)) {
+/// Returns the route of the request, and records it in `trace`. Two credentials (`two`) are refused with the same error on
+/// every path, with a route or without, unless the route reports them.
+fn accept(
+    snapshot: &Snapshot,
+    inbound: &Inbound<'_>,
+    two: Result<(), IntakeError>,
+    trace: &mut DecisionTrace,
+) -> Result<Arc<Route>, Denial> {
+    let found = find_route(snapshot, inbound);
+    trace.route = found.as_ref().ok().map(Arc::clone);
+    match (two, found) {
         (Ok(()), found) => found,
         (Err(_), Ok(route)) if route.intake.two_credentials == TwoCredentials::Report => Ok(route),
         (Err(two), _) => Err(two.into()),
@@ -173,7 +179,8 @@ fn prove(
 
     enter(live, Stage::Authenticate);
     let verdict = trace.issuer_verdict.as_deref();
-    let client_ip = inbound.undisputed_ip();
+    // Never the address of a proxy that does not report its client: a key may be bound to the network of the proxy.
+    let client_ip = inbound.client().known();
     let authenticated = snapshot
         .authenticator
         .authenticate(&credential, trust, client_ip, verdict, now);
@@ -222,7 +229,7 @@ fn spend(
 ) -> Result<Admission, Stop> {
     let subject = Subject {
         identity: entitlement.principal().map(Principal::identity),
-        client_ip: inbound.client_ip(),
+        client: inbound.client(),
         route: &route.name,
     };
     let plan = trace.plan_limits.as_ref();
@@ -320,7 +327,7 @@ fn stop_for(failure: Failure, snapshot: &Snapshot, inbound: &Inbound<'_>, now: N
             let recorded = snapshot
                 .failures
                 .as_ref()
-                .map_or(Ok(()), |limit| limit.record(inbound.client_ip(), now));
+                .map_or(Ok(()), |limit| limit.record(inbound.client(), now));
             Stop::Denied(match recorded {
                 Ok(()) => Denial::Authentication(refusal),
                 Err(retry_after) => Denial::TooManyFailures { retry_after },

@@ -104,7 +104,7 @@ fn check_control_call(call: &ControlCall, snapshot: &Snapshot, inbound: &Inbound
     }
     let subject = Subject {
         identity: None,
-        client_ip: call.client_ip,
+        client: call.client,
         route: rules.limit.name(),
     };
     admit::spend(std::slice::from_ref(&rules.limit), subject, now)?;

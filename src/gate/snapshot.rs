@@ -70,6 +70,8 @@ pub struct Snapshot {
     /// The headers in which any issuer may send its JWTs; each name once. Upstreams receive none of them, unless the route
     /// forwards its credential and found it there.
     pub token_headers: Box<[HeaderName]>,
+    /// `true` where some route reads the token of a browser's WebSocket from its subprotocols.
+    pub websocket_token: bool,
     pub authenticator: Authenticator,
     /// The limit of failed authentications; `None` where it is off.
     pub failures: Option<FailureLimit>,
@@ -265,8 +267,8 @@ impl Snapshot {
                 .values()
                 .filter_map(|issuer| issuer.token_header.as_ref()),
         );
-        let reads_protocol = config.routes.iter().any(|route| route.websocket_token);
-        let websocket_protocol = reads_protocol.then_some(&header::SEC_WEBSOCKET_PROTOCOL);
+        let websocket_token = config.routes.iter().any(|route| route.websocket_token);
+        let websocket_protocol = websocket_token.then_some(&header::SEC_WEBSOCKET_PROTOCOL);
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             requests: config.requests.clone(),
@@ -276,6 +278,7 @@ impl Snapshot {
                 .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
             claim_headers,
             token_headers,
+            websocket_token,
             authenticator: Authenticator {
                 api_keys: ApiKeyAuthenticator::new(
                     Arc::clone(&live.directory),

@@ -2,6 +2,7 @@
 //! them.
 
 use crate::model::api_key::system_random;
+use crate::model::client_address::ClientAddress;
 use crate::model::hex;
 use crate::model::secret::Secret;
 use siphasher::sip128::Hasher128;
@@ -53,8 +54,16 @@ pub fn source_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the bucket key of the source of `ip`; see [`source_of`].
-pub fn ip_key(ip: IpAddr) -> u128 {
+/// Returns the bucket key of the source of `client`; see [`source_of`]. The clients that a proxy does not tell apart share a
+/// bucket. It is not the proxy's, whose own requests are counted apart.
+pub fn source_key(client: ClientAddress) -> u128 {
+    match client {
+        ClientAddress::Known(ip) => ip_key(ip),
+        ClientAddress::Unknown { proxy } => bucket_key(&["behind", &source_of(proxy).to_string()]),
+    }
+}
+
+fn ip_key(ip: IpAddr) -> u128 {
     let (family, block) = match source_of(ip) {
         IpAddr::V4(ip) => ("ipv4", u64::from(ip.to_bits())),
         IpAddr::V6(ip) => ("ipv6", (ip.to_bits() >> 64) as u64),
@@ -92,6 +101,9 @@ mod tests {
             let [one, other]: [IpAddr; 2] = [one.parse().unwrap(), other.parse().unwrap()];
             assert_eq!(source_of(one) == source_of(other), same, "{one} {other}");
             assert_eq!(ip_key(one) == ip_key(other), same, "{one} {other}");
+            let [behind_one, behind_other] = [one, other].map(|proxy| source_key(ClientAddress::Unknown { proxy }));
+            assert_eq!(behind_one == behind_other, same, "{one} {other}");
+            assert_ne!(behind_one, source_key(one.into()), "{one}");
         }
         assert_eq!(
             source_of("2001:db8::1:2:3:4".parse().unwrap()),

@@ -221,6 +221,11 @@ pub fn parse<'a>(text: &'a str, prefix: &str) -> Result<ParsedApiKey<'a>, ApiKey
     Ok(ParsedApiKey { environment, id, text })
 }
 
+/// Returns whether `text` begins like a key, well-formed or not.
+pub fn has_own_form(text: &str, prefix: &str) -> bool {
+    !matches!(parse(text, prefix), Err(ApiKeyTextError::Foreign))
+}
+
 /// Fills `bytes` with random bytes of the operating system.
 pub fn system_random(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");

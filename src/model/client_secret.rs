@@ -4,9 +4,9 @@
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::Digester;
 use crate::model::id::random_base62;
+use crate::model::secret::CLIENT_SECRET_PREFIX;
 use crate::model::secret::Secret;
 
-const PREFIX: &str = "kgs_";
 /// 62^43 is just above 2^256.
 const RANDOM_CHARS: usize = 43;
 
@@ -14,7 +14,7 @@ const RANDOM_CHARS: usize = 43;
 /// outside tests it is [`crate::model::api_key::system_random`].
 pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Secret<String> {
     let drawn = Secret::new(random_base62(RANDOM_CHARS, random));
-    Secret::new([PREFIX, drawn.expose()].concat())
+    Secret::new([CLIENT_SECRET_PREFIX, drawn.expose()].concat())
 }
 
 /// Returns the digest of `secret`, for storage and for comparison. As for

@@ -17,6 +17,7 @@ pub mod resource_shortage;
 pub mod replacement;
 pub mod lifetime;
 pub mod address_range;
+pub mod client_address;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

@@ -3,6 +3,14 @@
 use std::fmt;
 use zeroize::Zeroize;
 
+/// The start of the text of an opaque access token. No JWT and no API key of Keygate begins with it.
+pub const OPAQUE_TOKEN_PREFIX: &str = "kgt_";
+/// The start of the text of a client secret.
+pub const CLIENT_SECRET_PREFIX: &str = "kgs_";
+/// The starts of the secrets that Keygate makes, besides API keys, whose start is configured. Letters and digits follow. Logs
+/// recognize a secret by these.
+pub const SECRET_PREFIXES: [&str; 2] = [OPAQUE_TOKEN_PREFIX, CLIENT_SECRET_PREFIX];
+
 /// A value that must not be printed: `Debug` shows `[secret]`, there is no `Display`,
 /// memory is wiped on drop, and equality takes constant time.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Which parts of a client's text look like a credential? Without redaction, an API key in a path, a user agent or a
-//! request id would be in every log (S064). Recognizes API keys of Keygate and JWTs, but not opaque tokens (`kgt_`) or
-//! client secrets (`kgs_`).
+//! request id would be in every log (S064). Recognizes the secrets that Keygate makes, by their prefixes, and JWTs.
 
+use crate::model::secret::SECRET_PREFIXES;
 use std::borrow::Cow;
 
 const REDACTED: &str = "[redacted]";
@@ -16,6 +16,9 @@ const PAYLOAD_BYTES_MIN: usize = 20;
 
 /// The length of the shortest recognized credential: the header, dot and payload of a JWT.
 const BYTES_MIN: usize = HEADER_BYTES_MIN + 1 + PAYLOAD_BYTES_MIN;
+
+/// The minimum length of a secret after one of [`SECRET_PREFIXES`]. A whole one has 43 characters.
+const PREFIXED_BYTES_MIN: usize = 24;
 
 /// Returns `text` with `[redacted]` in place of each part that looks like a secret. Borrows `text` if there is none.
 pub fn credentials(text: &str) -> Cow<'_, str> {
@@ -46,7 +49,7 @@ fn find(text: &str) -> Option<(usize, usize)> {
         return None;
     }
     bytes.iter().enumerate().find_map(|(at, byte)| match byte {
-        b'_' => key_secret(bytes, at),
+        b'_' => key_secret(bytes, at).or_else(|| prefixed_secret(bytes, at + 1)),
         b'e' => jwt(bytes, at),
         _ => None,
     })
@@ -65,6 +68,17 @@ fn key_secret(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
     let length = prefix_len(secret, |byte| byte.is_ascii_alphanumeric());
     let start = bytes.len() - secret.len();
     (length >= KEY_SECRET_BYTES_MIN).then_some((start, start + length))
+}
+
+/// Returns the range of the secret if one of [`SECRET_PREFIXES`] ends at `start`. The prefix stays: it tells which kind of
+/// secret it was.
+fn prefixed_secret(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
+    let (before, after) = bytes.split_at(start);
+    if !SECRET_PREFIXES.iter().any(|prefix| before.ends_with(prefix.as_bytes())) {
+        return None;
+    }
+    let length = prefix_len(after, |byte| byte.is_ascii_alphanumeric());
+    (length >= PREFIXED_BYTES_MIN).then_some((start, start + length))
 }
 
 /// Returns the range of a JWT that begins at `at`: `<header>.<payload>` and the parts after them. The header is
@@ -90,6 +104,10 @@ fn prefix_len(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::api_key::ApiKeyEnvironment;
+    use crate::model::api_key::ApiKeyText;
+    use crate::model::api_key::system_random;
+    use crate::model::client_secret;
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
@@ -111,6 +129,25 @@ mod tests {
         check(token, REDACTED);
         check(&format!("curl {token} ä {token}?"), "curl [redacted] ä [redacted]?");
         check("ewogICJhbGciOiAiRVMyNTYifQ.eyJpc3MiOiJodHRwczovL2EifQ.", REDACTED);
+    }
+
+    #[test]
+    fn s064_every_secret_that_keygate_makes_is_redacted() {
+        for prefix in SECRET_PREFIXES {
+            let secret = "7Ow0SAXa9I3YrmytiB5vXlf0lZ0VPKJElAW1ajLx0a9";
+            check(
+                &format!("/v1/{prefix}{secret}/x?{secret}"),
+                &format!("/v1/{prefix}[redacted]/x?{secret}"),
+            );
+            check(&format!("{prefix}{}", &secret[..29]), &format!("{prefix}[redacted]"));
+            let short = format!("{prefix}short-and-then-something-else-entirely");
+            check(&short, &short);
+        }
+        let secret = client_secret::generate(&mut system_random);
+        check(secret.expose(), "kgs_[redacted]");
+        let key = ApiKeyText::generate("acme", ApiKeyEnvironment::Live, &mut system_random);
+        let id = key.id();
+        check(key.expose(), &format!("acme_live_{id}_[redacted]"));
     }
 
     #[test]

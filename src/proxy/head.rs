@@ -75,6 +75,14 @@ pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, HeadError> {
     fields.conclude(&line)
 }
 
+/// Checks the values of `Expect` of one head: `100-continue` once, or none (RFC 9110 section 10.1.1).
+///
+/// # Errors
+/// [`HeadError::Expectation`].
+pub fn check_expectations<'v>(values: impl Iterator<Item = &'v [u8]>) -> Result<(), HeadError> {
+    values.fold(Expectation::None, Expectation::and).conclude()
+}
+
 struct Lines<'r> {
     rest: &'r [u8],
 }
@@ -203,14 +211,35 @@ struct Fields<'r> {
     host: Option<&'r [u8]>,
     length: Option<u64>,
     chunked: bool,
-    expectation: Option<Expect>,
+    expectation: Expectation,
     upgrade: Option<Upgrade>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
+/// The fields `Expect` of a head, together.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Expectation {
+    #[default]
+    None,
+    /// `100-continue`, once.
     Continue,
-    Other,
+    Unknown,
+}
+
+impl Expectation {
+    fn and(self, value: &[u8]) -> Self {
+        if self == Self::None && value.eq_ignore_ascii_case(b"100-continue") {
+            Self::Continue
+        } else {
+            Self::Unknown
+        }
+    }
+
+    const fn conclude(self) -> Result<(), HeadError> {
+        match self {
+            Self::None | Self::Continue => Ok(()),
+            Self::Unknown => Err(HeadError::Expectation),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -241,8 +270,7 @@ impl<'r> Fields<'r> {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"expect") {
-            let is_continue = self.expectation.is_none() && value.eq_ignore_ascii_case(b"100-continue");
-            self.expectation = Some(if is_continue { Expect::Continue } else { Expect::Other });
+            self.expectation = self.expectation.and(value);
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             let only_h2c = syntax::members(value).all(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
             let only_h2c = only_h2c && self.upgrade != Some(Upgrade::Other);
@@ -271,10 +299,7 @@ impl<'r> Fields<'r> {
         if is_upgrade && line.version == Version::Http10 {
             return Err(HeadError::UpgradeHttp10);
         }
-        match self.expectation {
-            Some(Expect::Other) => Err(HeadError::Expectation),
-            Some(Expect::Continue) | None => Ok(body),
-        }
+        self.expectation.conclude().map(|()| body)
     }
 
     fn check_host(&self, line: &RequestLine<'_>) -> Result<(), HeadError> {

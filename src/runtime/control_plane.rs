@@ -67,7 +67,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse
     *http_request.uri_mut() = request.uri;
     *http_request.headers_mut() = request.headers;
     http_request.extensions_mut().insert(CallContext {
-        ip: request.client_ip,
+        client: request.client,
         request_id: request.request_id,
     });
     let Ok(response) = router.oneshot(http_request).await;
@@ -98,6 +98,7 @@ async fn call(router: Router, request: ControlRequest) -> Result<ControlResponse
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::client_address::ClientAddress;
     use axum::Extension;
     use axum::routing::post;
     use bytes::Bytes;
@@ -111,7 +112,7 @@ mod tests {
             uri: path.parse().unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::from_static(b"body"),
-            client_ip: [192, 0, 2, 1].into(),
+            client: ClientAddress::Known([192, 0, 2, 1].into()),
             request_id: "r1".to_owned(),
         }
     }
@@ -122,7 +123,8 @@ mod tests {
                 reason: Some("invalid_client"),
                 client_id: Some("client_1".to_owned()),
             };
-            let text = format!("{} {} {}", caller.ip, caller.request_id, body.len());
+            let ip = caller.client.known().unwrap();
+            let text = format!("{ip} {} {}", caller.request_id, body.len());
             (StatusCode::CREATED, Extension(outcome), text)
         };
         Router::new()

@@ -13,6 +13,7 @@ use crate::support::browser::page;
 use crate::support::browser::run_page;
 use crate::support::issuer;
 use crate::support::issuer::base64url;
+use crate::support::lane::Lane;
 use crate::support::lane::lanes;
 use base64::Engine;
 use keygate::jose::sign::SigningKey;
@@ -24,6 +25,8 @@ const ACCESS: &str = "https://team.access.example";
 const ACCESS_HEADER: &str = "Cf-Access-Jwt-Assertion";
 const IAP: &str = "https://iap.example";
 const IAP_HEADER: &str = "X-Goog-Iap-Jwt-Assertion";
+const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
+const UPGRADE: [(&str, &str); 2] = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
 
 /// A gate whose route `/all` reads every place, and credentials for each.
 struct Places {
@@ -55,6 +58,10 @@ impl Places {
             .route("tokens", &route("/tokens", "accept: [jwt]"))
             .route("keys", &route("/keys", "accept: [api_key]"))
             .route("forwards", &route("/forwards", forwarding))
+            .route(
+                "reports",
+                &route("/reports", &format!("{protected}two_credentials: report")),
+            )
             .route("open", &route("/open", "public: true"))
             .route("own", &route("/own", "public: true\nforward_credential: true"))
             .yaml();
@@ -83,7 +90,7 @@ impl Places {
             ("x-api-key", self.key.clone()),
             (ACCESS_HEADER, self.token_of(ACCESS)),
             (IAP_HEADER, self.token_of(IAP)),
-            ("Sec-WebSocket-Protocol", protocols),
+            (PROTOCOLS, protocols),
         ]
     }
 
@@ -143,22 +150,32 @@ fn s001_every_pair_of_places_is_refused() {
     let places = Places::start();
     let fields = places.fields();
     for (index, first) in fields.iter().enumerate() {
-        let alone = places.forwarded("/all", &[field(first)]);
-        for (name, _) in &fields {
-            let left: &[&str] = if *name == "Sec-WebSocket-Protocol" && first.0 == *name {
-                &["chat"]
-            } else {
-                &[]
-            };
-            assert_eq!(alone.headers_named(name), left, "{name} of {first:?}");
+        let upgrade = if first.0 == PROTOCOLS { &UPGRADE[..] } else { &[] };
+        let alone = [upgrade, &[field(first)]].concat();
+        if first.0 == PROTOCOLS && Lane::current() == Lane::FilterHttp2 {
+            // HTTP/2 knows no upgrade.
+            places.refused("/all", &alone, 400, "websocket_token_without_upgrade");
+        } else {
+            let alone = places.forwarded("/all", &alone);
+            for (name, _) in &fields {
+                let left: &[&str] = if *name == PROTOCOLS && first.0 == *name {
+                    &["chat"]
+                } else {
+                    &[]
+                };
+                assert_eq!(alone.headers_named(name), left, "{name} of {first:?}");
+            }
         }
         for second in &fields[index + 1..] {
             let reason = match (first.0, second.0) {
                 ("Authorization", "x-api-key") => "two_credentials",
                 (_, _) => "credentials_in_two_places",
             };
-            places.refused("/all", &[field(first), field(second)], 400, reason);
-            places.refused("/all", &[field(second), field(first)], 400, reason);
+            for upgrade in [&UPGRADE[..], &[]] {
+                let refused = |pair: [_; 2]| places.refused("/all", &[upgrade, &pair].concat(), 400, reason);
+                refused([field(first), field(second)]);
+                refused([field(second), field(first)]);
+            }
             // What is in them does not matter (S002, S003).
             places.refused(
                 "/all",
@@ -172,6 +189,74 @@ fn s001_every_pair_of_places_is_refused() {
         let text = record.to_string();
         fields.iter().all(|(_, value)| !text.contains(value.as_str()))
     }));
+}
+
+lanes!(s001_a_browsers_token_counts_in_an_upgrade_alone_and_reaches_no_upstream);
+fn s001_a_browsers_token_counts_in_an_upgrade_alone_and_reaches_no_upstream() {
+    let places = Places::start();
+    let [authorization, .., protocols] = places.fields();
+    let alone = "websocket_token_without_upgrade";
+    places.refused("/all", &[field(&protocols)], 400, alone);
+    places.refused("/all", &[UPGRADE[1], field(&protocols)], 400, alone);
+    places.refused("/all", &[(PROTOCOLS, "bearer.x")], 400, alone);
+    // A token beside it does not make it one that is not there.
+    places.refused(
+        "/all",
+        &[field(&authorization), field(&protocols)],
+        400,
+        "credentials_in_two_places",
+    );
+    let received = places.forwarded("/all", &[field(&authorization), (PROTOCOLS, "keygate.bearer, chat")]);
+    assert_eq!(received.headers_named(PROTOCOLS), ["chat"]);
+    // A route that does not read it takes it out all the same.
+    for path in ["/main", "/open", "/own"] {
+        let received = places.forwarded(path, &[field(&authorization), field(&protocols)]);
+        assert_eq!(received.headers_named(PROTOCOLS), ["chat"], "{path}");
+    }
+    let (_, record) = places.ask("/main", &[field(&protocols)]);
+    assert_eq!(record["reason"], "credential_missing");
+}
+
+// Over HTTP/2 there is no upgrade.
+lanes!(s143_an_upstream_cannot_choose_the_subprotocol_with_the_token: own, own_tls, filter_http1);
+fn s143_an_upstream_cannot_choose_the_subprotocol_with_the_token() {
+    let places = Places::start();
+    let [.., (_, protocols)] = places.fields();
+    let entry = protocols.split(", ").nth(1).unwrap().to_owned();
+    for (chosen, expected) in [
+        (entry.clone(), "keygate.bearer"),
+        (format!("chat, {entry}"), "keygate.bearer"),
+        ("chat".to_owned(), "chat"),
+    ] {
+        places.upstream.respond_with(move |_| {
+            format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{PROTOCOLS}: {chosen}\r\n\r\n"
+            )
+            .into_bytes()
+        });
+        let mut client = RawClient::connect(places.gate.data());
+        client.send(format!(
+            "GET /all HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{PROTOCOLS}: {protocols}\r\n\r\n"
+        ));
+        let response = client.receive_to_head();
+        assert_eq!(response.status, 101);
+        assert_eq!(response.headers_named(PROTOCOLS), [expected]);
+    }
+}
+
+lanes!(s011_a_key_as_a_bearer_token_is_never_one_of_two_that_are_reported);
+fn s011_a_key_as_a_bearer_token_is_never_one_of_two_that_are_reported() {
+    let places = Places::start();
+    let [(_, token), (_, key), ..] = places.fields();
+    let bearer_key = format!("Bearer {key}");
+    let both = |authorization: &str| [("Authorization", authorization.to_owned()), ("x-api-key", key.clone())];
+    let good = both(&token);
+    assert_eq!(places.ask("/reports", &good.each_ref().map(field)).0, 200);
+    for second in [key.as_str(), "kg_live_x"] {
+        let fields = [("Authorization", bearer_key.as_str()), ("x-api-key", second)];
+        places.refused("/reports", &fields, 400, "two_credentials");
+    }
+    places.forwarded("/reports", &[("Authorization", &bearer_key)]);
 }
 
 lanes!(a_token_of_a_proxy_in_front_counts_on_routes_of_its_issuer_alone);

@@ -13,6 +13,7 @@ use crate::jose::current_jwks::CurrentJwks;
 use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::api_key::CredentialDigest;
+use crate::model::client_address::ClientAddress;
 use crate::model::client_secret;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
@@ -27,7 +28,6 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The unverified credential of a request.
@@ -157,7 +157,7 @@ pub struct AuthContext<'a> {
     pub endpoint: ReceivingEndpoint<'a>,
     /// The organization of the endpoint: other organizations' clients are unknown there. `None`: all clients are known.
     pub tenant: Option<&'a str>,
-    pub source: IpAddr,
+    pub source: ClientAddress,
     pub now: Now,
 }
 

@@ -4,11 +4,11 @@
 use crate::limit::key::source_of;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::refilling::Bucket;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Tick;
 use crate::model::id::ClientId;
 use crate::model::plan::Quota;
 use quick_cache::sync::Cache;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// The number of pairs in memory. Beyond it, pairs that are rarely seen are dropped, so no client is refused because of
@@ -19,7 +19,7 @@ const PAIRS_MAX: usize = 16 * 1024;
 pub struct Failures {
     /// The remaining failures of each pair. Unknown clients are counted too:
     /// otherwise the first refusal would reveal that a client exists (S133).
-    buckets: Cache<(ClientId, IpAddr), Bucket>,
+    buckets: Cache<(ClientId, ClientAddress), Bucket>,
 }
 
 impl Default for Failures {
@@ -32,14 +32,14 @@ impl Default for Failures {
 
 impl Failures {
     /// Returns the time until `client` may authenticate from `source` again; `None` if it may now.
-    pub fn retry_after(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) -> Option<Duration> {
-        let bucket = self.buckets.get(&(client.clone(), source_of(source)))?;
+    pub fn retry_after(&self, client: &ClientId, source: ClientAddress, quota: &Quota, now: Tick) -> Option<Duration> {
+        let bucket = self.buckets.get(&(client.clone(), source.map(source_of)))?;
         bucket.wait(&CompiledQuota::compile(quota), now)
     }
 
     /// Counts a failure of `client` from `source`.
-    pub fn count(&self, client: &ClientId, source: IpAddr, quota: &Quota, now: Tick) {
-        let pair = (client.clone(), source_of(source));
+    pub fn count(&self, client: &ClientId, source: ClientAddress, quota: &Quota, now: Tick) {
+        let pair = (client.clone(), source.map(source_of));
         // Two concurrent failures may count once: this is a limit on guessing, not an exact count.
         let bucket = self.buckets.get(&pair).unwrap_or_default();
         let bucket = bucket.spend(&CompiledQuota::compile(quota), now);
@@ -50,11 +50,12 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
     use std::net::Ipv4Addr;
     use std::net::Ipv6Addr;
     use std::num::NonZeroU32;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const HERE: ClientAddress = ClientAddress::Known(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     fn quota() -> Quota {
         Quota {
@@ -69,7 +70,7 @@ mod tests {
     }
 
     /// Fails to authenticate; returns the time to wait if the attempt is refused.
-    fn fail(failures: &Failures, id: &str, source: IpAddr, now: Tick) -> Option<Duration> {
+    fn fail(failures: &Failures, id: &str, source: ClientAddress, now: Tick) -> Option<Duration> {
         let wait = failures.retry_after(&client(id), source, &quota(), now);
         if wait.is_none() {
             failures.count(&client(id), source, &quota(), now);
@@ -90,7 +91,13 @@ mod tests {
         let now = Tick::ZERO.saturating_add(Duration::from_secs(50));
         assert!(fail(&failures, "a", HERE, now).is_some());
         assert_eq!(fail(&failures, "b", HERE, now), None);
-        assert_eq!(fail(&failures, "a", "192.0.2.1".parse().unwrap(), now), None);
+        let elsewhere = ClientAddress::Known("192.0.2.1".parse().unwrap());
+        assert_eq!(fail(&failures, "a", elsewhere, now), None);
+        // The clients of a proxy that does not name them are not the proxy.
+        let behind = ClientAddress::Unknown {
+            proxy: Ipv4Addr::LOCALHOST.into(),
+        };
+        assert_eq!(fail(&failures, "a", behind, now), None);
     }
 
     #[test]
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn one_ipv6_network_is_one_source_and_memory_is_bounded() {
         let failures = Failures::default();
-        let peer = |number: u128| IpAddr::V6(Ipv6Addr::from_bits(number));
+        let peer = |number: u128| ClientAddress::Known(IpAddr::V6(Ipv6Addr::from_bits(number)));
         for low in 0..20 {
             assert_eq!(fail(&failures, "a", peer(1 << 127 | low), Tick::ZERO), None);
         }

@@ -11,9 +11,9 @@ use crate::jose::sign::token_id;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::system_random;
 use crate::model::clock::Timestamp;
-use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::id::random_base62;
 use crate::model::scope::ScopeSet;
+use crate::model::secret::OPAQUE_TOKEN_PREFIX;
 use crate::model::secret::Secret;
 use crate::store::Batch;
 use crate::store::Write;
@@ -90,7 +90,7 @@ fn sign(control: &Control, endpoint: &TokenEndpoint, content: &OwnToken) -> Resu
 
 async fn store_opaque(control: &Control, content: &OwnToken) -> Result<Secret<String>, TokenEndpointError> {
     let random = Secret::new(random_base62(OPAQUE_CHARS, &mut system_random));
-    let token = Secret::new([OPAQUE_PREFIX, random.expose()].concat());
+    let token = Secret::new([OPAQUE_TOKEN_PREFIX, random.expose()].concat());
     let record = OpaqueTokenRecord {
         digest: CredentialDigest::sha256(token.expose()),
         id: content.id.clone(),

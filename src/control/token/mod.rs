@@ -30,6 +30,7 @@ use crate::control::token::request::Form;
 use crate::control::token::service::Service;
 use crate::control::token::service::TOKEN;
 use crate::control::token::service::endpoint;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Now;
 use crate::model::id::ClientId;
 use axum::Extension;
@@ -51,7 +52,6 @@ use http::header;
 use http::request::Parts;
 use serde_json::Value;
 use serde_json::json;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 const TENANT_TOKEN: &str = "/t/{organization}/oauth/token";
@@ -60,11 +60,11 @@ const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const OPENID_METADATA: &str = "/.well-known/openid-configuration";
 
-/// The downstream peer and the request id as the gate knows them. The
+/// The client's address and the request id as the gate knows them. The
 /// caller of the router must put them into the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallContext {
-    pub ip: IpAddr,
+    pub client: ClientAddress,
     pub request_id: String,
 }
 
@@ -256,7 +256,7 @@ impl Service {
             self.mark_assertion(&authenticated).await?;
             let now = self.control.clock.now().wall;
             // A disabled client may revoke its tokens too: that only reduces access.
-            revoke::revoke(&self.control, &authenticated.client, token, context.source, now).await?;
+            revoke::revoke(&self.control, &authenticated.client, token, context.source.known(), now).await?;
             Ok(None)
         };
         Ok(reply(&authenticated, work.await))
@@ -273,7 +273,7 @@ impl Service {
         let context = AuthContext {
             endpoint: at,
             tenant,
-            source: request.caller.ip,
+            source: request.caller.client,
             now: self.control.clock.now(),
         };
         endpoint(&self.settings())?;

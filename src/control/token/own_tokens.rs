@@ -8,10 +8,10 @@ use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
-use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
+use crate::model::secret::OPAQUE_TOKEN_PREFIX;
 use crate::model::subscription::Standing;
 use serde_json::Map;
 use serde_json::Value;
@@ -135,7 +135,7 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
 }
 
 fn read(control: &Control, endpoint: &TokenEndpoint, token: &str) -> Result<OwnToken, OwnTokenError> {
-    if token.starts_with(OPAQUE_PREFIX) {
+    if token.starts_with(OPAQUE_TOKEN_PREFIX) {
         from_directory(control, token)
     } else {
         from_jwt(control, endpoint, token)

@@ -22,7 +22,7 @@ pub async fn revoke(
     control: &Control,
     client: &Client,
     token: &str,
-    from: IpAddr,
+    from: Option<IpAddr>,
     now: Timestamp,
 ) -> Result<(), TokenEndpointError> {
     let token = match own_tokens::read_any(control, token) {
@@ -48,7 +48,7 @@ pub async fn revoke(
         event: Some(NewAuditEvent {
             at: now,
             actor: client.record.id.as_str().to_owned(),
-            from: Some(from),
+            from,
             action: "token.revoke",
             target: token.id,
             organization: Some(client.record.organization.clone()),

@@ -1,30 +1,27 @@
 //! Which address is the client's, when trusted proxies stand in front of Keygate?
 
+use crate::model::client_address::ClientAddress;
 use http::HeaderMap;
 use http::header::FORWARDED;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
-/// Returns [`undisputed`], or the peer's address where that is `None`. Use this address to count by, not to grant
-/// access by.
-pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    undisputed(headers, peer, trusted).unwrap_or(peer.to_canonical())
-}
-
-/// Returns the address of the client. A peer that is not a trusted proxy is the client.
+/// Returns the address of the client. A peer that is not a trusted proxy is the client, and so is a trusted proxy that
+/// reports no client.
 ///
 /// Behind a trusted proxy, the client has the rightmost address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is
-/// not a trusted proxy's: the client may have written everything to the left of it. The search also ends at an entry
-/// that does not parse, and at the end of the field. It then returns the last address before, at first the peer's.
+/// not a trusted proxy's: the client may have written everything to the left of it. If all are trusted proxies', it has
+/// the leftmost.
 ///
-/// Returns `None` where the two fields lead to different addresses: a proxy appends to one of them, and the client may
-/// have sent the other. The peer's address would be an unsafe guess, because the peer is inside the network and the
-/// client may not be.
-pub fn undisputed(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
+/// The address is unknown where an entry that counts is no address, such as `unknown` or `for=_hidden`: the proxy before
+/// it has a client and does not say which. It is unknown too where the two fields lead to different addresses: a proxy
+/// appends to one of them, and the client may have sent the other. The address of the proxy would be an unsafe guess,
+/// because the proxy is inside the network and the client may not be.
+pub fn address(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> ClientAddress {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
-        return Some(peer);
+        return ClientAddress::Known(peer);
     }
     let by_x = headers
         .contains_key("x-forwarded-for")
@@ -32,41 +29,37 @@ pub fn undisputed(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Optio
     let by_standard = headers
         .contains_key(FORWARDED)
         .then(|| rightmost(headers, "forwarded", parse_forwarded, peer, trusted));
-    match (by_x, by_standard) {
+    let found = match (by_x, by_standard) {
         (None, None) => Some(peer),
-        (Some(address), None) | (None, Some(address)) => Some(address),
-        (Some(one), Some(other)) => (one == other).then_some(one),
-    }
+        (Some(address), None) | (None, Some(address)) => address,
+        (Some(one), Some(other)) => one.filter(|_| one == other),
+    };
+    found.map_or(ClientAddress::Unknown { proxy: peer }, ClientAddress::Known)
 }
 
 pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|range| range.contains(&address))
 }
 
+/// Returns the client in the field `name`; `None` where an entry that counts is no address.
 fn rightmost(
     headers: &HeaderMap,
     name: &str,
     parse: fn(&str) -> Option<IpAddr>,
     peer: IpAddr,
     trusted: &[IpNet],
-) -> IpAddr {
+) -> Option<IpAddr> {
     let mut nearest = peer;
     for value in headers.get_all(name).iter().rev() {
         // This also splits at a comma inside quotes. Only the client sends one, to the left of the proxies' entries.
-        let Ok(text) = value.to_str() else {
-            return nearest;
-        };
-        for entry in text.rsplit(',') {
-            let Some(address) = parse(entry.trim_matches([' ', '\t'])) else {
-                return nearest;
-            };
-            nearest = address;
-            if !is_trusted(address, trusted) {
-                return nearest;
+        for entry in value.to_str().ok()?.rsplit(',') {
+            nearest = parse(entry.trim_matches([' ', '\t']))?;
+            if !is_trusted(nearest, trusted) {
+                return Some(nearest);
             }
         }
     }
-    nearest
+    Some(nearest)
 }
 
 /// Returns whether nobody between the client and Keygate could read the request: it came over loopback from end to end,
@@ -102,7 +95,10 @@ pub fn is_confidential(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> 
     match reports.peek() {
         Some(_) => reports.all(|https| https == Some(true)),
         // The proxy does not report a protocol, so both the proxy and its client must be on loopback.
-        None => peer.is_loopback() && undisputed(headers, peer, trusted).is_some_and(|client| client.is_loopback()),
+        None => {
+            let client = address(headers, peer, trusted).known();
+            peer.is_loopback() && client.is_some_and(|client| client.is_loopback())
+        }
     }
 }
 
@@ -110,11 +106,12 @@ fn is_https(word: &str) -> bool {
     word.eq_ignore_ascii_case("https")
 }
 
-/// Returns the address of `for=` in `element`. RFC 7239 section 4 allows `for=` once in an element.
+/// Returns the address of `for=` in `element`. RFC 7239 section 4 allows `for=` once in an element, and empty pairs.
 fn parse_forwarded(element: &str) -> Option<IpAddr> {
     let mut found = None;
-    for pair in element.split(';') {
-        let (name, value) = pair.trim_matches([' ', '\t']).split_once('=')?;
+    let pairs = element.split(';').map(|pair| pair.trim_matches([' ', '\t']));
+    for pair in pairs.filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
         if name.eq_ignore_ascii_case("for") && found.replace(value).is_some() {
             return None;
         }
@@ -155,14 +152,17 @@ mod tests {
 
     #[track_caller]
     fn check(peer: &str, fields: &[(&str, &str)], expected: &str) {
-        let (headers, peer) = (header_map(fields), peer.parse().unwrap());
-        let expected: IpAddr = expected.parse().unwrap();
-        assert_eq!(
-            undisputed(&headers, peer, &trusted()),
-            Some(expected),
-            "{peer} {fields:?}"
-        );
-        assert_eq!(address(&headers, peer, &trusted()), expected, "{peer} {fields:?}");
+        let expected = ClientAddress::Known(expected.parse().unwrap());
+        let found = address(&header_map(fields), peer.parse().unwrap(), &trusted());
+        assert_eq!(found, expected, "{peer} {fields:?}");
+    }
+
+    /// Checks that the client behind the trusted proxy 10.0.0.1 has no known address.
+    #[track_caller]
+    fn check_unknown(fields: &[(&str, &str)]) {
+        let proxy = "10.0.0.1".parse().unwrap();
+        let found = address(&header_map(fields), proxy, &trusted());
+        assert_eq!(found, ClientAddress::Unknown { proxy }, "{fields:?}");
     }
 
     const XFF: &str = "x-forwarded-for";
@@ -206,12 +206,14 @@ mod tests {
             "2001:db8::7",
         );
         check("10.0.0.1", &[("forwarded", "for=\"evil, for=1.1.1.1")], "1.1.1.1");
-        check("10.0.0.1", &[("forwarded", "for=1.1.1.1;for=2.2.2.2")], "10.0.0.1");
-        check("10.0.0.1", &[("forwarded", "proto=https")], "10.0.0.1");
+        // Pairs may be empty (RFC 7239 section 4).
+        for element in ["for=1.1.1.1;", ";for=1.1.1.1", "for=1.1.1.1;;proto=https"] {
+            check("10.0.0.1", &[("forwarded", element)], "1.1.1.1");
+        }
     }
 
     #[test]
-    fn an_entry_that_does_not_parse_ends_the_search() {
+    fn s082_s110_a_proxy_that_does_not_name_its_client_is_not_the_client() {
         for bad in [
             "unknown",
             "",
@@ -220,20 +222,39 @@ mod tests {
             "1.1.1",
             "1.1.1.1,",
             "caf\u{e9}",
+            // The proxy 10.0.0.2 has a client too, and names none.
+            "1.1.1.1, x, 10.0.0.2",
+            "unknown, 10.0.0.2",
         ] {
-            check("10.0.0.1", &[(XFF, bad)], "10.0.0.1");
+            check_unknown(&[(XFF, bad)]);
         }
-        check("10.0.0.1", &[(XFF, "1.1.1.1, x, 10.0.0.2")], "10.0.0.2");
+        for bad in [
+            "for=unknown",
+            "for=_hidden",
+            "for=\"_hidden\"",
+            "for=",
+            "for",
+            "",
+            "for=1.1.1.1;x",
+            "for=1.1.1.1;for=2.2.2.2",
+            "proto=https",
+            "for=1.1.1.1, for=unknown",
+            "for=1.1.1.1, for=_SEVKISEK, for=10.0.0.2",
+        ] {
+            check_unknown(&[("forwarded", bad)]);
+        }
+        // The client wrote what is to the left of a client's address.
+        check("10.0.0.1", &[(XFF, "unknown, 1.1.1.1, 10.0.0.2")], "1.1.1.1");
+        check("10.0.0.1", &[("forwarded", "for=_hidden, for=1.1.1.1")], "1.1.1.1");
     }
 
     #[test]
     fn fields_that_disagree_leave_the_address_in_dispute() {
-        let peer: IpAddr = "10.0.0.1".parse().unwrap();
         for forwarded in ["for=2.2.2.2", "for=10.0.0.1", "for=unknown", ""] {
-            let headers = header_map(&[(XFF, "1.1.1.1"), ("forwarded", forwarded)]);
-            assert_eq!(undisputed(&headers, peer, &trusted()), None, "{forwarded}");
-            assert_eq!(address(&headers, peer, &trusted()), peer, "{forwarded}");
+            check_unknown(&[(XFF, "1.1.1.1"), ("forwarded", forwarded)]);
         }
+        check_unknown(&[(XFF, "unknown"), ("forwarded", "for=1.1.1.1")]);
+        check_unknown(&[(XFF, "unknown"), ("forwarded", "for=unknown")]);
         check("10.0.0.1", &[(XFF, "1.1.1.1"), ("forwarded", "for=1.1.1.1")], "1.1.1.1");
     }
 
@@ -275,6 +296,8 @@ mod tests {
         check("127.0.0.2", &[], true);
         check("127.0.0.2", &[("x-forwarded-for", "127.0.0.1")], true);
         check("127.0.0.2", &[("x-forwarded-for", "192.0.2.1")], false);
+        check("127.0.0.2", &[("x-forwarded-for", "unknown")], false);
+        check("127.0.0.2", &[("forwarded", "for=_hidden")], false);
         check(
             "127.0.0.2",
             &[("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")],

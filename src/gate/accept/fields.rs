@@ -39,7 +39,7 @@ pub struct Fields<'r> {
     pub content_length: FieldOccurrence<'r>,
     pub transfer_encoding: FieldOccurrence<'r>,
     pub has_connection: bool,
-    /// `true` if a field name is not a protected name, but equals one when `_` is read as `-`.
+    /// `true` if a field name is not a protected name, but some upstreams read it as one.
     pub has_alias: bool,
 }
 

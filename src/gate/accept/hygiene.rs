@@ -27,7 +27,7 @@ pub fn check<'r>(method: &Method, headers: &'r HeaderMap, rules: &AcceptRules) -
     }
     let fields = Fields::of(headers, rules);
     check_framing(&fields)?;
-    // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable.
+    // S080: CGI, WSGI and PHP read `X_Api_Key` and `X-Api-Key` as one variable, lighttpd `X.Api.Key` too.
     if fields.has_alias {
         return Err(AcceptError::HeaderAlias);
     }
@@ -148,6 +148,12 @@ mod tests {
             "proxy_authorization",
             "content_length",
             "transfer_encoding",
+            "x.api.key",
+            "x-api~key",
+            "X.Keygate.Subject",
+            "x!keygate!anything",
+            "x+forwarded*for",
+            "content.length",
         ] {
             check_headers(&rules(), &[(bad, "1")], Err(AcceptError::HeaderAlias));
         }
@@ -156,6 +162,7 @@ mod tests {
             "x-keygate-subject",
             "x-forwarded-for",
             "x_custom",
+            "x.custom",
             "api_key",
             "x-forwarded",
             "x_keygate",
@@ -176,6 +183,15 @@ mod tests {
             &[("x-forwarded-for", "1"), ("authorization", "a"), ("host", "a")],
             Ok(()),
         );
+        let dotted = AcceptRules::new(HeaderName::from_static("x.api.key"), []);
+        check_headers(&dotted, &[("x.api.key", "1")], Ok(()));
+        for alias in ["x-api-key", "x_api_key", "x.api-key"] {
+            check_headers(&dotted, &[(alias, "1")], Err(AcceptError::HeaderAlias));
+        }
+        // The same of a header of claims or of an issuer's tokens.
+        let dotted = rules.with_protected(&[HeaderName::from_static("x.user.email")]);
+        check_headers(&dotted, &[("x.user.email", "1")], Ok(()));
+        check_headers(&dotted, &[("x_user.email", "1")], Err(AcceptError::HeaderAlias));
     }
 
     #[test]

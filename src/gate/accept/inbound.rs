@@ -9,7 +9,9 @@ use crate::gate::accept::hygiene;
 use crate::gate::accept::normalize;
 use crate::gate::accept::normalize::Oddities;
 use crate::gate::accept::rules::AcceptRules;
+use crate::gate::accept::upgrade;
 use crate::model::certificate::ClientCertificate;
+use crate::model::client_address::ClientAddress;
 use http::HeaderMap;
 use http::Method;
 use http::Version;
@@ -23,15 +25,14 @@ use std::net::IpAddr;
 /// A request with exactly one reading. Borrows from its parts; allocates only for a host or a path that was not in
 /// normal form, and for an IPv6 host.
 pub struct Inbound<'r> {
-    method: &'r Method,
+    parts: &'r Parts,
     host: Cow<'r, str>,
     path: Cow<'r, str>,
     oddities: Oddities,
     query: Option<&'r str>,
-    headers: &'r HeaderMap,
     fields: Fields<'r>,
     peer: IpAddr,
-    undisputed_ip: Option<IpAddr>,
+    client: ClientAddress,
     client_certificate: Option<&'r ClientCertificate>,
 }
 
@@ -50,15 +51,14 @@ impl<'r> Inbound<'r> {
             return Err(AcceptError::QueryByte);
         }
         Ok(Self {
-            method: &parts.method,
+            parts,
             host,
             path: path.text,
             oddities: path.oddities,
             query,
-            headers: &parts.headers,
             fields,
             peer: peer.to_canonical(),
-            undisputed_ip: client::undisputed(&parts.headers, peer, trusted),
+            client: client::address(&parts.headers, peer, trusted),
             client_certificate: None,
         })
     }
@@ -71,7 +71,7 @@ impl<'r> Inbound<'r> {
     }
 
     pub fn method(&self) -> &'r Method {
-        self.method
+        &self.parts.method
     }
 
     /// Returns the host as [`Authority::normal_host`] writes it. Empty for an HTTP/1.0 request without a host.
@@ -100,7 +100,12 @@ impl<'r> Inbound<'r> {
     }
 
     pub fn headers(&self) -> &'r HeaderMap {
-        self.headers
+        &self.parts.headers
+    }
+
+    /// Returns whether the request asks to switch to WebSocket.
+    pub fn is_websocket_upgrade(&self) -> bool {
+        upgrade::is_websocket(self.parts)
     }
 
     /// Returns the fields of [`Self::headers`] that are read repeatedly.
@@ -113,16 +118,9 @@ impl<'r> Inbound<'r> {
         self.peer
     }
 
-    /// Returns [`Self::undisputed_ip`], or the peer's address where that is `None`. Use this address to count by, not
-    /// to grant access by.
-    pub fn client_ip(&self) -> IpAddr {
-        self.undisputed_ip.unwrap_or(self.peer)
-    }
-
-    /// Returns the address of the client ([`client::undisputed`]), the address to grant access by. `None` where
-    /// `X-Forwarded-For` and `Forwarded` lead to different addresses.
-    pub fn undisputed_ip(&self) -> Option<IpAddr> {
-        self.undisputed_ip
+    /// Returns the address of the client; see [`client::address`].
+    pub fn client(&self) -> ClientAddress {
+        self.client
     }
 
     /// Returns the certificate that the client showed on the connection. An authority of the listener signed it.
@@ -142,12 +140,12 @@ impl fmt::Debug for Inbound<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = out.debug_struct("Inbound");
         fields
-            .field("method", &self.method)
+            .field("method", self.method())
             .field("host", &self.host)
             .field("path", &self.path);
         fields
             .field("peer", &self.peer)
-            .field("client_ip", &self.client_ip())
+            .field("client", &self.client)
             .finish_non_exhaustive()
     }
 }
@@ -234,7 +232,7 @@ mod tests {
         assert_eq!(inbound.query(), Some("x=%2e"));
         assert_eq!(inbound.oddities(), Oddities::default());
         assert_eq!(inbound.peer(), "10.0.0.1".parse::<IpAddr>().unwrap());
-        assert_eq!(inbound.client_ip(), "1.1.1.1".parse::<IpAddr>().unwrap());
+        assert_eq!(inbound.client(), ClientAddress::Known("1.1.1.1".parse().unwrap()));
         assert_eq!(inbound.headers().len(), 2);
     }
 

@@ -3,6 +3,7 @@
 pub mod syntax;
 pub mod head_error;
 pub mod authority;
+pub mod upgrade;
 pub mod client;
 pub mod normalize;
 pub mod rules;

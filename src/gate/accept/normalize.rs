@@ -189,11 +189,8 @@ fn is_dot_segment(segment: &str) -> bool {
     if !segment.starts_with('.') {
         return false;
     }
-    let end = segment
-        .find(';')
-        .or_else(|| segment.find("%3B"))
-        .unwrap_or(segment.len());
-    let end = segment.find("%3B").map_or(end, |encoded| encoded.min(end));
+    let ends = [segment.find(';'), segment.find("%3B")];
+    let end = ends.into_iter().flatten().min().unwrap_or(segment.len());
     matches!(segment[..end].trim_end_matches("%20"), "." | "..")
 }
 

@@ -1,13 +1,13 @@
 //! Has this address failed to authenticate too often?
 
 use crate::limit::LimitState;
-use crate::limit::key::ip_key;
+use crate::limit::key::source_key;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::LimitQuota;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Now;
 use crate::model::clock::wait_secs;
 use crate::model::plan::Quota;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,21 +30,24 @@ impl FailureLimit {
         }
     }
 
-    /// Counts one failed authentication from `ip`.
+    /// Counts one failed authentication from `client`.
     ///
     /// # Errors
     /// The limit is already spent. The error is the time to wait, in whole seconds and at least 1, for `Retry-After`.
-    pub fn record(&self, ip: IpAddr, now: Now) -> Result<(), Duration> {
+    pub fn record(&self, client: ClientAddress, now: Now) -> Result<(), Duration> {
         self.state
-            .spend(&self.quota, ip_key(ip), now)
+            .spend(&self.quota, source_key(client), now)
             .map(drop)
             .map_err(whole_secs)
     }
 
-    /// Returns the time until [`Self::record`] succeeds for `ip`; `None` when it would succeed now. Counts nothing.
+    /// Returns the time until [`Self::record`] succeeds for `client`; `None` when it would succeed now. Counts nothing.
     #[cfg(test)]
-    pub fn wait(&self, ip: IpAddr, now: Now) -> Option<Duration> {
-        self.state.peek(&self.quota, ip_key(ip), now).err().map(whole_secs)
+    pub fn wait(&self, client: ClientAddress, now: Now) -> Option<Duration> {
+        self.state
+            .peek(&self.quota, source_key(client), now)
+            .err()
+            .map(whole_secs)
     }
 }
 
@@ -73,8 +76,8 @@ mod tests {
         FailureLimit::compile(&quota, &Arc::new(LimitState::new()))
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> ClientAddress {
+        ClientAddress::Known(text.parse().unwrap())
     }
 
     #[test]

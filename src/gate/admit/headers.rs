@@ -102,6 +102,7 @@ mod tests {
     use crate::gate::admit::Subject;
     use crate::gate::admit::spend;
     use crate::limit::LimitState;
+    use crate::model::client_address::ClientAddress;
     use crate::model::clock::Now;
     use crate::model::clock::Tick;
     use crate::model::clock::Timestamp;
@@ -146,7 +147,7 @@ mod tests {
         let route = "any".parse().unwrap();
         let subject = Subject {
             identity: None,
-            client_ip: [192, 0, 2, 1].into(),
+            client: ClientAddress::Known([192, 0, 2, 1].into()),
             route: &route,
         };
         let headers: Vec<_> = match spend(std::slice::from_ref(limit), subject, NOW) {

@@ -14,15 +14,15 @@ use crate::limit::LimitState;
 use crate::limit::bucket::Level;
 use crate::limit::fixed::FixedQuota;
 use crate::limit::key::bucket_key;
-use crate::limit::key::ip_key;
+use crate::limit::key::source_key;
 use crate::limit::quota::CompiledQuota;
 use crate::limit::quota::LimitQuota;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Now;
 use crate::model::clock::wait_secs;
 use crate::model::names::Name;
 use crate::model::reason::reasons;
 use http::HeaderValue;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ pub struct Subject<'a> {
     /// `None` without a principal: on a public route, for the token endpoint, and where a credential failed in shadow
     /// mode.
     pub identity: Option<&'a Identity>,
-    pub client_ip: IpAddr,
+    pub client: ClientAddress,
     pub route: &'a Name,
 }
 
@@ -270,13 +270,13 @@ pub fn key(by: &[LimitBy], subject: Subject<'_>) -> u128 {
 }
 
 fn part_key(by: LimitBy, subject: Subject<'_>) -> u128 {
-    let of = |bucket: fn(&Identity) -> u128| subject.identity.map_or_else(|| ip_key(subject.client_ip), bucket);
+    let of = |bucket: fn(&Identity) -> u128| subject.identity.map_or_else(|| source_key(subject.client), bucket);
     match by {
         LimitBy::Credential => of(|identity| identity.buckets.credential),
         LimitBy::Client => of(|identity| identity.buckets.client),
         LimitBy::Subject => of(|identity| identity.buckets.subject),
         LimitBy::Organization => of(|identity| identity.buckets.organization),
-        LimitBy::Ip => ip_key(subject.client_ip),
+        LimitBy::Ip => source_key(subject.client),
         LimitBy::Route => bucket_key(&["route", subject.route.as_str()]),
     }
 }

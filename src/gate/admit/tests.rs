@@ -56,7 +56,7 @@ fn route(name: &str) -> Name {
 fn subject<'a>(identity: Option<&'a Identity>, ip: &str, route: &'a Name) -> Subject<'a> {
     Subject {
         identity,
-        client_ip: ip.parse().unwrap(),
+        client: ClientAddress::Known(ip.parse().unwrap()),
         route,
     }
 }

@@ -6,12 +6,12 @@ use crate::config::built_in::EndpointKind;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
 use crate::gate::answer::Answer;
+use crate::model::client_address::ClientAddress;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::Method;
 use http::Uri;
 use ipnet::IpNet;
-use std::net::IpAddr;
 use std::pin::Pin;
 
 /// A complete request to the control side.
@@ -22,7 +22,7 @@ pub struct ControlRequest {
     pub headers: HeaderMap,
     pub body: Bytes,
     /// The address of the client; behind a trusted proxy, the address that the proxy reports.
-    pub client_ip: IpAddr,
+    pub client: ClientAddress,
     pub request_id: String,
 }
 
@@ -67,7 +67,7 @@ pub struct ControlCall {
     pub endpoint: EndpointKind,
     /// The path of the endpoint on the control side, and the query of the request.
     pub uri: Uri,
-    pub client_ip: IpAddr,
+    pub client: ClientAddress,
     /// `true` if nobody between the client and Keygate could read the request; see [`client::is_confidential`].
     pub confidential: bool,
 }
@@ -87,7 +87,7 @@ impl ControlCall {
         Some(Self {
             endpoint: endpoint.kind,
             uri: uri.ok()?,
-            client_ip: inbound.client_ip(),
+            client: inbound.client(),
             confidential: client::is_confidential(inbound.headers(), inbound.peer(), trusted_proxies),
         })
     }

@@ -93,7 +93,7 @@ impl ApiKeyAuthenticator {
     }
 
     /// Validates the key `text`, used from `client_ip`, and returns its identity and its binding to a subscription, if
-    /// it has one. `client_ip` is `None` where the address is in dispute.
+    /// it has one. `client_ip` is `None` where the address is unknown.
     ///
     /// An unknown id and a wrong secret cost the same: one digest and one comparison in constant time. State, expiry
     /// and address are checked only after the secret, so that only the key's holder can learn them.
@@ -149,6 +149,11 @@ impl ApiKeyAuthenticator {
                 .directory
                 .get(&KeyId::of_imported(&CredentialDigest::sha256(text)))
                 .is_some_and(|entry| entry.origin() == ApiKeyOrigin::Imported)
+    }
+
+    /// Returns whether `text` is an API key, valid or not: it begins like one of this gate, or was imported.
+    pub fn is_key(&self, text: &str) -> bool {
+        api_key::has_own_form(text, &self.prefix) || self.is_imported(text)
     }
 
     /// Returns the id and the origin that `text` claims, and the digest that the directory must have for them.

@@ -42,7 +42,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// Validates `credential` for a route with `trust` and returns its principal. `client_ip` is `None` where the
-    /// address is in dispute. `verdict` is the introspection that an earlier decision on this request needed.
+    /// address is unknown. `verdict` is the introspection that an earlier decision on this request needed.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -125,6 +125,8 @@ impl Authenticator {
         let parsed = jws.as_ref().map_err(TokenError::clone).and_then(ParsedToken::read);
         match (parsed, introspecting) {
             (Ok(parsed), _) => self.verify_jwt(token, &parsed, trust, now),
+            // An API key in the place of a token, where that is none: the issuer must not get to know it.
+            (Err(error), Some(_)) if self.api_keys.is_key(token) => Err(Failure::refused(Refusal::Token(error))),
             // Not a JWT that Keygate can parse: the introspecting issuer decides.
             (Err(_), Some((issuer, introspection))) => match introspected(token, issuer, introspection, verdict, now) {
                 Some(outcome) => trust.for_audience(outcome?, issuer),

@@ -10,8 +10,8 @@ use crate::gate::authenticate::issuer::IssuerState;
 use crate::gate::authenticate::token::ParsedToken;
 use crate::gate::intake::Credential;
 use crate::jose::jws::Jws;
-use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::names::Name;
+use crate::model::secret::OPAQUE_TOKEN_PREFIX;
 use std::sync::Arc;
 
 /// The issuers that one route trusts.
@@ -63,7 +63,7 @@ impl Trust {
     /// Returns Keygate's own token endpoint if the route trusts it and `token`, not validated yet, has the form of its
     /// opaque tokens.
     pub(super) fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
-        self.own.as_ref().filter(|_| token.starts_with(OPAQUE_PREFIX))
+        self.own.as_ref().filter(|_| token.starts_with(OPAQUE_TOKEN_PREFIX))
     }
 
     /// Returns whether Keygate issued the verified token of `identity`. Names are enough to compare: no other issuer

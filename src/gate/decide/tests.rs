@@ -8,6 +8,8 @@ use crate::gate::accept::Inbound;
 use crate::gate::answer::refusal::row;
 use crate::gate::authenticate::token::TokenError;
 use crate::gate::decision_trace::DecisionTrace;
+use crate::gate::denial::Denial;
+use crate::gate::intake::IntakeError;
 use crate::gate::live::LiveState;
 use crate::gate::snapshot::Snapshot;
 use crate::gate::stage::Stage;
@@ -334,6 +336,56 @@ fn s082_a_disputed_client_address_opens_no_key_that_is_bound_to_addresses() {
             "{claimed}"
         );
     }
+    // Nor where the proxy does not say who its client is.
+    for unknown in [
+        ("x-forwarded-for", "unknown"),
+        ("x-forwarded-for", "203.0.113.9, _hidden, 10.0.0.2"),
+        ("x-forwarded-for", ""),
+        ("forwarded", "for=unknown"),
+        ("forwarded", "for=_hidden;proto=https"),
+        ("forwarded", "proto=https"),
+    ] {
+        assert_eq!(ask(&[unknown]), "api_key_wrong_address", "{unknown:?}");
+    }
+    assert_eq!(ask(&[("forwarded", "for=10.0.0.2;")]), "allowed");
+}
+
+#[test]
+fn s110_clients_that_a_proxy_does_not_name_share_a_bucket_that_is_not_the_proxys() {
+    let gate = Gate::with_routes(
+        "trusted_proxies: [10.0.0.0/8]\nlimits: { few: { by: ip, quota: 2/hour } }\n\
+         failed_authentication: { quota: 1/hour, burst: 1 }",
+        &[
+            (
+                "few",
+                "match: { path: \"/few\" }\npublic: true\nlimits: [few]\nupstream: api",
+            ),
+            ("key", "match: { path: \"/key\" }\naccept: [api_key]\nupstream: api"),
+        ],
+    );
+    let proxy = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let hidden = [("x-forwarded-for", "_hidden")];
+    let few = |from, headers: &[(&str, &str)]| gate.ask_from(from, "GET", "/few", headers);
+    assert_eq!(few(proxy(1), &hidden), "allowed");
+    assert_eq!(few(proxy(1), &[("forwarded", "for=unknown")]), "allowed");
+    assert_eq!(few(proxy(1), &hidden), "limit_spent");
+    assert_eq!(few(proxy(1), &[]), "allowed", "the proxy itself");
+    assert_eq!(
+        few(proxy(1), &[("x-forwarded-for", "10.0.0.1")]),
+        "allowed",
+        "the proxy itself"
+    );
+    assert_eq!(few(proxy(1), &[]), "limit_spent", "the proxy itself");
+    assert_eq!(few(proxy(2), &hidden), "allowed", "another proxy");
+    assert_eq!(few(proxy(1), &[("x-forwarded-for", "192.0.2.1")]), "allowed");
+    // Failed authentications are counted alike.
+    let guess = |headers: &[(&str, &str)]| {
+        let headers = [&[("x-api-key", "sk-wrong")], headers].concat();
+        gate.ask_from(proxy(1), "GET", "/key", &headers)
+    };
+    assert_eq!(guess(&hidden), "api_key_unknown");
+    assert_eq!(guess(&hidden), "too_many_failures");
+    assert_eq!(guess(&[]), "api_key_unknown", "the proxy itself");
 }
 
 #[test]
@@ -560,8 +612,15 @@ fn two_credentials_are_refused_everywhere_but_on_a_route_that_reports_them() {
     );
     let (key, bearer) = (gate.put_key(|_| ()), format!("Bearer {}", gate.token(json!({}))));
     let both = [("authorization", bearer.as_str()), ("x-api-key", key.expose())];
-    for target in ["/new", "/nowhere"] {
-        assert_eq!(gate.ask_from(PEER, "GET", target, &both), "two_credentials", "{target}");
+    for (target, route) in [("/new", Some("new")), ("/nowhere", None)] {
+        let mut trace = DecisionTrace::default();
+        let refused = gate.decide(PEER, &request("GET", target, &both), &mut trace);
+        assert!(
+            matches!(refused, Err(Stop::Denied(Denial::Intake(IntakeError::TwoCredentials)))),
+            "{target}"
+        );
+        // The record of the refusal names the route.
+        assert_eq!(trace.route.as_ref().map(|route| route.name.as_str()), route);
     }
     let (_, trace) = gate.permit("/old", &both);
     assert!(trace.reported_two_credentials);

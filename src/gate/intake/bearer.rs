@@ -3,6 +3,9 @@
 use crate::gate::intake::IntakeError;
 use http::HeaderValue;
 
+/// The characters of `OWS` and `BWS` (RFC 9110 section 5.6.3).
+const WHITE_SPACE: [char; 2] = [' ', '\t'];
+
 /// Returns the token of `Bearer <token68>`: the scheme in any case, exactly one space, a token of at most `bytes_max`
 /// bytes.
 ///
@@ -26,7 +29,7 @@ pub(crate) fn parse(value: &HeaderValue, bytes_max: usize) -> Result<&str, Intak
         Some((scheme, rest)) => (scheme, Some(rest)),
         None => (text, None),
     };
-    if !is_scheme(scheme) || text.contains('\t') {
+    if !is_scheme(scheme) {
         return Err(IntakeError::AuthorizationMalformed);
     }
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -62,7 +65,7 @@ fn other_scheme(scheme: &str, rest: &str) -> IntakeError {
 /// `Bearer` and `Basic` have no comma, and no other scheme is followed by a second one.
 pub(super) fn is_list(value: &HeaderValue) -> bool {
     let text = String::from_utf8_lossy(value.as_bytes());
-    let scheme = text.split(' ').next().unwrap_or_default();
+    let scheme = text.split(WHITE_SPACE).next().unwrap_or_default();
     let has_one_token = ["bearer", "basic"]
         .iter()
         .any(|known| scheme.eq_ignore_ascii_case(known));
@@ -70,7 +73,8 @@ pub(super) fn is_list(value: &HeaderValue) -> bool {
 }
 
 /// Returns whether a second credential follows a comma: a scheme and a space, or `Bearer` alone. The comma in
-/// `Digest a=b, c="d"` precedes a parameter, and one between quotes is text.
+/// `Digest a=b, c="d"` precedes a parameter, and one between quotes is text. White space may surround the `=` of a parameter
+/// (`BWS`, RFC 9110 section 11.2).
 fn holds_a_second(rest: &str) -> bool {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let is_separator = |char: char| {
@@ -83,9 +87,11 @@ fn holds_a_second(rest: &str) -> bool {
         char == ',' && !is_quoted
     };
     rest.split(is_separator).skip(1).any(|member| {
-        let member = member.trim_matches(' ');
-        let scheme = member.split(' ').next().unwrap_or_default();
-        is_scheme(scheme) && (member.contains(' ') || scheme.eq_ignore_ascii_case("bearer"))
+        let member = member.trim_matches(WHITE_SPACE);
+        match member.split_once(WHITE_SPACE) {
+            Some((scheme, rest)) => is_scheme(scheme) && !rest.trim_start_matches(WHITE_SPACE).starts_with('='),
+            None => member.eq_ignore_ascii_case("bearer"),
+        }
     })
 }
 

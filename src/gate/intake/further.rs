@@ -48,7 +48,7 @@ pub(super) fn find<'r>(
     }
     let token = match place {
         Place::TokenHeader(index) => Cow::Borrowed(in_header(headers, &rules.token_headers[index], rules)?),
-        Place::WebSocketProtocols => Cow::Owned(in_protocol(headers, rules)?),
+        Place::WebSocketProtocols => Cow::Owned(in_protocol(inbound, rules)?),
         Place::Authorization | Place::ApiKeyHeader => return Ok(None),
     };
     Ok(Some((place, token)))
@@ -73,11 +73,17 @@ fn in_header<'r>(headers: &'r HeaderMap, name: &HeaderName, rules: &IntakeRules)
     }
 }
 
-fn in_protocol(headers: &HeaderMap, rules: &IntakeRules) -> Result<String, IntakeError> {
+fn in_protocol(inbound: &Inbound<'_>, rules: &IntakeRules) -> Result<String, IntakeError> {
+    let headers = inbound.headers();
     let mut entries = token_entries(headers);
     let (Some(entry), None) = (entries.next(), entries.next()) else {
         return Err(IntakeError::TwoPlaces);
     };
+    // Every other request can set `Authorization`. Refused rather than ignored: a credential is there, and a proxy in front
+    // that drops `Upgrade` is a common mistake.
+    if !inbound.is_websocket_upgrade() {
+        return Err(IntakeError::ProtocolWithoutUpgrade);
+    }
     if !protocols(headers).any(|entry| entry == WEBSOCKET_PROTOCOL.as_bytes()) {
         return Err(IntakeError::ProtocolAlone);
     }
@@ -107,7 +113,7 @@ pub fn offers_websocket_protocol(headers: &HeaderMap) -> bool {
 /// Returns the subprotocols that the client offers, without those that carry its token; `None` where none is left.
 pub fn without_token_entries(headers: &HeaderMap) -> Option<HeaderValue> {
     let rest: Vec<&[u8]> = protocols(headers)
-        .filter(|entry| !entry.starts_with(TOKEN_START) && *entry != WEBSOCKET_PROTOCOL.as_bytes())
+        .filter(|entry| !is_token_entry(entry) && *entry != WEBSOCKET_PROTOCOL.as_bytes())
         .collect();
     if rest.is_empty() {
         None
@@ -116,8 +122,17 @@ pub fn without_token_entries(headers: &HeaderMap) -> Option<HeaderValue> {
     }
 }
 
+/// Returns whether `value` of `Sec-WebSocket-Protocol` names a subprotocol with a token.
+pub fn has_token_entry(value: &[u8]) -> bool {
+    syntax::members(value).any(is_token_entry)
+}
+
+fn is_token_entry(entry: &[u8]) -> bool {
+    entry.starts_with(TOKEN_START)
+}
+
 fn token_entries(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    protocols(headers).filter(|entry| entry.starts_with(TOKEN_START))
+    protocols(headers).filter(|entry| is_token_entry(entry))
 }
 
 fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {

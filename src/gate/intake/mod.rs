@@ -6,6 +6,7 @@ mod further;
 mod query;
 
 pub use further::WEBSOCKET_PROTOCOL;
+pub use further::has_token_entry;
 pub use further::offers_websocket_protocol;
 pub use further::without_token_entries;
 pub use query::redact_query;
@@ -15,8 +16,7 @@ use crate::config::TwoCredentials;
 use crate::gate::accept::FieldOccurrence;
 use crate::gate::accept::Fields;
 use crate::gate::accept::Inbound;
-use crate::model::api_key::ApiKeyTextError;
-use crate::model::api_key::parse as parse_own_key;
+use crate::model::api_key::has_own_form;
 use crate::model::reason::reasons;
 use http::HeaderName;
 use http::HeaderValue;
@@ -84,7 +84,7 @@ pub struct IntakeRules {
     pub bearer_key_prefix: Option<Box<str>>,
     /// The headers in which issuers of the route may send their JWTs (`token_header`).
     pub token_headers: Box<[HeaderName]>,
-    /// Reads the token of a browser's WebSocket from its subprotocols.
+    /// Reads the token of a browser's WebSocket from its subprotocols; refuses one in any other request.
     pub websocket_token: bool,
 }
 
@@ -138,6 +138,8 @@ pub enum IntakeError {
     ProtocolMalformed,
     #[error("WebSocket protocol `bearer.…` without `keygate.bearer`")]
     ProtocolAlone,
+    #[error("WebSocket protocol `bearer.…` without an upgrade to WebSocket")]
+    ProtocolWithoutUpgrade,
 }
 
 reasons! {
@@ -156,6 +158,7 @@ reasons! {
         Self::TokenHeaderRepeated => "token_header_repeated",
         Self::ProtocolMalformed => "websocket_token_malformed",
         Self::ProtocolAlone => "websocket_token_alone",
+        Self::ProtocolWithoutUpgrade => "websocket_token_without_upgrade",
     }
 }
 
@@ -190,7 +193,7 @@ pub fn credential<'r>(
 ) -> Result<Intake<'r>, IntakeError> {
     match rules.two_credentials {
         TwoCredentials::Refuse => at_most_one(inbound)?,
-        // `bearer_of_two` refuses them unless both are well-formed.
+        // Refused below unless both are well-formed, and one is a token.
         TwoCredentials::Report => {}
     }
     check_query(inbound, rules)?;
@@ -214,12 +217,17 @@ pub fn credential<'r>(
             Place::ApiKeyHeader,
             Credential::ApiKey(api_key::parse(value, bytes_max)?),
         ),
-        (Some(value), key) => {
-            let text = match key {
-                Some(key) => bearer_of_two(value, key, rules)?,
-                None => bearer::parse(value, bytes_max)?,
-            };
+        (Some(value), None) => {
+            let text = bearer::parse(value, bytes_max)?;
             (Place::Authorization, token_or_key(text, rules, accepted, is_imported))
+        }
+        (Some(value), Some(key)) => {
+            let text = bearer_of_two(value, key, rules)?;
+            match token_or_key(text, rules, accepted, is_imported) {
+                token @ Credential::Bearer(_) => (Place::Authorization, token),
+                // Two keys: no client of a migration from one type to the other sends them (S011).
+                Credential::ApiKey(_) => return Err(IntakeError::TwoCredentials),
+            }
         }
     };
     check_type(&credential, accepted)?;
@@ -257,9 +265,8 @@ fn token_or_key<'r>(
     is_imported: impl Fn(&str) -> bool,
 ) -> Credential<'r> {
     let is_key = rules.bearer_key_prefix.as_deref().is_some_and(|prefix| {
-        let has_own_form = || !matches!(parse_own_key(text, prefix), Err(ApiKeyTextError::Foreign));
-        // Also where the route accepts no keys: a key must not be sent to an issuer that is asked about tokens.
-        !accepted.contains(&AcceptedCredential::Jwt) || has_own_form() || is_imported(text)
+        // Also where the route accepts no keys: a wrong type is answered as one.
+        !accepted.contains(&AcceptedCredential::Jwt) || has_own_form(text, prefix) || is_imported(text)
     });
     if is_key {
         Credential::ApiKey(text)

@@ -22,6 +22,9 @@ fn rules(accepted: &[AcceptedCredential]) -> IntakeRules {
     }
 }
 
+/// The fields that make a GET an upgrade to WebSocket.
+const UPGRADE: [(&str, &[u8]); 2] = [("connection", b"Upgrade"), ("upgrade", b"websocket")];
+
 fn bearer(token: &str) -> Credential<'_> {
     Credential::Bearer(token.into())
 }
@@ -121,6 +124,34 @@ fn of_two_reported_credentials_the_token_counts_if_both_are_well_formed() {
 }
 
 #[test]
+fn s011_two_keys_are_not_reported_but_refused() {
+    let report = IntakeRules {
+        two_credentials: TwoCredentials::Report,
+        ..everywhere(&KEY_AND_TOKEN)
+    };
+    let own = format!("kg_live_7Q2kWcVbX1pAzNmD_{}", "a".repeat(16));
+    for bearer_key in [own.as_str(), IMPORTED] {
+        let authorization = format!("Bearer {bearer_key}");
+        for key in [bearer_key, "k"] {
+            let fields = [
+                ("authorization", authorization.as_bytes()),
+                ("x-api-key", key.as_bytes()),
+            ];
+            check_at("/", &report, &fields, Err(IntakeError::TwoCredentials));
+        }
+    }
+    // A token beside a key is what the migration is from.
+    let token = ("authorization", &b"Bearer a.b.c"[..]);
+    check_at("/", &report, &[token, ("x-api-key", b"k")], Ok(Some(bearer("a.b.c"))));
+    check_at(
+        "/",
+        &report,
+        &[token, ("x-api-key", own.as_bytes())],
+        Ok(Some(bearer("a.b.c"))),
+    );
+}
+
+#[test]
 fn one_credential_is_found_and_no_credential_is_none() {
     check(&[], Ok(None));
     check(&[("accept", b"*/*")], Ok(None));
@@ -175,6 +206,9 @@ fn s005_authorization_comes_once() {
         "Basic x, Bearer y",
         "Bearer a, Basic b",
         "Digest a=b, Bearer c",
+        "Digest a=b,\tBearer c",
+        "Digest a=b, Basic\tc",
+        "Digest a = b, Basic c",
     ] {
         check_authorization(list.as_bytes(), Err(IntakeError::AuthorizationRepeated));
     }
@@ -264,6 +298,10 @@ fn s012_other_schemes_are_challenged_and_never_read() {
         "Basic a:b:c@evil.example",
         "Basic",
         "Digest username=\"a\", realm=\"b\"",
+        // White space around `=` and commas is part of the syntax (RFC 9110 section 11.2).
+        "Digest a=b, c = \"d\"",
+        "Digest a = b,c =d , e= f",
+        "Digest a=b,\tc\t=\t\"d, Bearer e\"",
         "DPoP tok",
         "Negotiate",
         "kg_live_1_2",
@@ -359,22 +397,19 @@ fn s001_credentials_in_two_places_are_refused_in_any_state() {
                 ("authorization", "x-api-key") => IntakeError::TwoCredentials,
                 (_, _) => IntakeError::TwoPlaces,
             };
-            check_at("/", &all, &[first, second], Err(expected));
-            check_at("/", &all, &[second, first], Err(expected));
-            // Presence counts, not content (S002).
-            check_at(
-                "/",
-                &all,
-                &[(first.0, b""), second],
-                if first.0 == PROTOCOLS {
-                    Ok(Some(bearer("a.b.c")))
-                } else {
-                    Err(expected)
-                },
-            );
+            // A token among the subprotocols is a second credential in any request.
+            for upgrade in [&UPGRADE[..], &[]] {
+                let check = |fields: [(&str, &[u8]); 2]| {
+                    check_at("/", &all, &[upgrade, &fields].concat(), Err(expected));
+                };
+                check([first, second]);
+                check([second, first]);
+                // Presence counts, not content (S002).
+                check([(first.0, b""), second]);
+            }
         }
         if first.0 != "x-api-key" {
-            check_at("/", &all, &[first], Ok(Some(bearer("a.b.c"))));
+            check_at("/", &all, &[&UPGRADE[..], &[first]].concat(), Ok(Some(bearer("a.b.c"))));
         }
     }
     // A route that does not read a place ignores it.
@@ -446,7 +481,8 @@ fn the_header_of_an_issuer_has_one_bare_token() {
 fn a_browser_offers_its_token_as_a_subprotocol() {
     let all = everywhere(&KEY_AND_TOKEN);
     let check = |values: &[&str], expected: Result<Option<Credential<'_>>, IntakeError>| {
-        let fields: Vec<(&str, &[u8])> = values.iter().map(|value| (PROTOCOLS, value.as_bytes())).collect();
+        let fields = values.iter().map(|value| (PROTOCOLS, value.as_bytes()));
+        let fields: Vec<(&str, &[u8])> = fields.chain(UPGRADE).collect();
         check_at("/", &all, &fields, expected);
     };
     let token = Ok(Some(bearer("a.b.c")));
@@ -485,6 +521,26 @@ fn a_browser_offers_its_token_as_a_subprotocol() {
     check(&[&long(64)], Ok(Some(bearer(&"a".repeat(64)))));
     check(&[&long(65)], Err(IntakeError::TooLong));
     check(&[&long(10_000)], Err(IntakeError::TooLong));
+}
+
+#[test]
+fn s001_a_token_among_the_subprotocols_of_a_request_that_is_no_upgrade_is_refused() {
+    let all = everywhere(&KEY_AND_TOKEN);
+    let good: (&str, &[u8]) = (PROTOCOLS, b"keygate.bearer, bearer.YS5iLmM");
+    let refused = Err(IntakeError::ProtocolWithoutUpgrade);
+    check_at("/", &all, &[good], refused.clone());
+    check_at("/", &all, &[good, UPGRADE[0]], refused.clone());
+    check_at("/", &all, &[good, UPGRADE[1]], refused.clone());
+    check_at("/", &all, &[good, UPGRADE[0], ("upgrade", b"h2c")], refused.clone());
+    for bad in [&b"bearer.YS5iLmM"[..], b"keygate.bearer, bearer.!", b"bearer."] {
+        check_at("/", &all, &[(PROTOCOLS, bad)], refused.clone());
+    }
+    for other in [&b"chat"[..], b"keygate.bearer"] {
+        check_at("/", &all, &[(PROTOCOLS, other)], Ok(None));
+        let token = ("authorization", &b"Bearer a.b.c"[..]);
+        check_at("/", &all, &[(PROTOCOLS, other), token], Ok(Some(bearer("a.b.c"))));
+    }
+    assert_eq!(refusal::row(IntakeError::ProtocolWithoutUpgrade.reason()).status, 400);
 }
 
 #[test]
@@ -532,6 +588,7 @@ fn a_public_route_that_forwards_knows_the_one_place_and_reads_nothing() {
         b"Basic a, Bearer b",
         b"bearer a,b",
         b"Digest a=b, Basic YTpi",
+        b"Digest a=b,\tBasic\tYTpi",
     ] {
         assert_eq!(
             find(&[("authorization", list)]),
@@ -541,6 +598,7 @@ fn a_public_route_that_forwards_knows_the_one_place_and_reads_nothing() {
     for value in [
         &b"Digest realm=\"x, y \\\" z, Basic q\", a=b"[..],
         b"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=c;d, Signature=e",
+        b"Digest a=b, c = \"d\",\te\t= f",
     ] {
         assert_eq!(
             find(&[("authorization", value)]),

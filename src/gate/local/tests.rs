@@ -255,7 +255,7 @@ fn secrets_are_taken_only_over_a_confidential_connection() {
         panic!("no call");
     };
     assert_eq!((call.endpoint, call.confidential), (EndpointKind::Token, true));
-    assert_eq!(call.client_ip.to_string(), "192.0.2.9");
+    assert_eq!(call.client.known().unwrap().to_string(), "192.0.2.9");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use crate::model::id::ClientId;
 use crate::model::scope::ScopeSet;
 use std::sync::Arc;
 
-/// An opaque access token that Keygate issued. Its text begins with [`OPAQUE_PREFIX`]; only its digest is stored.
+/// An opaque access token that Keygate issued. Its text, of which only the digest is stored, begins with
+/// [`OPAQUE_TOKEN_PREFIX`](crate::model::secret::OPAQUE_TOKEN_PREFIX).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpaqueToken {
     /// The SHA-256 of the token's text.
@@ -20,6 +21,3 @@ pub struct OpaqueToken {
     /// The first instant at which the token is refused.
     pub expires_at: Timestamp,
 }
-
-/// The prefix of an opaque token's text. No JWT and no API key of Keygate begins with it.
-pub const OPAQUE_PREFIX: &str = "kgt_";

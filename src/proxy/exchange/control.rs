@@ -44,7 +44,7 @@ impl Exchange {
             uri: call.uri,
             headers: head.headers.clone(),
             body,
-            client_ip: call.client_ip,
+            client: call.client,
             request_id: self.request_id.as_str().to_owned(),
         });
         let response = tokio::select! {

@@ -18,6 +18,7 @@ use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
 use crate::gate::accept::fault;
+use crate::gate::accept::upgrade;
 use crate::gate::admit::headers as limit_headers;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::BODY_BYTES_MAX;
@@ -50,7 +51,6 @@ use crate::proxy::exchange::deadlines::WaitTarget;
 use crate::proxy::forward::certificate_fields::CertificateFields;
 use crate::proxy::forward::identity_token;
 use crate::proxy::forward::media_type;
-use crate::proxy::forward::request_fields;
 use crate::proxy::forward::request_fields::FieldValue;
 use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
@@ -127,6 +127,11 @@ impl TlsFacts {
 
 impl Connection {
     pub fn new(peer: SocketAddr, tls: Option<TlsFacts>) -> Self {
+        // A socket for both families shows IPv4 peers as IPv4-mapped addresses, which are in no range of `trusted_proxies`.
+        let peer = match peer.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, peer.port()),
+            IpAddr::V6(_) => peer,
+        };
         let text = peer.ip().to_string();
         Self {
             peer,
@@ -146,7 +151,8 @@ pub struct Exchange {
     snapshot: Arc<Snapshot>,
     connection: Arc<Connection>,
     started: Now,
-    client_ip: IpAddr,
+    /// `None` where a trusted proxy does not report it.
+    client_ip: Option<IpAddr>,
     request: Parts,
     request_id: RequestId,
     trace: TraceContext,
@@ -204,7 +210,7 @@ impl Exchange {
         // On the heap: it moves between the phases, and an idle connection holds no room for it.
         Box::new(Self {
             started,
-            client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies),
+            client_ip: client::address(&request.headers, connection.peer.ip(), &snapshot.trusted_proxies).known(),
             request_id: RequestId::of(&request.headers),
             trace: TraceContext::of(&request.headers),
             decision_trace: DecisionTrace::default(),
@@ -339,7 +345,7 @@ impl Exchange {
         let settings = &permit.route().upstream.settings;
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
-        self.websocket = request_fields::is_websocket_upgrade(&self.request);
+        self.websocket = upgrade::is_websocket(&self.request);
         self.attempts = ConnectAttempts::new(settings.connect_attempts);
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
@@ -476,10 +482,12 @@ impl Exchange {
                 api_key_header: &self.snapshot.api_key_header,
                 claim_headers: &self.snapshot.claim_headers,
                 token_headers: &self.snapshot.token_headers,
+                websocket_token: self.snapshot.websocket_token,
             },
             origin: Origin {
                 peer: &self.connection.peer_text,
                 is_tls: self.connection.tls.is_some(),
+                client: self.client_ip,
                 trusted: client::is_trusted(self.connection.peer.ip(), &self.snapshot.trusted_proxies),
                 host: host.unwrap_or_default(),
                 request_id: Some(&self.request_id),
@@ -497,6 +505,8 @@ impl Exchange {
     pub fn response_rules(&self) -> ResponseRules<'_> {
         let permit = self.permit.as_ref();
         let cors = permit.and_then(|permit| permit.route().cors.as_ref());
+        let reads_websocket_token = permit.is_some_and(|permit| permit.route().intake.websocket_token);
+        let offers_protocol = || self.websocket && intake::offers_websocket_protocol(&self.request.headers);
         let families = self.snapshot.rate_limit_headers;
         ResponseRules {
             request_id: self.request_id.header_value(),
@@ -506,13 +516,8 @@ impl Exchange {
             }),
             now: self.upstream_started.unwrap_or(self.started).wall,
             cors: cors.map(|cors| (cors, &self.request.headers)),
-            websocket_protocol: permit
-                .is_some_and(|permit| {
-                    self.websocket
-                        && permit.route().intake.websocket_token
-                        && intake::offers_websocket_protocol(&self.request.headers)
-                })
-                .then_some(&intake::WEBSOCKET_PROTOCOL),
+            websocket_protocol: (reads_websocket_token && offers_protocol()).then_some(&intake::WEBSOCKET_PROTOCOL),
+            reads_websocket_token,
         }
     }
 
@@ -689,5 +694,23 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         record::write(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s082_an_ipv4_peer_on_a_socket_for_both_families_is_ipv4() {
+        for (peer, expected, text) in [
+            ("[::ffff:10.0.0.1]:80", "10.0.0.1:80", "10.0.0.1"),
+            ("10.0.0.1:80", "10.0.0.1:80", "10.0.0.1"),
+            ("[2001:db8::1]:80", "[2001:db8::1]:80", "2001:db8::1"),
+        ] {
+            let connection = Connection::new(peer.parse().unwrap(), None);
+            assert_eq!(connection.peer, expected.parse().unwrap());
+            assert_eq!(connection.peer_text, text);
+        }
     }
 }

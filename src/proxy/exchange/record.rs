@@ -3,6 +3,7 @@
 
 use crate::gate::Gate;
 use crate::gate::accept::HeadError;
+use crate::gate::accept::client;
 use crate::gate::accept::fault;
 use crate::gate::accept::inbound;
 use crate::gate::admit::CompiledLimit;
@@ -118,11 +119,14 @@ fn refuse_unread(gate: &Gate, peer: SocketAddr, started: Option<Now>, denial: &D
         .push((trace::REQUEST_ID, request_id.header_value().clone()));
     if snapshot.access_records {
         let line = RequestLine::guess(head);
+        // The head that would name the client of a trusted proxy was not understood.
+        let ip = peer.ip().to_canonical();
+        let is_client = !client::is_trusted(ip, &snapshot.trusted_proxies);
         gate.access.write(&AccessRecord {
             time: now.wall,
             request_id: request_id.as_str(),
             peer: Some(peer),
-            client: Some(peer.ip()),
+            client: is_client.then_some(ip),
             method: line.method.as_deref(),
             path: line.path.as_deref(),
             query: line.query.as_deref(),
@@ -233,7 +237,7 @@ fn record_of<'c>(
         listener: None,
         actor: None,
         peer: Some(exchange.connection.peer),
-        client: Some(exchange.client_ip),
+        client: exchange.client_ip,
         method: Some(exchange.request.method.as_str()),
         host: Some(&text.host),
         path: Some(exchange.request.uri.path()),

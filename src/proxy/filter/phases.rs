@@ -5,6 +5,7 @@ use crate::gate::accept::HeadError;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
+use crate::observe::redact;
 use crate::observe::trace;
 use crate::proxy::exchange::Connection;
 use crate::proxy::exchange::Exchange;
@@ -141,13 +142,14 @@ impl Filter {
     ) -> pingora::Result<bool> {
         let expects_continue = exchange.request().headers.contains_key(header::EXPECT);
         let forwards_over_http2 = exchange.forwards_over_http2();
+        let version = exchange.request().version;
         ctx.admit(exchange, session.is_body_done());
         if session.is_body_done() {
             return Ok(false);
         }
         if expects_continue {
-            if forwards_over_http2 && !session.is_http2() {
-                // pingora forwards no interim response of HTTP/2.
+            if forwards_over_http2 && version == Version::HTTP_11 {
+                // pingora forwards no interim response of HTTP/2. HTTP/1.0 has none (RFC 9110 section 10.1.1).
                 session.write_continue_response().await?;
                 ctx.slot.note_continue();
             }
@@ -199,8 +201,9 @@ impl Filter {
         let mut raw = Bytes::new();
         let checked = if session.is_http2() {
             let head = session.req_header();
+            let expectations = head.headers.get_all(header::EXPECT).iter().map(HeaderValue::as_bytes);
             check_size(head, &limits)
-                .and_then(|()| check_expectation(head))
+                .and_then(|()| head::check_expectations(expectations))
                 .inspect_err(|_| raw = as_text(head))
         } else {
             // pingora accepts heads that are ambiguous, and changes some of them before it shows them.
@@ -502,10 +505,10 @@ impl Filter {
         }
     }
 
-    /// Returns the request for pingora's error log, without its query, which may hold a credential.
+    /// Returns the request for pingora's error log, without its query and without what looks like a secret in its path.
     pub fn request_summary(&self, session: &Session, _ctx: &FilterContext) -> String {
         let head = session.req_header();
-        format!("{} {}", head.method, head.uri.path())
+        format!("{} {}", head.method, redact::credentials(head.uri.path()))
     }
 
     /// Records the request. pingora calls this phase last; without it, the request is recorded when the context is dropped.
@@ -565,16 +568,6 @@ fn end_response(session: &mut Session, ctx: &mut FilterContext) {
     } else {
         drain::TIMEOUT
     }));
-}
-
-/// Checks `Expect` of a head that arrived over HTTP/2, as `head::check` does for HTTP/1.1 (RFC 9110 section 10.1.1).
-fn check_expectation(head: &RequestHeader) -> Result<(), HeadError> {
-    let mut values = head.headers.get_all(header::EXPECT).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(()),
-        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
-        (Some(_), _) => Err(HeadError::Expectation),
-    }
 }
 
 /// Returns the parts of a head of HTTP/2 that a refusal and its record are made of, as HTTP/1.1 would write them.

@@ -22,11 +22,11 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     let is_interim = status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS;
     let rules = exchange.response_rules();
     let has_connection = response.headers.contains_key(header::CONNECTION);
-    let keeps = |name: &HeaderName| {
+    let keeps = |name: &HeaderName, value: &HeaderValue| {
         let is_kept = if is_interim {
             !response_fields::is_hop_by_hop(name.as_str())
         } else {
-            rules.keeps(name.as_str())
+            rules.keeps(name.as_str(), value.as_bytes())
         };
         is_kept && !(has_connection && request_fields::is_connection_option(name, &response.headers))
     };
@@ -34,16 +34,21 @@ pub fn for_client(exchange: &mut Exchange, response: &mut ResponseHeader) -> pin
     let is_read_by_pingora = |name: &HeaderName| {
         status == StatusCode::SWITCHING_PROTOCOLS && matches!(*name, header::CONNECTION | header::UPGRADE)
     };
-    let drops = |name: &&HeaderName| !keeps(name) && !is_read_by_pingora(name);
-    let dropped: Vec<HeaderName> = response.headers.keys().filter(drops).cloned().collect();
+    let drops = |(name, value): &(&HeaderName, &HeaderValue)| !keeps(name, value) && !is_read_by_pingora(name);
+    let dropped: Vec<HeaderName> = response
+        .headers
+        .iter()
+        .filter(drops)
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in &dropped {
+        response.remove_header(name);
+    }
     let upstream = UpstreamFields {
         varies: response.headers.get_all(header::VARY).iter().any(cors::names_origin),
         lacks_protocol: status == StatusCode::SWITCHING_PROTOCOLS
             && !response.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL),
     };
-    for name in &dropped {
-        response.remove_header(name);
-    }
     let mut added = Ok(false);
     if !is_interim {
         rules.put_added(upstream, |name, value| {

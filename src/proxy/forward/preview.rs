@@ -5,7 +5,6 @@ use crate::gate::accept::client;
 use crate::gate::decide::Permit;
 use crate::gate::snapshot::Snapshot;
 use crate::proxy::forward::certificate_fields::CertificateFields;
-use crate::proxy::forward::request_fields;
 use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
@@ -32,10 +31,12 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
             api_key_header: &snapshot.api_key_header,
             claim_headers: &snapshot.claim_headers,
             token_headers: &snapshot.token_headers,
+            websocket_token: snapshot.websocket_token,
         },
         origin: Origin {
             peer: &peer,
             is_tls: false,
+            client: inbound.client().known(),
             trusted: client::is_trusted(inbound.peer(), &snapshot.trusted_proxies),
             host: inbound.host(),
             request_id: None,
@@ -43,7 +44,7 @@ pub fn preview(parts: &Parts, permit: &Permit, inbound: &Inbound<'_>, snapshot: 
         },
         certificate: certificate.as_ref(),
         identity_token: None,
-        websocket: request_fields::is_websocket_upgrade(parts),
+        websocket: inbound.is_websocket_upgrade(),
         endpoint: None,
     };
     let mut headers = HeaderMap::new();

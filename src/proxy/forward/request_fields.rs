@@ -2,6 +2,7 @@
 //! credential that the route does not forward; then Keygate's fields about the identity and the origin of the request.
 //! The client's `Connection` removes only fields of the client.
 
+use crate::gate::accept::rules::fold_name;
 use crate::gate::accept::syntax;
 use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::header_value::header_value;
@@ -16,16 +17,15 @@ use crate::proxy::forward::certificate_fields::CertificateFields;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::Method;
-use http::Version;
 use http::header;
-use http::request::Parts;
-use std::borrow::Cow;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The word for an address that a proxy does not know (RFC 7239 section 6.2).
+const UNKNOWN: &str = "unknown";
 const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 const KEEP_ALIVE: &str = "keep-alive";
 const PROXY_CONNECTION: &str = "proxy-connection";
@@ -56,6 +56,8 @@ pub struct Origin<'r> {
     pub peer: &'r HeaderValue,
     /// `true` where the peer is in `trusted_proxies`: its fields about the origin are kept and extended.
     pub trusted: bool,
+    /// The address of the client; `None` where a trusted proxy does not report it.
+    pub client: Option<IpAddr>,
     /// `true` where the connection of the client is TLS.
     pub is_tls: bool,
     /// The `Host` that the client sent, in a preview in normal form; empty for a request without `Host`.
@@ -72,6 +74,9 @@ pub struct ReservedNames<'r> {
     pub claim_headers: &'r [HeaderName],
     /// The headers in which issuers send their tokens.
     pub token_headers: &'r [HeaderName],
+    /// `true` where some route reads the token of a browser's WebSocket from its subprotocols. The upstreams of the other
+    /// routes do not receive such a token either.
+    pub websocket_token: bool,
 }
 
 /// The value of a field for the upstream.
@@ -111,29 +116,11 @@ pub struct RequestFields<'r> {
     pub certificate: Option<&'r CertificateFields>,
     /// The signed token that tells the upstream the principal.
     pub identity_token: Option<&'r HeaderValue>,
-    /// `true` where the request asks to switch to WebSocket, see [`is_websocket_upgrade`].
+    /// `true` where the request asks to switch to WebSocket.
     pub websocket: bool,
     /// The address of the endpoint. It becomes `Host` if the client sent none: Keygate speaks HTTP/1.1, and an upstream
     /// has to reject a request without `Host` (RFC 9112 section 3.2). `None` omits the field.
     pub endpoint: Option<SocketAddr>,
-}
-
-/// Returns whether `request` asks to switch to WebSocket, the
-/// only protocol that Keygate switches to (RFC 6455 section 4.1).
-pub fn is_websocket_upgrade(request: &Parts) -> bool {
-    let lists = |name: &HeaderName, member: &[u8]| {
-        let mut values = request.headers.get_all(name).iter();
-        values.any(|value| syntax::members(value.as_bytes()).any(|option| option.eq_ignore_ascii_case(member)))
-    };
-    let mut upgrades = request.headers.get_all(header::UPGRADE).iter();
-    let Some(upgrade) = upgrades.next() else {
-        return false;
-    };
-    upgrades.next().is_none()
-        && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
-        && request.version == Version::HTTP_11
-        && request.method == Method::GET
-        && lists(&header::CONNECTION, b"upgrade")
 }
 
 impl RequestFields<'_> {
@@ -155,14 +142,14 @@ impl RequestFields<'_> {
             }
         };
         let connection = request.contains_key(header::CONNECTION).then_some(request);
+        let takes_token = self.takes_websocket_token(request);
         for (name, value) in request {
-            if !self.drops(name) && !connection.is_some_and(|fields| is_connection_option(name, fields)) {
+            let is_dropped = self.drops(name) || (takes_token && *name == header::SEC_WEBSOCKET_PROTOCOL);
+            if !is_dropped && !connection.is_some_and(|fields| is_connection_option(name, fields)) {
                 put_unless_overridden(name, FieldValue::Existing(value));
             }
         }
-        if self.permit.route().intake.websocket_token
-            && let Some(protocols) = intake::without_token_entries(request)
-        {
+        if takes_token && let Some(protocols) = intake::without_token_entries(request) {
             put_unless_overridden(&header::SEC_WEBSOCKET_PROTOCOL, FieldValue::Made(protocols));
         }
         if let Some(endpoint) = self.endpoint
@@ -197,14 +184,19 @@ impl RequestFields<'_> {
         }
     }
 
+    /// Returns whether the token of a browser, and the subprotocol beside it, are taken out of the subprotocols of `request`.
+    fn takes_websocket_token(&self, request: &HeaderMap) -> bool {
+        // Where no route reads a token, `bearer.…` is a subprotocol like any other.
+        self.reserved.websocket_token
+            && (self.permit.route().intake.websocket_token || intake::offers_websocket_protocol(request))
+    }
+
     /// Returns whether the client's field `name` is dropped: a credential that the route does not forward, a hop-by-hop
     /// field, a field that Keygate sets itself, or a field for spoofing.
     fn drops(&self, name: &HeaderName) -> bool {
         match *name {
             header::AUTHORIZATION => return !self.permit.forwards_authorization(),
             header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING => return false,
-            // `write` sends it without the token of a browser.
-            header::SEC_WEBSOCKET_PROTOCOL => return self.permit.route().intake.websocket_token,
             // Hop-by-hop fields (RFC 9110 section 7.6.1). `Trailer` is dropped with the trailers that it announces.
             header::CONNECTION
             | header::TE
@@ -249,12 +241,7 @@ fn is_spoofable(name: &str, trusted: bool) -> bool {
     if !matches!(name.as_bytes(), [b'x' | b'f' | b't', ..]) {
         return false;
     }
-    // CGI, WSGI and PHP do not distinguish `_` and `-` in a name (S080).
-    let name: &str = &if name.contains('_') {
-        Cow::Owned(name.replace('_', "-"))
-    } else {
-        Cow::Borrowed(name)
-    };
+    let name: &str = &fold_name(name);
     name.starts_with(identity_field::PREFIX)
         || OVERRIDE_NAMES.contains(&name)
         || (!trusted && (name.starts_with(X_FORWARDED_PREFIX) || name == "forwarded" || ORIGIN_NAMES.contains(&name)))
@@ -263,13 +250,8 @@ fn is_spoofable(name: &str, trusted: bool) -> bool {
 fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&HeaderName, FieldValue<'_>)) {
     // `drops` has dropped these fields of a peer that is not trusted.
     let is_kept = |name: &HeaderName| origin.trusted && request.contains_key(name);
-    if is_kept(&X_FORWARDED_FOR) {
-        // The trusted proxy's whole chain becomes one field, with the address of the proxy at the end.
-        let values = request.get_all(&X_FORWARDED_FOR).iter();
-        let mut chain: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
-        chain.extend(origin.peer.to_str().ok());
-        let chain = HeaderValue::try_from(chain.join(", ")).expect("each part is visible ASCII");
-        put(&X_FORWARDED_FOR, FieldValue::Made(chain));
+    if is_kept(&X_FORWARDED_FOR) || is_kept(&header::FORWARDED) {
+        put(&X_FORWARDED_FOR, FieldValue::Made(forwarded_for(request, origin)));
     } else {
         put(&X_FORWARDED_FOR, FieldValue::Existing(origin.peer));
     }
@@ -286,6 +268,23 @@ fn put_origin(request: &HeaderMap, origin: &Origin<'_>, put: &mut impl FnMut(&He
     if let Some(context) = origin.trace {
         put(&trace::TRACEPARENT, FieldValue::Existing(context.header_value()));
     }
+}
+
+/// Returns the whole chain that a trusted proxy reports as one field, with the address of the proxy at the end. The chain of a
+/// proxy that sends `Forwarded` alone is the client. `unknown` stands for what is not reported: without it, the proxy would
+/// look like the client.
+fn forwarded_for(request: &HeaderMap, origin: &Origin<'_>) -> HeaderValue {
+    fn text(value: &HeaderValue) -> &str {
+        value.to_str().ok().filter(|text| !text.is_empty()).unwrap_or(UNKNOWN)
+    }
+    let mut chain: Vec<&str> = request.get_all(&X_FORWARDED_FOR).iter().map(text).collect();
+    let client = chain.is_empty().then(|| match origin.client {
+        Some(client) => client.to_string(),
+        None => UNKNOWN.to_owned(),
+    });
+    chain.extend(client.as_deref());
+    chain.extend(origin.peer.to_str().ok());
+    HeaderValue::try_from(chain.join(", ")).expect("each part is visible ASCII")
 }
 
 fn put_identity(identity: &Identity, put: &mut impl FnMut(&HeaderName, FieldValue<'_>)) {

@@ -2,6 +2,7 @@
 
 use crate::gate::answer::Cors;
 use crate::gate::answer::cors;
+use crate::gate::intake;
 use crate::model::clock::Timestamp;
 use crate::model::identity_field;
 use crate::observe::trace;
@@ -22,6 +23,8 @@ pub struct ResponseRules<'r> {
     /// The subprotocol of Keygate that the client of a WebSocket offered. It is added to a switch to WebSocket without a
     /// subprotocol, because a browser then closes the connection.
     pub websocket_protocol: Option<&'r HeaderValue>,
+    /// `true` where the route reads a token from the subprotocols of a WebSocket.
+    pub reads_websocket_token: bool,
 }
 
 /// The facts of an upstream's response that decide about fields which Keygate adds.
@@ -29,15 +32,21 @@ pub struct ResponseRules<'r> {
 pub struct UpstreamFields {
     /// The `Vary` lists `Origin` already.
     pub varies: bool,
-    /// The response switches to WebSocket and names no subprotocol.
+    /// The response switches to WebSocket and names no subprotocol that is forwarded.
     pub lacks_protocol: bool,
 }
 
 impl ResponseRules<'_> {
-    /// Returns whether a field of the upstream with `name` (in any case) is forwarded to the client. Drops hop-by-hop
-    /// fields (see [`is_hop_by_hop`]) and the fields that Keygate adds itself: browsers reject a repeated
-    /// `Access-Control-Allow-Origin`, and of two request ids none is certain.
-    pub fn keeps(&self, name: &str) -> bool {
+    /// Returns whether a field of the upstream with `name` (in any case) and `value` is forwarded to the client. Drops
+    /// hop-by-hop fields (see [`is_hop_by_hop`]) and the fields that Keygate adds itself: browsers reject a repeated
+    /// `Access-Control-Allow-Origin`, and of two request ids none is certain. Drops the subprotocol with a token too, which
+    /// an upstream that knows the token could choose.
+    pub fn keeps(&self, name: &str, value: &[u8]) -> bool {
+        let echoes_token = || is(name, header::SEC_WEBSOCKET_PROTOCOL.as_str()) && intake::has_token_entry(value);
+        self.keeps_name(name) && !(self.reads_websocket_token && echoes_token())
+    }
+
+    fn keeps_name(&self, name: &str) -> bool {
         let is_added = is(name, trace::REQUEST_ID.as_str())
             || self.limits.iter().any(|(own, _)| is(name, own.as_str()))
             || (self.cors.is_some() && cors::is_cors_name(name));
@@ -47,7 +56,7 @@ impl ResponseRules<'_> {
     /// Returns whether a trailer of the upstream with `name` (in lower case) is forwarded to the client: a name that Keygate
     /// keeps for the identity is not.
     pub fn keeps_trailer(&self, name: &str) -> bool {
-        self.keeps(name) && !name.starts_with(identity_field::PREFIX)
+        self.keeps_name(name) && !name.starts_with(identity_field::PREFIX)
     }
 
     /// Calls `put` with each field that Keygate adds to a response with `upstream`, except for `Date`.
@@ -118,6 +127,7 @@ mod tests {
             now: Timestamp::default(),
             cors,
             websocket_protocol: None,
+            reads_websocket_token: false,
         }
     }
 
@@ -137,7 +147,7 @@ mod tests {
     fn hop_by_hop_fields_of_the_upstream_are_dropped() {
         let rules = rules(&[], None);
         for name in ["Upgrade", "trailer", "Connection", "KEEP-ALIVE", "proxy-connection"] {
-            assert!(is_hop_by_hop(name) && !rules.keeps(name), "{name}");
+            assert!(is_hop_by_hop(name) && !rules.keeps(name, b"a"), "{name}");
         }
         for name in [
             "transfer-encoding",
@@ -148,17 +158,44 @@ mod tests {
             "proxy-connectiom",
             "",
         ] {
-            assert!(!is_hop_by_hop(name) && rules.keeps(name), "{name}");
+            assert!(!is_hop_by_hop(name) && rules.keeps(name, b"a"), "{name}");
         }
     }
 
     #[test]
     fn fields_that_keygate_adds_replace_those_of_the_upstream() {
         let (plain, limited) = (rules(&[], None), rules(&["a"], None));
-        assert!(!plain.keeps("X-Request-Id") && plain.keeps("x-request-ids") && plain.keeps("x-request-ie"));
-        assert!(plain.keeps("RateLimit") && !limited.keeps("RateLimit") && limited.keeps("ratelimiu"));
+        assert!(
+            !plain.keeps("X-Request-Id", b"a")
+                && plain.keeps("x-request-ids", b"a")
+                && plain.keeps("x-request-ie", b"a")
+        );
+        assert!(
+            plain.keeps("RateLimit", b"a") && !limited.keeps("RateLimit", b"a") && limited.keeps("ratelimiu", b"a")
+        );
         assert_eq!(added(&plain, false), ["x-request-id: id-1"]);
         assert_eq!(added(&limited, false), ["ratelimit: a", "x-request-id: id-1"]);
+    }
+
+    #[test]
+    fn s143_no_response_names_the_subprotocol_with_a_token() {
+        let (reading, plain) = (
+            ResponseRules {
+                reads_websocket_token: true,
+                ..rules(&[], None)
+            },
+            rules(&[], None),
+        );
+        for (value, expected) in [
+            ("chat", true),
+            ("keygate.bearer", true),
+            ("bearer.YQ", false),
+            ("chat, bearer.YQ", false),
+        ] {
+            let keeps = |rules: &ResponseRules<'_>| rules.keeps("Sec-WebSocket-Protocol", value.as_bytes());
+            assert_eq!((keeps(&reading), keeps(&plain)), (expected, true), "{value}");
+        }
+        assert!(reading.keeps("x-protocol", b"bearer.YQ"));
     }
 
     #[test]
@@ -167,9 +204,9 @@ mod tests {
         let with_cors = rules(&[], Some((&cors, &request)));
         let plain = rules(&[], None);
         for name in ["Access-Control-Allow-Origin", "access-control-max-age"] {
-            assert!(!with_cors.keeps(name) && plain.keeps(name), "{name}");
+            assert!(!with_cors.keeps(name, b"a") && plain.keeps(name, b"a"), "{name}");
         }
-        assert!(with_cors.keeps("vary"));
+        assert!(with_cors.keeps("vary", b"a"));
     }
 
     #[test]

@@ -35,8 +35,6 @@ use crate::proxy::forward::stream_end::StreamEnd;
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
-use http::Method;
-use http::Version;
 use http::request::Parts;
 use serde_json::json;
 use std::net::IpAddr;
@@ -63,6 +61,7 @@ const ORIGIN: [&str; 2] = ["x-forwarded-for: 192.0.2.7", "x-forwarded-proto: htt
 #[derive(Default)]
 struct HeadFacts {
     trusted: bool,
+    client: Option<IpAddr>,
     is_tls: bool,
     host: &'static str,
     request_id: Option<RequestId>,
@@ -163,12 +162,14 @@ impl Fixture {
             permit,
             reserved: ReservedNames {
                 token_headers: &self.snapshot.token_headers,
+                websocket_token: self.snapshot.websocket_token,
                 api_key_header: &self.snapshot.api_key_header,
                 claim_headers: &self.snapshot.claim_headers,
             },
             origin: Origin {
                 peer: &peer,
                 trusted: facts.trusted,
+                client: facts.client,
                 is_tls: facts.is_tls,
                 host: facts.host,
                 request_id: facts.request_id.as_ref(),
@@ -347,7 +348,8 @@ fn s080_s087_fields_for_spoofing_are_dropped() {
         "x-original-forwarded-for",
     ] {
         fixture.check_kept(&[(name, "1")], &HeadFacts::default(), &[]);
-        fixture.check_kept(&[(name, "1")], &trusted, &[&format!("{name}: 1")]);
+        let head = fixture.head(&fixture.public(), &[(name, "1")], &trusted);
+        assert_eq!(head[0], format!("{name}: 1"));
     }
     for name in [
         "x-keygat",
@@ -395,6 +397,37 @@ fn the_origin_is_that_of_the_connection_unless_a_trusted_proxy_reports_it() {
             "x-forwarded-for: 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.7",
         ],
     );
+    // A proxy that does not report its client must not look like it.
+    for silent in ["unknown", "_hidden", ""] {
+        let chain = format!(
+            "x-forwarded-for: {}, 192.0.2.7",
+            if silent.is_empty() { "unknown" } else { silent }
+        );
+        let fields = [
+            ("x-forwarded-for", silent),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "b"),
+        ];
+        check(
+            &trusted,
+            &fields,
+            &["x-forwarded-proto: https", "x-forwarded-host: b", &chain],
+        );
+    }
+    let by_forwarded = |client: Option<&str>, chain: &str| {
+        let facts = HeadFacts {
+            trusted: true,
+            client: client.map(|client| client.parse().unwrap()),
+            ..HeadFacts::default()
+        };
+        let head = fixture.head(&fixture.public(), &[("forwarded", "for=x")], &facts);
+        assert_eq!(
+            head[..2],
+            ["forwarded: for=x".to_owned(), format!("x-forwarded-for: {chain}")]
+        );
+    };
+    by_forwarded(Some("192.0.2.1"), "192.0.2.1, 192.0.2.7");
+    by_forwarded(None, "unknown, 192.0.2.7");
     check(
         &HeadFacts {
             host: "a,b",
@@ -505,6 +538,35 @@ fn the_endpoint_is_the_host_where_the_client_sent_none() {
 }
 
 #[test]
+fn s085_no_upstream_receives_a_browsers_token_where_some_route_reads_one() {
+    let fixture = Fixture::new("", "websocket_token: true");
+    let protocols = |fixture: &Fixture, permit: &Permit, value: &str| {
+        let client = [("sec-websocket-protocol", value)];
+        let mut head = fixture.head(permit, &client, &HeadFacts::default());
+        head.retain(|line| line.starts_with("sec-websocket-protocol"));
+        head.concat()
+    };
+    for permit in [fixture.with_api_key(), fixture.public()] {
+        assert_eq!(protocols(&fixture, &permit, "keygate.bearer, bearer.YQ"), "");
+        let chat = protocols(&fixture, &permit, "chat, keygate.bearer, bearer.YQ");
+        assert_eq!(chat, "sec-websocket-protocol: chat");
+        assert_eq!(protocols(&fixture, &permit, "chat"), "sec-websocket-protocol: chat");
+    }
+    // Without `keygate.bearer`, and where no route reads it, the subprotocol belongs to the upstream.
+    let other = "bearer.YQ, v1";
+    assert_eq!(
+        protocols(&fixture, &fixture.public(), other),
+        format!("sec-websocket-protocol: {other}")
+    );
+    let plain = Fixture::new("", "");
+    let both = "keygate.bearer, bearer.YQ";
+    assert_eq!(
+        protocols(&plain, &plain.public(), both),
+        format!("sec-websocket-protocol: {both}")
+    );
+}
+
+#[test]
 fn a_websocket_upgrade_has_fields_of_keygate() {
     let fixture = Fixture::new("", "");
     let facts = HeadFacts {
@@ -518,31 +580,6 @@ fn a_websocket_upgrade_has_fields_of_keygate() {
     ];
     let expected = [&ORIGIN[..], &["connection: Upgrade", "upgrade: websocket"]].concat();
     assert_eq!(fixture.head(&fixture.public(), &client, &facts), expected);
-}
-
-#[test]
-fn only_one_upgrade_to_websocket_by_get_and_http_1_1_is_a_websocket_upgrade() {
-    let usual = [("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
-    assert!(request_fields::is_websocket_upgrade(&request("/", &usual)));
-    for fields in [
-        &[][..],
-        &[usual[0]],
-        &[usual[1]],
-        &[usual[1], ("connection", "keep-alive")],
-        &[usual[0], ("upgrade", "h2c")],
-        &[usual[0], usual[1], usual[1]],
-    ] {
-        assert!(
-            !request_fields::is_websocket_upgrade(&request("/", fields)),
-            "{fields:?}"
-        );
-    }
-    let mut parts = request("/", &usual);
-    parts.method = Method::POST;
-    assert!(!request_fields::is_websocket_upgrade(&parts));
-    let mut parts = request("/", &usual);
-    parts.version = Version::HTTP_10;
-    assert!(!request_fields::is_websocket_upgrade(&parts));
 }
 
 #[test]

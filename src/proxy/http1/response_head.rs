@@ -82,7 +82,7 @@ pub fn write(
             }
             continue;
         }
-        if !rules.keeps(field.name) || is_connection_option(field, head) {
+        if !rules.keeps(field.name, field.value) || is_connection_option(field, head) {
             continue;
         }
         is_dated |= is(field, header::DATE.as_str());
@@ -196,6 +196,7 @@ mod tests {
     fn rules(request_id: &HeaderValue) -> ResponseRules<'_> {
         ResponseRules {
             websocket_protocol: None,
+            reads_websocket_token: false,
             request_id,
             limits: Vec::new(),
             now: Timestamp::from_unix_secs(784_111_777),

@@ -26,6 +26,7 @@ use keygate::jose::current_jwks::JwksUnavailable;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jwks::SkippedKey;
 use keygate::model::api_key::system_random;
+use keygate::model::client_address::ClientAddress;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
 use keygate::model::clock::Timestamp;
@@ -364,7 +365,7 @@ impl Gate {
             .body(Body::from(form))
             .unwrap();
         request.extensions_mut().insert(CallContext {
-            ip: Ipv4Addr::LOCALHOST.into(),
+            client: ClientAddress::Known(Ipv4Addr::LOCALHOST.into()),
             request_id: "test".to_owned(),
         });
         self.exchange(self.tokens.clone(), request)

@@ -25,6 +25,9 @@ fn s001_s002_s004_two_credential_fields_are_refused_on_every_path_whatever_is_in
             for path in ["/both/a", "/open/a", "/nowhere"] {
                 let response = gate.refuses_unread(get_with(path, &fields), 400, "two_credentials");
                 assert_eq!(response.json()["error"], "invalid_request", "{fields}");
+                let record = gate.record(response.header("x-request-id").unwrap());
+                let route = record.get("route").and_then(|route| route.as_str());
+                assert_eq!(route, path.strip_suffix("/a").map(|path| &path[1..]), "{record:#}");
             }
         }
     }

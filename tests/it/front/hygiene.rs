@@ -215,6 +215,45 @@ fn s082_what_a_trusted_peer_says_of_the_origin_is_kept_and_added_to() {
     check(&forwarded(&gate, "/open/a", ""), "x-forwarded-for", &["127.0.0.1"]);
 }
 
+lanes!(s082_the_address_of_a_trusted_proxy_does_not_stand_in_for_that_of_its_client);
+fn s082_the_address_of_a_trusted_proxy_does_not_stand_in_for_that_of_its_client() {
+    let gate = Gate::start_with(|gate| gate.top("trusted_proxies: [127.0.0.0/8]"));
+    for (fields, chain) in [
+        ("X-Forwarded-For: unknown\r\n", "unknown, 127.0.0.1"),
+        (
+            "X-Forwarded-For: _hidden, 127.0.0.9\r\n",
+            "_hidden, 127.0.0.9, 127.0.0.1",
+        ),
+        ("X-Forwarded-For:\r\n", "unknown, 127.0.0.1"),
+        ("Forwarded: for=_hidden\r\n", "unknown, 127.0.0.1"),
+        ("Forwarded: for=unknown;proto=https\r\n", "unknown, 127.0.0.1"),
+    ] {
+        check(&forwarded(&gate, "/open/a", fields), "x-forwarded-for", &[chain]);
+        let response = gate.exchange(get_with("/open/a", fields));
+        let record = gate.record(response.header("x-request-id").unwrap());
+        // The record has the peer, and no client.
+        assert!(
+            record.get("client").is_none() && record.get("peer").is_some(),
+            "{record:#}"
+        );
+    }
+    // Nor for that of a client whose head was not understood.
+    let refused = gate.exchange(get_with("/open/a", "Expect: nothing\r\n"));
+    let record = gate.record(refused.json()["request_id"].as_str().unwrap());
+    assert_eq!((&record["reason"], record.get("client")), (&json!("expectation"), None));
+    let fields = "Forwarded: for=192.0.2.7;\r\n";
+    check(
+        &forwarded(&gate, "/open/a", fields),
+        "x-forwarded-for",
+        &["192.0.2.7, 127.0.0.1"],
+    );
+    let response = gate.exchange(get_with("/open/a", fields));
+    assert_eq!(
+        gate.record(response.header("x-request-id").unwrap())["client"],
+        "192.0.2.7"
+    );
+}
+
 lanes!(s083_claims_of_any_bytes_become_one_line_each);
 fn s083_claims_of_any_bytes_become_one_line_each() {
     let gate = Gate::start();

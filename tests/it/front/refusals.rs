@@ -25,6 +25,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
 pub const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
     (
@@ -154,6 +156,7 @@ pub fn leaves_out(lane: Lane, reason: &str) -> Option<&'static str> {
             Some("frames carry no such head; what they carry is tested in `http2`")
         }
         (Lane::FilterHttp2, "refused_by_parser") => Some("it takes chunks"),
+        (Lane::FilterHttp2, "websocket_token_malformed" | "websocket_token_alone") => Some("HTTP/2 has no `Upgrade`"),
         (Lane::FilterHttp2, "connection_nomination") => Some("`Connection` cannot be sent over HTTP/2"),
         (Lane::FilterHttp2 | Lane::FilterHttp1, "pipelined") => {
             Some("pingora closes the connection before the client has read the answer")
@@ -540,11 +543,18 @@ impl Gates {
             ),
             (
                 "websocket_token_malformed",
-                get_with("/ruled/a", "Sec-WebSocket-Protocol: keygate.bearer, bearer.!\r\n"),
+                get_with(
+                    "/ruled/a",
+                    &format!("{UPGRADE}Sec-WebSocket-Protocol: keygate.bearer, bearer.!\r\n"),
+                ),
             ),
             (
                 "websocket_token_alone",
-                get_with("/ruled/a", "Sec-WebSocket-Protocol: bearer.YQ\r\n"),
+                get_with("/ruled/a", &format!("{UPGRADE}Sec-WebSocket-Protocol: bearer.YQ\r\n")),
+            ),
+            (
+                "websocket_token_without_upgrade",
+                get_with("/ruled/a", "Sec-WebSocket-Protocol: keygate.bearer, bearer.YQ\r\n"),
             ),
             (
                 "authorization_scheme",

@@ -29,6 +29,7 @@ use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::Digester;
+use keygate::model::client_address::ClientAddress;
 use keygate::model::client_secret;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -400,7 +401,10 @@ pub fn change_client(control: &Arc<Control>, id: &str, change: impl FnOnce(&mut 
 pub async fn send(router: Router, mut request: Request<Body>) -> TokenResponse {
     if request.extensions().get::<CallContext>().is_none() {
         let request_id = "test".to_owned();
-        request.extensions_mut().insert(CallContext { ip: HERE, request_id });
+        request.extensions_mut().insert(CallContext {
+            client: ClientAddress::Known(HERE),
+            request_id,
+        });
     }
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
@@ -434,7 +438,7 @@ pub fn post(path: &str, form: &[(&str, &str)], headers: &[(&str, &str)]) -> Requ
 
 pub fn from(source: &str, mut request: Request<Body>) -> Request<Body> {
     request.extensions_mut().insert(CallContext {
-        ip: source.parse().unwrap(),
+        client: ClientAddress::Known(source.parse().unwrap()),
         request_id: "test".to_owned(),
     });
     request

@@ -85,7 +85,7 @@ async fn s133_the_secret_of_an_unknown_client_is_digested_too() {
     let context = AuthContext {
         endpoint: ReceivingEndpoint::Token { path: "/oauth/token" },
         tenant: None,
-        source: Ipv4Addr::LOCALHOST.into(),
+        source: ClientAddress::Known(Ipv4Addr::LOCALHOST.into()),
         now,
     };
     // Other load on the machine only adds time, so the shortest time of several is that of the work itself.

@@ -30,6 +30,7 @@ use crate::jose::jws::JwsError;
 use crate::limit::LimitState;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::KeyId;
+use crate::model::client_address::ClientAddress;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
@@ -96,6 +97,7 @@ fn intakes() -> Vec<IntakeError> {
         E::TypeNotAccepted => E::TypeNotAccepted, E::InQuery => E::InQuery, E::TwoPlaces => E::TwoPlaces,
         E::TokenHeaderMalformed => E::TokenHeaderMalformed, E::TokenHeaderRepeated => E::TokenHeaderRepeated,
         E::ProtocolMalformed => E::ProtocolMalformed, E::ProtocolAlone => E::ProtocolAlone,
+        E::ProtocolWithoutUpgrade => E::ProtocolWithoutUpgrade,
     )
 }
 
@@ -207,7 +209,7 @@ fn spent() -> SpentLimit {
     let spend = || {
         let subject = Subject {
             identity: None,
-            client_ip: [127, 0, 0, 1].into(),
+            client: ClientAddress::Known([127, 0, 0, 1].into()),
             route: &route,
         };
         admit::spend(&limits, subject, now)

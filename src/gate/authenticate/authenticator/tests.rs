@@ -14,11 +14,17 @@ use crate::gate::snapshot::Snapshot;
 use crate::jose::jwks::Jwks;
 use crate::jose::sign::SigningKey;
 use crate::model::api_key::ApiKeyEnvironment;
+use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::CredentialDigest;
+use crate::model::api_key::KeyId;
+use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::ClientEntry;
+use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
 use crate::model::directory::OpaqueToken;
 use crate::model::plan::CredentialKind;
 use crate::observe::metrics::Reasons;
@@ -386,6 +392,37 @@ fn a_cached_verdict_decides_like_a_new_one() {
     introspection.verdicts().remember("opaque", &verdict, body.len(), now);
     fixture.check("introspects", "opaque", "introspects");
     fixture.check("mixed", "opaque", "introspects");
+}
+
+#[test]
+fn s011_an_api_key_in_the_place_of_a_token_is_not_shown_to_an_issuer() {
+    let fixture = fixture();
+    let imported = "sk-imported";
+    let digest = CredentialDigest::sha256(imported);
+    fixture.live.directory.replace(vec![KeyRecord {
+        id: KeyId::of_imported(&digest),
+        digest,
+        origin: ApiKeyOrigin::Imported,
+        environment: ApiKeyEnvironment::Live,
+        name: "ci".into(),
+        state: KeyState::Active,
+        expires_at: None,
+        scopes: Arc::default(),
+        client: None,
+        organization: None,
+        addresses: Box::default(),
+        subscription: None,
+        ends_at: None,
+    }]);
+    let own = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
+    for route in ["introspects", "mixed"] {
+        for key in [own.expose(), "kg_test_mistyped", imported] {
+            fixture.check(route, key, "token_malformed");
+        }
+        for token in ["kg_prod_x", "sk-other"] {
+            fixture.check(route, token, "needs introspects");
+        }
+    }
 }
 
 #[test]
