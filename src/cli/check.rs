@@ -174,6 +174,9 @@ mod tests {
         assert_eq!(warnings(route, &other), nobody[1..]);
         let good = key(2, ", client: billing, organization: acme, scopes: [a, b, c]");
         assert_eq!(warnings(route, &(other + &good)), [""; 0]);
+        let any = route.replace("all: [a, b]", "any: [d, e]");
+        assert_eq!(warnings(&any, &good), nobody[3..]);
+        assert_eq!(warnings(&any.replace("[d, e]", "[d, c]"), &good), [""; 0]);
         // There will be keys.
         assert_eq!(warnings(route, " []"), [""; 0]);
         // Tokens may meet what keys do not.

@@ -1,6 +1,7 @@
 //! Which requests may two configurations decide differently? `pairs` finds an example of each kind, and the route that
 //! decides the example on either side.
 
+use crate::config::DEFAULT_METHODS;
 use crate::config::HostPattern;
 use crate::config::PathPattern;
 use crate::config::Route;
@@ -8,7 +9,6 @@ use crate::gate::accept::Lookup;
 use crate::gate::accept::Matcher;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::accept::matcher::Pattern;
-use crate::gate::accept::rules::DEFAULT_METHODS;
 use http::Method;
 use std::collections::BTreeSet;
 use std::collections::HashMap;

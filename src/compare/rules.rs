@@ -4,11 +4,11 @@ use crate::compare::Weakening;
 use crate::compare::finding::list_text;
 use crate::compare::side::SideRoute;
 use crate::config::Condition;
+use crate::config::DEFAULT_METHODS;
 use crate::config::Mode;
 use crate::config::Route;
 use crate::config::Rule;
-use crate::config::list_has;
-use crate::gate::accept::rules::DEFAULT_METHODS;
+use crate::config::takes;
 use crate::model::claim::ClaimPointer;
 use crate::model::claim::ClaimValue;
 use crate::model::scope::Scope;
@@ -51,13 +51,11 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
     }
 }
 
-/// Returns the methods that both routes match, each once. A route without a list of methods matches only registered
-/// methods.
+/// Returns the methods that both routes match, each once.
 fn methods(before: &Route, now: &Route) -> Vec<Method> {
-    let served = |route: &Route, method: &Method| route.methods.is_empty() || list_has(&route.methods, method);
     let mut methods: Vec<Method> = Vec::new();
     for method in DEFAULT_METHODS.iter().chain(&before.methods).chain(&now.methods) {
-        if served(before, method) && served(now, method) && !methods.contains(method) {
+        if takes(&before.methods, method) && takes(&now.methods, method) && !methods.contains(method) {
             methods.push(method.clone());
         }
     }

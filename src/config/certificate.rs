@@ -29,6 +29,8 @@ pub struct Chain {
     /// The certificates as DER, the server's first.
     pub der: Vec<Vec<u8>>,
     pub names: Vec<CertificateName>,
+    /// The DNS names by which no client asks for the certificate: addresses, and texts that are no DNS names.
+    pub odd_names: Vec<String>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
@@ -41,12 +43,25 @@ pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
     let der = parse_certificates(pem)?;
     let (_, certificate) =
         parse_x509_certificate(&der[0]).map_err(|_| "the first certificate is no X.509 certificate")?;
-    let names: Vec<CertificateName> = certificate
-        .subject_alternative_name()
-        .ok()
-        .flatten()
-        .map(|names| names.value.general_names.iter().filter_map(general_name).collect())
-        .unwrap_or_default();
+    let alternatives = certificate.subject_alternative_name().ok().flatten();
+    let alternatives = alternatives.map_or(&[][..], |names| &names.value.general_names);
+    let names: Vec<CertificateName> = alternatives.iter().filter_map(general_name).collect();
+    // An address that is stated as an address too is there for clients of old.
+    let is_stated = |text: &str| {
+        let addresses = alternatives.iter().filter_map(|name| match name {
+            GeneralName::IPAddress(bytes) => ip_name(bytes),
+            _ => None,
+        });
+        let name = CertificateName::of_host(text);
+        name.is_some_and(|name| addresses.into_iter().any(|address| address == name))
+    };
+    let odd_names = alternatives.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) if CertificateName::of_dns(name).is_none() && !is_stated(name) => {
+            Some((*name).to_owned())
+        }
+        _ => None,
+    });
+    let odd_names = odd_names.collect();
     if names.is_empty() {
         return Err("the first certificate has no DNS name and no IP address (subject alternative name)".to_owned());
     }
@@ -58,6 +73,7 @@ pub fn parse_chain(pem: &[u8]) -> Result<Chain, String> {
     Ok(Chain {
         der,
         names,
+        odd_names,
         not_before,
         not_after,
     })
@@ -188,6 +204,22 @@ mod tests {
         assert_eq!(wrong, Err("this is the key of another certificate"));
         let none = certified_key(&chain.der, first.as_bytes()).map(drop);
         assert_eq!(none, Err("there is no private key in it (PEM, not encrypted)"));
+    }
+
+    #[test]
+    fn dns_names_that_are_addresses_or_none_are_odd() {
+        let ia5 = |text: &str| rcgen::SanType::DnsName(rcgen::string::Ia5String::try_from(text).unwrap());
+        let mut params =
+            rcgen::CertificateParams::new(vec!["api.example.com".to_owned(), "192.0.2.1".to_owned()]).unwrap();
+        let odd = ["127.0.0.1", "::1", "api*.example.com", "a b", "example.com."];
+        params.subject_alt_names.extend(odd.map(ia5));
+        // The address is among the IP addresses too.
+        params.subject_alt_names.push(ia5("192.0.2.1"));
+        let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let chain = parse_chain(certificate.pem().as_bytes()).unwrap();
+        assert_eq!(chain.odd_names, odd);
+        let (usual, _) = self_signed(&["api.example.com", "*.example.org", "192.0.2.1"]);
+        assert_eq!(parse_chain(usual.as_bytes()).unwrap().odd_names, [""; 0]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::config::check::Checker;
 use crate::config::check::values;
-use crate::config::pattern::list_has;
+use crate::config::pattern::takes;
 use crate::config::read::FromText;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
@@ -225,7 +225,7 @@ fn refuse_beside_any(any: NodeId, count: usize, credentials: Option<&TypedNode<b
 fn methods(written: Texts<Method>, route_methods: &[Method], checker: &mut Checker<'_>) -> Vec<Method> {
     checker.refuse_duplicates(&written.value);
     for method in &written.value {
-        if !route_methods.is_empty() && !list_has(route_methods, method.get()) {
+        if !takes(route_methods, method.get()) {
             let problem = checker.with_value(method.at, "this route does not match the method");
             let hint = "a preflight is answered by the route of the method that it asks about";
             checker.error_with(method.at, "method-not-in-route", problem, hint);

@@ -161,11 +161,11 @@ pub(in crate::config) struct LimitsSection {
     head_bytes: Option<Text<Size>>,
     /// Header fields (431). Default 100.
     head_count: Option<TypedNode<NonZeroU32>>,
-    /// Bytes of path and query (414). Default `8KiB`.
+    /// Bytes of path and query (414). Default `8KiB`, at most `64KiB`.
     target_bytes: Option<Text<Size>>,
     /// Bytes of a body, counted as it streams (413). Default `10MiB`.
     body_bytes: Option<Text<Size>>,
-    /// Bytes of a bearer token or an API key (400). Default `8KiB`.
+    /// Bytes of a bearer token or an API key (400). Default `8KiB`; a JWT has `64KiB` at most.
     credential_bytes: Option<Text<Size>>,
     /// Bytes of a body that are read before they are passed on, in each direction; a client that does not read its response
     /// holds twice as much. From `4KiB` to `1MiB`. Default `64KiB`.
@@ -189,7 +189,7 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
     let credential_at = section.credential_bytes.as_ref().map(|size| size.at);
     let buffer_at = section.buffer_bytes.as_ref().map(|size| size.at);
     let count_at = section.head_count.as_ref().map(|count| count.at);
-    let limits = RequestLimits {
+    let mut limits = RequestLimits {
         head_bytes_max: size(section.head_bytes, 32 << 10),
         header_count_max: count(section.head_count.map(|count| count.value), 100),
         target_bytes_max: size(section.target_bytes, 8 << 10),
@@ -203,16 +203,31 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
         connections_max: count(section.connections, 10_000),
         requests_per_connection_max: section.requests_per_connection.map_or(10_000, NonZeroU32::get),
     };
-    for (value, max, at, key) in [
-        (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes"),
-        (limits.header_count_max, HEADER_COUNT_MAX, count_at, "head_count"),
+    let (head, uri) = (
+        "the HTTP parser takes no larger head",
+        "the HTTP parser takes no longer URI",
+    );
+    for (value, max, at, key, hint) in [
+        (limits.head_bytes_max, HEAD_BYTES_MAX, head_at, "head_bytes", head),
+        (limits.header_count_max, HEADER_COUNT_MAX, count_at, "head_count", head),
+        (limits.target_bytes_max, KIB_64, target_at, "target_bytes", uri),
     ] {
         if value > max
             && let Some(at) = at
         {
             let problem = format!("`{key}` ({value}) is more than {max}");
-            checker.error_with(at, "out-of-range", problem, "the HTTP parser takes no larger head");
+            checker.error_with(at, "out-of-range", problem, hint);
         }
+    }
+    if limits.credential_bytes_max > KIB_64
+        && let Some(at) = credential_at
+    {
+        let problem = format!(
+            "`credential_bytes` ({}) is more than {KIB_64}",
+            limits.credential_bytes_max
+        );
+        let hint = "a longer JWT is refused in any case (401 instead of 400); write `64KiB`";
+        checker.warn(at, "out-of-range", problem, hint);
     }
     if !BUFFER_BYTES.contains(&limits.buffer_bytes)
         && let Some(at) = buffer_at
@@ -238,9 +253,15 @@ pub(in crate::config) fn convert_limits(section: LimitsSection, checker: &mut Ch
             );
         }
     }
+    // `64KiB` stands for the longest URI, which is two bytes shorter: the parser would answer a longer one with 400, not 414.
+    limits.target_bytes_max = limits.target_bytes_max.min(URI_BYTES_MAX);
     limits
 }
 
+/// The longest URI that the crate `http` can hold; it refuses a longer one without a reason.
+const URI_BYTES_MAX: usize = 65_534;
+/// The bound of a token (`BYTES_MAX` of `jose::jws`) and, in round numbers, of a URI.
+const KIB_64: usize = 64 << 10;
 /// A larger number is a mistake: every connection may hold a head of this size in memory.
 const HEAD_BYTES_MAX: usize = (1 << 20) - 1;
 /// Up to 1 MiB, as for heads: each connection may hold it twice.

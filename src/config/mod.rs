@@ -54,6 +54,12 @@ mod defaults;
 mod overlap;
 
 mod shadow;
+
+mod parts;
+mod claim_reach;
+mod unmet;
+mod unused;
+mod server_name;
 mod reach;
 
 mod schema;
@@ -93,9 +99,11 @@ pub use observe::LogFormat;
 pub use observe::Observe;
 pub use origin::SourceLine;
 pub use origin::SourceLines;
+pub(crate) use pattern::DEFAULT_METHODS;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;
-pub(crate) use pattern::list_has;
+pub(crate) use pattern::is_dot_segment;
+pub(crate) use pattern::takes;
 pub use resource::Resource;
 pub use route::AcceptedCredential;
 pub use route::Route;
@@ -432,17 +440,20 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
         shadow::check(located, &issuers, &limits, checker);
         check_one_introspection(located, checker);
     }
+    let requests = listener::convert_limits(section.requests.unwrap_or_default(), checker);
     let file_needs = reach::warn(
-        &reach::Parts {
+        &parts::Parts {
             listeners: &listeners,
+            requests: &requests,
             issuers: &issuers,
+            api_keys: &api_keys,
             limits: &limits,
+            upstreams: &upstreams,
+            resources: &resources,
             plans: &plans,
             token_endpoint: token_endpoint.as_ref(),
             routes: &routes,
             has_store: store.is_some(),
-            keys_of_store_alone: store.is_some() && api_keys.file.is_none(),
-            keys_in_file_alone: api_keys.file.is_some() && store.is_none(),
         },
         checker,
     );
@@ -450,7 +461,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     Some(Config {
         listeners: listeners.into_iter().map(|listener| listener.value).collect(),
         shutdown: shutdown::convert(section.shutdown.unwrap_or_default()),
-        requests: listener::convert_limits(section.requests.unwrap_or_default(), checker),
+        requests,
         admin: admin.map(|admin| admin.value),
         observe: observe::convert(section.log.unwrap_or_default()),
         state_dir: state_dir(section.state_dir, checker),

@@ -1,8 +1,9 @@
 //! Which routes match the same request? Two such routes are an error: the choice must not be chance.
 
 use crate::config::check::Checker;
+use crate::config::pattern::DEFAULT_METHODS;
 use crate::config::pattern::HostPattern;
-use crate::config::pattern::list_has;
+use crate::config::pattern::takes;
 use crate::config::route::LocatedRoute;
 use crate::config::tree::printable;
 use http::Method;
@@ -66,10 +67,13 @@ fn shape(path: &str) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
-/// Returns whether the lists share a method. An empty list stands for every method.
+/// Returns whether routes with these lists take a method in common.
 fn intersect(a: &[Method], b: &[Method]) -> bool {
-    let any_in = |of: &[Method], list: &[Method]| of.iter().any(|method| list_has(list, method));
-    a.is_empty() || b.is_empty() || any_in(a, b) || any_in(b, a)
+    DEFAULT_METHODS
+        .iter()
+        .chain(a)
+        .chain(b)
+        .any(|method| takes(a, method) && takes(b, method))
 }
 
 #[cfg(test)]
@@ -88,6 +92,14 @@ mod tests {
         check(&[], &[], true);
         check(&[Method::HEAD], &[Method::POST], false);
         check(&[Method::GET], &[Method::POST], false);
+    }
+
+    #[test]
+    fn a_route_without_a_list_takes_no_method_of_the_operators_own() {
+        let own = |name: &str| Method::from_bytes(name.as_bytes()).unwrap();
+        assert!(!intersect(&[], &[own("PROPFIND")]) && !intersect(&[own("PURGE")], &[]));
+        assert!(intersect(&[], &[own("PROPFIND"), Method::GET]) && intersect(&[Method::HEAD], &[]));
+        assert!(intersect(&[own("PURGE")], &[own("PURGE")]) && !intersect(&[own("PURGE")], &[own("BAN")]));
     }
 
     #[test]

@@ -12,6 +12,27 @@ pub enum HostPattern {
     Suffix(String),
 }
 
+/// The methods of a route without a list: those of RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
+/// TRACE. These two are never served: CONNECT makes a tunnel, TRACE echoes credentials.
+pub(crate) const DEFAULT_METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::PATCH,
+];
+
+/// Returns whether a route with `methods` in its `match` takes `method`: one of the list, or of [`DEFAULT_METHODS`] where
+/// there is none.
+pub(crate) fn takes(methods: &[Method], method: &Method) -> bool {
+    match methods {
+        [] => DEFAULT_METHODS.contains(method),
+        listed => list_has(listed, method),
+    }
+}
+
 /// Returns whether a list of methods contains `method`. GET includes HEAD,
 /// which reports on the same representation (RFC 9110 section 9.3.2).
 pub(crate) fn list_has(methods: &[Method], method: &Method) -> bool {
@@ -42,6 +63,27 @@ impl PathPattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns whether `{*name}` ends the pattern: only that part of a path may hold empty segments.
+    pub(in crate::config) fn has_rest(&self) -> bool {
+        self.0.contains("{*")
+    }
+
+    /// Returns the length in bytes of the shortest path, as clients send it, that the pattern matches: one byte for each pair
+    /// of braces, and one for each character that a client may send without its escape.
+    pub(in crate::config) fn shortest_path_bytes(&self) -> usize {
+        let mut bytes = 0;
+        for segment in self.0.split('/').skip(1) {
+            bytes += "/".len();
+            if segment.starts_with('{') {
+                bytes += 1;
+                continue;
+            }
+            let escapes = ESCAPED.iter().map(|&(_, escape)| segment.matches(escape).count());
+            bytes += segment.len() - escapes.sum::<usize>() * ("%22".len() - 1);
+        }
+        bytes
+    }
 }
 
 impl std::str::FromStr for PathPattern {
@@ -67,8 +109,10 @@ impl std::str::FromStr for PathPattern {
                 return Err(PathPatternError::Forbidden(description));
             }
         }
-        if rest.split('/').any(|segment| segment == "." || segment == "..") {
-            return Err(PathPatternError::Forbidden("`.` or `..` segments"));
+        if rest.split('/').any(is_dot_segment) {
+            return Err(PathPatternError::Forbidden(
+                "`.` or `..` segments, also with `;…` or `%20` behind the dots",
+            ));
         }
         check_escapes(text)?;
         let mut segments = rest.split('/').peekable();
@@ -98,18 +142,41 @@ impl std::str::FromStr for PathPattern {
     }
 }
 
-/// Returns `text` with escapes for the characters that RFC 3986 section 3.3 forbids in a path. Browsers send some of
-/// them unescaped, and a request is matched in its normal form: without the escapes, such a pattern would match none.
+/// The characters that RFC 3986 section 3.3 forbids in a path and that clients send all the same, with their escapes. Braces
+/// are missing: in a pattern they stand for a part of the path.
+const ESCAPED: [(char, &str); 8] = [
+    ('"', "%22"),
+    ('<', "%3C"),
+    ('>', "%3E"),
+    ('[', "%5B"),
+    (']', "%5D"),
+    ('^', "%5E"),
+    ('`', "%60"),
+    ('|', "%7C"),
+];
+
+/// Returns `text` with escapes for the characters of [`ESCAPED`]. A request is matched in its normal form: without the
+/// escapes, such a pattern would match none.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if matches!(character, '"' | '<' | '>' | '[' | ']' | '^' | '`' | '|') {
-            escaped.push_str(&format!("%{:02X}", u32::from(character)));
-        } else {
-            escaped.push(character);
+        match ESCAPED.iter().find(|(known, _)| *known == character) {
+            Some((_, escape)) => escaped.push_str(escape),
+            None => escaped.push(character),
         }
     }
     escaped
+}
+
+/// Returns whether `segment` is `.` or `..`, also as `..;x` (Tomcat and Jetty remove parameters
+/// first) or `..%20` (Windows trims spaces). A request with such a segment is refused.
+pub(crate) fn is_dot_segment(segment: &str) -> bool {
+    if !segment.starts_with('.') {
+        return false;
+    }
+    let ends = [segment.find(';'), segment.find("%3B")];
+    let end = ends.into_iter().flatten().min().unwrap_or(segment.len());
+    matches!(segment[..end].trim_end_matches("%20"), "." | "..")
 }
 
 /// Returns whether a segment is a wildcard in the syntax of other gateways, `*` or `:id`. As
@@ -207,11 +274,45 @@ mod tests {
         check("", Err(PathPatternError::NoLeadingSlash));
         check("a", Err(PathPatternError::NoLeadingSlash));
         for bad in [
-            "/a?b", "/a#b", "//", "/a//b", "/a/../b", "/.", "/a\\b", "/a b", "/\u{e9}", "/\0",
+            "/a?b",
+            "/a#b",
+            "//",
+            "/a//b",
+            "/a/../b",
+            "/.",
+            "/a\\b",
+            "/a b",
+            "/\u{e9}",
+            "/\0",
+            "/..;a/b",
+            "/.%3B",
+            "/..%20",
+            "/.%20%20;a",
         ] {
             assert!(
                 matches!(bad.parse::<PathPattern>(), Err(PathPatternError::Forbidden(_))),
                 "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_shortest_path_has_one_byte_for_braces_and_for_characters_that_need_no_escape() {
+        for (text, bytes) in [
+            ("/", 1),
+            ("/a/", 3),
+            ("/a/{id}/b", 6),
+            ("/{*rest}", 2),
+            ("/a|b", 4),
+            ("/a%7Cb", 4),
+            ("/a%20b", 6),
+            ("/%C3%A9", 7),
+            ("/..a", 4),
+        ] {
+            assert_eq!(
+                text.parse::<PathPattern>().unwrap().shortest_path_bytes(),
+                bytes,
+                "{text}"
             );
         }
     }

@@ -1,44 +1,40 @@
 //! Which settings load and have no effect? Those that nothing names, and those that no request or credential can meet.
 
+use crate::config::Issuer;
 use crate::config::KeySource;
+use crate::config::Limit;
+use crate::config::LimitBy;
 use crate::config::Listener;
+use crate::config::PlainProtocol;
+use crate::config::RequestLimits;
+use crate::config::UpstreamProtocol;
 use crate::config::check::Checker;
+use crate::config::claim_reach;
+use crate::config::file_need;
 use crate::config::file_need::FileNeed;
-use crate::config::file_need::KeyFact;
-use crate::config::file_need::Need;
-use crate::config::issuer::Issuer;
-use crate::config::limit::Limit;
-use crate::config::limit::LimitBy;
-use crate::config::pattern::HostPattern;
+use crate::config::issuer::JwksLocation;
+use crate::config::parts::Parts;
+use crate::config::pattern::DEFAULT_METHODS;
+use crate::config::pattern::takes;
 use crate::config::read::TypedNode;
 use crate::config::route::AcceptedCredential;
 use crate::config::route::LocatedRoute;
-use crate::config::rule::Condition;
-use crate::config::rule::Mode;
-use crate::config::token_endpoint::TokenEndpoint;
+use crate::config::server_name;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
+use crate::config::tree::printable;
+use crate::config::unmet;
+use crate::config::unused;
+use crate::model::api_key::key_text_bytes;
 use crate::model::names::Name;
-use crate::model::plan::Plan;
-use crate::model::scope::Scope;
+use crate::model::public_address::is_public;
+use http::HeaderName;
 use http::Method;
+use http::header;
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-
-/// The converted parts of a configuration.
-pub(in crate::config) struct Parts<'a> {
-    pub listeners: &'a [TypedNode<Listener>],
-    pub issuers: &'a BTreeMap<Name, Issuer>,
-    pub limits: &'a BTreeMap<Name, Limit>,
-    pub plans: &'a BTreeMap<Name, Plan>,
-    pub token_endpoint: Option<&'a TokenEndpoint>,
-    pub routes: &'a [LocatedRoute],
-    pub has_store: bool,
-    /// `true` where API keys come from the store alone.
-    pub keys_of_store_alone: bool,
-    /// `true` where API keys come from the keys file alone.
-    pub keys_in_file_alone: bool,
-}
+use std::net::IpAddr;
+use url::Host;
+use url::Url;
 
 /// Warns of every setting without an effect. Returns the warnings that depend on files with keys.
 pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> Vec<FileNeed> {
@@ -46,86 +42,35 @@ pub(in crate::config) fn warn(parts: &Parts<'_>, checker: &mut Checker<'_>) -> V
     if !checker.errors.is_empty() || !checker.tree.is_complete() {
         return Vec::new();
     }
-    warn_of_unused(parts, checker);
+    unused::warn(parts, checker);
     warn_of_claim_names(checker);
+    warn_of_key_sources(parts.issuers, checker);
     if !parts.has_store {
         warn_of_lost_counts(parts.limits, checker);
     }
-    let mut needs = issuer_needs(parts.issuers, checker);
+    warn_of_short_credentials(parts, checker);
+    server_name::warn_of_resources(parts, checker);
+    warn_of_default_methods(parts, checker);
+    claim_reach::warn_of_shared(parts, checker);
+    let mut needs = file_need::of_issuers(parts.issuers, checker);
     for located in parts.routes {
-        warn_of_host(located, parts.listeners, checker);
+        server_name::warn(located, parts.listeners, checker);
+        warn_of_long_path(located, parts.requests, checker);
         warn_of_oddities(located, checker);
-        warn_of_contradiction(located, checker);
-        warn_of_audiences(located, parts.token_endpoint, checker);
-        warn_of_plans(located, parts.plans, checker);
-        warn_of_limits(located, parts.limits, parts.keys_of_store_alone, checker);
-        warn_of_tenants(located, parts.issuers, checker);
-        if parts.keys_in_file_alone && located.route.accept.contains(&AcceptedCredential::ApiKey) {
-            key_needs(located, parts.limits, checker, &mut needs);
+        warn_of_websocket(located, parts, checker);
+        warn_of_forwarding(located, parts, checker);
+        if let Some(rules) = checker.tree.entry(located.at, "rules") {
+            let is_taken = |method: &Method| takes(&located.route.methods, method);
+            warn_of_rule_methods(rules, is_taken, checker);
+        }
+        warn_of_cors(located, parts, checker);
+        unmet::warn(located, parts, checker);
+        warn_of_limits(located, parts.limits, parts.keys_are_in_store_alone(), checker);
+        if parts.keys_are_in_file_alone() && located.route.accept.contains(&AcceptedCredential::ApiKey) {
+            file_need::of_keys(located, parts.limits, checker, &mut needs);
         }
     }
     needs
-}
-
-/// Warns of limits, upstreams and issuers that nothing names, and of a keys file and identity tokens without a route.
-fn warn_of_unused(parts: &Parts<'_>, checker: &mut Checker<'_>) {
-    let routes = || parts.routes.iter().map(|located| &located.route);
-    let of_plans = parts.plans.values().flat_map(|plan| &plan.limits);
-    let limits: BTreeSet<&str> = routes()
-        .flat_map(|route| &route.limits)
-        .chain(of_plans)
-        .map(Name::as_str)
-        .collect();
-    let upstreams: BTreeSet<&str> = routes().map(|route| route.upstream.as_str()).collect();
-    let issuers: BTreeSet<&str> = routes().flat_map(|route| &route.issuers).map(Name::as_str).collect();
-    for (section, noun, used, by) in [
-        (
-            "limits",
-            "limit",
-            limits,
-            "the `limits` of a route, of a plan or of the defaults",
-        ),
-        ("upstreams", "upstream", upstreams, "the `upstream` of a route"),
-        (
-            "issuers",
-            "issuer",
-            issuers,
-            "the `issuers` of a route that accepts `jwt`",
-        ),
-    ] {
-        let sections: Vec<NodeId> = checker.tree.sections(section).collect();
-        let unused: Vec<NodeId> = sections
-            .into_iter()
-            .flat_map(|all| checker.tree.entries(all))
-            .filter_map(|(name, at)| (!used.contains(name)).then_some(at))
-            .collect();
-        for at in unused {
-            let problem = format!("no request comes to this {noun}");
-            checker.warn(at, "unused", problem, format!("name it in {by}, or remove it"));
-        }
-    }
-    let accepts_keys = routes().any(|route| route.accept.contains(&AcceptedCredential::ApiKey));
-    if let Some(at) = place(checker, ROOT, &["api_keys", "file"])
-        && !accepts_keys
-    {
-        let hint = "add `api_key` to the `accept` of a route, or remove it";
-        checker.warn(at, "unused", "no route accepts API keys", hint);
-    }
-    if let Some(at) = place(checker, ROOT, &["identity_token"])
-        && routes().all(|route| route.identity_token.is_none())
-    {
-        let hint = "give a route `identity_token: { audience: … }`, or remove it";
-        checker.warn(at, "unused", "no route sends its upstream identity tokens", hint);
-    }
-}
-
-fn place(checker: &Checker<'_>, from: NodeId, keys: &[&str]) -> Option<NodeId> {
-    keys.iter().try_fold(from, |at, key| checker.tree.entry(at, key))
-}
-
-/// Returns the first of `keys` that the map at `at` has, or `at`.
-fn place_of(checker: &Checker<'_>, at: NodeId, keys: &[&str]) -> NodeId {
-    keys.iter().find_map(|key| checker.tree.entry(at, key)).unwrap_or(at)
 }
 
 /// Warns of limits of a day or longer. For a configuration without a store, which would keep their counts over a restart.
@@ -134,7 +79,7 @@ fn warn_of_lost_counts(limits: &BTreeMap<Name, Limit>, checker: &mut Checker<'_>
     for limit in limits.values().filter(|limit| limit.is_long()) {
         let at = sections
             .iter()
-            .find_map(|all| place(checker, *all, &[limit.name.as_str(), "quota"]));
+            .find_map(|all| checker.tree.descend(*all, &[limit.name.as_str(), "quota"]));
         let problem = format!(
             "the counts of `limits.{}` are lost at a restart, and its quota begins anew",
             limit.name
@@ -166,7 +111,7 @@ fn warn_of_claim_names(checker: &mut Checker<'_>) {
         );
     }
     for (at, name) in paths {
-        let name = crate::config::tree::printable(&name);
+        let name = printable(&name);
         let problem = format!("`{name}` looks like a path, and claims are found by their whole names");
         let hint = "have the issuer put the value into a claim of its own at the top of the token";
         checker.warn(at, "claim-path", problem, hint);
@@ -178,224 +123,297 @@ fn is_path(name: &str) -> bool {
     name.starts_with('/') || (name.contains('.') && !name.contains([':', '/']))
 }
 
-/// Returns a need for each issuer with keys in files: one of them must fit an algorithm.
-fn issuer_needs(issuers: &BTreeMap<Name, Issuer>, checker: &Checker<'_>) -> Vec<FileNeed> {
-    let local = issuers
-        .values()
-        .filter(|issuer| matches!(issuer.keys, KeySource::Pem(_) | KeySource::File(_)));
-    let need = |issuer: &Issuer| {
-        let sections = checker.tree.sections("issuers");
-        let mut places = sections.filter_map(|all| checker.tree.entry(all, issuer.name.as_str()));
-        let at = places.next()?;
-        let algorithms: Vec<&str> = issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
-        let problem = format!(
-            "no key of this issuer is for {}, so no token can pass",
-            algorithms.join(" or ")
-        );
-        let hint = "add the algorithm of its keys to `algorithms`";
-        let at = place_of(checker, at, &["algorithms", "public_key_files", "jwks_file"]);
-        Some(FileNeed {
-            need: Need::IssuerKey(issuer.name.clone()),
-            warning: checker.warning(at, "refuses-everybody", problem, hint),
-        })
-    };
-    local.filter_map(need).collect()
-}
-
-/// Warns of a host that no certificate has, where every listener refuses handshakes for other names.
-fn warn_of_host(located: &LocatedRoute, listeners: &[TypedNode<Listener>], checker: &mut Checker<'_>) {
-    let is_served = |host: &HostPattern| {
-        listeners.iter().any(|listener| match &listener.value.tls {
-            None => true,
-            Some(tls) if tls.default.is_some() => true,
-            Some(tls) => {
-                let mut names = tls.certificates.iter().flat_map(|certificate| &certificate.names);
-                // Files that were not read have no names.
-                let read = tls.certificates.iter().all(|certificate| !certificate.chain.is_empty());
-                !read
-                    || names.any(|name| match host {
-                        HostPattern::Any => true,
-                        HostPattern::Exact(host) => name.covers(host.trim_matches(['[', ']'])),
-                        HostPattern::Suffix(parent) => name.to_string().ends_with(&format!(".{parent}")),
-                    })
-            }
-        })
-    };
-    let Some(at) = place(checker, located.at, &["match", "host"]) else {
-        return;
-    };
-    for host in located.route.hosts.iter().filter(|host| !is_served(host)) {
-        let host = match host {
-            HostPattern::Any => "*".to_owned(),
-            HostPattern::Exact(name) => name.clone(),
-            HostPattern::Suffix(parent) => format!("*.{parent}"),
+/// Warns of issuers whose server is never connected to, and of keys that are too old before they are fetched again.
+fn warn_of_key_sources(issuers: &BTreeMap<Name, Issuer>, checker: &mut Checker<'_>) {
+    for issuer in issuers.values() {
+        let sections: Vec<NodeId> = checker.tree.sections("issuers").collect();
+        let mut places = sections
+            .iter()
+            .filter_map(|all| checker.tree.entry(*all, issuer.name.as_str()));
+        let Some(at) = places.next() else {
+            continue;
         };
-        let problem = format!("no certificate of a listener is for `{host}`, so no connection is made for it");
-        let hint = "add a certificate for it to `tls.certificates`, or say which is the `tls.default`";
-        checker.warn(at, "host-without-certificate", problem, hint);
+        let (url, keys, allows_any, has_proxy) = match &issuer.keys {
+            KeySource::Remote(remote) => {
+                let (url, keys) = match &remote.at {
+                    JwksLocation::JwksUrl(url) => (url.clone(), ["jwks_url"].as_slice()),
+                    JwksLocation::Discovery(discovery) => (discovery.issuer.to_url(), ["issuer"].as_slice()),
+                };
+                let connect = &remote.connect;
+                if remote.max_stale < remote.max_refresh {
+                    let place = checker.tree.first_of(at, &["max_stale", "max_refresh"]);
+                    let problem =
+                        "`max_stale` is less than `max_refresh`: keys may be too old before they are fetched again";
+                    let hint = "until then every token of this issuer is answered 503; the defaults are `24h` and `1h`";
+                    checker.warn(place, "stale-before-refresh", problem, hint);
+                }
+                (url, keys, connect.allow_private_addresses, connect.proxy.is_some())
+            }
+            KeySource::Introspection(introspection) => (
+                introspection.url.clone(),
+                ["introspection", "url"].as_slice(),
+                introspection.allow_private_addresses,
+                introspection.proxy.is_some(),
+            ),
+            KeySource::Pem(_) | KeySource::File(_) | KeySource::Own => continue,
+        };
+        if !allows_any && is_private(&url, has_proxy) {
+            let place = checker.tree.descend(at, keys).unwrap_or(at);
+            let problem =
+                "this address is not public, so no connection is made to it, and no token of this issuer can pass";
+            let hint = "say `allow_private_addresses: true` beside it";
+            checker.warn(place, "private-address", checker.with_value(place, problem), hint);
+        }
     }
 }
 
-/// Warns of `allow` on a path without braces: neither form can be in a literal path.
+/// Returns whether the host of `url` is certainly an address that is not public. A proxy looks up names by itself.
+fn is_private(url: &Url, has_proxy: bool) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => !is_public(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => !is_public(IpAddr::V6(address)),
+        // RFC 6761 section 6.3.
+        Some(Host::Domain(name)) => !has_proxy && (name == "localhost" || name.ends_with(".localhost")),
+        None => false,
+    }
+}
+
+/// Warns of `forward_credential` where the upstream's `remove_headers` removes every header that carries one.
+fn warn_of_forwarding(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Checker<'_>) {
+    let route = &located.route;
+    let Some(upstream) = parts
+        .upstreams
+        .get(&route.upstream)
+        .filter(|_| route.forward_credential)
+    else {
+        return;
+    };
+    let takes_keys = route.public || route.accept.contains(&AcceptedCredential::ApiKey);
+    let takes_bearer = route.public || parts.api_keys.bearer || route.accept.contains(&AcceptedCredential::Jwt);
+    let mut carriers = [
+        takes_keys.then_some(&parts.api_keys.header),
+        takes_bearer.then_some(&header::AUTHORIZATION),
+    ]
+    .into_iter()
+    .flatten();
+    if carriers.all(|name| upstream.remove_headers.contains(name)) {
+        let at = checker.tree.first_of(located.at, &["forward_credential"]);
+        let problem = format!(
+            "`remove_headers` of `upstreams.{}` removes every header with a credential",
+            upstream.name
+        );
+        checker.warn(
+            at,
+            "no-effect",
+            problem,
+            "remove the header from that list, or this key",
+        );
+    }
+}
+
+/// Warns of a bound that no API key keeps that is made here.
+fn warn_of_short_credentials(parts: &Parts<'_>, checker: &mut Checker<'_>) {
+    let needed = key_text_bytes(&parts.api_keys.prefix);
+    let bytes = parts.requests.credential_bytes_max;
+    let mut accepted = parts.protected().flat_map(|located| &located.route.accept);
+    if bytes < needed
+        && accepted.any(|accepted| *accepted == AcceptedCredential::ApiKey)
+        && let Some(at) = checker.tree.descend(ROOT, &["requests", "credential_bytes"])
+    {
+        let problem =
+            format!("`credential_bytes` ({bytes}) is less than an API key takes that is made here ({needed})");
+        checker.warn(at, "out-of-range", problem, "the default is `8KiB`");
+    }
+}
+
+/// Warns of a path that is longer than a target or a head may be.
+fn warn_of_long_path(located: &LocatedRoute, requests: &RequestLimits, checker: &mut Checker<'_>) {
+    let path = located.route.path.shortest_path_bytes();
+    let method = located.route.methods.iter().map(|method| method.as_str().len()).min();
+    // The shortest head: `GET /a HTTP/1.0`, without fields.
+    let head = method.unwrap_or("GET".len()) + path + "  HTTP/1.0\r\n\r\n".len();
+    let (bound, bytes) = if path > requests.target_bytes_max {
+        ("target_bytes", requests.target_bytes_max)
+    } else if head > requests.head_bytes_max {
+        ("head_bytes", requests.head_bytes_max)
+    } else {
+        return;
+    };
+    let at = checker
+        .tree
+        .descend(located.at, &["match", "path"])
+        .unwrap_or(located.at);
+    let problem = format!("no request comes here: the path takes {path} bytes, and `requests.{bound}` is {bytes}");
+    let hint = format!("raise `requests.{bound}`, or give the route a shorter path");
+    checker.warn(at, "path-too-long", problem, hint);
+}
+
+/// Warns of forms in `allow` that no path of the route can have.
 fn warn_of_oddities(located: &LocatedRoute, checker: &mut Checker<'_>) {
     let route = &located.route;
-    if (route.allow_encoded_slash || route.allow_empty_segments)
-        && !route.path.as_str().contains('{')
-        && let Some(at) = checker.tree.entry(located.at, "allow")
-    {
+    let Some(at) = checker.tree.entry(located.at, "allow") else {
+        return;
+    };
+    if !route.path.as_str().contains('{') {
         let problem = "a path without braces is the same for every request, so nothing is allowed by this";
-        checker.warn(
-            at,
-            "no-effect",
-            problem,
-            "remove it, or use `{name}` or `{*name}` in the path",
-        );
-    }
-    if route.websocket_token && !(route.methods.is_empty() || route.methods.contains(&Method::GET)) {
-        let at = place_of(checker, located.at, &["websocket_token"]);
-        let problem = "a WebSocket begins with GET, which is not among the methods of the route";
-        checker.warn(
-            at,
-            "no-effect",
-            problem,
-            "add GET to `match.methods`, or remove `websocket_token`",
-        );
+        let hint = "remove it, or use `{name}` or `{*name}` in the path";
+        checker.warn(at, "no-effect", problem, hint);
+    } else if route.allow_empty_segments && !route.path.has_rest() {
+        let texts = checker.tree.texts(at);
+        let entry = texts.iter().find(|(_, text)| *text == "empty_segments");
+        let at = entry.map_or(at, |(at, _)| *at);
+        let problem = "`{name}` stands for a segment that is not empty, so no path with an empty one comes here";
+        let hint = "remove it, or use `{*name}` at the end of the path";
+        checker.warn(at, "no-effect", problem, hint);
     }
 }
 
-/// Warns of two lists of clients, subjects or organizations, both of which must have the principal's and which share none.
-fn warn_of_contradiction(located: &LocatedRoute, checker: &mut Checker<'_>) {
-    type List = fn(&Condition) -> Option<&Vec<String>>;
-    let lists: [(&str, List); 3] = [
-        ("clients", clients),
-        ("subjects", subjects),
-        ("organizations", organizations),
-    ];
-    for (key, list) in lists {
-        let mut common: Option<Vec<&String>> = None;
-        for names in enforced(located).filter_map(list) {
-            common = Some(match common {
-                None => names.iter().collect(),
-                Some(known) => known.into_iter().filter(|name| names.contains(name)).collect(),
-            });
-        }
-        if common.is_some_and(|common| common.is_empty()) {
-            let at = place_of(checker, located.at, &[key, "rules"]);
-            let problem = format!("no name is in every list of `{key}` that holds here, so every request is refused");
-            let hint = "all rules of a route and of the defaults must hold; name in one list who may pass";
-            checker.warn(at, "refuses-everybody", problem, hint);
-        }
-    }
-}
-
-fn clients(condition: &Condition) -> Option<&Vec<String>> {
-    match condition {
-        Condition::Clients(names) => Some(names),
-        Condition::Subjects(_)
-        | Condition::Organizations(_)
-        | Condition::Claim(..)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
-    }
-}
-
-fn subjects(condition: &Condition) -> Option<&Vec<String>> {
-    match condition {
-        Condition::Subjects(names) => Some(names),
-        Condition::Clients(_)
-        | Condition::Organizations(_)
-        | Condition::Claim(..)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
-    }
-}
-
-fn organizations(condition: &Condition) -> Option<&Vec<String>> {
-    match condition {
-        Condition::Organizations(names) => Some(names),
-        Condition::Clients(_)
-        | Condition::Subjects(_)
-        | Condition::Claim(..)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
-    }
-}
-
-/// Returns the conditions that every request to the route must meet.
-fn enforced(located: &LocatedRoute) -> impl Iterator<Item = &Condition> {
-    let rules = located.route.rules.iter();
-    rules
-        .filter(|rule| rule.mode == Mode::Enforce && rule.methods.is_empty())
-        .flat_map(|rule| &rule.conditions)
-}
-
-/// Returns whether the only tokens that the route accepts are Keygate's own.
-fn accepts_only_own_tokens(located: &LocatedRoute) -> bool {
-    located.route.issuers == [TokenEndpoint::own_issuer()]
-}
-
-/// Warns of audiences that no token of the token endpoint can have, where no other issuer's tokens are accepted.
-fn warn_of_audiences(located: &LocatedRoute, endpoint: Option<&TokenEndpoint>, checker: &mut Checker<'_>) {
-    let (Some(endpoint), Some(audiences)) = (endpoint, &located.route.audiences) else {
-        return;
-    };
-    if accepts_only_own_tokens(located) && !audiences.iter().any(|audience| endpoint.audiences.contains(audience)) {
-        let at = place_of(checker, located.at, &["audiences"]);
-        let problem = "no token of the token endpoint can be good for these";
-        let hint = format!(
-            "those of `token_endpoint.audiences` are: {}",
-            endpoint.audiences.join(", ")
-        );
-        checker.warn(at, "refuses-everybody", problem, hint);
-    }
-}
-
-/// Warns of plans whose credentials the route does not accept, or whose scopes do not have what it asks for.
-fn warn_of_plans(located: &LocatedRoute, plans: &BTreeMap<Name, Plan>, checker: &mut Checker<'_>) {
+/// Warns of `websocket_token` where no request can become a WebSocket: it begins with GET, and HTTP/2 has no `Upgrade`
+/// (RFC 9113 section 8.6).
+fn warn_of_websocket(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Checker<'_>) {
     let route = &located.route;
-    if route.plans.is_empty() {
+    if !route.websocket_token {
         return;
     }
-    let at = place_of(checker, located.at, &["plans"]);
-    let accepts_keys = route.accept.contains(&AcceptedCredential::ApiKey);
-    let accepts_own = route.issuers.contains(&TokenEndpoint::own_issuer());
-    let named: Vec<&Plan> = route.plans.iter().filter_map(|name| plans.get(name)).collect();
-    let is_accepted = |plan: &&Plan| {
-        let kinds = plan.credentials;
-        (accepts_keys && kinds.api_key) || (accepts_own && (kinds.client_secret || kinds.private_key_jwt))
-    };
-    if !named.iter().any(is_accepted) {
-        let problem = "no credential of these plans is accepted here, so every request is refused";
-        let hint = "API keys need `accept: [api_key]`, clients `accept: [jwt]` and the issuer `keygate`";
-        checker.warn(at, "refuses-everybody", problem, hint);
+    let upstream = parts.upstreams.get(&route.upstream);
+    let is_h2c =
+        |listener: &TypedNode<Listener>| listener.value.tls.is_none() && listener.value.plain == PlainProtocol::H2c;
+    let (problem, hint) = if !takes(&route.methods, &Method::GET) {
+        (
+            "a WebSocket begins with GET, which is not among the methods of the route",
+            "add GET to `match.methods`, or remove `websocket_token`",
+        )
+    } else if upstream.is_some_and(|upstream| upstream.protocol == UpstreamProtocol::H2c) {
+        (
+            "the upstream speaks HTTP/2 (`protocol: h2c`), over which no WebSocket is forwarded",
+            "use an upstream with `protocol: http1`, or remove `websocket_token`",
+        )
+    } else if parts.listeners.iter().all(is_h2c) {
+        (
+            "every listener speaks HTTP/2 alone (`protocol: h2c`), over which no WebSocket comes",
+            "add a listener with `protocol: http1` or `tls`, or remove `websocket_token`",
+        )
+    } else {
         return;
-    }
-    let asked: Vec<&Scope> = enforced(located)
-        .filter_map(|condition| match condition {
-            Condition::ScopesAll(scopes) => Some(scopes),
-            Condition::Clients(_)
-            | Condition::Subjects(_)
-            | Condition::Organizations(_)
-            | Condition::Claim(..)
-            | Condition::ScopesAny(_) => None,
-        })
-        .flatten()
-        .collect();
-    let may_have = |plan: &&Plan| {
-        plan.scopes
-            .as_ref()
-            .is_none_or(|scopes| asked.iter().all(|scope| scopes.contains(scope)))
     };
-    if !named.iter().any(may_have) {
-        let problem = "no credential of these plans can have the scopes that are asked for here";
-        checker.warn(at, "refuses-everybody", problem, "add them to `plans.<name>.scopes`");
+    let at = checker.tree.first_of(located.at, &["websocket_token"]);
+    checker.warn(at, "no-effect", problem, hint);
+}
+
+/// Warns of rules of the defaults for methods that no protected route takes.
+fn warn_of_default_methods(parts: &Parts<'_>, checker: &mut Checker<'_>) {
+    let Some(rules) = checker.tree.descend(ROOT, &["defaults", "rules"]) else {
+        return;
+    };
+    // Where there is no such route, the rules are unused in any case.
+    if parts.protected().next().is_some() {
+        let is_taken = |method: &Method| parts.protected().any(|located| takes(&located.route.methods, method));
+        warn_of_rule_methods(rules, is_taken, checker);
     }
 }
 
-/// Returns the place of a limit on a route: its own list, or the route.
-fn limit_place(located: &LocatedRoute, name: &Name) -> NodeId {
-    let own = located.own_limits.iter().find(|(own, _)| own == name);
-    own.map_or(located.at, |(_, at)| *at)
+/// Warns of each rule in the list at `rules` for methods of which none is taken, and of methods of the operator's own that
+/// are not: a usual method in the list of a rule may be there for other routes.
+fn warn_of_rule_methods(rules: NodeId, is_taken: impl Fn(&Method) -> bool, checker: &mut Checker<'_>) {
+    for rule in checker.tree.items(rules) {
+        let Some(at) = checker.tree.entry(rule, "methods") else {
+            continue;
+        };
+        let texts = checker.tree.texts(at).into_iter();
+        let methods: Vec<(NodeId, Method)> = texts
+            .filter_map(|(at, text)| Some((at, Method::from_bytes(text.as_bytes()).ok()?)))
+            .collect();
+        if !methods.iter().any(|(_, method)| is_taken(method)) {
+            let problem = "no route takes one of these methods, so the rule would never be asked";
+            let hint = "see `match.methods` of the routes; a public route is under no rule";
+            checker.warn(at, "rule-never-asked", problem, hint);
+            continue;
+        }
+        for (at, method) in methods {
+            if !is_taken(&method) && !DEFAULT_METHODS.contains(&method) {
+                let problem = checker.with_value(at, "no route that is under this rule takes this method");
+                let hint = "add it to `match.methods` of a route, or remove it here";
+                checker.warn(at, "method-not-in-route", problem, hint);
+            }
+        }
+    }
+}
+
+/// Warns of header names in `cors` that browsers keep from pages in any case, and of a list without a header for the
+/// credential that the route asks for.
+fn warn_of_cors(located: &LocatedRoute, parts: &Parts<'_>, checker: &mut Checker<'_>) {
+    let Some(at) = checker.tree.entry(located.at, "cors") else {
+        return;
+    };
+    let named = |key: &str, is_kept: fn(&str) -> bool, checker: &Checker<'_>| -> Vec<NodeId> {
+        let list = checker.tree.entry(at, key);
+        let texts = list.into_iter().flat_map(|list| checker.tree.texts(list));
+        let kept = texts.filter(|(_, text)| is_kept(&text.to_ascii_lowercase()));
+        kept.map(|(at, _)| at).collect()
+    };
+    for at in named("headers", is_forbidden_request_header, checker) {
+        let problem = checker.with_value(at, "browsers let no page set this header");
+        let hint = "remove it; a browser sends it by itself, or never (Fetch standard, forbidden request-headers)";
+        checker.warn(at, "no-effect", problem, hint);
+    }
+    for at in named("expose", |name| matches!(name, "set-cookie" | "set-cookie2"), checker) {
+        let problem = checker.with_value(at, "browsers let no page read this header");
+        let hint = "remove it (Fetch standard, forbidden response-header names)";
+        checker.warn(at, "no-effect", problem, hint);
+    }
+    let headers = located.route.cors.as_ref().and_then(|cors| cors.headers.as_ref());
+    if let (Some(headers), Some(at)) = (headers, checker.tree.entry(at, "headers"))
+        && !can_carry_credential(headers, located, parts)
+    {
+        let problem = "none of these headers carries a credential that the route accepts, so every page is refused";
+        let hint = "add `authorization`, or the header of API keys, as the route accepts them";
+        checker.warn(at, "refuses-everybody", problem, hint);
+    }
+}
+
+/// Returns whether a page that may set `headers` can send a credential of the route. A proxy in front may add a token of its
+/// own, and a WebSocket carries its token elsewhere, without CORS.
+fn can_carry_credential(headers: &[HeaderName], located: &LocatedRoute, parts: &Parts<'_>) -> bool {
+    let route = &located.route;
+    let issuers = route.issuers.iter().filter_map(|name| parts.issuers.get(name));
+    let is_elsewhere =
+        route.public || route.websocket_token || issuers.into_iter().any(|issuer| issuer.token_header.is_some());
+    let in_bearer = parts.api_keys.bearer || route.accept.contains(&AcceptedCredential::Jwt);
+    let in_own = route.accept.contains(&AcceptedCredential::ApiKey);
+    is_elsewhere
+        || (in_bearer && headers.contains(&header::AUTHORIZATION))
+        || (in_own && headers.contains(&parts.api_keys.header))
+}
+
+/// Returns whether a browser lets no page set the header (Fetch standard, "forbidden request-header"). `name` is in lower
+/// case.
+fn is_forbidden_request_header(name: &str) -> bool {
+    name.starts_with("sec-")
+        || name.starts_with("proxy-")
+        || matches!(
+            name,
+            "accept-charset"
+                | "accept-encoding"
+                | "access-control-request-headers"
+                | "access-control-request-method"
+                | "connection"
+                | "content-length"
+                | "cookie"
+                | "cookie2"
+                | "date"
+                | "dnt"
+                | "expect"
+                | "host"
+                | "keep-alive"
+                | "origin"
+                | "referer"
+                | "set-cookie"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "via"
+        )
 }
 
 /// Warns of limits by subject where only API keys are accepted: none has one. With `keys_of_store_alone`, none has a client
@@ -428,86 +446,6 @@ fn warn_of_limits(
         } else {
             continue;
         };
-        checker.warn(limit_place(located, name), "limit-stand-in", problem, hint);
-    }
-}
-
-/// Warns of names that each tenant of an issuer gives by itself, where no claim says which tenant is meant.
-fn warn_of_tenants(located: &LocatedRoute, issuers: &BTreeMap<Name, Issuer>, checker: &mut Checker<'_>) {
-    let has_tenants = |name: &&Name| {
-        issuers
-            .get(*name)
-            .is_some_and(|issuer| issuer.issuer.has_several_tenants())
-    };
-    let Some(issuer) = located.route.issuers.iter().find(has_tenants) else {
-        return;
-    };
-    let conditions = || located.route.rules.iter().flat_map(|rule| &rule.conditions);
-    let names_tenant = |condition: &Condition| match condition {
-        Condition::Claim(pointer, _) => TENANT_CLAIMS.contains(&pointer.as_str()),
-        Condition::Clients(_)
-        | Condition::Subjects(_)
-        | Condition::Organizations(_)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => false,
-    };
-    if conditions().any(names_tenant) {
-        return;
-    }
-    let key = conditions().find_map(|condition| match condition {
-        Condition::Clients(_) => Some("clients"),
-        Condition::Subjects(_) => Some("subjects"),
-        Condition::Organizations(_) => Some("organizations"),
-        Condition::Claim(..) | Condition::ScopesAll(_) | Condition::ScopesAny(_) => None,
-    });
-    let Some(key) = key else {
-        return;
-    };
-    let at = place_of(checker, located.at, &[key, "rules"]);
-    let problem =
-        format!("`{key}` counts for every tenant of `issuers.{issuer}`, and a tenant may choose these names by itself");
-    let hint = "say which tenant is meant: `claims: { /iss: [\"https://…\"] }`";
-    checker.warn(at, "name-of-any-tenant", problem, hint);
-}
-
-/// The claims that say which tenant a token is from: `iss`, and `tid` of Microsoft Entra.
-const TENANT_CLAIMS: [&str; 2] = ["/iss", "/tid"];
-
-/// Adds what the keys of the keys file need, so that limits count as they read and, where no token is accepted, so that
-/// some key passes.
-fn key_needs(located: &LocatedRoute, limits: &BTreeMap<Name, Limit>, checker: &Checker<'_>, needs: &mut Vec<FileNeed>) {
-    for name in &located.route.limits {
-        let by = limits.get(name).map(|limit| limit.by.as_slice()).unwrap_or_default();
-        for (by, fact) in by.iter().filter_map(|by| match by {
-            LimitBy::Client => Some((by, KeyFact::AnyClient)),
-            LimitBy::Organization => Some((by, KeyFact::AnyOrganization)),
-            LimitBy::Credential | LimitBy::Subject | LimitBy::Ip | LimitBy::Route => None,
-        }) {
-            let problem =
-                format!("`limits.{name}` counts by `{by}`, and no key of the keys file has one: each counts by itself");
-            let hint = format!("give the keys a `{by}` in the keys file, or count by `credential`");
-            needs.push(FileNeed {
-                need: Need::ApiKey(fact),
-                warning: checker.warning(limit_place(located, name), "limit-stand-in", problem, hint),
-            });
-        }
-    }
-    if located.route.accept.contains(&AcceptedCredential::Jwt) {
-        return;
-    }
-    for condition in enforced(located) {
-        let (key, fact) = match condition {
-            Condition::Clients(names) => ("clients", KeyFact::Client(names.clone())),
-            Condition::Organizations(names) => ("organizations", KeyFact::Organization(names.clone())),
-            Condition::ScopesAll(scopes) => ("scopes", KeyFact::Scopes(scopes.clone())),
-            // No API key has a subject or claims; that is a mistake, reported elsewhere.
-            Condition::Subjects(_) | Condition::Claim(..) | Condition::ScopesAny(_) => continue,
-        };
-        let at = place_of(checker, located.at, &[key, "rules"]);
-        let problem = format!("no key of the keys file meets `{key}`, so every request is refused");
-        needs.push(FileNeed {
-            need: Need::ApiKey(fact),
-            warning: checker.warning(at, "refuses-everybody", problem, "give it to a key in the keys file"),
-        });
+        checker.warn(located.limit_place(name), "limit-stand-in", problem, hint);
     }
 }

@@ -4,6 +4,8 @@ use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
+use crate::config::rule::Condition;
+use crate::config::rule::Mode;
 use crate::config::rule::Rule;
 use crate::config::tree::NodeId;
 use crate::model::names::Name;
@@ -19,7 +21,7 @@ pub struct Route {
     pub name: Name,
     pub hosts: Vec<HostPattern>,
     pub path: PathPattern,
-    /// Empty: GET, HEAD, POST, PUT, DELETE, OPTIONS and PATCH. GET includes HEAD.
+    /// Empty: those of `DEFAULT_METHODS`. GET includes HEAD.
     pub methods: Vec<Method>,
     /// Accepted types of credential. Empty only on a public route.
     pub accept: Vec<AcceptedCredential>,
@@ -92,4 +94,20 @@ pub(in crate::config) struct LocatedRoute {
     pub at: NodeId,
     /// The limits that the route itself names.
     pub own_limits: Vec<(Name, NodeId)>,
+}
+
+impl LocatedRoute {
+    /// Returns the place of a limit on the route: its own list, or the route.
+    pub(in crate::config) fn limit_place(&self, name: &Name) -> NodeId {
+        let own = self.own_limits.iter().find(|(own, _)| own == name);
+        own.map_or(self.at, |(_, at)| *at)
+    }
+
+    /// Returns the conditions that every request to the route must meet.
+    pub(in crate::config) fn enforced(&self) -> impl Iterator<Item = &Condition> {
+        let rules = self.route.rules.iter();
+        rules
+            .filter(|rule| rule.mode == Mode::Enforce && rule.methods.is_empty())
+            .flat_map(|rule| &rule.conditions)
+    }
 }

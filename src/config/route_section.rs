@@ -12,7 +12,7 @@ use crate::config::identity_token;
 use crate::config::limit::Limit;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
-use crate::config::pattern::list_has;
+use crate::config::pattern::takes;
 use crate::config::plan;
 use crate::config::read::OneOrMany;
 use crate::config::read::Text;
@@ -417,15 +417,9 @@ fn rules(
     defaults: &Defaults,
     checker: &mut Checker<'_>,
 ) -> Arc<[Rule]> {
-    // The methods of a route without a list: `DEFAULT_METHODS` of `gate::accept::rules`.
-    let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
-    let may_come = |method: &Method| match methods {
-        [] => usual.contains(&method.as_str()),
-        listed => list_has(listed, method),
-    };
     for located in &more {
         let written = &located.rule.methods;
-        if !written.is_empty() && !written.iter().any(may_come) {
+        if !written.is_empty() && !written.iter().any(|method| takes(methods, method)) {
             let place = checker.tree.entry(located.at, "methods").unwrap_or(located.at);
             let problem = "the route takes none of these methods, so the rule would never be asked";
             checker.error_with(place, "rule-never-asked", problem, "see `match.methods` of the route");

@@ -233,6 +233,16 @@ impl ConditionSections {
             conditions.push(Condition::Claim(pointer, values.collect()));
         }
         let (all, any) = self.scopes.map_or((None, None), |scopes| (scopes.all, scopes.any));
+        if let (Some(all), Some(any)) = (&all, &any) {
+            let is_in_all = |scope: &&Text<Scope>| all.value.iter().any(|other| other.get() == scope.get());
+            if let Some(scope) = any.value.iter().find(is_in_all) {
+                let problem = checker.with_value(
+                    scope.at,
+                    "who has all of `all` has this, so `any` asks for nothing more",
+                );
+                checker.warn(scope.at, "no-effect", problem, "remove it from one of the two");
+            }
+        }
         let mut scopes = |written: Option<Texts<Scope>>, condition: fn(Vec<Scope>) -> Condition| {
             if let Some(written) = written {
                 conditions.push(condition(checker.distinct(written.value)));

@@ -367,6 +367,12 @@ fn a_head_larger_than_the_parser_takes_cannot_be_configured() {
     let requests = |written: &str| format!("{MINIMAL}requests: {{ {written} }}\n");
     refused_with(&requests("head_bytes: 1MiB"), &["out-of-range"]);
     refused_with(&requests("head_count: 257"), &["out-of-range"]);
+    refused_with(&requests("head_bytes: 256KiB, target_bytes: 65537"), &["out-of-range"]);
+    // The longest URI is two bytes less than 64 KiB.
+    for (written, bytes) in [("64KiB", 65_534), ("65534", 65_534), ("65533", 65_533)] {
+        let limits = good(&requests(&format!("head_bytes: 256KiB, target_bytes: {written}"))).requests;
+        assert_eq!(limits.target_bytes_max, bytes, "{written}");
+    }
     let limits = good(&requests("head_bytes: 1023KiB, head_count: 256")).requests;
     assert_eq!((limits.head_bytes_max, limits.header_count_max), (1023 << 10, 256));
 }

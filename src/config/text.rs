@@ -555,6 +555,11 @@ impl FromText for LogFilter {
         if !text.split(',').all(directive) {
             return Err(mismatch::<Self>());
         }
+        let modules = text.split(',').filter_map(|part| part.split_once('='));
+        let mut roots = modules.map(|(module, _)| module.split(':').next().unwrap_or_default());
+        if roots.any(|root| slip_of(root, ["keygate"].into_iter()).is_some()) {
+            return Err("no module has this name\ndid you mean `keygate`?".to_owned());
+        }
         Ok(Self(text.to_owned()))
     }
 }

@@ -9,11 +9,13 @@ use crate::config::read::Text;
 use crate::config::read::TypedNode;
 use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
+use crate::config::tree::printable;
 use crate::model::certificate::CertificateName;
 use crate::model::clock::Timestamp;
 use crate::model::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -197,17 +199,18 @@ pub(in crate::config) fn convert(
             let problem = "this is one certificate, and `certificates` lists several".to_owned();
             checker.error_conflict(one.at, "two-forms", problem, list.at);
         }
-        let written = list.value.len();
+        let places: Vec<NodeId> = list.value.iter().map(|entry| entry.at).collect();
         let certificates: Vec<Certificate> = list
             .value
             .into_iter()
             .filter_map(|entry| certificate(entry.value.certificate, entry.value.private_key, entry.at, checker))
             .collect();
         // With a certificate left out, its name may be the one of `default`.
-        if certificates.len() != written || certificates.is_empty() {
+        if certificates.len() != places.len() || certificates.is_empty() {
             return None;
         }
         let default = default(section.default, &certificates, checker)?;
+        warn_of_unselected(&certificates, &places, default, checker);
         return Some(ListenerTls {
             certificates,
             default,
@@ -229,8 +232,15 @@ pub(in crate::config) fn convert(
             None
         }
     };
+    let certificates = vec![only];
+    warn_of_unselected(
+        &certificates,
+        &[checker.tree.first_of(at, &["certificate"])],
+        default,
+        checker,
+    );
     Some(ListenerTls {
-        certificates: vec![only],
+        certificates,
         default,
         versions,
         clients: clients?,
@@ -352,6 +362,9 @@ fn certificate(
     }
     match certificate::parse_chain(&pem) {
         Ok(chain) => {
+            for name in &chain.odd_names {
+                warn_of_odd_name(name, file.at, checker);
+            }
             certificate.chain = chain.der;
             certificate.names = chain.names;
             certificate.not_before = chain.not_before;
@@ -370,6 +383,57 @@ fn certificate(
         return None;
     }
     Some(certificate)
+}
+
+/// Warns of a DNS name by which no client asks for the certificate at `at`.
+fn warn_of_odd_name(name: &str, at: NodeId, checker: &mut Checker<'_>) {
+    let shown = printable(name);
+    let (problem, hint) = match name.parse::<IpAddr>() {
+        Ok(_) => (
+            format!(
+                "`{shown}` is a DNS name in this certificate, and clients look for an address among its IP addresses"
+            ),
+            format!("have the certificate issued with `IP:{shown}` in place of `DNS:{shown}` (RFC 9525 section 6.3)"),
+        ),
+        Err(_) => (
+            format!("`{shown}` is a DNS name in this certificate by which no client asks for it"),
+            "a host name, or one with `*.` in front, which stands for one label (RFC 9525 section 6.3)".to_owned(),
+        ),
+    };
+    checker.warn(at, "certificate-name", problem, hint);
+}
+
+/// Warns of certificates that no client is shown: each of their names selects an earlier one, or is an address, for which
+/// a client sends no server name (RFC 6066 section 3). `places` are those of the certificates.
+fn warn_of_unselected(
+    certificates: &[Certificate],
+    places: &[NodeId],
+    default: Option<usize>,
+    checker: &mut Checker<'_>,
+) {
+    let is_selected_by =
+        |name: &&CertificateName| matches!(name, CertificateName::Dns(_) | CertificateName::Wildcard(_));
+    let mut known: Vec<&CertificateName> = Vec::new();
+    for (index, (certificate, at)) in certificates.iter().zip(places).enumerate() {
+        let names: Vec<&CertificateName> = certificate.names.iter().filter(is_selected_by).collect();
+        let has_new = names.iter().any(|name| !known.contains(name));
+        // A file that was not read has no names.
+        if !has_new && default != Some(index) && !certificate.chain.is_empty() {
+            let (problem, hint) = if names.is_empty() {
+                (
+                    "no client is shown this certificate: none of its names can be a server name (SNI), which an address never is",
+                    "say that it is the `tls.default`, or have it issued with a DNS name",
+                )
+            } else {
+                (
+                    "no client is shown this certificate: certificates before it have all of its names",
+                    "remove one of them; of two with the same name the first is shown",
+                )
+            };
+            checker.warn(*at, "certificate-never-shown", problem, hint);
+        }
+        known.extend(names);
+    }
 }
 
 #[cfg(test)]

@@ -179,6 +179,24 @@ impl Tree {
         }
     }
 
+    /// Returns the node that `keys` lead to from `map`, cut or not.
+    pub(in crate::config) fn descend(&self, map: NodeId, keys: &[&str]) -> Option<NodeId> {
+        keys.iter().try_fold(map, |at, key| self.entry(at, key))
+    }
+
+    /// Returns the first of `keys` that the map has, or the map.
+    pub(in crate::config) fn first_of(&self, map: NodeId, keys: &[&str]) -> NodeId {
+        keys.iter().find_map(|key| self.entry(map, key)).unwrap_or(map)
+    }
+
+    /// Returns the items of the list at `at`, or `at` itself where it is a single value.
+    pub(in crate::config) fn items(&self, at: NodeId) -> Vec<NodeId> {
+        match self.value(at) {
+            Value::List(items) => items.clone(),
+            _ => vec![at],
+        }
+    }
+
     /// Returns the keys of a map, cut ones included: a reference to a rejected entry does not dangle.
     pub(in crate::config) fn keys(&self, map: NodeId) -> impl Iterator<Item = &str> {
         self.entries(map).map(|(key, _)| key)
@@ -190,10 +208,7 @@ impl Tree {
             Value::Text(text) => Some((at, text.as_str())),
             _ => None,
         };
-        match self.value(at) {
-            Value::List(items) => items.iter().copied().filter_map(text).collect(),
-            _ => text(at).into_iter().collect(),
-        }
+        self.items(at).into_iter().filter_map(text).collect()
     }
 
     /// Returns every section of every file, with its name.

@@ -72,6 +72,11 @@ impl fmt::Display for ApiKeyEnvironment {
 #[error("an environment is `live` or `test`")]
 pub struct KeyEnvironmentError;
 
+/// Returns the length in bytes of a key with this prefix: `<prefix>_<env>_<id>_<secret><check>`.
+pub const fn key_text_bytes(prefix: &str) -> usize {
+    prefix.len() + "_live_".len() + ID_CHARS + "_".len() + SECRET_CHARS + CHECKSUM_CHARS
+}
+
 /// The public part of a key: 16 characters of `[0-9A-Za-z]`. May be logged and shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; ID_CHARS]);
@@ -142,7 +147,7 @@ impl ApiKeyText {
         let mut secret = [0; SECRET_CHARS];
         fill_base62(&mut secret, random);
         let secret = Secret::new(secret);
-        let mut text = String::with_capacity(prefix.len() + 7 + ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS);
+        let mut text = String::with_capacity(key_text_bytes(prefix));
         for part in [prefix, "_", environment.as_str(), "_", id.as_str(), "_"] {
             text.push_str(part);
         }

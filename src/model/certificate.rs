@@ -106,7 +106,10 @@ impl CertificateName {
                     .bytes()
                     .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         };
-        let is_name = parent.len() <= 253 && parent.split('.').all(is_label);
+        // Numbers and dots alone are a mistyped address.
+        let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+        let is_like_address = parent.contains('.') && parent.split('.').all(is_number);
+        let is_name = parent.len() <= 253 && parent.split('.').all(is_label) && !is_like_address;
         is_name.then_some(if wildcard {
             Self::Wildcard(parent)
         } else {
@@ -177,6 +180,8 @@ mod tests {
             "ü.example",
             &"a".repeat(64),
             "a.",
+            "10.0.0.300",
+            "*.0.0.1",
         ] {
             assert_eq!(CertificateName::of_host(bad), None, "{bad:?}");
         }

@@ -25,12 +25,20 @@ pub enum ClaimPointerError {
 }
 
 impl ClaimPointer {
+    /// Returns the pointer to the whole value of the claim `name`.
+    ///
+    /// # Errors
+    /// No pointer leads there: the name is empty or has a control character.
+    pub fn of_claim(name: &str) -> Result<Self, ClaimPointerError> {
+        format!("/{}", name.replace('~', "~0").replace('/', "~1")).parse()
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the name of the claim, and the pointer into its value; an empty pointer means the entire value.
-    fn split(&self) -> (Cow<'_, str>, &str) {
+    pub fn split(&self) -> (Cow<'_, str>, &str) {
         let path = &self.0[1..];
         let (name, deeper) = path.split_at(path.find('/').unwrap_or(path.len()));
         if name.contains('~') {
@@ -228,9 +236,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_pointer_made_of_a_name_finds_that_member(name in "[^\\p{Cc}]{1,12}") {
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = ClaimPointer::of_claim(&name).unwrap();
+            prop_assert_eq!(pointer.split(), (name.as_str().into(), ""));
             let claims = Map::from_iter([(name, json!(7))]);
-            let pointer: ClaimPointer = pointer.parse().unwrap();
             prop_assert_eq!(pointer.find(|name| claims.get(name).cloned()), Some(json!(7)));
         }
 

@@ -18,6 +18,7 @@ pub mod replacement;
 pub mod lifetime;
 pub mod address_range;
 pub mod client_address;
+pub mod public_address;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

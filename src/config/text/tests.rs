@@ -180,6 +180,7 @@ fn a_misspelt_log_level_is_no_module() {
         "keygate=",
         "=info",
         "a=b",
+        "warn,keygat=debug",
         "info, warn",
     ]);
 }

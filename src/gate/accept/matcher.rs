@@ -3,6 +3,7 @@
 //! With a trie by segments, not a radix tree by bytes: the crate `matchit` rejects the usual catch-all, `/{*rest}`
 //! beside `/{tenant}/orders`, and patterns that collide, as they do in the check for near misses.
 
+use crate::config::DEFAULT_METHODS;
 use crate::config::HostPattern;
 use crate::config::PathPattern;
 use crate::gate::accept::hosts::Hosts;
@@ -26,7 +27,7 @@ pub struct Pattern<'c> {
     /// The hosts; empty for any host.
     pub hosts: &'c [HostPattern],
     pub path: &'c PathPattern,
-    /// The methods; empty for [`rules::DEFAULT_METHODS`]. GET includes HEAD.
+    /// The methods; empty for [`DEFAULT_METHODS`]. GET includes HEAD.
     pub methods: &'c [Method],
 }
 
@@ -204,7 +205,7 @@ impl Entry {
             if let Some(first) = self.unlisted.replace(route) {
                 return Err(first);
             }
-            self.allow(&rules::DEFAULT_METHODS);
+            self.allow(&DEFAULT_METHODS);
         }
         for method in methods {
             if let Some(&(_, first)) = self.listed.iter().find(|(listed, _)| listed == method) {

@@ -1,5 +1,6 @@
 //! Which form of a path is matched and forwarded (RFC 3986 section 6.2.2)?
 
+use crate::config::is_dot_segment;
 use crate::model::reason::reasons;
 use std::borrow::Cow;
 
@@ -181,17 +182,6 @@ fn inspect(text: &str) -> Result<Oddities, PathError> {
     } else {
         Ok(oddities)
     }
-}
-
-/// Returns whether `segment` is `.` or `..`, also as `..;x` (Tomcat and Jetty remove parameters
-/// first) or `..%20` (Windows trims spaces).
-fn is_dot_segment(segment: &str) -> bool {
-    if !segment.starts_with('.') {
-        return false;
-    }
-    let ends = [segment.find(';'), segment.find("%3B")];
-    let end = ends.into_iter().flatten().min().unwrap_or(segment.len());
-    matches!(segment[..end].trim_end_matches("%20"), "." | "..")
 }
 
 /// Refuses a path that means something else to an upstream that decodes it more than once (S090). `once` is the path

@@ -1,5 +1,6 @@
 //! Which methods and header names are special, by the standard and by the configuration?
 
+use crate::config::DEFAULT_METHODS;
 use crate::model::identity_field;
 use http::HeaderName;
 use http::Method;
@@ -80,18 +81,6 @@ impl AcceptRules {
         self.methods.contains(method)
     }
 }
-
-/// The methods of a route without a list: those of RFC 9110 section 9.3 and PATCH (RFC 5789), without CONNECT and
-/// TRACE. These two are never served: CONNECT makes a tunnel, TRACE echoes credentials.
-pub(crate) const DEFAULT_METHODS: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::OPTIONS,
-    Method::PATCH,
-];
 
 pub(crate) fn is_default_method(method: &Method) -> bool {
     DEFAULT_METHODS.contains(method)

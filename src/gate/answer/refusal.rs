@@ -10,8 +10,8 @@ pub use rows::ROWS;
 pub use rows::Row;
 pub use rows::row;
 
+use crate::config::DEFAULT_METHODS;
 use crate::gate::accept::ByteFault;
-use crate::gate::accept::rules::DEFAULT_METHODS;
 use crate::gate::answer::Answer;
 use crate::gate::authorize::Requirement;
 use crate::gate::denial::Denial;

@@ -202,7 +202,6 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "keys_file/",
             "compare/",
             "gate/",
-            "fetch/address.rs",
             "control/",
             "cli/keys/",
         ],

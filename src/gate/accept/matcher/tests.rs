@@ -476,3 +476,17 @@ fn a_pattern_is_in_the_normal_form_of_every_byte_it_may_hold() {
         assert_eq!(pattern.as_str(), normal.text, "{written}");
     }
 }
+
+proptest! {
+    /// A literal pattern whose path is refused in every request would match none.
+    #[test]
+    fn the_path_of_a_pattern_is_one_that_requests_may_have(
+        parts in prop::collection::vec(prop::sample::select(vec!["a", ".", "..", ";", "%20", "%3B", "%C3%A9", "%25", "/", "|"]), 0..6)
+    ) {
+        let text = format!("/{}", parts.concat());
+        if let Ok(pattern) = text.parse::<crate::config::PathPattern>() {
+            let normal = normalize::path(pattern.as_str()).map(|path| (path.text.into_owned(), path.oddities));
+            prop_assert_eq!(normal, Ok((pattern.as_str().to_owned(), normalize::Oddities::default())));
+        }
+    }
+}
