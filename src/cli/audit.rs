@@ -4,6 +4,7 @@ use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::Reference;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -39,9 +40,9 @@ pub enum AuditCommand {
         /// What, such as `client.create`
         #[arg(long, value_name = "WHAT")]
         action: Option<String>,
-        /// The id of what was changed
+        /// The id of what was changed, or the text of an API key; `-` reads it from stdin
         #[arg(long, value_name = "ID")]
-        target: Option<String>,
+        target: Option<Reference>,
         /// From then on, such as 2026-11-22T08:00:00Z
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
@@ -71,7 +72,7 @@ impl GateCommand for AuditCommand {
                     "organization": member::text(organization),
                     "actor": actor,
                     "action": action,
-                    "target": target,
+                    "target": target.as_ref().map(Reference::target).transpose()?,
                     "since": since,
                     "until": until,
                 });

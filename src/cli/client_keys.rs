@@ -1,6 +1,7 @@
 //! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
 
 use crate::cli::gate::GateClient;
+use crate::cli::reference::ClientArg;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -29,8 +30,8 @@ pub const COLUMNS: &[Column] = &[
 
 pub const ADD_HELP: &str = "\
 Examples:
-  keygate clients add-key CLIENT_ID --public-key client.public.pem
-  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem
+  keygate clients add-key CLIENT --public-key client.public.pem
+  keygate clients add-key CLIENT --generate ES256 --out client.pem
 Of a pair that is made here only the public half is kept: the private one goes to stdout, or with
 --out to a new file that only its owner can read, this once. Its `kid` goes to stderr.";
 
@@ -38,7 +39,8 @@ Of a pair that is made here only the public half is kept: the private one goes t
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["public_key", "generate"]))]
 pub struct AddArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// A PEM file with one public key (`PUBLIC KEY`); `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub public_key: Option<PathBuf>,
@@ -53,7 +55,8 @@ pub struct AddArgs {
 /// `keygate clients remove-key`.
 #[derive(Clone, Debug, Args)]
 pub struct RemoveArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// As `clients keys` shows it
     #[arg(value_parser = kid, allow_hyphen_values = true)]
     pub kid: String,
@@ -97,10 +100,11 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
         // clap requires `--public-key` or `--generate`.
         (None, algorithm) => json!({ "generate": algorithm }),
     };
+    let id = args.client.id(gate)?;
     // Create the file before the request: the gate does not keep the private key, so a later failure would lose it.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
-    let mut made = gate.call(Method::POST, &path(&args.id), body)?;
-    let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
+    let mut made = gate.call(Method::POST, &path(&id), body)?;
+    let sentence = format!("Client {id} has the key {}", cell(&made["kid"]));
     let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
         return gate.report(&made, &sentence, "");
     };
@@ -130,7 +134,8 @@ fn printable(pem: &str) -> String {
 /// If no gate responds, or the gate refuses.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
-    let path = format!("{}/{}", path(&args.id), args.kid);
+    let id = args.client.id(gate)?;
+    let path = format!("{}/{}", path(&id), args.kid);
     let tokens = if args.revoke_tokens {
         "; its tokens are ended"
     } else {
@@ -139,7 +144,7 @@ pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dy
     let changed = gate.call(Method::DELETE, &path, members)?;
     gate.report(
         &changed,
-        &format!("Key {} signs for client {} no more{tokens}", args.kid, args.id),
+        &format!("Key {} signs for client {id} no more{tokens}", args.kid),
         "",
     )
 }

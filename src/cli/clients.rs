@@ -8,10 +8,10 @@ use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::ClientArg;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
-use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
 use crate::store::record::client::TokenFormat;
@@ -47,7 +47,7 @@ pub enum ClientCommand {
         list: ListArgs,
     },
     /// One client
-    Show { id: ClientId },
+    Show(ClientArg),
     /// Make a client; its id goes to stdout, and its secret, once
     #[command(after_help = CREATE_HELP)]
     Create(Box<CreateArgs>),
@@ -55,14 +55,16 @@ pub enum ClientCommand {
     Update(Box<UpdateArgs>),
     /// A new secret for the same client; it is printed, once
     RotateSecret {
-        id: ClientId,
+        #[command(flatten)]
+        client: ClientArg,
         /// How long the old secret still counts: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
     },
     /// A new id and a new secret in place of the old ones, which end now; printed, once
     Regenerate {
-        id: ClientId,
+        #[command(flatten)]
+        client: ClientArg,
         /// End the tokens of the old one as well; otherwise they stay good until they expire
         #[arg(long)]
         revoke_tokens: bool,
@@ -70,22 +72,23 @@ pub enum ClientCommand {
         once: OnceArgs,
     },
     /// No tokens any more, until it is enabled
-    Disable { id: ClientId },
+    Disable(ClientArg),
     /// Tokens again
-    Enable { id: ClientId },
+    Enable(ClientArg),
     /// No tokens any more, for good. Those that are out stay good until they expire
     Delete {
-        id: ClientId,
+        #[command(flatten)]
+        client: ClientArg,
         /// End the tokens that are out as well, from now on
         #[arg(long)]
         revoke_tokens: bool,
     },
     /// End every token of the client that is out, from now on; it may get new ones
-    RevokeTokens { id: ClientId },
+    RevokeTokens(ClientArg),
     /// Fetch the key set behind the client's JWKS URL now, and say how it is
-    ValidateJwks { id: ClientId },
+    ValidateJwks(ClientArg),
     /// The public keys of a client
-    Keys { id: ClientId },
+    Keys(ClientArg),
     /// A further public key: one of the client's own, or of a pair that is made here
     #[command(after_help = client_keys::ADD_HELP)]
     AddKey(client_keys::AddArgs),
@@ -99,7 +102,7 @@ its owner reads, or for the shell:
   eval \"$(keygate clients create --name demo --scope orders:read)\"
 With keys, stdout has `client_id=…`; then give it keys, or have them made:
   keygate clients create --name demo --authentication private_key_jwt
-  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem";
+  keygate clients add-key demo --generate ES256 --out client.pem";
 
 /// How a client proves itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -156,10 +159,11 @@ pub struct CreateArgs {
 
 /// `keygate clients update`.
 #[derive(Clone, Debug, Args)]
-#[command(override_usage = "keygate clients update [OPTIONS] <ID>", group = clap::ArgGroup::new("what").required(true).multiple(true)
+#[command(override_usage = "keygate clients update [OPTIONS] <CLIENT>", group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["name", "description", "scopes", "no_scopes", "jwks_url", "token_ttl", "token_format"]))]
 pub struct UpdateArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// What the client is
     #[arg(long)]
     pub name: Option<String>,
@@ -187,20 +191,24 @@ impl GateCommand for ClientCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
             Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "name", "description", "authentication", "state", "scopes"],
-            ),
+            Self::Show(client) => {
+                let path = format!("{PATH}/{}", client.id(gate)?);
+                gate.show_one(
+                    &path,
+                    &["id", "name", "description", "authentication", "state", "scopes"],
+                )
+            }
             Self::Create(args) => {
                 let made = gate.create(PATH, args.body(), &args.once)?;
                 print_credentials(gate, &made, "is made")
             }
             Self::Update(args) => {
-                let path = format!("{PATH}/{}", args.id);
-                let changed = gate.call(Method::PATCH, &path, args.body())?;
-                gate.report(&changed, &format!("Client {} is changed", args.id), "")
+                let id = args.client.id(gate)?;
+                let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), args.body())?;
+                gate.report(&changed, &format!("Client {id} is changed"), "")
             }
-            Self::RotateSecret { id, grace } => {
+            Self::RotateSecret { client, grace } => {
+                let id = client.id(gate)?;
                 let body = json!({ "grace": grace });
                 let made = gate.call(Method::POST, &format!("{PATH}/{id}/secret/rotate"), body)?;
                 let old = match grace {
@@ -210,17 +218,19 @@ impl GateCommand for ClientCommand {
                 print_credentials(gate, &made, &format!("has a new secret; the old one {old}"))
             }
             Self::Regenerate {
-                id,
+                client,
                 revoke_tokens,
                 once,
             } => {
+                let id = client.id(gate)?;
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
                 print_credentials(gate, &made, &format!("is made in place of {id}, which is ended"))
             }
-            Self::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
-            Self::Enable { id } => set_state(gate, id, "active", "gets tokens"),
-            Self::Delete { id, revoke_tokens } => {
+            Self::Disable(client) => set_state(gate, client, "disabled", "gets no tokens until it is enabled"),
+            Self::Enable(client) => set_state(gate, client, "active", "gets tokens"),
+            Self::Delete { client, revoke_tokens } => {
+                let id = client.id(gate)?;
                 let members = json!({ "revoke_tokens": revoke_tokens.then_some(true) });
                 let tokens = if *revoke_tokens {
                     "its tokens are ended"
@@ -230,7 +240,8 @@ impl GateCommand for ClientCommand {
                 let changed = gate.call(Method::DELETE, &format!("{PATH}/{id}"), members)?;
                 gate.report(&changed, &format!("Client {id} is deleted; {tokens}"), "")
             }
-            Self::RevokeTokens { id } => {
+            Self::RevokeTokens(client) => {
+                let id = client.id(gate)?;
                 let path = format!("{PATH}/{id}/revoke-tokens");
                 let changed = gate.call(Method::POST, &path, Value::Null)?;
                 gate.report(
@@ -239,7 +250,8 @@ impl GateCommand for ClientCommand {
                     "",
                 )
             }
-            Self::ValidateJwks { id } => {
+            Self::ValidateJwks(client) => {
+                let id = client.id(gate)?;
                 let health = gate.call(Method::POST, &format!("{PATH}/{id}/jwks/validate"), Value::Null)?;
                 let first = ["state", "last_good_at", "last_attempt_at", "last_error"];
                 gate.printer.show(&health, |health| render::page(health, &first))?;
@@ -249,7 +261,10 @@ impl GateCommand for ClientCommand {
                 let problem = cell(&health["last_error"]);
                 Err(format!("the keys of client {id} cannot be used: {problem}").into())
             }
-            Self::Keys { id } => gate.list_all(&client_keys::path(id), client_keys::COLUMNS),
+            Self::Keys(client) => {
+                let path = client_keys::path(&client.id(gate)?);
+                gate.list_all(&path, client_keys::COLUMNS)
+            }
             Self::AddKey(args) => client_keys::add(args, gate),
             Self::RemoveKey(args) => client_keys::remove(args, gate),
         }
@@ -289,7 +304,8 @@ impl UpdateArgs {
     }
 }
 
-fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+fn set_state(gate: &mut GateClient<'_>, client: &ClientArg, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+    let id = client.id(gate)?;
     let path = format!("{PATH}/{id}");
     let changed = gate.call(Method::PATCH, &path, json!({ "state": state }))?;
     gate.report(&changed, &format!("Client {id} {meaning}"), "")

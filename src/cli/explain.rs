@@ -63,7 +63,7 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     };
     let split = |pair: &String| match pair.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), PathBuf::from(file))),
-        _ => Err(format!("--jwks {pair}: write ISSUER=FILE")),
+        _ => Err(format!("--jwks {}: write ISSUER=FILE", secret_text::shown(pair))),
     };
     Ok(Question {
         config: arguments.config.clone(),
@@ -87,7 +87,7 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
 
 /// Returns a credential from a file, or from stdin for `-`, without line ends at its end.
 fn read(file: &Path) -> Result<Secret<String>, String> {
-    let failed = |problem: String| format!("{}: {problem}", file.display());
+    let failed = |problem: String| format!("{}: {problem}", secret_text::place(file));
     let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;
     let text = std::str::from_utf8(bytes.expose());
     let text = text.map_err(|_| failed("stream did not contain valid UTF-8".to_owned()))?;

@@ -1,6 +1,7 @@
 //! Which commands does the program have?
 
 pub mod args;
+pub mod parse;
 pub mod check;
 pub mod data_folder;
 pub mod place;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod gate;
 pub mod member;
 pub mod noun;
+pub mod reference;
 pub mod keys;
 pub mod clients;
 pub mod client_keys;
@@ -27,13 +29,11 @@ pub mod issuers;
 pub mod schema;
 pub mod token;
 
-use crate::cli::args::Arguments;
 use crate::cli::args::Command;
 use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::token_client::TokenError;
 use crate::cli::printer::ignore_closed_pipe;
 use crate::runtime::local_admin::OpenError;
-use clap::Parser;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,7 +47,10 @@ const UNREACHABLE: u8 = 4;
 /// `check --diff` also returns 3: the configuration is valid and requires less than the old one. `explain` returns
 /// 0: the request is allowed; 1: it is refused; 2: undecided.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match parse::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),

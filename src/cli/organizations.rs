@@ -4,6 +4,7 @@ use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::OrganizationArg;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::names::Name;
@@ -23,7 +24,7 @@ pub enum OrganizationCommand {
         list: ListArgs,
     },
     /// One organization
-    Show { id: Name },
+    Show(OrganizationArg),
     /// Make an organization; its id goes to stdout
     Create {
         /// Stands in /t/ID/oauth/token and in the tokens: a lower-case letter or digit, then also `-`, `_` and `.`
@@ -40,7 +41,10 @@ impl GateCommand for OrganizationCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
             Self::List { list } => gate.list(PATH, Value::Null, list, COLUMNS),
-            Self::Show { id } => gate.show_one(&format!("{PATH}/{id}"), &["id", "name"]),
+            Self::Show(organization) => {
+                let path = format!("{PATH}/{}", organization.id(gate)?);
+                gate.show_one(&path, &["id", "name"])
+            }
             Self::Create { id, name, once } => {
                 let made = gate.create(PATH, json!({ "id": id.as_str(), "name": name }), once)?;
                 let id = cell(&made["id"]);

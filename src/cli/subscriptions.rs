@@ -6,9 +6,9 @@ use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::SubscriptionArg;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
-use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use clap::Subcommand;
 use http::Method;
@@ -38,7 +38,7 @@ pub enum SubscriptionCommand {
         list: ListArgs,
     },
     /// One subscription
-    Show { id: SubscriptionId },
+    Show(SubscriptionArg),
     /// Make a subscription; its id goes to stdout
     Create {
         /// Whose it is
@@ -54,21 +54,23 @@ pub enum SubscriptionCommand {
         once: OnceArgs,
     },
     /// A pending one gets credentials from now on
-    Approve { id: SubscriptionId },
+    Approve(SubscriptionArg),
     /// A pending one could not be provisioned
-    Fail { id: SubscriptionId },
+    Fail(SubscriptionArg),
     /// End it, and every credential under it, from now on and for good
-    Cancel { id: SubscriptionId },
+    Cancel(SubscriptionArg),
     /// It was paid, so that it gets live credentials
     Pay {
-        id: SubscriptionId,
+        #[command(flatten)]
+        subscription: SubscriptionArg,
         /// It is not paid any more: its live credentials do not count until it is
         #[arg(long)]
         unpaid: bool,
     },
     /// Put it under another plan
     ChangePlan {
-        id: SubscriptionId,
+        #[command(flatten)]
+        subscription: SubscriptionArg,
         /// A plan of the configuration
         #[arg(long, value_name = "NAME")]
         plan: Name,
@@ -82,10 +84,10 @@ impl GateCommand for SubscriptionCommand {
                 let filters = json!({ "organization": member::text(organization) });
                 gate.list(PATH, filters, list, COLUMNS)
             }
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "organization", "plan", "environment", "state", "paid"],
-            ),
+            Self::Show(subscription) => {
+                let path = format!("{PATH}/{}", subscription.id(gate)?);
+                gate.show_one(&path, &["id", "organization", "plan", "environment", "state", "paid"])
+            }
             Self::Create {
                 organization,
                 plan,
@@ -101,16 +103,24 @@ impl GateCommand for SubscriptionCommand {
                 let id = cell(&made["id"]);
                 gate.report(&made, &sentence(&made), &format!("{id}\n"))
             }
-            Self::Approve { id } => change(gate, id, "approve", Value::Null),
-            Self::Fail { id } => change(gate, id, "fail", Value::Null),
-            Self::Cancel { id } => change(gate, id, "cancel", Value::Null),
-            Self::Pay { id, unpaid } => change(gate, id, "payment", json!({ "paid": !unpaid })),
-            Self::ChangePlan { id, plan } => change(gate, id, "plan", json!({ "plan": plan.as_str() })),
+            Self::Approve(subscription) => change(gate, subscription, "approve", Value::Null),
+            Self::Fail(subscription) => change(gate, subscription, "fail", Value::Null),
+            Self::Cancel(subscription) => change(gate, subscription, "cancel", Value::Null),
+            Self::Pay { subscription, unpaid } => change(gate, subscription, "payment", json!({ "paid": !unpaid })),
+            Self::ChangePlan { subscription, plan } => {
+                change(gate, subscription, "plan", json!({ "plan": plan.as_str() }))
+            }
         }
     }
 }
 
-fn change(gate: &mut GateClient<'_>, id: &SubscriptionId, verb: &str, body: Value) -> Result<(), Box<dyn Error>> {
+fn change(
+    gate: &mut GateClient<'_>,
+    subscription: &SubscriptionArg,
+    verb: &str,
+    body: Value,
+) -> Result<(), Box<dyn Error>> {
+    let id = subscription.id(gate)?;
     let changed = gate.call(Method::POST, &format!("{PATH}/{id}/{verb}"), body)?;
     gate.report(&changed, &sentence(&changed), "")
 }

@@ -389,7 +389,8 @@ fn a_created_key_is_on_stdout_alone_and_once() {
     )
     .expect_failure(1);
     assert!(unknown.contains("AAAAAAAAAAAAAAAA"), "{unknown}");
-    run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).expect_failure(2);
+    let secret_alone = run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).expect_failure(1);
+    assert!(!secret_alone.contains(secret), "{secret_alone}");
 }
 
 #[test]

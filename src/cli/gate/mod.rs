@@ -89,6 +89,19 @@ impl<'a> GateClient<'a> {
         }
     }
 
+    /// Sends a GET and returns the response, which may be a refusal.
+    ///
+    /// # Errors
+    /// Those of [`AdminClient::send`].
+    pub fn get(&self, path: &str) -> Result<AdminResponse, AdminError> {
+        self.send(&AdminRequest {
+            method: Method::GET,
+            path,
+            body: None,
+            idempotency_key: None,
+        })
+    }
+
     /// Sends a request and returns the response, which may be a refusal.
     ///
     /// # Errors
@@ -119,26 +132,55 @@ impl<'a> GateClient<'a> {
         args: &ListArgs,
         columns: &[Column],
     ) -> Result<(), Box<dyn Error>> {
-        let (mut query, mut items, mut after) = (filters, Vec::new(), args.after.clone());
+        let mut items = Vec::new();
         let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        loop {
-            query["after"] = after.into();
-            query["limit"] = PAGE.min(most - items.len()).into();
-            let mut page = self.call(Method::GET, path, query.clone())?;
-            if let Value::Array(more) = page["items"].take() {
-                items.extend(more);
-            }
-            after = next(&page["next"]);
-            if after.is_none() || items.len() >= most {
-                break;
-            }
-        }
+        let after = self.each(path, filters, args.after.clone(), most, &mut |item| {
+            items.push(item);
+            true
+        })?;
         self.show_items(&json!({ "items": items, "next": after }), columns)?;
         if let Some(after) = after {
             let line = format!("There are more: go on with --after {}", render::escaped(&after));
             self.printer.note_in_table(&line)?;
         }
         Ok(())
+    }
+
+    /// Fetches a list page by page, from the item behind `after` on, and passes each item to `take`, which returns
+    /// whether the item counts. Stops after `most` items that count, and then returns the last one's id.
+    ///
+    /// # Errors
+    /// If no gate responds, or the gate refuses.
+    pub fn each(
+        &self,
+        path: &str,
+        filters: Value,
+        mut after: Option<String>,
+        most: usize,
+        take: &mut dyn FnMut(Value) -> bool,
+    ) -> Result<Option<String>, Box<dyn Error>> {
+        let (mut query, mut count) = (filters, 0);
+        loop {
+            query["after"] = after.into();
+            query["limit"] = PAGE.into();
+            let mut page = self.call(Method::GET, path, query.clone())?;
+            let items = match page["items"].take() {
+                Value::Array(items) => items,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Vec::new(),
+            };
+            let (mut rest, next) = (items.into_iter(), next(&page["next"]));
+            while let Some(item) = rest.next() {
+                let id = position(&item);
+                count += usize::from(take(item));
+                if count >= most {
+                    return Ok(if rest.len() == 0 { next } else { id });
+                }
+            }
+            if next.is_none() {
+                return Ok(None);
+            }
+            after = next;
+        }
     }
 
     /// Fetches a list that has one page, and prints it.
@@ -190,6 +232,11 @@ fn query(members: &Value) -> String {
         query if query.is_empty() => query,
         query => format!("?{query}"),
     }
+}
+
+/// Returns the text that names an item of a list as the one behind which a page begins.
+fn position(item: &Value) -> Option<String> {
+    next(&item["id"]).or_else(|| next(&item["sequence"]))
 }
 
 /// Returns the member `next` of a list as text. It is the id of an item, or the number of an audit event.

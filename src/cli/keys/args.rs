@@ -1,10 +1,9 @@
-//! Which arguments do `keys create`, `keys import` and `keys revoke` have?
+//! Which arguments do `keys create` and `keys import` have?
 
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::member;
 use crate::keys_file;
 use crate::model::api_key::ApiKeyEnvironment;
-use crate::model::api_key::KeyId;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::Lifetime;
 use crate::model::scope::Scope;
@@ -73,13 +72,6 @@ pub struct CreateArgs {
     pub organization: Option<String>,
     #[command(flatten)]
     pub once: OnceArgs,
-}
-
-/// `keygate keys revoke`.
-#[derive(Clone, Debug, Args)]
-pub struct RevokeArgs {
-    /// The 16 characters between the second and the third `_` of the key, as `keys list` shows them
-    pub id: KeyId,
 }
 
 /// `keygate keys import`.

@@ -2,7 +2,7 @@
 
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
-use crate::cli::keys::args::RevokeArgs;
+use crate::cli::reference::KeyArg;
 use crate::cli::render;
 use crate::keys_file;
 use crate::keys_file::KeysFileError;
@@ -15,6 +15,7 @@ use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::lifetime::LifetimeError;
+use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,10 +115,12 @@ pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
 /// Revokes a key in the file. A running Keygate refuses the key after it has read the file again.
 ///
 /// # Errors
-/// If no key has this id, it is revoked already, or the file cannot be changed.
-pub fn revoke(args: &RevokeArgs, context: &mut KeysContext<'_>) -> Result<(), KeysError> {
-    edit::revoke(context.file, args.id, context.digester.scheme(), context.now)?;
-    writeln!(context.stderr, "API key {} is revoked", args.id)?;
+/// If no key is meant, it is revoked already, or the file cannot be changed.
+pub fn revoke(key: &KeyArg, context: &mut KeysContext<'_>) -> Result<(), Box<dyn Error>> {
+    let scheme = context.digester.scheme();
+    let id = key.id_among(&keys_file::read(context.file, scheme)?)?;
+    edit::revoke(context.file, id, scheme, context.now)?;
+    writeln!(context.stderr, "API key {id} is revoked")?;
     Ok(())
 }
 
@@ -145,7 +148,7 @@ mod tests {
     enum Command {
         Create(CreateArgs),
         List,
-        Revoke(RevokeArgs),
+        Revoke(KeyArg),
     }
 
     struct Outcome {
@@ -175,7 +178,7 @@ mod tests {
         let result = match Command::try_parse_from(["keys"].iter().chain(args)) {
             Ok(Command::Create(args)) => create(&args, &mut context, &mut system_random).map_err(|e| e.to_string()),
             Ok(Command::List) => list(&mut context).map_err(|e| e.to_string()),
-            Ok(Command::Revoke(args)) => revoke(&args, &mut context).map_err(|e| e.to_string()),
+            Ok(Command::Revoke(key)) => revoke(&key, &mut context).map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
         Outcome {

@@ -13,18 +13,17 @@ use crate::cli::gate::find::GateLookup;
 use crate::cli::gate::find::LoadedConfig;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::ImportArgs;
-use crate::cli::keys::args::RevokeArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
 use crate::cli::noun::GateCommandLine;
 use crate::cli::printer::Printer;
+use crate::cli::reference::KeyArg;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::cli::secret_text;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyId;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
@@ -61,12 +60,13 @@ pub enum KeyCommand {
         list: ListArgs,
     },
     /// One key
-    Show { id: KeyId },
+    Show(KeyArg),
     /// End a key, from now on
-    Revoke(RevokeArgs),
+    Revoke(KeyArg),
     /// End a key and make one like it in its place, in one step; the new one is printed, once
     Regenerate {
-        id: KeyId,
+        #[command(flatten)]
+        key: KeyArg,
         /// How long the old one still counts: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
@@ -133,21 +133,22 @@ impl GateCommand for KeyCommand {
                 gate.report(&made, &sentence, &format!("{}\n", cell(&made["id"])))
             }
             Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "name", "state", "expires_at", "scopes"],
-            ),
-            Self::Revoke(args) => {
-                let path = format!("{PATH}/{}/revoke", args.id);
-                let changed = gate.call(Method::POST, &path, Value::Null)?;
-                gate.report(&changed, &format!("API key {} is revoked", args.id), "")
+            Self::Show(key) => {
+                let path = format!("{PATH}/{}", key.id(gate)?);
+                gate.show_one(&path, &["id", "name", "state", "expires_at", "scopes"])
+            }
+            Self::Revoke(key) => {
+                let id = key.id(gate)?;
+                let changed = gate.call(Method::POST, &format!("{PATH}/{id}/revoke"), Value::Null)?;
+                gate.report(&changed, &format!("API key {} is revoked", label(&changed)), "")
             }
             Self::Regenerate {
-                id,
+                key,
                 grace,
                 expires,
                 once,
             } => {
+                let id = key.id(gate)?;
                 let body = json!({ "grace": grace, "expires": member::text(expires) });
                 let made = gate.create(&format!("{PATH}/{id}/regenerate"), body, once)?;
                 match grace {
@@ -213,8 +214,8 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
         ),
         KeyCommand::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
         KeyCommand::List { .. } => Ok(file::list(&mut context)?),
-        KeyCommand::Revoke(args) => Ok(file::revoke(args, &mut context)?),
-        KeyCommand::Show { .. } | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
+        KeyCommand::Revoke(key) => file::revoke(key, &mut context),
+        KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"
         )
         .into()),

@@ -2,6 +2,7 @@
 //! a running gate, over its admin listener, and on the store of a stopped gate?
 
 mod nouns;
+mod references;
 mod refusals;
 mod tokens;
 
