@@ -12,6 +12,7 @@ use crate::cli::reference::ClientArg;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
+use crate::config::parse_duration;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
 use crate::store::record::client::TokenFormat;
@@ -115,8 +116,9 @@ pub enum Authentication {
     PrivateKeyJwt,
 }
 
-fn ttl() -> PossibleValuesParser {
-    PossibleValuesParser::new(TokenTtl::ALL.map(TokenTtl::as_str))
+fn ttl(text: &str) -> Result<TokenTtl, String> {
+    let ttl = parse_duration(text).ok().and_then(TokenTtl::of);
+    ttl.ok_or_else(|| format!("it is one of {}", TokenTtl::ALL.map(TokenTtl::as_str).join(", ")))
 }
 
 fn format() -> PossibleValuesParser {
@@ -138,12 +140,13 @@ pub struct CreateArgs {
     /// Where its public keys are, for good [default: keys are added with `clients add-key`]
     #[arg(long, value_name = "URL")]
     pub jwks_url: Option<String>,
-    /// A scope its tokens may have; may be repeated
-    #[arg(long = "scope")]
+    /// The scopes its tokens may have, with commas or repeated [default: every scope of its plan; none where the plan
+    /// names none]
+    #[arg(long = "scope", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// How long its tokens are good for [default: 1h]
-    #[arg(long, value_parser = ttl())]
-    pub token_ttl: Option<String>,
+    /// How long its tokens are good for: 60s, 5m, 1h or 24h [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    pub token_ttl: Option<TokenTtl>,
     /// What its tokens look like [default: jwt]
     #[arg(long, value_parser = format())]
     pub token_format: Option<String>,
@@ -170,8 +173,8 @@ pub struct UpdateArgs {
     /// More about it
     #[arg(long)]
     pub description: Option<String>,
-    /// A scope its tokens may have, in place of those it has; may be repeated
-    #[arg(long = "scope", conflicts_with = "no_scopes")]
+    /// The scopes its tokens may have, in place of those it has, with commas or repeated
+    #[arg(long = "scope", value_delimiter = ',', conflicts_with = "no_scopes")]
     pub scopes: Vec<Scope>,
     /// Its tokens have no scopes
     #[arg(long)]
@@ -179,9 +182,9 @@ pub struct UpdateArgs {
     /// Where its public keys are, of a client that has such a URL
     #[arg(long, value_name = "URL")]
     pub jwks_url: Option<String>,
-    /// How long its tokens are good for
-    #[arg(long, value_parser = ttl())]
-    pub token_ttl: Option<String>,
+    /// How long its tokens are good for: 60s, 5m, 1h or 24h
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    pub token_ttl: Option<TokenTtl>,
     /// What its tokens look like
     #[arg(long, value_parser = format())]
     pub token_format: Option<String>,
@@ -283,7 +286,7 @@ impl CreateArgs {
             "authentication": member::word(authentication),
             "jwks_url": self.jwks_url,
             "scopes": member::list(&self.scopes),
-            "token_ttl": self.token_ttl,
+            "token_ttl": self.token_ttl.map(TokenTtl::as_str),
             "token_format": self.token_format,
             "environment": self.environment.map(member::word),
             "subscription": member::text(&self.subscription),
@@ -298,7 +301,7 @@ impl UpdateArgs {
             "description": self.description,
             "scopes": if self.no_scopes { json!([]) } else { member::list(&self.scopes) },
             "jwks_url": self.jwks_url,
-            "token_ttl": self.token_ttl,
+            "token_ttl": self.token_ttl.map(TokenTtl::as_str),
             "token_format": self.token_format,
         })
     }

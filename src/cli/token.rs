@@ -68,8 +68,8 @@ pub struct ClientArgs {
 pub enum TokenCommand {
     /// Get a token and print it
     Get {
-        /// A scope it has; may be repeated [default: all that the client may have]
-        #[arg(long = "scope", value_name = "SCOPE")]
+        /// Its scopes, with commas or repeated [default: all that the client may have]
+        #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// The URI of an API that it is for (RFC 8707); may be repeated [default: as the issuer chooses]
         #[arg(long = "resource", value_name = "URI")]

@@ -426,7 +426,7 @@ fn s068_an_expiry_out_of_bounds_makes_no_key() {
     }
     run(home.path(), &["keys", "--config", "k.yaml", "create", "--name", "ci"]).expect_failure(2);
     assert_eq!(std::fs::read_to_string(home.path().join("keys.yaml")).unwrap(), before);
-    for expires in ["730d", "1d", "23mo", "never"] {
+    for expires in ["730d", "1d", "24mo", "never"] {
         run(
             home.path(),
             &[

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 // Help texts of `create`, which explain more than those of `import` about the same arguments.
 const ADDRESS_HELP: &str =
-    "An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent";
+    "Addresses or ranges it may be used from, such as 10.0.0.0/8, with commas or repeated [default: everywhere]";
 const ENVIRONMENT_HELP: &str = "What it is for; stands in the key's text [default: live, or that of its subscription]";
 
 /// What is said of a key that is made or taken over.
@@ -25,14 +25,15 @@ pub struct KeyTerms {
     /// What the key is for; shown in lists
     #[arg(long, value_parser = keys_file::plain_text)]
     pub name: String,
-    /// How long it is good for: `90d`, `6mo` (1 to 730 days) or `never`
+    /// How long it is good for: days as `90d`, months as `6mo` (up to 730d or 24mo), or `never`
     #[arg(long)]
     pub expires: Lifetime,
-    /// A scope it has; may be repeated
-    #[arg(long = "scope")]
+    /// Its scopes, with commas or repeated [default: every scope of its plan; none where the plan names none, and in a
+    /// keys file]
+    #[arg(long = "scope", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// An address or range it may be used from; may be repeated
-    #[arg(long = "address", value_parser = address)]
+    /// Addresses or ranges it may be used from, with commas or repeated [default: everywhere]
+    #[arg(long = "address", value_delimiter = ',', value_parser = address)]
     pub addresses: Vec<IpNet>,
     /// What it is for [default: live, or that of its subscription]
     #[arg(long, value_enum)]

@@ -201,7 +201,9 @@ mod tests {
         check("6mo", Ok(Lifetime::Months(6)));
         check("0d", Err(LifetimeError::TooShort));
         check("0mo", Err(LifetimeError::TooShort));
-        check("731mo", Err(LifetimeError::TooLong));
+        check("24mo", Ok(Lifetime::Months(24)));
+        check("25mo", Err(LifetimeError::TooLong));
+        check("6m", Err(LifetimeError::Minutes));
         check("731d", Err(LifetimeError::TooLong));
         for bad in [
             "", "d", "mo", "90", "-1d", "+1d", " 1d", "1 d", "1D", "1.5d", "1y", "9999999d", "Never", "٣d",
@@ -216,7 +218,9 @@ mod tests {
         assert_eq!(Lifetime::Days(730).after(NOW), Ok(Some(day(730))));
         assert_eq!(Lifetime::Months(1).after(NOW), Ok(Some(day(31))));
         assert_eq!(Lifetime::Months(23).after(NOW), Ok(Some(day(703))));
-        assert_eq!(Lifetime::Months(24).after(NOW), Err(LifetimeError::TooLong));
+        // The 24 months have 731 days.
+        assert_eq!(Lifetime::Months(24).after(NOW), Ok(Some(day(730))));
+        assert_eq!(Lifetime::Months(25).after(NOW), Err(LifetimeError::TooLong));
         assert!(Lifetime::Months(999_999).after(NOW).is_err());
         assert_eq!(Lifetime::Never.after(NOW), Ok(None));
     }
@@ -235,9 +239,11 @@ mod tests {
                 "--expires",
                 "90d",
                 "--scope",
-                "a",
+                "c,a",
                 "--scope",
                 "b",
+                "--address",
+                "10.0.0.0/8,::1",
             ],
         );
         assert_eq!(created.result, Ok(()));
@@ -246,7 +252,8 @@ mod tests {
         let record = || keys_file::read(&file, digester().scheme()).unwrap().remove(0);
         assert_eq!((record().id.as_str(), record().state), (id, KeyState::Active));
         assert_eq!(record().digest, digester().digest(key));
-        assert_eq!(record().scopes.to_string(), "a b");
+        assert_eq!(record().scopes.to_string(), "a b c");
+        assert_eq!(record().addresses.len(), 2);
         assert_eq!(run(&file, NOW, &["revoke", id]).result, Ok(()));
         assert_eq!(record().state, KeyState::Revoked);
         assert!(
@@ -309,7 +316,9 @@ mod tests {
             &["create", "--name", "", "--expires", "1d"],
             &["create", "--name", "a\nb", "--expires", "1d"],
             &["create", "--name", "ci", "--expires", "731d"],
-            &["create", "--name", "ci", "--expires", "24mo"],
+            &["create", "--name", "ci", "--expires", "25mo"],
+            &["create", "--name", "ci", "--expires", "1d", "--scope", "a,"],
+            &["create", "--name", "ci", "--expires", "1d", "--scope", "a, b"],
             &["create", "--name", "ci", "--expires", "1d", "--scope", "a b"],
             &["create", "--name", "ci", "--expires", "1d", "--address", "10.0.0.1/8"],
             &["create", "--name", "ci", "--expires", "1d", "--env", "prod"],

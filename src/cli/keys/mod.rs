@@ -88,8 +88,8 @@ ends. Where no gate runs, the store itself is written. Without a store, `create`
 
 const CREATE_HELP: &str = "\
 Example:
-  KEY=$(keygate keys create --name ci --scope orders:read --expires 90d)
-The key goes to stdout, everything else to stderr.";
+  KEY=$(keygate keys create --name ci --scope orders:read,orders:write --expires 90d)
+The key goes to stdout, everything else to stderr. A scope with a comma in it needs the admin API.";
 
 const IMPORT_HELP: &str = "\
 Example:

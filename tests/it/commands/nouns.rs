@@ -322,6 +322,22 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     let table = fixture.expect_success(&["clients", "list"]);
     assert!(line(&table, &id).contains(&"client_secret".to_owned()), "{table}");
 
+    fixture.expect_success(&[
+        "clients",
+        "update",
+        &id,
+        "--scope",
+        "b,a",
+        "--scope",
+        "c",
+        "--token-ttl",
+        "1m",
+    ]);
+    let client = fixture.json(&["clients", "show", &id]);
+    assert_eq!(
+        (&client["scopes"], &client["token_ttl"]),
+        (&json!(["a", "b", "c"]), &json!("60s"))
+    );
     let update = [
         "clients",
         "update",
