@@ -40,13 +40,7 @@ pub enum Command {
     Run(Run),
     /// Read a configuration and print every mistake in it, with line, column and cure
     #[command(after_help = CHECK_HELP)]
-    Check {
-        /// The configuration, such as conf/keygate.yaml
-        file: PathBuf,
-        /// The configuration before; prints every route that asks for less than there
-        #[arg(long, value_name = "OLD")]
-        diff: Option<PathBuf>,
-    },
+    Check(Check),
     /// Show step by step, offline, why a request is let through or refused
     #[command(after_help = EXPLAIN_HELP)]
     Explain(Box<Explain>),
@@ -97,6 +91,8 @@ const CHECK_HELP: &str = "\
 Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names
 are read as well.
   keygate check conf/keygate.yaml
+Where the gate's secrets are not at hand, as in a build, --allow-unset checks the rest:
+  keygate check --allow-unset conf/examples/quotas.yaml
 
 With --diff, exits with 3 when a request that OLD refused, or asked more of, may pass with less now:
 a route became public or accepts more; its issuers, scopes or limits were widened; it was removed,
@@ -125,6 +121,18 @@ and in the first line of a configuration, for editors with a YAML language serve
   # yaml-language-server: $schema=keygate.schema.json
 Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration, such as conf/keygate.yaml
+    pub file: PathBuf,
+    /// The configuration before; prints every route that asks for less than there
+    #[arg(long, value_name = "OLD")]
+    pub diff: Option<PathBuf>,
+    /// Accept variables of the environment that are not set here, and say which parts were not checked for want of them
+    #[arg(long, conflicts_with = "diff")]
+    pub allow_unset: bool,
+}
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]

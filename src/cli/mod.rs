@@ -54,7 +54,7 @@ pub fn main() -> ExitCode {
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),
-        Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
+        Command::Check(args) => return check::check(&args, out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
         Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),
         Command::Keys(noun) => keys::run(&noun, out, err),

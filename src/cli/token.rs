@@ -12,6 +12,7 @@ use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::secret_text;
 use crate::config;
+use crate::config::ConfigError;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
@@ -155,8 +156,9 @@ fn issuer(args: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
         return Ok(issuer.clone());
     }
     let path = args.place.config_path()?;
-    if let Some(endpoint) = config::load(&path)?.token_endpoint {
-        return Ok(endpoint.issuer);
+    let config = config::load_partial(&path, ConfigError::is_of_process)?;
+    if let Some(endpoint) = &config.resolved(&["token_endpoint.issuer"])?.token_endpoint {
+        return Ok(endpoint.issuer.clone());
     }
     let hint = "`token_endpoint` is not set, so there is nothing that gives tokens; name an issuer with --issuer";
     Err(format!("{}: {hint}", path.display()).into())

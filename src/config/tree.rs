@@ -8,6 +8,7 @@
 use crate::config::error::ConfigError;
 use crate::config::error::ERRORS_MAX;
 use crate::config::error::Place;
+use crate::config::error::UNSET_VARIABLE;
 use saphyr_parser::Event;
 use saphyr_parser::Marker;
 use saphyr_parser::Parser;
@@ -785,11 +786,7 @@ fn expand_variables(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<
             found => {
                 let how = if found.is_some() { "empty" } else { "not set" };
                 let problem = format!("the environment variable {} is {how}", printable(name));
-                return Err((
-                    "unresolved-variable",
-                    problem,
-                    "set it for the process that runs keygate",
-                ));
+                return Err((UNSET_VARIABLE, problem, "set it for the process that runs keygate"));
             }
         }
         rest = &after[name.len() + 1..];

@@ -217,6 +217,53 @@ fn check_says_good_on_stdout_and_every_mistake_on_stderr() {
 }
 
 #[test]
+fn check_accepts_unset_variables_where_it_is_told_to_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+    let secrets = "api_keys: { pepper: \"${ABSENT_PEPPER}\", file: keys.yaml }\n\
+                   admin: { address: '127.0.0.1:9090', token: \"${ABSENT_TOKEN}\" }\n";
+    write("k.yaml", &format!("{GOOD}{secrets}"));
+    write("keys.yaml", "keys: []\n");
+    let refused = run(home.path(), &["check", "k.yaml"]).expect_failure(1);
+    assert!(refused.contains("2 errors"), "{refused}");
+    let accepted = run(home.path(), &["check", "k.yaml", "--allow-unset"]);
+    assert_eq!(
+        (accepted.code, accepted.stdout.as_str()),
+        (Some(0), "k.yaml: good, 1 route, 2 variables not set\n")
+    );
+    let place = "k.yaml:4:23: api_keys.pepper: warning: the environment variable ABSENT_PEPPER is not set, so this was \
+                 not checked\n";
+    assert!(accepted.stderr.contains(place), "{}", accepted.stderr);
+    write(
+        "k.yaml",
+        &format!("{GOOD}{secrets}").replace("upstream: echo", "upstream: ehco"),
+    );
+    let refused = run(home.path(), &["check", "k.yaml", "--allow-unset"]).expect_failure(1);
+    assert!(
+        refused.contains("1 error") && refused.contains("did you mean `echo`?"),
+        "{refused}"
+    );
+    // Files with secrets must be there.
+    write("k.yaml", &format!("{GOOD}api_keys: {{ pepper: 'file:absent' }}\n"));
+    run(home.path(), &["check", "k.yaml", "--allow-unset"]).expect_failure(1);
+}
+
+#[test]
+fn the_examples_can_be_checked_without_their_secrets() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let checked = run(Path::new("."), &["check", "--allow-unset", path.to_str().unwrap()]);
+            assert_eq!(checked.code, Some(0), "{}: {}", path.display(), checked.stderr);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
 fn check_prints_the_names_and_the_expiry_of_each_certificate() {
     let output = run(Path::new("."), &["check", "conf/examples/tls.yaml"]);
     assert_eq!(output.code, Some(0), "{}", output.stderr);

@@ -193,7 +193,7 @@ fn expiry(key: &Value) -> String {
 }
 
 fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) -> Result<(), Box<dyn Error>> {
-    let (config, path) = (&loaded.config, loaded.path.display());
+    let (config, path) = (loaded.config.resolved(&["api_keys"])?, loaded.path.display());
     let Some(file) = &config.api_keys.file else {
         return Err(
             format!("{path}: neither `store` nor `api_keys.file` is set, so there is nowhere to keep keys").into(),

@@ -208,6 +208,40 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
 }
 
 #[test]
+fn a_command_needs_the_secrets_that_it_uses_and_no_others() {
+    let configuration = |fixture: &CommandFixture| {
+        let text = std::fs::read_to_string(fixture.file("keygate.yaml")).unwrap();
+        text.replace(ADMIN_TOKEN, "\"${ABSENT_TOKEN}\"")
+            + "api_keys: { pepper: \"${ABSENT_PEPPER}\" }\n\
+               issuers: { other: { issuer: 'https://a.example', audiences: any, \
+               introspection: { url: 'https://a.example/i', client_id: a, client_secret: 'file:absent' } } }\n"
+    };
+    let fixture = CommandFixture::new(Transport::Socket);
+    let refused = configuration(&fixture);
+    // A gate that runs goes on with what it has.
+    std::fs::write(fixture.file("keygate.yaml"), refused).unwrap();
+    fixture.expect_success(&["keys", "list"]);
+    let text = fixture
+        .run(&["token", "get", "--client-id", "client_a"])
+        .expect_failure(1);
+    assert!(
+        text.contains("KEYGATE_CLIENT_SECRET") && !text.contains("ABSENT"),
+        "{text}"
+    );
+
+    let fixture = CommandFixture::new(Transport::Store);
+    std::fs::write(fixture.file("keygate.yaml"), configuration(&fixture)).unwrap();
+    let text = fixture.run(&["keys", "list"]).expect_failure(1);
+    assert!(text.contains("ABSENT_PEPPER") && text.contains("1 error"), "{text}");
+    let text = fixture.run(&["issuers", "list"]).expect_failure(1);
+    assert!(text.contains("ABSENT_TOKEN") && text.contains("1 error"), "{text}");
+    let args = ["keys", "list", "--config", "keygate.yaml"];
+    let mut command = fixture.command(&args);
+    command.env("ABSENT_PEPPER", "0123456789abcdef0123456789abcdef");
+    fixture.record(command, &args).expect_success();
+}
+
+#[test]
 fn before_the_first_start_there_is_no_development_set_up_and_asking_makes_none() {
     let home = tempfile::tempdir().unwrap();
     for args in [
