@@ -102,17 +102,18 @@ and what it includes is read, so it may come out of a version history:
   git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
 
 const EXPLAIN_HELP: &str = "\
-Decides as the gate would, on the configuration alone: nothing is sent, no limit is spent, and no
-credential is printed. A credential in a file stays out of the shell's history.
+Decides as the gate would, on the configuration and its store, which may be in use: nothing is
+sent or changed, no limit is spent, and no credential is printed. A credential in a file stays out of the shell's history.
   keygate explain --config keygate.yaml --route orders-read --token-file token.txt
-  keygate explain --config keygate.yaml --request 'GET https://api.example.com/v1/orders/7' --key-file -
+  keygate explain --request 'GET https://api.example.com/v1/orders/7' --key-file -
 
 Keys behind a URL are not fetched. What the gate kept in its state_dir is used, or hand them over:
   curl -s https://login.example.com/jwks > jwks.json
   keygate explain … --jwks main=jwks.json
 
 Exits with 0 when the request is let through, with 1 when it is refused, with 2 when that cannot be
-told: the question is not understood, the configuration is bad, or keys are missing.";
+told: the question is not understood, the configuration is bad, keys are missing, or the store that
+would decide cannot be read.";
 
 const SCHEMA_HELP: &str = "\
 Example:
@@ -137,9 +138,8 @@ pub struct Check {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]
 pub struct Explain {
-    /// The configuration, such as conf/keygate.yaml
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[command(flatten)]
+    pub place: ConfigLocation,
     /// A request that this route matches
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,

@@ -34,6 +34,7 @@ use crate::model::clock::Tick;
 use crate::observe::log::ErrorChain;
 use crate::proxy::head;
 use crate::runtime::assemble;
+use crate::runtime::follow_store;
 use crate::runtime::issuer_key_files;
 use crate::runtime::reload;
 use crate::runtime::reload::LoadError;
@@ -65,6 +66,8 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         tick: Tick::from_nanos(1 << 60),
     };
     let snapshot = reload::compile_and_install(&mut loaded, &live, now).map_err(LoadError::from)?;
+    let unread_store = follow_store::read_only(&config, &live, &snapshot, now);
+    let unread_store = unread_store.err().map(|error| ErrorChain(&error).to_string());
     set_keys(&snapshot, &question.jwks, now)?;
     if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::open_read_only) {
         issuer_key_files::restore(&snapshot, &files, now);
@@ -77,7 +80,7 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         now,
         question,
         (&config, &origins),
-        &reached,
+        (&reached, unread_store.as_deref()),
     ))
 }
 
@@ -136,7 +139,7 @@ fn decide_and_report(
     now: Now,
     question: &Question,
     (config, origins): (&config::Config, &SourceLines),
-    reached: &StageLog,
+    (reached, unread_store): (&StageLog, Option<&str>),
 ) -> Explanation {
     let mut decision_trace = DecisionTrace::default();
     let limits = request::head_limits(&config.requests);
@@ -161,6 +164,7 @@ fn decide_and_report(
         snapshot,
         config,
         origins,
+        unread_store,
         now,
     })
 }

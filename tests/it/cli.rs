@@ -231,7 +231,7 @@ fn check_accepts_unset_variables_where_it_is_told_to_and_says_so() {
         (accepted.code, accepted.stdout.as_str()),
         (Some(0), "k.yaml: good, 1 route, 2 variables not set\n")
     );
-    let place = "k.yaml:4:23: api_keys.pepper: warning: the environment variable ABSENT_PEPPER is not set, so this was \
+    let place = "k.yaml:4:13: api_keys.pepper: warning: the environment variable ABSENT_PEPPER is not set, so this was \
                  not checked\n";
     assert!(accepted.stderr.contains(place), "{}", accepted.stderr);
     write(
