@@ -29,7 +29,7 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Changes, the newest first
+    /// List changes, the newest first
     List {
         /// Of what belongs to this organization
         #[arg(long, value_name = "ID")]
@@ -52,7 +52,7 @@ pub enum AuditCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Read the whole record: exits with 1 when an event was changed or removed
+    /// Read the whole log; the exit code is 1 when an event was changed or removed
     Verify,
 }
 

@@ -40,60 +40,60 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Every client
+    /// List clients
     List {
         #[command(flatten)]
         holder: HolderArgs,
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One client
+    /// Show a client
     Show(ClientArg),
-    /// Make a client; its id goes to stdout, and its secret, once
+    /// Create a client and print its id and, this once, its secret
     #[command(after_help = CREATE_HELP)]
     Create(Box<CreateArgs>),
-    /// Change what a client is called, may do and gets
+    /// Change a client's name, scopes or tokens
     Update(Box<UpdateArgs>),
-    /// A new secret for the same client; it is printed, once
+    /// Replace a client's secret and print the new one, this once
     RotateSecret {
         #[command(flatten)]
         client: ClientArg,
-        /// How long the old secret still counts: at most 24h [default: not at all]
+        /// How long the old secret stays valid: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
     },
-    /// A new id and a new secret in place of the old ones, which end now; printed, once
+    /// Replace a client by one like it, with a new id and a new secret, and print both, this once
     Regenerate {
         #[command(flatten)]
         client: ClientArg,
-        /// End the tokens of the old one as well; otherwise they stay good until they expire
+        /// Revoke the tokens of the old one as well; otherwise they stay valid until they expire
         #[arg(long)]
         revoke_tokens: bool,
         #[command(flatten)]
         once: OnceArgs,
     },
-    /// No tokens any more, until it is enabled
+    /// Give a client no tokens until it is enabled
     Disable(ClientArg),
-    /// Tokens again
+    /// Give a client tokens again
     Enable(ClientArg),
-    /// No tokens any more, for good. Those that are out stay good until they expire
+    /// Delete a client; the tokens it has stay valid until they expire
     Delete {
         #[command(flatten)]
         client: ClientArg,
-        /// End the tokens that are out as well, from now on
+        /// Revoke the tokens it has as well
         #[arg(long)]
         revoke_tokens: bool,
     },
-    /// End every token of the client that is out, from now on; it may get new ones
+    /// Revoke every token that a client has; it may get new ones
     RevokeTokens(ClientArg),
-    /// Fetch the key set behind the client's JWKS URL now, and say how it is
+    /// Fetch the key set behind a client's JWKS URL now, and report its state
     ValidateJwks(ClientArg),
-    /// The public keys of a client
+    /// List the public keys of a client
     Keys(ClientArg),
-    /// A further public key: one of the client's own, or of a pair that is made here
+    /// Add a public key: one of the client's own, or of a pair that is made here
     #[command(after_help = client_keys::ADD_HELP)]
     AddKey(client_keys::AddArgs),
-    /// End one key of a client, from now on; its other keys go on
+    /// Remove one public key of a client
     RemoveKey(client_keys::RemoveArgs),
 }
 

@@ -47,14 +47,14 @@ const MEMBERS: &[&str] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum IssuerCommand {
-    /// Every issuer of the configuration in force, one line each
+    /// List the issuers of the configuration in force
     List,
-    /// Everything about one issuer: its keys, those it skips and why, the last error, the next fetch
+    /// Show an issuer: its keys, those it skips and why, the last error, the next fetch
     Show {
         /// As it stands under `issuers` in the configuration
         name: Name,
     },
-    /// Fetch its keys now, whatever the cooldown says, and show what came of it
+    /// Fetch an issuer's keys now, whatever the cooldown says, and show the result
     Refresh {
         /// As it stands under `issuers` in the configuration
         name: Name,
@@ -68,8 +68,7 @@ Examples:
   KEYGATE_ADMIN_TOKEN=… keygate issuers show main --admin http://127.0.0.1:9090 --output json
 
 Asks a gate that runs: over the socket beside its store, else over `admin.address` with the token
-of `admin.token`. A token is never taken from the command line, which every user of the machine can
-read.
+of `admin.token`.
 
 When a refresh brought no good keys, the exit code is 1; the keys from before still serve,
 and what is known is printed all the same.";

@@ -41,11 +41,7 @@ use std::process::ExitCode;
 /// The exit code if no gate or issuer responds.
 const UNREACHABLE: u8 = 4;
 
-/// Runs one command and returns its exit code. 0: done. 1: refused or failed, with the reason on stderr. 2: the
-/// command line is invalid. 4: no gate or issuer responded, or another process has the store open.
-///
-/// `check --diff` also returns 3: the configuration is valid and requires less than the old one. `explain` returns
-/// 0: the request is allowed; 1: it is refused; 2: undecided.
+/// Runs one command and returns its exit code, one of those that `keygate --help` lists.
 pub fn main() -> ExitCode {
     let arguments = match parse::parse(std::env::args_os()) {
         Ok(arguments) => arguments,
@@ -67,6 +63,8 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args, out, err),
         Command::Issuers(noun) => issuers::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
+        Command::Options => ignore_closed_pipe(out.write_all(parse::options_page().as_bytes())),
+        Command::Version => ignore_closed_pipe(writeln!(out, "keygate {}", env!("CARGO_PKG_VERSION"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,14 +18,14 @@ const COLUMNS: &[Column] = &[("ID", "id"), ("NAME", "name"), ("CREATED", "create
 
 #[derive(Debug, Subcommand)]
 pub enum OrganizationCommand {
-    /// Every organization
+    /// List organizations
     List {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One organization
+    /// Show an organization
     Show(OrganizationArg),
-    /// Make an organization; its id goes to stdout
+    /// Create an organization and print its id
     Create {
         /// Stands in /t/ID/oauth/token and in the tokens: a lower-case letter or digit, then also `-`, `_` and `.`
         id: Name,

@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
-    /// Every plan of the configuration, and those that are built in
+    /// List the plans of the configuration, and those that are built in
     List,
 }
 

@@ -22,11 +22,11 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum SigningKeyCommand {
-    /// The keys: the next, the one that signs, and those whose last tokens are still out
+    /// List the keys: the next one, the one that signs, and those whose tokens are still valid
     List,
-    /// Begin a rotation: a new key is published now, and signs once everybody has had time to see it
+    /// Begin a rotation: publish a new key now, which signs once verifiers have had time to fetch it
     Rotate {
-        /// Somebody has the private key: the new one signs at once, and every token that is out ends
+        /// The private key leaked: the new one signs at once, and every token of the old ones is revoked
         #[arg(long)]
         leaked: bool,
     },

@@ -29,7 +29,7 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum SubscriptionCommand {
-    /// Every subscription
+    /// List subscriptions
     List {
         /// Of this organization
         #[arg(long, value_name = "ID")]
@@ -37,9 +37,9 @@ pub enum SubscriptionCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One subscription
+    /// Show a subscription
     Show(SubscriptionArg),
-    /// Make a subscription; its id goes to stdout
+    /// Create a subscription and print its id
     Create {
         /// Whose it is
         #[arg(long, value_name = "ID")]
@@ -53,21 +53,21 @@ pub enum SubscriptionCommand {
         #[command(flatten)]
         once: OnceArgs,
     },
-    /// A pending one gets credentials from now on
+    /// Approve a pending subscription: it gets credentials from now on
     Approve(SubscriptionArg),
-    /// A pending one could not be provisioned
+    /// Fail a pending subscription: it could not be provisioned
     Fail(SubscriptionArg),
-    /// End it, and every credential under it, from now on and for good
+    /// Cancel a subscription and revoke every credential under it, for good
     Cancel(SubscriptionArg),
-    /// It was paid, so that it gets live credentials
+    /// Record that a subscription is paid for, so that it gets live credentials
     Pay {
         #[command(flatten)]
         subscription: SubscriptionArg,
-        /// It is not paid any more: its live credentials do not count until it is
+        /// Record that it is not paid for any more: its live credentials are refused until it is
         #[arg(long)]
         unpaid: bool,
     },
-    /// Put it under another plan
+    /// Put a subscription under another plan
     ChangePlan {
         #[command(flatten)]
         subscription: SubscriptionArg,

@@ -36,6 +36,7 @@ pub struct Token {
 
 /// Who asks, and whom.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Client and issuer")]
 pub struct ClientArgs {
     #[command(flatten)]
     pub place: ConfigLocation,
@@ -61,7 +62,7 @@ pub struct ClientArgs {
     #[arg(long, value_name = "ALGORITHM", global = true, requires = "key")]
     pub algorithm: Option<Algorithm>,
     /// How the answer is printed
-    #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
+    #[arg(short, long, value_enum, default_value_t = OutputForm::Table, global = true)]
     pub output: OutputForm,
 }
 
@@ -76,13 +77,13 @@ pub enum TokenCommand {
         #[arg(long = "resource", value_name = "URI")]
         resources: Vec<String>,
     },
-    /// Is a token good, and what does it say? Exits with 1 when it is not good (RFC 7662)
+    /// Introspect a token (RFC 7662); the exit code is 1 when it is not active
     Introspect {
         /// A file with the token; `-` is stdin
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
-    /// End a token of this client, from now on (RFC 7009)
+    /// Revoke a token of this client (RFC 7009)
     Revoke {
         /// A file with the token; `-` is stdin
         #[arg(long, value_name = "FILE")]

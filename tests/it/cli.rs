@@ -69,84 +69,67 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
     let home = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let commands = [
-        "",
-        "run",
-        "check",
-        "explain",
-        "schema",
-        "keys",
-        "keys create",
-        "keys list",
-        "keys show",
-        "keys revoke",
-        "keys regenerate",
-        "keys import",
-        "clients",
-        "clients list",
-        "clients show",
-        "clients create",
-        "clients update",
-        "clients rotate-secret",
-        "clients regenerate",
-        "clients disable",
-        "clients enable",
-        "clients delete",
-        "clients revoke-tokens",
-        "clients validate-jwks",
-        "clients keys",
-        "clients add-key",
-        "clients remove-key",
-        "orgs",
-        "orgs list",
-        "orgs show",
-        "orgs create",
-        "plans",
-        "plans list",
-        "subscriptions",
-        "subscriptions list",
-        "subscriptions show",
-        "subscriptions create",
-        "subscriptions approve",
-        "subscriptions fail",
-        "subscriptions cancel",
-        "subscriptions pay",
-        "subscriptions change-plan",
-        "signing-keys",
-        "signing-keys list",
-        "signing-keys rotate",
-        "audit",
-        "audit list",
-        "audit verify",
-        "backup",
-        "token",
-        "token get",
-        "token introspect",
-        "token revoke",
-        "issuers",
-        "issuers list",
-        "issuers show",
-        "issuers refresh",
-    ]
-    .map(|command| command.split_whitespace().collect::<Vec<_>>());
-    for command in commands {
-        let mut args = command.clone();
-        args.push("--help");
+    let mut names = BTreeSet::new();
+    for command in commands(&keygate::cli::parse::command(), &[]) {
+        let args: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
         let messages = run(home.path(), &args).expect_success();
         assert!(messages.lines().all(|line| line.chars().count() <= 100), "{messages}");
+        // A screen.
+        assert!(messages.lines().count() <= 50, "{messages}");
         let name = if command.is_empty() {
-            "keygate".to_owned()
+            "keygate.txt".to_owned()
         } else {
-            command.join("-")
+            format!("{}.txt", command.join("-"))
         };
-        let file = golden.join(format!("{name}.txt"));
+        let file = golden.join(&name);
         if update {
             std::fs::create_dir_all(&golden).unwrap();
             std::fs::write(&file, &messages).unwrap();
         }
         let content = std::fs::read_to_string(&file).unwrap_or_default();
         assert_eq!(messages, content, "{name}; UPDATE_GOLDEN=1 writes it anew");
+        names.insert(name);
     }
+    let kept = std::fs::read_dir(&golden).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(kept, names, "no other file is kept");
+}
+
+/// Returns the names of every command of the definition, and of every command below these.
+fn commands(definition: &clap::Command, names: &[String]) -> Vec<Vec<String>> {
+    let below = definition.get_subcommands().flat_map(|command| {
+        let names = [names, &[command.get_name().to_owned()]].concat();
+        commands(command, &names)
+    });
+    std::iter::once(names.to_vec()).chain(below).collect()
+}
+
+#[test]
+fn the_page_of_options_has_those_that_the_help_of_commands_leaves_out() {
+    let home = tempfile::tempdir().unwrap();
+    let page = run(home.path(), &["options"]).expect_success();
+    let help = run(home.path(), &["keys", "list", "--help"]).expect_success();
+    for option in [
+        "--admin",
+        "--socket",
+        "--token-file",
+        "--client-id",
+        "--secret-file",
+        "--issuer",
+        "--data-dir",
+    ] {
+        assert!(page.contains(option), "{page}");
+        assert!(!help.contains(option), "{help}");
+    }
+    for option in ["--config", "--output"] {
+        assert!(page.contains(option) && help.contains(option), "{page}{help}");
+    }
+    assert!(page.lines().all(|line| line.chars().count() <= 110), "{page}");
+    // `help` has them all.
+    let help = run(home.path(), &["help", "keys", "list"]).expect_success();
+    assert!(help.contains("--secret-file"), "{help}");
 }
 
 #[test]
@@ -169,8 +152,10 @@ fn what_is_not_understood_is_2_and_says_what_is() {
     }
     // The commands created no file.
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
-    let version = run(home.path(), &["--version"]).expect_success();
-    assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
+    for version in ["--version", "-V", "version"] {
+        let version = run(home.path(), &[version]).expect_success();
+        assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
+    }
 }
 
 const GOOD: &str = "listeners: [{ address: '127.0.0.1:0' }]\nupstreams: { echo: { builtin: echo } }\n\

@@ -49,42 +49,41 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key and print it, once: only its digest is kept
+    /// Create a key and print it, this once: only its digest is kept
     #[command(after_help = CREATE_HELP)]
     Create(CreateArgs),
-    /// Every key: obfuscated, with its state and expiry
+    /// List keys, with their states and expiries
     List {
         #[command(flatten)]
         holder: HolderArgs,
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One key
+    /// Show a key
     Show(KeyArg),
-    /// End a key, from now on
+    /// Revoke a key, at once and for good
     Revoke(KeyArg),
-    /// End a key and make one like it in its place, in one step; the new one is printed, once
+    /// Replace a key by a new one like it, in one step, and print the new one, this once
     Regenerate {
         #[command(flatten)]
         key: KeyArg,
-        /// How long the old one still counts: at most 24h [default: not at all]
+        /// How long the old key stays valid: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
-        /// How long the new one is good for: `90d`, `6mo` or `never` [default: as long as the old one was made for]
+        /// How long the new key is valid: `90d`, `6mo` or `never` [default: as long as the old one was made for]
         #[arg(long)]
         expires: Option<Lifetime>,
         #[command(flatten)]
         once: OnceArgs,
     },
-    /// Take over a key of another system, by its digest
+    /// Import a key of another system, by its digest
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
 }
 
 pub const HELP: &str = "\
-A running gate is asked over the socket beside its store, so a change is in force when the command
-ends. Where no gate runs, the store itself is written. Without a store, `create`, `list` and
-`revoke` work on the keys file (`api_keys.file`); a gate knows of such a change within a second.";
+A change is in force when the command ends. Without a store, `create`, `list` and `revoke` work on
+the keys file (`api_keys.file`); a gate knows of such a change within seconds.";
 
 const CREATE_HELP: &str = "\
 Example:
