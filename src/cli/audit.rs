@@ -16,7 +16,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "audit";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("EVENT", "sequence"),
     ("AT", "at"),
     ("ACTOR", "actor"),
@@ -30,6 +30,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// List changes, the newest first
+    #[command(visible_alias = "ls")]
     List {
         /// Of what belongs to this organization
         #[arg(long, value_name = "ID")]

@@ -20,7 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-pub const COLUMNS: &[Column] = &[
+pub const COLUMNS: &[Column<'_>] = &[
     ("KID", "kid"),
     ("ALGORITHMS", "algorithms"),
     ("MADE HERE", "generated"),

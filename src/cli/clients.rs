@@ -27,7 +27,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "clients";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("AUTHENTICATION", "authentication"),
@@ -41,6 +41,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
     /// List clients
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         holder: HolderArgs,

@@ -10,6 +10,7 @@ pub mod run;
 pub mod introduction;
 pub mod secret_text;
 pub mod render;
+pub mod terminal;
 pub mod printer;
 pub mod http;
 pub mod gate;

@@ -14,11 +14,12 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "organizations";
-const COLUMNS: &[Column] = &[("ID", "id"), ("NAME", "name"), ("CREATED", "created_at")];
+const COLUMNS: &[Column<'_>] = &[("ID", "id"), ("NAME", "name"), ("CREATED", "created_at")];
 
 #[derive(Debug, Subcommand)]
 pub enum OrganizationCommand {
     /// List organizations
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         list: ListArgs,

@@ -6,7 +6,7 @@ use crate::cli::render::Column;
 use clap::Subcommand;
 use std::error::Error;
 
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("NAME", "name"),
     ("CREDENTIALS", "credentials"),
     ("SCOPES", "scopes"),
@@ -20,6 +20,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum PlanCommand {
     /// List the plans of the configuration, and those that are built in
+    #[command(visible_alias = "ls")]
     List,
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "signing-keys";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("KID", "kid"),
     ("ALGORITHM", "algorithm"),
     ("STATE", "state"),
@@ -23,6 +23,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum SigningKeyCommand {
     /// List the keys: the next one, the one that signs, and those whose tokens are still valid
+    #[command(visible_alias = "ls")]
     List,
     /// Begin a rotation: publish a new key now, which signs once verifiers have had time to fetch it
     Rotate {

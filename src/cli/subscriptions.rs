@@ -17,7 +17,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "subscriptions";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("ORGANIZATION", "organization"),
     ("PLAN", "plan"),
@@ -30,6 +30,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum SubscriptionCommand {
     /// List subscriptions
+    #[command(visible_alias = "ls")]
     List {
         /// Of this organization
         #[arg(long, value_name = "ID")]

@@ -7,6 +7,7 @@ use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
 use crate::cli::place::ConfigLocation;
+use crate::cli::printer::OutputArgs;
 use crate::cli::printer::OutputForm;
 use crate::cli::printer::Printer;
 use crate::cli::render;
@@ -61,9 +62,8 @@ pub struct ClientArgs {
     /// What the key signs with [default: what it is for; of RSA, RS256]
     #[arg(long, value_name = "ALGORITHM", global = true, requires = "key")]
     pub algorithm: Option<Algorithm>,
-    /// How the answer is printed
-    #[arg(short, long, value_enum, default_value_t = OutputForm::Table, global = true)]
-    pub output: OutputForm,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,11 +106,11 @@ The endpoints are those that the issuer's metadata name. The token goes to stdou
 /// If there is no issuer or no credential of the client, if the
 /// issuer does not respond or refuses, or if the token is not active.
 pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut printer = Printer::new(token.client.output, out, err);
+    let mut printer = Printer::new(&token.client.output, out, err);
     let url = issuer(&token.client)?;
     let identity = identity(&token.client)?;
     if exposes_credentials(url.as_str()) {
-        printer.note(&format!("warning: the client's credential goes to {url} unencrypted"))?;
+        printer.warn(&format!("warning: the client's credential goes to {url} unencrypted"))?;
     }
     let request = match &token.command {
         TokenCommand::Get { scopes, resources } => TokenRequest::Token {
@@ -131,7 +131,7 @@ pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
     match &token.command {
         TokenCommand::Get { .. } => {
             let access_token = response["access_token"].as_str().map(render::escaped);
-            if access_token.is_none() && printer.form == OutputForm::Table {
+            if access_token.is_none() && printer.form != OutputForm::Json {
                 return Err("the answer has no `access_token`".into());
             }
             printer.write(&response, |_| access_token.unwrap_or_default() + "\n")?;

@@ -404,6 +404,11 @@ fn a_created_key_is_on_stdout_alone_and_once() {
         listed.stdout
     );
 
+    let of_file = |args: &[&str]| run(home.path(), &[&["keys", "--config", "k.yaml"], args].concat()).expect_success();
+    assert_eq!(of_file(&["ls", "-o", "name"]), format!("{id}\n"));
+    assert_eq!(of_file(&["list", "--no-headers"]).lines().count(), 1);
+    let json: Value = serde_json::from_str(&of_file(&["list", "-o", "json"])).unwrap();
+    assert_eq!(json["items"][0]["scopes"][0], "orders:read");
     run(home.path(), &["keys", "revoke", id, "--config", "k.yaml"]).expect_success();
     assert!(
         run(home.path(), &["keys", "--config", "k.yaml", "list"])

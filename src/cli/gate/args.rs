@@ -2,7 +2,7 @@
 
 use crate::cli::member;
 use crate::cli::place::ConfigLocation;
-use crate::cli::printer::OutputForm;
+use crate::cli::printer::OutputArgs;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::issuer::IssuerUrl;
@@ -43,9 +43,8 @@ pub struct GateArgs {
     /// Where the client gets its token: `token_endpoint.issuer` of the gate
     #[arg(long, value_name = "URL", global = true, hide_short_help = true)]
     pub issuer: Option<IssuerUrl>,
-    /// How the answer is printed
-    #[arg(short, long, value_enum, default_value_t = OutputForm::Table, global = true)]
-    pub output: OutputForm,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 /// Which part of a list.

@@ -53,7 +53,7 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         let token = token_from_flags(args)?
             .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
         if exposes_credentials(base) {
-            printer.note(&format!("warning: the token goes to {base} unencrypted"))?;
+            printer.warn(&format!("warning: the token goes to {base} unencrypted"))?;
         }
         return Ok(GateLookup::Running(AdminClient::over_listener(base, token)?));
     }
@@ -103,7 +103,7 @@ impl LoadedConfig {
         let (client, first_administrator) = AdminClient::on_store(config)?;
         if let Some(administrator) = &first_administrator {
             // Only the process that creates the store can show this secret.
-            printer.note(introduction::first_administrator(administrator).trim_end())?;
+            printer.warn(introduction::first_administrator(administrator).trim_end())?;
         }
         Ok(client)
     }

@@ -39,7 +39,7 @@ impl<'a> GateClient<'a> {
     /// # Errors
     /// Those of [`find::open`]. A gate that is named with --admin is not called yet.
     pub fn open(args: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
-        let mut printer = Printer::new(args.output, out, err);
+        let mut printer = Printer::new(&args.output, out, err);
         Ok(Self::new(find::open(args, &mut printer)?, printer))
     }
 
@@ -130,7 +130,7 @@ impl<'a> GateClient<'a> {
         path: &str,
         filters: Value,
         args: &ListArgs,
-        columns: &[Column],
+        columns: &[Column<'_>],
     ) -> Result<(), Box<dyn Error>> {
         let mut items = Vec::new();
         let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
@@ -138,7 +138,7 @@ impl<'a> GateClient<'a> {
             items.push(item);
             true
         })?;
-        self.show_items(&json!({ "items": items, "next": after }), columns)?;
+        self.printer.items(columns, &json!({ "items": items, "next": after }))?;
         if let Some(after) = after {
             let line = format!("There are more: go on with --after {}", render::escaped(&after));
             self.printer.note_in_table(&line)?;
@@ -187,13 +187,9 @@ impl<'a> GateClient<'a> {
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
-    pub fn list_all(&mut self, path: &str, columns: &[Column]) -> Result<(), Box<dyn Error>> {
+    pub fn list_all(&mut self, path: &str, columns: &[Column<'_>]) -> Result<(), Box<dyn Error>> {
         let list = self.call(Method::GET, path, Value::Null)?;
-        self.show_items(&list, columns)
-    }
-
-    fn show_items(&mut self, list: &Value, columns: &[Column]) -> Result<(), Box<dyn Error>> {
-        self.printer.show(list, |list| render::table(columns, &list["items"]))
+        self.printer.items(columns, &list)
     }
 
     /// Fetches one object and prints it, with the members in `first` before the others.
@@ -202,7 +198,7 @@ impl<'a> GateClient<'a> {
     /// If no gate responds, or the gate refuses.
     pub fn show_one(&mut self, path: &str, first: &[&str]) -> Result<(), Box<dyn Error>> {
         let thing = self.call(Method::GET, path, Value::Null)?;
-        self.printer.show(&thing, |thing| render::page(thing, first))
+        self.printer.page(&thing, first)
     }
 
     /// Reports a change: prints `lines` for the next command on stdout, and `sentence` on stderr. With `--output json`,

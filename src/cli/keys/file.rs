@@ -2,10 +2,10 @@
 
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
+use crate::cli::printer::Printer;
 use crate::cli::reference::KeyArg;
-use crate::cli::render;
+use crate::cli::render::Column;
 use crate::keys_file;
-use crate::keys_file::KeysFileError;
 use crate::keys_file::edit;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
@@ -14,33 +14,32 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
-use crate::model::lifetime::LifetimeError;
+use crate::model::scope::Scope;
+use serde_json::Value;
+use serde_json::json;
 use std::error::Error;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The reason why a command on the keys file failed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    #[error(transparent)]
-    File(#[from] KeysFileError),
-    #[error(transparent)]
-    Lifetime(#[from] LifetimeError),
-    #[error("cannot write the answer")]
-    Output(#[from] std::io::Error),
-}
+/// The columns of a list, as for the keys of a store.
+const COLUMNS: &[Column<'_>] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("EXPIRES", "expires_at"),
+    ("SCOPES", "scopes"),
+    ("KEY", "key_hint"),
+];
 
 /// The keys file, the settings, the time and the output of a command.
-pub struct KeysContext<'a> {
+pub struct KeysContext<'a, 'out> {
     /// `api_keys.file`.
     pub file: &'a Path,
     /// `api_keys.prefix`.
     pub prefix: &'a str,
     pub digester: &'a Digester,
     pub now: Timestamp,
-    pub stdout: &'a mut dyn Write,
-    pub stderr: &'a mut dyn Write,
+    pub printer: Printer<'out>,
 }
 
 /// Creates a key, appends its digest to the file, and prints the text of the key on stdout, the only time. Everything
@@ -51,9 +50,9 @@ pub struct KeysContext<'a> {
 /// written: then the file has a key whose text is lost.
 pub fn create(
     args: &CreateArgs,
-    context: &mut KeysContext<'_>,
+    context: &mut KeysContext<'_, '_>,
     random: &mut dyn FnMut(&mut [u8]),
-) -> Result<(), KeysError> {
+) -> Result<(), Box<dyn Error>> {
     let expires_at = args.terms.expires.after(context.now)?;
     let environment = args.terms.environment.unwrap_or(Environment::Live).into();
     let key = ApiKeyText::generate(context.prefix, environment, random);
@@ -74,19 +73,17 @@ pub fn create(
     };
     // Change the file first: a key must not be shown before the file has it.
     edit::append(context.file, &record, context.digester.scheme(), context.now)?;
-    writeln!(
-        context.stderr,
-        "API key `{}` ({}), expires {}. This is the only time it is shown:",
-        record.name,
-        record.id,
-        expiry(&record)
-    )?;
-    writeln!(context.stdout, "{}", key.expose())?;
+    let expiry = record.expires_at.map_or_else(|| "never".to_owned(), keys_file::rfc3339);
+    let (name, id) = (&record.name, record.id);
+    let sentence = format!("API key `{name}` ({id}), expires {expiry}. This is the only time it is shown:");
+    context.printer.note_in_table(&sentence)?;
+    let mut created = view(&record, context);
+    created["key"] = key.expose().into();
+    let written = context.printer.write(&created, |_| format!("{}\n", key.expose()));
+    written.map_err(|error| format!("the key is made, and its text is lost: cannot write to stdout: {error}"))?;
     if context.digester.scheme() == DigestScheme::Sha256 {
-        writeln!(
-            context.stderr,
-            "note: no pepper is configured (api_keys.pepper), so its digest is kept without one"
-        )?;
+        let note = "note: no pepper is configured (api_keys.pepper), so its digest is kept without one";
+        context.printer.note(note)?;
     }
     Ok(())
 }
@@ -95,33 +92,34 @@ pub fn create(
 ///
 /// # Errors
 /// If the file cannot be read or has a mistake.
-pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
+pub fn list(context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
     let records = keys_file::read(context.file, context.digester.scheme())?;
-    let mut rows = vec![["KEY", "ID", "NAME", "STATE", "EXPIRES", "SCOPES"].map(str::to_owned)];
-    rows.extend(records.iter().map(|record| {
-        [
-            record.origin.hint(context.prefix, record.environment, record.id),
-            record.id.to_string(),
-            record.name.to_string(),
-            state(record, context.now).to_owned(),
-            expiry(record),
-            record.scopes.to_string(),
-        ]
-    }));
-    write!(context.stdout, "{}", render::aligned(&rows))?;
-    Ok(())
+    let items: Vec<Value> = records.iter().map(|record| view(record, context)).collect();
+    context.printer.items(COLUMNS, &json!({ "items": items, "next": null }))
+}
+
+/// Returns a key in the words of the admin API.
+fn view(record: &KeyRecord, context: &KeysContext<'_, '_>) -> Value {
+    let scopes: Vec<&str> = record.scopes.iter().map(Scope::as_str).collect();
+    json!({
+        "id": record.id.as_str(),
+        "key_hint": record.origin.hint(context.prefix, record.environment, record.id),
+        "name": *record.name,
+        "state": state(record, context.now),
+        "expires_at": record.expires_at.map(keys_file::rfc3339),
+        "scopes": scopes,
+    })
 }
 
 /// Revokes a key in the file. A running Keygate refuses the key after it has read the file again.
 ///
 /// # Errors
 /// If no key is meant, it is revoked already, or the file cannot be changed.
-pub fn revoke(key: &KeyArg, context: &mut KeysContext<'_>) -> Result<(), Box<dyn Error>> {
+pub fn revoke(key: &KeyArg, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
     let scheme = context.digester.scheme();
     let id = key.id_among(&keys_file::read(context.file, scheme)?)?;
     edit::revoke(context.file, id, scheme, context.now)?;
-    writeln!(context.stderr, "API key {id} is revoked")?;
-    Ok(())
+    context.printer.note(&format!("API key {id} is revoked"))
 }
 
 fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
@@ -132,15 +130,14 @@ fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
     }
 }
 
-fn expiry(record: &KeyRecord) -> String {
-    record.expires_at.map_or_else(|| "never".to_owned(), keys_file::rfc3339)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::printer::OutputArgs;
+    use crate::cli::printer::OutputForm;
     use crate::model::api_key::system_random;
     use crate::model::lifetime::Lifetime;
+    use crate::model::lifetime::LifetimeError;
     use crate::model::secret::Secret;
     use clap::Parser;
 
@@ -167,18 +164,24 @@ mod tests {
     fn run(file: &Path, now: Timestamp, args: &[&str]) -> Outcome {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let digester = digester();
+        let output = OutputArgs {
+            output: OutputForm::Table,
+            no_headers: false,
+            quiet: false,
+        };
         let mut context = KeysContext {
             file,
             prefix: "kg",
             digester: &digester,
             now,
-            stdout: &mut stdout,
-            stderr: &mut stderr,
+            printer: Printer::new(&output, &mut stdout, &mut stderr),
         };
         let result = match Command::try_parse_from(["keys"].iter().chain(args)) {
-            Ok(Command::Create(args)) => create(&args, &mut context, &mut system_random).map_err(|e| e.to_string()),
-            Ok(Command::List) => list(&mut context).map_err(|e| e.to_string()),
-            Ok(Command::Revoke(key)) => revoke(&key, &mut context).map_err(|e| e.to_string()),
+            Ok(Command::Create(args)) => {
+                create(&args, &mut context, &mut system_random).map_err(|error| error.to_string())
+            }
+            Ok(Command::List) => list(&mut context).map_err(|error| error.to_string()),
+            Ok(Command::Revoke(key)) => revoke(&key, &mut context).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         Outcome {

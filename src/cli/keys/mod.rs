@@ -36,8 +36,7 @@ use std::error::Error;
 use std::io::Write;
 
 const PATH: &str = "keys";
-const COLUMNS: &[Column] = &[
-    ("KEY", "key_hint"),
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("STATE", "state"),
@@ -45,6 +44,7 @@ const COLUMNS: &[Column] = &[
     ("SCOPES", "scopes"),
     ("ORGANIZATION", "organization"),
     ("LAST USED", "last_used_at"),
+    ("KEY", "key_hint"),
 ];
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +53,7 @@ pub enum KeyCommand {
     #[command(after_help = CREATE_HELP)]
     Create(CreateArgs),
     /// List keys, with their states and expiries
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         holder: HolderArgs,
@@ -101,7 +102,7 @@ Its holders go on as before. The key itself is never shown to Keygate before it 
 /// # Errors
 /// If no gate responds, if the gate refuses, or if there is neither a store nor a keys file.
 pub fn run(keys: &GateCommandLine<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut printer = Printer::new(keys.gate.output, out, err);
+    let mut printer = Printer::new(&keys.gate.output, out, err);
     let client = match find::find(&keys.gate, &mut printer)? {
         GateLookup::Running(client) => client,
         GateLookup::Stopped(loaded) => loaded.open_store(&mut printer)?,
@@ -203,16 +204,15 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
         prefix: &config.api_keys.prefix,
         digester: &Digester::new(config.api_keys.pepper.as_ref()),
         now: SystemClock::new().now().wall,
-        stdout: printer.out,
-        stderr: printer.err,
+        printer,
     };
     match command {
         KeyCommand::Create(args) if args.terms.subscription.is_some() || args.once.idempotency_key.is_some() => Err(
             format!("{path}: `store` is not set, and a keys file knows neither subscriptions nor idempotency keys")
                 .into(),
         ),
-        KeyCommand::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
-        KeyCommand::List { .. } => Ok(file::list(&mut context)?),
+        KeyCommand::Create(args) => file::create(args, &mut context, &mut system_random),
+        KeyCommand::List { .. } => file::list(&mut context),
         KeyCommand::Revoke(key) => file::revoke(key, &mut context),
         KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"

@@ -71,6 +71,19 @@ fn organizations(fixture: &CommandFixture) {
         page["items"].as_array().unwrap().len() >= 2 && page["next"].is_null(),
         "{page}"
     );
+    let names = fixture.expect_success(&["orgs", "ls", "-o", "name", "--limit", "2"]);
+    assert_eq!(names, "acme\ndefault\n");
+    assert_eq!(
+        fixture.expect_success(&["orgs", "show", "Acme Ltd", "-o", "name"]),
+        "acme\n"
+    );
+    let bare = fixture.expect_success(&["orgs", "list", "--no-headers", "--limit", "1"]);
+    assert_eq!(bare.lines().count(), 1, "{bare}");
+    line(&bare, "acme");
+    let quiet = fixture
+        .run(&["orgs", "create", "quiet", "--name", "x", "-q"])
+        .expect_success();
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("quiet\n", ""));
     let again = fixture
         .run(&["orgs", "create", "acme", "--name", "x"])
         .expect_failure(1);
@@ -486,7 +499,7 @@ fn audit(fixture: &CommandFixture) {
         Transport::Listener => "admin.token",
     };
     let table = fixture.expect_success(&["audit", "list", "--action", "organization.create"]);
-    assert_eq!(table.lines().count(), 2, "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
     assert!(line(&table, "acme").contains(&actor.to_owned()), "{table}");
     let events = fixture.json(&["audit", "list", "--actor", actor, "--limit", "3"]);
     let first = events["items"].as_array().unwrap();

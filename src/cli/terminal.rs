@@ -1,0 +1,15 @@
+//! How wide is the terminal?
+
+use std::io;
+use std::io::IsTerminal;
+
+/// Returns the number of columns of the terminal that stdout is; `None` if it is none, or does not tell.
+pub fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+    // A terminal without a size, such as a serial line, says 0.
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
