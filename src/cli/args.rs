@@ -71,6 +71,15 @@ pub enum Command {
     Token(Token),
     /// Print the options that all commands about a gate have
     Options,
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions { shell: CompletionShell },
+    /// Write a man page of each command into a folder
+    #[command(after_help = MAN_PAGES_HELP)]
+    ManPages {
+        /// Such as ~/.local/share/man/man1, where `man` looks by itself
+        folder: PathBuf,
+    },
     /// Print the version
     Version,
 }
@@ -122,6 +131,18 @@ Keys behind a URL are not fetched. What the gate kept in its state_dir is used, 
 The exit code is 0 when the request is forwarded, 1 when it is refused, and 2 when that cannot be
 told: the question is not understood, the configuration is bad, keys are missing, or the store that
 would decide cannot be read.";
+
+const COMPLETIONS_HELP: &str = "\
+For every new shell:
+  keygate completions bash > ~/.local/share/bash-completion/completions/keygate
+  keygate completions zsh > ~/.zfunc/_keygate      with `fpath+=~/.zfunc` before `compinit` in .zshrc
+  keygate completions fish > ~/.config/fish/completions/keygate.fish
+For this one, in bash:
+  source <(keygate completions bash)";
+
+const MAN_PAGES_HELP: &str = "\
+Example:
+  keygate man-pages ~/.local/share/man/man1 && man keygate-keys-create";
 
 const SCHEMA_HELP: &str = "\
 Example:
@@ -192,6 +213,14 @@ pub struct Explain {
 pub enum ExplanationForm {
     Text,
     Json,
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Args)]

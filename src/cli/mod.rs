@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod parse;
+pub mod manual;
 pub mod check;
 pub mod data_folder;
 pub mod place;
@@ -65,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Issuers(noun) => issuers::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
         Command::Options => ignore_closed_pipe(out.write_all(parse::options_page().as_bytes())),
+        Command::Completions { shell } => ignore_closed_pipe(out.write_all(&manual::completions(shell))),
+        Command::ManPages { folder } => manual::write_man_pages(&folder).map_err(Into::into),
         Command::Version => ignore_closed_pipe(writeln!(out, "keygate {}", env!("CARGO_PKG_VERSION"))),
     };
     match result {

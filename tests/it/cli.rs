@@ -133,6 +133,38 @@ fn the_page_of_options_has_those_that_the_help_of_commands_leaves_out() {
 }
 
 #[test]
+fn shells_and_man_learn_every_command_from_its_definition() {
+    let home = tempfile::tempdir().unwrap();
+    for (shell, mark) in [
+        ("bash", "complete -F _keygate"),
+        ("zsh", "#compdef keygate"),
+        ("fish", "complete -c keygate"),
+    ] {
+        let script = run(home.path(), &["completions", shell]).expect_success();
+        for word in [mark, "revoke-tokens", "idempotency-key", "secret-file"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let source = format!(
+        "source <('{}' completions bash) && complete -p keygate",
+        crate::support::program().display()
+    );
+    let output = Command::new("bash").args(["-c", &source]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    run(home.path(), &["completions", "tcsh"]).expect_failure(2);
+
+    run(home.path(), &["man-pages", "man/man1"]).expect_success();
+    for command in commands(&keygate::cli::parse::command(), &["keygate".to_owned()]) {
+        let page = home.path().join(format!("man/man1/{}.1", command.join("-")));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        assert!(page.contains(".TH"), "{page}");
+    }
+    std::fs::write(home.path().join("file"), "").unwrap();
+    let refused = run(home.path(), &["man-pages", "file"]).expect_failure(1);
+    assert!(refused.contains("file"), "{refused}");
+}
+
+#[test]
 fn what_is_not_understood_is_2_and_says_what_is() {
     let home = tempfile::tempdir().unwrap();
     for args in [

@@ -169,6 +169,8 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("hyper", &["runtime/", "cli/http/admin_client.rs"]),
     ("hyper_util", &["runtime/", "cli/http/admin_client.rs"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/manual.rs"]),
+    ("clap_mangen", &["cli/manual.rs"]),
     // The binary chooses the allocator.
     ("mimalloc", &["main.rs"]),
     (
