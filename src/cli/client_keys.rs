@@ -1,7 +1,9 @@
 //! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::reference::ClientArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -63,6 +65,8 @@ pub struct RemoveArgs {
     /// End every token of the client that is out as well
     #[arg(long)]
     pub revoke_tokens: bool,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
 }
 
 /// Returns the path of a client's keys.
@@ -100,7 +104,7 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
         // clap requires `--public-key` or `--generate`.
         (None, algorithm) => json!({ "generate": algorithm }),
     };
-    let id = args.client.id(gate)?;
+    let id = args.client.find(gate)?.id;
     // Create the file before the request: the gate does not keep the private key, so a later failure would lose it.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
     let mut made = gate.call(Method::POST, &path(&id), body)?;
@@ -134,7 +138,9 @@ fn printable(pem: &str) -> String {
 /// If no gate responds, or the gate refuses.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
-    let id = args.client.id(gate)?;
+    let ResolvedId { id, label } = args.client.find(gate)?;
+    let consequence = format!("Key {} of client {label} will be refused from now on", args.kid);
+    args.confirm.confirm(&mut gate.printer, &consequence)?;
     let path = format!("{}/{}", path(&id), args.kid);
     let tokens = if args.revoke_tokens {
         "; its tokens are ended"

@@ -1,6 +1,7 @@
 //! `keygate clients`: which programs get tokens, and how do they authenticate?
 
 use crate::cli::client_keys;
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
 use crate::cli::gate::args::ListArgs;
@@ -9,6 +10,7 @@ use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
 use crate::cli::reference::ClientArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -62,6 +64,8 @@ pub enum ClientCommand {
         /// How long the old secret stays valid: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
     /// Replace a client by one like it, with a new id and a new secret, and print both, this once
     Regenerate {
@@ -72,6 +76,8 @@ pub enum ClientCommand {
         revoke_tokens: bool,
         #[command(flatten)]
         once: OnceArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
     /// Give a client no tokens until it is enabled
     Disable(ClientArg),
@@ -84,9 +90,16 @@ pub enum ClientCommand {
         /// Revoke the tokens it has as well
         #[arg(long)]
         revoke_tokens: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
     /// Revoke every token that a client has; it may get new ones
-    RevokeTokens(ClientArg),
+    RevokeTokens {
+        #[command(flatten)]
+        client: ClientArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
     /// Fetch the key set behind a client's JWKS URL now, and report its state
     ValidateJwks(ClientArg),
     /// List the public keys of a client
@@ -196,7 +209,7 @@ impl GateCommand for ClientCommand {
         match self {
             Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
             Self::Show(client) => {
-                let path = format!("{PATH}/{}", client.id(gate)?);
+                let path = format!("{PATH}/{}", client.find(gate)?.id);
                 gate.show_one(
                     &path,
                     &["id", "name", "description", "authentication", "state", "scopes"],
@@ -207,12 +220,16 @@ impl GateCommand for ClientCommand {
                 print_credentials(gate, &made, "is made")
             }
             Self::Update(args) => {
-                let id = args.client.id(gate)?;
+                let id = args.client.find(gate)?.id;
                 let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), args.body())?;
                 gate.report(&changed, &format!("Client {id} is changed"), "")
             }
-            Self::RotateSecret { client, grace } => {
-                let id = client.id(gate)?;
+            Self::RotateSecret { client, grace, confirm } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                if grace.is_none() {
+                    let consequence = format!("The secret of client {label} will be refused from now on");
+                    confirm.confirm(&mut gate.printer, &consequence)?;
+                }
                 let body = json!({ "grace": grace });
                 let made = gate.call(Method::POST, &format!("{PATH}/{id}/secret/rotate"), body)?;
                 let old = match grace {
@@ -225,16 +242,25 @@ impl GateCommand for ClientCommand {
                 client,
                 revoke_tokens,
                 once,
+                confirm,
             } => {
-                let id = client.id(gate)?;
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("The id and the secret of client {label} will be refused from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
                 print_credentials(gate, &made, &format!("is made in place of {id}, which is ended"))
             }
             Self::Disable(client) => set_state(gate, client, "disabled", "gets no tokens until it is enabled"),
             Self::Enable(client) => set_state(gate, client, "active", "gets tokens"),
-            Self::Delete { client, revoke_tokens } => {
-                let id = client.id(gate)?;
+            Self::Delete {
+                client,
+                revoke_tokens,
+                confirm,
+            } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("Client {label} will get no tokens from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let members = json!({ "revoke_tokens": revoke_tokens.then_some(true) });
                 let tokens = if *revoke_tokens {
                     "its tokens are ended"
@@ -244,8 +270,10 @@ impl GateCommand for ClientCommand {
                 let changed = gate.call(Method::DELETE, &format!("{PATH}/{id}"), members)?;
                 gate.report(&changed, &format!("Client {id} is deleted; {tokens}"), "")
             }
-            Self::RevokeTokens(client) => {
-                let id = client.id(gate)?;
+            Self::RevokeTokens { client, confirm } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("Every token that client {label} has will be refused from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let path = format!("{PATH}/{id}/revoke-tokens");
                 let changed = gate.call(Method::POST, &path, Value::Null)?;
                 gate.report(
@@ -255,7 +283,7 @@ impl GateCommand for ClientCommand {
                 )
             }
             Self::ValidateJwks(client) => {
-                let id = client.id(gate)?;
+                let id = client.find(gate)?.id;
                 let health = gate.call(Method::POST, &format!("{PATH}/{id}/jwks/validate"), Value::Null)?;
                 let first = ["state", "last_good_at", "last_attempt_at", "last_error"];
                 gate.printer.show(&health, |health| render::page(health, &first))?;
@@ -266,7 +294,7 @@ impl GateCommand for ClientCommand {
                 Err(format!("the keys of client {id} cannot be used: {problem}").into())
             }
             Self::Keys(client) => {
-                let path = client_keys::path(&client.id(gate)?);
+                let path = client_keys::path(&client.find(gate)?.id);
                 gate.list_all(&path, client_keys::COLUMNS)
             }
             Self::AddKey(args) => client_keys::add(args, gate),
@@ -309,7 +337,7 @@ impl UpdateArgs {
 }
 
 fn set_state(gate: &mut GateClient<'_>, client: &ClientArg, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
-    let id = client.id(gate)?;
+    let id = client.find(gate)?.id;
     let path = format!("{PATH}/{id}");
     let changed = gate.call(Method::PATCH, &path, json!({ "state": state }))?;
     gate.report(&changed, &format!("Client {id} {meaning}"), "")

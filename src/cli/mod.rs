@@ -18,6 +18,7 @@ pub mod gate;
 pub mod member;
 pub mod noun;
 pub mod reference;
+pub mod confirm;
 pub mod keys;
 pub mod clients;
 pub mod client_keys;

@@ -43,7 +43,7 @@ impl GateCommand for OrganizationCommand {
         match self {
             Self::List { list } => gate.list(PATH, Value::Null, list, COLUMNS),
             Self::Show(organization) => {
-                let path = format!("{PATH}/{}", organization.id(gate)?);
+                let path = format!("{PATH}/{}", organization.find(gate)?.id);
                 gate.show_one(&path, &["id", "name"])
             }
             Self::Create { id, name, once } => {

@@ -2,6 +2,7 @@
 //! this text. `-` reads any of these from stdin.
 
 use crate::cli::gate::GateClient;
+use crate::cli::render;
 use crate::cli::render::cell;
 use crate::cli::secret_text;
 use crate::model::api_key;
@@ -17,6 +18,7 @@ use crate::model::names::Name;
 use crate::model::secret::Secret;
 use clap::Args;
 use serde_json::Value;
+use serde_json::json;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Display;
@@ -72,24 +74,26 @@ pub struct SubscriptionArg {
 }
 
 impl KeyArg {
-    /// Returns the id of the key in the store of `gate`.
+    /// Returns the key in the store of `gate`.
     ///
     /// # Errors
     /// Those of [`Reference::find`].
-    pub fn id(&self, gate: &GateClient<'_>) -> Result<KeyId, Box<dyn Error>> {
+    pub fn find(&self, gate: &GateClient<'_>) -> Result<ResolvedId<KeyId>, Box<dyn Error>> {
         self.key.find(gate)
     }
 
-    /// Returns the id of the key among `records`, those of a keys file.
+    /// Returns the key among `records`, those of a keys file.
     ///
     /// # Errors
     /// If stdin cannot be read, if no key fits, or if several keys have the name.
-    pub fn id_among(&self, records: &[KeyRecord]) -> Result<KeyId, String> {
+    pub fn find_among(&self, records: &[KeyRecord]) -> Result<ResolvedId<KeyId>, String> {
         let text = self.key.text()?;
         let candidates = KeyId::candidates(text.expose());
-        let found = candidates.iter().find(|id| records.iter().any(|key| key.id == **id));
-        if let Some(id) = found {
-            return Ok(*id);
+        let found = candidates
+            .iter()
+            .find_map(|id| records.iter().find(|key| key.id == *id));
+        if let Some(key) = found {
+            return Ok(ResolvedId::new(key.id, &json!({ "name": *key.name })));
         }
         let named = records.iter().filter(|key| *key.name == **text.expose());
         let named = named.map(|key| NameMatch {
@@ -99,36 +103,38 @@ impl KeyArg {
                 KeyState::Revoked => "revoked".to_owned(),
             },
         });
-        only_one(named.collect(), text.expose())?.ok_or_else(|| nothing_found::<KeyId>(text.expose()))
+        let found = only_one(named.collect(), text.expose())?;
+        let found = found.ok_or_else(|| nothing_found::<KeyId>(text.expose()))?;
+        Ok(ResolvedId::new(found, &json!({ "name": text.expose() })))
     }
 }
 
 impl ClientArg {
-    /// Returns the id of the client in the store of `gate`.
+    /// Returns the client in the store of `gate`.
     ///
     /// # Errors
     /// Those of [`Reference::find`].
-    pub fn id(&self, gate: &GateClient<'_>) -> Result<ClientId, Box<dyn Error>> {
+    pub fn find(&self, gate: &GateClient<'_>) -> Result<ResolvedId<ClientId>, Box<dyn Error>> {
         self.client.find(gate)
     }
 }
 
 impl OrganizationArg {
-    /// Returns the id of the organization in the store of `gate`.
+    /// Returns the organization in the store of `gate`.
     ///
     /// # Errors
     /// Those of [`Reference::find`].
-    pub fn id(&self, gate: &GateClient<'_>) -> Result<Name, Box<dyn Error>> {
+    pub fn find(&self, gate: &GateClient<'_>) -> Result<ResolvedId<Name>, Box<dyn Error>> {
         self.organization.find(gate)
     }
 }
 
 impl SubscriptionArg {
-    /// Returns the id of the subscription in the store of `gate`.
+    /// Returns the subscription in the store of `gate`.
     ///
     /// # Errors
     /// Those of [`Reference::find`].
-    pub fn id(&self, gate: &GateClient<'_>) -> Result<SubscriptionId, Box<dyn Error>> {
+    pub fn find(&self, gate: &GateClient<'_>) -> Result<ResolvedId<SubscriptionId>, Box<dyn Error>> {
         self.subscription.find(gate)
     }
 }
@@ -189,6 +195,26 @@ impl RecordId for SubscriptionId {
     }
 }
 
+/// The record that the user means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedId<T> {
+    pub id: T,
+    /// The id, with the name or, of a subscription, with its organization and plan, where these are known.
+    pub label: String,
+}
+
+impl<T: Display> ResolvedId<T> {
+    fn new(id: T, record: &Value) -> Self {
+        let text = |member: &str| record[member].as_str().map(render::escaped);
+        let label = match (text("name"), text("organization"), text("plan")) {
+            (Some(name), _, _) => format!("`{name}` ({id})"),
+            (None, Some(organization), Some(plan)) => format!("{id} of {organization} to {plan}"),
+            (None, _, _) => id.to_string(),
+        };
+        Self { id, label }
+    }
+}
+
 /// A record with the name that is looked for.
 struct NameMatch<T> {
     id: T,
@@ -226,12 +252,12 @@ impl Reference {
         }
     }
 
-    /// Returns the id of the record in the store of `gate`.
+    /// Returns the record in the store of `gate`.
     ///
     /// # Errors
     /// If stdin cannot be read, if no record fits, if several have the name, if no gate responds, or if the gate
     /// refuses.
-    fn find<T: RecordId>(&self, gate: &GateClient<'_>) -> Result<T, Box<dyn Error>> {
+    fn find<T: RecordId>(&self, gate: &GateClient<'_>) -> Result<ResolvedId<T>, Box<dyn Error>> {
         let text = self.text()?;
         let text = text.expose();
         let mut not_found = None;
@@ -239,7 +265,12 @@ impl Reference {
             let response = gate.get(&format!("{}/{id}", T::PATH))?;
             if response.status != 404 {
                 // A token without `admin:read` may still change the record: the command itself reports a refusal.
-                return Ok(id);
+                let record = if response.status == 200 {
+                    response.body
+                } else {
+                    Value::Null
+                };
+                return Ok(ResolvedId::new(id, &record));
             }
             if id.to_string() == *text {
                 not_found = Some(gate.refusal(&response));
@@ -262,7 +293,7 @@ impl Reference {
             );
         }
         match (only_one(named, text)?, not_found) {
-            (Some(id), _) => Ok(id),
+            (Some(id), _) => Ok(ResolvedId::new(id, &json!({ "name": text }))),
             (None, Some(refusal)) => Err(refusal.into()),
             (None, None) => Err(nothing_found::<T>(text).into()),
         }

@@ -1,5 +1,6 @@
 //! `keygate signing-keys`: which keys sign the gate's tokens?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::noun::GateCommand;
 use crate::cli::render;
@@ -30,6 +31,8 @@ pub enum SigningKeyCommand {
         /// The private key leaked: the new one signs at once, and every token of the old ones is revoked
         #[arg(long)]
         leaked: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -37,7 +40,11 @@ impl GateCommand for SigningKeyCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
             Self::List => gate.list_all(PATH, COLUMNS),
-            Self::Rotate { leaked } => {
+            Self::Rotate { leaked, confirm } => {
+                if *leaked {
+                    let consequence = "Every token that this gate has signed will be refused from now on";
+                    confirm.confirm(&mut gate.printer, consequence)?;
+                }
                 let next = gate.call(Method::POST, &format!("{PATH}/rotate"), json!({ "leaked": leaked }))?;
                 gate.printer.note(if *leaked {
                     "A new key signs; tokens that the ones before it signed are ended"

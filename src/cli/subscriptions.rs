@@ -1,14 +1,17 @@
 //! `keygate subscriptions`: which subscriptions do organizations have, and in which state?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::ResolvedId;
 use crate::cli::reference::SubscriptionArg;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
+use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use clap::Subcommand;
 use http::Method;
@@ -59,7 +62,12 @@ pub enum SubscriptionCommand {
     /// Fail a pending subscription: it could not be provisioned
     Fail(SubscriptionArg),
     /// Cancel a subscription and revoke every credential under it, for good
-    Cancel(SubscriptionArg),
+    Cancel {
+        #[command(flatten)]
+        subscription: SubscriptionArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
     /// Record that a subscription is paid for, so that it gets live credentials
     Pay {
         #[command(flatten)]
@@ -86,7 +94,7 @@ impl GateCommand for SubscriptionCommand {
                 gate.list(PATH, filters, list, COLUMNS)
             }
             Self::Show(subscription) => {
-                let path = format!("{PATH}/{}", subscription.id(gate)?);
+                let path = format!("{PATH}/{}", subscription.find(gate)?.id);
                 gate.show_one(&path, &["id", "organization", "plan", "environment", "state", "paid"])
             }
             Self::Create {
@@ -104,24 +112,31 @@ impl GateCommand for SubscriptionCommand {
                 let id = cell(&made["id"]);
                 gate.report(&made, &sentence(&made), &format!("{id}\n"))
             }
-            Self::Approve(subscription) => change(gate, subscription, "approve", Value::Null),
-            Self::Fail(subscription) => change(gate, subscription, "fail", Value::Null),
-            Self::Cancel(subscription) => change(gate, subscription, "cancel", Value::Null),
-            Self::Pay { subscription, unpaid } => change(gate, subscription, "payment", json!({ "paid": !unpaid })),
-            Self::ChangePlan { subscription, plan } => {
-                change(gate, subscription, "plan", json!({ "plan": plan.as_str() }))
+            Self::Approve(subscription) => change(gate, &subscription.find(gate)?.id, "approve", Value::Null),
+            Self::Fail(subscription) => change(gate, &subscription.find(gate)?.id, "fail", Value::Null),
+            Self::Cancel { subscription, confirm } => {
+                let ResolvedId { id, label } = subscription.find(gate)?;
+                let consequence = format!("Subscription {label} will end, and every credential under it");
+                confirm.confirm(&mut gate.printer, &consequence)?;
+                change(gate, &id, "cancel", Value::Null)
             }
+            Self::Pay { subscription, unpaid } => change(
+                gate,
+                &subscription.find(gate)?.id,
+                "payment",
+                json!({ "paid": !unpaid }),
+            ),
+            Self::ChangePlan { subscription, plan } => change(
+                gate,
+                &subscription.find(gate)?.id,
+                "plan",
+                json!({ "plan": plan.as_str() }),
+            ),
         }
     }
 }
 
-fn change(
-    gate: &mut GateClient<'_>,
-    subscription: &SubscriptionArg,
-    verb: &str,
-    body: Value,
-) -> Result<(), Box<dyn Error>> {
-    let id = subscription.id(gate)?;
+fn change(gate: &mut GateClient<'_>, id: &SubscriptionId, verb: &str, body: Value) -> Result<(), Box<dyn Error>> {
     let changed = gate.call(Method::POST, &format!("{PATH}/{id}/{verb}"), body)?;
     gate.report(&changed, &sentence(&changed), "")
 }

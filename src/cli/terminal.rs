@@ -1,4 +1,4 @@
-//! How wide is the terminal?
+//! Is there a person at a terminal, and how wide is it?
 
 use std::io;
 use std::io::IsTerminal;
@@ -12,4 +12,9 @@ pub fn width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(stdout).ok()?;
     // A terminal without a size, such as a serial line, says 0.
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Returns whether a person can be asked: stdin and stderr are terminals.
+pub fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }

@@ -441,24 +441,24 @@ fn a_created_key_is_on_stdout_alone_and_once() {
     assert_eq!(of_file(&["list", "--no-headers"]).lines().count(), 1);
     let json: Value = serde_json::from_str(&of_file(&["list", "-o", "json"])).unwrap();
     assert_eq!(json["items"][0]["scopes"][0], "orders:read");
-    run(home.path(), &["keys", "revoke", id, "--config", "k.yaml"]).expect_success();
+    run(home.path(), &["keys", "revoke", id, "--yes", "--config", "k.yaml"]).expect_success();
     assert!(
         run(home.path(), &["keys", "--config", "k.yaml", "list"])
             .expect_success()
             .contains("revoked")
     );
     assert!(
-        run(home.path(), &["keys", "--config", "k.yaml", "revoke", id])
+        run(home.path(), &["keys", "--config", "k.yaml", "revoke", "--yes", id])
             .expect_failure(1)
             .contains("revoked already")
     );
     let unknown = run(
         home.path(),
-        &["keys", "--config", "k.yaml", "revoke", "AAAAAAAAAAAAAAAA"],
+        &["keys", "--config", "k.yaml", "revoke", "--yes", "AAAAAAAAAAAAAAAA"],
     )
     .expect_failure(1);
     assert!(unknown.contains("AAAAAAAAAAAAAAAA"), "{unknown}");
-    let secret_alone = run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).expect_failure(1);
+    let secret_alone = run(home.path(), &["keys", "--config", "k.yaml", "revoke", "--yes", secret]).expect_failure(1);
     assert!(!secret_alone.contains(secret), "{secret_alone}");
 }
 

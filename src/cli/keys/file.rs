@@ -1,9 +1,11 @@
 //! How are API keys created, listed and revoked in a keys file?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::printer::Printer;
 use crate::cli::reference::KeyArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render::Column;
 use crate::keys_file;
 use crate::keys_file::edit;
@@ -115,11 +117,13 @@ fn view(record: &KeyRecord, context: &KeysContext<'_, '_>) -> Value {
 ///
 /// # Errors
 /// If no key is meant, it is revoked already, or the file cannot be changed.
-pub fn revoke(key: &KeyArg, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
+pub fn revoke(key: &KeyArg, confirm: &ConfirmArgs, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
     let scheme = context.digester.scheme();
-    let id = key.id_among(&keys_file::read(context.file, scheme)?)?;
+    let ResolvedId { id, label } = key.find_among(&keys_file::read(context.file, scheme)?)?;
+    let consequence = format!("API key {label} will be refused from now on");
+    confirm.confirm(&mut context.printer, &consequence)?;
     edit::revoke(context.file, id, scheme, context.now)?;
-    context.printer.note(&format!("API key {id} is revoked"))
+    context.printer.note(&format!("API key {label} is revoked"))
 }
 
 fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
@@ -145,7 +149,12 @@ mod tests {
     enum Command {
         Create(CreateArgs),
         List,
-        Revoke(KeyArg),
+        Revoke {
+            #[command(flatten)]
+            key: KeyArg,
+            #[command(flatten)]
+            confirm: ConfirmArgs,
+        },
     }
 
     struct Outcome {
@@ -181,7 +190,9 @@ mod tests {
                 create(&args, &mut context, &mut system_random).map_err(|error| error.to_string())
             }
             Ok(Command::List) => list(&mut context).map_err(|error| error.to_string()),
-            Ok(Command::Revoke(key)) => revoke(&key, &mut context).map_err(|error| error.to_string()),
+            Ok(Command::Revoke { key, confirm }) => {
+                revoke(&key, &confirm, &mut context).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         Outcome {
@@ -257,10 +268,10 @@ mod tests {
         assert_eq!(record().digest, digester().digest(key));
         assert_eq!(record().scopes.to_string(), "a b c");
         assert_eq!(record().addresses.len(), 2);
-        assert_eq!(run(&file, NOW, &["revoke", id]).result, Ok(()));
+        assert_eq!(run(&file, NOW, &["revoke", "--yes", id]).result, Ok(()));
         assert_eq!(record().state, KeyState::Revoked);
         assert!(
-            run(&file, NOW, &["revoke", id])
+            run(&file, NOW, &["revoke", "--yes", id])
                 .result
                 .unwrap_err()
                 .contains("revoked already")
@@ -292,7 +303,9 @@ mod tests {
         for (name, expires) in [("active", "2d"), ("expired", "1d"), ("revoked", "never")] {
             let created = run(&file, NOW, &["create", "--name", name, "--expires", expires]);
             if name == "revoked" {
-                run(&file, NOW, &["revoke", &created.stdout[8..24]]).result.unwrap();
+                run(&file, NOW, &["revoke", "-y", &created.stdout[8..24]])
+                    .result
+                    .unwrap();
             }
         }
         let tomorrow = NOW.saturating_add(std::time::Duration::from_secs(86_400));
@@ -325,7 +338,7 @@ mod tests {
             &["create", "--name", "ci", "--expires", "1d", "--scope", "a b"],
             &["create", "--name", "ci", "--expires", "1d", "--address", "10.0.0.1/8"],
             &["create", "--name", "ci", "--expires", "1d", "--env", "prod"],
-            &["revoke", "short"],
+            &["revoke", "--yes", "short"],
         ] {
             let outcome = run(&file, NOW, args);
             assert!(outcome.result.is_err(), "{args:?}");

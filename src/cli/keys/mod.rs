@@ -4,6 +4,7 @@
 pub mod args;
 pub mod file;
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
 use crate::cli::gate::args::ListArgs;
@@ -19,6 +20,7 @@ use crate::cli::noun::GateCommand;
 use crate::cli::noun::GateCommandLine;
 use crate::cli::printer::Printer;
 use crate::cli::reference::KeyArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -63,7 +65,12 @@ pub enum KeyCommand {
     /// Show a key
     Show(KeyArg),
     /// Revoke a key, at once and for good
-    Revoke(KeyArg),
+    Revoke {
+        #[command(flatten)]
+        key: KeyArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
     /// Replace a key by a new one like it, in one step, and print the new one, this once
     Regenerate {
         #[command(flatten)]
@@ -76,6 +83,8 @@ pub enum KeyCommand {
         expires: Option<Lifetime>,
         #[command(flatten)]
         once: OnceArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
     /// Import a key of another system, by its digest
     #[command(after_help = IMPORT_HELP)]
@@ -134,11 +143,15 @@ impl GateCommand for KeyCommand {
             }
             Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
             Self::Show(key) => {
-                let path = format!("{PATH}/{}", key.id(gate)?);
+                let path = format!("{PATH}/{}", key.find(gate)?.id);
                 gate.show_one(&path, &["id", "name", "state", "expires_at", "scopes"])
             }
-            Self::Revoke(key) => {
-                let id = key.id(gate)?;
+            Self::Revoke { key, confirm } => {
+                let ResolvedId { id, label: found } = key.find(gate)?;
+                confirm.confirm(
+                    &mut gate.printer,
+                    &format!("API key {found} will be refused from now on"),
+                )?;
                 let changed = gate.call(Method::POST, &format!("{PATH}/{id}/revoke"), Value::Null)?;
                 gate.report(&changed, &format!("API key {} is revoked", label(&changed)), "")
             }
@@ -147,8 +160,15 @@ impl GateCommand for KeyCommand {
                 grace,
                 expires,
                 once,
+                confirm,
             } => {
-                let id = key.id(gate)?;
+                let ResolvedId { id, label: found } = key.find(gate)?;
+                if grace.is_none() {
+                    confirm.confirm(
+                        &mut gate.printer,
+                        &format!("API key {found} will be refused from now on"),
+                    )?;
+                }
                 let body = json!({ "grace": grace, "expires": member::text(expires) });
                 let made = gate.create(&format!("{PATH}/{id}/regenerate"), body, once)?;
                 match grace {
@@ -213,7 +233,7 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
         ),
         KeyCommand::Create(args) => file::create(args, &mut context, &mut system_random),
         KeyCommand::List { .. } => file::list(&mut context),
-        KeyCommand::Revoke(key) => file::revoke(key, &mut context),
+        KeyCommand::Revoke { key, confirm } => file::revoke(key, confirm, &mut context),
         KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"
         )

@@ -74,7 +74,7 @@ fn keys_and_limits_of_the_store_decide_whether_a_gate_runs_or_not() {
         let key = create_key(&fixture);
         let ask = || explain(&fixture, &["--route", "key", "--key", &key]);
         check(&ask(), 0, &["of-plan: 1000/min", "allowed"]);
-        fixture.expect_success(&["keys", "revoke", &key]);
+        fixture.expect_success(&["keys", "revoke", &key, "--yes"]);
         check(&ask(), 1, &["api_key_revoked"]);
         let unknown = explain(
             &fixture,
@@ -118,7 +118,7 @@ fn tokens_of_the_gate_itself_are_verified_with_its_keys_and_revoked_with_its_sto
         let ask = || explain(&fixture, &["--route", "orders", "--token", &token]);
         check(&ask(), 0, &["allowed"]);
         assert!(!ask().stdout.contains("NO"), "{}", ask().stdout);
-        fixture.expect_success(&["clients", "delete", &id, "--revoke-tokens"]);
+        fixture.expect_success(&["clients", "delete", &id, "--revoke-tokens", "--yes"]);
         check(&ask(), 1, &["client_tokens_revoked"]);
     }
 }

@@ -148,7 +148,7 @@ fn subscriptions(fixture: &CommandFixture) {
     let table = fixture.expect_success(&["subscriptions", "list", "--organization", "acme"]);
     assert_eq!(line(&table, &id)[..3], [&id, "acme", "free"]);
 
-    let output = fixture.run(&["subscriptions", "cancel", &id]).expect_success();
+    let output = fixture.run(&["subscriptions", "cancel", &id, "--yes"]).expect_success();
     assert!(
         output.stderr.contains("cancelled") && output.stdout.is_empty(),
         "{output:?}"
@@ -164,7 +164,7 @@ fn subscriptions(fixture: &CommandFixture) {
     assert_eq!(states, [&json!("revoked"), &json!("revoked")]);
     assert!(
         fixture
-            .run(&["subscriptions", "cancel", &id])
+            .run(&["subscriptions", "cancel", &id, "--yes"])
             .expect_failure(1)
             .contains("409")
     );
@@ -235,13 +235,15 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
         fixture.check_key(key, 200);
     }
     let id_of = |key: &str| key.split('_').nth(2).unwrap().to_owned();
-    let (lines, stderr) = run_table(fixture, &["keys", "regenerate", &id_of(&third)]);
+    let (lines, stderr) = run_table(fixture, &["keys", "regenerate", &id_of(&third), "--yes"]);
     let fourth = lines[0].clone();
     assert!(stderr.contains("is revoked"), "{stderr}");
     fixture.check_key(&third, 401);
     fixture.check_key(&fourth, 200);
 
-    let output = fixture.run(&["keys", "revoke", &id_of(&fourth)]).expect_success();
+    let output = fixture
+        .run(&["keys", "revoke", &id_of(&fourth), "--yes"])
+        .expect_success();
     assert!(
         output.stdout.is_empty() && output.stderr.contains("is revoked"),
         "{output:?}"
@@ -249,7 +251,7 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     fixture.check_key(&fourth, 401);
     assert!(
         fixture
-            .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA"])
+            .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA", "-y"])
             .expect_failure(1)
             .contains("404")
     );
@@ -282,7 +284,7 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     ];
     let (lines, _) = run_table(fixture, &import);
     fixture.check_key(old, 200);
-    fixture.expect_success(&["keys", "revoke", &lines[0]]);
+    fixture.expect_success(&["keys", "revoke", &lines[0], "--yes"]);
     fixture.check_key(old, 401);
 
     // The same command with the same idempotency key creates nothing and shows no secret.
@@ -374,7 +376,7 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     let (lines, stderr) = run_table(fixture, &["clients", "rotate-secret", &id, "--grace", "10m"]);
     let (same, second) = id_and_secret(&lines);
     assert!(same == id && stderr.contains("10m more"), "{stderr}");
-    let (lines, _) = run_table(fixture, &["clients", "regenerate", &id, "--revoke-tokens"]);
+    let (lines, _) = run_table(fixture, &["clients", "regenerate", &id, "--revoke-tokens", "--yes"]);
     let (new, third) = id_and_secret(&lines);
     assert_ne!(new, id);
     assert_eq!(fixture.json(&["clients", "show", &id])["state"], "deleted");
@@ -383,13 +385,13 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "disabled");
     fixture.expect_success(&["clients", "enable", &new]);
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "active");
-    fixture.expect_success(&["clients", "revoke-tokens", &new]);
+    fixture.expect_success(&["clients", "revoke-tokens", &new, "--yes"]);
     assert!(fixture.json(&["clients", "show", &new])["tokens_not_before"].is_string());
-    fixture.expect_success(&["clients", "delete", &new]);
+    fixture.expect_success(&["clients", "delete", &new, "--yes"]);
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "deleted");
     assert!(
         fixture
-            .run(&["clients", "rotate-secret", &new])
+            .run(&["clients", "rotate-secret", &new, "--yes"])
             .expect_failure(1)
             .contains("409")
     );
@@ -447,9 +449,9 @@ fn client_keys(fixture: &CommandFixture) -> Vec<String> {
     assert_eq!(keys["items"].as_array().unwrap().len(), 3, "{keys}");
     let table = fixture.expect_success(&["clients", "keys", &id]);
     line(&table, own.kid());
-    fixture.expect_success(&["clients", "remove-key", &id, pair.kid()]);
+    fixture.expect_success(&["clients", "remove-key", &id, pair.kid(), "--yes"]);
     let again = fixture
-        .run(&["clients", "remove-key", &id, pair.kid()])
+        .run(&["clients", "remove-key", &id, pair.kid(), "--yes"])
         .expect_failure(1);
     assert!(again.contains("this key was revoked"), "{again}");
     // A refused command leaves no file behind.

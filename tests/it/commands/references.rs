@@ -46,20 +46,22 @@ fn a_key_is_meant_by_its_text_by_stdin_or_by_its_name() {
     for transport in [Transport::Socket, Transport::Listener, Transport::Store] {
         let fixture = CommandFixture::new(transport);
         let by_text = create(&fixture, "by text");
-        let revoked = fixture.run(&["keys", "revoke", &by_text]).expect_success();
+        let revoked = fixture.run(&["keys", "revoke", &by_text, "--yes"]).expect_success();
         assert!(!revoked.stderr.contains(&by_text[25..]), "{revoked:?}");
         assert!(revoked.stderr.contains(id_of(&by_text)), "{revoked:?}");
         fixture.check_key(&by_text, 401);
 
         let by_name = create(&fixture, "ci/nightly build");
-        fixture.expect_success(&["keys", "revoke", "ci/nightly build"]);
+        fixture.expect_success(&["keys", "revoke", "ci/nightly build", "--yes"]);
         fixture.check_key(&by_name, 401);
         // Its name is free for a second one, and means the one in use.
         let second = create(&fixture, "ci/nightly build");
         let shown = fixture.json(&["keys", "show", "ci/nightly build"]);
         assert_eq!(shown["id"], id_of(&second));
         let third = create(&fixture, "ci/nightly build");
-        let several = fixture.run(&["keys", "revoke", "ci/nightly build"]).expect_failure(1);
+        let several = fixture
+            .run(&["keys", "revoke", "ci/nightly build", "--yes"])
+            .expect_failure(1);
         for id in [id_of(&second), id_of(&third)] {
             assert!(several.contains(&format!("{id} (active)")), "{several}");
         }
@@ -67,7 +69,7 @@ fn a_key_is_meant_by_its_text_by_stdin_or_by_its_name() {
         fixture.check_key(&third, 200);
 
         if transport != Transport::Listener {
-            run_with_input(&fixture, &["keys", "revoke", "-"], &format!("{third}\n")).expect_success();
+            run_with_input(&fixture, &["keys", "revoke", "-", "--yes"], &format!("{third}\n")).expect_success();
             fixture.check_key(&third, 401);
             let hint = format!("kg_live_{}_…", id_of(&second));
             run_with_input(&fixture, &["keys", "show", "-"], &hint).expect_success();
@@ -97,7 +99,7 @@ fn an_imported_key_is_meant_by_its_text() {
     ];
     fixture.expect_success(&import);
     fixture.check_key(key, 200);
-    fixture.expect_success(&["keys", "revoke", key]);
+    fixture.expect_success(&["keys", "revoke", key, "--yes"]);
     fixture.check_key(key, 401);
 }
 
@@ -107,14 +109,14 @@ fn a_text_that_means_nothing_is_not_shown_where_it_may_be_a_secret() {
     let key = create(&fixture, "ci");
     let secret = "kgs_0123456789abcdefghijABCDEFGHIJ0123456789abc";
     for args in [
-        &["keys", "revoke", &key[..70]][..],
-        &["keys", "revoke", &key[25..]],
-        &["clients", "delete", secret],
-        &["clients", "remove-key", secret, "kid"],
-        &["subscriptions", "cancel", secret],
+        &["keys", "revoke", &key[..70], "--yes"][..],
+        &["keys", "revoke", &key[25..], "--yes"],
+        &["clients", "delete", secret, "--yes"],
+        &["clients", "remove-key", secret, "kid", "--yes"],
+        &["subscriptions", "cancel", secret, "--yes"],
         &["orgs", "show", secret],
-        &["keys", "revoke", "../../../clients"],
-        &["keys", "revoke", "short"],
+        &["keys", "revoke", "../../../clients", "--yes"],
+        &["keys", "revoke", "short", "--yes"],
         &["clients", "show", "a/b"],
     ] {
         let text = fixture.run(args).expect_failure(1);
@@ -159,13 +161,15 @@ fn a_key_of_a_keys_file_is_meant_by_its_text_or_its_name() {
     std::fs::write(fixture.file("keygate.yaml"), yaml).unwrap();
     std::fs::write(fixture.file("keys.yaml"), "keys: []\n").unwrap();
     let (first, second) = (create(&fixture, "ci"), create(&fixture, "ci"));
-    let several = fixture.run(&["keys", "revoke", "ci"]).expect_failure(1);
+    let several = fixture.run(&["keys", "revoke", "ci", "--yes"]).expect_failure(1);
     assert!(several.contains("2 keys are named `ci`"), "{several}");
-    let revoked = fixture.run(&["keys", "revoke", &first]).expect_success();
+    let revoked = fixture.run(&["keys", "revoke", &first, "--yes"]).expect_success();
     assert!(!revoked.stderr.contains(&first[25..]), "{revoked:?}");
-    fixture.expect_success(&["keys", "revoke", "ci"]);
+    fixture.expect_success(&["keys", "revoke", "ci", "--yes"]);
     let list = fixture.expect_success(&["keys", "list"]);
     assert!(list.contains(id_of(&second)) && !list.contains("active"), "{list}");
-    let text = fixture.run(&["keys", "revoke", &second[..70]]).expect_failure(1);
+    let text = fixture
+        .run(&["keys", "revoke", &second[..70], "--yes"])
+        .expect_failure(1);
     assert!(!text.contains(&second[25..70]) && text.contains("not whole"), "{text}");
 }

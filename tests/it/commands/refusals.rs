@@ -242,6 +242,39 @@ fn a_command_needs_the_secrets_that_it_uses_and_no_others() {
 }
 
 #[test]
+fn without_a_terminal_what_ends_a_credential_is_done_with_yes_alone() {
+    let fixture = CommandFixture::new(Transport::Socket);
+    let key = fixture.expect_success(&["keys", "create", "--name", "ci", "--expires", "90d"]);
+    let key = key.trim_end();
+    let client = fixture.json(&["clients", "create", "--name", "demo"]);
+    let client = client["id"].as_str().unwrap();
+    let before = fixture.json(&["audit", "list"]);
+    for (args, label) in [
+        (&["keys", "revoke", "ci"][..], "`ci` ("),
+        (&["keys", "regenerate", "ci"], "`ci` ("),
+        (&["clients", "rotate-secret", "demo"], client),
+        (&["clients", "regenerate", client], "`demo` ("),
+        (&["clients", "delete", "demo"], client),
+        (&["clients", "revoke-tokens", "demo"], client),
+        (&["clients", "remove-key", "demo", "kid"], client),
+        (
+            &["subscriptions", "cancel", "sub_default"],
+            "sub_default of default to default",
+        ),
+        (&["signing-keys", "rotate", "--leaked"], "Every token"),
+    ] {
+        let text = fixture.run(args).expect_failure(1);
+        assert!(text.contains("nothing was done") && text.contains("--yes"), "{text}");
+        assert!(text.contains(label), "{text}");
+    }
+    assert_eq!(fixture.json(&["audit", "list"]), before);
+    fixture.check_key(key, 200);
+    // What ends later, or can be taken back, is not asked about.
+    fixture.expect_success(&["keys", "regenerate", "ci", "--grace", "1h"]);
+    fixture.expect_success(&["clients", "disable", "demo"]);
+}
+
+#[test]
 fn before_the_first_start_there_is_no_development_set_up_and_asking_makes_none() {
     let home = tempfile::tempdir().unwrap();
     for args in [
