@@ -52,7 +52,7 @@ pub enum Command {
     /// Manage organizations, which hold subscriptions
     #[command(visible_alias = "organizations")]
     Orgs(GateCommandLine<OrganizationCommand>),
-    /// List the plans of the configuration
+    /// List and show the plans of the configuration
     Plans(GateCommandLine<PlanCommand>),
     /// Manage subscriptions, an organization's right to credentials under a plan
     Subscriptions(GateCommandLine<SubscriptionCommand>),

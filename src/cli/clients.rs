@@ -4,6 +4,7 @@ use crate::cli::client_keys;
 use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
@@ -17,6 +18,7 @@ use crate::cli::render::cell;
 use crate::config::parse_duration;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
+use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use clap::Args;
@@ -47,6 +49,12 @@ pub enum ClientCommand {
     List {
         #[command(flatten)]
         holder: HolderArgs,
+        /// Those with this name
+        #[arg(long)]
+        name: Option<String>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(ClientState::ALL.map(ClientState::as_str)))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -207,7 +215,12 @@ pub struct UpdateArgs {
 impl GateCommand for ClientCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
+            Self::List {
+                holder,
+                name,
+                state,
+                list,
+            } => gate.list(PATH, holder.filters(), &filter(name, state), list, COLUMNS),
             Self::Show(client) => {
                 let path = format!("{PATH}/{}", client.find(gate)?.id);
                 gate.show_one(
@@ -333,6 +346,13 @@ impl UpdateArgs {
             "token_ttl": self.token_ttl.map(TokenTtl::as_str),
             "token_format": self.token_format,
         })
+    }
+}
+
+fn filter(name: &Option<String>, state: &Option<String>) -> ItemFilter {
+    ItemFilter {
+        name: name.clone(),
+        state: state.clone(),
     }
 }
 

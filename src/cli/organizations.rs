@@ -1,6 +1,7 @@
 //! `keygate orgs`: which organizations hold subscriptions?
 
 use crate::cli::gate::GateClient;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::noun::GateCommand;
@@ -21,6 +22,9 @@ pub enum OrganizationCommand {
     /// List organizations
     #[command(visible_alias = "ls")]
     List {
+        /// Those with this name
+        #[arg(long)]
+        name: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -41,7 +45,13 @@ pub enum OrganizationCommand {
 impl GateCommand for OrganizationCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { list } => gate.list(PATH, Value::Null, list, COLUMNS),
+            Self::List { name, list } => {
+                let filter = ItemFilter {
+                    name: name.clone(),
+                    state: None,
+                };
+                gate.list(PATH, Value::Null, &filter, list, COLUMNS)
+            }
             Self::Show(organization) => {
                 let path = format!("{PATH}/{}", organization.find(gate)?.id);
                 gate.show_one(&path, &["id", "name"])

@@ -110,6 +110,19 @@ impl<'a> Printer<'a> {
         self.note(&format!("Too wide for this terminal, and in `-o json`: {omitted}"))
     }
 
+    /// Writes one item of a list to stdout, on a line of its own and not aligned with others, for a list without an end.
+    ///
+    /// # Errors
+    /// If stdout cannot be written, or has been closed.
+    pub fn write_line(&mut self, columns: &[Column<'_>], item: &Value) -> io::Result<()> {
+        let line = match self.form {
+            OutputForm::Table => render::line(columns, item),
+            OutputForm::Json => render::escaped(&item.to_string()),
+            OutputForm::Name => render::line(columns.get(..1).unwrap_or_default(), item),
+        };
+        writeln!(self.out, "{line}").and_then(|()| self.out.flush())
+    }
+
     /// Writes the object `thing` to stdout, with the members in `first` before the others. The first of these names the
     /// object for the next command.
     ///

@@ -67,6 +67,12 @@ pub fn table<'a>(columns: &[Column<'a>], items: &Value, style: TableStyle) -> Ta
     }
 }
 
+/// Returns the cells of one item in a line, which is not aligned with others.
+pub fn line(columns: &[Column<'_>], item: &Value) -> String {
+    let cells = columns.iter().map(|(_, member)| member_cell(item, member));
+    cells.collect::<Vec<_>>().join("  ")
+}
+
 /// Returns the first column of the list `items`, one line per item.
 pub fn names(columns: &[Column<'_>], items: &Value) -> String {
     let member = columns.first().map_or("id", |(_, member)| *member);

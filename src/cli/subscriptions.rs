@@ -2,6 +2,7 @@
 
 use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
@@ -13,7 +14,9 @@ use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::subscription::SubscriptionState;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -38,6 +41,9 @@ pub enum SubscriptionCommand {
         /// Of this organization
         #[arg(long, value_name = "ID")]
         organization: Option<Name>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(SubscriptionState::ALL.map(SubscriptionState::as_str)))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -89,9 +95,17 @@ pub enum SubscriptionCommand {
 impl GateCommand for SubscriptionCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { organization, list } => {
+            Self::List {
+                organization,
+                state,
+                list,
+            } => {
                 let filters = json!({ "organization": member::text(organization) });
-                gate.list(PATH, filters, list, COLUMNS)
+                let filter = ItemFilter {
+                    name: None,
+                    state: state.clone(),
+                };
+                gate.list(PATH, filters, &filter, list, COLUMNS)
             }
             Self::Show(subscription) => {
                 let path = format!("{PATH}/{}", subscription.find(gate)?.id);

@@ -58,6 +58,21 @@ pub struct ListArgs {
     pub after: Option<String>,
 }
 
+/// The items of a list that a command shows. The gate does not know these conditions, so the command reads the whole list.
+#[derive(Clone, Debug, Default)]
+pub struct ItemFilter {
+    pub name: Option<String>,
+    pub state: Option<String>,
+}
+
+impl ItemFilter {
+    /// Returns whether `item` meets the conditions.
+    pub fn admits(&self, item: &Value) -> bool {
+        let fits = |member: &str, wanted: &Option<String>| wanted.as_ref().is_none_or(|text| item[member] == **text);
+        fits("name", &self.name) && fits("state", &self.state)
+    }
+}
+
 /// For what must not happen twice.
 #[derive(Clone, Debug, Args)]
 pub struct OnceArgs {

@@ -4,6 +4,7 @@ pub mod args;
 pub mod find;
 
 use crate::cli::gate::args::GateArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::http::admin_client::AdminClient;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 use std::io::Write;
+use std::time::Duration;
 use url::form_urlencoded;
 
 /// The number of items per page of a list: the most that the admin API allows.
@@ -121,7 +123,8 @@ impl<'a> GateClient<'a> {
         self.client.listener().is_none()
     }
 
-    /// Fetches a list page by page, up to `args.limit` items, and prints it. `filters` are members of the query.
+    /// Fetches a list page by page, up to `args.limit` items that `filter` admits, and prints it. `filters` are members of
+    /// the query.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -129,14 +132,18 @@ impl<'a> GateClient<'a> {
         &mut self,
         path: &str,
         filters: Value,
+        filter: &ItemFilter,
         args: &ListArgs,
         columns: &[Column<'_>],
     ) -> Result<(), Box<dyn Error>> {
         let mut items = Vec::new();
         let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
         let after = self.each(path, filters, args.after.clone(), most, &mut |item| {
-            items.push(item);
-            true
+            let is_shown = filter.admits(&item);
+            if is_shown {
+                items.push(item);
+            }
+            is_shown
         })?;
         self.printer.items(columns, &json!({ "items": items, "next": after }))?;
         if let Some(after) = after {
@@ -144,6 +151,16 @@ impl<'a> GateClient<'a> {
             self.printer.note_in_table(&line)?;
         }
         Ok(())
+    }
+
+    /// Returns whether the command works on the store itself, because no gate runs.
+    pub const fn is_in_process(&self) -> bool {
+        self.client.is_in_process()
+    }
+
+    /// Waits until it is time to ask again.
+    pub fn pause(&self, duration: Duration) {
+        self.client.pause(duration);
     }
 
     /// Fetches a list page by page, from the item behind `after` on, and passes each item to `take`, which returns

@@ -1,6 +1,7 @@
 //! How are API keys created, listed and revoked in a keys file?
 
 use crate::cli::confirm::ConfirmArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::printer::Printer;
@@ -90,13 +91,14 @@ pub fn create(
     Ok(())
 }
 
-/// Prints the keys as a table, in the order of the file.
+/// Prints the keys that `filter` admits, in the order of the file.
 ///
 /// # Errors
 /// If the file cannot be read or has a mistake.
-pub fn list(context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
+pub fn list(filter: &ItemFilter, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
     let records = keys_file::read(context.file, context.digester.scheme())?;
-    let items: Vec<Value> = records.iter().map(|record| view(record, context)).collect();
+    let items = records.iter().map(|record| view(record, context));
+    let items: Vec<Value> = items.filter(|item| filter.admits(item)).collect();
     context.printer.items(COLUMNS, &json!({ "items": items, "next": null }))
 }
 
@@ -189,7 +191,7 @@ mod tests {
             Ok(Command::Create(args)) => {
                 create(&args, &mut context, &mut system_random).map_err(|error| error.to_string())
             }
-            Ok(Command::List) => list(&mut context).map_err(|error| error.to_string()),
+            Ok(Command::List) => list(&ItemFilter::default(), &mut context).map_err(|error| error.to_string()),
             Ok(Command::Revoke { key, confirm }) => {
                 revoke(&key, &confirm, &mut context).map_err(|error| error.to_string())
             }

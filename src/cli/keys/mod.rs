@@ -7,6 +7,7 @@ pub mod file;
 use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::gate::find;
@@ -31,6 +32,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::lifetime::Lifetime;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -59,6 +61,12 @@ pub enum KeyCommand {
     List {
         #[command(flatten)]
         holder: HolderArgs,
+        /// Those with this name
+        #[arg(long)]
+        name: Option<String>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(["active", "ending", "expired", "revoked"]))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -141,7 +149,12 @@ impl GateCommand for KeyCommand {
                 let sentence = format!("API key {} is taken over, {}", label(&made), expiry(&made));
                 gate.report(&made, &sentence, &format!("{}\n", cell(&made["id"])))
             }
-            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
+            Self::List {
+                holder,
+                name,
+                state,
+                list,
+            } => gate.list(PATH, holder.filters(), &filter(name, state), list, COLUMNS),
             Self::Show(key) => {
                 let path = format!("{PATH}/{}", key.find(gate)?.id);
                 gate.show_one(&path, &["id", "name", "state", "expires_at", "scopes"])
@@ -180,6 +193,13 @@ impl GateCommand for KeyCommand {
                 print_key(gate, &made)
             }
         }
+    }
+}
+
+fn filter(name: &Option<String>, state: &Option<String>) -> ItemFilter {
+    ItemFilter {
+        name: name.clone(),
+        state: state.clone(),
     }
 }
 
@@ -232,7 +252,7 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
                 .into(),
         ),
         KeyCommand::Create(args) => file::create(args, &mut context, &mut system_random),
-        KeyCommand::List { .. } => file::list(&mut context),
+        KeyCommand::List { name, state, .. } => file::list(&filter(name, state), &mut context),
         KeyCommand::Revoke { key, confirm } => file::revoke(key, confirm, &mut context),
         KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"

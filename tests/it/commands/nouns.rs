@@ -95,6 +95,10 @@ fn organizations(fixture: &CommandFixture) {
 fn plans(fixture: &CommandFixture) {
     let table = fixture.expect_success(&["plans", "list"]);
     assert_eq!(line(&table, "gold")[..3], ["gold", "api_key", "orders:read"]);
+    let plan = fixture.json(&["plans", "show", "gold"]);
+    assert_eq!((&plan["name"], &plan["payment"]), (&json!("gold"), &json!("required")));
+    let none = fixture.run(&["plans", "show", "none"]).expect_failure(1);
+    assert!(none.contains("`none`"), "{none}");
     let plans = fixture.json(&["plans", "list"]);
     let names: Vec<&Value> = plans["items"]
         .as_array()
@@ -286,6 +290,21 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     fixture.check_key(old, 200);
     fixture.expect_success(&["keys", "revoke", &lines[0], "--yes"]);
     fixture.check_key(old, 401);
+
+    let listed = |args: &[&str]| fixture.expect_success(&[&["keys", "list", "-o", "name"], args].concat());
+    assert_eq!(listed(&["--name", "second"]), format!("{}\n", id_of(&second)));
+    let revoked = listed(&["--state", "revoked"]);
+    assert!(
+        revoked.contains(&id_of(&fourth)) && !revoked.contains(&id_of(&second)),
+        "{revoked}"
+    );
+    assert_eq!(listed(&["--state", "revoked", "--name", "second"]), "");
+    let page = fixture.json(&["keys", "list", "--state", "active", "--limit", "1"]);
+    let after = page["next"].as_str().unwrap();
+    assert_eq!(page["items"][0]["id"], after);
+    let rest = listed(&["--state", "active", "--after", after]);
+    assert!(!rest.is_empty() && !rest.contains(after), "{rest}");
+    fixture.run(&["keys", "list", "--state", "done"]).expect_failure(2);
 
     // The same command with the same idempotency key creates nothing and shows no secret.
     let once = [
@@ -512,6 +531,10 @@ fn audit(fixture: &CommandFixture) {
         more["items"][0]["sequence"].as_u64() < first[2]["sequence"].as_u64(),
         "{more}"
     );
+    let recent = fixture.json(&["audit", "list", "--since", "1h", "--action", "organization.create"]);
+    assert!(!recent["items"].as_array().unwrap().is_empty());
+    let old = fixture.json(&["audit", "list", "--until", "1h"]);
+    assert!(old["items"].as_array().unwrap().is_empty(), "{old}");
     let chain = fixture.json(&["audit", "verify"]);
     assert_eq!(chain["state"], "whole");
     assert!(

@@ -4,6 +4,7 @@ use super::CommandFixture;
 use super::CommandOutput;
 use super::Transport;
 use serde_json::json;
+use std::io::BufRead as _;
 use std::io::Write as _;
 use std::process::Stdio;
 
@@ -135,6 +136,31 @@ fn a_text_that_means_nothing_is_not_shown_where_it_may_be_a_secret() {
     let text = String::from_utf8(no_file.stderr).unwrap();
     assert!(text.contains("not shown") && !text.contains(secret), "{text}");
     fixture.check_key(&key, 200);
+}
+
+#[test]
+fn the_log_is_followed_until_nobody_reads_any_more() {
+    let fixture = CommandFixture::new(Transport::Socket);
+    create(&fixture, "before");
+    let args = ["audit", "list", "--follow", "-o", "json", "--config", "keygate.yaml"];
+    let mut child = fixture.command(&args).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next_name = || loop {
+        let event: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if event["action"] == "api_key.create" {
+            return event["details"]["name"].clone();
+        }
+    };
+    assert_eq!(next_name(), "before");
+    create(&fixture, "after");
+    assert_eq!(next_name(), "after");
+    drop(lines);
+    // The next event finds that nobody reads.
+    create(&fixture, "last");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let stopped = CommandFixture::new(Transport::Store);
+    let refused = stopped.run(&["audit", "list", "--follow"]).expect_failure(1);
+    assert!(refused.contains("no gate runs"), "{refused}");
 }
 
 #[test]
