@@ -22,10 +22,7 @@ use clap::Subcommand;
 use std::path::PathBuf;
 
 /// A gateway that lets a request through to an API only when it carries exactly one good credential: a bearer token or
-/// an API key.
-///
-/// Start with `keygate run`: without a configuration it serves a development set-up on loopback and prints the commands
-/// to try. Everything it made is in one folder; the configuration there is yours to edit, and changes are live.
+/// an API key
 #[derive(Debug, Parser)]
 #[command(name = "keygate", version, arg_required_else_help = true, max_term_width = 110, after_help = HELP)]
 pub struct Arguments {
@@ -35,54 +32,69 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve. Without --config: a development set-up in a data folder, with an echo upstream to look at
+    /// Serve. Without --config: a development set-up in a data folder, with an echo upstream
     #[command(after_help = RUN_HELP)]
     Run(Run),
-    /// Read a configuration and print every mistake in it, with line, column and cure
+    /// Check a configuration, and print every mistake with its line and a hint
     #[command(after_help = CHECK_HELP)]
-    Check {
-        /// The configuration, such as conf/keygate.yaml
-        file: PathBuf,
-        /// The configuration before; prints every route that asks for less than there
-        #[arg(long, value_name = "OLD")]
-        diff: Option<PathBuf>,
-    },
-    /// Show step by step, offline, why a request is let through or refused
+    Check(Check),
+    /// Explain step by step, offline, why a request is forwarded or refused
     #[command(after_help = EXPLAIN_HELP)]
     Explain(Box<Explain>),
     /// Print the JSON Schema of the configuration, for editors
     #[command(after_help = SCHEMA_HELP)]
     Schema(Schema),
-    /// API keys: create, list, show, revoke, regenerate, import
+    /// Manage API keys
     #[command(after_help = keys::HELP)]
     Keys(GateCommandLine<KeyCommand>),
-    /// Clients, the programs that get tokens: their secrets, keys, scopes and tokens
+    /// Manage clients, the programs that get tokens, with their secrets and keys
     Clients(GateCommandLine<ClientCommand>),
-    /// Organizations, which hold subscriptions
+    /// Manage organizations, which hold subscriptions
     #[command(visible_alias = "organizations")]
     Orgs(GateCommandLine<OrganizationCommand>),
-    /// Plans of the configuration
+    /// List and show the plans of the configuration
     Plans(GateCommandLine<PlanCommand>),
-    /// Subscriptions: an organization's right to credentials under a plan
+    /// Manage subscriptions, an organization's right to credentials under a plan
     Subscriptions(GateCommandLine<SubscriptionCommand>),
-    /// What the gate signs its tokens with
+    /// List and rotate the keys that sign the gate's tokens
     SigningKeys(GateCommandLine<SigningKeyCommand>),
-    /// Who changed what, and is the record whole?
+    /// Query the audit log, and verify its integrity
     Audit(GateCommandLine<AuditCommand>),
     /// Copy the store while the gate runs
     #[command(after_help = backup::HELP)]
     Backup(Backup),
-    /// Show how a running gate gets on with its issuers, or have it fetch an issuer's keys now
+    /// Show the state of the issuers of a running gate, or fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
     Issuers(GateCommandLine<IssuerCommand>),
-    /// Get a token as a client does; have one looked at, or end it
+    /// Get a token as a client does, introspect it, or revoke it
     #[command(after_help = token::HELP)]
     Token(Token),
+    /// Print the options that all commands about a gate have
+    Options,
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions { shell: CompletionShell },
+    /// Write a man page of each command into a folder
+    #[command(after_help = MAN_PAGES_HELP)]
+    ManPages {
+        /// Such as ~/.local/share/man/man1, where `man` looks by itself
+        folder: PathBuf,
+    },
+    /// Print the version
+    Version,
 }
 
 const HELP: &str = "\
-Exit codes: 0 done; 1 refused or failed, with the reason on stderr; 2 not understood; 4 no gate
-answered, so that trying again later may help. `check` and `explain` have further ones.";
+Start with `keygate run`. Without a configuration it serves a development set-up on loopback and
+prints commands to try. Everything it makes is in one folder; the configuration there is yours to
+edit, and a change is in force at once.
+
+Exit codes:
+  0  done; `explain`: the request is forwarded
+  1  failed or refused, with the reason on stderr; `explain`: the request is refused
+  2  the command line is not understood; `explain`: this cannot be told
+  3  `check --diff`: a request may pass with less than before
+  4  no gate and no issuer answered, or another process has the store open: try again later";
 
 const RUN_HELP: &str = "\
 Examples:
@@ -94,29 +106,43 @@ SIGINT stop: the gate says that it is not ready, accepts for `shutdown.delay` (a
 that), and finishes the requests under way. Logs go to stderr, access records to stdout.";
 
 const CHECK_HELP: &str = "\
-Exits with 0 when the configuration can be served, with 1 when it cannot. Key files that it names
-are read as well.
+Key files that the configuration names are read as well.
   keygate check conf/keygate.yaml
+Where the gate's secrets are not at hand, as in a build, --allow-unset checks the rest:
+  keygate check --allow-unset conf/examples/quotas.yaml
 
-With --diff, exits with 3 when a request that OLD refused, or asked more of, may pass with less now:
-a route became public or accepts more; its issuers, scopes or limits were widened; it was removed,
-narrowed or shadowed, and its requests fall to a weaker one. Order and names do not count. A new
-route that asks for a credential is no finding, a new public one is. Of OLD only the configuration
-and what it includes is read, so it may come out of a version history:
+With --diff, the exit code is 3 when a request that OLD refused, or asked more of, may pass with
+less now: a route became public or accepts more; its issuers, scopes or limits were widened; it was
+removed, narrowed or shadowed, and its requests fall to a weaker one. Order and names do not count.
+A new route that asks for a credential is no finding, a new public one is. Of OLD only the
+configuration and what it includes is read, so it may come out of a version history:
   git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
 
 const EXPLAIN_HELP: &str = "\
-Decides as the gate would, on the configuration alone: nothing is sent, no limit is spent, and no
-credential is printed. A credential in a file stays out of the shell's history.
+Decides as the gate would, on the configuration and its store, which may be in use: nothing is
+sent or changed, no limit is spent, and no credential is printed. A credential in a file stays out of the shell's history.
   keygate explain --config keygate.yaml --route orders-read --token-file token.txt
-  keygate explain --config keygate.yaml --request 'GET https://api.example.com/v1/orders/7' --key-file -
+  keygate explain --request 'GET https://api.example.com/v1/orders/7' --key-file -
 
 Keys behind a URL are not fetched. What the gate kept in its state_dir is used, or hand them over:
   curl -s https://login.example.com/jwks > jwks.json
   keygate explain … --jwks main=jwks.json
 
-Exits with 0 when the request is let through, with 1 when it is refused, with 2 when that cannot be
-told: the question is not understood, the configuration is bad, or keys are missing.";
+The exit code is 0 when the request is forwarded, 1 when it is refused, and 2 when that cannot be
+told: the question is not understood, the configuration is bad, keys are missing, or the store that
+would decide cannot be read.";
+
+const COMPLETIONS_HELP: &str = "\
+For every new shell:
+  keygate completions bash > ~/.local/share/bash-completion/completions/keygate
+  keygate completions zsh > ~/.zfunc/_keygate      with `fpath+=~/.zfunc` before `compinit` in .zshrc
+  keygate completions fish > ~/.config/fish/completions/keygate.fish
+For this one, in bash:
+  source <(keygate completions bash)";
+
+const MAN_PAGES_HELP: &str = "\
+Example:
+  keygate man-pages ~/.local/share/man/man1 && man keygate-keys-create";
 
 const SCHEMA_HELP: &str = "\
 Example:
@@ -127,11 +153,22 @@ Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
 
 #[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration, such as conf/keygate.yaml
+    pub file: PathBuf,
+    /// The configuration before; prints every route that asks for less than there
+    #[arg(long, value_name = "OLD")]
+    pub diff: Option<PathBuf>,
+    /// Accept variables of the environment that are not set here, and say which parts were not checked for want of them
+    #[arg(long, conflicts_with = "diff")]
+    pub allow_unset: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]
 pub struct Explain {
-    /// The configuration, such as conf/keygate.yaml
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[command(flatten)]
+    pub place: ConfigLocation,
     /// A request that this route matches
     #[arg(long, value_name = "NAME")]
     pub route: Option<String>,
@@ -168,7 +205,7 @@ pub struct Explain {
     #[arg(long, value_name = "ISSUER=FILE")]
     pub jwks: Vec<String>,
     /// How it is told
-    #[arg(long, value_enum, default_value_t = ExplanationForm::Text)]
+    #[arg(short, long, value_enum, default_value_t = ExplanationForm::Text)]
     pub output: ExplanationForm,
 }
 
@@ -176,6 +213,14 @@ pub struct Explain {
 pub enum ExplanationForm {
     Text,
     Json,
+}
+
+/// A shell with completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +231,7 @@ pub struct Schema {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("data_dir", |arg| arg.hide_short_help(false)))]
 pub struct Run {
     #[command(flatten)]
     pub place: ConfigLocation,

@@ -1,10 +1,13 @@
 //! `keygate check`: is this configuration valid, and does it require as much as the old one?
 
+use crate::cli::args::Check;
 use crate::compare;
 use crate::compare::Side;
 use crate::compare::Weakening;
 use crate::config;
 use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::ConfigWarning;
 use crate::config::ReferencedFiles;
 use crate::explain::date;
 use crate::model::clock::Clock;
@@ -20,15 +23,21 @@ use std::process::ExitCode;
 /// The exit code of a valid configuration that requires less than the old one.
 const WEAKER: u8 = 3;
 
-/// Loads the configuration at `path` and its key files, as `keygate run` would. Prints the result on `out`, and the
-/// mistakes and warnings on `err`. With `old`, prints on `out` each route that requires less than in `old`.
+/// Loads the configuration and its key files, as `keygate run` would. Prints the result on `out`, and the mistakes and
+/// warnings on `err`. With `--diff OLD`, prints on `out` each route that requires less than in OLD.
 ///
-/// Returns exit code 0 for a valid configuration, 1 if the configuration or `old` is invalid, and 3 if a route requires
-/// less than in `old`.
-pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+/// Returns exit code 0 for a valid configuration, 1 if the configuration or OLD is invalid, and 3 if a route requires
+/// less than in OLD.
+pub fn check(args: &Check, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let path = args.file.as_path();
+    let loaded = if args.allow_unset {
+        config_files::load_with_unset(path)
+    } else {
+        config_files::load(path).map(|loaded| (loaded, Vec::new()))
+    };
     // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
-    match config_files::load(path) {
-        Ok(loaded) => {
+    match loaded {
+        Ok((loaded, unset)) => {
             let routes = loaded.config.routes.len();
             let plural = if routes == 1 { "" } else { "s" };
             for warning in &loaded.config.warnings {
@@ -45,8 +54,26 @@ pub fn check(path: &Path, old: Option<&Path>, out: &mut dyn Write, err: &mut dyn
                 1 => ", 1 warning".to_owned(),
                 count => format!(", {count} warnings"),
             };
-            let _ = writeln!(out, "{}: good, {routes} route{plural}{warnings}", path.display());
+            for error in &unset {
+                let unchecked = ConfigWarning(ConfigError {
+                    problem: format!("{}, so this was not checked", error.problem),
+                    hint: None,
+                    ..error.clone()
+                });
+                let _ = writeln!(err, "{unchecked}");
+            }
+            let unchecked = match unset.len() {
+                0 => String::new(),
+                1 => ", 1 variable not set".to_owned(),
+                count => format!(", {count} variables not set"),
+            };
+            let _ = writeln!(
+                out,
+                "{}: good, {routes} route{plural}{warnings}{unchecked}",
+                path.display()
+            );
             write_certificates(&loaded.config, SystemClock::new().now().wall, out);
+            let old = args.diff.as_deref();
             old.map_or(ExitCode::SUCCESS, |old| diff(old, path, out, err))
         }
         Err(error) => {
@@ -125,6 +152,14 @@ fn find_weakenings(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Err
 mod tests {
     use super::*;
 
+    fn of_file(path: &Path) -> Check {
+        Check {
+            file: path.to_owned(),
+            diff: None,
+            allow_unset: false,
+        }
+    }
+
     /// Returns the warnings of `keygate check` about a file with `more` at its end, and these keys.
     fn warnings(more: &str, keys: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -139,7 +174,7 @@ mod tests {
         std::fs::write(folder.path().join("issuer.pem"), public).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         assert_eq!(
-            check(&path, None, &mut out, &mut err),
+            check(&of_file(&path), &mut out, &mut err),
             ExitCode::SUCCESS,
             "{}",
             String::from_utf8_lossy(&err)
@@ -219,7 +254,7 @@ mod tests {
         let check = |text: &str, code: ExitCode, out_has: &str, err_has: &str| {
             std::fs::write(&path, text).unwrap();
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            assert_eq!(check(&path, None, &mut out, &mut err), code);
+            assert_eq!(check(&of_file(&path), &mut out, &mut err), code);
             let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
             assert!(out.contains(out_has) && out.is_empty() == out_has.is_empty(), "{out}");
             assert!(err.contains(err_has) && err.is_empty() == err_has.is_empty(), "{err}");

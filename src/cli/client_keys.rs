@@ -1,6 +1,9 @@
 //! `keygate clients keys|add-key|remove-key`: which keys may sign for a client?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
+use crate::cli::reference::ClientArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
@@ -19,7 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-pub const COLUMNS: &[Column] = &[
+pub const COLUMNS: &[Column<'_>] = &[
     ("KID", "kid"),
     ("ALGORITHMS", "algorithms"),
     ("MADE HERE", "generated"),
@@ -29,8 +32,8 @@ pub const COLUMNS: &[Column] = &[
 
 pub const ADD_HELP: &str = "\
 Examples:
-  keygate clients add-key CLIENT_ID --public-key client.public.pem
-  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem
+  keygate clients add-key CLIENT --public-key client.public.pem
+  keygate clients add-key CLIENT --generate ES256 --out client.pem
 Of a pair that is made here only the public half is kept: the private one goes to stdout, or with
 --out to a new file that only its owner can read, this once. Its `kid` goes to stderr.";
 
@@ -38,7 +41,8 @@ Of a pair that is made here only the public half is kept: the private one goes t
 #[derive(Clone, Debug, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["public_key", "generate"]))]
 pub struct AddArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// A PEM file with one public key (`PUBLIC KEY`); `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub public_key: Option<PathBuf>,
@@ -53,13 +57,16 @@ pub struct AddArgs {
 /// `keygate clients remove-key`.
 #[derive(Clone, Debug, Args)]
 pub struct RemoveArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// As `clients keys` shows it
     #[arg(value_parser = kid, allow_hyphen_values = true)]
     pub kid: String,
     /// End every token of the client that is out as well
     #[arg(long)]
     pub revoke_tokens: bool,
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
 }
 
 /// Returns the path of a client's keys.
@@ -97,10 +104,11 @@ pub fn add(args: &AddArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Erro
         // clap requires `--public-key` or `--generate`.
         (None, algorithm) => json!({ "generate": algorithm }),
     };
+    let id = args.client.find(gate)?.id;
     // Create the file before the request: the gate does not keep the private key, so a later failure would lose it.
     let out = args.out.as_deref().map(PrivateFile::create).transpose()?;
-    let mut made = gate.call(Method::POST, &path(&args.id), body)?;
-    let sentence = format!("Client {} has the key {}", args.id, cell(&made["kid"]));
+    let mut made = gate.call(Method::POST, &path(&id), body)?;
+    let sentence = format!("Client {id} has the key {}", cell(&made["kid"]));
     let Some(private) = made["private_key"].as_str().map(|pem| Secret::new(pem.to_owned())) else {
         return gate.report(&made, &sentence, "");
     };
@@ -130,7 +138,10 @@ fn printable(pem: &str) -> String {
 /// If no gate responds, or the gate refuses.
 pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
     let members = json!({ "revoke_tokens": args.revoke_tokens.then_some(true) });
-    let path = format!("{}/{}", path(&args.id), args.kid);
+    let ResolvedId { id, label } = args.client.find(gate)?;
+    let consequence = format!("Key {} of client {label} will be refused from now on", args.kid);
+    args.confirm.confirm(&mut gate.printer, &consequence)?;
+    let path = format!("{}/{}", path(&id), args.kid);
     let tokens = if args.revoke_tokens {
         "; its tokens are ended"
     } else {
@@ -139,7 +150,7 @@ pub fn remove(args: &RemoveArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dy
     let changed = gate.call(Method::DELETE, &path, members)?;
     gate.report(
         &changed,
-        &format!("Key {} signs for client {} no more{tokens}", args.kid, args.id),
+        &format!("Key {} signs for client {id} no more{tokens}", args.kid),
         "",
     )
 }

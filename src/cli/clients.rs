@@ -1,19 +1,24 @@
 //! `keygate clients`: which programs get tokens, and how do they authenticate?
 
 use crate::cli::client_keys;
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::ClientArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
-use crate::model::id::ClientId;
+use crate::config::parse_duration;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::Scope;
+use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use clap::Args;
@@ -26,7 +31,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "clients";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("AUTHENTICATION", "authentication"),
@@ -39,57 +44,78 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Every client
+    /// List clients
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         holder: HolderArgs,
+        /// Those with this name
+        #[arg(long)]
+        name: Option<String>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(ClientState::ALL.map(ClientState::as_str)))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One client
-    Show { id: ClientId },
-    /// Make a client; its id goes to stdout, and its secret, once
+    /// Show a client
+    Show(ClientArg),
+    /// Create a client and print its id and, this once, its secret
     #[command(after_help = CREATE_HELP)]
     Create(Box<CreateArgs>),
-    /// Change what a client is called, may do and gets
+    /// Change a client's name, scopes or tokens
     Update(Box<UpdateArgs>),
-    /// A new secret for the same client; it is printed, once
+    /// Replace a client's secret and print the new one, this once
     RotateSecret {
-        id: ClientId,
-        /// How long the old secret still counts: at most 24h [default: not at all]
+        #[command(flatten)]
+        client: ClientArg,
+        /// How long the old secret stays valid: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
-    /// A new id and a new secret in place of the old ones, which end now; printed, once
+    /// Replace a client by one like it, with a new id and a new secret, and print both, this once
     Regenerate {
-        id: ClientId,
-        /// End the tokens of the old one as well; otherwise they stay good until they expire
+        #[command(flatten)]
+        client: ClientArg,
+        /// Revoke the tokens of the old one as well; otherwise they stay valid until they expire
         #[arg(long)]
         revoke_tokens: bool,
         #[command(flatten)]
         once: OnceArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
-    /// No tokens any more, until it is enabled
-    Disable { id: ClientId },
-    /// Tokens again
-    Enable { id: ClientId },
-    /// No tokens any more, for good. Those that are out stay good until they expire
+    /// Give a client no tokens until it is enabled
+    Disable(ClientArg),
+    /// Give a client tokens again
+    Enable(ClientArg),
+    /// Delete a client; the tokens it has stay valid until they expire
     Delete {
-        id: ClientId,
-        /// End the tokens that are out as well, from now on
+        #[command(flatten)]
+        client: ClientArg,
+        /// Revoke the tokens it has as well
         #[arg(long)]
         revoke_tokens: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
-    /// End every token of the client that is out, from now on; it may get new ones
-    RevokeTokens { id: ClientId },
-    /// Fetch the key set behind the client's JWKS URL now, and say how it is
-    ValidateJwks { id: ClientId },
-    /// The public keys of a client
-    Keys { id: ClientId },
-    /// A further public key: one of the client's own, or of a pair that is made here
+    /// Revoke every token that a client has; it may get new ones
+    RevokeTokens {
+        #[command(flatten)]
+        client: ClientArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
+    /// Fetch the key set behind a client's JWKS URL now, and report its state
+    ValidateJwks(ClientArg),
+    /// List the public keys of a client
+    Keys(ClientArg),
+    /// Add a public key: one of the client's own, or of a pair that is made here
     #[command(after_help = client_keys::ADD_HELP)]
     AddKey(client_keys::AddArgs),
-    /// End one key of a client, from now on; its other keys go on
+    /// Remove one public key of a client
     RemoveKey(client_keys::RemoveArgs),
 }
 
@@ -99,7 +125,7 @@ its owner reads, or for the shell:
   eval \"$(keygate clients create --name demo --scope orders:read)\"
 With keys, stdout has `client_id=…`; then give it keys, or have them made:
   keygate clients create --name demo --authentication private_key_jwt
-  keygate clients add-key CLIENT_ID --generate ES256 --out client.pem";
+  keygate clients add-key demo --generate ES256 --out client.pem";
 
 /// How a client proves itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -112,8 +138,9 @@ pub enum Authentication {
     PrivateKeyJwt,
 }
 
-fn ttl() -> PossibleValuesParser {
-    PossibleValuesParser::new(TokenTtl::ALL.map(TokenTtl::as_str))
+fn ttl(text: &str) -> Result<TokenTtl, String> {
+    let ttl = parse_duration(text).ok().and_then(TokenTtl::of);
+    ttl.ok_or_else(|| format!("it is one of {}", TokenTtl::ALL.map(TokenTtl::as_str).join(", ")))
 }
 
 fn format() -> PossibleValuesParser {
@@ -135,12 +162,13 @@ pub struct CreateArgs {
     /// Where its public keys are, for good [default: keys are added with `clients add-key`]
     #[arg(long, value_name = "URL")]
     pub jwks_url: Option<String>,
-    /// A scope its tokens may have; may be repeated
-    #[arg(long = "scope")]
+    /// The scopes its tokens may have, with commas or repeated [default: every scope of its plan; none where the plan
+    /// names none]
+    #[arg(long = "scope", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// How long its tokens are good for [default: 1h]
-    #[arg(long, value_parser = ttl())]
-    pub token_ttl: Option<String>,
+    /// How long its tokens are good for: 60s, 5m, 1h or 24h [default: 1h]
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    pub token_ttl: Option<TokenTtl>,
     /// What its tokens look like [default: jwt]
     #[arg(long, value_parser = format())]
     pub token_format: Option<String>,
@@ -156,18 +184,19 @@ pub struct CreateArgs {
 
 /// `keygate clients update`.
 #[derive(Clone, Debug, Args)]
-#[command(override_usage = "keygate clients update [OPTIONS] <ID>", group = clap::ArgGroup::new("what").required(true).multiple(true)
+#[command(override_usage = "keygate clients update [OPTIONS] <CLIENT>", group = clap::ArgGroup::new("what").required(true).multiple(true)
     .args(["name", "description", "scopes", "no_scopes", "jwks_url", "token_ttl", "token_format"]))]
 pub struct UpdateArgs {
-    pub id: ClientId,
+    #[command(flatten)]
+    pub client: ClientArg,
     /// What the client is
     #[arg(long)]
     pub name: Option<String>,
     /// More about it
     #[arg(long)]
     pub description: Option<String>,
-    /// A scope its tokens may have, in place of those it has; may be repeated
-    #[arg(long = "scope", conflicts_with = "no_scopes")]
+    /// The scopes its tokens may have, in place of those it has, with commas or repeated
+    #[arg(long = "scope", value_delimiter = ',', conflicts_with = "no_scopes")]
     pub scopes: Vec<Scope>,
     /// Its tokens have no scopes
     #[arg(long)]
@@ -175,9 +204,9 @@ pub struct UpdateArgs {
     /// Where its public keys are, of a client that has such a URL
     #[arg(long, value_name = "URL")]
     pub jwks_url: Option<String>,
-    /// How long its tokens are good for
-    #[arg(long, value_parser = ttl())]
-    pub token_ttl: Option<String>,
+    /// How long its tokens are good for: 60s, 5m, 1h or 24h
+    #[arg(long, value_name = "DURATION", value_parser = ttl)]
+    pub token_ttl: Option<TokenTtl>,
     /// What its tokens look like
     #[arg(long, value_parser = format())]
     pub token_format: Option<String>,
@@ -186,21 +215,34 @@ pub struct UpdateArgs {
 impl GateCommand for ClientCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "name", "description", "authentication", "state", "scopes"],
-            ),
+            Self::List {
+                holder,
+                name,
+                state,
+                list,
+            } => gate.list(PATH, holder.filters(), &filter(name, state), list, COLUMNS),
+            Self::Show(client) => {
+                let path = format!("{PATH}/{}", client.find(gate)?.id);
+                gate.show_one(
+                    &path,
+                    &["id", "name", "description", "authentication", "state", "scopes"],
+                )
+            }
             Self::Create(args) => {
                 let made = gate.create(PATH, args.body(), &args.once)?;
                 print_credentials(gate, &made, "is made")
             }
             Self::Update(args) => {
-                let path = format!("{PATH}/{}", args.id);
-                let changed = gate.call(Method::PATCH, &path, args.body())?;
-                gate.report(&changed, &format!("Client {} is changed", args.id), "")
+                let id = args.client.find(gate)?.id;
+                let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), args.body())?;
+                gate.report(&changed, &format!("Client {id} is changed"), "")
             }
-            Self::RotateSecret { id, grace } => {
+            Self::RotateSecret { client, grace, confirm } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                if grace.is_none() {
+                    let consequence = format!("The secret of client {label} will be refused from now on");
+                    confirm.confirm(&mut gate.printer, &consequence)?;
+                }
                 let body = json!({ "grace": grace });
                 let made = gate.call(Method::POST, &format!("{PATH}/{id}/secret/rotate"), body)?;
                 let old = match grace {
@@ -210,17 +252,28 @@ impl GateCommand for ClientCommand {
                 print_credentials(gate, &made, &format!("has a new secret; the old one {old}"))
             }
             Self::Regenerate {
-                id,
+                client,
                 revoke_tokens,
                 once,
+                confirm,
             } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("The id and the secret of client {label} will be refused from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;
                 print_credentials(gate, &made, &format!("is made in place of {id}, which is ended"))
             }
-            Self::Disable { id } => set_state(gate, id, "disabled", "gets no tokens until it is enabled"),
-            Self::Enable { id } => set_state(gate, id, "active", "gets tokens"),
-            Self::Delete { id, revoke_tokens } => {
+            Self::Disable(client) => set_state(gate, client, "disabled", "gets no tokens until it is enabled"),
+            Self::Enable(client) => set_state(gate, client, "active", "gets tokens"),
+            Self::Delete {
+                client,
+                revoke_tokens,
+                confirm,
+            } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("Client {label} will get no tokens from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let members = json!({ "revoke_tokens": revoke_tokens.then_some(true) });
                 let tokens = if *revoke_tokens {
                     "its tokens are ended"
@@ -230,7 +283,10 @@ impl GateCommand for ClientCommand {
                 let changed = gate.call(Method::DELETE, &format!("{PATH}/{id}"), members)?;
                 gate.report(&changed, &format!("Client {id} is deleted; {tokens}"), "")
             }
-            Self::RevokeTokens { id } => {
+            Self::RevokeTokens { client, confirm } => {
+                let ResolvedId { id, label } = client.find(gate)?;
+                let consequence = format!("Every token that client {label} has will be refused from now on");
+                confirm.confirm(&mut gate.printer, &consequence)?;
                 let path = format!("{PATH}/{id}/revoke-tokens");
                 let changed = gate.call(Method::POST, &path, Value::Null)?;
                 gate.report(
@@ -239,7 +295,8 @@ impl GateCommand for ClientCommand {
                     "",
                 )
             }
-            Self::ValidateJwks { id } => {
+            Self::ValidateJwks(client) => {
+                let id = client.find(gate)?.id;
                 let health = gate.call(Method::POST, &format!("{PATH}/{id}/jwks/validate"), Value::Null)?;
                 let first = ["state", "last_good_at", "last_attempt_at", "last_error"];
                 gate.printer.show(&health, |health| render::page(health, &first))?;
@@ -249,7 +306,10 @@ impl GateCommand for ClientCommand {
                 let problem = cell(&health["last_error"]);
                 Err(format!("the keys of client {id} cannot be used: {problem}").into())
             }
-            Self::Keys { id } => gate.list_all(&client_keys::path(id), client_keys::COLUMNS),
+            Self::Keys(client) => {
+                let path = client_keys::path(&client.find(gate)?.id);
+                gate.list_all(&path, client_keys::COLUMNS)
+            }
             Self::AddKey(args) => client_keys::add(args, gate),
             Self::RemoveKey(args) => client_keys::remove(args, gate),
         }
@@ -268,7 +328,7 @@ impl CreateArgs {
             "authentication": member::word(authentication),
             "jwks_url": self.jwks_url,
             "scopes": member::list(&self.scopes),
-            "token_ttl": self.token_ttl,
+            "token_ttl": self.token_ttl.map(TokenTtl::as_str),
             "token_format": self.token_format,
             "environment": self.environment.map(member::word),
             "subscription": member::text(&self.subscription),
@@ -283,13 +343,21 @@ impl UpdateArgs {
             "description": self.description,
             "scopes": if self.no_scopes { json!([]) } else { member::list(&self.scopes) },
             "jwks_url": self.jwks_url,
-            "token_ttl": self.token_ttl,
+            "token_ttl": self.token_ttl.map(TokenTtl::as_str),
             "token_format": self.token_format,
         })
     }
 }
 
-fn set_state(gate: &mut GateClient<'_>, id: &ClientId, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+fn filter(name: &Option<String>, state: &Option<String>) -> ItemFilter {
+    ItemFilter {
+        name: name.clone(),
+        state: state.clone(),
+    }
+}
+
+fn set_state(gate: &mut GateClient<'_>, client: &ClientArg, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+    let id = client.find(gate)?.id;
     let path = format!("{PATH}/{id}");
     let changed = gate.call(Method::PATCH, &path, json!({ "state": state }))?;
     gate.report(&changed, &format!("Client {id} {meaning}"), "")

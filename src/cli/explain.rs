@@ -23,8 +23,8 @@ use std::process::ExitCode;
 const UNDECIDED: u8 = 2;
 
 /// Prints the explanation on `out`, or the reason why there is none on `err`. Returns exit code 0 if the request is
-/// allowed or Keygate itself answers it, 1 if the request is refused, and 2 if the question is invalid or keys are
-/// missing.
+/// allowed or Keygate itself answers it, 1 if the request is refused, and 2 if the question is invalid, or keys or the
+/// store are missing.
 pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     match question(arguments).and_then(|question| Ok(explain::explain(&question)?)) {
         Ok(explanation) => {
@@ -36,7 +36,7 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) ->
             match explanation.outcome {
                 Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,
                 Outcome::Refused => ExitCode::FAILURE,
-                Outcome::NeedsKeys => ExitCode::from(UNDECIDED),
+                Outcome::NeedsKeys | Outcome::NeedsStore => ExitCode::from(UNDECIDED),
             }
         }
         Err(error) => {
@@ -63,10 +63,10 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
     };
     let split = |pair: &String| match pair.split_once('=') {
         Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok((name.to_owned(), PathBuf::from(file))),
-        _ => Err(format!("--jwks {pair}: write ISSUER=FILE")),
+        _ => Err(format!("--jwks {}: write ISSUER=FILE", secret_text::shown(pair))),
     };
     Ok(Question {
-        config: arguments.config.clone(),
+        config: arguments.place.config_path()?,
         subject,
         token: secret(&arguments.token, &arguments.token_file)?,
         key: secret(&arguments.key, &arguments.key_file)?,
@@ -87,7 +87,7 @@ fn question(arguments: &Explain) -> Result<Question, Box<dyn Error>> {
 
 /// Returns a credential from a file, or from stdin for `-`, without line ends at its end.
 fn read(file: &Path) -> Result<Secret<String>, String> {
-    let failed = |problem: String| format!("{}: {problem}", file.display());
+    let failed = |problem: String| format!("{}: {problem}", secret_text::place(file));
     let bytes = secret_text::read(file).map_err(|error| failed(error.to_string()))?;
     let text = std::str::from_utf8(bytes.expose());
     let text = text.map_err(|_| failed("stream did not contain valid UTF-8".to_owned()))?;

@@ -18,9 +18,9 @@ curl -i -H "x-api-key: $KEY" http://{at}/orders/7    # 403: this key does not ha
 curl -i -H "x-api-key: $KEY" -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 400: two credentials
 for i in 1 2 3 4 5 6 7; do curl -s -o /dev/null -w '%{http_code}\n' -H "x-api-key: $KEY" http://{at}/key/hello; done   # then 429
 
-{keygate} keys revoke "$(echo "$KEY" | cut -d_ -f3)"{place}   # from this instant
+{keygate} keys revoke "$KEY" --yes{place}   # from this instant; without --yes it asks
 curl -i -H "x-api-key: $KEY" http://{at}/key/hello   # 401: revoked
-{keygate} clients delete "$client_id" --revoke-tokens{place}
+{keygate} clients delete "$client_id" --revoke-tokens --yes{place}
 curl -i -H "authorization: Bearer $TOKEN" http://{at}/orders/7   # 401: revoked
 {keygate} audit list{place}   # who did all this
 "#;

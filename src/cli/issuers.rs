@@ -6,6 +6,7 @@ use crate::cli::gate::find::GateLookup;
 use crate::cli::http::admin_client::AdminRequest;
 use crate::cli::noun::GateCommand;
 use crate::cli::noun::GateCommandLine;
+use crate::cli::printer::OutputForm;
 use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::render::Column;
@@ -14,11 +15,12 @@ use crate::model::names::Name;
 use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
+use serde_json::json;
 use std::error::Error;
 use std::io::Write;
 
 const PATH: &str = "issuers";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("NAME", "name"),
     ("STATE", "state"),
     ("KEYS", "keys"),
@@ -47,14 +49,15 @@ const MEMBERS: &[&str] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum IssuerCommand {
-    /// Every issuer of the configuration in force, one line each
+    /// List the issuers of the configuration in force
+    #[command(visible_alias = "ls")]
     List,
-    /// Everything about one issuer: its keys, those it skips and why, the last error, the next fetch
+    /// Show an issuer: its keys, those it skips and why, the last error, the next fetch
     Show {
         /// As it stands under `issuers` in the configuration
         name: Name,
     },
-    /// Fetch its keys now, whatever the cooldown says, and show what came of it
+    /// Fetch an issuer's keys now, whatever the cooldown says, and show the result
     Refresh {
         /// As it stands under `issuers` in the configuration
         name: Name,
@@ -68,8 +71,7 @@ Examples:
   KEYGATE_ADMIN_TOKEN=… keygate issuers show main --admin http://127.0.0.1:9090 --output json
 
 Asks a gate that runs: over the socket beside its store, else over `admin.address` with the token
-of `admin.token`. A token is never taken from the command line, which every user of the machine can
-read.
+of `admin.token`.
 
 When a refresh brought no good keys, the exit code is 1; the keys from before still serve,
 and what is known is printed all the same.";
@@ -83,7 +85,7 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn Error>> {
-    let mut printer = Printer::new(issuers.gate.output, out, err);
+    let mut printer = Printer::new(&issuers.gate.output, out, err);
     let client = match find::find(&issuers.gate, &mut printer)? {
         GateLookup::Running(client) => client,
         GateLookup::Stopped(loaded) | GateLookup::NoStore(loaded) => loaded.admin_listener(&issuers.gate)?,
@@ -104,10 +106,21 @@ impl GateCommand for IssuerCommand {
             body: None,
             idempotency_key: None,
         })?;
-        let is_good = response.status == 200;
+        let (is_good, form) = (response.status == 200, gate.printer.form);
         match self {
-            Self::List if is_good => gate.printer.show(&response.body, |list| table(&list["issuers"]))?,
-            Self::Show { .. } if is_good => gate.printer.show(&response.body, page)?,
+            Self::List if is_good => {
+                let issuers = &response.body["issuers"];
+                let issuers = match form {
+                    OutputForm::Table | OutputForm::Name => counted(issuers),
+                    OutputForm::Json => issuers.clone(),
+                };
+                gate.printer
+                    .items(COLUMNS, &json!({ "items": issuers, "next": null }))?;
+            }
+            Self::Show { name } if is_good => gate.printer.show(&response.body, |issuer| match form {
+                OutputForm::Name => format!("{name}\n"),
+                OutputForm::Table | OutputForm::Json => page(issuer),
+            })?,
             // The response to a failed refresh contains the issuer's state too.
             Self::Refresh { .. } if response.body["issuer"].is_object() => {
                 gate.printer
@@ -122,8 +135,8 @@ impl GateCommand for IssuerCommand {
     }
 }
 
-/// Returns the list as text: one line per issuer, with the numbers of its keys and of its skipped keys.
-fn table(issuers: &Value) -> String {
+/// Returns each issuer with the numbers of its keys and of its skipped keys, in place of these.
+fn counted(issuers: &Value) -> Value {
     let issuers = issuers.as_array().into_iter().flatten().map(|issuer| {
         let mut row = issuer.clone();
         for list in ["keys", "skipped"] {
@@ -131,7 +144,7 @@ fn table(issuers: &Value) -> String {
         }
         row
     });
-    render::table(COLUMNS, &issuers.collect())
+    issuers.collect()
 }
 
 /// Returns the page of one issuer.
@@ -161,8 +174,17 @@ fn page(issuer: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::render::TableStyle;
     use crate::cli::render::json;
     use crate::observe::escape;
+
+    fn table(issuers: &Value) -> String {
+        let style = TableStyle {
+            has_headings: true,
+            width: None,
+        };
+        render::table(COLUMNS, &counted(issuers), style).text
+    }
 
     #[test]
     fn hidden_characters_are_escaped() {

@@ -1,6 +1,8 @@
 //! Which commands does the program have?
 
 pub mod args;
+pub mod parse;
+pub mod manual;
 pub mod check;
 pub mod data_folder;
 pub mod place;
@@ -9,11 +11,14 @@ pub mod run;
 pub mod introduction;
 pub mod secret_text;
 pub mod render;
+pub mod terminal;
 pub mod printer;
 pub mod http;
 pub mod gate;
 pub mod member;
 pub mod noun;
+pub mod reference;
+pub mod confirm;
 pub mod keys;
 pub mod clients;
 pub mod client_keys;
@@ -27,13 +32,11 @@ pub mod issuers;
 pub mod schema;
 pub mod token;
 
-use crate::cli::args::Arguments;
 use crate::cli::args::Command;
 use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::token_client::TokenError;
 use crate::cli::printer::ignore_closed_pipe;
 use crate::runtime::local_admin::OpenError;
-use clap::Parser;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,17 +44,16 @@ use std::process::ExitCode;
 /// The exit code if no gate or issuer responds.
 const UNREACHABLE: u8 = 4;
 
-/// Runs one command and returns its exit code. 0: done. 1: refused or failed, with the reason on stderr. 2: the
-/// command line is invalid. 4: no gate or issuer responded, or another process has the store open.
-///
-/// `check --diff` also returns 3: the configuration is valid and requires less than the old one. `explain` returns
-/// 0: the request is allowed; 1: it is refused; 2: undecided.
+/// Runs one command and returns its exit code, one of those that `keygate --help` lists.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match parse::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),
-        Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
+        Command::Check(args) => return check::check(&args, out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
         Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),
         Command::Keys(noun) => keys::run(&noun, out, err),
@@ -64,6 +66,10 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args, out, err),
         Command::Issuers(noun) => issuers::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
+        Command::Options => ignore_closed_pipe(out.write_all(parse::options_page().as_bytes())),
+        Command::Completions { shell } => ignore_closed_pipe(out.write_all(&manual::completions(shell))),
+        Command::ManPages { folder } => manual::write_man_pages(&folder).map_err(Into::into),
+        Command::Version => ignore_closed_pipe(writeln!(out, "keygate {}", env!("CARGO_PKG_VERSION"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

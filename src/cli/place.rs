@@ -12,7 +12,13 @@ pub struct ConfigLocation {
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Folder of the development set-up [default: keygate in the user's state folder, ~/.local/state]
-    #[arg(long, value_name = "FOLDER", conflicts_with = "config", global = true)]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        conflicts_with = "config",
+        global = true,
+        hide_short_help = true
+    )]
     pub data_dir: Option<PathBuf>,
 }
 

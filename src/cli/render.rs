@@ -4,7 +4,7 @@ use crate::observe::escape;
 use serde_json::Value;
 
 /// One column of a list: its heading, and the name of the item's member.
-pub type Column = (&'static str, &'static str);
+pub type Column<'a> = (&'a str, &'a str);
 
 /// Returns the response as indented JSON, with hidden characters escaped.
 pub fn json(body: &Value) -> String {
@@ -18,17 +18,90 @@ pub fn json(body: &Value) -> String {
     String::from_utf8(text).expect("escapes are ASCII, and the rest was text")
 }
 
-/// Returns a line of headings, and one line per item of the list `items`.
-pub fn table(columns: &[Column], items: &Value) -> String {
-    let head = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    let items = items.as_array().into_iter().flatten();
-    let rows = items.map(|item| columns.iter().map(|(_, member)| cell(&item[*member])).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    aligned(&rows)
+/// How a table is printed.
+#[derive(Clone, Copy, Debug)]
+pub struct TableStyle {
+    pub has_headings: bool,
+    /// The number of characters of the longest line; `None` for any number.
+    pub width: Option<usize>,
 }
 
-/// Returns the rows as aligned columns. A column is as wide as its longest cell; two spaces separate the columns.
-pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
+/// A list as text.
+pub struct Table<'a> {
+    pub text: String,
+    /// The headings of the columns that do not fit.
+    pub omitted: Vec<&'a str>,
+}
+
+/// The widths to which cells are cut, one after the other, until a table fits. The first column is never cut: it is for
+/// the next command.
+const CUT_TO: [usize; 2] = [24, 12];
+
+/// Returns a line of headings, and one line per item of the list `items`. Where they are wider than `style` allows, cells
+/// are cut first, and then the last columns are omitted.
+pub fn table<'a>(columns: &[Column<'a>], items: &Value, style: TableStyle) -> Table<'a> {
+    let head = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    let items = items.as_array().into_iter().flatten();
+    let row = |item: &Value| columns.iter().map(|(_, member)| member_cell(item, member)).collect();
+    let mut rows: Vec<Vec<String>> = std::iter::once(head)
+        .filter(|_| style.has_headings)
+        .chain(items.map(row))
+        .collect();
+    let mut shown = columns.len();
+    if let Some(width) = style.width {
+        for longest in CUT_TO {
+            if line_width(&rows) > width {
+                rows.iter_mut()
+                    .flat_map(|row| row.iter_mut().skip(1))
+                    .for_each(|cell| cut(cell, longest));
+            }
+        }
+        while shown > 1 && line_width(&rows) > width {
+            shown -= 1;
+            rows.iter_mut().for_each(|row| row.truncate(shown));
+        }
+    }
+    Table {
+        text: aligned(&rows),
+        omitted: columns.iter().skip(shown).map(|(heading, _)| *heading).collect(),
+    }
+}
+
+/// Returns the cells of one item in a line, which is not aligned with others.
+pub fn line(columns: &[Column<'_>], item: &Value) -> String {
+    let cells = columns.iter().map(|(_, member)| member_cell(item, member));
+    cells.collect::<Vec<_>>().join("  ")
+}
+
+/// Returns the first column of the list `items`, one line per item.
+pub fn names(columns: &[Column<'_>], items: &Value) -> String {
+    let member = columns.first().map_or("id", |(_, member)| *member);
+    let items = items.as_array().into_iter().flatten();
+    items.map(|item| cell(&item[member]) + "\n").collect()
+}
+
+/// Returns the cell of a member. An expiry that is null says that there is none.
+fn member_cell(item: &Value, member: &str) -> String {
+    match &item[member] {
+        Value::Null if member == "expires_at" => "never".to_owned(),
+        value => cell(value),
+    }
+}
+
+/// Cuts `cell` to `longest` characters, the last of which says that there were more.
+fn cut(cell: &mut String, longest: usize) {
+    if cell.chars().nth(longest).is_some() {
+        *cell = cell.chars().take(longest - 1).chain(['…']).collect();
+    }
+}
+
+/// Returns the number of characters of the longest line that [`aligned`] returns for `rows`.
+fn line_width(rows: &[Vec<String>]) -> usize {
+    let widths = widths(rows);
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
+}
+
+fn widths<R: AsRef<[String]>>(rows: &[R]) -> Vec<usize> {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows.iter().map(AsRef::as_ref) {
         widths.resize(widths.len().max(row.len()), 0);
@@ -36,6 +109,12 @@ pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    widths
+}
+
+/// Returns the rows as aligned columns. A column is as wide as its longest cell; two spaces separate the columns.
+pub fn aligned<R: AsRef<[String]>>(rows: &[R]) -> String {
+    let widths = widths(rows);
     let mut text = String::new();
     for row in rows.iter().map(AsRef::as_ref) {
         let cells: Vec<String> = row
@@ -110,6 +189,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    const WHOLE: TableStyle = TableStyle {
+        has_headings: true,
+        width: None,
+    };
+
     #[test]
     fn columns_are_aligned_with_their_headings() {
         let items = json!([
@@ -118,9 +202,61 @@ mod tests {
         ]);
         let columns = [("ID", "id"), ("SCOPES", "scopes"), ("PAID", "paid"), ("NONE", "none")];
         assert_eq!(
-            table(&columns, &items),
+            table(&columns, &items, WHOLE).text,
             "ID         SCOPES  PAID  NONE\na-long-id  a b     yes   -\nb          -       no    -\n"
         );
+        let bare = TableStyle {
+            has_headings: false,
+            ..WHOLE
+        };
+        assert_eq!(
+            table(&columns, &items, bare).text,
+            "a-long-id  a b  yes  -\nb          -    no   -\n"
+        );
+        assert_eq!(names(&columns, &items), "a-long-id\nb\n");
+    }
+
+    #[test]
+    fn an_expiry_that_is_null_is_never() {
+        let items = json!([{ "expires_at": null, "last_used_at": null }]);
+        let columns = [("EXPIRES", "expires_at"), ("LAST USED", "last_used_at")];
+        assert_eq!(table(&columns, &items, WHOLE).text, "EXPIRES  LAST USED\nnever    -\n");
+    }
+
+    #[test]
+    fn a_table_fits_the_terminal_and_says_what_it_leaves_out() {
+        let id = "an-id-of-thirty-characters-000";
+        let items = json!([{ "id": id, "name": "n".repeat(30), "state": "active", "at": "2027-01-31T12:00:00.000Z" }]);
+        let columns = [("ID", "id"), ("NAME", "name"), ("STATE", "state"), ("AT", "at")];
+        let fitted = |width: usize| {
+            let style = TableStyle {
+                width: Some(width),
+                ..WHOLE
+            };
+            let table = table(&columns, &items, style);
+            assert!(
+                table.text.lines().all(|line| line.chars().count() <= width.max(30)),
+                "{}",
+                table.text
+            );
+            assert!(table.text.contains(id), "{}", table.text);
+            (table.text.lines().last().unwrap().to_owned(), table.omitted)
+        };
+        let whole = table(&columns, &items, WHOLE).text;
+        assert_eq!(fitted(96).0, whole.lines().last().unwrap());
+        assert_eq!(
+            fitted(90),
+            (
+                format!("{id}  {}…  active  2027-01-31T12:00:00.000Z", "n".repeat(23)),
+                vec![]
+            )
+        );
+        assert_eq!(
+            fitted(66),
+            (format!("{id}  {}…  active  2027-01-31T…", "n".repeat(11)), vec![])
+        );
+        assert_eq!(fitted(60), (format!("{id}  {}…  active", "n".repeat(11)), vec!["AT"]));
+        assert_eq!(fitted(10), (id.to_owned(), vec!["NAME", "STATE", "AT"]));
     }
 
     #[test]
@@ -143,7 +279,8 @@ mod tests {
             thing[&name] = json!([value]);
             let all = [
                 page(&thing, &["id"]),
-                table(&[("ID", "id")], &json!([thing])),
+                table(&[("ID", "id")], &json!([thing]), WHOLE).text,
+                names(&[("ID", "id")], &json!([thing])),
                 json(&thing),
             ];
             for text in all {

@@ -1,5 +1,6 @@
 //! `keygate signing-keys`: which keys sign the gate's tokens?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::noun::GateCommand;
 use crate::cli::render;
@@ -10,7 +11,7 @@ use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "signing-keys";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("KID", "kid"),
     ("ALGORITHM", "algorithm"),
     ("STATE", "state"),
@@ -22,13 +23,16 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum SigningKeyCommand {
-    /// The keys: the next, the one that signs, and those whose last tokens are still out
+    /// List the keys: the next one, the one that signs, and those whose tokens are still valid
+    #[command(visible_alias = "ls")]
     List,
-    /// Begin a rotation: a new key is published now, and signs once everybody has had time to see it
+    /// Begin a rotation: publish a new key now, which signs once verifiers have had time to fetch it
     Rotate {
-        /// Somebody has the private key: the new one signs at once, and every token that is out ends
+        /// The private key leaked: the new one signs at once, and every token of the old ones is revoked
         #[arg(long)]
         leaked: bool,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -36,7 +40,11 @@ impl GateCommand for SigningKeyCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
             Self::List => gate.list_all(PATH, COLUMNS),
-            Self::Rotate { leaked } => {
+            Self::Rotate { leaked, confirm } => {
+                if *leaked {
+                    let consequence = "Every token that this gate has signed will be refused from now on";
+                    confirm.confirm(&mut gate.printer, consequence)?;
+                }
                 let next = gate.call(Method::POST, &format!("{PATH}/rotate"), json!({ "leaked": leaked }))?;
                 gate.printer.note(if *leaked {
                     "A new key signs; tokens that the ones before it signed are ended"

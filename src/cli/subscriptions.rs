@@ -1,23 +1,29 @@
 //! `keygate subscriptions`: which subscriptions do organizations have, and in which state?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::keys::args::Environment;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
+use crate::cli::reference::ResolvedId;
+use crate::cli::reference::SubscriptionArg;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::subscription::SubscriptionState;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "subscriptions";
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("ORGANIZATION", "organization"),
     ("PLAN", "plan"),
@@ -29,17 +35,21 @@ const COLUMNS: &[Column] = &[
 
 #[derive(Debug, Subcommand)]
 pub enum SubscriptionCommand {
-    /// Every subscription
+    /// List subscriptions
+    #[command(visible_alias = "ls")]
     List {
         /// Of this organization
         #[arg(long, value_name = "ID")]
         organization: Option<Name>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(SubscriptionState::ALL.map(SubscriptionState::as_str)))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One subscription
-    Show { id: SubscriptionId },
-    /// Make a subscription; its id goes to stdout
+    /// Show a subscription
+    Show(SubscriptionArg),
+    /// Create a subscription and print its id
     Create {
         /// Whose it is
         #[arg(long, value_name = "ID")]
@@ -53,22 +63,29 @@ pub enum SubscriptionCommand {
         #[command(flatten)]
         once: OnceArgs,
     },
-    /// A pending one gets credentials from now on
-    Approve { id: SubscriptionId },
-    /// A pending one could not be provisioned
-    Fail { id: SubscriptionId },
-    /// End it, and every credential under it, from now on and for good
-    Cancel { id: SubscriptionId },
-    /// It was paid, so that it gets live credentials
+    /// Approve a pending subscription: it gets credentials from now on
+    Approve(SubscriptionArg),
+    /// Fail a pending subscription: it could not be provisioned
+    Fail(SubscriptionArg),
+    /// Cancel a subscription and revoke every credential under it, for good
+    Cancel {
+        #[command(flatten)]
+        subscription: SubscriptionArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
+    /// Record that a subscription is paid for, so that it gets live credentials
     Pay {
-        id: SubscriptionId,
-        /// It is not paid any more: its live credentials do not count until it is
+        #[command(flatten)]
+        subscription: SubscriptionArg,
+        /// Record that it is not paid for any more: its live credentials are refused until it is
         #[arg(long)]
         unpaid: bool,
     },
-    /// Put it under another plan
+    /// Put a subscription under another plan
     ChangePlan {
-        id: SubscriptionId,
+        #[command(flatten)]
+        subscription: SubscriptionArg,
         /// A plan of the configuration
         #[arg(long, value_name = "NAME")]
         plan: Name,
@@ -78,14 +95,22 @@ pub enum SubscriptionCommand {
 impl GateCommand for SubscriptionCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { organization, list } => {
+            Self::List {
+                organization,
+                state,
+                list,
+            } => {
                 let filters = json!({ "organization": member::text(organization) });
-                gate.list(PATH, filters, list, COLUMNS)
+                let filter = ItemFilter {
+                    name: None,
+                    state: state.clone(),
+                };
+                gate.list(PATH, filters, &filter, list, COLUMNS)
             }
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "organization", "plan", "environment", "state", "paid"],
-            ),
+            Self::Show(subscription) => {
+                let path = format!("{PATH}/{}", subscription.find(gate)?.id);
+                gate.show_one(&path, &["id", "organization", "plan", "environment", "state", "paid"])
+            }
             Self::Create {
                 organization,
                 plan,
@@ -101,11 +126,26 @@ impl GateCommand for SubscriptionCommand {
                 let id = cell(&made["id"]);
                 gate.report(&made, &sentence(&made), &format!("{id}\n"))
             }
-            Self::Approve { id } => change(gate, id, "approve", Value::Null),
-            Self::Fail { id } => change(gate, id, "fail", Value::Null),
-            Self::Cancel { id } => change(gate, id, "cancel", Value::Null),
-            Self::Pay { id, unpaid } => change(gate, id, "payment", json!({ "paid": !unpaid })),
-            Self::ChangePlan { id, plan } => change(gate, id, "plan", json!({ "plan": plan.as_str() })),
+            Self::Approve(subscription) => change(gate, &subscription.find(gate)?.id, "approve", Value::Null),
+            Self::Fail(subscription) => change(gate, &subscription.find(gate)?.id, "fail", Value::Null),
+            Self::Cancel { subscription, confirm } => {
+                let ResolvedId { id, label } = subscription.find(gate)?;
+                let consequence = format!("Subscription {label} will end, and every credential under it");
+                confirm.confirm(&mut gate.printer, &consequence)?;
+                change(gate, &id, "cancel", Value::Null)
+            }
+            Self::Pay { subscription, unpaid } => change(
+                gate,
+                &subscription.find(gate)?.id,
+                "payment",
+                json!({ "paid": !unpaid }),
+            ),
+            Self::ChangePlan { subscription, plan } => change(
+                gate,
+                &subscription.find(gate)?.id,
+                "plan",
+                json!({ "plan": plan.as_str() }),
+            ),
         }
     }
 }

@@ -7,11 +7,13 @@ use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
 use crate::cli::place::ConfigLocation;
+use crate::cli::printer::OutputArgs;
 use crate::cli::printer::OutputForm;
 use crate::cli::printer::Printer;
 use crate::cli::render;
 use crate::cli::secret_text;
 use crate::config;
+use crate::config::ConfigError;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
@@ -35,6 +37,7 @@ pub struct Token {
 
 /// Who asks, and whom.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Client and issuer")]
 pub struct ClientArgs {
     #[command(flatten)]
     pub place: ConfigLocation,
@@ -59,29 +62,28 @@ pub struct ClientArgs {
     /// What the key signs with [default: what it is for; of RSA, RS256]
     #[arg(long, value_name = "ALGORITHM", global = true, requires = "key")]
     pub algorithm: Option<Algorithm>,
-    /// How the answer is printed
-    #[arg(long, value_enum, default_value_t = OutputForm::Table, global = true)]
-    pub output: OutputForm,
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Get a token and print it
     Get {
-        /// A scope it has; may be repeated [default: all that the client may have]
-        #[arg(long = "scope", value_name = "SCOPE")]
+        /// Its scopes, with commas or repeated [default: all that the client may have]
+        #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// The URI of an API that it is for (RFC 8707); may be repeated [default: as the issuer chooses]
         #[arg(long = "resource", value_name = "URI")]
         resources: Vec<String>,
     },
-    /// Is a token good, and what does it say? Exits with 1 when it is not good (RFC 7662)
+    /// Introspect a token (RFC 7662); the exit code is 1 when it is not active
     Introspect {
         /// A file with the token; `-` is stdin
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
     },
-    /// End a token of this client, from now on (RFC 7009)
+    /// Revoke a token of this client (RFC 7009)
     Revoke {
         /// A file with the token; `-` is stdin
         #[arg(long, value_name = "FILE")]
@@ -104,11 +106,11 @@ The endpoints are those that the issuer's metadata name. The token goes to stdou
 /// If there is no issuer or no credential of the client, if the
 /// issuer does not respond or refuses, or if the token is not active.
 pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut printer = Printer::new(token.client.output, out, err);
+    let mut printer = Printer::new(&token.client.output, out, err);
     let url = issuer(&token.client)?;
     let identity = identity(&token.client)?;
     if exposes_credentials(url.as_str()) {
-        printer.note(&format!("warning: the client's credential goes to {url} unencrypted"))?;
+        printer.warn(&format!("warning: the client's credential goes to {url} unencrypted"))?;
     }
     let request = match &token.command {
         TokenCommand::Get { scopes, resources } => TokenRequest::Token {
@@ -129,7 +131,7 @@ pub fn run(token: &Token, out: &mut dyn Write, err: &mut dyn Write) -> Result<()
     match &token.command {
         TokenCommand::Get { .. } => {
             let access_token = response["access_token"].as_str().map(render::escaped);
-            if access_token.is_none() && printer.form == OutputForm::Table {
+            if access_token.is_none() && printer.form != OutputForm::Json {
                 return Err("the answer has no `access_token`".into());
             }
             printer.write(&response, |_| access_token.unwrap_or_default() + "\n")?;
@@ -155,8 +157,9 @@ fn issuer(args: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
         return Ok(issuer.clone());
     }
     let path = args.place.config_path()?;
-    if let Some(endpoint) = config::load(&path)?.token_endpoint {
-        return Ok(endpoint.issuer);
+    let config = config::load_partial(&path, ConfigError::is_of_process)?;
+    if let Some(endpoint) = &config.resolved(&["token_endpoint.issuer"])?.token_endpoint {
+        return Ok(endpoint.issuer.clone());
     }
     let hint = "`token_endpoint` is not set, so there is nothing that gives tokens; name an issuer with --issuer";
     Err(format!("{}: {hint}", path.display()).into())

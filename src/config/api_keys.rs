@@ -2,6 +2,7 @@
 
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
+use crate::config::error::UNREADABLE_SECRET;
 use crate::config::read::Text;
 use crate::config::text::KeyPrefix;
 use crate::config::text::SecretText;
@@ -108,7 +109,7 @@ pub(in crate::config) fn secret(at: NodeId, written: SecretText, checker: &mut C
     };
     checker.error_with(
         at,
-        "unresolved-secret",
+        UNREADABLE_SECRET,
         problem,
         "`file:` is relative to the folder of this file",
     );

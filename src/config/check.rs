@@ -2,6 +2,8 @@
 
 use crate::config::error::ConfigError;
 use crate::config::error::ConfigWarning;
+use crate::config::error::MISSING_FILE;
+use crate::config::error::UNREADABLE_KEY;
 use crate::config::include::ReadLog;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -266,7 +268,7 @@ impl Checker<'_> {
         };
         let problem = self.with_value(path.at, &problem);
         let hint = "paths are relative to the folder of this file";
-        self.error_with(path.at, "unreadable-key", problem, hint);
+        self.error_with(path.at, UNREADABLE_KEY, problem, hint);
         None
     }
 
@@ -277,7 +279,7 @@ impl Checker<'_> {
             let problem = self.with_value(path.at, "there is no such file");
             self.error_with(
                 path.at,
-                "file-not-found",
+                MISSING_FILE,
                 problem,
                 "paths are relative to the folder of this file",
             );

@@ -20,6 +20,25 @@ pub struct ConfigError {
     pub hint: Option<String>,
 }
 
+impl ConfigError {
+    /// Returns whether the mistake is a variable of the environment that is unset or empty.
+    pub fn is_unset_variable(&self) -> bool {
+        self.code == UNSET_VARIABLE
+    }
+
+    /// Returns whether the mistake is about this process, not about the text: a variable of the environment that is unset
+    /// or empty, or a file with a secret, a key or a certificate that cannot be read.
+    pub fn is_of_process(&self) -> bool {
+        self.is_unset_variable() || [UNREADABLE_SECRET, UNREADABLE_KEY, MISSING_FILE].contains(&self.code)
+    }
+}
+
+/// Codes of mistakes that another process may not find in the same text.
+pub(in crate::config) const UNSET_VARIABLE: &str = "unresolved-variable";
+pub(in crate::config) const UNREADABLE_SECRET: &str = "unresolved-secret";
+pub(in crate::config) const UNREADABLE_KEY: &str = "unreadable-key";
+pub(in crate::config) const MISSING_FILE: &str = "file-not-found";
+
 /// A position in the file, both numbers from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {

@@ -1,6 +1,7 @@
 //! Which further files make up a configuration? The matches of `include`, read into the same tree.
 
 use crate::config::check::Checker;
+use crate::config::error::MISSING_FILE;
 use crate::config::include::Glob;
 use crate::config::include::Includes;
 use crate::config::include::matches;
@@ -119,7 +120,7 @@ impl FileSet {
                 let problem = checker.with_value(glob.at, "there is no such file");
                 let hint =
                     "paths are relative to the folder of this file; a glob such as `routes.d/*.yaml` may match nothing";
-                return checker.error_with(glob.at, "file-not-found", problem, hint);
+                return checker.error_with(glob.at, MISSING_FILE, problem, hint);
             }
             // Such as a dangling link or a circle of links.
             Err(error) => {
@@ -130,7 +131,7 @@ impl FileSet {
             if !glob.get().has_wildcard() {
                 let problem = checker.with_value(glob.at, "is not a file");
                 let hint = "to include what is in a folder, write `routes.d/*.yaml`";
-                checker.error_with(glob.at, "file-not-found", problem, hint);
+                checker.error_with(glob.at, MISSING_FILE, problem, hint);
             }
             return;
         }

@@ -61,6 +61,7 @@ mod unmet;
 mod unused;
 mod server_name;
 mod reach;
+mod partial;
 
 mod schema;
 
@@ -100,6 +101,7 @@ pub use observe::Observe;
 pub use origin::SourceLine;
 pub use origin::SourceLines;
 pub(crate) use pattern::DEFAULT_METHODS;
+pub use partial::PartialConfig;
 pub use pattern::HostPattern;
 pub use pattern::PathPattern;
 pub(crate) use pattern::is_dot_segment;
@@ -238,6 +240,7 @@ struct Section {
 ///
 /// # Errors
 /// Every mistake in the files at once, or the reason why the main file cannot be read.
+#[cfg(any(test, feature = "internals"))]
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_logged(path, &mut NoLog)
 }
@@ -249,7 +252,19 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// Those of [`load`].
 pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
     let text = read_text(path, log)?;
-    parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log).map(|(config, _)| config)
+    let config = parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log)?;
+    config.whole().map(|(config, _)| config)
+}
+
+/// Does the same as [`load`] for a command that uses a part of the configuration: parts that `is_tolerated` accepts may be
+/// missing, and [`PartialConfig::resolved`] says whether the command needs them.
+///
+/// # Errors
+/// Every other mistake in the files at once, or the reason why the main file cannot be read.
+pub fn load_partial(path: &Path, is_tolerated: fn(&ConfigError) -> bool) -> Result<PartialConfig, ConfigErrors> {
+    let text = read_text(path, &mut NoLog)?;
+    let parsed = parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, &mut NoLog)?;
+    parsed.partial(is_tolerated)
 }
 
 /// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
@@ -259,7 +274,8 @@ pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigE
 /// Those of [`load`].
 pub fn load_with_lines(path: &Path, files: ReferencedFiles) -> Result<(Config, SourceLines), ConfigErrors> {
     let text = read_text(path, &mut NoLog)?;
-    let (config, tree) = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
+    let parsed = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
+    let (config, tree) = parsed.whole()?;
     Ok((config, SourceLines::of(&tree)))
 }
 
@@ -288,17 +304,57 @@ fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors>
 /// Every mistake in the files at once, in the order of the files.
 #[cfg(any(test, feature = "internals"))]
 pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
-    parse_with_tree(text, file, env, ReferencedFiles::MustExist, &mut NoLog).map(|(config, _)| config)
+    let parsed = parse_with_tree(text, file, env, ReferencedFiles::MustExist, &mut NoLog)?;
+    parsed.whole().map(|(config, _)| config)
 }
 
-/// Parses the text of a configuration file. Returns the configuration, and the tree with the place of each part.
+/// The result of parsing: a configuration, without the parts that have mistakes.
+struct ParsedConfig {
+    config: Option<Config>,
+    /// The tree with the place of each part.
+    tree: Tree,
+    errors: Vec<ConfigError>,
+}
+
+impl ParsedConfig {
+    /// Returns the configuration and the tree.
+    ///
+    /// # Errors
+    /// Every mistake.
+    fn whole(self) -> Result<(Config, Tree), ConfigErrors> {
+        ConfigErrors::or_ok(self.errors, self.tree.files())?;
+        let config = self.config.expect("a configuration without mistakes is whole");
+        Ok((config, self.tree))
+    }
+
+    /// Returns the configuration without the parts whose mistakes are tolerated.
+    ///
+    /// # Errors
+    /// Every mistake that is not tolerated, or those that are, if there is no configuration without these parts.
+    fn partial(self, is_tolerated: fn(&ConfigError) -> bool) -> Result<PartialConfig, ConfigErrors> {
+        let (missing, errors): (Vec<_>, Vec<_>) = self.errors.into_iter().partition(is_tolerated);
+        ConfigErrors::or_ok(errors, self.tree.files())?;
+        match self.config {
+            Some(config) => Ok(PartialConfig::new(config, missing, self.tree.files().to_vec())),
+            None => {
+                Err(ConfigErrors::or_ok(missing, self.tree.files())
+                    .expect_err("a configuration without mistakes is whole"))
+            }
+        }
+    }
+}
+
+/// Parses the text of a configuration file.
+///
+/// # Errors
+/// The reason why the text is no tree.
 fn parse_with_tree(
     text: &str,
     file: &Path,
     env: &dyn Fn(&str) -> Option<String>,
     files: ReferencedFiles,
     log: &mut dyn ReadLog,
-) -> Result<(Config, Tree), ConfigErrors> {
+) -> Result<ParsedConfig, ConfigErrors> {
     let (mut tree, mut errors) = (Tree::default(), Vec::new());
     let main = tree.add_file(file.to_owned());
     if tree.parse(text, main, env, &mut errors).is_none() {
@@ -318,14 +374,11 @@ fn parse_with_tree(
         }
         convert(section, &mut checker)
     });
-    ConfigErrors::or_ok(checker.errors, checker.tree.files())?;
-    let mut config = config.expect("a configuration without mistakes is whole");
-    config.warnings = checker.warnings;
-    let order = |file: &PathBuf| checker.tree.files().iter().position(|known| known == file);
-    config
-        .warnings
-        .sort_by_key(|ConfigWarning(warning)| (order(&warning.file), warning.place));
-    Ok((config, checker.tree))
+    let (tree, errors, mut warnings) = (checker.tree, checker.errors, checker.warnings);
+    let order = |file: &PathBuf| tree.files().iter().position(|known| known == file);
+    warnings.sort_by_key(|ConfigWarning(warning)| (order(&warning.file), warning.place));
+    let config = config.map(|config| Config { warnings, ..config });
+    Ok(ParsedConfig { config, tree, errors })
 }
 
 fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {

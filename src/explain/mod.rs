@@ -37,6 +37,7 @@ use crate::runtime::assemble;
 use crate::runtime::config_files;
 use crate::runtime::config_files::LoadError;
 use crate::runtime::install;
+use crate::runtime::follow_store;
 use crate::runtime::issuer_key_files;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
@@ -66,6 +67,8 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         tick: Tick::from_nanos(1 << 60),
     };
     let snapshot = install::compile_and_install(&mut loaded, &live, now).map_err(LoadError::from)?;
+    let unread_store = follow_store::read_only(&config, &live, &snapshot, now);
+    let unread_store = unread_store.err().map(|error| ErrorChain(&error).to_string());
     set_keys(&snapshot, &question.jwks, now)?;
     if let Some(files) = config.state_dir.as_deref().and_then(IssuerKeyFiles::open_read_only) {
         issuer_key_files::restore(&snapshot, &files, now);
@@ -78,7 +81,7 @@ pub fn explain(question: &Question) -> Result<Explanation, ExplainError> {
         now,
         question,
         (&config, &origins),
-        &reached,
+        (&reached, unread_store.as_deref()),
     ))
 }
 
@@ -137,7 +140,7 @@ fn decide_and_report(
     now: Now,
     question: &Question,
     (config, origins): (&config::Config, &SourceLines),
-    reached: &StageLog,
+    (reached, unread_store): (&StageLog, Option<&str>),
 ) -> Explanation {
     let mut decision_trace = DecisionTrace::default();
     let limits = request::head_limits(&config.requests);
@@ -162,6 +165,7 @@ fn decide_and_report(
         snapshot,
         config,
         origins,
+        unread_store,
         now,
     })
 }

@@ -41,6 +41,8 @@ pub enum Outcome {
     Refused,
     /// The decision depends on missing keys, or on an introspection, which this command does not make.
     NeedsKeys,
+    /// The decision depends on the content of the store, which could not be read.
+    NeedsStore,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -129,7 +131,7 @@ impl fmt::Display for Explanation {
             Outcome::Allowed => "allowed",
             Outcome::Answered => "answered",
             Outcome::Refused => "refused",
-            Outcome::NeedsKeys => "cannot be told",
+            Outcome::NeedsKeys | Outcome::NeedsStore => "cannot be told",
         };
         write!(out, "\n{outcome}")?;
         if let Some(status) = self.status {

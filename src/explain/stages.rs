@@ -23,6 +23,9 @@ use crate::gate::answer::refusal::GrpcForm;
 use crate::gate::answer::refusal::RefusalContext;
 use crate::gate::authenticate::Need;
 use crate::gate::authenticate::Principal;
+use crate::gate::authenticate::Refusal;
+use crate::gate::authenticate::api_key::ApiKeyError;
+use crate::gate::authenticate::token::TokenError;
 use crate::gate::authorize::client_certificate;
 use crate::gate::decide::Permit;
 use crate::gate::decision_trace::DecisionTrace;
@@ -58,6 +61,8 @@ pub(in crate::explain) struct StageFacts<'a> {
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
     pub origins: &'a SourceLines,
+    /// The reason why the store was not read; `None` if it was read, or if there is none.
+    pub unread_store: Option<&'a str>,
     pub now: Now,
 }
 
@@ -74,6 +79,7 @@ pub(in crate::explain) fn report(trace: &StageFacts<'_>) -> Explanation {
         stage(trace, Stage::Limit, "limit", limit),
     ];
     if let Err(Stop::Denied(denial)) = &trace.verdict
+        && unread_store(trace).is_none()
         && let Some(last) = stages.iter_mut().rev().find(|report| report.reached)
         && !last.facts.iter().any(|fact| fact.holds == Some(false))
     {
@@ -103,6 +109,21 @@ pub(in crate::explain) fn report(trace: &StageFacts<'_>) -> Explanation {
         }),
     };
     with_verdict(trace, explanation)
+}
+
+/// Returns the reason why the store was not read, if the store could change the verdict.
+fn unread_store<'a>(trace: &StageFacts<'a>) -> Option<&'a str> {
+    let Err(Stop::Denied(Denial::Authentication(refusal))) = &trace.verdict else {
+        return None;
+    };
+    let may_be_stored = match refusal {
+        Refusal::ApiKey(error) => matches!(error, ApiKeyError::Unknown),
+        Refusal::Own(_) => true,
+        // With `api_keys.bearer`, a text that is no imported key is taken for a token.
+        Refusal::Token(error) => matches!(error, TokenError::Jws(_)) && trace.config.api_keys.bearer,
+        Refusal::Introspection(_) | Refusal::UnknownIssuer | Refusal::WrongAudience => false,
+    };
+    trace.unread_store.filter(|_| may_be_stored)
 }
 
 fn without_query(line: &str) -> &str {
@@ -166,14 +187,24 @@ fn with_missing_keys(trace: &StageFacts<'_>, explanation: Explanation) -> Explan
         .filter(|issuer| issuer.keys().is_some_and(|keys| keys.current(trace.now).is_err()))
         .map(|issuer| format!("--jwks {}=FILE", issuer.name()))
         .collect();
+    let of_store = trace
+        .unread_store
+        .map_or_else(String::new, |problem| format!("; the store was not read: {problem}"));
     Explanation {
         outcome: Outcome::NeedsKeys,
-        needs: Some(format!("keys not there: pass {}", missing.join(" "))),
+        needs: Some(format!("keys not there: pass {}{of_store}", missing.join(" "))),
         ..explanation
     }
 }
 
 fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanation) -> Explanation {
+    if let Some(problem) = unread_store(trace) {
+        return Explanation {
+            outcome: Outcome::NeedsStore,
+            needs: Some(format!("only the store can tell, and it was not read: {problem}")),
+            ..explanation
+        };
+    }
     // Report missing keys instead of a refusal: a running gate fetches the keys in the background.
     if matches!(denial, Denial::KeysUnavailable) {
         return with_missing_keys(trace, explanation);

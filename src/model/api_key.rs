@@ -231,6 +231,17 @@ pub fn has_own_form(text: &str, prefix: &str) -> bool {
     !matches!(parse(text, prefix), Err(ApiKeyTextError::Foreign))
 }
 
+/// Reads the parts of a key whose prefix the caller does not know.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn parse_any(text: &str) -> Result<ParsedApiKey<'_>, ApiKeyTextError> {
+    match text.split_once('_') {
+        Some((prefix, _)) if is_key_prefix(prefix) => parse(text, prefix),
+        Some(_) | None => Err(ApiKeyTextError::Foreign),
+    }
+}
+
 /// Fills `bytes` with random bytes of the operating system.
 pub fn system_random(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");

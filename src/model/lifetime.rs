@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 /// The maximum lifetime of a key that expires.
 pub const EXPIRY_DAYS_MAX: i64 = 730;
+/// The same in months: with a leap day they are 731 days, and count as 730.
+const EXPIRY_MONTHS_MAX: i64 = 24;
 
 /// A key's lifetime, as a person writes it. There is no default: a key without an expiry must be a deliberate choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +23,13 @@ pub enum Lifetime {
 pub enum LifetimeError {
     #[error("an expiry is written `90d`, `6mo` or `never`")]
     Form,
+    #[error("`m` stands for minutes, and an expiry is at least one day; months are written `6mo`")]
+    Minutes,
     #[error("an expiry is at least one day")]
     TooShort,
-    // Twenty-four months are 731 days when a leap day is among them.
-    #[error("an expiry is at most {EXPIRY_DAYS_MAX} days from now; write fewer days or months, or `never`")]
+    #[error(
+        "an expiry is at most {EXPIRY_DAYS_MAX} days or {EXPIRY_MONTHS_MAX} months from now; write fewer, or `never`"
+    )]
     TooLong,
 }
 
@@ -35,6 +40,10 @@ impl FromStr for Lifetime {
         if text == "never" {
             return Ok(Self::Never);
         }
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if text.strip_suffix('m').is_some_and(is_number) {
+            return Err(LifetimeError::Minutes);
+        }
         let (number, unit): (&str, fn(i64) -> Self) = text
             .strip_suffix("mo")
             .map(|number| (number, Self::Months as fn(i64) -> Self))
@@ -44,13 +53,14 @@ impl FromStr for Lifetime {
             })
             .ok_or(LifetimeError::Form)?;
         // No sign, no spaces. Seven digits are over every limit, and six cannot overflow.
-        if number.is_empty() || number.len() > 6 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        if number.len() > 6 || !is_number(number) {
             return Err(LifetimeError::Form);
         }
         let number = number.parse().map_err(|_| LifetimeError::Form)?;
         match unit(number) {
             Self::Days(0) | Self::Months(0) => Err(LifetimeError::TooShort),
-            Self::Days(number) | Self::Months(number) if number > EXPIRY_DAYS_MAX => Err(LifetimeError::TooLong),
+            Self::Days(number) if number > EXPIRY_DAYS_MAX => Err(LifetimeError::TooLong),
+            Self::Months(number) if number > EXPIRY_MONTHS_MAX => Err(LifetimeError::TooLong),
             expires => Ok(expires),
         }
     }
@@ -97,10 +107,11 @@ pub fn instant(text: &str, now: Timestamp) -> Result<Option<Timestamp>, ExpiryEr
 }
 
 impl Lifetime {
-    /// Returns the instant at which a key made at `now` expires. Months are calendar months in UTC.
+    /// Returns the instant at which a key made at `now` expires. Months are calendar months in UTC; 24 months are at most
+    /// 730 days.
     ///
     /// # Errors
-    /// The lifetime is more than 730 days from this `now`, or `now` is after the year 9999.
+    /// The lifetime is more than 730 days or 24 months, or ends after the year 9999.
     pub fn after(self, now: Timestamp) -> Result<Option<Timestamp>, LifetimeError> {
         let span = match self {
             Self::Never => return Ok(None),
@@ -114,11 +125,15 @@ impl Lifetime {
             .ok_or(LifetimeError::Form)?
             .to_zoned(jiff::tz::TimeZone::UTC);
         let end = start.checked_add(span).map_err(|_| LifetimeError::TooLong)?.timestamp();
-        let secs = end.as_second() - start.timestamp().as_second();
-        if secs > EXPIRY_DAYS_MAX * 86_400 {
+        let longest = start.timestamp().as_second() + EXPIRY_DAYS_MAX * 86_400;
+        let end = match self {
+            Self::Months(..=EXPIRY_MONTHS_MAX) => end.as_second().min(longest),
+            Self::Never | Self::Days(_) | Self::Months(_) => end.as_second(),
+        };
+        if end > longest {
             return Err(LifetimeError::TooLong);
         }
-        Ok(u64::try_from(end.as_second()).ok().map(Timestamp::from_unix_secs))
+        Ok(u64::try_from(end).ok().map(Timestamp::from_unix_secs))
     }
 }
 
@@ -153,6 +168,9 @@ mod tests {
         check("730d", Ok(Some(730 * DAY)));
         check("731d", Err(LifetimeError::TooLong.into()));
         check("0d", Err(LifetimeError::TooShort.into()));
+        check("12m", Err(LifetimeError::Minutes.into()));
+        check("24mo", Ok(Some(730 * DAY)));
+        check("25mo", Err(LifetimeError::TooLong.into()));
         check("2026-01-01T00:00:01Z", Ok(Some(1)));
         check("2026-01-01T02:00:01+02:00", Ok(Some(1)));
         check("2026-01-01T00:00:00Z", Err(ExpiryError::Past));
@@ -171,6 +189,17 @@ mod tests {
             "90D",
         ] {
             check(bad, Err(ExpiryError::Form));
+        }
+    }
+
+    #[test]
+    fn twenty_four_months_are_730_days_where_a_leap_day_is_among_them() {
+        const DAY: u64 = 86_400;
+        // From 2026-03-01, 2027-02-28 and 2027-03-01 it is 731 days, from 2028-02-29 it is 730.
+        for start in [1_772_323_200, 1_803_772_800, 1_803_859_200, 1_835_395_200] {
+            let now = Timestamp::from_unix_secs(start);
+            let end = Lifetime::Months(24).after(now).unwrap().unwrap();
+            assert_eq!(end.as_unix_secs() - start, 730 * DAY, "{start}");
         }
     }
 }

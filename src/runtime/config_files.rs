@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::Config;
+use crate::config::ConfigError;
 use crate::config::ConfigErrors;
 use crate::config::ConfigWarning;
 use crate::config::Includes;
@@ -109,6 +110,21 @@ pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, Loa
     load_logged(path, &mut Files::default(), check)
 }
 
+/// Loads like [`load`], without the parts whose variables are unset. Also returns the mistakes about these parts.
+///
+/// # Errors
+/// Those of [`load`] about the other parts.
+pub fn load_with_unset(path: &Path) -> Result<(LoadedConfig, Vec<ConfigError>), LoadError> {
+    let partial = config::load_partial(path, ConfigError::is_unset_variable).map_err(LoadError::Config)?;
+    let (mut config, unset) = partial.into_parts();
+    if unset.iter().any(|error| error.path.starts_with("api_keys")) {
+        // Without the pepper, the digests in the keys file would seem to be of another kind.
+        config.api_keys.file = None;
+    }
+    let loaded = read_files(config, &mut Files::default())?;
+    Ok((loaded, unset))
+}
+
 /// A further check of a configuration, for a process that does not support every feature.
 pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 
@@ -120,8 +136,13 @@ pub(in crate::runtime) fn load_logged(
     check: ConfigCheck,
 ) -> Result<LoadedConfig, LoadError> {
     files.config.add([path.to_owned()]);
-    let mut config = config::load_logged(path, files).map_err(LoadError::Config)?;
+    let config = config::load_logged(path, files).map_err(LoadError::Config)?;
     check(&config)?;
+    read_files(config, files)
+}
+
+/// Reads the files with keys to which `config` refers. `files` is as in [`load_logged`].
+fn read_files(mut config: Config, files: &mut Files) -> Result<LoadedConfig, LoadError> {
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),

@@ -29,6 +29,7 @@ use crate::runtime::ticks::every;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::revocations::RevocationLog;
+use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -145,18 +146,48 @@ pub fn reconfigure(control: &Control, config: &Config, now: Timestamp) -> Result
 
 /// Passes the public keys of access tokens to the data side, which publishes these keys and verifies tokens with them.
 pub fn install_keys(control: &Control, live: &LiveState, snapshot: &Snapshot, now: Now) {
-    let document = control.signing_keys.public_set().load_full();
+    install_public_set(&control.signing_keys.public_set().load_full(), live, snapshot, now);
+}
+
+fn install_public_set(document: &[u8], live: &LiveState, snapshot: &Snapshot, now: Now) {
     let own = snapshot.issuers.iter().find(|issuer| issuer.is_own());
-    let set: serde_json::Value = serde_json::from_slice(&document).unwrap_or_default();
+    let set: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
     let jwks = set["keys"].as_array().cloned().unwrap_or_default();
     live.identity_tokens.published.replace_access_keys(jwks, now.wall);
     let Some(keys) = own.and_then(|issuer| issuer.keys()) else {
         return;
     };
     // If `reconfigure` could not open the signing keys, the set is empty and `Jwks::parse` rejects it.
-    if let Ok(jwks) = Jwks::parse(&document) {
-        keys.start_attempt(now).succeed(&document, jwks, now);
+    if let Ok(jwks) = Jwks::parse(document) {
+        keys.start_attempt(now).succeed(document, jwks, now);
     }
+}
+
+/// Puts the content of the store of `config` in force on `live`, as it is, without a lock and without a change: a gate may
+/// have the store open. Does nothing if `config` has no store. For a process that accepts no connections.
+///
+/// # Errors
+/// The store, its log of revocations or its signing keys cannot be read. A part of the content may be in force then.
+pub fn read_only(config: &Config, live: &LiveState, snapshot: &Snapshot, now: Now) -> Result<(), StoreStartError> {
+    let Some(store) = &config.store else {
+        return Ok(());
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no runtime: {error}")))?;
+    let revocations = RevocationLog::read(&store.beside(REVOCATIONS_SUFFIX), now.wall)?;
+    let clients = Clients::default();
+    let mut reconciliation = revocations.reconcile(now.wall);
+    runtime.block_on(sqlite::read_contents(&store.path, &mut |mut part| {
+        reconciliation.apply(&mut part);
+        enforce::load(part, &live.directory, &clients, now.wall);
+    }))?;
+    for token in reconciliation.forgotten() {
+        live.directory.revoke_token(&token.id, token.expires_at);
+    }
+    if config.token_endpoint.is_some() {
+        install_public_set(&SigningKeys::read_public_set(store)?, live, snapshot, now);
+    }
+    Ok(())
 }
 
 /// The interval at which due steps of the signing keys are performed.

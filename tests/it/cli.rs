@@ -69,84 +69,99 @@ fn help_is_as_it_is_kept_in_the_golden_files() {
     let home = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/help");
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let commands = [
-        "",
-        "run",
-        "check",
-        "explain",
-        "schema",
-        "keys",
-        "keys create",
-        "keys list",
-        "keys show",
-        "keys revoke",
-        "keys regenerate",
-        "keys import",
-        "clients",
-        "clients list",
-        "clients show",
-        "clients create",
-        "clients update",
-        "clients rotate-secret",
-        "clients regenerate",
-        "clients disable",
-        "clients enable",
-        "clients delete",
-        "clients revoke-tokens",
-        "clients validate-jwks",
-        "clients keys",
-        "clients add-key",
-        "clients remove-key",
-        "orgs",
-        "orgs list",
-        "orgs show",
-        "orgs create",
-        "plans",
-        "plans list",
-        "subscriptions",
-        "subscriptions list",
-        "subscriptions show",
-        "subscriptions create",
-        "subscriptions approve",
-        "subscriptions fail",
-        "subscriptions cancel",
-        "subscriptions pay",
-        "subscriptions change-plan",
-        "signing-keys",
-        "signing-keys list",
-        "signing-keys rotate",
-        "audit",
-        "audit list",
-        "audit verify",
-        "backup",
-        "token",
-        "token get",
-        "token introspect",
-        "token revoke",
-        "issuers",
-        "issuers list",
-        "issuers show",
-        "issuers refresh",
-    ]
-    .map(|command| command.split_whitespace().collect::<Vec<_>>());
-    for command in commands {
-        let mut args = command.clone();
-        args.push("--help");
+    let mut names = BTreeSet::new();
+    for command in commands(&keygate::cli::parse::command(), &[]) {
+        let args: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
         let messages = run(home.path(), &args).expect_success();
         assert!(messages.lines().all(|line| line.chars().count() <= 100), "{messages}");
+        // A screen.
+        assert!(messages.lines().count() <= 50, "{messages}");
         let name = if command.is_empty() {
-            "keygate".to_owned()
+            "keygate.txt".to_owned()
         } else {
-            command.join("-")
+            format!("{}.txt", command.join("-"))
         };
-        let file = golden.join(format!("{name}.txt"));
+        let file = golden.join(&name);
         if update {
             std::fs::create_dir_all(&golden).unwrap();
             std::fs::write(&file, &messages).unwrap();
         }
         let content = std::fs::read_to_string(&file).unwrap_or_default();
         assert_eq!(messages, content, "{name}; UPDATE_GOLDEN=1 writes it anew");
+        names.insert(name);
     }
+    let kept = std::fs::read_dir(&golden).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(kept, names, "no other file is kept");
+}
+
+/// Returns the names of every command of the definition, and of every command below these.
+fn commands(definition: &clap::Command, names: &[String]) -> Vec<Vec<String>> {
+    let below = definition.get_subcommands().flat_map(|command| {
+        let names = [names, &[command.get_name().to_owned()]].concat();
+        commands(command, &names)
+    });
+    std::iter::once(names.to_vec()).chain(below).collect()
+}
+
+#[test]
+fn the_page_of_options_has_those_that_the_help_of_commands_leaves_out() {
+    let home = tempfile::tempdir().unwrap();
+    let page = run(home.path(), &["options"]).expect_success();
+    let help = run(home.path(), &["keys", "list", "--help"]).expect_success();
+    for option in [
+        "--admin",
+        "--socket",
+        "--token-file",
+        "--client-id",
+        "--secret-file",
+        "--issuer",
+        "--data-dir",
+    ] {
+        assert!(page.contains(option), "{page}");
+        assert!(!help.contains(option), "{help}");
+    }
+    for option in ["--config", "--output"] {
+        assert!(page.contains(option) && help.contains(option), "{page}{help}");
+    }
+    assert!(page.lines().all(|line| line.chars().count() <= 110), "{page}");
+    // `help` has them all.
+    let help = run(home.path(), &["help", "keys", "list"]).expect_success();
+    assert!(help.contains("--secret-file"), "{help}");
+}
+
+#[test]
+fn shells_and_man_learn_every_command_from_its_definition() {
+    let home = tempfile::tempdir().unwrap();
+    for (shell, mark) in [
+        ("bash", "complete -F _keygate"),
+        ("zsh", "#compdef keygate"),
+        ("fish", "complete -c keygate"),
+    ] {
+        let script = run(home.path(), &["completions", shell]).expect_success();
+        for word in [mark, "revoke-tokens", "idempotency-key", "secret-file"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    let source = format!(
+        "source <('{}' completions bash) && complete -p keygate",
+        crate::support::program().display()
+    );
+    let output = Command::new("bash").args(["-c", &source]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    run(home.path(), &["completions", "tcsh"]).expect_failure(2);
+
+    run(home.path(), &["man-pages", "man/man1"]).expect_success();
+    for command in commands(&keygate::cli::parse::command(), &["keygate".to_owned()]) {
+        let page = home.path().join(format!("man/man1/{}.1", command.join("-")));
+        let page = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        assert!(page.contains(".TH"), "{page}");
+    }
+    std::fs::write(home.path().join("file"), "").unwrap();
+    let refused = run(home.path(), &["man-pages", "file"]).expect_failure(1);
+    assert!(refused.contains("file"), "{refused}");
 }
 
 #[test]
@@ -169,8 +184,10 @@ fn what_is_not_understood_is_2_and_says_what_is() {
     }
     // The commands created no file.
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
-    let version = run(home.path(), &["--version"]).expect_success();
-    assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
+    for version in ["--version", "-V", "version"] {
+        let version = run(home.path(), &[version]).expect_success();
+        assert_eq!(version, format!("keygate {}\n", env!("CARGO_PKG_VERSION")));
+    }
 }
 
 const GOOD: &str = "listeners: [{ address: '127.0.0.1:0' }]\nupstreams: { echo: { builtin: echo } }\n\
@@ -214,6 +231,53 @@ fn check_says_good_on_stdout_and_every_mistake_on_stderr() {
     );
     std::fs::write(home.path().join("k.yaml"), b"\xFF\xFE").unwrap();
     run(home.path(), &["check", "k.yaml"]).expect_failure(1);
+}
+
+#[test]
+fn check_accepts_unset_variables_where_it_is_told_to_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
+    let secrets = "api_keys: { pepper: \"${ABSENT_PEPPER}\", file: keys.yaml }\n\
+                   admin: { address: '127.0.0.1:9090', token: \"${ABSENT_TOKEN}\" }\n";
+    write("k.yaml", &format!("{GOOD}{secrets}"));
+    write("keys.yaml", "keys: []\n");
+    let refused = run(home.path(), &["check", "k.yaml"]).expect_failure(1);
+    assert!(refused.contains("2 errors"), "{refused}");
+    let accepted = run(home.path(), &["check", "k.yaml", "--allow-unset"]);
+    assert_eq!(
+        (accepted.code, accepted.stdout.as_str()),
+        (Some(0), "k.yaml: good, 1 route, 2 variables not set\n")
+    );
+    let place = "k.yaml:4:13: api_keys.pepper: warning: the environment variable ABSENT_PEPPER is not set, so this was \
+                 not checked\n";
+    assert!(accepted.stderr.contains(place), "{}", accepted.stderr);
+    write(
+        "k.yaml",
+        &format!("{GOOD}{secrets}").replace("upstream: echo", "upstream: ehco"),
+    );
+    let refused = run(home.path(), &["check", "k.yaml", "--allow-unset"]).expect_failure(1);
+    assert!(
+        refused.contains("1 error") && refused.contains("did you mean `echo`?"),
+        "{refused}"
+    );
+    // Files with secrets must be there.
+    write("k.yaml", &format!("{GOOD}api_keys: {{ pepper: 'file:absent' }}\n"));
+    run(home.path(), &["check", "k.yaml", "--allow-unset"]).expect_failure(1);
+}
+
+#[test]
+fn the_examples_can_be_checked_without_their_secrets() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let checked = run(Path::new("."), &["check", "--allow-unset", path.to_str().unwrap()]);
+            assert_eq!(checked.code, Some(0), "{}: {}", path.display(), checked.stderr);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "{seen}");
 }
 
 #[test]
@@ -372,24 +436,30 @@ fn a_created_key_is_on_stdout_alone_and_once() {
         listed.stdout
     );
 
-    run(home.path(), &["keys", "revoke", id, "--config", "k.yaml"]).expect_success();
+    let of_file = |args: &[&str]| run(home.path(), &[&["keys", "--config", "k.yaml"], args].concat()).expect_success();
+    assert_eq!(of_file(&["ls", "-o", "name"]), format!("{id}\n"));
+    assert_eq!(of_file(&["list", "--no-headers"]).lines().count(), 1);
+    let json: Value = serde_json::from_str(&of_file(&["list", "-o", "json"])).unwrap();
+    assert_eq!(json["items"][0]["scopes"][0], "orders:read");
+    run(home.path(), &["keys", "revoke", id, "--yes", "--config", "k.yaml"]).expect_success();
     assert!(
         run(home.path(), &["keys", "--config", "k.yaml", "list"])
             .expect_success()
             .contains("revoked")
     );
     assert!(
-        run(home.path(), &["keys", "--config", "k.yaml", "revoke", id])
+        run(home.path(), &["keys", "--config", "k.yaml", "revoke", "--yes", id])
             .expect_failure(1)
             .contains("revoked already")
     );
     let unknown = run(
         home.path(),
-        &["keys", "--config", "k.yaml", "revoke", "AAAAAAAAAAAAAAAA"],
+        &["keys", "--config", "k.yaml", "revoke", "--yes", "AAAAAAAAAAAAAAAA"],
     )
     .expect_failure(1);
     assert!(unknown.contains("AAAAAAAAAAAAAAAA"), "{unknown}");
-    run(home.path(), &["keys", "--config", "k.yaml", "revoke", secret]).expect_failure(2);
+    let secret_alone = run(home.path(), &["keys", "--config", "k.yaml", "revoke", "--yes", secret]).expect_failure(1);
+    assert!(!secret_alone.contains(secret), "{secret_alone}");
 }
 
 #[test]
@@ -425,7 +495,7 @@ fn s068_an_expiry_out_of_bounds_makes_no_key() {
     }
     run(home.path(), &["keys", "--config", "k.yaml", "create", "--name", "ci"]).expect_failure(2);
     assert_eq!(std::fs::read_to_string(home.path().join("keys.yaml")).unwrap(), before);
-    for expires in ["730d", "1d", "23mo", "never"] {
+    for expires in ["730d", "1d", "24mo", "never"] {
         run(
             home.path(),
             &[

@@ -13,7 +13,8 @@ use crate::cli::introduction;
 use crate::cli::printer::Printer;
 use crate::cli::secret_text;
 use crate::config;
-use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::PartialConfig;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::id::ClientId;
@@ -38,7 +39,7 @@ pub enum GateLookup {
 
 /// A configuration whose gate cannot be called over a socket.
 pub struct LoadedConfig {
-    pub config: Box<Config>,
+    pub config: Box<PartialConfig>,
     pub path: PathBuf,
 }
 
@@ -52,7 +53,7 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         let token = token_from_flags(args)?
             .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
         if exposes_credentials(base) {
-            printer.note(&format!("warning: the token goes to {base} unencrypted"))?;
+            printer.warn(&format!("warning: the token goes to {base} unencrypted"))?;
         }
         return Ok(GateLookup::Running(AdminClient::over_listener(base, token)?));
     }
@@ -64,8 +65,8 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         return Ok(GateLookup::Running(client));
     }
     let path = args.place.config_path()?;
-    let config = Box::new(config::load(&path)?);
-    let Some(store) = &config.store else {
+    let config = Box::new(config::load_partial(&path, ConfigError::is_of_process)?);
+    let Some(store) = &config.resolved(&["store"])?.store else {
         return Ok(GateLookup::NoStore(LoadedConfig { config, path }));
     };
     match AdminClient::over_socket(&store.beside(".sock"))? {
@@ -96,10 +97,13 @@ impl LoadedConfig {
     /// # Errors
     /// If the store cannot be opened, or stderr cannot be written.
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
-        let (client, first_administrator) = AdminClient::on_store(&self.config)?;
+        let config = self
+            .config
+            .resolved(&["store", "api_keys", "token_endpoint", "plans"])?;
+        let (client, first_administrator) = AdminClient::on_store(config)?;
         if let Some(administrator) = &first_administrator {
             // Only the process that creates the store can show this secret.
-            printer.note(introduction::first_administrator(administrator).trim_end())?;
+            printer.warn(introduction::first_administrator(administrator).trim_end())?;
         }
         Ok(client)
     }
@@ -110,7 +114,7 @@ impl LoadedConfig {
     /// If the configuration has no admin listener, or leaves its port open, or if there is no token.
     pub fn admin_listener(&self, args: &GateArgs) -> Result<AdminClient, Box<dyn Error>> {
         let path = self.path.display();
-        let Some(admin) = &self.config.admin else {
+        let Some(admin) = &self.config.resolved(&["admin"])?.admin else {
             return Err(format!("{path}: there is no `admin` section, so the gate cannot be asked").into());
         };
         if admin.address.port() == 0 {

@@ -4,6 +4,7 @@ pub mod args;
 pub mod find;
 
 use crate::cli::gate::args::GateArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::http::admin_client::AdminClient;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 use std::io::Write;
+use std::time::Duration;
 use url::form_urlencoded;
 
 /// The number of items per page of a list: the most that the admin API allows.
@@ -39,7 +41,7 @@ impl<'a> GateClient<'a> {
     /// # Errors
     /// Those of [`find::open`]. A gate that is named with --admin is not called yet.
     pub fn open(args: &GateArgs, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Result<Self, Box<dyn Error>> {
-        let mut printer = Printer::new(args.output, out, err);
+        let mut printer = Printer::new(&args.output, out, err);
         Ok(Self::new(find::open(args, &mut printer)?, printer))
     }
 
@@ -89,6 +91,19 @@ impl<'a> GateClient<'a> {
         }
     }
 
+    /// Sends a GET and returns the response, which may be a refusal.
+    ///
+    /// # Errors
+    /// Those of [`AdminClient::send`].
+    pub fn get(&self, path: &str) -> Result<AdminResponse, AdminError> {
+        self.send(&AdminRequest {
+            method: Method::GET,
+            path,
+            body: None,
+            idempotency_key: None,
+        })
+    }
+
     /// Sends a request and returns the response, which may be a refusal.
     ///
     /// # Errors
@@ -108,7 +123,8 @@ impl<'a> GateClient<'a> {
         self.client.listener().is_none()
     }
 
-    /// Fetches a list page by page, up to `args.limit` items, and prints it. `filters` are members of the query.
+    /// Fetches a list page by page, up to `args.limit` items that `filter` admits, and prints it. `filters` are members of
+    /// the query.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
@@ -116,24 +132,20 @@ impl<'a> GateClient<'a> {
         &mut self,
         path: &str,
         filters: Value,
+        filter: &ItemFilter,
         args: &ListArgs,
-        columns: &[Column],
+        columns: &[Column<'_>],
     ) -> Result<(), Box<dyn Error>> {
-        let (mut query, mut items, mut after) = (filters, Vec::new(), args.after.clone());
+        let mut items = Vec::new();
         let most = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        loop {
-            query["after"] = after.into();
-            query["limit"] = PAGE.min(most - items.len()).into();
-            let mut page = self.call(Method::GET, path, query.clone())?;
-            if let Value::Array(more) = page["items"].take() {
-                items.extend(more);
+        let after = self.each(path, filters, args.after.clone(), most, &mut |item| {
+            let is_shown = filter.admits(&item);
+            if is_shown {
+                items.push(item);
             }
-            after = next(&page["next"]);
-            if after.is_none() || items.len() >= most {
-                break;
-            }
-        }
-        self.show_items(&json!({ "items": items, "next": after }), columns)?;
+            is_shown
+        })?;
+        self.printer.items(columns, &json!({ "items": items, "next": after }))?;
         if let Some(after) = after {
             let line = format!("There are more: go on with --after {}", render::escaped(&after));
             self.printer.note_in_table(&line)?;
@@ -141,17 +153,60 @@ impl<'a> GateClient<'a> {
         Ok(())
     }
 
+    /// Returns whether the command works on the store itself, because no gate runs.
+    pub const fn is_in_process(&self) -> bool {
+        self.client.is_in_process()
+    }
+
+    /// Waits until it is time to ask again.
+    pub fn pause(&self, duration: Duration) {
+        self.client.pause(duration);
+    }
+
+    /// Fetches a list page by page, from the item behind `after` on, and passes each item to `take`, which returns
+    /// whether the item counts. Stops after `most` items that count, and then returns the last one's id.
+    ///
+    /// # Errors
+    /// If no gate responds, or the gate refuses.
+    pub fn each(
+        &self,
+        path: &str,
+        filters: Value,
+        mut after: Option<String>,
+        most: usize,
+        take: &mut dyn FnMut(Value) -> bool,
+    ) -> Result<Option<String>, Box<dyn Error>> {
+        let (mut query, mut count) = (filters, 0);
+        loop {
+            query["after"] = after.into();
+            query["limit"] = PAGE.into();
+            let mut page = self.call(Method::GET, path, query.clone())?;
+            let items = match page["items"].take() {
+                Value::Array(items) => items,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Vec::new(),
+            };
+            let (mut rest, next) = (items.into_iter(), next(&page["next"]));
+            while let Some(item) = rest.next() {
+                let id = position(&item);
+                count += usize::from(take(item));
+                if count >= most {
+                    return Ok(if rest.len() == 0 { next } else { id });
+                }
+            }
+            if next.is_none() {
+                return Ok(None);
+            }
+            after = next;
+        }
+    }
+
     /// Fetches a list that has one page, and prints it.
     ///
     /// # Errors
     /// If no gate responds, or the gate refuses.
-    pub fn list_all(&mut self, path: &str, columns: &[Column]) -> Result<(), Box<dyn Error>> {
+    pub fn list_all(&mut self, path: &str, columns: &[Column<'_>]) -> Result<(), Box<dyn Error>> {
         let list = self.call(Method::GET, path, Value::Null)?;
-        self.show_items(&list, columns)
-    }
-
-    fn show_items(&mut self, list: &Value, columns: &[Column]) -> Result<(), Box<dyn Error>> {
-        self.printer.show(list, |list| render::table(columns, &list["items"]))
+        self.printer.items(columns, &list)
     }
 
     /// Fetches one object and prints it, with the members in `first` before the others.
@@ -160,7 +215,7 @@ impl<'a> GateClient<'a> {
     /// If no gate responds, or the gate refuses.
     pub fn show_one(&mut self, path: &str, first: &[&str]) -> Result<(), Box<dyn Error>> {
         let thing = self.call(Method::GET, path, Value::Null)?;
-        self.printer.show(&thing, |thing| render::page(thing, first))
+        self.printer.page(&thing, first)
     }
 
     /// Reports a change: prints `lines` for the next command on stdout, and `sentence` on stderr. With `--output json`,
@@ -190,6 +245,11 @@ fn query(members: &Value) -> String {
         query if query.is_empty() => query,
         query => format!("?{query}"),
     }
+}
+
+/// Returns the text that names an item of a list as the one behind which a page begins.
+fn position(item: &Value) -> Option<String> {
+    next(&item["id"]).or_else(|| next(&item["sequence"]))
 }
 
 /// Returns the member `next` of a list as text. It is the id of an item, or the number of an audit event.

@@ -24,6 +24,7 @@ use std::io;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -155,6 +156,11 @@ impl AdminClient {
     /// Returns whether this process writes to the store, because no gate runs.
     pub const fn is_in_process(&self) -> bool {
         matches!(self.transport, Transport::InProcess(_))
+    }
+
+    /// Waits.
+    pub fn pause(&self, duration: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
     }
 
     /// Sends a request and waits for the response.

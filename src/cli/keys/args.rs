@@ -1,10 +1,9 @@
-//! Which arguments do `keys create`, `keys import` and `keys revoke` have?
+//! Which arguments do `keys create` and `keys import` have?
 
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::member;
 use crate::keys_file;
 use crate::model::api_key::ApiKeyEnvironment;
-use crate::model::api_key::KeyId;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::Lifetime;
 use crate::model::scope::Scope;
@@ -17,7 +16,7 @@ use std::path::PathBuf;
 
 // Help texts of `create`, which explain more than those of `import` about the same arguments.
 const ADDRESS_HELP: &str =
-    "An address or range it may be used from, such as 10.0.0.0/8; may be repeated; everywhere when absent";
+    "Addresses or ranges it may be used from, such as 10.0.0.0/8, with commas or repeated [default: everywhere]";
 const ENVIRONMENT_HELP: &str = "What it is for; stands in the key's text [default: live, or that of its subscription]";
 
 /// What is said of a key that is made or taken over.
@@ -26,14 +25,15 @@ pub struct KeyTerms {
     /// What the key is for; shown in lists
     #[arg(long, value_parser = keys_file::plain_text)]
     pub name: String,
-    /// How long it is good for: `90d`, `6mo` (1 to 730 days) or `never`
+    /// How long it is good for: days as `90d`, months as `6mo` (up to 730d or 24mo), or `never`
     #[arg(long)]
     pub expires: Lifetime,
-    /// A scope it has; may be repeated
-    #[arg(long = "scope")]
+    /// Its scopes, with commas or repeated [default: every scope of its plan; none where the plan names none, and in a
+    /// keys file]
+    #[arg(long = "scope", value_delimiter = ',')]
     pub scopes: Vec<Scope>,
-    /// An address or range it may be used from; may be repeated
-    #[arg(long = "address", value_parser = address)]
+    /// Addresses or ranges it may be used from, with commas or repeated [default: everywhere]
+    #[arg(long = "address", value_delimiter = ',', value_parser = address)]
     pub addresses: Vec<IpNet>,
     /// What it is for [default: live, or that of its subscription]
     #[arg(long, value_enum)]
@@ -73,13 +73,6 @@ pub struct CreateArgs {
     pub organization: Option<String>,
     #[command(flatten)]
     pub once: OnceArgs,
-}
-
-/// `keygate keys revoke`.
-#[derive(Clone, Debug, Args)]
-pub struct RevokeArgs {
-    /// The 16 characters between the second and the third `_` of the key, as `keys list` shows them
-    pub id: KeyId,
 }
 
 /// `keygate keys import`.

@@ -1,11 +1,14 @@
 //! How are API keys created, listed and revoked in a keys file?
 
+use crate::cli::confirm::ConfirmArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::Environment;
-use crate::cli::keys::args::RevokeArgs;
-use crate::cli::render;
+use crate::cli::printer::Printer;
+use crate::cli::reference::KeyArg;
+use crate::cli::reference::ResolvedId;
+use crate::cli::render::Column;
 use crate::keys_file;
-use crate::keys_file::KeysFileError;
 use crate::keys_file::edit;
 use crate::model::api_key::ApiKeyText;
 use crate::model::api_key::DigestScheme;
@@ -14,32 +17,32 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
-use crate::model::lifetime::LifetimeError;
-use std::io::Write;
+use crate::model::scope::Scope;
+use serde_json::Value;
+use serde_json::json;
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The reason why a command on the keys file failed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    #[error(transparent)]
-    File(#[from] KeysFileError),
-    #[error(transparent)]
-    Lifetime(#[from] LifetimeError),
-    #[error("cannot write the answer")]
-    Output(#[from] std::io::Error),
-}
+/// The columns of a list, as for the keys of a store.
+const COLUMNS: &[Column<'_>] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("EXPIRES", "expires_at"),
+    ("SCOPES", "scopes"),
+    ("KEY", "key_hint"),
+];
 
 /// The keys file, the settings, the time and the output of a command.
-pub struct KeysContext<'a> {
+pub struct KeysContext<'a, 'out> {
     /// `api_keys.file`.
     pub file: &'a Path,
     /// `api_keys.prefix`.
     pub prefix: &'a str,
     pub digester: &'a Digester,
     pub now: Timestamp,
-    pub stdout: &'a mut dyn Write,
-    pub stderr: &'a mut dyn Write,
+    pub printer: Printer<'out>,
 }
 
 /// Creates a key, appends its digest to the file, and prints the text of the key on stdout, the only time. Everything
@@ -50,9 +53,9 @@ pub struct KeysContext<'a> {
 /// written: then the file has a key whose text is lost.
 pub fn create(
     args: &CreateArgs,
-    context: &mut KeysContext<'_>,
+    context: &mut KeysContext<'_, '_>,
     random: &mut dyn FnMut(&mut [u8]),
-) -> Result<(), KeysError> {
+) -> Result<(), Box<dyn Error>> {
     let expires_at = args.terms.expires.after(context.now)?;
     let environment = args.terms.environment.unwrap_or(Environment::Live).into();
     let key = ApiKeyText::generate(context.prefix, environment, random);
@@ -73,52 +76,56 @@ pub fn create(
     };
     // Change the file first: a key must not be shown before the file has it.
     edit::append(context.file, &record, context.digester.scheme(), context.now)?;
-    writeln!(
-        context.stderr,
-        "API key `{}` ({}), expires {}. This is the only time it is shown:",
-        record.name,
-        record.id,
-        expiry(&record)
-    )?;
-    writeln!(context.stdout, "{}", key.expose())?;
+    let expiry = record.expires_at.map_or_else(|| "never".to_owned(), keys_file::rfc3339);
+    let (name, id) = (&record.name, record.id);
+    let sentence = format!("API key `{name}` ({id}), expires {expiry}. This is the only time it is shown:");
+    context.printer.note_in_table(&sentence)?;
+    let mut created = view(&record, context);
+    created["key"] = key.expose().into();
+    let written = context.printer.write(&created, |_| format!("{}\n", key.expose()));
+    written.map_err(|error| format!("the key is made, and its text is lost: cannot write to stdout: {error}"))?;
     if context.digester.scheme() == DigestScheme::Sha256 {
-        writeln!(
-            context.stderr,
-            "note: no pepper is configured (api_keys.pepper), so its digest is kept without one"
-        )?;
+        let note = "note: no pepper is configured (api_keys.pepper), so its digest is kept without one";
+        context.printer.note(note)?;
     }
     Ok(())
 }
 
-/// Prints the keys as a table, in the order of the file.
+/// Prints the keys that `filter` admits, in the order of the file.
 ///
 /// # Errors
 /// If the file cannot be read or has a mistake.
-pub fn list(context: &mut KeysContext<'_>) -> Result<(), KeysError> {
+pub fn list(filter: &ItemFilter, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
     let records = keys_file::read(context.file, context.digester.scheme())?;
-    let mut rows = vec![["KEY", "ID", "NAME", "STATE", "EXPIRES", "SCOPES"].map(str::to_owned)];
-    rows.extend(records.iter().map(|record| {
-        [
-            record.origin.hint(context.prefix, record.environment, record.id),
-            record.id.to_string(),
-            record.name.to_string(),
-            state(record, context.now).to_owned(),
-            expiry(record),
-            record.scopes.to_string(),
-        ]
-    }));
-    write!(context.stdout, "{}", render::aligned(&rows))?;
-    Ok(())
+    let items = records.iter().map(|record| view(record, context));
+    let items: Vec<Value> = items.filter(|item| filter.admits(item)).collect();
+    context.printer.items(COLUMNS, &json!({ "items": items, "next": null }))
+}
+
+/// Returns a key in the words of the admin API.
+fn view(record: &KeyRecord, context: &KeysContext<'_, '_>) -> Value {
+    let scopes: Vec<&str> = record.scopes.iter().map(Scope::as_str).collect();
+    json!({
+        "id": record.id.as_str(),
+        "key_hint": record.origin.hint(context.prefix, record.environment, record.id),
+        "name": *record.name,
+        "state": state(record, context.now),
+        "expires_at": record.expires_at.map(keys_file::rfc3339),
+        "scopes": scopes,
+    })
 }
 
 /// Revokes a key in the file. A running Keygate refuses the key after it has read the file again.
 ///
 /// # Errors
-/// If no key has this id, it is revoked already, or the file cannot be changed.
-pub fn revoke(args: &RevokeArgs, context: &mut KeysContext<'_>) -> Result<(), KeysError> {
-    edit::revoke(context.file, args.id, context.digester.scheme(), context.now)?;
-    writeln!(context.stderr, "API key {} is revoked", args.id)?;
-    Ok(())
+/// If no key is meant, it is revoked already, or the file cannot be changed.
+pub fn revoke(key: &KeyArg, confirm: &ConfirmArgs, context: &mut KeysContext<'_, '_>) -> Result<(), Box<dyn Error>> {
+    let scheme = context.digester.scheme();
+    let ResolvedId { id, label } = key.find_among(&keys_file::read(context.file, scheme)?)?;
+    let consequence = format!("API key {label} will be refused from now on");
+    confirm.confirm(&mut context.printer, &consequence)?;
+    edit::revoke(context.file, id, scheme, context.now)?;
+    context.printer.note(&format!("API key {label} is revoked"))
 }
 
 fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
@@ -129,15 +136,14 @@ fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
     }
 }
 
-fn expiry(record: &KeyRecord) -> String {
-    record.expires_at.map_or_else(|| "never".to_owned(), keys_file::rfc3339)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::printer::OutputArgs;
+    use crate::cli::printer::OutputForm;
     use crate::model::api_key::system_random;
     use crate::model::lifetime::Lifetime;
+    use crate::model::lifetime::LifetimeError;
     use crate::model::secret::Secret;
     use clap::Parser;
 
@@ -145,7 +151,12 @@ mod tests {
     enum Command {
         Create(CreateArgs),
         List,
-        Revoke(RevokeArgs),
+        Revoke {
+            #[command(flatten)]
+            key: KeyArg,
+            #[command(flatten)]
+            confirm: ConfirmArgs,
+        },
     }
 
     struct Outcome {
@@ -164,18 +175,26 @@ mod tests {
     fn run(file: &Path, now: Timestamp, args: &[&str]) -> Outcome {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let digester = digester();
+        let output = OutputArgs {
+            output: OutputForm::Table,
+            no_headers: false,
+            quiet: false,
+        };
         let mut context = KeysContext {
             file,
             prefix: "kg",
             digester: &digester,
             now,
-            stdout: &mut stdout,
-            stderr: &mut stderr,
+            printer: Printer::new(&output, &mut stdout, &mut stderr),
         };
         let result = match Command::try_parse_from(["keys"].iter().chain(args)) {
-            Ok(Command::Create(args)) => create(&args, &mut context, &mut system_random).map_err(|e| e.to_string()),
-            Ok(Command::List) => list(&mut context).map_err(|e| e.to_string()),
-            Ok(Command::Revoke(args)) => revoke(&args, &mut context).map_err(|e| e.to_string()),
+            Ok(Command::Create(args)) => {
+                create(&args, &mut context, &mut system_random).map_err(|error| error.to_string())
+            }
+            Ok(Command::List) => list(&ItemFilter::default(), &mut context).map_err(|error| error.to_string()),
+            Ok(Command::Revoke { key, confirm }) => {
+                revoke(&key, &confirm, &mut context).map_err(|error| error.to_string())
+            }
             Err(error) => Err(error.to_string()),
         };
         Outcome {
@@ -198,7 +217,9 @@ mod tests {
         check("6mo", Ok(Lifetime::Months(6)));
         check("0d", Err(LifetimeError::TooShort));
         check("0mo", Err(LifetimeError::TooShort));
-        check("731mo", Err(LifetimeError::TooLong));
+        check("24mo", Ok(Lifetime::Months(24)));
+        check("25mo", Err(LifetimeError::TooLong));
+        check("6m", Err(LifetimeError::Minutes));
         check("731d", Err(LifetimeError::TooLong));
         for bad in [
             "", "d", "mo", "90", "-1d", "+1d", " 1d", "1 d", "1D", "1.5d", "1y", "9999999d", "Never", "٣d",
@@ -213,7 +234,9 @@ mod tests {
         assert_eq!(Lifetime::Days(730).after(NOW), Ok(Some(day(730))));
         assert_eq!(Lifetime::Months(1).after(NOW), Ok(Some(day(31))));
         assert_eq!(Lifetime::Months(23).after(NOW), Ok(Some(day(703))));
-        assert_eq!(Lifetime::Months(24).after(NOW), Err(LifetimeError::TooLong));
+        // The 24 months have 731 days.
+        assert_eq!(Lifetime::Months(24).after(NOW), Ok(Some(day(730))));
+        assert_eq!(Lifetime::Months(25).after(NOW), Err(LifetimeError::TooLong));
         assert!(Lifetime::Months(999_999).after(NOW).is_err());
         assert_eq!(Lifetime::Never.after(NOW), Ok(None));
     }
@@ -232,9 +255,11 @@ mod tests {
                 "--expires",
                 "90d",
                 "--scope",
-                "a",
+                "c,a",
                 "--scope",
                 "b",
+                "--address",
+                "10.0.0.0/8,::1",
             ],
         );
         assert_eq!(created.result, Ok(()));
@@ -243,11 +268,12 @@ mod tests {
         let record = || keys_file::read(&file, digester().scheme()).unwrap().remove(0);
         assert_eq!((record().id.as_str(), record().state), (id, KeyState::Active));
         assert_eq!(record().digest, digester().digest(key));
-        assert_eq!(record().scopes.to_string(), "a b");
-        assert_eq!(run(&file, NOW, &["revoke", id]).result, Ok(()));
+        assert_eq!(record().scopes.to_string(), "a b c");
+        assert_eq!(record().addresses.len(), 2);
+        assert_eq!(run(&file, NOW, &["revoke", "--yes", id]).result, Ok(()));
         assert_eq!(record().state, KeyState::Revoked);
         assert!(
-            run(&file, NOW, &["revoke", id])
+            run(&file, NOW, &["revoke", "--yes", id])
                 .result
                 .unwrap_err()
                 .contains("revoked already")
@@ -279,7 +305,9 @@ mod tests {
         for (name, expires) in [("active", "2d"), ("expired", "1d"), ("revoked", "never")] {
             let created = run(&file, NOW, &["create", "--name", name, "--expires", expires]);
             if name == "revoked" {
-                run(&file, NOW, &["revoke", &created.stdout[8..24]]).result.unwrap();
+                run(&file, NOW, &["revoke", "-y", &created.stdout[8..24]])
+                    .result
+                    .unwrap();
             }
         }
         let tomorrow = NOW.saturating_add(std::time::Duration::from_secs(86_400));
@@ -306,11 +334,13 @@ mod tests {
             &["create", "--name", "", "--expires", "1d"],
             &["create", "--name", "a\nb", "--expires", "1d"],
             &["create", "--name", "ci", "--expires", "731d"],
-            &["create", "--name", "ci", "--expires", "24mo"],
+            &["create", "--name", "ci", "--expires", "25mo"],
+            &["create", "--name", "ci", "--expires", "1d", "--scope", "a,"],
+            &["create", "--name", "ci", "--expires", "1d", "--scope", "a, b"],
             &["create", "--name", "ci", "--expires", "1d", "--scope", "a b"],
             &["create", "--name", "ci", "--expires", "1d", "--address", "10.0.0.1/8"],
             &["create", "--name", "ci", "--expires", "1d", "--env", "prod"],
-            &["revoke", "short"],
+            &["revoke", "--yes", "short"],
         ] {
             let outcome = run(&file, NOW, args);
             assert!(outcome.result.is_err(), "{args:?}");

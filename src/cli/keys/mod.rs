@@ -4,8 +4,10 @@
 pub mod args;
 pub mod file;
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::HolderArgs;
+use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::gate::find;
@@ -13,23 +15,24 @@ use crate::cli::gate::find::GateLookup;
 use crate::cli::gate::find::LoadedConfig;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::ImportArgs;
-use crate::cli::keys::args::RevokeArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
 use crate::cli::noun::GateCommandLine;
 use crate::cli::printer::Printer;
+use crate::cli::reference::KeyArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::cli::secret_text;
 use crate::model::api_key::Digester;
-use crate::model::api_key::KeyId;
 use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::lifetime::Lifetime;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use http::Method;
 use serde_json::Value;
 use serde_json::json;
@@ -37,8 +40,7 @@ use std::error::Error;
 use std::io::Write;
 
 const PATH: &str = "keys";
-const COLUMNS: &[Column] = &[
-    ("KEY", "key_hint"),
+const COLUMNS: &[Column<'_>] = &[
     ("ID", "id"),
     ("NAME", "name"),
     ("STATE", "state"),
@@ -46,50 +48,65 @@ const COLUMNS: &[Column] = &[
     ("SCOPES", "scopes"),
     ("ORGANIZATION", "organization"),
     ("LAST USED", "last_used_at"),
+    ("KEY", "key_hint"),
 ];
 
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key and print it, once: only its digest is kept
+    /// Create a key and print it, this once: only its digest is kept
     #[command(after_help = CREATE_HELP)]
     Create(CreateArgs),
-    /// Every key: obfuscated, with its state and expiry
+    /// List keys, with their states and expiries
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         holder: HolderArgs,
+        /// Those with this name
+        #[arg(long)]
+        name: Option<String>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(["active", "ending", "expired", "revoked"]))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
-    /// One key
-    Show { id: KeyId },
-    /// End a key, from now on
-    Revoke(RevokeArgs),
-    /// End a key and make one like it in its place, in one step; the new one is printed, once
+    /// Show a key
+    Show(KeyArg),
+    /// Revoke a key, at once and for good
+    Revoke {
+        #[command(flatten)]
+        key: KeyArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
+    /// Replace a key by a new one like it, in one step, and print the new one, this once
     Regenerate {
-        id: KeyId,
-        /// How long the old one still counts: at most 24h [default: not at all]
+        #[command(flatten)]
+        key: KeyArg,
+        /// How long the old key stays valid: at most 24h [default: not at all]
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
-        /// How long the new one is good for: `90d`, `6mo` or `never` [default: as long as the old one was made for]
+        /// How long the new key is valid: `90d`, `6mo` or `never` [default: as long as the old one was made for]
         #[arg(long)]
         expires: Option<Lifetime>,
         #[command(flatten)]
         once: OnceArgs,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
-    /// Take over a key of another system, by its digest
+    /// Import a key of another system, by its digest
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
 }
 
 pub const HELP: &str = "\
-A running gate is asked over the socket beside its store, so a change is in force when the command
-ends. Where no gate runs, the store itself is written. Without a store, `create`, `list` and
-`revoke` work on the keys file (`api_keys.file`); a gate knows of such a change within a second.";
+A change is in force when the command ends. Without a store, `create`, `list` and `revoke` work on
+the keys file (`api_keys.file`); a gate knows of such a change within seconds.";
 
 const CREATE_HELP: &str = "\
 Example:
-  KEY=$(keygate keys create --name ci --scope orders:read --expires 90d)
-The key goes to stdout, everything else to stderr.";
+  KEY=$(keygate keys create --name ci --scope orders:read,orders:write --expires 90d)
+The key goes to stdout, everything else to stderr. A scope with a comma in it needs the admin API.";
 
 const IMPORT_HELP: &str = "\
 Example:
@@ -102,7 +119,7 @@ Its holders go on as before. The key itself is never shown to Keygate before it 
 /// # Errors
 /// If no gate responds, if the gate refuses, or if there is neither a store nor a keys file.
 pub fn run(keys: &GateCommandLine<KeyCommand>, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let mut printer = Printer::new(keys.gate.output, out, err);
+    let mut printer = Printer::new(&keys.gate.output, out, err);
     let client = match find::find(&keys.gate, &mut printer)? {
         GateLookup::Running(client) => client,
         GateLookup::Stopped(loaded) => loaded.open_store(&mut printer)?,
@@ -132,22 +149,39 @@ impl GateCommand for KeyCommand {
                 let sentence = format!("API key {} is taken over, {}", label(&made), expiry(&made));
                 gate.report(&made, &sentence, &format!("{}\n", cell(&made["id"])))
             }
-            Self::List { holder, list } => gate.list(PATH, holder.filters(), list, COLUMNS),
-            Self::Show { id } => gate.show_one(
-                &format!("{PATH}/{id}"),
-                &["id", "name", "state", "expires_at", "scopes"],
-            ),
-            Self::Revoke(args) => {
-                let path = format!("{PATH}/{}/revoke", args.id);
-                let changed = gate.call(Method::POST, &path, Value::Null)?;
-                gate.report(&changed, &format!("API key {} is revoked", args.id), "")
+            Self::List {
+                holder,
+                name,
+                state,
+                list,
+            } => gate.list(PATH, holder.filters(), &filter(name, state), list, COLUMNS),
+            Self::Show(key) => {
+                let path = format!("{PATH}/{}", key.find(gate)?.id);
+                gate.show_one(&path, &["id", "name", "state", "expires_at", "scopes"])
+            }
+            Self::Revoke { key, confirm } => {
+                let ResolvedId { id, label: found } = key.find(gate)?;
+                confirm.confirm(
+                    &mut gate.printer,
+                    &format!("API key {found} will be refused from now on"),
+                )?;
+                let changed = gate.call(Method::POST, &format!("{PATH}/{id}/revoke"), Value::Null)?;
+                gate.report(&changed, &format!("API key {} is revoked", label(&changed)), "")
             }
             Self::Regenerate {
-                id,
+                key,
                 grace,
                 expires,
                 once,
+                confirm,
             } => {
+                let ResolvedId { id, label: found } = key.find(gate)?;
+                if grace.is_none() {
+                    confirm.confirm(
+                        &mut gate.printer,
+                        &format!("API key {found} will be refused from now on"),
+                    )?;
+                }
                 let body = json!({ "grace": grace, "expires": member::text(expires) });
                 let made = gate.create(&format!("{PATH}/{id}/regenerate"), body, once)?;
                 match grace {
@@ -159,6 +193,13 @@ impl GateCommand for KeyCommand {
                 print_key(gate, &made)
             }
         }
+    }
+}
+
+fn filter(name: &Option<String>, state: &Option<String>) -> ItemFilter {
+    ItemFilter {
+        name: name.clone(),
+        state: state.clone(),
     }
 }
 
@@ -192,7 +233,7 @@ fn expiry(key: &Value) -> String {
 }
 
 fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) -> Result<(), Box<dyn Error>> {
-    let (config, path) = (&loaded.config, loaded.path.display());
+    let (config, path) = (loaded.config.resolved(&["api_keys"])?, loaded.path.display());
     let Some(file) = &config.api_keys.file else {
         return Err(
             format!("{path}: neither `store` nor `api_keys.file` is set, so there is nowhere to keep keys").into(),
@@ -203,18 +244,17 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
         prefix: &config.api_keys.prefix,
         digester: &Digester::new(config.api_keys.pepper.as_ref()),
         now: SystemClock::new().now().wall,
-        stdout: printer.out,
-        stderr: printer.err,
+        printer,
     };
     match command {
         KeyCommand::Create(args) if args.terms.subscription.is_some() || args.once.idempotency_key.is_some() => Err(
             format!("{path}: `store` is not set, and a keys file knows neither subscriptions nor idempotency keys")
                 .into(),
         ),
-        KeyCommand::Create(args) => Ok(file::create(args, &mut context, &mut system_random)?),
-        KeyCommand::List { .. } => Ok(file::list(&mut context)?),
-        KeyCommand::Revoke(args) => Ok(file::revoke(args, &mut context)?),
-        KeyCommand::Show { .. } | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
+        KeyCommand::Create(args) => file::create(args, &mut context, &mut system_random),
+        KeyCommand::List { name, state, .. } => file::list(&filter(name, state), &mut context),
+        KeyCommand::Revoke { key, confirm } => file::revoke(key, confirm, &mut context),
+        KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"
         )
         .into()),

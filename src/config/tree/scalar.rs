@@ -1,5 +1,6 @@
 //! Which value does a scalar have, once the variables of the environment are in it?
 
+use crate::config::error::UNSET_VARIABLE;
 use crate::config::tree::Value;
 use crate::config::tree::printable;
 
@@ -67,11 +68,7 @@ pub(in crate::config::tree) fn expand_variables(
             found => {
                 let how = if found.is_some() { "empty" } else { "not set" };
                 let problem = format!("the environment variable {} is {how}", printable(name));
-                return Err((
-                    "unresolved-variable",
-                    problem,
-                    "set it for the process that runs keygate",
-                ));
+                return Err((UNSET_VARIABLE, problem, "set it for the process that runs keygate"));
             }
         }
         rest = &after[name.len() + 1..];

@@ -75,9 +75,10 @@ pub fn grace(text: Option<&str>, errors: &mut ValidationErrors) -> Grace {
     grace.unwrap_or(Grace::NONE)
 }
 
-/// Reads `token_ttl`.
+/// Reads `token_ttl`: `1m` is as good as `60s`.
 pub fn token_ttl(text: Option<&str>, errors: &mut ValidationErrors) -> Option<TokenTtl> {
-    let read = text.map(|text| text.parse().map_err(|UnknownWord| "must be `60s`, `5m`, `1h` or `24h`"));
+    let ttl = |text: &str| parse_duration(text).ok().and_then(TokenTtl::of);
+    let read = text.map(|text| ttl(text).ok_or("must be `60s`, `5m`, `1h` or `24h`"));
     read.and_then(|read| errors.take("/token_ttl", read))
 }
 
@@ -113,7 +114,7 @@ mod tests {
         for bad in ["24h1s", "25h", "86401s", "-1h", "1", "", "2d"] {
             refused(|it| grace(Some(bad), it), "/grace");
         }
-        for bad in ["60", "1m", "2h", "3600s"] {
+        for bad in ["60", "1", "2m", "2h", "3601s", "1mo", ""] {
             refused(|it| token_ttl(Some(bad), it), "/token_ttl");
         }
         refused(|it| token_format(Some("JWT"), it), "/token_format");
@@ -121,6 +122,15 @@ mod tests {
         assert_eq!(grace(Some("24h"), &mut errors), Grace::MAX);
         assert_eq!(grace(None, &mut errors), Grace::NONE);
         assert_eq!(environment(Some("test"), &mut errors), Some(ApiKeyEnvironment::Test));
+        for (text, ttl) in [
+            ("60s", TokenTtl::Minute),
+            ("1m", TokenTtl::Minute),
+            ("300s", TokenTtl::FiveMinutes),
+            ("60m", TokenTtl::Hour),
+            ("1d", TokenTtl::Day),
+        ] {
+            assert_eq!(token_ttl(Some(text), &mut errors), Some(ttl), "{text}");
+        }
         assert_eq!(errors, ValidationErrors::default());
     }
 }

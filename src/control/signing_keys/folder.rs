@@ -101,6 +101,11 @@ impl Folder {
         Ok(Self { path, wrapping })
     }
 
+    /// Returns the folder at `path`, to read the list of keys from.
+    pub const fn of_list(path: PathBuf) -> Self {
+        Self { path, wrapping: None }
+    }
+
     /// Reads the list of keys; the list is empty at the first start.
     ///
     /// # Errors

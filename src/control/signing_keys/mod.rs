@@ -29,6 +29,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -86,6 +87,15 @@ impl SigningKeys {
         Ok(keys)
     }
 
+    /// Reads the published key set beside the database, and changes nothing; the set is empty before the first start.
+    ///
+    /// # Errors
+    /// The list of keys cannot be read.
+    pub fn read_public_set(store: &StoreSettings) -> Result<Bytes, SigningKeysError> {
+        let folder = Folder::of_list(signing_keys_folder(store));
+        folder.index().map(|index| document(&index))
+    }
+
     /// Opens the keys in place, for a token endpoint that was configured after the
     /// gate started. If keys are loaded already, `endpoint` sets the schedule and the
     /// algorithm of new keys; the wrapping key and the folder stay those of the start.
@@ -105,7 +115,7 @@ impl SigningKeys {
         }
         let wrapping = endpoint.wrapping_key.as_ref().map(WrappingKey::new).transpose();
         let wrapping = wrapping.map_err(SigningKeysError::WrappingKey)?;
-        let folder = Folder::open(store.beside("-signing-keys"), wrapping)?;
+        let folder = Folder::open(signing_keys_folder(store), wrapping)?;
         let mut ready = LoadedKeys::read(folder, schedule(endpoint), now)?;
         self.run_due(&mut ready, now)?;
         *loaded = Some(ready);
@@ -332,6 +342,10 @@ impl LoadedKeys {
             tracing::warn!(kid, %error, "The private half of a retired signing key cannot be removed");
         }
     }
+}
+
+fn signing_keys_folder(store: &StoreSettings) -> PathBuf {
+    store.beside("-signing-keys")
 }
 
 fn schedule(endpoint: &TokenEndpoint) -> Schedule {

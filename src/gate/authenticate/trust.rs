@@ -62,7 +62,7 @@ impl Trust {
 
     /// Returns Keygate's own token endpoint if the route trusts it and `token`, not validated yet, has the form of its
     /// opaque tokens.
-    pub(super) fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
+    pub fn own_opaque(&self, token: &str) -> Option<&Arc<IssuerState>> {
         self.own.as_ref().filter(|_| token.starts_with(OPAQUE_TOKEN_PREFIX))
     }
 

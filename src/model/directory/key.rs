@@ -41,6 +41,12 @@ impl ApiKeyOrigin {
             Self::Imported => "(imported)".to_owned(),
         }
     }
+
+    /// Returns the id in a text that [`Self::hint`] returned for one of Keygate's own keys.
+    pub fn id_in_hint(hint: &str) -> Option<KeyId> {
+        let (_, id) = hint.strip_suffix("_…")?.rsplit_once('_')?;
+        id.parse().ok()
+    }
 }
 
 crate::model::id::words!(ApiKeyOrigin);

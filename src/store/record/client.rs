@@ -119,6 +119,11 @@ impl TokenTtl {
         }
     }
 
+    /// Returns the lifetime that is as long as `duration`; `None` if there is none.
+    pub fn of(duration: Duration) -> Option<Self> {
+        Self::ALL.into_iter().find(|ttl| ttl.duration() == duration)
+    }
+
     pub const fn duration(self) -> Duration {
         Duration::from_secs(match self {
             Self::Minute => 60,

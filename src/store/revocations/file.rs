@@ -100,6 +100,18 @@ impl LogFile {
     }
 }
 
+/// Returns the entries of the file at `path`; none if there is no file.
+pub(crate) fn entries(path: &Path) -> Result<Vec<Entry>, StoreError> {
+    match std::fs::read(path) {
+        Ok(text) => parse(path, &text).map(|(entries, _)| entries),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StoreError::Unavailable(format!(
+            "cannot read {}: {error}",
+            path.display()
+        ))),
+    }
+}
+
 /// Returns the entries of complete lines, and the length of these lines in bytes.
 fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
     let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);

@@ -56,6 +56,20 @@ impl RevocationLog {
         })
     }
 
+    /// Reads the log at `path`, where there is one, and leaves it as it is.
+    ///
+    /// # Errors
+    /// The log cannot be read, or has an entry that this version cannot read.
+    pub fn read(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+        let mut set = RevocationSet::default();
+        file::entries(path)?.into_iter().for_each(|entry| set.add(entry));
+        set.forget(now);
+        Ok(Self {
+            set: Mutex::new(set),
+            file: None,
+        })
+    }
+
     /// Appends the revocations in `writes` to the log. When this returns, they are on disk.
     ///
     /// # Errors
@@ -212,6 +226,12 @@ impl Reconciliation<'_> {
         self.missing.extend(set.missing_entries(part, self.now));
         let tokens = part.revoked_tokens.iter().filter(|token| set.contains_token(&token.id));
         self.tokens.extend(tokens.map(|token| token.id.clone()));
+    }
+
+    /// Ends the reconciliation, after all parts, without a write. Returns the revoked tokens that the store lacks, which
+    /// were in no part.
+    pub fn forgotten(self) -> Vec<RevokedTokenRecord> {
+        self.log.lock_set().tokens_missing_from(&self.tokens)
     }
 
     /// Ends the reconciliation, after all parts. Writes the revocations to the store, because the next change of a

@@ -43,6 +43,17 @@ const SWEEP_ROWS: u32 = 5_000;
 /// The key uses in one transaction, limited for the same reason.
 const USED_KEYS: usize = 500;
 
+/// Reads the database at `path` and passes its contents to `take`, in the order of [`Store::read`]. Takes no lock and
+/// changes nothing: a gate may have the database open.
+///
+/// # Errors
+/// The database cannot be read, is damaged, or is of another program or of a later version.
+pub async fn read_contents(path: &Path, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError> {
+    let files = Files::existing(path)?;
+    let mut reader = open::reader(&files).await?;
+    all::read(&files, &mut reader, take).await
+}
+
 /// A store in an SQLite file. Its writer is a task of the tokio runtime in which the store was opened.
 #[derive(Debug)]
 pub struct SqliteStore {

@@ -93,6 +93,17 @@ impl Files {
         })
     }
 
+    /// Names the files of a database that is there, and changes nothing.
+    pub(crate) fn existing(path: &Path) -> Result<Self, StoreError> {
+        let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
+        // SQLite says of every reason that it is "unable to open database file".
+        File::open(&database).map_err(|error| cannot("read", &database, &error))?;
+        Ok(Self {
+            lock: with_suffix(&database, ".lock"),
+            database,
+        })
+    }
+
     /// Keeps other processes out until the returned file is closed. The lock
     /// file stays on disk, because its removal would be a race.
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
@@ -206,6 +217,27 @@ fn may_be_ours(head: &[u8]) -> bool {
         (None, _) => head.is_empty(),
         (Some([0, 0, 0, 0]), tables) => tables == Some(&NO_TABLES),
         (Some(application), _) => i64::from(u32::from_be_bytes(*application)) == APPLICATION_ID,
+    }
+}
+
+/// Opens one connection for reading a database that another process may have open, and makes no file beside it.
+pub(crate) async fn reader(files: &Files) -> Result<SqliteConnection, StoreError> {
+    // A process that writes has a WAL. Without one nobody writes, and SQLite would make the files of a WAL to read.
+    let has_writer = with_suffix(&files.database, "-wal").exists();
+    let options = files.options().read_only(true).immutable(!has_writer);
+    let mut connection = options.connect().await.map_err(|error| files.failed(&error))?;
+    check_ours(files, &mut connection).await?;
+    let newest: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| files.failed(&error))?;
+    let known = MIGRATIONS.map(|(version, _, _)| version).into_iter().max();
+    match newest {
+        Some(version) if newest > known => Err(files.unreadable(&format!(
+            "a later version of Keygate has worked on it (its migration {version} is not known here)"
+        ))),
+        Some(_) => Ok(connection),
+        None => Err(files.unreadable("nothing is in it yet")),
     }
 }
 

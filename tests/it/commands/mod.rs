@@ -1,7 +1,9 @@
 //! Do the commands that create, show and revoke credentials work over the socket of
 //! a running gate, over its admin listener, and on the store of a stopped gate?
 
+mod explain;
 mod nouns;
+mod references;
 mod refusals;
 mod tokens;
 

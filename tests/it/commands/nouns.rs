@@ -71,6 +71,19 @@ fn organizations(fixture: &CommandFixture) {
         page["items"].as_array().unwrap().len() >= 2 && page["next"].is_null(),
         "{page}"
     );
+    let names = fixture.expect_success(&["orgs", "ls", "-o", "name", "--limit", "2"]);
+    assert_eq!(names, "acme\ndefault\n");
+    assert_eq!(
+        fixture.expect_success(&["orgs", "show", "Acme Ltd", "-o", "name"]),
+        "acme\n"
+    );
+    let bare = fixture.expect_success(&["orgs", "list", "--no-headers", "--limit", "1"]);
+    assert_eq!(bare.lines().count(), 1, "{bare}");
+    line(&bare, "acme");
+    let quiet = fixture
+        .run(&["orgs", "create", "quiet", "--name", "x", "-q"])
+        .expect_success();
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("quiet\n", ""));
     let again = fixture
         .run(&["orgs", "create", "acme", "--name", "x"])
         .expect_failure(1);
@@ -82,6 +95,10 @@ fn organizations(fixture: &CommandFixture) {
 fn plans(fixture: &CommandFixture) {
     let table = fixture.expect_success(&["plans", "list"]);
     assert_eq!(line(&table, "gold")[..3], ["gold", "api_key", "orders:read"]);
+    let plan = fixture.json(&["plans", "show", "gold"]);
+    assert_eq!((&plan["name"], &plan["payment"]), (&json!("gold"), &json!("required")));
+    let none = fixture.run(&["plans", "show", "none"]).expect_failure(1);
+    assert!(none.contains("`none`"), "{none}");
     let plans = fixture.json(&["plans", "list"]);
     let names: Vec<&Value> = plans["items"]
         .as_array()
@@ -135,7 +152,7 @@ fn subscriptions(fixture: &CommandFixture) {
     let table = fixture.expect_success(&["subscriptions", "list", "--organization", "acme"]);
     assert_eq!(line(&table, &id)[..3], [&id, "acme", "free"]);
 
-    let output = fixture.run(&["subscriptions", "cancel", &id]).expect_success();
+    let output = fixture.run(&["subscriptions", "cancel", &id, "--yes"]).expect_success();
     assert!(
         output.stderr.contains("cancelled") && output.stdout.is_empty(),
         "{output:?}"
@@ -151,7 +168,7 @@ fn subscriptions(fixture: &CommandFixture) {
     assert_eq!(states, [&json!("revoked"), &json!("revoked")]);
     assert!(
         fixture
-            .run(&["subscriptions", "cancel", &id])
+            .run(&["subscriptions", "cancel", &id, "--yes"])
             .expect_failure(1)
             .contains("409")
     );
@@ -222,13 +239,15 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
         fixture.check_key(key, 200);
     }
     let id_of = |key: &str| key.split('_').nth(2).unwrap().to_owned();
-    let (lines, stderr) = run_table(fixture, &["keys", "regenerate", &id_of(&third)]);
+    let (lines, stderr) = run_table(fixture, &["keys", "regenerate", &id_of(&third), "--yes"]);
     let fourth = lines[0].clone();
     assert!(stderr.contains("is revoked"), "{stderr}");
     fixture.check_key(&third, 401);
     fixture.check_key(&fourth, 200);
 
-    let output = fixture.run(&["keys", "revoke", &id_of(&fourth)]).expect_success();
+    let output = fixture
+        .run(&["keys", "revoke", &id_of(&fourth), "--yes"])
+        .expect_success();
     assert!(
         output.stdout.is_empty() && output.stderr.contains("is revoked"),
         "{output:?}"
@@ -236,7 +255,7 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     fixture.check_key(&fourth, 401);
     assert!(
         fixture
-            .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA"])
+            .run(&["keys", "revoke", "AAAAAAAAAAAAAAAA", "-y"])
             .expect_failure(1)
             .contains("404")
     );
@@ -269,8 +288,23 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     ];
     let (lines, _) = run_table(fixture, &import);
     fixture.check_key(old, 200);
-    fixture.expect_success(&["keys", "revoke", &lines[0]]);
+    fixture.expect_success(&["keys", "revoke", &lines[0], "--yes"]);
     fixture.check_key(old, 401);
+
+    let listed = |args: &[&str]| fixture.expect_success(&[&["keys", "list", "-o", "name"], args].concat());
+    assert_eq!(listed(&["--name", "second"]), format!("{}\n", id_of(&second)));
+    let revoked = listed(&["--state", "revoked"]);
+    assert!(
+        revoked.contains(&id_of(&fourth)) && !revoked.contains(&id_of(&second)),
+        "{revoked}"
+    );
+    assert_eq!(listed(&["--state", "revoked", "--name", "second"]), "");
+    let page = fixture.json(&["keys", "list", "--state", "active", "--limit", "1"]);
+    let after = page["next"].as_str().unwrap();
+    assert_eq!(page["items"][0]["id"], after);
+    let rest = listed(&["--state", "active", "--after", after]);
+    assert!(!rest.is_empty() && !rest.contains(after), "{rest}");
+    fixture.run(&["keys", "list", "--state", "done"]).expect_failure(2);
 
     // The same command with the same idempotency key creates nothing and shows no secret.
     let once = [
@@ -322,6 +356,22 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     let table = fixture.expect_success(&["clients", "list"]);
     assert!(line(&table, &id).contains(&"client_secret".to_owned()), "{table}");
 
+    fixture.expect_success(&[
+        "clients",
+        "update",
+        &id,
+        "--scope",
+        "b,a",
+        "--scope",
+        "c",
+        "--token-ttl",
+        "1m",
+    ]);
+    let client = fixture.json(&["clients", "show", &id]);
+    assert_eq!(
+        (&client["scopes"], &client["token_ttl"]),
+        (&json!(["a", "b", "c"]), &json!("60s"))
+    );
     let update = [
         "clients",
         "update",
@@ -345,7 +395,7 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     let (lines, stderr) = run_table(fixture, &["clients", "rotate-secret", &id, "--grace", "10m"]);
     let (same, second) = id_and_secret(&lines);
     assert!(same == id && stderr.contains("10m more"), "{stderr}");
-    let (lines, _) = run_table(fixture, &["clients", "regenerate", &id, "--revoke-tokens"]);
+    let (lines, _) = run_table(fixture, &["clients", "regenerate", &id, "--revoke-tokens", "--yes"]);
     let (new, third) = id_and_secret(&lines);
     assert_ne!(new, id);
     assert_eq!(fixture.json(&["clients", "show", &id])["state"], "deleted");
@@ -354,13 +404,13 @@ fn clients(fixture: &CommandFixture) -> Vec<String> {
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "disabled");
     fixture.expect_success(&["clients", "enable", &new]);
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "active");
-    fixture.expect_success(&["clients", "revoke-tokens", &new]);
+    fixture.expect_success(&["clients", "revoke-tokens", &new, "--yes"]);
     assert!(fixture.json(&["clients", "show", &new])["tokens_not_before"].is_string());
-    fixture.expect_success(&["clients", "delete", &new]);
+    fixture.expect_success(&["clients", "delete", &new, "--yes"]);
     assert_eq!(fixture.json(&["clients", "show", &new])["state"], "deleted");
     assert!(
         fixture
-            .run(&["clients", "rotate-secret", &new])
+            .run(&["clients", "rotate-secret", &new, "--yes"])
             .expect_failure(1)
             .contains("409")
     );
@@ -418,9 +468,9 @@ fn client_keys(fixture: &CommandFixture) -> Vec<String> {
     assert_eq!(keys["items"].as_array().unwrap().len(), 3, "{keys}");
     let table = fixture.expect_success(&["clients", "keys", &id]);
     line(&table, own.kid());
-    fixture.expect_success(&["clients", "remove-key", &id, pair.kid()]);
+    fixture.expect_success(&["clients", "remove-key", &id, pair.kid(), "--yes"]);
     let again = fixture
-        .run(&["clients", "remove-key", &id, pair.kid()])
+        .run(&["clients", "remove-key", &id, pair.kid(), "--yes"])
         .expect_failure(1);
     assert!(again.contains("this key was revoked"), "{again}");
     // A refused command leaves no file behind.
@@ -470,7 +520,7 @@ fn audit(fixture: &CommandFixture) {
         Transport::Listener => "admin.token",
     };
     let table = fixture.expect_success(&["audit", "list", "--action", "organization.create"]);
-    assert_eq!(table.lines().count(), 2, "{table}");
+    assert_eq!(table.lines().count(), 3, "{table}");
     assert!(line(&table, "acme").contains(&actor.to_owned()), "{table}");
     let events = fixture.json(&["audit", "list", "--actor", actor, "--limit", "3"]);
     let first = events["items"].as_array().unwrap();
@@ -481,6 +531,10 @@ fn audit(fixture: &CommandFixture) {
         more["items"][0]["sequence"].as_u64() < first[2]["sequence"].as_u64(),
         "{more}"
     );
+    let recent = fixture.json(&["audit", "list", "--since", "1h", "--action", "organization.create"]);
+    assert!(!recent["items"].as_array().unwrap().is_empty());
+    let old = fixture.json(&["audit", "list", "--until", "1h"]);
+    assert!(old["items"].as_array().unwrap().is_empty(), "{old}");
     let chain = fixture.json(&["audit", "verify"]);
     assert_eq!(chain["state"], "whole");
     assert!(

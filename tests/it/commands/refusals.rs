@@ -25,12 +25,9 @@ fn what_is_not_understood_is_2_and_asks_nobody() {
             "--environment",
             "prod",
         ],
-        &["keys", "revoke", "short"],
-        &["keys", "revoke", "../../../clients"],
         &["clients", "create"],
         &["clients", "create", "--name", "a", "--token-ttl", "2h"],
         &["clients", "create", "--name", "a", "--authentication", "none"],
-        &["clients", "show", "a/b"],
         &["clients", "add-key", "client_a"],
         &["clients", "add-key", "client_a", "--generate", "HS256"],
         &[
@@ -208,6 +205,73 @@ fn without_a_store_there_are_the_keys_of_the_keys_file_and_nothing_else() {
     fixture.expect_success(&file_only);
     let fixture = CommandFixture::new(Transport::Store);
     assert!(fixture.run(&file_only).expect_failure(1).contains("--subscription"));
+}
+
+#[test]
+fn a_command_needs_the_secrets_that_it_uses_and_no_others() {
+    let configuration = |fixture: &CommandFixture| {
+        let text = std::fs::read_to_string(fixture.file("keygate.yaml")).unwrap();
+        text.replace(ADMIN_TOKEN, "\"${ABSENT_TOKEN}\"")
+            + "api_keys: { pepper: \"${ABSENT_PEPPER}\" }\n\
+               issuers: { other: { issuer: 'https://a.example', audiences: any, \
+               introspection: { url: 'https://a.example/i', client_id: a, client_secret: 'file:absent' } } }\n"
+    };
+    let fixture = CommandFixture::new(Transport::Socket);
+    let refused = configuration(&fixture);
+    // A gate that runs goes on with what it has.
+    std::fs::write(fixture.file("keygate.yaml"), refused).unwrap();
+    fixture.expect_success(&["keys", "list"]);
+    let text = fixture
+        .run(&["token", "get", "--client-id", "client_a"])
+        .expect_failure(1);
+    assert!(
+        text.contains("KEYGATE_CLIENT_SECRET") && !text.contains("ABSENT"),
+        "{text}"
+    );
+
+    let fixture = CommandFixture::new(Transport::Store);
+    std::fs::write(fixture.file("keygate.yaml"), configuration(&fixture)).unwrap();
+    let text = fixture.run(&["keys", "list"]).expect_failure(1);
+    assert!(text.contains("ABSENT_PEPPER") && text.contains("1 error"), "{text}");
+    let text = fixture.run(&["issuers", "list"]).expect_failure(1);
+    assert!(text.contains("ABSENT_TOKEN") && text.contains("1 error"), "{text}");
+    let args = ["keys", "list", "--config", "keygate.yaml"];
+    let mut command = fixture.command(&args);
+    command.env("ABSENT_PEPPER", "0123456789abcdef0123456789abcdef");
+    fixture.record(command, &args).expect_success();
+}
+
+#[test]
+fn without_a_terminal_what_ends_a_credential_is_done_with_yes_alone() {
+    let fixture = CommandFixture::new(Transport::Socket);
+    let key = fixture.expect_success(&["keys", "create", "--name", "ci", "--expires", "90d"]);
+    let key = key.trim_end();
+    let client = fixture.json(&["clients", "create", "--name", "demo"]);
+    let client = client["id"].as_str().unwrap();
+    let before = fixture.json(&["audit", "list"]);
+    for (args, label) in [
+        (&["keys", "revoke", "ci"][..], "`ci` ("),
+        (&["keys", "regenerate", "ci"], "`ci` ("),
+        (&["clients", "rotate-secret", "demo"], client),
+        (&["clients", "regenerate", client], "`demo` ("),
+        (&["clients", "delete", "demo"], client),
+        (&["clients", "revoke-tokens", "demo"], client),
+        (&["clients", "remove-key", "demo", "kid"], client),
+        (
+            &["subscriptions", "cancel", "sub_default"],
+            "sub_default of default to default",
+        ),
+        (&["signing-keys", "rotate", "--leaked"], "Every token"),
+    ] {
+        let text = fixture.run(args).expect_failure(1);
+        assert!(text.contains("nothing was done") && text.contains("--yes"), "{text}");
+        assert!(text.contains(label), "{text}");
+    }
+    assert_eq!(fixture.json(&["audit", "list"]), before);
+    fixture.check_key(key, 200);
+    // What ends later, or can be taken back, is not asked about.
+    fixture.expect_success(&["keys", "regenerate", "ci", "--grace", "1h"]);
+    fixture.expect_success(&["clients", "disable", "demo"]);
 }
 
 #[test]

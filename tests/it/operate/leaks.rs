@@ -197,7 +197,7 @@ fn check_leaks(level: &str) {
     );
     let key = create_key(binary.folder(), &[]);
     let revoked = create_key(binary.folder(), &[]);
-    let listed = keys_command(binary.folder(), &["revoke", &revoked[8..24]]);
+    let listed = keys_command(binary.folder(), &["revoke", "--yes", &revoked[8..24]]);
     let with_key = request("GET", "/key", &[&api_key(&key)]);
     RawClient::connect(binary.data()).exchange_until(&with_key, 200, &[401]);
     let mut secrets = vec![

@@ -565,7 +565,7 @@ fn keys_made_and_revoked_on_the_command_line_count_without_a_reload() {
     wait_status(&second, 200, 401);
     assert_eq!(ask(&first), 200);
 
-    let output = keys_command(binary.folder(), &["revoke", &first[8..24]]);
+    let output = keys_command(binary.folder(), &["revoke", "--yes", &first[8..24]]);
     assert!(output.status.success(), "{output:?}");
     wait_status(&first, 401, 200);
     assert_eq!(ask(&second), 200);
