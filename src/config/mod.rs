@@ -2,7 +2,7 @@
 //!
 //! The text becomes a tree whose nodes know their file and line (`tree`). The tree becomes serde sections (`read`): a
 //! section has the keys of a section as they are written. Each section's file has the section (private), the public type
-//! and the conversion. [`load`] and its two variants are the entry points.
+//! and the conversion. [`load_logged`] and its variants are the entry points.
 
 mod tree;
 
@@ -235,28 +235,28 @@ struct Section {
     plans: Option<NamedEntries<Name, plan::Section>>,
 }
 
-/// Reads and validates a configuration file and the files it includes. Returns the configuration.
-/// `${NAME}` is an environment variable of this process.
+/// Does the same as [`load_logged`], without a log.
 ///
 /// # Errors
-/// Every mistake in the files at once, or the reason why the main file cannot be read.
+/// Those of [`load_logged`].
 #[cfg(any(test, feature = "internals"))]
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     load_logged(path, &mut NoLog)
 }
 
-/// Does the same as [`load`]. `log` receives each file that is read, and the list of the
+/// Reads and validates a configuration file and the files it includes. Returns the configuration.
+/// `${NAME}` is an environment variable of this process. `log` receives each file that is read, and the list of the
 /// included files before these are read, so that the caller can notice later changes.
 ///
 /// # Errors
-/// Those of [`load`].
+/// Every mistake in the files at once, or the reason why the main file cannot be read.
 pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
     let text = read_text(path, log)?;
     let config = parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log)?;
     config.whole().map(|(config, _)| config)
 }
 
-/// Does the same as [`load`] for a command that uses a part of the configuration: parts that `is_tolerated` accepts may be
+/// Does the same as [`load_logged`] for a command that uses a part of the configuration: parts that `is_tolerated` accepts may be
 /// missing, and [`PartialConfig::resolved`] says whether the command needs them.
 ///
 /// # Errors
@@ -267,11 +267,11 @@ pub fn load_partial(path: &Path, is_tolerated: fn(&ConfigError) -> bool) -> Resu
     parsed.partial(is_tolerated)
 }
 
-/// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
+/// Does the same as [`load_logged`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
 /// with keys and secrets are not read: a configuration from a version history has no such files.
 ///
 /// # Errors
-/// Those of [`load`].
+/// Those of [`load_logged`].
 pub fn load_with_lines(path: &Path, files: ReferencedFiles) -> Result<(Config, SourceLines), ConfigErrors> {
     let text = read_text(path, &mut NoLog)?;
     let parsed = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
