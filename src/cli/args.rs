@@ -120,7 +120,8 @@ configuration and what it includes is read, so it may come out of a version hist
 
 const EXPLAIN_HELP: &str = "\
 Decides as the gate would, on the configuration and its store, which may be in use: nothing is
-sent or changed, no limit is spent, and no credential is printed. A credential in a file stays out of the shell's history.
+sent or changed, no limit is spent, and no credential is printed. A credential in a file stays out
+of the shell's history.
   keygate explain --config keygate.yaml --route orders-read --token-file token.txt
   keygate explain --request 'GET https://api.example.com/v1/orders/7' --key-file -
 

@@ -47,20 +47,15 @@ pub(in crate::config) fn warn(located: &LocatedRoute, parts: &Parts<'_>, checker
 
 /// Warns of two lists of clients, subjects or organizations, both of which must have the principal's and which share none.
 fn warn_of_contradiction(located: &LocatedRoute, checker: &mut Checker<'_>) {
-    type List = fn(&Condition) -> Option<Vec<&str>>;
-    let lists: [(&str, List); 3] = [
-        ("clients", clients),
-        ("subjects", subjects),
-        ("organizations", organizations),
-    ];
     let methods = match located.route.methods.as_slice() {
         [] => &DEFAULT_METHODS,
         listed => listed,
     };
-    for (key, list) in lists {
+    for key in ["clients", "subjects", "organizations"] {
         let is_refused = |method: &&Method| {
             let mut common: Option<Vec<&str>> = None;
-            for names in enforced_for(located, method).filter_map(list) {
+            let lists = enforced_for(located, method).filter_map(admitted);
+            for (_, names) in lists.filter(|(of, _)| *of == key) {
                 common = Some(match common {
                     None => names,
                     Some(known) => known.into_iter().filter(|name| names.contains(name)).collect(),
@@ -84,44 +79,20 @@ fn warn_of_contradiction(located: &LocatedRoute, checker: &mut Checker<'_>) {
     }
 }
 
-fn texts(names: &[String]) -> Vec<&str> {
-    names.iter().map(String::as_str).collect()
-}
-
-fn clients(condition: &Condition) -> Option<Vec<&str>> {
-    match condition {
-        Condition::Clients(names) => Some(texts(names)),
-        Condition::Subjects(_)
-        | Condition::Organizations(_)
-        | Condition::Claim(..)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
+/// Returns the names that a condition admits, with the key of the list that they stand in. Values of the claim `sub` count as
+/// subjects.
+fn admitted(condition: &Condition) -> Option<(&'static str, Vec<&str>)> {
+    fn texts(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
     }
-}
-
-/// Returns the subjects of a condition: also those that it names as values of `sub`.
-fn subjects(condition: &Condition) -> Option<Vec<&str>> {
     match condition {
-        Condition::Subjects(names) => Some(texts(names)),
+        Condition::Clients(names) => Some(("clients", texts(names))),
+        Condition::Subjects(names) => Some(("subjects", texts(names))),
+        Condition::Organizations(names) => Some(("organizations", texts(names))),
         Condition::Claim(pointer, values) if pointer.as_str() == "/sub" => {
-            Some(values.iter().filter_map(text_of).collect())
+            Some(("subjects", values.iter().filter_map(text_of).collect()))
         }
-        Condition::Claim(..)
-        | Condition::Clients(_)
-        | Condition::Organizations(_)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
-    }
-}
-
-fn organizations(condition: &Condition) -> Option<Vec<&str>> {
-    match condition {
-        Condition::Organizations(names) => Some(texts(names)),
-        Condition::Clients(_)
-        | Condition::Subjects(_)
-        | Condition::Claim(..)
-        | Condition::ScopesAll(_)
-        | Condition::ScopesAny(_) => None,
+        Condition::Claim(..) | Condition::ScopesAll(_) | Condition::ScopesAny(_) => None,
     }
 }
 

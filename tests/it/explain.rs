@@ -4,6 +4,7 @@ use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::TestIssuer;
 use crate::support::issuer;
+use crate::support::run_with_input;
 use crate::support::wait_until;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
@@ -13,11 +14,9 @@ use keygate::model::api_key::CredentialDigest;
 use serde_json::Value;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::process::Stdio;
 
 /// [`AT`] in seconds since 1970.
 const NOW: u64 = 1_795_334_400;
@@ -95,19 +94,13 @@ impl ExplainFixture {
 
     /// Runs `keygate explain` with `input` on stdin. Returns exit code, stdout and stderr.
     fn explain(&self, args: &[&str], input: &str) -> (i32, String, String) {
-        let mut child = Command::new(crate::support::program())
+        let mut command = Command::new(crate::support::program());
+        command
             .args(["explain", "--config", "keygate.yaml"])
             .args(if args.contains(&"--at") { &[][..] } else { &["--at", AT] })
             .args(args)
-            .current_dir(self.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // The program may end without reading stdin, so a failed write is not an error.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+            .current_dir(self.folder.path());
+        let output = run_with_input(&mut command, input);
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
         let (out, err) = (text(output.stdout), text(output.stderr));
         assert!(!err.contains("panicked"), "{err}");

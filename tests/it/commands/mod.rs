@@ -12,6 +12,7 @@ use crate::support::PATIENCE;
 use crate::support::RawClient;
 use crate::support::Response;
 use crate::support::poll;
+use keygate::model::api_key::CredentialDigest;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -184,6 +185,15 @@ impl CommandFixture {
     #[track_caller]
     fn expect_success(&self, args: &[&str]) -> String {
         self.run(args).expect_success().stdout
+    }
+
+    /// Imports the key `text` of another system by its digest, and returns its id.
+    #[track_caller]
+    fn import(&self, text: &str) -> String {
+        std::fs::write(self.file("digest"), CredentialDigest::sha256(text).to_hex() + "\n").unwrap();
+        let digest = ["keys", "import", "--digest-file", "digest"];
+        let args = [&digest[..], &["--name", "old", "--expires", "30d"]].concat();
+        self.expect_success(&args).trim_end().to_owned()
     }
 
     /// Returns the JSON output of a command that must succeed.

@@ -274,21 +274,9 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
 
     // A key of another system, by its digest.
     let old = "sk_old_0123456789abcdefghij";
-    let digest = keygate::model::api_key::CredentialDigest::sha256(old).to_hex();
-    std::fs::write(fixture.file("digest"), format!("{digest}\n")).unwrap();
-    let import = [
-        "keys",
-        "import",
-        "--digest-file",
-        "digest",
-        "--name",
-        "old",
-        "--expires",
-        "30d",
-    ];
-    let (lines, _) = run_table(fixture, &import);
+    let id = fixture.import(old);
     fixture.check_key(old, 200);
-    fixture.expect_success(&["keys", "revoke", &lines[0], "--yes"]);
+    fixture.expect_success(&["keys", "revoke", &id, "--yes"]);
     fixture.check_key(old, 401);
 
     let listed = |args: &[&str]| fixture.expect_success(&[&["keys", "list", "-o", "name"], args].concat());

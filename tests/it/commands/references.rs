@@ -3,25 +3,16 @@
 use super::CommandFixture;
 use super::CommandOutput;
 use super::Transport;
+use crate::support::run_with_input as run_command;
 use serde_json::json;
 use std::io::BufRead as _;
-use std::io::Write as _;
 use std::process::Stdio;
 
 /// Runs a command on the configuration with `input` on stdin.
 #[track_caller]
 fn run_with_input(fixture: &CommandFixture, args: &[&str], input: &str) -> CommandOutput {
     let args = [args, &["--config", "keygate.yaml"]].concat();
-    let mut child = fixture
-        .command(&args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that does not read stdin may have ended.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let output = run_command(&mut fixture.command(&args), input);
     let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
     CommandOutput {
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
@@ -86,19 +77,7 @@ fn a_key_is_meant_by_its_text_by_stdin_or_by_its_name() {
 fn an_imported_key_is_meant_by_its_text() {
     let fixture = CommandFixture::new(Transport::Socket);
     let key = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
-    let digest = keygate::model::api_key::CredentialDigest::sha256(key).to_hex();
-    std::fs::write(fixture.file("digest"), digest).unwrap();
-    let import = [
-        "keys",
-        "import",
-        "--digest-file",
-        "digest",
-        "--name",
-        "old",
-        "--expires",
-        "30d",
-    ];
-    fixture.expect_success(&import);
+    fixture.import(key);
     fixture.check_key(key, 200);
     fixture.expect_success(&["keys", "revoke", key, "--yes"]);
     fixture.check_key(key, 401);

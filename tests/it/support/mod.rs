@@ -41,6 +41,7 @@ pub use local_gate::LocalGate;
 pub use local_gate::still_clock;
 pub use program::Program;
 pub use program::ProgramOutput;
+pub use program::run_with_input;
 pub use provider::Provider;
 pub use raw_client::RawClient;
 pub use raw_client::get;

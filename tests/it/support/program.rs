@@ -4,10 +4,12 @@ use super::PATIENCE;
 use super::clients;
 use std::ffi::OsStr;
 use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::ExitStatus;
+use std::process::Output;
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -114,6 +116,23 @@ impl Program {
             stderr,
         }
     }
+}
+
+/// Runs `command` with `input` on stdin, to its end.
+///
+/// # Panics
+/// When the program does not start.
+#[track_caller]
+pub fn run_with_input(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The program may end without reading stdin, so a failed write is not an error.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 impl ProgramOutput {

@@ -24,7 +24,6 @@ use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::ClientEntry;
 use crate::model::directory::KeyRecord;
-use crate::model::directory::KeyState;
 use crate::model::directory::OpaqueToken;
 use crate::model::plan::CredentialKind;
 use crate::observe::metrics::Reasons;
@@ -400,19 +399,8 @@ fn s011_an_api_key_in_the_place_of_a_token_is_not_shown_to_an_issuer() {
     let imported = "sk-imported";
     let digest = CredentialDigest::sha256(imported);
     fixture.live.directory.replace(vec![KeyRecord {
-        id: KeyId::of_imported(&digest),
-        digest,
         origin: ApiKeyOrigin::Imported,
-        environment: ApiKeyEnvironment::Live,
-        name: "ci".into(),
-        state: KeyState::Active,
-        expires_at: None,
-        scopes: Arc::default(),
-        client: None,
-        organization: None,
-        addresses: Box::default(),
-        subscription: None,
-        ends_at: None,
+        ..KeyRecord::unrestricted(KeyId::of_imported(&digest), digest)
     }]);
     let own = ApiKeyText::generate("kg", ApiKeyEnvironment::Live, &mut system_random);
     for route in ["introspects", "mixed"] {
