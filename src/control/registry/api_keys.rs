@@ -3,6 +3,7 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
 use crate::control::registry::change::retry_on_conflict;
@@ -29,7 +30,6 @@ use crate::store::record::ApiKeyRecord;
 use crate::store::record::api_key::NewApiKey;
 use crate::store::record::grace::Grace;
 use ipnet::IpNet;
-use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -71,17 +71,6 @@ impl From<ApiKeyError> for RegistryError {
             ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::state_conflict(error.as_str(), error),
         }
     }
-}
-
-fn details(record: &ApiKeyRecord) -> Value {
-    json!({
-        "name": record.name,
-        "subscription": record.subscription.as_str(),
-        "environment": record.environment.as_str(),
-        "scopes": record.scopes.to_string(),
-        "expires_at": record.expires_at.map(Timestamp::as_unix_secs),
-        "addresses": record.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
 }
 
 impl Registry {
@@ -180,10 +169,8 @@ impl Registry {
         placement: &Placement,
         stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        let details = details(&record);
         let batch = self.reserve_slot(placement, None).await?;
-        self.insert_in_batch(batch, action, record, details, stored_response)
-            .await
+        self.insert_in_batch(batch, action, record, stored_response).await
     }
 
     /// Checks that the subscription allows one more key, and returns a batch that conflicts with any concurrent change
@@ -249,9 +236,9 @@ impl Registry {
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
         retry_on_conflict(|| async {
             let found = check_revision(self.api_key(id).await?, expected)?;
-            let revoked = found.try_map(|key| key.revoke(self.now))?;
+            let revoked = found.clone().try_map(|key| key.revoke(self.now))?;
             let details = json!({ "name": revoked.record.name });
-            self.replace("api_key.revoke", revoked, details).await
+            self.replace("api_key.revoke", &found.record, revoked, details).await
         })
         .await
     }
@@ -282,17 +269,21 @@ impl Registry {
                 .await?;
             let (text, digest) = self.new_text(placement.environment);
             let expires_at = expires_at.unwrap_or_else(|| found.record.renewed_expiry(self.now));
-            let revision = found.revision;
-            let (old, new) = found
-                .record
-                .regenerate(text.id(), digest, expires_at, grace, self.now)?;
-            let mut details = details(&new);
-            details["replaced_by"] = new.id.as_str().into();
-            details["grace_seconds"] = grace.duration().as_secs().into();
+            let Versioned {
+                record: before,
+                revision,
+            } = found;
+            let replacement = before
+                .clone()
+                .regenerate(text.id(), digest, expires_at, grace, self.now);
+            let (old, new) = replacement?;
+            let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let batch = self.reserve_slot(&placement, Some(*id)).await?;
             let old = Versioned { record: old, revision };
+            let succession = Succession { old, new };
+            let action = "api_key.regenerate";
             let (replaced, key) = self
-                .insert_successor(batch, "api_key.regenerate", old, new, details, stored_response)
+                .insert_successor(batch, action, &before, succession, details, stored_response)
                 .await?;
             let new = ApiKeyWithText { key, text };
             Ok(ApiKeyReplacement { new, replaced })

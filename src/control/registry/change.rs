@@ -3,6 +3,8 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::audit_fields::AuditFields;
+use crate::control::registry::audit_fields::changes;
 use crate::model::names::Name;
 use crate::store::Batch;
 use crate::store::Page;
@@ -74,6 +76,12 @@ pub(super) fn check_revision<R>(
     }
 }
 
+/// A record that ends, and the new record in its place.
+pub(super) struct Succession<R> {
+    pub(super) old: Versioned<R>,
+    pub(super) new: R,
+}
+
 impl Registry {
     /// Returns an audit event by the actor, at the time of the request.
     pub(super) fn event(
@@ -104,15 +112,16 @@ impl Registry {
             .ok_or(RegistryError::NotFound(R::KIND))
     }
 
-    /// Commits `batch` with a new record and its event added, and returns the record as written.
-    pub(super) async fn insert_in_batch<R: Record + Clone>(
+    /// Commits `batch` with a new record and its event added, and returns the record as written. The event shows every
+    /// field of the record.
+    pub(super) async fn insert_in_batch<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
         record: R,
-        details: Value,
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<Versioned<R>, RegistryError> {
+        let details = Value::Object(record.audit_fields());
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         batch.response = stored_response(&record);
         let new = Versioned::new(record);
@@ -121,25 +130,30 @@ impl Registry {
         Ok(new.into_stored())
     }
 
-    /// Commits a changed record and its event, and returns the record as written.
-    pub(super) async fn replace<R: Record + Clone>(
+    /// Commits a changed record and its event, and returns the record as written. The event shows every field that
+    /// differs from `before`, beside `details`.
+    pub(super) async fn replace<R: AuditFields + Clone>(
         &self,
         action: &'static str,
+        before: &R,
         changed: Versioned<R>,
         details: Value,
     ) -> Result<Versioned<R>, RegistryError> {
-        self.replace_in_batch(Batch::default(), action, changed, details).await
+        self.replace_in_batch(Batch::default(), action, before, changed, details)
+            .await
     }
 
-    /// Commits `batch` with a changed record and its event added, and returns the record as written.
-    pub(super) async fn replace_in_batch<R: Record + Clone>(
+    /// Commits `batch` with a changed record and its event added, as [`Self::replace`] does.
+    pub(super) async fn replace_in_batch<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
+        before: &R,
         changed: Versioned<R>,
-        details: Value,
+        mut details: Value,
     ) -> Result<Versioned<R>, RegistryError> {
         let record = &changed.record;
+        details["changes"] = changes(&before.audit_fields(), &record.audit_fields());
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         // Insert the record before the other writes: when a cancelled subscription's writes are applied one by one, its
         // credentials are refused from the first write on.
@@ -148,17 +162,25 @@ impl Registry {
         Ok(changed.into_stored())
     }
 
-    /// Commits `batch` with a record, its successor and the event of the
-    /// old record added. Returns the old and the new record as written.
-    pub(super) async fn insert_successor<R: Record + Clone>(
+    /// Commits `batch` with a record, its successor and the event of the old record added. The event shows every field
+    /// of the new record, and in `changes` those of the old one that differ from `before`, beside `details`. Returns
+    /// the old and the new record as written.
+    pub(super) async fn insert_successor<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
-        old: Versioned<R>,
-        new: R,
+        before: &R,
+        successor: Succession<R>,
         details: Value,
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
+        let Succession { old, new } = successor;
+        let mut fields = new.audit_fields();
+        fields.extend(details.as_object().cloned().unwrap_or_default());
+        fields.insert("replaced_by".to_owned(), new.id().into());
+        let changes = changes(&before.audit_fields(), &old.record.audit_fields());
+        fields.insert("changes".to_owned(), changes);
+        let details = Value::Object(fields);
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
         batch.response = stored_response(&new);
         let new = Versioned::new(new);

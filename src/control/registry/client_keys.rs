@@ -103,7 +103,8 @@ impl Registry {
                 response: stored_response(&key),
                 ..placement.batch()
             };
-            self.replace_in_batch(batch, "client_key.add", changed, details).await
+            self.replace_in_batch(batch, "client_key.add", &found.record, changed, details)
+                .await
         })
         .await?;
         Ok(ClientKeyWithPrivate {
@@ -138,9 +139,11 @@ impl Registry {
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
         retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let changed = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
+            let changed = found
+                .clone()
+                .try_map(|client| client.revoke_key(kid, tokens, self.now))?;
             let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client_key.revoke", changed, details).await
+            self.replace("client_key.revoke", &found.record, changed, details).await
         })
         .await
     }

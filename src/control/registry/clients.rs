@@ -4,6 +4,7 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::jwks_url::JwksUrl;
@@ -33,7 +34,6 @@ use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::client_changes::NewClient;
 use crate::store::record::grace::Grace;
-use serde_json::Value;
 use serde_json::json;
 
 /// The authentication method of a new client.
@@ -112,19 +112,6 @@ impl From<ClientError> for RegistryError {
     }
 }
 
-fn details(record: &ClientRecord) -> Value {
-    json!({
-        "name": record.name,
-        "subscription": record.subscription.as_str(),
-        "environment": record.environment.as_str(),
-        "authentication": record.authentication.kind().as_str(),
-        "scopes": record.scopes.to_string(),
-        "token_ttl": record.token_ttl.as_str(),
-        "token_format": record.token_format.as_str(),
-        "state": record.state.as_str(),
-    })
-}
-
 /// Returns the spec of an existing client, to check the client against its plan again.
 /// The spec omits the scopes: the caller adds them if it grants them anew.
 pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
@@ -180,9 +167,8 @@ impl Registry {
                 token_format: spec.token_format,
             };
             let record = ClientRecord::new(new, self.now);
-            let details = details(&record);
             let client = self
-                .insert_in_batch(placement.batch(), "client.create", record, details, stored_response)
+                .insert_in_batch(placement.batch(), "client.create", record, stored_response)
                 .await?;
             Ok(ClientWithSecret { client, secret })
         })
@@ -241,15 +227,15 @@ impl Registry {
                 token_format: update.token_format,
                 jwks_url: update.jwks_url.as_ref().map(ToString::to_string),
             };
-            let mut changed = found.try_map(|client| client.change(change, self.now))?;
+            let mut changed = found.clone().try_map(|client| client.change(change, self.now))?;
             // The current state is not an error: a client program that writes the whole resource back always sends it.
             changed = match (update.active, changed.record.state) {
                 (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
                 (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
                 (Some(_) | None, _) => changed,
             };
-            let details = details(&changed.record);
-            self.replace("client.change", changed, details).await
+            let details = json!({ "name": changed.record.name });
+            self.replace("client.change", &found.record, changed, details).await
         })
         .await
     }
@@ -266,9 +252,9 @@ impl Registry {
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
         retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
+            let deleted = found.clone().try_map(|client| client.delete(tokens, self.now))?;
             let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client.delete", deleted, details).await
+            self.replace("client.delete", &found.record, deleted, details).await
         })
         .await
     }
@@ -287,9 +273,13 @@ impl Registry {
         retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
             let (secret, stored) = self.new_secret();
-            let rotated = found.try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
+            let rotated = found
+                .clone()
+                .try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
-            let client = self.replace("client.rotate_secret", rotated, details).await?;
+            let client = self
+                .replace("client.rotate_secret", &found.record, rotated, details)
+                .await?;
             let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
         })
@@ -317,16 +307,17 @@ impl Registry {
             let placement = self.place(spec).await?;
             let (secret, stored) = self.new_secret();
             let new_id = ClientId::generate(&mut { self.random });
-            let revision = found.revision;
-            let (old, new) = found.record.regenerate(new_id, stored.digest, tokens, self.now)?;
-            let details = json!({
-                "replaced_by": new.id.as_str(),
-                "revoke_tokens": tokens == IssuedTokens::End,
-            });
+            let Versioned {
+                record: before,
+                revision,
+            } = found;
+            let (old, new) = before.clone().regenerate(new_id, stored.digest, tokens, self.now)?;
+            let details = json!({ "revoke_tokens": tokens == IssuedTokens::End });
             let old = Versioned { record: old, revision };
-            let batch = placement.batch();
+            let (batch, succession) = (placement.batch(), Succession { old, new });
+            let action = "client.regenerate";
             let (_, client) = self
-                .insert_successor(batch, "client.regenerate", old, new, details, stored_response)
+                .insert_successor(batch, action, &before, succession, details, stored_response)
                 .await?;
             let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
@@ -345,9 +336,10 @@ impl Registry {
     ) -> Result<Versioned<ClientRecord>, RegistryError> {
         retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let ended = found.map(|client| client.revoke_tokens(self.now));
+            let ended = found.clone().map(|client| client.revoke_tokens(self.now));
             let details = json!({ "name": ended.record.name });
-            self.replace("client.revoke_tokens", ended, details).await
+            self.replace("client.revoke_tokens", &found.record, ended, details)
+                .await
         })
         .await
     }

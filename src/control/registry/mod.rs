@@ -4,6 +4,7 @@
 pub mod actor;
 pub mod text;
 pub mod error;
+mod audit_fields;
 pub mod change;
 pub mod prepare;
 mod placement;

@@ -4,6 +4,7 @@
 use crate::control::Control;
 use crate::control::registry::Actor;
 use crate::control::registry::Random;
+use crate::control::registry::audit_fields::AuditFields;
 use crate::control::registry::default_name;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
@@ -28,7 +29,7 @@ use crate::store::record::client::ClientSecret;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::client_changes::NewClient;
-use serde_json::json;
+use serde_json::Value;
 
 /// The credentials of the first administrator. They are shown once, at
 /// the gate's first start; the store has only a digest of the secret.
@@ -112,6 +113,8 @@ pub async fn prepare(
             changed_at: now,
         })));
     }
+    let mut details = client.audit_fields();
+    details.insert("first_administrator".to_owned(), id.as_str().into());
     writes.push(Write::Client(Versioned::new(client)));
     let event = NewAuditEvent {
         at: now,
@@ -120,7 +123,7 @@ pub async fn prepare(
         action: "store.prepare",
         target: id.to_string(),
         organization: Some(operators_name()),
-        details: json!({ "first_administrator": id.as_str() }),
+        details: Value::Object(details),
     };
     let batch = Batch {
         writes,

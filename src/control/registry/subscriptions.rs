@@ -25,6 +25,7 @@ use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::SubscriptionError;
 use crate::store::record::SubscriptionRecord;
+use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -63,6 +64,25 @@ impl From<SubscriptionError> for RegistryError {
     }
 }
 
+/// The most ids of one kind in the event of a cancellation, whose size is bounded so.
+const ENDED_IDS_MAX: usize = 1_000;
+
+/// Returns how many credentials `writes` end, and which.
+fn ended_credentials(writes: &[Write]) -> Value {
+    let (mut keys, mut clients) = (Vec::new(), Vec::new());
+    for write in writes {
+        match write {
+            Write::ApiKey(key) => keys.push(key.record.id.to_string()),
+            Write::Client(client) => clients.push(client.record.id.to_string()),
+            Write::Organization(_) | Write::Subscription(_) | Write::OpaqueToken(_) | Write::RevokedToken(_) => {}
+        }
+    }
+    let (keys_revoked, clients_ended) = (keys.len(), clients.len());
+    keys.truncate(ENDED_IDS_MAX);
+    clients.truncate(ENDED_IDS_MAX);
+    json!({ "keys_revoked": keys_revoked, "clients_ended": clients_ended, "keys": keys, "clients": clients })
+}
+
 impl Registry {
     /// Creates a subscription: active at once if its plan approves automatically, otherwise pending.
     ///
@@ -88,15 +108,8 @@ impl Registry {
         })?;
         let id = SubscriptionId::generate(&mut { self.random });
         let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
-        let details = json!({ "plan": record.plan.as_str(), "state": record.state.as_str() });
-        self.insert_in_batch(
-            Batch::default(),
-            "subscription.create",
-            record,
-            details,
-            stored_response,
-        )
-        .await
+        self.insert_in_batch(Batch::default(), "subscription.create", record, stored_response)
+            .await
     }
 
     /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
@@ -160,6 +173,7 @@ impl Registry {
         let now = self.now;
         retry_on_conflict(|| async {
             let found = check_revision(self.subscription(id).await?, expected)?;
+            let before = found.record.clone();
             let moved = match to {
                 OperatorChange::Approve => found.try_map(|record| record.approve(now))?,
                 OperatorChange::Fail => found.try_map(|record| record.fail(now))?,
@@ -176,7 +190,7 @@ impl Registry {
                 "plan": record.plan.as_str(),
                 "paid": record.paid,
             });
-            self.replace(to.action(), moved, details).await
+            self.replace(to.action(), &before, moved, details).await
         })
         .await
     }
@@ -199,17 +213,15 @@ impl Registry {
         }
         let cancelled = retry_on_conflict(|| async {
             let found = check_revision(self.subscription(id).await?, expected)?;
+            let before = found.record.clone();
             let cancelled = found.try_map(|record| record.cancel(self.now))?;
             let writes = self.ending_writes(&cancelled.record).await?;
-            let details = json!({
-                "keys_revoked": writes.iter().filter(|write| matches!(write, Write::ApiKey(_))).count(),
-                "clients_ended": writes.iter().filter(|write| matches!(write, Write::Client(_))).count(),
-            });
+            let details = ended_credentials(&writes);
             let batch = Batch {
                 writes,
                 ..Batch::default()
             };
-            self.replace_in_batch(batch, "subscription.cancel", cancelled, details)
+            self.replace_in_batch(batch, "subscription.cancel", &before, cancelled, details)
                 .await
         })
         .await?;
@@ -225,7 +237,7 @@ impl Registry {
         if writes.is_empty() {
             return Ok(());
         }
-        let details = json!({ "leftovers": writes.len() });
+        let details = ended_credentials(&writes);
         let organization = Some(&cancelled.organization);
         let batch = Batch {
             writes,

@@ -6,6 +6,7 @@ use crate::control::token::error::TokenEndpointError;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
 use crate::model::clock::Timestamp;
+use crate::observe::access::rfc3339;
 use crate::store::Batch;
 use crate::store::Write;
 use crate::store::record::NewAuditEvent;
@@ -52,7 +53,7 @@ pub async fn revoke(
             action: "token.revoke",
             target: token.id,
             organization: Some(client.record.organization.clone()),
-            details: json!({}),
+            details: json!({ "expires_at": rfc3339(ends_at).to_string() }),
         }),
         ..Batch::default()
     };
