@@ -1,6 +1,6 @@
 //! Which callers may use the admin API, and with which rights? A caller with the
 //! configured token, a client with an access token of this gate and the scope (RFC
-//! 6750), or any process that can open the gate's own socket. Guesses are limited.
+//! 6750), or any process that can open the gate's own socket. Wrong tokens are limited, right ones are not.
 
 use crate::control::Control;
 use crate::control::admin::response::AdminResponse;
@@ -217,7 +217,7 @@ impl Refusal {
             ),
             Self::TooManyFailures { retry_after } => {
                 let secs = secs_rounded_up(retry_after);
-                let detail = "too many wrong tokens came from this address; nothing was compared";
+                let detail = "too many wrong tokens came from this address, and this one is wrong too; the right one is let in at any time";
                 problem(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", detail)
                     .with(header::RETRY_AFTER, HeaderValue::from(secs.max(1)))
             }
@@ -271,8 +271,8 @@ impl Access {
     ///
     /// # Errors
     /// The request does not have exactly one `Authorization: Bearer` with the configured token, or with an access token
-    /// of this gate that has the scope for `method`. A source without guesses left is refused without a comparison,
-    /// even with a valid token: otherwise guessing could go on.
+    /// of this gate that has the scope for `method`. Only wrong tokens are limited, after the comparison: a stale job at
+    /// the same address must not lock an administrator out, and tokens are too long to be guessed at any rate.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
@@ -290,10 +290,6 @@ impl Access {
         if token.is_none() && own.is_none() {
             return Err(Refusal::AdminApiOff);
         }
-        let source = source_of(peer);
-        if let Some(retry_after) = self.retry_after(source, now.tick) {
-            return Err(Refusal::TooManyFailures { retry_after });
-        }
         let Some(credential) = bearer(headers) else {
             return Err(Refusal::Missing);
         };
@@ -305,10 +301,7 @@ impl Access {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
             (None, _) | (_, Err(_)) => Err(TokenProblem::Unknown),
         };
-        let holder = holder.map_err(|wrong| {
-            self.count_failure(source, now.tick);
-            Refusal::Wrong(wrong)
-        })?;
+        let holder = holder.map_err(|wrong| self.count_failure(wrong, source_of(peer), now.tick))?;
         let right = Right::of(method);
         let is_allowed = match right {
             Right::Read => holder.read,
@@ -320,25 +313,21 @@ impl Access {
         Ok(Actor::client(&holder.client_id, &holder.organization, peer))
     }
 
-    /// Returns the time until `source` may guess again; `None` if it may now.
-    fn retry_after(&self, source: IpAddr, now: Tick) -> Option<Duration> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
-            failures.get(&SHARED)
-        } else {
-            failures.get(&source)
-        };
-        bucket?.wait(&self.guesses, now)
-    }
-
-    fn count_failure(&self, source: IpAddr, now: Tick) {
+    /// Counts a wrong token from `source`, and returns the refusal.
+    fn count_failure(&self, wrong: TokenProblem, source: IpAddr, now: Tick) -> Refusal {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {
             failures.retain(|_, bucket| !bucket.is_full(now));
         }
         let full = failures.len() >= SOURCES_MAX && !failures.contains_key(&source);
         let bucket = failures.entry(if full { SHARED } else { source }).or_default();
-        *bucket = bucket.spend(&self.guesses, now);
+        match bucket.wait(&self.guesses, now) {
+            Some(retry_after) => Refusal::TooManyFailures { retry_after },
+            None => {
+                *bucket = bucket.spend(&self.guesses, now);
+                Refusal::Wrong(wrong)
+            }
+        }
     }
 }
 
