@@ -8,6 +8,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::endpoints::HostNames;
 use crate::runtime::admin::listener::BOUNDS;
 use crate::runtime::admin::listener::Bounds;
 use crate::runtime::admin::listener::HEADERS_MAX;
@@ -47,7 +48,7 @@ fn admin() -> Admin {
             client_jwks: None,
             clock: Arc::new(SystemClock::new()),
         }),
-        host_names: vec!["keygate.internal".to_owned()],
+        host_names: Arc::new(HostNames::new(vec!["keygate.internal".to_owned()])),
         records: Arc::new(Records {
             output: Arc::new(NoRecords),
             metrics: Arc::clone(&metrics),
@@ -170,7 +171,8 @@ fn s151_a_foreign_host_is_refused() {
         "0x7f.1",
         "",
     ] {
-        check(&get("/metrics", host), 421);
+        let response = check(&get("/metrics", host), 421);
+        assert!(response.contains("`admin.host_names`"), "{response}");
     }
     check("GET /metrics HTTP/1.1\r\n\r\n", 421);
     check(

@@ -13,6 +13,7 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::observe::ready::START;
 use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::endpoints::HostNames;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::record::Records;
@@ -82,11 +83,12 @@ impl Opened {
             .collect();
         let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
         let access = Arc::new(Access::new(token));
+        let host_names = Arc::new(HostNames::new(host_names_of(&self.loaded.config)));
         let admin = Admin {
             metrics: Arc::clone(&self.gate.live.metrics),
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
-            host_names: Vec::new(),
+            host_names: Arc::clone(&host_names),
             records: Arc::new(Records {
                 output: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
                 metrics: Arc::clone(&self.gate.live.metrics),
@@ -102,6 +104,7 @@ impl Opened {
                     access,
                     live: Arc::clone(&self.gate.live),
                 }),
+                Box::new(HostNamesFollower(host_names)),
                 Box::new(tls),
                 Box::new(RoomFollower(Arc::clone(&known_room))),
             ],
@@ -158,6 +161,21 @@ impl Opened {
             background: self.background,
         };
         Ok(serving)
+    }
+}
+
+fn host_names_of(config: &Config) -> Vec<String> {
+    let admin = config.admin.as_ref();
+    admin.map(|admin| admin.host_names.clone()).unwrap_or_default()
+}
+
+/// Applies `admin.host_names` of a reload.
+struct HostNamesFollower(Arc<HostNames>);
+
+impl Follower for HostNamesFollower {
+    fn apply(&self, config: &Config, _snapshot: &Snapshot, _now: Now) -> Result<(), String> {
+        self.0.replace(host_names_of(config));
+        Ok(())
     }
 }
 
