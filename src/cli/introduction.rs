@@ -1,6 +1,7 @@
 //! Which commands does `keygate run` print for a first try, and how does it show the first administrator?
 
-use crate::control::registry::FirstAdministrator;
+use crate::model::secret::Secret;
+use crate::runtime::first_administrator::AdministratorNotice;
 use std::path::Path;
 
 /// The commands for a first try, one per line, with a remark after `#`. A test ensures that README has the same ones.
@@ -34,14 +35,19 @@ pub fn commands(keygate: &str, place: &str, at: &str) -> String {
         .replace("{at}", at)
 }
 
-/// Returns the text that shows the credential of the first administrator.
-pub fn first_administrator(administrator: &FirstAdministrator) -> String {
-    format!(
-        "The first administrator, a client with the scopes admin:read and admin:write. This is the only time its secret is \
-         shown:\nclient_id={}\nclient_secret={}\n",
-        administrator.client_id,
-        administrator.client_secret.expose(),
-    )
+/// Returns the text about the first administrator: its credentials, or where they are.
+pub fn first_administrator(notice: &AdministratorNotice) -> Secret<String> {
+    const INTRODUCTION: &str = "The first administrator, a client with the scopes admin:read and admin:write.";
+    Secret::new(match notice {
+        AdministratorNotice::Credentials(administrator) => format!(
+            "{INTRODUCTION} This is the only time its secret is shown:\n{}",
+            administrator.text().expose(),
+        ),
+        AdministratorNotice::File { path, .. } => format!(
+            "{INTRODUCTION} Its secret is in {}: keep it elsewhere and remove the file.\n",
+            path.display(),
+        ),
+    })
 }
 
 /// Returns a path as one word of a shell command, quoted if necessary.

@@ -9,12 +9,15 @@ use crate::model::clock::SystemClock;
 use crate::observe::subscriber;
 use crate::runtime::assemble;
 use crate::runtime::descriptors;
+use crate::runtime::first_administrator::AdministratorNotice;
 use crate::runtime::reload;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
 use crate::runtime::serve::StartError;
 use std::error::Error;
+use std::io;
 use std::io::ErrorKind;
+use std::io::Write;
 use std::net::SocketAddr;
 
 /// Serves until a signal stops the process.
@@ -45,16 +48,29 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
     };
     let has_data_dir = args.place.data_dir.is_some();
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
-    serve::serve(path, loaded, threads, metrics, |addresses, first_administrator| {
-        if let Some(administrator) = &first_administrator {
-            // Not logged: log files are kept, and other people read them.
-            log.print(&introduction::first_administrator(administrator));
+    serve::serve(path, loaded, threads, metrics, |addresses, administrator| {
+        match &administrator {
+            Some(AdministratorNotice::File { client_id, path }) => tracing::info!(
+                client_id = client_id.as_str(),
+                path = %path.display(),
+                "First administrator created; its secret is in this file: keep it elsewhere and remove the file"
+            ),
+            Some(notice @ AdministratorNotice::Credentials(_)) => show(notice),
+            None => {}
         }
         if let Some(folder) = &folder {
             log.print(&introduction(folder, has_data_dir, issues, addresses));
         }
     })
     .map_err(with_hint)
+}
+
+/// Shows the credentials of the first administrator on the terminal. Past the queue of log lines, which keeps what it has
+/// not written, and drops lines when it is full.
+fn show(notice: &AdministratorNotice) {
+    let text = introduction::first_administrator(notice);
+    // A terminal that has gone reads nothing; `keygate clients create` makes another administrator.
+    let _ = io::stderr().write_all(text.expose().as_bytes());
 }
 
 /// Returns the text for a first try of the development set-up: the address, the commands and the configuration's path.

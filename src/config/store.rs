@@ -31,8 +31,8 @@ impl StoreSettings {
 #[schemars(rename = "Store")]
 pub(in crate::config) struct Section {
     /// The SQLite database, such as `keygate.db`; made at the first start, in a folder that is there. Files with its name
-    /// in front lie beside it: signing keys, the log of revocations, the socket of the command line. Takes effect at start.
-    /// Required.
+    /// in front lie beside it: signing keys, the log of revocations, the socket of the command line, and after the first
+    /// start the secret of the first administrator where no terminal showed it. Takes effect at start. Required.
     #[schemars(required)]
     path: Option<Text<PathBuf>>,
 }

@@ -7,8 +7,6 @@ use crate::control::Settings;
 use crate::control::admin::access::Access;
 use crate::control::clients::Clients;
 use crate::control::enforce;
-use crate::control::registry::prepare::FirstAdministrator;
-use crate::control::registry::prepare::prepare;
 use crate::control::signing_keys::SigningKeys;
 use crate::control::signing_keys::SigningKeysError;
 use crate::gate::Gate;
@@ -23,6 +21,10 @@ use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
+use crate::runtime::first_administrator;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::FirstAdministratorError;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::limit_counts::LimitCountWriter;
 use crate::runtime::reload::Follower;
 use crate::runtime::ticks::every;
@@ -42,18 +44,20 @@ pub enum StoreStartError {
     Store(#[from] StoreError),
     #[error("signing keys of the token endpoint: {0}")]
     SigningKeys(#[from] SigningKeysError),
+    #[error("first administrator: {0}")]
+    FirstAdministrator(#[from] FirstAdministratorError),
 }
 
 /// An open store whose content is in force.
 pub struct OpenStore {
     pub control: Arc<Control>,
-    /// `Some` if the store is new. The store has only a digest of the secret, so show the secret now.
-    pub first_administrator: Option<FirstAdministrator>,
+    /// `Some` if the store is new and has a first administrator.
+    pub administrator: Option<AdministratorNotice>,
 }
 
 /// Opens the store of `config`, and puts its content in force. Creates the store and the first administrator at the
-/// first start. Returns `None` if `config` has no store. The log of revocations keeps revocations in force even if the
-/// database was restored from an older backup (S078).
+/// first start, whose secret goes to `place`. Returns `None` if `config` has no store. The log of revocations keeps
+/// revocations in force even if the database was restored from an older backup (S078).
 ///
 /// # Errors
 /// See [`StoreStartError`].
@@ -61,6 +65,7 @@ pub async fn open(
     config: &Config,
     directory: &Arc<Directory>,
     clock: &Arc<dyn Clock>,
+    place: SecretPlace,
 ) -> Result<Option<OpenStore>, StoreStartError> {
     let Some(settings) = settings(config) else {
         return Ok(None);
@@ -98,12 +103,9 @@ pub async fn open(
         settings: ArcSwap::from_pointee(settings),
         clock: Arc::clone(clock),
     });
-    let first_administrator = prepare(&control, now, system_random).await?;
+    let administrator = first_administrator::introduce(&control, config, place, now, system_random).await?;
     tracing::info!(keys = key_count, clients = client_count, "Store opened");
-    Ok(Some(OpenStore {
-        control,
-        first_administrator,
-    }))
+    Ok(Some(OpenStore { control, administrator }))
 }
 
 /// The path of the revocation log is the path of the database with this suffix.

@@ -3,6 +3,8 @@
 #[cfg(feature = "gateway")]
 pub mod control_plane;
 #[cfg(feature = "gateway")]
+pub mod first_administrator;
+#[cfg(feature = "gateway")]
 pub mod follow_store;
 #[cfg(feature = "gateway")]
 pub mod limit_counts;

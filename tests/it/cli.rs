@@ -637,13 +637,23 @@ fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() 
     assert!(listed.contains(&id), "{listed}");
 }
 
+/// Returns the file with the first administrator's credentials, which is in the data folder of `home`.
+fn first_administrator_file(home: &Path) -> std::path::PathBuf {
+    Development::folder(home).join("keygate.db.first-administrator")
+}
+
 #[test]
-fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
+fn the_first_administrator_is_in_a_file_where_stderr_is_no_terminal_and_never_made_again() {
     let mut development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
     let messages = development.stderr();
+    let file = first_administrator_file(development.home.path());
+    assert_eq!(mode(&file) & 0o777, 0o600);
+    let named = messages.contains(file.canonicalize().unwrap().to_str().unwrap());
+    assert!(named, "{messages}");
+    let text = std::fs::read_to_string(&file).unwrap();
     let value = |name: &str| {
-        let line = messages.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {messages}")).to_owned()
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in the file")).to_owned()
     };
     let (id, secret) = (value("client_id="), value("client_secret="));
     assert!(id.starts_with("client_") && secret.starts_with("kgs_"), "{id}");
@@ -658,14 +668,47 @@ fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
     assert_eq!(claims["scope"], "admin:read admin:write");
     assert!(!get("kgs_other").status.success());
-    // Stderr shows the secret once: the log lines after the first lines do not contain it.
-    assert_eq!(messages.matches(&secret).count(), 1);
+    assert!(!messages.contains("kgs_"), "{messages}");
 
     development.stop();
+    std::fs::remove_file(&file).unwrap();
     let home = std::mem::replace(&mut development.home, tempfile::tempdir().unwrap());
     let config = std::fs::read_to_string(Development::folder(home.path()).join("keygate.yaml")).unwrap();
     let again = Development::start(home, &config);
-    assert!(!again.stderr().contains("client_secret="), "{}", again.stderr());
+    assert!(!first_administrator_file(again.home.path()).exists());
+    assert!(!again.stderr().contains("irst administrator"), "{}", again.stderr());
+}
+
+#[test]
+fn the_first_administrator_is_shown_on_a_terminal() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    std::fs::write(folder.join("keygate.yaml"), EMBEDDED).unwrap();
+    // `script` gives the program a terminal, and copies to its own stdout what the program writes there.
+    let program = keygate(home.path()).get_program().to_str().unwrap().to_owned();
+    let command = format!("'{program}' keys list --data-dir '{}'", folder.display());
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.matches("client_secret=kgs_").count(), 1, "{shown}");
+    assert!(!first_administrator_file(home.path()).exists());
+}
+
+#[test]
+fn no_first_administrator_is_made_where_a_token_lets_one_in() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    std::fs::write(folder.join("token"), "0123456789abcdef0123456789abcdef").unwrap();
+    let admin = "admin:\n  token: \"file:token\"\n";
+    let config = EMBEDDED.replacen("admin:\n", admin, 1);
+    assert_ne!(config, EMBEDDED);
+    std::fs::write(folder.join("keygate.yaml"), config).unwrap();
+    let listed = run(home.path(), &["clients", "list", "--output", "json"]).expect_success();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["items"], serde_json::json!([]), "{listed}");
+    assert!(!first_administrator_file(home.path()).exists());
 }
 
 fn claims_of(token: &str) -> Value {

@@ -96,10 +96,9 @@ impl LoadedConfig {
     /// # Errors
     /// If the store cannot be opened, or stderr cannot be written.
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
-        let (client, first_administrator) = AdminClient::on_store(&self.config)?;
-        if let Some(administrator) = &first_administrator {
-            // Only the process that creates the store can show this secret.
-            printer.note(introduction::first_administrator(administrator).trim_end())?;
+        let (client, administrator) = AdminClient::on_store(&self.config)?;
+        if let Some(administrator) = &administrator {
+            printer.note(introduction::first_administrator(administrator).expose().trim_end())?;
         }
         Ok(client)
     }

@@ -14,6 +14,7 @@ use keygate::control::admin::access::Access;
 use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
 use keygate::control::registry;
+use keygate::control::registry::FirstAdministrator;
 use keygate::control::token;
 use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
@@ -213,8 +214,9 @@ impl Gate {
             ..control::token_endpoint("https://auth.example.com")
         };
         let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
-        let prepared = runtime.block_on(registry::prepare::prepare(&control, clock.now().wall, system_random));
-        prepared.unwrap().expect("the store is new");
+        let administrator = FirstAdministrator::generate(system_random);
+        let prepared = registry::prepare::prepare(&control, Some(&administrator), clock.now().wall);
+        runtime.block_on(prepared).unwrap();
         let api = admin::router(admin::AdminDependencies {
             control: Some(Arc::clone(&control)),
             issuers: Arc::new(NoIssuers),
