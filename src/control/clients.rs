@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Returns the registered keys that are valid at `now`, at most [`CLIENT_KEYS_MAX`].
-    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
+    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> + Clone {
         self.keys
             .iter()
             .filter(move |key| key.revoked_at.is_none_or(|revoked_at| now < revoked_at))

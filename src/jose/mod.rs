@@ -5,6 +5,7 @@ pub mod json;
 pub mod jwk;
 pub mod jwks;
 pub mod jws;
+pub mod numeric_date;
 pub mod pem_file;
 mod public_key;
 pub mod sign;

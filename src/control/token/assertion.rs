@@ -6,8 +6,11 @@ use crate::control::token::error::TokenEndpointError;
 use crate::control::token::service::TOKEN;
 use crate::jose::json;
 use crate::jose::jwk::VerifyingKey;
+use crate::jose::jwks::KidMeaning;
 use crate::jose::jws::Jws;
 use crate::jose::jws::JwsError;
+use crate::jose::numeric_date;
+use crate::jose::numeric_date::Rounding;
 use crate::jose::uploaded::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::CredentialDigest;
@@ -79,11 +82,17 @@ impl<'a> Assertion<'a> {
         self.jws.header().kid.as_deref()
     }
 
-    /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without
-    /// `kid`, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
-    pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
+    /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without `kid`, or where it says nothing
+    /// about these keys, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
+    pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey> + Clone) -> Option<&'k VerifyingKey> {
+        let kid = self.kid().map(|kid| (kid, KidMeaning::of(kid, keys.clone())));
+        let is_meant = |key: &&VerifyingKey| match kid {
+            None | Some((_, KidMeaning::Nothing)) => true,
+            Some((kid, KidMeaning::Named)) => key.is_named(kid),
+            Some((_, KidMeaning::Unknown)) => false,
+        };
         let fitting = keys
-            .filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(is_meant)
             .filter(|key| key.fits(self.jws.header().algorithm));
         self.jws.signer(fitting.take(CLIENT_KEYS_MAX)).ok()
     }
@@ -103,7 +112,7 @@ impl<'a> Assertion<'a> {
         self.check_kind()?;
         self.check_audience(rules, endpoint)?;
         let expires_at = self.check_times(rules, now)?;
-        let id = match self.claims.get("jti") {
+        let id = match self.claim("jti") {
             None if rules.require_jti => return Err(TokenEndpointError::AssertionIdMissing),
             None => return Ok(None),
             Some(Value::String(id)) if (1..=JTI_BYTES_MAX).contains(&id.len()) => CredentialDigest::sha256(id),
@@ -131,12 +140,19 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Checks `aud`, which must be one string: with several audiences,
-    /// another one of them could replay the assertion here (S119).
+    /// Checks `aud`, which must be one audience: with several, another one of them could replay the assertion here (S119).
+    /// An array of exactly one is taken too (RFC 7519 section 4.1.3), because libraries write it, but not in the strict
+    /// profile, whose audience is a string (rfc7523bis).
     fn check_audience(&self, rules: &TokenEndpoint, endpoint: ReceivingEndpoint<'_>) -> Result<(), TokenEndpointError> {
-        let Some(Value::String(audience)) = self.claims.get("aud") else {
-            return Err(TokenEndpointError::AssertionAudience);
+        let audience = match self.claim("aud") {
+            Some(Value::String(audience)) => Some(audience),
+            Some(Value::Array(audiences)) => match (audiences.as_slice(), rules.assertion_audience) {
+                ([Value::String(audience)], AssertionAudience::IssuerOrEndpoint) => Some(audience),
+                (_, AssertionAudience::IssuerOrEndpoint | AssertionAudience::Issuer) => None,
+            },
+            Some(_) | None => None,
         };
+        let audience = audience.ok_or(TokenEndpointError::AssertionAudience)?;
         let is_issuer = audience == rules.issuer.as_str();
         let is_endpoint = match endpoint {
             ReceivingEndpoint::Token { path } => *audience == rules.url(path),
@@ -155,7 +171,7 @@ impl<'a> Assertion<'a> {
 
     /// Checks `exp`, `nbf` and `iat`, each with the clock skew, and returns `exp`.
     fn check_times(&self, rules: &TokenEndpoint, now: Timestamp) -> Result<Timestamp, TokenEndpointError> {
-        let Some(expires_at) = self.time("exp")? else {
+        let Some(expires_at) = self.time("exp", Rounding::Down)? else {
             return Err(TokenEndpointError::AssertionClaim("exp"));
         };
         let skew = rules.clock_skew;
@@ -167,11 +183,14 @@ impl<'a> Assertion<'a> {
             return Err(TokenEndpointError::AssertionLifetime);
         }
         for name in ["nbf", "iat"] {
-            if self.time(name)?.is_some_and(|time| time > now.saturating_add(skew)) {
+            if self
+                .time(name, Rounding::Up)?
+                .is_some_and(|time| time > now.saturating_add(skew))
+            {
                 return Err(TokenEndpointError::AssertionNotYetValid);
             }
         }
-        let issued_at = self.time("iat")?.unwrap_or(now);
+        let issued_at = self.time("iat", Rounding::Up)?.unwrap_or(now);
         if issued_at.saturating_add(longest) < now {
             Err(TokenEndpointError::AssertionTooOld)
         } else {
@@ -179,15 +198,19 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Returns a NumericDate claim, `None` if it is absent. It
-    /// must be whole seconds, as everywhere in this gate (S027).
-    fn time(&self, name: &'static str) -> Result<Option<Timestamp>, TokenEndpointError> {
-        match self.claims.get(name) {
+    /// Returns a claim; one that is `null` is absent, as in a token.
+    fn claim(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Returns a NumericDate claim, `None` if it is absent: whole or not, as in a token, because libraries write
+    /// `time.time() + 300`.
+    fn time(&self, name: &'static str, rounding: Rounding) -> Result<Option<Timestamp>, TokenEndpointError> {
+        let wrong = TokenEndpointError::AssertionClaim(name);
+        match self.claim(name) {
             None => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(secs) => Ok(Some(Timestamp::from_unix_secs(secs))),
-                None => Err(TokenEndpointError::AssertionClaim(name)),
-            },
+            Some(Value::Number(number)) => numeric_date::instant(number, rounding).map(Some).ok_or(wrong),
+            Some(_) => Err(wrong),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::control::token::request::Form;
 use crate::control::token::request::decode;
 use crate::control::token::service::Service;
 use crate::control::token::service::endpoint;
+use crate::jose::jwks::KidMeaning;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::api_key::CredentialDigest;
 use crate::model::client_secret;
@@ -314,8 +315,9 @@ async fn verify_with_fetched_keys(
     if assertion.signer(jwks.keys()).is_some() {
         return Ok(true);
     }
-    // Only an assertion without `kid` needs a newer set here: for an unknown `kid`, `keys` has already fetched.
-    if is_latest || assertion.kid().is_some() {
+    // Only an assertion whose `kid` says nothing needs a newer set here: for an unknown `kid`, `keys` has already fetched.
+    let names_key = |kid| KidMeaning::of(kid, jwks.keys()) != KidMeaning::Nothing;
+    if is_latest || assertion.kid().is_some_and(names_key) {
         return Ok(false);
     }
     let newer = service.client_jwks.newer(id, url, &jwks).await.map_err(unavailable)?;
