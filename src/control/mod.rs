@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod enforce;
+pub mod standing;
 pub mod signing_keys;
 pub mod token;
 pub mod state;

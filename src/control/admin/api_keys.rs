@@ -24,6 +24,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::lifetime;
+use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
 use axum::extract::Path;
@@ -60,6 +61,9 @@ pub(super) struct View {
     /// `active`, `ending` (good until `revoked_at`), `expired` or `revoked`.
     #[schema(example = "active")]
     state: &'static str,
+    /// `good`, or why its subscription and its plan do not let it be used now, as with clients.
+    #[schema(example = "good")]
+    standing: &'static str,
     created_at: Time,
     /// The first instant at which it is refused; `null`: never.
     expires_at: Option<Time>,
@@ -94,6 +98,7 @@ impl Resource for ApiKeyRecord {
                 (false, false, Some(_)) => "ending",
                 (false, false, None) => "active",
             },
+            standing: registry.standing(&self.subscription, self.environment, CredentialKind::ApiKey),
             created_at: Time(self.created_at),
             expires_at: self.expires_at.map(Time),
             revoked_at: self.revoked_at.map(Time),

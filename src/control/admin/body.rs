@@ -12,6 +12,8 @@ use axum::extract::Request;
 use http::HeaderMap;
 use http::StatusCode;
 use http::header;
+use serde::Deserialize;
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
@@ -53,6 +55,29 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
         let (body, idempotency) = read(request, Presence::Optional).await?;
         Ok(Self { body, idempotency })
     }
+}
+
+/// Reads a member of a change that cannot be removed: a `null` that did nothing would look like a removal.
+///
+/// # Errors
+/// The member is `null`, or no `T`.
+pub fn kept_or_changed<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let removed = "this cannot be removed; leave it out and it stays";
+    Option::<T>::deserialize(deserializer)?
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(removed))
+}
+
+/// Reads a member of a change that `null` removes (RFC 7396): it becomes empty.
+///
+/// # Errors
+/// The member is neither `null` nor a `T`.
+pub fn kept_changed_or_removed<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Some(Option::<T>::deserialize(deserializer)?.unwrap_or_default()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
+use crate::control::admin::body::kept_changed_or_removed;
+use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::jwks_health;
@@ -28,9 +30,11 @@ use crate::control::registry::text::Label;
 use crate::model::id::ClientId;
 use crate::model::scope::Scope;
 use crate::model::secret::Secret;
+use crate::model::subscription::Standing;
 use crate::store::record::ClientRecord;
 use crate::store::record::IssuedTokens;
 use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientState;
 use axum::extract::Path;
 use serde::Deserialize;
 use serde::Serialize;
@@ -76,19 +80,28 @@ pub(super) struct View {
     /// `jwt` (RFC 9068) or `opaque`.
     #[schema(example = "jwt")]
     token_format: &'static str,
-    /// `active`, `disabled` (gets no tokens until it is active again) or `deleted`.
+    /// `active`, `disabled` (gets no tokens until it is active again), `cancelled` (its subscription is, so it gets none
+    /// for good) or `deleted`.
     #[schema(example = "active")]
     state: &'static str,
+    /// `good`, or why its subscription and its plan give it no tokens now: `subscription_pending`,
+    /// `subscription_provisioning_failed`, `subscription_cancelled`, `payment_due`, `plan_not_released`, `sandbox_only`,
+    /// `plan_gone`, `credential_not_in_plan`.
+    #[schema(example = "good")]
+    standing: &'static str,
     /// Its tokens that were issued before this do not count.
     tokens_not_before: Option<Time>,
     created_at: Time,
     changed_at: Time,
 }
 
-/// A client secret; nothing of its text.
+/// A client secret, without its text.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientSecret)]
 struct SecretView {
+    /// Its obfuscated form, with its last four characters; `null` for one that an earlier version made.
+    #[schema(example = "kgs_…aB3x")]
+    hint: Option<String>,
     created_at: Time,
     /// From then on it is refused; `null` until it is rotated.
     ends_at: Option<Time>,
@@ -104,6 +117,7 @@ impl Resource for ClientRecord {
             ClientAuthentication::ClientSecret { secrets: stored } => {
                 let good = stored.iter().filter(|secret| secret.is_valid(now));
                 secrets.extend(good.map(|secret| SecretView {
+                    hint: Some(secret.hint.clone()).filter(|hint| !hint.is_empty()),
                     created_at: Time(secret.created_at),
                     ends_at: secret.ends_at.map(Time),
                 }));
@@ -117,6 +131,8 @@ impl Resource for ClientRecord {
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }
+        let kind = self.authentication.kind();
+        let standing = registry.standing(&self.subscription, self.environment, kind);
         View {
             id: self.id.to_string(),
             name: self.name.clone(),
@@ -124,7 +140,7 @@ impl Resource for ClientRecord {
             organization: self.organization.to_string(),
             subscription: self.subscription.to_string(),
             environment: environment_word(self.environment),
-            authentication: self.authentication.kind().as_str(),
+            authentication: kind.as_str(),
             jwks_url,
             jwks,
             secrets,
@@ -132,11 +148,22 @@ impl Resource for ClientRecord {
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             token_ttl: self.token_ttl.as_str(),
             token_format: self.token_format.as_str(),
-            state: self.state.as_str(),
+            state: state_word(self.state, standing),
+            standing,
             tokens_not_before: self.tokens_not_before.map(Time),
             created_at: Time(self.created_at),
             changed_at: Time(self.changed_at),
         }
+    }
+}
+
+/// Returns the word for a client's state. A cancelled subscription never comes back, so the client's own state would
+/// promise tokens that it cannot get.
+fn state_word(state: ClientState, standing: &str) -> &'static str {
+    let is_cancelled = Standing::Cancelled.reason() == Some(standing);
+    match state {
+        ClientState::Active | ClientState::Disabled if is_cancelled => "cancelled",
+        ClientState::Active | ClientState::Disabled | ClientState::Deleted => state.as_str(),
     }
 }
 
@@ -239,31 +266,38 @@ impl NewClient {
     }
 }
 
-/// What is to be other than it was; what is absent stays.
+/// What is to be other than it was; what is absent stays, and `null` removes (RFC 7396).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientChange)]
 pub(super) struct ClientChange {
     /// 1 to 200 characters, for people.
-    #[schema(example = "nightly export", min_length = 1, max_length = 200, required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "nightly export", min_length = 1, max_length = 200, required = false)]
     name: Option<String>,
-    /// At most 1000 characters.
+    /// At most 1000 characters; `null` removes it.
+    #[serde(default, deserialize_with = "kept_changed_or_removed")]
     #[schema(max_length = 1000, required = false)]
     description: Option<String>,
     /// The widest its tokens can have from now on.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = Vec<String>, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` or `24h`.
-    #[schema(example = "1h", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "1h", required = false)]
     token_ttl: Option<String>,
     /// `jwt` or `opaque`.
-    #[schema(example = "jwt", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "jwt", required = false)]
     token_format: Option<String>,
     /// `active` or `disabled`.
-    #[schema(example = "disabled", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "disabled", required = false)]
     state: Option<String>,
     /// Another https URL, for a client that has one.
-    #[schema(example = json!(null), required = false, max_length = 2048)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "https://client.example/jwks.json", required = false, max_length = 2048)]
     jwks_url: Option<String>,
 }
 
@@ -437,7 +471,8 @@ pub(super) async fn rotate_secret(
 
 /// Make a client in the place of another
 ///
-/// With a new id and a new secret; the old one is deleted.
+/// With a new id and, where it has one, a new secret; the old one is deleted. A JWKS URL stays; a client with keys here
+/// begins without any, and none of the old ones can be uploaded again.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/secret/regenerate", tag = "clients", operation_id = "regenerateClient",
     params(ClientPath, Idempotency),
     request_body = Option<Regeneration>, responses((status = 201, description = "The new client gets tokens", body = ViewWithSecret)))]

@@ -208,7 +208,7 @@ pub(super) async fn approve(Change(registry, subscription, expected, _): Change<
 
 /// Say that a subscription could not be set up
 ///
-/// Its credentials stop counting until it is approved again. For operators.
+/// Until it is approved again. An active one is refused: cancel it. For operators.
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/fail", tag = "subscriptions", operation_id = "failSubscription",
     params(SubscriptionPath),
     responses((status = 200, description = "Its state is `provisioning_failed`", body = View)))]

@@ -143,6 +143,8 @@ fn secret(secret: &ClientSecret) -> Value {
         digest: _,
         created_at,
         ends_at,
+        // It shows a part of the secret.
+        hint: _,
     } = secret;
     json!({ "created_at": time(Some(*created_at)), "ends_at": time(*ends_at) })
 }

@@ -179,7 +179,8 @@ impl Registry {
     fn new_secret(&self) -> (Secret<String>, ClientSecret) {
         let secret = client_secret::generate(&mut { self.random });
         let digest = client_secret::digest(&self.control.settings.load().digester, secret.expose());
-        (secret, ClientSecret::new(digest, self.now))
+        let stored = ClientSecret::new(digest, self.now).with_hint(client_secret::hint(secret.expose()));
+        (secret, stored)
     }
 
     /// Returns the client of this id.
@@ -275,7 +276,7 @@ impl Registry {
             let (secret, stored) = self.new_secret();
             let rotated = found
                 .clone()
-                .try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
+                .try_map(|client| client.rotate_secret(stored.clone(), grace, self.now))?;
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let client = self
                 .replace("client.rotate_secret", &found.record, rotated, details)
@@ -286,10 +287,11 @@ impl Registry {
         .await
     }
 
-    /// Replaces a client by a new one, with a new id and a new secret, and deletes the old one.
+    /// Replaces a client by a new one, with a new id and, if it has a secret, a new secret, and deletes the old one. See
+    /// [`ClientRecord::regenerate`] for its keys.
     ///
     /// # Errors
-    /// No such client exists, it is deleted or has no secret; its subscription is not in force, or the plan no longer
+    /// No such client exists, or it is deleted; its subscription is not in force, or the plan no longer
     /// allows the client's kind or scopes.
     pub async fn regenerate_client(
         &self,
@@ -311,7 +313,7 @@ impl Registry {
                 record: before,
                 revision,
             } = found;
-            let (old, new) = before.clone().regenerate(new_id, stored.digest, tokens, self.now)?;
+            let (old, new) = before.clone().regenerate(new_id, stored, tokens, self.now)?;
             let details = json!({ "revoke_tokens": tokens == IssuedTokens::End });
             let old = Versioned { record: old, revision };
             let (batch, succession) = (placement.batch(), Succession { old, new });
@@ -319,7 +321,10 @@ impl Registry {
             let (_, client) = self
                 .insert_successor(batch, action, &before, succession, details, stored_response)
                 .await?;
-            let secret = Some(secret);
+            let secret = match before.authentication.kind() {
+                CredentialKind::ClientSecret => Some(secret),
+                CredentialKind::PrivateKeyJwt | CredentialKind::ApiKey => None,
+            };
             Ok(ClientWithSecret { client, secret })
         })
         .await

@@ -27,11 +27,15 @@ pub use prepare::FirstAdministrator;
 
 use crate::control::Control;
 use crate::control::registry::actor::Visibility;
+use crate::control::standing::check_subscription;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::control::token::client_jwks::JwksHealth;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::plan::CredentialKind;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
 use crate::store::Filter;
@@ -71,6 +75,20 @@ impl Registry {
     pub fn jwks_health(&self, client: &ClientId, url: &str) -> Option<JwksHealth> {
         let client_jwks = self.client_jwks.as_ref()?;
         Some(client_jwks.health(client, url))
+    }
+
+    /// Returns `good` if the subscription and the plan of a credential allow its use now, otherwise the word for the
+    /// reason.
+    pub fn standing(
+        &self,
+        subscription: &SubscriptionId,
+        environment: ApiKeyEnvironment,
+        kind: CredentialKind,
+    ) -> &'static str {
+        match check_subscription(&self.control, subscription, environment, kind) {
+            Ok(()) => "good",
+            Err(error) => error.reason(),
+        }
     }
 
     pub const fn now(&self) -> Timestamp {

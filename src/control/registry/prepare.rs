@@ -74,7 +74,9 @@ impl FirstAdministrator {
     }
 
     fn client(&self, control: &Control, now: Timestamp) -> ClientRecord {
-        let digest = client_secret::digest(&control.settings.load().digester, self.client_secret.expose());
+        let secret = self.client_secret.expose();
+        let digest = client_secret::digest(&control.settings.load().digester, secret);
+        let secret = ClientSecret::new(digest, now).with_hint(client_secret::hint(secret));
         ClientRecord::new(
             NewClient {
                 id: self.client_id.clone(),
@@ -83,9 +85,7 @@ impl FirstAdministrator {
                 environment: ApiKeyEnvironment::Live,
                 name: "First administrator".to_owned(),
                 description: "Made at the first start".to_owned(),
-                authentication: ClientAuthentication::ClientSecret {
-                    secrets: vec![ClientSecret::new(digest, now)],
-                },
+                authentication: ClientAuthentication::ClientSecret { secrets: vec![secret] },
                 scopes: "admin:read admin:write".parse::<ScopeSet>().expect("these are scopes"),
                 token_ttl: TokenTtl::default(),
                 token_format: TokenFormat::default(),

@@ -2,8 +2,8 @@
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
+use crate::control::standing::SubscriptionCheckError;
 use crate::control::token::grant;
-use crate::control::token::grant::SubscriptionCheckError;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::CredentialDigest;

@@ -77,6 +77,9 @@ pub struct ClientSecret {
     /// The first instant at which the secret is refused; `None` until it is rotated.
     #[serde(with = "text::optional_millis")]
     pub ends_at: Option<Timestamp>,
+    /// The obfuscated form, with the last characters alone; empty for a secret of an earlier version.
+    #[serde(default)]
+    pub hint: String,
 }
 
 /// A public key of a client.

@@ -128,7 +128,13 @@ impl ClientSecret {
             digest,
             created_at: now,
             ends_at: None,
+            hint: String::new(),
         }
+    }
+
+    /// Adds the obfuscated form.
+    pub fn with_hint(self, hint: String) -> Self {
+        Self { hint, ..self }
     }
 
     /// Returns whether the secret is valid at `now`.
@@ -195,12 +201,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
     /// be unclear which secrets are valid.
-    pub fn rotate_secret(
-        mut self,
-        digest: CredentialDigest,
-        grace: Grace,
-        now: Timestamp,
-    ) -> Result<Self, ClientError> {
+    pub fn rotate_secret(mut self, new: ClientSecret, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
@@ -215,32 +216,37 @@ impl ClientRecord {
         for secret in secrets.iter_mut() {
             secret.ends_at = Some(now.saturating_add(grace.duration()));
         }
-        secrets.insert(0, ClientSecret::new(digest, now));
+        secrets.insert(0, new);
         self.changed_at = now;
         Ok(self)
     }
 
-    /// Returns this client, deleted, and a new client with the same rights, another id and another secret. The
-    /// successor of a disabled client is disabled too: a regeneration does not enable a client.
+    /// Returns this client, deleted, and a new client with the same rights and another id. A client with a secret gets
+    /// `secret`; one with a JWKS URL keeps the URL, whose keys are its own. One with registered keys begins without a
+    /// valid key, and none of the old ones can be registered again: nothing of the old credential remains. The successor
+    /// of a disabled client is disabled too: a regeneration does not enable a client.
     ///
     /// # Errors
-    /// The client is deleted or has no secret.
+    /// The client is deleted.
     pub fn regenerate(
         self,
         id: ClientId,
-        digest: CredentialDigest,
+        secret: ClientSecret,
         tokens: IssuedTokens,
         now: Timestamp,
     ) -> Result<(Self, Self), ClientError> {
         self.check_not_deleted()?;
-        let ClientAuthentication::ClientSecret { .. } = self.authentication else {
-            return Err(ClientError::NoSecret);
+        let authentication = match self.authentication.clone() {
+            ClientAuthentication::ClientSecret { .. } => ClientAuthentication::ClientSecret { secrets: vec![secret] },
+            ClientAuthentication::JwksUrl { url } => ClientAuthentication::JwksUrl { url },
+            ClientAuthentication::Keys { mut keys } => {
+                revoke_all(&mut keys, now);
+                ClientAuthentication::Keys { keys }
+            }
         };
         let new = Self {
             id,
-            authentication: ClientAuthentication::ClientSecret {
-                secrets: vec![ClientSecret::new(digest, now)],
-            },
+            authentication,
             tokens_not_before: None,
             created_at: now,
             changed_at: now,

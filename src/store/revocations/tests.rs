@@ -20,6 +20,7 @@ use crate::store::record::NewClient;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::record::client::ClientAuthentication;
 use crate::store::record::client::ClientKey;
+use crate::store::record::client::ClientSecret;
 use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
@@ -491,7 +492,12 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
 async fn a_new_client_adds_no_entry() {
     let id: ClientId = "client_9".parse().unwrap();
     let (old, new) = client("secret", "acme")
-        .regenerate(id, CredentialDigest::sha256("x"), IssuedTokens::Stay, later(10))
+        .regenerate(
+            id,
+            ClientSecret::new(CredentialDigest::sha256("x"), later(10)),
+            IssuedTokens::Stay,
+            later(10),
+        )
         .unwrap();
     let log = RevocationLog::default();
     log.append_writes(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])

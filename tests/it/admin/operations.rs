@@ -76,7 +76,7 @@ fn rows() -> Vec<Row> {
         (
             "failSubscription",
             "POST",
-            "/subscriptions/{subscription}/fail",
+            "/subscriptions/{pending}/fail",
             None,
             200,
             NotFound,

@@ -41,6 +41,8 @@ fn a_subscription_that_is_not_in_force_gets_no_credentials_and_the_answer_says_w
     gate.create("/keys", key(&id, None));
     gate.call("POST", &format!("{path}/approve"), None)
         .expect_refusal(409, "already-active");
+    gate.call("POST", &format!("{path}/fail"), None)
+        .expect_refusal(409, "already-provisioned");
     gate.perform("POST", &format!("{path}/cancel"), None);
     refused("subscription-cancelled");
     for verb in ["approve", "fail", "cancel"] {

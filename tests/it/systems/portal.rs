@@ -298,12 +298,21 @@ fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_r
             );
         }
     }
-    for step in ["secret/rotate", "secret/regenerate"] {
-        let reply = system
-            .admin
-            .call("POST", &format!("/clients/{id}/{step}"), Some(json!({})));
-        assert_eq!(reply.status, 409, "{step}: {reply:?}");
-    }
+    let rotate = format!("/clients/{id}/secret/rotate");
+    let reply = system.admin.call("POST", &rotate, Some(json!({})));
+    assert_eq!(reply.status, 409, "{reply:?}");
+    // Regeneration gives another id, for the same URL.
+    let regenerated = system
+        .admin
+        .create(&format!("/clients/{id}/secret/regenerate"), json!({}));
+    let (new_id, key) = (text(&regenerated["id"]), &keys[1]);
+    assert_ne!(id, new_id);
+    assert_eq!(regenerated.get("client_secret"), None, "{regenerated}");
+    assert_eq!(
+        oauth_error(&system.token_by_key(&id, key, Some(key.kid())), 400).0,
+        "invalid_client"
+    );
+    access_token(&system.token_by_key(&new_id, key, Some(key.kid())));
     for url in [
         "http://customer.example.com/jwks",
         "ftp://customer.example.com/jwks",

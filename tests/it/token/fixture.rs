@@ -316,6 +316,7 @@ impl Gate {
             digest: client_secret::digest(digester, text),
             created_at: Timestamp::from_unix_secs(START),
             ends_at: *ends_at,
+            hint: String::new(),
         });
         ClientAuthentication::ClientSecret {
             secrets: secrets.collect(),

@@ -13,6 +13,7 @@ const OMITTED: &[&str] = &[
     "/changed_at",
     "/last_used_at",
     "/authentication/secrets/0/digest",
+    "/authentication/secrets/0/hint",
     "/authentication/keys/0/public_pem",
 ];
 
@@ -128,8 +129,8 @@ fn every_field_of_a_client_is_shown_whatever_it_proves_itself_with() {
         check::<ClientRecord>(&client(&one, false), &client(&two, true), &["/authentication/method"]);
     };
     check(
-        json!({ "method": "client_secret", "secrets": [{ "digest": DIGEST, "created_at": 1, "ends_at": null }] }),
-        json!({ "method": "client_secret", "secrets": [{ "digest": OTHER_DIGEST, "created_at": 2, "ends_at": 2 }] }),
+        json!({ "method": "client_secret", "secrets": [{ "digest": DIGEST, "created_at": 1, "ends_at": null, "hint": "a" }] }),
+        json!({ "method": "client_secret", "secrets": [{ "digest": OTHER_DIGEST, "created_at": 2, "ends_at": 2, "hint": "b" }] }),
     );
     check(
         json!({ "method": "jwks_url", "url": "https://client.example/jwks" }),

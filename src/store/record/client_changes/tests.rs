@@ -77,7 +77,7 @@ fn valid_secrets(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
 }
 
 fn rotate(client: ClientRecord, secret: &str, grace: Grace, now: Timestamp) -> Result<ClientRecord, ClientError> {
-    client.rotate_secret(CredentialDigest::sha256(secret), grace, now)
+    client.rotate_secret(ClientSecret::new(CredentialDigest::sha256(secret), now), grace, now)
 }
 
 fn hours(hours: u32) -> Grace {
@@ -188,8 +188,8 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
 #[test]
 fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
     let id: ClientId = "client_2".parse().unwrap();
-    let regenerate =
-        |client: ClientRecord, tokens| client.regenerate(id.clone(), CredentialDigest::sha256("second"), tokens, NOW);
+    let secret = ClientSecret::new(CredentialDigest::sha256("second"), NOW);
+    let regenerate = |client: ClientRecord, tokens| client.regenerate(id.clone(), secret.clone(), tokens, NOW);
     let (old, new) = regenerate(with_secret(), IssuedTokens::Stay).unwrap();
     assert_eq!((old.state, old.tokens_not_before), (ClientState::Deleted, None));
     assert_eq!(valid_secrets(&old, NOW), [""; 0]);
@@ -204,13 +204,26 @@ fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
     assert_eq!((old.tokens_not_before, new.tokens_not_before), (Some(NOW), None));
     let (_, new) = regenerate(disabled(with_secret()), IssuedTokens::Stay).unwrap();
     assert_eq!(new.state, ClientState::Disabled, "it is not its owner's to enable it");
-    for (client, error) in [
-        (deleted(with_secret()), ClientError::Deleted),
-        (with_url(), ClientError::NoSecret),
-        (with_keys(&["a"]), ClientError::NoSecret),
-    ] {
-        assert_eq!(regenerate(client, IssuedTokens::Stay).map(drop), Err(error));
+    for client in [with_secret(), with_url(), with_keys(&["a"])] {
+        let refused = regenerate(deleted(client), IssuedTokens::Stay).map(drop);
+        assert_eq!(refused, Err(ClientError::Deleted));
     }
+}
+
+#[test]
+fn a_regenerated_client_keeps_its_url_and_none_of_its_registered_keys() {
+    let id: ClientId = "client_2".parse().unwrap();
+    let regenerate = |client: ClientRecord| {
+        let secret = ClientSecret::new(CredentialDigest::sha256("second"), NOW);
+        client.regenerate(id.clone(), secret, IssuedTokens::Stay, NOW).unwrap()
+    };
+    let (old, new) = regenerate(with_url());
+    assert_eq!((old.state, new.state), (ClientState::Deleted, ClientState::Active));
+    assert_eq!((&new.id, &new.authentication), (&id, &with_url().authentication));
+    let (old, new) = regenerate(with_keys(&["a", "b"]));
+    assert_eq!((kids(&old), kids(&new)), (vec![], vec![]));
+    assert_eq!(new.clone().add_key(key("a"), NOW), Err(ClientError::KeyRevoked));
+    assert_eq!(kids(&new.add_key(key("c"), NOW).unwrap()), ["c"]);
 }
 
 #[test]
