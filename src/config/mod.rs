@@ -47,6 +47,7 @@ pub mod shutdown;
 pub mod store;
 pub mod tls;
 pub mod token_endpoint;
+pub mod token_paths;
 pub mod upstream;
 
 mod defaults;

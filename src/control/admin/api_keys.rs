@@ -24,7 +24,6 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::lifetime;
-use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
 use axum::extract::Path;
@@ -98,7 +97,7 @@ impl Resource for ApiKeyRecord {
                 (false, false, Some(_)) => "ending",
                 (false, false, None) => "active",
             },
-            standing: registry.standing(&self.subscription, self.environment, CredentialKind::ApiKey),
+            standing: registry.key_standing(self),
             created_at: Time(self.created_at),
             expires_at: self.expires_at.map(Time),
             revoked_at: self.revoked_at.map(Time),

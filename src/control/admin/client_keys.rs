@@ -20,6 +20,7 @@ use crate::control::registry::client_keys::ClientKeySpec;
 use crate::control::registry::client_keys::ClientKeyWithPrivate;
 use crate::jose::uploaded;
 use crate::jose::uploaded::UploadedKey;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::secret::Secret;
 use crate::store::record::client::ClientKey;
@@ -115,10 +116,7 @@ impl NewKey {
                 errors.take("/public_key", read).map(KeySource::Uploaded)
             }
             (None, Some(text)) => {
-                let algorithm = text
-                    .parse()
-                    .ok()
-                    .filter(|it| uploaded::ASSERTION_ALGORITHMS.contains(it));
+                let algorithm = text.parse().ok().filter(|it| ASSERTION_ALGORITHMS.contains(it));
                 let algorithm = algorithm.ok_or("must be `ES256`, `RS256`, `PS256` or `EdDSA`");
                 errors.take("/generate", algorithm).map(KeySource::Generate)
             }

@@ -27,7 +27,9 @@ use crate::control::registry::clients::ClientWithSecret;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
+use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::model::secret::Secret;
 use crate::model::subscription::Standing;
@@ -62,6 +64,12 @@ pub(super) struct View {
     /// `client_secret` or `private_key_jwt`; chosen when it was made, for good.
     #[schema(example = "client_secret")]
     authentication: &'static str,
+    /// Where it gets its tokens; `null` where the gate has no token endpoint.
+    #[schema(example = "https://auth.example.com/oauth/token")]
+    token_endpoint: Option<String>,
+    /// What its assertions may be signed with; empty where it has a secret.
+    #[schema(example = json!(["RS256", "PS256", "ES256", "EdDSA"]))]
+    algorithms: Vec<&'static str>,
     /// Where its keys are; `null` where they are here, or it has a secret. That it has one is for good, too.
     #[schema(example = json!(null))]
     jwks_url: Option<String>,
@@ -132,7 +140,7 @@ impl Resource for ClientRecord {
             }
         }
         let kind = self.authentication.kind();
-        let standing = registry.standing(&self.subscription, self.environment, kind);
+        let standing = registry.client_standing(self);
         View {
             id: self.id.to_string(),
             name: self.name.clone(),
@@ -141,6 +149,14 @@ impl Resource for ClientRecord {
             subscription: self.subscription.to_string(),
             environment: environment_word(self.environment),
             authentication: kind.as_str(),
+            token_endpoint: registry.token_url(&self.organization),
+            algorithms: match kind {
+                CredentialKind::PrivateKeyJwt => {
+                    let algorithms = registry.assertion_algorithms(&self.subscription);
+                    algorithms.into_iter().map(Algorithm::as_str).collect()
+                }
+                CredentialKind::ClientSecret | CredentialKind::ApiKey => Vec::new(),
+            },
             jwks_url,
             jwks,
             secrets,

@@ -10,8 +10,10 @@ use crate::control::registry::clients;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::UploadedKey;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
+use crate::model::plan::Plan;
 use crate::model::secret::Secret;
 use crate::store::Batch;
 use crate::store::Revision;
@@ -36,6 +38,29 @@ pub struct ClientKeyWithPrivate {
     pub client: Versioned<ClientRecord>,
     pub key: ClientKey,
     pub private_pem: Option<Secret<String>>,
+}
+
+/// Checks that `plan` allows an algorithm of the key.
+fn check_algorithms(plan: &Plan, key: &ClientKey) -> Result<(), RegistryError> {
+    if key
+        .algorithms
+        .iter()
+        .any(|algorithm| plan.allows_assertions(*algorithm))
+    {
+        return Ok(());
+    }
+    let allowed = ASSERTION_ALGORITHMS.iter();
+    let allowed: Vec<&str> = allowed
+        .filter(|algorithm| plan.allows_assertions(**algorithm))
+        .map(|algorithm| algorithm.as_str())
+        .collect();
+    let detail = format!(
+        "plan `{}` takes assertions with {} alone",
+        plan.name,
+        allowed.join(", ")
+    );
+    let pointer = if key.generated { "/generate" } else { "/public_key" };
+    Err(RegistryError::invalid(pointer, detail))
 }
 
 impl Registry {
@@ -94,6 +119,8 @@ impl Registry {
             // temporary one (a subscription that is not in force).
             let changed = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
             let placement = self.place(clients::credential_spec(&found.record)).await?;
+            clients::check_key_place(&placement.plan, &found.record.authentication)?;
+            check_algorithms(&placement.plan, &key)?;
             let details = json!({
                 "kid": key.kid,
                 "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),

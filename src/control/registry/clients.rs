@@ -12,11 +12,13 @@ use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::control::standing::allows_keys;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
+use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 use crate::model::secret::Secret;
 use crate::store::Filter;
@@ -112,6 +114,18 @@ impl From<ClientError> for RegistryError {
     }
 }
 
+/// Checks that clients under `plan` may have their keys where `authentication` has them.
+///
+/// # Errors
+/// The plan wants a JWKS URL, and the keys are registered here.
+pub(super) fn check_key_place(plan: &Plan, authentication: &ClientAuthentication) -> Result<(), RegistryError> {
+    if allows_keys(plan, authentication) {
+        return Ok(());
+    }
+    let detail = format!("plan `{}` wants the keys of its clients behind a JWKS URL", plan.name);
+    Err(RegistryError::invalid("/jwks_url", detail))
+}
+
 /// Returns the spec of an existing client, to check the client against its plan again.
 /// The spec omits the scopes: the caller adds them if it grants them anew.
 pub(super) fn credential_spec(client: &ClientRecord) -> CredentialSpec<'_> {
@@ -142,6 +156,9 @@ impl Registry {
                     scopes: spec.scopes.as_ref(),
                 })
                 .await?;
+            if let Authentication::Keys = spec.authentication {
+                check_key_place(&placement.plan, &ClientAuthentication::Keys { keys: Vec::new() })?;
+            }
             let (authentication, secret) = match &spec.authentication {
                 Authentication::ClientSecret => {
                     let (secret, stored) = self.new_secret();
@@ -307,6 +324,7 @@ impl Registry {
                 ..credential_spec(&found.record)
             };
             let placement = self.place(spec).await?;
+            check_key_place(&placement.plan, &found.record.authentication)?;
             let (secret, stored) = self.new_secret();
             let new_id = ClientId::generate(&mut { self.random });
             let Versioned {

@@ -3,7 +3,6 @@
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
 use crate::control::token::error::TokenEndpointError;
-use crate::control::token::service::TOKEN;
 use crate::jose::json;
 use crate::jose::jwk::VerifyingKey;
 use crate::jose::jwks::KidMeaning;
@@ -11,11 +10,12 @@ use crate::jose::jws::Jws;
 use crate::jose::jws::JwsError;
 use crate::jose::numeric_date;
 use crate::jose::numeric_date::Rounding;
-use crate::jose::uploaded::ASSERTION_ALGORITHMS;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
+use crate::model::names::Name;
 use crate::store::AssertionMark;
 use crate::store::record::client::CLIENT_KEYS_MAX;
 use serde_json::Map;
@@ -37,8 +37,10 @@ pub struct Assertion<'a> {
 /// The endpoint that received the assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceivingEndpoint<'a> {
-    /// The token endpoint of the gate or of one organization.
-    Token { path: &'a str },
+    /// The global token endpoint.
+    Token,
+    /// The token endpoint of one organization.
+    TenantToken { organization: &'a str },
     /// Introspection or revocation. `aud` may also be the URL of the token endpoint: client programs have one setting
     /// for all endpoints of a server.
     Other { path: &'a str },
@@ -77,6 +79,11 @@ impl<'a> Assertion<'a> {
         &self.client
     }
 
+    /// Returns `alg`; a key that fits it has verified the signature once [`Self::signer`] returns one.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.jws.header().algorithm
+    }
+
     /// Returns `kid`, unverified.
     pub fn kid(&self) -> Option<&str> {
         self.jws.header().kid.as_deref()
@@ -107,10 +114,11 @@ impl<'a> Assertion<'a> {
         rules: &TokenEndpoint,
         endpoint: ReceivingEndpoint<'_>,
         client: &ClientId,
+        organization: &Name,
         now: Timestamp,
     ) -> Result<Option<AssertionMark>, TokenEndpointError> {
         self.check_kind()?;
-        self.check_audience(rules, endpoint)?;
+        self.check_audience(rules, endpoint, organization)?;
         let expires_at = self.check_times(rules, now)?;
         let id = match self.claim("jti") {
             None if rules.require_jti => return Err(TokenEndpointError::AssertionIdMissing),
@@ -143,7 +151,12 @@ impl<'a> Assertion<'a> {
     /// Checks `aud`, which must be one audience: with several, another one of them could replay the assertion here (S119).
     /// An array of exactly one is taken too (RFC 7519 section 4.1.3), because libraries write it, but not in the strict
     /// profile, whose audience is a string (rfc7523bis).
-    fn check_audience(&self, rules: &TokenEndpoint, endpoint: ReceivingEndpoint<'_>) -> Result<(), TokenEndpointError> {
+    fn check_audience(
+        &self,
+        rules: &TokenEndpoint,
+        endpoint: ReceivingEndpoint<'_>,
+        organization: &Name,
+    ) -> Result<(), TokenEndpointError> {
         let audience = match self.claim("aud") {
             Some(Value::String(audience)) => Some(audience),
             Some(Value::Array(audiences)) => match (audiences.as_slice(), rules.assertion_audience) {
@@ -154,9 +167,19 @@ impl<'a> Assertion<'a> {
         };
         let audience = audience.ok_or(TokenEndpointError::AssertionAudience)?;
         let is_issuer = audience == rules.issuer.as_str();
-        let is_endpoint = match endpoint {
-            ReceivingEndpoint::Token { path } => *audience == rules.url(path),
-            ReceivingEndpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
+        // The organization's metadata has an issuer of its own.
+        let is_tenant_issuer = |organization: &str| *audience == rules.tenant_issuer(organization);
+        let is_tenant_endpoint = |organization: &str| *audience == rules.tenant_token_url(organization);
+        let (is_issuer, is_endpoint) = match endpoint {
+            ReceivingEndpoint::Token => (is_issuer, *audience == rules.token_url()),
+            ReceivingEndpoint::TenantToken { organization } => (
+                is_issuer || is_tenant_issuer(organization),
+                is_tenant_endpoint(organization),
+            ),
+            ReceivingEndpoint::Other { path } => (
+                is_issuer || is_tenant_issuer(organization.as_str()),
+                [rules.url(path), rules.token_url()].contains(audience) || is_tenant_endpoint(organization.as_str()),
+            ),
         };
         let is_accepted = match rules.assertion_audience {
             AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,

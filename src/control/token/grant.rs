@@ -51,21 +51,11 @@ pub fn client_in_force(
     if !authenticated.still_holds(&client, now) {
         return Err(TokenEndpointError::ProofEnded);
     }
-    match check_subscription(control, &client) {
+    match standing::check_client(control, &client.record) {
         Ok(()) => Ok(client),
         Err(SubscriptionCheckError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
         Err(SubscriptionCheckError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
     }
-}
-
-/// Checks that the client's subscription is in force, and that its plan allows the client's kind of credential.
-///
-/// # Errors
-/// See [`standing::check_subscription`].
-pub fn check_subscription(control: &Control, client: &Client) -> Result<(), SubscriptionCheckError> {
-    let record = &client.record;
-    let kind = record.authentication.kind();
-    standing::check_subscription(control, &record.subscription, record.environment, kind)
 }
 
 /// Returns what the token is good for: the configured audiences that `resource` chooses, or the default ones without it

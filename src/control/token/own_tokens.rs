@@ -2,8 +2,8 @@
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
+use crate::control::standing;
 use crate::control::standing::SubscriptionCheckError;
-use crate::control::token::grant;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::CredentialDigest;
@@ -128,7 +128,7 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
     {
         return Err(OwnTokenError::Revoked);
     }
-    grant::check_subscription(control, &client).map_err(|error| match error {
+    standing::check_client(control, record).map_err(|error| match error {
         SubscriptionCheckError::Standing(standing) => OwnTokenError::Standing(standing),
         SubscriptionCheckError::KindNotInPlan => OwnTokenError::KindNotInPlan,
     })

@@ -185,6 +185,65 @@ fn a_member_that_is_null_is_removed_or_refused_and_never_ignored() {
 }
 
 #[test]
+fn a_client_is_shown_with_where_and_with_what_it_gets_its_tokens() {
+    let gate = Gate::new();
+    let (id, _) = secret_client(&gate);
+    let shown = gate.get(&format!("/clients/{id}")).json;
+    assert_eq!(
+        (&shown["token_endpoint"], &shown["algorithms"]),
+        (&json!("https://auth.example.com/oauth/token"), &json!([]))
+    );
+    let narrow = gate.subscribe("acme", "narrow");
+    let body = json!({ "name": "k", "authentication": "private_key_jwt", "subscription": narrow });
+    let client = gate.create("/clients", body);
+    assert_eq!(client.json["algorithms"], json!(["ES256"]));
+    let keys = format!("/clients/{}/keys", client.id());
+    assert_eq!(
+        gate.post(&keys, json!({ "generate": "EdDSA" })).pointers(),
+        ["/generate"]
+    );
+    gate.create(&keys, json!({ "generate": "ES256" }));
+    let plans = gate.get("/plans").json;
+    let plan = |name: &str| {
+        let items = plans["items"].as_array().unwrap().iter();
+        items.clone().find(|plan| plan["name"] == name).unwrap().clone()
+    };
+    assert_eq!(
+        (&plan("narrow")["algorithms"], &plan("narrow")["jwks_url"]),
+        (&json!(["ES256"]), &json!("optional"))
+    );
+    assert_eq!(plan("urls")["jwks_url"], "required");
+}
+
+#[test]
+fn a_plan_can_want_the_keys_of_its_clients_behind_a_url() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "urls");
+    let mut body = json!({ "name": "k", "authentication": "private_key_jwt", "subscription": subscription });
+    assert_eq!(gate.post("/clients", body.clone()).pointers(), ["/jwks_url"]);
+    // A client that was made before the plan wanted it gets no tokens, no key and no successor.
+    let open = gate.subscribe("acme", "pairs");
+    body["subscription"] = open.as_str().into();
+    let before = gate.create("/clients", body.clone()).id();
+    gate.perform(
+        "POST",
+        &format!("/subscriptions/{open}/plan"),
+        Some(json!({ "plan": "urls" })),
+    );
+    let path = format!("/clients/{before}");
+    assert_eq!(gate.get(&path).json["standing"], "credential_not_in_plan");
+    let generate = json!({ "generate": "ES256" });
+    assert_eq!(gate.post(&format!("{path}/keys"), generate).pointers(), ["/jwks_url"]);
+    assert_eq!(
+        gate.call("POST", &format!("{path}/secret/regenerate"), None).pointers(),
+        ["/jwks_url"]
+    );
+    body["jwks_url"] = "https://client.example/jwks".into();
+    body["subscription"] = subscription.into();
+    assert_eq!(gate.create("/clients", body).json["standing"], "good");
+}
+
+#[test]
 fn a_client_secret_is_shown_by_its_last_characters_alone() {
     let gate = Gate::new();
     let (id, secret) = secret_client(&gate);

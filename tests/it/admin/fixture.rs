@@ -26,6 +26,7 @@ use keygate::control::token::client_jwks::JwksState;
 use keygate::control::token::client_jwks::Unavailable;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jwks::SkippedKey;
+use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::system_random;
 use keygate::model::clock::Clock;
 use keygate::model::clock::ManualClock;
@@ -33,6 +34,7 @@ use keygate::model::clock::Timestamp;
 use keygate::model::id::ClientId;
 use keygate::model::names::Name;
 use keygate::model::plan::Approval;
+use keygate::model::plan::ClientKeyPlace;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
@@ -189,6 +191,15 @@ fn plans() -> BTreeMap<Name, Plan> {
         Plan {
             credentials: only("private_key_jwt"),
             ..open("pairs")
+        },
+        Plan {
+            credentials: only("private_key_jwt"),
+            assertion_algorithms: Some(vec![Algorithm::Es256]),
+            ..open("narrow")
+        },
+        Plan {
+            client_keys: ClientKeyPlace::JwksUrl,
+            ..open("urls")
         },
     ];
     plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect()

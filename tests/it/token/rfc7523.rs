@@ -196,6 +196,14 @@ fn s120_section_3_the_endpoint_that_was_asked_is_an_audience_unless_the_issuer_a
     assert_eq!(ask(&gate, &key, TOKEN, TOKEN_URL), None);
     assert_eq!(ask(&gate, &key, TOKEN, tenant), wrong);
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", tenant), None);
+    // The issuer of the organization's metadata, at the organization's endpoint alone.
+    let tenant_issuer = "https://auth.example.com/t/acme";
+    assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", tenant_issuer), None);
+    assert_eq!(ask(&gate, &key, TOKEN, tenant_issuer), wrong);
+    assert_eq!(
+        ask(&gate, &key, "/t/acme/oauth/token", "https://auth.example.com/t/other"),
+        wrong
+    );
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", TOKEN_URL), wrong);
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", ISSUER), None);
 
