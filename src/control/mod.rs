@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod enforce;
 pub mod standing;
+pub mod key_verdict;
 pub mod signing_keys;
 pub mod token;
 pub mod state;

@@ -56,6 +56,7 @@ pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, Ope
         issuers: Arc::new(NoIssuers),
         access: Arc::new(Access::new(None)),
         client_jwks: None,
+        keys: None,
         clock,
     });
     Ok(LocalAdmin {

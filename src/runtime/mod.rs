@@ -20,6 +20,8 @@ pub mod client_jwks;
 #[cfg(feature = "gateway")]
 pub mod issuers;
 #[cfg(feature = "gateway")]
+pub mod key_verifier;
+#[cfg(feature = "gateway")]
 pub mod descriptors;
 pub mod first_keys;
 pub mod issuer_key_files;

@@ -5,5 +5,6 @@ mod gate;
 mod revoke;
 mod standing;
 mod tokens;
+mod verify;
 
 use gate::Gate;

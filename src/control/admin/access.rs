@@ -41,6 +41,9 @@ pub enum Peer {
     Local,
 }
 
+/// The only operation with a body that changes no record.
+pub const VERIFY_KEY: &str = "/admin/v1/keys/verify";
+
 /// The right that an operation requires. Writing does not include
 /// reading: a program that creates keys need not see all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +53,13 @@ pub enum Right {
 }
 
 impl Right {
-    /// Returns the right for `method`. It depends on the method alone, so that no handler can forget the check.
-    pub fn of(method: &Method) -> Self {
+    /// Returns the right for `method` on `path`. It depends on these alone, so that no handler can forget the check. To
+    /// verify a key is to read, and its text does not belong into a URL: a program that verifies must not need the right to
+    /// make keys.
+    pub fn of(method: &Method, path: &str) -> Self {
         match *method {
             Method::GET | Method::HEAD => Self::Read,
+            Method::POST if path == VERIFY_KEY => Self::Read,
             _ => Self::Write,
         }
     }
@@ -271,12 +277,12 @@ impl Access {
     ///
     /// # Errors
     /// The request does not have exactly one `Authorization: Bearer` with the configured token, or with an access token
-    /// of this gate that has the scope for `method`. Only wrong tokens are limited, after the comparison: a stale job at
+    /// of this gate that has the scope of `right`. Only wrong tokens are limited, after the comparison: a stale job at
     /// the same address must not lock an administrator out, and tokens are too long to be guessed at any rate.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
-        method: &Method,
+        right: Right,
         peer: Peer,
         now: Now,
         own: Option<&dyn AccessTokenVerifier>,
@@ -302,7 +308,6 @@ impl Access {
             (None, _) | (_, Err(_)) => Err(TokenProblem::Unknown),
         };
         let holder = holder.map_err(|wrong| self.count_failure(wrong, source_of(peer), now.tick))?;
-        let right = Right::of(method);
         let is_allowed = match right {
             Right::Read => holder.read,
             Right::Write => holder.write,

@@ -3,6 +3,9 @@
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats::Expiry;
+use crate::control::admin::formats::GracePeriod;
+use crate::control::admin::formats::ScopeToken;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::Parameters;
@@ -153,10 +156,10 @@ pub(super) struct NewKey {
     name: String,
     /// `90d`, `6mo` (at most 730 days), an instant (RFC 3339), or `never`. There is no default: a key that never expires
     /// is somebody's decision.
-    #[schema(example = "90d")]
+    #[schema(value_type = Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
     #[schema(example = json!(["192.0.2.0/24"]), required = false)]
@@ -183,11 +186,10 @@ pub(super) struct ImportedKey {
     /// 1 to 200 characters, for people.
     #[schema(example = "ci", min_length = 1, max_length = 200)]
     name: String,
-    /// `90d`, `6mo` (at most 730 days), an instant (RFC 3339), or `never`.
-    #[schema(example = "never")]
+    #[schema(value_type = Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
     #[schema(example = json!(["192.0.2.0/24"]), required = false)]
@@ -206,10 +208,10 @@ pub(super) struct ImportedKey {
 #[schema(as = RegenerateApiKey)]
 pub(super) struct Regeneration {
     /// How long the old key stays good: at most `24h`. Not at all when absent.
-    #[schema(example = "24h", required = false)]
+    #[schema(value_type = Option<GracePeriod>, required = false)]
     grace: Option<String>,
     /// As when making one; as long as the old key was made for when absent.
-    #[schema(example = "90d", required = false)]
+    #[schema(value_type = Option<Expiry>, required = false)]
     expires: Option<String>,
 }
 
@@ -262,7 +264,7 @@ fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read()?;
+    let (filter, page) = query.read::<KeyId>()?;
     let found = registry.api_keys(filter, &page).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }

@@ -6,6 +6,8 @@ use crate::control::admin::body::OptionalBody;
 use crate::control::admin::body::kept_changed_or_removed;
 use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats::GracePeriod;
+use crate::control::admin::formats::ScopeToken;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::jwks_health;
 use crate::control::admin::query::CredentialListing;
@@ -223,7 +225,7 @@ pub(super) struct NewClient {
     #[schema(example = json!(null), required = false, max_length = 2048)]
     jwks_url: Option<String>,
     /// The widest its tokens can have; those of the plan when absent, and none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` (when absent) or `24h`.
     #[schema(example = "1h", required = false)]
@@ -297,7 +299,7 @@ pub(super) struct ClientChange {
     description: Option<String>,
     /// The widest its tokens can have from now on.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = Vec<String>, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Vec<ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` or `24h`.
     #[serde(default, deserialize_with = "kept_or_changed")]
@@ -345,7 +347,7 @@ impl ClientChange {
 #[schema(as = RotateClientSecret)]
 pub(super) struct Rotation {
     /// How long the old secret stays good: at most `24h`. Not at all when absent.
-    #[schema(example = "24h", required = false)]
+    #[schema(value_type = Option<GracePeriod>, required = false)]
     grace: Option<String>,
 }
 
@@ -411,7 +413,7 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read()?;
+    let (filter, page) = query.read::<ClientId>()?;
     let found = registry.clients(filter, &page).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
@@ -444,7 +446,10 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
 /// Tokens that are out keep what they were issued with.
 #[utoipa::path(patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "changeClient",
     params(ClientPath),
-    request_body = ClientChange, responses((status = 200, description = "It is changed", body = View)))]
+    request_body(content(
+        (ClientChange = "application/json"),
+        (ClientChange = "application/merge-patch+json"),
+    )), responses((status = 200, description = "It is changed", body = View)))]
 pub(super) async fn change(
     Change(registry, client, expected, Body { body, .. }): Change<ClientPath, Body<ClientChange>>,
 ) -> HandlerResult {

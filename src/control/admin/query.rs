@@ -57,11 +57,13 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
         .transpose()
 }
 
-/// Returns the page to read, with one item more than is shown: the extra item reveals a next page.
+/// Returns the page to read, with one item more than is shown: the extra item reveals a next page. `I` is the type of the
+/// ids in the list: a text that can be none of them would be an empty page.
 ///
 /// # Errors
-/// 400 if the limit is not 1 to 200.
-pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+/// 400 if the limit is not 1 to 200, or `after` is no id.
+pub fn page<I: FromStr<Err: Display>>(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+    parsed::<I>("after", after.as_deref())?;
     match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
             after,
@@ -95,8 +97,8 @@ impl CredentialListing {
     ///
     /// # Errors
     /// 400 for the first invalid parameter.
-    pub fn read(self) -> Result<(Filter, Page), AdminResponse> {
-        let page = page(self.limit, self.after)?;
+    pub fn read<I: FromStr<Err: Display>>(self) -> Result<(Filter, Page), AdminResponse> {
+        let page = page::<I>(self.limit, self.after)?;
         let filter = Filter {
             organization: parsed("organization", self.organization.as_deref())?,
             subscription: parsed("subscription", self.subscription.as_deref())?,
@@ -143,6 +145,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, AdminResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::names::Name;
     use http::HeaderValue;
 
     fn check(values: &[&str], expected: Result<Option<u64>, u16>) {
@@ -177,10 +180,12 @@ mod tests {
 
     #[test]
     fn a_page_has_1_to_200_items() {
+        let page = |limit, after: Option<&str>| page::<Name>(limit, after.map(str::to_owned));
         assert_eq!(page(None, None).unwrap().limit, 51);
-        assert_eq!(page(Some(1), None).unwrap().limit, 2);
+        assert_eq!(page(Some(1), Some("acme")).unwrap().limit, 2);
         assert_eq!(page(Some(200), None).unwrap().limit, 201);
         assert!(page(Some(0), None).is_err());
         assert!(page(Some(201), None).is_err());
+        assert!(page(None, Some("no id")).is_err());
     }
 }

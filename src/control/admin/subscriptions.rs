@@ -144,7 +144,7 @@ impl SubscriptionPath {
 #[utoipa::path(get, path = "/admin/v1/subscriptions", tag = "subscriptions", operation_id = "listSubscriptions",
     params(SubscriptionQuery), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<SubscriptionQuery>) -> HandlerResult {
-    let page = query::page(query.limit, query.after)?;
+    let page = query::page::<SubscriptionId>(query.limit, query.after)?;
     let filter = Filter {
         organization: query::parsed("organization", query.organization.as_deref())?,
         subscription: None,

@@ -1,5 +1,6 @@
 //! How are API keys created, read and revoked? A key's text is in the response that created it and nowhere else.
 
+use crate::control::key_verdict::KeyVerdict;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
@@ -223,6 +224,23 @@ impl Registry {
     pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
         Ok(self.control.store.api_keys(&filter, page).await?)
+    }
+
+    /// Records that a key was verified, with the verdict. The target of a key that is not known is `unknown`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record_verification(&self, verdict: &KeyVerdict) -> Result<(), RegistryError> {
+        let key = verdict.key.as_ref();
+        let id = key.and_then(|key| key.id).map(|id| id.to_string());
+        let organization = key.and_then(|key| key.organization.as_deref()?.parse().ok());
+        let details = json!({ "valid": verdict.reason.is_none(), "reason": verdict.reason });
+        let target = id.as_deref().unwrap_or("unknown");
+        let batch = Batch {
+            event: Some(self.event("api_key.verify", target, organization.as_ref(), details)),
+            ..Batch::default()
+        };
+        Ok(self.control.commit(batch).await?)
     }
 
     /// Revokes a key now and ends its grace period.

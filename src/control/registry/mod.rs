@@ -45,6 +45,7 @@ use crate::store::Filter;
 use crate::store::StoredResponse;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A function that fills its argument with random bytes; outside tests it is [`crate::model::api_key::system_random`].
@@ -105,6 +106,19 @@ impl Registry {
 
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Returns the source address of the actor; `None` if the request did not come over the network.
+    pub const fn from(&self) -> Option<IpAddr> {
+        self.actor.from()
+    }
+
+    /// Returns whether the actor may see a key of `organization`; a key without one is for operators.
+    pub fn sees_organization(&self, organization: Option<&str>) -> bool {
+        match organization.map(str::parse::<Name>) {
+            Some(Ok(organization)) => self.actor.sees(&organization),
+            Some(Err(_)) | None => self.actor.is_operator(),
+        }
     }
 
     /// Returns `api_keys.prefix`, for showing keys.

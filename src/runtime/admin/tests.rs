@@ -46,6 +46,7 @@ fn admin() -> Admin {
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(None)),
             client_jwks: None,
+            keys: None,
             clock: Arc::new(SystemClock::new()),
         }),
         host_names: Arc::new(HostNames::new(vec!["keygate.internal".to_owned()])),

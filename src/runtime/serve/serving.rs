@@ -26,6 +26,7 @@ use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
+use crate::runtime::key_verifier::GateKeys;
 use crate::runtime::reload::Follower;
 use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
@@ -275,6 +276,7 @@ fn api(gate: &Arc<Gate>, control_side: Option<&ControlSide>, access: &Arc<Access
         issuers: Arc::new(GateIssuers(Arc::clone(gate))),
         access: Arc::clone(access),
         client_jwks: control_side.map(|side| Arc::clone(&side.client_jwks)),
+        keys: Some(Arc::new(GateKeys(Arc::clone(gate)))),
         clock: Arc::clone(&gate.clock),
     })
 }

@@ -13,6 +13,10 @@ use keygate::control::admin;
 use keygate::control::admin::access::Access;
 use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
+use keygate::control::key_verdict::KeyQuestion;
+use keygate::control::key_verdict::KeyVerdict;
+use keygate::control::key_verdict::KeyVerifier;
+use keygate::control::key_verdict::TooManyWrongKeys;
 use keygate::control::registry;
 use keygate::control::registry::FirstAdministrator;
 use keygate::control::token;
@@ -159,6 +163,19 @@ impl ClientJwks for GoodJwks {
     }
 }
 
+/// Knows no key. A gate of its own has the keys; see `tests/it/systems`.
+struct NoKeys;
+
+impl KeyVerifier for NoKeys {
+    fn verify(&self, _: &KeyQuestion<'_>, _: &dyn Fn(Option<&str>) -> bool) -> Result<KeyVerdict, TooManyWrongKeys> {
+        Ok(KeyVerdict {
+            reason: Some("api_key_unknown"),
+            key: None,
+            limit: None,
+        })
+    }
+}
+
 fn plans() -> BTreeMap<Name, Plan> {
     let open = |name: &str| Plan::open(name.parse().unwrap(), CredentialKinds::ANY);
     let only = |kind: &str| CredentialKinds {
@@ -233,6 +250,7 @@ impl Gate {
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
             client_jwks: Some(Arc::new(GoodJwks)),
+            keys: Some(Arc::new(NoKeys)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         });
         Self {

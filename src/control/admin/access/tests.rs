@@ -53,7 +53,7 @@ fn at(tick: Tick) -> Now {
 
 /// Returns the result of a GET at a gate that issues no access tokens.
 fn admit(access: &Access, headers: &HeaderMap, peer: IpAddr, tick: Tick) -> Result<(), Refusal> {
-    let admitted = access.admit(headers, &Method::GET, Peer::Network(peer), at(tick), None);
+    let admitted = access.admit(headers, Right::Read, Peer::Network(peer), at(tick), None);
     admitted.map(|actor| assert_eq!(actor, Actor::admin_token(peer)))
 }
 
@@ -107,7 +107,13 @@ fn an_own_token_has_the_rights_of_its_scopes_and_its_client_is_the_actor() {
     let access = access();
     let check = |token: &str, method: &Method, expected: Result<Actor, Refusal>| {
         let peer = Peer::Network(HERE);
-        let found = access.admit(&with(token), method, peer, at(Tick::ZERO), Some(&Fake));
+        let found = access.admit(
+            &with(token),
+            Right::of(method, "/admin/v1/keys"),
+            peer,
+            at(Tick::ZERO),
+            Some(&Fake),
+        );
         assert_eq!(found, expected, "{token} {method}");
     };
     let actor = |organization: &str| Ok(Actor::client("client_1", &organization.parse().unwrap(), HERE));
@@ -132,11 +138,24 @@ fn an_own_token_has_the_rights_of_its_scopes_and_its_client_is_the_actor() {
 }
 
 #[test]
+fn to_verify_a_key_is_to_read_and_nothing_else_with_a_body_is() {
+    assert_eq!(Right::of(&Method::POST, VERIFY_KEY), Right::Read);
+    for (method, path) in [
+        (Method::POST, "/admin/v1/keys"),
+        (Method::POST, "/admin/v1/keys/verify/"),
+        (Method::POST, "/admin/v1/keys/import"),
+        (Method::PATCH, VERIFY_KEY),
+    ] {
+        assert_eq!(Right::of(&method, path), Right::Write, "{method} {path}");
+    }
+}
+
+#[test]
 fn own_tokens_need_no_configured_token_and_have_the_same_limit_of_guesses() {
     let access = Access::new(None);
     let admit = |token: &str| {
         let peer = Peer::Network(HERE);
-        access.admit(&with(token), &Method::GET, peer, at(Tick::ZERO), Some(&Fake))
+        access.admit(&with(token), Right::Read, peer, at(Tick::ZERO), Some(&Fake))
     };
     assert!(admit("own:acme:r").is_ok());
     // A missing scope does not count as a guess.
@@ -175,7 +194,7 @@ fn every_refusal_has_a_reason_of_the_closed_set() {
 
 #[test]
 fn the_socket_needs_no_token() {
-    let admitted = Access::new(None).admit(&headers(&[]), &Method::POST, Peer::Local, at(Tick::ZERO), None);
+    let admitted = Access::new(None).admit(&headers(&[]), Right::Write, Peer::Local, at(Tick::ZERO), None);
     assert_eq!(admitted, Ok(Actor::local()));
 }
 
