@@ -96,6 +96,17 @@ impl TokenEndpoint {
         self.url(&self.paths.tenant_token.of(organization))
     }
 
+    /// Returns the audiences of which a token needs one for the admin API: the issuer where tokens can be good for it,
+    /// otherwise those that a token has when its client chose none. A token for another API, which could pass it on, is
+    /// none for this one.
+    pub fn admin_audiences(&self) -> &[String] {
+        let issuer = self
+            .audiences
+            .iter()
+            .find(|audience| **audience == self.issuer.as_str());
+        issuer.map_or(self.default_audiences.as_slice(), std::slice::from_ref)
+    }
+
     /// Returns the URL by which an organization's clients find its metadata (RFC 8414 section 3): what comes before the
     /// organization in the path of its endpoint, and the organization. `iss` of its tokens is that of all.
     pub fn tenant_issuer(&self, organization: &str) -> String {

@@ -2,6 +2,7 @@
 //! configured token, a client with an access token of this gate and the scope (RFC
 //! 6750), or any process that can open the gate's own socket. Wrong tokens are limited, right ones are not.
 
+use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
@@ -113,6 +114,12 @@ impl AccessTokenVerifier for ControlTokenVerifier {
                 TokenProblem::ClientRefused
             }
         })?;
+        let settings = self.0.settings.load();
+        let audiences = settings.token_endpoint.as_ref().map(TokenEndpoint::admin_audiences);
+        let is_for_this = |audience: &String| audiences.is_some_and(|own| own.contains(audience));
+        if !token.audiences.iter().any(is_for_this) {
+            return Err(TokenProblem::OtherAudience);
+        }
         let has = |right: Right| token.scopes.iter().any(|scope| scope.as_str() == right.scope());
         Ok(TokenHolder {
             client_id: token.client_id.to_string(),
@@ -158,6 +165,8 @@ pub(super) enum TokenProblem {
     Expired,
     NotYetValid,
     Revoked,
+    /// It is good for other APIs: one of them could use it here (RFC 9068 section 4).
+    OtherAudience,
     /// Its client may not have a token any more.
     ClientRefused,
 }
@@ -170,6 +179,9 @@ impl TokenProblem {
             Self::Expired => "the access token is expired",
             Self::NotYetValid => "the access token is not valid yet",
             Self::Revoked => "the access token is revoked",
+            Self::OtherAudience => {
+                "the access token is good for other APIs and not for this one: get it without `resource`, or with the issuer as `resource` where that is among `token_endpoint.audiences`"
+            }
             Self::ClientRefused => "the client of the access token may not have one any more",
         }
     }
@@ -189,6 +201,7 @@ impl RefusalReason {
         "token_expired",
         "token_not_yet_valid",
         "token_revoked",
+        "token_other_audience",
         "token_client_refused",
         "insufficient_scope",
         "no_peer",
@@ -207,6 +220,7 @@ impl Refusal {
             Self::Wrong(TokenProblem::Expired) => "token_expired",
             Self::Wrong(TokenProblem::NotYetValid) => "token_not_yet_valid",
             Self::Wrong(TokenProblem::Revoked) => "token_revoked",
+            Self::Wrong(TokenProblem::OtherAudience) => "token_other_audience",
             Self::Wrong(TokenProblem::ClientRefused) => "token_client_refused",
             Self::InsufficientScope(_) => "insufficient_scope",
         })

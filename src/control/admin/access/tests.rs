@@ -176,6 +176,7 @@ fn every_refusal_has_a_reason_of_the_closed_set() {
         TokenProblem::Expired,
         TokenProblem::NotYetValid,
         TokenProblem::Revoked,
+        TokenProblem::OtherAudience,
         TokenProblem::ClientRefused,
     ];
     let retry_after = GUESSES.period;
