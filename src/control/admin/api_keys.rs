@@ -15,6 +15,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -94,12 +95,7 @@ impl Resource for ApiKeyRecord {
             environment: environment_word(self.environment),
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
-            state: match (self.is_revoked(now), self.is_expired(now), self.revoked_at) {
-                (true, _, _) => "revoked",
-                (false, true, _) => "expired",
-                (false, false, Some(_)) => "ending",
-                (false, false, None) => "active",
-            },
+            state: state_word(self, now),
             standing: registry.key_standing(self),
             created_at: Time(self.created_at),
             expires_at: self.expires_at.map(Time),
@@ -108,6 +104,17 @@ impl Resource for ApiKeyRecord {
             last_used_at: self.last_used_at.map(Time),
             imported: self.origin == ApiKeyOrigin::Imported,
         }
+    }
+}
+
+const STATES: [&str; 4] = ["active", "ending", "expired", "revoked"];
+
+fn state_word(key: &ApiKeyRecord, now: Timestamp) -> &'static str {
+    match (key.is_revoked(now), key.is_expired(now), key.revoked_at) {
+        (true, _, _) => "revoked",
+        (false, true, _) => "expired",
+        (false, false, Some(_)) => "ending",
+        (false, false, None) => "active",
     }
 }
 
@@ -264,8 +271,11 @@ fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read::<KeyId>()?;
-    let found = registry.api_keys(filter, &page).await?;
+    let (filter, page, wanted) = query.read::<KeyId>(&STATES)?;
+    let now = registry.now();
+    let condition = |key: &ApiKeyRecord| wanted.has(&key.name, state_word(key, now));
+    let condition: Option<Condition<'_, _>> = (!wanted.is_any()).then_some(&condition);
+    let found = registry.api_keys(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 

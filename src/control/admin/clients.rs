@@ -19,6 +19,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -174,6 +175,8 @@ impl Resource for ClientRecord {
         }
     }
 }
+
+const STATES: [&str; 4] = ["active", "disabled", "cancelled", "deleted"];
 
 /// Returns the word for a client's state. A cancelled subscription never comes back, so the client's own state would
 /// promise tokens that it cannot get.
@@ -413,8 +416,11 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read::<ClientId>()?;
-    let found = registry.clients(filter, &page).await?;
+    let (filter, page, wanted) = query.read::<ClientId>(&STATES)?;
+    let state = |client: &ClientRecord| state_word(client.state, registry.client_standing(client));
+    let condition = |client: &ClientRecord| wanted.has(&client.name, state(client));
+    let condition: Option<Condition<'_, _>> = (!wanted.is_any()).then_some(&condition);
+    let found = registry.clients(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 

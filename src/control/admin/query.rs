@@ -84,6 +84,12 @@ pub struct CredentialListing {
     /// Of this subscription alone.
     #[param(required = false)]
     subscription: Option<String>,
+    /// With exactly this name.
+    #[param(required = false)]
+    name: Option<String>,
+    /// In this `state` alone.
+    #[param(required = false)]
+    state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -93,17 +99,56 @@ pub struct CredentialListing {
 }
 
 impl CredentialListing {
-    /// Returns the filter and the page to read.
+    /// Returns the filter and the page to read, and the name and the state that are asked for. `states` are those that
+    /// there are.
     ///
     /// # Errors
     /// 400 for the first invalid parameter.
-    pub fn read<I: FromStr<Err: Display>>(self) -> Result<(Filter, Page), AdminResponse> {
+    pub fn read<I: FromStr<Err: Display>>(self, states: &[&str]) -> Result<(Filter, Page, Wanted), AdminResponse> {
         let page = page::<I>(self.limit, self.after)?;
         let filter = Filter {
             organization: parsed("organization", self.organization.as_deref())?,
             subscription: parsed("subscription", self.subscription.as_deref())?,
         };
-        Ok((filter, page))
+        let wanted = Wanted {
+            name: self.name,
+            state: state(self.state, states)?,
+        };
+        Ok((filter, page, wanted))
+    }
+}
+
+/// Returns the state that a list is restricted to.
+///
+/// # Errors
+/// 400 for a word that is none of `states`.
+pub fn state(state: Option<String>, states: &[&str]) -> Result<Option<String>, AdminResponse> {
+    match &state {
+        Some(word) if !states.contains(&word.as_str()) => {
+            let words: Vec<String> = states.iter().map(|state| format!("`{state}`")).collect();
+            Err(bad_query("state", format!("must be one of {}", words.join(", "))))
+        }
+        Some(_) | None => Ok(state),
+    }
+}
+
+/// The name and the state that credentials of a list must have; `None` for any.
+#[derive(Debug)]
+pub struct Wanted {
+    name: Option<String>,
+    state: Option<String>,
+}
+
+impl Wanted {
+    /// Returns whether every credential is wanted.
+    pub const fn is_any(&self) -> bool {
+        self.name.is_none() && self.state.is_none()
+    }
+
+    /// Returns whether a credential of this name and state is wanted.
+    pub fn has(&self, name: &str, state: &str) -> bool {
+        self.name.as_deref().is_none_or(|wanted| wanted == name)
+            && self.state.as_deref().is_none_or(|wanted| wanted == state)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -18,6 +19,7 @@ use crate::control::registry::subscriptions::OperatorChange;
 use crate::control::registry::subscriptions::SubscriptionSpec;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::subscription::SubscriptionState;
 use crate::store::Filter;
 use crate::store::Revision;
 use crate::store::record::SubscriptionRecord;
@@ -117,6 +119,9 @@ pub(super) struct SubscriptionQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
+    /// In this `state` alone, such as those that wait: `pending`.
+    #[param(required = false)]
+    state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -149,7 +154,10 @@ pub(super) async fn list(registry: Registry, Parameters(query): Parameters<Subsc
         organization: query::parsed("organization", query.organization.as_deref())?,
         subscription: None,
     };
-    let found = registry.subscriptions(filter, &page).await?;
+    let state = query::state(query.state, &SubscriptionState::ALL.map(SubscriptionState::as_str))?;
+    let condition = |found: &SubscriptionRecord| state.as_deref() == Some(found.state.as_str());
+    let condition: Option<Condition<'_, _>> = state.is_some().then_some(&condition);
+    let found = registry.subscriptions(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 

@@ -1,12 +1,14 @@
 //! How are API keys created, read and revoked? A key's text is in the response that created it and nowhere else.
 
 use crate::control::key_verdict::KeyVerdict;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
@@ -221,9 +223,20 @@ impl Registry {
     ///
     /// # Errors
     /// The filter names an organization that the actor may not see.
-    pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.api_keys(&filter, page).await?)
+    pub async fn api_keys(
+        &self,
+        filter: Filter,
+        page: &Page,
+        condition: Option<Condition<'_, ApiKeyRecord>>,
+    ) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        page_of(
+            |page| async move { store.api_keys(filter, &page).await },
+            page,
+            condition,
+        )
+        .await
     }
 
     /// Records that a key was verified, with the verdict. The target of a key that is not known is `unknown`.

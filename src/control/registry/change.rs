@@ -62,6 +62,35 @@ where
     }
 }
 
+/// A condition on records that the store cannot search for.
+pub type Condition<'a, R> = &'a (dyn Fn(&R) -> bool + Send + Sync);
+
+/// Reads the page of a list with only the records that meet `condition`. Without one it is one query; with one, records are
+/// read until the page is full, at worst all of the list.
+pub(super) async fn page_of<R: Record, F>(
+    list: impl Fn(Page) -> F,
+    page: &Page,
+    condition: Option<Condition<'_, R>>,
+) -> Result<Vec<Versioned<R>>, RegistryError>
+where
+    F: Future<Output = Result<Vec<Versioned<R>>, StoreError>>,
+{
+    let Some(condition) = condition else {
+        return Ok(list(page.clone()).await?);
+    };
+    let (mut kept, mut after) = (Vec::new(), page.after.clone());
+    loop {
+        let part = list(Page { after, limit: CHUNK }).await?;
+        let is_last = part.len() < CHUNK as usize;
+        after = part.last().map(|last| last.record.id().to_owned());
+        kept.extend(part.into_iter().filter(|found| condition(&found.record)));
+        if is_last || kept.len() >= page.limit as usize {
+            kept.truncate(page.limit as usize);
+            return Ok(kept);
+        }
+    }
+}
+
 /// Returns `found` if it has the expected revision, or if none is expected (`If-Match`, RFC 9110 section 13.1.1).
 ///
 /// # Errors

@@ -1,11 +1,13 @@
 //! How are clients created, changed and deleted? A client's
 //! authentication method is chosen at creation and never changes.
 
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::placement::CredentialSpec;
@@ -213,9 +215,20 @@ impl Registry {
     ///
     /// # Errors
     /// The filter names an organization that the actor may not see.
-    pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.clients(&filter, page).await?)
+    pub async fn clients(
+        &self,
+        filter: Filter,
+        page: &Page,
+        condition: Option<Condition<'_, ClientRecord>>,
+    ) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        page_of(
+            |page| async move { store.clients(filter, &page).await },
+            page,
+            condition,
+        )
+        .await
     }
 
     /// Changes a client. Issued tokens keep the settings that they were issued with.

@@ -19,6 +19,7 @@ pub mod audit;
 pub mod backup;
 
 pub use actor::Actor;
+pub use change::Condition;
 pub use change::StoredResponseFn;
 pub use error::RegistryError;
 pub use error::ValidationError;

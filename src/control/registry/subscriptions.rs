@@ -1,6 +1,7 @@
 //! Which states does a subscription go through? An organization
 //! requests and cancels it; operators approve it and record payment.
 
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
@@ -8,6 +9,7 @@ use crate::control::registry::ValidationErrors;
 use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::is_built_in;
@@ -152,9 +154,16 @@ impl Registry {
         &self,
         filter: Filter,
         page: &Page,
+        condition: Option<Condition<'_, SubscriptionRecord>>,
     ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.subscriptions(&filter, page).await?)
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        page_of(
+            |page| async move { store.subscriptions(filter, &page).await },
+            page,
+            condition,
+        )
+        .await
     }
 
     /// Applies an operator's change to a subscription.

@@ -152,6 +152,73 @@ fn a_list_is_read_page_by_page_and_whole() {
 }
 
 #[test]
+fn a_list_is_narrowed_by_name_and_state_and_still_read_page_by_page() {
+    let gate = Gate::new();
+    let ids: Vec<String> = (0..6)
+        .map(|number| {
+            let name = if number % 2 == 0 { "even" } else { "odd" };
+            gate.create("/keys", json!({ "name": name, "expires": "1d" })).id()
+        })
+        .collect();
+    gate.perform("POST", &format!("/keys/{}/revoke", ids[0]), None);
+    let listed = |query: &str| {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = gate.get(&format!("/keys?{query}{after}")).json;
+            let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}"));
+            seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return seen,
+            }
+        }
+    };
+    let sorted = |ids: &[&String]| {
+        let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
+        ids.sort();
+        ids
+    };
+    let (odd, even) = (
+        sorted(&[&ids[1], &ids[3], &ids[5]]),
+        sorted(&[&ids[0], &ids[2], &ids[4]]),
+    );
+    for limit in [1, 2, 3, 200] {
+        assert_eq!(listed(&format!("limit={limit}&name=odd")), odd);
+        assert_eq!(listed(&format!("limit={limit}&name=even")), even);
+        assert_eq!(listed(&format!("limit={limit}&state=revoked")), [ids[0].clone()]);
+        assert_eq!(
+            listed(&format!("limit={limit}&state=active&name=even")),
+            sorted(&[&ids[2], &ids[4]])
+        );
+    }
+    assert!(listed("name=od").is_empty());
+    let client = gate
+        .create("/clients", json!({ "name": "c", "authentication": "client_secret" }))
+        .id();
+    let clients = |query: &str| {
+        gate.get(&format!("/clients?{query}")).json["items"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!((clients("name=c"), clients("name=c&state=deleted")), (1, 0));
+    gate.perform("DELETE", &format!("/clients/{client}"), None);
+    assert_eq!(clients("name=c&state=deleted"), 1);
+    gate.subscribe("acme", "paid");
+    gate.create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }));
+    let pending = gate.get("/subscriptions?organization=acme&state=pending").json;
+    assert_eq!(pending["items"].as_array().unwrap().len(), 1);
+    for bad in [
+        "/keys?state=gone",
+        "/clients?state=ending",
+        "/subscriptions?state=",
+        "/keys?names=a",
+    ] {
+        gate.get(bad).expect_refusal(400, "invalid-query");
+    }
+}
+
+#[test]
 fn an_idempotency_key_makes_one_thing_and_gives_its_secret_once() {
     let gate = Gate::new();
     let body = json!({ "name": "k", "expires": "1d" });
