@@ -60,7 +60,7 @@ pub enum ClientCommand {
         #[arg(long, value_name = "DURATION")]
         grace: Option<String>,
     },
-    /// A new id, and a new secret where there is one, in place of the old ones, which end now; printed, once
+    /// A new id and, where there is one, a new secret; the old ones end now; printed, once
     Regenerate {
         id: ClientId,
         /// End the tokens of the old one as well; otherwise they stay good until they expire
