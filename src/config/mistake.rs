@@ -2,9 +2,11 @@
 
 use crate::config::check::Checker;
 use crate::config::error::ERRORS_MAX;
+use crate::config::key_hint;
 use crate::config::read::NodeReader;
 use crate::config::read::ReadErrorKind;
 use crate::config::read::nearest;
+use crate::config::tree::Emptiness;
 use crate::config::tree::NodeId;
 use crate::config::tree::Value;
 use crate::config::tree::printable;
@@ -15,10 +17,7 @@ use serde::de::DeserializeOwned;
 pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
     // Each turn cuts one node and reads the rest again, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
     while checker.errors.len() < ERRORS_MAX {
-        let error = match T::deserialize(NodeReader {
-            tree: &checker.tree,
-            id: root,
-        }) {
+        let error = match NodeReader::new(&checker.tree, root).and_then(T::deserialize) {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
@@ -53,9 +52,6 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 17] = [
     "plans",
 ];
 
-/// Planned keys without a meaning yet. They are rejected, so that no operator relies on them.
-const PLANNED_KEYS: &[&str] = &["tls", "health"];
-
 impl ReadErrorKind {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
         match self {
@@ -72,14 +68,30 @@ impl ReadErrorKind {
             }
             Self::UnknownKey { key, known } => {
                 let problem = format!("unknown key `{}`", printable(&key));
-                let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
+                let hint = if let Some(hint) = key_hint::find(&key, known) {
+                    hint.to_owned()
+                } else if let Some(near) = nearest(&key, known.iter().copied()) {
                     format!("did you mean `{near}`?")
-                } else if PLANNED_KEYS.contains(&key.as_str()) {
-                    format!("this version has no `{key}` yet; remove it")
                 } else {
                     format!("known here: {}", known.join(", "))
                 };
                 checker.error_with(at, "unknown-key", problem, hint);
+            }
+            Self::Empty(emptiness) => {
+                let (code, problem, hint) = match emptiness {
+                    Emptiness::Value => ("empty-value", "has no value", "write one, or remove the key"),
+                    Emptiness::List => (
+                        "empty-list",
+                        "the list is empty, which could mean anyone or no one",
+                        "write what it should hold, or remove the key",
+                    ),
+                    Emptiness::Map => (
+                        "empty-map",
+                        "holds nothing",
+                        "write what it should hold, or remove the key",
+                    ),
+                };
+                checker.error_with(at, code, problem, hint);
             }
             Self::UnknownWord { known } => {
                 let written = match checker.tree.value(at) {

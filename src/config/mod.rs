@@ -10,6 +10,8 @@ mod read;
 
 mod mistake;
 
+mod key_hint;
+
 mod include;
 
 mod included;

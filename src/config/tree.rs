@@ -3,10 +3,9 @@
 //!
 //! One parser gives both values and positions, so the two cannot disagree. YAML features that
 //! a configuration does not need are rejected here: tags, a second document, keys that are not
-//! text, values without quotes over several lines, repeated keys, empty values, lists and maps.
+//! text, values without quotes over several lines, repeated keys.
 
 use crate::config::error::ConfigError;
-use crate::config::error::ERRORS_MAX;
 use crate::config::error::Place;
 use saphyr_parser::Event;
 use saphyr_parser::Marker;
@@ -49,6 +48,15 @@ pub(in crate::config) enum Value {
     Text(String),
     List(Vec<NodeId>),
     Map(Vec<(String, NodeId)>),
+}
+
+/// The kinds of a value that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Emptiness {
+    /// No value after a key or a dash, or `null`.
+    Value,
+    List,
+    Map,
 }
 
 /// The step from a map or a list to one of its values.
@@ -140,7 +148,6 @@ impl Tree {
                 for node in &mut builder.tree.nodes[first..] {
                     node.place = node.place.min(end);
                 }
-                builder.refuse_empty();
                 let root = node_id(first);
                 self.roots.push(root);
                 Some(root)
@@ -235,6 +242,17 @@ impl Tree {
     /// Returns whether the text begins with `file:` in the file itself, not by a variable.
     pub(in crate::config) fn is_file_reference(&self, id: NodeId) -> bool {
         self.node(id).file_reference
+    }
+
+    /// Returns the problem of a value that says nothing: a list whose last entry was removed must not mean "anyone" (S036).
+    pub(in crate::config) fn emptiness(&self, id: NodeId) -> Option<Emptiness> {
+        match self.value(id) {
+            Value::Null => Some(Emptiness::Value),
+            Value::List(items) if items.is_empty() => Some(Emptiness::List),
+            Value::Map(entries) if entries.is_empty() => Some(Emptiness::Map),
+            Value::List(_) | Value::Map(_) => None,
+            Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => None,
+        }
     }
 
     /// Returns the entry of a map, cut or not.
@@ -676,36 +694,6 @@ impl Builder<'_> {
             path: self.tree.path(id),
             problem: problem.into(),
             hint: None,
-        }
-    }
-
-    /// Rejects empty values: a list whose last entry was removed must not mean "anyone" (S036).
-    fn refuse_empty(&mut self) {
-        for index in self.first..self.tree.nodes.len() {
-            let id = node_id(index);
-            let (code, problem, hint) = match self.tree.value(id) {
-                Value::Null => ("empty-value", "has no value", "write one, or remove the key"),
-                Value::List(items) if items.is_empty() => (
-                    "empty-list",
-                    "the list is empty, which could mean anyone or no one",
-                    "write what it should hold, or remove the key",
-                ),
-                Value::Map(entries) if entries.is_empty() => (
-                    "empty-map",
-                    "holds nothing",
-                    "write what it should hold, or remove the key",
-                ),
-                _ => continue,
-            };
-            if self.errors.len() >= ERRORS_MAX {
-                return;
-            }
-            if !self.tree.is_cut(id) {
-                let mut error = self.error_at(id, code, problem);
-                error.hint = Some(hint.to_owned());
-                self.errors.push(error);
-                self.tree.cut(id);
-            }
         }
     }
 }
