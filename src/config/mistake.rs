@@ -107,11 +107,14 @@ impl ReadErrorKind {
                 checker.error_with(at, "unknown-word", problem, hint);
             }
             Self::WrongType { found, expected } => {
-                checker.error(at, "wrong-type", format!("this is {found}; expected {expected}"));
+                let hint = type_hint(at, &expected, checker);
+                checker.push(at, "wrong-type", format!("this is {found}; expected {expected}"), hint);
             }
             Self::BadValue(text) => {
                 let (problem, hint) = split_hint(&text);
                 let problem = checker.with_value(at, problem);
+                // A hint in backticks may repeat a part of the value.
+                let hint = hint.filter(|hint| !(checker.tree.is_expanded(at) && hint.contains('`')));
                 checker.push(at, "bad-value", problem, hint);
             }
             Self::Hidden(problem) => checker.error(at, "bad-value", problem),
@@ -120,6 +123,44 @@ impl ReadErrorKind {
                 checker.push(at, "bad-key", problem.to_owned(), hint);
             }
         }
+    }
+}
+
+/// Returns how the value at `at` is written as the type that is expected; `None` where that is not clear.
+fn type_hint(at: NodeId, expected: &str, checker: &Checker<'_>) -> Option<String> {
+    let tree = &checker.tree;
+    let key = tree.key(at).map(printable);
+    let is_text = ["a text", "a secret", "a header value", "a scope", "a name", "the path"]
+        .iter()
+        .any(|start| expected.starts_with(start));
+    match (tree.value(at), expected) {
+        (Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_), "a list") => {
+            let item = tree.display_value(at).unwrap_or_else(|| "…".to_owned());
+            let is_plain = item
+                .chars()
+                .all(|char| char.is_alphanumeric() || matches!(char, '_' | '-' | '…'));
+            let item = if is_plain { item } else { format!("\"{item}\"") };
+            Some(format!("write `{}: [{item}]`", key?))
+        }
+        (Value::Map(_), "a list") => Some("write `- ` before the first key of each entry".to_owned()),
+        (Value::List(_), "a map with a name before each entry") => Some(format!(
+            "write `{}: {{ name: {{ … }} }}`, with a name of your choice",
+            key?
+        )),
+        (Value::List(_), "a map of keys") => Some("write its keys without `- ` or `[ ]`".to_owned()),
+        (Value::List(_), _) => Some("write one value, without `- ` or `[ ]`".to_owned()),
+        (Value::Text(text), "true or false") if !tree.is_expanded(at) => {
+            let word = match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" | "true" => "true",
+                "no" | "off" | "n" | "false" => "false",
+                _ => return None,
+            };
+            Some(format!("write `{}: {word}`", key?))
+        }
+        (Value::Integer(_) | Value::Float(_) | Value::Bool(_), _) if is_text => {
+            Some("a text that looks like a number or a word of YAML stands in quotes".to_owned())
+        }
+        _ => None,
     }
 }
 

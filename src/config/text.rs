@@ -60,7 +60,17 @@ impl FromText for Duration {
                     "a duration needs a unit\nwrite `{number}s` for seconds, `{number}ms` for less"
                 ));
             }
-            _ => return Err(mismatch::<Self>()),
+            other => {
+                let unit = match other.trim_start().to_ascii_lowercase().as_str() {
+                    "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => "ms",
+                    "s" | "sec" | "secs" | "second" | "seconds" => "s",
+                    "m" | "min" | "mins" | "minute" | "minutes" => "m",
+                    "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+                    "d" | "day" | "days" => "d",
+                    _ => return Err(mismatch::<Self>()),
+                };
+                return Err(format!("{}\nwrite `{number}{unit}`", mismatch::<Self>()));
+            }
         };
         // Ten years: far from every overflow in clock arithmetic.
         match number.checked_mul(millis_each) {
@@ -110,10 +120,16 @@ impl FromText for Size {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            "K" | "KB" | "kB" | "k" => return Err(format!("{}\nwrite `{number}KiB`", mismatch::<Self>())),
-            "M" | "MB" => return Err(format!("{}\nwrite `{number}MiB`", mismatch::<Self>())),
-            "G" | "GB" => return Err(format!("{}\nwrite `{number}GiB`", mismatch::<Self>())),
-            _ => return Err(mismatch::<Self>()),
+            other => {
+                let unit = match other.trim_start().to_ascii_lowercase().as_str() {
+                    "b" | "bytes" => "",
+                    "k" | "kb" | "ki" | "kib" => "KiB",
+                    "m" | "mb" | "mi" | "mib" => "MiB",
+                    "g" | "gb" | "gi" | "gib" => "GiB",
+                    _ => return Err(mismatch::<Self>()),
+                };
+                return Err(format!("{}\nwrite `{number}{unit}`", mismatch::<Self>()));
+            }
         };
         match number.checked_mul(bytes_each) {
             Some(0) => Err("must be more than zero".to_owned()),
@@ -130,20 +146,46 @@ pub(in crate::config) struct Rate {
     pub period: Duration,
 }
 
+impl Rate {
+    /// Returns the problem of a rate whose period is not written as a rate has it, with the period that is probably meant.
+    fn mistaken_period(number: u64, rest: &str) -> String {
+        let period = rest.trim_start().to_ascii_lowercase();
+        // nginx has `10r/s`, and people write `10 per minute`.
+        let period = period
+            .strip_prefix("r/")
+            .or_else(|| period.strip_prefix("req/"))
+            .unwrap_or(&period);
+        let period = period
+            .strip_prefix('/')
+            .or_else(|| period.strip_prefix("per"))
+            .unwrap_or(period);
+        let meant = match period.trim_start() {
+            "s" | "sec" | "secs" | "second" | "seconds" => "s",
+            "min" | "mins" | "minute" | "minutes" => "min",
+            "h" | "hr" | "hrs" | "hour" | "hours" => "hour",
+            "d" | "day" | "days" => "day",
+            "mo" | "month" | "months" => "month",
+            "m" => return format!("a minute or a month?\nwrite `{number}/min` or `{number}/month`"),
+            _ => return mismatch::<Self>(),
+        };
+        format!("{}\nwrite `{number}/{meant}`", mismatch::<Self>())
+    }
+}
+
 impl FromText for Rate {
     const DESCRIPTION: &'static str = "a rate such as `10/s`, `500/min`, `5/hour`, `1000/day` or `10000/month`";
-    const PATTERN: &'static str = "[1-9][0-9]*/(s|min|hour|day|month)";
+    const PATTERN: &'static str = "[1-9][0-9]*/(s|second|min|minute|hour|day|month)";
 
     fn from_text(text: &str) -> Result<Self, String> {
         let (number, unit) = leading_number(text).ok_or_else(mismatch::<Self>)?;
         let secs = match unit {
-            "/s" => 1,
-            "/min" => 60,
+            "/s" | "/second" => 1,
+            "/min" | "/minute" => 60,
             "/hour" => 3_600,
             "/day" => 86_400,
             // A month is 30 days, so that a quota means the same in February.
             "/month" => 30 * 86_400,
-            _ => return Err(mismatch::<Self>()),
+            other => return Err(Self::mistaken_period(number, other)),
         };
         let requests = u32::try_from(number)
             .ok()
@@ -467,6 +509,12 @@ impl FromText for PathBuf {
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("file:") {
+            return Err(format!(
+                "the file itself stands here, without `file:`\nwrite `{}`",
+                crate::config::tree::printable(path)
+            ));
+        }
         if text.is_empty() || text.contains(['\n', '\0']) {
             return Err(mismatch::<Self>());
         }
@@ -636,6 +684,8 @@ mod tests {
         };
         check("10/s", 10, 1);
         check("500/min", 500, 60);
+        check("500/minute", 500, 60);
+        check("10/second", 10, 1);
         check("5/hour", 5, 3_600);
         check("1000/day", 1_000, 86_400);
         check("10000/month", 10_000, 2_592_000);
@@ -653,6 +703,70 @@ mod tests {
             "1.5/s",
             "",
         ]);
+    }
+
+    /// Asserts that the problem of `text` has the hint `hint`.
+    #[track_caller]
+    fn hint<T: FromText + std::fmt::Debug>(text: &str, hint: &str) {
+        let problem = T::from_text(text).unwrap_err();
+        assert_eq!(problem.split_once('\n').map_or("", |(_, hint)| hint), hint, "{text}");
+    }
+
+    #[test]
+    fn a_unit_that_people_write_gets_the_one_that_counts() {
+        hint::<Duration>("5min", "write `5m`");
+        hint::<Duration>("30 s", "write `30s`");
+        hint::<Duration>("2hours", "write `2h`");
+        hint::<Duration>("1w", "");
+        hint::<Size>("10MB", "write `10MiB`");
+        hint::<Size>("10Mi", "write `10MiB`");
+        hint::<Size>("512 bytes", "write `512`");
+        hint::<Size>("1TiB", "");
+        for text in ["5/mins", "5/minutes", "5 / min", "5r/min", "5 per minute", "5/MIN"] {
+            hint::<Rate>(text, "write `5/min`");
+        }
+        hint::<Rate>("5/h", "write `5/hour`");
+        hint::<Rate>("5/m", "write `5/min` or `5/month`");
+        hint::<Rate>("5/week", "");
+        hint::<Rate>("5", "");
+        hint::<PathBuf>("file:keys.yaml", "write `keys.yaml`");
+    }
+
+    #[test]
+    fn an_endpoint_with_a_scheme_gets_the_text_to_write() {
+        hint::<Endpoint>("http://10.0.0.5:8080", "write `10.0.0.5:8080`");
+        hint::<Endpoint>("http://orders.internal", "write `orders.internal:80`");
+        hint::<Endpoint>("http://[fd00::5]/", "write `[fd00::5]:80`");
+        hint::<Endpoint>(
+            "http://a:80/v1",
+            "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+        );
+        for text in ["https://a", "https://a:443", "https://a:8443/v1", "HTTPS://a"] {
+            let problem = Endpoint::from_text(text).unwrap_err();
+            assert!(
+                problem.starts_with("this version connects to upstreams without TLS"),
+                "{problem}"
+            );
+        }
+        hint::<Endpoint>(
+            "h2c://a:50051",
+            "write `a:50051`, and `protocol: h2c` beside `endpoints`",
+        );
+        hint::<Endpoint>(
+            "grpc://a:50051",
+            "write `a:50051`, and `protocol: h2c` beside `endpoints`",
+        );
+        hint::<Endpoint>(
+            "unix:/run/orders.sock",
+            "have it listen on a loopback port: `127.0.0.1:3000`",
+        );
+        hint::<Endpoint>(
+            "a:80/v1",
+            "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+        );
+        hint::<Endpoint>("a", "write the port too, such as `a:8080`");
+        hint::<Endpoint>("10.0.0.5", "write the port too, such as `10.0.0.5:8080`");
+        hint::<Endpoint>("u@a:80", "");
     }
 
     #[test]

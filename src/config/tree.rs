@@ -294,6 +294,14 @@ impl Tree {
         entries.iter().map(|(key, id)| (key.as_str(), *id))
     }
 
+    /// Returns the key of a node in its map; `None` for an item of a list and for a root.
+    pub(in crate::config) fn key(&self, id: NodeId) -> Option<&str> {
+        match &self.node(id).parent {
+            Some((_, Step::Key(key))) => Some(key),
+            Some((_, Step::Index(_))) | None => None,
+        }
+    }
+
     /// Returns the key path of a node, such as `routes[2].upstream`; empty for the root.
     pub(in crate::config) fn path(&self, id: NodeId) -> String {
         let mut steps = Vec::new();

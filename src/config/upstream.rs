@@ -74,16 +74,55 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// Returns the problem of a URL in place of an endpoint, and what to write.
+    fn mistaken_url(text: &str) -> String {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        if text.starts_with("unix:") {
+            return "this version connects to no sockets of files\nhave it listen on a loopback port: `127.0.0.1:3000`"
+                .to_owned();
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let with_port = match Self::from_text(authority) {
+            Ok(_) => authority.to_owned(),
+            Err(_) if text.contains("://") => format!("{authority}:80"),
+            Err(_) => return mismatch::<Self>(),
+        };
+        if Self::from_text(&with_port).is_err() {
+            return mismatch::<Self>();
+        }
+        let more = match scheme.to_ascii_lowercase().as_str() {
+            // `orders:443` in its place would be plain HTTP to a port that expects TLS.
+            "https" | "grpcs" | "h2" | "wss" => {
+                return "this version connects to upstreams without TLS\nname a port of it that speaks plain HTTP, in a \
+                        network of your own, such as `10.0.0.5:8080`"
+                    .to_owned();
+            }
+            "h2c" | "grpc" => ", and `protocol: h2c` beside `endpoints`",
+            _ if !path.is_empty() => {
+                "; the path is that of the request, and a route cuts off its front with `strip_prefix`"
+            }
+            _ => "",
+        };
+        format!("{}\nwrite `{with_port}`{more}", mismatch::<Self>())
+    }
+}
+
 impl FromText for Endpoint {
     const DESCRIPTION: &'static str =
         "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
     const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
-            return Err(format!("{}\nleave the scheme and the path out", mismatch::<Self>()));
+        if text.contains('/') {
+            return Err(Self::mistaken_url(text));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(mismatch::<Self>)?;
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(match host_name(text) {
+                Some(_) => format!("{}\nwrite the port too, such as `{text}:8080`", mismatch::<Self>()),
+                None => mismatch::<Self>(),
+            });
+        };
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or("a port is between 1 and 65535")?;
