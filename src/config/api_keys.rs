@@ -60,7 +60,7 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
     }
     let pepper = section.pepper.and_then(|pepper| {
         let at = pepper.at;
-        secret(at, pepper.take(), checker)
+        secret(at, pepper.take(), checker).inspect(|pepper| check_pepper(at, pepper, checker))
     });
     let file = section.file.map(|file| checker.existing_file(&file));
     ApiKeys {
@@ -70,6 +70,23 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
         pepper,
         file,
     }
+}
+
+/// A shorter pepper can be guessed by trying: its holder then tests a stolen digest as if there were none.
+const PEPPER_BYTES_MIN: usize = 16;
+
+/// Warns of a short pepper. Not a mistake: another pepper ends every key that was made with this one.
+fn check_pepper(at: NodeId, pepper: &Secret<Vec<u8>>, checker: &mut Checker<'_>) {
+    let bytes = pepper.expose().len();
+    // Without its file, a secret is empty.
+    if bytes >= PEPPER_BYTES_MIN || checker.files == ReferencedFiles::MayBeMissing {
+        return;
+    }
+    let problem =
+        format!("a pepper of {bytes} bytes can be guessed; {PEPPER_BYTES_MIN} at least protect digests that leak");
+    let hint =
+        "such as the output of `openssl rand -hex 32`; a new pepper ends the keys that were made with the old one";
+    checker.warn(at, "short-pepper", problem, hint);
 }
 
 /// A larger file is the wrong file: no secret is this long.

@@ -3,6 +3,8 @@
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::listener::timeout;
+use crate::config::private_address::Reach;
+use crate::config::private_address::warn_of_private;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
 use crate::config::text::ExactText;
@@ -191,6 +193,10 @@ pub(in crate::config) fn convert(
         let problem = checker.with_value(url.at, "tokens sent without TLS could be read by anyone");
         let hint = "use https, or say `allow_http: true` beside it";
         checker.error_with(url.at, "plain-http", problem, hint);
+    }
+    if let Some(url) = &url {
+        let reach = Reach::new(section.allow_private_addresses, section.proxy.is_some());
+        warn_of_private(url.at, url.get(), reach, checker);
     }
     for ttl in [&section.cache_ttl, &section.negative_ttl].into_iter().flatten() {
         if *ttl.get() > TTL_MAX {

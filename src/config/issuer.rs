@@ -7,6 +7,8 @@ use crate::config::discovery::DiscoverySetting;
 use crate::config::introspection;
 use crate::config::introspection::Introspection;
 use crate::config::listener::timeout;
+use crate::config::private_address::Reach;
+use crate::config::private_address::warn_of_private;
 use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrKeyword;
@@ -63,7 +65,7 @@ pub struct Issuer {
     /// Claims that may contain the scopes; the first present claim is used.
     /// Default `scope`, `scp`, `permissions`, `roles`.
     pub scope_claims: Vec<String>,
-    /// Claims that may contain the client id; the first present claim is used. Default `client_id`, `azp`.
+    /// Claims that may contain the client id; the first present claim is used. Default `client_id`, `azp`, `appid`, `cid`.
     pub client_id_claims: Vec<String>,
     /// Claim that contains the organization. Default `org`.
     pub organization_claim: String,
@@ -188,7 +190,7 @@ pub(in crate::config) struct Section {
     required_claims: Option<NamedEntries<ExactText, OneOrMany<Text<ExactText>>>>,
     /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
     scope_claims: Option<Texts<ExactText>>,
-    /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
+    /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`, `appid`, `cid`.
     client_id_claims: Option<Texts<ExactText>>,
     /// Claim that the organization is read from. Default `org`.
     organization_claim: Option<Text<ExactText>>,
@@ -644,6 +646,7 @@ fn keys_at(section: &mut Section, checker: &mut Checker<'_>) -> Option<JwksLocat
             let problem = checker.with_value(url.at, "keys fetched without TLS could be anyone's");
             checker.error_with(url.at, "plain-http", problem, hint);
         }
+        warn_of_private(url.at, url.get(), section.reach(), checker);
         return Some(JwksLocation::JwksUrl(url.take()));
     }
     let discovery = section.discovery.take()?;
@@ -672,7 +675,14 @@ fn keys_at(section: &mut Section, checker: &mut Checker<'_>) -> Option<JwksLocat
         let problem = checker.with_value(issuer.at, "keys discovered without TLS could be anyone's");
         checker.error_with(issuer.at, "plain-http", problem, hint);
     }
+    warn_of_private(issuer.at, &url.to_url(), section.reach(), checker);
     discovery.value.convert(url).map(JwksLocation::Discovery)
+}
+
+impl Section {
+    fn reach(&self) -> Reach {
+        Reach::new(self.allow_private_addresses, self.proxy.is_some())
+    }
 }
 
 fn remote_keys(at: JwksLocation, section: &mut Section, checker: &mut Checker<'_>) -> RemoteKeys {

@@ -27,6 +27,8 @@ mod text;
 
 mod pattern;
 
+mod private_address;
+
 pub mod admin;
 pub mod api_keys;
 pub mod built_in;

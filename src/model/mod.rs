@@ -16,6 +16,7 @@ pub mod upstream_failure;
 pub mod replacement;
 pub mod lifetime;
 pub mod address_range;
+pub mod public_address;
 pub mod api_key;
 pub mod client_secret;
 pub mod plan;

@@ -38,7 +38,7 @@ fn folder() -> (tempfile::TempDir, Vec<String>) {
         &serde_json::json!({ "keys": [key.public_jwk()] }).to_string(),
     );
     put("ca.pem", &std::fs::read_to_string("conf/dev-ca.pem").unwrap());
-    put("pepper.txt", "a pepper");
+    put("pepper.txt", "a pepper of the tests");
     put("keys.yaml", "keys: []\n");
     put("other.yaml", "keys: []\n");
     let mut names = Vec::new();

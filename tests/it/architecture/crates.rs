@@ -178,6 +178,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         "url",
         &[
             "model/issuer.rs",
+            "model/public_address.rs",
             "config/",
             "fetch/",
             "cli/gate/",
@@ -194,7 +195,6 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "keys_file/",
             "compare/",
             "gate/",
-            "fetch/address.rs",
             "control/",
             "cli/keys/",
         ],
