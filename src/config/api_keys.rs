@@ -3,10 +3,10 @@
 use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::read::Text;
+use crate::config::reserved_header::is_reserved_header;
 use crate::config::text::KeyPrefix;
 use crate::config::text::SecretText;
 use crate::config::tree::NodeId;
-use crate::config::upstream::is_reserved_header;
 use crate::model::secret::Secret;
 use http::HeaderName;
 use http::header::SEC_WEBSOCKET_PROTOCOL;

@@ -27,6 +27,8 @@ mod text;
 
 mod pattern;
 
+mod reserved_header;
+
 mod private_address;
 
 pub mod admin;

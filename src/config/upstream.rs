@@ -1,5 +1,6 @@
 //! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
+use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::listener::timeout;
@@ -8,12 +9,16 @@ use crate::config::read::NamedEntries;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
+use crate::config::reserved_header::is_framing_header;
+use crate::config::reserved_header::is_reserved_header;
+use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
 use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
+use crate::model::secret::Secret;
 use http::HeaderName;
 use http::HeaderValue;
 use schemars::JsonSchema;
@@ -156,7 +161,8 @@ pub(in crate::config) struct Section {
     idle_timeout: Option<Text<Timeout>>,
     /// The `Host` that is sent. Default: the one that was asked for.
     host: Option<Text<HeaderValue>>,
-    /// Headers set on every request, in place of what the client sent.
+    /// Headers set on every request, in place of what the client sent. A text that begins with `file:` is the path of
+    /// the file that holds the value.
     set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
@@ -229,7 +235,7 @@ fn upstream(
         host: section.host.map(Text::take),
         set_headers: set
             .into_iter()
-            .map(|(name, value)| (name, value.value.take()))
+            .filter_map(|(name, value)| Some((name, header_value(value.value, checker)?)))
             .collect(),
         remove_headers: values(remove),
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
@@ -238,6 +244,33 @@ fn upstream(
             Some(WrittenProtocol::H2c) => UpstreamProtocol::H2c,
         },
     })
+}
+
+/// Returns the value of a header: the text, or the content of the file that `file:path` names. Reports a file that cannot
+/// be read, or whose content is no header value.
+fn header_value(written: Text<HeaderValue>, checker: &mut Checker<'_>) -> Option<HeaderValue> {
+    let at = written.at;
+    if !checker.tree.is_file_reference(at) {
+        return Some(written.take());
+    }
+    let reference = Secret::new(String::from_utf8_lossy(written.get().as_bytes()).into_owned());
+    let content = secret(at, SecretText(reference), checker)?;
+    let text = std::str::from_utf8(content.expose()).unwrap_or("\0");
+    match HeaderValue::from_text(text) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Some(value)
+        }
+        Err(problem) => {
+            checker.error_with(
+                at,
+                "bad-value",
+                format!("the file's content is {problem}"),
+                "one line of text",
+            );
+            None
+        }
+    }
 }
 
 /// With more attempts, the client of a request that no endpoint accepts would only wait longer.
@@ -331,30 +364,4 @@ fn check_headers(
             checker.error_with(removed.at, "reserved-header", problem, hint);
         }
     }
-}
-
-/// Returns whether a header delimits messages or belongs to one connection (RFC 9110 section 7.6.1).
-fn is_framing_header(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "content-length"
-            | "host"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// Returns whether only Keygate may set a header: credentials, identity, forwarding, framing.
-pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
-    let credential = matches!(
-        name.as_str(),
-        "authorization" | "proxy-authorization" | "proxy-authenticate" | "www-authenticate" | "cookie"
-    );
-    let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
-    credential || forwarded || is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX)
 }
