@@ -40,13 +40,7 @@ pub enum Command {
     Run(Run),
     /// Read a configuration and print every mistake in it, with line, column and cure
     #[command(after_help = CHECK_HELP)]
-    Check {
-        /// The configuration, such as conf/keygate.yaml
-        file: PathBuf,
-        /// The configuration before; prints every route that asks for less than there
-        #[arg(long, value_name = "OLD")]
-        diff: Option<PathBuf>,
-    },
+    Check(Check),
     /// Show step by step, offline, why a request is let through or refused
     #[command(after_help = EXPLAIN_HELP)]
     Explain(Box<Explain>),
@@ -103,7 +97,11 @@ a route became public or accepts more; its issuers, scopes or limits were widene
 narrowed or shadowed, and its requests fall to a weaker one. Order and names do not count. A new
 route that asks for a credential is no finding, a new public one is. Of OLD only the configuration
 and what it includes is read, so it may come out of a version history:
-  git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
+  git show HEAD:keygate.yaml | keygate check keygate.yaml --diff -
+In what comes from stdin, paths are relative to the current folder.
+
+With --output json, one object on stdout says everything: `result` is good, weaker or invalid, and
+each of `problems` has severity, file, line, column, path (of the key), code, message and hint.";
 
 const EXPLAIN_HELP: &str = "\
 Decides as the gate would, on the configuration alone: nothing is sent, no limit is spent, and no
@@ -125,6 +123,18 @@ and in the first line of a configuration, for editors with a YAML language serve
   # yaml-language-server: $schema=keygate.schema.json
 Files that a configuration includes have a schema of their own:
   keygate schema --included > keygate.included.schema.json";
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The configuration, such as conf/keygate.yaml; `-` is stdin
+    pub file: PathBuf,
+    /// The configuration before; prints every route that asks for less than there; `-` is stdin
+    #[arg(long, value_name = "OLD")]
+    pub diff: Option<PathBuf>,
+    /// How it is told
+    #[arg(short, long, value_enum, default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
+}
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["route", "request"]))]
@@ -168,12 +178,12 @@ pub struct Explain {
     #[arg(long, value_name = "ISSUER=FILE")]
     pub jwks: Vec<String>,
     /// How it is told
-    #[arg(long, value_enum, default_value_t = ExplanationForm::Text)]
-    pub output: ExplanationForm,
+    #[arg(long, value_enum, default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ExplanationForm {
+pub enum ReportForm {
     Text,
     Json,
 }

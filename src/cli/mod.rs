@@ -1,6 +1,8 @@
 //! Which commands does the program have?
 
 pub mod args;
+pub mod check_findings;
+pub mod check_json;
 pub mod check;
 pub mod data_folder;
 pub mod place;
@@ -51,7 +53,7 @@ pub fn main() -> ExitCode {
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),
-        Command::Check { file, diff } => return check::check(&file, diff.as_deref(), out, err),
+        Command::Check(args) => return check::check(&args, &mut std::io::stdin(), out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
         Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),
         Command::Keys(noun) => keys::run(&noun, out, err),

@@ -231,13 +231,60 @@ struct Section {
     plans: Option<NamedEntries<Name, plan::Section>>,
 }
 
+/// The main file of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub enum MainFile<'a> {
+    Path(&'a Path),
+    /// The bytes of a file that the caller has read, such as stdin. `name` stands for it in errors, and paths in it are
+    /// relative to the folder of `name`.
+    Read {
+        name: &'a Path,
+        bytes: &'a [u8],
+    },
+}
+
+impl<'a> MainFile<'a> {
+    /// Returns the path, or the name that stands for it.
+    pub fn name(self) -> &'a Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Read { name, .. } => name,
+        }
+    }
+
+    fn text(self, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
+        let text = match self {
+            Self::Path(path) => include::read_text(path, FILE_BYTES_MAX, log),
+            Self::Read { bytes, .. } => include::text(bytes.to_vec(), FILE_BYTES_MAX),
+        };
+        text.map_err(|(code, problem)| {
+            into_errors(vec![ConfigError {
+                code,
+                file: self.name().to_owned(),
+                place: None,
+                path: String::new(),
+                problem,
+                hint: None,
+            }])
+        })
+    }
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for MainFile<'a> {
+    fn from(path: &'a P) -> Self {
+        Self::Path(path.as_ref())
+    }
+}
+
 /// Reads and validates a configuration file and the files it includes. Returns the configuration.
 /// `${NAME}` is an environment variable of this process.
 ///
 /// # Errors
 /// Every mistake in the files at once, or the reason why the main file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    load_logged(path, &mut NoLog)
+    let text = MainFile::Path(path).text(&mut NoLog)?;
+    let files = ReferencedFiles::MustExist;
+    parse_with_tree(&text, path, &from_environment, files, &mut NoLog).map(|(config, _)| config)
 }
 
 /// Does the same as [`load`]. `log` receives each file that is read, and the list of the
@@ -245,9 +292,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
-    let text = read_text(path, log)?;
-    parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log).map(|(config, _)| config)
+pub fn load_logged(main: MainFile<'_>, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
+    let text = main.text(log)?;
+    let files = ReferencedFiles::MustExist;
+    parse_with_tree(&text, main.name(), &from_environment, files, log).map(|(config, _)| config)
 }
 
 /// Does the same as [`load`], and returns the line of each part too. With [`ReferencedFiles::MayBeMissing`] the files
@@ -255,27 +303,18 @@ pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigE
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn load_with_lines(path: &Path, files: ReferencedFiles) -> Result<(Config, SourceLines), ConfigErrors> {
-    let text = read_text(path, &mut NoLog)?;
-    let (config, tree) = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
+pub fn load_with_lines<'m>(
+    main: impl Into<MainFile<'m>>,
+    files: ReferencedFiles,
+) -> Result<(Config, SourceLines), ConfigErrors> {
+    let main = main.into();
+    let text = main.text(&mut NoLog)?;
+    let (config, tree) = parse_with_tree(&text, main.name(), &from_environment, files, &mut NoLog)?;
     Ok((config, SourceLines::of(&tree)))
 }
 
 fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
-    include::read_text(path, FILE_BYTES_MAX, log).map_err(|(code, problem)| {
-        into_errors(vec![ConfigError {
-            code,
-            file: path.to_owned(),
-            place: None,
-            path: String::new(),
-            problem,
-            hint: None,
-        }])
-    })
 }
 
 /// Parses the text of a configuration file. `file` is its name in errors, and paths

@@ -9,6 +9,7 @@ use crate::config::ConfigWarning;
 use crate::config::IdentityToken;
 use crate::config::Includes;
 use crate::config::KeySource;
+use crate::config::MainFile;
 use crate::config::ReadLog;
 #[cfg(feature = "gateway")]
 use crate::config::Shutdown;
@@ -153,12 +154,12 @@ impl LoadOutcome {
     }
 }
 
-/// Reads the configuration at `path`, its included files and its key files. Changes nothing.
+/// Reads the configuration `main`, its included files and its key files. Changes nothing.
 ///
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.
-pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
-    load_checked(path, |_| Ok(()))
+pub fn load<'m>(main: impl Into<MainFile<'m>>) -> Result<LoadedConfig, LoadError> {
+    load_logged(main.into(), &mut Files::default(), |_| Ok(()))
 }
 
 /// Loads like [`load`], and also rejects a configuration that `check` rejects.
@@ -166,7 +167,7 @@ pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
 /// # Errors
 /// Those of [`load`] and of `check`.
 pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    load_logged(path, &mut Files::default(), check)
+    load_logged(path.into(), &mut Files::default(), check)
 }
 
 /// A further check of a configuration, for a process that does not support every feature.
@@ -174,9 +175,11 @@ pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 
 /// Loads like [`load_checked`]. After an error, `files` contains the files that were found before the error; after a
 /// success, `files` is empty and the returned value contains the files.
-fn load_logged(path: &Path, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    files.config.add([path.to_owned()]);
-    let mut config = config::load_logged(path, files).map_err(LoadError::Config)?;
+fn load_logged(main: MainFile<'_>, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
+    if let MainFile::Path(path) = main {
+        files.config.add([path.to_owned()]);
+    }
+    let mut config = config::load_logged(main, files).map_err(LoadError::Config)?;
     check(&config)?;
     for issuer in config.issuers.values() {
         match &issuer.keys {
@@ -395,7 +398,7 @@ impl Reloader {
     /// load that equals the last one is neither compiled nor counted in the metrics.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_logged(&self.path, &mut files, self.host.check);
+        let loaded = load_logged(MainFile::Path(&self.path), &mut files, self.host.check);
         let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),

@@ -480,6 +480,26 @@ fn keys_created_at_once_are_all_kept() {
 }
 
 #[test]
+fn check_reads_stdin_beside_the_files_of_the_current_folder() {
+    let home = with_keys_file();
+    let text = std::fs::read(home.path().join("k.yaml")).unwrap();
+    let mut child = keygate(home.path())
+        .args(["check", "-", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &report["result"]),
+        (Some(0), &Value::from("good")),
+        "{report}"
+    );
+}
+
+#[test]
 fn keys_need_a_keys_file_that_is_good() {
     let home = with_keys_file();
     std::fs::write(home.path().join("none.yaml"), GOOD).unwrap();

@@ -16,7 +16,12 @@ fn route(name: &str) -> String {
 /// Returns whether `keygate check` accepts `keygate.yaml` in `folder`, and its output.
 fn check(folder: &Path) -> (bool, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = cli::check::check(&folder.join("keygate.yaml"), None, &mut out, &mut err);
+    let args = cli::args::Check {
+        file: folder.join("keygate.yaml"),
+        diff: None,
+        output: cli::args::ReportForm::Text,
+    };
+    let code = cli::check::check(&args, &mut std::io::empty(), &mut out, &mut err);
     out.append(&mut err);
     (code == ExitCode::SUCCESS, String::from_utf8(out).unwrap())
 }
