@@ -62,7 +62,7 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
         let at = pepper.at;
         secret(at, pepper.take(), checker).inspect(|pepper| check_pepper(at, pepper, checker))
     });
-    let file = section.file.map(|file| checker.existing_file(&file));
+    let file = section.file.map(|file| keys_file(&file, checker));
     ApiKeys {
         header: section.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
         bearer: section.bearer.unwrap_or(false),
@@ -70,6 +70,18 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
         pepper,
         file,
     }
+}
+
+/// Returns the resolved path of the keys file, and reports one that is missing where it must exist.
+fn keys_file(file: &Text<PathBuf>, checker: &mut Checker<'_>) -> PathBuf {
+    let resolved = checker.resolve(file.at, file.get());
+    if checker.files == ReferencedFiles::MustExist && !resolved.is_file() {
+        // A gate that made the file, or started without it, would answer 401 to every key where only the path is wrong.
+        let hint = "`keygate keys create --config FILE` makes it with its first key, and an empty file holds none; paths are \
+                    relative to the folder of this file";
+        checker.report_missing_file(file.at, hint);
+    }
+    resolved
 }
 
 /// A shorter pepper can be guessed by trying: its holder then tests a stolen digest as if there were none.

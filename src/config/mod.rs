@@ -277,18 +277,18 @@ impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for MainFile<'a> {
 }
 
 /// Reads and validates a configuration file and the files it includes. Returns the configuration.
-/// `${NAME}` is an environment variable of this process.
+/// `${NAME}` is an environment variable of this process. The keys file may be missing: a command may be about to make it.
 ///
 /// # Errors
 /// Every mistake in the files at once, or the reason why the main file cannot be read.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let text = MainFile::Path(path).text(&mut NoLog)?;
-    let files = ReferencedFiles::MustExist;
+    let files = ReferencedFiles::MustExistButKeys;
     parse_with_tree(&text, path, &from_environment, files, &mut NoLog).map(|(config, _)| config)
 }
 
-/// Does the same as [`load`]. `log` receives each file that is read, and the list of the
-/// included files before these are read, so that the caller can notice later changes.
+/// Does the same as [`load`], and rejects a keys file that is missing. `log` receives each file that is read, and the list
+/// of the included files before these are read, so that the caller can notice later changes.
 ///
 /// # Errors
 /// Those of [`load`].

@@ -44,10 +44,16 @@ pub fn append(
             path: path.to_owned(),
             hint,
         };
-        let list = document
-            .list
-            .ok_or_else(|| uneditable("there is no list under `keys`"))?;
         let mut text = text.to_owned();
+        let Some(list) = document.list else {
+            // The file is empty, or has only comments.
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str("keys:\n");
+            text.push_str(&item(record, scheme, created_at, 2));
+            return Ok((text, records));
+        };
         let start = byte_of(&text, list.index);
         let brackets = text[start..].starts_with('[');
         let indent = if brackets && document.entries.is_empty() {

@@ -65,6 +65,22 @@ pub fn text(path: &Path) -> Result<String, KeysFileError> {
     })
 }
 
+/// Rejects `text`, the content of the file at `path`, if it says nothing.
+///
+/// # Errors
+/// `text` is empty, or has only comments.
+pub fn refuse_empty(path: &Path, text: &str) -> Result<(), KeysFileError> {
+    let is_content = |line: &str| !line.trim_start().is_empty() && !line.trim_start().starts_with('#');
+    if text.lines().any(is_content) {
+        return Ok(());
+    }
+    let message = "the file is empty, and there were keys before; a file without keys is written `keys: []`".to_owned();
+    Err(KeysFileError::Broken {
+        path: path.to_owned(),
+        problems: vec![KeysFileProblem { line: 1, message }],
+    })
+}
+
 /// Does the same as [`parse`] for `text`, the content of the file at `path`. The error names the file.
 ///
 /// # Errors

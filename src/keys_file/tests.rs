@@ -99,18 +99,11 @@ fn an_imported_entry_is_known_by_its_digest() {
 }
 
 #[test]
-fn an_empty_list_is_written_as_one() {
-    assert_eq!(accepted("keys: []\n"), []);
-    assert_eq!(accepted("# none yet\nkeys: []  # later\n"), []);
-    for text in [
-        "",
-        "# nothing\n",
-        "keys:\n",
-        "keys: ~\n",
-        "[]",
-        "keys: {}\n",
-        "keys: none\n",
-    ] {
+fn an_empty_list_is_written_as_one_or_left_out() {
+    for text in ["keys: []\n", "# none yet\nkeys: []  # later\n", "", "\n", "# nothing\n"] {
+        assert_eq!(accepted(text), [], "{text:?}");
+    }
+    for text in ["keys:\n", "keys: ~\n", "[]", "keys: {}\n", "keys: none\n"] {
         assert_eq!(refused(text).len(), 1, "{text:?}");
     }
 }
@@ -390,6 +383,33 @@ fn a_file_that_cannot_be_edited_is_left_unchanged() {
             "{error}"
         );
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn an_empty_file_gets_a_list_after_its_comments() {
+    for (before, start) in [
+        ("", "keys:\n  - id: "),
+        ("# mine", "# mine\nkeys:\n  - id: "),
+        ("# mine\n\n", "# mine\n\nkeys:\n  - id: "),
+    ] {
+        let (appended, _) = append_and_revoke(before);
+        assert!(appended.starts_with(start), "{appended}");
+    }
+}
+
+#[test]
+fn only_a_file_that_says_something_replaces_keys() {
+    let path = std::path::Path::new("keys.yaml");
+    for text in ["", "\n", "  \n# a comment\n\t# another"] {
+        let error = refuse_empty(path, text).unwrap_err().to_string();
+        assert!(
+            error.starts_with("keys.yaml:1: the file is empty, and there were keys before"),
+            "{error}"
+        );
+    }
+    for text in ["keys: []\n", "# a comment\nkeys: []", "no yaml: ["] {
+        refuse_empty(path, text).unwrap();
     }
 }
 

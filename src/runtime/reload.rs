@@ -82,6 +82,8 @@ pub struct LoadedConfig {
     pub config: Config,
     key_sets: BTreeMap<Name, (Vec<u8>, Jwks)>,
     keys: Vec<KeyRecord>,
+    /// `true` if the keys file has keys, also after they were put in force.
+    has_keys: bool,
     signing_key: Option<(SigningKey, SigningKeyOrigin)>,
     files: Files,
 }
@@ -159,7 +161,7 @@ impl LoadOutcome {
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.
 pub fn load<'m>(main: impl Into<MainFile<'m>>) -> Result<LoadedConfig, LoadError> {
-    load_logged(main.into(), &mut Files::default(), |_| Ok(()))
+    load_logged(main.into(), &mut Files::default(), |_| Ok(()), EmptyKeysFile::Accepted)
 }
 
 /// Loads like [`load`], and also rejects a configuration that `check` rejects.
@@ -167,7 +169,7 @@ pub fn load<'m>(main: impl Into<MainFile<'m>>) -> Result<LoadedConfig, LoadError
 /// # Errors
 /// Those of [`load`] and of `check`.
 pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    load_logged(path.into(), &mut Files::default(), check)
+    load_logged(path.into(), &mut Files::default(), check, EmptyKeysFile::Accepted)
 }
 
 /// A further check of a configuration, for a process that does not support every feature.
@@ -175,7 +177,12 @@ pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 
 /// Loads like [`load_checked`]. After an error, `files` contains the files that were found before the error; after a
 /// success, `files` is empty and the returned value contains the files.
-fn load_logged(main: MainFile<'_>, files: &mut Files, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
+fn load_logged(
+    main: MainFile<'_>,
+    files: &mut Files,
+    check: ConfigCheck,
+    empty_keys_file: EmptyKeysFile,
+) -> Result<LoadedConfig, LoadError> {
     if let MainFile::Path(path) = main {
         files.config.add([path.to_owned()]);
     }
@@ -227,7 +234,7 @@ fn load_logged(main: MainFile<'_>, files: &mut Files, check: ConfigCheck) -> Res
             }
         }
     }
-    let keys = read_keys(&config, &mut files.content.api_keys)?;
+    let keys = read_keys(&config, &mut files.content.api_keys, empty_keys_file)?;
     warn_of_files(&mut config, &keys, &key_sets);
     let signing_key = config
         .identity_token
@@ -241,6 +248,7 @@ fn load_logged(main: MainFile<'_>, files: &mut Files, check: ConfigCheck) -> Res
     Ok(LoadedConfig {
         config,
         key_sets,
+        has_keys: !keys.is_empty(),
         keys,
         signing_key,
         files: std::mem::take(files),
@@ -275,14 +283,26 @@ fn one_line(error: &LoadError) -> String {
         .replace('\n', " | ")
 }
 
+/// The treatment of a keys file that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EmptyKeysFile {
+    /// It has no keys yet.
+    Accepted,
+    /// There were keys before: a file is also empty while it is written, and when the disk is full.
+    Refused,
+}
+
 /// Reads the API keys from `api_keys.file`, and hashes the text into `content`. Returns no keys if there is no such
-/// file.
-fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
+/// setting.
+fn read_keys(config: &Config, content: &mut DefaultHasher, empty: EmptyKeysFile) -> Result<Vec<KeyRecord>, LoadError> {
     let Some(path) = &config.api_keys.file else {
         return Ok(Vec::new());
     };
     let text = keys_file::text(path).map_err(LoadError::KeysFile)?;
     text.hash(content);
+    if empty == EmptyKeysFile::Refused {
+        keys_file::refuse_empty(path, &text).map_err(LoadError::KeysFile)?;
+    }
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
@@ -322,6 +342,8 @@ pub struct Reloader {
     readiness: Arc<Readiness>,
     generation: u64,
     config: Config,
+    /// `true` if the keys file in force has keys.
+    has_keys: bool,
     files: Files,
     /// The outcome of the last load; `None` if a follower failed, so that the next SIGHUP applies the same content.
     last_outcome: Option<LoadOutcome>,
@@ -358,6 +380,7 @@ impl Reloader {
             files: loaded.files,
             checks_since_refusal: None,
             config: loaded.config,
+            has_keys: loaded.has_keys,
             issuers: BTreeMap::new(),
         };
         reloader.follow_issuers();
@@ -388,9 +411,26 @@ impl Reloader {
             *checks += 1;
             // A missing file or secret may exist now. A load that failed early did not find all files, so `files` is
             // incomplete: read everything again.
-            if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.host.check).is_ok() {
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && self.load(&mut Files::default()).is_ok() {
                 self.reload();
             }
+        }
+    }
+
+    fn load(&self, files: &mut Files) -> Result<LoadedConfig, LoadError> {
+        load_logged(
+            MainFile::Path(&self.path),
+            files,
+            self.host.check,
+            self.empty_keys_file(),
+        )
+    }
+
+    fn empty_keys_file(&self) -> EmptyKeysFile {
+        if self.has_keys {
+            EmptyKeysFile::Refused
+        } else {
+            EmptyKeysFile::Accepted
         }
     }
 
@@ -398,7 +438,7 @@ impl Reloader {
     /// load that equals the last one is neither compiled nor counted in the metrics.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_logged(MainFile::Path(&self.path), &mut files, self.host.check);
+        let loaded = self.load(&mut files);
         let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
@@ -465,6 +505,7 @@ impl Reloader {
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&configured_names(&loaded.config));
                 self.config = loaded.config;
+                self.has_keys = loaded.has_keys;
                 self.files = loaded.files;
                 self.checks_since_refusal = None;
                 self.follow_issuers();
@@ -494,7 +535,7 @@ impl Reloader {
 
     fn reload_keys(&mut self) {
         let mut content = DefaultHasher::default();
-        let read = read_keys(&self.config, &mut content);
+        let read = read_keys(&self.config, &mut content, self.empty_keys_file());
         // A rejected load may have stopped before it read the API keys: do not compare with its outcome.
         let last_outcome = self
             .last_outcome
@@ -506,6 +547,7 @@ impl Reloader {
             Ok(_) if unchanged => tracing::info!("API keys unchanged"),
             Ok(keys) => {
                 let count = keys.len();
+                self.has_keys = count > 0;
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
                 // While a configuration is rejected, the metric must keep showing a failed reload.

@@ -480,6 +480,45 @@ fn keys_created_at_once_are_all_kept() {
 }
 
 #[test]
+fn the_first_key_makes_the_keys_file_and_an_empty_one_has_none() {
+    let home = with_keys_file();
+    let file = home.path().join("keys.yaml");
+    let check = || run(home.path(), &["check", "k.yaml"]);
+    let create = || {
+        run(
+            home.path(),
+            &[
+                "keys",
+                "--config",
+                "k.yaml",
+                "create",
+                "--name",
+                "ci",
+                "--expires",
+                "1d",
+            ],
+        )
+        .expect_success()
+    };
+    std::fs::write(&file, "").unwrap();
+    check().expect_success();
+    assert!(create().starts_with("kg_live_"));
+    check().expect_success();
+    std::fs::remove_file(&file).unwrap();
+    let messages = check().expect_failure(1);
+    assert!(
+        messages.contains("k.yaml:4:13: api_keys.file: `keys.yaml`: there is no such file")
+            && messages.contains("`keygate keys create --config FILE` makes it"),
+        "{messages}"
+    );
+    let messages = run(home.path(), &["run", "--config", "k.yaml"]).expect_failure(1);
+    assert!(messages.contains("there is no such file"), "{messages}");
+    assert!(create().starts_with("kg_live_"));
+    assert_eq!(mode(&file), 0o600);
+    check().expect_success();
+}
+
+#[test]
 fn check_reads_stdin_beside_the_files_of_the_current_folder() {
     let home = with_keys_file();
     let text = std::fs::read(home.path().join("k.yaml")).unwrap();
