@@ -199,6 +199,9 @@ pub struct Schema {
 pub struct Run {
     #[command(flatten)]
     pub place: ConfigLocation,
+    /// Port of the development set-up, from now on; for where another program has 8080
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "config")]
+    pub port: Option<u16>,
     /// Threads that serve requests, 1 to 1024 [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

@@ -660,6 +660,56 @@ fn a_port_that_is_taken_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_port_of_ones_own_is_kept_and_reaches_the_issuer_too() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(
+        folder.join("keygate.yaml"),
+        EMBEDDED.replace("127.0.0.1:9090", "127.0.0.1:0"),
+    )
+    .unwrap();
+    let messages = run(home.path(), &["run", "--port", &port.to_string()]).expect_failure(1);
+    let cure = format!("run --port {}", u32::from(port) + 1);
+    assert!(
+        messages.contains(&format!("127.0.0.1:{port}")) && (port == u16::MAX || messages.contains(&cure)),
+        "{messages}"
+    );
+    let text = std::fs::read_to_string(folder.join("keygate.yaml")).unwrap();
+    assert!(
+        text.contains(&format!("\n  issuer: http://127.0.0.1:{port}\n")) && !text.contains("8080"),
+        "{text}"
+    );
+    let with_config = run(home.path(), &["run", "--port", "1", "--config", "k.yaml"]).expect_failure(2);
+    assert!(with_config.contains("--config"), "{with_config}");
+}
+
+#[test]
+fn what_is_printed_names_the_program_as_path_finds_it() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = EMBEDDED.replace("127.0.0.1:8080", &address).replace(":9090", ":0");
+    std::fs::write(folder.join("keygate.yaml"), config).unwrap();
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let program = crate::support::program().canonicalize().unwrap();
+    let said = || {
+        let output = keygate(home.path()).arg("run").env("PATH", &bin).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let own = format!("choose another port: {} run --port", program.display());
+    assert!(said().contains(&own), "{}", said());
+    std::os::unix::fs::symlink(&program, bin.join("keygate")).unwrap();
+    assert!(said().contains("choose another port: keygate run --port"), "{}", said());
+    std::fs::remove_file(bin.join("keygate")).unwrap();
+    std::os::unix::fs::symlink("/bin/true", bin.join("keygate")).unwrap();
+    assert!(said().contains(&own), "{}", said());
+}
+
+#[test]
 fn an_address_of_no_interface_is_said_with_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     // RFC 5737 keeps this address for documentation: no machine has it.
@@ -788,6 +838,8 @@ fn the_printed_commands_do_what_their_comments_say() {
     let development = Development::start(tempfile::tempdir().unwrap(), &config);
     let messages = development.stderr();
     let commands: Vec<&str> = messages.lines().filter(|line| line.starts_with("  ")).collect();
+    // An interactive zsh takes `#` for an argument.
+    assert!(!messages.contains(" # "), "{messages}");
     let mut script = String::new();
     for command in &commands {
         script.push_str(&format!("echo '>>>'\n{command}\n"));
@@ -805,7 +857,7 @@ fn the_printed_commands_do_what_their_comments_say() {
     let mut statuses = Vec::new();
     for (command, section) in commands.iter().zip(&sections) {
         if command.trim_start().starts_with("curl -i ") {
-            let comment = command.rsplit("# ").next().unwrap();
+            let comment = command.rsplit(": '").next().unwrap();
             let status = comment.split(|it: char| !it.is_ascii_digit()).next().unwrap();
             assert!(
                 section.starts_with(&format!("HTTP/1.1 {status} ")),
