@@ -91,6 +91,18 @@ impl Clients {
         }
     }
 
+    /// Puts a record in the place of the one with the same revision. Returns whether that revision was still present.
+    pub fn amend(&self, client: Versioned<ClientRecord>) -> bool {
+        let Some(mut known) = self.by_id.get_mut(&client.record.id) else {
+            return false;
+        };
+        let is_present = known.revision == client.revision;
+        if is_present {
+            *known = Arc::new(Client::new(client));
+        }
+        is_present
+    }
+
     /// Inserts a client, unless the same or a later revision is present.
     pub fn put(&self, client: Versioned<ClientRecord>) {
         let id = client.record.id.clone();

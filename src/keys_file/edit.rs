@@ -197,7 +197,7 @@ struct Item<'a> {
 fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
     let item = Item {
         id: record.id.as_str(),
-        digest: format!("{}:{}", scheme.as_str(), record.digest.to_hex()),
+        digest: format!("{scheme}:{}", record.digest.to_hex()),
         name: &record.name,
         env: record.environment.as_str(),
         scopes: record.scopes.iter().map(Scope::as_str).collect(),

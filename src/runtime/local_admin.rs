@@ -49,6 +49,8 @@ pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
     let directory = Arc::new(Directory::new());
     let store = follow_store::open(config, &directory, &clock).await?;
     let store = store.ok_or(OpenError::NoStore)?;
+    // This process ends with its command: a revocation that only it would know is none.
+    store.control.revocations.require_log();
     let router = admin::router(AdminDependencies {
         control: Some(store.control),
         issuers: Arc::new(NoIssuers),

@@ -3,6 +3,8 @@
 #[cfg(feature = "gateway")]
 pub mod control_plane;
 #[cfg(feature = "gateway")]
+pub mod store_watch;
+#[cfg(feature = "gateway")]
 pub mod follow_store;
 #[cfg(feature = "gateway")]
 pub mod limit_counts;
@@ -34,6 +36,7 @@ pub mod workers;
 #[cfg(feature = "gateway")]
 pub mod tls;
 pub mod key_counts;
+pub mod steady_time;
 pub mod housekeeping;
 #[cfg(feature = "gateway")]
 pub mod signals;

@@ -35,6 +35,7 @@ use crate::jose::sign::SigningKey;
 use crate::keys_file;
 use crate::keys_file::KeysFileError;
 use crate::model::api_key::DigestScheme;
+use crate::model::api_key::Digester;
 use crate::model::clock::Now;
 use crate::model::directory::Directory;
 use crate::model::directory::KeyRecord;
@@ -74,6 +75,9 @@ pub enum LoadError {
     Unsupported { path: String, need: &'static str },
     #[error(transparent)]
     Routes(#[from] MatcherError),
+    /// A part of the running process cannot use the configuration.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// A valid configuration with the key material from its files.
@@ -283,12 +287,9 @@ fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyReco
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
-/// Returns the digest scheme for API keys: HMAC if `config` has a pepper.
+/// Returns the digest scheme for API keys: HMAC with the pepper of `config`, if there is one.
 pub fn digest_scheme(config: &Config) -> DigestScheme {
-    match config.api_keys.pepper {
-        Some(_) => DigestScheme::HmacSha256,
-        None => DigestScheme::Sha256,
-    }
+    Digester::new(config.api_keys.pepper.as_ref()).scheme()
 }
 
 /// The number of file checks (2 s) after which a rejected configuration is loaded again.
@@ -296,6 +297,14 @@ const CHECKS_PER_RETRY: u32 = 8;
 
 /// A part of the process besides the gate that uses the configuration: the control side, the TLS of the listeners.
 pub trait Follower: Send {
+    /// Checks `config` before any of it is in force.
+    ///
+    /// # Errors
+    /// Why the reload must be refused, for people.
+    fn check(&self, _config: &Config) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards.
     ///
     /// # Errors
@@ -439,6 +448,9 @@ impl Reloader {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
+            for follower in &self.host.followers {
+                follower.check(&loaded.config).map_err(LoadError::Unusable)?;
+            }
             let snapshot = compile_and_install(&mut loaded, &self.gate.live, now)?;
             // An issuer that this reload adds may have kept keys from an earlier configuration.
             if let Some(key_files) = &self.key_files {

@@ -2,8 +2,10 @@
 
 mod builtin;
 mod gate;
+mod pepper;
 mod revoke;
 mod standing;
+mod store_faults;
 mod tokens;
 
 use gate::Gate;

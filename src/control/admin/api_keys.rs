@@ -11,6 +11,7 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -315,12 +316,13 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
 
 /// Revoke an API key
 ///
-/// It is refused from this instant, whatever grace it had.
+/// It is refused from this instant, whatever grace it had, also where the store cannot be written.
 #[utoipa::path(post, path = "/admin/v1/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey",
-    params(KeyPath), responses((status = 200, description = "It is revoked", body = View)))]
+    params(KeyPath), responses((status = 200, description = "It is revoked", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) -> HandlerResult {
     let revoked = registry.revoke_api_key(&key.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &revoked))
+    Ok(AdminResponse::revocation(&registry, revoked))
 }
 
 /// Make an API key in the place of another

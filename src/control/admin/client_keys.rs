@@ -13,6 +13,7 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::problem;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::ValidationErrors;
@@ -207,7 +208,8 @@ pub(super) async fn add(
 /// `revoke_tokens`, which ends every token of the client: no token says which key it was got with.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}/keys/{kid}", tag = "clients", operation_id = "revokeClientKey",
     params(KeyPath, TokenParameters),
-    responses((status = 200, description = "It is revoked", body = clients::View)))]
+    responses((status = 200, description = "It is revoked", body = clients::View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn remove(
     registry: Registry,
     Path(path): Path<KeyPath>,
@@ -219,5 +221,5 @@ pub(super) async fn remove(
     let changed = registry
         .revoke_client_key(&id, &path.kid, tokens.issued(), expected)
         .await?;
-    Ok(AdminResponse::record(&registry, &changed))
+    Ok(AdminResponse::revocation(&registry, changed))
 }

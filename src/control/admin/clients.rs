@@ -14,6 +14,7 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -408,7 +409,8 @@ pub(super) async fn change(
 ///
 /// For good: it gets no tokens any more. Those that are out stay good until they expire, unless `revoke_tokens`.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "deleteClient",
-    params(ClientPath, TokenParameters), responses((status = 200, description = "It is deleted", body = View)))]
+    params(ClientPath, TokenParameters), responses((status = 200, description = "It is deleted", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn delete(
     registry: Registry,
     Path(client): Path<ClientPath>,
@@ -417,7 +419,7 @@ pub(super) async fn delete(
     _: NoBody,
 ) -> HandlerResult {
     let deleted = registry.delete_client(&client.id()?, tokens.issued(), expected).await?;
-    Ok(AdminResponse::record(&registry, &deleted))
+    Ok(AdminResponse::revocation(&registry, deleted))
 }
 
 /// Give a client another secret
@@ -459,8 +461,9 @@ pub(super) async fn regenerate(
 ///
 /// It may get new ones.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/revoke-tokens", tag = "clients", operation_id = "revokeClientTokens",
-    params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View)))]
+    params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn revoke_tokens(Change(registry, client, expected, _): Change<ClientPath>) -> HandlerResult {
     let ended = registry.revoke_client_tokens(&client.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &ended))
+    Ok(AdminResponse::revocation(&registry, ended))
 }

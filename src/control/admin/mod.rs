@@ -10,6 +10,7 @@ pub mod query;
 mod change;
 mod read;
 mod resource;
+mod revocation;
 pub mod issuer_health;
 mod state;
 mod admit;

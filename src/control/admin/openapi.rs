@@ -167,7 +167,8 @@ own token endpoint. Reading takes the scope `admin:read`, everything else `admin
 of the organization `operators` see and change everything, others what belongs to their own organization: everything \
 else is not there for them (404). The socket beside the store needs no token.
 
-A change is in force on the gate before it is answered. Secrets (keys, client secrets, private keys) are in the answer \
+A change is in force on the gate before it is answered. A revocation is in force also while the store cannot be written: it \
+is then answered with 202 and `durable`, and the store gets it as soon as it can. Secrets (keys, client secrets, private keys) are in the answer \
 that made them and nowhere else. A request with `Idempotency-Key` makes its thing once: sent again, it is answered with \
 the same thing, without the secret, and `Idempotent-Replayed: true`. Answers that show one thing have an `ETag`, and a \
 change with `If-Match` is made only if nobody was faster.

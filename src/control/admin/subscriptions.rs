@@ -10,6 +10,7 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -247,8 +248,9 @@ pub(super) async fn plan(
 ///
 /// For good. Every key of it is revoked and every token of its clients ends, at the same instant.
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/cancel", tag = "subscriptions", operation_id = "cancelSubscription",
-    params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View)))]
+    params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn cancel(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
     let cancelled = registry.cancel_subscription(&subscription.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &cancelled))
+    Ok(AdminResponse::revocation(&registry, cancelled))
 }

@@ -2,6 +2,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
@@ -226,7 +227,8 @@ impl Registry {
     /// # Errors
     /// No such key exists, or the actor may not see it.
     pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        self.visible(self.control.store.api_key(id).await?)
+        let found = self.control.store.api_key(id).await?;
+        self.visible(found.map(|key| self.control.revocations.amend_key(key)))
     }
 
     /// Returns a page of keys, sorted by id.
@@ -235,10 +237,12 @@ impl Registry {
     /// The filter names an organization that the actor may not see.
     pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.api_keys(&filter, page).await?)
+        let found = self.control.store.api_keys(&filter, page).await?;
+        let revocations = &self.control.revocations;
+        Ok(found.into_iter().map(|key| revocations.amend_key(key)).collect())
     }
 
-    /// Revokes a key now and ends its grace period.
+    /// Revokes a key now and ends its grace period, also while the store cannot be written.
     ///
     /// # Errors
     /// No such key exists, or it is revoked already.
@@ -246,14 +250,15 @@ impl Registry {
         &self,
         id: &KeyId,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ApiKeyRecord>, RegistryError> {
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.api_key(id).await?, expected)?;
             let revoked = found.try_map(|key| key.revoke(self.now))?;
             let details = json!({ "name": revoked.record.name });
             self.replace("api_key.revoke", revoked, details).await
-        })
-        .await
+        });
+        let without_store = || self.revocation_of_key(id, expected);
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 
     /// Replaces a key by a new one. The old key ends at once or after the grace period (S070). Without `expires_at` the

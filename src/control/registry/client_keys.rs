@@ -3,6 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::retry_on_conflict;
@@ -125,7 +126,8 @@ impl Registry {
         }
     }
 
-    /// Revokes one key of a client; its other keys stay valid. A client without a valid key cannot authenticate (S153).
+    /// Revokes one key of a client, also while the store cannot be written; its other keys stay valid. A client without a valid
+    /// key cannot authenticate (S153).
     ///
     /// # Errors
     /// No such client or key exists, the client is deleted or has no registered keys, or the key is revoked already.
@@ -135,13 +137,18 @@ impl Registry {
         kid: &str,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let details = || json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
             let changed = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
-            let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client_key.revoke", changed, details).await
-        })
-        .await
+            self.replace("client_key.revoke", changed, details()).await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client_key.revoke", |client| {
+                Ok((client.revoke_key(kid, tokens, self.now)?, details()))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::retry_on_conflict;
@@ -201,7 +202,8 @@ impl Registry {
     /// # Errors
     /// No such client exists, or the actor may not see it.
     pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
-        self.visible(self.control.store.client(id).await?)
+        let found = self.control.store.client(id).await?;
+        self.visible(found.map(|client| self.control.revocations.amend_client(client, self.now)))
     }
 
     /// Returns a page of clients, sorted by id. Deleted clients
@@ -211,7 +213,9 @@ impl Registry {
     /// The filter names an organization that the actor may not see.
     pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.clients(&filter, page).await?)
+        let found = self.control.store.clients(&filter, page).await?;
+        let amend = |client| self.control.revocations.amend_client(client, self.now);
+        Ok(found.into_iter().map(amend).collect())
     }
 
     /// Changes a client. Issued tokens keep the settings that they were issued with.
@@ -254,7 +258,8 @@ impl Registry {
         .await
     }
 
-    /// Deletes a client. Its tokens stay valid until they expire, or end now with [`IssuedTokens::End`].
+    /// Deletes a client, also while the store cannot be written. Its tokens stay valid until they expire, or end now with
+    /// [`IssuedTokens::End`].
     ///
     /// # Errors
     /// No such client exists, or it is deleted already.
@@ -263,14 +268,21 @@ impl Registry {
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let details = |name: &str| json!({ "name": name, "revoke_tokens": tokens == IssuedTokens::End });
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
             let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
-            let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
+            let details = details(&deleted.record.name);
             self.replace("client.delete", deleted, details).await
-        })
-        .await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client.delete", |client| {
+                let details = details(&client.name);
+                Ok((client.delete(tokens, self.now)?, details))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 
     /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
@@ -334,7 +346,8 @@ impl Registry {
         .await
     }
 
-    /// Revokes every token that was issued to a client until now. The client may get new tokens.
+    /// Revokes every token that was issued to a client until now, also while the store cannot be written. The client may get
+    /// new tokens.
     ///
     /// # Errors
     /// No such client exists.
@@ -342,13 +355,19 @@ impl Registry {
         &self,
         id: &ClientId,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
             let ended = found.map(|client| client.revoke_tokens(self.now));
             let details = json!({ "name": ended.record.name });
             self.replace("client.revoke_tokens", ended, details).await
-        })
-        .await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client.revoke_tokens", |client| {
+                let details = json!({ "name": client.name });
+                Ok((client.revoke_tokens(self.now), details))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 }

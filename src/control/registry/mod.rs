@@ -5,6 +5,7 @@ pub mod actor;
 pub mod text;
 pub mod error;
 pub mod change;
+pub mod revoke;
 pub mod prepare;
 mod placement;
 pub mod organizations;
@@ -23,6 +24,7 @@ pub use error::RegistryError;
 pub use error::ValidationError;
 pub use error::ValidationErrors;
 pub use prepare::FirstAdministrator;
+pub use revoke::RevocationOutcome;
 
 use crate::control::Control;
 use crate::control::registry::actor::Visibility;

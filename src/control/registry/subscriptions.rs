@@ -3,6 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::ValidationErrors;
 use crate::control::registry::actor::Visibility;
@@ -56,6 +57,8 @@ impl OperatorChange {
         }
     }
 }
+
+const CANCEL: &str = "subscription.cancel";
 
 impl From<SubscriptionError> for RegistryError {
     fn from(error: SubscriptionError) -> Self {
@@ -128,7 +131,9 @@ impl Registry {
     /// # Errors
     /// No such subscription exists, or the actor may not see it.
     pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        self.visible(self.control.store.subscription(id).await?)
+        let found = self.control.store.subscription(id).await?;
+        let revocations = &self.control.revocations;
+        self.visible(found.map(|subscription| revocations.amend_subscription(subscription, self.now)))
     }
 
     /// Returns a page of subscriptions, sorted by id.
@@ -141,7 +146,9 @@ impl Registry {
         page: &Page,
     ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
         let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.subscriptions(&filter, page).await?)
+        let found = self.control.store.subscriptions(&filter, page).await?;
+        let amend = |subscription| self.control.revocations.amend_subscription(subscription, self.now);
+        Ok(found.into_iter().map(amend).collect())
     }
 
     /// Applies an operator's change to a subscription.
@@ -181,13 +188,27 @@ impl Registry {
         .await
     }
 
-    /// Cancels a subscription for good. In the same transaction, every key
+    /// Cancels a subscription for good, also while the store cannot be written. In the same transaction, every key
     /// under it is revoked and every token of its clients ends (S072).
     ///
     /// # Errors
-    /// No such subscription exists, it is cancelled already, or it is built in. After an
-    /// error of the store the subscription may be cancelled.
+    /// No such subscription exists, it is cancelled already, or it is built in.
     pub async fn cancel_subscription(
+        &self,
+        id: &SubscriptionId,
+        expected: Option<Revision>,
+    ) -> Result<RevocationOutcome<SubscriptionRecord>, RegistryError> {
+        let with_store = self.cancel_in_store(id, expected);
+        let without_store = || {
+            if is_built_in(id) {
+                return Ok(None);
+            }
+            self.cancellation(id, CANCEL)
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
+    }
+
+    async fn cancel_in_store(
         &self,
         id: &SubscriptionId,
         expected: Option<Revision>,
@@ -209,13 +230,15 @@ impl Registry {
                 writes,
                 ..Batch::default()
             };
-            self.replace_in_batch(batch, "subscription.cancel", cancelled, details)
-                .await
+            self.replace_in_batch(batch, CANCEL, cancelled, details).await
         })
         .await?;
         // A credential created between the read and the commit is refused, because its subscription is cancelled.
         // Revoke such credentials too; no further credential can be created.
-        retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
+        if let Err(error) = retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await {
+            let id = cancelled.record.id.as_str();
+            tracing::warn!(%error, subscription = id, "Credentials made during a cancellation are refused, and not marked");
+        }
         Ok(cancelled)
     }
 
@@ -229,7 +252,7 @@ impl Registry {
         let organization = Some(&cancelled.organization);
         let batch = Batch {
             writes,
-            event: Some(self.event("subscription.cancel", cancelled.id.as_str(), organization, details)),
+            event: Some(self.event(CANCEL, cancelled.id.as_str(), organization, details)),
             ..Batch::default()
         };
         Ok(self.control.commit(batch).await?)

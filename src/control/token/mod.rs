@@ -218,6 +218,7 @@ impl Service {
         // Marking waited for the disk. Check again: the client may have changed meanwhile (S134).
         let now = control.clock.now().wall;
         let client = grant::client_in_force(control, authenticated, now)?;
+        let client = issue::with_valid_series(control, client, now).await?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;

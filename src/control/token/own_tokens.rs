@@ -8,6 +8,7 @@ use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
+use crate::model::directory::client::accepts_token;
 use crate::model::directory::opaque::OPAQUE_PREFIX;
 use crate::model::id::ClientId;
 use crate::model::names::Name;
@@ -122,10 +123,12 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
     if record.organization != token.organization {
         return Err(OwnTokenError::NotOurs);
     }
-    if record
-        .tokens_not_before
-        .is_some_and(|not_before| token.issued_at < not_before)
-    {
+    if !accepts_token(
+        record.token_series,
+        record.tokens_not_before,
+        &token.id,
+        token.issued_at,
+    ) {
         return Err(OwnTokenError::Revoked);
     }
     grant::check_subscription(control, &client).map_err(|error| match error {

@@ -200,6 +200,14 @@ impl KeyEntry {
             && self.state == other.state
     }
 
+    /// Returns the revision of the record in the store; `None` for a key of the keys file.
+    pub const fn stored_revision(&self) -> Option<u64> {
+        match self.source {
+            Source::File => None,
+            Source::Store(revision) => Some(revision.get()),
+        }
+    }
+
     /// Returns the digest of the key, to be compared in constant time, as [`CredentialDigest`] does.
     pub const fn digest(&self) -> CredentialDigest {
         self.digest

@@ -35,6 +35,7 @@ use crate::runtime::serve::error::StartError;
 use crate::runtime::serve::opened::ControlSide;
 use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
+use crate::runtime::store_watch;
 use crate::runtime::tls::Listeners;
 use crate::runtime::workers::DataListener;
 use crate::runtime::workers::Workers;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// A process with workers that accept connections and an admin API that responds.
 pub struct Serving {
@@ -57,7 +59,7 @@ pub struct Serving {
     readiness: Arc<Readiness>,
     /// Aborted when the process begins to drain.
     housekeeping: JoinHandle<()>,
-    /// Runs [`follow_store::follow`] if there is a store. Aborted right before the store is closed.
+    /// Runs [`follow_store::follow`] and [`store_watch::watch`] if there is a store. Aborted right before the store is closed.
     following: Option<JoinHandle<()>>,
     pub background: Runtime,
 }
@@ -122,7 +124,10 @@ impl Opened {
         let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));
         let following = control.as_ref().map(|control| {
             let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
-            self.background.spawn(follow)
+            let watch = store_watch::watch(Arc::clone(control), Arc::clone(&self.gate), Arc::clone(&self.readiness));
+            self.background.spawn(async move {
+                tokio::join!(follow, watch);
+            })
         });
         self.readiness
             .set(START, Condition::Failing, "connections are not accepted yet");
@@ -197,10 +202,12 @@ impl Serving {
                 let _ = tokio::time::timeout(delay, signals.stop()).await;
             }
             tracing::info!("Draining");
+            let deadline = Instant::now() + drain;
             self.workers.drain(drain).await;
             self.housekeeping.abort();
             // Close the store after the drain: requests in flight may still issue tokens and use keys.
             if let Some(control) = &self.control {
+                store_watch::wait_for_pending(control, deadline).await;
                 self.following.iter().for_each(|following| following.abort());
                 follow_store::close(control, &self.gate).await;
             }

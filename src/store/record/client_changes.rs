@@ -159,6 +159,7 @@ impl ClientRecord {
             token_format: fields.token_format,
             state: ClientState::Active,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
         }
@@ -242,6 +243,7 @@ impl ClientRecord {
                 secrets: vec![ClientSecret::new(digest, now)],
             },
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
             ..self.clone()
@@ -291,13 +293,27 @@ impl ClientRecord {
 
     /// Revokes all tokens that were issued before `now`; also for a deleted client, and repeatedly. `iat` of Keygate's
     /// tokens has whole seconds, so tokens of the same second are revoked as well.
+    ///
+    /// If the tokens are revoked up to a later instant, the clock was ahead then and has been set back. An instant in the future
+    /// would revoke the client's next tokens as well, and an earlier one would revive those with a later `iat`: so a new series
+    /// of tokens begins.
     pub fn revoke_tokens(self, now: Timestamp) -> Self {
+        let token_series = if self.has_future_revocation(now) {
+            self.token_series.saturating_add(1)
+        } else {
+            self.token_series
+        };
         Self {
-            // Never earlier than before: a clock that is set back must not revive tokens.
-            tokens_not_before: self.tokens_not_before.max(Some(now)),
+            tokens_not_before: Some(now),
+            token_series,
             changed_at: now,
             ..self
         }
+    }
+
+    /// Returns whether the tokens are revoked up to an instant after `now`, so that the client's next tokens would be as well.
+    pub fn has_future_revocation(&self, now: Timestamp) -> bool {
+        self.tokens_not_before.is_some_and(|not_before| not_before > now)
     }
 
     /// Adds a public key.

@@ -4,6 +4,11 @@
 mod entry;
 mod set;
 mod file;
+mod backlog;
+
+pub use backlog::BacklogCounts;
+pub use backlog::Durability;
+pub use backlog::Revocation;
 
 use crate::model::clock::Timestamp;
 use crate::store::AuditFilter;
@@ -15,6 +20,7 @@ use crate::store::StoreError;
 use crate::store::Write;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
+use crate::store::revocations::backlog::Backlog;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
 use crate::store::revocations::set::RevocationSet;
@@ -29,6 +35,7 @@ use std::sync::PoisonError;
 pub struct RevocationLog {
     set: Mutex<RevocationSet>,
     file: Option<LogFile>,
+    backlog: Mutex<Backlog>,
 }
 
 /// The number of revocations and events that a store lacked when it was opened.
@@ -53,13 +60,14 @@ impl RevocationLog {
         Ok(Self {
             set: Mutex::new(set),
             file: Some(file),
+            backlog: Mutex::default(),
         })
     }
 
     /// Appends the revocations in `writes` to the log. When this returns, they are on disk.
     ///
     /// # Errors
-    /// The log cannot be written.
+    /// The log cannot be written. [`Self::write_pending`] tries again.
     pub async fn append_writes(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
@@ -154,6 +162,9 @@ impl RevocationLog {
     }
 
     /// Adds `entries` to the set and to the file. When this returns, they are on disk.
+    ///
+    /// # Errors
+    /// The file cannot be written. The entries are in the set, and wait for [`Self::write_pending`].
     async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());
@@ -161,13 +172,22 @@ impl RevocationLog {
         let written = {
             let mut set = self.lock_set();
             let written = self.file.as_ref().map(|file| file.append(&entries));
-            entries.into_iter().for_each(|entry| set.add(entry));
+            entries.iter().cloned().for_each(|entry| set.add(entry));
             written
         };
-        match written {
-            Some(written) => written.wait().await,
-            None => Ok(()),
+        let (Some(file), Some(written)) = (&self.file, written) else {
+            return Ok(());
+        };
+        let mut appended = written.wait().await;
+        if appended.is_err() && file.is_displaced() {
+            // Under the lock, so that no append gets between the entries and their rewrite.
+            let written = {
+                let set = self.lock_set();
+                file.rewrite(set.entries())
+            };
+            appended = written.wait().await;
         }
+        appended.inspect_err(|_| self.lock_backlog().push_unlogged(entries))
     }
 
     /// Returns the number of events that the chain of `store` lacks up to its recorded end;
@@ -182,6 +202,11 @@ impl RevocationLog {
             return Ok(expected - events);
         }
         Ok(u64::from(hash_of(store, expected).await? != Some(hash)))
+    }
+
+    fn lock_backlog(&self) -> MutexGuard<'_, Backlog> {
+        // Each change is one insertion or one assignment, so the backlog is consistent even after a panic.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_set(&self) -> MutexGuard<'_, RevocationSet> {
@@ -216,12 +241,13 @@ impl Reconciliation<'_> {
 
     /// Ends the reconciliation, after all parts. Writes the revocations to the store, because the next change of a
     /// record builds on its stored content, and writes to the log the revocations that it lacks. If the store lacked
-    /// any, that is one audit event: the store was restored from a backup, or modified by hand.
+    /// any, that is one audit event: the store was restored from a backup, or modified by hand, or could not be written when
+    /// they were made. While the disk takes no writes, [`RevocationLog::write_pending`] does both later.
     ///
     /// Returns a report, and the revoked tokens that the store lacked, which were in no part.
     ///
     /// # Errors
-    /// An error of the store, or the log cannot be written.
+    /// The store cannot be read, or was changed concurrently.
     pub async fn settle(
         mut self,
         store: &dyn Store,
@@ -246,19 +272,24 @@ impl Reconciliation<'_> {
                 }),
             };
             let batch = Batch {
-                writes: self.writes,
-                event: Some(event),
+                writes: self.writes.clone(),
+                event: Some(event.clone()),
                 ..Batch::default()
             };
-            store.commit(batch).await?;
+            match store.commit(batch).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_) | StoreError::InUse(_)) => self.log.hold_writes(&self.writes, event),
+                Err(error @ (StoreError::Conflict(_) | StoreError::Unreadable { .. })) => return Err(error),
+            }
             tracing::warn!(
                 revoked_again = report.records,
                 events_missing = report.events_missing,
                 "Store is older than its log of revocations"
             );
         }
-        self.log.append(self.missing).await?;
-        self.log.record_audit_head(store).await?;
+        // A log that cannot be written has said so, and is tried again.
+        let _ = self.log.append(self.missing).await;
+        let _ = self.log.record_audit_head(store).await;
         Ok((report, forgotten))
     }
 }

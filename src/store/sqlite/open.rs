@@ -42,9 +42,10 @@ const APPLICATION_ID: i64 = 1_262_960_980;
 
 /// The migrations (version, name, SQL), applied in order when the store is opened, each in a transaction. Never edit a
 /// released migration: sqlx compares the digests.
-pub(crate) const MIGRATIONS: [(i64, &str, &str); 2] = [
+pub(crate) const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "records", include_str!("../migrations/0001_records.sql")),
     (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
+    (3, "digest scheme", include_str!("../migrations/0003_digest_scheme.sql")),
 ];
 
 /// SQLite's result codes for a damaged file (SQLITE_CORRUPT, SQLITE_NOTADB).
@@ -98,6 +99,15 @@ impl Files {
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse(self.database.display().to_string())),
             Err(TryLockError::Error(error)) => Err(cannot("lock", &self.lock, &error)),
         }
+    }
+
+    /// Returns the path of the write-ahead log, which holds the writes that are not in the database yet. SQLite puts it
+    /// beside the file itself, also where the configured path is a symbolic link.
+    ///
+    /// # Errors
+    /// The database is not there.
+    pub(crate) fn wal(&self) -> std::io::Result<PathBuf> {
+        Ok(with_suffix(&std::fs::canonicalize(&self.database)?, "-wal"))
     }
 
     /// Converts an error of the database.

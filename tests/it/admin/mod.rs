@@ -9,3 +9,4 @@ mod client_keys;
 mod subscriptions;
 mod requests;
 mod audit;
+mod revocations;

@@ -171,7 +171,14 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     // The binary chooses the allocator.
     ("mimalloc", &["main.rs"]),
-    ("rustix", &["runtime/accept_errors.rs", "runtime/descriptors.rs"]),
+    (
+        "rustix",
+        &[
+            "runtime/accept_errors.rs",
+            "runtime/descriptors.rs",
+            "store/revocations/file.rs",
+        ],
+    ),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     // Builds the query or form of a request.
     (

@@ -283,6 +283,7 @@ impl Gate {
             token_format: TokenFormat::Jwt,
             state: ClientState::Active,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
         };

@@ -340,9 +340,16 @@ fn a_record_does_not_grow_for_ever() {
 #[test]
 fn tokens_are_revoked_again_and_again_and_never_revived() {
     let once = with_secret().revoke_tokens(NOW);
-    assert_eq!(once.clone().revoke_tokens(MADE).tokens_not_before, Some(NOW));
+    assert_eq!((once.tokens_not_before, once.token_series), (Some(NOW), 0));
+    // The clock was set back: tokens with a later `iat` are of an earlier series.
+    assert!(once.has_future_revocation(MADE) && !once.has_future_revocation(NOW));
+    let back = once.clone().revoke_tokens(MADE);
+    assert_eq!((back.tokens_not_before, back.token_series), (Some(MADE), 1));
+    let again = back.revoke_tokens(MADE);
+    assert_eq!((again.tokens_not_before, again.token_series), (Some(MADE), 1));
     let later = NOW.saturating_add(HOUR);
-    assert_eq!(once.revoke_tokens(later).tokens_not_before, Some(later));
+    let once = once.revoke_tokens(later);
+    assert_eq!((once.tokens_not_before, once.token_series), (Some(later), 0));
     let after = deleted(with_secret()).revoke_tokens(NOW);
     assert_eq!(
         (after.state, after.tokens_not_before),
