@@ -221,6 +221,7 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
             token_format,
             state: ClientState::Active,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
         }))

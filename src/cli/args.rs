@@ -116,7 +116,11 @@ less now: a route became public or accepts more; its issuers, scopes or limits w
 removed, narrowed or shadowed, and its requests fall to a weaker one. Order and names do not count.
 A new route that asks for a credential is no finding, a new public one is. Of OLD only the
 configuration and what it includes is read, so it may come out of a version history:
-  git show main:keygate.yaml > old.yaml && keygate check keygate.yaml --diff old.yaml";
+  git show HEAD:keygate.yaml | keygate check keygate.yaml --diff -
+In what comes from stdin, paths are relative to the current folder.
+
+With --output json, one object on stdout says everything: `result` is good, weaker or invalid, and
+each of `problems` has severity, file, line, column, path (of the key), code, message and hint.";
 
 const EXPLAIN_HELP: &str = "\
 Decides as the gate would, on the configuration and its store, which may be in use: nothing is
@@ -155,14 +159,17 @@ Files that a configuration includes have a schema of their own:
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The configuration, such as conf/keygate.yaml
+    /// The configuration, such as conf/keygate.yaml; `-` is stdin
     pub file: PathBuf,
-    /// The configuration before; prints every route that asks for less than there
+    /// The configuration before; prints every route that asks for less than there; `-` is stdin
     #[arg(long, value_name = "OLD")]
     pub diff: Option<PathBuf>,
     /// Accept variables of the environment that are not set here, and say which parts were not checked for want of them
     #[arg(long, conflicts_with = "diff")]
     pub allow_unset: bool,
+    /// How it is told
+    #[arg(short, long, value_enum, default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
 }
 
 #[derive(Debug, Args)]
@@ -206,12 +213,12 @@ pub struct Explain {
     #[arg(long, value_name = "ISSUER=FILE")]
     pub jwks: Vec<String>,
     /// How it is told
-    #[arg(short, long, value_enum, default_value_t = ExplanationForm::Text)]
-    pub output: ExplanationForm,
+    #[arg(short, long, value_enum, default_value_t = ReportForm::Text)]
+    pub output: ReportForm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ExplanationForm {
+pub enum ReportForm {
     Text,
     Json,
 }
@@ -236,6 +243,9 @@ pub struct Schema {
 pub struct Run {
     #[command(flatten)]
     pub place: ConfigLocation,
+    /// Port of the development set-up, from now on; for where another program has 8080
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "config")]
+    pub port: Option<u16>,
     /// Threads that serve requests, 1 to 1024 [default: one per core]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

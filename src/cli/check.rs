@@ -1,163 +1,267 @@
 //! `keygate check`: is this configuration valid, and does it require as much as the old one?
 
 use crate::cli::args::Check;
-use crate::compare;
-use crate::compare::Side;
-use crate::compare::Weakening;
-use crate::config;
+use crate::cli::args::ReportForm;
+use crate::cli::check_findings;
+use crate::cli::check_findings::Diff;
+use crate::cli::check_findings::Findings;
+use crate::cli::check_json;
 use crate::config::Config;
-use crate::config::ConfigError;
-use crate::config::ConfigWarning;
-use crate::config::ReferencedFiles;
 use crate::explain::date;
-use crate::model::clock::Clock;
-use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
-use crate::runtime::config_files;
-use crate::runtime::descriptors;
-use std::error::Error;
+use std::io;
+use std::io::Read;
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit code of a valid configuration that requires less than the old one.
 const WEAKER: u8 = 3;
 
-/// Loads the configuration and its key files, as `keygate run` would. Prints the result on `out`, and the mistakes and
-/// warnings on `err`. With `--diff OLD`, prints on `out` each route that requires less than in OLD.
+/// Loads the configuration of `args` and its key files, as `keygate run` would. Prints the result on `out`, and the
+/// mistakes and warnings on `err`; as JSON, everything on `out`. With an old configuration, prints each route that requires
+/// less than there.
 ///
-/// Returns exit code 0 for a valid configuration, 1 if the configuration or OLD is invalid, and 3 if a route requires
-/// less than in OLD.
-pub fn check(args: &Check, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    let path = args.file.as_path();
-    let loaded = if args.allow_unset {
-        config_files::load_with_unset(path)
-    } else {
-        config_files::load(path).map(|loaded| (loaded, Vec::new()))
-    };
+/// Returns exit code 0 for a valid configuration, 1 if the configuration or the old one is invalid, and 3 if a route
+/// requires less than in the old one.
+pub fn check(args: &Check, stdin: &mut dyn Read, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
-    match loaded {
-        Ok((loaded, unset)) => {
-            let routes = loaded.config.routes.len();
-            let plural = if routes == 1 { "" } else { "s" };
-            for warning in &loaded.config.warnings {
-                let _ = writeln!(err, "{warning}");
-            }
-            // As `keygate run` does.
-            descriptors::raise_limit();
-            let of_descriptors = descriptor_warning(loaded.config.requests.connections_max, descriptors::limit());
-            if let Some(warning) = &of_descriptors {
-                let _ = writeln!(err, "{}: {warning}", path.display());
-            }
-            let warnings = match loaded.config.warnings.len() + usize::from(of_descriptors.is_some()) {
-                0 => String::new(),
-                1 => ", 1 warning".to_owned(),
-                count => format!(", {count} warnings"),
-            };
-            for error in &unset {
-                let unchecked = ConfigWarning(ConfigError {
-                    problem: format!("{}, so this was not checked", error.problem),
-                    hint: None,
-                    ..error.clone()
-                });
-                let _ = writeln!(err, "{unchecked}");
-            }
-            let unchecked = match unset.len() {
-                0 => String::new(),
-                1 => ", 1 variable not set".to_owned(),
-                count => format!(", {count} variables not set"),
-            };
-            let _ = writeln!(
-                out,
-                "{}: good, {routes} route{plural}{warnings}{unchecked}",
-                path.display()
-            );
-            write_certificates(&loaded.config, SystemClock::new().now().wall, out);
-            let old = args.diff.as_deref();
-            old.map_or(ExitCode::SUCCESS, |old| diff(old, path, out, err))
-        }
+    let findings = match check_findings::find(args, stdin) {
+        Ok(findings) => findings,
         Err(error) => {
-            let _ = writeln!(err, "{error}");
-            ExitCode::FAILURE
+            let _ = writeln!(err, "keygate: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    let _ = match args.output {
+        ReportForm::Text => write_text(&findings, out, err),
+        ReportForm::Json => out.write_all(check_json::report(&findings).as_bytes()),
+    };
+    match (&findings.config, findings.diff.as_ref().map(|diff| &diff.weakenings)) {
+        (Err(_), _) | (Ok(_), Some(Err(_))) => ExitCode::FAILURE,
+        (Ok(_), Some(Ok(weakenings))) if !weakenings.is_empty() => ExitCode::from(WEAKER),
+        (Ok(_), Some(Ok(_)) | None) => ExitCode::SUCCESS,
     }
 }
 
-/// Returns a warning where `limit`, the file descriptors of a program that starts here, is not enough for `connections`.
-fn descriptor_warning(connections: usize, limit: Option<u64>) -> Option<String> {
-    let needed = descriptors::needed_for(connections);
-    // As at the start, a shortfall of a few is not worth a word.
-    let limit = limit.filter(|limit| descriptors::is_clearly_less(*limit, needed))?;
-    Some(format!(
-        "requests.connections: warning: {connections} connections may need {needed} file descriptors, and a program that starts \
-         here may have {limit}\n    hint: raise the limit (`ulimit -n`, `LimitNOFILE=` in a systemd unit), or allow fewer \
-         connections; with too few, fewer are served"
-    ))
+fn write_text(findings: &Findings, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
+    let config = match &findings.config {
+        Ok(config) => config,
+        Err(error) => return writeln!(err, "{error}"),
+    };
+    for warning in &findings.warnings {
+        writeln!(err, "{warning}")?;
+    }
+    let routes = config.routes.len();
+    let plural = if routes == 1 { "" } else { "s" };
+    let warnings = match findings.warnings.len() {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        count => format!(", {count} warnings"),
+    };
+    for unchecked in &findings.unchecked {
+        writeln!(err, "{unchecked}")?;
+    }
+    let unchecked = match findings.unchecked.len() {
+        0 => String::new(),
+        1 => ", 1 variable not set".to_owned(),
+        count => format!(", {count} variables not set"),
+    };
+    writeln!(
+        out,
+        "{}: good, {routes} route{plural}{warnings}{unchecked}",
+        findings.name.display()
+    )?;
+    write_certificates(config, findings.now, out)?;
+    let Some(Diff { old, weakenings }) = &findings.diff else {
+        return Ok(());
+    };
+    match weakenings {
+        Ok(weakenings) if weakenings.is_empty() => writeln!(out, "nothing asks for less than in {}", old.display()),
+        Ok(weakenings) => {
+            for weakening in weakenings {
+                writeln!(out, "{weakening}")?;
+            }
+            writeln!(out, "{} weaker than in {}", weakenings.len(), old.display())
+        }
+        Err(error) => writeln!(err, "{error}"),
+    }
 }
 
 /// Writes a line for each certificate of the listeners: its names, its expiry, and the problem of its validity.
-fn write_certificates(config: &Config, now: Timestamp, out: &mut dyn Write) {
+fn write_certificates(config: &Config, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
     for (listener, certificate) in config.certificates() {
         let problem = certificate.validity_problem(now);
         let problem = problem.map(|problem| format!("; it {problem}")).unwrap_or_default();
-        let _ = writeln!(
+        writeln!(
             out,
             "{}: {} for {}, until {}{problem}",
             listener.address,
             certificate.file.display(),
             certificate.names_text(),
             date(certificate.not_after),
-        );
+        )?;
     }
-}
-
-fn diff(old: &Path, new: &Path, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
-    match find_weakenings(old, new) {
-        Ok(findings) if findings.is_empty() => {
-            let _ = writeln!(out, "nothing asks for less than in {}", old.display());
-            ExitCode::SUCCESS
-        }
-        Ok(findings) => {
-            for finding in &findings {
-                let _ = writeln!(out, "{finding}");
-            }
-            let _ = writeln!(out, "{} weaker than in {}", findings.len(), old.display());
-            ExitCode::from(WEAKER)
-        }
-        Err(error) => {
-            let _ = writeln!(err, "{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn find_weakenings(old: &Path, new: &Path) -> Result<Vec<Weakening>, Box<dyn Error>> {
-    let (before, before_origins) = config::load_with_lines(old, ReferencedFiles::MayBeMissing)?;
-    let (now, now_origins) = config::load_with_lines(new, ReferencedFiles::MustExist)?;
-    let none = Path::new("");
-    let before = Side {
-        config: &before,
-        origins: &before_origins,
-        folder: old.parent().unwrap_or(none),
-    };
-    let now = Side {
-        config: &now,
-        origins: &now_origins,
-        folder: new.parent().unwrap_or(none),
-    };
-    Ok(compare::find_weakenings(before, now)?)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
-    fn of_file(path: &Path) -> Check {
-        Check {
-            file: path.to_owned(),
-            diff: None,
-            allow_unset: false,
+    /// Returns the exit code, stdout and stderr of `keygate check` with `args`.
+    fn run(args: &[&str], stdin: &str) -> (ExitCode, String, String) {
+        use clap::Parser;
+
+        #[derive(Parser)]
+        struct CommandLine {
+            #[command(flatten)]
+            check: Check,
         }
+
+        let args = CommandLine::parse_from(["check"].iter().chain(args)).check;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = check(&args, &mut stdin.as_bytes(), &mut out, &mut err);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    const GOOD: &str = "listeners: [{ address: '127.0.0.1:0' }]\nupstreams: { echo: { builtin: echo } }\n\
+                        routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]\n";
+
+    #[test]
+    fn a_configuration_is_read_from_stdin() {
+        let (code, out, err) = run(&["-"], GOOD);
+        assert_eq!(
+            (code, &*out, &*err),
+            (ExitCode::SUCCESS, "<stdin>: good, 1 route\n", "")
+        );
+        let (code, _, err) = run(&["-"], &GOOD.replace("routes", "rotues"));
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(
+            err.contains("<stdin>:3:1: rotues: unknown key `rotues`\n    hint: did you mean `routes`?"),
+            "{err}"
+        );
+        let (code, _, err) = run(&["-"], &"# a comment\n".repeat(200_000));
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(err.contains("at most 1 MiB"), "{err}");
+    }
+
+    #[test]
+    fn either_side_of_a_comparison_is_read_from_stdin_and_never_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.yaml");
+        std::fs::write(&path, GOOD).unwrap();
+        let path = path.to_str().unwrap();
+        let closed = GOOD.replace("public: true", "accept: [jwt]")
+            + "issuers: { main: { issuer: 'https://a.example', audiences: any, discovery: true } }\n";
+        let (code, out, _) = run(&[path, "--diff", "-"], &closed);
+        assert_eq!(code, ExitCode::from(WEAKER), "{out}");
+        assert!(out.contains("weaker than in <stdin>"), "{out}");
+        let (code, out, _) = run(&["-", "--diff", path], &closed);
+        assert_eq!(code, ExitCode::SUCCESS, "{out}");
+        let (code, _, err) = run(&["-", "--diff", "-"], GOOD);
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(err.contains("twice"), "{err}");
+    }
+
+    #[test]
+    fn a_comparison_with_itself_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keygate.yaml");
+        std::fs::write(&path, GOOD).unwrap();
+        let (link, copy) = (folder.path().join("link.yaml"), folder.path().join("copy.yaml"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::fs::copy(&path, &copy).unwrap();
+        for (old, said) in [(&path, true), (&link, true), (&copy, false)] {
+            let (code, _, err) = run(&[path.to_str().unwrap(), "--diff", old.to_str().unwrap()], "");
+            assert_eq!((code, err.contains("with itself")), (ExitCode::SUCCESS, said), "{err}");
+        }
+    }
+
+    #[test]
+    fn json_has_every_problem_with_its_place() {
+        let (code, out, err) = run(
+            &["-", "--output", "json"],
+            &GOOD.replace("echo }]", "ehco, plugins: [] }]"),
+        );
+        assert_eq!((code, &*err), (ExitCode::FAILURE, ""));
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(
+            (&report["file"], &report["result"]),
+            (&"<stdin>".into(), &"invalid".into())
+        );
+        let problems = report["problems"].as_array().unwrap();
+        let codes: Vec<&Value> = problems.iter().map(|problem| &problem["code"]).collect();
+        assert_eq!(codes, ["dangling-reference", "unknown-key"]);
+        let first = serde_json::json!({
+            "severity": "error",
+            "file": "<stdin>",
+            "line": 3,
+            "column": 56,
+            "path": "routes[0].upstream",
+            "code": "dangling-reference",
+            "message": "no upstream is named `ehco`",
+            "hint": "did you mean `echo`?",
+        });
+        assert_eq!(problems[0], first);
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_said_in_both_forms() {
+        let text = GOOD.to_owned() + "admin: { address: '127.0.0.1:0', token: '${KEYGATE_TEST_NEVER_SET}' }\n";
+        let (code, _, err) = run(&["-"], &text);
+        assert_eq!(code, ExitCode::FAILURE, "{err}");
+        let (code, out, err) = run(&["-", "--allow-unset"], &text);
+        assert_eq!(
+            (code, &*out),
+            (ExitCode::SUCCESS, "<stdin>: good, 1 route, 1 variable not set\n")
+        );
+        assert!(
+            err.contains("admin.token: warning: ") && err.contains(", so this was not checked"),
+            "{err}"
+        );
+        let (code, out, err) = run(&["-", "--allow-unset", "-o", "json"], &text);
+        assert_eq!((code, &*err), (ExitCode::SUCCESS, ""));
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(report["result"], "good");
+        let problem = &report["problems"][0];
+        assert_eq!(
+            (&problem["severity"], &problem["code"], &problem["path"]),
+            (&"warning".into(), &"unresolved-variable".into(), &"admin.token".into())
+        );
+        assert!(
+            problem["message"].as_str().unwrap().contains("so this was not checked"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn json_of_a_good_configuration_has_its_warnings_and_what_became_weaker() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("old.yaml");
+        std::fs::write(&old, GOOD.replace("/a }", "/a, host: a.example }")).unwrap();
+        std::fs::write(folder.path().join("keys.yaml"), "keys: [{ id: x }]\n").unwrap();
+        let new = folder.path().join("new.yaml");
+        let (old, new_text) = (old.to_str().unwrap(), format!("{GOOD}api_keys: {{ pepper: abc }}\n"));
+        std::fs::write(&new, &new_text).unwrap();
+        let (code, out, err) = run(&[new.to_str().unwrap(), "--diff", old, "-o", "json"], "");
+        assert_eq!((code, &*err), (ExitCode::from(WEAKER), ""));
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&report["result"], &report["routes"]), (&"weaker".into(), &1.into()));
+        let warnings = report["problems"].as_array().unwrap();
+        assert!(
+            warnings
+                .iter()
+                .any(|warning| warning["code"] == "short-pepper" && warning["severity"] == "warning")
+        );
+        assert_eq!(report["weaker"][0]["routes"], serde_json::json!(["a"]));
+        // A mistake in another file than the configuration has its place too.
+        std::fs::write(&new, format!("{GOOD}api_keys: {{ file: keys.yaml }}\n")).unwrap();
+        let (_, out, _) = run(&[new.to_str().unwrap(), "-o", "json"], "");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        let problem = &report["problems"][0];
+        assert!(problem["file"].as_str().unwrap().ends_with("keys.yaml"), "{report}");
+        assert_eq!((&problem["line"], &problem["code"]), (&1.into(), &"keys-file".into()));
     }
 
     /// Returns the warnings of `keygate check` about a file with `more` at its end, and these keys.
@@ -172,14 +276,8 @@ mod tests {
         std::fs::write(folder.path().join("keys.yaml"), format!("keys:{keys}\n")).unwrap();
         let public = include_str!("../../tests/data/jose/p256.public.pem");
         std::fs::write(folder.path().join("issuer.pem"), public).unwrap();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(
-            check(&of_file(&path), &mut out, &mut err),
-            ExitCode::SUCCESS,
-            "{}",
-            String::from_utf8_lossy(&err)
-        );
-        let err = String::from_utf8(err).unwrap();
+        let (code, _, err) = run(&[path.to_str().unwrap()], "");
+        assert_eq!(code, ExitCode::SUCCESS, "{err}");
         let lines = err.lines().filter_map(|line| line.split_once(": warning: "));
         lines
             .map(|(place, problem)| format!("{}: {problem}", place.rsplit(' ').next().unwrap()))
@@ -238,32 +336,19 @@ mod tests {
     }
 
     #[test]
-    fn too_few_descriptors_are_said_with_the_cure() {
-        let warning = descriptor_warning(10_000, Some(1_024)).unwrap();
-        for part in ["20224", "1024", "LimitNOFILE"] {
-            assert!(warning.contains(part), "{warning}");
-        }
-        assert_eq!(descriptor_warning(10_000, Some(20_000)), None);
-        assert_eq!(descriptor_warning(10_000, None), None);
-    }
-
-    #[test]
     fn a_good_file_is_0_and_a_bad_one_is_1_with_every_mistake() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keygate.yaml");
         let check = |text: &str, code: ExitCode, out_has: &str, err_has: &str| {
             std::fs::write(&path, text).unwrap();
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            assert_eq!(check(&of_file(&path), &mut out, &mut err), code);
-            let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+            let (found, out, err) = run(&[path.to_str().unwrap()], "");
+            assert_eq!(found, code);
             assert!(out.contains(out_has) && out.is_empty() == out_has.is_empty(), "{out}");
             assert!(err.contains(err_has) && err.is_empty() == err_has.is_empty(), "{err}");
         };
-        let good = "listeners: [{ address: '127.0.0.1:0' }]\nupstreams: { echo: { builtin: echo } }\n\
-                    routes: [{ name: a, match: { path: /a }, public: true, upstream: echo }]\n";
-        check(good, ExitCode::SUCCESS, "good, 1 route", "");
+        check(GOOD, ExitCode::SUCCESS, "good, 1 route", "");
         check(
-            &good.replace("echo }]", "ehco }]"),
+            &GOOD.replace("echo }]", "ehco }]"),
             ExitCode::FAILURE,
             "",
             "did you mean `echo`?\n1 error",

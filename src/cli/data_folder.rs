@@ -17,6 +17,13 @@ pub enum DataFolderError {
     Write { path: PathBuf, source: std::io::Error },
     #[error("no development set-up in {0}: `keygate run` makes it at its first start")]
     NotThere(PathBuf),
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error(
+        "--port: {path} was edited, and its port does not stand where Keygate wrote it; change `listeners` and \
+         `token_endpoint.issuer` there"
+    )]
+    Edited { path: PathBuf },
 }
 
 /// A data folder and the files in it.
@@ -69,6 +76,23 @@ impl DataFolder {
         Ok(())
     }
 
+    /// Changes the port at which clients connect: that of the listener, and that of the issuer, which they reach there.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read or written, or does not have both ports where the first start wrote them.
+    pub fn set_port(&self, port: u16) -> Result<(), DataFolderError> {
+        let path = self.config();
+        let text = std::fs::read_to_string(&path).map_err(|source| DataFolderError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let changed = with_port(&text, port).ok_or_else(|| DataFolderError::Edited { path: path.clone() })?;
+        if changed == text {
+            return Ok(());
+        }
+        create(&path, &changed, 0o600)
+    }
+
     /// Returns the path of the configuration that the first start created.
     ///
     /// # Errors
@@ -81,6 +105,24 @@ impl DataFolder {
             Err(DataFolderError::NotThere(self.0.clone()))
         }
     }
+}
+
+/// The lines of the configuration that end with the port.
+const PORT_LINES: [&str; 2] = ["  - address: 127.0.0.1:", "  issuer: http://127.0.0.1:"];
+
+/// Returns `text` with another port in [`PORT_LINES`]; `None` unless it has each of them once.
+fn with_port(text: &str, port: u16) -> Option<String> {
+    let mut changed = text.to_owned();
+    for line in PORT_LINES {
+        let start = format!("\n{line}");
+        let (before, after) = changed.split_once(&start)?;
+        let rest = after.trim_start_matches(|char: char| char.is_ascii_digit());
+        if rest.contains(&start) || rest.len() == after.len() {
+            return None;
+        }
+        changed = format!("{before}{start}{port}{rest}");
+    }
+    Some(changed)
 }
 
 /// Writes a new file, complete or not at all, with the permissions `mode` from the start.
@@ -111,5 +153,44 @@ mod tests {
         std::fs::write(folder.config(), "# edited").unwrap();
         folder.prepare().unwrap();
         assert_eq!(std::fs::read_to_string(folder.config()).unwrap(), "# edited");
+    }
+
+    #[test]
+    fn a_port_is_changed_where_it_was_written_and_nowhere_else() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = DataFolder::locate(Some(home.path())).unwrap();
+        assert!(matches!(folder.set_port(1), Err(DataFolderError::Read { .. })));
+        folder.prepare().unwrap();
+        folder.set_port(18_081).unwrap();
+        let text = || std::fs::read_to_string(folder.config()).unwrap();
+        assert_eq!(text(), CONFIG.replace("127.0.0.1:8080", "127.0.0.1:18081"));
+        assert_eq!(
+            std::fs::metadata(folder.config()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        // Twice, and with what the user has added.
+        std::fs::write(
+            folder.config(),
+            text().replace(":18081\n", ":18081 # mine\n") + "# mine\n",
+        )
+        .unwrap();
+        folder.set_port(8080).unwrap();
+        assert_eq!(text(), CONFIG.replace(":8080\n", ":8080 # mine\n") + "# mine\n");
+        let second = "\nlisteners:\n  - address: 127.0.0.1:8080";
+        for edited in [
+            CONFIG.replace(
+                "\n  issuer: http://127.0.0.1:8080",
+                "\n  issuer: https://auth.example.com",
+            ),
+            CONFIG.replace("\n  - address: 127.0.0.1:8080", "\n  - address: 0.0.0.0:8080"),
+            CONFIG.replace("\nlisteners:\n", &format!("{second}\n")),
+        ] {
+            std::fs::write(folder.config(), &edited).unwrap();
+            assert!(
+                matches!(folder.set_port(1), Err(DataFolderError::Edited { .. })),
+                "{edited}"
+            );
+            assert_eq!(text(), edited);
+        }
     }
 }

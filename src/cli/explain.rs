@@ -1,7 +1,7 @@
 //! `keygate explain`: why is a request allowed or refused?
 
 use crate::cli::args::Explain;
-use crate::cli::args::ExplanationForm;
+use crate::cli::args::ReportForm;
 use crate::cli::secret_text;
 use crate::config::certificate;
 use crate::explain;
@@ -30,8 +30,8 @@ pub fn explain(arguments: &Explain, out: &mut dyn Write, err: &mut dyn Write) ->
         Ok(explanation) => {
             // Ignore errors of writing: the result is the exit code, and a closed pipe does not change it.
             let _ = match arguments.output {
-                ExplanationForm::Text => write!(out, "{explanation}"),
-                ExplanationForm::Json => writeln!(out, "{}", json(&explanation)),
+                ReportForm::Text => write!(out, "{explanation}"),
+                ReportForm::Json => writeln!(out, "{}", json(&explanation)),
             };
             match explanation.outcome {
                 Outcome::Allowed | Outcome::Answered => ExitCode::SUCCESS,

@@ -3,6 +3,8 @@
 pub mod args;
 pub mod parse;
 pub mod manual;
+pub mod check_findings;
+pub mod check_json;
 pub mod check;
 pub mod data_folder;
 pub mod place;
@@ -53,7 +55,7 @@ pub fn main() -> ExitCode {
     let (out, err) = (&mut std::io::stdout(), &mut std::io::stderr());
     let result = match arguments.command {
         Command::Run(args) => run::run(&args),
-        Command::Check(args) => return check::check(&args, out, err),
+        Command::Check(args) => return check::check(&args, &mut std::io::stdin(), out, err),
         Command::Explain(args) => return explain::explain(&args, out, err),
         Command::Schema(args) => ignore_closed_pipe(out.write_all(schema::schema(args.included).as_bytes())),
         Command::Keys(noun) => keys::run(&noun, out, err),

@@ -10,11 +10,14 @@ use crate::observe::subscriber;
 use crate::runtime::assemble;
 use crate::runtime::config_files;
 use crate::runtime::descriptors;
+use crate::runtime::first_administrator::AdministratorNotice;
 use crate::runtime::serve;
 use crate::runtime::serve::Addresses;
 use crate::runtime::serve::StartError;
 use std::error::Error;
+use std::io;
 use std::io::ErrorKind;
+use std::io::Write;
 use std::net::SocketAddr;
 
 /// Serves until a signal stops the process.
@@ -28,6 +31,9 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
         None => {
             let folder = DataFolder::locate(args.place.data_dir.as_deref())?;
             folder.prepare()?;
+            if let Some(port) = args.port {
+                folder.set_port(port)?;
+            }
             (folder.config(), Some(folder))
         }
     };
@@ -43,27 +49,40 @@ pub fn run(args: &Run) -> Result<(), Box<dyn Error>> {
         Some(threads) => threads.into(),
         None => std::thread::available_parallelism()?.get(),
     };
-    let has_data_dir = args.place.data_dir.is_some();
+    let program = program_word();
+    let place = match &args.place.data_dir {
+        Some(folder) => format!(" --data-dir {}", shell_word(folder)),
+        None => String::new(),
+    };
+    let port_option = folder.is_some().then(|| format!("{program} run{place} --port"));
     let issues = loaded.config.store.is_some() && loaded.config.token_endpoint.is_some();
-    serve::serve(path, loaded, threads, metrics, |addresses, first_administrator| {
-        if let Some(administrator) = &first_administrator {
-            // Not logged: log files are kept, and other people read them.
-            log.print(&introduction::first_administrator(administrator));
+    serve::serve(path, loaded, threads, metrics, |addresses, administrator| {
+        match &administrator {
+            Some(AdministratorNotice::File { client_id, path }) => tracing::info!(
+                client_id = client_id.as_str(),
+                path = %path.display(),
+                "First administrator created; its secret is in this file: keep it elsewhere and remove the file"
+            ),
+            Some(notice @ AdministratorNotice::Credentials(_)) => show(notice),
+            None => {}
         }
         if let Some(folder) = &folder {
-            log.print(&introduction(folder, has_data_dir, issues, addresses));
+            log.print(&introduction(folder, &program, &place, issues, addresses));
         }
     })
-    .map_err(with_hint)
+    .map_err(|error| with_hint(error, port_option.as_deref()))
+}
+
+/// Shows the credentials of the first administrator on the terminal. Past the queue of log lines, which keeps what it has
+/// not written, and drops lines when it is full.
+fn show(notice: &AdministratorNotice) {
+    let text = introduction::first_administrator(notice);
+    // A terminal that has gone reads nothing; `keygate clients create` makes another administrator.
+    let _ = io::stderr().write_all(text.expose().as_bytes());
 }
 
 /// Returns the text for a first try of the development set-up: the address, the commands and the configuration's path.
-fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses: &Addresses) -> String {
-    let place = if has_data_dir {
-        format!(" --data-dir {}", shell_word(folder.path()))
-    } else {
-        String::new()
-    };
+fn introduction(folder: &DataFolder, program: &str, place: &str, issues: bool, addresses: &Addresses) -> String {
     let at = addresses
         .data
         .first()
@@ -74,8 +93,7 @@ fn introduction(folder: &DataFolder, has_data_dir: bool, issues: bool, addresses
         format!("Metrics and readiness: http://{admin}/metrics http://{admin}/readyz\n")
     });
     let try_it = if issues {
-        let program = std::env::current_exe().map_or_else(|_| "keygate".to_owned(), |path| shell_word(&path));
-        let commands = indented(&introduction::commands(&program, &place, &at));
+        let commands = indented(&introduction::commands(program, place, &at));
         format!(" Try, in another terminal:\n\n{commands}\n")
     } else {
         // An earlier version created such configurations, without a store.
@@ -102,10 +120,31 @@ fn indented(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Adds a hint to the error that an address cannot be listened at.
-fn with_hint(error: StartError) -> Box<dyn Error> {
+/// Returns this program as a word for a shell: `keygate` where a search of `PATH` finds it, else its path.
+fn program_word() -> String {
+    let Ok(program) = std::env::current_exe().and_then(std::fs::canonicalize) else {
+        return "keygate".to_owned();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).find_map(|folder| std::fs::canonicalize(folder.join("keygate")).ok());
+    if found.as_ref() == Some(&program) {
+        "keygate".to_owned()
+    } else {
+        shell_word(&program)
+    }
+}
+
+/// Adds a hint to the error that an address cannot be listened at. `port_option` is the command that chooses another port
+/// of the development set-up.
+fn with_hint(error: StartError, port_option: Option<&str>) -> Box<dyn Error> {
     let hint = match &error {
-        StartError::Bind { source, .. } => bind_hint(source.kind()),
+        StartError::Bind {
+            source, address, key, ..
+        } => {
+            // `--port` is about the first listener.
+            let port_option = port_option.filter(|_| *key == "listeners");
+            bind_hint(source.kind(), port_option, address.port())
+        }
         _ => None,
     };
     match hint {
@@ -114,19 +153,26 @@ fn with_hint(error: StartError) -> Box<dyn Error> {
     }
 }
 
-fn bind_hint(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::AddrInUse => Some(
+fn bind_hint(kind: ErrorKind, port_option: Option<&str>, port: u16) -> Option<String> {
+    match (kind, port_option) {
+        (ErrorKind::AddrInUse, Some(port_option)) => Some(format!(
+            "another program has this port, or Keygate runs already; stop it, or choose another port: {port_option} {}",
+            port.checked_add(1).unwrap_or(8080)
+        )),
+        (ErrorKind::AddrInUse, None) => Some(
             "another program has this port, or Keygate runs already; stop it, or choose another port there \
-             (where `token_endpoint.issuer` names the port, there as well)",
+             (where `token_endpoint.issuer` names the port, there as well)"
+                .to_owned(),
         ),
-        ErrorKind::PermissionDenied => Some(
+        (ErrorKind::PermissionDenied, _) => Some(
             "ports below 1024 need a privilege: choose another port, or grant it to the program \
-             (`setcap cap_net_bind_service=+ep FILE`, or `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a systemd unit)",
+             (`setcap cap_net_bind_service=+ep FILE`, or `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a systemd unit)"
+                .to_owned(),
         ),
-        ErrorKind::AddrNotAvailable => {
-            Some("no interface of this machine has this address; `0.0.0.0` stands for all of IPv4, `[::]` for all")
-        }
+        (ErrorKind::AddrNotAvailable, _) => Some(
+            "no interface of this machine has this address; `0.0.0.0` stands for all of IPv4, `[::]` for all"
+                .to_owned(),
+        ),
         _ => None,
     }
 }
@@ -137,9 +183,18 @@ mod tests {
 
     #[test]
     fn a_port_without_the_privilege_is_said_with_the_cure() {
-        let hint = bind_hint(ErrorKind::PermissionDenied).unwrap();
-        assert!(hint.contains("1024") && hint.contains("cap_net_bind_service"), "{hint}");
-        assert!(bind_hint(ErrorKind::AddrInUse).unwrap().contains("another program"));
-        assert_eq!(bind_hint(ErrorKind::Other), None);
+        let hint = |kind, port_option| bind_hint(kind, port_option, 8080);
+        let denied = hint(ErrorKind::PermissionDenied, None).unwrap();
+        assert!(
+            denied.contains("1024") && denied.contains("cap_net_bind_service"),
+            "{denied}"
+        );
+        assert!(hint(ErrorKind::AddrInUse, None).unwrap().contains("another port there"));
+        let taken = hint(ErrorKind::AddrInUse, Some("keygate run --port")).unwrap();
+        assert!(
+            taken.ends_with("choose another port: keygate run --port 8081"),
+            "{taken}"
+        );
+        assert_eq!(hint(ErrorKind::Other, None), None);
     }
 }

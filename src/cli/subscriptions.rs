@@ -156,6 +156,10 @@ fn change(gate: &mut GateClient<'_>, id: &SubscriptionId, verb: &str, body: Valu
 }
 
 fn sentence(subscription: &Value) -> String {
+    // The answer to a cancellation while the store cannot be written has nothing else.
+    if subscription["state"].is_null() {
+        return format!("Subscription {} is cancelled", cell(&subscription["id"]));
+    }
     let paid = match subscription["paid"].as_bool() {
         Some(true) => ", paid",
         Some(false) | None => "",

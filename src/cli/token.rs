@@ -14,6 +14,7 @@ use crate::cli::render;
 use crate::cli::secret_text;
 use crate::config;
 use crate::config::ConfigError;
+use crate::config::ReferencedFiles;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
@@ -157,7 +158,7 @@ fn issuer(args: &ClientArgs) -> Result<IssuerUrl, Box<dyn Error>> {
         return Ok(issuer.clone());
     }
     let path = args.place.config_path()?;
-    let config = config::load_partial(&path, ConfigError::is_of_process)?;
+    let config = config::load_partial(&path, ReferencedFiles::MustExistButKeys, ConfigError::is_of_process)?;
     if let Some(endpoint) = &config.resolved(&["token_endpoint.issuer"])?.token_endpoint {
         return Ok(endpoint.issuer.clone());
     }

@@ -4,7 +4,10 @@ use crate::compare::Side;
 use crate::compare::finding::list_text;
 use crate::compare::limit;
 use crate::config::Limit;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
+use crate::model::algorithm::Algorithm;
 use crate::model::plan::Approval;
+use crate::model::plan::ClientKeyPlace;
 use crate::model::plan::CredentialKind;
 use crate::model::plan::Payment;
 use crate::model::plan::Plan;
@@ -27,6 +30,8 @@ pub(in crate::compare) fn compare(
         approval,
         // The number of keys does not change the rights of a key.
         keys_max: _,
+        assertion_algorithms: _,
+        client_keys,
     } = now;
     let mut report = |key: &str, was: String, is: String| report(["plans", &format!("{name}.{key}")], was, is);
     let gained = |kind: &CredentialKind| credentials.contains(*kind) && !before.credentials.contains(*kind);
@@ -74,7 +79,18 @@ pub(in crate::compare) fn compare(
     if *released && !before.released {
         report("released", "false".to_owned(), "true".to_owned());
     }
+    if algorithms(now).any(|algorithm| !before.allows_assertions(algorithm)) {
+        report("algorithms", list_text(algorithms(before)), list_text(algorithms(now)));
+    }
+    if (before.client_keys, *client_keys) == (ClientKeyPlace::JwksUrl, ClientKeyPlace::Any) {
+        report("jwks_url", "required".to_owned(), "optional".to_owned());
+    }
     if (before.approval, *approval) == (Approval::Manual, Approval::Automatic) {
         report("approval", "manual".to_owned(), "automatic".to_owned());
     }
+}
+
+fn algorithms(plan: &Plan) -> impl Iterator<Item = Algorithm> {
+    let all = ASSERTION_ALGORITHMS.into_iter();
+    all.filter(|algorithm| plan.allows_assertions(*algorithm))
 }

@@ -5,6 +5,7 @@ use crate::compare::limit::at_most;
 use crate::config::ConnectSettings;
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
+use crate::config::token_paths::GlobalEndpoint;
 
 /// Calls `report` with every setting in which `now` requires less than `before`.
 pub(in crate::compare) fn compare(
@@ -17,6 +18,8 @@ pub(in crate::compare) fn compare(
         issuer: _,
         audiences: _,
         default_audiences,
+        paths: _,
+        global_endpoint,
         // Every supported algorithm is secure, and the storage and rotation of keys require nothing of a client.
         algorithm: _,
         wrapping_key: _,
@@ -39,6 +42,14 @@ pub(in crate::compare) fn compare(
             "assertion_audience",
             "issuer".to_owned(),
             "issuer_or_endpoint".to_owned(),
+        );
+    }
+    if (before.global_endpoint, *global_endpoint) == (GlobalEndpoint::BuiltInOrganizations, GlobalEndpoint::EveryClient)
+    {
+        report(
+            "global_endpoint",
+            "built_in_organizations".to_owned(),
+            "every_client".to_owned(),
         );
     }
     let is_new = |audience: &String| !before.default_audiences.contains(audience);

@@ -1,14 +1,20 @@
-//! Where does the admin listener serve `/metrics`, `/livez`, `/readyz` and the admin API, and for which token?
+//! Where does the admin listener serve `/metrics`, `/livez`, `/readyz` and the admin API, for which token, and under
+//! which host names?
 
 use crate::config::api_keys::secret;
 use crate::config::check::Checker;
+use crate::config::read::FromText;
 use crate::config::read::Text;
+use crate::config::read::Texts;
 use crate::config::read::TypedNode;
 use crate::config::text::SecretText;
+use crate::config::text::host_name;
+use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
 use crate::model::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Bearer token of the admin API. `None`: there is no admin API.
     pub token: Option<Secret<Vec<u8>>>,
+    /// Host names that requests may be for, beside `localhost` and every IP address. In lower case.
+    pub host_names: Vec<String>,
 }
 
 /// The admin listener: `/metrics`, `/livez`, `/readyz` and the admin API. Without this section there is none.
@@ -29,6 +37,26 @@ pub(in crate::config) struct Section {
     /// Bearer token of the admin API (`/admin/v1/…`, `keygate issuers`): `${NAME}` or `file:path`, 32 characters at
     /// least. Without it the admin API is off.
     token: Option<Text<SecretText>>,
+    /// Host names that the listener answers to beside `localhost` and IP addresses, such as
+    /// `keygate.monitoring.svc`: what scrapers and `--admin` call it by. Any other name is 421, because a web page can make
+    /// its own name resolve to this address.
+    host_names: Option<Texts<HostName>>,
+}
+
+/// A host name without a port, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HostName(String);
+
+impl FromText for HostName {
+    const DESCRIPTION: &'static str = "a host name such as `keygate.example.internal`, without scheme and port";
+    const PATTERN: &'static str = "[A-Za-z0-9._-]+";
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.parse::<IpAddr>().is_ok() {
+            return Err("IP addresses are answered to without this\nleave it out".to_owned());
+        }
+        host_name(text).map(Self).ok_or_else(mismatch::<Self>)
+    }
 }
 
 /// A shorter token could be guessed, and its holder controls Keygate.
@@ -47,12 +75,15 @@ pub(in crate::config) fn convert(section: TypedNode<Section>, checker: &mut Chec
         let at = token.at;
         secret(at, token.take(), checker).filter(|token| check_token(at, token, checker))
     });
+    let host_names = section.value.host_names.map(|names| checker.distinct(names.value));
+    let host_names = host_names.unwrap_or_default().into_iter().map(|name| name.0);
     let address = address?;
     Some(TypedNode {
         at: address.at,
         value: Admin {
             address: address.take(),
             token,
+            host_names: host_names.collect(),
         },
     })
 }

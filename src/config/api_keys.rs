@@ -4,10 +4,10 @@ use crate::config::check::Checker;
 use crate::config::check::ReferencedFiles;
 use crate::config::error::UNREADABLE_SECRET;
 use crate::config::read::Text;
+use crate::config::reserved_header::is_reserved_header;
 use crate::config::text::KeyPrefix;
 use crate::config::text::SecretText;
 use crate::config::tree::NodeId;
-use crate::config::upstream::is_reserved_header;
 use crate::model::secret::Secret;
 use http::HeaderName;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -61,9 +61,9 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
     }
     let pepper = section.pepper.and_then(|pepper| {
         let at = pepper.at;
-        secret(at, pepper.take(), checker)
+        secret(at, pepper.take(), checker).inspect(|pepper| check_pepper(at, pepper, checker))
     });
-    let file = section.file.map(|file| checker.existing_file(&file));
+    let file = section.file.map(|file| keys_file(&file, checker));
     ApiKeys {
         header: section.header.map_or(HeaderName::from_static("x-api-key"), Text::take),
         bearer: section.bearer.unwrap_or(false),
@@ -71,6 +71,35 @@ pub(in crate::config) fn convert(section: Section, checker: &mut Checker<'_>) ->
         pepper,
         file,
     }
+}
+
+/// Returns the resolved path of the keys file, and reports one that is missing where it must exist.
+fn keys_file(file: &Text<PathBuf>, checker: &mut Checker<'_>) -> PathBuf {
+    let resolved = checker.resolve(file.at, file.get());
+    if checker.files == ReferencedFiles::MustExist && !resolved.is_file() {
+        // A gate that made the file, or started without it, would answer 401 to every key where only the path is wrong.
+        let hint = "`keygate keys create --config FILE` makes it with its first key, and an empty file holds none; paths are \
+                    relative to the folder of this file";
+        checker.report_missing_file(file.at, hint);
+    }
+    resolved
+}
+
+/// A shorter pepper can be guessed by trying: its holder then tests a stolen digest as if there were none.
+const PEPPER_BYTES_MIN: usize = 16;
+
+/// Warns of a short pepper. Not a mistake: another pepper ends every key that was made with this one.
+fn check_pepper(at: NodeId, pepper: &Secret<Vec<u8>>, checker: &mut Checker<'_>) {
+    let bytes = pepper.expose().len();
+    // Without its file, a secret is empty.
+    if bytes >= PEPPER_BYTES_MIN || checker.files == ReferencedFiles::MayBeMissing {
+        return;
+    }
+    let problem =
+        format!("a pepper of {bytes} bytes can be guessed; {PEPPER_BYTES_MIN} at least protect digests that leak");
+    let hint =
+        "such as the output of `openssl rand -hex 32`; a new pepper ends the keys that were made with the old one";
+    checker.warn(at, "short-pepper", problem, hint);
 }
 
 /// A larger file is the wrong file: no secret is this long.

@@ -7,6 +7,7 @@ use crate::config::read::Text;
 use crate::config::resource::Resource;
 use crate::config::route::LocatedRoute;
 use crate::config::token_endpoint::TokenEndpoint;
+use crate::config::token_paths::TokenPaths;
 use crate::model::names::Name;
 use std::collections::BTreeMap;
 
@@ -37,12 +38,18 @@ impl BuiltInPath {
     pub fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(own) => own == path,
-            Self::Segment { before, after } => {
-                let segment = path
-                    .strip_prefix(before.as_str())
-                    .and_then(|rest| rest.strip_suffix(after.as_str()));
-                segment.is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
-            }
+            Self::Segment { .. } => self.segment(path).is_some(),
+        }
+    }
+
+    /// Returns the segment of `path` that stands for the organization, if `path` is for this path and has one.
+    fn segment<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match self {
+            Self::Exact(_) => None,
+            Self::Segment { before, after } => path
+                .strip_prefix(before.as_str())
+                .and_then(|rest| rest.strip_suffix(after.as_str()))
+                .filter(|segment| !segment.is_empty() && !segment.contains('/')),
         }
     }
 }
@@ -71,10 +78,28 @@ pub enum BuiltInKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlEndpoint {
     pub kind: EndpointKind,
-    /// Removed from the front of the request's path for the control side: the path of the issuer's URL, or empty.
-    pub prefix: String,
-    /// The path that the control side receives. `None`: the request's path without `prefix`.
-    pub canonical: Option<&'static str>,
+    pub path: ControlPath,
+}
+
+/// The path that the control side receives, whatever path the configuration gives the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPath {
+    Fixed(&'static str),
+    /// `/t/`, the organization in the request's path, and `after`.
+    Tenant {
+        own: BuiltInPath,
+        after: &'static str,
+    },
+}
+
+impl ControlPath {
+    /// Returns the path for a request for `path`; `None` where the request's path has no organization.
+    pub fn of(&self, path: &str) -> Option<String> {
+        match self {
+            Self::Fixed(fixed) => Some((*fixed).to_owned()),
+            Self::Tenant { own, after } => Some(format!("/t/{}{after}", own.segment(path)?)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +114,11 @@ pub enum EndpointKind {
     Metadata,
 }
 
+/// The paths of the control side, which its router knows.
+const TOKEN: &str = "/oauth/token";
+const INTROSPECT: &str = "/oauth/introspect";
+const REVOKE: &str = "/oauth/revoke";
+
 /// The paths of both metadata documents for an issuer without a path.
 const METADATA: [&str; 2] = [
     "/.well-known/oauth-authorization-server",
@@ -100,77 +130,79 @@ const METADATA: [&str; 2] = [
 /// that path. RFC 8414 section 3 puts the issuer's path at the end of metadata URLs.
 fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
     let prefix = token_endpoint.path_prefix();
-    let [oauth, openid] = METADATA;
-    let mut routes = endpoints_below("");
+    let mut routes = endpoints_below("", &token_endpoint.paths);
     if !prefix.is_empty() {
-        routes.extend(endpoints_below(&prefix));
+        routes.extend(endpoints_below(&prefix, &token_endpoint.paths));
         // RFC 8414 section 5 extends this rule to the document of OpenID Connect.
-        for name in [oauth, openid] {
-            let path = BuiltInPath::Exact(format!("{name}{prefix}"));
-            routes.push(control_route(
-                "keygate.metadata",
-                path,
-                EndpointKind::Metadata,
-                "",
-                Some(name),
-            ));
-        }
+        routes.extend(METADATA.map(|name| metadata_route(BuiltInPath::Exact(format!("{name}{prefix}")), name)));
+    }
+    // The documents of organizations, whose URLs are below the issuer's.
+    let before = &token_endpoint.paths.tenant_token.before;
+    let mut bases = vec![String::new()];
+    bases.extend((!prefix.is_empty()).then_some(prefix));
+    for base in bases {
+        let [_, openid] = METADATA;
+        let below = (format!("{base}{before}"), openid.to_owned());
+        let behind = METADATA.map(|name| (format!("{name}{base}{before}"), String::new()));
+        routes.extend(behind.into_iter().chain([below]).map(tenant_metadata_route));
     }
     routes
 }
 
-fn endpoints_below(prefix: &str) -> Vec<BuiltInRoute> {
+fn endpoints_below(prefix: &str, paths: &TokenPaths) -> Vec<BuiltInRoute> {
     let exact = |path: &str| BuiltInPath::Exact(format!("{prefix}{path}"));
     let tenants = BuiltInPath::Segment {
-        before: format!("{prefix}/t/"),
-        after: "/oauth/token".to_owned(),
+        before: format!("{prefix}{}", paths.tenant_token.before),
+        after: paths.tenant_token.after.clone(),
     };
+    let tenant_path = ControlPath::Tenant {
+        own: tenants.clone(),
+        after: TOKEN,
+    };
+    let fixed = ControlPath::Fixed;
     let mut routes = vec![
-        control_route(
-            "keygate.token",
-            exact("/oauth/token"),
-            EndpointKind::Token,
-            prefix,
-            None,
-        ),
-        control_route("keygate.token", tenants, EndpointKind::Token, prefix, None),
+        control_route("keygate.token", exact(&paths.token), EndpointKind::Token, fixed(TOKEN)),
+        control_route("keygate.token", tenants, EndpointKind::Token, tenant_path),
         control_route(
             "keygate.introspect",
-            exact("/oauth/introspect"),
+            exact(INTROSPECT),
             EndpointKind::Introspection,
-            prefix,
-            None,
+            fixed(INTROSPECT),
         ),
-        control_route(
-            "keygate.revoke",
-            exact("/oauth/revoke"),
-            EndpointKind::Revocation,
-            prefix,
-            None,
-        ),
+        control_route("keygate.revoke", exact(REVOKE), EndpointKind::Revocation, fixed(REVOKE)),
     ];
-    for name in METADATA {
-        let kind = EndpointKind::Metadata;
-        routes.push(control_route("keygate.metadata", exact(name), kind, prefix, Some(name)));
-    }
+    routes.extend(METADATA.map(|name| metadata_route(exact(name), name)));
     routes
 }
 
-fn control_route(
-    name: &str,
-    path: BuiltInPath,
-    kind: EndpointKind,
-    prefix: &str,
-    canonical: Option<&'static str>,
-) -> BuiltInRoute {
+fn metadata_route(path: BuiltInPath, name: &'static str) -> BuiltInRoute {
+    control_route(
+        "keygate.metadata",
+        path,
+        EndpointKind::Metadata,
+        ControlPath::Fixed(name),
+    )
+}
+
+/// Returns the route of the documents of organizations, whose names are between `before` and `after`.
+fn tenant_metadata_route((before, after): (String, String)) -> BuiltInRoute {
+    let [oauth, _] = METADATA;
+    let path = BuiltInPath::Segment { before, after };
+    let control_path = ControlPath::Tenant {
+        own: path.clone(),
+        after: oauth,
+    };
+    control_route("keygate.metadata", path, EndpointKind::Metadata, control_path)
+}
+
+fn control_route(name: &str, path: BuiltInPath, kind: EndpointKind, control_path: ControlPath) -> BuiltInRoute {
     BuiltInRoute {
         name: name.parse().expect(KNOWN),
         host: None,
         path,
         kind: BuiltInKind::Control(ControlEndpoint {
             kind,
-            prefix: prefix.to_owned(),
-            canonical,
+            path: control_path,
         }),
     }
 }

@@ -41,6 +41,8 @@ pub(in crate::config) struct Checker<'a> {
 pub enum ReferencedFiles {
     /// A missing file is a mistake.
     MustExist,
+    /// A missing file is a mistake, except `api_keys.file`.
+    MustExistButKeys,
     /// Missing files are accepted: the configuration is only compared.
     MayBeMissing,
 }
@@ -275,16 +277,16 @@ impl Checker<'_> {
     /// Returns the resolved path, and reports a file that is missing where it must exist.
     pub(in crate::config) fn existing_file(&mut self, path: &Text<PathBuf>) -> PathBuf {
         let resolved = self.resolve(path.at, path.get());
-        if self.files == ReferencedFiles::MustExist && !resolved.is_file() {
-            let problem = self.with_value(path.at, "there is no such file");
-            self.error_with(
-                path.at,
-                MISSING_FILE,
-                problem,
-                "paths are relative to the folder of this file",
-            );
+        if self.files != ReferencedFiles::MayBeMissing && !resolved.is_file() {
+            self.report_missing_file(path.at, "paths are relative to the folder of this file");
         }
         resolved
+    }
+
+    /// Reports that there is no file of the name at `at`.
+    pub(in crate::config) fn report_missing_file(&mut self, at: NodeId, hint: &str) {
+        let problem = self.with_value(at, "there is no such file");
+        self.error_with(at, MISSING_FILE, problem, hint);
     }
 }
 

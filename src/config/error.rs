@@ -27,9 +27,10 @@ impl ConfigError {
     }
 
     /// Returns whether the mistake is about this process, not about the text: a variable of the environment that is unset
-    /// or empty, or a file with a secret, a key or a certificate that cannot be read.
+    /// or empty, a file with a secret, a key or a certificate that cannot be read, or a folder that is not there.
     pub fn is_of_process(&self) -> bool {
-        self.is_unset_variable() || [UNREADABLE_SECRET, UNREADABLE_KEY, MISSING_FILE].contains(&self.code)
+        self.is_unset_variable()
+            || [UNREADABLE_SECRET, UNREADABLE_KEY, MISSING_FILE, MISSING_FOLDER].contains(&self.code)
     }
 }
 
@@ -38,6 +39,7 @@ pub(in crate::config) const UNSET_VARIABLE: &str = "unresolved-variable";
 pub(in crate::config) const UNREADABLE_SECRET: &str = "unresolved-secret";
 pub(in crate::config) const UNREADABLE_KEY: &str = "unreadable-key";
 pub(in crate::config) const MISSING_FILE: &str = "file-not-found";
+pub(in crate::config) const MISSING_FOLDER: &str = "folder-not-found";
 
 /// A position in the file, both numbers from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -122,6 +122,14 @@ pub(in crate::config) fn read_text(
         .and_then(|file| file.take(bytes_max + 1).read_to_end(&mut bytes))
         .map_err(|source| ("unreadable-file", format!("cannot be read: {source}")))?;
     log.read(path, &bytes);
+    text(bytes, bytes_max)
+}
+
+/// Returns the text of a configuration file of at most `bytes_max` bytes.
+///
+/// # Errors
+/// Those of [`read_text`].
+pub(in crate::config) fn text(bytes: Vec<u8>, bytes_max: u64) -> Result<String, (&'static str, String)> {
     if bytes.len() as u64 > bytes_max {
         return Err(("file-too-big", TOO_MANY_BYTES.to_owned()));
     }

@@ -13,6 +13,7 @@ use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
+use crate::config::reserved_header::is_reserved_header;
 use crate::config::route::Route;
 use crate::config::rule::Mode;
 use crate::config::rule::Rule;
@@ -23,7 +24,6 @@ use crate::config::text::TokenType;
 use crate::config::text::texts;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
-use crate::config::upstream::is_reserved_header;
 use crate::model::algorithm::Algorithm;
 use crate::model::claim::ClaimFact;
 use crate::model::claim::ClaimPointer;
@@ -63,7 +63,7 @@ pub struct Issuer {
     /// Claims that may contain the scopes; the first present claim is used.
     /// Default `scope`, `scp`, `permissions`, `roles`.
     pub scope_claims: Vec<String>,
-    /// Claims that may contain the client id; the first present claim is used. Default `client_id`, `azp`.
+    /// Claims that may contain the client id; the first present claim is used. Default `client_id`, `azp`, `appid`, `cid`.
     pub client_id_claims: Vec<String>,
     /// Claim that contains the organization. Default `org`.
     pub organization_claim: String,
@@ -188,7 +188,7 @@ pub(in crate::config) struct Section {
     required_claims: Option<NamedEntries<ExactText, OneOrMany<Text<ExactText>>>>,
     /// Claims that scopes are read from; the first present one counts. Default `scope`, `scp`, `permissions`, `roles`.
     scope_claims: Option<Texts<ExactText>>,
-    /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`.
+    /// Claims that the client id is read from; the first present one counts. Default `client_id`, `azp`, `appid`, `cid`.
     client_id_claims: Option<Texts<ExactText>>,
     /// Claim that the organization is read from. Default `org`.
     organization_claim: Option<Text<ExactText>>,

@@ -2,9 +2,11 @@
 
 use crate::config::check::Checker;
 use crate::config::error::ERRORS_MAX;
+use crate::config::key_hint;
 use crate::config::read::NodeReader;
 use crate::config::read::ReadErrorKind;
 use crate::config::read::nearest;
+use crate::config::tree::Emptiness;
 use crate::config::tree::NodeId;
 use crate::config::tree::Value;
 use crate::config::tree::printable;
@@ -15,10 +17,7 @@ use serde::de::DeserializeOwned;
 pub(in crate::config) fn read<T: DeserializeOwned>(root: NodeId, checker: &mut Checker<'_>) -> Option<T> {
     // Each turn cuts one node and reads the rest again, so the loop ends; `ERRORS_MAX` keeps it from being quadratic.
     while checker.errors.len() < ERRORS_MAX {
-        let error = match T::deserialize(NodeReader {
-            tree: &checker.tree,
-            id: root,
-        }) {
+        let error = match NodeReader::new(&checker.tree, root).and_then(T::deserialize) {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
@@ -53,9 +52,6 @@ pub(in crate::config) const MAIN_FILE_ONLY: [&str; 17] = [
     "plans",
 ];
 
-/// Planned keys without a meaning yet. They are rejected, so that no operator relies on them.
-const PLANNED_KEYS: &[&str] = &["tls", "health"];
-
 impl ReadErrorKind {
     fn report(self, at: NodeId, checker: &mut Checker<'_>) {
         match self {
@@ -72,14 +68,30 @@ impl ReadErrorKind {
             }
             Self::UnknownKey { key, known } => {
                 let problem = format!("unknown key `{}`", printable(&key));
-                let hint = if let Some(near) = nearest(&key, known.iter().copied()) {
+                let hint = if let Some(hint) = key_hint::find(&key, known) {
+                    hint.to_owned()
+                } else if let Some(near) = nearest(&key, known.iter().copied()) {
                     format!("did you mean `{near}`?")
-                } else if PLANNED_KEYS.contains(&key.as_str()) {
-                    format!("this version has no `{key}` yet; remove it")
                 } else {
                     format!("known here: {}", known.join(", "))
                 };
                 checker.error_with(at, "unknown-key", problem, hint);
+            }
+            Self::Empty(emptiness) => {
+                let (code, problem, hint) = match emptiness {
+                    Emptiness::Value => ("empty-value", "has no value", "write one, or remove the key"),
+                    Emptiness::List => (
+                        "empty-list",
+                        "the list is empty, which could mean anyone or no one",
+                        "write what it should hold, or remove the key",
+                    ),
+                    Emptiness::Map => (
+                        "empty-map",
+                        "holds nothing",
+                        "write what it should hold, or remove the key",
+                    ),
+                };
+                checker.error_with(at, code, problem, hint);
             }
             Self::UnknownWord { known } => {
                 let written = match checker.tree.value(at) {
@@ -95,11 +107,14 @@ impl ReadErrorKind {
                 checker.error_with(at, "unknown-word", problem, hint);
             }
             Self::WrongType { found, expected } => {
-                checker.error(at, "wrong-type", format!("this is {found}; expected {expected}"));
+                let hint = type_hint(at, &expected, checker);
+                checker.push(at, "wrong-type", format!("this is {found}; expected {expected}"), hint);
             }
             Self::BadValue(text) => {
                 let (problem, hint) = split_hint(&text);
                 let problem = checker.with_value(at, problem);
+                // A hint in backticks may repeat a part of the value.
+                let hint = hint.filter(|hint| !(checker.tree.is_expanded(at) && hint.contains('`')));
                 checker.push(at, "bad-value", problem, hint);
             }
             Self::Hidden(problem) => checker.error(at, "bad-value", problem),
@@ -108,6 +123,44 @@ impl ReadErrorKind {
                 checker.push(at, "bad-key", problem.to_owned(), hint);
             }
         }
+    }
+}
+
+/// Returns how the value at `at` is written as the type that is expected; `None` where that is not clear.
+fn type_hint(at: NodeId, expected: &str, checker: &Checker<'_>) -> Option<String> {
+    let tree = &checker.tree;
+    let key = tree.key(at).map(printable);
+    let is_text = ["a text", "a secret", "a header value", "a scope", "a name", "the path"]
+        .iter()
+        .any(|start| expected.starts_with(start));
+    match (tree.value(at), expected) {
+        (Value::Text(_) | Value::Integer(_) | Value::Float(_) | Value::Bool(_), "a list") => {
+            let item = tree.display_value(at).unwrap_or_else(|| "…".to_owned());
+            let is_plain = item
+                .chars()
+                .all(|char| char.is_alphanumeric() || matches!(char, '_' | '-' | '…'));
+            let item = if is_plain { item } else { format!("\"{item}\"") };
+            Some(format!("write `{}: [{item}]`", key?))
+        }
+        (Value::Map(_), "a list") => Some("write `- ` before the first key of each entry".to_owned()),
+        (Value::List(_), "a map with a name before each entry") => Some(format!(
+            "write `{}: {{ name: {{ … }} }}`, with a name of your choice",
+            key?
+        )),
+        (Value::List(_), "a map of keys") => Some("write its keys without `- ` or `[ ]`".to_owned()),
+        (Value::List(_), _) => Some("write one value, without `- ` or `[ ]`".to_owned()),
+        (Value::Text(text), "true or false") if !tree.is_expanded(at) => {
+            let word = match text.to_ascii_lowercase().as_str() {
+                "yes" | "on" | "y" | "true" => "true",
+                "no" | "off" | "n" | "false" => "false",
+                _ => return None,
+            };
+            Some(format!("write `{}: {word}`", key?))
+        }
+        (Value::Integer(_) | Value::Float(_) | Value::Bool(_), _) if is_text => {
+            Some("a text that looks like a number or a word of YAML stands in quotes".to_owned())
+        }
+        _ => None,
     }
 }
 

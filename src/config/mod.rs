@@ -10,6 +10,8 @@ mod read;
 
 mod mistake;
 
+mod key_hint;
+
 mod include;
 
 mod included;
@@ -24,6 +26,8 @@ pub mod file_need;
 mod text;
 
 mod pattern;
+
+mod reserved_header;
 
 pub mod admin;
 pub mod api_keys;
@@ -47,6 +51,7 @@ pub mod shutdown;
 pub mod store;
 pub mod tls;
 pub mod token_endpoint;
+pub mod token_paths;
 pub mod upstream;
 
 mod defaults;
@@ -235,13 +240,61 @@ struct Section {
     plans: Option<NamedEntries<Name, plan::Section>>,
 }
 
+/// The main file of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub enum MainFile<'a> {
+    Path(&'a Path),
+    /// The bytes of a file that the caller has read, such as stdin. `name` stands for it in errors, and paths in it are
+    /// relative to the folder of `name`.
+    Read {
+        name: &'a Path,
+        bytes: &'a [u8],
+    },
+}
+
+impl<'a> MainFile<'a> {
+    /// Returns the path, or the name that stands for it.
+    pub fn name(self) -> &'a Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Read { name, .. } => name,
+        }
+    }
+
+    fn text(self, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
+        let text = match self {
+            Self::Path(path) => include::read_text(path, FILE_BYTES_MAX, log),
+            Self::Read { bytes, .. } => include::text(bytes.to_vec(), FILE_BYTES_MAX),
+        };
+        text.map_err(|(code, problem)| {
+            into_errors(vec![ConfigError {
+                code,
+                file: self.name().to_owned(),
+                place: None,
+                path: String::new(),
+                problem,
+                hint: None,
+            }])
+        })
+    }
+}
+
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for MainFile<'a> {
+    fn from(path: &'a P) -> Self {
+        Self::Path(path.as_ref())
+    }
+}
+
 /// Does the same as [`load_logged`], without a log.
 ///
 /// # Errors
 /// Those of [`load_logged`].
 #[cfg(any(test, feature = "internals"))]
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    load_logged(path, &mut NoLog)
+    let text = MainFile::Path(path).text(&mut NoLog)?;
+    let files = ReferencedFiles::MustExistButKeys;
+    let parsed = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
+    parsed.whole().map(|(config, _)| config)
 }
 
 /// Reads and validates a configuration file and the files it includes. Returns the configuration.
@@ -250,20 +303,26 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 ///
 /// # Errors
 /// Every mistake in the files at once, or the reason why the main file cannot be read.
-pub fn load_logged(path: &Path, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
-    let text = read_text(path, log)?;
-    let config = parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, log)?;
-    config.whole().map(|(config, _)| config)
+pub fn load_logged(main: MainFile<'_>, log: &mut dyn ReadLog) -> Result<Config, ConfigErrors> {
+    let text = main.text(log)?;
+    let files = ReferencedFiles::MustExist;
+    let parsed = parse_with_tree(&text, main.name(), &from_environment, files, log)?;
+    parsed.whole().map(|(config, _)| config)
 }
 
-/// Does the same as [`load_logged`] for a command that uses a part of the configuration: parts that `is_tolerated` accepts may be
-/// missing, and [`PartialConfig::resolved`] says whether the command needs them.
+/// Does the same as [`load_logged`] for a caller that uses a part of the configuration: parts that `is_tolerated` accepts may be
+/// missing, and [`PartialConfig::resolved`] says whether the caller needs them. `files` says which files must exist.
 ///
 /// # Errors
 /// Every other mistake in the files at once, or the reason why the main file cannot be read.
-pub fn load_partial(path: &Path, is_tolerated: fn(&ConfigError) -> bool) -> Result<PartialConfig, ConfigErrors> {
-    let text = read_text(path, &mut NoLog)?;
-    let parsed = parse_with_tree(&text, path, &from_environment, ReferencedFiles::MustExist, &mut NoLog)?;
+pub fn load_partial<'m>(
+    main: impl Into<MainFile<'m>>,
+    files: ReferencedFiles,
+    is_tolerated: fn(&ConfigError) -> bool,
+) -> Result<PartialConfig, ConfigErrors> {
+    let main = main.into();
+    let text = main.text(&mut NoLog)?;
+    let parsed = parse_with_tree(&text, main.name(), &from_environment, files, &mut NoLog)?;
     parsed.partial(is_tolerated)
 }
 
@@ -272,28 +331,19 @@ pub fn load_partial(path: &Path, is_tolerated: fn(&ConfigError) -> bool) -> Resu
 ///
 /// # Errors
 /// Those of [`load_logged`].
-pub fn load_with_lines(path: &Path, files: ReferencedFiles) -> Result<(Config, SourceLines), ConfigErrors> {
-    let text = read_text(path, &mut NoLog)?;
-    let parsed = parse_with_tree(&text, path, &from_environment, files, &mut NoLog)?;
+pub fn load_with_lines<'m>(
+    main: impl Into<MainFile<'m>>,
+    files: ReferencedFiles,
+) -> Result<(Config, SourceLines), ConfigErrors> {
+    let main = main.into();
+    let text = main.text(&mut NoLog)?;
+    let parsed = parse_with_tree(&text, main.name(), &from_environment, files, &mut NoLog)?;
     let (config, tree) = parsed.whole()?;
     Ok((config, SourceLines::of(&tree)))
 }
 
 fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-fn read_text(path: &Path, log: &mut dyn ReadLog) -> Result<String, ConfigErrors> {
-    include::read_text(path, FILE_BYTES_MAX, log).map_err(|(code, problem)| {
-        into_errors(vec![ConfigError {
-            code,
-            file: path.to_owned(),
-            place: None,
-            path: String::new(),
-            problem,
-            hint: None,
-        }])
-    })
 }
 
 /// Parses the text of a configuration file. `file` is its name in errors, and paths

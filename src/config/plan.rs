@@ -9,8 +9,11 @@ use crate::config::read::Texts;
 use crate::config::read::TypedNode;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
+use crate::model::algorithm::Algorithm;
 use crate::model::names::Name;
 use crate::model::plan::Approval;
+use crate::model::plan::ClientKeyPlace;
 use crate::model::plan::CredentialKinds;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::OPERATORS;
@@ -44,6 +47,11 @@ pub(in crate::config) struct Section {
     /// API keys that one subscription may have at a time; `unlimited` for as many as it likes. Default 2: one, and the one
     /// that will replace it.
     keys_max: Option<TypedNode<OrKeyword<NonZeroU32, Unlimited>>>,
+    /// What assertions may be signed with: some of RS256, PS256, ES256, EdDSA. Default: all of them.
+    algorithms: Option<Texts<Algorithm>>,
+    /// `required`: clients with `private_key_jwt` have their keys behind a JWKS URL, and none that are registered here.
+    /// Default `optional`.
+    jwks_url: Option<JwksUrlWord>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -69,6 +77,14 @@ enum PaymentWord {
 enum ApprovalWord {
     Automatic,
     Manual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "PlanJwksUrl")]
+enum JwksUrlWord {
+    Optional,
+    Required,
 }
 
 /// `keys_max: unlimited`.
@@ -127,9 +143,24 @@ fn plan(name: Name, section: Section, at: NodeId, checker: &mut Checker<'_>) -> 
     let scopes = section.scopes.map(|scopes| checker.distinct(scopes.value));
     let limits = section.limits.map(|limits| limits.value).unwrap_or_default();
     checker.refer_all("limits", "limit", &limits);
+    let credentials = kinds(&credentials.0, checker);
+    for (key, at) in [
+        (
+            "algorithms",
+            section.algorithms.as_ref().map(|algorithms| algorithms.at),
+        ),
+        ("jwks_url", section.jwks_url.and(checker.tree.entry(at, "jwks_url"))),
+    ] {
+        if let Some(at) = at
+            && !credentials.private_key_jwt
+        {
+            let problem = format!("`{key}` is about `private_key_jwt`, which is not among the credentials of the plan");
+            checker.warn(at, "no-effect", problem, "add it to `credentials`, or remove this");
+        }
+    }
     Some(Plan {
         name,
-        credentials: kinds(&credentials.0, checker),
+        credentials,
         scopes: scopes.map(|scopes| scopes.into_iter().collect()),
         limits: values(limits),
         payment: match section.payment {
@@ -146,7 +177,25 @@ fn plan(name: Name, section: Section, at: NodeId, checker: &mut Checker<'_>) -> 
             Some(OrKeyword::Keyword(_)) => None,
             Some(OrKeyword::Value(most)) => Some(most.get()),
         },
+        assertion_algorithms: section
+            .algorithms
+            .map(|algorithms| assertion_algorithms(algorithms, checker)),
+        client_keys: match section.jwks_url {
+            Some(JwksUrlWord::Required) => ClientKeyPlace::JwksUrl,
+            Some(JwksUrlWord::Optional) | None => ClientKeyPlace::Any,
+        },
     })
+}
+
+/// Returns the algorithms, and reports those that assertions cannot have.
+fn assertion_algorithms(written: Texts<Algorithm>, checker: &mut Checker<'_>) -> Vec<Algorithm> {
+    for algorithm in &written.value {
+        if !ASSERTION_ALGORITHMS.contains(algorithm.get()) {
+            let problem = checker.with_value(algorithm.at, "assertions are not taken with this here");
+            checker.error_with(algorithm.at, "bad-value", problem, "one of RS256, PS256, ES256, EdDSA");
+        }
+    }
+    checker.distinct(written.value)
 }
 
 fn kinds(written: &[TypedNode<CredentialWord>], checker: &mut Checker<'_>) -> CredentialKinds {

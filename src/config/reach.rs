@@ -27,12 +27,11 @@ use crate::config::unmet;
 use crate::config::unused;
 use crate::model::api_key::key_text_bytes;
 use crate::model::names::Name;
-use crate::model::public_address::is_public;
+use crate::model::public_address::not_public_literal;
 use http::HeaderName;
 use http::Method;
 use http::header;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use url::Host;
 use url::Url;
 
@@ -161,7 +160,7 @@ fn warn_of_key_sources(issuers: &BTreeMap<Name, Issuer>, checker: &mut Checker<'
             let place = checker.tree.descend(at, keys).unwrap_or(at);
             let problem =
                 "this address is not public, so no connection is made to it, and no token of this issuer can pass";
-            let hint = "say `allow_private_addresses: true` beside it";
+            let hint = "for a server in your own network, say `allow_private_addresses: true` beside it";
             checker.warn(place, "private-address", checker.with_value(place, problem), hint);
         }
     }
@@ -170,10 +169,9 @@ fn warn_of_key_sources(issuers: &BTreeMap<Name, Issuer>, checker: &mut Checker<'
 /// Returns whether the host of `url` is certainly an address that is not public. A proxy looks up names by itself.
 fn is_private(url: &Url, has_proxy: bool) -> bool {
     match url.host() {
-        Some(Host::Ipv4(address)) => !is_public(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => !is_public(IpAddr::V6(address)),
         // RFC 6761 section 6.3.
         Some(Host::Domain(name)) => !has_proxy && (name == "localhost" || name.ends_with(".localhost")),
+        Some(literal) => not_public_literal(&literal).is_some(),
         None => false,
     }
 }

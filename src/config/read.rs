@@ -3,6 +3,7 @@
 //! All fields of a section are `Option`: serde reports a missing field by failing the
 //! whole map. Required fields are checked when the section is converted to its type.
 
+use crate::config::tree::Emptiness;
 use crate::config::tree::NodeId;
 use crate::config::tree::Tree;
 use crate::config::tree::Value;
@@ -34,6 +35,8 @@ pub(in crate::config) enum ReadErrorKind {
     UnknownWord {
         known: &'static [&'static str],
     },
+    /// Nothing, an empty list or an empty map.
+    Empty(Emptiness),
     WrongType {
         found: &'static str,
         expected: String,
@@ -145,11 +148,23 @@ const OR_WORD: &str = "$or_word";
 /// The serde deserializer of a node.
 #[derive(Clone, Copy)]
 pub(in crate::config) struct NodeReader<'t> {
-    pub tree: &'t Tree,
-    pub id: NodeId,
+    tree: &'t Tree,
+    id: NodeId,
 }
 
 impl<'t> NodeReader<'t> {
+    /// Returns the reader of a value. A value is tested here, not while the file is parsed: an unknown key is told once, as
+    /// unknown, whatever stands after it.
+    ///
+    /// # Errors
+    /// The value says nothing.
+    pub(in crate::config) fn new(tree: &'t Tree, id: NodeId) -> Result<Self, ReadError> {
+        match tree.emptiness(id) {
+            Some(emptiness) => Err(ReadError::new(ReadErrorKind::Empty(emptiness)).or_at(id)),
+            None => Ok(Self { tree, id }),
+        }
+    }
+
     fn items(self, items: &'t [NodeId]) -> Items<'t> {
         Items {
             tree: self.tree,
@@ -297,7 +312,7 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         let tree = self.tree;
         match self.items.find(|&&id| !tree.is_cut(id)) {
-            Some(&id) => seed.deserialize(NodeReader { tree, id }).map(Some),
+            Some(&id) => seed.deserialize(NodeReader::new(tree, id)?).map(Some),
             None => Ok(None),
         }
     }
@@ -325,7 +340,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
         let id = self.value.take().expect("serde asks for a key before its value");
-        seed.deserialize(NodeReader { tree: self.tree, id })
+        seed.deserialize(NodeReader::new(self.tree, id)?)
     }
 }
 

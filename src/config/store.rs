@@ -1,8 +1,11 @@
 //! Where does Keygate store organizations, subscriptions, clients, API keys and the audit log?
 
 use crate::config::check::Checker;
+use crate::config::check::ReferencedFiles;
+use crate::config::error::MISSING_FOLDER;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
+use crate::config::tree::printable;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -31,13 +34,13 @@ impl StoreSettings {
 #[schemars(rename = "Store")]
 pub(in crate::config) struct Section {
     /// The SQLite database, such as `keygate.db`; made at the first start, in a folder that is there. Files with its name
-    /// in front lie beside it: signing keys, the log of revocations, the socket of the command line. Takes effect at start.
-    /// Required.
+    /// in front lie beside it: signing keys, the log of revocations, the socket of the command line, and after the first
+    /// start the secret of the first administrator where no terminal showed it. Takes effect at start. Required.
     #[schemars(required)]
     path: Option<Text<PathBuf>>,
 }
 
-/// Converts the section. Opens and creates nothing, so that a configuration can be validated on any machine.
+/// Converts the section. Opens and creates nothing.
 pub(in crate::config) fn convert(
     TypedNode { value: section, at }: TypedNode<Section>,
     checker: &mut Checker<'_>,
@@ -47,6 +50,16 @@ pub(in crate::config) fn convert(
     if resolved.is_dir() {
         let problem = checker.with_value(path.at, "this is a folder, and the store is a file");
         checker.error_with(path.at, "not-a-file", problem, "such as `keygate.db` in it");
+    }
+    if checker.files != ReferencedFiles::MayBeMissing
+        && let Some(folder) = resolved.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        let shown = printable(&folder.to_string_lossy());
+        let problem = checker.with_value(path.at, &format!("there is no folder `{shown}`"));
+        // A folder that is made would hide that a volume is not mounted, and the gate would start without its credentials.
+        let hint = "make it, or mount it; Keygate makes the database, and never the folder";
+        checker.error_with(path.at, MISSING_FOLDER, problem, hint);
     }
     Some(StoreSettings { path: resolved })
 }

@@ -60,7 +60,17 @@ impl FromText for Duration {
                     "a duration needs a unit\nwrite `{number}s` for seconds, `{number}ms` for less"
                 ));
             }
-            _ => return Err(mismatch::<Self>()),
+            other => {
+                let unit = match other.trim_start().to_ascii_lowercase().as_str() {
+                    "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => "ms",
+                    "s" | "sec" | "secs" | "second" | "seconds" => "s",
+                    "m" | "min" | "mins" | "minute" | "minutes" => "m",
+                    "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+                    "d" | "day" | "days" => "d",
+                    _ => return Err(mismatch::<Self>()),
+                };
+                return Err(format!("{}\nwrite `{number}{unit}`", mismatch::<Self>()));
+            }
         };
         // Ten years: far from every overflow in clock arithmetic.
         match number.checked_mul(millis_each) {
@@ -110,10 +120,16 @@ impl FromText for Size {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            "K" | "KB" | "kB" | "k" => return Err(format!("{}\nwrite `{number}KiB`", mismatch::<Self>())),
-            "M" | "MB" => return Err(format!("{}\nwrite `{number}MiB`", mismatch::<Self>())),
-            "G" | "GB" => return Err(format!("{}\nwrite `{number}GiB`", mismatch::<Self>())),
-            _ => return Err(mismatch::<Self>()),
+            other => {
+                let unit = match other.trim_start().to_ascii_lowercase().as_str() {
+                    "b" | "bytes" => "",
+                    "k" | "kb" | "ki" | "kib" => "KiB",
+                    "m" | "mb" | "mi" | "mib" => "MiB",
+                    "g" | "gb" | "gi" | "gib" => "GiB",
+                    _ => return Err(mismatch::<Self>()),
+                };
+                return Err(format!("{}\nwrite `{number}{unit}`", mismatch::<Self>()));
+            }
         };
         match number.checked_mul(bytes_each) {
             Some(0) => Err("must be more than zero".to_owned()),
@@ -130,20 +146,46 @@ pub(in crate::config) struct Rate {
     pub period: Duration,
 }
 
+impl Rate {
+    /// Returns the problem of a rate whose period is not written as a rate has it, with the period that is probably meant.
+    fn mistaken_period(number: u64, rest: &str) -> String {
+        let period = rest.trim_start().to_ascii_lowercase();
+        // nginx has `10r/s`, and people write `10 per minute`.
+        let period = period
+            .strip_prefix("r/")
+            .or_else(|| period.strip_prefix("req/"))
+            .unwrap_or(&period);
+        let period = period
+            .strip_prefix('/')
+            .or_else(|| period.strip_prefix("per"))
+            .unwrap_or(period);
+        let meant = match period.trim_start() {
+            "s" | "sec" | "secs" | "second" | "seconds" => "s",
+            "min" | "mins" | "minute" | "minutes" => "min",
+            "h" | "hr" | "hrs" | "hour" | "hours" => "hour",
+            "d" | "day" | "days" => "day",
+            "mo" | "month" | "months" => "month",
+            "m" => return format!("a minute or a month?\nwrite `{number}/min` or `{number}/month`"),
+            _ => return mismatch::<Self>(),
+        };
+        format!("{}\nwrite `{number}/{meant}`", mismatch::<Self>())
+    }
+}
+
 impl FromText for Rate {
     const DESCRIPTION: &'static str = "a rate such as `10/s`, `500/min`, `5/hour`, `1000/day` or `10000/month`";
-    const PATTERN: &'static str = "[1-9][0-9]*/(s|min|hour|day|month)";
+    const PATTERN: &'static str = "[1-9][0-9]*/(s|second|min|minute|hour|day|month)";
 
     fn from_text(text: &str) -> Result<Self, String> {
         let (number, unit) = leading_number(text).ok_or_else(mismatch::<Self>)?;
         let secs = match unit {
-            "/s" => 1,
-            "/min" => 60,
+            "/s" | "/second" => 1,
+            "/min" | "/minute" => 60,
             "/hour" => 3_600,
             "/day" => 86_400,
             // A month is 30 days, so that a quota means the same in February.
             "/month" => 30 * 86_400,
-            _ => return Err(mismatch::<Self>()),
+            other => return Err(Self::mistaken_period(number, other)),
         };
         let requests = u32::try_from(number)
             .ok()
@@ -467,6 +509,12 @@ impl FromText for PathBuf {
     const PATTERN: &'static str = "[^\\n]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("file:") {
+            return Err(format!(
+                "the file itself stands here, without `file:`\nwrite `{}`",
+                crate::config::tree::printable(path)
+            ));
+        }
         if text.is_empty() || text.contains(['\n', '\0']) {
             return Err(mismatch::<Self>());
         }

@@ -264,7 +264,7 @@ fn clients(
     let (ca_file, pem) = checker.read_file(&ca)?;
     let authorities = match checker.files {
         ReferencedFiles::MayBeMissing => Ok(Vec::new()),
-        ReferencedFiles::MustExist => certificate::parse_authorities(&pem),
+        ReferencedFiles::MustExist | ReferencedFiles::MustExistButKeys => certificate::parse_authorities(&pem),
     };
     match authorities {
         Ok(authorities) => Some(Some(ClientAuthentication {

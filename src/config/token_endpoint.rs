@@ -19,6 +19,11 @@ use crate::config::text::ExactText;
 use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::texts;
+use crate::config::token_paths;
+use crate::config::token_paths::GlobalEndpoint;
+use crate::config::token_paths::GlobalEndpointWord;
+use crate::config::token_paths::Section as PathsSection;
+use crate::config::token_paths::TokenPaths;
 use crate::config::tree::NodeId;
 use crate::config::tree::ROOT;
 use crate::model::algorithm::Algorithm;
@@ -45,6 +50,9 @@ pub struct TokenEndpoint {
     pub audiences: Vec<String>,
     /// `aud` of a token that was requested without `resource` (RFC 8707). Some of `audiences`, never none. Default: all.
     pub default_audiences: Vec<String>,
+    pub paths: TokenPaths,
+    /// The clients that get tokens at the global endpoint. Default: every client.
+    pub global_endpoint: GlobalEndpoint,
     /// Algorithm of the tokens' signatures. Default ES256; also RS256, PS256, EdDSA.
     pub algorithm: Algorithm,
     /// Encrypts the files of the signing keys (AES-256-GCM): 32 bytes, written
@@ -76,6 +84,33 @@ impl TokenEndpoint {
     /// Returns the URL of a built-in path such as `/oauth/token`.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.issuer.as_str().trim_end_matches('/'))
+    }
+
+    /// Returns the URL of the global token endpoint.
+    pub fn token_url(&self) -> String {
+        self.url(&self.paths.token)
+    }
+
+    /// Returns the URL of an organization's token endpoint.
+    pub fn tenant_token_url(&self, organization: &str) -> String {
+        self.url(&self.paths.tenant_token.of(organization))
+    }
+
+    /// Returns the audiences of which a token needs one for the admin API: the issuer where tokens can be good for it,
+    /// otherwise those that a token has when its client chose none. A token for another API, which could pass it on, is
+    /// none for this one.
+    pub fn admin_audiences(&self) -> &[String] {
+        let issuer = self
+            .audiences
+            .iter()
+            .find(|audience| **audience == self.issuer.as_str());
+        issuer.map_or(self.default_audiences.as_slice(), std::slice::from_ref)
+    }
+
+    /// Returns the URL by which an organization's clients find its metadata (RFC 8414 section 3): what comes before the
+    /// organization in the path of its endpoint, and the organization. `iss` of its tokens is that of all.
+    pub fn tenant_issuer(&self, organization: &str) -> String {
+        self.url(&format!("{}{organization}", self.paths.tenant_token.before))
     }
 
     /// Returns [`OWN_ISSUER`] as a name.
@@ -142,6 +177,12 @@ pub(in crate::config) struct Section {
     audiences: Option<Texts<ExactText>>,
     /// Those of `audiences` that a token is good for when its client chooses none. Default: all of them.
     default_audiences: Option<Texts<ExactText>>,
+    /// Where clients ask for tokens, below the issuer's path.
+    paths: Option<TypedNode<PathsSection>>,
+    /// The clients that get tokens at the global endpoint: `every_client`, or `built_in_organizations` (`default` and
+    /// `operators`): the clients of other organizations then ask at their organization's endpoint alone. Default
+    /// `every_client`.
+    global_endpoint: Option<GlobalEndpointWord>,
     /// What tokens are signed with: ES256, RS256, PS256 or EdDSA. Default ES256.
     algorithm: Option<Text<Algorithm>>,
     /// What the files of the signing keys are encrypted with: 64 hexadecimal digits, as `${NAME}` or `file:path`. Default:
@@ -269,12 +310,17 @@ pub(in crate::config) fn convert(
     let (audiences, default_audiences) = audiences(section.audiences, section.default_audiences, at, checker);
     let limit = convert_quota(section.limit, LIMIT);
     let failures = convert_quota(section.failures, FAILURES);
+    let paths = token_paths::convert(section.paths, checker);
     let issuer = issuer?.take();
     let audiences = audiences.unwrap_or_else(|| vec![issuer.as_str().to_owned()]);
     Some(TokenEndpoint {
         default_audiences: default_audiences.unwrap_or_else(|| audiences.clone()),
         audiences,
         issuer,
+        paths,
+        global_endpoint: section
+            .global_endpoint
+            .map_or(GlobalEndpoint::EveryClient, GlobalEndpoint::from),
         algorithm,
         wrapping_key,
         rotate_every,

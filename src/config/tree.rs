@@ -37,6 +37,15 @@ pub(in crate::config) enum Value {
     Map(Vec<(String, NodeId)>),
 }
 
+/// The kinds of a value that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Emptiness {
+    /// No value after a key or a dash, or `null`.
+    Value,
+    List,
+    Map,
+}
+
 /// The step from a map or a list to one of its values.
 #[derive(Clone, Debug)]
 enum Step {
@@ -171,6 +180,17 @@ impl Tree {
         self.node(id).file_reference
     }
 
+    /// Returns the problem of a value that says nothing: a list whose last entry was removed must not mean "anyone" (S036).
+    pub(in crate::config) fn emptiness(&self, id: NodeId) -> Option<Emptiness> {
+        match self.value(id) {
+            Value::Null => Some(Emptiness::Value),
+            Value::List(items) if items.is_empty() => Some(Emptiness::List),
+            Value::Map(entries) if entries.is_empty() => Some(Emptiness::Map),
+            Value::List(_) | Value::Map(_) => None,
+            Value::Bool(_) | Value::Integer(_) | Value::Float(_) | Value::Text(_) => None,
+        }
+    }
+
     /// Returns the entry of a map, cut or not.
     pub(in crate::config) fn entry(&self, map: NodeId, key: &str) -> Option<NodeId> {
         match self.value(map) {
@@ -223,6 +243,14 @@ impl Tree {
             _ => &[],
         };
         entries.iter().map(|(key, id)| (key.as_str(), *id))
+    }
+
+    /// Returns the key of a node in its map; `None` for an item of a list and for a root.
+    pub(in crate::config) fn key(&self, id: NodeId) -> Option<&str> {
+        match &self.node(id).parent {
+            Some((_, Step::Key(key))) => Some(key),
+            Some((_, Step::Index(_))) | None => None,
+        }
     }
 
     /// Returns the key path of a node, such as `routes[2].upstream`; empty for the root.

@@ -1,5 +1,6 @@
 //! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
+use crate::config::api_keys::secret;
 use crate::config::check::Checker;
 use crate::config::check::values;
 use crate::config::listener::timeout;
@@ -8,12 +9,16 @@ use crate::config::read::NamedEntries;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
+use crate::config::reserved_header::is_framing_header;
+use crate::config::reserved_header::is_reserved_header;
+use crate::config::text::SecretText;
 use crate::config::text::Timeout;
 use crate::config::text::host_name;
 use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
 use crate::model::identity_field;
 use crate::model::names::Name;
+use crate::model::secret::Secret;
 use http::HeaderName;
 use http::HeaderValue;
 use schemars::JsonSchema;
@@ -74,16 +79,55 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// Returns the problem of a URL in place of an endpoint, and what to write.
+    fn mistaken_url(text: &str) -> String {
+        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+        if text.starts_with("unix:") {
+            return "this version connects to no sockets of files\nhave it listen on a loopback port: `127.0.0.1:3000`"
+                .to_owned();
+        }
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let with_port = match Self::from_text(authority) {
+            Ok(_) => authority.to_owned(),
+            Err(_) if text.contains("://") => format!("{authority}:80"),
+            Err(_) => return mismatch::<Self>(),
+        };
+        if Self::from_text(&with_port).is_err() {
+            return mismatch::<Self>();
+        }
+        let more = match scheme.to_ascii_lowercase().as_str() {
+            // `orders:443` in its place would be plain HTTP to a port that expects TLS.
+            "https" | "grpcs" | "h2" | "wss" => {
+                return "this version connects to upstreams without TLS\nname a port of it that speaks plain HTTP, in a \
+                        network of your own, such as `10.0.0.5:8080`"
+                    .to_owned();
+            }
+            "h2c" | "grpc" => ", and `protocol: h2c` beside `endpoints`",
+            _ if !path.is_empty() => {
+                "; the path is that of the request, and a route cuts off its front with `strip_prefix`"
+            }
+            _ => "",
+        };
+        format!("{}\nwrite `{with_port}`{more}", mismatch::<Self>())
+    }
+}
+
 impl FromText for Endpoint {
     const DESCRIPTION: &'static str =
         "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
     const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
 
     fn from_text(text: &str) -> Result<Self, String> {
-        if text.contains("://") {
-            return Err(format!("{}\nleave the scheme and the path out", mismatch::<Self>()));
+        if text.contains('/') {
+            return Err(Self::mistaken_url(text));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(mismatch::<Self>)?;
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return Err(match host_name(text) {
+                Some(_) => format!("{}\nwrite the port too, such as `{text}:8080`", mismatch::<Self>()),
+                None => mismatch::<Self>(),
+            });
+        };
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
         let port = port.ok_or("a port is between 1 and 65535")?;
@@ -117,7 +161,8 @@ pub(in crate::config) struct Section {
     idle_timeout: Option<Text<Timeout>>,
     /// The `Host` that is sent. Default: the one that was asked for.
     host: Option<Text<HeaderValue>>,
-    /// Headers set on every request, in place of what the client sent.
+    /// Headers set on every request, in place of what the client sent. A text that begins with `file:` is the path of
+    /// the file that holds the value.
     set_headers: Option<NamedEntries<HeaderName, Text<HeaderValue>>>,
     /// Headers removed from every request.
     remove_headers: Option<Texts<HeaderName>>,
@@ -190,7 +235,7 @@ fn upstream(
         host: section.host.map(Text::take),
         set_headers: set
             .into_iter()
-            .map(|(name, value)| (name, value.value.take()))
+            .filter_map(|(name, value)| Some((name, header_value(value.value, checker)?)))
             .collect(),
         remove_headers: values(remove),
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
@@ -199,6 +244,33 @@ fn upstream(
             Some(WrittenProtocol::H2c) => UpstreamProtocol::H2c,
         },
     })
+}
+
+/// Returns the value of a header: the text, or the content of the file that `file:path` names. Reports a file that cannot
+/// be read, or whose content is no header value.
+fn header_value(written: Text<HeaderValue>, checker: &mut Checker<'_>) -> Option<HeaderValue> {
+    let at = written.at;
+    if !checker.tree.is_file_reference(at) {
+        return Some(written.take());
+    }
+    let reference = Secret::new(String::from_utf8_lossy(written.get().as_bytes()).into_owned());
+    let content = secret(at, SecretText(reference), checker)?;
+    let text = std::str::from_utf8(content.expose()).unwrap_or("\0");
+    match HeaderValue::from_text(text) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Some(value)
+        }
+        Err(problem) => {
+            checker.error_with(
+                at,
+                "bad-value",
+                format!("the file's content is {problem}"),
+                "one line of text",
+            );
+            None
+        }
+    }
 }
 
 /// With more attempts, the client of a request that no endpoint accepts would only wait longer.
@@ -292,30 +364,4 @@ fn check_headers(
             checker.error_with(removed.at, "reserved-header", problem, hint);
         }
     }
-}
-
-/// Returns whether a header delimits messages or belongs to one connection (RFC 9110 section 7.6.1).
-fn is_framing_header(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "content-length"
-            | "host"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
-}
-
-/// Returns whether only Keygate may set a header: credentials, identity, forwarding, framing.
-pub(in crate::config) fn is_reserved_header(name: &HeaderName) -> bool {
-    let credential = matches!(
-        name.as_str(),
-        "authorization" | "proxy-authorization" | "proxy-authenticate" | "www-authenticate" | "cookie"
-    );
-    let forwarded = name.as_str() == "forwarded" || name.as_str().starts_with("x-forwarded-");
-    credential || forwarded || is_framing_header(name) || name.as_str().starts_with(identity_field::PREFIX)
 }

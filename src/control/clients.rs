@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Returns the registered keys that are valid at `now`, at most [`CLIENT_KEYS_MAX`].
-    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
+    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> + Clone {
         self.keys
             .iter()
             .filter(move |key| key.revoked_at.is_none_or(|revoked_at| now < revoked_at))
@@ -89,6 +89,18 @@ impl Clients {
         for entry in &self.by_id {
             work(&entry);
         }
+    }
+
+    /// Puts a record in the place of the one with the same revision. Returns whether that revision was still present.
+    pub fn amend(&self, client: Versioned<ClientRecord>) -> bool {
+        let Some(mut known) = self.by_id.get_mut(&client.record.id) else {
+            return false;
+        };
+        let is_present = known.revision == client.revision;
+        if is_present {
+            *known = Arc::new(Client::new(client));
+        }
+        is_present
     }
 
     /// Inserts a client, unless the same or a later revision is present.

@@ -12,10 +12,12 @@ use crate::model::directory::KeyRecord;
 use crate::model::directory::KeyState;
 use crate::model::directory::OpaqueToken;
 use crate::store::Contents;
+use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
 use crate::store::record::OpaqueTokenRecord;
+use crate::store::revocations::Revocation;
 use std::sync::Arc;
 
 /// Applies `writes` after the store has committed them. The new revision
@@ -47,6 +49,41 @@ pub fn apply(writes: &[Write], directory: &Directory, clients: &Clients, now: Ti
             Write::Organization(_) | Write::Subscription(_) | Write::RevokedToken(_) => {}
         }
     }
+}
+
+/// Applies a revocation that the store does not have yet. The records keep their revisions, so that the revocation gives way to
+/// the store's own writes. Returns `false` if a client was changed concurrently: the revocation then lacks that change.
+pub fn revoke(revocation: &Revocation, directory: &Directory, clients: &Clients) -> bool {
+    match revocation {
+        Revocation::ApiKey { id, .. } => {
+            directory.revoke(*id);
+            true
+        }
+        Revocation::Client(client) => revoke_client(client, directory, clients),
+        Revocation::Token(token) => {
+            directory.revoke_token(&token.id, token.expires_at);
+            true
+        }
+        Revocation::Subscription {
+            id,
+            keys,
+            clients: changed,
+            ..
+        } => {
+            // The subscription first: it ends all of them.
+            directory.cancel_subscription(id);
+            keys.iter().for_each(|(id, _)| directory.revoke(*id));
+            // All of them, also after one that was changed concurrently.
+            let done = changed.iter().map(|client| revoke_client(client, directory, clients));
+            done.fold(true, |all, done| all && done)
+        }
+    }
+}
+
+fn revoke_client(client: &Versioned<ClientRecord>, directory: &Directory, clients: &Clients) -> bool {
+    let record = &client.record;
+    directory.revoke_client_tokens(&record.id, record.token_series, record.tokens_not_before);
+    clients.amend(client.clone())
 }
 
 /// Applies the contents of the store, or a part of them, at start.
@@ -111,6 +148,7 @@ fn client_entry(record: &ClientRecord) -> ClientEntry {
         environment: record.environment,
         kind: record.authentication.kind(),
         tokens_not_before: record.tokens_not_before,
+        token_series: record.token_series,
     }
 }
 
@@ -134,7 +172,6 @@ mod tests {
     use crate::model::directory::ApiKeyOrigin;
     use crate::model::subscription::SubscriptionState;
     use crate::store::Revision;
-    use crate::store::Versioned;
     use crate::store::record::RevokedTokenRecord;
     use crate::store::record::SubscriptionRecord;
 

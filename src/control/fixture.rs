@@ -3,6 +3,8 @@
 use crate::config::ConnectSettings;
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
+use crate::config::token_paths::GlobalEndpoint;
+use crate::config::token_paths::TokenPaths;
 use crate::model::algorithm::Algorithm;
 use crate::model::plan::Quota;
 use std::num::NonZeroU32;
@@ -20,6 +22,8 @@ pub(in crate::control) fn token_endpoint() -> TokenEndpoint {
         issuer: "https://auth.example.com".parse().unwrap(),
         audiences: vec!["https://api.example.com".to_owned()],
         default_audiences: vec!["https://api.example.com".to_owned()],
+        paths: TokenPaths::default(),
+        global_endpoint: GlobalEndpoint::EveryClient,
         algorithm: Algorithm::Es256,
         wrapping_key: None,
         rotate_every: hour,

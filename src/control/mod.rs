@@ -3,6 +3,8 @@
 
 pub mod clients;
 pub mod enforce;
+pub mod standing;
+pub mod key_verdict;
 pub mod signing_keys;
 pub mod token;
 pub mod state;

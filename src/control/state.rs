@@ -11,9 +11,14 @@ use crate::model::clock::Clock;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
+use crate::observe::log::ErrorChain;
 use crate::store::Batch;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::Write;
+use crate::store::record::NewAuditEvent;
+use crate::store::revocations::Durability;
+use crate::store::revocations::Revocation;
 use crate::store::revocations::RevocationLog;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -42,16 +47,57 @@ pub struct Control {
 }
 
 impl Control {
-    /// Commits a change. When this returns, the change is on disk and in force.
+    /// Commits a change. When this returns, the change is on disk and in force. A revocation that the log cannot take is
+    /// kept for it: it would only be missed if an older database were restored before the log can be written again.
     ///
     /// # Errors
-    /// Those of [`Store::commit`], or a revocation log that cannot be written. In the second case the change is in
-    /// force, but a revocation in it may be lost when an older database is restored.
+    /// Those of [`Store::commit`].
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let writes = batch.writes.clone();
         self.store.commit(batch).await?;
+        let now = self.clock.now().wall;
+        let writes = self.revocations.amend_writes(writes, now);
         // In force first: the log is only needed after an older database is restored.
-        enforce::apply(&writes, &self.directory, &self.clients, self.clock.now().wall);
-        self.revocations.append_writes(&writes).await
+        enforce::apply(&writes, &self.directory, &self.clients, now);
+        let _ = self.revocations.append_writes(&writes).await;
+        Ok(())
+    }
+
+    /// Puts a revocation in force that the store could not take, because of `problem`, and keeps it for the store. Returns
+    /// where it is until then; `None` if its client was changed concurrently, and the revocation must be made anew.
+    ///
+    /// # Errors
+    /// The revocation is in force, but this process ends and the log cannot be written.
+    pub async fn revoke_without_store(
+        &self,
+        revocation: &Revocation,
+        event: NewAuditEvent,
+        problem: &StoreError,
+    ) -> Result<Option<Durability>, StoreError> {
+        if !enforce::revoke(revocation, &self.directory, &self.clients) {
+            return Ok(None);
+        }
+        let (action, target, actor) = (event.action, event.target.clone(), event.actor.clone());
+        let durability = self.revocations.hold(revocation, event).await?;
+        tracing::error!(
+            action,
+            target,
+            actor,
+            kept_in = durability.as_str(),
+            error = %ErrorChain(problem),
+            "Revocation is in force, and not in the store yet"
+        );
+        Ok(Some(durability))
+    }
+
+    /// Writes the revocations that the store or the log lack, as far as the disk allows. Not to be called twice at a time.
+    ///
+    /// # Errors
+    /// See [`RevocationLog::write_pending`].
+    pub async fn write_pending_revocations(&self) -> Result<(), StoreError> {
+        let now = self.clock.now().wall;
+        let (directory, clients) = (&self.directory, &self.clients);
+        let mut in_force = |writes: &[Write]| enforce::apply(writes, directory, clients, now);
+        self.revocations.write_pending(&*self.store, now, &mut in_force).await
     }
 }

@@ -2,6 +2,7 @@
 //! address, so no name can lead to an internal address (S046).
 
 use crate::model::public_address::is_public;
+use crate::model::public_address::not_public_literal;
 use reqwest::dns::Addrs;
 use reqwest::dns::Name;
 use reqwest::dns::Resolve;
@@ -32,14 +33,9 @@ pub enum AddressError {
 /// # Errors
 /// If `policy` forbids the address.
 pub fn check_literal(host: &url::Host<&str>, policy: AddressPolicy) -> Result<(), AddressError> {
-    let address = match host {
-        url::Host::Domain(_) => return Ok(()),
-        url::Host::Ipv4(address) => IpAddr::V4(*address),
-        url::Host::Ipv6(address) => IpAddr::V6(*address),
-    };
-    match policy {
-        AddressPolicy::PublicOnly if !is_public(address) => Err(AddressError::NotPublic { address }),
-        AddressPolicy::PublicOnly | AddressPolicy::Any => Ok(()),
+    match (policy, not_public_literal(host)) {
+        (AddressPolicy::PublicOnly, Some(address)) => Err(AddressError::NotPublic { address }),
+        (AddressPolicy::PublicOnly, None) | (AddressPolicy::Any, _) => Ok(()),
     }
 }
 

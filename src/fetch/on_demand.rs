@@ -23,6 +23,7 @@ use crate::gate::authenticate::jwks_cache::UnknownKid;
 use crate::jose::current_jwks::CurrentJwks;
 use crate::jose::current_jwks::JwksUnavailable;
 use crate::jose::jwks::Jwks;
+use crate::jose::jwks::KidMeaning;
 use crate::model::clock::Clock;
 use crate::model::clock::Now;
 use crate::model::id::ClientId;
@@ -143,8 +144,8 @@ impl OnDemandJwks {
             self.keys.request_fetch();
             self.start_fetch(context);
         }
-        let is_known = kid.is_none_or(|kid| set.jwks.key_ids().any(|known| known == kid));
-        if is_known {
+        let is_missed = kid.is_some_and(|kid| KidMeaning::of(kid, set.jwks.keys()) == KidMeaning::Unknown);
+        if !is_missed {
             return Ok(CurrentJwks {
                 jwks: Arc::clone(&set.jwks),
                 is_latest: false,

@@ -118,6 +118,11 @@ impl VerifyingKey {
         &self.thumbprint
     }
 
+    /// Returns whether `kid` names this key: by its `kid`, compared byte by byte, or, where it has none, by its thumbprint.
+    pub fn is_named(&self, kid: &str) -> bool {
+        self.kid().unwrap_or_else(|| self.thumbprint()) == kid
+    }
+
     /// Returns the algorithms that the key may be used for; one at least.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
         self.verifiers.iter().map(|(algorithm, _)| *algorithm)

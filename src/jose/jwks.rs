@@ -215,7 +215,7 @@ impl Jwks {
     }
 
     /// Returns the usable keys, in the order of the set.
-    pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> {
+    pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> + Clone {
         self.keys.iter()
     }
 
@@ -249,14 +249,37 @@ impl Jwks {
         let Some(kid) = kid else {
             return KeyCandidates::select(self.keys.iter(), algorithm, 1);
         };
-        let is_named = |key: &&VerifyingKey| key.kid().unwrap_or_else(|| key.thumbprint()) == kid;
-        if self.keys.iter().any(|key| is_named(&key)) {
-            return KeyCandidates::select(self.keys.iter().filter(is_named), algorithm, KeyCandidates::MAX);
+        match KidMeaning::of(kid, self.keys.iter()) {
+            KidMeaning::Named => {
+                let named = self.keys.iter().filter(|key| key.is_named(kid));
+                KeyCandidates::select(named, algorithm, KeyCandidates::MAX)
+            }
+            KidMeaning::Nothing => KeyCandidates::select(self.keys.iter(), algorithm, 1),
+            KidMeaning::Unknown => Err(KeyLookupError::UnknownKid),
         }
-        if self.key_ids().next().is_none() {
-            return KeyCandidates::select(self.keys.iter(), algorithm, 1);
+    }
+}
+
+/// The meaning of a `kid` for the keys of one set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KidMeaning {
+    /// It names keys of the set; see [`VerifyingKey::is_named`].
+    Named,
+    /// Nothing: no key of the set has a `kid`, which is optional there (RFC 7517 section 4.5).
+    Nothing,
+    /// It names a key that the set does not have.
+    Unknown,
+}
+
+impl KidMeaning {
+    pub fn of<'k>(kid: &str, mut keys: impl Iterator<Item = &'k VerifyingKey> + Clone) -> Self {
+        if keys.clone().any(|key| key.is_named(kid)) {
+            Self::Named
+        } else if keys.any(|key| key.kid().is_some()) {
+            Self::Unknown
+        } else {
+            Self::Nothing
         }
-        Err(KeyLookupError::UnknownKid)
     }
 }
 

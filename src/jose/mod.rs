@@ -6,6 +6,7 @@ pub mod jwk;
 pub mod jwks;
 pub mod current_jwks;
 pub mod jws;
+pub mod numeric_date;
 pub mod pem_file;
 mod public_key;
 pub mod sign;

@@ -4,14 +4,11 @@
 use crate::jose::pem_file;
 use crate::jose::pem_file::PublicDer;
 use crate::jose::public_key::PublicKey;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 
 /// The `client_assertion_type` of a client that authenticates with a JWT (RFC 7523 section 2.2).
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
-/// The algorithms for client assertions.
-pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
-    [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
 /// A valid public key for client assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,10 +44,16 @@ pub fn append(
             path: path.to_owned(),
             hint,
         };
-        let list = document
-            .list
-            .ok_or_else(|| uneditable("there is no list under `keys`"))?;
         let mut text = text.to_owned();
+        let Some(list) = document.list else {
+            // The file is empty, or has only comments.
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str("keys:\n");
+            text.push_str(&item(record, scheme, created_at, 2));
+            return Ok((text, records));
+        };
         let start = byte_of(&text, list.index);
         let brackets = text[start..].starts_with('[');
         let indent = if brackets && document.entries.is_empty() {
@@ -197,7 +203,7 @@ struct Item<'a> {
 fn item(record: &KeyRecord, scheme: DigestScheme, created_at: Timestamp, indent: usize) -> String {
     let item = Item {
         id: record.id.as_str(),
-        digest: format!("{}:{}", scheme.as_str(), record.digest.to_hex()),
+        digest: format!("{scheme}:{}", record.digest.to_hex()),
         name: &record.name,
         env: record.environment.as_str(),
         scopes: record.scopes.iter().map(Scope::as_str).collect(),

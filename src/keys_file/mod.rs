@@ -3,7 +3,8 @@
 //! ```yaml
 //! keys:
 //!   - id: 0123456789abcdef
-//!     digest: hmac-sha256:<64 hexadecimal digits>   # sha256:… where no pepper is configured
+//!     # The fingerprint of the pepper and 64 hexadecimal digits; sha256:… where no pepper is configured.
+//!     digest: hmac-sha256:0123abcd:<64 hexadecimal digits>
 //!     name: ci
 //!     env: live
 //!     scopes: [orders:read]        # optional, like all that follow except `expires_at`
@@ -34,6 +35,7 @@ use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::DigestScheme;
 use crate::model::api_key::KeyId;
+use crate::model::api_key::PepperFingerprint;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::KeyRecord;
@@ -62,6 +64,22 @@ pub fn text(path: &Path) -> Result<String, KeysFileError> {
     std::fs::read_to_string(path).map_err(|source| KeysFileError::Unreadable {
         path: path.to_owned(),
         source,
+    })
+}
+
+/// Rejects `text`, the content of the file at `path`, if it says nothing.
+///
+/// # Errors
+/// `text` is empty, or has only comments.
+pub fn refuse_empty(path: &Path, text: &str) -> Result<(), KeysFileError> {
+    let is_content = |line: &str| !line.trim_start().is_empty() && !line.trim_start().starts_with('#');
+    if text.lines().any(is_content) {
+        return Ok(());
+    }
+    let message = "the file is empty, and there were keys before; a file without keys is written `keys: []`".to_owned();
+    Err(KeysFileError::Broken {
+        path: path.to_owned(),
+        problems: vec![KeysFileProblem { line: 1, message }],
     })
 }
 
@@ -256,27 +274,34 @@ impl Compiler {
     fn digest(&mut self, entry: &Entry, origin: ApiKeyOrigin) -> Option<CredentialDigest> {
         let scheme = self.scheme;
         self.needed(entry, "digest", |text| {
-            let (made_with, hex) = text.split_once(':').ok_or("must be `hmac-sha256:…` or `sha256:…`")?;
-            let made_with = match made_with {
-                "hmac-sha256" => DigestScheme::HmacSha256,
-                "sha256" => DigestScheme::Sha256,
-                _ => return Err("must be `hmac-sha256:…` or `sha256:…`".to_owned()),
-            };
-            match (origin, made_with, scheme) {
-                (ApiKeyOrigin::Imported, DigestScheme::HmacSha256, _) => {
+            const FORM: &str = "must be `hmac-sha256:…` or `sha256:…`";
+            let (made_with, digest) = text.split_once(':').ok_or(FORM)?;
+            let hex = match (made_with, origin, scheme) {
+                ("hmac-sha256", ApiKeyOrigin::Imported, _) => {
                     return Err("of an imported key must be `sha256:…`, which needs no pepper".to_owned());
                 }
-                (ApiKeyOrigin::Own, DigestScheme::HmacSha256, DigestScheme::Sha256) => {
+                ("hmac-sha256", ApiKeyOrigin::Own, DigestScheme::Sha256) => {
                     return Err("was made with a pepper, but `api_keys.pepper` is not configured".to_owned());
                 }
-                (ApiKeyOrigin::Own, DigestScheme::Sha256, DigestScheme::HmacSha256) => {
+                ("hmac-sha256", ApiKeyOrigin::Own, DigestScheme::HmacSha256(configured)) => {
+                    match digest.split_once(':') {
+                        Some((pepper, _)) if pepper != configured.to_string() => {
+                            return Err(other_pepper(pepper, configured));
+                        }
+                        Some((_, hex)) => hex,
+                        // Earlier versions wrote no fingerprint.
+                        None => digest,
+                    }
+                }
+                ("sha256", ApiKeyOrigin::Own, DigestScheme::HmacSha256(_)) => {
                     return Err(
                         "was made without a pepper, but `api_keys.pepper` is configured; create the key anew"
                             .to_owned(),
                     );
                 }
-                (ApiKeyOrigin::Own | ApiKeyOrigin::Imported, _, _) => {}
-            }
+                ("sha256", ApiKeyOrigin::Own, DigestScheme::Sha256) | ("sha256", ApiKeyOrigin::Imported, _) => digest,
+                _ => return Err(FORM.to_owned()),
+            };
             CredentialDigest::from_hex(hex).map_err(message_of)
         })
     }
@@ -346,6 +371,17 @@ impl Compiler {
         self.texts.insert(Arc::clone(&shared));
         shared
     }
+}
+
+/// Returns the message for a digest whose pepper has the fingerprint `made_with`.
+fn other_pepper(made_with: &str, configured: PepperFingerprint) -> String {
+    // Text of another form may be a part of a digest, which no message shows.
+    let is_fingerprint = made_with.len() == 8 && made_with.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let made_with = if is_fingerprint { made_with } else { "unreadable" };
+    format!(
+        "was made with another pepper (its fingerprint is {made_with}, that of `api_keys.pepper` is {configured}); put the \
+         earlier pepper back, or create the key anew"
+    )
 }
 
 fn message_of(error: impl fmt::Display) -> String {

@@ -81,7 +81,7 @@ fn an_imported_entry_is_known_by_its_digest() {
         "keys:\n- imported: true\n  digest: sha256:{}\n  name: old\n  expires_at: never\n",
         hex("sk_old")
     );
-    for scheme in [DigestScheme::Sha256, DigestScheme::HmacSha256] {
+    for scheme in [DigestScheme::Sha256, peppered()] {
         let [record] = parse(&text, scheme).unwrap().try_into().unwrap();
         assert_eq!(record.origin, ApiKeyOrigin::Imported);
         assert_eq!(record.id, KeyId::of_imported(&CredentialDigest::sha256("sk_old")));
@@ -99,18 +99,11 @@ fn an_imported_entry_is_known_by_its_digest() {
 }
 
 #[test]
-fn an_empty_list_is_written_as_one() {
-    assert_eq!(accepted("keys: []\n"), []);
-    assert_eq!(accepted("# none yet\nkeys: []  # later\n"), []);
-    for text in [
-        "",
-        "# nothing\n",
-        "keys:\n",
-        "keys: ~\n",
-        "[]",
-        "keys: {}\n",
-        "keys: none\n",
-    ] {
+fn an_empty_list_is_written_as_one_or_left_out() {
+    for text in ["keys: []\n", "# none yet\nkeys: []  # later\n", "", "\n", "# nothing\n"] {
+        assert_eq!(accepted(text), [], "{text:?}");
+    }
+    for text in ["keys:\n", "keys: ~\n", "[]", "keys: {}\n", "keys: none\n"] {
         assert_eq!(refused(text).len(), 1, "{text:?}");
     }
 }
@@ -255,16 +248,30 @@ fn a_second_document_is_refused() {
 fn a_digest_and_the_configured_pepper_must_agree() {
     let plain = file(&[entry(A)]);
     let peppered = plain.replace("sha256:", "hmac-sha256:");
-    assert!(parse(&peppered, DigestScheme::HmacSha256).is_ok());
+    assert!(parse(&peppered, self::peppered()).is_ok());
     let problem = |text: &str, scheme| parse(text, scheme).unwrap_err().remove(0).message;
     assert_eq!(
         problem(&peppered, DigestScheme::Sha256),
         "`digest` was made with a pepper, but `api_keys.pepper` is not configured"
     );
     assert_eq!(
-        problem(&plain, DigestScheme::HmacSha256),
+        problem(&plain, self::peppered()),
         "`digest` was made without a pepper, but `api_keys.pepper` is configured; create the key anew"
     );
+    // The fingerprint tells another pepper, which would refuse every key without a word.
+    let own = plain.replace("sha256:", &format!("{}:", self::peppered()));
+    assert_eq!(parse(&own, self::peppered()), parse(&peppered, self::peppered()));
+    let other = plain.replace("sha256:", "hmac-sha256:0123abcd:");
+    let found = problem(&other, self::peppered());
+    assert!(
+        found.contains("made with another pepper (its fingerprint is 0123abcd,"),
+        "{found}"
+    );
+    let unreadable = problem(
+        &plain.replace("sha256:", &format!("hmac-sha256:{}:", hex(B))),
+        self::peppered(),
+    );
+    assert!(!unreadable.contains(&hex(B)[..8]), "{unreadable}");
 }
 
 #[test]
@@ -298,7 +305,10 @@ fn new_record(name: &str) -> KeyRecord {
     }
 }
 
-const PEPPERED: DigestScheme = DigestScheme::HmacSha256;
+/// Returns the scheme with the pepper of these tests.
+fn peppered() -> DigestScheme {
+    Digester::new(Some(&Secret::new(b"pepper".to_vec()))).scheme()
+}
 
 /// Writes `before`, appends a key, revokes that key, and returns the text after each step.
 fn append_and_revoke(before: &str) -> (String, String) {
@@ -306,11 +316,14 @@ fn append_and_revoke(before: &str) -> (String, String) {
     let path = folder.path().join("keys.yaml");
     std::fs::write(&path, before).unwrap();
     let record = new_record("ci");
-    edit::append(&path, &record, PEPPERED, CREATED).unwrap();
+    edit::append(&path, &record, peppered(), CREATED).unwrap();
     let appended = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(read(&path, PEPPERED).unwrap().last(), Some(&record));
-    edit::revoke(&path, record.id, PEPPERED, CREATED).unwrap();
-    assert_eq!(read(&path, PEPPERED).unwrap().last().unwrap().state, KeyState::Revoked);
+    assert_eq!(read(&path, peppered()).unwrap().last(), Some(&record));
+    edit::revoke(&path, record.id, peppered(), CREATED).unwrap();
+    assert_eq!(
+        read(&path, peppered()).unwrap().last().unwrap().state,
+        KeyState::Revoked
+    );
     (appended, std::fs::read_to_string(&path).unwrap())
 }
 
@@ -362,8 +375,8 @@ fn an_imported_key_is_revoked_by_the_id_it_is_shown_with() {
         digest.to_hex()
     );
     std::fs::write(&path, text).unwrap();
-    edit::revoke(&path, KeyId::of_imported(&digest), PEPPERED, CREATED).unwrap();
-    assert_eq!(read(&path, PEPPERED).unwrap()[0].state, KeyState::Revoked);
+    edit::revoke(&path, KeyId::of_imported(&digest), peppered(), CREATED).unwrap();
+    assert_eq!(read(&path, peppered()).unwrap()[0].state, KeyState::Revoked);
 }
 
 #[test]
@@ -378,7 +391,7 @@ fn a_file_that_cannot_be_edited_is_left_unchanged() {
     let ended = file(&[entry(A)]).replace("sha256:", "hmac-sha256:") + "...\n";
     for text in [braces.as_str(), broken, ended.as_str()] {
         std::fs::write(&path, text).unwrap();
-        let error = edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap_err();
+        let error = edit::append(&path, &new_record("ci"), peppered(), CREATED).unwrap_err();
         assert!(
             matches!(error, KeysFileError::Uneditable { .. } | KeysFileError::Broken { .. }),
             "{error}"
@@ -388,18 +401,45 @@ fn a_file_that_cannot_be_edited_is_left_unchanged() {
 }
 
 #[test]
+fn an_empty_file_gets_a_list_after_its_comments() {
+    for (before, start) in [
+        ("", "keys:\n  - id: "),
+        ("# mine", "# mine\nkeys:\n  - id: "),
+        ("# mine\n\n", "# mine\n\nkeys:\n  - id: "),
+    ] {
+        let (appended, _) = append_and_revoke(before);
+        assert!(appended.starts_with(start), "{appended}");
+    }
+}
+
+#[test]
+fn only_a_file_that_says_something_replaces_keys() {
+    let path = std::path::Path::new("keys.yaml");
+    for text in ["", "\n", "  \n# a comment\n\t# another"] {
+        let error = refuse_empty(path, text).unwrap_err().to_string();
+        assert!(
+            error.starts_with("keys.yaml:1: the file is empty, and there were keys before"),
+            "{error}"
+        );
+    }
+    for text in ["keys: []\n", "# a comment\nkeys: []", "no yaml: ["] {
+        refuse_empty(path, text).unwrap();
+    }
+}
+
+#[test]
 fn a_key_is_revoked_once_and_only_if_it_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.yaml");
     let record = new_record("ci");
-    edit::append(&path, &record, PEPPERED, CREATED).unwrap();
-    edit::revoke(&path, record.id, PEPPERED, CREATED).unwrap();
+    edit::append(&path, &record, peppered(), CREATED).unwrap();
+    edit::revoke(&path, record.id, peppered(), CREATED).unwrap();
     assert!(matches!(
-        edit::revoke(&path, record.id, PEPPERED, CREATED),
+        edit::revoke(&path, record.id, peppered(), CREATED),
         Err(KeysFileError::AlreadyRevoked { .. })
     ));
     assert!(matches!(
-        edit::revoke(&path, A.parse().unwrap(), PEPPERED, CREATED),
+        edit::revoke(&path, A.parse().unwrap(), peppered(), CREATED),
         Err(KeysFileError::NoSuchKey { .. })
     ));
 }
@@ -408,13 +448,13 @@ fn a_key_is_revoked_once_and_only_if_it_is_there() {
 fn a_new_file_is_the_owners_alone_and_a_symbolic_link_stays_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.yaml");
-    edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap();
+    edit::append(&path, &new_record("ci"), peppered(), CREATED).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let link = folder.path().join("link.yaml");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    edit::append(&link, &new_record("ci"), PEPPERED, CREATED).unwrap();
+    edit::append(&link, &new_record("ci"), peppered(), CREATED).unwrap();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(read(&path, PEPPERED).unwrap().len(), 2);
+    assert_eq!(read(&path, peppered()).unwrap().len(), 2);
     assert!(!folder.path().join(".keys.yaml.new").exists());
 }
 
@@ -424,10 +464,10 @@ fn writers_at_the_same_time_lose_no_key() {
     let path = folder.path().join("keys.yaml");
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| edit::append(&path, &new_record("ci"), PEPPERED, CREATED).unwrap());
+            scope.spawn(|| edit::append(&path, &new_record("ci"), peppered(), CREATED).unwrap());
         }
     });
-    assert_eq!(read(&path, PEPPERED).unwrap().len(), 8);
+    assert_eq!(read(&path, peppered()).unwrap().len(), 8);
 }
 
 #[test]
@@ -449,8 +489,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.yaml");
         let record = new_record(&name);
-        edit::append(&path, &record, PEPPERED, CREATED).unwrap();
-        prop_assert_eq!(read(&path, PEPPERED).unwrap(), vec![record]);
+        edit::append(&path, &record, peppered(), CREATED).unwrap();
+        prop_assert_eq!(read(&path, peppered()).unwrap(), vec![record]);
     }
 
     #[test]

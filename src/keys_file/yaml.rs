@@ -12,7 +12,7 @@ use saphyr_parser::StrInput;
 /// The list under `keys`.
 #[derive(Debug, Default)]
 pub(super) struct Document {
-    /// The start of the list; `None` if there is no list under `keys`.
+    /// The start of the list; `None` if there is no list under `keys`. Without mistakes, the file is then empty.
     pub list: Option<ListStart>,
     pub entries: Vec<Entry>,
 }
@@ -129,10 +129,8 @@ impl<'a> Reader<'a, '_> {
             match event {
                 Event::StreamStart | Event::DocumentStart(_) => {}
                 Event::MappingStart(..) => break,
-                Event::StreamEnd => {
-                    self.report(1, "the file is empty; a file without keys is written `keys: []`");
-                    return Ok(list);
-                }
+                // A file without keys, as `touch` makes it.
+                Event::StreamEnd => return Ok(list),
                 _ => {
                     self.report(span.start.line(), "the file must start with `keys:`");
                     return Ok(list);

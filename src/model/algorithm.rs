@@ -19,6 +19,10 @@ pub enum Algorithm {
     EdDsa,
 }
 
+/// The algorithms for client assertions (RFC 7523) and for the keys that clients upload.
+pub const ASSERTION_ALGORITHMS: [Algorithm; 4] =
+    [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+
 /// The error for a text that is not the name of an [`Algorithm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]

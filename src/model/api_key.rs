@@ -280,17 +280,40 @@ fn fill_base62(chars: &mut [u8], random: &mut dyn FnMut(&mut [u8])) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DigestScheme {
     /// With a pepper: without it, stolen digests cannot be used to check a guess.
-    HmacSha256,
+    HmacSha256(PepperFingerprint),
     /// Without a pepper, and for imported keys: an operator makes their digests with `sha256sum`.
     Sha256,
 }
 
-impl DigestScheme {
-    pub const fn as_str(self) -> &'static str {
+/// As it stands before a digest: `sha256`, or `hmac-sha256:` and the fingerprint of the pepper.
+impl fmt::Display for DigestScheme {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HmacSha256 => "hmac-sha256",
-            Self::Sha256 => "sha256",
+            Self::HmacSha256(pepper) => write!(out, "hmac-sha256:{pepper}"),
+            Self::Sha256 => out.write_str("sha256"),
         }
+    }
+}
+
+/// Eight hexadecimal digits by which peppers are told apart. Too short to confirm a guess of a pepper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PepperFingerprint([u8; 4]);
+
+impl PepperFingerprint {
+    /// The text whose HMAC the fingerprint is a part of; no key and no secret looks like it.
+    const TEXT: &'static [u8] = b"keygate pepper fingerprint";
+
+    fn of(pepper: &hmac::Key) -> Self {
+        let tag = hmac::sign(pepper, Self::TEXT);
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&tag.as_ref()[..4]);
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for PepperFingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
     }
 }
 
@@ -362,9 +385,9 @@ impl Digester {
         Self(pepper.map(|pepper| hmac::Key::new(hmac::HMAC_SHA256, pepper.expose())))
     }
 
-    pub const fn scheme(&self) -> DigestScheme {
-        match self.0 {
-            Some(_) => DigestScheme::HmacSha256,
+    pub fn scheme(&self) -> DigestScheme {
+        match &self.0 {
+            Some(pepper) => DigestScheme::HmacSha256(PepperFingerprint::of(pepper)),
             None => DigestScheme::Sha256,
         }
     }

@@ -17,6 +17,15 @@ pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Secret<String> {
     Secret::new([CLIENT_SECRET_PREFIX, drawn.expose()].concat())
 }
 
+/// The characters of a secret that its obfuscated form shows: 24 of its 256 random bits.
+const HINT_CHARS: usize = 4;
+
+/// Returns the obfuscated form of `secret`, by which its owner knows it again.
+pub fn hint(secret: &str) -> String {
+    let end = secret.len().saturating_sub(HINT_CHARS);
+    format!("{CLIENT_SECRET_PREFIX}…{}", secret.get(end..).unwrap_or_default())
+}
+
 /// Returns the digest of `secret`, for storage and for comparison. As for
 /// API keys, it depends on the pepper if `digester` has one.
 pub fn digest(digester: &Digester, secret: &str) -> CredentialDigest {
@@ -34,6 +43,12 @@ mod tests {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         assert!(secret.expose().len() == 47 && secret.expose().bytes().all(is_plain));
         assert_ne!(secret, generate(&mut system_random));
+    }
+
+    #[test]
+    fn an_obfuscated_secret_shows_its_last_four_characters_alone() {
+        assert_eq!(hint(&format!("kgs_{}wxyz", "a".repeat(39))), "kgs_…wxyz");
+        assert_eq!(hint("ü"), "kgs_…ü");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How much does a plan allow (credentials, scopes, limits), and how much a quota (requests per period, with a burst)?
 
+use crate::model::algorithm::Algorithm;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
 use std::fmt;
@@ -99,6 +100,15 @@ pub enum Approval {
     Manual,
 }
 
+/// The place of the keys of clients that prove themselves with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientKeyPlace {
+    /// Behind a JWKS URL, or registered here.
+    Any,
+    /// Behind a JWKS URL alone.
+    JwksUrl,
+}
+
 /// The terms of the subscriptions under this plan. Plans are part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -114,6 +124,9 @@ pub struct Plan {
     pub approval: Approval,
     /// The number of API keys that a subscription may have at a time, without those in grace; `None` for no maximum.
     pub keys_max: Option<u32>,
+    /// The algorithms of assertions; `None` for all that Keygate takes.
+    pub assertion_algorithms: Option<Vec<Algorithm>>,
+    pub client_keys: ClientKeyPlace,
 }
 
 impl Plan {
@@ -128,7 +141,15 @@ impl Plan {
             released: true,
             approval: Approval::Automatic,
             keys_max: None,
+            assertion_algorithms: None,
+            client_keys: ClientKeyPlace::Any,
         }
+    }
+
+    /// Returns whether assertions may be signed with `algorithm`.
+    pub fn allows_assertions(&self, algorithm: Algorithm) -> bool {
+        let algorithms = self.assertion_algorithms.as_ref();
+        algorithms.is_none_or(|algorithms| algorithms.contains(&algorithm))
     }
 }
 

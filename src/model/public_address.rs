@@ -1,10 +1,11 @@
-//! Which addresses can be those of a server on the public Internet?
+//! Which addresses can be servers on the public Internet? By the registries of IANA, in every notation.
 
 use ipnet::Ipv4Net;
 use ipnet::Ipv6Net;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use url::Host;
 
 /// IPv4 blocks that are not public: the blocks that the IANA special-purpose registry (RFC 6890) does not call globally
 /// reachable, multicast, and one address of Azure.
@@ -69,6 +70,16 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
     // `to_ipv4` maps `::` and `::1` to 0.0.0.0 and 0.0.0.1, which are not public.
     address.to_ipv4().or_else(|| NAT64.contains(&address).then_some(last))
+}
+
+/// Returns the address that `host` is, unless it is a public one; `None` for a name.
+pub fn not_public_literal(host: &Host<&str>) -> Option<IpAddr> {
+    let address = match host {
+        Host::Domain(_) => return None,
+        Host::Ipv4(address) => IpAddr::V4(*address),
+        Host::Ipv6(address) => IpAddr::V6(*address),
+    };
+    (!is_public(address)).then_some(address)
 }
 
 #[cfg(test)]

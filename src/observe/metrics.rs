@@ -16,6 +16,7 @@ mod upstreams;
 mod issuers;
 mod client_keys;
 mod state;
+mod store;
 mod tls;
 mod introspection;
 mod limits;
@@ -43,6 +44,8 @@ pub use reasons::Reasons;
 pub use reloads::ReloadResult;
 pub use route::RouteMetrics;
 pub use state::StateMetrics;
+pub use store::StoreMetrics;
+pub use store::StoreStatus;
 pub use tls::HandshakeResult;
 pub use tls::TlsMetrics;
 pub use upstreams::UpstreamMetrics;
@@ -106,6 +109,7 @@ pub struct Metrics {
     pub identity_tokens: IdentityTokenMetrics,
     pub reloads: ReloadMetrics,
     pub state: StateMetrics,
+    pub store: StoreMetrics,
     pub logs: LogMetrics,
     pub process: ProcessMetrics,
     registry: Registry,
@@ -133,6 +137,7 @@ impl Metrics {
             identity_tokens: IdentityTokenMetrics::new(&registrar),
             reloads: ReloadMetrics::new(&registrar),
             state: StateMetrics::new(&registrar),
+            store: StoreMetrics::new(&registrar),
             logs: LogMetrics::new(&registrar),
             process: ProcessMetrics::new(&registrar, started),
             registry,

@@ -12,6 +12,9 @@ pub const CONFIG: &str = "config";
 /// The condition that the process is not shutting down. Every process has this condition.
 pub const DRAINING: &str = "draining";
 
+/// The condition that the store can be written. A gate with a store has this condition; it is never failing.
+pub const STORE: &str = "store";
+
 /// The condition that connections are accepted. A process has it while it starts.
 pub const START: &str = "start";
 

@@ -7,7 +7,9 @@ use crate::config::ConfigErrors;
 use crate::config::ConfigWarning;
 use crate::config::Includes;
 use crate::config::KeySource;
+use crate::config::MainFile;
 use crate::config::ReadLog;
+use crate::config::ReferencedFiles;
 use crate::config::file_need::Need;
 use crate::config::introspection::ClientAuthentication;
 use crate::fetch::file;
@@ -21,6 +23,7 @@ use crate::jose::sign::SigningKey;
 use crate::keys_file;
 use crate::keys_file::KeysFileError;
 use crate::model::api_key::DigestScheme;
+use crate::model::api_key::Digester;
 use crate::model::directory::KeyRecord;
 use crate::model::names::Name;
 use crate::observe::log::ErrorChain;
@@ -48,6 +51,9 @@ pub enum LoadError {
     Unsupported { path: String, need: &'static str },
     #[error(transparent)]
     Routes(#[from] MatcherError),
+    /// A part of the running process cannot use the configuration.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// A valid configuration with the key material from its files.
@@ -55,6 +61,8 @@ pub struct LoadedConfig {
     pub config: Config,
     pub(in crate::runtime) key_sets: BTreeMap<Name, (Vec<u8>, Jwks)>,
     pub(in crate::runtime) keys: Vec<KeyRecord>,
+    /// `true` if the keys file has keys, also after they were put in force.
+    pub(in crate::runtime) has_keys: bool,
     pub(in crate::runtime) signing_key: Option<(SigningKey, SigningKeyOrigin)>,
     pub(in crate::runtime) files: Files,
 }
@@ -94,12 +102,12 @@ impl ReadLog for Files {
     }
 }
 
-/// Reads the configuration at `path`, its included files and its key files. Changes nothing.
+/// Reads the configuration `main`, its included files and its key files. Changes nothing.
 ///
 /// # Errors
 /// All errors of the configuration at once, or the first key file that cannot be used.
-pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
-    load_checked(path, |_| Ok(()))
+pub fn load<'m>(main: impl Into<MainFile<'m>>) -> Result<LoadedConfig, LoadError> {
+    load_logged(main.into(), &mut Files::default(), |_| Ok(()), EmptyKeysFile::Accepted)
 }
 
 /// Loads like [`load`], and also rejects a configuration that `check` rejects.
@@ -107,21 +115,22 @@ pub fn load(path: &Path) -> Result<LoadedConfig, LoadError> {
 /// # Errors
 /// Those of [`load`] and of `check`.
 pub fn load_checked(path: &Path, check: ConfigCheck) -> Result<LoadedConfig, LoadError> {
-    load_logged(path, &mut Files::default(), check)
+    load_logged(path.into(), &mut Files::default(), check, EmptyKeysFile::Accepted)
 }
 
 /// Loads like [`load`], without the parts whose variables are unset. Also returns the mistakes about these parts.
 ///
 /// # Errors
 /// Those of [`load`] about the other parts.
-pub fn load_with_unset(path: &Path) -> Result<(LoadedConfig, Vec<ConfigError>), LoadError> {
-    let partial = config::load_partial(path, ConfigError::is_unset_variable).map_err(LoadError::Config)?;
+pub fn load_with_unset<'m>(main: impl Into<MainFile<'m>>) -> Result<(LoadedConfig, Vec<ConfigError>), LoadError> {
+    let partial = config::load_partial(main, ReferencedFiles::MustExist, ConfigError::is_unset_variable)
+        .map_err(LoadError::Config)?;
     let (mut config, unset) = partial.into_parts();
     if unset.iter().any(|error| error.path.starts_with("api_keys")) {
         // Without the pepper, the digests in the keys file would seem to be of another kind.
         config.api_keys.file = None;
     }
-    let loaded = read_files(config, &mut Files::default())?;
+    let loaded = read_files(config, &mut Files::default(), EmptyKeysFile::Accepted)?;
     Ok((loaded, unset))
 }
 
@@ -131,18 +140,25 @@ pub type ConfigCheck = fn(&Config) -> Result<(), LoadError>;
 /// Loads like [`load_checked`]. After an error, `files` contains the files that were found before the error; after a
 /// success, `files` is empty and the returned value contains the files.
 pub(in crate::runtime) fn load_logged(
-    path: &Path,
+    main: MainFile<'_>,
     files: &mut Files,
     check: ConfigCheck,
+    empty_keys_file: EmptyKeysFile,
 ) -> Result<LoadedConfig, LoadError> {
-    files.config.add([path.to_owned()]);
-    let config = config::load_logged(path, files).map_err(LoadError::Config)?;
+    if let MainFile::Path(path) = main {
+        files.config.add([path.to_owned()]);
+    }
+    let config = config::load_logged(main, files).map_err(LoadError::Config)?;
     check(&config)?;
-    read_files(config, files)
+    read_files(config, files, empty_keys_file)
 }
 
 /// Reads the files with keys to which `config` refers. `files` is as in [`load_logged`].
-fn read_files(mut config: Config, files: &mut Files) -> Result<LoadedConfig, LoadError> {
+fn read_files(
+    mut config: Config,
+    files: &mut Files,
+    empty_keys_file: EmptyKeysFile,
+) -> Result<LoadedConfig, LoadError> {
     for issuer in config.issuers.values() {
         match &issuer.keys {
             KeySource::Pem(paths) => files.config.add(paths.clone()),
@@ -189,7 +205,7 @@ fn read_files(mut config: Config, files: &mut Files) -> Result<LoadedConfig, Loa
             }
         }
     }
-    let keys = read_keys(&config, &mut files.content.api_keys)?;
+    let keys = read_keys(&config, &mut files.content.api_keys, empty_keys_file)?;
     warn_of_files(&mut config, &keys, &key_sets);
     let signing_key = config
         .identity_token
@@ -203,6 +219,7 @@ fn read_files(mut config: Config, files: &mut Files) -> Result<LoadedConfig, Loa
     Ok(LoadedConfig {
         config,
         key_sets,
+        has_keys: !keys.is_empty(),
         keys,
         signing_key,
         files: std::mem::take(files),
@@ -225,23 +242,36 @@ fn warn_of_files(config: &mut Config, keys: &[KeyRecord], key_sets: &BTreeMap<Na
     config.warnings.extend(warnings);
 }
 
+/// The treatment of a keys file that says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::runtime) enum EmptyKeysFile {
+    /// It has no keys yet.
+    Accepted,
+    /// There were keys before: a file is also empty while it is written, and when the disk is full.
+    Refused,
+}
+
 /// Reads the API keys from `api_keys.file`, and hashes the text into `content`. Returns no keys if there is no such
-/// file.
-pub(in crate::runtime) fn read_keys(config: &Config, content: &mut DefaultHasher) -> Result<Vec<KeyRecord>, LoadError> {
+/// setting.
+pub(in crate::runtime) fn read_keys(
+    config: &Config,
+    content: &mut DefaultHasher,
+    empty: EmptyKeysFile,
+) -> Result<Vec<KeyRecord>, LoadError> {
     let Some(path) = &config.api_keys.file else {
         return Ok(Vec::new());
     };
     let text = keys_file::text(path).map_err(LoadError::KeysFile)?;
     text.hash(content);
+    if empty == EmptyKeysFile::Refused {
+        keys_file::refuse_empty(path, &text).map_err(LoadError::KeysFile)?;
+    }
     keys_file::parse_file(path, &text, digest_scheme(config)).map_err(LoadError::KeysFile)
 }
 
-/// Returns the digest scheme for API keys: HMAC if `config` has a pepper.
+/// Returns the digest scheme for API keys: HMAC with the pepper of `config`, if there is one.
 pub fn digest_scheme(config: &Config) -> DigestScheme {
-    match config.api_keys.pepper {
-        Some(_) => DigestScheme::HmacSha256,
-        None => DigestScheme::Sha256,
-    }
+    Digester::new(config.api_keys.pepper.as_ref()).scheme()
 }
 
 /// Logs the warnings that `keygate check` prints.

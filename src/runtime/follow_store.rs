@@ -7,8 +7,6 @@ use crate::control::Settings;
 use crate::control::admin::access::Access;
 use crate::control::clients::Clients;
 use crate::control::enforce;
-use crate::control::registry::prepare::FirstAdministrator;
-use crate::control::registry::prepare::prepare;
 use crate::control::signing_keys::SigningKeys;
 use crate::control::signing_keys::SigningKeysError;
 use crate::gate::Gate;
@@ -21,16 +19,26 @@ use crate::model::api_key::system_random;
 use crate::model::clock::Clock;
 use crate::model::clock::Now;
 use crate::model::clock::Timestamp;
+use crate::model::directory::ApiKeyOrigin;
 use crate::model::directory::Directory;
 use crate::observe::log::ErrorChain;
+use crate::runtime::first_administrator;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::FirstAdministratorError;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::limit_counts::LimitCountWriter;
 use crate::runtime::reload::Follower;
+use crate::runtime::steady_time::SteadyTime;
+use crate::runtime::store_watch;
 use crate::runtime::ticks::every;
+use crate::store::Contents;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::record::client::ClientAuthentication;
 use crate::store::revocations::RevocationLog;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
+use crate::store::within_store_wait;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,18 +51,33 @@ pub enum StoreStartError {
     Store(#[from] StoreError),
     #[error("signing keys of the token endpoint: {0}")]
     SigningKeys(#[from] SigningKeysError),
+    #[error("first administrator: {0}")]
+    FirstAdministrator(#[from] FirstAdministratorError),
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
+}
+
+/// The pepper is not the one that the credentials in the store were made with: all of them would be refused.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "api_keys.pepper is not the one that the keys and client secrets in the store were made with (those are {stored}, the \
+     configuration gives {configured}), so every one of them would be refused; put the earlier pepper back or, if it is lost, begin with another `store.path`"
+)]
+pub struct PepperError {
+    stored: String,
+    configured: String,
 }
 
 /// An open store whose content is in force.
 pub struct OpenStore {
     pub control: Arc<Control>,
-    /// `Some` if the store is new. The store has only a digest of the secret, so show the secret now.
-    pub first_administrator: Option<FirstAdministrator>,
+    /// `Some` if the store is new and has a first administrator.
+    pub administrator: Option<AdministratorNotice>,
 }
 
 /// Opens the store of `config`, and puts its content in force. Creates the store and the first administrator at the
-/// first start. Returns `None` if `config` has no store. The log of revocations keeps revocations in force even if the
-/// database was restored from an older backup (S078).
+/// first start, whose secret goes to `place`. Returns `None` if `config` has no store. The log of revocations keeps
+/// revocations in force even if the database was restored from an older backup (S078).
 ///
 /// # Errors
 /// See [`StoreStartError`].
@@ -62,6 +85,7 @@ pub async fn open(
     config: &Config,
     directory: &Arc<Directory>,
     clock: &Arc<dyn Clock>,
+    place: SecretPlace,
 ) -> Result<Option<OpenStore>, StoreStartError> {
     let Some(settings) = settings(config) else {
         return Ok(None);
@@ -73,15 +97,19 @@ pub async fn open(
     // and the gate does not start if a later part cannot be read.
     let clients = Clients::default();
     let (mut key_count, mut client_count) = (0, 0);
+    let mut has_digests = false;
     let mut reconciliation = revocations.reconcile(now);
     store
         .read(&mut |mut part| {
             reconciliation.apply(&mut part);
             key_count += part.api_keys.len();
             client_count += part.clients.len();
+            has_digests |= needs_pepper(&part, now);
             enforce::load(part, directory, &clients, now);
         })
         .await?;
+    // Before anything is written: the gate may be started with the wrong pepper by mistake.
+    check_pepper(&*store, &settings.digester, has_digests).await?;
     let (_, forgotten) = reconciliation.settle(&*store).await?;
     for token in forgotten {
         directory.revoke_token(&token.id, token.expires_at);
@@ -99,12 +127,38 @@ pub async fn open(
         settings: ArcSwap::from_pointee(settings),
         clock: Arc::clone(clock),
     });
-    let first_administrator = prepare(&control, now, system_random).await?;
+    let administrator = first_administrator::introduce(&control, config, place, now, system_random).await?;
     tracing::info!(keys = key_count, clients = client_count, "Store opened");
-    Ok(Some(OpenStore {
-        control,
-        first_administrator,
-    }))
+    Ok(Some(OpenStore { control, administrator }))
+}
+
+/// Returns whether a credential in `contents` that may still be used has a digest that depends on the pepper.
+fn needs_pepper(contents: &Contents, now: Timestamp) -> bool {
+    let mut keys = contents.api_keys.iter().map(|key| &key.record);
+    let mut clients = contents.clients.iter().map(|client| &client.record.authentication);
+    keys.any(|key| key.origin == ApiKeyOrigin::Own && !key.is_revoked(now) && !key.is_expired(now))
+        || clients.any(|authentication| match authentication {
+            ClientAuthentication::ClientSecret { secrets } => secrets.iter().any(|secret| secret.is_valid(now)),
+            ClientAuthentication::Keys { .. } | ClientAuthentication::JwksUrl { .. } => false,
+        })
+}
+
+/// Checks that the digests in the store were made with the configured pepper. A store of before, or without digests, takes the
+/// configured one.
+async fn check_pepper(store: &dyn Store, digester: &Digester, has_digests: bool) -> Result<(), StoreStartError> {
+    let configured = digester.scheme().to_string();
+    let stored = store.digest_scheme().await?;
+    match stored {
+        Some(stored) if stored == configured => Ok(()),
+        Some(stored) if has_digests => Err(PepperError { stored, configured }.into()),
+        Some(_) | None => {
+            // A disk that takes no write now is no reason not to serve.
+            if let Err(error) = store.replace_digest_scheme(configured).await {
+                tracing::warn!(error = %ErrorChain(&error), "Fingerprint of the pepper not stored; the next start tries again");
+            }
+            Ok(())
+        }
+    }
 }
 
 /// The path of the revocation log is the path of the database with this suffix.
@@ -203,6 +257,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
     let mut limit_counts = LimitCountWriter::new(&control.store, &gate);
     let (mut tick, mut flush, mut sweep) = (every(ROTATION_INTERVAL), every(FLUSH_INTERVAL), every(SWEEP_INTERVAL));
     let mut changes = control.signing_keys.changes();
+    let mut time = SteadyTime::new(gate.clock.now());
     loop {
         tokio::select! {
             changed = changes.changed() => match changed {
@@ -223,7 +278,7 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 limit_counts.write().await;
             }
             _ = sweep.tick() => {
-                let now = gate.clock.now().wall;
+                let now = time.at(gate.clock.now());
                 if let Err(error) = control.store.sweep(now).await {
                     tracing::warn!(error = %ErrorChain(&error), "Store not swept");
                 }
@@ -258,8 +313,12 @@ async fn record_audit_end(control: &Control) {
     }
 }
 
-/// Writes the last uses of API keys, the counts of limits and the end of the audit chain, and closes the store.
+/// Writes the last uses of API keys, the counts of limits and the end of the audit chain, and closes the store. Logs the
+/// revocations that the store never got; from now on, a revocation that neither the store nor the log takes is refused.
 pub async fn close(control: &Arc<Control>, gate: &Gate) {
+    control.revocations.require_log();
+    let _ = within_store_wait(control.write_pending_revocations()).await;
+    store_watch::report_pending(control);
     record_key_use(control).await;
     LimitCountWriter::new(&control.store, gate).write().await;
     record_audit_end(control).await;
@@ -275,6 +334,19 @@ pub struct ControlFollower {
 }
 
 impl Follower for ControlFollower {
+    fn check(&self, config: &Config) -> Result<(), String> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let configured = Digester::new(config.api_keys.pepper.as_ref()).scheme();
+        let in_force = control.settings.load().digester.scheme();
+        if configured == in_force {
+            return Ok(());
+        }
+        let (stored, configured) = (in_force.to_string(), configured.to_string());
+        Err(PepperError { stored, configured }.to_string())
+    }
+
     fn apply(&self, config: &Config, snapshot: &Snapshot, now: Now) -> Result<(), String> {
         let mut applied = Ok(());
         if let Some(control) = &self.control {

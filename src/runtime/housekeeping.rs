@@ -5,6 +5,7 @@ use crate::fetch::resolve;
 use crate::gate::Gate;
 use crate::runtime::key_counts::COUNT_INTERVAL;
 use crate::runtime::key_counts::KeyCounter;
+use crate::runtime::steady_time::SteadyTime;
 use crate::runtime::ticks::every;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,10 @@ pub async fn run(gate: Arc<Gate>) {
     let mut new_ticks = every(RESOLVE_NEW_INTERVAL);
     let mut count_ticks = every(COUNT_INTERVAL);
     let mut key_counter = KeyCounter::default();
+    let mut time = SteadyTime::new(gate.clock.now());
     loop {
         tokio::select! {
-            _ = sweep_ticks.tick() => sweep(&gate),
+            _ = sweep_ticks.tick() => sweep(&gate, &mut time),
             _ = count_ticks.tick() => key_counter.count_if_due(&gate).await,
             _ = resolve_ticks.tick() => {
                 for endpoint in gate.live.endpoints_to_resolve() {
@@ -42,13 +44,14 @@ pub async fn run(gate: Arc<Gate>) {
     }
 }
 
-fn sweep(gate: &Gate) {
+fn sweep(gate: &Gate, time: &mut SteadyTime) {
     let now = gate.clock.now();
+    let forget_until = time.at(now);
     for (_, limit) in gate.live.limits() {
         limit.sweep(now.tick);
     }
     gate.live.failures.sweep(now.tick);
     gate.live.token_requests.sweep(now.tick);
-    gate.live.directory.sweep(now.wall);
-    gate.live.identity_tokens.sweep(now.wall);
+    gate.live.directory.sweep(forget_until);
+    gate.live.identity_tokens.sweep(forget_until);
 }

@@ -6,10 +6,11 @@ use crate::control::admin::AdminDependencies;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::Peer;
 use crate::control::admin::issuers::NoIssuers;
-use crate::control::registry::FirstAdministrator;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::directory::Directory;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
 use crate::store::StoreError;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 /// The admin API of a store that no gate has open.
 pub struct LocalAdmin {
     pub router: Router,
-    /// `Some` if this call created the store. The store has only a digest of the secret, so show the secret now.
-    pub first_administrator: Option<FirstAdministrator>,
+    /// `Some` if this call created the store with a first administrator.
+    pub administrator: Option<AdministratorNotice>,
 }
 
 /// Why a store cannot be opened.
@@ -40,24 +41,28 @@ impl OpenError {
     }
 }
 
-/// Opens the store of `config` as a gate does, and returns its admin API. Requests have the rights of [`Peer::Local`].
+/// Opens the store of `config` as a gate does, and returns its admin API. The secret of a first administrator goes to
+/// `place`. Requests have the rights of [`Peer::Local`].
 ///
 /// # Errors
 /// `config` has no store, another process has the store open, or the store or its signing keys cannot be read.
-pub async fn open(config: &Config) -> Result<LocalAdmin, OpenError> {
+pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, OpenError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let directory = Arc::new(Directory::new());
-    let store = follow_store::open(config, &directory, &clock).await?;
+    let store = follow_store::open(config, &directory, &clock, place).await?;
     let store = store.ok_or(OpenError::NoStore)?;
+    // This process ends with its command: a revocation that only it would know is none.
+    store.control.revocations.require_log();
     let router = admin::router(AdminDependencies {
         control: Some(store.control),
         issuers: Arc::new(NoIssuers),
         access: Arc::new(Access::new(None)),
         client_jwks: None,
+        keys: None,
         clock,
     });
     Ok(LocalAdmin {
         router: router.layer(Extension(Peer::Local)),
-        first_administrator: store.first_administrator,
+        administrator: store.administrator,
     })
 }

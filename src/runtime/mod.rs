@@ -3,6 +3,10 @@
 #[cfg(feature = "gateway")]
 pub mod control_plane;
 #[cfg(feature = "gateway")]
+pub mod first_administrator;
+#[cfg(feature = "gateway")]
+pub mod store_watch;
+#[cfg(feature = "gateway")]
 pub mod follow_store;
 #[cfg(feature = "gateway")]
 pub mod limit_counts;
@@ -17,6 +21,8 @@ pub mod assemble;
 pub mod client_jwks;
 #[cfg(feature = "gateway")]
 pub mod issuers;
+#[cfg(feature = "gateway")]
+pub mod key_verifier;
 #[cfg(feature = "gateway")]
 pub mod descriptors;
 pub mod first_keys;
@@ -36,6 +42,7 @@ pub mod workers;
 #[cfg(feature = "gateway")]
 pub mod tls;
 pub mod key_counts;
+pub mod steady_time;
 pub mod housekeeping;
 #[cfg(feature = "gateway")]
 pub mod signals;

@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::config::IdentityToken;
 use crate::config::KeySource;
+use crate::config::MainFile;
 #[cfg(feature = "gateway")]
 use crate::config::Shutdown;
 use crate::fetch::introspect;
@@ -24,10 +25,10 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::config_files::ConfigCheck;
 use crate::runtime::config_files::ContentHashes;
+use crate::runtime::config_files::EmptyKeysFile;
 use crate::runtime::config_files::Files;
 use crate::runtime::config_files::LoadError;
 use crate::runtime::config_files::LoadedConfig;
-use crate::runtime::config_files::load_checked;
 use crate::runtime::config_files::load_logged;
 use crate::runtime::config_files::log_warnings;
 use crate::runtime::config_files::read_keys;
@@ -94,6 +95,14 @@ const CHECKS_PER_RETRY: u32 = 8;
 
 /// A part of the process besides the gate that uses the configuration: the control side, the TLS of the listeners.
 pub trait Follower: Send {
+    /// Checks `config` before any of it is in force.
+    ///
+    /// # Errors
+    /// Why the reload must be refused, for people.
+    fn check(&self, _config: &Config) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Applies `config`. `snapshot` was compiled from `config` and is published right afterwards.
     ///
     /// # Errors
@@ -117,6 +126,8 @@ pub struct Reloader {
     readiness: Arc<Readiness>,
     generation: u64,
     config: Config,
+    /// `true` if the keys file in force has keys.
+    has_keys: bool,
     files: Files,
     /// The outcome of the last load; `None` if a follower failed, so that the next SIGHUP applies the same content.
     last_outcome: Option<LoadOutcome>,
@@ -153,6 +164,7 @@ impl Reloader {
             files: loaded.files,
             checks_since_refusal: None,
             config: loaded.config,
+            has_keys: loaded.has_keys,
             issuers: BTreeMap::new(),
         };
         reloader.follow_issuers();
@@ -183,9 +195,26 @@ impl Reloader {
             *checks += 1;
             // A missing file or secret may exist now. A load that failed early did not find all files, so `files` is
             // incomplete: read everything again.
-            if checks.is_multiple_of(CHECKS_PER_RETRY) && load_checked(&self.path, self.host.check).is_ok() {
+            if checks.is_multiple_of(CHECKS_PER_RETRY) && self.load(&mut Files::default()).is_ok() {
                 self.reload();
             }
+        }
+    }
+
+    fn load(&self, files: &mut Files) -> Result<LoadedConfig, LoadError> {
+        load_logged(
+            MainFile::Path(&self.path),
+            files,
+            self.host.check,
+            self.empty_keys_file(),
+        )
+    }
+
+    fn empty_keys_file(&self) -> EmptyKeysFile {
+        if self.has_keys {
+            EmptyKeysFile::Refused
+        } else {
+            EmptyKeysFile::Accepted
         }
     }
 
@@ -193,7 +222,7 @@ impl Reloader {
     /// load that equals the last one is neither compiled nor counted in the metrics.
     pub fn reload(&mut self) {
         let mut files = Files::default();
-        let loaded = load_logged(&self.path, &mut files, self.host.check);
+        let loaded = self.load(&mut files);
         let outcome = match &loaded {
             Ok(loaded) => LoadOutcome::new(&loaded.files.content, None),
             Err(error) => LoadOutcome::new(&files.content, Some(error.to_string())),
@@ -237,6 +266,9 @@ impl Reloader {
         let metrics = Arc::clone(&self.gate.live.metrics);
         let now = self.gate.clock.now();
         let compiled = loaded.and_then(|mut loaded| {
+            for follower in &self.host.followers {
+                follower.check(&loaded.config).map_err(LoadError::Unusable)?;
+            }
             let snapshot = compile_and_install(&mut loaded, &self.gate.live, now)?;
             // An issuer that this reload adds may have kept keys from an earlier configuration.
             if let Some(key_files) = &self.key_files {
@@ -260,6 +292,7 @@ impl Reloader {
                 self.gate.live.retain(&loaded.config);
                 metrics.forget_all_but(&configured_names(&loaded.config));
                 self.config = loaded.config;
+                self.has_keys = loaded.has_keys;
                 self.files = loaded.files;
                 self.checks_since_refusal = None;
                 self.follow_issuers();
@@ -289,7 +322,7 @@ impl Reloader {
 
     fn reload_keys(&mut self) {
         let mut content = DefaultHasher::default();
-        let read = read_keys(&self.config, &mut content);
+        let read = read_keys(&self.config, &mut content, self.empty_keys_file());
         // A rejected load may have stopped before it read the API keys: do not compare with its outcome.
         let last_outcome = self
             .last_outcome
@@ -301,6 +334,7 @@ impl Reloader {
             Ok(_) if unchanged => tracing::info!("API keys unchanged"),
             Ok(keys) => {
                 let count = keys.len();
+                self.has_keys = count > 0;
                 replace_keys(&self.gate.live.directory, keys);
                 self.readiness.set(KEYS_FILE, Condition::Ok, format!("{count} keys"));
                 // While a configuration is rejected, the metric must keep showing a failed reload.

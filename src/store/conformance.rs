@@ -604,6 +604,34 @@ pub(crate) async fn counts_of_limits_replace_those_before_also_after_reopening(b
     assert_eq!(store.limit_counts().await.unwrap(), []);
 }
 
+pub(crate) async fn the_digest_scheme_replaces_the_one_before_also_after_reopening(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.digest_scheme().await.unwrap(), None);
+    for scheme in ["sha256", "hmac-sha256:0123abcd"] {
+        store.replace_digest_scheme(scheme.to_owned()).await.unwrap();
+        assert_eq!(store.digest_scheme().await.unwrap().as_deref(), Some(scheme));
+    }
+    store.close().await;
+    let store = backend.open().await;
+    assert_eq!(
+        store.digest_scheme().await.unwrap().as_deref(),
+        Some("hmac-sha256:0123abcd")
+    );
+}
+
+pub(crate) async fn a_probe_is_a_write_that_leaves_nothing(backend: &dyn Backend) {
+    let store = backend.open().await;
+    with_organizations(&*store).await;
+    let (before, health) = (store.contents().await.unwrap(), store.write_health());
+    store.probe().await.unwrap();
+    let after = store.write_health();
+    assert_eq!((after.commits, after.failures), (health.commits + 1, health.failures));
+    assert!(after.commit_time > health.commit_time && after.problem.is_none());
+    assert_eq!(store.contents().await.unwrap().subscriptions, before.subscriptions);
+    store.close().await;
+    store.probe().await.unwrap_err();
+}
+
 pub(crate) async fn reading_in_parts_returns_every_record_once_and_unchanged(backend: &dyn Backend) {
     let store = backend.open().await;
     with_organizations(&*store).await;
@@ -887,6 +915,8 @@ macro_rules! battery {
             sweep_drops_expired_tokens_only
             the_last_use_of_a_key_only_moves_forward
             counts_of_limits_replace_those_before_also_after_reopening
+            the_digest_scheme_replaces_the_one_before_also_after_reopening
+            a_probe_is_a_write_that_leaves_nothing
             reading_in_parts_returns_every_record_once_and_unchanged
             events_are_a_chain_in_the_order_of_their_writing
             events_are_filtered_by_every_field

@@ -1,12 +1,16 @@
 //! Which data outlives the process?
 
 pub mod record;
+pub mod health;
+pub mod wait;
 pub mod sqlite;
 #[cfg(test)]
 mod conformance;
 pub mod revocations;
 
+pub use health::WriteHealth;
 pub use record::audit::ChainState;
+pub use wait::within_store_wait;
 
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
@@ -191,7 +195,7 @@ impl Contents {
 }
 
 /// Why a store operation failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another write changed a record of the batch concurrently, or created a record with the same
     /// id or idempotency key; or a record refers to a missing record. Nothing was written.
@@ -266,11 +270,26 @@ pub trait Store: Send + Sync {
     /// Writes `counts` in the place of all counts of limits.
     async fn replace_limit_counts(&self, counts: Vec<LimitCounts>) -> Result<(), StoreError>;
 
+    /// Returns the scheme of the digests in the store, as last written; `None` for a store of before.
+    async fn digest_scheme(&self) -> Result<Option<String>, StoreError>;
+
+    /// Records the scheme of the digests that are written from now on.
+    async fn replace_digest_scheme(&self, scheme: String) -> Result<(), StoreError>;
+
     /// Forgets marks and tokens that have expired, and stored responses older than [`STORED_RESPONSES_KEPT`].
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
 
     /// Writes a copy of the entire store, as of one instant, to a new file. The copy can replace the store.
     async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
+
+    /// Returns whether the store can be written, as far as is known without a write.
+    fn write_health(&self) -> WriteHealth;
+
+    /// Writes to the disk, so that [`Self::write_health`] is known to be current. Changes no record.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    async fn probe(&self) -> Result<(), StoreError>;
 
     /// Finishes pending writes and closes the store.
     async fn close(&self);

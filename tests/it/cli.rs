@@ -550,6 +550,65 @@ fn keys_created_at_once_are_all_kept() {
 }
 
 #[test]
+fn the_first_key_makes_the_keys_file_and_an_empty_one_has_none() {
+    let home = with_keys_file();
+    let file = home.path().join("keys.yaml");
+    let check = || run(home.path(), &["check", "k.yaml"]);
+    let create = || {
+        run(
+            home.path(),
+            &[
+                "keys",
+                "--config",
+                "k.yaml",
+                "create",
+                "--name",
+                "ci",
+                "--expires",
+                "1d",
+            ],
+        )
+        .expect_success()
+    };
+    std::fs::write(&file, "").unwrap();
+    check().expect_success();
+    assert!(create().starts_with("kg_live_"));
+    check().expect_success();
+    std::fs::remove_file(&file).unwrap();
+    let messages = check().expect_failure(1);
+    assert!(
+        messages.contains("k.yaml:4:13: api_keys.file: `keys.yaml`: there is no such file")
+            && messages.contains("`keygate keys create --config FILE` makes it"),
+        "{messages}"
+    );
+    let messages = run(home.path(), &["run", "--config", "k.yaml"]).expect_failure(1);
+    assert!(messages.contains("there is no such file"), "{messages}");
+    assert!(create().starts_with("kg_live_"));
+    assert_eq!(mode(&file), 0o600);
+    check().expect_success();
+}
+
+#[test]
+fn check_reads_stdin_beside_the_files_of_the_current_folder() {
+    let home = with_keys_file();
+    let text = std::fs::read(home.path().join("k.yaml")).unwrap();
+    let mut child = keygate(home.path())
+        .args(["check", "-", "-o", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &report["result"]),
+        (Some(0), &Value::from("good")),
+        "{report}"
+    );
+}
+
+#[test]
 fn keys_need_a_keys_file_that_is_good() {
     let home = with_keys_file();
     std::fs::write(home.path().join("none.yaml"), GOOD).unwrap();
@@ -671,6 +730,56 @@ fn a_port_that_is_taken_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_port_of_ones_own_is_kept_and_reaches_the_issuer_too() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(
+        folder.join("keygate.yaml"),
+        EMBEDDED.replace("127.0.0.1:9090", "127.0.0.1:0"),
+    )
+    .unwrap();
+    let messages = run(home.path(), &["run", "--port", &port.to_string()]).expect_failure(1);
+    let cure = format!("run --port {}", u32::from(port) + 1);
+    assert!(
+        messages.contains(&format!("127.0.0.1:{port}")) && (port == u16::MAX || messages.contains(&cure)),
+        "{messages}"
+    );
+    let text = std::fs::read_to_string(folder.join("keygate.yaml")).unwrap();
+    assert!(
+        text.contains(&format!("\n  issuer: http://127.0.0.1:{port}\n")) && !text.contains("8080"),
+        "{text}"
+    );
+    let with_config = run(home.path(), &["run", "--port", "1", "--config", "k.yaml"]).expect_failure(2);
+    assert!(with_config.contains("--config"), "{with_config}");
+}
+
+#[test]
+fn what_is_printed_names_the_program_as_path_finds_it() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = EMBEDDED.replace("127.0.0.1:8080", &address).replace(":9090", ":0");
+    std::fs::write(folder.join("keygate.yaml"), config).unwrap();
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let program = crate::support::program().canonicalize().unwrap();
+    let said = || {
+        let output = keygate(home.path()).arg("run").env("PATH", &bin).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let own = format!("choose another port: {} run --port", program.display());
+    assert!(said().contains(&own), "{}", said());
+    std::os::unix::fs::symlink(&program, bin.join("keygate")).unwrap();
+    assert!(said().contains("choose another port: keygate run --port"), "{}", said());
+    std::fs::remove_file(bin.join("keygate")).unwrap();
+    std::os::unix::fs::symlink("/bin/true", bin.join("keygate")).unwrap();
+    assert!(said().contains(&own), "{}", said());
+}
+
+#[test]
 fn an_address_of_no_interface_is_said_with_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     // RFC 5737 keeps this address for documentation: no machine has it.
@@ -707,13 +816,23 @@ fn what_was_edited_and_what_was_made_outlives_the_process_for_its_owner_alone() 
     assert!(listed.contains(&id), "{listed}");
 }
 
+/// Returns the file with the first administrator's credentials, which is in the data folder of `home`.
+fn first_administrator_file(home: &Path) -> std::path::PathBuf {
+    Development::folder(home).join("keygate.db.first-administrator")
+}
+
 #[test]
-fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
+fn the_first_administrator_is_in_a_file_where_stderr_is_no_terminal_and_never_made_again() {
     let mut development = Development::start(tempfile::tempdir().unwrap(), EMBEDDED);
     let messages = development.stderr();
+    let file = first_administrator_file(development.home.path());
+    assert_eq!(mode(&file) & 0o777, 0o600);
+    let named = messages.contains(file.canonicalize().unwrap().to_str().unwrap());
+    assert!(named, "{messages}");
+    let text = std::fs::read_to_string(&file).unwrap();
     let value = |name: &str| {
-        let line = messages.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_else(|| panic!("no {name} in {messages}")).to_owned()
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in the file")).to_owned()
     };
     let (id, secret) = (value("client_id="), value("client_secret="));
     assert!(id.starts_with("client_") && secret.starts_with("kgs_"), "{id}");
@@ -728,14 +847,47 @@ fn the_first_administrator_is_shown_at_the_first_start_and_never_again() {
     let claims = claims_of(&String::from_utf8(token.stdout).unwrap());
     assert_eq!(claims["scope"], "admin:read admin:write");
     assert!(!get("kgs_other").status.success());
-    // Stderr shows the secret once: the log lines after the first lines do not contain it.
-    assert_eq!(messages.matches(&secret).count(), 1);
+    assert!(!messages.contains("kgs_"), "{messages}");
 
     development.stop();
+    std::fs::remove_file(&file).unwrap();
     let home = std::mem::replace(&mut development.home, tempfile::tempdir().unwrap());
     let config = std::fs::read_to_string(Development::folder(home.path()).join("keygate.yaml")).unwrap();
     let again = Development::start(home, &config);
-    assert!(!again.stderr().contains("client_secret="), "{}", again.stderr());
+    assert!(!first_administrator_file(again.home.path()).exists());
+    assert!(!again.stderr().contains("irst administrator"), "{}", again.stderr());
+}
+
+#[test]
+fn the_first_administrator_is_shown_on_a_terminal() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    std::fs::write(folder.join("keygate.yaml"), EMBEDDED).unwrap();
+    // `script` gives the program a terminal, and copies to its own stdout what the program writes there.
+    let program = keygate(home.path()).get_program().to_str().unwrap().to_owned();
+    let command = format!("'{program}' keys list --data-dir '{}'", folder.display());
+    let shown = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.matches("client_secret=kgs_").count(), 1, "{shown}");
+    assert!(!first_administrator_file(home.path()).exists());
+}
+
+#[test]
+fn no_first_administrator_is_made_where_a_token_lets_one_in() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = Development::prepare(home.path());
+    std::fs::write(folder.join("token"), "0123456789abcdef0123456789abcdef").unwrap();
+    let admin = "admin:\n  token: \"file:token\"\n";
+    let config = EMBEDDED.replacen("admin:\n", admin, 1);
+    assert_ne!(config, EMBEDDED);
+    std::fs::write(folder.join("keygate.yaml"), config).unwrap();
+    let listed = run(home.path(), &["clients", "list", "--output", "json"]).expect_success();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["items"], serde_json::json!([]), "{listed}");
+    assert!(!first_administrator_file(home.path()).exists());
 }
 
 fn claims_of(token: &str) -> Value {
@@ -799,6 +951,8 @@ fn the_printed_commands_do_what_their_comments_say() {
     let development = Development::start(tempfile::tempdir().unwrap(), &config);
     let messages = development.stderr();
     let commands: Vec<&str> = messages.lines().filter(|line| line.starts_with("  ")).collect();
+    // An interactive zsh takes `#` for an argument.
+    assert!(!messages.contains(" # "), "{messages}");
     let mut script = String::new();
     for command in &commands {
         script.push_str(&format!("echo '>>>'\n{command}\n"));
@@ -816,7 +970,7 @@ fn the_printed_commands_do_what_their_comments_say() {
     let mut statuses = Vec::new();
     for (command, section) in commands.iter().zip(&sections) {
         if command.trim_start().starts_with("curl -i ") {
-            let comment = command.rsplit("# ").next().unwrap();
+            let comment = command.rsplit(": '").next().unwrap();
             let status = comment.split(|it: char| !it.is_ascii_digit()).next().unwrap();
             assert!(
                 section.starts_with(&format!("HTTP/1.1 {status} ")),

@@ -38,7 +38,7 @@ fn folder() -> (tempfile::TempDir, Vec<String>) {
         &serde_json::json!({ "keys": [key.public_jwk()] }).to_string(),
     );
     put("ca.pem", &std::fs::read_to_string("conf/dev-ca.pem").unwrap());
-    put("pepper.txt", "a pepper");
+    put("pepper.txt", "a pepper of the tests");
     put("keys.yaml", "keys: []\n");
     put("other.yaml", "keys: []\n");
     let mut names = Vec::new();
@@ -211,6 +211,44 @@ fn tokens_that_are_good_for_more_by_default_are_found_and_those_that_are_good_fo
         assert_eq!(code, expected, "{old} to {new}: {output}");
         let found = output.contains("token_endpoint.default_audiences: was [a], is [a, b]");
         assert_eq!(found, expected == 3, "{output}");
+    }
+}
+
+#[test]
+fn clients_that_may_prove_themselves_in_more_ways_or_get_tokens_in_more_places_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, endpoint: &str, plan: &str| {
+        let text = format!(
+            "listeners: [{{ address: '127.0.0.1:8080' }}]\nupstreams: {{ echo: {{ builtin: echo }} }}\nstore: {{ path: a.db }}\n\
+             token_endpoint: {{ issuer: 'https://a.example'{endpoint} }}\n\
+             plans: {{ gold: {{ credentials: private_key_jwt{plan} }} }}\n\
+             routes: [{{ name: a, match: {{ path: /a }}, accept: [jwt], upstream: echo }}]\n"
+        );
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    put("open", "", "");
+    for (endpoint, plan, expected) in [
+        (
+            ", global_endpoint: built_in_organizations",
+            "",
+            "token_endpoint.global_endpoint: was built_in_organizations, is every_client",
+        ),
+        (
+            "",
+            ", jwks_url: required",
+            "plans.gold.jwks_url: was required, is optional",
+        ),
+        (
+            "",
+            ", algorithms: [ES256]",
+            "plans.gold.algorithms: was [ES256], is [ES256, EdDSA, PS256, RS256]",
+        ),
+    ] {
+        put("narrow", endpoint, plan);
+        let (code, output) = check(folder.path(), "open", "narrow");
+        assert!(code == 3 && output.contains(expected), "{code}: {output}");
+        let (code, output) = check(folder.path(), "narrow", "open");
+        assert_eq!(code, 0, "{output}");
     }
 }
 

@@ -20,8 +20,9 @@ fn check(folder: &Path) -> (bool, String) {
         file: folder.join("keygate.yaml"),
         diff: None,
         allow_unset: false,
+        output: cli::args::ReportForm::Text,
     };
-    let code = cli::check::check(&args, &mut out, &mut err);
+    let code = cli::check::check(&args, &mut std::io::empty(), &mut out, &mut err);
     out.append(&mut err);
     (code == ExitCode::SUCCESS, String::from_utf8(out).unwrap())
 }

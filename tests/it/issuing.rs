@@ -2,8 +2,11 @@
 
 mod builtin;
 mod gate;
+mod pepper;
 mod revoke;
 mod standing;
+mod store_faults;
 mod tokens;
+mod verify;
 
 use gate::Gate;

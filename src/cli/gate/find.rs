@@ -15,6 +15,7 @@ use crate::cli::secret_text;
 use crate::config;
 use crate::config::ConfigError;
 use crate::config::PartialConfig;
+use crate::config::ReferencedFiles;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::id::ClientId;
@@ -65,7 +66,11 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         return Ok(GateLookup::Running(client));
     }
     let path = args.place.config_path()?;
-    let config = Box::new(config::load_partial(&path, ConfigError::is_of_process)?);
+    let config = Box::new(config::load_partial(
+        &path,
+        ReferencedFiles::MustExistButKeys,
+        ConfigError::is_of_process,
+    )?);
     let Some(store) = &config.resolved(&["store"])?.store else {
         return Ok(GateLookup::NoStore(LoadedConfig { config, path }));
     };
@@ -100,10 +105,10 @@ impl LoadedConfig {
         let config = self
             .config
             .resolved(&["store", "api_keys", "token_endpoint", "plans"])?;
-        let (client, first_administrator) = AdminClient::on_store(config)?;
-        if let Some(administrator) = &first_administrator {
+        let (client, administrator) = AdminClient::on_store(config)?;
+        if let Some(administrator) = &administrator {
             // Only the process that creates the store can show this secret.
-            printer.warn(introduction::first_administrator(administrator).trim_end())?;
+            printer.warn(introduction::first_administrator(administrator).expose().trim_end())?;
         }
         Ok(client)
     }

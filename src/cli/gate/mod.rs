@@ -225,13 +225,31 @@ impl<'a> GateClient<'a> {
     /// If the output cannot be written. The change is made, and a secret in the response is lost.
     pub fn report(&mut self, response: &Value, sentence: &str, lines: &str) -> Result<(), Box<dyn Error>> {
         self.printer.note_in_table(sentence)?;
-        if self.client.is_in_process() {
-            self.printer
-                .note("The gate is not running: it is written to the store, and in force from its next start")?;
+        match (pending(response), self.client.is_in_process()) {
+            (Some(durability), false) => self.printer.note(durability)?,
+            (Some(_), true) => self.printer.note(
+                "The gate is not running, and the store cannot be written: it is in the log of revocations, and in force from \
+                 the gate's next start",
+            )?,
+            (None, true) => self
+                .printer
+                .note("The gate is not running: it is written to the store, and in force from its next start")?,
+            (None, false) => {}
         }
         let written = self.printer.write(response, |_| lines.to_owned());
         written.map_err(|error| format!("it was done, and its answer is lost: cannot write to stdout: {error}").into())
     }
+}
+
+/// Returns a line for people about a revocation that the gate's store lacks; `None` for every other response.
+fn pending(response: &Value) -> Option<&'static str> {
+    Some(if response.get("durable")?.as_bool()? {
+        "warning: the gate's store cannot be written; this is in force on the gate and in its log of revocations, and the store \
+         gets it as soon as it can"
+    } else {
+        "warning: neither the gate's store nor its log of revocations can be written; this is in force in the gate's memory \
+         alone: do not restart the gate before `keygate_store_pending_revocations` is 0"
+    })
 }
 
 /// Returns `members` as a query that begins with `?`; empty without members.

@@ -5,9 +5,10 @@ use crate::cli::http::exchange;
 use crate::cli::http::exchange::TIMEOUT;
 use crate::cli::http::exchange::read_json;
 use crate::config::Config;
-use crate::control::registry::FirstAdministrator;
 use crate::model::secret::Secret;
 use crate::observe::log::ErrorChain;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::local_admin;
 use axum::Router;
 use axum::body::Body;
@@ -133,16 +134,16 @@ impl AdminClient {
         }
     }
 
-    /// Opens the store of `config` and returns a client of the store. For a new store, also returns the first
-    /// administrator.
+    /// Opens the store of `config` and returns a client of the store. For a new store, also returns the notice of its
+    /// first administrator.
     ///
     /// # Errors
     /// If the store cannot be opened, or no runtime can be started.
-    pub fn on_store(config: &Config) -> Result<(Self, Option<FirstAdministrator>), Box<dyn Error>> {
+    pub fn on_store(config: &Config) -> Result<(Self, Option<AdministratorNotice>), Box<dyn Error>> {
         let runtime = runtime()?;
-        let opened = runtime.block_on(local_admin::open(config))?;
+        let opened = runtime.block_on(local_admin::open(config, SecretPlace::of_stderr()))?;
         let transport = Transport::InProcess(opened.router);
-        Ok((Self { runtime, transport }, opened.first_administrator))
+        Ok((Self { runtime, transport }, opened.administrator))
     }
 
     /// Returns the URL of the admin listener; `None` for a socket or a store in this process.

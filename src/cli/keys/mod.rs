@@ -166,7 +166,13 @@ impl GateCommand for KeyCommand {
                     &format!("API key {found} will be refused from now on"),
                 )?;
                 let changed = gate.call(Method::POST, &format!("{PATH}/{id}/revoke"), Value::Null)?;
-                gate.report(&changed, &format!("API key {} is revoked", label(&changed)), "")
+                // The answer while the store cannot be written has no name.
+                let label = if changed["name"].is_null() {
+                    found
+                } else {
+                    label(&changed)
+                };
+                gate.report(&changed, &format!("API key {label} is revoked"), "")
             }
             Self::Regenerate {
                 key,

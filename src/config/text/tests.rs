@@ -56,6 +56,8 @@ fn a_rate_is_a_number_per_period() {
     };
     check("10/s", 10, 1);
     check("500/min", 500, 60);
+    check("500/minute", 500, 60);
+    check("10/second", 10, 1);
     check("5/hour", 5, 3_600);
     check("1000/day", 1_000, 86_400);
     check("10000/month", 10_000, 2_592_000);
@@ -73,6 +75,70 @@ fn a_rate_is_a_number_per_period() {
         "1.5/s",
         "",
     ]);
+}
+
+/// Asserts that the problem of `text` has the hint `hint`.
+#[track_caller]
+fn hint<T: FromText + std::fmt::Debug>(text: &str, hint: &str) {
+    let problem = T::from_text(text).unwrap_err();
+    assert_eq!(problem.split_once('\n').map_or("", |(_, hint)| hint), hint, "{text}");
+}
+
+#[test]
+fn a_unit_that_people_write_gets_the_one_that_counts() {
+    hint::<Duration>("5min", "write `5m`");
+    hint::<Duration>("30 s", "write `30s`");
+    hint::<Duration>("2hours", "write `2h`");
+    hint::<Duration>("1w", "");
+    hint::<Size>("10MB", "write `10MiB`");
+    hint::<Size>("10Mi", "write `10MiB`");
+    hint::<Size>("512 bytes", "write `512`");
+    hint::<Size>("1TiB", "");
+    for text in ["5/mins", "5/minutes", "5 / min", "5r/min", "5 per minute", "5/MIN"] {
+        hint::<Rate>(text, "write `5/min`");
+    }
+    hint::<Rate>("5/h", "write `5/hour`");
+    hint::<Rate>("5/m", "write `5/min` or `5/month`");
+    hint::<Rate>("5/week", "");
+    hint::<Rate>("5", "");
+    hint::<PathBuf>("file:keys.yaml", "write `keys.yaml`");
+}
+
+#[test]
+fn an_endpoint_with_a_scheme_gets_the_text_to_write() {
+    hint::<Endpoint>("http://10.0.0.5:8080", "write `10.0.0.5:8080`");
+    hint::<Endpoint>("http://orders.internal", "write `orders.internal:80`");
+    hint::<Endpoint>("http://[fd00::5]/", "write `[fd00::5]:80`");
+    hint::<Endpoint>(
+        "http://a:80/v1",
+        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+    );
+    for text in ["https://a", "https://a:443", "https://a:8443/v1", "HTTPS://a"] {
+        let problem = Endpoint::from_text(text).unwrap_err();
+        assert!(
+            problem.starts_with("this version connects to upstreams without TLS"),
+            "{problem}"
+        );
+    }
+    hint::<Endpoint>(
+        "h2c://a:50051",
+        "write `a:50051`, and `protocol: h2c` beside `endpoints`",
+    );
+    hint::<Endpoint>(
+        "grpc://a:50051",
+        "write `a:50051`, and `protocol: h2c` beside `endpoints`",
+    );
+    hint::<Endpoint>(
+        "unix:/run/orders.sock",
+        "have it listen on a loopback port: `127.0.0.1:3000`",
+    );
+    hint::<Endpoint>(
+        "a:80/v1",
+        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
+    );
+    hint::<Endpoint>("a", "write the port too, such as `a:8080`");
+    hint::<Endpoint>("10.0.0.5", "write the port too, such as `10.0.0.5:8080`");
+    hint::<Endpoint>("u@a:80", "");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! How does the text of a file become nodes of the tree? One parser gives both values and positions, so the two cannot
 //! disagree. YAML features that a configuration does not need are rejected here: tags, a second document, keys that are not
-//! text, values without quotes over several lines, repeated keys, empty values, lists and maps.
+//! text, values without quotes over several lines, repeated keys.
 
 use crate::config::error::ConfigError;
-use crate::config::error::ERRORS_MAX;
 use crate::config::error::Place;
 use crate::config::tree::FILE_BYTES_MAX;
 use crate::config::tree::FileId;
@@ -69,7 +68,6 @@ impl Tree {
                 for node in &mut builder.tree.nodes[first..] {
                     node.place = node.place.min(end);
                 }
-                builder.refuse_empty();
                 let root = node_id(first);
                 self.roots.push(root);
                 Some(root)
@@ -429,36 +427,6 @@ impl Builder<'_> {
             path: self.tree.path(id),
             problem: problem.into(),
             hint: None,
-        }
-    }
-
-    /// Rejects empty values: a list whose last entry was removed must not mean "anyone" (S036).
-    fn refuse_empty(&mut self) {
-        for index in self.first..self.tree.nodes.len() {
-            let id = node_id(index);
-            let (code, problem, hint) = match self.tree.value(id) {
-                Value::Null => ("empty-value", "has no value", "write one, or remove the key"),
-                Value::List(items) if items.is_empty() => (
-                    "empty-list",
-                    "the list is empty, which could mean anyone or no one",
-                    "write what it should hold, or remove the key",
-                ),
-                Value::Map(entries) if entries.is_empty() => (
-                    "empty-map",
-                    "holds nothing",
-                    "write what it should hold, or remove the key",
-                ),
-                _ => continue,
-            };
-            if self.errors.len() >= ERRORS_MAX {
-                return;
-            }
-            if !self.tree.is_cut(id) {
-                let mut error = self.error_at(id, code, problem);
-                error.hint = Some(hint.to_owned());
-                self.errors.push(error);
-                self.tree.cut(id);
-            }
         }
     }
 }

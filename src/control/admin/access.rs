@@ -1,7 +1,8 @@
 //! Which callers may use the admin API, and with which rights? A caller with the
 //! configured token, a client with an access token of this gate and the scope (RFC
-//! 6750), or any process that can open the gate's own socket. Guesses are limited.
+//! 6750), or any process that can open the gate's own socket. Wrong tokens are limited, right ones are not.
 
+use crate::config::TokenEndpoint;
 use crate::control::Control;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
@@ -41,6 +42,9 @@ pub enum Peer {
     Local,
 }
 
+/// The only operation with a body that changes no record.
+pub const VERIFY_KEY: &str = "/admin/v1/keys/verify";
+
 /// The right that an operation requires. Writing does not include
 /// reading: a program that creates keys need not see all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +54,13 @@ pub enum Right {
 }
 
 impl Right {
-    /// Returns the right for `method`. It depends on the method alone, so that no handler can forget the check.
-    pub fn of(method: &Method) -> Self {
+    /// Returns the right for `method` on `path`. It depends on these alone, so that no handler can forget the check. To
+    /// verify a key is to read, and its text does not belong into a URL: a program that verifies must not need the right to
+    /// make keys.
+    pub fn of(method: &Method, path: &str) -> Self {
         match *method {
             Method::GET | Method::HEAD => Self::Read,
+            Method::POST if path == VERIFY_KEY => Self::Read,
             _ => Self::Write,
         }
     }
@@ -107,6 +114,12 @@ impl AccessTokenVerifier for ControlTokenVerifier {
                 TokenProblem::ClientRefused
             }
         })?;
+        let settings = self.0.settings.load();
+        let audiences = settings.token_endpoint.as_ref().map(TokenEndpoint::admin_audiences);
+        let is_for_this = |audience: &String| audiences.is_some_and(|own| own.contains(audience));
+        if !token.audiences.iter().any(is_for_this) {
+            return Err(TokenProblem::OtherAudience);
+        }
         let has = |right: Right| token.scopes.iter().any(|scope| scope.as_str() == right.scope());
         Ok(TokenHolder {
             client_id: token.client_id.to_string(),
@@ -152,6 +165,8 @@ pub(super) enum TokenProblem {
     Expired,
     NotYetValid,
     Revoked,
+    /// It is good for other APIs: one of them could use it here (RFC 9068 section 4).
+    OtherAudience,
     /// Its client may not have a token any more.
     ClientRefused,
 }
@@ -164,6 +179,9 @@ impl TokenProblem {
             Self::Expired => "the access token is expired",
             Self::NotYetValid => "the access token is not valid yet",
             Self::Revoked => "the access token is revoked",
+            Self::OtherAudience => {
+                "the access token is good for other APIs and not for this one: get it without `resource`, or with the issuer as `resource` where that is among `token_endpoint.audiences`"
+            }
             Self::ClientRefused => "the client of the access token may not have one any more",
         }
     }
@@ -183,6 +201,7 @@ impl RefusalReason {
         "token_expired",
         "token_not_yet_valid",
         "token_revoked",
+        "token_other_audience",
         "token_client_refused",
         "insufficient_scope",
         "no_peer",
@@ -201,6 +220,7 @@ impl Refusal {
             Self::Wrong(TokenProblem::Expired) => "token_expired",
             Self::Wrong(TokenProblem::NotYetValid) => "token_not_yet_valid",
             Self::Wrong(TokenProblem::Revoked) => "token_revoked",
+            Self::Wrong(TokenProblem::OtherAudience) => "token_other_audience",
             Self::Wrong(TokenProblem::ClientRefused) => "token_client_refused",
             Self::InsufficientScope(_) => "insufficient_scope",
         })
@@ -216,7 +236,7 @@ impl Refusal {
                 "the admin API is off: set `admin.token` in the configuration (\"${KEYGATE_ADMIN_TOKEN}\"), or `store` and `token_endpoint` for tokens of its own",
             ),
             Self::TooManyFailures { retry_after } => {
-                let detail = "too many wrong tokens came from this address; nothing was compared";
+                let detail = "too many wrong tokens came from this address, and this one is wrong too; the right one is let in at any time";
                 problem(StatusCode::TOO_MANY_REQUESTS, "too-many-failures", detail)
                     .with(header::RETRY_AFTER, HeaderValue::from(wait_secs(retry_after)))
             }
@@ -270,12 +290,12 @@ impl Access {
     ///
     /// # Errors
     /// The request does not have exactly one `Authorization: Bearer` with the configured token, or with an access token
-    /// of this gate that has the scope for `method`. A source without guesses left is refused without a comparison,
-    /// even with a valid token: otherwise guessing could go on.
+    /// of this gate that has the scope of `right`. Only wrong tokens are limited, after the comparison: a stale job at
+    /// the same address must not lock an administrator out, and tokens are too long to be guessed at any rate.
     pub(super) fn admit(
         &self,
         headers: &HeaderMap,
-        method: &Method,
+        right: Right,
         peer: Peer,
         now: Now,
         own: Option<&dyn AccessTokenVerifier>,
@@ -289,10 +309,6 @@ impl Access {
         if token.is_none() && own.is_none() {
             return Err(Refusal::AdminApiOff);
         }
-        let source = source_of(peer);
-        if let Some(retry_after) = self.retry_after(source, now.tick) {
-            return Err(Refusal::TooManyFailures { retry_after });
-        }
         let Some(credential) = bearer(headers) else {
             return Err(Refusal::Missing);
         };
@@ -304,11 +320,7 @@ impl Access {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
             (None, _) | (_, Err(_)) => Err(TokenProblem::Unknown),
         };
-        let holder = holder.map_err(|wrong| {
-            self.count_failure(source, now.tick);
-            Refusal::Wrong(wrong)
-        })?;
-        let right = Right::of(method);
+        let holder = holder.map_err(|wrong| self.count_failure(wrong, source_of(peer), now.tick))?;
         let is_allowed = match right {
             Right::Read => holder.read,
             Right::Write => holder.write,
@@ -319,25 +331,21 @@ impl Access {
         Ok(Actor::client(&holder.client_id, &holder.organization, peer))
     }
 
-    /// Returns the time until `source` may guess again; `None` if it may now.
-    fn retry_after(&self, source: IpAddr, now: Tick) -> Option<Duration> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let bucket = if failures.len() >= SOURCES_MAX && !failures.contains_key(&source) {
-            failures.get(&SHARED)
-        } else {
-            failures.get(&source)
-        };
-        bucket?.wait(&self.guesses, now)
-    }
-
-    fn count_failure(&self, source: IpAddr, now: Tick) {
+    /// Counts a wrong token from `source`, and returns the refusal.
+    fn count_failure(&self, wrong: TokenProblem, source: IpAddr, now: Tick) -> Refusal {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {
             failures.retain(|_, bucket| !bucket.is_full(now));
         }
         let full = failures.len() >= SOURCES_MAX && !failures.contains_key(&source);
         let bucket = failures.entry(if full { SHARED } else { source }).or_default();
-        *bucket = bucket.spend(&self.guesses, now);
+        match bucket.wait(&self.guesses, now) {
+            Some(retry_after) => Refusal::TooManyFailures { retry_after },
+            None => {
+                *bucket = bucket.spend(&self.guesses, now);
+                Refusal::Wrong(wrong)
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::control::admin::access::Peer;
 use crate::control::admin::access::RefusalReason;
+use crate::control::admin::access::Right;
+use crate::control::admin::openapi;
 use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
 use axum::extract::Request;
@@ -9,22 +11,27 @@ use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use http::Method;
 use http::StatusCode;
 use std::sync::Arc;
 
-/// Passes an authorized request on with its [`crate::control::registry::Actor`], and refuses all others. A refused
+/// Passes a request for the description of the API on, and an authorized request with its [`crate::control::registry::Actor`], and refuses all others. A refused
 /// caller does not learn which paths exist. The response has the actor or the [`RefusalReason`] among its extensions.
 pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == openapi::PATH {
+        return next.run(request).await;
+    }
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         let detail = "nobody knows where this request came from";
         let response = problem(StatusCode::FORBIDDEN, "no-peer", detail).into_response();
         return with(response, RefusalReason::NO_PEER);
     };
     let now = api.parts.clock.now();
+    let right = Right::of(request.method(), request.uri().path());
     let admitted = api
         .parts
         .access
-        .admit(request.headers(), request.method(), peer, now, api.tokens.as_deref());
+        .admit(request.headers(), right, peer, now, api.tokens.as_deref());
     match admitted {
         Ok(actor) => {
             request.extensions_mut().insert(actor.clone());

@@ -3,6 +3,9 @@
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats::Expiry;
+use crate::control::admin::formats::GracePeriod;
+use crate::control::admin::formats::ScopeToken;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::Parameters;
@@ -11,7 +14,9 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -60,6 +65,9 @@ pub(super) struct View {
     /// `active`, `ending` (good until `revoked_at`), `expired` or `revoked`.
     #[schema(example = "active")]
     state: &'static str,
+    /// `good`, or why its subscription and its plan do not let it be used now, as with clients.
+    #[schema(example = "good")]
+    standing: &'static str,
     created_at: Time,
     /// The first instant at which it is refused; `null`: never.
     expires_at: Option<Time>,
@@ -88,12 +96,8 @@ impl Resource for ApiKeyRecord {
             environment: environment_word(self.environment),
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
-            state: match (self.is_revoked(now), self.is_expired(now), self.revoked_at) {
-                (true, _, _) => "revoked",
-                (false, true, _) => "expired",
-                (false, false, Some(_)) => "ending",
-                (false, false, None) => "active",
-            },
+            state: state_word(self, now),
+            standing: registry.key_standing(self),
             created_at: Time(self.created_at),
             expires_at: self.expires_at.map(Time),
             revoked_at: self.revoked_at.map(Time),
@@ -101,6 +105,17 @@ impl Resource for ApiKeyRecord {
             last_used_at: self.last_used_at.map(Time),
             imported: self.origin == ApiKeyOrigin::Imported,
         }
+    }
+}
+
+const STATES: [&str; 4] = ["active", "ending", "expired", "revoked"];
+
+fn state_word(key: &ApiKeyRecord, now: Timestamp) -> &'static str {
+    match (key.is_revoked(now), key.is_expired(now), key.revoked_at) {
+        (true, _, _) => "revoked",
+        (false, true, _) => "expired",
+        (false, false, Some(_)) => "ending",
+        (false, false, None) => "active",
     }
 }
 
@@ -149,10 +164,10 @@ pub(super) struct NewKey {
     name: String,
     /// `90d`, `6mo` (at most 730 days), an instant (RFC 3339), or `never`. There is no default: a key that never expires
     /// is somebody's decision.
-    #[schema(example = "90d")]
+    #[schema(value_type = Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
     #[schema(example = json!(["192.0.2.0/24"]), required = false)]
@@ -179,11 +194,10 @@ pub(super) struct ImportedKey {
     /// 1 to 200 characters, for people.
     #[schema(example = "ci", min_length = 1, max_length = 200)]
     name: String,
-    /// `90d`, `6mo` (at most 730 days), an instant (RFC 3339), or `never`.
-    #[schema(example = "never")]
+    #[schema(value_type = Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
     #[schema(example = json!(["192.0.2.0/24"]), required = false)]
@@ -202,10 +216,10 @@ pub(super) struct ImportedKey {
 #[schema(as = RegenerateApiKey)]
 pub(super) struct Regeneration {
     /// How long the old key stays good: at most `24h`. Not at all when absent.
-    #[schema(example = "24h", required = false)]
+    #[schema(value_type = Option<GracePeriod>, required = false)]
     grace: Option<String>,
     /// As when making one; as long as the old key was made for when absent.
-    #[schema(example = "90d", required = false)]
+    #[schema(value_type = Option<Expiry>, required = false)]
     expires: Option<String>,
 }
 
@@ -258,8 +272,11 @@ fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read()?;
-    let found = registry.api_keys(filter, &page).await?;
+    let (filter, page, wanted) = query.read::<KeyId>(&STATES)?;
+    let now = registry.now();
+    let condition = |key: &ApiKeyRecord| wanted.has(&key.name, state_word(key, now));
+    let condition: Option<Condition<'_, _>> = (!wanted.is_any()).then_some(&condition);
+    let found = registry.api_keys(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
@@ -315,12 +332,13 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
 
 /// Revoke an API key
 ///
-/// It is refused from this instant, whatever grace it had.
+/// It is refused from this instant, whatever grace it had, also where the store cannot be written.
 #[utoipa::path(post, path = "/admin/v1/keys/{id}/revoke", tag = "keys", operation_id = "revokeKey",
-    params(KeyPath), responses((status = 200, description = "It is revoked", body = View)))]
+    params(KeyPath), responses((status = 200, description = "It is revoked", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) -> HandlerResult {
     let revoked = registry.revoke_api_key(&key.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &revoked))
+    Ok(AdminResponse::revocation(&registry, revoked))
 }
 
 /// Make an API key in the place of another

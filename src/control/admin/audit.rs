@@ -143,7 +143,7 @@ fn instant(parameter: &str, text: Option<&str>) -> Result<Option<Timestamp>, Adm
 #[utoipa::path(get, path = "/admin/v1/audit", tag = "audit", operation_id = "listAudit",
     params(AuditQuery), responses((status = 200, description = "A part of the log", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<AuditQuery>) -> HandlerResult {
-    let page = query::page(query.limit, None)?;
+    let page = query::page::<u64>(query.limit, None)?;
     let filter = AuditFilter {
         organization: query::parsed("organization", query.organization.as_deref())?,
         actor: query.actor,

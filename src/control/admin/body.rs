@@ -10,10 +10,18 @@ use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use http::HeaderMap;
+use http::Method;
 use http::StatusCode;
 use http::header;
+use serde::Deserialize;
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_path_to_error::Segment;
+use utoipa::PartialSchema;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 
 /// The longest body, in bytes. A PEM key with some texts is far shorter.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -24,7 +32,7 @@ pub struct Body<T> {
     pub idempotency: Idempotency,
 }
 
-/// An optional body. An absent body counts as `{}`.
+/// An optional body. An absent body counts as `{}`, and so does `null`, which programs write for it.
 pub struct OptionalBody<T> {
     pub body: T,
     pub idempotency: Idempotency,
@@ -33,11 +41,16 @@ pub struct OptionalBody<T> {
 /// A body without members: a member that is silently ignored would be a trap.
 pub type NoBody = OptionalBody<EmptyBody>;
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmptyBody {}
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+/// A body that is parsed by serde, and whose members are known by its schema.
+pub trait RequestBody: DeserializeOwned + PartialSchema {}
+
+impl<T: DeserializeOwned + PartialSchema> RequestBody for T {}
+
+impl<T: RequestBody, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = AdminResponse;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
@@ -46,7 +59,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+impl<T: RequestBody, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
     type Rejection = AdminResponse;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, AdminResponse> {
@@ -55,13 +68,36 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
     }
 }
 
+/// Reads a member of a change that cannot be removed: a `null` that did nothing would look like a removal.
+///
+/// # Errors
+/// The member is `null`, or no `T`.
+pub fn kept_or_changed<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let removed = "this cannot be removed; leave it out and it stays";
+    Option::<T>::deserialize(deserializer)?
+        .map(Some)
+        .ok_or_else(|| serde::de::Error::custom(removed))
+}
+
+/// Reads a member of a change that `null` removes (RFC 7396): it becomes empty.
+///
+/// # Errors
+/// The member is neither `null` nor a `T`.
+pub fn kept_changed_or_removed<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Some(Option::<T>::deserialize(deserializer)?.unwrap_or_default()))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Required,
     Optional,
 }
 
-async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Result<(T, Idempotency), AdminResponse> {
+async fn read<T: RequestBody>(request: Request, presence: Presence) -> Result<(T, Idempotency), AdminResponse> {
     let (parts, body) = request.into_parts();
     let too_large = || {
         let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
@@ -80,23 +116,29 @@ async fn read<T: DeserializeOwned>(request: Request, presence: Presence) -> Resu
     let bytes = match (presence, bytes.is_empty() && !has_type) {
         (Presence::Optional, true) => Bytes::from_static(b"{}"),
         (Presence::Optional, false) | (Presence::Required, _) => {
-            check_type(&parts.headers)?;
+            check_type(&parts.method, &parts.headers)?;
             bytes
         }
+    };
+    let bytes = match presence {
+        Presence::Optional if bytes.trim_ascii() == b"null" => Bytes::from_static(b"{}"),
+        Presence::Optional | Presence::Required => bytes,
     };
     let actor = parts.extensions.get::<Actor>().map_or("", Actor::name);
     let idempotency = Idempotency::read(&parts.headers, actor, &parts.method, parts.uri.path(), &bytes)?;
     Ok((parse(&bytes)?, idempotency))
 }
 
-/// Checks for exactly one `Content-Type`, `application/json`; its parameters have no meaning (RFC 8259 section 11).
-fn check_type(headers: &HeaderMap) -> Result<(), AdminResponse> {
+/// Checks for exactly one `Content-Type`, `application/json`; its parameters have no meaning (RFC 8259 section 11). A
+/// change may also be `application/merge-patch+json`, which it is (RFC 7396).
+fn check_type(method: &Method, headers: &HeaderMap) -> Result<(), AdminResponse> {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let is_json = match (values.next(), values.next()) {
         (Some(only), None) => {
             let value = only.to_str().unwrap_or_default();
             let kind = value.split(';').next().unwrap_or_default().trim();
-            kind.eq_ignore_ascii_case("application/json")
+            let is_patch = *method == Method::PATCH && kind.eq_ignore_ascii_case("application/merge-patch+json");
+            is_patch || kind.eq_ignore_ascii_case("application/json")
         }
         _ => false,
     };
@@ -110,7 +152,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), AdminResponse> {
     ))
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminResponse> {
+fn parse<T: RequestBody>(bytes: &[u8]) -> Result<T, AdminResponse> {
+    check_members(bytes, &T::schema())?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().clone();
@@ -118,6 +161,46 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, AdminResponse> {
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// Checks that the body is an object with every required member and no unknown one. Serde would stop at the first mistake,
+/// and would take an array for an object.
+fn check_members(bytes: &[u8], schema: &RefOr<Schema>) -> Result<(), AdminResponse> {
+    let RefOr::T(Schema::Object(schema)) = schema else {
+        return Ok(());
+    };
+    let members = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(members)) => members,
+        Ok(_) => {
+            let detail = "must be an object".to_owned();
+            let pointer = String::new();
+            return Err(invalid(&[ValidationError { pointer, detail }]));
+        }
+        // Serde tells what is wrong with the text.
+        Err(_) => return Ok(()),
+    };
+    let mut mistakes = Vec::new();
+    let mut add = |name: &str, detail: String| {
+        let mut pointer = String::new();
+        push_member(&mut pointer, name);
+        mistakes.push(ValidationError { pointer, detail });
+    };
+    for name in schema.required.iter().filter(|name| !members.contains_key(*name)) {
+        add(name, "is missing".to_owned());
+    }
+    let known: Vec<String> = schema.properties.keys().map(|name| format!("`{name}`")).collect();
+    for name in members.keys().filter(|name| !schema.properties.contains_key(*name)) {
+        let detail = match known.as_slice() {
+            [] => "is unknown; the body has no members".to_owned(),
+            known => format!("is unknown; the members are {}", known.join(", ")),
+        };
+        add(name, detail);
+    }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(&mistakes))
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> AdminResponse {
@@ -130,7 +213,7 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Admin
     if !error.is_data() {
         return malformed(error);
     }
-    let detail = error.to_string();
+    let detail = plain(&error.to_string());
     let mut pointer = String::new();
     for segment in path.iter() {
         match segment {
@@ -139,15 +222,25 @@ fn mistake(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Admin
             Segment::Enum { .. } | Segment::Unknown => {}
         }
     }
-    // For a missing or repeated member the path ends above the member, which serde names only in its message.
-    for start in ["missing field `", "unknown field `", "duplicate field `"] {
-        if let Some((name, _)) = detail.strip_prefix(start).and_then(|rest| rest.split_once('`'))
-            && !ends_with_member(&pointer, name)
-        {
-            push_member(&mut pointer, name);
-        }
+    // For a repeated member the path ends above the member, which serde names only in its message.
+    if let Some((name, _)) = detail
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split_once('`'))
+        && !ends_with_member(&pointer, name)
+    {
+        push_member(&mut pointer, name);
     }
     invalid(&[ValidationError { pointer, detail }])
+}
+
+/// Returns the message of serde without the place in the text, which the pointer says, and without names of this program's
+/// types.
+fn plain(message: &str) -> String {
+    let (message, _) = message.rsplit_once(" at line ").unwrap_or((message, ""));
+    match message.split_once("expected struct ") {
+        Some((start, _)) => format!("{start}expected an object"),
+        None => message.to_owned(),
+    }
 }
 
 /// Appends a member to a JSON pointer, with the escapes of RFC 6901 section 3.
@@ -165,15 +258,39 @@ fn ends_with_member(pointer: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
 
-    #[derive(serde::Deserialize, Debug)]
+    #[derive(serde::Deserialize, Debug, ToSchema)]
     #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "what is read is not looked at here")]
     struct Key {
         name: String,
         #[serde(default)]
         scopes: Vec<String>,
+    }
+
+    #[test]
+    fn every_missing_and_every_unknown_member_is_told_at_once() {
+        let response = parse::<Key>(br#"{"nam": "a", "scope": []}"#).unwrap_err();
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        let errors = body["errors"].as_array().unwrap();
+        let pointers: Vec<&str> = errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+        assert_eq!(pointers, ["/name", "/nam", "/scope"]);
+    }
+
+    #[test]
+    fn no_message_names_a_type_of_this_program() {
+        assert_eq!(
+            plain("invalid type: null, expected struct Key at line 1 column 4"),
+            "invalid type: null, expected an object"
+        );
+        assert_eq!(
+            plain("invalid length 0, expected struct Key with 2 elements at line 1 column 2"),
+            "invalid length 0, expected an object"
+        );
+        assert_eq!(
+            plain("invalid type: a, expected a string"),
+            "invalid type: a, expected a string"
+        );
     }
 
     #[track_caller]
@@ -197,17 +314,18 @@ mod tests {
             "expected a string",
         );
         check(r#"{"name": null}"#, 422, Some("/name"), "null");
-        check("{}", 422, Some("/name"), "missing field");
+        check("{}", 422, Some("/name"), "is missing");
         check(
             r#"{"name": "a", "scope": []}"#,
             422,
             Some("/scope"),
-            "expected `name` or `scopes`",
+            "the members are `name`, `scopes`",
         );
-        check(r#"{"name": "a", "a/~b": 1}"#, 422, Some("/a~1~0b"), "unknown field");
+        check(r#"{"name": "a", "a/~b": 1}"#, 422, Some("/a~1~0b"), "is unknown");
         check(r#"{"name": "a", "name": "b"}"#, 422, Some("/name"), "duplicate field");
-        check("[]", 422, Some(""), "");
-        check("null", 422, Some(""), "expected");
+        for other in ["[]", r#"["a", []]"#, "null", "5", r#""a""#] {
+            check(other, 422, Some(""), "must be an object");
+        }
         check("", 400, None, "EOF");
         check(r#"{"name": "a""#, 400, None, "line 1 column");
         check(r#"{"name": "a"} x"#, 400, None, "trailing characters");

@@ -13,6 +13,7 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::problem;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
 use crate::control::registry::Registry;
 use crate::control::registry::ValidationErrors;
@@ -20,6 +21,7 @@ use crate::control::registry::client_keys::ClientKeySpec;
 use crate::control::registry::client_keys::ClientKeyWithPrivate;
 use crate::jose::uploaded;
 use crate::jose::uploaded::UploadedKey;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::secret::Secret;
 use crate::store::record::client::ClientKey;
@@ -115,10 +117,7 @@ impl NewKey {
                 errors.take("/public_key", read).map(KeySource::Uploaded)
             }
             (None, Some(text)) => {
-                let algorithm = text
-                    .parse()
-                    .ok()
-                    .filter(|it| uploaded::ASSERTION_ALGORITHMS.contains(it));
+                let algorithm = text.parse().ok().filter(|it| ASSERTION_ALGORITHMS.contains(it));
                 let algorithm = algorithm.ok_or("must be `ES256`, `RS256`, `PS256` or `EdDSA`");
                 errors.take("/generate", algorithm).map(KeySource::Generate)
             }
@@ -207,7 +206,8 @@ pub(super) async fn add(
 /// `revoke_tokens`, which ends every token of the client: no token says which key it was got with.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}/keys/{kid}", tag = "clients", operation_id = "revokeClientKey",
     params(KeyPath, TokenParameters),
-    responses((status = 200, description = "It is revoked", body = clients::View)))]
+    responses((status = 200, description = "It is revoked", body = clients::View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn remove(
     registry: Registry,
     Path(path): Path<KeyPath>,
@@ -219,5 +219,5 @@ pub(super) async fn remove(
     let changed = registry
         .revoke_client_key(&id, &path.kid, tokens.issued(), expected)
         .await?;
-    Ok(AdminResponse::record(&registry, &changed))
+    Ok(AdminResponse::revocation(&registry, changed))
 }

@@ -3,7 +3,11 @@
 use crate::control::admin::body::Body;
 use crate::control::admin::body::NoBody;
 use crate::control::admin::body::OptionalBody;
+use crate::control::admin::body::kept_changed_or_removed;
+use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats::GracePeriod;
+use crate::control::admin::formats::ScopeToken;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::jwks_health;
 use crate::control::admin::query::CredentialListing;
@@ -14,7 +18,9 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -25,12 +31,16 @@ use crate::control::registry::clients::ClientWithSecret;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
+use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::model::secret::Secret;
+use crate::model::subscription::Standing;
 use crate::store::record::ClientRecord;
 use crate::store::record::IssuedTokens;
 use crate::store::record::client::ClientAuthentication;
+use crate::store::record::client::ClientState;
 use axum::extract::Path;
 use serde::Deserialize;
 use serde::Serialize;
@@ -58,6 +68,12 @@ pub(super) struct View {
     /// `client_secret` or `private_key_jwt`; chosen when it was made, for good.
     #[schema(example = "client_secret")]
     authentication: &'static str,
+    /// Where it gets its tokens; `null` where the gate has no token endpoint.
+    #[schema(example = "https://auth.example.com/oauth/token")]
+    token_endpoint: Option<String>,
+    /// What its assertions may be signed with; empty where it has a secret.
+    #[schema(example = json!(["RS256", "PS256", "ES256", "EdDSA"]))]
+    algorithms: Vec<&'static str>,
     /// Where its keys are; `null` where they are here, or it has a secret. That it has one is for good, too.
     #[schema(example = json!(null))]
     jwks_url: Option<String>,
@@ -76,19 +92,28 @@ pub(super) struct View {
     /// `jwt` (RFC 9068) or `opaque`.
     #[schema(example = "jwt")]
     token_format: &'static str,
-    /// `active`, `disabled` (gets no tokens until it is active again) or `deleted`.
+    /// `active`, `disabled` (gets no tokens until it is active again), `cancelled` (its subscription is, so it gets none
+    /// for good) or `deleted`.
     #[schema(example = "active")]
     state: &'static str,
+    /// `good`, or why its subscription and its plan give it no tokens now: `subscription_pending`,
+    /// `subscription_provisioning_failed`, `subscription_cancelled`, `payment_due`, `plan_not_released`, `sandbox_only`,
+    /// `plan_gone`, `credential_not_in_plan`.
+    #[schema(example = "good")]
+    standing: &'static str,
     /// Its tokens that were issued before this do not count.
     tokens_not_before: Option<Time>,
     created_at: Time,
     changed_at: Time,
 }
 
-/// A client secret; nothing of its text.
+/// A client secret, without its text.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ClientSecret)]
 struct SecretView {
+    /// Its obfuscated form, with its last four characters; `null` for one that an earlier version made.
+    #[schema(example = "kgs_…aB3x")]
+    hint: Option<String>,
     created_at: Time,
     /// From then on it is refused; `null` until it is rotated.
     ends_at: Option<Time>,
@@ -104,6 +129,7 @@ impl Resource for ClientRecord {
             ClientAuthentication::ClientSecret { secrets: stored } => {
                 let good = stored.iter().filter(|secret| secret.is_valid(now));
                 secrets.extend(good.map(|secret| SecretView {
+                    hint: Some(secret.hint.clone()).filter(|hint| !hint.is_empty()),
                     created_at: Time(secret.created_at),
                     ends_at: secret.ends_at.map(Time),
                 }));
@@ -117,6 +143,8 @@ impl Resource for ClientRecord {
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }
+        let kind = self.authentication.kind();
+        let standing = registry.client_standing(self);
         View {
             id: self.id.to_string(),
             name: self.name.clone(),
@@ -124,7 +152,15 @@ impl Resource for ClientRecord {
             organization: self.organization.to_string(),
             subscription: self.subscription.to_string(),
             environment: environment_word(self.environment),
-            authentication: self.authentication.kind().as_str(),
+            authentication: kind.as_str(),
+            token_endpoint: registry.token_url(&self.organization),
+            algorithms: match kind {
+                CredentialKind::PrivateKeyJwt => {
+                    let algorithms = registry.assertion_algorithms(&self.subscription);
+                    algorithms.into_iter().map(Algorithm::as_str).collect()
+                }
+                CredentialKind::ClientSecret | CredentialKind::ApiKey => Vec::new(),
+            },
             jwks_url,
             jwks,
             secrets,
@@ -132,11 +168,24 @@ impl Resource for ClientRecord {
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             token_ttl: self.token_ttl.as_str(),
             token_format: self.token_format.as_str(),
-            state: self.state.as_str(),
+            state: state_word(self.state, standing),
+            standing,
             tokens_not_before: self.tokens_not_before.map(Time),
             created_at: Time(self.created_at),
             changed_at: Time(self.changed_at),
         }
+    }
+}
+
+const STATES: [&str; 4] = ["active", "disabled", "cancelled", "deleted"];
+
+/// Returns the word for a client's state. A cancelled subscription never comes back, so the client's own state would
+/// promise tokens that it cannot get.
+fn state_word(state: ClientState, standing: &str) -> &'static str {
+    let is_cancelled = Standing::Cancelled.reason() == Some(standing);
+    match state {
+        ClientState::Active | ClientState::Disabled if is_cancelled => "cancelled",
+        ClientState::Active | ClientState::Disabled | ClientState::Deleted => state.as_str(),
     }
 }
 
@@ -180,7 +229,7 @@ pub(super) struct NewClient {
     #[schema(example = json!(null), required = false, max_length = 2048)]
     jwks_url: Option<String>,
     /// The widest its tokens can have; those of the plan when absent, and none where the plan leaves them open.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` (when absent) or `24h`.
     #[schema(example = "1h", required = false)]
@@ -239,31 +288,38 @@ impl NewClient {
     }
 }
 
-/// What is to be other than it was; what is absent stays.
+/// What is to be other than it was; what is absent stays, and `null` removes (RFC 7396).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ClientChange)]
 pub(super) struct ClientChange {
     /// 1 to 200 characters, for people.
-    #[schema(example = "nightly export", min_length = 1, max_length = 200, required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "nightly export", min_length = 1, max_length = 200, required = false)]
     name: Option<String>,
-    /// At most 1000 characters.
+    /// At most 1000 characters; `null` removes it.
+    #[serde(default, deserialize_with = "kept_changed_or_removed")]
     #[schema(max_length = 1000, required = false)]
     description: Option<String>,
     /// The widest its tokens can have from now on.
-    #[schema(example = json!(["orders:read"]), required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = Vec<ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` or `24h`.
-    #[schema(example = "1h", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "1h", required = false)]
     token_ttl: Option<String>,
     /// `jwt` or `opaque`.
-    #[schema(example = "jwt", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "jwt", required = false)]
     token_format: Option<String>,
     /// `active` or `disabled`.
-    #[schema(example = "disabled", required = false)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "disabled", required = false)]
     state: Option<String>,
     /// Another https URL, for a client that has one.
-    #[schema(example = json!(null), required = false, max_length = 2048)]
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "https://client.example/jwks.json", required = false, max_length = 2048)]
     jwks_url: Option<String>,
 }
 
@@ -295,7 +351,7 @@ impl ClientChange {
 #[schema(as = RotateClientSecret)]
 pub(super) struct Rotation {
     /// How long the old secret stays good: at most `24h`. Not at all when absent.
-    #[schema(example = "24h", required = false)]
+    #[schema(value_type = Option<GracePeriod>, required = false)]
     grace: Option<String>,
 }
 
@@ -361,8 +417,11 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
-    let (filter, page) = query.read()?;
-    let found = registry.clients(filter, &page).await?;
+    let (filter, page, wanted) = query.read::<ClientId>(&STATES)?;
+    let state = |client: &ClientRecord| state_word(client.state, registry.client_standing(client));
+    let condition = |client: &ClientRecord| wanted.has(&client.name, state(client));
+    let condition: Option<Condition<'_, _>> = (!wanted.is_any()).then_some(&condition);
+    let found = registry.clients(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
@@ -394,7 +453,10 @@ pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<
 /// Tokens that are out keep what they were issued with.
 #[utoipa::path(patch, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "changeClient",
     params(ClientPath),
-    request_body = ClientChange, responses((status = 200, description = "It is changed", body = View)))]
+    request_body(content(
+        (ClientChange = "application/json"),
+        (ClientChange = "application/merge-patch+json"),
+    )), responses((status = 200, description = "It is changed", body = View)))]
 pub(super) async fn change(
     Change(registry, client, expected, Body { body, .. }): Change<ClientPath, Body<ClientChange>>,
 ) -> HandlerResult {
@@ -408,7 +470,8 @@ pub(super) async fn change(
 ///
 /// For good: it gets no tokens any more. Those that are out stay good until they expire, unless `revoke_tokens`.
 #[utoipa::path(delete, path = "/admin/v1/clients/{id}", tag = "clients", operation_id = "deleteClient",
-    params(ClientPath, TokenParameters), responses((status = 200, description = "It is deleted", body = View)))]
+    params(ClientPath, TokenParameters), responses((status = 200, description = "It is deleted", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn delete(
     registry: Registry,
     Path(client): Path<ClientPath>,
@@ -417,7 +480,7 @@ pub(super) async fn delete(
     _: NoBody,
 ) -> HandlerResult {
     let deleted = registry.delete_client(&client.id()?, tokens.issued(), expected).await?;
-    Ok(AdminResponse::record(&registry, &deleted))
+    Ok(AdminResponse::revocation(&registry, deleted))
 }
 
 /// Give a client another secret
@@ -437,7 +500,8 @@ pub(super) async fn rotate_secret(
 
 /// Make a client in the place of another
 ///
-/// With a new id and a new secret; the old one is deleted.
+/// With a new id and, where it has one, a new secret; the old one is deleted. A JWKS URL stays; a client with keys here
+/// begins without any, and none of the old ones can be uploaded again.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/secret/regenerate", tag = "clients", operation_id = "regenerateClient",
     params(ClientPath, Idempotency),
     request_body = Option<Regeneration>, responses((status = 201, description = "The new client gets tokens", body = ViewWithSecret)))]
@@ -459,8 +523,9 @@ pub(super) async fn regenerate(
 ///
 /// It may get new ones.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/revoke-tokens", tag = "clients", operation_id = "revokeClientTokens",
-    params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View)))]
+    params(ClientPath), responses((status = 200, description = "They are refused from now on", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn revoke_tokens(Change(registry, client, expected, _): Change<ClientPath>) -> HandlerResult {
     let ended = registry.revoke_client_tokens(&client.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &ended))
+    Ok(AdminResponse::revocation(&registry, ended))
 }

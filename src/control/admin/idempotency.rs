@@ -23,7 +23,6 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::path::ParameterBuilder;
 use utoipa::openapi::path::ParameterIn;
-use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::schema::Type;
 
 const HEADER: &str = "idempotency-key";
@@ -145,7 +144,11 @@ impl Idempotency {
 /// The header in the API description.
 impl IntoParams for Idempotency {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let types = SchemaType::from_iter([Type::String, Type::Null]);
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(KEY_CHARS_MAX))
+            .pattern(Some("^[!-~]+$"));
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
@@ -153,7 +156,7 @@ impl IntoParams for Idempotency {
                 "Makes it once, however often it is sent: 1 to 255 visible ASCII characters",
             ))
             .required(Required::False)
-            .schema(Some(ObjectBuilder::new().schema_type(types)));
+            .schema(Some(schema));
         vec![header.build()]
     }
 }

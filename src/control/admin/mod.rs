@@ -1,6 +1,7 @@
 //! The admin API under `/admin/v1/`: access control, operations and responses.
 
 mod time;
+mod formats;
 pub mod access;
 pub mod response;
 pub mod problems;
@@ -10,15 +11,18 @@ pub mod query;
 mod change;
 mod read;
 mod resource;
+mod revocation;
 pub mod issuer_health;
 mod state;
 mod admit;
+mod conditional;
 pub mod openapi;
 pub mod issuers;
 pub mod organizations;
 pub mod plans;
 pub mod subscriptions;
 pub mod api_keys;
+mod verify;
 mod jwks_health;
 pub mod clients;
 pub mod client_keys;
@@ -62,6 +66,7 @@ pub fn router(parts: AdminDependencies) -> Router {
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(conditional::not_modified))
         // The outermost layer, so that unknown paths are protected too.
         .layer(middleware::from_fn_with_state(api.clone(), admit::admit))
         .with_state(api)
@@ -84,6 +89,7 @@ fn operations() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(subscriptions::cancel))
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::import))
+        .routes(routes!(verify::verify))
         .routes(routes!(api_keys::show))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(api_keys::regenerate))

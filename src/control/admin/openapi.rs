@@ -119,7 +119,7 @@ const SHARED: [(&str, &str, &str); 12] = [
     (
         "UnsupportedMediaType",
         "415",
-        "The body is not `application/json` (`unsupported-media-type`).",
+        "The body is not `application/json`, or for PATCH `application/merge-patch+json` (`unsupported-media-type`).",
     ),
     (
         "Invalid",
@@ -167,10 +167,11 @@ own token endpoint. Reading takes the scope `admin:read`, everything else `admin
 of the organization `operators` see and change everything, others what belongs to their own organization: everything \
 else is not there for them (404). The socket beside the store needs no token.
 
-A change is in force on the gate before it is answered. Secrets (keys, client secrets, private keys) are in the answer \
+A change is in force on the gate before it is answered. A revocation is in force also while the store cannot be written: it \
+is then answered with 202 and `durable`, and the store gets it as soon as it can. Secrets (keys, client secrets, private keys) are in the answer \
 that made them and nowhere else. A request with `Idempotency-Key` makes its thing once: sent again, it is answered with \
-the same thing, without the secret, and `Idempotent-Replayed: true`. Answers that show one thing have an `ETag`, and a \
-change with `If-Match` is made only if nobody was faster.
+the same thing, without the secret, and `Idempotent-Replayed: true`. Answers that show one thing have an `ETag`: a \
+change with `If-Match` is made only if nobody was faster, and with `If-None-Match` an unchanged thing is answered with 304.
 
 Lists have at most `limit` items (1 to 200, 50 by default), sorted by id; `next` is the `after` of the next page, and \
 `null` on the last. Every refusal is a problem (RFC 9457) whose `type` stays.";
@@ -248,8 +249,12 @@ fn problem_response(description: &str) -> Response {
 }
 
 fn add_shared(path: &str, method: &Method, operation: &mut Operation) {
-    let scope = Right::of(method).scope();
-    operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope])]);
+    let scope = Right::of(method, path).scope();
+    operation.security = Some(if path == PATH {
+        Vec::new()
+    } else {
+        vec![SecurityRequirement::new(BEARER, [scope])]
+    });
     let changes = *method != Method::GET;
     let takes_body = operation.request_body.is_some();
     let about_one = path.contains('{');
@@ -260,6 +265,7 @@ fn add_shared(path: &str, method: &Method, operation: &mut Operation) {
     let has_query = operation.parameters.iter().flatten().any(in_query);
     for (name, status, _) in SHARED {
         let applies = match name {
+            "Unauthorized" | "Forbidden" | "TooManyFailures" | "Unavailable" => path != PATH,
             "BadQuery" => has_query && !takes_body,
             "BadRequest" => takes_body || (changes && !has_query),
             "NotFound" => about_one || has_query || changes,
@@ -277,9 +283,15 @@ fn add_shared(path: &str, method: &Method, operation: &mut Operation) {
     }
 }
 
+/// The path of the description, which is the same for every gate, so it needs no token.
+pub(super) const PATH: &str = "/admin/v1/openapi.json";
+
 /// This description
+///
+/// The only operation without a token.
 #[utoipa::path(get, path = "/admin/v1/openapi.json", tag = "gate", operation_id = "describe",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+    responses((status = 200, description = "OpenAPI 3.1", body = Object),
+        (status = 421, description = "The listener does not answer to this `Host` (`admin.host_names`).", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn show(State(api): State<Arc<Api>>) -> AdminResponse {
     AdminResponse {
         status: StatusCode::OK,

@@ -86,7 +86,7 @@ pub(super) struct OrganizationQuery {
 #[utoipa::path(get, path = "/admin/v1/organizations", tag = "organizations", operation_id = "listOrganizations",
     params(OrganizationQuery), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<OrganizationQuery>) -> HandlerResult {
-    let page = query::page(query.limit, query.after)?;
+    let page = query::page::<Name>(query.limit, query.after)?;
     let found = registry.organizations(&page).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }

@@ -2,7 +2,10 @@
 
 use crate::control::admin::response::AdminResponse;
 use crate::control::registry::Registry;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
+use crate::model::algorithm::Algorithm;
 use crate::model::plan::Approval;
+use crate::model::plan::ClientKeyPlace;
 use crate::model::plan::CredentialKind;
 use crate::model::plan::Payment;
 use crate::model::plan::Plan;
@@ -36,6 +39,12 @@ pub(super) struct View {
     /// API keys that a subscription may have at a time; `null`: as many as it likes.
     #[schema(example = 2)]
     keys_max: Option<u32>,
+    /// What assertions may be signed with.
+    #[schema(example = json!(["RS256", "ES256", "PS256"]))]
+    algorithms: Vec<&'static str>,
+    /// `required`: clients with `private_key_jwt` have their keys behind a JWKS URL. Or `optional`.
+    #[schema(example = "optional")]
+    jwks_url: &'static str,
 }
 
 impl View {
@@ -60,6 +69,15 @@ impl View {
                 Approval::Manual => "manual",
             },
             keys_max: plan.keys_max,
+            algorithms: ASSERTION_ALGORITHMS
+                .into_iter()
+                .filter(|algorithm| plan.allows_assertions(*algorithm))
+                .map(Algorithm::as_str)
+                .collect(),
+            jwks_url: match plan.client_keys {
+                ClientKeyPlace::Any => "optional",
+                ClientKeyPlace::JwksUrl => "required",
+            },
         }
     }
 }

@@ -57,11 +57,13 @@ pub fn parsed<T: FromStr<Err: Display>>(parameter: &str, text: Option<&str>) -> 
         .transpose()
 }
 
-/// Returns the page to read, with one item more than is shown: the extra item reveals a next page.
+/// Returns the page to read, with one item more than is shown: the extra item reveals a next page. `I` is the type of the
+/// ids in the list: a text that can be none of them would be an empty page.
 ///
 /// # Errors
-/// 400 if the limit is not 1 to 200.
-pub fn page(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+/// 400 if the limit is not 1 to 200, or `after` is no id.
+pub fn page<I: FromStr<Err: Display>>(limit: Option<u32>, after: Option<String>) -> Result<Page, AdminResponse> {
+    parsed::<I>("after", after.as_deref())?;
     match limit.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(Page {
             after,
@@ -82,6 +84,12 @@ pub struct CredentialListing {
     /// Of this subscription alone.
     #[param(required = false)]
     subscription: Option<String>,
+    /// With exactly this name.
+    #[param(required = false)]
+    name: Option<String>,
+    /// In this `state` alone.
+    #[param(required = false)]
+    state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -91,17 +99,59 @@ pub struct CredentialListing {
 }
 
 impl CredentialListing {
-    /// Returns the filter and the page to read.
+    /// Returns the filter and the page to read, and the name and the state that are asked for. `states` are those that
+    /// there are.
     ///
     /// # Errors
     /// 400 for the first invalid parameter.
-    pub fn read(self) -> Result<(Filter, Page), AdminResponse> {
-        let page = page(self.limit, self.after)?;
+    pub fn read<I: FromStr<Err: Display>>(
+        self,
+        states: &[&str],
+    ) -> Result<(Filter, Page, ListCondition), AdminResponse> {
+        let page = page::<I>(self.limit, self.after)?;
         let filter = Filter {
             organization: parsed("organization", self.organization.as_deref())?,
             subscription: parsed("subscription", self.subscription.as_deref())?,
         };
-        Ok((filter, page))
+        let wanted = ListCondition {
+            name: self.name,
+            state: state(self.state, states)?,
+        };
+        Ok((filter, page, wanted))
+    }
+}
+
+/// Returns the state that a list is restricted to.
+///
+/// # Errors
+/// 400 for a word that is none of `states`.
+pub fn state(state: Option<String>, states: &[&str]) -> Result<Option<String>, AdminResponse> {
+    match &state {
+        Some(word) if !states.contains(&word.as_str()) => {
+            let words: Vec<String> = states.iter().map(|state| format!("`{state}`")).collect();
+            Err(bad_query("state", format!("must be one of {}", words.join(", "))))
+        }
+        Some(_) | None => Ok(state),
+    }
+}
+
+/// The name and the state that credentials of a list must have; `None` for any.
+#[derive(Debug)]
+pub struct ListCondition {
+    name: Option<String>,
+    state: Option<String>,
+}
+
+impl ListCondition {
+    /// Returns whether every credential is wanted.
+    pub const fn is_any(&self) -> bool {
+        self.name.is_none() && self.state.is_none()
+    }
+
+    /// Returns whether a credential of this name and state is wanted.
+    pub fn has(&self, name: &str, state: &str) -> bool {
+        self.name.as_deref().is_none_or(|wanted| wanted == name)
+            && self.state.as_deref().is_none_or(|wanted| wanted == state)
     }
 }
 
@@ -143,6 +193,7 @@ fn if_match(headers: &HeaderMap) -> Result<Option<Revision>, AdminResponse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::names::Name;
     use http::HeaderValue;
 
     fn check(values: &[&str], expected: Result<Option<u64>, u16>) {
@@ -177,10 +228,12 @@ mod tests {
 
     #[test]
     fn a_page_has_1_to_200_items() {
+        let page = |limit, after: Option<&str>| page::<Name>(limit, after.map(str::to_owned));
         assert_eq!(page(None, None).unwrap().limit, 51);
-        assert_eq!(page(Some(1), None).unwrap().limit, 2);
+        assert_eq!(page(Some(1), Some("acme")).unwrap().limit, 2);
         assert_eq!(page(Some(200), None).unwrap().limit, 201);
         assert!(page(Some(0), None).is_err());
         assert!(page(Some(201), None).is_err());
+        assert!(page(None, Some("no id")).is_err());
     }
 }

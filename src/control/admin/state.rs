@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::AccessTokenVerifier;
 use crate::control::admin::issuer_health::Issuers;
+use crate::control::key_verdict::KeyVerifier;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::model::clock::Clock;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct AdminDependencies {
     pub access: Arc<Access>,
     /// The fetcher of clients' key sets; `None` if nothing fetches (the command line on a store without a gate).
     pub client_jwks: Option<Arc<dyn ClientJwks>>,
+    /// The verifier of API keys; `None` without a running gate.
+    pub keys: Option<Arc<dyn KeyVerifier>>,
     pub clock: Arc<dyn Clock>,
 }
 

@@ -10,7 +10,9 @@ use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
+use crate::control::admin::revocation::PendingRevocation;
 use crate::control::admin::time::Time;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
@@ -18,6 +20,7 @@ use crate::control::registry::subscriptions::OperatorChange;
 use crate::control::registry::subscriptions::SubscriptionSpec;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::subscription::SubscriptionState;
 use crate::store::Filter;
 use crate::store::Revision;
 use crate::store::record::SubscriptionRecord;
@@ -117,6 +120,9 @@ pub(super) struct SubscriptionQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
+    /// In this `state` alone, such as those that wait: `pending`.
+    #[param(required = false)]
+    state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
@@ -144,12 +150,15 @@ impl SubscriptionPath {
 #[utoipa::path(get, path = "/admin/v1/subscriptions", tag = "subscriptions", operation_id = "listSubscriptions",
     params(SubscriptionQuery), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<SubscriptionQuery>) -> HandlerResult {
-    let page = query::page(query.limit, query.after)?;
+    let page = query::page::<SubscriptionId>(query.limit, query.after)?;
     let filter = Filter {
         organization: query::parsed("organization", query.organization.as_deref())?,
         subscription: None,
     };
-    let found = registry.subscriptions(filter, &page).await?;
+    let state = query::state(query.state, &SubscriptionState::ALL.map(SubscriptionState::as_str))?;
+    let condition = |found: &SubscriptionRecord| state.as_deref() == Some(found.state.as_str());
+    let condition: Option<Condition<'_, _>> = state.is_some().then_some(&condition);
+    let found = registry.subscriptions(filter, &page, condition).await?;
     Ok(AdminResponse::record_page(&registry, found, &page))
 }
 
@@ -208,7 +217,7 @@ pub(super) async fn approve(Change(registry, subscription, expected, _): Change<
 
 /// Say that a subscription could not be set up
 ///
-/// Its credentials stop counting until it is approved again. For operators.
+/// Until it is approved again. An active one is refused: cancel it. For operators.
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/fail", tag = "subscriptions", operation_id = "failSubscription",
     params(SubscriptionPath),
     responses((status = 200, description = "Its state is `provisioning_failed`", body = View)))]
@@ -247,8 +256,9 @@ pub(super) async fn plan(
 ///
 /// For good. Every key of it is revoked and every token of its clients ends, at the same instant.
 #[utoipa::path(post, path = "/admin/v1/subscriptions/{id}/cancel", tag = "subscriptions", operation_id = "cancelSubscription",
-    params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View)))]
+    params(SubscriptionPath), responses((status = 200, description = "It is cancelled", body = View),
+        (status = 202, description = "In force on this gate; its store cannot be written now", body = PendingRevocation)))]
 pub(super) async fn cancel(Change(registry, subscription, expected, _): Change<SubscriptionPath>) -> HandlerResult {
     let cancelled = registry.cancel_subscription(&subscription.id()?, expected).await?;
-    Ok(AdminResponse::record(&registry, &cancelled))
+    Ok(AdminResponse::revocation(&registry, cancelled))
 }

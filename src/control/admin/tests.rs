@@ -94,6 +94,7 @@ fn api(token: Option<&str>) -> Router {
         control: None,
         issuers: Arc::new(Fake),
         client_jwks: None,
+        keys: None,
         access: Arc::new(Access::new(token.map(|token| Secret::new(token.into())))),
         clock: Arc::new(ManualClock::at(Timestamp::from_unix_secs(1_000_000_000))),
     })

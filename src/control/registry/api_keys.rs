@@ -1,10 +1,15 @@
 //! How are API keys created, read and revoked? A key's text is in the response that created it and nowhere else.
 
+use crate::control::key_verdict::KeyVerdict;
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
@@ -29,7 +34,6 @@ use crate::store::record::ApiKeyRecord;
 use crate::store::record::api_key::NewApiKey;
 use crate::store::record::grace::Grace;
 use ipnet::IpNet;
-use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -71,17 +75,6 @@ impl From<ApiKeyError> for RegistryError {
             ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::state_conflict(error.as_str(), error),
         }
     }
-}
-
-fn details(record: &ApiKeyRecord) -> Value {
-    json!({
-        "name": record.name,
-        "subscription": record.subscription.as_str(),
-        "environment": record.environment.as_str(),
-        "scopes": record.scopes.to_string(),
-        "expires_at": record.expires_at.map(Timestamp::as_unix_secs),
-        "addresses": record.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
 }
 
 impl Registry {
@@ -180,10 +173,8 @@ impl Registry {
         placement: &Placement,
         stored_response: StoredResponseFn<'_, ApiKeyRecord>,
     ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        let details = details(&record);
         let batch = self.reserve_slot(placement, None).await?;
-        self.insert_in_batch(batch, action, record, details, stored_response)
-            .await
+        self.insert_in_batch(batch, action, record, stored_response).await
     }
 
     /// Checks that the subscription allows one more key, and returns a batch that conflicts with any concurrent change
@@ -226,19 +217,50 @@ impl Registry {
     /// # Errors
     /// No such key exists, or the actor may not see it.
     pub async fn api_key(&self, id: &KeyId) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        self.visible(self.control.store.api_key(id).await?)
+        let found = self.control.store.api_key(id).await?;
+        self.visible(found.map(|key| self.control.revocations.amend_key(key)))
     }
 
     /// Returns a page of keys, sorted by id.
     ///
     /// # Errors
     /// The filter names an organization that the actor may not see.
-    pub async fn api_keys(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.api_keys(&filter, page).await?)
+    pub async fn api_keys(
+        &self,
+        filter: Filter,
+        page: &Page,
+        condition: Option<Condition<'_, ApiKeyRecord>>,
+    ) -> Result<Vec<Versioned<ApiKeyRecord>>, RegistryError> {
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        // Amended first: the condition is on the record as it is in force.
+        let amend = |key| self.control.revocations.amend_key(key);
+        page_of(
+            |page| async move { Ok(store.api_keys(filter, &page).await?.into_iter().map(amend).collect()) },
+            page,
+            condition,
+        )
+        .await
     }
 
-    /// Revokes a key now and ends its grace period.
+    /// Records that a key was verified, with the verdict. The target of a key that is not known is `unknown`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record_verification(&self, verdict: &KeyVerdict) -> Result<(), RegistryError> {
+        let key = verdict.key.as_ref();
+        let id = key.and_then(|key| key.id).map(|id| id.to_string());
+        let organization = key.and_then(|key| key.organization.as_deref()?.parse().ok());
+        let details = json!({ "valid": verdict.reason.is_none(), "reason": verdict.reason });
+        let target = id.as_deref().unwrap_or("unknown");
+        let batch = Batch {
+            event: Some(self.event("api_key.verify", target, organization.as_ref(), details)),
+            ..Batch::default()
+        };
+        Ok(self.control.commit(batch).await?)
+    }
+
+    /// Revokes a key now and ends its grace period, also while the store cannot be written.
     ///
     /// # Errors
     /// No such key exists, or it is revoked already.
@@ -246,14 +268,15 @@ impl Registry {
         &self,
         id: &KeyId,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ApiKeyRecord>, RegistryError> {
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.api_key(id).await?, expected)?;
-            let revoked = found.try_map(|key| key.revoke(self.now))?;
+            let revoked = found.clone().try_map(|key| key.revoke(self.now))?;
             let details = json!({ "name": revoked.record.name });
-            self.replace("api_key.revoke", revoked, details).await
-        })
-        .await
+            self.replace("api_key.revoke", &found.record, revoked, details).await
+        });
+        let without_store = || self.revocation_of_key(id, expected);
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 
     /// Replaces a key by a new one. The old key ends at once or after the grace period (S070). Without `expires_at` the
@@ -282,17 +305,21 @@ impl Registry {
                 .await?;
             let (text, digest) = self.new_text(placement.environment);
             let expires_at = expires_at.unwrap_or_else(|| found.record.renewed_expiry(self.now));
-            let revision = found.revision;
-            let (old, new) = found
-                .record
-                .regenerate(text.id(), digest, expires_at, grace, self.now)?;
-            let mut details = details(&new);
-            details["replaced_by"] = new.id.as_str().into();
-            details["grace_seconds"] = grace.duration().as_secs().into();
+            let Versioned {
+                record: before,
+                revision,
+            } = found;
+            let replacement = before
+                .clone()
+                .regenerate(text.id(), digest, expires_at, grace, self.now);
+            let (old, new) = replacement?;
+            let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let batch = self.reserve_slot(&placement, Some(*id)).await?;
             let old = Versioned { record: old, revision };
+            let succession = Succession { old, new };
+            let action = "api_key.regenerate";
             let (replaced, key) = self
-                .insert_successor(batch, "api_key.regenerate", old, new, details, stored_response)
+                .insert_successor(batch, action, &before, succession, details, stored_response)
                 .await?;
             let new = ApiKeyWithText { key, text };
             Ok(ApiKeyReplacement { new, replaced })

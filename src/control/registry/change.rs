@@ -3,6 +3,8 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::audit_fields::AuditFields;
+use crate::control::registry::audit_fields::changes;
 use crate::model::names::Name;
 use crate::store::Batch;
 use crate::store::Page;
@@ -60,6 +62,35 @@ where
     }
 }
 
+/// A condition on records that the store cannot search for.
+pub type Condition<'a, R> = &'a (dyn Fn(&R) -> bool + Send + Sync);
+
+/// Reads the page of a list with only the records that meet `condition`. Without one it is one query; with one, records are
+/// read until the page is full, at worst all of the list.
+pub(super) async fn page_of<R: Record, F>(
+    list: impl Fn(Page) -> F,
+    page: &Page,
+    condition: Option<Condition<'_, R>>,
+) -> Result<Vec<Versioned<R>>, RegistryError>
+where
+    F: Future<Output = Result<Vec<Versioned<R>>, StoreError>>,
+{
+    let Some(condition) = condition else {
+        return Ok(list(page.clone()).await?);
+    };
+    let (mut kept, mut after) = (Vec::new(), page.after.clone());
+    loop {
+        let part = list(Page { after, limit: CHUNK }).await?;
+        let is_last = part.len() < CHUNK as usize;
+        after = part.last().map(|last| last.record.id().to_owned());
+        kept.extend(part.into_iter().filter(|found| condition(&found.record)));
+        if is_last || kept.len() >= page.limit as usize {
+            kept.truncate(page.limit as usize);
+            return Ok(kept);
+        }
+    }
+}
+
 /// Returns `found` if it has the expected revision, or if none is expected (`If-Match`, RFC 9110 section 13.1.1).
 ///
 /// # Errors
@@ -72,6 +103,12 @@ pub(super) fn check_revision<R>(
         Some(expected) if expected != found.revision => Err(RegistryError::PreconditionFailed),
         Some(_) | None => Ok(found),
     }
+}
+
+/// A record that ends, and the new record in its place.
+pub(super) struct Succession<R> {
+    pub(super) old: Versioned<R>,
+    pub(super) new: R,
 }
 
 impl Registry {
@@ -104,15 +141,16 @@ impl Registry {
             .ok_or(RegistryError::NotFound(R::KIND))
     }
 
-    /// Commits `batch` with a new record and its event added, and returns the record as written.
-    pub(super) async fn insert_in_batch<R: Record + Clone>(
+    /// Commits `batch` with a new record and its event added, and returns the record as written. The event shows every
+    /// field of the record.
+    pub(super) async fn insert_in_batch<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
         record: R,
-        details: Value,
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<Versioned<R>, RegistryError> {
+        let details = Value::Object(record.audit_fields());
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         batch.response = stored_response(&record);
         let new = Versioned::new(record);
@@ -121,25 +159,30 @@ impl Registry {
         Ok(new.into_stored())
     }
 
-    /// Commits a changed record and its event, and returns the record as written.
-    pub(super) async fn replace<R: Record + Clone>(
+    /// Commits a changed record and its event, and returns the record as written. The event shows every field that
+    /// differs from `before`, beside `details`.
+    pub(super) async fn replace<R: AuditFields + Clone>(
         &self,
         action: &'static str,
+        before: &R,
         changed: Versioned<R>,
         details: Value,
     ) -> Result<Versioned<R>, RegistryError> {
-        self.replace_in_batch(Batch::default(), action, changed, details).await
+        self.replace_in_batch(Batch::default(), action, before, changed, details)
+            .await
     }
 
-    /// Commits `batch` with a changed record and its event added, and returns the record as written.
-    pub(super) async fn replace_in_batch<R: Record + Clone>(
+    /// Commits `batch` with a changed record and its event added, as [`Self::replace`] does.
+    pub(super) async fn replace_in_batch<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
+        before: &R,
         changed: Versioned<R>,
-        details: Value,
+        mut details: Value,
     ) -> Result<Versioned<R>, RegistryError> {
         let record = &changed.record;
+        details["changes"] = changes(&before.audit_fields(), &record.audit_fields());
         batch.event = Some(self.event(action, record.id(), Some(record.organization()), details));
         // Insert the record before the other writes: when a cancelled subscription's writes are applied one by one, its
         // credentials are refused from the first write on.
@@ -148,17 +191,25 @@ impl Registry {
         Ok(changed.into_stored())
     }
 
-    /// Commits `batch` with a record, its successor and the event of the
-    /// old record added. Returns the old and the new record as written.
-    pub(super) async fn insert_successor<R: Record + Clone>(
+    /// Commits `batch` with a record, its successor and the event of the old record added. The event shows every field
+    /// of the new record, and in `changes` those of the old one that differ from `before`, beside `details`. Returns
+    /// the old and the new record as written.
+    pub(super) async fn insert_successor<R: AuditFields + Clone>(
         &self,
         mut batch: Batch,
         action: &'static str,
-        old: Versioned<R>,
-        new: R,
+        before: &R,
+        successor: Succession<R>,
         details: Value,
         stored_response: StoredResponseFn<'_, R>,
     ) -> Result<(Versioned<R>, Versioned<R>), RegistryError> {
+        let Succession { old, new } = successor;
+        let mut fields = new.audit_fields();
+        fields.extend(details.as_object().cloned().unwrap_or_default());
+        fields.insert("replaced_by".to_owned(), new.id().into());
+        let changes = changes(&before.audit_fields(), &old.record.audit_fields());
+        fields.insert("changes".to_owned(), changes);
+        let details = Value::Object(fields);
         batch.event = Some(self.event(action, old.record.id(), Some(new.organization()), details));
         batch.response = stored_response(&new);
         let new = Versioned::new(new);

@@ -3,6 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::retry_on_conflict;
@@ -10,8 +11,10 @@ use crate::control::registry::clients;
 use crate::jose::sign::SignError;
 use crate::jose::sign::SigningKey;
 use crate::jose::uploaded::UploadedKey;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
+use crate::model::plan::Plan;
 use crate::model::secret::Secret;
 use crate::store::Batch;
 use crate::store::Revision;
@@ -36,6 +39,29 @@ pub struct ClientKeyWithPrivate {
     pub client: Versioned<ClientRecord>,
     pub key: ClientKey,
     pub private_pem: Option<Secret<String>>,
+}
+
+/// Checks that `plan` allows an algorithm of the key.
+fn check_algorithms(plan: &Plan, key: &ClientKey) -> Result<(), RegistryError> {
+    if key
+        .algorithms
+        .iter()
+        .any(|algorithm| plan.allows_assertions(*algorithm))
+    {
+        return Ok(());
+    }
+    let allowed = ASSERTION_ALGORITHMS.iter();
+    let allowed: Vec<&str> = allowed
+        .filter(|algorithm| plan.allows_assertions(**algorithm))
+        .map(|algorithm| algorithm.as_str())
+        .collect();
+    let detail = format!(
+        "plan `{}` takes assertions with {} alone",
+        plan.name,
+        allowed.join(", ")
+    );
+    let pointer = if key.generated { "/generate" } else { "/public_key" };
+    Err(RegistryError::invalid(pointer, detail))
 }
 
 impl Registry {
@@ -94,6 +120,8 @@ impl Registry {
             // temporary one (a subscription that is not in force).
             let changed = found.clone().try_map(|client| client.add_key(key.clone(), self.now))?;
             let placement = self.place(clients::credential_spec(&found.record)).await?;
+            clients::check_key_place(&placement.plan, &found.record.authentication)?;
+            check_algorithms(&placement.plan, &key)?;
             let details = json!({
                 "kid": key.kid,
                 "algorithms": key.algorithms.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -103,7 +131,8 @@ impl Registry {
                 response: stored_response(&key),
                 ..placement.batch()
             };
-            self.replace_in_batch(batch, "client_key.add", changed, details).await
+            self.replace_in_batch(batch, "client_key.add", &found.record, changed, details)
+                .await
         })
         .await?;
         Ok(ClientKeyWithPrivate {
@@ -125,7 +154,8 @@ impl Registry {
         }
     }
 
-    /// Revokes one key of a client; its other keys stay valid. A client without a valid key cannot authenticate (S153).
+    /// Revokes one key of a client, also while the store cannot be written; its other keys stay valid. A client without a valid
+    /// key cannot authenticate (S153).
     ///
     /// # Errors
     /// No such client or key exists, the client is deleted or has no registered keys, or the key is revoked already.
@@ -135,13 +165,21 @@ impl Registry {
         kid: &str,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let details = || json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let changed = found.try_map(|client| client.revoke_key(kid, tokens, self.now))?;
-            let details = json!({ "kid": kid, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client_key.revoke", changed, details).await
-        })
-        .await
+            let changed = found
+                .clone()
+                .try_map(|client| client.revoke_key(kid, tokens, self.now))?;
+            self.replace("client_key.revoke", &found.record, changed, details())
+                .await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client_key.revoke", |client| {
+                Ok((client.revoke_key(kid, tokens, self.now)?, details()))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 }

@@ -1,21 +1,27 @@
 //! How are clients created, changed and deleted? A client's
 //! authentication method is chosen at creation and never changes.
 
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
+use crate::control::registry::change::Succession;
 use crate::control::registry::change::check_revision;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::control::standing::allows_keys;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
+use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 use crate::model::secret::Secret;
 use crate::store::Filter;
@@ -33,7 +39,6 @@ use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::client_changes::NewClient;
 use crate::store::record::grace::Grace;
-use serde_json::Value;
 use serde_json::json;
 
 /// The authentication method of a new client.
@@ -112,17 +117,16 @@ impl From<ClientError> for RegistryError {
     }
 }
 
-fn details(record: &ClientRecord) -> Value {
-    json!({
-        "name": record.name,
-        "subscription": record.subscription.as_str(),
-        "environment": record.environment.as_str(),
-        "authentication": record.authentication.kind().as_str(),
-        "scopes": record.scopes.to_string(),
-        "token_ttl": record.token_ttl.as_str(),
-        "token_format": record.token_format.as_str(),
-        "state": record.state.as_str(),
-    })
+/// Checks that clients under `plan` may have their keys where `authentication` has them.
+///
+/// # Errors
+/// The plan wants a JWKS URL, and the keys are registered here.
+pub(super) fn check_key_place(plan: &Plan, authentication: &ClientAuthentication) -> Result<(), RegistryError> {
+    if allows_keys(plan, authentication) {
+        return Ok(());
+    }
+    let detail = format!("plan `{}` wants the keys of its clients behind a JWKS URL", plan.name);
+    Err(RegistryError::invalid("/jwks_url", detail))
 }
 
 /// Returns the spec of an existing client, to check the client against its plan again.
@@ -155,6 +159,9 @@ impl Registry {
                     scopes: spec.scopes.as_ref(),
                 })
                 .await?;
+            if let Authentication::Keys = spec.authentication {
+                check_key_place(&placement.plan, &ClientAuthentication::Keys { keys: Vec::new() })?;
+            }
             let (authentication, secret) = match &spec.authentication {
                 Authentication::ClientSecret => {
                     let (secret, stored) = self.new_secret();
@@ -180,9 +187,8 @@ impl Registry {
                 token_format: spec.token_format,
             };
             let record = ClientRecord::new(new, self.now);
-            let details = details(&record);
             let client = self
-                .insert_in_batch(placement.batch(), "client.create", record, details, stored_response)
+                .insert_in_batch(placement.batch(), "client.create", record, stored_response)
                 .await?;
             Ok(ClientWithSecret { client, secret })
         })
@@ -193,7 +199,8 @@ impl Registry {
     fn new_secret(&self) -> (Secret<String>, ClientSecret) {
         let secret = client_secret::generate(&mut { self.random });
         let digest = client_secret::digest(&self.control.settings.load().digester, secret.expose());
-        (secret, ClientSecret::new(digest, self.now))
+        let stored = ClientSecret::new(digest, self.now).with_hint(client_secret::hint(secret.expose()));
+        (secret, stored)
     }
 
     /// Returns the client of this id.
@@ -201,7 +208,8 @@ impl Registry {
     /// # Errors
     /// No such client exists, or the actor may not see it.
     pub async fn client(&self, id: &ClientId) -> Result<Versioned<ClientRecord>, RegistryError> {
-        self.visible(self.control.store.client(id).await?)
+        let found = self.control.store.client(id).await?;
+        self.visible(found.map(|client| self.control.revocations.amend_client(client, self.now)))
     }
 
     /// Returns a page of clients, sorted by id. Deleted clients
@@ -209,9 +217,22 @@ impl Registry {
     ///
     /// # Errors
     /// The filter names an organization that the actor may not see.
-    pub async fn clients(&self, filter: Filter, page: &Page) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.clients(&filter, page).await?)
+    pub async fn clients(
+        &self,
+        filter: Filter,
+        page: &Page,
+        condition: Option<Condition<'_, ClientRecord>>,
+    ) -> Result<Vec<Versioned<ClientRecord>>, RegistryError> {
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        // Amended first: the condition is on the record as it is in force.
+        let amend = |client| self.control.revocations.amend_client(client, self.now);
+        page_of(
+            |page| async move { Ok(store.clients(filter, &page).await?.into_iter().map(amend).collect()) },
+            page,
+            condition,
+        )
+        .await
     }
 
     /// Changes a client. Issued tokens keep the settings that they were issued with.
@@ -241,20 +262,21 @@ impl Registry {
                 token_format: update.token_format,
                 jwks_url: update.jwks_url.as_ref().map(ToString::to_string),
             };
-            let mut changed = found.try_map(|client| client.change(change, self.now))?;
+            let mut changed = found.clone().try_map(|client| client.change(change, self.now))?;
             // The current state is not an error: a client program that writes the whole resource back always sends it.
             changed = match (update.active, changed.record.state) {
                 (Some(true), ClientState::Disabled) => changed.try_map(|client| client.enable(self.now))?,
                 (Some(false), ClientState::Active) => changed.try_map(|client| client.disable(self.now))?,
                 (Some(_) | None, _) => changed,
             };
-            let details = details(&changed.record);
-            self.replace("client.change", changed, details).await
+            let details = json!({ "name": changed.record.name });
+            self.replace("client.change", &found.record, changed, details).await
         })
         .await
     }
 
-    /// Deletes a client. Its tokens stay valid until they expire, or end now with [`IssuedTokens::End`].
+    /// Deletes a client, also while the store cannot be written. Its tokens stay valid until they expire, or end now with
+    /// [`IssuedTokens::End`].
     ///
     /// # Errors
     /// No such client exists, or it is deleted already.
@@ -263,14 +285,21 @@ impl Registry {
         id: &ClientId,
         tokens: IssuedTokens,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let details = |name: &str| json!({ "name": name, "revoke_tokens": tokens == IssuedTokens::End });
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let deleted = found.try_map(|client| client.delete(tokens, self.now))?;
-            let details = json!({ "name": deleted.record.name, "revoke_tokens": tokens == IssuedTokens::End });
-            self.replace("client.delete", deleted, details).await
-        })
-        .await
+            let deleted = found.clone().try_map(|client| client.delete(tokens, self.now))?;
+            let details = details(&deleted.record.name);
+            self.replace("client.delete", &found.record, deleted, details).await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client.delete", |client| {
+                let details = details(&client.name);
+                Ok((client.delete(tokens, self.now)?, details))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 
     /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
@@ -287,19 +316,24 @@ impl Registry {
         retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
             let (secret, stored) = self.new_secret();
-            let rotated = found.try_map(|client| client.rotate_secret(stored.digest, grace, self.now))?;
+            let rotated = found
+                .clone()
+                .try_map(|client| client.rotate_secret(stored.clone(), grace, self.now))?;
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
-            let client = self.replace("client.rotate_secret", rotated, details).await?;
+            let client = self
+                .replace("client.rotate_secret", &found.record, rotated, details)
+                .await?;
             let secret = Some(secret);
             Ok(ClientWithSecret { client, secret })
         })
         .await
     }
 
-    /// Replaces a client by a new one, with a new id and a new secret, and deletes the old one.
+    /// Replaces a client by a new one, with a new id and, if it has a secret, a new secret, and deletes the old one. See
+    /// [`ClientRecord::regenerate`] for its keys.
     ///
     /// # Errors
-    /// No such client exists, it is deleted or has no secret; its subscription is not in force, or the plan no longer
+    /// No such client exists, or it is deleted; its subscription is not in force, or the plan no longer
     /// allows the client's kind or scopes.
     pub async fn regenerate_client(
         &self,
@@ -315,26 +349,32 @@ impl Registry {
                 ..credential_spec(&found.record)
             };
             let placement = self.place(spec).await?;
+            check_key_place(&placement.plan, &found.record.authentication)?;
             let (secret, stored) = self.new_secret();
             let new_id = ClientId::generate(&mut { self.random });
-            let revision = found.revision;
-            let (old, new) = found.record.regenerate(new_id, stored.digest, tokens, self.now)?;
-            let details = json!({
-                "replaced_by": new.id.as_str(),
-                "revoke_tokens": tokens == IssuedTokens::End,
-            });
+            let Versioned {
+                record: before,
+                revision,
+            } = found;
+            let (old, new) = before.clone().regenerate(new_id, stored, tokens, self.now)?;
+            let details = json!({ "revoke_tokens": tokens == IssuedTokens::End });
             let old = Versioned { record: old, revision };
-            let batch = placement.batch();
+            let (batch, succession) = (placement.batch(), Succession { old, new });
+            let action = "client.regenerate";
             let (_, client) = self
-                .insert_successor(batch, "client.regenerate", old, new, details, stored_response)
+                .insert_successor(batch, action, &before, succession, details, stored_response)
                 .await?;
-            let secret = Some(secret);
+            let secret = match before.authentication.kind() {
+                CredentialKind::ClientSecret => Some(secret),
+                CredentialKind::PrivateKeyJwt | CredentialKind::ApiKey => None,
+            };
             Ok(ClientWithSecret { client, secret })
         })
         .await
     }
 
-    /// Revokes every token that was issued to a client until now. The client may get new tokens.
+    /// Revokes every token that was issued to a client until now, also while the store cannot be written. The client may get
+    /// new tokens.
     ///
     /// # Errors
     /// No such client exists.
@@ -342,13 +382,20 @@ impl Registry {
         &self,
         id: &ClientId,
         expected: Option<Revision>,
-    ) -> Result<Versioned<ClientRecord>, RegistryError> {
-        retry_on_conflict(|| async {
+    ) -> Result<RevocationOutcome<ClientRecord>, RegistryError> {
+        let with_store = retry_on_conflict(|| async {
             let found = check_revision(self.client(id).await?, expected)?;
-            let ended = found.map(|client| client.revoke_tokens(self.now));
+            let ended = found.clone().map(|client| client.revoke_tokens(self.now));
             let details = json!({ "name": ended.record.name });
-            self.replace("client.revoke_tokens", ended, details).await
-        })
-        .await
+            self.replace("client.revoke_tokens", &found.record, ended, details)
+                .await
+        });
+        let without_store = || {
+            self.revocation_of_client(id, expected, "client.revoke_tokens", |client| {
+                let details = json!({ "name": client.name });
+                Ok((client.revoke_tokens(self.now), details))
+            })
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
     }
 }

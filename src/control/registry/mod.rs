@@ -4,7 +4,9 @@
 pub mod actor;
 pub mod text;
 pub mod error;
+pub mod audit_fields;
 pub mod change;
+pub mod revoke;
 pub mod prepare;
 mod placement;
 pub mod organizations;
@@ -18,23 +20,35 @@ pub mod audit;
 pub mod backup;
 
 pub use actor::Actor;
+pub use change::Condition;
 pub use change::StoredResponseFn;
 pub use error::RegistryError;
 pub use error::ValidationError;
 pub use error::ValidationErrors;
 pub use prepare::FirstAdministrator;
+pub use revoke::RevocationOutcome;
 
 use crate::control::Control;
 use crate::control::registry::actor::Visibility;
+use crate::control::standing::SubscriptionCheckError;
+use crate::control::standing::assertion_algorithms;
+use crate::control::standing::check_client;
+use crate::control::standing::check_subscription;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::control::token::client_jwks::JwksHealth;
+use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
+use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::plan::CredentialKind;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
 use crate::store::Filter;
 use crate::store::StoredResponse;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A function that fills its argument with random bytes; outside tests it is [`crate::model::api_key::system_random`].
@@ -72,8 +86,42 @@ impl Registry {
         Some(client_jwks.health(client, url))
     }
 
+    /// Returns `good` if its subscription and its plan allow the use of a key now, otherwise the word for the reason.
+    pub fn key_standing(&self, key: &ApiKeyRecord) -> &'static str {
+        let kind = CredentialKind::ApiKey;
+        standing_word(check_subscription(
+            &self.control,
+            &key.subscription,
+            key.environment,
+            kind,
+        ))
+    }
+
+    /// Returns `good` if its subscription and its plan give a client tokens now, otherwise the word for the reason.
+    pub fn client_standing(&self, client: &ClientRecord) -> &'static str {
+        standing_word(check_client(&self.control, client))
+    }
+
+    /// Returns the algorithms that assertions of clients under `subscription` may be signed with.
+    pub fn assertion_algorithms(&self, subscription: &SubscriptionId) -> Vec<Algorithm> {
+        assertion_algorithms(&self.control, subscription)
+    }
+
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Returns the source address of the actor; `None` if the request did not come over the network.
+    pub const fn from(&self) -> Option<IpAddr> {
+        self.actor.from()
+    }
+
+    /// Returns whether the actor may see a key of `organization`; a key without one is for operators.
+    pub fn sees_organization(&self, organization: Option<&str>) -> bool {
+        match organization.map(str::parse::<Name>) {
+            Some(Ok(organization)) => self.actor.sees(&organization),
+            Some(Err(_)) | None => self.actor.is_operator(),
+        }
     }
 
     /// Returns `api_keys.prefix`, for showing keys.
@@ -88,6 +136,17 @@ impl Registry {
             .token_endpoint
             .as_ref()
             .is_some_and(|endpoint| endpoint.client_jwks.allow_http)
+    }
+
+    /// Returns the URL at which clients of `organization` get tokens; `None` without a token endpoint.
+    pub fn token_url(&self, organization: &Name) -> Option<String> {
+        let settings = self.control.settings.load();
+        let endpoint = settings.token_endpoint.as_ref()?;
+        Some(if endpoint.global_endpoint.serves(organization) {
+            endpoint.token_url()
+        } else {
+            endpoint.tenant_token_url(organization.as_str())
+        })
     }
 
     /// Returns the response stored under an idempotency key, if any.
@@ -124,6 +183,13 @@ impl Registry {
     /// Returns a plan of the configuration in force.
     fn plan(&self, name: &Name) -> Option<Plan> {
         self.control.settings.load().plans.get(name).cloned()
+    }
+}
+
+fn standing_word(checked: Result<(), SubscriptionCheckError>) -> &'static str {
+    match checked {
+        Ok(()) => "good",
+        Err(error) => error.reason(),
     }
 }
 

@@ -12,7 +12,6 @@ use crate::store::Page;
 use crate::store::StoreError;
 use crate::store::Versioned;
 use crate::store::record::OrganizationRecord;
-use serde_json::json;
 
 impl Registry {
     /// Creates an organization, without a subscription.
@@ -31,14 +30,7 @@ impl Registry {
             name: name.into_string(),
             created_at: self.now,
         };
-        let details = json!({ "name": record.name });
-        let created = self.insert_in_batch(
-            Batch::default(),
-            "organization.create",
-            record,
-            details,
-            stored_response,
-        );
+        let created = self.insert_in_batch(Batch::default(), "organization.create", record, stored_response);
         created.await.map_err(|error| match error {
             RegistryError::Store(StoreError::Conflict(_)) => RegistryError::Exists("organization"),
             other => other,

@@ -67,6 +67,7 @@ impl Registry {
         for_each_record(
             |page| async move { store.subscriptions(filter, &page).await },
             |found| {
+                let found = self.control.revocations.amend_subscription(found, self.now);
                 if found.record.state != SubscriptionState::Cancelled {
                     in_use.push(found);
                 }

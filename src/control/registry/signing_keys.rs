@@ -5,6 +5,8 @@ use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::signing_keys::SigningKeysError;
 use crate::control::signing_keys::schedule::RotationKey;
+use crate::control::signing_keys::schedule::Stage;
+use crate::observe::access::rfc3339;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -49,7 +51,21 @@ impl Registry {
             Ok(rotated) => rotated.map_err(|error: SigningKeysError| RegistryError::SigningKeys(error.to_string()))?,
             Err(error) => return Err(RegistryError::SigningKeys(error.to_string())),
         };
-        let details = json!({ "leaked": rotation == Rotation::Leaked, "algorithm": key.algorithm.as_str() });
+        let RotationKey {
+            kid: _,
+            algorithm,
+            published_at: _,
+            stage,
+        } = &key;
+        let details = json!({
+            "leaked": rotation == Rotation::Leaked,
+            "algorithm": algorithm.as_str(),
+            "signs_from": match stage {
+                Stage::Next { signs_from } => Some(rfc3339(*signs_from).to_string()),
+                Stage::Active { since } => Some(rfc3339(*since).to_string()),
+                Stage::Retired { .. } => None,
+            },
+        });
         // Write the event afterwards: the keys are in files outside the transaction, and a failed rotation is no event.
         self.write_event("signing_key.rotate", &key.kid, details).await?;
         Ok(key)

@@ -1,13 +1,16 @@
 //! Which states does a subscription go through? An organization
 //! requests and cancels it; operators approve it and record payment.
 
+use crate::control::registry::Condition;
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::control::registry::RevocationOutcome;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::ValidationErrors;
 use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::check_revision;
 use crate::control::registry::change::for_each_record;
+use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::is_built_in;
@@ -25,6 +28,7 @@ use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::SubscriptionError;
 use crate::store::record::SubscriptionRecord;
+use serde_json::Value;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -57,10 +61,31 @@ impl OperatorChange {
     }
 }
 
+const CANCEL: &str = "subscription.cancel";
+
 impl From<SubscriptionError> for RegistryError {
     fn from(error: SubscriptionError) -> Self {
         Self::state_conflict(error.as_str(), error)
     }
+}
+
+/// The most ids of one kind in the event of a cancellation, whose size is bounded so.
+const ENDED_IDS_MAX: usize = 1_000;
+
+/// Returns how many credentials `writes` end, and which.
+fn ended_credentials(writes: &[Write]) -> Value {
+    let (mut keys, mut clients) = (Vec::new(), Vec::new());
+    for write in writes {
+        match write {
+            Write::ApiKey(key) => keys.push(key.record.id.to_string()),
+            Write::Client(client) => clients.push(client.record.id.to_string()),
+            Write::Organization(_) | Write::Subscription(_) | Write::OpaqueToken(_) | Write::RevokedToken(_) => {}
+        }
+    }
+    let (keys_revoked, clients_ended) = (keys.len(), clients.len());
+    keys.truncate(ENDED_IDS_MAX);
+    clients.truncate(ENDED_IDS_MAX);
+    json!({ "keys_revoked": keys_revoked, "clients_ended": clients_ended, "keys": keys, "clients": clients })
 }
 
 impl Registry {
@@ -88,15 +113,8 @@ impl Registry {
         })?;
         let id = SubscriptionId::generate(&mut { self.random });
         let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
-        let details = json!({ "plan": record.plan.as_str(), "state": record.state.as_str() });
-        self.insert_in_batch(
-            Batch::default(),
-            "subscription.create",
-            record,
-            details,
-            stored_response,
-        )
-        .await
+        self.insert_in_batch(Batch::default(), "subscription.create", record, stored_response)
+            .await
     }
 
     /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.
@@ -128,7 +146,9 @@ impl Registry {
     /// # Errors
     /// No such subscription exists, or the actor may not see it.
     pub async fn subscription(&self, id: &SubscriptionId) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
-        self.visible(self.control.store.subscription(id).await?)
+        let found = self.control.store.subscription(id).await?;
+        let revocations = &self.control.revocations;
+        self.visible(found.map(|subscription| revocations.amend_subscription(subscription, self.now)))
     }
 
     /// Returns a page of subscriptions, sorted by id.
@@ -139,9 +159,25 @@ impl Registry {
         &self,
         filter: Filter,
         page: &Page,
+        condition: Option<Condition<'_, SubscriptionRecord>>,
     ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
-        let filter = self.narrow_filter(filter)?;
-        Ok(self.control.store.subscriptions(&filter, page).await?)
+        let filter = &self.narrow_filter(filter)?;
+        let store = &self.control.store;
+        // Amended first: the condition is on the record as it is in force.
+        let amend = |subscription| self.control.revocations.amend_subscription(subscription, self.now);
+        page_of(
+            |page| async move {
+                Ok(store
+                    .subscriptions(filter, &page)
+                    .await?
+                    .into_iter()
+                    .map(amend)
+                    .collect())
+            },
+            page,
+            condition,
+        )
+        .await
     }
 
     /// Applies an operator's change to a subscription.
@@ -160,6 +196,7 @@ impl Registry {
         let now = self.now;
         retry_on_conflict(|| async {
             let found = check_revision(self.subscription(id).await?, expected)?;
+            let before = found.record.clone();
             let moved = match to {
                 OperatorChange::Approve => found.try_map(|record| record.approve(now))?,
                 OperatorChange::Fail => found.try_map(|record| record.fail(now))?,
@@ -176,18 +213,32 @@ impl Registry {
                 "plan": record.plan.as_str(),
                 "paid": record.paid,
             });
-            self.replace(to.action(), moved, details).await
+            self.replace(to.action(), &before, moved, details).await
         })
         .await
     }
 
-    /// Cancels a subscription for good. In the same transaction, every key
+    /// Cancels a subscription for good, also while the store cannot be written. In the same transaction, every key
     /// under it is revoked and every token of its clients ends (S072).
     ///
     /// # Errors
-    /// No such subscription exists, it is cancelled already, or it is built in. After an
-    /// error of the store the subscription may be cancelled.
+    /// No such subscription exists, it is cancelled already, or it is built in.
     pub async fn cancel_subscription(
+        &self,
+        id: &SubscriptionId,
+        expected: Option<Revision>,
+    ) -> Result<RevocationOutcome<SubscriptionRecord>, RegistryError> {
+        let with_store = self.cancel_in_store(id, expected);
+        let without_store = || {
+            if is_built_in(id) {
+                return Ok(None);
+            }
+            self.cancellation(id, CANCEL)
+        };
+        self.revoke_always(id.as_str(), with_store, without_store).await
+    }
+
+    async fn cancel_in_store(
         &self,
         id: &SubscriptionId,
         expected: Option<Revision>,
@@ -199,23 +250,23 @@ impl Registry {
         }
         let cancelled = retry_on_conflict(|| async {
             let found = check_revision(self.subscription(id).await?, expected)?;
+            let before = found.record.clone();
             let cancelled = found.try_map(|record| record.cancel(self.now))?;
             let writes = self.ending_writes(&cancelled.record).await?;
-            let details = json!({
-                "keys_revoked": writes.iter().filter(|write| matches!(write, Write::ApiKey(_))).count(),
-                "clients_ended": writes.iter().filter(|write| matches!(write, Write::Client(_))).count(),
-            });
+            let details = ended_credentials(&writes);
             let batch = Batch {
                 writes,
                 ..Batch::default()
             };
-            self.replace_in_batch(batch, "subscription.cancel", cancelled, details)
-                .await
+            self.replace_in_batch(batch, CANCEL, &before, cancelled, details).await
         })
         .await?;
         // A credential created between the read and the commit is refused, because its subscription is cancelled.
         // Revoke such credentials too; no further credential can be created.
-        retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await?;
+        if let Err(error) = retry_on_conflict(|| self.end_remaining_credentials(&cancelled.record)).await {
+            let id = cancelled.record.id.as_str();
+            tracing::warn!(%error, subscription = id, "Credentials made during a cancellation are refused, and not marked");
+        }
         Ok(cancelled)
     }
 
@@ -225,11 +276,11 @@ impl Registry {
         if writes.is_empty() {
             return Ok(());
         }
-        let details = json!({ "leftovers": writes.len() });
+        let details = ended_credentials(&writes);
         let organization = Some(&cancelled.organization);
         let batch = Batch {
             writes,
-            event: Some(self.event("subscription.cancel", cancelled.id.as_str(), organization, details)),
+            event: Some(self.event(CANCEL, cancelled.id.as_str(), organization, details)),
             ..Batch::default()
         };
         Ok(self.control.commit(batch).await?)

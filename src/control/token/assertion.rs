@@ -3,16 +3,19 @@
 use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::AssertionAudience;
 use crate::control::token::error::TokenEndpointError;
-use crate::control::token::service::TOKEN;
 use crate::jose::json;
 use crate::jose::jwk::VerifyingKey;
+use crate::jose::jwks::KidMeaning;
 use crate::jose::jws::Jws;
 use crate::jose::jws::JwsError;
-use crate::jose::uploaded::ASSERTION_ALGORITHMS;
+use crate::jose::numeric_date;
+use crate::jose::numeric_date::Rounding;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
 use crate::model::algorithm::Algorithm;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
+use crate::model::names::Name;
 use crate::store::AssertionMark;
 use crate::store::record::client::CLIENT_KEYS_MAX;
 use serde_json::Map;
@@ -34,8 +37,10 @@ pub struct Assertion<'a> {
 /// The endpoint that received the assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceivingEndpoint<'a> {
-    /// The token endpoint of the gate or of one organization.
-    Token { path: &'a str },
+    /// The global token endpoint.
+    Token,
+    /// The token endpoint of one organization.
+    TenantToken { organization: &'a str },
     /// Introspection or revocation. `aud` may also be the URL of the token endpoint: client programs have one setting
     /// for all endpoints of a server.
     Other { path: &'a str },
@@ -74,16 +79,27 @@ impl<'a> Assertion<'a> {
         &self.client
     }
 
+    /// Returns `alg`; a key that fits it has verified the signature once [`Self::signer`] returns one.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.jws.header().algorithm
+    }
+
     /// Returns `kid`, unverified.
     pub fn kid(&self) -> Option<&str> {
         self.jws.header().kid.as_deref()
     }
 
-    /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without
-    /// `kid`, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
-    pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey>) -> Option<&'k VerifyingKey> {
+    /// Returns the key of `keys` that signed the assertion. `kid` selects the key; without `kid`, or where it says nothing
+    /// about these keys, tries at most [`CLIENT_KEYS_MAX`] keys that fit the algorithm.
+    pub fn signer<'k>(&self, keys: impl Iterator<Item = &'k VerifyingKey> + Clone) -> Option<&'k VerifyingKey> {
+        let kid = self.kid().map(|kid| (kid, KidMeaning::of(kid, keys.clone())));
+        let is_meant = |key: &&VerifyingKey| match kid {
+            None | Some((_, KidMeaning::Nothing)) => true,
+            Some((kid, KidMeaning::Named)) => key.is_named(kid),
+            Some((_, KidMeaning::Unknown)) => false,
+        };
         let fitting = keys
-            .filter(|key| self.kid().is_none_or(|kid| key.kid() == Some(kid)))
+            .filter(is_meant)
             .filter(|key| key.fits(self.jws.header().algorithm));
         self.jws.signer(fitting.take(CLIENT_KEYS_MAX)).ok()
     }
@@ -98,12 +114,13 @@ impl<'a> Assertion<'a> {
         rules: &TokenEndpoint,
         endpoint: ReceivingEndpoint<'_>,
         client: &ClientId,
+        organization: &Name,
         now: Timestamp,
     ) -> Result<Option<AssertionMark>, TokenEndpointError> {
         self.check_kind()?;
-        self.check_audience(rules, endpoint)?;
+        self.check_audience(rules, endpoint, organization)?;
         let expires_at = self.check_times(rules, now)?;
-        let id = match self.claims.get("jti") {
+        let id = match self.claim("jti") {
             None if rules.require_jti => return Err(TokenEndpointError::AssertionIdMissing),
             None => return Ok(None),
             Some(Value::String(id)) if (1..=JTI_BYTES_MAX).contains(&id.len()) => CredentialDigest::sha256(id),
@@ -131,16 +148,38 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Checks `aud`, which must be one string: with several audiences,
-    /// another one of them could replay the assertion here (S119).
-    fn check_audience(&self, rules: &TokenEndpoint, endpoint: ReceivingEndpoint<'_>) -> Result<(), TokenEndpointError> {
-        let Some(Value::String(audience)) = self.claims.get("aud") else {
-            return Err(TokenEndpointError::AssertionAudience);
+    /// Checks `aud`, which must be one audience: with several, another one of them could replay the assertion here (S119).
+    /// An array of exactly one is taken too (RFC 7519 section 4.1.3), because libraries write it, but not in the strict
+    /// profile, whose audience is a string (rfc7523bis).
+    fn check_audience(
+        &self,
+        rules: &TokenEndpoint,
+        endpoint: ReceivingEndpoint<'_>,
+        organization: &Name,
+    ) -> Result<(), TokenEndpointError> {
+        let audience = match self.claim("aud") {
+            Some(Value::String(audience)) => Some(audience),
+            Some(Value::Array(audiences)) => match (audiences.as_slice(), rules.assertion_audience) {
+                ([Value::String(audience)], AssertionAudience::IssuerOrEndpoint) => Some(audience),
+                (_, AssertionAudience::IssuerOrEndpoint | AssertionAudience::Issuer) => None,
+            },
+            Some(_) | None => None,
         };
+        let audience = audience.ok_or(TokenEndpointError::AssertionAudience)?;
         let is_issuer = audience == rules.issuer.as_str();
-        let is_endpoint = match endpoint {
-            ReceivingEndpoint::Token { path } => *audience == rules.url(path),
-            ReceivingEndpoint::Other { path } => *audience == rules.url(path) || *audience == rules.url(TOKEN),
+        // The organization's metadata has an issuer of its own.
+        let is_tenant_issuer = |organization: &str| *audience == rules.tenant_issuer(organization);
+        let is_tenant_endpoint = |organization: &str| *audience == rules.tenant_token_url(organization);
+        let (is_issuer, is_endpoint) = match endpoint {
+            ReceivingEndpoint::Token => (is_issuer, *audience == rules.token_url()),
+            ReceivingEndpoint::TenantToken { organization } => (
+                is_issuer || is_tenant_issuer(organization),
+                is_tenant_endpoint(organization),
+            ),
+            ReceivingEndpoint::Other { path } => (
+                is_issuer || is_tenant_issuer(organization.as_str()),
+                [rules.url(path), rules.token_url()].contains(audience) || is_tenant_endpoint(organization.as_str()),
+            ),
         };
         let is_accepted = match rules.assertion_audience {
             AssertionAudience::IssuerOrEndpoint => is_issuer || is_endpoint,
@@ -155,7 +194,7 @@ impl<'a> Assertion<'a> {
 
     /// Checks `exp`, `nbf` and `iat`, each with the clock skew, and returns `exp`.
     fn check_times(&self, rules: &TokenEndpoint, now: Timestamp) -> Result<Timestamp, TokenEndpointError> {
-        let Some(expires_at) = self.time("exp")? else {
+        let Some(expires_at) = self.time("exp", Rounding::Down)? else {
             return Err(TokenEndpointError::AssertionClaim("exp"));
         };
         let skew = rules.clock_skew;
@@ -167,11 +206,14 @@ impl<'a> Assertion<'a> {
             return Err(TokenEndpointError::AssertionLifetime);
         }
         for name in ["nbf", "iat"] {
-            if self.time(name)?.is_some_and(|time| time > now.saturating_add(skew)) {
+            if self
+                .time(name, Rounding::Up)?
+                .is_some_and(|time| time > now.saturating_add(skew))
+            {
                 return Err(TokenEndpointError::AssertionNotYetValid);
             }
         }
-        let issued_at = self.time("iat")?.unwrap_or(now);
+        let issued_at = self.time("iat", Rounding::Up)?.unwrap_or(now);
         if issued_at.saturating_add(longest) < now {
             Err(TokenEndpointError::AssertionTooOld)
         } else {
@@ -179,15 +221,19 @@ impl<'a> Assertion<'a> {
         }
     }
 
-    /// Returns a NumericDate claim, `None` if it is absent. It
-    /// must be whole seconds, as everywhere in this gate (S027).
-    fn time(&self, name: &'static str) -> Result<Option<Timestamp>, TokenEndpointError> {
-        match self.claims.get(name) {
+    /// Returns a claim; one that is `null` is absent, as in a token.
+    fn claim(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Returns a NumericDate claim, `None` if it is absent: whole or not, as in a token, because libraries write
+    /// `time.time() + 300`.
+    fn time(&self, name: &'static str, rounding: Rounding) -> Result<Option<Timestamp>, TokenEndpointError> {
+        let wrong = TokenEndpointError::AssertionClaim(name);
+        match self.claim(name) {
             None => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(secs) => Ok(Some(Timestamp::from_unix_secs(secs))),
-                None => Err(TokenEndpointError::AssertionClaim(name)),
-            },
+            Some(Value::Number(number)) => numeric_date::instant(number, rounding).map(Some).ok_or(wrong),
+            Some(_) => Err(wrong),
         }
     }
 }

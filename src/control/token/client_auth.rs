@@ -1,6 +1,7 @@
 //! Which client sends the request (RFC 6749 section 2.3, RFC 7521 section 4.2)? One credential, by exactly one method.
 
 use crate::control::clients::Client;
+use crate::control::standing;
 use crate::control::token::assertion::Assertion;
 use crate::control::token::assertion::ReceivingEndpoint;
 use crate::control::token::error::Authorization;
@@ -11,6 +12,7 @@ use crate::control::token::service::Service;
 use crate::control::token::service::endpoint;
 use crate::jose::current_jwks::CurrentJwks;
 use crate::jose::current_jwks::JwksUnavailable;
+use crate::jose::jwks::KidMeaning;
 use crate::jose::uploaded::ASSERTION_TYPE;
 use crate::model::api_key::CredentialDigest;
 use crate::model::client_address::ClientAddress;
@@ -155,8 +157,6 @@ fn parse_basic(value: &[u8]) -> Result<(String, Secret<String>), TokenEndpointEr
 #[derive(Clone, Copy, Debug)]
 pub struct AuthContext<'a> {
     pub endpoint: ReceivingEndpoint<'a>,
-    /// The organization of the endpoint: other organizations' clients are unknown there. `None`: all clients are known.
-    pub tenant: Option<&'a str>,
     pub source: ClientAddress,
     pub now: Now,
 }
@@ -221,7 +221,7 @@ fn authenticate_by_secret(
     let id: ClientId = id.parse().map_err(|_| TokenEndpointError::UnknownClient)?;
     service.check_failures(&id, context)?;
     let digest = client_secret::digest(&service.control.settings.load().digester, secret.expose());
-    let client = find_client(service, &id, context.tenant);
+    let client = find_client(service, &id, context.endpoint);
     let proved = match &client {
         Ok(client) => match &client.record.authentication {
             ClientAuthentication::ClientSecret { secrets } => {
@@ -277,7 +277,7 @@ async fn authenticate_by_assertion(
     // A wrong signature has an error of its own, because authors of client programs need to know. The error reveals
     // that the client exists, so an equal response time for unknown clients would gain nothing.
     let fails = |error| service.count_failure(&id, context, error);
-    let client = find_client(service, &id, context.tenant).map_err(fails)?;
+    let client = find_client(service, &id, context.endpoint).map_err(fails)?;
     let proof = match &client.record.authentication {
         ClientAuthentication::Keys { .. } => {
             let signer = assertion.signer(client.keys(context.now.wall));
@@ -294,8 +294,19 @@ async fn authenticate_by_assertion(
         ClientAuthentication::ClientSecret { .. } => return Err(fails(TokenEndpointError::WrongMethod)),
     };
     // The client is authenticated from here on; later errors do not count as guesses.
+    let algorithms = standing::assertion_algorithms(&service.control, &client.record.subscription);
+    if !algorithms.contains(&assertion.algorithm()) {
+        return Err(TokenEndpointError::AlgorithmNotInPlan);
+    }
     let settings = service.settings();
-    let mark = assertion.check(endpoint(&settings)?, context.endpoint, &id, context.now.wall)?;
+    let organization = &client.record.organization;
+    let mark = assertion.check(
+        endpoint(&settings)?,
+        context.endpoint,
+        &id,
+        organization,
+        context.now.wall,
+    )?;
     Ok(AuthenticatedClient { client, proof, mark })
 }
 
@@ -314,16 +325,18 @@ async fn verify_with_fetched_keys(
     if assertion.signer(jwks.keys()).is_some() {
         return Ok(true);
     }
-    // Only an assertion without `kid` needs a newer set here: for an unknown `kid`, `keys` has already fetched.
-    if is_latest || assertion.kid().is_some() {
+    // Only an assertion whose `kid` says nothing needs a newer set here: for an unknown `kid`, `keys` has already fetched.
+    let names_key = |kid| KidMeaning::of(kid, jwks.keys()) != KidMeaning::Nothing;
+    if is_latest || assertion.kid().is_some_and(names_key) {
         return Ok(false);
     }
     let newer = service.client_jwks.newer(id, url, &jwks).await.map_err(unavailable)?;
     Ok(assertion.signer(newer.keys()).is_some())
 }
 
-/// Returns the client if it exists, is not deleted, and belongs to the tenant.
-fn find_client(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result<Arc<Client>, TokenEndpointError> {
+/// Returns the client if it exists, is not deleted, and may use `at`: an organization's endpoint is for its own clients,
+/// and the global one for those of `token_endpoint.global_endpoint`.
+fn find_client(service: &Service, id: &ClientId, at: ReceivingEndpoint<'_>) -> Result<Arc<Client>, TokenEndpointError> {
     let client = service
         .control
         .clients
@@ -332,11 +345,17 @@ fn find_client(service: &Service, id: &ClientId, tenant: Option<&str>) -> Result
     if client.record.state == ClientState::Deleted {
         return Err(TokenEndpointError::UnknownClient);
     }
-    let is_other = |tenant: &str| tenant.parse::<Name>().as_ref() != Ok(&client.record.organization);
-    if tenant.is_some_and(is_other) {
-        return Err(TokenEndpointError::WrongTenant);
+    let own = &client.record.organization;
+    let is_served = match at {
+        ReceivingEndpoint::TenantToken { organization } => organization.parse::<Name>().as_ref() == Ok(own),
+        ReceivingEndpoint::Token => endpoint(&service.settings())?.global_endpoint.serves(own),
+        ReceivingEndpoint::Other { .. } => true,
+    };
+    if is_served {
+        Ok(client)
+    } else {
+        Err(TokenEndpointError::WrongTenant)
     }
-    Ok(client)
 }
 
 #[cfg(test)]

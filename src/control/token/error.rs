@@ -40,6 +40,7 @@ pub enum TokenEndpointError {
     WrongTenant,
     ProofEnded,
     BadSignature,
+    AlgorithmNotInPlan,
     // Claims in the assertion of an authenticated client.
     AssertionKind,
     AssertionClaim(&'static str),
@@ -144,10 +145,11 @@ impl TokenEndpointError {
             Self::WrongTenant => (CLIENT, "invalid client", "wrong_tenant"),
             Self::ProofEnded => (CLIENT, "invalid client", "proof_ended"),
             Self::BadSignature => (CLIENT, "invalid JWT signature", "bad_assertion_signature"),
+            Self::AlgorithmNotInPlan => (CLIENT, "the plan of the subscription does not take this alg of the assertion", "algorithm_not_in_plan"),
             // RFC 7523 section 3; RFC 8725 section 3.12 for the kind.
             Self::AssertionKind => (CLIENT, "typ of the assertion must be JWT, client-authentication+jwt or left out", "assertion_kind"),
             Self::AssertionClaim(name) => return Row::new(CLIENT, format!("{name} of the assertion is missing or has the wrong type"), "assertion_claim"),
-            Self::AssertionAudience => (CLIENT, "aud of the assertion must be one string, the issuer or where it accepts that the URL of this endpoint", "assertion_audience"),
+            Self::AssertionAudience => (CLIENT, "aud of the assertion must be one audience, the issuer or where it accepts that the URL of this endpoint", "assertion_audience"),
             Self::AssertionExpired => (CLIENT, "the assertion has expired", "assertion_expired"),
             Self::AssertionNotYetValid => (CLIENT, "the assertion is not valid yet: is the clock right?", "assertion_not_yet_valid"),
             Self::AssertionLifetime => (CLIENT, "exp of the assertion is too far ahead", "assertion_lifetime"),
@@ -302,6 +304,7 @@ mod tests {
         TokenEndpointError::WrongTenant,
         TokenEndpointError::ProofEnded,
         TokenEndpointError::BadSignature,
+        TokenEndpointError::AlgorithmNotInPlan,
         TokenEndpointError::AssertionKind,
         TokenEndpointError::AssertionClaim("exp"),
         TokenEndpointError::AssertionClaim("iat"),

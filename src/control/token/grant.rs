@@ -5,12 +5,13 @@ use crate::config::TokenEndpoint;
 use crate::config::token_endpoint::resource_of;
 use crate::control::Control;
 use crate::control::clients::Client;
+use crate::control::standing;
+use crate::control::standing::SubscriptionCheckError;
 use crate::control::token::client_auth::AuthenticatedClient;
 use crate::control::token::error::TokenEndpointError;
 use crate::control::token::request::Form;
 use crate::model::clock::Timestamp;
 use crate::model::scope::ScopeSet;
-use crate::model::subscription::Standing;
 use crate::store::record::client::ClientState;
 use std::sync::Arc;
 
@@ -50,40 +51,10 @@ pub fn client_in_force(
     if !authenticated.still_holds(&client, now) {
         return Err(TokenEndpointError::ProofEnded);
     }
-    match check_subscription(control, &client) {
+    match standing::check_client(control, &client.record) {
         Ok(()) => Ok(client),
         Err(SubscriptionCheckError::Standing(standing)) => Err(TokenEndpointError::Standing(standing)),
         Err(SubscriptionCheckError::KindNotInPlan) => Err(TokenEndpointError::KindNotInPlan),
-    }
-}
-
-/// Why the subscription of a client gives no credentials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubscriptionCheckError {
-    Standing(Standing),
-    KindNotInPlan,
-}
-
-/// Checks that the client's subscription is in force, and that its plan allows the client's kind of credential. Reads
-/// memory only.
-///
-/// # Errors
-/// The first check that fails. A client with an unknown subscription is treated like one with a cancelled subscription.
-pub fn check_subscription(control: &Control, client: &Client) -> Result<(), SubscriptionCheckError> {
-    let record = &client.record;
-    let subscription = control.directory.subscription(&record.subscription);
-    let subscription = subscription.ok_or(SubscriptionCheckError::Standing(Standing::Cancelled))?;
-    let settings = control.settings.load();
-    let plan = settings.plans.get(&subscription.plan);
-    match subscription.standing(plan, record.environment) {
-        Standing::Good => {}
-        standing => return Err(SubscriptionCheckError::Standing(standing)),
-    }
-    let kind = record.authentication.kind();
-    if plan.is_some_and(|plan| plan.credentials.contains(kind)) {
-        Ok(())
-    } else {
-        Err(SubscriptionCheckError::KindNotInPlan)
     }
 }
 

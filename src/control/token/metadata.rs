@@ -3,20 +3,30 @@
 
 use crate::config::TokenEndpoint;
 use crate::control::token::assertion;
-use crate::control::token::service::TOKEN;
+use crate::model::names::Name;
 use serde_json::Value;
 use serde_json::json;
 
 /// The client authentication methods of every endpoint.
 const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
-/// Returns the metadata document. The same document serves OpenID Connect
+/// Returns the metadata document, of the gate or of one organization. The same document serves OpenID Connect
 /// Discovery 1.0, where client programs look for `token_endpoint`.
-pub fn document(endpoint: &TokenEndpoint) -> Value {
+///
+/// An organization's document has the issuer that its URL says (section 3.3), which its clients compare. The tokens are of
+/// the gate's issuer all the same: whoever verifies them knows one issuer.
+pub fn document(endpoint: &TokenEndpoint, organization: Option<&Name>) -> Value {
     let algorithms = assertion::ALGORITHMS.map(|algorithm| algorithm.as_str());
+    let (issuer, token_url) = match organization.map(Name::as_str) {
+        None => (endpoint.issuer.as_str().to_owned(), endpoint.token_url()),
+        Some(organization) => (
+            endpoint.tenant_issuer(organization),
+            endpoint.tenant_token_url(organization),
+        ),
+    };
     json!({
-        "issuer": endpoint.issuer.as_str(),
-        "token_endpoint": endpoint.url(TOKEN),
+        "issuer": issuer,
+        "token_endpoint": token_url,
         "jwks_uri": endpoint.url("/oauth/jwks"),
         "introspection_endpoint": endpoint.url("/oauth/introspect"),
         "revocation_endpoint": endpoint.url("/oauth/revoke"),

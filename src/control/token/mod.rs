@@ -28,11 +28,11 @@ use crate::control::token::replay::UsedAssertions;
 use crate::control::token::request::BODY_BYTES_MAX;
 use crate::control::token::request::Form;
 use crate::control::token::service::Service;
-use crate::control::token::service::TOKEN;
 use crate::control::token::service::endpoint;
 use crate::model::client_address::ClientAddress;
 use crate::model::clock::Now;
 use crate::model::id::ClientId;
+use crate::model::names::Name;
 use axum::Extension;
 use axum::Router;
 use axum::body::Body;
@@ -54,7 +54,10 @@ use serde_json::Value;
 use serde_json::json;
 use std::sync::Arc;
 
+/// The paths that the data side maps those of the configuration to.
+const TOKEN: &str = "/oauth/token";
 const TENANT_TOKEN: &str = "/t/{organization}/oauth/token";
+const TENANT_METADATA: &str = "/t/{organization}/.well-known/oauth-authorization-server";
 const INTROSPECT: &str = "/oauth/introspect";
 const REVOKE: &str = "/oauth/revoke";
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
@@ -104,6 +107,7 @@ pub fn router(control: Arc<Control>, client_jwks: Arc<dyn ClientJwks>) -> Router
             .route(&format!("{base}{TENANT_TOKEN}"), any(tenant_token))
             .route(&format!("{base}{INTROSPECT}"), any(introspection))
             .route(&format!("{base}{REVOKE}"), any(revocation))
+            .route(&format!("{base}{TENANT_METADATA}"), get(tenant_discovery))
             .route(&format!("{OAUTH_METADATA}{base}"), get(discovery))
             .route(&format!("{base}{OPENID_METADATA}"), get(discovery));
     }
@@ -149,7 +153,7 @@ impl<S: Send + Sync> FromRequest<S> for Request {
 }
 
 async fn global_token(State(service): State<Arc<Service>>, request: Request) -> Response {
-    let reply = service.token(&request, TOKEN, None).await;
+    let reply = service.token(&request, ReceivingEndpoint::Token).await;
     respond(&request, reply)
 }
 
@@ -158,8 +162,10 @@ async fn tenant_token(
     Path(organization): Path<String>,
     request: Request,
 ) -> Response {
-    let path = TENANT_TOKEN.replace("{organization}", &organization);
-    let reply = service.token(&request, &path, Some(&organization)).await;
+    let at = ReceivingEndpoint::TenantToken {
+        organization: &organization,
+    };
+    let reply = service.token(&request, at).await;
     respond(&request, reply)
 }
 
@@ -174,14 +180,23 @@ async fn revocation(State(service): State<Arc<Service>>, request: Request) -> Re
 }
 
 async fn discovery(State(service): State<Arc<Service>>) -> Response {
+    metadata_response(&service, None)
+}
+
+/// The document of an organization, whether it is there or not: which ones there are is nobody's to find out here.
+async fn tenant_discovery(State(service): State<Arc<Service>>, Path(organization): Path<String>) -> Response {
+    match organization.parse() {
+        Ok(organization) => metadata_response(&service, Some(&organization)),
+        Err(_) => json_response(StatusCode::NOT_FOUND, HeaderMap::new(), String::new()),
+    }
+}
+
+fn metadata_response(service: &Service, organization: Option<&Name>) -> Response {
     let settings = service.control.settings.load();
     match &settings.token_endpoint {
         Some(endpoint) => {
-            let mut response = json_response(
-                StatusCode::OK,
-                HeaderMap::new(),
-                metadata::document(endpoint).to_string(),
-            );
+            let document = metadata::document(endpoint, organization);
+            let mut response = json_response(StatusCode::OK, HeaderMap::new(), document.to_string());
             // The document is the same for everybody and contains no secret.
             let for_an_hour = HeaderValue::from_static("public, max-age=3600");
             response.headers_mut().insert(header::CACHE_CONTROL, for_an_hour);
@@ -194,12 +209,10 @@ async fn discovery(State(service): State<Arc<Service>>) -> Response {
 impl Service {
     /// Handles a token request (RFC 6749 section 4.4): authenticates the client, then checks its permissions, and only
     /// then marks the assertion and issues the token.
-    async fn token(&self, request: &Request, path: &str, tenant: Option<&str>) -> Result<Reply, Reply> {
+    async fn token(&self, request: &Request, at: ReceivingEndpoint<'_>) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         grant::check_type(form)?;
-        let (context, authenticated) = self
-            .authenticate(request, form, ReceivingEndpoint::Token { path }, tenant)
-            .await?;
+        let (context, authenticated) = self.authenticate(request, form, at).await?;
         let issued = self.grant_token(form, &authenticated, context.now).await;
         Ok(reply(&authenticated, issued.map(|token| Some(token_body(&token)))))
     }
@@ -218,6 +231,7 @@ impl Service {
         // Marking waited for the disk. Check again: the client may have changed meanwhile (S134).
         let now = control.clock.now().wall;
         let client = grant::client_in_force(control, authenticated, now)?;
+        let client = issue::with_valid_series(control, client, now).await?;
         let scopes = grant::scopes(form, &client)?;
         let settings = self.settings();
         let endpoint = endpoint(&settings)?;
@@ -231,7 +245,7 @@ impl Service {
     async fn introspect(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = ReceivingEndpoint::Other { path: INTROSPECT };
-        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             let client = grant::client_in_force(&self.control, &authenticated, context.now.wall)?;
@@ -250,7 +264,7 @@ impl Service {
     async fn revoke(&self, request: &Request) -> Result<Reply, Reply> {
         let form = request.form.as_ref().map_err(|error| *error)?;
         let at = ReceivingEndpoint::Other { path: REVOKE };
-        let (context, authenticated) = self.authenticate(request, form, at, None).await?;
+        let (context, authenticated) = self.authenticate(request, form, at).await?;
         let work = async {
             let token = form.get("token").ok_or(TokenEndpointError::Missing("token"))?;
             self.mark_assertion(&authenticated).await?;
@@ -268,11 +282,9 @@ impl Service {
         request: &Request,
         form: &Form,
         at: ReceivingEndpoint<'a>,
-        tenant: Option<&'a str>,
     ) -> Result<(AuthContext<'a>, AuthenticatedClient), TokenEndpointError> {
         let context = AuthContext {
             endpoint: at,
-            tenant,
             source: request.caller.client,
             now: self.control.clock.now(),
         };

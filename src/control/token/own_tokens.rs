@@ -2,12 +2,13 @@
 
 use crate::config::TokenEndpoint;
 use crate::control::Control;
-use crate::control::token::grant;
-use crate::control::token::grant::SubscriptionCheckError;
+use crate::control::standing;
+use crate::control::standing::SubscriptionCheckError;
 use crate::jose::json as jose_json;
 use crate::jose::jws::Jws;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
+use crate::model::directory::client::accepts_token;
 use crate::model::id::ClientId;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
@@ -122,13 +123,15 @@ fn check_client(control: &Control, token: &OwnToken) -> Result<(), OwnTokenError
     if record.organization != token.organization {
         return Err(OwnTokenError::NotOurs);
     }
-    if record
-        .tokens_not_before
-        .is_some_and(|not_before| token.issued_at < not_before)
-    {
+    if !accepts_token(
+        record.token_series,
+        record.tokens_not_before,
+        &token.id,
+        token.issued_at,
+    ) {
         return Err(OwnTokenError::Revoked);
     }
-    grant::check_subscription(control, &client).map_err(|error| match error {
+    standing::check_client(control, record).map_err(|error| match error {
         SubscriptionCheckError::Standing(standing) => OwnTokenError::Standing(standing),
         SubscriptionCheckError::KindNotInPlan => OwnTokenError::KindNotInPlan,
     })

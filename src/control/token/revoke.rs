@@ -6,18 +6,21 @@ use crate::control::token::error::TokenEndpointError;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
 use crate::model::clock::Timestamp;
+use crate::observe::access::rfc3339;
 use crate::store::Batch;
 use crate::store::Write;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
+use crate::store::revocations::Revocation;
+use crate::store::within_store_wait;
 use serde_json::json;
 use std::net::IpAddr;
 
-/// Revokes `token` if it was issued to `client`. When this returns, the revocation is on disk and in force. Succeeds
-/// for invalid and expired tokens too (section 2.2).
+/// Revokes `token` if it was issued to `client`. When this returns, the revocation is in force, and on disk unless neither the
+/// store nor the log of revocations can be written. Succeeds for invalid and expired tokens too (section 2.2).
 ///
 /// # Errors
-/// The token belongs to another client, there is no token endpoint, or the store is not available.
+/// The token belongs to another client, there is no token endpoint, or the process ends while the disk takes no writes.
 pub async fn revoke(
     control: &Control,
     client: &Client,
@@ -39,24 +42,31 @@ pub async fn revoke(
     if ends_at <= now {
         return Ok(());
     }
+    let revoked = RevokedTokenRecord {
+        id: token.id.clone(),
+        // Verifiers accept the token until then.
+        expires_at: ends_at,
+    };
+    let event = NewAuditEvent {
+        at: now,
+        actor: client.record.id.as_str().to_owned(),
+        from,
+        action: "token.revoke",
+        target: token.id,
+        organization: Some(client.record.organization.clone()),
+        details: json!({ "expires_at": rfc3339(ends_at).to_string() }),
+    };
     let batch = Batch {
-        writes: vec![Write::RevokedToken(RevokedTokenRecord {
-            id: token.id.clone(),
-            // Verifiers accept the token until then.
-            expires_at: ends_at,
-        })],
-        event: Some(NewAuditEvent {
-            at: now,
-            actor: client.record.id.as_str().to_owned(),
-            from,
-            action: "token.revoke",
-            target: token.id,
-            organization: Some(client.record.organization.clone()),
-            details: json!({}),
-        }),
+        writes: vec![Write::RevokedToken(revoked.clone())],
+        event: Some(event.clone()),
         ..Batch::default()
     };
-    control.commit(batch).await.map_err(|error| {
+    let Err(problem) = within_store_wait(control.commit(batch)).await else {
+        return Ok(());
+    };
+    let revocation = Revocation::Token(revoked);
+    let made = control.revoke_without_store(&revocation, event, &problem);
+    made.await.map(drop).map_err(|error| {
         tracing::error!(%error, "Token cannot be revoked");
         TokenEndpointError::StoreUnavailable
     })

@@ -9,9 +9,6 @@ use crate::control::token::failures::Failures;
 use crate::control::token::replay::UsedAssertions;
 use std::sync::Arc;
 
-/// The path of the token endpoint, below the issuer's path.
-pub(super) const TOKEN: &str = "/oauth/token";
-
 /// The token endpoint with the state that its requests share.
 pub(super) struct Service {
     pub(super) control: Arc<Control>,

@@ -87,6 +87,13 @@ pub struct LimitFacts {
     pub reset_secs: u64,
 }
 
+impl LimitFacts {
+    /// Returns the number of requests that can be made at once when none are spent.
+    pub const fn requests(&self) -> u32 {
+        self.policy_requests
+    }
+}
+
 /// The proof that the limits let a request through. Only this stage makes an admission.
 #[derive(Clone, Debug)]
 pub struct Admission {

@@ -73,13 +73,10 @@ pub struct ControlCall {
 }
 
 impl ControlCall {
-    /// Returns the call for `inbound`; `None` where the path does not begin with the prefix of `endpoint`, or path and
-    /// query are not a valid URI.
+    /// Returns the call for `inbound`; `None` where the path has no organization though `endpoint` is an organization's, or
+    /// path and query are not a valid URI.
     pub fn of(endpoint: &ControlEndpoint, inbound: &Inbound<'_>, trusted_proxies: &[IpNet]) -> Option<Self> {
-        let path = match endpoint.canonical {
-            Some(path) => path,
-            None => inbound.path().strip_prefix(endpoint.prefix.as_str())?,
-        };
+        let path = endpoint.path.of(inbound.path())?;
         let uri = match inbound.query() {
             Some(query) => format!("{path}?{query}").parse(),
             None => path.parse(),

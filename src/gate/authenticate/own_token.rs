@@ -51,14 +51,15 @@ pub fn find_binding(identity: &Identity, directory: &Directory) -> Result<Subscr
     let client = client.ok_or(OwnTokenError::UnknownClient)?;
     // A token without `iat` is treated as older than any revocation.
     let issued_at = identity.issued_at.unwrap_or_default();
-    if !client.accepts_token_issued_at(issued_at) {
+    // A token without an id could not be revoked. Keygate issues no such token.
+    let jti = identity.credential_id.as_deref().unwrap_or_default();
+    if !client.accepts_token(jti, issued_at) {
         return Err(OwnTokenError::ClientRevoked);
     }
-    // A token without an id could not be revoked. Keygate issues no such token.
-    match identity.credential_id.as_deref() {
-        Some(jti) if !directory.is_token_revoked(jti) => Ok(SubscriptionBinding::of_client(&client)),
-        Some(_) | None => Err(OwnTokenError::Revoked),
+    if jti.is_empty() || directory.is_token_revoked(jti) {
+        return Err(OwnTokenError::Revoked);
     }
+    Ok(SubscriptionBinding::of_client(&client))
 }
 
 /// The largest number of cached identities, about 1 KB each.

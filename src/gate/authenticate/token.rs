@@ -4,7 +4,6 @@ mod claims;
 mod error;
 
 pub use claims::Claims;
-use claims::Rounding;
 pub use error::TokenError;
 
 use crate::config;
@@ -16,6 +15,7 @@ use crate::jose::jwks::Jwks;
 use crate::jose::jwks::KeyCandidates;
 use crate::jose::jwks::KeyLookupError;
 use crate::jose::jws::Jws;
+use crate::jose::numeric_date::Rounding;
 use crate::model::algorithm::Algorithm;
 use crate::model::clock::Timestamp;
 use crate::model::issuer::TokenIssuer;

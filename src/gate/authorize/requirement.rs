@@ -54,6 +54,8 @@ reasons! {
 impl Forbidden {
     /// Every word that [`Self::reason`] returns.
     pub const REASONS: &'static [&'static str] = Unmet::REASONS;
+    /// The word for a missing scope.
+    pub const MISSING_SCOPE: &'static str = Unmet::Scope.reason();
 
     /// Returns the word for the refusal in metrics, access records and the refusal table; one of [`Self::REASONS`].
     pub const fn reason(self) -> &'static str {

@@ -228,9 +228,38 @@ fn the_control_side_receives_the_path_without_the_prefix_of_its_issuer_and_the_q
     fixture.clock.advance(Duration::from_secs(600));
     check("POST /oauth/introspect", "/oauth/introspect");
     check("POST /t/acme/oauth/token", "/t/acme/oauth/token");
+    let document = "/t/acme/.well-known/oauth-authorization-server";
+    check("GET /.well-known/oauth-authorization-server/base/t/acme", document);
+    check("GET /.well-known/openid-configuration/t/acme", document);
+    check("GET /base/t/acme/.well-known/openid-configuration", document);
+    check("GET /.well-known/openid-configuration/t/acme/b", "none");
     check("POST /t/oauth/token", "none");
     check("POST /t/a/b/oauth/token", "none");
     check("POST /.well-known/openid-configuration", "method_not_allowed");
+}
+
+#[test]
+fn the_control_side_knows_configured_paths_by_its_own_names() {
+    let paths = "base, paths: { token: /api/token, tenant_token: \"/api/tenants/{organization}/token\" },";
+    let fixture = fixture_of(&YAML.replace("base,", paths));
+    let check = |request: &str, expected: &str| fixture.check(LOOPBACK, request, &[], expected);
+    check("POST /base/api/token?a=b", "/oauth/token?a=b");
+    check("POST /base/api/tenants/acme/token", "/t/acme/oauth/token");
+    fixture.clock.advance(Duration::from_secs(600));
+    check("POST /api/tenants/acme/token", "/t/acme/oauth/token");
+    let document = "/t/acme/.well-known/oauth-authorization-server";
+    check(
+        "GET /.well-known/oauth-authorization-server/base/api/tenants/acme",
+        document,
+    );
+    for none in [
+        "/oauth/token",
+        "/base/oauth/token",
+        "/t/acme/oauth/token",
+        "/api/tenants/token",
+    ] {
+        check(&format!("POST {none}"), "none");
+    }
 }
 
 #[test]

@@ -229,6 +229,14 @@ impl KeyEntry {
             && self.state == other.state
     }
 
+    /// Returns the revision of the record in the store; `None` for a key of the keys file.
+    pub const fn stored_revision(&self) -> Option<u64> {
+        match self.source {
+            Source::File => None,
+            Source::Store(revision) => Some(revision.get()),
+        }
+    }
+
     /// Returns the digest of the key, to be compared in constant time, as [`CredentialDigest`] does.
     pub const fn digest(&self) -> CredentialDigest {
         self.digest
@@ -248,6 +256,11 @@ impl KeyEntry {
 
     pub fn expires_at(&self) -> Option<Timestamp> {
         self.expires_at.at()
+    }
+
+    /// Returns the end of the key's grace period, if it has one.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.ends_at.at()
     }
 
     pub fn scopes(&self) -> &Arc<ScopeSet> {

@@ -25,6 +25,7 @@ use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::ScopeSet;
 use crate::model::subscription::Subscription;
+use crate::model::subscription::SubscriptionState;
 use dashmap::DashMap;
 use dashmap::DashSet;
 use dashmap::mapref::entry::Entry;
@@ -247,6 +248,23 @@ impl Directory {
         );
     }
 
+    /// Cancels a subscription, whichever revision of it is present: none of its credentials counts any more.
+    pub fn cancel_subscription(&self, id: &SubscriptionId) {
+        if let Some(mut entry) = self.subscriptions.get_mut(id) {
+            let subscription = Subscription::clone(&entry.value);
+            entry.value = Arc::new(Subscription {
+                state: SubscriptionState::Cancelled,
+                ..subscription
+            });
+        }
+    }
+
+    /// Returns the ids of the keys under a subscription, with their expiries. Walks over every key; not for requests.
+    pub fn keys_under(&self, id: &SubscriptionId) -> Vec<(KeyId, Option<Timestamp>)> {
+        let keys = self.keys.iter().filter(|entry| entry.subscription() == Some(id));
+        keys.map(|entry| (*entry.key(), entry.expires_at())).collect()
+    }
+
     /// Returns the client with the id `id`, the text of a token's `client_id`.
     pub fn client(&self, id: &str) -> Option<Arc<ClientEntry>> {
         self.clients.get(id).map(|entry| Arc::clone(&entry.value))
@@ -255,6 +273,15 @@ impl Directory {
     /// Puts a client in force, unless the same or a later revision is present.
     pub fn put_client(&self, client: ClientEntry, revision: u64) {
         put_newer(&self.clients, client.id.clone(), Arc::new(client), revision);
+    }
+
+    /// Revokes the tokens of a client that are of a series before `series` or were issued before `not_before`, whichever
+    /// revision of the client is present.
+    pub fn revoke_client_tokens(&self, id: &ClientId, series: u32, not_before: Option<Timestamp>) {
+        if let Some(mut entry) = self.clients.get_mut(id) {
+            let client = ClientEntry::clone(&entry.value);
+            entry.value = Arc::new(client.with_tokens_revoked(series, not_before));
+        }
     }
 
     /// Revokes the token with this id. `until` is the token's own expiry.

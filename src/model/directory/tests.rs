@@ -2,7 +2,6 @@ use super::*;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
-use crate::model::subscription::SubscriptionState;
 
 fn record(id: &str) -> KeyRecord {
     KeyRecord::unrestricted(id.parse().unwrap(), CredentialDigest::sha256(id))
@@ -150,6 +149,7 @@ fn an_older_revision_never_replaces_a_newer_one() {
         environment: ApiKeyEnvironment::Live,
         kind: CredentialKind::ClientSecret,
         tokens_not_before,
+        token_series: 0,
     };
     directory.put_client(client(Some(at(9))), 2);
     directory.put_client(client(None), 1);

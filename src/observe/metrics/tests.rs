@@ -63,6 +63,11 @@ fn count_each(metrics: &Metrics) {
         .reloads
         .count(ReloadResult::Success, Timestamp::from_unix_secs(1_700_000_001));
     metrics.reloads.set_restart_needed([("listeners", true)]);
+    let status = StoreStatus {
+        is_writable: true,
+        ..StoreStatus::default()
+    };
+    metrics.store.set(&status, Timestamp::from_unix_secs(1_700_000_002));
 }
 
 /// Returns the lines of one metric, without `# HELP` and `# TYPE`.

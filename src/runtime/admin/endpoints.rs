@@ -9,6 +9,7 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::record;
 use crate::runtime::admin::record::Records;
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -33,10 +34,28 @@ pub struct Admin {
     pub readiness: Arc<Readiness>,
     /// The router below `/admin/v1/`, from `control::admin::router`.
     pub api: Router,
-    /// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`. A running gateway has
-    /// none.
-    pub host_names: Vec<String>,
+    pub host_names: Arc<HostNames>,
     pub records: Arc<Records>,
+}
+
+/// The names, in lower case, that `Host` may contain besides IP addresses and `localhost`: `admin.host_names` of the
+/// configuration in force.
+#[derive(Debug, Default)]
+pub struct HostNames(ArcSwap<Vec<String>>);
+
+impl HostNames {
+    pub fn new(names: Vec<String>) -> Self {
+        Self(ArcSwap::from_pointee(names))
+    }
+
+    /// Replaces the names, after a reload.
+    pub fn replace(&self, names: Vec<String>) {
+        self.0.store(Arc::new(names));
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.load().iter().any(|own| own == name)
+    }
 }
 
 /// Why the listener itself refuses a request.
@@ -120,7 +139,8 @@ async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, nex
         );
     }
     if !has_own_host(&admin, &request) {
-        let detail = "Host must be an IP address, localhost or the configured name";
+        let detail = "this listener answers to IP addresses, `localhost` and the names in `admin.host_names` of the \
+                      configuration; add the name in this request's Host there, or call the listener by its address";
         return refusal(StatusCode::MISDIRECTED_REQUEST, detail, FOREIGN_HOST);
     }
     next.run(request).await

@@ -22,14 +22,15 @@ use tokio::net::TcpStream;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// The limits of a listener's connections. Scrapes and probes need only a small part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) connections: usize,
-    /// From accepting a connection to the end of a request's head.
+    /// From accepting a connection, or from the response before, to the end of a request's head.
     pub(super) head: Duration,
-    /// From accepting a connection to closing it. A connection carries one request.
+    /// From accepting a connection until it takes no further request. A request that is under way then has as long again.
     pub(super) total: Duration,
 }
 
@@ -138,8 +139,11 @@ where
         .header_read_timeout(bounds.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
     // Close a slow or broken connection without a response. A client can cause many of them, so log nothing.
-    let _ = tokio::time::timeout(bounds.total, connection).await;
+    if timeout(bounds.total, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(bounds.total, connection).await;
+    }
 }

@@ -8,6 +8,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
 use crate::observe::ready::Readiness;
 use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::endpoints::HostNames;
 use crate::runtime::admin::listener::BOUNDS;
 use crate::runtime::admin::listener::Bounds;
 use crate::runtime::admin::listener::HEADERS_MAX;
@@ -45,9 +46,10 @@ fn admin() -> Admin {
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(None)),
             client_jwks: None,
+            keys: None,
             clock: Arc::new(SystemClock::new()),
         }),
-        host_names: vec!["keygate.internal".to_owned()],
+        host_names: Arc::new(HostNames::new(vec!["keygate.internal".to_owned()])),
         records: Arc::new(Records {
             output: Arc::new(NoRecords),
             metrics: Arc::clone(&metrics),
@@ -66,7 +68,9 @@ fn with_admin<T>(bounds: Bounds, admin: Admin, client: impl FnOnce(SocketAddr) -
 
 #[track_caller]
 fn check(request: &str, status: u16) -> String {
-    let response = with_admin(BOUNDS, admin(), |address| exchange(address, request));
+    // `exchange` reads until the connection is closed.
+    let closing = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let response = with_admin(BOUNDS, admin(), |address| exchange(address, closing));
     assert!(
         response.starts_with(&format!("HTTP/1.1 {status} ")),
         "{request:?} {response}"
@@ -76,7 +80,7 @@ fn check(request: &str, status: u16) -> String {
 }
 
 fn get(path: &str, host: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }
 
 #[test]
@@ -170,7 +174,8 @@ fn s151_a_foreign_host_is_refused() {
         "0x7f.1",
         "",
     ] {
-        check(&get("/metrics", host), 421);
+        let response = check(&get("/metrics", host), 421);
+        assert!(response.contains("`admin.host_names`"), "{response}");
     }
     check("GET /metrics HTTP/1.1\r\n\r\n", 421);
     check(
@@ -194,11 +199,19 @@ fn s151_a_web_page_of_another_origin_is_refused() {
 }
 
 #[test]
-fn a_connection_serves_one_request() {
-    let two = get("/livez", "localhost").repeat(2);
-    let response = check(&two, 200);
-    assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
-    assert!(response.contains("connection: close\r\n"), "{response}");
+fn a_connection_serves_one_request_after_the_other_and_not_for_ever() {
+    let open = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let three = format!("{open}{open}{}", get("/livez", "localhost"));
+    let response = with_admin(BOUNDS, admin(), |address| exchange(address, three));
+    assert_eq!(response.matches("HTTP/1.1 200 ").count(), 3, "{response}");
+    assert_eq!(response.matches("connection: close\r\n").count(), 1, "{response}");
+    // Without a further request the connection is closed.
+    let bounds = Bounds {
+        total: Duration::from_millis(50),
+        ..BOUNDS
+    };
+    let response = with_admin(bounds, admin(), |address| exchange(address, open));
+    assert_eq!(response.matches("HTTP/1.1 200 ").count(), 1, "{response}");
 }
 
 #[test]

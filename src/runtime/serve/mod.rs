@@ -11,12 +11,13 @@ mod drained;
 pub use bound::Addresses;
 pub use error::StartError;
 
-use crate::control::registry::prepare::FirstAdministrator;
 use crate::model::clock::SystemClock;
 use crate::observe::metrics::Metrics;
 use crate::observe::panics;
 use crate::runtime::config_files;
 use crate::runtime::config_files::LoadedConfig;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::serve::bound::Bound;
 use crate::runtime::signals::Signals;
 use std::io;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Serves with `threads` workers until SIGTERM or SIGINT, then drains. Calls `started` when all listeners accept, with
-/// the first administrator if this start created the store. Reloads read the file at `path`. `metrics` are those of
+/// the notice of the first administrator if this start created one. Reloads read the file at `path`. `metrics` are those of
 /// [`assemble::metrics`](crate::runtime::assemble::metrics).
 ///
 /// # Errors
@@ -34,7 +35,7 @@ pub fn serve(
     loaded: LoadedConfig,
     threads: usize,
     metrics: Arc<Metrics>,
-    started: impl FnOnce(&Addresses, Option<FirstAdministrator>),
+    started: impl FnOnce(&Addresses, Option<AdministratorNotice>),
 ) -> Result<(), StartError> {
     config_files::log_warnings(&loaded.config);
     // `pingora::server::Server` would sleep through its whole grace period, continue without a listener when binding
@@ -42,7 +43,7 @@ pub fn serve(
     // every bind error is known before anything starts.
     let bound = Bound::bind(&loaded.config, &path, Arc::new(SystemClock::new()), metrics)?;
     panics::report(bound.live.metrics.process.panics.clone());
-    let (opened, first_administrator) = bound.open(loaded, io::stdout())?;
+    let (opened, administrator) = bound.open(loaded, io::stdout(), SecretPlace::of_stderr())?;
     // Before `/readyz` answers: a supervisor that sees the process may stop it, and a signal then ends it in good order.
     let mut signals = {
         let _inside = opened.background.enter();
@@ -50,7 +51,7 @@ pub fn serve(
     };
     let serving = opened.serve(path, threads, signals.stop())?;
     serving.addresses().log();
-    started(serving.addresses(), first_administrator);
+    started(serving.addresses(), administrator);
     serving.run_and_drain(signals).end();
     Ok(())
 }

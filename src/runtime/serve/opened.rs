@@ -1,7 +1,6 @@
 //! Which state is in force before a connection is accepted? The compiled configuration and the content of the store.
 
 use crate::control::Control;
-use crate::control::registry::prepare::FirstAdministrator;
 use crate::control::token;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::fetch::issuer_key_files::IssuerKeyFiles;
@@ -11,6 +10,8 @@ use crate::runtime::assemble;
 use crate::runtime::client_jwks::FetchedClientJwks;
 use crate::runtime::config_files::LoadedConfig;
 use crate::runtime::control_plane::InProcessControlPlane;
+use crate::runtime::first_administrator::AdministratorNotice;
+use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
 use crate::runtime::limit_counts;
@@ -43,7 +44,7 @@ pub struct ControlSide {
 
 impl Bound {
     /// Compiles `loaded`, and opens its store, if any. The gate writes access records to `out`.
-    /// Also returns the first administrator if this start created the store.
+    /// Also returns the notice of the first administrator if this start created one; the secret goes to `place`.
     ///
     /// # Errors
     /// Two routes are indistinguishable, the store or its signing keys cannot be read, or the system has no thread
@@ -52,15 +53,16 @@ impl Bound {
         self,
         mut loaded: LoadedConfig,
         out: impl io::Write + Send + 'static,
-    ) -> Result<(Opened, Option<FirstAdministrator>), StartError> {
+        place: SecretPlace,
+    ) -> Result<(Opened, Option<AdministratorNotice>), StartError> {
         let access =
             assemble::access_log(out, &loaded.config.observe, &self.live.metrics).map_err(StartError::Threads)?;
         let (gate, key_files) = assemble::gate(&mut loaded, self.live, self.clock, access, &self.readiness)?;
         // Open the store last: this may create the first administrator, and only this start can show the
         // administrator's secret. If the configuration made a later step fail, the secret would be lost.
-        let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock);
-        let (control, first_administrator) = match self.background.block_on(opening)? {
-            Some(store) => (Some(store.control), store.first_administrator),
+        let opening = follow_store::open(&loaded.config, &gate.live.directory, &gate.clock, place);
+        let (control, administrator) = match self.background.block_on(opening)? {
+            Some(store) => (Some(store.control), store.administrator),
             None => (None, None),
         };
         // A store that this start created has no counts, so the secret of its administrator is not lost here.
@@ -80,7 +82,7 @@ impl Bound {
             readiness: self.readiness,
             background: self.background,
         };
-        Ok((opened, first_administrator))
+        Ok((opened, administrator))
     }
 }
 

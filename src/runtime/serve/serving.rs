@@ -13,6 +13,7 @@ use crate::observe::ready::Condition;
 use crate::observe::ready::Readiness;
 use crate::observe::ready::START;
 use crate::runtime::admin::endpoints::Admin;
+use crate::runtime::admin::endpoints::HostNames;
 use crate::runtime::admin::listener;
 use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::record::Records;
@@ -25,6 +26,7 @@ use crate::runtime::follow_store;
 use crate::runtime::follow_store::ControlFollower;
 use crate::runtime::housekeeping;
 use crate::runtime::issuers::GateIssuers;
+use crate::runtime::key_verifier::GateKeys;
 use crate::runtime::reload::Follower;
 use crate::runtime::reload::HostProcess;
 use crate::runtime::reload::Reloader;
@@ -35,6 +37,7 @@ use crate::runtime::serve::error::StartError;
 use crate::runtime::serve::opened::ControlSide;
 use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
+use crate::runtime::store_watch;
 use crate::runtime::tls::Listeners;
 use crate::runtime::workers::DataListener;
 use crate::runtime::workers::Workers;
@@ -57,7 +60,7 @@ pub struct Serving {
     readiness: Arc<Readiness>,
     /// Aborted when the process begins to drain.
     housekeeping: JoinHandle<()>,
-    /// Runs [`follow_store::follow`] if there is a store. Aborted right before the store is closed.
+    /// Runs [`follow_store::follow`] and [`store_watch::watch`] if there is a store. Aborted right before the store is closed.
     following: Option<JoinHandle<()>>,
     pub background: Runtime,
 }
@@ -82,11 +85,12 @@ impl Opened {
             .collect();
         let token = self.loaded.config.admin.as_ref().and_then(|admin| admin.token.clone());
         let access = Arc::new(Access::new(token));
+        let host_names = Arc::new(HostNames::new(host_names_of(&self.loaded.config)));
         let admin = Admin {
             metrics: Arc::clone(&self.gate.live.metrics),
             readiness: Arc::clone(&self.readiness),
             api: api(&self.gate, self.control_side.as_ref(), &access),
-            host_names: Vec::new(),
+            host_names: Arc::clone(&host_names),
             records: Arc::new(Records {
                 output: Arc::clone(&self.gate) as Arc<dyn AccessRecorder>,
                 metrics: Arc::clone(&self.gate.live.metrics),
@@ -102,6 +106,7 @@ impl Opened {
                     access,
                     live: Arc::clone(&self.gate.live),
                 }),
+                Box::new(HostNamesFollower(host_names)),
                 Box::new(tls),
                 Box::new(RoomFollower(Arc::clone(&known_room))),
             ],
@@ -122,7 +127,10 @@ impl Opened {
         let housekeeping = self.background.spawn(housekeeping::run(Arc::clone(&self.gate)));
         let following = control.as_ref().map(|control| {
             let follow = follow_store::follow(Arc::clone(control), Arc::clone(&self.gate));
-            self.background.spawn(follow)
+            let watch = store_watch::watch(Arc::clone(control), Arc::clone(&self.gate), Arc::clone(&self.readiness));
+            self.background.spawn(async move {
+                tokio::join!(follow, watch);
+            })
         });
         self.readiness
             .set(START, Condition::Failing, "connections are not accepted yet");
@@ -158,6 +166,21 @@ impl Opened {
             background: self.background,
         };
         Ok(serving)
+    }
+}
+
+fn host_names_of(config: &Config) -> Vec<String> {
+    let admin = config.admin.as_ref();
+    admin.map(|admin| admin.host_names.clone()).unwrap_or_default()
+}
+
+/// Applies `admin.host_names` of a reload.
+struct HostNamesFollower(Arc<HostNames>);
+
+impl Follower for HostNamesFollower {
+    fn apply(&self, config: &Config, _snapshot: &Snapshot, _now: Now) -> Result<(), String> {
+        self.0.replace(host_names_of(config));
+        Ok(())
     }
 }
 
@@ -197,10 +220,13 @@ impl Serving {
                 let _ = tokio::time::timeout(delay, signals.stop()).await;
             }
             tracing::info!("Draining");
+            let begun = self.gate.clock.now().tick;
             self.workers.drain(drain).await;
             self.housekeeping.abort();
             // Close the store after the drain: requests in flight may still issue tokens and use keys.
             if let Some(control) = &self.control {
+                let drained = self.gate.clock.now().tick.saturating_since(begun);
+                store_watch::wait_for_pending(control, drain.saturating_sub(drained)).await;
                 self.following.iter().for_each(|following| following.abort());
                 follow_store::close(control, &self.gate).await;
             }
@@ -257,6 +283,7 @@ fn api(gate: &Arc<Gate>, control_side: Option<&ControlSide>, access: &Arc<Access
         issuers: Arc::new(GateIssuers(Arc::clone(gate))),
         access: Arc::clone(access),
         client_jwks: control_side.map(|side| Arc::clone(&side.client_jwks)),
+        keys: Some(Arc::new(GateKeys(Arc::clone(gate)))),
         clock: Arc::clone(&gate.clock),
     })
 }

@@ -39,10 +39,19 @@ pub struct ClientRecord {
     /// Tokens issued before this instant are revoked (`revoke_tokens`).
     #[serde(with = "text::optional_millis")]
     pub tokens_not_before: Option<Timestamp>,
+    /// The series of the client's next tokens; those of earlier ones are revoked. A revocation begins a new series where the
+    /// clock was set back since the one before.
+    #[serde(default, skip_serializing_if = "is_first_series")]
+    pub token_series: u32,
     #[serde(with = "text::millis")]
     pub created_at: Timestamp,
     #[serde(with = "text::millis")]
     pub changed_at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+pub(crate) const fn is_first_series(series: &u32) -> bool {
+    *series == 0
 }
 
 /// The client's authentication method, with its secrets, URL or
@@ -77,6 +86,9 @@ pub struct ClientSecret {
     /// The first instant at which the secret is refused; `None` until it is rotated.
     #[serde(with = "text::optional_millis")]
     pub ends_at: Option<Timestamp>,
+    /// The obfuscated form, with the last characters alone; empty for a secret of an earlier version.
+    #[serde(default)]
+    pub hint: String,
 }
 
 /// A public key of a client.

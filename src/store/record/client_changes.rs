@@ -128,7 +128,13 @@ impl ClientSecret {
             digest,
             created_at: now,
             ends_at: None,
+            hint: String::new(),
         }
+    }
+
+    /// Adds the obfuscated form.
+    pub fn with_hint(self, hint: String) -> Self {
+        Self { hint, ..self }
     }
 
     /// Returns whether the secret is valid at `now`.
@@ -159,6 +165,7 @@ impl ClientRecord {
             token_format: fields.token_format,
             state: ClientState::Active,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
         }
@@ -195,12 +202,7 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
     /// be unclear which secrets are valid.
-    pub fn rotate_secret(
-        mut self,
-        digest: CredentialDigest,
-        grace: Grace,
-        now: Timestamp,
-    ) -> Result<Self, ClientError> {
+    pub fn rotate_secret(mut self, new: ClientSecret, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
@@ -215,33 +217,39 @@ impl ClientRecord {
         for secret in secrets.iter_mut() {
             secret.ends_at = Some(now.saturating_add(grace.duration()));
         }
-        secrets.insert(0, ClientSecret::new(digest, now));
+        secrets.insert(0, new);
         self.changed_at = now;
         Ok(self)
     }
 
-    /// Returns this client, deleted, and a new client with the same rights, another id and another secret. The
-    /// successor of a disabled client is disabled too: a regeneration does not enable a client.
+    /// Returns this client, deleted, and a new client with the same rights and another id. A client with a secret gets
+    /// `secret`; one with a JWKS URL keeps the URL, whose keys are its own. One with registered keys begins without a
+    /// valid key, and none of the old ones can be registered again: nothing of the old credential remains. The successor
+    /// of a disabled client is disabled too: a regeneration does not enable a client.
     ///
     /// # Errors
-    /// The client is deleted or has no secret.
+    /// The client is deleted.
     pub fn regenerate(
         self,
         id: ClientId,
-        digest: CredentialDigest,
+        secret: ClientSecret,
         tokens: IssuedTokens,
         now: Timestamp,
     ) -> Result<(Self, Self), ClientError> {
         self.check_not_deleted()?;
-        let ClientAuthentication::ClientSecret { .. } = self.authentication else {
-            return Err(ClientError::NoSecret);
+        let authentication = match self.authentication.clone() {
+            ClientAuthentication::ClientSecret { .. } => ClientAuthentication::ClientSecret { secrets: vec![secret] },
+            ClientAuthentication::JwksUrl { url } => ClientAuthentication::JwksUrl { url },
+            ClientAuthentication::Keys { mut keys } => {
+                revoke_all(&mut keys, now);
+                ClientAuthentication::Keys { keys }
+            }
         };
         let new = Self {
             id,
-            authentication: ClientAuthentication::ClientSecret {
-                secrets: vec![ClientSecret::new(digest, now)],
-            },
+            authentication,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
             ..self.clone()
@@ -291,13 +299,27 @@ impl ClientRecord {
 
     /// Revokes all tokens that were issued before `now`; also for a deleted client, and repeatedly. `iat` of Keygate's
     /// tokens has whole seconds, so tokens of the same second are revoked as well.
+    ///
+    /// If the tokens are revoked up to a later instant, the clock was ahead then and has been set back. An instant in the future
+    /// would revoke the client's next tokens as well, and an earlier one would revive those with a later `iat`: so a new series
+    /// of tokens begins.
     pub fn revoke_tokens(self, now: Timestamp) -> Self {
+        let token_series = if self.has_future_revocation(now) {
+            self.token_series.saturating_add(1)
+        } else {
+            self.token_series
+        };
         Self {
-            // Never earlier than before: a clock that is set back must not revive tokens.
-            tokens_not_before: self.tokens_not_before.max(Some(now)),
+            tokens_not_before: Some(now),
+            token_series,
             changed_at: now,
             ..self
         }
+    }
+
+    /// Returns whether the tokens are revoked up to an instant after `now`, so that the client's next tokens would be as well.
+    pub fn has_future_revocation(&self, now: Timestamp) -> bool {
+        self.tokens_not_before.is_some_and(|not_before| not_before > now)
     }
 
     /// Adds a public key.

@@ -40,16 +40,19 @@ pub enum SubscriptionError {
     AlreadyActive,
     #[error("provisioning of the subscription has failed already")]
     AlreadyFailed,
+    #[error("the subscription is active, so its provisioning cannot fail any more; cancel it, or change its plan")]
+    AlreadyProvisioned,
     #[error("the subscription is under this plan already")]
     SamePlan,
 }
 
 impl SubscriptionError {
     #[cfg(test)]
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::AlreadyCancelled,
         Self::AlreadyActive,
         Self::AlreadyFailed,
+        Self::AlreadyProvisioned,
         Self::SamePlan,
     ];
 
@@ -59,6 +62,7 @@ impl SubscriptionError {
             Self::AlreadyCancelled => "already_cancelled",
             Self::AlreadyActive => "already_active",
             Self::AlreadyFailed => "already_failed",
+            Self::AlreadyProvisioned => "already_provisioned",
             Self::SamePlan => "same_plan",
         }
     }
@@ -107,12 +111,12 @@ impl SubscriptionRecord {
     /// Records that the resources to serve the subscription could not be set up.
     ///
     /// # Errors
-    /// The failure is recorded already, or the subscription is cancelled.
+    /// The subscription is active: its credentials are in use, and only a cancellation ends them. Or the failure is
+    /// recorded already, or the subscription is cancelled.
     pub fn fail(self, now: Timestamp) -> Result<Self, SubscriptionError> {
         match self.state {
-            SubscriptionState::Pending | SubscriptionState::Active => {
-                Ok(self.into_state(SubscriptionState::ProvisioningFailed, now))
-            }
+            SubscriptionState::Pending => Ok(self.into_state(SubscriptionState::ProvisioningFailed, now)),
+            SubscriptionState::Active => Err(SubscriptionError::AlreadyProvisioned),
             SubscriptionState::ProvisioningFailed => Err(SubscriptionError::AlreadyFailed),
             SubscriptionState::Cancelled => Err(SubscriptionError::AlreadyCancelled),
         }
@@ -202,6 +206,7 @@ mod tests {
     use SubscriptionError::AlreadyActive;
     use SubscriptionError::AlreadyCancelled;
     use SubscriptionError::AlreadyFailed;
+    use SubscriptionError::AlreadyProvisioned;
     use SubscriptionError::SamePlan;
     use SubscriptionState::Active;
     use SubscriptionState::Cancelled;
@@ -265,7 +270,7 @@ mod tests {
             |it| it.fail(NOW),
             [
                 Ok(ProvisioningFailed),
-                Ok(ProvisioningFailed),
+                Err(AlreadyProvisioned),
                 Err(AlreadyFailed),
                 Err(AlreadyCancelled),
             ],

@@ -8,6 +8,7 @@ use crate::store::record::ClientRecord;
 use crate::store::record::client::ClientAuthentication;
 use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenTtl;
+use crate::store::record::client::is_first_series;
 use crate::store::record::text;
 use serde::Deserialize;
 use serde::Serialize;
@@ -29,11 +30,13 @@ pub(crate) enum Entry {
     Subscription { id: String },
     /// A deleted client.
     Client { id: String },
-    /// A client's tokens that were issued before an instant.
+    /// A client's tokens that were issued before an instant, or are of a series before this one.
     Tokens {
         client: String,
         #[serde(with = "text::millis")]
         before: Timestamp,
+        #[serde(default, skip_serializing_if = "is_first_series")]
+        series: u32,
     },
     /// A client's secrets that were created before an instant, from `at`.
     Secrets {
@@ -65,11 +68,21 @@ pub(crate) enum Entry {
 const TOKENS_KEPT: Duration = TokenTtl::Day.duration().saturating_mul(2);
 
 impl Entry {
+    /// Returns the id of the revoked record or token, or of the client whose credentials are revoked.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Key { id, .. } | Self::Subscription { id } | Self::Client { id } | Self::Token { id, .. } => Some(id),
+            Self::Tokens { client, .. } | Self::Secrets { client, .. } | Self::ClientKey { client, .. } => Some(client),
+            Self::AuditHead { .. } => None,
+        }
+    }
+
     /// Returns whether the revoked credential would be refused at `now` even without the revocation.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         match self {
             Self::Key { expires_at, .. } => expires_at.is_some_and(|at| now >= at),
-            Self::Tokens { before, .. } => now >= before.saturating_add(TOKENS_KEPT),
+            // Tokens of an earlier series were issued at any time: the clock was ahead.
+            Self::Tokens { before, series, .. } => *series == 0 && now >= before.saturating_add(TOKENS_KEPT),
             Self::Token { until, .. } => now >= *until,
             // Needed at any time: a restored backup would make these credentials valid again.
             Self::Subscription { .. }
@@ -137,6 +150,7 @@ pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
         entries.push(Entry::Tokens {
             client: id.to_owned(),
             before,
+            series: record.token_series,
         });
     }
     match &record.authentication {

@@ -4,17 +4,21 @@ use crate::model::replacement::Replacement;
 use crate::model::replacement::sync_folder_of;
 use crate::store::StoreError;
 use crate::store::revocations::entry::Entry;
+use rustix::fs::FallocateFlags;
+use rustix::fs::fallocate;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -22,6 +26,9 @@ use tokio::sync::oneshot;
 
 /// The number of outdated lines that the file may have without a rewrite.
 const OUTDATED_LINES: usize = 1_000;
+
+/// The room on the disk that is taken ahead: some hundred revocations can be written while the disk is full.
+const RESERVED_BYTES: u64 = 64 * 1024;
 
 /// A request to the thread: a text to append, or the new content of the entire file.
 struct Request {
@@ -37,8 +44,16 @@ struct Request {
 #[derive(Debug)]
 pub(crate) struct LogFile {
     requests: mpsc::Sender<Request>,
+    state: Arc<FileState>,
+}
+
+/// The facts about the file that the thread keeps up to date.
+#[derive(Debug, Default)]
+struct FileState {
     /// The number of lines in the file.
-    lines: Arc<AtomicUsize>,
+    lines: AtomicUsize,
+    /// `true` after the file was found deleted or replaced: entries that were on disk are then missing from the path.
+    is_displaced: AtomicBool,
 }
 
 /// A write that the thread has not acknowledged yet.
@@ -59,13 +74,17 @@ impl LogFile {
         let (entries, complete) = parse(path, &file.read()?)?;
         // Cut off a partial line, so that the next one does not continue it.
         file.truncate(complete)?;
-        let lines = Arc::new(AtomicUsize::new(entries.len()));
+        file.reserve();
+        let state = Arc::new(FileState {
+            lines: AtomicUsize::new(entries.len()),
+            ..FileState::default()
+        });
         let (requests, receiver) = mpsc::channel();
-        let counted = Arc::clone(&lines);
+        let shared = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("revocations".to_owned());
-        let started = thread.spawn(move || run(&receiver, file, &counted));
+        let started = thread.spawn(move || run(&receiver, file, &shared));
         started.map_err(|error| StoreError::Unavailable(format!("no thread for {}: {error}", path.display())))?;
-        Ok((Self { requests, lines }, entries))
+        Ok((Self { requests, state }, entries))
     }
 
     pub(crate) fn append(&self, entries: &[Entry]) -> PendingWrite {
@@ -76,9 +95,14 @@ impl LogFile {
         self.send(&entries, true)
     }
 
+    /// Returns whether the file was deleted or replaced, so that only [`Self::rewrite`] puts every entry at its path again.
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.state.is_displaced.load(Ordering::Relaxed)
+    }
+
     /// Returns whether more than [`OUTDATED_LINES`] and more than half of the lines are outdated, if `live` are not.
     pub(crate) fn is_worth_rewriting(&self, live: usize) -> bool {
-        let lines = self.lines.load(Ordering::Relaxed);
+        let lines = self.state.lines.load(Ordering::Relaxed);
         lines.saturating_sub(live) > OUTDATED_LINES.max(live)
     }
 
@@ -125,39 +149,53 @@ fn parse(path: &Path, text: &[u8]) -> Result<(Vec<Entry>, usize), StoreError> {
     Ok((entries.collect::<Result<_, _>>()?, complete))
 }
 
-fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, lines: &AtomicUsize) {
+fn run(requests: &mpsc::Receiver<Request>, mut file: Lines, state: &FileState) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         // A rewrite is not combined with other requests.
         while !group.last().is_some_and(|request| request.whole) {
             match requests.try_recv() {
                 Ok(next) if next.whole => {
-                    write_group(&mut file, group, lines);
+                    write_group(&mut file, group, state);
                     group = vec![next];
                 }
                 Ok(next) => group.push(next),
                 Err(_) => break,
             }
         }
-        write_group(&mut file, group, lines);
+        write_group(&mut file, group, state);
     }
 }
 
-fn write_group(file: &mut Lines, group: Vec<Request>, lines: &AtomicUsize) {
+fn write_group(file: &mut Lines, group: Vec<Request>, state: &FileState) {
     let whole = group.iter().any(|request| request.whole);
     let text: String = group.iter().map(|request| request.text.as_str()).collect();
     let written = if whole { file.rewrite(&text) } else { file.append(&text) };
-    if written.is_ok() {
-        let added = group.iter().map(|request| request.lines).sum();
-        if whole {
-            lines.store(added, Ordering::Relaxed);
-        } else {
-            lines.fetch_add(added, Ordering::Relaxed);
+    let path = file.path.display();
+    match &written {
+        Ok(()) => {
+            let added = group.iter().map(|request| request.lines).sum();
+            if whole {
+                state.lines.store(added, Ordering::Relaxed);
+                state.is_displaced.store(false, Ordering::Relaxed);
+            } else {
+                state.lines.fetch_add(added, Ordering::Relaxed);
+            }
+            if file.has_failed {
+                tracing::info!(%path, "Log of revocations can be written again");
+            }
+        }
+        Err(error) => {
+            if error.kind() == io::ErrorKind::NotFound {
+                state.is_displaced.store(true, Ordering::Relaxed);
+            }
+            // Once, not at every attempt.
+            if !file.has_failed {
+                tracing::error!(%path, %error, "Log of revocations cannot be written");
+            }
         }
     }
-    if let Err(error) = &written {
-        tracing::error!(path = %file.path.display(), %error, "Log of revocations not written");
-    }
+    file.has_failed = written.is_err();
     for request in group {
         let result = written.as_ref().copied().map_err(|error| file.failed(error));
         let _ = request.reply.send(result);
@@ -170,6 +208,10 @@ struct Lines {
     file: File,
     /// The length of the complete lines in bytes; anything after them was not acknowledged.
     complete: u64,
+    /// The length up to which the file has room on the disk.
+    reserved: u64,
+    /// `true` if the last write failed.
+    has_failed: bool,
 }
 
 impl Lines {
@@ -188,6 +230,8 @@ impl Lines {
             path: path.to_owned(),
             file,
             complete: 0,
+            reserved: 0,
+            has_failed: false,
         })
     }
 
@@ -205,20 +249,40 @@ impl Lines {
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
-        if self.file.metadata()?.len() != self.complete {
+        let metadata = self.file.metadata()?;
+        // A deleted file can still be written, but is lost with the process. `NotFound` also where the path has another file.
+        let at_path = std::fs::metadata(&self.path)?;
+        if (at_path.dev(), at_path.ino()) != (metadata.dev(), metadata.ino()) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file is in its place"));
+        }
+        if metadata.len() != self.complete {
             // Remove the part that a failed write left behind.
             self.file.set_len(self.complete)?;
         }
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()?;
         self.complete += text.len() as u64;
+        self.reserve();
         Ok(())
+    }
+
+    /// Takes room on the disk ahead, once half of it is used. Where the file system cannot, or has none left, the next
+    /// revocations may find no room.
+    fn reserve(&mut self) {
+        if self.reserved < self.complete + RESERVED_BYTES / 2 {
+            let until = self.complete + RESERVED_BYTES;
+            if fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, until).is_ok() {
+                self.reserved = until;
+            }
+        }
     }
 
     /// Replaces the file by a new one with this content. The new file is complete before it takes the place of the old.
     fn rewrite(&mut self, text: &str) -> io::Result<()> {
         self.file = Replacement::create(&self.path, 0o600)?.finish(text.as_bytes())?;
         self.complete = text.len() as u64;
+        self.reserved = 0;
+        self.reserve();
         Ok(())
     }
 

@@ -4,6 +4,11 @@
 mod entry;
 mod set;
 mod file;
+mod backlog;
+
+pub use backlog::BacklogCounts;
+pub use backlog::Durability;
+pub use backlog::Revocation;
 
 use crate::model::clock::Timestamp;
 use crate::store::AuditFilter;
@@ -12,9 +17,15 @@ use crate::store::ChainState;
 use crate::store::Contents;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::store::Versioned;
 use crate::store::Write;
+use crate::store::record::ApiKeyRecord;
+use crate::store::record::ClientRecord;
 use crate::store::record::NewAuditEvent;
 use crate::store::record::RevokedTokenRecord;
+use crate::store::record::SubscriptionRecord;
+use crate::store::revocations::backlog::Backlog;
+use crate::store::revocations::backlog::PendingRevocation;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
 use crate::store::revocations::set::RevocationSet;
@@ -29,6 +40,7 @@ use std::sync::PoisonError;
 pub struct RevocationLog {
     set: Mutex<RevocationSet>,
     file: Option<LogFile>,
+    backlog: Mutex<Backlog>,
 }
 
 /// The number of revocations and events that a store lacked when it was opened.
@@ -53,6 +65,7 @@ impl RevocationLog {
         Ok(Self {
             set: Mutex::new(set),
             file: Some(file),
+            backlog: Mutex::default(),
         })
     }
 
@@ -67,13 +80,14 @@ impl RevocationLog {
         Ok(Self {
             set: Mutex::new(set),
             file: None,
+            backlog: Mutex::default(),
         })
     }
 
     /// Appends the revocations in `writes` to the log. When this returns, they are on disk.
     ///
     /// # Errors
-    /// The log cannot be written.
+    /// The log cannot be written. [`Self::write_pending`] tries again.
     pub async fn append_writes(&self, writes: &[Write]) -> Result<(), StoreError> {
         self.append(writes.iter().flat_map(entry::of_write).collect()).await
     }
@@ -167,7 +181,163 @@ impl RevocationLog {
         self.len() == 0
     }
 
+    /// Takes a revocation that is in force and that the store could not take. Writes it to the file, if possible, and keeps it
+    /// for [`Self::write_pending`]. Returns where the revocation is until then.
+    ///
+    /// # Errors
+    /// The file cannot be written, and [`Self::require_log`] was called.
+    pub async fn hold(&self, revocation: &Revocation, event: NewAuditEvent) -> Result<Durability, StoreError> {
+        let entries = revocation.entries();
+        let logged = self.append(entries.clone()).await;
+        let durability = match &logged {
+            Ok(()) if self.file.is_some() => Durability::Log,
+            Ok(()) | Err(_) => Durability::Memory,
+        };
+        let mut backlog = self.lock_backlog();
+        if backlog.requires_log && durability == Durability::Memory {
+            let no_file = || StoreError::Unavailable("there is no log of revocations".to_owned());
+            return Err(logged.err().unwrap_or_else(no_file));
+        }
+        backlog.push(PendingRevocation {
+            entries,
+            event,
+            durability,
+        });
+        Ok(durability)
+    }
+
+    /// Keeps the revocations of the records in `writes`, which are in the file already, for [`Self::write_pending`].
+    fn hold_writes(&self, writes: &[Write], event: NewAuditEvent) {
+        let ids: HashSet<&str> = writes.iter().filter_map(revoked_id).collect();
+        let mut entries = self.lock_set().entries();
+        entries.retain(|entry| entry.id().is_some_and(|id| ids.contains(id)));
+        self.lock_backlog().push(PendingRevocation {
+            entries,
+            event,
+            durability: Durability::Log,
+        });
+    }
+
+    /// From now on, refuses a revocation that only this process would know: the process is about to end.
+    pub fn require_log(&self) {
+        self.lock_backlog().requires_log = true;
+    }
+
+    /// Returns how many revocations wait for the disk.
+    pub fn backlog(&self) -> BacklogCounts {
+        self.lock_backlog().counts()
+    }
+
+    /// Returns the audit event's action and target of each revocation that the store lacks, with the place where it is.
+    pub fn pending(&self) -> Vec<(&'static str, String, Durability)> {
+        let backlog = self.lock_backlog();
+        let revocations = backlog.revocations.values();
+        revocations
+            .map(|pending| (pending.event.action, pending.event.target.clone(), pending.durability))
+            .collect()
+    }
+
+    /// Writes to the file and to the store the revocations that they lack, each with its audit event. Calls `in_force` with the
+    /// writes that the store has committed. Not to be called twice at a time: an event would be written twice.
+    ///
+    /// # Errors
+    /// The store or the file cannot be written. The rest stays for the next call.
+    pub async fn write_pending(
+        &self,
+        store: &dyn Store,
+        now: Timestamp,
+        in_force: &mut (dyn FnMut(&[Write]) + Send),
+    ) -> Result<(), StoreError> {
+        let logged = self.write_unlogged().await;
+        let numbers: Vec<u64> = self.lock_backlog().revocations.keys().copied().collect();
+        let mut stored = Ok(());
+        for number in numbers {
+            let Some(pending) = self.lock_backlog().revocations.get(&number).cloned() else {
+                continue;
+            };
+            match backlog::write(store, pending, now).await {
+                Ok(writes) => {
+                    in_force(&writes);
+                    self.lock_backlog().revocations.remove(&number);
+                }
+                // Only these records are affected: a damaged page, a concurrent change.
+                Err(error @ (StoreError::Unreadable { .. } | StoreError::Conflict(_))) => stored = Err(error),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::InUse(_))) => return Err(error),
+            }
+        }
+        stored.and(logged)
+    }
+
+    /// Writes the entries that the file lacks.
+    async fn write_unlogged(&self) -> Result<(), StoreError> {
+        let (entries, numbers) = {
+            let mut backlog = self.lock_backlog();
+            let entries = std::mem::take(&mut backlog.unlogged);
+            let numbers: Vec<u64> = backlog.revocations.keys().copied().collect();
+            (entries, numbers)
+        };
+        if entries.is_empty() {
+            return Ok(());
+        }
+        // On failure, `append` puts the entries back.
+        self.append(entries).await?;
+        let mut backlog = self.lock_backlog();
+        for number in numbers {
+            if let Some(pending) = backlog.revocations.get_mut(&number) {
+                pending.durability = Durability::Log;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the key with its revocation, if the log has one: the store may lack it.
+    pub fn amend_key(&self, mut key: Versioned<ApiKeyRecord>) -> Versioned<ApiKeyRecord> {
+        if let Some(revoked) = self.lock_set().apply_to_key(&key.record) {
+            key.record = revoked;
+        }
+        key
+    }
+
+    /// Returns the client with its revocations in the log: the store may lack them.
+    pub fn amend_client(&self, mut client: Versioned<ClientRecord>, now: Timestamp) -> Versioned<ClientRecord> {
+        let set = self.lock_set();
+        if set.has_client(client.record.id.as_str()) {
+            client.record = set.apply_to_client(client.record, now);
+        }
+        client
+    }
+
+    /// Returns the subscription as cancelled, if the log says so: the store may not.
+    pub fn amend_subscription(
+        &self,
+        mut subscription: Versioned<SubscriptionRecord>,
+        now: Timestamp,
+    ) -> Versioned<SubscriptionRecord> {
+        if let Some(cancelled) = self.lock_set().apply_to_subscription(&subscription.record, now) {
+            subscription.record = cancelled;
+        }
+        subscription
+    }
+
+    /// Returns `writes` with the revocations of their clients and subscriptions that the store may lack: a change of a client does not put
+    /// revoked tokens in force again.
+    pub fn amend_writes(&self, writes: Vec<Write>, now: Timestamp) -> Vec<Write> {
+        if self.lock_backlog().revocations.is_empty() {
+            return writes;
+        }
+        let amend = |write| match write {
+            Write::Client(client) => Write::Client(self.amend_client(client, now)),
+            Write::Subscription(subscription) => Write::Subscription(self.amend_subscription(subscription, now)),
+            // Keys and tokens stay revoked in memory, whatever is put there.
+            Write::Organization(_) | Write::ApiKey(_) | Write::OpaqueToken(_) | Write::RevokedToken(_) => write,
+        };
+        writes.into_iter().map(amend).collect()
+    }
+
     /// Adds `entries` to the set and to the file. When this returns, they are on disk.
+    ///
+    /// # Errors
+    /// The file cannot be written. The entries are in the set, and wait for [`Self::write_pending`].
     async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         if entries.is_empty() {
             return Ok(());
@@ -175,13 +345,22 @@ impl RevocationLog {
         let written = {
             let mut set = self.lock_set();
             let written = self.file.as_ref().map(|file| file.append(&entries));
-            entries.into_iter().for_each(|entry| set.add(entry));
+            entries.iter().cloned().for_each(|entry| set.add(entry));
             written
         };
-        match written {
-            Some(written) => written.wait().await,
-            None => Ok(()),
+        let (Some(file), Some(written)) = (&self.file, written) else {
+            return Ok(());
+        };
+        let mut appended = written.wait().await;
+        if appended.is_err() && file.is_displaced() {
+            // Under the lock, so that no append gets between the entries and their rewrite.
+            let written = {
+                let set = self.lock_set();
+                file.rewrite(set.entries())
+            };
+            appended = written.wait().await;
         }
+        appended.inspect_err(|_| self.lock_backlog().push_unlogged(entries))
     }
 
     /// Returns the number of events that the chain of `store` lacks up to its recorded end;
@@ -196,6 +375,11 @@ impl RevocationLog {
             return Ok(expected - events);
         }
         Ok(u64::from(hash_of(store, expected).await? != Some(hash)))
+    }
+
+    fn lock_backlog(&self) -> MutexGuard<'_, Backlog> {
+        // Each change is one insertion or one assignment, so the backlog is consistent even after a panic.
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_set(&self) -> MutexGuard<'_, RevocationSet> {
@@ -236,12 +420,13 @@ impl Reconciliation<'_> {
 
     /// Ends the reconciliation, after all parts. Writes the revocations to the store, because the next change of a
     /// record builds on its stored content, and writes to the log the revocations that it lacks. If the store lacked
-    /// any, that is one audit event: the store was restored from a backup, or modified by hand.
+    /// any, that is one audit event: the store was restored from a backup, or modified by hand, or could not be written when
+    /// they were made. While the disk takes no writes, [`RevocationLog::write_pending`] does both later.
     ///
     /// Returns a report, and the revoked tokens that the store lacked, which were in no part.
     ///
     /// # Errors
-    /// An error of the store, or the log cannot be written.
+    /// The store cannot be read, or was changed concurrently.
     pub async fn settle(
         mut self,
         store: &dyn Store,
@@ -266,20 +451,36 @@ impl Reconciliation<'_> {
                 }),
             };
             let batch = Batch {
-                writes: self.writes,
-                event: Some(event),
+                writes: self.writes.clone(),
+                event: Some(event.clone()),
                 ..Batch::default()
             };
-            store.commit(batch).await?;
+            match store.commit(batch).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(_) | StoreError::InUse(_)) => self.log.hold_writes(&self.writes, event),
+                Err(error @ (StoreError::Conflict(_) | StoreError::Unreadable { .. })) => return Err(error),
+            }
             tracing::warn!(
                 revoked_again = report.records,
                 events_missing = report.events_missing,
                 "Store is older than its log of revocations"
             );
         }
-        self.log.append(self.missing).await?;
-        self.log.record_audit_head(store).await?;
+        // A log that cannot be written has said so, and is tried again.
+        let _ = self.log.append(self.missing).await;
+        let _ = self.log.record_audit_head(store).await;
         Ok((report, forgotten))
+    }
+}
+
+/// Returns the id of the record or token that a write revokes.
+fn revoked_id(write: &Write) -> Option<&str> {
+    match write {
+        Write::Subscription(subscription) => Some(subscription.record.id.as_str()),
+        Write::ApiKey(key) => Some(key.record.id.as_str()),
+        Write::Client(client) => Some(client.record.id.as_str()),
+        Write::RevokedToken(token) => Some(&token.id),
+        Write::Organization(_) | Write::OpaqueToken(_) => None,
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct RevocationSet {
     keys: HashMap<String, RevokedKey>,
     subscriptions: HashSet<String>,
     clients: HashSet<String>,
-    /// For each client: tokens issued before this instant are revoked.
-    tokens_before: HashMap<String, Timestamp>,
+    /// For each client: tokens of an earlier series than this one, or issued before this instant, are revoked.
+    tokens_before: HashMap<String, (u32, Timestamp)>,
     /// For each client: secrets created before the first instant end at the second.
     secrets: HashMap<String, Vec<(Timestamp, Timestamp)>>,
     /// For each client: the revoked keys by `kid`, with the instant of the revocation.
@@ -42,7 +42,7 @@ struct RevokedKey {
 
 impl RevocationSet {
     /// Adds an entry. No entry undoes a revocation: of two entries for one credential, the earlier end applies; of two
-    /// for the tokens of one client, the later instant.
+    /// for the tokens of one client, the later series, and in one series the later instant.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Key { id, at, expires_at } => {
@@ -55,9 +55,9 @@ impl RevocationSet {
             Entry::Client { id } => {
                 self.clients.insert(id);
             }
-            Entry::Tokens { client, before } => {
-                let known = self.tokens_before.entry(client).or_insert(before);
-                *known = before.max(*known);
+            Entry::Tokens { client, before, series } => {
+                let known = self.tokens_before.entry(client).or_insert((series, before));
+                *known = (series, before).max(*known);
             }
             Entry::Secrets { client, before, at } => {
                 let known = self.secrets.entry(client).or_default();
@@ -116,9 +116,11 @@ impl RevocationSet {
             .iter()
             .map(|id| Entry::Subscription { id: id.clone() });
         let clients = self.clients.iter().map(|id| Entry::Client { id: id.clone() });
-        let tokens_before = self.tokens_before.iter().map(|(client, before)| Entry::Tokens {
+        let tokens_before = self.tokens_before.iter();
+        let tokens_before = tokens_before.map(|(client, (series, before))| Entry::Tokens {
             client: client.clone(),
             before: *before,
+            series: *series,
         });
         let secrets = self.secrets.iter().flat_map(|(client, ends)| {
             ends.iter().map(|(before, at)| Entry::Secrets {
@@ -194,7 +196,11 @@ impl RevocationSet {
     }
 
     /// Returns the cancelled record, if the subscription should be cancelled and is not.
-    fn apply_to_subscription(&self, record: &SubscriptionRecord, now: Timestamp) -> Option<SubscriptionRecord> {
+    pub(crate) fn apply_to_subscription(
+        &self,
+        record: &SubscriptionRecord,
+        now: Timestamp,
+    ) -> Option<SubscriptionRecord> {
         let revived = record.state != SubscriptionState::Cancelled && self.subscriptions.contains(record.id.as_str());
         revived.then(|| SubscriptionRecord {
             state: SubscriptionState::Cancelled,
@@ -204,7 +210,7 @@ impl RevocationSet {
     }
 
     /// Returns the revoked record, if the key should be revoked, or revoked earlier.
-    fn apply_to_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
+    pub(crate) fn apply_to_key(&self, record: &ApiKeyRecord) -> Option<ApiKeyRecord> {
         let known = self.keys.get(record.id.as_str())?;
         let revived = record.revoked_at.is_none_or(|at| at > known.at);
         revived.then(|| ApiKeyRecord {
@@ -214,7 +220,7 @@ impl RevocationSet {
     }
 
     /// Returns whether the log has an entry for the client with this id.
-    fn has_client(&self, id: &str) -> bool {
+    pub(crate) fn has_client(&self, id: &str) -> bool {
         self.clients.contains(id)
             || self.tokens_before.contains_key(id)
             || self.secrets.contains_key(id)
@@ -222,9 +228,12 @@ impl RevocationSet {
     }
 
     /// Returns the record with the revocations of its client.
-    fn apply_to_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
+    pub(crate) fn apply_to_client(&self, mut record: ClientRecord, now: Timestamp) -> ClientRecord {
         let id = record.id.to_string();
-        record.tokens_not_before = record.tokens_not_before.max(self.tokens_before.get(&id).copied());
+        if let Some((series, before)) = self.tokens_before.get(&id) {
+            let known = (record.token_series, record.tokens_not_before);
+            (record.token_series, record.tokens_not_before) = known.max((*series, Some(*before)));
+        }
         match &mut record.authentication {
             ClientAuthentication::ClientSecret { secrets } => {
                 for (before, end) in self.secrets.get(&id).into_iter().flatten() {
@@ -279,7 +288,10 @@ impl RevocationSet {
             Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
             Entry::Subscription { id } => self.subscriptions.contains(id),
             Entry::Client { id } => self.clients.contains(id),
-            Entry::Tokens { client, before } => self.tokens_before.get(client).is_some_and(|known| known >= before),
+            Entry::Tokens { client, before, series } => {
+                let known = self.tokens_before.get(client);
+                known.is_some_and(|known| *known >= (*series, *before))
+            }
             Entry::Secrets { client, before, at } => {
                 let known = self.secrets.get(client);
                 known.is_some_and(|known| known.iter().any(|(later, end)| later >= before && end <= at))

@@ -20,6 +20,7 @@ use crate::store::record::NewClient;
 use crate::store::record::RevokedTokenRecord;
 use crate::store::record::client::ClientAuthentication;
 use crate::store::record::client::ClientKey;
+use crate::store::record::client::ClientSecret;
 use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
@@ -135,7 +136,7 @@ fn revocations() -> Vec<Write> {
         Write::Subscription(replacing(other.cancel(later(10)).unwrap())),
         Write::Client(replacing(
             client("secret", "acme")
-                .rotate_secret(digest, Grace::NONE, later(10))
+                .rotate_secret(ClientSecret::new(digest, later(10)), Grace::NONE, later(10))
                 .unwrap(),
         )),
         Write::Client(replacing(
@@ -491,11 +492,163 @@ async fn s154_a_chain_that_was_shortened_or_written_anew_with_its_head_is_notice
 async fn a_new_client_adds_no_entry() {
     let id: ClientId = "client_9".parse().unwrap();
     let (old, new) = client("secret", "acme")
-        .regenerate(id, CredentialDigest::sha256("x"), IssuedTokens::Stay, later(10))
+        .regenerate(
+            id,
+            ClientSecret::new(CredentialDigest::sha256("x"), later(10)),
+            IssuedTokens::Stay,
+            later(10),
+        )
         .unwrap();
     let log = RevocationLog::default();
     log.append_writes(&[Write::Client(replacing(old)), Write::Client(Versioned::new(new))])
         .await
         .unwrap();
     assert_eq!(log.len(), 1, "the old one is deleted");
+}
+
+/// Moves the database of `store` away, so that its writes fail, and returns its path and the other one.
+fn unplug(folder: &TempDir) -> (PathBuf, PathBuf) {
+    let paths = (folder.path().join("keygate.db"), folder.path().join("away.db"));
+    std::fs::rename(&paths.0, &paths.1).unwrap();
+    paths
+}
+
+fn revocation(number: u32) -> (Revocation, NewAuditEvent) {
+    let revocation = Revocation::ApiKey {
+        id: key_id(number),
+        at: later(10),
+        expires_at: None,
+    };
+    (revocation, event("api_key.revoke", key_id(number).as_str()))
+}
+
+async fn write_pending(log: &RevocationLog, store: &dyn Store) -> Result<usize, StoreError> {
+    let mut written = 0;
+    log.write_pending(store, later(20), &mut |writes| written += writes.len())
+        .await?;
+    Ok(written)
+}
+
+#[tokio::test]
+async fn a_revocation_that_the_store_could_not_take_is_written_with_its_event_once_it_can() {
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
+    fill(&store).await;
+    let log = open(&folder);
+    let (database, away) = unplug(&folder);
+    let (key, event) = revocation(1);
+    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Log);
+    let ended = client("deleted", "acme").delete(IssuedTokens::End, later(10)).unwrap();
+    let deleted = Revocation::Client(Box::new(replacing(ended)));
+    let target = self::event("client.delete", "deleted");
+    assert_eq!(log.hold(&deleted, target).await.unwrap(), Durability::Log);
+    assert_eq!(log.backlog().in_log, 2);
+    let failed = write_pending(&log, &store).await;
+    assert!(
+        matches!(&failed, Err(StoreError::Unavailable(text)) if text.contains("keygate.db")),
+        "{failed:?}"
+    );
+    assert_eq!(log.backlog().pending(), 2);
+    // A change of the client that was made meanwhile does not take the revocation back.
+    let stored = Versioned {
+        record: client("deleted", "acme"),
+        revision: Revision(1),
+    };
+    assert_eq!(
+        log.amend_client(stored.clone(), later(11)).record.state,
+        ClientState::Deleted
+    );
+    std::fs::rename(away, database).unwrap();
+    assert_eq!(write_pending(&log, &store).await.unwrap(), 2);
+    assert_eq!(log.backlog(), BacklogCounts::default());
+    let contents = store.contents().await.unwrap();
+    assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)));
+    let record = &contents
+        .clients
+        .iter()
+        .find(|found| found.record.id == stored.record.id)
+        .unwrap()
+        .record;
+    assert_eq!(
+        (record.state, record.tokens_not_before),
+        (ClientState::Deleted, Some(later(10)))
+    );
+    let events = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    let actions: Vec<&str> = events.iter().map(|event| event.action.as_str()).collect();
+    assert_eq!(actions[..2], ["client.delete", "api_key.revoke"]);
+}
+
+#[tokio::test]
+async fn a_revocation_is_in_memory_alone_until_the_log_can_be_written() {
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
+    fill(&store).await;
+    let place = folder.path().join("log");
+    std::fs::create_dir(&place).unwrap();
+    let path = place.join("keygate.db.revocations");
+    let log = RevocationLog::open(&path, NOW).unwrap();
+    log.append_writes(&revocations()).await.unwrap();
+    let (database, away) = unplug(&folder);
+    std::fs::rename(&place, folder.path().join("gone")).unwrap();
+    let (key, event) = revocation(3);
+    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Memory);
+    let counts = log.backlog();
+    assert_eq!((counts.in_memory, counts.unlogged), (1, 1));
+    // Another folder: the log writes all that it has, not only the newest.
+    std::fs::create_dir(&place).unwrap();
+    write_pending(&log, &store).await.unwrap_err();
+    let counts = log.backlog();
+    assert_eq!((counts.in_log, counts.in_memory, counts.unlogged), (1, 0, 0));
+    let known = RevocationLog::open(&path, NOW).unwrap();
+    assert_eq!(known.len(), 10);
+    std::fs::rename(away, database).unwrap();
+    write_pending(&log, &store).await.unwrap();
+    assert_eq!(log.backlog(), BacklogCounts::default());
+}
+
+#[tokio::test]
+async fn a_log_that_is_deleted_is_written_anew_with_the_next_revocation() {
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder);
+    log.append_writes(&revocations()).await.unwrap();
+    std::fs::remove_file(log_path(&folder)).unwrap();
+    let revoked = key(3, "acme").revoke(NOW).unwrap();
+    log.append_writes(&[Write::ApiKey(replacing(revoked))]).await.unwrap();
+    assert_eq!(text(&folder).lines().count(), 10);
+    assert_eq!(log.backlog(), BacklogCounts::default());
+}
+
+#[tokio::test]
+async fn a_process_that_ends_takes_no_revocation_that_only_it_would_know() {
+    let folder = TempDir::new().unwrap();
+    let log = open(&folder);
+    log.require_log();
+    let (key, event) = revocation(1);
+    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Log);
+    let without_file = RevocationLog::default();
+    without_file.require_log();
+    let (key, event) = revocation(1);
+    let refused = without_file.hold(&key, event).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!(without_file.backlog().pending(), 0);
+}
+
+#[tokio::test]
+async fn an_older_store_that_cannot_be_written_gets_its_revocations_later() {
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
+    fill(&store).await;
+    let log = open(&folder);
+    log.append_writes(&revocations()).await.unwrap();
+    let mut contents = store.contents().await.unwrap();
+    let (database, away) = unplug(&folder);
+    reconcile(&log, &store, &mut contents, later(20)).await;
+    // In force from the start, although the store does not have it.
+    check_revoked(&contents);
+    assert_eq!(log.backlog().in_log, 1);
+    std::fs::rename(away, database).unwrap();
+    assert!(write_pending(&log, &store).await.unwrap() > 0);
+    check_revoked(&store.contents().await.unwrap());
+    let events = store.audit(&AuditFilter::default(), 10).await.unwrap();
+    assert_eq!(events[0].action, "store.restored");
 }

@@ -206,6 +206,18 @@ pub(crate) async fn mark(connection: &mut SqliteConnection, mark: &AssertionMark
     Ok(marked.rows_affected() == 1)
 }
 
+/// Writes and deletes a row, so that a page goes to the disk although nothing changes. An update to the same value would not
+/// do: SQLite leaves out pages with the same content.
+pub(crate) async fn probe(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for sql in [
+        "INSERT INTO assertion_mark (client, id, expires_at) VALUES ('', '', 0) ON CONFLICT (client, id) DO NOTHING",
+        "DELETE FROM assertion_mark WHERE client = '' AND id = ''",
+    ] {
+        sqlx::query(sql).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// Records the last use of keys; a recorded time never moves back.
 pub(crate) async fn record_key_use(
     connection: &mut SqliteConnection,
@@ -244,6 +256,17 @@ pub(crate) async fn replace_limit_counts(
             .execute(&mut *connection)
             .await?;
     }
+    Ok(())
+}
+
+/// Writes the scheme of the digests in the place of the one before.
+pub(crate) async fn replace_digest_scheme(connection: &mut SqliteConnection, scheme: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO digest_scheme (one, scheme) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET scheme = excluded.scheme",
+    )
+    .bind(scheme)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! How is the store kept in an SQLite file? One writer commits many batches at once, and a few readers run beside it.
 
 mod open;
+mod placement;
 mod rows;
 mod batch;
 mod writer;
@@ -23,6 +24,8 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::StoredResponse;
 use crate::store::Versioned;
+use crate::store::WriteHealth;
+use crate::store::health::WriteRecorder;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::AuditEvent;
 use crate::store::record::ClientRecord;
@@ -30,12 +33,17 @@ use crate::store::record::LimitCounts;
 use crate::store::record::OrganizationRecord;
 use crate::store::record::SubscriptionRecord;
 use crate::store::sqlite::open::Files;
+use crate::store::sqlite::placement::Placement;
 use crate::store::sqlite::writer::Job;
 use crate::store::sqlite::writer::Message;
+use crate::store::sqlite::writer::Target;
 use crate::store::sqlite::writer::Writer;
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The rows of each kind in one sweep transaction: other writes wait behind it for milliseconds, not for seconds.
@@ -58,6 +66,8 @@ pub async fn read_contents(path: &Path, take: &mut (dyn FnMut(Contents) + Send))
 #[derive(Debug)]
 pub struct SqliteStore {
     files: Files,
+    placement: Placement,
+    health: Arc<WriteRecorder>,
     writer: Writer,
     readers: SqlitePool,
 }
@@ -74,9 +84,27 @@ impl SqliteStore {
         let files = Files::prepare(path)?;
         let lock = files.lock()?;
         let connection = open::writer(&files).await?;
+        Self::start(files, lock, connection).await
+    }
+
+    /// Returns the store that `connection` writes.
+    async fn start(files: Files, lock: File, connection: SqliteConnection) -> Result<Self, StoreError> {
         let readers = open::readers(&files).await?;
-        let writer = Writer::start(connection, lock, files.clone());
-        Ok(Self { files, writer, readers })
+        let placement = Placement::of(&files)?;
+        let health = Arc::new(WriteRecorder::default());
+        let target = Target {
+            files: files.clone(),
+            placement: placement.clone(),
+            health: Arc::clone(&health),
+        };
+        let writer = Writer::start(connection, lock, target);
+        Ok(Self {
+            files,
+            placement,
+            health,
+            writer,
+            readers,
+        })
     }
 
     /// Sends a job to the writer, waits until its effect is on
@@ -181,6 +209,15 @@ impl Store for SqliteStore {
         self.write(Job::LimitCounts(counts)).await.map(drop)
     }
 
+    async fn digest_scheme(&self) -> Result<Option<String>, StoreError> {
+        let mut reader = self.reader().await?;
+        read::digest_scheme(&self.files, &mut reader).await
+    }
+
+    async fn replace_digest_scheme(&self, scheme: String) -> Result<(), StoreError> {
+        self.write(Job::DigestScheme(scheme)).await.map(drop)
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         while self.write(Job::Sweep(now, SWEEP_ROWS)).await? {}
         Ok(())
@@ -189,6 +226,25 @@ impl Store for SqliteStore {
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
         open::backup(&self.files, &mut reader, to).await
+    }
+
+    fn write_health(&self) -> WriteHealth {
+        let health = WriteHealth {
+            waiting: self.writer.waiting(),
+            ..self.health.read()
+        };
+        // Files that were deleted or replaced are noticed without a write: it could be hours until the next one.
+        match self.placement.check() {
+            Ok(()) => health,
+            Err(displaced) => WriteHealth {
+                problem: Some(displaced.to_string()),
+                ..health
+            },
+        }
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.write(Job::Probe).await.map(drop)
     }
 
     async fn close(&self) {

@@ -43,9 +43,10 @@ const APPLICATION_ID: i64 = 1_262_960_980;
 
 /// The migrations (version, name, SQL), applied in order when the store is opened, each in a transaction. Never edit a
 /// released migration: sqlx compares the digests.
-pub(crate) const MIGRATIONS: [(i64, &str, &str); 2] = [
+pub(crate) const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "records", include_str!("../migrations/0001_records.sql")),
     (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
+    (3, "digest scheme", include_str!("../migrations/0003_digest_scheme.sql")),
 ];
 
 /// The first bytes of every SQLite database (SQLite file format, section 1.3.1).
@@ -121,6 +122,15 @@ impl Files {
         }
     }
 
+    /// Returns the path of the write-ahead log, which holds the writes that are not in the database yet. SQLite puts it
+    /// beside the file itself, also where the configured path is a symbolic link.
+    ///
+    /// # Errors
+    /// The database is not there.
+    pub(crate) fn wal(&self) -> std::io::Result<PathBuf> {
+        Ok(with_suffix(&std::fs::canonicalize(&self.database)?, "-wal"))
+    }
+
     /// Converts an error of the database.
     pub(crate) fn failed(&self, error: &sqlx::Error) -> StoreError {
         let damaged = error
@@ -171,7 +181,17 @@ pub(crate) async fn writer(files: &Files) -> Result<SqliteConnection, StoreError
 /// Opens the connections for reading.
 pub(crate) async fn readers(files: &Files) -> Result<SqlitePool, StoreError> {
     let readers = SqlitePoolOptions::new()
+        // All from the start, each with the WAL open: SQLite opens both by path, where later another file may be.
+        .min_connections(READERS)
         .max_connections(READERS)
+        .after_connect(|reader, _| {
+            Box::pin(async move {
+                sqlx::query("SELECT count(*) FROM sqlite_master")
+                    .execute(reader)
+                    .await?;
+                Ok(())
+            })
+        })
         .acquire_timeout(READER_WAIT)
         // Connections to a file do not become stale: neither test nor replace them.
         .test_before_acquire(false)

@@ -187,6 +187,11 @@ fn event(row: &SqliteRow) -> Result<AuditEvent, String> {
     })
 }
 
+pub(crate) async fn digest_scheme(files: &Files, reader: &mut SqliteConnection) -> Result<Option<String>, StoreError> {
+    let found = sqlx::query_scalar("SELECT scheme FROM digest_scheme WHERE one = 1");
+    found.fetch_optional(reader).await.map_err(|error| files.failed(&error))
+}
+
 pub(crate) async fn verify_audit(files: &Files, reader: &mut SqliteConnection) -> Result<ChainState, StoreError> {
     let failed = |error| files.failed(&error);
     let head = batch::head(reader).await.map_err(failed)?;

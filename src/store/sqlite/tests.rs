@@ -15,6 +15,7 @@ use crate::store::conformance::key_id;
 use crate::store::conformance::with_organizations;
 use crate::store::record::Grace;
 use crate::store::record::OpaqueTokenRecord;
+use crate::store::record::client::ClientSecret;
 use crate::store::revocations::RevocationLog;
 use sqlx::Connection;
 use std::os::unix::fs::PermissionsExt;
@@ -219,7 +220,11 @@ async fn s064_no_secret_is_in_any_file_of_the_store() {
         "kgt_opaque_token".to_owned(),
     ];
     let client = client("client_1", "acme")
-        .rotate_secret(CredentialDigest::sha256(&secrets[1]), Grace::MAX, NOW)
+        .rotate_secret(
+            ClientSecret::new(CredentialDigest::sha256(&secrets[1]), NOW),
+            Grace::MAX,
+            NOW,
+        )
         .unwrap();
     let token = OpaqueTokenRecord {
         digest: CredentialDigest::sha256(&secrets[2]),
@@ -485,6 +490,7 @@ fn migrations_are_never_edited() {
     let digests = [
         (1, "74e645605b4dfb1107cd72d80ce3f2c242f03126f6e54392d997baaf5dab6dcf"),
         (2, "1ab21fdfc9b905e5f5ad441e8e1515dbf9a1d07ea09ae22faecf1e93049fe62a"),
+        (3, "6a66943854efae7150471b3959aacc0513305ed1278844a560b9972f67ab5e98"),
     ];
     for ((version, _, sql), expected) in open::MIGRATIONS.into_iter().zip(digests) {
         let digest = crate::model::api_key::CredentialDigest::sha256(sql).to_hex();
@@ -555,11 +561,8 @@ async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let store = Arc::new(SqliteStore {
-        readers: open::readers(&files).await.unwrap(),
-        writer: Writer::start(connection, files.lock().unwrap(), files.clone()),
-        files,
-    });
+    let lock = files.lock().unwrap();
+    let store = Arc::new(SqliteStore::start(files, lock, connection).await.unwrap());
     with_organizations(&*store).await;
     let writers = (0..400).map(|number| {
         let store = Arc::clone(&store);
@@ -587,6 +590,9 @@ async fn a_full_disk_refuses_writes_and_keeps_what_was_acknowledged() {
         panic!("broken");
     };
     assert_eq!(events, 400 - refused);
+    let health = store.write_health();
+    assert!(health.problem.is_some_and(|problem| problem.contains("full")));
+    assert!(health.failures > 0);
     store.close().await;
 }
 
@@ -638,4 +644,48 @@ async fn a_sweep_of_many_is_done_in_parts_and_whole() {
         .await;
     store.sweep(NOW).await.unwrap();
     assert_eq!(files.sql("DELETE FROM assertion_mark").await, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_that_is_written_to_a_deleted_file() {
+    for suffix in ["", "-wal"] {
+        let (files, store) = with_events(1).await;
+        assert_eq!(store.write_health().problem, None);
+        let name = files.path().display().to_string() + suffix;
+        std::fs::rename(&name, name.clone() + ".away").unwrap();
+        // Known without a write.
+        let problem = store.write_health().problem.unwrap();
+        assert!(problem.contains(&name), "{problem}");
+        let append = async || {
+            let batch = Batch {
+                event: Some(event("api_key.create", "2")),
+                ..Batch::default()
+            };
+            store.commit(batch).await
+        };
+        let refused = append().await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        // Reading goes on, and so does writing once the file is back.
+        assert_eq!(store.audit(&AuditFilter::default(), 10).await.unwrap().len(), 1);
+        // Another file under the same name is not the store.
+        std::fs::write(&name, "").unwrap();
+        assert!(append().await.is_err(), "{name}");
+        std::fs::rename(name.clone() + ".away", &name).unwrap();
+        append().await.unwrap();
+        assert_eq!(store.write_health().problem, None);
+        assert_eq!(store.audit(&AuditFilter::default(), 10).await.unwrap().len(), 2);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_behind_a_symbolic_link_is_at_its_place() {
+    let (files, store) = with_events(1).await;
+    store.close().await;
+    let link = files.0.path().join("link.db");
+    std::os::unix::fs::symlink(files.path(), &link).unwrap();
+    let store = SqliteStore::open(&link).await.unwrap();
+    assert_eq!(store.write_health().problem, None);
+    store.probe().await.unwrap();
+    store.close().await;
 }

@@ -8,14 +8,18 @@ use crate::store::AssertionMark;
 use crate::store::Batch;
 use crate::store::STORED_RESPONSES_KEPT;
 use crate::store::StoreError;
+use crate::store::health::WriteRecorder;
 use crate::store::record::LimitCounts;
 use crate::store::record::audit::ChainHead;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::batch::Failure;
 use crate::store::sqlite::open::Files;
+use crate::store::sqlite::placement::Placement;
 use sqlx::Connection;
 use sqlx::SqliteConnection;
 use std::fs::File;
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -34,8 +38,10 @@ pub(crate) enum Job {
     Mark(AssertionMark),
     KeysUsed(Vec<(KeyId, Timestamp)>),
     LimitCounts(Vec<LimitCounts>),
+    DigestScheme(String),
     /// At most this number of rows of each kind.
     Sweep(Timestamp, u32),
+    Probe,
 }
 
 /// A message to the writer.
@@ -49,12 +55,24 @@ pub(crate) enum Message {
 #[derive(Debug)]
 pub(crate) struct Writer(mpsc::Sender<Message>);
 
+/// The files that the writer writes, and its record of success.
+pub(crate) struct Target {
+    pub(crate) files: Files,
+    pub(crate) placement: Placement,
+    pub(crate) health: Arc<WriteRecorder>,
+}
+
 impl Writer {
     /// Starts the writer. `lock` keeps other processes out until the connection is closed.
-    pub(crate) fn start(connection: SqliteConnection, lock: File, files: Files) -> Self {
+    pub(crate) fn start(connection: SqliteConnection, lock: File, target: Target) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(run(receiver, connection, lock, files));
+        tokio::spawn(run(receiver, connection, lock, target));
         Self(sender)
+    }
+
+    /// Returns the number of messages that the writer has not taken yet.
+    pub(crate) fn waiting(&self) -> usize {
+        QUEUE.saturating_sub(self.0.capacity())
     }
 
     pub(crate) async fn send(&self, message: Message) -> Result<(), ()> {
@@ -62,7 +80,7 @@ impl Writer {
     }
 }
 
-async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnection, lock: File, files: Files) {
+async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnection, lock: File, target: Target) {
     let mut group = Vec::with_capacity(GROUP);
     let closed = loop {
         group.clear();
@@ -82,14 +100,14 @@ async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnec
             })
             .collect();
         if !jobs.is_empty() {
-            write_group(&mut connection, jobs, &files).await;
+            write_group(&mut connection, jobs, &target).await;
         }
         if closed.is_some() {
             break closed;
         }
     };
     if let Err(error) = connection.close().await {
-        tracing::warn!(path = %files.database.display(), %error, "Store not closed cleanly; the next start reads its log");
+        tracing::warn!(path = %target.files.database.display(), %error, "Store not closed cleanly; the next start reads its log");
     }
     drop(lock);
     if let Some(closed) = closed {
@@ -97,10 +115,15 @@ async fn run(mut messages: mpsc::Receiver<Message>, mut connection: SqliteConnec
     }
 }
 
-async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply)>, files: &Files) {
+async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply)>, target: &Target) {
+    let path = target.files.database.display();
     let (jobs, replies): (Vec<Job>, Vec<JobReply>) = jobs.into_iter().unzip();
-    match write_all(connection, jobs).await {
+    let started = Instant::now();
+    match write_in_place(connection, jobs, target).await {
         Ok(results) => {
+            if target.health.succeed(started.elapsed()) {
+                tracing::info!(%path, "Store can be written again");
+            }
             for (reply, result) in replies.into_iter().zip(results) {
                 let _ = reply.send(result);
             }
@@ -108,15 +131,34 @@ async fn write_group(connection: &mut SqliteConnection, jobs: Vec<(Job, JobReply
         Err(error) => {
             // Undo all jobs of the transaction, including those that succeeded; none was acknowledged.
             let _ = sqlx::query("ROLLBACK").execute(connection).await;
-            tracing::error!(path = %files.database.display(), %error, "Store not written");
+            // Once, not at every attempt: on a full disk, the log would fill it further.
+            if target.health.fail(error.to_string()) {
+                tracing::error!(%path, %error, "Store cannot be written");
+            }
             for reply in replies {
-                let _ = reply.send(Err(files.failed(&error)));
+                let _ = reply.send(Err(error.clone()));
             }
         }
     }
 }
 
 /// Does all jobs in one transaction, and returns the result of each.
+///
+/// # Errors
+/// The database cannot be written, or its files were deleted: what is written then is lost with the process.
+async fn write_in_place(
+    connection: &mut SqliteConnection,
+    jobs: Vec<Job>,
+    target: &Target,
+) -> Result<Vec<Result<bool, StoreError>>, StoreError> {
+    target.placement.check()?;
+    let results = write_all(connection, jobs).await;
+    let results = results.map_err(|error| target.files.failed(&error))?;
+    // Again, because nothing may be acknowledged that went into a file which was deleted meanwhile.
+    target.placement.check()?;
+    Ok(results)
+}
+
 async fn write_all(
     connection: &mut SqliteConnection,
     jobs: Vec<Job>,
@@ -131,10 +173,12 @@ async fn write_all(
             Job::Mark(mark) => Ok(batch::mark(connection, &mark).await?),
             Job::KeysUsed(used) => Ok(batch::record_key_use(connection, &used).await.map(|()| true)?),
             Job::LimitCounts(counts) => Ok(batch::replace_limit_counts(connection, counts).await.map(|()| true)?),
+            Job::DigestScheme(scheme) => Ok(batch::replace_digest_scheme(connection, &scheme).await.map(|()| true)?),
             Job::Sweep(now, rows) => {
                 let responses_before = now.saturating_sub(STORED_RESPONSES_KEPT);
                 Ok(batch::sweep(connection, now, responses_before, rows).await?)
             }
+            Job::Probe => Ok(batch::probe(connection).await.map(|()| true)?),
         });
     }
     if head != before {

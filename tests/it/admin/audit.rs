@@ -62,6 +62,128 @@ fn every_change_is_one_event_and_a_refusal_is_none() {
     assert_eq!(event["at"], "2027-01-15T08:00:00.000Z");
 }
 
+/// Asserts that the newest event is `action`, and that its `changes` have each member of the record at `path` that
+/// differs from `before`, with both values. Returns the event's details.
+#[track_caller]
+fn check_changes(gate: &Gate, action: &str, path: &str, before: &Value) -> Value {
+    let after = gate.get(path).json;
+    let event = gate.get("/audit?limit=1").json["items"][0].clone();
+    assert_eq!(event["action"], action);
+    let changes = &event["details"]["changes"];
+    // Lists of scopes are one text there; secrets and keys have forms of their own.
+    let plain = |value: &Value| match value.as_array() {
+        Some(items) if items.iter().all(Value::is_string) => {
+            let words: Vec<&str> = items.iter().map(|item| item.as_str().unwrap()).collect();
+            json!(words.join(" "))
+        }
+        _ => value.clone(),
+    };
+    // A key's state follows from its other members.
+    let state = if path.starts_with("/keys/") { "state" } else { "" };
+    for (member, old) in before.as_object().unwrap() {
+        let new = &after[member];
+        if old != new && !["changed_at", "secrets", "keys", state].contains(&member.as_str()) {
+            let expected = json!({ "old": plain(old), "new": plain(new) });
+            assert_eq!(changes[member], expected, "{action}: {member} in {event}");
+        }
+    }
+    event["details"].clone()
+}
+
+#[test]
+fn an_event_shows_each_member_that_changed_with_its_old_and_its_new_value() {
+    let gate = Gate::new();
+    let url = |host: &str| format!("https://{host}.example/jwks");
+    let client = json!({ "name": "c", "authentication": "private_key_jwt", "jwks_url": url("old"), "scopes": ["a"] });
+    let id = gate.create("/clients", client).id();
+    let made = &gate.get("/audit?limit=1").json["items"][0]["details"];
+    assert_eq!(
+        (&made["jwks_url"], &made["state"]),
+        (&json!(url("old")), &json!("active"))
+    );
+    let path = format!("/clients/{id}");
+    let before = gate.get(&path).json;
+    let change = json!({
+        "name": "d", "description": "text", "jwks_url": url("new"), "scopes": ["a", "b"],
+        "token_ttl": "60s", "token_format": "opaque", "state": "disabled",
+    });
+    gate.perform("PATCH", &path, Some(change.clone()));
+    let details = check_changes(&gate, "client.change", &path, &before);
+    let changed: Vec<&String> = details["changes"].as_object().unwrap().keys().collect();
+    assert_eq!(changed.len(), change.as_object().unwrap().len(), "{details}");
+    assert_eq!(
+        details["changes"]["jwks_url"],
+        json!({ "old": url("old"), "new": url("new") })
+    );
+    let before = gate.get(&path).json;
+    gate.perform("POST", &format!("{path}/revoke-tokens"), None);
+    check_changes(&gate, "client.revoke_tokens", &path, &before);
+    let before = gate.get(&path).json;
+    gate.perform("DELETE", &path, None);
+    check_changes(&gate, "client.delete", &path, &before);
+
+    let with_keys = gate.create("/clients", json!({ "name": "k", "authentication": "private_key_jwt" }));
+    let path = format!("/clients/{}", with_keys.id());
+    let kid = gate
+        .create(&format!("{path}/keys"), json!({ "generate": "ES256" }))
+        .json["kid"]
+        .clone();
+    let kid = kid.as_str().unwrap();
+    let changes = gate.get("/audit?limit=1").json["items"][0]["details"]["changes"].clone();
+    assert_eq!(
+        changes[format!("keys/{kid}")]["new"]["algorithms"],
+        json!(["ES256"]),
+        "{changes}"
+    );
+    gate.perform("DELETE", &format!("{path}/keys/{kid}"), None);
+    let changes = gate.get("/audit?limit=1").json["items"][0]["details"]["changes"].clone();
+    let key = &changes[format!("keys/{kid}")];
+    assert_eq!(
+        (key["old"]["revoked_at"].is_null(), key["new"]["revoked_at"].is_string()),
+        (true, true)
+    );
+
+    let with_secret = gate.create("/clients", json!({ "name": "s", "authentication": "client_secret" }));
+    gate.create(
+        &format!("/clients/{}/secret/rotate", with_secret.id()),
+        json!({ "grace": "1h" }),
+    );
+    let changes = gate.get("/audit?limit=1").json["items"][0]["details"]["changes"].clone();
+    let secrets = &changes["secrets"];
+    assert_eq!(
+        (
+            secrets["old"].as_array().unwrap().len(),
+            secrets["new"].as_array().unwrap().len()
+        ),
+        (1, 2)
+    );
+
+    let key = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let before = gate.get(&format!("/keys/{key}")).json;
+    let new = gate
+        .create(&format!("/keys/{key}/regenerate"), json!({ "grace": "1h" }))
+        .id();
+    let details = check_changes(&gate, "api_key.regenerate", &format!("/keys/{key}"), &before);
+    assert_eq!(
+        (&details["replaced_by"], &details["grace_seconds"]),
+        (&json!(new), &json!(3_600))
+    );
+    assert!(details["expires_at"].is_string(), "the new key's: {details}");
+
+    let subscription = gate.subscribe("acme", "paid");
+    let path = format!("/subscriptions/{subscription}");
+    for (verb, body, action) in [
+        ("payment", Some(json!({ "paid": true })), "subscription.payment"),
+        ("plan", Some(json!({ "plan": "gold" })), "subscription.plan"),
+        ("approve", None, "subscription.approve"),
+        ("cancel", None, "subscription.cancel"),
+    ] {
+        let before = gate.get(&path).json;
+        gate.perform("POST", &format!("{path}/{verb}"), body);
+        check_changes(&gate, action, &path, &before);
+    }
+}
+
 #[test]
 fn audit_events_are_filtered_by_actor_action_target_organization_and_time() {
     let gate = Gate::new();

@@ -93,6 +93,165 @@ fn regenerating_a_client_gives_it_a_new_id_and_deletes_the_old_one() {
 }
 
 #[test]
+fn regenerating_a_client_without_a_secret_keeps_its_url_and_none_of_its_keys() {
+    let gate = Gate::new();
+    let mut body = json!({ "name": "p", "authentication": "private_key_jwt" });
+    let with_keys = gate.create("/clients", body.clone()).id();
+    let pair = gate.create(&format!("/clients/{with_keys}/keys"), json!({ "generate": "ES256" }));
+    body["jwks_url"] = "https://client.example/jwks".into();
+    let with_url = gate.create("/clients", body).id();
+    for id in [&with_keys, &with_url] {
+        let before = gate.get(&format!("/clients/{id}")).json;
+        let created = gate.create(&format!("/clients/{id}/secret/regenerate"), json!({}));
+        assert_ne!(created.id(), *id);
+        assert!(created.json.get("client_secret").is_none(), "{}", created.text);
+        assert_eq!(created.json["jwks_url"], before["jwks_url"]);
+        assert_eq!(
+            (&created.json["keys"], &created.json["state"]),
+            (&json!([]), &json!("active"))
+        );
+        assert_eq!(gate.get(&format!("/clients/{id}")).json["state"], "deleted");
+        if id == &with_keys {
+            let upload = json!({ "public_key": pair.json["public_key"] });
+            gate.post(&format!("/clients/{}/keys", created.id()), upload)
+                .expect_refusal(409, "key-revoked");
+        }
+    }
+}
+
+#[test]
+fn a_client_whose_subscription_gives_nothing_is_shown_as_what_it_is() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "paid");
+    let body = json!({
+        "name": "app", "authentication": "client_secret", "subscription": subscription, "environment": "sandbox",
+    });
+    let created = gate.create("/clients", body.clone());
+    assert_eq!(
+        (&created.json["state"], &created.json["standing"]),
+        (&json!("active"), &json!("good"))
+    );
+    gate.perform(
+        "POST",
+        &format!("/subscriptions/{subscription}/payment"),
+        Some(json!({ "paid": true })),
+    );
+    let mut live = body;
+    live["environment"] = "live".into();
+    let live = gate.create("/clients", live);
+    gate.perform(
+        "POST",
+        &format!("/subscriptions/{subscription}/payment"),
+        Some(json!({ "paid": false })),
+    );
+    let shown = |id: &str| {
+        let client = gate.get(&format!("/clients/{id}")).json;
+        (client["state"].clone(), client["standing"].clone())
+    };
+    assert_eq!(shown(&live.id()), (json!("active"), json!("payment_due")));
+    let deleted = gate.perform("DELETE", &format!("/clients/{}", live.id()), None);
+    assert_eq!(deleted["state"], "deleted");
+    gate.perform("POST", &format!("/subscriptions/{subscription}/cancel"), None);
+    assert_eq!(
+        shown(&created.id()),
+        (json!("cancelled"), json!("subscription_cancelled"))
+    );
+    assert_eq!(shown(&live.id()).0, json!("deleted"));
+    let listed = gate.get("/clients?organization=acme").json;
+    let states: Vec<&Value> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["state"])
+        .collect();
+    assert!(states.contains(&&json!("cancelled")), "{listed}");
+}
+
+#[test]
+fn a_member_that_is_null_is_removed_or_refused_and_never_ignored() {
+    let gate = Gate::new();
+    let body = json!({
+        "name": "p", "description": "text", "authentication": "private_key_jwt",
+        "jwks_url": "https://client.example/jwks",
+    });
+    let path = format!("/clients/{}", gate.create("/clients", body).id());
+    for member in ["name", "scopes", "token_ttl", "token_format", "state", "jwks_url"] {
+        let response = gate.call("PATCH", &path, Some(&json!({ member: null })));
+        assert_eq!(response.pointers(), [format!("/{member}")]);
+        assert!(response.text.contains("cannot be removed"), "{}", response.text);
+    }
+    let changed = gate.perform("PATCH", &path, Some(json!({ "description": null })));
+    assert_eq!(changed["description"], "");
+}
+
+#[test]
+fn a_client_is_shown_with_where_and_with_what_it_gets_its_tokens() {
+    let gate = Gate::new();
+    let (id, _) = secret_client(&gate);
+    let shown = gate.get(&format!("/clients/{id}")).json;
+    assert_eq!(
+        (&shown["token_endpoint"], &shown["algorithms"]),
+        (&json!("https://auth.example.com/oauth/token"), &json!([]))
+    );
+    let narrow = gate.subscribe("acme", "narrow");
+    let body = json!({ "name": "k", "authentication": "private_key_jwt", "subscription": narrow });
+    let client = gate.create("/clients", body);
+    assert_eq!(client.json["algorithms"], json!(["ES256"]));
+    let keys = format!("/clients/{}/keys", client.id());
+    assert_eq!(
+        gate.post(&keys, json!({ "generate": "EdDSA" })).pointers(),
+        ["/generate"]
+    );
+    gate.create(&keys, json!({ "generate": "ES256" }));
+    let plans = gate.get("/plans").json;
+    let plan = |name: &str| {
+        let items = plans["items"].as_array().unwrap().iter();
+        items.clone().find(|plan| plan["name"] == name).unwrap().clone()
+    };
+    assert_eq!(
+        (&plan("narrow")["algorithms"], &plan("narrow")["jwks_url"]),
+        (&json!(["ES256"]), &json!("optional"))
+    );
+    assert_eq!(plan("urls")["jwks_url"], "required");
+}
+
+#[test]
+fn a_plan_can_want_the_keys_of_its_clients_behind_a_url() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "urls");
+    let mut body = json!({ "name": "k", "authentication": "private_key_jwt", "subscription": subscription });
+    assert_eq!(gate.post("/clients", body.clone()).pointers(), ["/jwks_url"]);
+    // A client that was made before the plan wanted it gets no tokens, no key and no successor.
+    let open = gate.subscribe("acme", "pairs");
+    body["subscription"] = open.as_str().into();
+    let before = gate.create("/clients", body.clone()).id();
+    gate.perform(
+        "POST",
+        &format!("/subscriptions/{open}/plan"),
+        Some(json!({ "plan": "urls" })),
+    );
+    let path = format!("/clients/{before}");
+    assert_eq!(gate.get(&path).json["standing"], "credential_not_in_plan");
+    let generate = json!({ "generate": "ES256" });
+    assert_eq!(gate.post(&format!("{path}/keys"), generate).pointers(), ["/jwks_url"]);
+    assert_eq!(
+        gate.call("POST", &format!("{path}/secret/regenerate"), None).pointers(),
+        ["/jwks_url"]
+    );
+    body["jwks_url"] = "https://client.example/jwks".into();
+    body["subscription"] = subscription.into();
+    assert_eq!(gate.create("/clients", body).json["standing"], "good");
+}
+
+#[test]
+fn a_client_secret_is_shown_by_its_last_characters_alone() {
+    let gate = Gate::new();
+    let (id, secret) = secret_client(&gate);
+    let hint = format!("kgs_…{}", &secret[secret.len() - 4..]);
+    assert_eq!(gate.get(&format!("/clients/{id}")).json["secrets"][0]["hint"], hint);
+}
+
+#[test]
 fn how_a_client_proves_itself_is_for_good() {
     let gate = Gate::new();
     let (with_secret, _) = secret_client(&gate);
@@ -115,8 +274,6 @@ fn how_a_client_proves_itself_is_for_good() {
     }
     for id in [&with_keys, &with_url] {
         gate.call("POST", &format!("/clients/{id}/secret/rotate"), None)
-            .expect_refusal(409, "no-secret");
-        gate.call("POST", &format!("/clients/{id}/secret/regenerate"), None)
             .expect_refusal(409, "no-secret");
     }
     gate.call("POST", &format!("/clients/{with_keys}/jwks/validate"), None)

@@ -13,7 +13,12 @@ use keygate::control::admin;
 use keygate::control::admin::access::Access;
 use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
+use keygate::control::key_verdict::KeyQuestion;
+use keygate::control::key_verdict::KeyVerdict;
+use keygate::control::key_verdict::KeyVerifier;
+use keygate::control::key_verdict::TooManyWrongKeys;
 use keygate::control::registry;
+use keygate::control::registry::FirstAdministrator;
 use keygate::control::token;
 use keygate::control::token::CallContext;
 use keygate::control::token::client_jwks::BoxFuture;
@@ -25,6 +30,7 @@ use keygate::jose::current_jwks::CurrentJwks;
 use keygate::jose::current_jwks::JwksUnavailable;
 use keygate::jose::jwks::Jwks;
 use keygate::jose::jwks::SkippedKey;
+use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::system_random;
 use keygate::model::client_address::ClientAddress;
 use keygate::model::clock::Clock;
@@ -33,6 +39,7 @@ use keygate::model::clock::Timestamp;
 use keygate::model::id::ClientId;
 use keygate::model::names::Name;
 use keygate::model::plan::Approval;
+use keygate::model::plan::ClientKeyPlace;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
@@ -157,6 +164,19 @@ impl ClientJwks for GoodJwks {
     }
 }
 
+/// Knows no key. A gate of its own has the keys; see `tests/it/systems`.
+struct NoKeys;
+
+impl KeyVerifier for NoKeys {
+    fn verify(&self, _: &KeyQuestion<'_>, _: &dyn Fn(Option<&str>) -> bool) -> Result<KeyVerdict, TooManyWrongKeys> {
+        Ok(KeyVerdict {
+            reason: Some("api_key_unknown"),
+            key: None,
+            limit: None,
+        })
+    }
+}
+
 fn plans() -> BTreeMap<Name, Plan> {
     let open = |name: &str| Plan::open(name.parse().unwrap(), CredentialKinds::ANY);
     let only = |kind: &str| CredentialKinds {
@@ -190,6 +210,15 @@ fn plans() -> BTreeMap<Name, Plan> {
             credentials: only("private_key_jwt"),
             ..open("pairs")
         },
+        Plan {
+            credentials: only("private_key_jwt"),
+            assertion_algorithms: Some(vec![Algorithm::Es256]),
+            ..open("narrow")
+        },
+        Plan {
+            client_keys: ClientKeyPlace::JwksUrl,
+            ..open("urls")
+        },
     ];
     plans.into_iter().map(|plan| (plan.name.clone(), plan)).collect()
 }
@@ -214,13 +243,15 @@ impl Gate {
             ..control::token_endpoint("https://auth.example.com")
         };
         let control = control::control(Arc::new(store), settings, endpoint, plans(), &clock);
-        let prepared = runtime.block_on(registry::prepare::prepare(&control, clock.now().wall, system_random));
-        prepared.unwrap().expect("the store is new");
+        let administrator = FirstAdministrator::generate(system_random);
+        let prepared = registry::prepare::prepare(&control, Some(&administrator), clock.now().wall);
+        runtime.block_on(prepared).unwrap();
         let api = admin::router(admin::AdminDependencies {
             control: Some(Arc::clone(&control)),
             issuers: Arc::new(NoIssuers),
             access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
             client_jwks: Some(Arc::new(GoodJwks)),
+            keys: Some(Arc::new(NoKeys)),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
         });
         Self {

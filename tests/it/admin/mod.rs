@@ -1,6 +1,7 @@
 //! Which operations of the admin API may each caller perform, and with which effect on a real store?
 
 mod fixture;
+mod generated_clients;
 mod operations;
 mod description;
 mod keys;
@@ -9,3 +10,4 @@ mod client_keys;
 mod subscriptions;
 mod requests;
 mod audit;
+mod revocations;

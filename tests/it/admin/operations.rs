@@ -76,7 +76,7 @@ fn rows() -> Vec<Row> {
         (
             "failSubscription",
             "POST",
-            "/subscriptions/{subscription}/fail",
+            "/subscriptions/{pending}/fail",
             None,
             200,
             NotFound,
@@ -111,6 +111,14 @@ fn rows() -> Vec<Row> {
         ("showKey", "GET", "/keys/{key}", None, 200, NotFound),
         ("revokeKey", "POST", "/keys/{key}/revoke", None, 200, NotFound),
         ("regenerateKey", "POST", "/keys/{key}/regenerate", None, 201, NotFound),
+        (
+            "verifyKey",
+            "POST",
+            "/keys/verify",
+            Some(json!({ "key": "{key}" })),
+            200,
+            OwnOnly,
+        ),
         ("listClients", "GET", "/clients", None, 200, OwnOnly),
         ("createClient", "POST", "/clients", Some(client), 201, NotFound),
         ("showClient", "GET", "/clients/{client}", None, 200, NotFound),
@@ -271,6 +279,11 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
         let body = body.map(|body| serde_json::from_str(&filled(&body.to_string(), &placeholders)).unwrap());
         let ask = |token: Option<&str>| gate.call_as(token, method, &path, body.as_ref(), &[]);
 
+        // The description is the same for everybody.
+        if name == "describe" {
+            assert_eq!(ask(None).status, 200);
+            continue;
+        }
         let missing = ask(None);
         missing.expect_refusal(401, "credential-missing");
         assert!(
@@ -288,9 +301,11 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
             let challenge = response.header("www-authenticate").unwrap();
             assert!(challenge.contains("error=\"invalid_token\""), "{name}: {challenge}");
         }
-        let (weak, needed) = match method {
-            "GET" => (&writer, "admin:read"),
-            _ => (&reader, "admin:write"),
+        let reads = method == "GET" || name == "verifyKey";
+        let (weak, needed) = if reads {
+            (&writer, "admin:read")
+        } else {
+            (&reader, "admin:write")
         };
         for weak in [weak, &nothing] {
             let response = ask(Some(weak));
@@ -334,10 +349,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
                 }
             }
         }
-        let right = match method {
-            "GET" => &reader,
-            _ => &writer,
-        };
+        let right = if reads { &reader } else { &writer };
         let response = ask(Some(right));
         assert_eq!(response.status, expected, "{name}: {}", response.text);
         assert_eq!(

@@ -60,6 +60,11 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
     ] {
         assert_eq!(post_raw(&gate, json, bad).pointers(), [pointer], "{bad}");
     }
+    // Every mistake of this kind at once.
+    assert_eq!(
+        post_raw(&gate, json, r#"{"expire":"1d"}"#).pointers(),
+        ["/name", "/expires", "/expire"]
+    );
     let padded = |length: usize| format!("{good}{}", " ".repeat(length - good.len()));
     assert_eq!(post_raw(&gate, json, &padded(65_536)).status, 201);
     post_raw(&gate, json, &padded(65_537)).expect_refusal(413, "body-too-large");
@@ -68,6 +73,45 @@ fn a_body_is_json_of_known_members_and_at_most_64_kib() {
     let response = gate.post(&format!("/keys/{id}/revoke"), json!({ "grace": "24h" }));
     assert_eq!(response.pointers(), ["/grace"]);
     assert_eq!(gate.post(&format!("/keys/{id}/revoke"), json!({})).status, 200);
+}
+
+#[test]
+fn an_optional_body_may_be_null_and_a_change_a_merge_patch() {
+    let gate = Gate::new();
+    let id = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    gate.create(&format!("/keys/{id}/regenerate"), Value::Null);
+    let client = gate.create("/clients", json!({ "name": "c", "authentication": "client_secret" }));
+    let send = |method: &str, path: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/admin/v1{path}"))
+            .header("authorization", format!("Bearer {ADMIN_TOKEN}"))
+            .header("content-type", "application/merge-patch+json");
+        let body = Body::from(json!({ "name": "d" }).to_string());
+        gate.send(gate.somewhere(), request.body(body).unwrap())
+    };
+    assert_eq!(send("PATCH", &format!("/clients/{}", client.id())).json["name"], "d");
+    send("POST", "/organizations").expect_refusal(415, "unsupported-media-type");
+}
+
+#[test]
+fn rfc9110_section_13_1_2_a_representation_that_is_known_is_not_sent_again() {
+    let gate = Gate::new();
+    let path = format!(
+        "/keys/{}",
+        gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id()
+    );
+    let tag = gate.get(&path).header("etag").unwrap().to_owned();
+    let get = |tag: &str| gate.call_as(Some(ADMIN_TOKEN), "GET", &path, None, &[("if-none-match", tag)]);
+    let same = get(&tag);
+    assert_eq!(
+        (same.status, same.text.as_str(), same.header("etag")),
+        (304, "", Some(tag.as_str()))
+    );
+    assert_eq!(get(&format!("\"9\", W/{tag}")).status, 304);
+    assert_eq!(get("\"9\"").status, 200);
+    gate.perform("POST", &format!("{path}/revoke"), None);
+    assert_eq!(get(&tag).status, 200);
 }
 
 #[test]
@@ -97,6 +141,7 @@ fn a_list_is_read_page_by_page_and_whole() {
         "limit=x",
         "limit=-1",
         "limit=1&limit=2",
+        "after=nonsense",
         "limits=1",
         "organization=A",
     ] {
@@ -104,6 +149,73 @@ fn a_list_is_read_page_by_page_and_whole() {
     }
     gate.get("/clients?subscription=a%20b")
         .expect_refusal(400, "invalid-query");
+}
+
+#[test]
+fn a_list_is_narrowed_by_name_and_state_and_still_read_page_by_page() {
+    let gate = Gate::new();
+    let ids: Vec<String> = (0..6)
+        .map(|number| {
+            let name = if number % 2 == 0 { "even" } else { "odd" };
+            gate.create("/keys", json!({ "name": name, "expires": "1d" })).id()
+        })
+        .collect();
+    gate.perform("POST", &format!("/keys/{}/revoke", ids[0]), None);
+    let listed = |query: &str| {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = gate.get(&format!("/keys?{query}{after}")).json;
+            let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}"));
+            seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return seen,
+            }
+        }
+    };
+    let sorted = |ids: &[&String]| {
+        let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
+        ids.sort();
+        ids
+    };
+    let (odd, even) = (
+        sorted(&[&ids[1], &ids[3], &ids[5]]),
+        sorted(&[&ids[0], &ids[2], &ids[4]]),
+    );
+    for limit in [1, 2, 3, 200] {
+        assert_eq!(listed(&format!("limit={limit}&name=odd")), odd);
+        assert_eq!(listed(&format!("limit={limit}&name=even")), even);
+        assert_eq!(listed(&format!("limit={limit}&state=revoked")), [ids[0].clone()]);
+        assert_eq!(
+            listed(&format!("limit={limit}&state=active&name=even")),
+            sorted(&[&ids[2], &ids[4]])
+        );
+    }
+    assert!(listed("name=od").is_empty());
+    let client = gate
+        .create("/clients", json!({ "name": "c", "authentication": "client_secret" }))
+        .id();
+    let clients = |query: &str| {
+        gate.get(&format!("/clients?{query}")).json["items"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!((clients("name=c"), clients("name=c&state=deleted")), (1, 0));
+    gate.perform("DELETE", &format!("/clients/{client}"), None);
+    assert_eq!(clients("name=c&state=deleted"), 1);
+    gate.subscribe("acme", "paid");
+    gate.create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }));
+    let pending = gate.get("/subscriptions?organization=acme&state=pending").json;
+    assert_eq!(pending["items"].as_array().unwrap().len(), 1);
+    for bad in [
+        "/keys?state=gone",
+        "/clients?state=ending",
+        "/subscriptions?state=",
+        "/keys?names=a",
+    ] {
+        gate.get(bad).expect_refusal(400, "invalid-query");
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn a_subscription_that_is_not_in_force_gets_no_credentials_and_the_answer_says_w
     gate.create("/keys", key(&id, None));
     gate.call("POST", &format!("{path}/approve"), None)
         .expect_refusal(409, "already-active");
+    gate.call("POST", &format!("{path}/fail"), None)
+        .expect_refusal(409, "already-provisioned");
     gate.perform("POST", &format!("{path}/cancel"), None);
     refused("subscription-cancelled");
     for verb in ["approve", "fail", "cancel"] {
@@ -154,9 +156,24 @@ fn s072_cancelling_a_subscription_ends_its_keys_and_tokens_with_it() {
     assert!(gate.get(&format!("/clients/{deleted}")).json["tokens_not_before"].is_string());
     let audit = gate.get("/audit").json;
     assert_eq!(audit["items"].as_array().unwrap().len(), events + 1, "one event");
+    let details = &audit["items"][0]["details"];
     assert_eq!(
-        audit["items"][0]["details"],
-        json!({ "keys_revoked": 3, "clients_ended": 2 })
+        (&details["keys_revoked"], &details["clients_ended"]),
+        (&json!(3), &json!(2)),
+        "{details}"
+    );
+    let ended = details["keys"].as_array().unwrap();
+    assert!(
+        keys.iter().chain([&grace]).all(|key| ended.contains(&json!(key))),
+        "{details}"
+    );
+    assert!(
+        details["clients"].as_array().unwrap().contains(&json!(deleted)),
+        "{details}"
+    );
+    assert_eq!(
+        details["changes"],
+        json!({ "state": { "old": "active", "new": "cancelled" } })
     );
 }
 

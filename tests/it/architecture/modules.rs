@@ -66,7 +66,6 @@ const MODULES: [(&str, &[&str]); 18] = [
             "compare",
             "explain",
             "runtime",
-            "control",
             "store",
             "keys_file",
             "observe",

@@ -5,6 +5,7 @@ use super::gate;
 use super::gate::basic;
 use super::gate::form;
 use super::gate::text;
+use crate::support::Admin;
 use crate::support::Binary;
 use crate::support::RawClient;
 use crate::support::StopAtEnd;
@@ -218,4 +219,35 @@ fn tokens_are_good_over_a_restart_and_only_for_their_audience() {
     assert_eq!(gate.with_token("/any/x", &token).status, 401);
     let other = gate.token((&id, &secret));
     assert_eq!(gate.with_token("/any/x", &other).status, 200);
+}
+
+#[test]
+fn the_admin_api_takes_no_token_for_another_api() {
+    let of = |audiences: &str| {
+        let gate = Gate::start_with(&gate::with_endpoint(audiences));
+        let client = gate.secret_client(json!({ "subscription": "sub_operators", "scopes": ["admin:read"] }));
+        (gate, client)
+    };
+    let status = |gate: &Gate, client: &(String, String), resource: &str| {
+        let body = format!("grant_type=client_credentials{resource}");
+        let response = gate
+            .client()
+            .exchange(form("/oauth/token", &basic(&client.0, &client.1), &body));
+        let token = text(&response.json()["access_token"]);
+        Admin::new(&gate.running, &token).call("GET", "/plans", None).status
+    };
+    let (a, b) = ("&resource=https://a.example", "&resource=https://b.example");
+    let (gate, client) =
+        of(", audiences: [\"https://a.example\", \"https://b.example\"], default_audiences: [\"https://a.example\"]");
+    assert_eq!(status(&gate, &client, ""), 200);
+    assert_eq!(status(&gate, &client, a), 200);
+    assert_eq!(status(&gate, &client, b), 401);
+    // Where tokens can be good for the issuer, no other audience will do.
+    let issuer = gate::ISSUER;
+    let (gate, client) = of(&format!(
+        ", audiences: [\"{issuer}\", \"https://a.example\"], default_audiences: [\"https://a.example\"]"
+    ));
+    assert_eq!(status(&gate, &client, ""), 401);
+    assert_eq!(status(&gate, &client, a), 401);
+    assert_eq!(status(&gate, &client, &format!("&resource={issuer}")), 200);
 }

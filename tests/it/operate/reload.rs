@@ -643,6 +643,39 @@ fn good_keys_do_not_hide_a_refused_configuration() {
 }
 
 #[test]
+fn a_keys_file_that_becomes_empty_ends_no_key() {
+    let upstream = FakeUpstream::start();
+    let with = |more: &str| {
+        GatewayBuilder::new()
+            .top("api_keys: { file: keys.yaml }\nfailed_authentication: off")
+            .upstream("only", upstream.address())
+            .route(
+                "only",
+                &format!("match: {{ path: /a }}\naccept: [api_key]\nupstream: only{more}"),
+            )
+            .yaml()
+    };
+    let gate = LocalGate::start_with(&with(""), &[("keys.yaml", "")]);
+    let ask = |key: &str| get(gate.data(), "/a", &[&api_key(key)]).status;
+    let (key, entry) = crate::support::api_key("");
+    assert_eq!(ask(key.expose()), 401);
+    put_keys(&gate, &[entry]);
+    assert_eq!(ask(key.expose()), 200);
+    let refused = || gate.metric(REFUSED);
+    // Such as while another program writes it.
+    let before = refused();
+    gate.replace_file("keys.yaml", "");
+    gate.check_files();
+    assert_eq!((ask(key.expose()), refused()), (200, before + 1.0));
+    // The same with a changed configuration.
+    gate.reload(&with("\nstrip_prefix: /a"));
+    assert_eq!((ask(key.expose()), refused()), (200, before + 2.0));
+    gate.replace_file("keys.yaml", "keys: []\n");
+    gate.check_files();
+    assert_eq!(ask(key.expose()), 401);
+}
+
+#[test]
 fn what_needs_a_restart_is_named() {
     let upstream = FakeUpstream::start();
     let good = one_route(&upstream);

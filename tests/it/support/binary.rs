@@ -5,6 +5,7 @@ use super::StartGate;
 use super::output::SharedOutput;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
@@ -60,6 +61,56 @@ impl Binary {
             .args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")])
             .arg(super::program());
         Self::spawn(command, folder_with(config, files))
+    }
+
+    /// Starts the program with the folder `disk`, beside the configuration file, on a disk of its own with `kib` KiB.
+    /// Returns `None`, and prints why, where this user may mount nothing.
+    #[track_caller]
+    pub fn start_on_small_disk(config: &str, kib: u32) -> Option<Self> {
+        let folder = folder_with(config, &[]);
+        let disk = folder.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let in_namespace = |script: &str| {
+            let mut command = Command::new("unshare");
+            let mount = format!("mount -t tmpfs -o mode=700,size={kib}k tmpfs \"$0\" && {script}");
+            command
+                .args(["--user", "--map-root-user", "--mount", "sh", "-c", &mount])
+                .arg(&disk);
+            command
+        };
+        let tried = in_namespace("true").output();
+        match tried {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                println!(
+                    "skipped: no small disk here: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                return None;
+            }
+            Err(error) => {
+                println!("skipped: no small disk here: unshare: {error}");
+                return None;
+            }
+        }
+        let mut command = in_namespace("exec \"$@\"");
+        command.arg(super::program());
+        Some(Self::spawn(command, folder))
+    }
+
+    /// Returns the folder `disk` of [`Self::start_on_small_disk`] as the program sees it.
+    pub fn disk(&self) -> PathBuf {
+        let inside = self.running.folder().join("disk");
+        let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+        root.join(inside.strip_prefix("/").unwrap())
+    }
+
+    /// Ends the program with SIGKILL and returns its folder.
+    #[track_caller]
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.signal("KILL");
+        self.wait_exit();
+        self.folder.take().expect("it is only taken here and in `stop`")
     }
 
     #[track_caller]
@@ -122,7 +173,7 @@ impl Binary {
         self.signal("TERM");
         let status = self.wait_exit();
         assert!(status.success(), "{status}\n{}", self.output());
-        self.folder.take().expect("it is only taken here")
+        self.folder.take().expect("it is only taken here and in `kill`")
     }
 
     /// Replaces the configuration file and sends SIGHUP. The log and the metrics report the result.

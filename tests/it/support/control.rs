@@ -4,6 +4,8 @@ use keygate::config::ConnectSettings;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::config::token_endpoint::AssertionAudience;
+use keygate::config::token_paths::GlobalEndpoint;
+use keygate::config::token_paths::TokenPaths;
 use keygate::control::Control;
 use keygate::control::Settings;
 use keygate::control::clients::Clients;
@@ -39,6 +41,8 @@ pub fn token_endpoint(audience: &str) -> TokenEndpoint {
         issuer: "https://auth.example.com".parse().unwrap(),
         audiences: vec![audience.to_owned()],
         default_audiences: vec![audience.to_owned()],
+        paths: TokenPaths::default(),
+        global_endpoint: GlobalEndpoint::EveryClient,
         algorithm: Algorithm::Es256,
         wrapping_key: None,
         rotate_every: SECOND * 86_400 * 90,

@@ -31,6 +31,7 @@ pub use api_key::api_key;
 pub use api_key::api_key_entry;
 pub use api_key::with_other_secret;
 pub use binary::Binary;
+pub use binary::folder_with;
 pub use fake_upstream::FakeUpstream;
 pub use fake_upstream::ReceivedRequest;
 pub use free_address::free_address;

@@ -67,6 +67,22 @@ impl Program {
         Self::new(program)
     }
 
+    /// Returns the command `name` of a Python package of tests/clients.
+    ///
+    /// # Panics
+    /// When its packages are not installed.
+    #[track_caller]
+    pub fn python_command(name: &str) -> Self {
+        let command = clients().join(".venv/bin").join(name);
+        assert!(command.is_file(), "Python's packages are missing: run tests/run");
+        Self::new(command)
+    }
+
+    /// Returns the command `name` of a package in tests/clients/node_modules.
+    pub fn node_command(name: &str) -> Self {
+        Self::new(clients().join("node_modules/.bin").join(name))
+    }
+
     fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.env_clear();
@@ -77,6 +93,17 @@ impl Program {
 
     fn argument(mut self, argument: impl AsRef<Path>) -> Self {
         self.0.arg(argument.as_ref());
+        self
+    }
+
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.0.args(arguments);
+        self
+    }
+
+    /// Runs the program in `folder`.
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
         self
     }
 

@@ -248,10 +248,10 @@ fn what_the_document_demands_of_an_assertion_is_demanded() {
     // Without `jti`, like the documented programs, and with `jti`. Neither assertion has a `kid`.
     access_token(&ask(json!({})));
     access_token(&ask(json!({ "aud": system.url, "jti": token_id() })));
+    access_token(&ask(json!({ "aud": [endpoint], "jti": token_id() })));
     for change in [
         json!({ "iss": "somebody-else" }),
         json!({ "sub": "somebody-else" }),
-        json!({ "aud": [endpoint] }),
         json!({ "aud": [endpoint, "https://evil.example"] }),
         json!({ "aud": "https://evil.example/oauth/token" }),
         json!({ "aud": format!("{endpoint}/") }),

@@ -177,10 +177,18 @@ impl ExampleGate {
     /// Returns the Authlib client for this system. tests/clients/authlib_client.py documents its variables.
     fn authlib(&self, id: &str) -> Program {
         Program::python("authlib_client.py")
-            .env("TOKEN_ENDPOINT", format!("{}/oauth/token", self.url))
+            .env("TOKEN_ENDPOINT", self.token_endpoint())
             .env("INTROSPECTION_ENDPOINT", format!("{}/oauth/introspect", self.url))
             .env("REVOCATION_ENDPOINT", format!("{}/oauth/revoke", self.url))
             .env("CLIENT_ID", id)
+    }
+
+    /// Returns the URL of the global token endpoint, as the metadata (RFC 8414) says it.
+    #[track_caller]
+    fn token_endpoint(&self) -> String {
+        let response = self.get("/.well-known/oauth-authorization-server", "");
+        let metadata: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        metadata["token_endpoint"].as_str().unwrap().to_owned()
     }
 
     /// Writes a file in the folder of the program under test.

@@ -282,11 +282,21 @@ fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_r
         SigningKey::generate_es256().unwrap(),
         rsa_key(Algorithm::Ps256),
     ];
-    customer.publish(&keys.each_ref());
+    let other = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    customer.publish(&[&keys[0], &keys[1], &keys[2], &other]);
+    let mut without_url = url_for(&subscription, &customer.url());
+    without_url.as_object_mut().unwrap().remove("jwks_url");
+    let reply = system.admin.call("POST", "/clients", Some(without_url));
+    assert_eq!(reply.status, 422, "the plan wants a URL: {reply:?}");
     let client = system.admin.create("/clients", url_for(&subscription, &customer.url()));
     assert_eq!(client.get("client_secret"), None, "{client}");
+    // What the credential view shows.
     assert_eq!(client["jwks_url"], customer.url());
+    assert_eq!(client["token_endpoint"], format!("{}/oauth/token", system.url));
+    assert_eq!(client["algorithms"], json!(["RS256", "PS256", "ES256"]));
     let id = text(&client["id"]);
+    let reply = system.token_by_key(&id, &other, Some(other.kid()));
+    assert_eq!(oauth_error(&reply, 400).0, "invalid_client", "{reply:?}");
     for key in &keys {
         for kid in [Some(key.kid()), None] {
             let token = access_token(&system.token_by_key(&id, key, kid));
@@ -298,12 +308,21 @@ fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_r
             );
         }
     }
-    for step in ["secret/rotate", "secret/regenerate"] {
-        let reply = system
-            .admin
-            .call("POST", &format!("/clients/{id}/{step}"), Some(json!({})));
-        assert_eq!(reply.status, 409, "{step}: {reply:?}");
-    }
+    let rotate = format!("/clients/{id}/secret/rotate");
+    let reply = system.admin.call("POST", &rotate, Some(json!({})));
+    assert_eq!(reply.status, 409, "{reply:?}");
+    // Regeneration gives another id, for the same URL.
+    let regenerated = system
+        .admin
+        .create(&format!("/clients/{id}/secret/regenerate"), json!({}));
+    let (new_id, key) = (text(&regenerated["id"]), &keys[1]);
+    assert_ne!(id, new_id);
+    assert_eq!(regenerated.get("client_secret"), None, "{regenerated}");
+    assert_eq!(
+        oauth_error(&system.token_by_key(&id, key, Some(key.kid())), 400).0,
+        "invalid_client"
+    );
+    access_token(&system.token_by_key(&new_id, key, Some(key.kid())));
     for url in [
         "http://customer.example.com/jwks",
         "ftp://customer.example.com/jwks",

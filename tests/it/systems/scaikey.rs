@@ -23,7 +23,7 @@ use oauth2::basic::BasicClient;
 use serde_json::json;
 use std::io;
 
-const GLOBAL: &str = "/oauth/token";
+const GLOBAL: &str = "/api/v1/platform/oauth/token";
 const TENANTS: &str = "/api/v1/platform/tenants";
 
 /// Creates an application of type SERVICE and returns its id and secret. An empty `subscription` means no tenant.
@@ -136,17 +136,43 @@ fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
     let (other_id, other_secret) = service(&system, &scopes, &globex);
     let (global_id, global_secret) = service(&system, &scopes, "");
 
-    let token = access_token(&system.token_by_secret("/t/acme/oauth/token", &id, &secret, ""));
+    let token = access_token(&system.token_by_secret("/api/v1/auth/tenants/acme/oauth/token", &id, &secret, ""));
     assert_eq!(claims(&token)["org"], "acme");
     for (id, secret) in [(&other_id, &other_secret), (&global_id, &global_secret)] {
-        let response = system.token_by_secret("/t/acme/oauth/token", id, secret, "");
+        let response = system.token_by_secret("/api/v1/auth/tenants/acme/oauth/token", id, secret, "");
         assert_eq!(
             oauth_error(&response, 401),
             ("invalid_client".to_owned(), "invalid client".to_owned())
         );
     }
-    let response = system.token_by_secret("/t/nobody/oauth/token", &id, &secret, "");
+    let response = system.token_by_secret("/api/v1/auth/tenants/nobody/oauth/token", &id, &secret, "");
     assert_eq!(oauth_error(&response, 401).0, "invalid_client");
+
+    // A tenant's service gets nothing at the global endpoint, and the paths of other gates are none here.
+    let response = system.token_by_secret(GLOBAL, &id, &secret, "");
+    assert_eq!(oauth_error(&response, 401).0, "invalid_client");
+    for path in ["/oauth/token", "/t/acme/oauth/token"] {
+        assert_eq!(system.request("POST", path, "", "").status, 404, "{path}");
+    }
+    let shown = system.admin.get(&format!("/clients/{id}"));
+    let tenant_issuer = format!("{}/api/v1/auth/tenants/acme", system.url);
+    assert_eq!(shown["token_endpoint"], format!("{tenant_issuer}/oauth/token"));
+    // The tenant's metadata says where, at the places where programs look (RFC 8414 section 3, OpenID Connect Discovery).
+    for path in [
+        "/.well-known/oauth-authorization-server/api/v1/auth/tenants/acme",
+        "/.well-known/openid-configuration/api/v1/auth/tenants/acme",
+        "/api/v1/auth/tenants/acme/.well-known/openid-configuration",
+    ] {
+        let response = system.get(path, "");
+        let document: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(document["issuer"], tenant_issuer, "{path}");
+        assert_eq!(
+            document["token_endpoint"],
+            format!("{tenant_issuer}/oauth/token"),
+            "{path}"
+        );
+        assert_eq!(document["jwks_uri"], format!("{}/oauth/jwks", system.url), "{path}");
+    }
 
     let (own, platform) = ("/api/v1/tenant/users", TENANTS);
     assert_eq!(system.with_token(own, &token).status, 200);

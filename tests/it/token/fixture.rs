@@ -284,6 +284,7 @@ impl Gate {
             token_format: TokenFormat::Jwt,
             state: ClientState::Active,
             tokens_not_before: None,
+            token_series: 0,
             created_at: now,
             changed_at: now,
         };
@@ -317,6 +318,7 @@ impl Gate {
             digest: client_secret::digest(digester, text),
             created_at: Timestamp::from_unix_secs(START),
             ends_at: *ends_at,
+            hint: String::new(),
         });
         ClientAuthentication::ClientSecret {
             secrets: secrets.collect(),

@@ -362,6 +362,45 @@ fn a_rotated_key_without_a_name_is_picked_up_as_well() {
     assert_eq!(fetched.fetches(), 3);
 }
 
+/// `kid` is optional in a set (RFC 7517 section 4.5), and many libraries write one into every assertion.
+#[test]
+fn a_kid_says_nothing_to_a_set_without_any() {
+    let fetched = ClientJwksFixture::new(true);
+    let (old, new) = (key(), key());
+    fetched.client("a");
+    let publish = |keys: &[&SigningKey]| {
+        let mut keys: Vec<_> = keys.iter().map(|key| json!(key.public_jwk())).collect();
+        for key in &mut keys {
+            key.as_object_mut().unwrap().remove("kid").unwrap();
+        }
+        fetched
+            .server
+            .reply(PATH, Reply::ok(&json!({ "keys": keys }).to_string()));
+    };
+    let ask = |key: &SigningKey, kid: &str| {
+        let change = json!({ "jti": null, "iat": null, "exp": in_five_minutes(&fetched.gate) });
+        let header = json!({ "alg": "ES256", "kid": kid }).to_string();
+        let text = key.sign_text(&header, &claims_with("a", &change).to_string());
+        fetched.gate.assert(&text.unwrap())
+    };
+    publish(&[&old, &new]);
+    for key in [&old, &new] {
+        for kid in ["my-key-1", key.kid()] {
+            ask(key, kid).token();
+        }
+    }
+    assert_eq!(fetched.fetches(), 1);
+    // A thumbprint names its key alone.
+    assert_eq!(ask(&old, new.kid()).outcome.reason, Some("bad_assertion_signature"));
+    // A rotated key is picked up as one without a name is.
+    let newest = key();
+    publish(&[&newest]);
+    assert_eq!(ask(&newest, "my-key-1").outcome.reason, Some("client_keys_recent"));
+    fetched.gate.advance(30);
+    ask(&newest, "my-key-1").token();
+    assert_eq!(fetched.fetches(), 2);
+}
+
 #[test]
 fn a_first_assertion_is_refused_by_the_set_that_was_fetched_for_it() {
     let fetched = ClientJwksFixture::new(true);

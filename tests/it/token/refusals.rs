@@ -94,12 +94,23 @@ fn every_row_is_met_by_a_request() {
     for name in ["exp", "iat", "nbf", "jti"] {
         occurred.note(&gate.assert(&with(json!({ name: [] }))));
     }
-    occurred.note(&gate.assert(&with(json!({ "aud": [ISSUER] }))));
+    occurred.note(&gate.assert(&with(json!({ "aud": [ISSUER, "https://evil.example"] }))));
     occurred.note(&gate.assert(&with(json!({ "exp": 1 }))));
     occurred.note(&gate.assert(&with(json!({ "nbf": START + 99 }))));
     occurred.note(&gate.assert(&with(json!({ "exp": START + 9_999 }))));
     occurred.note(&gate.assert(&with(json!({ "iat": START - 9_999 }))));
-    gate.reconfigure(|settings| settings.token_endpoint.as_mut().unwrap().require_jti = true);
+    gate.reconfigure(|settings| {
+        for plan in settings.plans.values_mut() {
+            plan.assertion_algorithms = Some(vec![Algorithm::Rs256]);
+        }
+    });
+    occurred.note(&gate.assert(&assertion));
+    gate.reconfigure(|settings| {
+        for plan in settings.plans.values_mut() {
+            plan.assertion_algorithms = None;
+        }
+        settings.token_endpoint.as_mut().unwrap().require_jti = true;
+    });
     occurred.note(&gate.assert(&with(json!({ "jti": null }))));
     gate.assert(&assertion).token();
     occurred.note(&gate.assert(&assertion));

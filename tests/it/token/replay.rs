@@ -75,7 +75,7 @@ fn s122_what_is_refused_for_another_reason_is_not_used_up() {
     let with = |change: serde_json::Value| signed(&key, &claims_with("a", &change));
     for refused in [
         with(json!({ "aud": "https://evil.example" })),
-        with(json!({ "aud": [ISSUER] })),
+        with(json!({ "aud": [ISSUER, "https://evil.example"] })),
         with(json!({ "exp": START - 31 })),
         with(json!({ "exp": null })),
         with(json!({ "iat": START + 99 })),

@@ -138,14 +138,27 @@ fn the_errors_that_client_authors_look_up_have_their_words() {
 }
 
 #[test]
-fn s119_section_3_aud_is_one_string() {
+fn s119_section_3_aud_is_one_audience_as_a_string_or_an_array_of_one() {
     let (gate, key) = gate();
     let audience = Some("assertion_audience");
-    check(&gate, &key, json!({ "aud": ISSUER }), None);
+    for (number, good) in [json!(ISSUER), json!([ISSUER]), json!([TOKEN_URL])]
+        .into_iter()
+        .enumerate()
+    {
+        check(
+            &gate,
+            &key,
+            json!({ "aud": good, "jti": format!("good-{number}") }),
+            None,
+        );
+    }
     for bad in [
         json!([ISSUER, "https://evil.example"]),
-        json!([ISSUER]),
-        json!([TOKEN_URL]),
+        json!([ISSUER, ISSUER]),
+        json!([ISSUER, null]),
+        json!([["https://auth.example.com"]]),
+        json!(["https://evil.example"]),
+        json!([null]),
         json!([]),
         json!(1),
         json!({}),
@@ -183,6 +196,14 @@ fn s120_section_3_the_endpoint_that_was_asked_is_an_audience_unless_the_issuer_a
     assert_eq!(ask(&gate, &key, TOKEN, TOKEN_URL), None);
     assert_eq!(ask(&gate, &key, TOKEN, tenant), wrong);
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", tenant), None);
+    // The issuer of the organization's metadata, at the organization's endpoint alone.
+    let tenant_issuer = "https://auth.example.com/t/acme";
+    assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", tenant_issuer), None);
+    assert_eq!(ask(&gate, &key, TOKEN, tenant_issuer), wrong);
+    assert_eq!(
+        ask(&gate, &key, "/t/acme/oauth/token", "https://auth.example.com/t/other"),
+        wrong
+    );
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", TOKEN_URL), wrong);
     assert_eq!(ask(&gate, &key, "/t/acme/oauth/token", ISSUER), None);
 
@@ -361,17 +382,34 @@ fn s127_section_3_an_assertion_ends_and_soon() {
     };
     // Skew 30 s, lifetime 1 h; both sides of each boundary.
     at(json!({ "exp": null }), Some("assertion_claim"));
-    for wrong in [json!("1"), json!(1.5), json!(-1), json!([]), json!(START.to_string())] {
+    for wrong in [
+        json!("1"),
+        json!(-1),
+        json!(-0.5),
+        json!(1e300),
+        json!([]),
+        json!(START.to_string()),
+    ] {
         at(json!({ "exp": wrong }), Some("assertion_claim"));
         at(json!({ "iat": wrong }), Some("assertion_claim"));
         at(json!({ "nbf": wrong }), Some("assertion_claim"));
     }
+    // Fractions are numbers too; each is rounded to where less is accepted.
+    let start = START as f64;
+    at(
+        json!({ "exp": start + 300.5, "iat": start - 0.5, "nbf": start - 0.5 }),
+        None,
+    );
+    at(json!({ "exp": start - 29.5 }), Some("assertion_expired"));
+    at(json!({ "nbf": start + 30.5 }), Some("assertion_not_yet_valid"));
     at(json!({ "exp": START - 29 }), None);
     at(json!({ "exp": START - 30 }), Some("assertion_expired"));
     at(json!({ "exp": 0 }), Some("assertion_expired"));
     at(json!({ "exp": START + 3_630 }), None);
     at(json!({ "exp": START + 3_631 }), Some("assertion_lifetime"));
-    at(json!({ "exp": u64::MAX }), Some("assertion_lifetime"));
+    // 2^53 is the last integer that every JSON parser reads exactly (S027).
+    at(json!({ "exp": 9_007_199_254_740_992_u64 }), Some("assertion_lifetime"));
+    at(json!({ "exp": u64::MAX }), Some("assertion_claim"));
     at(json!({ "iat": START + 30 }), None);
     at(json!({ "iat": START + 31 }), Some("assertion_not_yet_valid"));
     at(json!({ "iat": START - 3_630 }), None);
@@ -390,6 +428,8 @@ fn s127_the_strict_profile_gives_five_minutes_and_wants_an_id() {
     });
     let key = gate.key_client(A, Algorithm::Es256);
     check(&gate, &key, json!({ "exp": START + 330 }), None);
+    let array = json!({ "aud": [ISSUER], "jti": "1" });
+    check(&gate, &key, array, Some("assertion_audience"));
     check(
         &gate,
         &key,

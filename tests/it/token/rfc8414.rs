@@ -4,6 +4,7 @@ use super::fixture::*;
 use axum::body::Body;
 use http::Request;
 use http::StatusCode;
+use keygate::config::token_paths::GlobalEndpoint;
 use serde_json::Value;
 use serde_json::json;
 
@@ -76,6 +77,50 @@ fn section_3_1_an_issuer_with_a_path_has_its_document_where_readers_look() {
     for path in ["/oauth/token", "/auth/oauth/token", "/auth/t/acme/oauth/token"] {
         gate.post(path, &form).token();
     }
+}
+
+#[test]
+fn section_3_3_an_organizations_document_has_the_issuer_that_its_url_says() {
+    let gate = Gate::new();
+    let path = "/t/acme/.well-known/oauth-authorization-server";
+    let document = get(&gate, path, "auth.example.com").json;
+    assert_eq!(document["issuer"], "https://auth.example.com/t/acme");
+    assert_eq!(
+        document["token_endpoint"],
+        "https://auth.example.com/t/acme/oauth/token"
+    );
+    assert_eq!(
+        document["introspection_endpoint"],
+        "https://auth.example.com/oauth/introspect"
+    );
+    // Nobody finds out which organizations there are.
+    let other = get(&gate, &path.replace("acme", "nobody"), "auth.example.com");
+    assert_eq!(
+        (other.status, other.text),
+        (StatusCode::OK, document.to_string().replace("acme", "nobody"))
+    );
+    assert_eq!(
+        get(&gate, &path.replace("acme", "A%20B"), "x").status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[test]
+fn clients_of_an_organization_get_tokens_at_its_endpoint_alone_where_the_configuration_says_so() {
+    let gate = Gate::with(|endpoint| endpoint.global_endpoint = GlobalEndpoint::BuiltInOrganizations);
+    let secret = gate.secret_client("a");
+    let form = with_secret("a", &secret);
+    assert_eq!(
+        gate.post(TOKEN, &form).error(),
+        (400, "invalid_client", "invalid client")
+    );
+    gate.post("/t/acme/oauth/token", &form).token();
+    let secret = "kgs_secret-of-b";
+    gate.client_with("b", gate.secrets(&[(secret, None)]), |record| {
+        record.organization = "default".parse().unwrap();
+        record.subscription = "sub_default".parse().unwrap();
+    });
+    gate.post(TOKEN, &with_secret("b", secret)).token();
 }
 
 #[test]

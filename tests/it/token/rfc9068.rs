@@ -200,3 +200,44 @@ fn a_token_made_right_after_all_were_revoked_is_good() {
     );
     assert!(verify(&gate.control, &after, gate.clock_now()).is_ok());
 }
+
+#[test]
+fn tokens_revoked_while_the_clock_was_ahead_stay_revoked_and_new_ones_are_good() {
+    const TWO_DAYS: Duration = Duration::from_secs(2 * 86_400);
+    for format in [TokenFormat::Jwt, TokenFormat::Opaque] {
+        let gate = Gate::new();
+        let secret = gate.secret_client("a");
+        let token = || gate.with_secret("a", &secret).token().to_owned();
+        let check = |token: &str| verify(&gate.control, token, gate.clock_now()).map(drop);
+        let revoke = || {
+            let now = gate.clock_now();
+            gate.change("a", |record| *record = record.clone().revoke_tokens(now));
+        };
+        gate.change("a", |record| record.token_format = format);
+        let start = gate.clock_now();
+        let before = token();
+        gate.clock.set_wall(start.saturating_add(TWO_DAYS));
+        let ahead = token();
+        assert_eq!(check(&ahead), Ok(()));
+        gate.advance(1);
+        revoke();
+        assert_eq!(check(&ahead), Err(OwnTokenError::Revoked));
+        // The clock is set right. The client's next token is good at once, and no earlier one is.
+        gate.clock.set_wall(start.saturating_add(Duration::from_secs(10)));
+        let new = token();
+        assert_eq!(check(&new), Ok(()), "{format:?}");
+        assert_eq!(check(&before), Err(OwnTokenError::Revoked));
+        // Revoking again helps.
+        gate.advance(10);
+        revoke();
+        assert_eq!(check(&new), Err(OwnTokenError::Revoked));
+        gate.advance(1);
+        let newest = token();
+        assert_eq!(check(&newest), Ok(()));
+        // Two days later, the token of when the clock was ahead would be in its hour.
+        let later = start.saturating_add(TWO_DAYS + Duration::from_secs(60));
+        gate.clock.set_wall(later);
+        assert_eq!(check(&ahead), Err(OwnTokenError::Revoked), "{format:?}");
+        assert_eq!(check(&token()), Ok(()));
+    }
+}

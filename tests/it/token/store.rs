@@ -17,6 +17,7 @@ use keygate::store::Store;
 use keygate::store::StoreError;
 use keygate::store::StoredResponse;
 use keygate::store::Versioned;
+use keygate::store::WriteHealth;
 use keygate::store::record::ApiKeyRecord;
 use keygate::store::record::AuditEvent;
 use keygate::store::record::ClientRecord;
@@ -153,12 +154,33 @@ impl Store for HookedStore {
         self.inner.replace_limit_counts(counts).await
     }
 
+    async fn digest_scheme(&self) -> Result<Option<String>, StoreError> {
+        self.inner.digest_scheme().await
+    }
+
+    async fn replace_digest_scheme(&self, scheme: String) -> Result<(), StoreError> {
+        self.inner.replace_digest_scheme(scheme).await
+    }
+
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.sweep(now).await
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.inner.backup(to).await
+    }
+
+    fn write_health(&self) -> WriteHealth {
+        let health = self.inner.write_health();
+        WriteHealth {
+            problem: self.check().err().map(|error| error.to_string()).or(health.problem),
+            ..health
+        }
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.check()?;
+        self.inner.probe().await
     }
 
     async fn close(&self) {

@@ -83,8 +83,7 @@ async fn s133_the_secret_of_an_unknown_client_is_digested_too() {
         used: UsedAssertions::default(),
     };
     let context = AuthContext {
-        endpoint: ReceivingEndpoint::Token { path: "/oauth/token" },
-        tenant: None,
+        endpoint: ReceivingEndpoint::Token,
         source: ClientAddress::Known(Ipv4Addr::LOCALHOST.into()),
         now,
     };

@@ -164,6 +164,7 @@ impl Fixture {
             environment: ApiKeyEnvironment::Live,
             kind: CredentialKind::ClientSecret,
             tokens_not_before,
+            token_series: 0,
         };
         self.live.directory.put_client(client, revision);
     }

@@ -5,6 +5,8 @@ use crate::gate::authenticate::PickedClaims;
 use crate::gate::authenticate::token::TokenError;
 use crate::jose::json::Json;
 use crate::jose::json::Members;
+use crate::jose::numeric_date;
+use crate::jose::numeric_date::Rounding;
 use crate::model::clock::Timestamp;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
@@ -12,16 +14,6 @@ use crate::model::scope::ScopeSet;
 /// The members of a token's payload, or of an introspection response. A member that is `null` is absent: many servers write
 /// every member that they know. So is a name, a list of scopes or an audience that is an empty text or array.
 pub struct Claims<'a>(Members<'a>);
-
-/// The direction in which the fraction of a NumericDate is rounded: the one in which less is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rounding {
-    Down,
-    Up,
-}
-
-/// The largest NumericDate. Two parsers may read a larger number differently (S027).
-const SECS_MAX: u64 = 1 << 53;
 
 /// The longest subject, client id, organization or token id: these become header values and log fields.
 const NAME_BYTES_MAX: usize = 512;
@@ -76,11 +68,10 @@ impl<'a> Claims<'a> {
         names.iter().find_map(|name| self.name(name).transpose()).transpose()
     }
 
-    /// Returns a NumericDate (RFC 7519 section 2) in whole seconds from 1970 on; `None` if the claim is absent. Fractions and
-    /// exponents are numbers like others.
+    /// Returns a NumericDate (RFC 7519 section 2); `None` if the claim is absent.
     ///
     /// # Errors
-    /// The claim is no number, negative, or larger than 2^53 (S027).
+    /// The claim is no number, or one that [`numeric_date::instant`] does not take.
     pub fn time(&self, name: &str, rounding: Rounding) -> Result<Option<Timestamp>, TokenError> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -88,19 +79,9 @@ impl<'a> Claims<'a> {
         let Json::Number(number) = value else {
             return Err(invalid(name));
         };
-        let secs = match (number.as_u64(), number.as_f64()) {
-            (Some(secs), _) => secs,
-            // In this range, the conversion loses the fraction alone.
-            (None, Some(secs)) if (0.0..=SECS_MAX as f64).contains(&secs) => match rounding {
-                Rounding::Down => secs.floor() as u64,
-                Rounding::Up => secs.ceil() as u64,
-            },
-            (None, _) => return Err(invalid(name)),
-        };
-        if secs > SECS_MAX {
-            return Err(invalid(name));
-        }
-        Ok(Some(Timestamp::from_unix_secs(secs)))
+        numeric_date::instant(number, rounding)
+            .map(Some)
+            .ok_or_else(|| invalid(name))
     }
 
     /// Returns the members of `aud`, which is a string or an array of strings (RFC 7519 section 4.1.3), without empty ones,

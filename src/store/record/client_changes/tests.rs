@@ -77,7 +77,7 @@ fn valid_secrets(client: &ClientRecord, now: Timestamp) -> Vec<&'static str> {
 }
 
 fn rotate(client: ClientRecord, secret: &str, grace: Grace, now: Timestamp) -> Result<ClientRecord, ClientError> {
-    client.rotate_secret(CredentialDigest::sha256(secret), grace, now)
+    client.rotate_secret(ClientSecret::new(CredentialDigest::sha256(secret), now), grace, now)
 }
 
 fn hours(hours: u32) -> Grace {
@@ -188,8 +188,8 @@ fn with_a_grace_both_secrets_count_until_it_ends() {
 #[test]
 fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
     let id: ClientId = "client_2".parse().unwrap();
-    let regenerate =
-        |client: ClientRecord, tokens| client.regenerate(id.clone(), CredentialDigest::sha256("second"), tokens, NOW);
+    let secret = ClientSecret::new(CredentialDigest::sha256("second"), NOW);
+    let regenerate = |client: ClientRecord, tokens| client.regenerate(id.clone(), secret.clone(), tokens, NOW);
     let (old, new) = regenerate(with_secret(), IssuedTokens::Stay).unwrap();
     assert_eq!((old.state, old.tokens_not_before), (ClientState::Deleted, None));
     assert_eq!(valid_secrets(&old, NOW), [""; 0]);
@@ -204,13 +204,26 @@ fn a_regenerated_client_has_another_id_and_secret_and_the_old_one_nothing() {
     assert_eq!((old.tokens_not_before, new.tokens_not_before), (Some(NOW), None));
     let (_, new) = regenerate(disabled(with_secret()), IssuedTokens::Stay).unwrap();
     assert_eq!(new.state, ClientState::Disabled, "it is not its owner's to enable it");
-    for (client, error) in [
-        (deleted(with_secret()), ClientError::Deleted),
-        (with_url(), ClientError::NoSecret),
-        (with_keys(&["a"]), ClientError::NoSecret),
-    ] {
-        assert_eq!(regenerate(client, IssuedTokens::Stay).map(drop), Err(error));
+    for client in [with_secret(), with_url(), with_keys(&["a"])] {
+        let refused = regenerate(deleted(client), IssuedTokens::Stay).map(drop);
+        assert_eq!(refused, Err(ClientError::Deleted));
     }
+}
+
+#[test]
+fn a_regenerated_client_keeps_its_url_and_none_of_its_registered_keys() {
+    let id: ClientId = "client_2".parse().unwrap();
+    let regenerate = |client: ClientRecord| {
+        let secret = ClientSecret::new(CredentialDigest::sha256("second"), NOW);
+        client.regenerate(id.clone(), secret, IssuedTokens::Stay, NOW).unwrap()
+    };
+    let (old, new) = regenerate(with_url());
+    assert_eq!((old.state, new.state), (ClientState::Deleted, ClientState::Active));
+    assert_eq!((&new.id, &new.authentication), (&id, &with_url().authentication));
+    let (old, new) = regenerate(with_keys(&["a", "b"]));
+    assert_eq!((kids(&old), kids(&new)), (vec![], vec![]));
+    assert_eq!(new.clone().add_key(key("a"), NOW), Err(ClientError::KeyRevoked));
+    assert_eq!(kids(&new.add_key(key("c"), NOW).unwrap()), ["c"]);
 }
 
 #[test]
@@ -340,9 +353,16 @@ fn a_record_does_not_grow_for_ever() {
 #[test]
 fn tokens_are_revoked_again_and_again_and_never_revived() {
     let once = with_secret().revoke_tokens(NOW);
-    assert_eq!(once.clone().revoke_tokens(MADE).tokens_not_before, Some(NOW));
+    assert_eq!((once.tokens_not_before, once.token_series), (Some(NOW), 0));
+    // The clock was set back: tokens with a later `iat` are of an earlier series.
+    assert!(once.has_future_revocation(MADE) && !once.has_future_revocation(NOW));
+    let back = once.clone().revoke_tokens(MADE);
+    assert_eq!((back.tokens_not_before, back.token_series), (Some(MADE), 1));
+    let again = back.revoke_tokens(MADE);
+    assert_eq!((again.tokens_not_before, again.token_series), (Some(MADE), 1));
     let later = NOW.saturating_add(HOUR);
-    assert_eq!(once.revoke_tokens(later).tokens_not_before, Some(later));
+    let once = once.revoke_tokens(later);
+    assert_eq!((once.tokens_not_before, once.token_series), (Some(later), 0));
     let after = deleted(with_secret()).revoke_tokens(NOW);
     assert_eq!(
         (after.state, after.tokens_not_before),

@@ -1,0 +1,91 @@
+//! Do the subscription and the plan of a credential allow its use now? Reads memory only.
+
+use crate::control::Control;
+use crate::model::algorithm::ASSERTION_ALGORITHMS;
+use crate::model::algorithm::Algorithm;
+use crate::model::api_key::ApiKeyEnvironment;
+use crate::model::id::SubscriptionId;
+use crate::model::plan::ClientKeyPlace;
+use crate::model::plan::CredentialKind;
+use crate::model::plan::Plan;
+use crate::model::subscription::Standing;
+use crate::store::record::ClientRecord;
+use crate::store::record::client::ClientAuthentication;
+
+/// Why the subscription of a credential does not allow its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionCheckError {
+    Standing(Standing),
+    KindNotInPlan,
+}
+
+impl SubscriptionCheckError {
+    /// Returns the word that the data side refuses such a credential with.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Standing(standing) => standing.reason().unwrap_or("subscription_not_in_force"),
+            Self::KindNotInPlan => "credential_not_in_plan",
+        }
+    }
+}
+
+/// Checks [`check_subscription`] for a client, and that its plan allows the place of its keys.
+///
+/// # Errors
+/// See [`SubscriptionCheckError`].
+pub fn check_client(control: &Control, client: &ClientRecord) -> Result<(), SubscriptionCheckError> {
+    let kind = client.authentication.kind();
+    check_subscription(control, &client.subscription, client.environment, kind)?;
+    let plan = plan_of(control, &client.subscription);
+    match plan {
+        Some(plan) if !allows_keys(&plan, &client.authentication) => Err(SubscriptionCheckError::KindNotInPlan),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns whether clients under `plan` may have their keys where `authentication` has them.
+pub fn allows_keys(plan: &Plan, authentication: &ClientAuthentication) -> bool {
+    match (plan.client_keys, authentication) {
+        (ClientKeyPlace::JwksUrl, ClientAuthentication::Keys { .. }) => false,
+        (ClientKeyPlace::JwksUrl, ClientAuthentication::JwksUrl { .. } | ClientAuthentication::ClientSecret { .. })
+        | (ClientKeyPlace::Any, _) => true,
+    }
+}
+
+/// Returns the algorithms that assertions of clients under `subscription` may be signed with.
+pub fn assertion_algorithms(control: &Control, subscription: &SubscriptionId) -> Vec<Algorithm> {
+    let plan = plan_of(control, subscription);
+    let is_allowed = |algorithm: &Algorithm| plan.as_ref().is_none_or(|plan| plan.allows_assertions(*algorithm));
+    ASSERTION_ALGORITHMS.into_iter().filter(is_allowed).collect()
+}
+
+fn plan_of(control: &Control, subscription: &SubscriptionId) -> Option<Plan> {
+    let subscription = control.directory.subscription(subscription)?;
+    control.settings.load().plans.get(&subscription.plan).cloned()
+}
+
+/// Checks that the subscription is in force for credentials of `environment`, and that its plan allows `kind`.
+///
+/// # Errors
+/// See [`SubscriptionCheckError`]. A credential without a known subscription is treated like one with a cancelled
+/// subscription.
+pub fn check_subscription(
+    control: &Control,
+    subscription: &SubscriptionId,
+    environment: ApiKeyEnvironment,
+    kind: CredentialKind,
+) -> Result<(), SubscriptionCheckError> {
+    let subscription = control.directory.subscription(subscription);
+    let subscription = subscription.ok_or(SubscriptionCheckError::Standing(Standing::Cancelled))?;
+    let settings = control.settings.load();
+    let plan = settings.plans.get(&subscription.plan);
+    match subscription.standing(plan, environment) {
+        Standing::Good => {}
+        standing => return Err(SubscriptionCheckError::Standing(standing)),
+    }
+    if plan.is_some_and(|plan| plan.credentials.contains(kind)) {
+        Ok(())
+    } else {
+        Err(SubscriptionCheckError::KindNotInPlan)
+    }
+}
