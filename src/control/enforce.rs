@@ -74,8 +74,10 @@ pub fn revoke(revocation: &Revocation, directory: &Directory, clients: &Clients)
             directory.cancel_subscription(id);
             keys.iter().for_each(|(id, _)| directory.revoke(*id));
             // All of them, also after one that was changed concurrently.
-            let done = changed.iter().map(|client| revoke_client(client, directory, clients));
-            done.fold(true, |all, done| all && done)
+            let missed = changed
+                .iter()
+                .filter(|client| !revoke_client(client, directory, clients));
+            missed.count() == 0
         }
     }
 }

@@ -36,10 +36,11 @@ impl SubscriptionCheckError {
 pub fn check_client(control: &Control, client: &ClientRecord) -> Result<(), SubscriptionCheckError> {
     let kind = client.authentication.kind();
     check_subscription(control, &client.subscription, client.environment, kind)?;
-    let plan = plan_of(control, &client.subscription);
-    match plan {
-        Some(plan) if !allows_keys(&plan, &client.authentication) => Err(SubscriptionCheckError::KindNotInPlan),
-        Some(_) | None => Ok(()),
+    let allowed = |plan: &Plan| allows_keys(plan, &client.authentication);
+    if with_plan(control, &client.subscription, |plan| plan.is_none_or(allowed)) {
+        Ok(())
+    } else {
+        Err(SubscriptionCheckError::KindNotInPlan)
     }
 }
 
@@ -54,14 +55,17 @@ pub fn allows_keys(plan: &Plan, authentication: &ClientAuthentication) -> bool {
 
 /// Returns the algorithms that assertions of clients under `subscription` may be signed with.
 pub fn assertion_algorithms(control: &Control, subscription: &SubscriptionId) -> Vec<Algorithm> {
-    let plan = plan_of(control, subscription);
-    let is_allowed = |algorithm: &Algorithm| plan.as_ref().is_none_or(|plan| plan.allows_assertions(*algorithm));
-    ASSERTION_ALGORITHMS.into_iter().filter(is_allowed).collect()
+    with_plan(control, subscription, |plan| {
+        let is_allowed = |algorithm: &Algorithm| plan.is_none_or(|plan| plan.allows_assertions(*algorithm));
+        ASSERTION_ALGORITHMS.into_iter().filter(is_allowed).collect()
+    })
 }
 
-fn plan_of(control: &Control, subscription: &SubscriptionId) -> Option<Plan> {
-    let subscription = control.directory.subscription(subscription)?;
-    control.settings.load().plans.get(&subscription.plan).cloned()
+/// Returns what `read` makes of the plan of `subscription`, which both may be unknown.
+fn with_plan<R>(control: &Control, subscription: &SubscriptionId, read: impl FnOnce(Option<&Plan>) -> R) -> R {
+    let subscription = control.directory.subscription(subscription);
+    let settings = control.settings.load();
+    read(subscription.and_then(|subscription| settings.plans.get(&subscription.plan)))
 }
 
 /// Checks that the subscription is in force for credentials of `environment`, and that its plan allows `kind`.

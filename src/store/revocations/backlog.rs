@@ -77,9 +77,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    pub const ALL: [Self; 2] = [Self::Log, Self::Memory];
-
-    /// Returns the label value of metrics.
+    /// Returns the word of log lines, which is also the label value of metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Log => "log",

@@ -117,7 +117,11 @@ fn tokens_of_the_gate_itself_are_verified_with_its_keys_and_revoked_with_its_sto
         let (id, token) = token(format);
         let ask = || explain(&fixture, &["--route", "orders", "--token", &token]);
         check(&ask(), 0, &["allowed"]);
-        assert!(!ask().stdout.lines().any(|line| line.starts_with("  NO")), "{}", ask().stdout);
+        assert!(
+            !ask().stdout.lines().any(|line| line.starts_with("  NO")),
+            "{}",
+            ask().stdout
+        );
         fixture.expect_success(&["clients", "delete", &id, "--revoke-tokens", "--yes"]);
         check(&ask(), 1, &["client_tokens_revoked"]);
     }
