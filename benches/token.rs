@@ -13,6 +13,8 @@ use keygate::config::ConnectSettings;
 use keygate::config::StoreSettings;
 use keygate::config::TokenEndpoint;
 use keygate::config::token_endpoint::AssertionAudience;
+use keygate::config::token_paths::GlobalEndpoint;
+use keygate::config::token_paths::TokenPaths;
 use keygate::control::Control;
 use keygate::control::Settings;
 use keygate::control::clients::Clients;
@@ -83,6 +85,8 @@ fn endpoint(algorithm: Algorithm) -> TokenEndpoint {
         issuer: ISSUER.parse().expect("a URL"),
         audiences: vec![ISSUER.to_owned()],
         default_audiences: vec![ISSUER.to_owned()],
+        paths: TokenPaths::default(),
+        global_endpoint: GlobalEndpoint::EveryClient,
         algorithm,
         wrapping_key: None,
         rotate_every: second * 86_400,
@@ -227,11 +231,10 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
         }))
     };
     let secret = || ClientAuthentication::ClientSecret {
-        secrets: vec![ClientSecret {
-            digest: client_secret::digest(&Digester::new(None), SECRET),
-            created_at: now,
-            ends_at: None,
-        }],
+        secrets: vec![ClientSecret::new(
+            client_secret::digest(&Digester::new(None), SECRET),
+            now,
+        )],
     };
     let mut writes = vec![
         Write::Organization(Versioned::new(OrganizationRecord {

@@ -841,12 +841,8 @@ mod tests {
             let of_row: Vec<_> = found.iter().filter(fits).collect();
             assert!(!of_row.is_empty(), "{:?}", row.beside);
             for tried in row.tried {
-                let is_own = |keys: &&BTreeSet<String>| keys.contains(*tried);
-                assert!(
-                    !of_row.iter().all(|keys| is_own(keys)),
-                    "{tried} is a key beside {:?}",
-                    row.beside
-                );
+                let is_everywhere = of_row.iter().all(|keys| keys.contains(*tried));
+                assert!(!is_everywhere, "{tried} is a key beside {:?}", row.beside);
             }
             // A hint names settings in backticks; the first word of each is a key, a value or a command.
             for quoted in row.hint.split('`').skip(1).step_by(2) {
