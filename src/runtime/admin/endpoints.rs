@@ -108,10 +108,16 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 /// Passes all paths below `/admin/v1/` to the admin API, also unknown ones: only an authenticated caller learns which
 /// paths exist. The API is not a nested route, because the wildcard would become a parameter of each of its paths.
 async fn api_or_not_found(State(admin): State<Arc<Admin>>, request: Request) -> Response {
-    if request.uri().path().starts_with(API_PREFIX) {
-        admin.api.clone().oneshot(request).await.into_response()
-    } else {
-        not_found().await
+    if !request.uri().path().starts_with(API_PREFIX) {
+        return not_found().await;
+    }
+    // A task, which continues when the client disconnects: otherwise the store could have a revocation that is not in force.
+    match tokio::spawn(admin.api.clone().oneshot(request)).await {
+        Ok(response) => response.into_response(),
+        Err(_) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the gate failed to answer; its log has the reason",
+        ),
     }
 }
 

@@ -17,12 +17,17 @@ use crate::runtime::admin::record::AccessRecorder;
 use crate::runtime::admin::record::Records;
 use crate::runtime::test_server::exchange;
 use crate::runtime::test_server::with_server;
+use axum::Router;
+use axum::routing::post;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 const NO_REASONS: Reasons = Reasons {
     denials: &[],
@@ -35,6 +40,16 @@ struct NoRecords;
 
 impl AccessRecorder for NoRecords {
     fn write(&self, _: &AccessRecord<'_>) {}
+}
+
+/// Notifies of each record.
+#[derive(Default)]
+struct RecordSignal(Notify);
+
+impl AccessRecorder for RecordSignal {
+    fn write(&self, _: &AccessRecord<'_>) {
+        self.0.notify_one();
+    }
 }
 
 fn admin() -> Admin {
@@ -227,6 +242,50 @@ fn a_head_that_never_ends_loses_its_connection_and_its_place() {
         slow.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").unwrap();
         assert!(exchange(address, get("/livez", "localhost")).starts_with("HTTP/1.1 200 "));
     });
+}
+
+#[test]
+fn a_change_goes_on_when_its_client_disconnects() {
+    let (begun, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (client_is_gone, is_done) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let change = {
+        let (begun, done) = (Arc::clone(&begun), Arc::clone(&done));
+        let (client_is_gone, is_done) = (Arc::clone(&client_is_gone), Arc::clone(&is_done));
+        async move || {
+            begun.notify_one();
+            client_is_gone.notified().await;
+            is_done.store(true, Ordering::SeqCst);
+            done.notify_one();
+        }
+    };
+    let recorded = Arc::new(RecordSignal::default());
+    let mut admin = admin();
+    admin.api = Router::new().route("/admin/v1/change", post(change));
+    admin.records = Arc::new(Records {
+        output: Arc::clone(&recorded) as Arc<dyn AccessRecorder>,
+        metrics: Arc::clone(&admin.metrics),
+        clock: Arc::new(SystemClock::new()),
+    });
+    let waiting = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let patience = Duration::from_secs(20);
+    with_admin(BOUNDS, admin, |address| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client
+            .write_all(b"POST /admin/v1/change HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        waiting.block_on(async {
+            tokio::time::timeout(patience, begun.notified()).await.unwrap();
+            drop(client);
+            // The record is written when the connection drops the request.
+            tokio::time::timeout(patience, recorded.0.notified()).await.unwrap();
+            client_is_gone.notify_one();
+            tokio::time::timeout(patience, done.notified()).await.unwrap();
+        });
+    });
+    assert!(is_done.load(Ordering::SeqCst));
 }
 
 #[test]
