@@ -1,7 +1,6 @@
 //! Which clients are there, and how do they authenticate? In memory, so that no token request waits for the database.
 
 use crate::jose::jwk::VerifyingKey;
-use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::store::Revision;
 use crate::store::Versioned;
@@ -23,14 +22,8 @@ pub struct Clients {
 pub struct Client {
     pub record: ClientRecord,
     pub revision: Revision,
-    /// The registered keys, in the order of the record; empty for a client with a secret or a JWKS URL.
-    keys: Vec<CachedKey>,
-}
-
-#[derive(Debug)]
-struct CachedKey {
-    revoked_at: Option<Timestamp>,
-    key: VerifyingKey,
+    /// The registered keys that are valid, in the order of the record; empty for a client with a secret or a JWKS URL.
+    keys: Vec<VerifyingKey>,
 }
 
 impl Client {
@@ -38,6 +31,7 @@ impl Client {
         let keys = match &client.record.authentication {
             ClientAuthentication::Keys { keys } => keys
                 .iter()
+                .filter(|key| key.is_valid())
                 .filter_map(|key| parse_key(&client.record.id, key))
                 .collect(),
             ClientAuthentication::ClientSecret { .. } | ClientAuthentication::JwksUrl { .. } => Vec::new(),
@@ -49,24 +43,17 @@ impl Client {
         }
     }
 
-    /// Returns the registered keys that are valid at `now`, at most [`CLIENT_KEYS_MAX`].
-    pub fn keys(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> + Clone {
-        self.keys
-            .iter()
-            .filter(move |key| key.revoked_at.is_none_or(|revoked_at| now < revoked_at))
-            .map(|key| &key.key)
-            .take(CLIENT_KEYS_MAX)
+    /// Returns the registered keys that are valid, at most [`CLIENT_KEYS_MAX`].
+    pub fn keys(&self) -> impl Iterator<Item = &VerifyingKey> + Clone {
+        self.keys.iter().take(CLIENT_KEYS_MAX)
     }
 }
 
 /// Parses a registered key. Logs a key that does not parse, and returns `None`: the
 /// key was checked when it was registered, so somebody has edited the store.
-fn parse_key(client: &ClientId, key: &ClientKey) -> Option<CachedKey> {
+fn parse_key(client: &ClientId, key: &ClientKey) -> Option<VerifyingKey> {
     match VerifyingKey::from_pem(&key.kid, &key.public_pem, &key.algorithms) {
-        Ok(verifying) => Some(CachedKey {
-            revoked_at: key.revoked_at,
-            key: verifying,
-        }),
+        Ok(verifying) => Some(verifying),
         Err(problem) => {
             tracing::error!(
                 client_id = client.as_str(),

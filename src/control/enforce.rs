@@ -117,12 +117,13 @@ pub fn load(contents: Contents, directory: &Directory, clients: &Clients, now: T
 
 /// Returns the key as the data side reads it. Its name stays in the store, to save memory.
 ///
-/// A key whose revocation time has passed at `now` is revoked for good, even if the clock
-/// goes back. A later revocation time, the end of a grace period, becomes `ends_at`.
+/// A key that is revoked at `now` is revoked for good, even if the clock is set back. A later
+/// revocation time, the end of a grace period, becomes `ends_at`.
 fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
-    let (state, ends_at) = match record.revoked_at {
-        Some(at) if at <= now => (KeyState::Revoked, None),
-        future => (KeyState::Active, future),
+    let (state, ends_at) = if record.is_revoked(now) {
+        (KeyState::Revoked, None)
+    } else {
+        (KeyState::Active, record.revoked_at)
     };
     KeyRecord {
         id: record.id,
@@ -261,10 +262,34 @@ mod tests {
     }
 
     #[test]
+    fn s067_a_revocation_of_a_clock_that_was_ahead_holds_after_a_restart() {
+        let day = 86_400;
+        let successor = "bbbbbbbbbbbbbbbb".parse().ok();
+        for (revoked_at, replaced_by) in [(at(12), None), (at(10 + 2 * day), None), (at(10 + 2 * day), successor)] {
+            let (directory, clients) = (Directory::new(), Clients::default());
+            let record = ApiKeyRecord {
+                replaced_by,
+                ..api_key(Some(revoked_at))
+            };
+            let contents = Contents {
+                api_keys: vec![written(record, 2)],
+                ..Contents::default()
+            };
+            load(contents, &directory, &clients, at(10));
+            let entry = directory.get(&ID.parse().unwrap()).unwrap();
+            assert!(entry.is_revoked(at(10)), "{revoked_at:?} {replaced_by:?}");
+        }
+    }
+
+    #[test]
     fn s070_a_grace_ends_at_its_instant() {
         let (directory, clients) = (Directory::new(), Clients::default());
+        let replaced = ApiKeyRecord {
+            replaced_by: Some("bbbbbbbbbbbbbbbb".parse().unwrap()),
+            ..api_key(Some(at(100)))
+        };
         let contents = Contents {
-            api_keys: vec![written(api_key(Some(at(100))), 3)],
+            api_keys: vec![written(replaced, 3)],
             ..Contents::default()
         };
         load(contents, &directory, &clients, at(10));

@@ -16,6 +16,7 @@ pub mod upstream_failure;
 pub mod resource_shortage;
 pub mod replacement;
 pub mod lifetime;
+pub mod grace;
 pub mod address_range;
 pub mod client_address;
 pub mod public_address;

@@ -266,7 +266,8 @@ pub async fn follow(control: Arc<Control>, gate: Arc<Gate>) {
                 Err(_) => return,
             },
             _ = tick.tick() => {
-                let (control, now) = (Arc::clone(&control), gate.clock.now().wall);
+                // A clock that is ahead must not withdraw keys whose tokens will be valid once it is set back.
+                let (control, now) = (Arc::clone(&control), time.at(gate.clock.now()));
                 // Use a blocking thread: generating an RSA key takes a tenth of a second.
                 let ticked = tokio::task::spawn_blocking(move || control.signing_keys.tick(now)).await;
                 if let Ok(Err(error)) = ticked {

@@ -139,7 +139,7 @@ impl Resource for ClientRecord {
                 jwks = registry.jwks_health(&self.id, url).map(jwks_health::View::of);
             }
             ClientAuthentication::Keys { keys: stored } => {
-                let good = stored.iter().filter(|key| key.is_valid(now));
+                let good = stored.iter().filter(|key| key.is_valid());
                 keys.extend(good.map(|key| key.kid.clone()));
             }
         }

@@ -18,6 +18,7 @@ use crate::control::registry::text::Label;
 use crate::control::standing::allows_keys;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
+use crate::model::grace::Grace;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::plan::CredentialKind;
@@ -38,7 +39,6 @@ use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
 use crate::store::record::client_changes::NewClient;
-use crate::store::record::grace::Grace;
 use serde_json::json;
 
 /// The authentication method of a new client.

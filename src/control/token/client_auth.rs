@@ -68,7 +68,7 @@ impl AuthenticatedClient {
                 .iter()
                 .any(|secret| secret.digest == *digest && secret.is_valid(now)),
             (Proof::Key(kid), ClientAuthentication::Keys { .. }) => {
-                client.keys(now).any(|key| key.kid() == Some(kid.as_str()))
+                client.keys().any(|key| key.kid() == Some(kid.as_str()))
             }
             (Proof::JwksUrl(proof_url), ClientAuthentication::JwksUrl { url }) => proof_url == url,
             (Proof::Secret(_) | Proof::Key(_) | Proof::JwksUrl(_), _) => false,
@@ -280,7 +280,7 @@ async fn authenticate_by_assertion(
     let client = find_client(service, &id, context.endpoint).map_err(fails)?;
     let proof = match &client.record.authentication {
         ClientAuthentication::Keys { .. } => {
-            let signer = assertion.signer(client.keys(context.now.wall));
+            let signer = assertion.signer(client.keys());
             let signer = signer.ok_or_else(|| fails(TokenEndpointError::BadSignature))?;
             Proof::Key(signer.kid().unwrap_or_default().to_owned())
         }

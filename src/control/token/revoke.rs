@@ -15,9 +15,13 @@ use crate::store::revocations::Revocation;
 use crate::store::within_store_wait;
 use serde_json::json;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// The time for which an expired token is revoked nevertheless: the clock may be ahead, and the token valid once it is set back.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(3 * 86_400);
 
 /// Revokes `token` if it was issued to `client`. When this returns, the revocation is in force, and on disk unless neither the
-/// store nor the log of revocations can be written. Succeeds for invalid and expired tokens too (section 2.2).
+/// store nor the log of revocations can be written. Succeeds for invalid tokens and long expired ones too (section 2.2).
 ///
 /// # Errors
 /// The token belongs to another client, there is no token endpoint, or the process ends while the disk takes no writes.
@@ -39,7 +43,7 @@ pub async fn revoke(
     let settings = control.settings.load();
     let skew = settings.token_endpoint.as_ref().map(|endpoint| endpoint.clock_skew);
     let ends_at = token.expires_at.saturating_add(skew.unwrap_or_default());
-    if ends_at <= now {
+    if ends_at.saturating_add(CLOCK_AHEAD_MAX) <= now {
         return Ok(());
     }
     let revoked = RevokedTokenRecord {

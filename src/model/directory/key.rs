@@ -4,6 +4,7 @@ use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
+use crate::model::grace::Grace;
 use crate::model::id::SubscriptionId;
 use crate::model::scope::ScopeSet;
 use ipnet::IpNet;
@@ -286,7 +287,14 @@ impl KeyEntry {
 
     /// Returns whether the key is revoked at `now`, or was revoked at an earlier check. A `true` is remembered.
     pub fn is_revoked(&self, now: Timestamp) -> bool {
-        self.state == KeyState::Revoked || reached(self.ends_at, &self.seen_ended, now)
+        self.state == KeyState::Revoked || reached(self.ends_at, &self.seen_ended, now) || self.ends_after_grace(now)
+    }
+
+    /// Returns whether the key would end later than any grace period. The clock was ahead when the period began.
+    fn ends_after_grace(&self, now: Timestamp) -> bool {
+        self.ends_at
+            .at()
+            .is_some_and(|ends_at| !Grace::may_end_at(ends_at, now))
     }
 
     /// Returns whether [`Self::is_revoked`] would return `true` at `now`, without remembering it. For counting.
@@ -294,6 +302,7 @@ impl KeyEntry {
         self.state == KeyState::Revoked
             || self.seen_ended.load(Ordering::Acquire)
             || self.ends_at.at().is_some_and(|ends_at| now >= ends_at)
+            || self.ends_after_grace(now)
     }
 
     /// Returns whether [`Self::is_expired`] would return `true` at `now`, without remembering it. For counting.

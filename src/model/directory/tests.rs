@@ -226,6 +226,21 @@ fn a_key_in_grace_counts_until_its_end_and_a_clock_set_back_does_not_prolong_it(
 }
 
 #[test]
+fn a_grace_that_began_while_the_clock_was_ahead_is_over_once_it_is_set_back() {
+    let directory = Directory::new();
+    let (now, ahead) = (at(1_000_000), at(1_000_000 + 2 * 86_400));
+    let graced = KeyRecord {
+        ends_at: Some(ahead),
+        ..of_store(A, "ci")
+    };
+    directory.put_key(graced, 1);
+    let entry = get(&directory, A).unwrap();
+    let in_time = at(1_000_000 + 86_400);
+    assert!(!entry.is_revoked(in_time) && !entry.reads_as_revoked(in_time));
+    assert!(entry.is_revoked(now) && entry.reads_as_revoked(now));
+}
+
+#[test]
 fn the_last_use_of_a_stored_key_is_reported_once_and_to_the_minute() {
     let directory = Directory::new();
     directory.put_key(of_store(A, "ci"), 1);

@@ -5,11 +5,11 @@ use crate::model::api_key::CredentialDigest;
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
+use crate::model::grace::Grace;
 use crate::model::id::SubscriptionId;
 use crate::model::lifetime::EXPIRY_DAYS_MAX;
 use crate::model::names::Name;
 use crate::model::scope::ScopeSet;
-use crate::store::record::grace::Grace;
 use crate::store::record::text;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -141,8 +141,11 @@ impl ApiKeyRecord {
         })
     }
 
+    /// Returns whether the key is revoked at `now`. Only a key with a successor is revoked at a later instant, the end of its grace
+    /// period; every other later instant is from when the clock was ahead, and the key stays revoked after the clock is set back.
     pub fn is_revoked(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_some_and(|at| now >= at)
+        let in_grace = |at| now < at && self.replaced_by.is_some() && Grace::may_end_at(at, now);
+        self.revoked_at.is_some_and(|at| !in_grace(at))
     }
 
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -289,7 +292,8 @@ mod tests {
     fn a_key_is_revoked_from_the_instant_and_once() {
         let revoked = key().revoke(NOW).unwrap();
         assert!(revoked.is_revoked(NOW));
-        assert!(!revoked.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
+        // The clock was set back.
+        assert!(revoked.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
         assert!(!revoked.counts_against_plan(NOW));
         assert_eq!(revoked.clone().revoke(later(DAY)), Err(ApiKeyError::AlreadyRevoked));
         assert_eq!(
@@ -315,6 +319,8 @@ mod tests {
             Err(ApiKeyError::AlreadyReplaced),
             "its life cannot be prolonged by asking again"
         );
+        // The clock was ahead: no grace period ends so late.
+        assert!(old.is_revoked(NOW.saturating_sub(Duration::from_millis(1))));
         // A grace period can be cut short.
         assert!(old.revoke(later(DAY / 2)).unwrap().is_revoked(later(DAY / 2)));
     }

@@ -3,6 +3,7 @@
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::CredentialDigest;
 use crate::model::clock::Timestamp;
+use crate::model::grace::Grace;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
@@ -15,11 +16,14 @@ use crate::store::record::client::ClientSecret;
 use crate::store::record::client::ClientState;
 use crate::store::record::client::TokenFormat;
 use crate::store::record::client::TokenTtl;
-use crate::store::record::grace::Grace;
+use std::time::Duration;
 
 /// The number of revoked keys that a client's record keeps, so that none of them can be registered again. Beyond it the
 /// key that was revoked first is forgotten, because a record must not grow for ever.
 const REVOKED_KEYS_MAX: usize = 100;
+
+/// The smallest difference between two times in a record.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Why a client cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,16 +141,18 @@ impl ClientSecret {
         Self { hint, ..self }
     }
 
-    /// Returns whether the secret is valid at `now`.
+    /// Returns whether the secret is valid at `now`. An end beyond every grace period is from when the clock was ahead, and has
+    /// passed.
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.ends_at.is_none_or(|at| now < at)
+        self.ends_at.is_none_or(|at| now < at && Grace::may_end_at(at, now))
     }
 }
 
 impl ClientKey {
-    /// Returns whether the key is valid at `now`.
-    pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none_or(|at| now < at)
+    /// Returns whether the key is valid: a revocation takes effect at once, and if its instant is in the future, the clock was
+    /// ahead then.
+    pub const fn is_valid(&self) -> bool {
+        self.revoked_at.is_none()
     }
 }
 
@@ -202,11 +208,16 @@ impl ClientRecord {
     /// # Errors
     /// The client is deleted or has no secret; or, with a grace period, another one still runs: it would
     /// be unclear which secrets are valid.
-    pub fn rotate_secret(mut self, new: ClientSecret, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
+    pub fn rotate_secret(mut self, mut new: ClientSecret, grace: Grace, now: Timestamp) -> Result<Self, ClientError> {
         self.check_not_deleted()?;
         let ClientAuthentication::ClientSecret { secrets } = &mut self.authentication else {
             return Err(ClientError::NoSecret);
         };
+        // Later than the one before, also if the clock was ahead then: the log of revocations ends secrets that are older than
+        // the newest.
+        if let Some(before) = secrets.first() {
+            new.created_at = new.created_at.max(before.created_at.saturating_add(TICK));
+        }
         if grace.is_none() {
             secrets.clear();
         }

@@ -2,7 +2,6 @@
 
 pub mod text;
 pub mod kind;
-pub mod grace;
 pub mod organization;
 pub mod subscription;
 pub mod api_key;
@@ -24,8 +23,6 @@ pub use client_changes::ClientError;
 pub use client_changes::IssuedTokens;
 #[cfg(any(test, feature = "internals"))]
 pub use client_changes::NewClient;
-#[cfg(any(test, feature = "internals"))]
-pub use grace::Grace;
 pub use kind::Record;
 pub use limit::LimitCounts;
 pub use organization::OrganizationRecord;

@@ -81,7 +81,7 @@ impl Entry {
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         match self {
             Self::Key { expires_at, .. } => expires_at.is_some_and(|at| now >= at),
-            // Tokens of an earlier series were issued at any time: the clock was ahead.
+            // Tokens of an earlier series may have any time of issue: the clock was ahead.
             Self::Tokens { before, series, .. } => *series == 0 && now >= before.saturating_add(TOKENS_KEPT),
             Self::Token { until, .. } => now >= *until,
             // Needed at any time: a restored backup would make these credentials valid again.
@@ -161,10 +161,11 @@ pub(crate) fn of_client(record: &ClientRecord) -> Vec<Entry> {
                 Entry::Secrets {
                     client: id.to_owned(),
                     before: newest.created_at,
+                    // If the clock was ahead when an earlier secret was created, so is the time of the newest.
                     at: secrets
                         .iter()
                         .find_map(|secret| secret.ends_at)
-                        .unwrap_or(newest.created_at),
+                        .unwrap_or(newest.created_at.min(record.changed_at)),
                 }
             }));
         }

@@ -1,4 +1,4 @@
-//! Which revocations are in the log altogether, and which of them does a store lack?
+//! Which revocations are in the log, and which of them does a store lack?
 
 use crate::model::clock::Timestamp;
 use crate::model::subscription::SubscriptionState;
@@ -61,7 +61,7 @@ impl RevocationSet {
             }
             Entry::Secrets { client, before, at } => {
                 let known = self.secrets.entry(client).or_default();
-                if !known.contains(&(before, at)) {
+                if !known.iter().any(|(later, end)| *later >= before && *end <= at) {
                     // Drop entries that the new one covers.
                     known.retain(|(earlier, end)| *earlier > before || *end < at);
                     known.push((before, at));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::api_key::CredentialDigest;
+use crate::model::grace::Grace;
 use crate::model::id::ClientId;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Revision;
@@ -14,7 +15,6 @@ use crate::store::conformance::later;
 use crate::store::conformance::with_organizations;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
-use crate::store::record::Grace;
 use crate::store::record::IssuedTokens;
 use crate::store::record::NewClient;
 use crate::store::record::RevokedTokenRecord;

@@ -15,6 +15,7 @@ use keygate::runtime::reload::Reloader;
 use keygate::runtime::serve::bound::Bound;
 use keygate::runtime::serve::serving::Serving;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -66,6 +67,19 @@ impl LocalGate {
     #[track_caller]
     pub fn start_in(folder: tempfile::TempDir) -> Self {
         Self::serve(Arc::new(SystemClock::new()), folder)
+    }
+
+    /// Ends the gate without a word, as a crash does, calls `change` with its folder, and starts another gate there with `clock`.
+    #[track_caller]
+    pub fn restart_at(self, clock: &Arc<ManualClock>, change: impl FnOnce(&Path)) -> Self {
+        let Self {
+            running: _,
+            serving,
+            _folder: folder,
+        } = self;
+        drop(serving);
+        change(folder.path());
+        Self::serve(Arc::clone(clock) as Arc<dyn Clock>, folder)
     }
 
     #[track_caller]

@@ -284,7 +284,7 @@ fn kids(client: &ClientRecord) -> Vec<&str> {
         panic!("no keys");
     };
     keys.iter()
-        .filter(|key| key.is_valid(NOW))
+        .filter(|key| key.is_valid())
         .map(|key| key.kid.as_str())
         .collect()
 }
@@ -376,4 +376,29 @@ fn each_refusal_has_a_word_of_its_own() {
     words.sort_unstable();
     words.dedup();
     assert_eq!(words.len(), ClientError::ALL.len());
+}
+
+#[test]
+fn a_secret_that_ended_while_the_clock_was_ahead_is_over_once_it_is_set_back() {
+    let ahead = NOW.saturating_add(HOUR * 48);
+    let rotated = rotate(with_secret(), "second", hours(1), ahead).unwrap();
+    assert_eq!(valid_secrets(&rotated, ahead), ["second", "first"]);
+    assert_eq!(valid_secrets(&rotated, NOW), ["second"]);
+    // The next one is newer all the same, because the log of revocations ends those that are older.
+    let again = rotate(rotated, "third", Grace::NONE, NOW).unwrap();
+    assert_eq!(valid_secrets(&again, NOW), ["third"]);
+    let ClientAuthentication::ClientSecret { secrets } = &again.authentication else {
+        panic!("no secrets");
+    };
+    assert!(secrets[0].created_at > ahead);
+    assert_eq!(again.changed_at, NOW);
+}
+
+#[test]
+fn a_key_that_was_revoked_while_the_clock_was_ahead_stays_revoked() {
+    let ahead = NOW.saturating_add(HOUR * 48);
+    let revoked = with_keys(&["a", "b"])
+        .revoke_key("a", IssuedTokens::Stay, ahead)
+        .unwrap();
+    assert_eq!(kids(&revoked), ["b"]);
 }

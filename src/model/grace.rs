@@ -1,6 +1,7 @@
 //! How long does a replaced credential stay valid beside its successor?
 //! Not at all, or a requested time of at most a day.
 
+use crate::model::clock::Timestamp;
 use std::time::Duration;
 
 /// A grace period of zero to 24 hours. Meanwhile a leaked credential still works, so a grace period must be requested.
@@ -19,6 +20,11 @@ impl Grace {
 
     pub const fn duration(self) -> Duration {
         self.0
+    }
+
+    /// Returns whether a grace period that was begun by `now` may end at `at`. A later end is from when the clock was ahead.
+    pub fn may_end_at(at: Timestamp, now: Timestamp) -> bool {
+        at <= now.saturating_add(Self::MAX.0)
     }
 
     pub const fn is_none(self) -> bool {
