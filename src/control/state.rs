@@ -55,12 +55,21 @@ impl Control {
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let writes = batch.writes.clone();
         self.store.commit(batch).await?;
-        let now = self.clock.now().wall;
-        let writes = self.revocations.amend_writes(writes, now);
         // In force first: the log is only needed after an older database is restored.
-        enforce::apply(&writes, &self.directory, &self.clients, now);
+        let writes = self.put_in_force(writes);
         let _ = self.revocations.append_writes(&writes).await;
         Ok(())
+    }
+
+    /// Puts writes in force that the store has committed, and returns them with the revocations of their records that the store
+    /// may lack.
+    fn put_in_force(&self, writes: Vec<Write>) -> Vec<Write> {
+        let now = self.clock.now().wall;
+        // No revocation between both steps: the second would undo it.
+        let _order = self.revocations.lock_order();
+        let writes = self.revocations.amend_writes(writes, now);
+        enforce::apply(&writes, &self.directory, &self.clients, now);
+        writes
     }
 
     /// Puts a revocation in force that the store could not take, because of `problem`, and keeps it for the store. Returns
@@ -74,11 +83,15 @@ impl Control {
         event: NewAuditEvent,
         problem: &StoreError,
     ) -> Result<Option<Durability>, StoreError> {
-        if !enforce::revoke(revocation, &self.directory, &self.clients) {
-            return Ok(None);
-        }
         let (action, target, actor) = (event.action, event.target.clone(), event.actor.clone());
-        let durability = self.revocations.hold(revocation, event).await?;
+        let noted = {
+            let _order = self.revocations.lock_order();
+            if !enforce::revoke(revocation, &self.directory, &self.clients) {
+                return Ok(None);
+            }
+            self.revocations.note(revocation, event)
+        };
+        let durability = self.revocations.hold(noted).await?;
         tracing::error!(
             action,
             target,
@@ -96,8 +109,7 @@ impl Control {
     /// See [`RevocationLog::write_pending`].
     pub async fn write_pending_revocations(&self) -> Result<(), StoreError> {
         let now = self.clock.now().wall;
-        let (directory, clients) = (&self.directory, &self.clients);
-        let mut in_force = |writes: &[Write]| enforce::apply(writes, directory, clients, now);
+        let mut in_force = |writes| drop(self.put_in_force(writes));
         self.revocations.write_pending(&*self.store, now, &mut in_force).await
     }
 }

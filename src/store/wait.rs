@@ -1,12 +1,12 @@
-//! How long does a revocation wait for the store before it is made without it?
+//! How long does a revocation wait for the disk?
 
 use crate::store::StoreError;
 use std::time::Duration;
 
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
-/// Returns the outcome of `work` on the store, or an error once [`STORE_WAIT`] is over: a disk that hangs must not keep a
-/// revocation from being in force. What `work` has sent to the store may still be done afterwards.
+/// Returns the outcome of `work` on the store, or an error once [`STORE_WAIT`] is over: a revocation must take effect although the
+/// disk hangs. The store may still do later what `work` has sent to it.
 ///
 /// # Errors
 /// Those of `work`; [`StoreError::Unavailable`] after the wait.

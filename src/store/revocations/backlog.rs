@@ -1,9 +1,9 @@
-//! Which revocations are in force here, and not yet in the store or in the log's file? They are written as soon as the disk
-//! allows.
+//! Which revocations are in force on this gate and wait for the store or for the log's file?
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::id::SubscriptionId;
+use crate::store::AuditFilter;
 use crate::store::Batch;
 use crate::store::Contents;
 use crate::store::Store;
@@ -18,8 +18,9 @@ use crate::store::revocations::entry::Entry;
 use crate::store::revocations::set::RevocationSet;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-/// A revocation that is made without the store: of records as this process knows them.
+/// A revocation that is made without the store, from the records in memory.
 #[derive(Clone, Debug)]
 pub enum Revocation {
     ApiKey {
@@ -27,7 +28,7 @@ pub enum Revocation {
         at: Timestamp,
         expires_at: Option<Timestamp>,
     },
-    /// A client that is deleted, or with tokens or keys that are revoked, as its record should become.
+    /// The new record of a client that is deleted, or of which tokens or keys are revoked.
     Client(Box<Versioned<ClientRecord>>),
     Token(RevokedTokenRecord),
     /// A cancelled subscription, with the keys and the clients under it.
@@ -67,7 +68,7 @@ impl Revocation {
     }
 }
 
-/// The place where a revocation is until the store has it.
+/// The place of a revocation that the store lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// The log's file. The next start puts the revocation in force.
@@ -111,9 +112,12 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    pub(crate) fn push(&mut self, revocation: PendingRevocation) {
-        self.revocations.insert(self.next_number, revocation);
+    /// Adds a revocation and returns its number.
+    pub(crate) fn push(&mut self, revocation: PendingRevocation) -> u64 {
+        let number = self.next_number;
+        self.revocations.insert(number, revocation);
         self.next_number += 1;
+        number
     }
 
     pub(crate) fn counts(&self) -> BacklogCounts {
@@ -156,7 +160,7 @@ impl BacklogCounts {
     }
 }
 
-/// Writes one revocation to the store, on the records as they are there, and returns the writes.
+/// Writes one revocation to the store, as a change of the stored records, and returns the writes.
 pub(crate) async fn write(
     store: &dyn Store,
     pending: PendingRevocation,
@@ -196,11 +200,26 @@ pub(crate) async fn write(
         }
     }
     writes.extend(set.apply(&mut contents, now));
+    let is_recorded = is_recorded(store, &pending.event).await?;
     let batch = Batch {
         writes: writes.clone(),
-        event: Some(pending.event),
+        event: (!is_recorded).then_some(pending.event),
         ..Batch::default()
     };
     store.commit(batch).await?;
     Ok(writes)
+}
+
+/// Returns whether the audit log has this event: a store that hung may have done late what was given up.
+async fn is_recorded(store: &dyn Store, event: &NewAuditEvent) -> Result<bool, StoreError> {
+    let filter = AuditFilter {
+        actor: Some(event.actor.clone()),
+        action: Some(event.action.to_owned()),
+        target: Some(event.target.clone()),
+        since: Some(event.at),
+        until: Some(event.at.saturating_add(Duration::from_millis(1))),
+        ..AuditFilter::default()
+    };
+    let found = store.audit(&filter, 1).await?;
+    Ok(!found.is_empty())
 }

@@ -87,6 +87,14 @@ impl LogFile {
         Ok((Self { requests, state }, entries))
     }
 
+    /// Returns a file on a disk that hangs until the second value is dropped.
+    #[cfg(test)]
+    pub(crate) fn that_hangs() -> (Self, impl Sized) {
+        let (requests, receiver) = mpsc::channel();
+        let state = Arc::default();
+        (Self { requests, state }, receiver)
+    }
+
     pub(crate) fn append(&self, entries: &[Entry]) -> PendingWrite {
         self.send(entries, false)
     }

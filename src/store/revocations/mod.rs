@@ -1,5 +1,5 @@
-//! How do revocations survive the restore of an older database (S078)? In a log of their own, which also remembers the
-//! end of the audit chain.
+//! How do revocations survive the restore of an older database (S078)? In a log of their own, which also has the end of the
+//! audit chain, and the revocations that the store could not take.
 
 mod entry;
 mod set;
@@ -28,7 +28,9 @@ use crate::store::revocations::backlog::Backlog;
 use crate::store::revocations::backlog::PendingRevocation;
 use crate::store::revocations::entry::Entry;
 use crate::store::revocations::file::LogFile;
+use crate::store::revocations::file::PendingWrite;
 use crate::store::revocations::set::RevocationSet;
+use crate::store::within_store_wait;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -41,6 +43,17 @@ pub struct RevocationLog {
     set: Mutex<RevocationSet>,
     file: Option<LogFile>,
     backlog: Mutex<Backlog>,
+    /// See [`Self::lock_order`].
+    order: Mutex<()>,
+}
+
+/// A revocation that the store lacks, and the log's file may not have yet.
+pub struct NotedRevocation {
+    /// Its number in the backlog.
+    number: u64,
+    entries: Vec<Entry>,
+    /// `None` without a file.
+    written: Option<PendingWrite>,
 }
 
 /// The number of revocations and events that a store lacked when it was opened.
@@ -65,7 +78,7 @@ impl RevocationLog {
         Ok(Self {
             set: Mutex::new(set),
             file: Some(file),
-            backlog: Mutex::default(),
+            ..Self::default()
         })
     }
 
@@ -79,8 +92,7 @@ impl RevocationLog {
         set.forget(now);
         Ok(Self {
             set: Mutex::new(set),
-            file: None,
-            backlog: Mutex::default(),
+            ..Self::default()
         })
     }
 
@@ -181,28 +193,54 @@ impl RevocationLog {
         self.len() == 0
     }
 
-    /// Takes a revocation that is in force and that the store could not take. Writes it to the file, if possible, and keeps it
-    /// for [`Self::write_pending`]. Returns where the revocation is until then.
+    /// Keeps other changes from taking effect in memory until the guard is dropped. A change reads the set and then memory, and a
+    /// revocation without the store writes both.
+    pub fn lock_order(&self) -> MutexGuard<'_, ()> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a revocation that the store could not take for [`Self::write_pending`], and sends it to the file. The caller has put
+    /// it in force, and passes the result to [`Self::hold`].
+    pub fn note(&self, revocation: &Revocation, event: NewAuditEvent) -> NotedRevocation {
+        let entries = revocation.entries();
+        let written = self.send(&entries);
+        let number = self.lock_backlog().push(PendingRevocation {
+            entries: entries.clone(),
+            event,
+            durability: Durability::Memory,
+        });
+        NotedRevocation {
+            number,
+            entries,
+            written,
+        }
+    }
+
+    /// Waits for the file. Returns where the revocation is until the store has it.
     ///
     /// # Errors
     /// The file cannot be written, and [`Self::require_log`] was called.
-    pub async fn hold(&self, revocation: &Revocation, event: NewAuditEvent) -> Result<Durability, StoreError> {
-        let entries = revocation.entries();
-        let logged = self.append(entries.clone()).await;
+    pub async fn hold(&self, noted: NotedRevocation) -> Result<Durability, StoreError> {
+        let NotedRevocation {
+            number,
+            entries,
+            written,
+        } = noted;
+        let logged = self.finish(entries, written).await;
         let durability = match &logged {
             Ok(()) if self.file.is_some() => Durability::Log,
             Ok(()) | Err(_) => Durability::Memory,
         };
         let mut backlog = self.lock_backlog();
         if backlog.requires_log && durability == Durability::Memory {
+            backlog.revocations.remove(&number);
             let no_file = || StoreError::Unavailable("there is no log of revocations".to_owned());
             return Err(logged.err().unwrap_or_else(no_file));
         }
-        backlog.push(PendingRevocation {
-            entries,
-            event,
-            durability,
-        });
+        // Otherwise the store has it by now.
+        if let Some(pending) = backlog.revocations.get_mut(&number) {
+            pending.durability = durability;
+        }
         Ok(durability)
     }
 
@@ -218,7 +256,7 @@ impl RevocationLog {
         });
     }
 
-    /// From now on, refuses a revocation that only this process would know: the process is about to end.
+    /// Refuses, from now on, a revocation that only this process would know: the process is about to end.
     pub fn require_log(&self) {
         self.lock_backlog().requires_log = true;
     }
@@ -237,7 +275,7 @@ impl RevocationLog {
             .collect()
     }
 
-    /// Writes to the file and to the store the revocations that they lack, each with its audit event. Calls `in_force` with the
+    /// Writes to the file and to the store the revocations that they lack, each with its audit event. Passes to `in_force` the
     /// writes that the store has committed. Not to be called twice at a time: an event would be written twice.
     ///
     /// # Errors
@@ -246,7 +284,7 @@ impl RevocationLog {
         &self,
         store: &dyn Store,
         now: Timestamp,
-        in_force: &mut (dyn FnMut(&[Write]) + Send),
+        in_force: &mut (dyn FnMut(Vec<Write>) + Send),
     ) -> Result<(), StoreError> {
         let logged = self.write_unlogged().await;
         let numbers: Vec<u64> = self.lock_backlog().revocations.keys().copied().collect();
@@ -257,7 +295,7 @@ impl RevocationLog {
             };
             match backlog::write(store, pending, now).await {
                 Ok(writes) => {
-                    in_force(&writes);
+                    in_force(writes);
                     self.lock_backlog().revocations.remove(&number);
                 }
                 // Only these records are affected: a damaged page, a concurrent change.
@@ -270,18 +308,19 @@ impl RevocationLog {
 
     /// Writes the entries that the file lacks.
     async fn write_unlogged(&self) -> Result<(), StoreError> {
+        // A copy: the caller may stop waiting for a disk that hangs.
         let (entries, numbers) = {
-            let mut backlog = self.lock_backlog();
-            let entries = std::mem::take(&mut backlog.unlogged);
+            let backlog = self.lock_backlog();
             let numbers: Vec<u64> = backlog.revocations.keys().copied().collect();
-            (entries, numbers)
+            (backlog.unlogged.clone(), numbers)
         };
         if entries.is_empty() {
             return Ok(());
         }
-        // On failure, `append` puts the entries back.
-        self.append(entries).await?;
+        self.wait(self.send(&entries)).await?;
         let mut backlog = self.lock_backlog();
+        // Later entries are behind these.
+        backlog.unlogged.drain(..entries.len());
         for number in numbers {
             if let Some(pending) = backlog.revocations.get_mut(&number) {
                 pending.durability = Durability::Log;
@@ -319,8 +358,8 @@ impl RevocationLog {
         subscription
     }
 
-    /// Returns `writes` with the revocations of their clients and subscriptions that the store may lack: a change of a client does not put
-    /// revoked tokens in force again.
+    /// Returns `writes` with the revocations of their clients and subscriptions that the store may lack: a change of a client does
+    /// not put revoked tokens in force again.
     pub fn amend_writes(&self, writes: Vec<Write>, now: Timestamp) -> Vec<Write> {
         if self.lock_backlog().revocations.is_empty() {
             return writes;
@@ -342,25 +381,45 @@ impl RevocationLog {
         if entries.is_empty() {
             return Ok(());
         }
-        let written = {
-            let mut set = self.lock_set();
-            let written = self.file.as_ref().map(|file| file.append(&entries));
-            entries.iter().cloned().for_each(|entry| set.add(entry));
-            written
-        };
+        let written = self.send(&entries);
+        self.finish(entries, written).await
+    }
+
+    /// Adds `entries` to the set, and sends them to the file, if there is one.
+    fn send(&self, entries: &[Entry]) -> Option<PendingWrite> {
+        let mut set = self.lock_set();
+        let written = self.file.as_ref().map(|file| file.append(entries));
+        entries.iter().cloned().for_each(|entry| set.add(entry));
+        written
+    }
+
+    /// Waits until `entries` are on disk.
+    ///
+    /// # Errors
+    /// The file cannot be written. The entries wait for [`Self::write_pending`].
+    async fn finish(&self, entries: Vec<Entry>, written: Option<PendingWrite>) -> Result<(), StoreError> {
+        let waited = self.wait(written).await;
+        waited.inspect_err(|_| self.lock_backlog().push_unlogged(entries))
+    }
+
+    /// Waits until entries are on disk, but not for ever: a disk may hang.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    async fn wait(&self, written: Option<PendingWrite>) -> Result<(), StoreError> {
         let (Some(file), Some(written)) = (&self.file, written) else {
             return Ok(());
         };
-        let mut appended = written.wait().await;
+        let mut appended = within_store_wait(written.wait()).await;
         if appended.is_err() && file.is_displaced() {
             // Under the lock, so that no append gets between the entries and their rewrite.
             let written = {
                 let set = self.lock_set();
                 file.rewrite(set.entries())
             };
-            appended = written.wait().await;
+            appended = within_store_wait(written.wait()).await;
         }
-        appended.inspect_err(|_| self.lock_backlog().push_unlogged(entries))
+        appended
     }
 
     /// Returns the number of events that the chain of `store` lacks up to its recorded end;

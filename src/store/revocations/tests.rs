@@ -28,6 +28,7 @@ use crate::store::sqlite::SqliteStore;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn log_path(folder: &TempDir) -> PathBuf {
@@ -537,11 +538,11 @@ async fn a_revocation_that_the_store_could_not_take_is_written_with_its_event_on
     let log = open(&folder);
     let (database, away) = unplug(&folder);
     let (key, event) = revocation(1);
-    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Log);
+    assert_eq!(log.hold(log.note(&key, event)).await.unwrap(), Durability::Log);
     let ended = client("deleted", "acme").delete(IssuedTokens::End, later(10)).unwrap();
     let deleted = Revocation::Client(Box::new(replacing(ended)));
     let target = self::event("client.delete", "deleted");
-    assert_eq!(log.hold(&deleted, target).await.unwrap(), Durability::Log);
+    assert_eq!(log.hold(log.note(&deleted, target)).await.unwrap(), Durability::Log);
     assert_eq!(log.backlog().in_log, 2);
     let failed = write_pending(&log, &store).await;
     assert!(
@@ -591,7 +592,7 @@ async fn a_revocation_is_in_memory_alone_until_the_log_can_be_written() {
     let (database, away) = unplug(&folder);
     std::fs::rename(&place, folder.path().join("gone")).unwrap();
     let (key, event) = revocation(3);
-    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Memory);
+    assert_eq!(log.hold(log.note(&key, event)).await.unwrap(), Durability::Memory);
     let counts = log.backlog();
     assert_eq!((counts.in_memory, counts.unlogged), (1, 1));
     // Another folder: the log writes all that it has, not only the newest.
@@ -604,6 +605,47 @@ async fn a_revocation_is_in_memory_alone_until_the_log_can_be_written() {
     std::fs::rename(away, database).unwrap();
     write_pending(&log, &store).await.unwrap();
     assert_eq!(log.backlog(), BacklogCounts::default());
+}
+
+#[tokio::test]
+async fn a_revocation_that_the_store_has_made_late_has_one_event() {
+    let folder = TempDir::new().unwrap();
+    let store = open_store(&folder, "keygate.db").await;
+    fill(&store).await;
+    let log = open(&folder);
+    let (key, event) = revocation(1);
+    let late = Batch {
+        writes: vec![Write::ApiKey(replacing(
+            self::key(1, "acme").revoke(later(10)).unwrap(),
+        ))],
+        event: Some(event.clone()),
+        ..Batch::default()
+    };
+    log.hold(log.note(&key, event)).await.unwrap();
+    store.commit(late).await.unwrap();
+    assert_eq!(write_pending(&log, &store).await.unwrap(), 0);
+    assert_eq!(log.backlog(), BacklogCounts::default());
+    let filter = AuditFilter {
+        action: Some("api_key.revoke".to_owned()),
+        ..AuditFilter::default()
+    };
+    assert_eq!(store.audit(&filter, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_does_not_wait_for_a_log_that_hangs() {
+    let (file, _disk) = LogFile::that_hangs();
+    let log = RevocationLog {
+        file: Some(file),
+        ..RevocationLog::default()
+    };
+    let (key, event) = revocation(1);
+    assert_eq!(log.hold(log.note(&key, event)).await.unwrap(), Durability::Memory);
+    assert_eq!(log.backlog().unlogged, 1);
+    // An attempt that is given up loses nothing either.
+    let attempt = log.write_unlogged();
+    tokio::time::timeout(Duration::from_secs(1), attempt).await.unwrap_err();
+    assert_eq!(log.backlog().unlogged, 1);
 }
 
 #[tokio::test]
@@ -624,11 +666,11 @@ async fn a_process_that_ends_takes_no_revocation_that_only_it_would_know() {
     let log = open(&folder);
     log.require_log();
     let (key, event) = revocation(1);
-    assert_eq!(log.hold(&key, event).await.unwrap(), Durability::Log);
+    assert_eq!(log.hold(log.note(&key, event)).await.unwrap(), Durability::Log);
     let without_file = RevocationLog::default();
     without_file.require_log();
     let (key, event) = revocation(1);
-    let refused = without_file.hold(&key, event).await;
+    let refused = without_file.hold(without_file.note(&key, event)).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     assert_eq!(without_file.backlog().pending(), 0);
 }

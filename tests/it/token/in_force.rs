@@ -6,16 +6,24 @@ use keygate::jose::jwks::Jwks;
 use keygate::jose::sign::SigningKey;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyEnvironment;
+use keygate::model::clock::Clock;
 use keygate::model::plan::CredentialKinds;
 use keygate::model::plan::Payment;
 use keygate::model::plan::Plan;
 use keygate::model::subscription::SubscriptionState;
 use keygate::store::Store;
+use keygate::store::StoreError;
+use keygate::store::Versioned;
+use keygate::store::record::ClientRecord;
+use keygate::store::record::IssuedTokens;
+use keygate::store::record::NewAuditEvent;
 use keygate::store::record::client::ClientAuthentication;
 use keygate::store::record::client::ClientState;
 use keygate::store::record::client::TokenFormat;
+use keygate::store::revocations::Revocation;
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 #[test]
 fn a_disabled_client_is_told_so_once_it_has_proved_itself() {
@@ -242,4 +250,58 @@ fn a_reload_changes_the_rules_of_the_next_request() {
         settings.token_endpoint.as_mut().unwrap().assertion_audience = AssertionAudience::Issuer;
     });
     assert_eq!(ask(), Some("assertion_audience"));
+}
+
+/// Revokes `change` of the client `id` while the store is not available.
+#[track_caller]
+fn revoke_without_store(gate: &Gate, id: &str, change: impl FnOnce(ClientRecord) -> ClientRecord) {
+    let known = gate.control.clients.get(&id.parse().unwrap()).unwrap();
+    let revocation = Revocation::Client(Box::new(Versioned {
+        record: change(known.record.clone()),
+        revision: known.revision,
+    }));
+    let event = NewAuditEvent {
+        at: gate.clock.now().wall,
+        actor: "test".to_owned(),
+        from: None,
+        action: "client.revoke_tokens",
+        target: id.to_owned(),
+        organization: None,
+        details: json!({}),
+    };
+    let problem = StoreError::Unavailable("the disk is full".to_owned());
+    let made = gate.control.revoke_without_store(&revocation, event, &problem);
+    assert!(gate.runtime.block_on(made).unwrap().is_some());
+}
+
+#[test]
+fn of_two_revocations_of_a_client_the_second_holds_while_only_the_first_is_written() {
+    let gate = Gate::new();
+    gate.key_client("k", Algorithm::Es256);
+    let id = "k".parse().unwrap();
+    let now = gate.clock.now().wall;
+    revoke_without_store(&gate, "k", |record| record.revoke_tokens(now));
+    revoke_without_store(&gate, "k", |record| {
+        let ClientAuthentication::Keys { keys } = &record.authentication else {
+            panic!("another authentication");
+        };
+        let kid = keys[0].kid.clone();
+        record.revoke_key(&kid, IssuedTokens::Stay, now).unwrap()
+    });
+    let valid_keys = || gate.control.clients.get(&id).unwrap().keys().count();
+    assert_eq!(valid_keys(), 0);
+    // The disk takes one write and is full again.
+    let store = Arc::clone(&gate.store);
+    *gate.store.after_commit.lock().unwrap() = Some(Box::new(move || {
+        store.is_unavailable.store(true, Ordering::Relaxed);
+    }));
+    let write_pending = || gate.runtime.block_on(gate.control.write_pending_revocations());
+    write_pending().unwrap_err();
+    assert_eq!(gate.control.revocations.pending().len(), 1);
+    assert_eq!(valid_keys(), 0);
+    gate.store.is_unavailable.store(false, Ordering::Relaxed);
+    write_pending().unwrap();
+    assert_eq!(valid_keys(), 0);
+    let stored = gate.runtime.block_on(gate.store.client(&id)).unwrap().unwrap();
+    assert_eq!(stored.record.tokens_not_before, Some(now));
 }
