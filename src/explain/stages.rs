@@ -61,7 +61,7 @@ pub(in crate::explain) struct StageFacts<'a> {
     pub snapshot: &'a Snapshot,
     pub config: &'a Config,
     pub origins: &'a SourceLines,
-    /// The reason why the store was not read; `None` if it was read, or if there is none.
+    /// The reason why the store cannot be used; `None` if it was read, or if there is none.
     pub unread_store: Option<&'a str>,
     pub now: Now,
 }
@@ -111,13 +111,14 @@ pub(in crate::explain) fn report(trace: &StageFacts<'_>) -> Explanation {
     with_verdict(trace, explanation)
 }
 
-/// Returns the reason why the store was not read, if the store could change the verdict.
+/// Returns the reason why the store cannot be used, if the store could change the verdict.
 fn unread_store<'a>(trace: &StageFacts<'a>) -> Option<&'a str> {
     let Err(Stop::Denied(Denial::Authentication(refusal))) = &trace.verdict else {
         return None;
     };
     let may_be_stored = match refusal {
-        Refusal::ApiKey(error) => matches!(error, ApiKeyError::Unknown),
+        // With another pepper, every secret looks wrong.
+        Refusal::ApiKey(error) => matches!(error, ApiKeyError::Unknown | ApiKeyError::WrongSecret),
         Refusal::Own(_) => true,
         // With `api_keys.bearer`, a text that is no imported key is taken for a token.
         Refusal::Token(error) => matches!(error, TokenError::Jws(_)) && trace.config.api_keys.bearer,
@@ -189,7 +190,7 @@ fn with_missing_keys(trace: &StageFacts<'_>, explanation: Explanation) -> Explan
         .collect();
     let of_store = trace
         .unread_store
-        .map_or_else(String::new, |problem| format!("; the store was not read: {problem}"));
+        .map_or_else(String::new, |problem| format!("; the store cannot be used: {problem}"));
     Explanation {
         outcome: Outcome::NeedsKeys,
         needs: Some(format!("keys not there: pass {}{of_store}", missing.join(" "))),
@@ -201,7 +202,7 @@ fn with_refusal(trace: &StageFacts<'_>, denial: &Denial, explanation: Explanatio
     if let Some(problem) = unread_store(trace) {
         return Explanation {
             outcome: Outcome::NeedsStore,
-            needs: Some(format!("only the store can tell, and it was not read: {problem}")),
+            needs: Some(format!("only the store can tell, and it cannot be used: {problem}")),
             ..explanation
         };
     }

@@ -221,7 +221,8 @@ fn install_public_set(document: &[u8], live: &LiveState, snapshot: &Snapshot, no
 /// have the store open. Does nothing if `config` has no store. For a process that accepts no connections.
 ///
 /// # Errors
-/// The store, its log of revocations or its signing keys cannot be read. A part of the content may be in force then.
+/// The store, its log of revocations or its signing keys cannot be read, or its digests were made with another pepper. A part of
+/// the content may be in force then.
 pub fn read_only(config: &Config, live: &LiveState, snapshot: &Snapshot, now: Now) -> Result<(), StoreStartError> {
     let Some(store) = &config.store else {
         return Ok(());
@@ -230,9 +231,11 @@ pub fn read_only(config: &Config, live: &LiveState, snapshot: &Snapshot, now: No
     let runtime = runtime.map_err(|error| StoreError::Unavailable(format!("no runtime: {error}")))?;
     let revocations = RevocationLog::read(&store.beside(REVOCATIONS_SUFFIX), now.wall)?;
     let clients = Clients::default();
+    let mut has_digests = false;
     let mut reconciliation = revocations.reconcile(now.wall);
-    runtime.block_on(sqlite::read_contents(&store.path, &mut |mut part| {
+    let stored_scheme = runtime.block_on(sqlite::read_only(&store.path, &mut |mut part| {
         reconciliation.apply(&mut part);
+        has_digests |= needs_pepper(&part, now.wall);
         enforce::load(part, &live.directory, &clients, now.wall);
     }))?;
     for token in reconciliation.forgotten() {
@@ -241,7 +244,12 @@ pub fn read_only(config: &Config, live: &LiveState, snapshot: &Snapshot, now: No
     if config.token_endpoint.is_some() {
         install_public_set(&SigningKeys::read_public_set(store)?, live, snapshot, now);
     }
-    Ok(())
+    // Last: a token of the gate itself is verified without the pepper.
+    let configured = Digester::new(config.api_keys.pepper.as_ref()).scheme().to_string();
+    match stored_scheme {
+        Some(stored) if has_digests && stored != configured => Err(PepperError { stored, configured }.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The interval at which due steps of the signing keys are performed.
@@ -314,16 +322,28 @@ async fn record_audit_end(control: &Control) {
     }
 }
 
-/// Writes the last uses of API keys, the counts of limits and the end of the audit chain, and closes the store. Logs the
-/// revocations that the store never got; from now on, a revocation that neither the store nor the log takes is refused.
+/// Writes the pending revocations, the last uses of API keys, the counts of limits and the end of the audit chain, and closes the
+/// store. Logs the revocations that the store lacks. From now on, a revocation that neither the store nor the log takes is refused.
 pub async fn close(control: &Arc<Control>, gate: &Gate) {
     control.revocations.require_log();
     let _ = within_store_wait(control.write_pending_revocations()).await;
     store_watch::report_pending(control);
     record_key_use(control).await;
     LimitCountWriter::new(&control.store, gate).write().await;
-    record_audit_end(control).await;
-    control.store.close().await;
+    close_store(control).await;
+}
+
+/// Records the end of the audit chain, and closes the store. Does not wait for ever: a disk may hang, and the next start reads
+/// the WAL.
+pub async fn close_store(control: &Control) {
+    let closed = within_store_wait(async {
+        record_audit_end(control).await;
+        control.store.close().await;
+        Ok::<_, StoreError>(())
+    });
+    if let Err(error) = closed.await {
+        tracing::warn!(error = %ErrorChain(&error), "Store not closed; the next start reads its WAL");
+    }
 }
 
 /// Applies a reload to the control side: its settings, its signing keys, and the token of the admin API.

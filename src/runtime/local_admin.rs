@@ -1,6 +1,7 @@
 //! How does a command use the admin API where no gate runs? The command's process opens and locks the store.
 
 use crate::config::Config;
+use crate::control::Control;
 use crate::control::admin;
 use crate::control::admin::AdminDependencies;
 use crate::control::admin::access::Access;
@@ -21,8 +22,19 @@ use std::sync::Arc;
 /// The admin API of a store that no gate has open.
 pub struct LocalAdmin {
     pub router: Router,
+    pub store: LocalStore,
     /// `Some` if this call created the store with a first administrator.
     pub administrator: Option<AdministratorNotice>,
+}
+
+/// The store behind a [`LocalAdmin`], which its process must close.
+pub struct LocalStore(Arc<Control>);
+
+impl LocalStore {
+    /// Moves the WAL into the database, so that the database alone is the whole store again, and lets other processes in.
+    pub async fn close(&self) {
+        follow_store::close_store(&self.0).await;
+    }
 }
 
 /// Why a store cannot be opened.
@@ -54,7 +66,7 @@ pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, Ope
     // This process ends with its command: a revocation that only it would know is none.
     store.control.revocations.require_log();
     let router = admin::router(AdminDependencies {
-        control: Some(store.control),
+        control: Some(Arc::clone(&store.control)),
         issuers: Arc::new(NoIssuers),
         access: Arc::new(Access::new(None)),
         client_jwks: None,
@@ -63,6 +75,7 @@ pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, Ope
     });
     Ok(LocalAdmin {
         router: router.layer(Extension(Peer::Local)),
+        store: LocalStore(store.control),
         administrator: store.administrator,
     })
 }

@@ -10,6 +10,7 @@ use crate::observe::log::ErrorChain;
 use crate::runtime::first_administrator::AdministratorNotice;
 use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::local_admin;
+use crate::runtime::local_admin::LocalStore;
 use axum::Router;
 use axum::body::Body;
 use http::HeaderMap;
@@ -102,7 +103,19 @@ enum Transport {
         token: Secret<Vec<u8>>,
     },
     Socket(PathBuf),
-    InProcess(Router),
+    InProcess {
+        router: Router,
+        store: LocalStore,
+    },
+}
+
+impl Drop for AdminClient {
+    fn drop(&mut self) {
+        match &self.transport {
+            Transport::InProcess { router: _, store } => self.runtime.block_on(store.close()),
+            Transport::Listener { .. } | Transport::Socket(_) => {}
+        }
+    }
 }
 
 impl AdminClient {
@@ -142,7 +155,10 @@ impl AdminClient {
     pub fn on_store(config: &Config) -> Result<(Self, Option<AdministratorNotice>), Box<dyn Error>> {
         let runtime = runtime()?;
         let opened = runtime.block_on(local_admin::open(config, SecretPlace::of_stderr()))?;
-        let transport = Transport::InProcess(opened.router);
+        let transport = Transport::InProcess {
+            router: opened.router,
+            store: opened.store,
+        };
         Ok((Self { runtime, transport }, opened.administrator))
     }
 
@@ -150,13 +166,13 @@ impl AdminClient {
     pub fn listener(&self) -> Option<&str> {
         match &self.transport {
             Transport::Listener { base, .. } => Some(base),
-            Transport::Socket(_) | Transport::InProcess(_) => None,
+            Transport::Socket(_) | Transport::InProcess { .. } => None,
         }
     }
 
     /// Returns whether this process writes to the store, because no gate runs.
     pub const fn is_in_process(&self) -> bool {
-        matches!(self.transport, Transport::InProcess(_))
+        matches!(self.transport, Transport::InProcess { .. })
     }
 
     /// Waits.
@@ -172,13 +188,13 @@ impl AdminClient {
         let at = match &self.transport {
             Transport::Listener { base, .. } => base.trim_end_matches('/').to_owned(),
             Transport::Socket(path) => path.display().to_string(),
-            Transport::InProcess(_) => "the store".to_owned(),
+            Transport::InProcess { .. } => "the store".to_owned(),
         };
         let exchange = async {
             match &self.transport {
                 Transport::Listener { token, .. } => over_listener(&at, token, request).await,
                 Transport::Socket(path) => over_socket(path, local(request)?).await,
-                Transport::InProcess(router) => {
+                Transport::InProcess { router, store: _ } => {
                     let Ok(response) = router.clone().oneshot(local(request)?).await;
                     Ok(read(response).await)
                 }

@@ -51,15 +51,21 @@ const SWEEP_ROWS: u32 = 5_000;
 /// The key uses in one transaction, limited for the same reason.
 const USED_KEYS: usize = 500;
 
-/// Reads the database at `path` and passes its contents to `take`, in the order of [`Store::read`]. Takes no lock and
-/// changes nothing: a gate may have the database open.
+/// Reads the database at `path` and passes its contents to `take`, in the order of [`Store::read`]. Returns the scheme of its
+/// digests, as [`Store::digest_scheme`] does. Takes no lock and changes nothing: a gate may have the database open.
 ///
 /// # Errors
 /// The database cannot be read, is damaged, or is of another program or of a later version.
-pub async fn read_contents(path: &Path, take: &mut (dyn FnMut(Contents) + Send)) -> Result<(), StoreError> {
+pub async fn read_only(path: &Path, take: &mut (dyn FnMut(Contents) + Send)) -> Result<Option<String>, StoreError> {
     let files = Files::existing(path)?;
-    let mut reader = open::reader(&files).await?;
-    all::read(&files, &mut reader, take).await
+    let (mut reader, version) = open::reader(&files).await?;
+    let scheme = if version >= open::DIGEST_SCHEME_VERSION {
+        read::digest_scheme(&files, &mut reader).await?
+    } else {
+        None
+    };
+    all::read(&files, &mut reader, take).await?;
+    Ok(scheme)
 }
 
 /// A store in an SQLite file. Its writer is a task of the tokio runtime in which the store was opened.

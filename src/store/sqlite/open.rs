@@ -46,8 +46,14 @@ const APPLICATION_ID: i64 = 1_262_960_980;
 pub(crate) const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "records", include_str!("../migrations/0001_records.sql")),
     (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
-    (3, "digest scheme", include_str!("../migrations/0003_digest_scheme.sql")),
+    (
+        DIGEST_SCHEME_VERSION,
+        "digest scheme",
+        include_str!("../migrations/0003_digest_scheme.sql"),
+    ),
 ];
+/// The migration since which the store has the scheme of its digests.
+pub(crate) const DIGEST_SCHEME_VERSION: i64 = 3;
 
 /// The first bytes of every SQLite database (SQLite file format, section 1.3.1).
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -240,10 +246,11 @@ fn may_be_ours(head: &[u8]) -> bool {
     }
 }
 
-/// Opens one connection for reading a database that another process may have open, and makes no file beside it.
-pub(crate) async fn reader(files: &Files) -> Result<SqliteConnection, StoreError> {
+/// Opens one connection for reading a database that another process may have open, and makes no file beside it. Returns the
+/// connection and the newest migration of the database.
+pub(crate) async fn reader(files: &Files) -> Result<(SqliteConnection, i64), StoreError> {
     // A process that writes has a WAL. Without one nobody writes, and SQLite would make the files of a WAL to read.
-    let has_writer = with_suffix(&files.database, "-wal").exists();
+    let has_writer = files.wal().is_ok_and(|wal| wal.exists());
     let options = files.options().read_only(true).immutable(!has_writer);
     let mut connection = options.connect().await.map_err(|error| files.failed(&error))?;
     check_ours(files, &mut connection).await?;
@@ -253,10 +260,10 @@ pub(crate) async fn reader(files: &Files) -> Result<SqliteConnection, StoreError
         .map_err(|error| files.failed(&error))?;
     let known = MIGRATIONS.map(|(version, _, _)| version).into_iter().max();
     match newest {
-        Some(version) if newest > known => Err(files.unreadable(&format!(
+        Some(version) if Some(version) > known => Err(files.unreadable(&format!(
             "a later version of Keygate has worked on it (its migration {version} is not known here)"
         ))),
-        Some(_) => Ok(connection),
+        Some(version) => Ok((connection, version)),
         None => Err(files.unreadable("nothing is in it yet")),
     }
 }

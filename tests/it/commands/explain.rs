@@ -152,3 +152,25 @@ fn a_store_that_cannot_be_read_decides_nothing() {
     std::fs::write(&database, "this is no database").unwrap();
     check(&key_of(&key), 2, &["only the store can tell"]);
 }
+
+#[test]
+fn a_store_with_another_pepper_decides_nothing_about_its_keys() {
+    let fixture = CommandFixture::new(Transport::Store);
+    let path = fixture.file("keygate.yaml");
+    let without = std::fs::read_to_string(&path).unwrap();
+    let with = |pepper: &str| format!("{without}\napi_keys: {{ pepper: {pepper} }}\n");
+    std::fs::write(&path, with("the-first-pepper-of-the-tests-0123456789")).unwrap();
+    let key = create_key(&fixture);
+    let ask = || explain(&fixture, &["--route", "key", "--key", &key]);
+    check(&ask(), 0, &["allowed"]);
+    for other in [with("another-pepper-of-the-tests-0123456789ab"), without.clone()] {
+        std::fs::write(&path, other).unwrap();
+        let output = ask();
+        check(
+            &output,
+            2,
+            &["only the store can tell", "api_keys.pepper is not the one"],
+        );
+        assert!(!output.stdout.contains("refused:"), "{}", output.stdout);
+    }
+}

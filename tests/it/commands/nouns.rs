@@ -540,3 +540,29 @@ fn backup(fixture: &CommandFixture) {
     assert!(std::fs::metadata(fixture.file("copy.db")).unwrap().len() > 0);
     fixture.run(&["backup", "copy.db"]).expect_failure(1);
 }
+
+#[test]
+fn a_command_on_the_store_leaves_the_database_alone_whole() {
+    let fixture = CommandFixture::new(Transport::Store);
+    let key = fixture.expect_success(&["keys", "create", "--name", "ci", "--expires", "90d"]);
+    for args in [
+        &["keys", "list"][..],
+        &["keys", "revoke", key.trim(), "--yes"],
+        &["audit", "list"],
+    ] {
+        fixture.expect_success(args);
+        for name in ["keygate.db-wal", "keygate.db-shm"] {
+            assert!(!fixture.file(name).exists(), "{args:?} leaves {name}");
+        }
+    }
+    // A refusal too.
+    assert_ne!(fixture.run(&["keys", "show", "0123456789abcdef"]).code, Some(0));
+    assert!(!fixture.file("keygate.db-wal").exists());
+    // The copy of this one file is a backup.
+    let copy = fixture.file("copy.db");
+    std::fs::copy(fixture.file("keygate.db"), &copy).unwrap();
+    let events = fixture.json(&["audit", "list", "--action", "api_key.revoke"]);
+    assert_eq!(events["items"].as_array().unwrap().len(), 1, "{events}");
+    std::fs::rename(copy, fixture.file("keygate.db")).unwrap();
+    assert_eq!(fixture.json(&["audit", "list", "--action", "api_key.revoke"]), events);
+}
