@@ -70,7 +70,7 @@ const DAMAGED: [i32; 2] = [11, 26];
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) database: PathBuf,
-    lock: PathBuf,
+    pub(crate) lock: PathBuf,
 }
 
 impl Files {
@@ -94,10 +94,7 @@ impl Files {
             ErrorKind::AlreadyExists => Ok(()),
             _ => Err(cannot("make", &database, &error)),
         })?;
-        Ok(Self {
-            lock: with_suffix(&database, ".lock"),
-            database,
-        })
+        Self::named(database)
     }
 
     /// Names the files of a database that is there, and changes nothing.
@@ -105,8 +102,15 @@ impl Files {
         let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
         // SQLite says of every reason that it is "unable to open database file".
         File::open(&database).map_err(|error| cannot("read", &database, &error))?;
+        Self::named(database)
+    }
+
+    /// Names the files of `database`. The lock is beside the file itself, also where the path is a symbolic link: two paths of one
+    /// store have one lock.
+    fn named(database: PathBuf) -> Result<Self, StoreError> {
+        let itself = std::fs::canonicalize(&database).map_err(|error| cannot("find", &database, &error))?;
         Ok(Self {
-            lock: with_suffix(&database, ".lock"),
+            lock: with_suffix(&itself, ".lock"),
             database,
         })
     }

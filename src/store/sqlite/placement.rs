@@ -1,5 +1,5 @@
-//! Are the files that the gate writes still those of the store's path? Whoever deletes an open file takes only its name: writes
-//! go on to succeed, and are lost with the process.
+//! Are the files that the gate has open still those at the store's path? To delete an open file removes its name alone: writes
+//! continue to succeed, and are lost with the process.
 
 use crate::store::StoreError;
 use crate::store::sqlite::open::Files;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The files that hold acknowledged writes, as they were when the store was opened.
+/// The files that hold acknowledged writes, and the lock that keeps other writers out, as they were when the store was opened.
 #[derive(Clone, Debug)]
 pub(crate) struct Placement(Arc<[PlacedFile]>);
 
@@ -31,7 +31,7 @@ impl FileIdentity {
 }
 
 impl Placement {
-    /// Returns the files of a store that is open for writing: the database and its WAL.
+    /// Returns the files of a store that is open for writing: the database, its WAL and its lock.
     ///
     /// # Errors
     /// One of them is not there.
@@ -42,7 +42,8 @@ impl Placement {
             Ok(identity) => Ok(PlacedFile { path, identity }),
             Err(error) => Err(displaced(&path, &error.to_string())),
         };
-        Ok(Self(Arc::new([place(files.database.clone())?, place(wal)?])))
+        let (database, lock) = (files.database.clone(), files.lock.clone());
+        Ok(Self(Arc::new([place(database)?, place(wal)?, place(lock)?])))
     }
 
     /// Checks that the paths still name the files that were opened.
@@ -64,7 +65,7 @@ impl Placement {
 fn displaced(path: &Path, problem: &str) -> StoreError {
     StoreError::Unavailable(format!(
         "{} is not the file any more that the gate opened ({problem}); stop the gate, put the file or a backup in its \
-         place, and start it",
+         place (a lock file needs none), and start it",
         path.display()
     ))
 }

@@ -647,8 +647,8 @@ async fn a_sweep_of_many_is_done_in_parts_and_whole() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_that_is_written_to_a_deleted_file() {
-    for suffix in ["", "-wal"] {
+async fn nothing_is_acknowledged_that_is_written_to_a_deleted_file_or_without_the_lock() {
+    for suffix in ["", "-wal", ".lock"] {
         let (files, store) = with_events(1).await;
         assert_eq!(store.write_health().problem, None);
         let name = files.path().display().to_string() + suffix;
@@ -687,5 +687,17 @@ async fn a_store_behind_a_symbolic_link_is_at_its_place() {
     let store = SqliteStore::open(&link).await.unwrap();
     assert_eq!(store.write_health().problem, None);
     store.probe().await.unwrap();
+    // A reader finds what is in its WAL.
+    with_organizations(&store).await;
+    let mut subscriptions = 0;
+    let mut count = |part: Contents| subscriptions += part.subscriptions.len();
+    read_only(&link, &mut count).await.unwrap();
+    assert_ne!(subscriptions, 0);
+    // Two names of one store are one store.
+    let refused = refusal(&files.path()).await;
+    assert!(matches!(refused, StoreError::InUse(_)), "{refused:?}");
+    store.close().await;
+    let store = SqliteStore::open(&files.path()).await.unwrap();
+    assert!(matches!(refusal(&link).await, StoreError::InUse(_)));
     store.close().await;
 }
