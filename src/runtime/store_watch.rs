@@ -1,6 +1,6 @@
-//! Can the store be written? `/readyz` and the metrics say so, and the revocations that wait for the store are written as soon
-//! as it can. A store that cannot be written makes no gate unready: the gate serves what it knows, and one full disk must not
-//! take every gate out of its load balancer.
+//! Can the store be written? The watch reports this in `/readyz` and in the metrics, and writes the revocations that wait for
+//! the store. A store that cannot be written never makes the gate unready: the gate serves what it knows, and one full disk must
+//! not take every gate out of its load balancer.
 
 use crate::control::Control;
 use crate::gate::Gate;
@@ -13,13 +13,14 @@ use crate::runtime::ticks::every;
 use crate::store::StoreError;
 use crate::store::WriteHealth;
 use crate::store::revocations::BacklogCounts;
+use crate::store::revocations::ReconciliationReport;
 use crate::store::within_store_wait;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The interval at which deleted files are noticed, and a store that could not be written is tried again.
+/// The interval of the check for deleted files, and of the attempts to write after a failure.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The interval at which a store is written that has nothing to write: a full disk must be known before it is needed.
+/// The interval of the probes while there is nothing to write: a full disk should be known before a write needs room.
 const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Watches the store. Runs until aborted.
@@ -52,7 +53,7 @@ struct StoreWatch {
 }
 
 impl StoreWatch {
-    /// Writes what waits, and tries a store again that could not be written.
+    /// Writes the pending revocations, or probes a store whose last write failed.
     async fn check(&self) {
         let control = &self.control;
         let attempt = if control.revocations.backlog() != BacklogCounts::default() {
@@ -68,11 +69,11 @@ impl StoreWatch {
     fn report(&self, attempt: Result<(), StoreError>) {
         let mut health = self.control.store.write_health();
         let backlog = self.control.revocations.backlog();
-        // A store that does not answer has recorded no failure.
+        // A store that hangs has recorded no failure.
         if let Err(error) = attempt {
             health.problem.get_or_insert_with(|| ErrorChain(&error).to_string());
         }
-        let (condition, detail) = condition(&health, backlog);
+        let (condition, detail) = condition(&health, backlog, self.control.revocations.report());
         self.readiness.set(STORE, condition, detail);
         let status = StoreStatus {
             is_writable: health.problem.is_none(),
@@ -88,7 +89,7 @@ impl StoreWatch {
 }
 
 /// Returns the condition of `/readyz`, with a text for people.
-fn condition(health: &WriteHealth, backlog: BacklogCounts) -> (Condition, String) {
+fn condition(health: &WriteHealth, backlog: BacklogCounts, opened: ReconciliationReport) -> (Condition, String) {
     let mut parts = Vec::new();
     if let Some(problem) = &health.problem {
         parts.push(format!("cannot be written: {problem}"));
@@ -103,14 +104,25 @@ fn condition(health: &WriteHealth, backlog: BacklogCounts) -> (Condition, String
     if backlog.unlogged > 0 {
         parts.push("the log of revocations cannot be written".to_owned());
     }
-    if parts.is_empty() {
-        (Condition::Ok, String::new())
+    let condition = if parts.is_empty() {
+        Condition::Ok
     } else {
-        (Condition::Degraded, parts.join("; "))
+        Condition::Degraded
+    };
+    let ReconciliationReport {
+        records,
+        events_missing,
+    } = opened;
+    if (records, events_missing) != (0, 0) {
+        parts.push(format!(
+            "older than its log of revocations when it was opened: {records} revocations came from the log, {events_missing} audit \
+             events are missing"
+        ));
     }
+    (condition, parts.join("; "))
 }
 
-/// Waits until the store has every revocation, at most `limit`. [`watch`] writes them meanwhile.
+/// Waits until [`watch`] has written every revocation to the store, at most `limit`.
 pub async fn wait_for_pending(control: &Control, limit: Duration) {
     if control.revocations.backlog().pending() == 0 {
         return;
@@ -122,11 +134,11 @@ pub async fn wait_for_pending(control: &Control, limit: Duration) {
             ticks.tick().await;
         }
     };
-    // `report_pending` says which are not.
+    // `report_pending` logs the rest.
     let _ = tokio::time::timeout(limit, written).await;
 }
 
-/// Logs the revocations that the store never got: those in memory alone end with the process.
+/// Logs each revocation that the store lacks at the end of the process, which loses those in memory alone.
 pub fn report_pending(control: &Control) {
     for (action, target, durability) in control.revocations.pending() {
         let kept_in = durability.as_str();
@@ -157,7 +169,7 @@ mod tests {
             problem: problem.map(str::to_owned),
             ..WriteHealth::default()
         };
-        let (found, detail) = condition(&health, backlog);
+        let (found, detail) = condition(&health, backlog, ReconciliationReport::default());
         assert_eq!((found, detail.as_str()), expected);
     }
 
@@ -183,6 +195,20 @@ mod tests {
                 "3 revocations are in force and wait for it, 1 of them in memory alone; the log of revocations cannot \
                  be written",
             ),
+        );
+    }
+
+    #[test]
+    fn a_store_that_was_restored_is_ok_and_says_so() {
+        let opened = ReconciliationReport {
+            records: 2,
+            events_missing: 3,
+        };
+        let (found, detail) = condition(&WriteHealth::default(), BacklogCounts::default(), opened);
+        assert_eq!(found, Condition::Ok);
+        assert_eq!(
+            detail,
+            "older than its log of revocations when it was opened: 2 revocations came from the log, 3 audit events are missing"
         );
     }
 }

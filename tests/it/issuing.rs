@@ -6,6 +6,7 @@ mod pepper;
 mod revoke;
 mod standing;
 mod store_faults;
+mod store_writes;
 mod clock_ahead;
 mod tokens;
 mod verify;

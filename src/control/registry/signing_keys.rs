@@ -38,9 +38,16 @@ impl Registry {
     /// Publishes the next key, or replaces all keys. Returns the new key.
     ///
     /// # Errors
-    /// The actor is not an operator; there is no token endpoint; the key cannot be generated or stored.
+    /// The actor is not an operator; there is no token endpoint; the key cannot be generated or stored; the store cannot be
+    /// written, and leaked keys are replaced nevertheless.
     pub async fn rotate_signing_keys(&self, rotation: Rotation) -> Result<RotationKey, RegistryError> {
         self.signing_keys()?;
+        match rotation {
+            // Without the store, the keys would be rotated and the event missing.
+            Rotation::Published => self.control.store.probe().await?,
+            // Urgent: the new keys are in force even if the event cannot be written.
+            Rotation::Leaked => {}
+        }
         let (control, now) = (Arc::clone(&self.control), self.now);
         // Rotation writes to disk and may generate an RSA key.
         let rotated = tokio::task::spawn_blocking(move || match rotation {

@@ -35,6 +35,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 /// The log of revocations. Without a file (`default`) it keeps the entries as long as the process lives.
@@ -45,6 +46,8 @@ pub struct RevocationLog {
     backlog: Mutex<Backlog>,
     /// See [`Self::lock_order`].
     order: Mutex<()>,
+    /// See [`Self::report`].
+    report: OnceLock<ReconciliationReport>,
 }
 
 /// A revocation that the store lacks, and the log's file may not have yet.
@@ -55,6 +58,9 @@ pub struct NotedRevocation {
     /// `None` without a file.
     written: Option<PendingWrite>,
 }
+
+/// The most ids in the event of a store that lacked revocations, whose size is bounded so.
+const RESTORED_IDS_MAX: usize = 1_000;
 
 /// The number of revocations and events that a store lacked when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +186,11 @@ impl RevocationLog {
             }
         };
         written.wait().await
+    }
+
+    /// Returns what the store lacked when it was opened.
+    pub fn report(&self) -> ReconciliationReport {
+        self.report.get().copied().unwrap_or_default()
     }
 
     /// Returns the number of entries.
@@ -496,6 +507,8 @@ impl Reconciliation<'_> {
             records: self.writes.len(),
             events_missing: self.log.events_missing(store).await?,
         };
+        // A log is reconciled with one store, once.
+        let _ = self.log.report.set(report);
         if report != ReconciliationReport::default() {
             let event = NewAuditEvent {
                 at: self.now,
@@ -506,6 +519,7 @@ impl Reconciliation<'_> {
                 organization: None,
                 details: serde_json::json!({
                     "revoked_again": report.records,
+                    "ids": self.writes.iter().filter_map(revoked_id).take(RESTORED_IDS_MAX).collect::<Vec<_>>(),
                     "events_missing": report.events_missing,
                 }),
             };

@@ -263,7 +263,11 @@ async fn s078_revocations_hold_when_an_older_database_is_restored() {
     );
     assert_eq!(
         events[0].details,
-        serde_json::json!({"revoked_again": 7, "events_missing": 1})
+        serde_json::json!({
+            "revoked_again": 7,
+            "ids": ["sub_other", key_id(1).as_str(), key_id(2).as_str(), "secret", "deleted", "keys", "jti"],
+            "events_missing": 1,
+        })
     );
     assert!(matches!(
         log.verify_audit(&store).await.unwrap(),

@@ -1,5 +1,5 @@
-//! What works while the store fails: on a full disk, with a damaged or deleted database? Revocations always do, credentials
-//! that are out go on, and nothing that was acknowledged is lost.
+//! What works while the store fails: on a full disk, with a damaged or deleted database? Revocations work, issued credentials
+//! stay valid, and nothing that was acknowledged is lost.
 
 use super::Gate;
 use super::gate;
@@ -8,6 +8,7 @@ use super::gate::text;
 use crate::support;
 use crate::support::AdminResponse;
 use crate::support::Binary;
+use crate::support::binary::folder_with;
 use crate::support::wait_until;
 use serde_json::Value;
 use serde_json::json;
@@ -16,26 +17,29 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
-const WRITABLE: &str = "keygate_store_writable";
-const IN_LOG: &str = "keygate_store_pending_revocations{kept_in=\"log\"}";
-const IN_MEMORY: &str = "keygate_store_pending_revocations{kept_in=\"memory\"}";
+pub(super) const WRITABLE: &str = "keygate_store_writable";
+pub(super) const IN_LOG: &str = "keygate_store_pending_revocations{kept_in=\"log\"}";
+pub(super) const IN_MEMORY: &str = "keygate_store_pending_revocations{kept_in=\"memory\"}";
 
 /// Returns the configuration with the store in the folder `data`, and with a short drain.
-fn config() -> String {
+pub(super) fn config() -> String {
     gate::with_endpoint("").replace("path: keygate.db", "path: data/keygate.db") + "shutdown: { drain: 1s }\n"
 }
 
-/// Starts the program with its store in a folder of its own.
-#[track_caller]
-fn program() -> Gate<Binary> {
-    let folder = support::folder_with(&config(), &[]);
+/// Returns a folder with the configuration `config` and the folder of the store, which the program does not make.
+pub(super) fn folder_with_data(config: &str) -> tempfile::TempDir {
+    let folder = folder_with(config, &[]);
     std::fs::create_dir(folder.path().join("data")).unwrap();
-    Gate::of(Binary::start_in(folder, &[]))
+    folder
+}
+
+fn start() -> Gate<Binary> {
+    Gate::of(Binary::start_in(folder_with_data(&config()), &[]))
 }
 
 /// Returns the condition `store` of `/readyz`, which must be answered with 200.
 #[track_caller]
-fn store_condition(gate: &Gate<Binary>) -> (String, String) {
+pub(super) fn store_condition(gate: &Gate<Binary>) -> (String, String) {
     let response = support::get(gate.running.admin(), "/readyz");
     assert_eq!(response.status, 200, "{}", response.text());
     let report = response.json();
@@ -45,7 +49,7 @@ fn store_condition(gate: &Gate<Binary>) -> (String, String) {
 }
 
 #[track_caller]
-fn wait_for_condition(gate: &Gate<Binary>, status: &str) -> String {
+pub(super) fn wait_for_condition(gate: &Gate<Binary>, status: &str) -> String {
     wait_until(&format!("the store is {status}"), || store_condition(gate).0 == status);
     store_condition(gate).1
 }
@@ -57,7 +61,7 @@ fn revoke_key(gate: &Gate<Binary>, id: &str) -> bool {
 }
 
 #[track_caller]
-fn durable(response: AdminResponse, id: &str) -> bool {
+pub(super) fn durable(response: AdminResponse, id: &str) -> bool {
     assert_eq!(
         (response.status, &response.json["id"]),
         (202, &json!(id)),
@@ -67,7 +71,7 @@ fn durable(response: AdminResponse, id: &str) -> bool {
 }
 
 /// Returns the targets of the audit events with this action.
-fn events(gate: &Gate<Binary>, action: &str) -> Vec<String> {
+pub(super) fn events(gate: &Gate<Binary>, action: &str) -> Vec<String> {
     let found = gate.admin.get(&format!("/audit?action={action}&limit=200"));
     let items = found["items"].as_array().unwrap();
     items.iter().map(|event| text(&event["target"])).collect()
@@ -79,6 +83,14 @@ fn fill(folder: &Path) -> std::path::PathBuf {
     let mut file = std::fs::File::create(&path).unwrap();
     while file.write_all(&[0; 1024]).is_ok() {}
     path
+}
+
+/// Damages every page of the database but the first, on which the schema begins.
+pub(super) fn damage(database: &Path) {
+    let mut content = std::fs::read(database).unwrap();
+    content[4_096..].fill(0xA5);
+    let mut file = std::fs::OpenOptions::new().write(true).open(database).unwrap();
+    file.write_all(&content).unwrap();
 }
 
 fn new_key() -> Option<Value> {
@@ -114,7 +126,7 @@ fn on_a_full_disk_everything_is_revoked_at_once_and_written_when_there_is_room()
     gate.admin
         .expect_refusal("POST", &regenerate, Some(json!({})), 503, "store-unavailable");
     assert_eq!(gate.ask_token((&opaque.0, &opaque.1)).status, 503);
-    // What is out goes on, and so do tokens that need no store.
+    // Issued credentials stay valid, and tokens that need no store are issued.
     assert_eq!(gate.with_key("/any/x", &kept).status, 200);
     assert_eq!(gate.with_token("/any/x", &opaque_token).status, 200);
     assert_eq!(gate.ask_token((&clients[0].0, &clients[0].1)).status, 200);
@@ -156,7 +168,7 @@ fn on_a_full_disk_everything_is_revoked_at_once_and_written_when_there_is_room()
     let token = gate.token((&ended.0, &ended.1));
     assert_eq!(gate.with_token("/any/x", &token).status, 200);
 
-    // It is said.
+    // Readiness, metrics and the log report it.
     let detail = wait_for_condition(&gate, "degraded");
     assert!(
         detail.contains("cannot be written") && detail.contains("revocations are in force and wait for it"),
@@ -193,7 +205,7 @@ fn on_a_full_disk_everything_is_revoked_at_once_and_written_when_there_is_room()
 
 #[test]
 fn a_revocation_without_a_database_survives_a_crash_in_the_log() {
-    let gate = program();
+    let gate = start();
     let (id, key) = gate.key(None);
     let (_, kept) = gate.key(None);
     let database = gate.running.folder().join("data/keygate.db");
@@ -223,7 +235,7 @@ fn a_revocation_without_a_database_survives_a_crash_in_the_log() {
 
 #[test]
 fn a_database_that_is_put_back_gets_what_was_revoked() {
-    let gate = program();
+    let gate = start();
     let (id, _) = gate.key(None);
     let database = gate.running.folder().join("data/keygate.db");
     let away = database.with_extension("away");
@@ -240,7 +252,7 @@ fn a_database_that_is_put_back_gets_what_was_revoked() {
 #[test]
 fn a_gate_that_ends_says_which_revocations_it_could_not_write() {
     for with_log in [true, false] {
-        let gate = program();
+        let gate = start();
         let (id, key) = gate.key(None);
         let place = gate
             .running
@@ -267,18 +279,14 @@ fn a_gate_that_ends_says_which_revocations_it_could_not_write() {
 
 #[test]
 fn a_key_in_a_damaged_database_is_revoked_and_stays_so_with_the_backup() {
-    let gate = program();
+    let gate = start();
     let (id, key) = gate.key(None);
     let (_, kept) = gate.key(None);
     let folder = gate.running.stop();
     let database = folder.path().join("data/keygate.db");
     let whole = std::fs::read(&database).unwrap();
     let gate = Gate::of(Binary::start_in(folder, &[]));
-    // All but the first page, on which the schema begins.
-    let mut damaged = whole.clone();
-    damaged[4_096..].fill(0xA5);
-    let mut file = std::fs::OpenOptions::new().write(true).open(&database).unwrap();
-    file.write_all(&damaged).unwrap();
+    damage(&database);
     assert!(revoke_key(&gate, &id));
     assert_eq!(gate.with_key("/any/x", &key).status, 401);
     assert_eq!(gate.with_key("/any/x", &kept).status, 200);
@@ -296,7 +304,7 @@ fn a_key_in_a_damaged_database_is_revoked_and_stays_so_with_the_backup() {
 
 #[test]
 fn the_command_line_says_where_a_revocation_is() {
-    let gate = program();
+    let gate = start();
     let ids = [gate.key(None).0, gate.key(None).0, gate.key(None).0];
     let data = gate.running.folder().join("data");
     let revoke = |id: &str, form: &str| {

@@ -3,6 +3,10 @@
 use super::RunningGate;
 use super::StartGate;
 use super::output::SharedOutput;
+use rustix::process::Pid;
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::prlimit;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -98,6 +102,27 @@ impl Binary {
         Some(Self::spawn(command, folder))
     }
 
+    /// Starts the program in `folder`, so that its writes fail under [`Self::limit_files`]; otherwise the system would end it.
+    #[track_caller]
+    pub fn start_under_file_limit(folder: tempfile::TempDir) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ && exec \"$0\" \"$@\""])
+            .arg(super::program());
+        Self::spawn(command, folder)
+    }
+
+    /// Makes every write of the program beyond the first `bytes` of a file fail (EFBIG), as a full disk does, but needs no disk of
+    /// its own. `None` lifts the limit. The program was started with [`Self::start_under_file_limit`].
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        let process = Pid::from_child(&self.child);
+        prlimit(Some(process), Resource::Fsize, limit).expect("the program is this user's");
+    }
+
     /// Returns the folder `disk` of [`Self::start_on_small_disk`] as the program sees it.
     pub fn disk(&self) -> PathBuf {
         let inside = self.running.folder().join("disk");
@@ -169,11 +194,21 @@ impl Binary {
     /// # Panics
     /// When the exit status is a failure.
     #[track_caller]
-    pub fn stop(mut self) -> tempfile::TempDir {
+    pub fn stop(self) -> tempfile::TempDir {
+        self.stop_and_read().0
+    }
+
+    /// Ends the program with SIGTERM, and returns its folder and all its output.
+    ///
+    /// # Panics
+    /// When the exit status is a failure.
+    #[track_caller]
+    pub fn stop_and_read(mut self) -> (tempfile::TempDir, String) {
         self.signal("TERM");
         let status = self.wait_exit();
         assert!(status.success(), "{status}\n{}", self.output());
-        self.folder.take().expect("it is only taken here and in `kill`")
+        let folder = self.folder.take().expect("it is only taken here and in `kill`");
+        (folder, self.output())
     }
 
     /// Replaces the configuration file and sends SIGHUP. The log and the metrics report the result.
