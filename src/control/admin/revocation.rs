@@ -1,4 +1,4 @@
-//! How is a revocation answered? With the record as the store has it, or with 202 while the store cannot be written.
+//! What is the response to a revocation? The record as stored, or 202 while the store cannot be written.
 
 use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;

@@ -1,5 +1,5 @@
-//! How is a credential revoked while the store cannot be written? From the records in memory: at once on this gate, then in
-//! the log of revocations, and in the store as soon as it can be written.
+//! How is a credential revoked while the store cannot be written? The records in memory change at once, then the log of
+//! revocations gets the revocation, and the store as soon as it can be written.
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
@@ -28,9 +28,9 @@ use serde_json::json;
 /// A revocation in force.
 #[derive(Debug)]
 pub enum RevocationOutcome<R> {
-    /// The store has it.
+    /// The revocation is in the store.
     Stored(Versioned<R>),
-    /// The store could not be written. It gets the revocation as soon as it can.
+    /// The store could not be written, and gets the revocation later.
     Pending { id: String, durability: Durability },
 }
 
