@@ -8,7 +8,7 @@ use super::gate::text;
 use crate::support;
 use crate::support::AdminResponse;
 use crate::support::Binary;
-use crate::support::binary::folder_with;
+use crate::support::folder_with;
 use crate::support::wait_until;
 use serde_json::Value;
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 mod admin;
 mod api_key;
-pub mod binary;
+mod binary;
 pub mod browser;
 pub mod control;
 mod fake_upstream;
