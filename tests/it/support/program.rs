@@ -67,6 +67,23 @@ impl Program {
         Self::new(program)
     }
 
+    /// Returns the Go program of the same documentation, or `None` after printing why this machine has none. Only
+    /// `tests/run` decides that it is missing.
+    ///
+    /// # Panics
+    /// When `tests/run` did not try to build it.
+    #[track_caller]
+    pub fn maverics_go() -> Option<Self> {
+        const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/maverics-go");
+        if Path::new(PROGRAM).is_file() {
+            return Some(Self::new(PROGRAM));
+        }
+        let reason = std::fs::read_to_string(format!("{PROGRAM}.missing"));
+        let reason = reason.expect("tests/clients/maverics/build-go was not run: run tests/run");
+        eprintln!("NOT RUN: the Go program of the documentation: {}", reason.trim_end());
+        None
+    }
+
     /// Returns the command `name` of a Python package of tests/clients.
     ///
     /// # Panics
