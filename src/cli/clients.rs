@@ -58,7 +58,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Show a client
+    /// Show a client: where it gets tokens, its keys' health, and why it is locked
     Show(ClientArg),
     /// Create a client and print its id and, this once, its secret
     #[command(after_help = CREATE_HELP)]
@@ -75,7 +75,7 @@ pub enum ClientCommand {
         #[command(flatten)]
         confirm: ConfirmArgs,
     },
-    /// Replace a client by one like it, with a new id and a new secret, and print both, this once
+    /// Replace a client by one like it, with a new id and, where it has one, a new secret, and print both, this once
     Regenerate {
         #[command(flatten)]
         client: ClientArg,
@@ -225,7 +225,22 @@ impl GateCommand for ClientCommand {
                 let path = format!("{PATH}/{}", client.find(gate)?.id);
                 gate.show_one(
                     &path,
-                    &["id", "name", "description", "authentication", "state", "scopes"],
+                    &[
+                        "id",
+                        "name",
+                        "description",
+                        "authentication",
+                        "token_endpoint",
+                        "algorithms",
+                        "jwks_url",
+                        "jwks",
+                        "secrets",
+                        "state",
+                        "standing",
+                        "locked",
+                        "action",
+                        "scopes",
+                    ],
                 )
             }
             Self::Create(args) => {
@@ -258,7 +273,7 @@ impl GateCommand for ClientCommand {
                 confirm,
             } => {
                 let ResolvedId { id, label } = client.find(gate)?;
-                let consequence = format!("The id and the secret of client {label} will be refused from now on");
+                let consequence = format!("Client {label} will be refused from now on, whatever it proves itself with");
                 confirm.confirm(&mut gate.printer, &consequence)?;
                 let body = json!({ "revoke_tokens": revoke_tokens });
                 let made = gate.create(&format!("{PATH}/{id}/secret/regenerate"), body, once)?;

@@ -47,7 +47,7 @@ pub enum SubscriptionCommand {
         #[command(flatten)]
         list: ListArgs,
     },
-    /// Show a subscription
+    /// Show a subscription: which credentials it gives, and why they are locked
     Show(SubscriptionArg),
     /// Create a subscription and print its id
     Create {
@@ -109,7 +109,20 @@ impl GateCommand for SubscriptionCommand {
             }
             Self::Show(subscription) => {
                 let path = format!("{PATH}/{}", subscription.find(gate)?.id);
-                gate.show_one(&path, &["id", "organization", "plan", "environment", "state", "paid"])
+                gate.show_one(
+                    &path,
+                    &[
+                        "id",
+                        "organization",
+                        "plan",
+                        "credentials",
+                        "environment",
+                        "state",
+                        "paid",
+                        "live",
+                        "sandbox",
+                    ],
+                )
             }
             Self::Create {
                 organization,

@@ -12,11 +12,38 @@ use crate::model::subscription::Standing;
 use crate::store::record::ClientRecord;
 use crate::store::record::client::ClientAuthentication;
 
-/// Why the subscription of a credential does not allow its use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why the subscription of a credential does not allow its use: the reason and the remedy, for a developer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscriptionCheckError {
+    #[error("{}", standing_detail(*.0))]
     Standing(Standing),
+    #[error("the plan gives no credentials of this kind, or wants the client's keys behind a JWKS URL; make another")]
     KindNotInPlan,
+}
+
+const fn standing_detail(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Good => "the subscription is in force",
+        Standing::Pending => {
+            "the subscription waits for approval; credentials can be made once an operator approves it"
+        }
+        Standing::ProvisioningFailed => {
+            "the subscription could not be set up; credentials can be made once an operator has mended and approved it"
+        }
+        Standing::Cancelled => "the subscription is cancelled, for good; make another one",
+        Standing::PaymentDue => {
+            "the subscription is not paid for; until it is, only credentials of the environment `sandbox` can be made"
+        }
+        Standing::NotReleased => {
+            "the plan is not released; until it is, only credentials of the environment `sandbox` can be made"
+        }
+        Standing::SandboxOnly => {
+            "this is a sandbox subscription; only credentials of the environment `sandbox` can be made"
+        }
+        Standing::PlanGone => {
+            "the subscription's plan is not in the configuration any more; put it back or change the plan"
+        }
+    }
 }
 
 impl SubscriptionCheckError {

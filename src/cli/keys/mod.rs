@@ -157,7 +157,20 @@ impl GateCommand for KeyCommand {
             } => gate.list(PATH, holder.filters(), &filter(name, state), list, COLUMNS),
             Self::Show(key) => {
                 let path = format!("{PATH}/{}", key.find(gate)?.id);
-                gate.show_one(&path, &["id", "name", "state", "expires_at", "scopes"])
+                gate.show_one(
+                    &path,
+                    &[
+                        "id",
+                        "key_hint",
+                        "name",
+                        "state",
+                        "standing",
+                        "locked",
+                        "action",
+                        "expires_at",
+                        "scopes",
+                    ],
+                )
             }
             Self::Revoke { key, confirm } => {
                 let ResolvedId { id, label: found } = key.find(gate)?;

@@ -15,6 +15,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::revocation::PendingRevocation;
+use crate::control::admin::standing;
 use crate::control::admin::time::Time;
 use crate::control::registry::Condition;
 use crate::control::registry::Registry;
@@ -29,6 +30,7 @@ use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;
 use crate::model::directory::ApiKeyOrigin;
 use crate::model::lifetime;
+use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
 use axum::extract::Path;
@@ -68,6 +70,12 @@ pub(super) struct View {
     /// `good`, or why its subscription and its plan do not let it be used now, as with clients.
     #[schema(example = "good")]
     standing: &'static str,
+    /// The same for people, and what to do about it; `null` where it is `good`.
+    #[schema(example = json!(null))]
+    locked: Option<String>,
+    /// `regenerate`: what a portal offers to replace it; `null` while it is locked, and once it was replaced or revoked.
+    #[schema(example = "regenerate")]
+    action: Option<&'static str>,
     created_at: Time,
     /// The first instant at which it is refused; `null`: never.
     expires_at: Option<Time>,
@@ -87,6 +95,8 @@ impl Resource for ApiKeyRecord {
 
     fn view(&self, registry: &Registry) -> View {
         let now = registry.now();
+        let checked = registry.check_key(self);
+        let is_replaceable = checked.is_ok() && self.is_replaceable(now);
         View {
             id: self.id.to_string(),
             key_hint: self.origin.hint(&registry.key_prefix(), self.environment, self.id),
@@ -97,7 +107,9 @@ impl Resource for ApiKeyRecord {
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
             state: state_word(self, now),
-            standing: registry.key_standing(self),
+            standing: standing::word(checked),
+            locked: standing::lock(checked),
+            action: is_replaceable.then(|| standing::action(CredentialKind::ApiKey)),
             created_at: Time(self.created_at),
             expires_at: self.expires_at.map(Time),
             revoked_at: self.revoked_at.map(Time),

@@ -19,6 +19,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::revocation::PendingRevocation;
+use crate::control::admin::standing;
 use crate::control::admin::time::Time;
 use crate::control::registry::Condition;
 use crate::control::registry::Registry;
@@ -31,6 +32,7 @@ use crate::control::registry::clients::ClientWithSecret;
 use crate::control::registry::jwks_url::JwksUrl;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::control::standing::SubscriptionCheckError;
 use crate::model::algorithm::Algorithm;
 use crate::model::id::ClientId;
 use crate::model::plan::CredentialKind;
@@ -101,6 +103,13 @@ pub(super) struct View {
     /// `plan_gone`, `credential_not_in_plan`.
     #[schema(example = "good")]
     standing: &'static str,
+    /// The same for people, and what to do about it; `null` where it is `good`.
+    #[schema(example = json!(null))]
+    locked: Option<String>,
+    /// What a portal offers to replace its credential: `rotate_secret` (its id stays) where it has a secret, else
+    /// `regenerate`; `null` while it is locked, and once it is deleted.
+    #[schema(example = "rotate_secret")]
+    action: Option<&'static str>,
     /// Its tokens that were issued before this do not count.
     tokens_not_before: Option<Time>,
     created_at: Time,
@@ -144,7 +153,7 @@ impl Resource for ClientRecord {
             }
         }
         let kind = self.authentication.kind();
-        let standing = registry.client_standing(self);
+        let checked = registry.check_client(self);
         View {
             id: self.id.to_string(),
             name: self.name.clone(),
@@ -168,8 +177,13 @@ impl Resource for ClientRecord {
             scopes: self.scopes.iter().map(Scope::to_string).collect(),
             token_ttl: self.token_ttl.as_str(),
             token_format: self.token_format.as_str(),
-            state: state_word(self.state, standing),
-            standing,
+            state: state_word(self.state, checked),
+            standing: standing::word(checked),
+            locked: standing::lock(checked),
+            action: match self.state {
+                ClientState::Active | ClientState::Disabled => checked.is_ok().then(|| standing::action(kind)),
+                ClientState::Deleted => None,
+            },
             tokens_not_before: self.tokens_not_before.map(Time),
             created_at: Time(self.created_at),
             changed_at: Time(self.changed_at),
@@ -181,8 +195,8 @@ const STATES: [&str; 4] = ["active", "disabled", "cancelled", "deleted"];
 
 /// Returns the word for a client's state. A cancelled subscription never comes back, so the client's own state would
 /// promise tokens that it cannot get.
-fn state_word(state: ClientState, standing: &str) -> &'static str {
-    let is_cancelled = Standing::Cancelled.reason() == Some(standing);
+fn state_word(state: ClientState, checked: Result<(), SubscriptionCheckError>) -> &'static str {
+    let is_cancelled = checked == Err(SubscriptionCheckError::Standing(Standing::Cancelled));
     match state {
         ClientState::Active | ClientState::Disabled if is_cancelled => "cancelled",
         ClientState::Active | ClientState::Disabled | ClientState::Deleted => state.as_str(),
@@ -418,7 +432,7 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
     params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
     let (filter, page, wanted) = query.read::<ClientId>(&STATES)?;
-    let state = |client: &ClientRecord| state_word(client.state, registry.client_standing(client));
+    let state = |client: &ClientRecord| state_word(client.state, registry.check_client(client));
     let condition = |client: &ClientRecord| wanted.has(&client.name, state(client));
     let condition: Option<Condition<'_, _>> = (!wanted.is_any()).then_some(&condition);
     let found = registry.clients(filter, &page, condition).await?;

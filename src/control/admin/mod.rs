@@ -11,6 +11,7 @@ pub mod query;
 mod change;
 mod read;
 mod resource;
+mod standing;
 mod revocation;
 pub mod issuer_health;
 mod state;

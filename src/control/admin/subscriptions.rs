@@ -11,6 +11,7 @@ use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::admin::response::environment_word;
 use crate::control::admin::revocation::PendingRevocation;
+use crate::control::admin::standing;
 use crate::control::admin::time::Time;
 use crate::control::registry::Condition;
 use crate::control::registry::Registry;
@@ -18,8 +19,10 @@ use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
 use crate::control::registry::subscriptions::OperatorChange;
 use crate::control::registry::subscriptions::SubscriptionSpec;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
+use crate::model::plan::CredentialKind;
 use crate::model::subscription::SubscriptionState;
 use crate::store::Filter;
 use crate::store::Revision;
@@ -48,6 +51,13 @@ pub(super) struct View {
     state: &'static str,
     /// What the plan costs was paid; of no meaning where it costs nothing.
     paid: bool,
+    /// What its plan gives: `api_key`, `client_secret`, `private_key_jwt`; empty where the plan is gone.
+    #[schema(example = json!(["client_secret"]))]
+    credentials: Vec<&'static str>,
+    /// Whether live credentials can be made and used under it now.
+    live: standing::View,
+    /// Whether sandbox credentials can be made and used under it now.
+    sandbox: standing::View,
     created_at: Time,
     changed_at: Time,
 }
@@ -55,7 +65,9 @@ pub(super) struct View {
 impl Resource for SubscriptionRecord {
     type View = View;
 
-    fn view(&self, _: &Registry) -> View {
+    fn view(&self, registry: &Registry) -> View {
+        let kinds = registry.credential_kinds(self).into_iter();
+        let standing = |environment| standing::View::of(registry.check_environment(self, environment));
         View {
             id: self.id.to_string(),
             organization: self.organization.to_string(),
@@ -63,6 +75,9 @@ impl Resource for SubscriptionRecord {
             environment: environment_word(self.environment),
             state: self.state.as_str(),
             paid: self.paid,
+            credentials: kinds.map(CredentialKind::as_str).collect(),
+            live: standing(ApiKeyEnvironment::Live),
+            sandbox: standing(ApiKeyEnvironment::Test),
             created_at: Time(self.created_at),
             changed_at: Time(self.changed_at),
         }

@@ -15,6 +15,7 @@ use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Description;
 use crate::control::registry::text::Label;
+use crate::control::standing::SubscriptionCheckError;
 use crate::control::standing::allows_keys;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::client_secret;
@@ -25,6 +26,7 @@ use crate::model::plan::CredentialKind;
 use crate::model::plan::Plan;
 use crate::model::scope::ScopeSet;
 use crate::model::secret::Secret;
+use crate::model::subscription::Standing;
 use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
@@ -305,8 +307,8 @@ impl Registry {
     /// Replaces the secret of a client; its id stays. The old secret ends at once or after the grace period (S071).
     ///
     /// # Errors
-    /// No such client exists, it is deleted, or it has no secret;
-    /// with a grace period: an earlier one has not ended yet.
+    /// No such client exists, it is deleted, or it has no secret; its subscription is cancelled, so that no secret would
+    /// ever count; with a grace period: an earlier one has not ended yet.
     pub async fn rotate_client_secret(
         &self,
         id: &ClientId,
@@ -319,6 +321,10 @@ impl Registry {
             let rotated = found
                 .clone()
                 .try_map(|client| client.rotate_secret(stored.clone(), grace, self.now))?;
+            // A subscription that waits is no reason to keep a secret that leaked.
+            if self.check_client(&found.record) == Err(SubscriptionCheckError::Standing(Standing::Cancelled)) {
+                return Err(RegistryError::Standing(Standing::Cancelled));
+            }
             let details = json!({ "grace_seconds": grace.duration().as_secs() });
             let client = self
                 .replace("client.rotate_secret", &found.record, rotated, details)

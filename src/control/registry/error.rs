@@ -1,5 +1,6 @@
 //! Why did an operation fail? The admin API turns each error into a response.
 
+use crate::control::standing::SubscriptionCheckError;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKind;
 use crate::model::subscription::Standing;
@@ -65,7 +66,7 @@ pub enum RegistryError {
     #[error("the request is not valid")]
     Invalid(ValidationErrors),
     /// The subscription allows no credentials of this environment, temporarily or for good.
-    #[error("{}", standing_detail(*.0))]
+    #[error("{}", SubscriptionCheckError::Standing(*.0))]
     Standing(Standing),
     #[error("plan `{plan}` gives no {kind} credentials; it gives {}", words(.allowed))]
     NotInPlan {
@@ -118,31 +119,5 @@ fn words(kinds: &[CredentialKind]) -> String {
         "none at all".to_owned()
     } else {
         words.join(", ")
-    }
-}
-
-/// Returns the reason and the remedy, for a developer.
-const fn standing_detail(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Good => "the subscription is in force",
-        Standing::Pending => {
-            "the subscription waits for approval; credentials can be made once an operator approves it"
-        }
-        Standing::ProvisioningFailed => {
-            "the subscription could not be set up; credentials can be made once an operator has mended and approved it"
-        }
-        Standing::Cancelled => "the subscription is cancelled, for good; make another one",
-        Standing::PaymentDue => {
-            "the subscription is not paid for; until it is, only credentials of the environment `sandbox` can be made"
-        }
-        Standing::NotReleased => {
-            "the plan is not released; until it is, only credentials of the environment `sandbox` can be made"
-        }
-        Standing::SandboxOnly => {
-            "this is a sandbox subscription; only credentials of the environment `sandbox` can be made"
-        }
-        Standing::PlanGone => {
-            "the subscription's plan is not in the configuration any more; put it back or change the plan"
-        }
     }
 }

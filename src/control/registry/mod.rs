@@ -37,6 +37,7 @@ use crate::control::standing::check_subscription;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::control::token::client_jwks::JwksHealth;
 use crate::model::algorithm::Algorithm;
+use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::clock::Timestamp;
 use crate::model::id::ClientId;
 use crate::model::id::SubscriptionId;
@@ -44,10 +45,12 @@ use crate::model::names::Name;
 use crate::model::plan::CredentialKind;
 use crate::model::plan::DEFAULT;
 use crate::model::plan::Plan;
+use crate::model::subscription::Standing;
 use crate::store::Filter;
 use crate::store::StoredResponse;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
+use crate::store::record::SubscriptionRecord;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,20 +89,44 @@ impl Registry {
         Some(client_jwks.health(client, url))
     }
 
-    /// Returns `good` if its subscription and its plan allow the use of a key now, otherwise the word for the reason.
-    pub fn key_standing(&self, key: &ApiKeyRecord) -> &'static str {
+    /// Checks that its subscription and its plan allow the use of a key now.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn check_key(&self, key: &ApiKeyRecord) -> Result<(), SubscriptionCheckError> {
         let kind = CredentialKind::ApiKey;
-        standing_word(check_subscription(
-            &self.control,
-            &key.subscription,
-            key.environment,
-            kind,
-        ))
+        check_subscription(&self.control, &key.subscription, key.environment, kind)
     }
 
-    /// Returns `good` if its subscription and its plan give a client tokens now, otherwise the word for the reason.
-    pub fn client_standing(&self, client: &ClientRecord) -> &'static str {
-        standing_word(check_client(&self.control, client))
+    /// Checks that its subscription and its plan give a client tokens now.
+    ///
+    /// # Errors
+    /// Why they do not.
+    pub fn check_client(&self, client: &ClientRecord) -> Result<(), SubscriptionCheckError> {
+        check_client(&self.control, client)
+    }
+
+    /// Returns the kinds of credential that a subscription's plan gives; none where the plan is gone.
+    pub fn credential_kinds(&self, subscription: &SubscriptionRecord) -> Vec<CredentialKind> {
+        let plan = self.plan(&subscription.plan);
+        let is_given = |kind: &CredentialKind| plan.as_ref().is_some_and(|plan| plan.credentials.contains(*kind));
+        CredentialKind::ALL.into_iter().filter(is_given).collect()
+    }
+
+    /// Checks that credentials of `environment` can be made and used under a subscription now.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn check_environment(
+        &self,
+        subscription: &SubscriptionRecord,
+        environment: ApiKeyEnvironment,
+    ) -> Result<(), SubscriptionCheckError> {
+        let plan = self.plan(&subscription.plan);
+        match subscription.to_subscription().standing(plan.as_ref(), environment) {
+            Standing::Good => Ok(()),
+            standing => Err(SubscriptionCheckError::Standing(standing)),
+        }
     }
 
     /// Returns the algorithms that assertions of clients under `subscription` may be signed with.
@@ -183,13 +210,6 @@ impl Registry {
     /// Returns a plan of the configuration in force.
     fn plan(&self, name: &Name) -> Option<Plan> {
         self.control.settings.load().plans.get(name).cloned()
-    }
-}
-
-fn standing_word(checked: Result<(), SubscriptionCheckError>) -> &'static str {
-    match checked {
-        Ok(()) => "good",
-        Err(error) => error.reason(),
     }
 }
 

@@ -158,6 +158,11 @@ impl ApiKeyRecord {
         self.revoked_at.is_none() && !self.is_expired(now)
     }
 
+    /// Returns whether the key can be regenerated: it is not revoked and has no successor.
+    pub fn is_replaceable(&self, now: Timestamp) -> bool {
+        !self.is_revoked(now) && self.replaced_by.is_none()
+    }
+
     /// Returns the default expiry of a successor created at `now`: after the lifetime that this key was created with,
     /// at most 730 days; `None` if this key never expires.
     pub fn renewed_expiry(&self, now: Timestamp) -> Option<Timestamp> {

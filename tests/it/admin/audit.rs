@@ -78,11 +78,13 @@ fn check_changes(gate: &Gate, action: &str, path: &str, before: &Value) -> Value
         }
         _ => value.clone(),
     };
-    // A key's state follows from its other members.
+    // Follow from other members: a key's state, what is offered for a credential, what a subscription allows.
     let state = if path.starts_with("/keys/") { "state" } else { "" };
+    let follow = ["action", "credentials", "live", "sandbox", state];
     for (member, old) in before.as_object().unwrap() {
         let new = &after[member];
-        if old != new && !["changed_at", "secrets", "keys", state].contains(&member.as_str()) {
+        let is_shown_otherwise = ["changed_at", "secrets", "keys"].contains(&member.as_str());
+        if old != new && !is_shown_otherwise && !follow.contains(&member.as_str()) {
             let expected = json!({ "old": plain(old), "new": plain(new) });
             assert_eq!(changes[member], expected, "{action}: {member} in {event}");
         }

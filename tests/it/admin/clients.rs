@@ -149,6 +149,17 @@ fn a_client_whose_subscription_gives_nothing_is_shown_as_what_it_is() {
         (client["state"].clone(), client["standing"].clone())
     };
     assert_eq!(shown(&live.id()), (json!("active"), json!("payment_due")));
+    // The text is that of the refusal to make another.
+    let refused = gate.post(
+        "/keys",
+        json!({ "name": "k", "expires": "1d", "subscription": subscription }),
+    );
+    let locked = gate.get(&format!("/clients/{}", live.id())).json;
+    refused.expect_refusal(409, "payment-due");
+    assert_eq!(
+        (&locked["locked"], &locked["action"]),
+        (&refused.json["detail"], &json!(null))
+    );
     let deleted = gate.perform("DELETE", &format!("/clients/{}", live.id()), None);
     assert_eq!(deleted["state"], "deleted");
     gate.perform("POST", &format!("/subscriptions/{subscription}/cancel"), None);
@@ -156,6 +167,8 @@ fn a_client_whose_subscription_gives_nothing_is_shown_as_what_it_is() {
         shown(&created.id()),
         (json!("cancelled"), json!("subscription_cancelled"))
     );
+    gate.post(&format!("/clients/{}/secret/rotate", created.id()), json!({}))
+        .expect_refusal(409, "subscription-cancelled");
     assert_eq!(shown(&live.id()).0, json!("deleted"));
     let listed = gate.get("/clients?organization=acme").json;
     let states: Vec<&Value> = listed["items"]
@@ -165,6 +178,48 @@ fn a_client_whose_subscription_gives_nothing_is_shown_as_what_it_is() {
         .map(|it| &it["state"])
         .collect();
     assert!(states.contains(&&json!("cancelled")), "{listed}");
+}
+
+#[test]
+fn the_action_offered_for_a_credential_succeeds_and_none_is_offered_for_one_that_has_ended() {
+    let gate = Gate::new();
+    let (with_secret, _) = secret_client(&gate);
+    let mut body = json!({ "name": "p", "authentication": "private_key_jwt" });
+    let with_keys = gate.create("/clients", body.clone()).id();
+    body["jwks_url"] = "https://client.example/jwks".into();
+    let with_url = gate.create("/clients", body).id();
+    let key = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    for (path, expected) in [
+        (format!("/clients/{with_secret}"), "rotate_secret"),
+        (format!("/clients/{with_keys}"), "regenerate"),
+        (format!("/clients/{with_url}"), "regenerate"),
+        (format!("/keys/{key}"), "regenerate"),
+    ] {
+        let shown = gate.get(&path).json;
+        assert_eq!((&shown["action"], &shown["locked"]), (&json!(expected), &json!(null)));
+        let operation = match (expected, path.starts_with("/keys/")) {
+            ("regenerate", true) => "regenerate",
+            ("regenerate", false) => "secret/regenerate",
+            (_, _) => "secret/rotate",
+        };
+        let made = gate.create(&format!("{path}/{operation}"), json!({}));
+        assert_eq!(made.json["action"], expected, "{}", made.text);
+        let after = gate.get(&path).json["action"].clone();
+        if expected == "rotate_secret" {
+            assert_eq!(after, expected);
+        } else {
+            assert_eq!(after, json!(null), "{path} has ended");
+        }
+    }
+    // A secret cannot be rotated where there is none.
+    let successor = gate.create("/clients", json!({ "name": "p", "authentication": "private_key_jwt" }));
+    gate.post(&format!("/clients/{}/secret/rotate", successor.id()), json!({}))
+        .expect_refusal(409, "no-secret");
+    // A disabled client can be given another secret.
+    let path = format!("/clients/{with_secret}");
+    let disabled = gate.perform("PATCH", &path, Some(json!({ "state": "disabled" })));
+    assert_eq!(disabled["action"], "rotate_secret");
+    gate.create(&format!("{path}/secret/rotate"), json!({}));
 }
 
 #[test]

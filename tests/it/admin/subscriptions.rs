@@ -84,6 +84,53 @@ fn what_is_not_paid_for_or_not_released_gives_sandbox_credentials_only() {
 }
 
 #[test]
+fn a_subscription_says_what_it_gives_and_why_it_is_locked() {
+    let gate = Gate::new();
+    let shown = |id: &str| {
+        let shown = gate.get(&format!("/subscriptions/{id}")).json;
+        // What is not `good` is explained, and nothing else is.
+        for environment in ["live", "sandbox"] {
+            let view = &shown[environment];
+            assert_eq!(view["standing"] == "good", view["locked"].is_null(), "{shown}");
+        }
+        let word = |environment: &str| shown[environment]["standing"].as_str().unwrap().to_owned();
+        (shown["credentials"].clone(), word("live"), word("sandbox"))
+    };
+    let expected = |kind: &str, live: &str, sandbox: &str| (json!([kind]), live.to_owned(), sandbox.to_owned());
+    let id = pending(&gate, "gold");
+    let waits = "subscription_pending";
+    assert_eq!(shown(&id), expected("api_key", waits, waits));
+    // The texts are those of the refusals.
+    let refused = gate.post("/keys", key(&id, None));
+    let locked = gate.get(&format!("/subscriptions/{id}")).json["live"]["locked"].clone();
+    assert_eq!(locked, refused.json["detail"]);
+    let path = format!("/subscriptions/{id}");
+    for (verb, word) in [
+        ("fail", "subscription_provisioning_failed"),
+        ("approve", "good"),
+        ("cancel", "subscription_cancelled"),
+    ] {
+        gate.perform("POST", &format!("{path}/{verb}"), None);
+        assert_eq!(shown(&id), expected("api_key", word, word));
+    }
+    for (plan, kind, live) in [
+        ("paid", None, "payment_due"),
+        ("beta", None, "plan_not_released"),
+        ("secrets", Some("client_secret"), "good"),
+        ("pairs", Some("private_key_jwt"), "good"),
+    ] {
+        let id = gate.subscribe("acme", plan);
+        let (kinds, live_word, sandbox) = shown(&id);
+        assert_eq!((&*live_word, &*sandbox), (live, "good"), "{plan}");
+        assert!(kind.is_none_or(|kind| kinds == json!([kind])), "{plan}: {kinds}");
+    }
+    let sandbox = json!({ "organization": "acme", "plan": "default", "environment": "sandbox" });
+    let id = gate.create("/subscriptions", sandbox).id();
+    let (_, live, sandbox) = shown(&id);
+    assert_eq!((&*live, &*sandbox), ("sandbox_only", "good"));
+}
+
+#[test]
 fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
     let gate = Gate::new();
     let client = |subscription: &str, authentication: &str| json!({ "name": "c", "authentication": authentication, "subscription": subscription });

@@ -19,6 +19,7 @@ use crate::support::Response;
 use crate::support::free_address;
 use crate::support::issuer::from_base64url;
 use crate::support::issuer::now;
+use crate::support::program;
 use crate::support::raw_issuer::Reply;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +32,7 @@ use rcgen::RsaKeySize;
 use serde_json::Value;
 use serde_json::json;
 use std::path::PathBuf;
+use std::process::Command;
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-tests-0123456789abcdef";
 const PEPPER: &str = "a pepper of the tests";
@@ -189,6 +191,45 @@ impl ExampleGate {
         let response = self.get("/.well-known/oauth-authorization-server", "");
         let metadata: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
         metadata["token_endpoint"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs `keygate` with this gate's configuration. Returns what it prints.
+    #[track_caller]
+    fn keygate(&self, arguments: &[&str]) -> String {
+        self.program(&[arguments, &["--config", "keygate.yaml"]].concat())
+    }
+
+    /// Runs `keygate` on the machine of this gate. Returns what it prints.
+    #[track_caller]
+    fn program(&self, arguments: &[&str]) -> String {
+        let output = Command::new(program())
+            .args(arguments)
+            .current_dir(self.gate.folder())
+            .env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("KEYGATE_PEPPER", PEPPER)
+            .env("KEYGATE_WRAPPING_KEY", WRAPPING_KEY)
+            .output()
+            .expect("the program starts");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Returns the answer of the admin API for `noun` `id`, which is also that of `keygate … show`.
+    #[track_caller]
+    fn shown(&self, noun: &str, id: &str) -> Value {
+        let answer = self.admin.get(&format!("/{noun}/{id}"));
+        let printed = self.keygate(&[noun, "show", id, "--output", "json"]);
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), answer);
+        // The page for people has every member of it, a view in an object as its members.
+        let page = self.keygate(&[noun, "show", id]);
+        for (name, value) in answer.as_object().unwrap() {
+            let is_there = |line: &str| line.starts_with(&format!("{name} ")) || line.starts_with(&format!("{name}."));
+            assert!(
+                value == &json!([]) || value == &json!({}) || page.lines().any(is_there),
+                "{name}: {page}"
+            );
+        }
+        answer
     }
 
     /// Writes a file in the folder of the program under test.

@@ -272,6 +272,81 @@ fn regenerating_replaces_the_whole_credential_and_rotating_only_the_secret() {
     assert_eq!(problem(&system.with_token(CATALOGUE, &token), 401), "invalid-token");
 }
 
+/// The document's "authorization view": before there is a credential the subscription's, then the credential's own.
+#[test]
+fn the_authorization_view_is_one_answer_of_the_api_and_of_the_command_line() {
+    let customer = Customer::start();
+    let key = rsa_key(Algorithm::Ps256);
+    customer.publish(&[&key]);
+    let system = ExampleGate::start_for("api-portal", &customer);
+
+    // Pending: what will be given, and why nothing is yet. Then approved.
+    let (pending, _) = subscribe(&system, "standard");
+    let view = system.shown("subscriptions", &pending);
+    assert_eq!(view["credentials"], json!(["client_secret"]), "{view}");
+    assert_eq!(view["live"]["standing"], "subscription_pending", "{view}");
+    assert!(text(&view["live"]["locked"]).contains("approve"), "{view}");
+    step(&system, &pending, "fail", json!({}));
+    let view = system.shown("subscriptions", &pending);
+    assert_eq!(view["live"]["standing"], "subscription_provisioning_failed", "{view}");
+    step(&system, &pending, "approve", json!({}));
+    let view = system.shown("subscriptions", &pending);
+    assert_eq!(view["live"], json!({ "standing": "good", "locked": null }), "{view}");
+
+    // A locked production card beside an open sandbox card.
+    for (plan, reason) in [("paid", "payment_due"), ("preview", "plan_not_released")] {
+        let subscription = active(&system, plan);
+        let view = system.shown("subscriptions", &subscription);
+        assert_eq!(view["live"]["standing"], reason, "{view}");
+        assert_eq!(view["sandbox"]["standing"], "good", "{view}");
+    }
+
+    // Client ID and Client Secret: obfuscated, and Rotate Secret.
+    let client = system.admin.create("/clients", secret_for(&pending));
+    let (id, secret) = (text(&client["id"]), text(&client["client_secret"]));
+    let view = system.shown("clients", &id);
+    assert_eq!(view["token_endpoint"], format!("{}/oauth/token", system.url), "{view}");
+    assert_eq!(
+        view["secrets"][0]["hint"],
+        format!("kgs_…{}", &secret[secret.len() - 4..])
+    );
+    assert!(!view.to_string().contains(&secret), "{view}");
+    assert_eq!(
+        (&view["action"], &view["jwks_url"]),
+        (&json!("rotate_secret"), &json!(null))
+    );
+
+    // Private Key JWT: client id, token endpoint, JWKS URL with its health, algorithms, and Regenerate.
+    let partner = active(&system, "partner");
+    let client = system.admin.create("/clients", url_for(&partner, &customer.url()));
+    let id = text(&client["id"]);
+    system.keygate(&["clients", "validate-jwks", &id]);
+    let view = system.shown("clients", &id);
+    assert_eq!(view["jwks_url"], customer.url(), "{view}");
+    assert_eq!(view["algorithms"], json!(["RS256", "PS256", "ES256"]), "{view}");
+    assert_eq!(view["secrets"], json!([]), "{view}");
+    assert_eq!(view["action"], "regenerate", "{view}");
+    assert_eq!(view["jwks"]["state"], "ok", "{view}");
+    assert!(view["jwks"]["last_good_at"].is_string(), "{view}");
+
+    // An API key: obfuscated, and Regenerate.
+    let starter = active(&system, "starter");
+    let created = system.admin.create("/keys", key_for(&starter));
+    let view = system.shown("keys", &text(&created["id"]));
+    assert!(text(&view["key_hint"]).ends_with('…'), "{view}");
+    assert_eq!(view["action"], "regenerate", "{view}");
+
+    // Cancelled: everything is locked for good, and says so.
+    step(&system, &partner, "cancel", json!({}));
+    let view = system.shown("clients", &id);
+    assert_eq!(
+        (&view["state"], &view["action"]),
+        (&json!("cancelled"), &json!(null)),
+        "{view}"
+    );
+    assert!(text(&view["locked"]).contains("cancelled"), "{view}");
+}
+
 #[test]
 fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_rotate() {
     let customer = Customer::start();

@@ -184,6 +184,41 @@ fn a_tenant_has_an_endpoint_that_knows_no_other_services() {
 }
 
 #[test]
+fn programs_of_a_tenant_find_its_endpoint_in_its_metadata() {
+    let system = ExampleGate::start("scaikey");
+    let acme = tenant(&system, "acme");
+    let (id, secret) = service(&system, &["openid", "admin:read"], &acme);
+    let issuer = format!("{}/api/v1/auth/tenants/acme", system.url);
+    for discovery in ["oauth2", "oidc"] {
+        let report = system
+            .oauth4webapi(&id)
+            .env("ISSUER", &issuer)
+            .env("DISCOVERY", discovery)
+            .env("CLIENT_SECRET", &secret)
+            .env("SCOPE", "admin:read")
+            .env("THEN", "introspect revoke introspect")
+            .run()
+            .json();
+        assert_eq!(report["metadata"]["issuer"], issuer, "{report}");
+        assert_eq!(report["token"]["scope"], "admin:read", "{report}");
+        assert_eq!(report["then"][0]["active"], true, "{report}");
+        assert_eq!(report["then"][2], json!({ "active": false }), "{report}");
+    }
+    let secret_file = system.file("secret", &secret);
+    let command = [
+        "token",
+        "get",
+        "--client-id",
+        &id,
+        "--secret-file",
+        secret_file.to_str().unwrap(),
+    ];
+    let token = system.program(&[&command[..], &["--issuer", &issuer]].concat());
+    assert_eq!(claims(token.trim_end())["org"], "acme");
+    assert_eq!(system.with_token("/api/v1/tenant/users", token.trim_end()).status, 200);
+}
+
+#[test]
 fn the_secret_is_shown_once() {
     let system = ExampleGate::start("scaikey");
     let (id, secret) = service(&system, &["openid"], "");
