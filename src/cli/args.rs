@@ -97,9 +97,10 @@ Exit codes:
   4  no gate and no issuer answered, or another process has the store open: try again later";
 
 const RUN_HELP: &str = "\
-Examples:
-  keygate run                               try it: development set-up, commands to paste
-  keygate run --config /etc/keygate.yaml    serve a configuration
+To try it, with a development set-up and commands to paste:
+  keygate run
+To serve a configuration:
+  keygate run --config /etc/keygate.yaml
 
 Signals: SIGHUP reloads the configuration (a changed file is also noticed by itself). SIGTERM and
 SIGINT stop: the gate says that it is not ready, accepts for `shutdown.delay` (a second signal ends
@@ -138,9 +139,13 @@ told: the question is not understood, the configuration is bad, keys are missing
 would decide cannot be read.";
 
 const COMPLETIONS_HELP: &str = "\
-For every new shell:
+For every new shell, in bash:
+  mkdir -p ~/.local/share/bash-completion/completions
   keygate completions bash > ~/.local/share/bash-completion/completions/keygate
-  keygate completions zsh > ~/.zfunc/_keygate      with `fpath+=~/.zfunc` before `compinit` in .zshrc
+In zsh, with `fpath+=~/.zfunc` before `compinit` in .zshrc:
+  mkdir -p ~/.zfunc && keygate completions zsh > ~/.zfunc/_keygate
+In fish:
+  mkdir -p ~/.config/fish/completions
   keygate completions fish > ~/.config/fish/completions/keygate.fish
 For this one, in bash:
   source <(keygate completions bash)";

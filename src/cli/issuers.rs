@@ -67,8 +67,9 @@ pub enum IssuerCommand {
 pub const HELP: &str = "\
 Examples:
   keygate issuers list --config /etc/keygate.yaml
-  keygate issuers refresh main --config /etc/keygate.yaml     after the issuer has rotated its keys
   KEYGATE_ADMIN_TOKEN=… keygate issuers show main --admin http://127.0.0.1:9090 --output json
+After an issuer has rotated its keys:
+  keygate issuers refresh main --config /etc/keygate.yaml
 
 Asks a gate that runs: over the socket beside its store, else over `admin.address` with the token
 of `admin.token`.

@@ -52,8 +52,8 @@ const OPTIONS_HELP: &str = "\
 A gate that runs on this machine is asked over the socket beside its store, which --config leads to
 and --socket names. It needs no token, only the right to open the store. Where no gate runs, the
 store itself is read and written. A gate elsewhere is asked at its admin listener:
-  KEYGATE_ADMIN_TOKEN=… keygate keys list --admin https://gate.example.com:9090
-  keygate keys list --admin https://gate.example.com:9090 --client-id client_… --issuer https://gate.example.com
+  KEYGATE_ADMIN_TOKEN=… keygate keys ls --admin https://gw.example:9090
+  keygate keys ls --admin https://gw.example:9090 --client-id client_… --issuer https://gw.example
 
 Secrets come from files, stdin or variables, never from the command line, which every user of the
 machine can read. Of the configuration's own secrets only those that a command uses must be set.

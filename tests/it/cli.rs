@@ -1,7 +1,9 @@
 //! What does the command line print to stdout and stderr, and which exit codes, files and help texts does it have?
 
 use crate::support::PATIENCE;
+use crate::support::Shell;
 use crate::support::poll;
+use crate::support::program;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +15,7 @@ use std::process::Stdio;
 
 /// Returns a command of the program with the home folder `home` and, of this process's environment, only `PATH`.
 fn keygate(home: &Path) -> Command {
-    let mut command = Command::new(crate::support::program());
+    let mut command = Command::new(program());
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -948,52 +950,150 @@ fn the_printed_commands_do_what_their_comments_say() {
     let quota = "quota: 30/min, burst: 5";
     assert!(EMBEDDED.contains(quota));
     let config = EMBEDDED.replace(quota, "quota: 5/hour, burst: 5");
-    let development = Development::start(tempfile::tempdir().unwrap(), &config);
-    let messages = development.stderr();
-    let commands: Vec<&str> = messages.lines().filter(|line| line.starts_with("  ")).collect();
-    // An interactive zsh takes `#` for an argument.
-    assert!(!messages.contains(" # "), "{messages}");
-    let mut script = String::new();
-    for command in &commands {
-        script.push_str(&format!("echo '>>>'\n{command}\n"));
+    for shell in Shell::ALL {
+        let development = Development::start(tempfile::tempdir().unwrap(), &config);
+        let messages = development.stderr();
+        let commands: Vec<&str> = messages.lines().filter(|line| line.starts_with("  ")).collect();
+        let mut lines = String::new();
+        for command in &commands {
+            lines.push_str(&format!("echo '>>>'\n{command}\n"));
+        }
+        let output = shell.paste(&lines, development.home.path(), &[]);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let sections: Vec<&str> = printed.split(">>>\n").skip(1).collect();
+        assert_eq!(sections.len(), commands.len(), "{printed}");
+        let mut statuses = Vec::new();
+        for (command, section) in commands.iter().zip(&sections) {
+            if command.trim_start().starts_with("curl -i ") {
+                let comment = command.rsplit(": '").next().unwrap();
+                let status = comment.split(|it: char| !it.is_ascii_digit()).next().unwrap();
+                assert!(
+                    section.starts_with(&format!("HTTP/1.1 {status} ")),
+                    "{shell:?}: the comment says what comes: {command}\n{section}"
+                );
+                statuses.push(status);
+            }
+        }
+        assert_eq!(statuses, ["200", "401", "200", "200", "403", "400", "401", "401"]);
+        let section = |word: &str| {
+            let place = commands.iter().position(|command| command.contains(word));
+            sections[place.unwrap_or_else(|| panic!("no {word} in {messages}"))]
+        };
+        assert!(section("grant_type=client_credentials").contains("\"access_token\":"));
+        assert!(section("200, with identity headers").contains("x-keygate-client-id"));
+        // An earlier command sent the first of the five.
+        let limited: Vec<&str> = section("for i in").lines().collect();
+        assert_eq!(limited, ["200", "200", "200", "200", "429", "429", "429"]);
+        let audit = section("audit list");
+        for action in ["client.create", "client.delete"] {
+            assert!(audit.contains(action), "{audit}");
+        }
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        for complaint in [
+            "keygate: ",
+            "event not found",
+            "no matches found",
+            "bad pattern",
+            "command not found",
+        ] {
+            assert!(!complaints.contains(complaint), "{shell:?}: {complaints}");
+        }
+        assert!(!messages.contains("panicked"));
     }
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", development.home.path())
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let sections: Vec<&str> = printed.split(">>>\n").skip(1).collect();
-    assert_eq!(sections.len(), commands.len(), "{printed}");
-    let mut statuses = Vec::new();
-    for (command, section) in commands.iter().zip(&sections) {
-        if command.trim_start().starts_with("curl -i ") {
-            let comment = command.rsplit(": '").next().unwrap();
-            let status = comment.split(|it: char| !it.is_ascii_digit()).next().unwrap();
-            assert!(
-                section.starts_with(&format!("HTTP/1.1 {status} ")),
-                "the comment says what comes: {command}\n{section}"
-            );
-            statuses.push(status);
+}
+
+#[test]
+fn a_printed_path_is_one_word_in_every_shell() {
+    let home = tempfile::tempdir().unwrap();
+    let paths = ["/a/b-c.d", "/a b", "/it's", "/$(rm)", "/a!b", "/~ #*?[x]", "/a\\\"`b`"];
+    for shell in Shell::ALL {
+        // As the commands have it: in place of an argument, and in a substitution between double quotes.
+        let line = |path: &&str| {
+            let word = keygate::cli::introduction::shell_word(Path::new(path));
+            format!("printf '%s\\n' {word} \"$(printf %s {word})\"\n")
+        };
+        let output = shell.paste(&paths.iter().map(line).collect::<String>(), home.path(), &[]);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let expected: Vec<&str> = paths.iter().flat_map(|path| [*path, *path]).collect();
+        assert_eq!(
+            printed.lines().collect::<Vec<_>>(),
+            expected,
+            "{shell:?}: {:?}",
+            output.stderr
+        );
+    }
+}
+
+/// Returns the commands among the examples of every `--help`, and of `keygate options`.
+fn help_examples() -> Vec<String> {
+    let mut pages = vec![keygate::cli::parse::options_page()];
+    let mut commands = vec![keygate::cli::parse::command()];
+    while let Some(command) = commands.pop() {
+        pages.extend(command.get_after_help().map(ToString::to_string));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    let lines = pages.iter().flat_map(|page| page.lines());
+    let is_command = |line: &&str| line.contains("keygate ") || line.starts_with("  mkdir ");
+    let is_example = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let examples = lines.filter(is_example).filter(is_command);
+    examples.map(|line| line.trim_start().to_owned()).collect()
+}
+
+/// Those that write files are run; of the others only the command line is read.
+#[test]
+fn the_examples_in_the_help_can_be_pasted() {
+    const FUNCTIONS: &str = r#"
+keygate() {
+    case $1 in
+        completions | man-pages | schema) "$PROGRAM" "$@" ;;
+        *) "$PROGRAM" "$@" --help >/dev/null ;;
+    esac || echo "$*" >>refused
+}
+curl() { :; }
+git() { :; }
+man() { :; }
+"#;
+    let examples = help_examples();
+    assert!(examples.len() > 20, "{examples:?}");
+    // The help breaks longer lines, and a broken command is two.
+    assert!(
+        examples.iter().all(|example| example.chars().count() <= 98),
+        "{examples:?}"
+    );
+    let program = program();
+    for shell in Shell::ALL {
+        let for_bash = |example: &str| shell != Shell::Bash && example.contains("<(keygate completions bash)");
+        // The ellipsis stands for what only the reader knows, alone for other options.
+        let lines: String = examples
+            .iter()
+            .filter(|example| !for_bash(example))
+            .map(|example| example.replace(" … ", " ").replace('…', "x") + "\n")
+            .collect();
+        let home = tempfile::tempdir().unwrap();
+        let variables = [("PROGRAM", program.to_str().unwrap())];
+        let output = shell.paste(&format!("{FUNCTIONS}{lines}"), home.path(), &variables);
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        let refused = std::fs::read_to_string(home.path().join("refused")).unwrap_or_default();
+        assert_eq!(refused, "", "{shell:?}: {complaints}");
+        for complaint in [
+            "error: ",
+            "not found",
+            "No such file",
+            "no such file",
+            "no matches",
+            "bad pattern",
+        ] {
+            assert!(!complaints.contains(complaint), "{shell:?}: {complaints}");
+        }
+        for file in [
+            ".local/share/bash-completion/completions/keygate",
+            ".zfunc/_keygate",
+            ".config/fish/completions/keygate.fish",
+            ".local/share/man/man1/keygate-keys-create.1",
+            "keygate.schema.json",
+        ] {
+            let written = std::fs::metadata(home.path().join(file)).map(|file| file.len());
+            assert!(written.is_ok_and(|bytes| bytes > 0), "{shell:?}: {file}: {complaints}");
         }
     }
-    assert_eq!(statuses, ["200", "401", "200", "200", "403", "400", "401", "401"]);
-    let section = |word: &str| {
-        let place = commands.iter().position(|command| command.contains(word));
-        sections[place.unwrap_or_else(|| panic!("no {word} in {messages}"))]
-    };
-    assert!(section("grant_type=client_credentials").contains("\"access_token\":"));
-    assert!(section("200, with identity headers").contains("x-keygate-client-id"));
-    // An earlier command sent the first of the five.
-    let limited: Vec<&str> = section("for i in").lines().collect();
-    assert_eq!(limited, ["200", "200", "200", "200", "429", "429", "429"]);
-    let audit = section("audit list");
-    for action in ["client.create", "client.delete"] {
-        assert!(audit.contains(action), "{audit}");
-    }
-    let complaints = String::from_utf8(output.stderr).unwrap();
-    assert!(!complaints.contains("keygate: "), "{complaints}");
-    assert!(!messages.contains("panicked"));
 }

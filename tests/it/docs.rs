@@ -2,13 +2,19 @@
 
 use crate::support::Binary;
 use crate::support::RawClient;
+use crate::support::Shell;
 use crate::support::get;
 use keygate::cli::introduction;
 use keygate::config;
 use keygate::gate::answer::refusal::ROWS;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
+use tempfile::TempDir;
 
 const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -68,9 +74,9 @@ struct CommandRun {
 const RUNS: [CommandRun; 5] = [
     CommandRun {
         command: "deploy/try",
-        file: "tests/run",
-        test: "",
-        by: "\nrun try deploy/try --help\n",
+        file: "tests/it/docs.rs",
+        test: "deploy_try_puts_the_program_where_the_printed_commands_find_it",
+        by: "machine.deploy_try(",
     },
     // The script runs this test, so no test can run the script.
     CommandRun {
@@ -104,7 +110,7 @@ const FIRST_MINUTES: CommandRun = CommandRun {
     command: "",
     file: "tests/it/cli.rs",
     test: "the_printed_commands_do_what_their_comments_say",
-    by: ".args([\"-c\", &script])",
+    by: "shell.paste(",
 };
 
 impl CommandRun {
@@ -127,7 +133,6 @@ impl CommandRun {
 
 #[test]
 fn every_command_in_the_readme_is_run_by_a_test_or_a_script() {
-    // An interactive zsh takes `#` for an argument, so the commands have no comments.
     let commands: Vec<&str> = blocks("sh")
         .into_iter()
         .flat_map(str::lines)
@@ -149,6 +154,25 @@ fn every_command_in_the_readme_is_run_by_a_test_or_a_script() {
     }
 }
 
+/// Those between backquotes in a sentence. They are read and not run.
+#[test]
+fn the_command_line_of_every_other_command_in_the_readme_is_understood() {
+    let prose: String = README.split("```").step_by(2).collect();
+    let spans = prose.split('`').skip(1).step_by(2);
+    let commands: BTreeSet<String> = spans
+        .map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|span| span.starts_with("keygate "))
+        .collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let words = command.split(' ').chain(["--help"]).map(OsString::from);
+        let parsed = keygate::cli::parse::parse(words)
+            .map(drop)
+            .map_err(|error| error.kind());
+        assert_eq!(parsed, Err(clap::error::ErrorKind::DisplayHelp), "{command}");
+    }
+}
+
 #[test]
 fn bash_parses_the_scripts_in_the_readme() {
     for script in ["deploy/try", "tests/run"] {
@@ -159,6 +183,8 @@ fn bash_parses_the_scripts_in_the_readme() {
 
 #[test]
 fn the_check_commands_in_the_readme_say_what_it_promises() {
+    const KEYGATE: &str = "keygate() { \"$PROGRAM\" \"$@\"; }\n";
+    let program = crate::support::program();
     for (command, code, stdout) in [
         ("check conf/minimal.yaml", 0, "conf/minimal.yaml: good, 1 route\n"),
         (
@@ -167,14 +193,122 @@ fn the_check_commands_in_the_readme_say_what_it_promises() {
             "2 weaker than in conf/examples/quotas.yaml\n",
         ),
     ] {
-        let output = Command::new(crate::support::program())
-            .args(command.split(' '))
+        for shell in Shell::ALL {
+            let lines = format!("{KEYGATE}keygate {command}\necho code $?\n");
+            let variables = [("PROGRAM", program.to_str().unwrap())];
+            let output = shell.paste(&lines, Path::new(ROOT), &variables);
+            let text = String::from_utf8(output.stdout).unwrap();
+            let end = format!("{stdout}code {code}\n");
+            assert!(text.ends_with(&end), "{shell:?}: {command}: {text}");
+        }
+    }
+}
+
+/// A machine's folders: those of `PATH`, with what `deploy/try` needs, and a built program.
+struct Machine {
+    folder: TempDir,
+    program: PathBuf,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let release = folder.path().join("built here/release");
+        std::fs::create_dir_all(&release).unwrap();
+        let program = release.join("keygate");
+        std::fs::copy(crate::support::program(), &program).unwrap();
+        let tools = folder.path().join("tools");
+        std::fs::create_dir(&tools).unwrap();
+        let path = std::env::var_os("PATH").unwrap();
+        // Everything is installed, and everything is built.
+        for tool in ["cargo", "cc", "cmake", "make", "curl"] {
+            let tool = tools.join(tool);
+            // A compiler reads its program.
+            let script = if tool.ends_with("cc") {
+                "#!/bin/sh\ncat >/dev/null\n"
+            } else {
+                "#!/bin/sh\n"
+            };
+            std::fs::write(&tool, script).unwrap();
+            std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        for tool in [
+            "bash", "zsh", "dirname", "mktemp", "rm", "realpath", "readlink", "ln", "setsid", "env", "cat",
+        ] {
+            let found = std::env::split_paths(&path).map(|folder| folder.join(tool));
+            let found = found.into_iter().find(|path| path.is_file());
+            symlink(found.unwrap_or_else(|| panic!("no {tool}")), tools.join(tool)).unwrap();
+        }
+        Self { folder, program }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// Runs `deploy/try` with an argument that `keygate run` refuses, with these folders before those of the tools in
+    /// `PATH`. Returns what it prints.
+    #[track_caller]
+    fn deploy_try(&self, folders: &[PathBuf], argument: &str) -> String {
+        let folders = folders.iter().cloned().chain([self.path("tools")]);
+        let output = Command::new("bash")
+            .args(["deploy/try", argument])
             .current_dir(ROOT)
+            .env_clear()
+            .env("PATH", std::env::join_paths(folders).unwrap())
+            .env("HOME", self.path("home"))
+            .env("CARGO_TARGET_DIR", self.path("built here"))
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(code), "{command}: {output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.ends_with(stdout), "{command}: {text}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+#[test]
+fn deploy_try_puts_the_program_where_the_printed_commands_find_it() {
+    // The first folder of the home folder that is in `PATH`.
+    let machine = Machine::new();
+    let (local, cargo) = (machine.path("home/.local/bin"), machine.path("home/.cargo/bin"));
+    let link = |folder: &Path| std::fs::read_link(folder.join("keygate")).ok();
+    let said = machine.deploy_try(&[local.clone(), cargo.clone()], "--no-such-option");
+    assert!(said.contains("--no-such-option"), "the program ran: {said}");
+    assert_eq!(link(&local), Some(machine.program.clone()), "{said}");
+    assert_eq!(link(&cargo), None, "{said}");
+    // What is there already is left, and nothing is said.
+    let said = machine.deploy_try(&[local.clone(), cargo.clone()], "--no-such-option");
+    assert!(!said.contains("link") && !said.contains("PATH"), "{said}");
+    assert_eq!(link(&cargo), None, "{said}");
+
+    // Another program of this name is not replaced, and hides no link behind it.
+    let machine = Machine::new();
+    let (local, cargo) = (machine.path("home/.local/bin"), machine.path("home/.cargo/bin"));
+    std::fs::write(local.join("keygate"), "another").unwrap();
+    machine.deploy_try(&[cargo.clone(), local.clone()], "--no-such-option");
+    assert_eq!(std::fs::read_to_string(local.join("keygate")).unwrap(), "another");
+    assert_eq!(link(&cargo), Some(machine.program.clone()));
+
+    // Help changes nothing.
+    let machine = Machine::new();
+    let local = machine.path("home/.local/bin");
+    machine.deploy_try(std::slice::from_ref(&local), "--help");
+    assert_eq!(link(&local), None);
+}
+
+#[test]
+fn where_no_folder_takes_the_program_the_printed_line_makes_every_shell_find_it() {
+    let machine = Machine::new();
+    let said = machine.deploy_try(&[], "--no-such-option");
+    let (_, line) = said.split_once("To find the program as `keygate`: ").expect(&said);
+    let line = line.lines().next().unwrap();
+    for shell in Shell::ALL {
+        let output = shell.paste(&format!("{line}\nkeygate version\n"), machine.folder.path(), &[]);
+        let version = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            version.contains(env!("CARGO_PKG_VERSION")),
+            "{shell:?}: {line}: {version}"
+        );
     }
 }
 

@@ -22,6 +22,7 @@ pub mod provider;
 pub mod raw_client;
 mod refusing_address;
 mod running_gate;
+mod shell;
 pub mod tls_client;
 pub mod yaml_bombs;
 
@@ -50,6 +51,7 @@ pub use raw_issuer::RawIssuer;
 pub use refusing_address::RefusingAddress;
 pub use running_gate::RunningGate;
 pub use running_gate::StartGate;
+pub use shell::Shell;
 
 use std::path::PathBuf;
 use std::process::Child;
