@@ -49,6 +49,14 @@ pub struct KeyArg {
     key: Reference,
 }
 
+/// The text of an API key, for a command that checks it.
+#[derive(Clone, Debug, Args)]
+pub struct KeyTextArg {
+    /// Its text; `-` reads it from stdin
+    #[arg(value_name = "KEY")]
+    key: Reference,
+}
+
 /// The client of a command.
 #[derive(Clone, Debug, Args)]
 pub struct ClientArg {
@@ -100,12 +108,23 @@ impl KeyArg {
             id: key.id,
             state: match key.state {
                 KeyState::Active => "active".to_owned(),
+                KeyState::Disabled => "disabled".to_owned(),
                 KeyState::Revoked => "revoked".to_owned(),
             },
         });
         let found = only_one(named.collect(), text.expose())?;
         let found = found.ok_or_else(|| nothing_found::<KeyId>(text.expose()))?;
         Ok(ResolvedId::new(found, &json!({ "name": text.expose() })))
+    }
+}
+
+impl KeyTextArg {
+    /// Returns the text.
+    ///
+    /// # Errors
+    /// If stdin cannot be read.
+    pub fn text(&self) -> Result<Secret<String>, String> {
+        self.key.text()
     }
 }
 

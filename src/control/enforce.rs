@@ -15,6 +15,7 @@ use crate::store::Contents;
 use crate::store::Versioned;
 use crate::store::Write;
 use crate::store::record::ApiKeyRecord;
+use crate::store::record::ApiKeyState;
 use crate::store::record::ClientRecord;
 use crate::store::record::OpaqueTokenRecord;
 use crate::store::revocations::Revocation;
@@ -123,7 +124,11 @@ fn key_record(record: ApiKeyRecord, now: Timestamp) -> KeyRecord {
     let (state, ends_at) = if record.is_revoked(now) {
         (KeyState::Revoked, None)
     } else {
-        (KeyState::Active, record.revoked_at)
+        let state = match record.state {
+            ApiKeyState::Active => KeyState::Active,
+            ApiKeyState::Disabled => KeyState::Disabled,
+        };
+        (state, record.revoked_at)
     };
     KeyRecord {
         id: record.id,
@@ -199,6 +204,8 @@ mod tests {
             expires_at: None,
             revoked_at,
             replaced_by: None,
+            state: ApiKeyState::Active,
+            was_shortened: false,
             last_used_at: None,
         }
     }
@@ -246,6 +253,29 @@ mod tests {
             expires_at: at(100),
         })]);
         assert!(directory.is_token_revoked("jti-1"));
+    }
+
+    #[test]
+    fn a_disabled_key_is_refused_until_it_is_enabled_and_for_good_once_it_is_revoked() {
+        let (directory, clients) = (Directory::new(), Clients::default());
+        let key = |state: ApiKeyState, revoked_at: Option<Timestamp>| ApiKeyRecord {
+            state,
+            ..api_key(revoked_at)
+        };
+        let states = [
+            (ApiKeyState::Active, None, KeyState::Active),
+            (ApiKeyState::Disabled, None, KeyState::Disabled),
+            (ApiKeyState::Active, None, KeyState::Active),
+            (ApiKeyState::Disabled, Some(at(100)), KeyState::Disabled),
+            (ApiKeyState::Disabled, Some(at(10)), KeyState::Revoked),
+            (ApiKeyState::Active, None, KeyState::Revoked),
+        ];
+        for (revision, (state, revoked_at, expected)) in states.into_iter().enumerate() {
+            let write = Write::ApiKey(written(key(state, revoked_at), revision as u64));
+            apply(&[write], &directory, &clients, at(10));
+            let entry = directory.get(&ID.parse().unwrap()).unwrap();
+            assert_eq!(entry.state(), expected, "revision {revision}");
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn count(directory: &Directory, now: Timestamp) -> ApiKeyCounts {
             counts.revoked += 1;
         } else if entry.reads_as_expired(now) {
             counts.expired += 1;
+        } else if entry.is_disabled() {
+            counts.disabled += 1;
         } else {
             counts.active += 1;
             counts.expiring_soon += u64::from(entry.expires_at().is_some_and(|at| at <= now.saturating_add(SOON)));
@@ -103,11 +105,14 @@ mod tests {
             record("cccccccccccccccc", active, Some(soon)),
             record("dddddddddddddddd", active, Some(now)),
             record("eeeeeeeeeeeeeeee", revoked, Some(now)),
+            record("ffffffffffffffff", KeyState::Disabled, Some(soon)),
+            record("gggggggggggggggg", KeyState::Disabled, Some(now)),
         ]);
         let expected = ApiKeyCounts {
             active: 3,
+            disabled: 1,
             revoked: 1,
-            expired: 1,
+            expired: 2,
             expiring_soon: 1,
         };
         assert_eq!(count(&directory, now), expected);

@@ -1,7 +1,9 @@
-//! Which arguments do `keys create` and `keys import` have?
+//! Which arguments do `keys create`, `import`, `update` and `verify` have?
 
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::member;
+use crate::cli::reference::KeyArg;
+use crate::cli::reference::KeyTextArg;
 use crate::keys_file;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -12,6 +14,7 @@ use clap::ValueEnum;
 use ipnet::IpNet;
 use serde_json::Value;
 use serde_json::json;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 // Help texts of `create`, which explain more than those of `import` about the same arguments.
@@ -73,6 +76,59 @@ pub struct CreateArgs {
     pub organization: Option<String>,
     #[command(flatten)]
     pub once: OnceArgs,
+}
+
+/// `keygate keys update`.
+#[derive(Clone, Debug, Args)]
+#[command(override_usage = "keygate keys update [OPTIONS] <KEY>", group = clap::ArgGroup::new("what").required(true).multiple(true)
+    .args(["name", "expires", "scopes", "no_scopes", "addresses", "any_address"]))]
+pub struct UpdateArgs {
+    #[command(flatten)]
+    pub key: KeyArg,
+    /// What the key is for
+    #[arg(long, value_parser = keys_file::plain_text)]
+    pub name: Option<String>,
+    /// How long it is good for from now on: `90d`, `6mo` (up to 730d or 24mo), or `never`
+    #[arg(long)]
+    pub expires: Option<Lifetime>,
+    /// Its scopes, in place of those it has, with commas or repeated
+    #[arg(long = "scope", value_delimiter = ',', conflicts_with = "no_scopes")]
+    pub scopes: Vec<Scope>,
+    /// It has no scopes
+    #[arg(long)]
+    pub no_scopes: bool,
+    /// Addresses or ranges it may be used from, in place of those it has, with commas or repeated
+    #[arg(long = "address", value_delimiter = ',', value_parser = address, conflicts_with = "any_address")]
+    pub addresses: Vec<IpNet>,
+    /// It may be used from everywhere
+    #[arg(long)]
+    pub any_address: bool,
+}
+
+impl UpdateArgs {
+    /// Returns the body of the request.
+    pub fn body(&self) -> Value {
+        let replaced = |is_empty: bool, list: Value| if is_empty { json!([]) } else { list };
+        json!({
+            "name": self.name,
+            "expires": member::text(&self.expires),
+            "scopes": replaced(self.no_scopes, member::list(&self.scopes)),
+            "addresses": replaced(self.any_address, member::list(&self.addresses)),
+        })
+    }
+}
+
+/// `keygate keys verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub key: KeyTextArg,
+    /// Scopes that the use needs, all of them, with commas or repeated
+    #[arg(long = "scope", value_delimiter = ',')]
+    pub scopes: Vec<Scope>,
+    /// The address that used it; a key that is bound to addresses is refused without one
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
 }
 
 /// `keygate keys import`.

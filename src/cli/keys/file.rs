@@ -132,6 +132,7 @@ fn state(record: &KeyRecord, now: Timestamp) -> &'static str {
     match record.state {
         KeyState::Revoked => "revoked",
         KeyState::Active if record.expires_at.is_some_and(|expires_at| now >= expires_at) => "expired",
+        KeyState::Disabled => "disabled",
         KeyState::Active => "active",
     }
 }

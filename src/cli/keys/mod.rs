@@ -1,4 +1,4 @@
-//! `keygate keys`: how does an operator create, list and revoke API keys in the store, or in the keys file of a gate
+//! `keygate keys`: how does an operator create, list, change and revoke API keys in the store, or in the keys file of a gate
 //! without a store?
 
 pub mod args;
@@ -15,6 +15,8 @@ use crate::cli::gate::find::GateLookup;
 use crate::cli::gate::find::LoadedConfig;
 use crate::cli::keys::args::CreateArgs;
 use crate::cli::keys::args::ImportArgs;
+use crate::cli::keys::args::UpdateArgs;
+use crate::cli::keys::args::VerifyArgs;
 use crate::cli::keys::file::KeysContext;
 use crate::cli::member;
 use crate::cli::noun::GateCommand;
@@ -65,13 +67,22 @@ pub enum KeyCommand {
         #[arg(long)]
         name: Option<String>,
         /// Those in this state
-        #[arg(long, value_parser = PossibleValuesParser::new(["active", "ending", "expired", "revoked"]))]
+        #[arg(long, value_parser = PossibleValuesParser::new(["active", "disabled", "ending", "expired", "revoked"]))]
         state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
     /// Show a key
     Show(KeyArg),
+    /// Verify a key as the running gate does; the exit code is 1 when it is refused
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
+    /// Change a key's name, expiry, scopes or addresses
+    Update(Box<UpdateArgs>),
+    /// Refuse a key from now on, until it is enabled
+    Disable(KeyArg),
+    /// Accept a key again
+    Enable(KeyArg),
     /// Revoke a key, at once and for good
     Revoke {
         #[command(flatten)]
@@ -107,6 +118,11 @@ const CREATE_HELP: &str = "\
 Example:
   KEY=$(keygate keys create --name ci --scope orders:read,orders:write --expires 90d)
 The key goes to stdout, everything else to stderr. A scope with a comma in it needs the admin API.";
+
+const VERIFY_HELP: &str = "\
+Example:
+  keygate keys verify - --scope orders:read < key
+One request is spent from the limits of the key's plan, and the audit log has one event.";
 
 const IMPORT_HELP: &str = "\
 Example:
@@ -172,6 +188,14 @@ impl GateCommand for KeyCommand {
                     ],
                 )
             }
+            Self::Verify(args) => verify(args, gate),
+            Self::Update(args) => {
+                let ResolvedId { id, label } = args.key.find(gate)?;
+                let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), args.body())?;
+                gate.report(&changed, &format!("API key {label} is changed"), "")
+            }
+            Self::Disable(key) => set_state(gate, key, "disabled", "is refused until it is enabled"),
+            Self::Enable(key) => set_state(gate, key, "active", "is accepted"),
             Self::Revoke { key, confirm } => {
                 let ResolvedId { id, label: found } = key.find(gate)?;
                 confirm.confirm(
@@ -213,6 +237,29 @@ impl GateCommand for KeyCommand {
             }
         }
     }
+}
+
+fn set_state(gate: &mut GateClient<'_>, key: &KeyArg, state: &str, meaning: &str) -> Result<(), Box<dyn Error>> {
+    let ResolvedId { id, label } = key.find(gate)?;
+    let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), json!({ "state": state }))?;
+    gate.report(&changed, &format!("API key {label} {meaning}"), "")
+}
+
+/// Prints the verdict of the gate on a key.
+fn verify(args: &VerifyArgs, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
+    let text = args.key.text()?;
+    let body = json!({
+        "key": text.expose(),
+        "scopes": member::list(&args.scopes),
+        "address": member::text(&args.address),
+    });
+    let verdict = gate.call(Method::POST, &format!("{PATH}/verify"), body)?;
+    gate.printer
+        .show(&verdict, |verdict| render::page(verdict, &["valid", "reason"]))?;
+    if verdict["valid"] == true {
+        return Ok(());
+    }
+    Err(format!("the key is refused: {}", cell(&verdict["reason"])).into())
 }
 
 fn filter(name: &Option<String>, state: &Option<String>) -> ItemFilter {
@@ -273,7 +320,13 @@ fn in_file(command: &KeyCommand, loaded: &LoadedConfig, printer: Printer<'_>) ->
         KeyCommand::Create(args) => file::create(args, &mut context, &mut system_random),
         KeyCommand::List { name, state, .. } => file::list(&filter(name, state), &mut context),
         KeyCommand::Revoke { key, confirm } => file::revoke(key, confirm, &mut context),
-        KeyCommand::Show(_) | KeyCommand::Regenerate { .. } | KeyCommand::Import(_) => Err(format!(
+        KeyCommand::Show(_)
+        | KeyCommand::Verify(_)
+        | KeyCommand::Update(_)
+        | KeyCommand::Disable(_)
+        | KeyCommand::Enable(_)
+        | KeyCommand::Regenerate { .. }
+        | KeyCommand::Import(_) => Err(format!(
             "{path}: `store` is not set; of keys in a keys file there are `create`, `list` and `revoke`"
         )
         .into()),

@@ -2,6 +2,8 @@
 
 use crate::control::admin::body::Body;
 use crate::control::admin::body::OptionalBody;
+use crate::control::admin::body::kept_changed_or_removed;
+use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
 use crate::control::admin::formats::Expiry;
 use crate::control::admin::formats::GracePeriod;
@@ -23,6 +25,7 @@ use crate::control::registry::RegistryError;
 use crate::control::registry::ValidationErrors;
 use crate::control::registry::api_keys::ApiKeyReplacement;
 use crate::control::registry::api_keys::ApiKeySpec;
+use crate::control::registry::api_keys::ApiKeyUpdate;
 use crate::control::registry::api_keys::ApiKeyWithText;
 use crate::control::registry::text::Label;
 use crate::model::api_key::CredentialDigest;
@@ -33,6 +36,7 @@ use crate::model::lifetime;
 use crate::model::plan::CredentialKind;
 use crate::model::scope::Scope;
 use crate::store::record::ApiKeyRecord;
+use crate::store::record::ApiKeyState;
 use axum::extract::Path;
 use serde::Deserialize;
 use serde::Serialize;
@@ -64,7 +68,7 @@ pub(super) struct View {
     /// Where it may be used from; everywhere when empty.
     #[schema(example = json!(["192.0.2.0/24"]))]
     addresses: Vec<String>,
-    /// `active`, `ending` (good until `revoked_at`), `expired` or `revoked`.
+    /// `active`, `disabled` (refused until it is active again), `ending` (good until `revoked_at`), `expired` or `revoked`.
     #[schema(example = "active")]
     state: &'static str,
     /// `good`, or why its subscription and its plan do not let it be used now, as with clients.
@@ -120,14 +124,20 @@ impl Resource for ApiKeyRecord {
     }
 }
 
-const STATES: [&str; 4] = ["active", "ending", "expired", "revoked"];
+const STATES: [&str; 5] = ["active", "disabled", "ending", "expired", "revoked"];
 
+/// Returns the word for a key's state: of several reasons to refuse it, the one that the gate gives.
 fn state_word(key: &ApiKeyRecord, now: Timestamp) -> &'static str {
-    match (key.is_revoked(now), key.is_expired(now), key.revoked_at) {
-        (true, _, _) => "revoked",
-        (false, true, _) => "expired",
-        (false, false, Some(_)) => "ending",
-        (false, false, None) => "active",
+    if key.is_revoked(now) {
+        return "revoked";
+    }
+    if key.is_expired(now) {
+        return "expired";
+    }
+    match (key.state, key.revoked_at) {
+        (ApiKeyState::Disabled, _) => "disabled",
+        (ApiKeyState::Active, Some(_)) => "ending",
+        (ApiKeyState::Active, None) => "active",
     }
 }
 
@@ -220,6 +230,54 @@ pub(super) struct ImportedKey {
     /// The built-in one, or the only one of the caller's organization, when absent.
     #[schema(example = "sub_default", required = false)]
     subscription: Option<String>,
+}
+
+/// What is to be other than it was; what is absent stays, and `null` removes (RFC 7396).
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ApiKeyChange)]
+pub(super) struct KeyChange {
+    /// 1 to 200 characters, for people.
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "ci", min_length = 1, max_length = 200, required = false)]
+    name: Option<String>,
+    /// As when making one, from now on. An expired key stays expired: regenerate it.
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = Expiry, required = false)]
+    expires: Option<String>,
+    /// In place of those that it has.
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = Vec<ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    scopes: Option<Vec<String>>,
+    /// Addresses and ranges that it may be used from, in place of those that it has; everywhere when `null` or empty.
+    #[serde(default, deserialize_with = "kept_changed_or_removed")]
+    #[schema(example = json!(["192.0.2.0/24"]), required = false)]
+    addresses: Option<Vec<String>>,
+    /// `active` or `disabled`.
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "disabled", required = false)]
+    state: Option<String>,
+}
+
+impl KeyChange {
+    fn read(&self, now: Timestamp, errors: &mut ValidationErrors) -> ApiKeyUpdate {
+        let (name, expires) = (self.name.as_deref(), self.expires.as_deref());
+        let active = self.state.as_deref().map(|text| match text {
+            "active" => Ok(true),
+            "disabled" => Ok(false),
+            _ => Err("must be `active` or `disabled`; POST …/revoke revokes a key"),
+        });
+        ApiKeyUpdate {
+            name: name.and_then(|text| errors.take("/name", Label::parse(text))),
+            expires_at: expires.and_then(|text| errors.take("/expires", lifetime::instant(text, now))),
+            scopes: read::scopes(self.scopes.as_deref(), errors),
+            addresses: self
+                .addresses
+                .as_ref()
+                .map(|texts| read::addresses(Some(texts), errors)),
+            active: active.and_then(|active| errors.take("/state", active)),
+        }
+    }
 }
 
 /// How a key is regenerated.
@@ -340,6 +398,24 @@ pub(super) async fn import(registry: Registry, Body { body, idempotency }: Body<
     idempotency
         .run_once(&registry, make, |key| AdminResponse::created_record(&registry, &key))
         .await
+}
+
+/// Change an API key
+///
+/// Its text stays. A disabled key is refused from this instant, and what it has open ends, until it is active again.
+#[utoipa::path(patch, path = "/admin/v1/keys/{id}", tag = "keys", operation_id = "changeKey",
+    params(KeyPath),
+    request_body(content(
+        (KeyChange = "application/json"),
+        (KeyChange = "application/merge-patch+json"),
+    )), responses((status = 200, description = "It is changed", body = View)))]
+pub(super) async fn change(
+    Change(registry, key, expected, Body { body, .. }): Change<KeyPath, Body<KeyChange>>,
+) -> HandlerResult {
+    let id = key.id()?;
+    let update = ValidationErrors::collect(|errors| Some(body.read(registry.now(), errors)))?;
+    let changed = registry.change_api_key(&id, &update, expected).await?;
+    Ok(AdminResponse::record(&registry, &changed))
 }
 
 /// Revoke an API key

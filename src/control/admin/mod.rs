@@ -91,7 +91,7 @@ fn operations() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(api_keys::list, api_keys::create))
         .routes(routes!(api_keys::import))
         .routes(routes!(verify::verify))
-        .routes(routes!(api_keys::show))
+        .routes(routes!(api_keys::show, api_keys::change))
         .routes(routes!(api_keys::revoke))
         .routes(routes!(api_keys::regenerate))
         .routes(routes!(clients::list, clients::create))

@@ -57,7 +57,7 @@ pub(super) struct View {
     /// The gate would let a request with it pass that needs these scopes.
     valid: bool,
     /// Why not, in the word of access records and metrics: `api_key_unknown`, `api_key_revoked`, `api_key_expired`,
-    /// `api_key_wrong_address`, `api_key_malformed`, `api_key_checksum`, `insufficient_scope`, `limit_spent`, or what its
+    /// `api_key_disabled`, `api_key_wrong_address`, `api_key_malformed`, `api_key_checksum`, `insufficient_scope`, `limit_spent`, or what its
     /// subscription is; `null` for a good one.
     #[schema(example = json!(null))]
     reason: Option<&'static str>,

@@ -13,6 +13,7 @@ use crate::control::registry::change::page_of;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::placement::CredentialSpec;
 use crate::control::registry::placement::Placement;
+use crate::control::registry::placement::check_scopes;
 use crate::control::registry::text::Label;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::api_key::ApiKeyText;
@@ -30,8 +31,10 @@ use crate::store::Page;
 use crate::store::Revision;
 use crate::store::Versioned;
 use crate::store::Write;
+use crate::store::record::ApiKeyChange;
 use crate::store::record::ApiKeyError;
 use crate::store::record::ApiKeyRecord;
+use crate::store::record::ApiKeyState;
 use crate::store::record::api_key::NewApiKey;
 use ipnet::IpNet;
 use serde_json::json;
@@ -54,6 +57,19 @@ pub struct ApiKeySpec {
     pub subscription: Option<SubscriptionId>,
 }
 
+/// The fields of a key to change; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeyUpdate {
+    pub name: Option<Label>,
+    pub scopes: Option<ScopeSet>,
+    /// The addresses from which the key may be used; all when empty.
+    pub addresses: Option<Vec<IpNet>>,
+    /// `Some(None)` is never.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// `true` for active, `false` for disabled.
+    pub active: Option<bool>,
+}
+
 /// A new key and its text, which is shown once.
 #[derive(Debug)]
 pub struct ApiKeyWithText {
@@ -72,7 +88,11 @@ impl From<ApiKeyError> for RegistryError {
     fn from(error: ApiKeyError) -> Self {
         match error {
             ApiKeyError::ExpiresInThePast | ApiKeyError::ExpiresTooLate => Self::invalid("/expires", error),
-            ApiKeyError::AlreadyRevoked | ApiKeyError::AlreadyReplaced => Self::state_conflict(error.as_str(), error),
+            ApiKeyError::AlreadyRevoked
+            | ApiKeyError::AlreadyReplaced
+            | ApiKeyError::AlreadyExpired
+            | ApiKeyError::AlreadyDisabled
+            | ApiKeyError::AlreadyActive => Self::state_conflict(error.as_str(), error),
         }
     }
 }
@@ -258,6 +278,44 @@ impl Registry {
             ..Batch::default()
         };
         Ok(self.control.commit(batch).await?)
+    }
+
+    /// Changes a key. A disabled key is refused until it is enabled.
+    ///
+    /// # Errors
+    /// No such key exists, or it is revoked; the plan does not allow the scopes; the expiry is past, more than 730 days
+    /// away, or of a key that is expired.
+    pub async fn change_api_key(
+        &self,
+        id: &KeyId,
+        update: &ApiKeyUpdate,
+        expected: Option<Revision>,
+    ) -> Result<Versioned<ApiKeyRecord>, RegistryError> {
+        retry_on_conflict(|| async {
+            let found = check_revision(self.api_key(id).await?, expected)?;
+            if let Some(scopes) = &update.scopes {
+                let subscription = self.subscription(&found.record.subscription).await?;
+                if let Some(plan) = self.plan(&subscription.record.plan) {
+                    check_scopes(&plan, Some(scopes))?;
+                }
+            }
+            let change = ApiKeyChange {
+                name: update.name.clone().map(Label::into_string),
+                scopes: update.scopes.clone(),
+                addresses: update.addresses.clone(),
+                expires_at: update.expires_at,
+            };
+            let mut changed = found.clone().try_map(|key| key.change(change, self.now))?;
+            // The current state is not an error, as with clients.
+            changed = match (update.active, changed.record.state) {
+                (Some(true), ApiKeyState::Disabled) => changed.try_map(|key| key.enable(self.now))?,
+                (Some(false), ApiKeyState::Active) => changed.try_map(|key| key.disable(self.now))?,
+                (Some(_) | None, _) => changed,
+            };
+            let details = json!({ "name": changed.record.name });
+            self.replace("api_key.change", &found.record, changed, details).await
+        })
+        .await
     }
 
     /// Revokes a key now and ends its grace period, also while the store cannot be written.

@@ -74,6 +74,9 @@ impl AuditFields for ApiKeyRecord {
             expires_at,
             revoked_at,
             replaced_by,
+            state,
+            // It follows from the changes of `expires_at`.
+            was_shortened: _,
             // Written late and without an event.
             last_used_at: _,
         } = self;
@@ -89,6 +92,7 @@ impl AuditFields for ApiKeyRecord {
             ),
             ("expires_at", time(*expires_at)),
             ("revoked_at", time(*revoked_at)),
+            ("state", json!(state.as_str())),
             ("replaced_by", json!(replaced_by.map(|id| id.to_string()))),
         ])
     }

@@ -40,6 +40,8 @@ pub enum ApiKeyError {
     Revoked(KeyId),
     #[error("API key {0} is expired")]
     Expired(KeyId),
+    #[error("API key {0} is disabled")]
+    Disabled(KeyId),
     #[error("API key {0} may not be used from this address")]
     WrongAddress(KeyId),
 }
@@ -52,6 +54,7 @@ reasons! {
         Self::WrongSecret => "api_key_wrong_secret",
         Self::Revoked(_) => "api_key_revoked",
         Self::Expired(_) => "api_key_expired",
+        Self::Disabled(_) => "api_key_disabled",
         Self::WrongAddress(_) => "api_key_wrong_address",
     }
 }
@@ -124,6 +127,9 @@ impl ApiKeyAuthenticator {
         if entry.is_expired(now) {
             return Err(ApiKeyError::Expired(claim.id));
         }
+        if entry.is_disabled() {
+            return Err(ApiKeyError::Disabled(claim.id));
+        }
         if !entry.allows(client_ip) {
             return Err(ApiKeyError::WrongAddress(claim.id));
         }
@@ -135,9 +141,10 @@ impl ApiKeyAuthenticator {
     /// Returns the identity of a key that was refused although its secret is right.
     pub fn owner(&self, error: &ApiKeyError) -> Option<Arc<Identity>> {
         match error {
-            ApiKeyError::Revoked(id) | ApiKeyError::Expired(id) | ApiKeyError::WrongAddress(id) => {
-                Some(self.identity(*id, self.directory.get(id)?))
-            }
+            ApiKeyError::Revoked(id)
+            | ApiKeyError::Expired(id)
+            | ApiKeyError::Disabled(id)
+            | ApiKeyError::WrongAddress(id) => Some(self.identity(*id, self.directory.get(id)?)),
             ApiKeyError::Malformed | ApiKeyError::Checksum | ApiKeyError::Unknown | ApiKeyError::WrongSecret => None,
         }
     }

@@ -172,11 +172,13 @@ impl std::fmt::Debug for Need {
     }
 }
 
-/// Returns whether the credential of `principal` is still known and not revoked. Always `true` for a token of another
-/// issuer, which cannot be revoked here. Does not check the expiry.
+/// Returns whether the credential of `principal` is still known, and neither revoked nor disabled. Always `true` for a token
+/// of another issuer, which cannot be revoked here. Does not check the expiry.
 pub fn is_still_valid(principal: &Principal, directory: &Directory, now: Timestamp) -> bool {
     match (principal.identity.api_key_id(), &principal.binding) {
-        (Some(id), _) => directory.get(&id).is_some_and(|entry| !entry.is_revoked(now)),
+        (Some(id), _) => directory
+            .get(&id)
+            .is_some_and(|entry| !entry.is_revoked(now) && !entry.is_disabled()),
         (None, Some(_)) => own_token::find_binding(&principal.identity, directory).is_ok(),
         (None, None) => true,
     }

@@ -27,6 +27,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyRecord;
+use crate::model::directory::KeyState;
 use crate::model::names::Name;
 use crate::model::plan::CredentialKinds;
 use crate::model::plan::Plan;
@@ -769,9 +770,11 @@ fn s038_a_permit_is_valid_until_its_key_or_its_subscription_ends() {
         };
         gate.live.directory.put_subscription(subscription, revision);
     };
+    let mut active = None;
     let key = gate.put_key(|record| {
         record.organization = Some("acme".into());
         record.subscription = Some("sub_1".parse().unwrap());
+        active = Some(record.clone());
     });
     subscribe(SubscriptionState::Active, 1);
     let (permit, _) = gate.permit("/orders", &[("x-api-key", key.expose())]);
@@ -779,6 +782,15 @@ fn s038_a_permit_is_valid_until_its_key_or_its_subscription_ends() {
     subscribe(SubscriptionState::Cancelled, 2);
     assert!(!is_valid(&permit), "the key is good, its subscription is not");
     subscribe(SubscriptionState::Active, 3);
+    assert!(is_valid(&permit));
+    let active = active.unwrap();
+    let disabled = KeyRecord {
+        state: KeyState::Disabled,
+        ..active.clone()
+    };
+    gate.live.directory.replace(vec![disabled]);
+    assert!(!is_valid(&permit), "the subscription is good, the key is disabled");
+    gate.live.directory.replace(vec![active]);
     assert!(is_valid(&permit));
     gate.live.directory.replace(Vec::new());
     assert!(!is_valid(&permit), "the subscription is good, the key is gone");

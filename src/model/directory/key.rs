@@ -55,6 +55,8 @@ crate::model::id::words!(ApiKeyOrigin);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
     Active,
+    /// Refused until it is active again.
+    Disabled,
     /// Revoked already. A key that will be revoked is active, with [`KeyRecord::ends_at`].
     Revoked,
 }
@@ -283,6 +285,11 @@ impl KeyEntry {
 
     pub(in crate::model::directory) const fn source(&self) -> Source {
         self.source
+    }
+
+    /// Returns whether the key is refused until it is enabled.
+    pub fn is_disabled(&self) -> bool {
+        self.state == KeyState::Disabled
     }
 
     /// Returns whether the key is revoked at `now`, or was revoked at an earlier check. A `true` is remembered.

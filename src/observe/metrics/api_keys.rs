@@ -8,6 +8,7 @@ use prometheus::IntGaugeVec;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApiKeyCounts {
     pub active: u64,
+    pub disabled: u64,
     pub revoked: u64,
     pub expired: u64,
     pub expiring_soon: u64,
@@ -23,7 +24,7 @@ impl ApiKeyMetrics {
         Self {
             keys: registrar.gauges(
                 "keygate_api_keys",
-                "API keys by state (active, revoked, expired); expiring_soon are the active ones with less than 7 days.",
+                "API keys by state (active, disabled, revoked, expired); expiring_soon are the active ones with less than 7 days.",
                 &["state"],
             ),
         }
@@ -32,6 +33,7 @@ impl ApiKeyMetrics {
     pub fn set(&self, counts: ApiKeyCounts) {
         for (state, keys) in [
             ("active", counts.active),
+            ("disabled", counts.disabled),
             ("revoked", counts.revoked),
             ("expired", counts.expired),
             ("expiring_soon", counts.expiring_soon),

@@ -47,9 +47,48 @@ pub struct ApiKeyRecord {
     /// The key that replaces this one.
     #[serde(with = "text::optional")]
     pub replaced_by: Option<KeyId>,
+    /// `Active` in a record of an earlier version.
+    #[serde(with = "text", default, skip_serializing_if = "is_active")]
+    pub state: ApiKeyState,
+    /// `true` once the expiry was moved to an earlier instant. A backup from before has the later one, so a revocation of this
+    /// key is needed for longer than until `expires_at`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub was_shortened: bool,
     /// The last use, rounded down to the minute and written with a delay.
     #[serde(with = "text::optional_millis")]
     pub last_used_at: Option<Timestamp>,
+}
+
+/// The state of a key that is neither revoked nor expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum ApiKeyState {
+    #[default]
+    Active,
+    /// Refused until it is enabled again.
+    Disabled,
+}
+
+impl ApiKeyState {
+    pub const ALL: [Self; 2] = [Self::Active, Self::Disabled];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+crate::model::id::words!(ApiKeyState);
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_active(state: &ApiKeyState) -> bool {
+    matches!(state, ApiKeyState::Active)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// The maximum lifetime of a key that expires.
@@ -66,15 +105,24 @@ pub enum ApiKeyError {
     AlreadyRevoked,
     #[error("the key was regenerated already; regenerate the one that was made in its place")]
     AlreadyReplaced,
+    #[error("the key is expired, and stays so; regenerate it")]
+    AlreadyExpired,
+    #[error("the key is disabled already")]
+    AlreadyDisabled,
+    #[error("the key is active already")]
+    AlreadyActive,
 }
 
 impl ApiKeyError {
     #[cfg(test)]
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::ExpiresInThePast,
         Self::ExpiresTooLate,
         Self::AlreadyRevoked,
         Self::AlreadyReplaced,
+        Self::AlreadyExpired,
+        Self::AlreadyDisabled,
+        Self::AlreadyActive,
     ];
 
     /// Returns the stable word for programs.
@@ -84,11 +132,14 @@ impl ApiKeyError {
             Self::ExpiresTooLate => "expires_too_late",
             Self::AlreadyRevoked => "already_revoked",
             Self::AlreadyReplaced => "already_replaced",
+            Self::AlreadyExpired => "already_expired",
+            Self::AlreadyDisabled => "already_disabled",
+            Self::AlreadyActive => "already_active",
         }
     }
 }
 
-/// Checks the expiry of a key that is created at `now`; `None` is never.
+/// Checks the expiry of a key that is created, or gets this expiry, at `now`; `None` is never.
 ///
 /// # Errors
 /// The expiry is not after `now`, or more than 730 days after it.
@@ -116,6 +167,16 @@ pub struct NewApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+/// A change of a key; `None` leaves a field unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiKeyChange {
+    pub name: Option<String>,
+    pub scopes: Option<ScopeSet>,
+    pub addresses: Option<Vec<IpNet>>,
+    /// `Some(None)` is never.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
 impl ApiKeyRecord {
     /// Returns a new key.
     ///
@@ -137,6 +198,8 @@ impl ApiKeyRecord {
             expires_at: fields.expires_at,
             revoked_at: None,
             replaced_by: None,
+            state: ApiKeyState::Active,
+            was_shortened: false,
             last_used_at: None,
         })
     }
@@ -170,14 +233,80 @@ impl ApiKeyRecord {
         Some(now.saturating_add(lifetime.min(LIFETIME_MAX)))
     }
 
+    /// Changes the fields that `change` names.
+    ///
+    /// # Errors
+    /// The key is revoked; or the expiry is not valid, or is that of a key that has expired: a key that everybody takes for
+    /// dead does not come back to life (S067).
+    pub fn change(self, change: ApiKeyChange, now: Timestamp) -> Result<Self, ApiKeyError> {
+        self.check_not_revoked(now)?;
+        let expires_at = match change.expires_at {
+            Some(expires_at) if expires_at != self.expires_at => {
+                if self.is_expired(now) {
+                    return Err(ApiKeyError::AlreadyExpired);
+                }
+                check_expiry(expires_at, now)?;
+                expires_at
+            }
+            Some(_) | None => self.expires_at,
+        };
+        let is_shortened = match (self.expires_at, expires_at) {
+            (Some(before), Some(after)) => after < before,
+            (None, after) => after.is_some(),
+            (Some(_), None) => false,
+        };
+        Ok(Self {
+            name: change.name.unwrap_or(self.name),
+            scopes: change.scopes.unwrap_or(self.scopes),
+            addresses: change.addresses.unwrap_or(self.addresses),
+            expires_at,
+            was_shortened: self.was_shortened || is_shortened,
+            ..self
+        })
+    }
+
+    /// Disables the key: it is refused until it is enabled. Keeps its place among the keys of its plan.
+    ///
+    /// # Errors
+    /// The key is disabled or revoked.
+    pub fn disable(self, now: Timestamp) -> Result<Self, ApiKeyError> {
+        self.check_not_revoked(now)?;
+        match self.state {
+            ApiKeyState::Active => Ok(self.into_state(ApiKeyState::Disabled)),
+            ApiKeyState::Disabled => Err(ApiKeyError::AlreadyDisabled),
+        }
+    }
+
+    /// Enables the key: it is accepted again.
+    ///
+    /// # Errors
+    /// The key is active or revoked.
+    pub fn enable(self, now: Timestamp) -> Result<Self, ApiKeyError> {
+        self.check_not_revoked(now)?;
+        match self.state {
+            ApiKeyState::Disabled => Ok(self.into_state(ApiKeyState::Active)),
+            ApiKeyState::Active => Err(ApiKeyError::AlreadyActive),
+        }
+    }
+
+    fn into_state(self, state: ApiKeyState) -> Self {
+        Self { state, ..self }
+    }
+
+    fn check_not_revoked(&self, now: Timestamp) -> Result<(), ApiKeyError> {
+        if self.is_revoked(now) {
+            Err(ApiKeyError::AlreadyRevoked)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Revokes the key at once, even during a grace period.
     ///
     /// # Errors
     /// The key is revoked already.
     pub fn revoke(self, now: Timestamp) -> Result<Self, ApiKeyError> {
-        if self.is_revoked(now) {
-            return Err(ApiKeyError::AlreadyRevoked);
-        }
+        self.check_not_revoked(now)?;
         Ok(Self {
             revoked_at: Some(now),
             ..self
@@ -185,7 +314,8 @@ impl ApiKeyRecord {
     }
 
     /// Returns this key, which ends after `grace`, and a new key with the same rights.
-    /// An expired key can be regenerated, but stays expired itself.
+    /// An expired key can be regenerated, but stays expired itself. The successor of a disabled key is disabled too: a
+    /// regeneration does not enable a key.
     ///
     /// # Errors
     /// The key is revoked or has a successor, or the expiry of the new key is not valid.
@@ -197,9 +327,7 @@ impl ApiKeyRecord {
         grace: Grace,
         now: Timestamp,
     ) -> Result<(Self, Self), ApiKeyError> {
-        if self.is_revoked(now) {
-            return Err(ApiKeyError::AlreadyRevoked);
-        }
+        self.check_not_revoked(now)?;
         if self.replaced_by.is_some() {
             return Err(ApiKeyError::AlreadyReplaced);
         }
@@ -216,7 +344,7 @@ impl ApiKeyRecord {
             addresses: self.addresses.clone(),
             expires_at,
         };
-        let new = Self::new(fields, now)?;
+        let new = Self::new(fields, now)?.into_state(self.state);
         let old = Self {
             revoked_at: Some(now.saturating_add(grace.duration())),
             replaced_by: Some(id),
@@ -360,6 +488,119 @@ mod tests {
         assert_eq!(new.last_used_at, None);
         let endless = ApiKeyRecord::new(fields(None), NOW).unwrap();
         assert_eq!(endless.renewed_expiry(later(DAY)), None);
+    }
+
+    #[test]
+    fn a_change_changes_what_it_names() {
+        let change = ApiKeyChange {
+            name: Some("other".to_owned()),
+            scopes: Some("c".parse().unwrap()),
+            addresses: Some(Vec::new()),
+            expires_at: Some(None),
+        };
+        let changed = key().change(change, NOW).unwrap();
+        assert_eq!(
+            (
+                changed.name.as_str(),
+                changed.scopes.to_string().as_str(),
+                changed.addresses.len(),
+                changed.expires_at
+            ),
+            ("other", "c", 0, None)
+        );
+        assert_eq!(key().change(ApiKeyChange::default(), NOW), Ok(key()));
+        let revoked = key().revoke(NOW).unwrap();
+        assert_eq!(
+            revoked.change(ApiKeyChange::default(), NOW),
+            Err(ApiKeyError::AlreadyRevoked)
+        );
+    }
+
+    fn with_expiry(
+        key: ApiKeyRecord,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<ApiKeyRecord, ApiKeyError> {
+        let change = ApiKeyChange {
+            expires_at: Some(expires_at),
+            ..ApiKeyChange::default()
+        };
+        key.change(change, now)
+    }
+
+    #[test]
+    fn s067_an_expiry_moves_within_the_bounds_of_a_new_key_and_never_back_to_life() {
+        let tick = Duration::from_millis(1);
+        let now = later(DAY * 80);
+        for (expires_at, expected) in [
+            (None, Ok(())),
+            (Some(now.saturating_add(tick)), Ok(())),
+            (Some(now.saturating_add(DAY * 730)), Ok(())),
+            (
+                Some(now.saturating_add(DAY * 730 + tick)),
+                Err(ApiKeyError::ExpiresTooLate),
+            ),
+            (Some(now), Err(ApiKeyError::ExpiresInThePast)),
+        ] {
+            assert_eq!(
+                with_expiry(key(), expires_at, now).map(drop),
+                expected,
+                "{expires_at:?}"
+            );
+        }
+        let over = later(DAY * 90);
+        let longer = Some(later(DAY * 100));
+        assert!(with_expiry(key(), longer, over.saturating_sub(tick)).is_ok());
+        assert_eq!(with_expiry(key(), longer, over), Err(ApiKeyError::AlreadyExpired));
+        assert_eq!(with_expiry(key(), None, over), Err(ApiKeyError::AlreadyExpired));
+        // A program that writes the whole resource back sends the expiry that it read.
+        assert_eq!(with_expiry(key(), key().expires_at, over), Ok(key()));
+    }
+
+    #[test]
+    fn s078_a_key_whose_expiry_came_nearer_remembers_that_a_backup_has_a_later_one() {
+        let endless = ApiKeyRecord::new(fields(None), NOW).unwrap();
+        for (key, expires_at, expected) in [
+            (key(), Some(later(DAY * 91)), false),
+            (key(), None, false),
+            (key(), Some(later(DAY * 89)), true),
+            (endless.clone(), Some(later(DAY * 89)), true),
+            (endless, None, false),
+        ] {
+            let changed = with_expiry(key, expires_at, NOW).unwrap();
+            assert_eq!(changed.was_shortened, expected, "{expires_at:?}");
+            let longer = with_expiry(changed, None, NOW).unwrap();
+            assert_eq!(longer.was_shortened, expected, "for good");
+        }
+    }
+
+    #[test]
+    fn a_disabled_key_can_be_enabled_and_its_successor_is_disabled_too() {
+        let disabled = key().disable(NOW).unwrap();
+        assert_eq!(disabled.state, ApiKeyState::Disabled);
+        assert!(disabled.counts_against_plan(NOW), "its place is kept");
+        assert_eq!(disabled.clone().disable(NOW), Err(ApiKeyError::AlreadyDisabled));
+        assert_eq!(disabled.clone().enable(NOW), Ok(key()));
+        assert_eq!(key().enable(NOW), Err(ApiKeyError::AlreadyActive));
+        let (old, new) = regenerate(disabled.clone(), Grace::MAX, NOW).unwrap();
+        assert_eq!((old.state, new.state), (ApiKeyState::Disabled, ApiKeyState::Disabled));
+        let revoked = disabled.revoke(NOW).unwrap();
+        assert_eq!(revoked.clone().enable(NOW), Err(ApiKeyError::AlreadyRevoked));
+        assert_eq!(revoked.disable(NOW), Err(ApiKeyError::AlreadyRevoked));
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_active() {
+        let mut document = serde_json::to_value(key()).unwrap();
+        assert_eq!((document.get("state"), document.get("was_shortened")), (None, None));
+        document["state"] = "disabled".into();
+        let read: ApiKeyRecord = serde_json::from_value(document.clone()).unwrap();
+        assert_eq!(read.state, ApiKeyState::Disabled);
+        document["state"] = "paused".into();
+        assert!(
+            serde_json::from_value::<ApiKeyRecord>(document).is_err(),
+            "no word is passed over"
+        );
     }
 
     #[test]

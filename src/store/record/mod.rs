@@ -11,8 +11,10 @@ pub mod token;
 pub mod audit;
 pub mod limit;
 
+pub use api_key::ApiKeyChange;
 pub use api_key::ApiKeyError;
 pub use api_key::ApiKeyRecord;
+pub use api_key::ApiKeyState;
 #[cfg(any(test, feature = "internals"))]
 pub use api_key::NewApiKey;
 pub use audit::AuditEvent;

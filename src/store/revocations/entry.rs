@@ -111,7 +111,8 @@ pub(crate) fn of_write(write: &Write) -> Vec<Entry> {
             let revoked = key.record.revoked_at.map(|at| Entry::Key {
                 id: key.record.id.to_string(),
                 at,
-                expires_at: key.record.expires_at,
+                // A backup may have a later expiry than the record.
+                expires_at: key.record.expires_at.filter(|_| !key.record.was_shortened),
             });
             revoked.into_iter().collect()
         }

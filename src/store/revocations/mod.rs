@@ -308,6 +308,9 @@ impl RevocationLog {
                 Ok(writes) => {
                     in_force(writes);
                     self.lock_backlog().revocations.remove(&number);
+                    // The records may say that a revocation is needed for longer than memory knew. What the file does not take
+                    // now waits for the next call.
+                    let _ = self.append_missing(&writes).await;
                 }
                 // Only these records are affected: a damaged page, a concurrent change.
                 Err(error @ (StoreError::Unreadable { .. } | StoreError::Conflict(_))) => stored = Err(error),
@@ -315,6 +318,16 @@ impl RevocationLog {
             }
         }
         stored.and(logged)
+    }
+
+    /// Appends the revocations in `writes` that the log lacks.
+    async fn append_missing(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let mut entries: Vec<Entry> = writes.iter().flat_map(entry::of_write).collect();
+        {
+            let set = self.lock_set();
+            entries.retain(|entry| !set.contains_entry(entry));
+        }
+        self.append(entries).await
     }
 
     /// Writes the entries that the file lacks.

@@ -41,13 +41,14 @@ struct RevokedKey {
 }
 
 impl RevocationSet {
-    /// Adds an entry. No entry undoes a revocation: of two entries for one credential, the earlier end applies; of two
-    /// for the tokens of one client, the later series, and in one series the later instant.
+    /// Adds an entry. No entry undoes a revocation: of two entries for one credential, the earlier end applies, and the one
+    /// that is needed for longer; of two for the tokens of one client, the later series, and in one series the later instant.
     pub(crate) fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Key { id, at, expires_at } => {
                 let key = self.keys.entry(id).or_insert(RevokedKey { at, expires_at });
                 key.at = key.at.min(at);
+                key.expires_at = later_expiry(key.expires_at, expires_at);
             }
             Entry::Subscription { id } => {
                 self.subscriptions.insert(id);
@@ -283,9 +284,11 @@ impl RevocationSet {
     }
 
     /// Returns whether adding `entry` would change nothing.
-    fn contains_entry(&self, entry: &Entry) -> bool {
+    pub(crate) fn contains_entry(&self, entry: &Entry) -> bool {
         match entry {
-            Entry::Key { id, at, .. } => self.keys.get(id).is_some_and(|known| known.at <= *at),
+            Entry::Key { id, at, expires_at } => self.keys.get(id).is_some_and(|known| {
+                known.at <= *at && later_expiry(known.expires_at, *expires_at) == known.expires_at
+            }),
             Entry::Subscription { id } => self.subscriptions.contains(id),
             Entry::Client { id } => self.clients.contains(id),
             Entry::Tokens { client, before, series } => {
@@ -304,6 +307,11 @@ impl RevocationSet {
             Entry::AuditHead { events, hash } => self.audit_head.as_ref() == Some(&(*events, hash.clone())),
         }
     }
+}
+
+/// Returns the later of two expiries; `None` is never.
+fn later_expiry(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    Some(one?.max(other?))
 }
 
 /// Puts `record`, if any, in `place`, and returns the write that does the same in the store.

@@ -13,6 +13,7 @@ use crate::store::conformance::key;
 use crate::store::conformance::key_id;
 use crate::store::conformance::later;
 use crate::store::conformance::with_organizations;
+use crate::store::record::ApiKeyChange;
 use crate::store::record::ApiKeyRecord;
 use crate::store::record::ClientRecord;
 use crate::store::record::IssuedTokens;
@@ -411,6 +412,52 @@ async fn a_revocation_is_never_taken_back() {
     let mut contents = store.contents().await.unwrap();
     reconcile(&log, &store, &mut contents, NOW).await;
     assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)));
+}
+
+#[tokio::test]
+async fn s078_a_key_that_was_to_live_longer_stays_revoked_when_an_older_database_is_restored() {
+    let shortened = ApiKeyChange {
+        expires_at: Some(Some(later(100))),
+        ..ApiKeyChange::default()
+    };
+    let shortened = key(1, "acme").change(shortened, NOW).unwrap();
+    assert!(
+        key(1, "acme").expires_at > Some(later(1_000)),
+        "the backup has a later expiry"
+    );
+    for through_memory in [false, true] {
+        let folder = TempDir::new().unwrap();
+        let store = open_store(&folder, "keygate.db").await;
+        fill(&store).await;
+        let log = open(&folder);
+        let written = Write::ApiKey(replacing(shortened.clone()));
+        store.commit(batch(vec![written])).await.unwrap();
+        if through_memory {
+            let (_, event) = revocation(1);
+            let revocation = Revocation::ApiKey {
+                id: key_id(1),
+                at: later(10),
+                expires_at: Some(later(100)),
+            };
+            log.hold(&revocation, event).await.unwrap();
+            write_pending(&log, &store).await.unwrap();
+        } else {
+            let revoked = Versioned {
+                record: shortened.clone().revoke(later(10)).unwrap(),
+                revision: Revision(2),
+            };
+            log.append_writes(&[Write::ApiKey(revoked)]).await.unwrap();
+        }
+        // Both in this process and after a restart.
+        log.sweep(later(1_000)).await.unwrap();
+        drop(log);
+        let log = RevocationLog::open(&log_path(&folder), later(1_000)).unwrap();
+        let older = open_store(&folder, "older.db").await;
+        fill(&older).await;
+        let mut contents = older.contents().await.unwrap();
+        reconcile(&log, &older, &mut contents, later(1_000)).await;
+        assert_eq!(find_key(&contents, 1).revoked_at, Some(later(10)), "{through_memory}");
+    }
 }
 
 #[tokio::test]

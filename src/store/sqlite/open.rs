@@ -43,7 +43,7 @@ const APPLICATION_ID: i64 = 1_262_960_980;
 
 /// The migrations (version, name, SQL), applied in order when the store is opened, each in a transaction. Never edit a
 /// released migration: sqlx compares the digests.
-pub(crate) const MIGRATIONS: [(i64, &str, &str); 3] = [
+pub(crate) const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "records", include_str!("../migrations/0001_records.sql")),
     (2, "limit counts", include_str!("../migrations/0002_limit_counts.sql")),
     (
@@ -51,6 +51,7 @@ pub(crate) const MIGRATIONS: [(i64, &str, &str); 3] = [
         "digest scheme",
         include_str!("../migrations/0003_digest_scheme.sql"),
     ),
+    (4, "states", include_str!("../migrations/0004_states.sql")),
 ];
 /// The migration since which the store has the scheme of its digests.
 pub(crate) const DIGEST_SCHEME_VERSION: i64 = 3;

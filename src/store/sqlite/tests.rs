@@ -491,6 +491,7 @@ fn migrations_are_never_edited() {
         (1, "74e645605b4dfb1107cd72d80ce3f2c242f03126f6e54392d997baaf5dab6dcf"),
         (2, "1ab21fdfc9b905e5f5ad441e8e1515dbf9a1d07ea09ae22faecf1e93049fe62a"),
         (3, "6a66943854efae7150471b3959aacc0513305ed1278844a560b9972f67ab5e98"),
+        (4, "76386b61cd2b8f4b7401751f520b307dd146cbf06269f218516affb806483d8e"),
     ];
     for ((version, _, sql), expected) in open::MIGRATIONS.into_iter().zip(digests) {
         let digest = crate::model::api_key::CredentialDigest::sha256(sql).to_hex();

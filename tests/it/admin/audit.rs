@@ -71,8 +71,8 @@ fn check_changes(gate: &Gate, action: &str, path: &str, before: &Value) -> Value
     assert_eq!(event["action"], action);
     let changes = &event["details"]["changes"];
     // Lists of scopes are one text there; secrets and keys have forms of their own.
-    let plain = |value: &Value| match value.as_array() {
-        Some(items) if items.iter().all(Value::is_string) => {
+    let plain = |member: &str, value: &Value| match value.as_array() {
+        Some(items) if member == "scopes" => {
             let words: Vec<&str> = items.iter().map(|item| item.as_str().unwrap()).collect();
             json!(words.join(" "))
         }
@@ -85,7 +85,7 @@ fn check_changes(gate: &Gate, action: &str, path: &str, before: &Value) -> Value
         let new = &after[member];
         let is_shown_otherwise = ["changed_at", "secrets", "keys"].contains(&member.as_str());
         if old != new && !is_shown_otherwise && !follow.contains(&member.as_str()) {
-            let expected = json!({ "old": plain(old), "new": plain(new) });
+            let expected = json!({ "old": plain(member, old), "new": plain(member, new) });
             assert_eq!(changes[member], expected, "{action}: {member} in {event}");
         }
     }
@@ -161,6 +161,24 @@ fn an_event_shows_each_member_that_changed_with_its_old_and_its_new_value() {
     );
 
     let key = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let before = gate.get(&format!("/keys/{key}")).json;
+    let change = json!({
+        "name": "l", "expires": "2d", "scopes": ["a", "b"], "addresses": ["192.0.2.0/24", "2001:db8::/32"],
+    });
+    gate.perform("PATCH", &format!("/keys/{key}"), Some(change));
+    let details = check_changes(&gate, "api_key.change", &format!("/keys/{key}"), &before);
+    assert_eq!(details["changes"].as_object().unwrap().len(), 4, "{details}");
+    for (old, new) in [("active", "disabled"), ("disabled", "active")] {
+        gate.perform("PATCH", &format!("/keys/{key}"), Some(json!({ "state": new })));
+        let event = gate.get("/audit?limit=1").json["items"][0].clone();
+        assert_eq!(
+            (&event["action"], &event["details"]),
+            (
+                &json!("api_key.change"),
+                &json!({ "name": "l", "changes": { "state": { "old": old, "new": new } } })
+            )
+        );
+    }
     let before = gate.get(&format!("/keys/{key}")).json;
     let new = gate
         .create(&format!("/keys/{key}/regenerate"), json!({ "grace": "1h" }))

@@ -1,6 +1,7 @@
-//! API keys: which members do they take at creation, and how do they end?
+//! API keys: which members do they take at creation, which can change, and how do they end?
 
 use super::fixture::Gate;
+use serde_json::Value;
 use serde_json::json;
 
 fn expires(gate: &Gate, expires: &str) -> (u16, Option<String>) {
@@ -247,4 +248,119 @@ fn s144_texts_that_a_terminal_would_obey_are_refused_before_they_reach_the_audit
         !audit.trim_end().chars().any(keygate::observe::escape::is_hidden),
         "{audit}"
     );
+}
+
+#[test]
+fn a_change_of_a_key_changes_what_it_names_and_is_in_force_with_its_answer() {
+    let gate = Gate::new();
+    let body = json!({ "name": "ci", "expires": "90d", "scopes": ["a"], "addresses": ["192.0.2.0/24"] });
+    let id = gate.create("/keys", body).id();
+    let path = format!("/keys/{id}");
+    let change = |body: Value| gate.call("PATCH", &path, Some(&body));
+    let changed =
+        change(json!({ "name": "cd", "expires": "30d", "scopes": ["b", "a"], "addresses": ["198.51.100.1"] }));
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    for (member, expected) in [
+        ("name", json!("cd")),
+        ("expires_at", json!("2027-02-14T08:00:00.000Z")),
+        ("scopes", json!(["a", "b"])),
+        ("addresses", json!(["198.51.100.1/32"])),
+        ("state", json!("active")),
+    ] {
+        assert_eq!(changed.json[member], expected);
+    }
+    assert_eq!(changed.json, gate.get(&path).json);
+    let entry = || gate.control.directory.get(&id.parse().unwrap()).unwrap();
+    assert_eq!(entry().scopes().to_string(), "a b");
+    assert!(!entry().allows(Some([192, 0, 2, 1].into())) && entry().allows(Some([198, 51, 100, 1].into())));
+    let expired = Some(gate.now().saturating_add(std::time::Duration::from_secs(30 * 86_400)));
+    assert_eq!(entry().expires_at(), expired);
+    // What is not named stays; `null` removes the addresses and nothing else.
+    assert_eq!(change(json!({})).json, changed.json);
+    assert_eq!(change(json!({ "addresses": null })).json["addresses"], json!([]));
+    assert!(entry().allows(None));
+    for member in ["name", "expires", "scopes", "state"] {
+        let response = change(json!({ member: null }));
+        assert_eq!(response.pointers(), [format!("/{member}")]);
+        assert!(response.text.contains("cannot be removed"), "{}", response.text);
+    }
+    for (body, pointer) in [
+        (json!({ "name": "" }), "/name"),
+        (json!({ "expires": "731d" }), "/expires"),
+        (json!({ "expires": "2027-01-15T08:00:00Z" }), "/expires"),
+        (json!({ "scopes": ["a b"] }), "/scopes/0"),
+        (json!({ "addresses": ["10.0.0.1/8"] }), "/addresses/0"),
+        (json!({ "state": "revoked" }), "/state"),
+        (json!({ "environment": "live" }), "/environment"),
+        (json!({ "subscription": "sub_default" }), "/subscription"),
+        (json!({ "digest": "a" }), "/digest"),
+    ] {
+        assert_eq!(change(body).pointers(), [pointer]);
+    }
+    // The plan bounds the scopes, as when a key is made.
+    let subscription = gate.subscribe("acme", "gold");
+    let body = json!({ "name": "k", "expires": "90d", "scopes": ["orders:read"], "subscription": subscription });
+    let bound = format!("/keys/{}", gate.create("/keys", body).id());
+    let wider = json!({ "scopes": ["orders:read", "orders:delete"] });
+    assert_eq!(gate.call("PATCH", &bound, Some(&wider)).pointers(), ["/scopes"]);
+    let within = json!({ "scopes": ["orders:write"] });
+    assert_eq!(
+        gate.perform("PATCH", &bound, Some(within))["scopes"],
+        json!(["orders:write"])
+    );
+}
+
+#[test]
+fn a_disabled_key_is_refused_until_it_is_enabled_and_a_revoked_one_for_good() {
+    let gate = Gate::new();
+    let subscription = gate.subscribe("acme", "gold");
+    let body = json!({ "name": "k", "expires": "90d", "subscription": subscription });
+    let id = gate.create("/keys", body.clone()).id();
+    let path = format!("/keys/{id}");
+    let set = |state: &str| gate.perform("PATCH", &path, Some(json!({ "state": state })))["state"].clone();
+    let entry = || gate.control.directory.get(&id.parse().unwrap()).unwrap();
+    // The state that it has is no error.
+    for state in ["disabled", "disabled", "active", "active", "disabled"] {
+        assert_eq!(set(state), state);
+        assert_eq!(entry().is_disabled(), state == "disabled");
+    }
+    let listed = gate.get("/keys?state=disabled").json;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "{listed}");
+    // It keeps its place in the plan, and so does its successor, which is disabled as well.
+    gate.create("/keys", body.clone());
+    gate.post("/keys", body).expect_refusal(409, "key-slots-full");
+    let successor = gate.create(&format!("{path}/regenerate"), json!({ "grace": "1h" }));
+    assert_eq!(successor.json["state"], "disabled");
+    assert_eq!(gate.get(&path).json["state"], "disabled");
+    assert_eq!(set("active"), "ending");
+    assert_eq!(set("disabled"), "disabled");
+    gate.perform("POST", &format!("{path}/revoke"), None);
+    for state in ["active", "disabled"] {
+        gate.call("PATCH", &path, Some(&json!({ "state": state })))
+            .expect_refusal(409, "already-revoked");
+    }
+    assert!(entry().is_revoked(gate.now()));
+    assert_eq!(gate.get(&path).json["state"], "revoked");
+}
+
+#[test]
+fn s067_an_expired_key_does_not_come_back_to_life() {
+    let gate = Gate::new();
+    let id = gate.create("/keys", json!({ "name": "k", "expires": "1d" })).id();
+    let path = format!("/keys/{id}");
+    let longer = json!({ "expires": "90d" });
+    gate.advance(86_399);
+    gate.perform("PATCH", &path, Some(json!({ "expires": "2027-01-16T08:00:00Z" })));
+    gate.advance(1);
+    assert_eq!(gate.get(&path).json["state"], "expired");
+    gate.call("PATCH", &path, Some(&longer))
+        .expect_refusal(409, "already-expired");
+    gate.call("PATCH", &path, Some(&json!({ "expires": "never" })))
+        .expect_refusal(409, "already-expired");
+    assert_eq!(
+        gate.perform("PATCH", &path, Some(json!({ "name": "old" })))["name"],
+        "old"
+    );
+    let entry = gate.control.directory.get(&id.parse().unwrap()).unwrap();
+    assert!(entry.is_expired(gate.now()));
 }

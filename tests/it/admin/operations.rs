@@ -109,6 +109,14 @@ fn rows() -> Vec<Row> {
         ("createKey", "POST", "/keys", Some(key), 201, NotFound),
         ("importKey", "POST", "/keys/import", Some(import), 201, NotFound),
         ("showKey", "GET", "/keys/{key}", None, 200, NotFound),
+        (
+            "changeKey",
+            "PATCH",
+            "/keys/{key}",
+            Some(json!({ "state": "disabled" })),
+            200,
+            NotFound,
+        ),
         ("revokeKey", "POST", "/keys/{key}/revoke", None, 200, NotFound),
         ("regenerateKey", "POST", "/keys/{key}/regenerate", None, 201, NotFound),
         (

@@ -148,6 +148,17 @@ impl CommandFixture {
     /// Runs a command on the gate or the store.
     #[track_caller]
     fn run(&self, args: &[&str]) -> CommandOutput {
+        self.run_from(args, Stdio::null())
+    }
+
+    /// Runs a command on the gate or the store that reads a file of the folder from stdin.
+    #[track_caller]
+    fn run_with_stdin(&self, args: &[&str], file: &str) -> CommandOutput {
+        self.run_from(args, std::fs::File::open(self.file(file)).unwrap().into())
+    }
+
+    #[track_caller]
+    fn run_from(&self, args: &[&str], stdin: Stdio) -> CommandOutput {
         let admin;
         let options: &[&str] = match self.transport {
             Transport::Socket | Transport::Store => &["--config", "keygate.yaml"],
@@ -161,6 +172,7 @@ impl CommandFixture {
         if self.transport == Transport::Listener {
             command.env("KEYGATE_ADMIN_TOKEN", ADMIN_TOKEN);
         }
+        command.stdin(stdin);
         self.record(command, &args)
     }
 

@@ -213,6 +213,7 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
     );
     let table = fixture.expect_success(&["keys", "list"]);
     assert!(line(&table, &id).contains(&"active".to_owned()), "{table}");
+    change_key(fixture, &id, key);
 
     // A second key beside the first, and one that replaces it.
     let whole = fixture.json(&[
@@ -313,6 +314,78 @@ fn keys(fixture: &CommandFixture) -> Vec<String> {
         // The secret part of the key.
         .map(|key| key[25..].to_owned())
         .collect()
+}
+
+fn change_key(fixture: &CommandFixture, id: &str, key: &str) {
+    let update = [
+        "keys",
+        "update",
+        "ci",
+        "--name",
+        "cd",
+        "--expires",
+        "6mo",
+        "--scope",
+        "orders:read,b",
+    ];
+    let output = fixture
+        .run(&[&update[..], &["--address", "192.0.2.0/24"]].concat())
+        .expect_success();
+    assert!(output.stdout.is_empty() && output.stderr.contains("`ci`"), "{output:?}");
+    let shown = fixture.json(&["keys", "show", id]);
+    assert_eq!(
+        (&shown["name"], &shown["scopes"], &shown["addresses"]),
+        (&json!("cd"), &json!(["b", "orders:read"]), &json!(["192.0.2.0/24"]))
+    );
+    fixture.check_key(key, 401);
+    fixture.expect_success(&["keys", "update", id, "--name", "ci", "--any-address", "--no-scopes"]);
+    let shown = fixture.json(&["keys", "show", id]);
+    assert_eq!((&shown["scopes"], &shown["addresses"]), (&json!([]), &json!([])));
+    fixture.check_key(key, 200);
+    let nothing = fixture.run(&["keys", "update", id]).expect_failure(2);
+    assert!(nothing.contains("--any-address"), "{nothing}");
+
+    let output = fixture.run(&["keys", "disable", "ci"]).expect_success();
+    assert!(output.stderr.contains("until it is enabled"), "{output:?}");
+    fixture.check_key(key, 401);
+    assert_eq!(fixture.json(&["keys", "show", id])["state"], "disabled");
+    let listed = fixture.expect_success(&["keys", "list", "--state", "disabled", "-o", "name"]);
+    assert_eq!(listed, format!("{id}\n"));
+    std::fs::write(fixture.file("key.txt"), format!("{key}\n")).unwrap();
+    verify_key(fixture, id);
+    fixture.expect_success(&["keys", "enable", id]);
+    fixture.check_key(key, 200);
+    verify_key(fixture, id);
+    fixture.expect_success(&["keys", "update", id, "--scope", "orders:read"]);
+    std::fs::remove_file(fixture.file("key.txt")).unwrap();
+}
+
+/// Verifies the key in `key.txt`, whose id and state the store has.
+fn verify_key(fixture: &CommandFixture, id: &str) {
+    let verify = |args: &[&str]| fixture.run_with_stdin(&[&["keys", "verify", "-"], args].concat(), "key.txt");
+    let state = fixture.json(&["keys", "show", id])["state"].clone();
+    let output = verify(&["-o", "json"]);
+    if fixture.transport == Transport::Store {
+        assert!(output.expect_failure(1).contains("no gate runs here"));
+        return;
+    }
+    let reason = (state == "disabled").then_some("api_key_disabled");
+    let verdict: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(
+        (&verdict["valid"], &verdict["reason"]),
+        (&json!(reason.is_none()), &json!(reason))
+    );
+    assert_eq!(
+        (&verdict["key"]["id"], output.code),
+        (&json!(id), Some(i32::from(reason.is_some())))
+    );
+    let other_scope = verify(&["--scope", "orders:write", "--address", "192.0.2.7"]);
+    assert_eq!(other_scope.code, Some(1), "{other_scope:?}");
+    let reason = reason.unwrap_or("insufficient_scope");
+    assert!(
+        other_scope.stdout.starts_with("valid                no\n") && other_scope.stderr.contains(reason),
+        "{other_scope:?}"
+    );
 }
 
 /// Returns the values of `client_id=…` and `client_secret=…`.

@@ -28,7 +28,7 @@ use std::sync::mpsc;
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-pub const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
+pub const NOT_OVER_THE_WIRE: [(&str, &str); 37] = [
     (
         "no_resources",
         "it takes a machine without descriptors; caused in memory",
@@ -37,6 +37,7 @@ pub const NOT_OVER_THE_WIRE: [(&str, &str); 36] = [
     ("client_unknown", "it takes a store; caused in `issuing`"),
     ("token_revoked", "it takes a store; caused in `issuing`"),
     ("client_tokens_revoked", "it takes a store; caused in `issuing`"),
+    ("api_key_disabled", "it takes a store; caused in `issuing`"),
     ("subscription_pending", "it takes a store; caused in `issuing`"),
     (
         "subscription_provisioning_failed",

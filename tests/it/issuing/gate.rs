@@ -23,6 +23,7 @@ use keygate::store::Store;
 use keygate::store::Versioned;
 use keygate::store::Write;
 use keygate::store::record::ApiKeyRecord;
+use keygate::store::record::ApiKeyState;
 use keygate::store::record::OrganizationRecord;
 use keygate::store::record::SubscriptionRecord;
 use keygate::store::sqlite::SqliteStore;
@@ -285,6 +286,8 @@ pub fn key(
         expires_at: None,
         revoked_at: None,
         replaced_by: None,
+        state: ApiKeyState::Active,
+        was_shortened: false,
         last_used_at: None,
     };
     change(&mut record);

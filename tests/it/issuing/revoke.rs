@@ -76,6 +76,22 @@ fn s069_no_call_that_begins_after_the_answer_to_a_revocation_is_let_through() {
 }
 
 #[test]
+fn s069_no_call_that_begins_after_a_key_is_disabled_is_let_through_until_it_is_enabled() {
+    let gate = Gate::start();
+    let (id, key) = gate.key(None);
+    let request = key_request("/any/x", &key);
+    let set = |state: &str| {
+        gate.admin
+            .perform("PATCH", &format!("/keys/{id}"), Some(json!({ "state": state })));
+    };
+    let (_, late) = under_load(&gate, &request, || set("disabled"));
+    assert_eq!(late, 0);
+    assert_eq!(gate.client().exchange(&request).status, 401);
+    set("active");
+    assert_eq!(gate.client().exchange(&request).status, 200);
+}
+
+#[test]
 fn s070_without_a_grace_the_old_key_is_dead_at_once_and_with_one_when_it_ends() {
     let clock = still_clock();
     let gate = Gate::start_at(&clock);

@@ -12,6 +12,7 @@ use keygate::model::api_key::ApiKeyEnvironment;
 use keygate::model::api_key::ApiKeyText;
 use keygate::model::api_key::system_random;
 use keygate::model::subscription::SubscriptionState;
+use keygate::store::record::ApiKeyState;
 use serde_json::json;
 
 #[test]
@@ -155,7 +156,7 @@ fn s074_a_credential_of_a_kind_that_the_plan_does_not_have_is_refused_with_401()
 }
 
 #[test]
-fn s077_unknown_guessed_revoked_and_expired_keys_get_the_same_response() {
+fn s077_unknown_guessed_revoked_expired_and_disabled_keys_get_the_same_response() {
     let folder = tempfile::tempdir().unwrap();
     let (good, good_text) = key("sub_good", ApiKeyEnvironment::Live, |_| {});
     let (revoked, revoked_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
@@ -164,11 +165,15 @@ fn s077_unknown_guessed_revoked_and_expired_keys_get_the_same_response() {
     let (expired, expired_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
         record.expires_at = Some(gate::now())
     });
+    let (disabled, disabled_text) = key("sub_good", ApiKeyEnvironment::Live, |record| {
+        record.state = ApiKeyState::Disabled
+    });
     let writes = vec![
         subscription("sub_good", "keys", ApiKeyEnvironment::Live, SubscriptionState::Active),
         good,
         revoked,
         expired,
+        disabled,
     ];
     gate::fill(folder.path(), writes);
     let config = gate::yaml("")
@@ -188,6 +193,7 @@ fn s077_unknown_guessed_revoked_and_expired_keys_get_the_same_response() {
         (with_other_secret(&expired_text), "api_key_wrong_secret"),
         (revoked_text, "api_key_revoked"),
         (expired_text, "api_key_expired"),
+        (disabled_text, "api_key_disabled"),
     ];
     // One connection, so that the access records are in the order of the requests.
     let mut client: RawClient = gate.client();

@@ -81,6 +81,13 @@ fn a_key_is_as_valid_as_the_gate_finds_it() {
 
     let (id, key) = gate.key(Some(&subscription));
     check(&verify(&gate, json!({ "key": key })), Some(&id), None);
+    let path = format!("/keys/{id}");
+    gate.admin.perform("PATCH", &path, Some(json!({ "state": "disabled" })));
+    let verdict = verify(&gate, json!({ "key": key }));
+    check(&verdict, Some(&id), Some("api_key_disabled"));
+    assert_eq!(verdict["key"]["state"], "disabled");
+    gate.admin.perform("PATCH", &path, Some(json!({ "state": "active" })));
+    check(&verify(&gate, json!({ "key": key })), Some(&id), None);
     gate.admin.post(&format!("/keys/{id}/revoke"), json!({}));
     check(
         &verify(&gate, json!({ "key": key })),

@@ -12,6 +12,7 @@ const OMITTED: &[&str] = &[
     "/created_at",
     "/changed_at",
     "/last_used_at",
+    "/was_shortened",
     "/authentication/secrets/0/digest",
     "/authentication/secrets/0/hint",
     "/authentication/keys/0/public_pem",
@@ -93,11 +94,13 @@ fn every_field_of_an_api_key_is_shown() {
         "id": "aaaaaaaaaaaaaaaa", "digest": DIGEST, "origin": "own", "environment": "live", "name": "ci",
         "organization": "acme", "subscription": "sub_1", "scopes": "a", "addresses": ["192.0.2.0/24"],
         "created_at": 1, "expires_at": null, "revoked_at": null, "replaced_by": null, "last_used_at": null,
+        "state": "disabled", "was_shortened": true,
     });
     let other = json!({
         "id": "bbbbbbbbbbbbbbbb", "digest": OTHER_DIGEST, "origin": "imported", "environment": "test", "name": "cd",
         "organization": "other", "subscription": "sub_2", "scopes": "a b", "addresses": [],
         "created_at": 2, "expires_at": 2, "revoked_at": 2, "replaced_by": "cccccccccccccccc", "last_used_at": 2,
+        "state": "active", "was_shortened": false,
     });
     check::<ApiKeyRecord>(&record, &other, &[]);
 }

@@ -197,6 +197,7 @@ pub const ROWS: &[Row] = &[
     r("api_key_wrong_secret", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error(ErrorScheme::Key), false),
     r("api_key_revoked", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error(ErrorScheme::Key), false),
     r("api_key_expired", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error(ErrorScheme::Key), false),
+    r("api_key_disabled", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error(ErrorScheme::Key), false),
     r("api_key_wrong_address", 401, "invalid-api-key", "Invalid API key", "The API key was not accepted.", Some("invalid_token"), Challenge::Error(ErrorScheme::Key), false),
     r("too_many_failures", 429, "too-many-failures", "Too many failed authentications", "Too many credentials from this address were not accepted; try again later.", None, Challenge::None, false),
     r("keys_unavailable", 503, "keys-unavailable", "Credential cannot be checked now", "The gateway cannot check the credential now; the same request may succeed soon.", None, Challenge::None, false),

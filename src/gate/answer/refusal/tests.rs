@@ -130,7 +130,7 @@ fn api_keys() -> Vec<ApiKeyError> {
     all!(ApiKeyError:
         E::Malformed => E::Malformed, E::Checksum => E::Checksum, E::Unknown => E::Unknown,
         E::WrongSecret => E::WrongSecret, E::Revoked(_) => E::Revoked(id), E::Expired(_) => E::Expired(id),
-        E::WrongAddress(_) => E::WrongAddress(id),
+        E::Disabled(_) => E::Disabled(id), E::WrongAddress(_) => E::WrongAddress(id),
     )
 }
 

@@ -131,6 +131,23 @@ fn a_revocation_holds_from_the_instant_it_is_loaded() {
 }
 
 #[test]
+fn a_disabled_key_is_refused_until_it_is_active_again() {
+    let fixture = fixture(|record| record.state = KeyState::Disabled);
+    let refused = ApiKeyError::Disabled(fixture.key.id());
+    fixture.check(fixture.key.expose(), Err(refused));
+    fixture.replace(KeyRecord {
+        state: KeyState::Active,
+        ..fixture.record.clone()
+    });
+    fixture.check(fixture.key.expose(), Ok(()));
+    fixture.replace(fixture.record.clone());
+    fixture.check(fixture.key.expose(), Err(refused));
+    // What cannot be undone comes first.
+    let expired = fixture.authenticate(fixture.key.expose(), 1_001).map(drop);
+    assert_eq!(expired, Err(ApiKeyError::Expired(fixture.key.id())));
+}
+
+#[test]
 fn a_key_is_refused_outside_its_address_ranges() {
     let here = fixture(|record| record.addresses = vec!["192.0.2.0/24".parse().unwrap()].into());
     here.check(here.key.expose(), Ok(()));
@@ -147,6 +164,7 @@ fn s077_without_the_secret_nobody_learns_a_keys_state() {
     let states = [
         fixture(|_| {}),
         fixture(|record| record.state = KeyState::Revoked),
+        fixture(|record| record.state = KeyState::Disabled),
         fixture(|record| record.expires_at = None),
         fixture(|record| record.addresses = vec!["198.51.100.0/24".parse().unwrap()].into()),
     ];
