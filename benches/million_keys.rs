@@ -318,11 +318,12 @@ fn fill(path: &Path, count: u64) {
             store.commit(batch).await.expect("records are made");
         };
         let organizations = (0..ORGANIZATIONS).map(|number| {
-            Record::Organization(Versioned::new(OrganizationRecord {
-                id: format!("org-{number}").parse().expect("a name"),
-                name: format!("Organization {number}"),
-                created_at: MADE,
-            }))
+            let id = format!("org-{number}").parse().expect("a name");
+            Record::Organization(Versioned::new(OrganizationRecord::new(
+                id,
+                format!("Organization {number}"),
+                MADE,
+            )))
         });
         write(organizations.collect()).await;
         let plan = Plan::open("gold".parse().expect("a name"), CredentialKinds::ANY);

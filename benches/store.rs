@@ -206,11 +206,7 @@ fn row(what: &str, count: u64, took: Duration) {
 /// Opens a store with one organization and subscription.
 async fn open(path: &Path) -> Arc<SqliteStore> {
     let store = SqliteStore::open(path).await.expect("the store opens");
-    let organization = OrganizationRecord {
-        id: "acme".parse().expect("a name"),
-        name: "Acme".to_owned(),
-        created_at: NOW,
-    };
+    let organization = OrganizationRecord::new("acme".parse().expect("a name"), "Acme".to_owned(), NOW);
     let subscription = SubscriptionRecord::new(
         "sub_1".parse().expect("an id"),
         organization.id.clone(),

@@ -237,11 +237,11 @@ async fn fill(control: &Control, keys: &[SigningKey]) {
         )],
     };
     let mut writes = vec![
-        Write::Organization(Versioned::new(OrganizationRecord {
-            id: "acme".parse().expect("a name"),
-            name: "Acme".to_owned(),
-            created_at: now,
-        })),
+        Write::Organization(Versioned::new(OrganizationRecord::new(
+            "acme".parse().expect("a name"),
+            "Acme".to_owned(),
+            now,
+        ))),
         Write::Subscription(Versioned::new(SubscriptionRecord {
             id: "sub_acme".parse().expect("an id"),
             organization: "acme".parse().expect("a name"),

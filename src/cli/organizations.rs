@@ -1,21 +1,31 @@
-//! `keygate orgs`: which organizations hold subscriptions?
+//! `keygate orgs`: which organizations hold subscriptions, and under which names?
 
+use crate::cli::confirm::ConfirmArgs;
 use crate::cli::gate::GateClient;
 use crate::cli::gate::args::ItemFilter;
 use crate::cli::gate::args::ListArgs;
 use crate::cli::gate::args::OnceArgs;
 use crate::cli::noun::GateCommand;
 use crate::cli::reference::OrganizationArg;
+use crate::cli::reference::ResolvedId;
 use crate::cli::render::Column;
 use crate::cli::render::cell;
 use crate::model::names::Name;
+use crate::store::record::OrganizationState;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
+use http::Method;
 use serde_json::Value;
 use serde_json::json;
 use std::error::Error;
 
 const PATH: &str = "organizations";
-const COLUMNS: &[Column<'_>] = &[("ID", "id"), ("NAME", "name"), ("CREATED", "created_at")];
+const COLUMNS: &[Column<'_>] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("CREATED", "created_at"),
+];
 
 #[derive(Debug, Subcommand)]
 pub enum OrganizationCommand {
@@ -25,6 +35,9 @@ pub enum OrganizationCommand {
         /// Those with this name
         #[arg(long)]
         name: Option<String>,
+        /// Those in this state
+        #[arg(long, value_parser = PossibleValuesParser::new(OrganizationState::ALL.map(OrganizationState::as_str)))]
+        state: Option<String>,
         #[command(flatten)]
         list: ListArgs,
     },
@@ -40,26 +53,54 @@ pub enum OrganizationCommand {
         #[command(flatten)]
         once: OnceArgs,
     },
+    /// Give an organization another name; its id stays
+    Update {
+        #[command(flatten)]
+        organization: OrganizationArg,
+        /// For people
+        #[arg(long)]
+        name: String,
+    },
+    /// Delete an organization whose subscriptions are all cancelled, for good: its id stays taken
+    Delete {
+        #[command(flatten)]
+        organization: OrganizationArg,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
+    },
 }
 
 impl GateCommand for OrganizationCommand {
     fn run(&self, gate: &mut GateClient<'_>) -> Result<(), Box<dyn Error>> {
         match self {
-            Self::List { name, list } => {
+            Self::List { name, state, list } => {
                 let filter = ItemFilter {
                     name: name.clone(),
-                    state: None,
+                    state: state.clone(),
                 };
                 gate.list(PATH, Value::Null, &filter, list, COLUMNS)
             }
             Self::Show(organization) => {
                 let path = format!("{PATH}/{}", organization.find(gate)?.id);
-                gate.show_one(&path, &["id", "name"])
+                gate.show_one(&path, &["id", "name", "state"])
             }
             Self::Create { id, name, once } => {
                 let made = gate.create(PATH, json!({ "id": id.as_str(), "name": name }), once)?;
                 let id = cell(&made["id"]);
                 gate.report(&made, &format!("Organization {id} is made"), &format!("{id}\n"))
+            }
+            Self::Update { organization, name } => {
+                let id = organization.find(gate)?.id;
+                let changed = gate.call(Method::PATCH, &format!("{PATH}/{id}"), json!({ "name": name }))?;
+                gate.report(&changed, &format!("Organization {id} is changed"), "")
+            }
+            Self::Delete { organization, confirm } => {
+                let ResolvedId { id, label } = organization.find(gate)?;
+                let consequence =
+                    format!("Organization {label} will get no subscription any more, and its id stays taken");
+                confirm.confirm(&mut gate.printer, &consequence)?;
+                let deleted = gate.call(Method::DELETE, &format!("{PATH}/{id}"), Value::Null)?;
+                gate.report(&deleted, &format!("Organization {id} is deleted"), "")
             }
         }
     }

@@ -58,11 +58,7 @@ pub(crate) fn later(secs: u64) -> Timestamp {
 }
 
 pub(crate) fn organization(id: &str) -> OrganizationRecord {
-    OrganizationRecord {
-        id: id.parse().unwrap(),
-        name: format!("The people of {id}"),
-        created_at: NOW,
-    }
+    OrganizationRecord::new(id.parse().unwrap(), format!("The people of {id}"), NOW)
 }
 
 /// Returns a subscription with the id `sub_<organization>`.

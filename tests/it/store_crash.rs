@@ -42,11 +42,7 @@ const FOLDER: &str = "KEYGATE_TEST_CRASH_FOLDER";
 const WRITERS: usize = 16;
 
 fn organization() -> Vec<Write> {
-    let organization = OrganizationRecord {
-        id: "acme".parse().unwrap(),
-        name: "Acme".to_owned(),
-        created_at: NOW,
-    };
+    let organization = OrganizationRecord::new("acme".parse().unwrap(), "Acme".to_owned(), NOW);
     let plan = Plan::open("gold".parse().unwrap(), CredentialKinds::ANY);
     let id = "sub_1".parse().unwrap();
     let subscription = SubscriptionRecord::new(id, organization.id.clone(), &plan, ApiKeyEnvironment::Live, NOW);

@@ -79,7 +79,11 @@ fn operations() -> (Router<Arc<Api>>, OpenApi) {
     let (router, description) = OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(openapi::show))
         .routes(routes!(organizations::list, organizations::create))
-        .routes(routes!(organizations::show))
+        .routes(routes!(
+            organizations::show,
+            organizations::change,
+            organizations::delete
+        ))
         .routes(routes!(plans::list))
         .routes(routes!(subscriptions::list, subscriptions::create))
         .routes(routes!(subscriptions::show))

@@ -1,6 +1,8 @@
 //! Organizations over HTTP.
 
 use crate::control::admin::body::Body;
+use crate::control::admin::body::kept_or_changed;
+use crate::control::admin::change::Change;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
@@ -30,6 +32,9 @@ pub(super) struct View {
     /// For people.
     #[schema(example = "Acme Corporation")]
     name: String,
+    /// `active` or `deleted`.
+    #[schema(example = "active")]
+    state: &'static str,
     created_at: Time,
 }
 
@@ -40,6 +45,7 @@ impl Resource for OrganizationRecord {
         View {
             id: self.id.to_string(),
             name: self.name.clone(),
+            state: self.state.as_str(),
             created_at: Time(self.created_at),
         }
     }
@@ -67,6 +73,32 @@ pub(super) struct NewOrganization {
     name: String,
 }
 
+/// What is to be other than it was; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OrganizationChange)]
+pub(super) struct OrganizationChange {
+    /// 1 to 200 characters, for people.
+    #[serde(default, deserialize_with = "kept_or_changed")]
+    #[schema(value_type = String, example = "Acme Corporation", min_length = 1, max_length = 200, required = false)]
+    name: Option<String>,
+}
+
+/// The organization in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct OrganizationPath {
+    /// The organization's id
+    #[param(example = "acme")]
+    id: String,
+}
+
+impl OrganizationPath {
+    fn id(&self) -> Result<Name, RegistryError> {
+        self.id.parse().map_err(|_| RegistryError::NotFound("organization"))
+    }
+}
+
 /// Which part of the list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +114,8 @@ pub(super) struct OrganizationQuery {
 
 /// Every organization
 ///
-/// An organization's own administrators see theirs alone.
+/// An organization's own administrators see theirs alone. Deleted ones are among them, because tokens and the audit log name
+/// them.
 #[utoipa::path(get, path = "/admin/v1/organizations", tag = "organizations", operation_id = "listOrganizations",
     params(OrganizationQuery), responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<OrganizationQuery>) -> HandlerResult {
@@ -93,12 +126,42 @@ pub(super) async fn list(registry: Registry, Parameters(query): Parameters<Organ
 
 /// One organization
 #[utoipa::path(get, path = "/admin/v1/organizations/{id}", tag = "organizations", operation_id = "showOrganization",
-    params(("id" = String, Path, description = "The organization's id", example = "acme")),
-    responses((status = 200, description = "The organization", body = View)))]
-pub(super) async fn show(registry: Registry, Path(id): Path<String>) -> HandlerResult {
-    let id = id.parse().map_err(|_| RegistryError::NotFound("organization"))?;
-    let found = registry.organization(&id).await?;
+    params(OrganizationPath), responses((status = 200, description = "The organization", body = View)))]
+pub(super) async fn show(registry: Registry, Path(organization): Path<OrganizationPath>) -> HandlerResult {
+    let found = registry.organization(&organization.id()?).await?;
     Ok(AdminResponse::record(&registry, &found))
+}
+
+/// Change an organization
+///
+/// Its id is for good.
+#[utoipa::path(patch, path = "/admin/v1/organizations/{id}", tag = "organizations", operation_id = "changeOrganization",
+    params(OrganizationPath),
+    request_body(content(
+        (OrganizationChange = "application/json"),
+        (OrganizationChange = "application/merge-patch+json"),
+    )), responses((status = 200, description = "It is changed", body = View)))]
+pub(super) async fn change(
+    Change(registry, organization, expected, Body { body, .. }): Change<OrganizationPath, Body<OrganizationChange>>,
+) -> HandlerResult {
+    let id = organization.id()?;
+    let name = ValidationErrors::collect(|errors| {
+        let name = body.name.as_deref();
+        Some(name.and_then(|text| errors.take("/name", Label::parse(text))))
+    })?;
+    let changed = registry.change_organization(&id, name.as_ref(), expected).await?;
+    Ok(AdminResponse::record(&registry, &changed))
+}
+
+/// Delete an organization
+///
+/// For operators, and for good: its id stays taken. Refused while it has a subscription that is not cancelled
+/// (`organization-in-use`); a cancellation ends every credential of its subscription.
+#[utoipa::path(delete, path = "/admin/v1/organizations/{id}", tag = "organizations", operation_id = "deleteOrganization",
+    params(OrganizationPath), responses((status = 200, description = "It is deleted", body = View)))]
+pub(super) async fn delete(Change(registry, organization, expected, _): Change<OrganizationPath>) -> HandlerResult {
+    let deleted = registry.delete_organization(&organization.id()?, expected).await?;
+    Ok(AdminResponse::record(&registry, &deleted))
 }
 
 /// Make an organization

@@ -32,8 +32,9 @@ impl AuditFields for OrganizationRecord {
             id: _,
             name,
             created_at: _,
+            state,
         } = self;
-        fields([("name", json!(name))])
+        fields([("name", json!(name)), ("state", json!(state.as_str()))])
     }
 }
 

@@ -118,11 +118,11 @@ pub async fn prepare(
         (default_name(), "Default", default_subscription_id()),
         (operators_name(), "Operators", operators_subscription_id()),
     ] {
-        writes.push(Write::Organization(Versioned::new(OrganizationRecord {
-            id: name.clone(),
-            name: title.to_owned(),
-            created_at: now,
-        })));
+        writes.push(Write::Organization(Versioned::new(OrganizationRecord::new(
+            name.clone(),
+            title.to_owned(),
+            now,
+        ))));
         writes.push(Write::Subscription(Versioned::new(SubscriptionRecord {
             id: subscription,
             // The plan of the same name: built in, or from the configuration.

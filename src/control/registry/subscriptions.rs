@@ -104,17 +104,27 @@ impl Registry {
             (Visibility::Organization(own), Some(named)) if *own == named => named,
             (Visibility::Organization(_), Some(_)) => return Err(RegistryError::OtherOrganization),
         };
-        let is_known = self.control.store.organization(&organization).await?.is_some();
-        let plan = ValidationErrors::collect(|errors| {
-            if !is_known {
-                errors.add("/organization", "there is no organization of this id; make it first");
-            }
-            self.plan_for(&spec.plan, &organization, errors)
-        })?;
-        let id = SubscriptionId::generate(&mut { self.random });
-        let record = SubscriptionRecord::new(id, organization, &plan, spec.environment, self.now);
-        self.insert_in_batch(Batch::default(), "subscription.create", record, stored_response)
-            .await
+        retry_on_conflict(|| async {
+            let found = self.control.store.organization(&organization).await?;
+            let (holder, plan) = ValidationErrors::collect(|errors| {
+                let holder = found.ok_or("there is no organization of this id; make it first");
+                let holder = errors.take("/organization", holder);
+                if let Some(holder) = &holder {
+                    errors.take("/organization", holder.record.check_not_deleted());
+                }
+                holder.zip(self.plan_for(&spec.plan, &organization, errors))
+            })?;
+            let id = SubscriptionId::generate(&mut { self.random });
+            let record = SubscriptionRecord::new(id, organization.clone(), &plan, spec.environment, self.now);
+            // Rewrite the unchanged organization: its deletion at the same time conflicts.
+            let batch = Batch {
+                writes: vec![Write::Organization(holder)],
+                ..Batch::default()
+            };
+            self.insert_in_batch(batch, "subscription.create", record, stored_response)
+                .await
+        })
+        .await
     }
 
     /// Returns the plan `name`. Records a mistake if the plan does not exist, or if `organization` may not have it.

@@ -190,6 +190,16 @@ fn an_event_shows_each_member_that_changed_with_its_old_and_its_new_value() {
     );
     assert!(details["expires_at"].is_string(), "the new key's: {details}");
 
+    gate.create("/organizations", json!({ "id": "old", "name": "Old" }));
+    for (method, body, action) in [
+        ("PATCH", Some(json!({ "name": "New" })), "organization.change"),
+        ("DELETE", None, "organization.delete"),
+    ] {
+        let before = gate.get("/organizations/old").json;
+        gate.perform(method, "/organizations/old", body);
+        check_changes(&gate, action, "/organizations/old", &before);
+    }
+
     let subscription = gate.subscribe("acme", "paid");
     let path = format!("/subscriptions/{subscription}");
     for (verb, body, action) in [

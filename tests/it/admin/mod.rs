@@ -3,6 +3,7 @@
 mod fixture;
 mod generated_clients;
 mod operations;
+mod organizations;
 mod description;
 mod keys;
 mod clients;

@@ -47,6 +47,22 @@ fn rows() -> Vec<Row> {
             OperatorsOnly,
         ),
         ("showOrganization", "GET", "/organizations/acme", None, 200, NotFound),
+        (
+            "changeOrganization",
+            "PATCH",
+            "/organizations/acme",
+            Some(json!({ "name": "Acme" })),
+            200,
+            NotFound,
+        ),
+        (
+            "deleteOrganization",
+            "DELETE",
+            "/organizations/{organization}",
+            None,
+            200,
+            NotFound,
+        ),
         ("listPlans", "GET", "/plans", None, 200, OwnOnly),
         ("listSubscriptions", "GET", "/subscriptions", None, 200, OwnOnly),
         (
@@ -246,6 +262,11 @@ fn placeholders(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
         }
         gate.create("/clients", body).id()
     };
+    let organization = format!("org-{round}");
+    gate.create(
+        "/organizations",
+        json!({ "id": organization, "name": "Without a subscription" }),
+    );
     let key_client = client("private_key_jwt", None);
     let added = gate.create(&format!("/clients/{key_client}/keys"), json!({ "generate": "ES256" }));
     vec![
@@ -259,6 +280,7 @@ fn placeholders(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
         ("{key_client}", key_client),
         ("{kid}", added.json["kid"].as_str().unwrap().to_owned()),
         ("{digest}", format!("{round:064x}")),
+        ("{organization}", organization),
         ("{subscription}", subscription),
     ]
 }
@@ -373,6 +395,7 @@ fn every_operation_is_refused_to_those_who_may_not_and_done_for_those_who_may() 
 fn repeated_class(name: &str, expected: u16) -> u16 {
     match name {
         "createOrganization"
+        | "deleteOrganization"
         | "approveSubscription"
         | "failSubscription"
         | "changeSubscriptionPlan"

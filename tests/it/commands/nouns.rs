@@ -53,7 +53,7 @@ fn organizations(fixture: &CommandFixture) {
         "acme\n"
     );
     let table = fixture.expect_success(&["orgs", "list"]);
-    assert_eq!(line(&table, "acme")[..2], ["acme", "Acme Ltd"]);
+    assert_eq!(line(&table, "acme")[..3], ["acme", "Acme Ltd", "active"]);
     line(&table, "default");
     assert!(
         fixture
@@ -84,6 +84,16 @@ fn organizations(fixture: &CommandFixture) {
         .run(&["orgs", "create", "quiet", "--name", "x", "-q"])
         .expect_success();
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("quiet\n", ""));
+    fixture.expect_success(&["orgs", "update", "quiet", "--name", "Hushed"]);
+    assert_eq!(fixture.json(&["orgs", "show", "Hushed"])["id"], "quiet");
+    fixture.run(&["orgs", "update", "quiet"]).expect_failure(2);
+    let unasked = fixture.run(&["orgs", "delete", "quiet"]).expect_failure(1);
+    assert!(unasked.contains("--yes"), "{unasked}");
+    fixture.expect_success(&["orgs", "delete", "Hushed", "--yes"]);
+    let deleted = fixture.expect_success(&["orgs", "list", "--state", "deleted", "-o", "name"]);
+    assert_eq!(deleted, "quiet\n");
+    let again = fixture.run(&["orgs", "delete", "quiet", "-y"]).expect_failure(1);
+    assert!(again.contains("organization-deleted"), "{again}");
     let again = fixture
         .run(&["orgs", "create", "acme", "--name", "x"])
         .expect_failure(1);

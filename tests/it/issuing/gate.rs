@@ -234,11 +234,11 @@ pub fn now() -> Timestamp {
 pub fn fill(folder: &Path, mut writes: Vec<Write>) {
     writes.insert(
         0,
-        Write::Organization(Versioned::new(OrganizationRecord {
-            id: "acme".parse().unwrap(),
-            name: "Acme".to_owned(),
-            created_at: now(),
-        })),
+        Write::Organization(Versioned::new(OrganizationRecord::new(
+            "acme".parse().unwrap(),
+            "Acme".to_owned(),
+            now(),
+        ))),
     );
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

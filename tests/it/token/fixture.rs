@@ -222,11 +222,11 @@ impl Gate {
     pub fn subscribe(&self, organization: &str, plan: &str, state: SubscriptionState, environment: ApiKeyEnvironment) {
         let now = self.clock.now().wall;
         self.commit(vec![
-            Write::Organization(Versioned::new(OrganizationRecord {
-                id: organization.parse().unwrap(),
-                name: organization.to_owned(),
-                created_at: now,
-            })),
+            Write::Organization(Versioned::new(OrganizationRecord::new(
+                organization.parse().unwrap(),
+                organization.to_owned(),
+                now,
+            ))),
             Write::Subscription(Versioned::new(SubscriptionRecord {
                 id: format!("sub_{organization}").parse().unwrap(),
                 organization: organization.parse().unwrap(),

@@ -71,8 +71,8 @@ const OTHER_DIGEST: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 #[test]
 fn every_field_of_an_organization_and_a_subscription_is_shown() {
     check::<OrganizationRecord>(
-        &json!({ "id": "acme", "name": "Acme", "created_at": 1 }),
-        &json!({ "id": "other", "name": "Other", "created_at": 2 }),
+        &json!({ "id": "acme", "name": "Acme", "created_at": 1, "state": "deleted" }),
+        &json!({ "id": "other", "name": "Other", "created_at": 2, "state": "active" }),
         &[],
     );
     check::<SubscriptionRecord>(
