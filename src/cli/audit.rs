@@ -44,7 +44,7 @@ pub enum AuditCommand {
         /// Of what belongs to this organization
         #[arg(long, value_name = "ID")]
         organization: Option<Name>,
-        /// By whom: a client's id, `admin.token`, `local`, `gate`
+        /// By whom: a client's id, `admin.token`, `gate`, or a user of the gate's machine (`local:alice`; `local` for all)
         #[arg(long, value_name = "WHO")]
         actor: Option<String>,
         /// What, such as `client.create`

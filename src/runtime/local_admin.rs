@@ -14,6 +14,7 @@ use crate::runtime::first_administrator::AdministratorNotice;
 use crate::runtime::first_administrator::SecretPlace;
 use crate::runtime::follow_store;
 use crate::runtime::follow_store::StoreStartError;
+use crate::runtime::local_user;
 use crate::store::StoreError;
 use axum::Extension;
 use axum::Router;
@@ -54,7 +55,8 @@ impl OpenError {
 }
 
 /// Opens the store of `config` as a gate does, and returns its admin API. The secret of a first administrator goes to
-/// `place`. Requests have the rights of [`Peer::Local`].
+/// `place`. Requests have the rights of [`Peer::Local`], and are made
+/// by the user of this process.
 ///
 /// # Errors
 /// `config` has no store, another process has the store open, or the store or its signing keys cannot be read.
@@ -74,7 +76,7 @@ pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, Ope
         clock,
     });
     Ok(LocalAdmin {
-        router: router.layer(Extension(Peer::Local)),
+        router: router.layer(Extension(Peer::Local(local_user::own()))),
         store: LocalStore(store.control),
         administrator: store.administrator,
     })

@@ -13,6 +13,8 @@ pub mod limit_counts;
 #[cfg(feature = "gateway")]
 pub mod admin;
 #[cfg(feature = "gateway")]
+pub mod local_user;
+#[cfg(feature = "gateway")]
 pub mod local_admin;
 #[cfg(feature = "gateway")]
 pub mod echo;

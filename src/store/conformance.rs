@@ -750,7 +750,7 @@ pub(crate) async fn events_are_filtered_by_every_field(backend: &dyn Backend) {
     };
     append(event("client.create", "c1")).await;
     append(NewAuditEvent {
-        actor: "local".to_owned(),
+        actor: "local:alice (uid 1000)".to_owned(),
         from: None,
         organization: None,
         at: later(1),
@@ -812,6 +812,34 @@ pub(crate) async fn events_are_filtered_by_every_field(backend: &dyn Backend) {
                 ..all()
             },
             vec![2],
+        ),
+        (
+            AuditFilter {
+                actor: text("local:alice"),
+                ..all()
+            },
+            vec![2],
+        ),
+        (
+            AuditFilter {
+                actor: text("local:alice (uid 1000)"),
+                ..all()
+            },
+            vec![2],
+        ),
+        (
+            AuditFilter {
+                actor: text("local:alic"),
+                ..all()
+            },
+            vec![],
+        ),
+        (
+            AuditFilter {
+                actor: text("local:alice (uid 100"),
+                ..all()
+            },
+            vec![],
         ),
         (
             AuditFilter {

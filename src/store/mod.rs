@@ -162,6 +162,7 @@ pub struct Page {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
     pub organization: Option<Name>,
+    /// The whole name; a local user's also without its uid (`local:alice`), and `local` for all of them.
     pub actor: Option<String>,
     pub action: Option<String>,
     pub target: Option<String>,

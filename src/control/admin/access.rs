@@ -7,6 +7,7 @@ use crate::control::Control;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::registry::Actor;
+use crate::control::registry::actor::LocalUser;
 use crate::control::token::own_tokens;
 use crate::control::token::own_tokens::OwnTokenError;
 use crate::limit::key::source_of;
@@ -35,11 +36,11 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 /// The origin of a request. The server of the API must set it; a request without it is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     Network(IpAddr),
     /// The gate's own socket, or its own process: such a caller can open the store's files anyway.
-    Local,
+    Local(LocalUser),
 }
 
 /// The only operation with a body that changes no record.
@@ -301,7 +302,7 @@ impl Access {
         own: Option<&dyn AccessTokenVerifier>,
     ) -> Result<Actor, Refusal> {
         let peer = match peer {
-            Peer::Local => return Ok(Actor::local()),
+            Peer::Local(user) => return Ok(Actor::local(&user)),
             Peer::Network(peer) => peer,
         };
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner);

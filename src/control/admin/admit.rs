@@ -21,7 +21,7 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
     if matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == openapi::PATH {
         return next.run(request).await;
     }
-    let Some(peer) = request.extensions().get::<Peer>().copied() else {
+    let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         let detail = "nobody knows where this request came from";
         let response = problem(StatusCode::FORBIDDEN, "no-peer", detail).into_response();
         return with(response, RefusalReason::NO_PEER);

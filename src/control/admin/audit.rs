@@ -24,7 +24,8 @@ pub(super) struct View {
     #[schema(example = 7)]
     sequence: u64,
     at: Time,
-    /// Who: a client's id, `admin.token`, `local` (whoever may open the store's files), or `gate` (a schedule).
+    /// Who: a client's id, `admin.token`, `gate` (a schedule), or a user of the gate's machine who may open the store's files,
+    /// such as `local:alice (uid 1000)`.
     #[schema(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
     actor: String,
     /// From which address; `null` for what did not come over the network.
@@ -101,7 +102,7 @@ pub(super) struct AuditQuery {
     /// Of this organization alone.
     #[param(required = false)]
     organization: Option<String>,
-    /// By this actor alone.
+    /// By this actor alone; `local` stands for every user of the gate's machine, `local:alice` for one.
     #[param(required = false)]
     actor: Option<String>,
     /// Of this kind alone, such as `api_key.revoke`.

@@ -3,16 +3,48 @@
 use crate::control::registry::RegistryError;
 use crate::model::names::Name;
 use crate::model::plan::OPERATORS;
+use crate::observe::escape;
+use crate::store::record::audit::LOCAL;
 use std::net::IpAddr;
 
 /// The author of an authorized request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The name in the audit log: a client's id, `admin.token`, `local` or `gate`.
+    /// The name in the audit log: a client's id, `admin.token`, `gate`, or [`LOCAL`] with the user.
     name: String,
     /// The source address; `None` if the request did not come over the network.
     from: Option<IpAddr>,
     reach: Visibility,
+}
+
+/// A user of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalUser {
+    /// `None` if the system does not tell.
+    uid: Option<u32>,
+    name: Option<String>,
+}
+
+impl LocalUser {
+    /// Returns the user. Leaves out a name with characters that a terminal would obey.
+    pub fn new(uid: Option<u32>, name: Option<String>) -> Self {
+        let name = name.filter(|name| !name.is_empty() && !name.chars().any(escape::is_hidden));
+        Self { uid, name }
+    }
+
+    pub const fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
+    /// Returns the name for the audit log. The number is there too: a name may be given to another user later.
+    fn actor_name(&self) -> String {
+        match (&self.name, self.uid) {
+            (Some(name), Some(uid)) => format!("{LOCAL}:{name} (uid {uid})"),
+            (Some(name), None) => format!("{LOCAL}:{name}"),
+            (None, Some(uid)) => format!("{LOCAL} (uid {uid})"),
+            (None, None) => LOCAL.to_owned(),
+        }
+    }
 }
 
 /// The records that an actor may see and change.
@@ -35,9 +67,9 @@ impl Actor {
     }
 
     /// Returns the actor for a user who can open the store's files, and so could change them without this API.
-    pub fn local() -> Self {
+    pub fn local(user: &LocalUser) -> Self {
         Self {
-            name: "local".to_owned(),
+            name: user.actor_name(),
             from: None,
             reach: Visibility::All,
         }
@@ -125,9 +157,24 @@ mod tests {
         for all in [
             Actor::client("client_2", &name("operators"), here),
             Actor::admin_token(here),
-            Actor::local(),
+            Actor::local(&LocalUser::default()),
         ] {
             assert!(all.sees(&name("acme")) && all.is_operator(), "{all:?}");
+        }
+    }
+
+    #[test]
+    fn a_local_user_is_named_as_far_as_the_system_tells() {
+        for (uid, name, expected) in [
+            (Some(1_000), Some("alice"), "local:alice (uid 1000)"),
+            (Some(0), None, "local (uid 0)"),
+            (None, Some("alice"), "local:alice"),
+            (None, None, "local"),
+            (Some(7), Some("a\u{1b}[31m"), "local (uid 7)"),
+            (Some(7), Some(""), "local (uid 7)"),
+        ] {
+            let user = LocalUser::new(uid, name.map(str::to_owned));
+            assert_eq!(Actor::local(&user).name(), expected);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::runtime::admin::endpoints;
 use crate::runtime::admin::endpoints::Admin;
 use crate::runtime::admin::record::PeerAddress;
 use crate::runtime::admin::socket::Socket;
+use crate::runtime::local_user;
 use axum::Extension;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -94,7 +95,8 @@ impl Acceptor for UnixListener {
 
     async fn next(&self) -> io::Result<(UnixStream, Peer, PeerAddress)> {
         let (stream, _) = self.accept().await?;
-        Ok((stream, Peer::Local, PeerAddress(None)))
+        let user = local_user::of(&stream);
+        Ok((stream, Peer::Local(user), PeerAddress(None)))
     }
 }
 
@@ -113,11 +115,12 @@ async fn accept_all(
             match listener.next().await {
                 Ok((stream, peer, address)) => {
                     errors.accepted();
-                    let router = router.clone().layer(Extension(peer)).layer(Extension(address));
-                    let serving = serve_connection(bounds, router, stream);
+                    let router = router.clone();
                     tokio::spawn(async move {
                         let _slot = slot;
-                        serving.await;
+                        let peer = local_user::with_name(peer).await;
+                        let router = router.layer(Extension(peer)).layer(Extension(address));
+                        serve_connection(bounds, router, stream).await;
                     });
                 }
                 Err(error) => tokio::time::sleep(errors.failed(&error)).await,

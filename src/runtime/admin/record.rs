@@ -121,7 +121,7 @@ impl RequestRecord {
             request_id: RequestId::of(request.headers()),
             peer: extensions.get::<PeerAddress>().and_then(|peer| peer.0),
             listener: match extensions.get::<Peer>() {
-                Some(Peer::Local) => SOCKET,
+                Some(Peer::Local(_)) => SOCKET,
                 Some(Peer::Network(_)) | None => NETWORK,
             },
             method: request.method().clone(),

@@ -8,11 +8,14 @@ use serde::Deserialize;
 use serde::Serialize;
 use std::net::IpAddr;
 
+/// The actor of a user who may open the store's files. The user follows, as in `local:alice (uid 1000)`.
+pub const LOCAL: &str = "local";
+
 /// A change, as an event without its place in the chain, which the store assigns. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAuditEvent {
     pub at: Timestamp,
-    /// The actor: a client's id, `admin.token`, `local` (a user who may open the store's files), `gate` (at its start).
+    /// The actor: a client's id, `admin.token`, [`LOCAL`] with the user, `gate` (at its start).
     pub actor: String,
     /// The address of the actor; `None` for a request that did not come over the network.
     pub from: Option<IpAddr>,

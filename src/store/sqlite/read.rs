@@ -13,6 +13,7 @@ use crate::store::Versioned;
 use crate::store::record::AuditEvent;
 use crate::store::record::LimitCounts;
 use crate::store::record::audit::ChainCheck;
+use crate::store::record::audit::LOCAL;
 use crate::store::sqlite::batch;
 use crate::store::sqlite::open::Files;
 use crate::store::sqlite::rows;
@@ -133,13 +134,25 @@ pub(crate) async fn audit(
     query.push(" WHERE sequence < ").push_bind(before);
     for (column, wanted) in [
         (" AND organization = ", filter.organization.as_ref().map(Name::as_str)),
-        (" AND actor = ", filter.actor.as_deref()),
         (" AND action = ", filter.action.as_deref()),
         (" AND target = ", filter.target.as_deref()),
     ] {
         if let Some(wanted) = wanted {
             query.push(column).push_bind(wanted);
         }
+    }
+    if let Some(actor) = &filter.actor {
+        query.push(" AND (actor = ").push_bind(actor);
+        // `:` follows `9`, and `;` follows `:`.
+        let mut ranges = vec![(format!("{actor} (uid "), format!("{actor} (uid :"))];
+        if actor == LOCAL {
+            ranges.push((format!("{LOCAL}:"), format!("{LOCAL};")));
+        }
+        for (first, end) in ranges {
+            query.push(" OR (actor >= ").push_bind(first);
+            query.push(" AND actor < ").push_bind(end).push(")");
+        }
+        query.push(")");
     }
     if let Some(since) = filter.since {
         query.push(" AND at >= ").push_bind(rows::column(since));

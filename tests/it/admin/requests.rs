@@ -6,6 +6,7 @@ use super::fixture::Gate;
 use axum::body::Body;
 use http::Request;
 use keygate::control::admin::access::Peer;
+use keygate::control::registry::actor::LocalUser;
 use serde_json::Value;
 use serde_json::json;
 
@@ -320,12 +321,23 @@ fn the_socket_asks_for_no_token_and_may_write_a_backup_anywhere() {
             .method(method)
             .uri(format!("/admin/v1{path}"))
             .header("content-type", "application/json");
-        gate.send(Peer::Local, request.body(Body::from(body.to_string())).unwrap())
+        let user = LocalUser::new(Some(1_000), Some("alice".to_owned()));
+        gate.send(Peer::Local(user), request.body(Body::from(body.to_string())).unwrap())
     };
     let created = local("POST", "/keys", json!({ "name": "k", "expires": "1d" }));
     assert_eq!(created.status, 201);
     let event = &gate.get("/audit").json["items"][0];
-    assert_eq!((&event["actor"], &event["from"]), (&"local".into(), &Value::Null));
+    let alice = "local:alice (uid 1000)";
+    assert_eq!((&event["actor"], &event["from"]), (&alice.into(), &Value::Null));
+    for (actor, count) in [
+        ("local", 1),
+        ("local:alice", 1),
+        ("local:alice%20(uid%201000)", 1),
+        ("local:al", 0),
+    ] {
+        let found = gate.get(&format!("/audit?actor={actor}")).json;
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{actor}");
+    }
     let elsewhere = tempfile::tempdir().unwrap();
     let path = elsewhere.path().join("copy.db");
     let backup = |path: &str| local("POST", "/backup", json!({ "path": path }));

@@ -185,6 +185,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "store/revocations/file.rs",
         ],
     ),
+    ("nix", &["runtime/local_user.rs"]),
     ("zeroize", &["model/secret.rs", "config/tree.rs"]),
     // Builds the query or form of a request.
     (

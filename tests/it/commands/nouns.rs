@@ -5,6 +5,7 @@ use super::Transport;
 use keygate::jose::sign::SigningKey;
 use serde_json::Value;
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -586,13 +587,16 @@ fn signing_keys(fixture: &CommandFixture) {
 }
 
 fn audit(fixture: &CommandFixture) {
-    let actor = match fixture.transport {
-        Transport::Socket | Transport::Store => "local",
-        Transport::Listener => "admin.token",
+    let uid = std::fs::metadata(fixture.file("keygate.yaml")).unwrap().uid();
+    let (actor, whole_name) = match fixture.transport {
+        Transport::Socket | Transport::Store => ("local", format!("(uid {uid})")),
+        Transport::Listener => ("admin.token", "admin.token".to_owned()),
     };
     let table = fixture.expect_success(&["audit", "list", "--action", "organization.create"]);
     assert_eq!(table.lines().count(), 3, "{table}");
-    assert!(line(&table, "acme").contains(&actor.to_owned()), "{table}");
+    let cells = line(&table, "acme");
+    let is_actor = |cell: &&String| cell.starts_with(actor) && cell.ends_with(&whole_name);
+    assert!(cells.iter().any(|cell| is_actor(&cell)), "{table}");
     let events = fixture.json(&["audit", "list", "--actor", actor, "--limit", "3"]);
     let first = events["items"].as_array().unwrap();
     let next = events["next"].as_str().unwrap();

@@ -195,8 +195,14 @@ fn every_refusal_has_a_reason_of_the_closed_set() {
 
 #[test]
 fn the_socket_needs_no_token() {
-    let admitted = Access::new(None).admit(&headers(&[]), Right::Write, Peer::Local, at(Tick::ZERO), None);
-    assert_eq!(admitted, Ok(Actor::local()));
+    let admitted = Access::new(None).admit(
+        &headers(&[]),
+        Right::Write,
+        Peer::Local(LocalUser::default()),
+        at(Tick::ZERO),
+        None,
+    );
+    assert_eq!(admitted, Ok(Actor::local(&LocalUser::default())));
 }
 
 #[test]
