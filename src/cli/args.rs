@@ -12,6 +12,8 @@ use crate::cli::noun::GateCommandLine;
 use crate::cli::organizations::OrganizationCommand;
 use crate::cli::place::ConfigLocation;
 use crate::cli::plans::PlanCommand;
+use crate::cli::restore;
+use crate::cli::restore::Restore;
 use crate::cli::signing_keys::SigningKeyCommand;
 use crate::cli::subscriptions::SubscriptionCommand;
 use crate::cli::token;
@@ -63,6 +65,9 @@ pub enum Command {
     /// Copy the store while the gate runs
     #[command(after_help = backup::HELP)]
     Backup(Backup),
+    /// Put a backup in the place of the store of a stopped gate
+    #[command(after_help = restore::HELP)]
+    Restore(Restore),
     /// Show the state of the issuers of a running gate, or fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
     Issuers(GateCommandLine<IssuerCommand>),

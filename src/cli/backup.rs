@@ -21,9 +21,9 @@ pub struct Backup {
 pub const HELP: &str = "\
 Example:
   keygate backup /var/backups/keygate-$(date +%F).db
-The copy is whole and of one instant, also while the gate is busy. What was revoked since stays
-revoked when it is put back, as long as the file `<store>.revocations` is kept. Signing keys are not
-in it.";
+The copy is whole and of one instant, also while the gate is busy. `keygate restore` puts it back;
+what was revoked since stays revoked, as long as the file `<store>.revocations` is kept. Signing keys
+are not in it.";
 
 /// Copies the store: asks the gate that runs on the store, or opens the store of a stopped gate.
 ///

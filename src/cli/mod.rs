@@ -30,6 +30,7 @@ pub mod subscriptions;
 pub mod signing_keys;
 pub mod audit;
 pub mod backup;
+pub mod restore;
 pub mod issuers;
 pub mod schema;
 pub mod token;
@@ -39,6 +40,7 @@ use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::token_client::TokenError;
 use crate::cli::printer::ignore_closed_pipe;
 use crate::runtime::local_admin::OpenError;
+use crate::runtime::restore::RestoreStoreError;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::SigningKeys(noun) => noun.run(out, err),
         Command::Audit(noun) => noun.run(out, err),
         Command::Backup(args) => backup::run(&args, out, err),
+        Command::Restore(args) => restore::run(&args, err),
         Command::Issuers(noun) => issuers::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
         Command::Options => ignore_closed_pipe(out.write_all(parse::options_page().as_bytes())),
@@ -89,5 +92,6 @@ pub fn main() -> ExitCode {
 fn is_unreachable(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref().is_some_and(AdminError::is_unreachable)
         || error.downcast_ref().is_some_and(OpenError::is_in_use)
+        || error.downcast_ref().is_some_and(RestoreStoreError::is_in_use)
         || error.downcast_ref().is_some_and(TokenError::is_unreachable)
 }

@@ -35,6 +35,7 @@ use crate::store::Contents;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::record::client::ClientAuthentication;
+use crate::store::revocations::ReconciliationReport;
 use crate::store::revocations::RevocationLog;
 use crate::store::sqlite;
 use crate::store::sqlite::SqliteStore;
@@ -73,6 +74,8 @@ pub struct OpenStore {
     pub control: Arc<Control>,
     /// `Some` if the store is new and has a first administrator.
     pub administrator: Option<AdministratorNotice>,
+    /// The revocations and events that the log of revocations had and the store lacked.
+    pub report: ReconciliationReport,
 }
 
 /// Opens the store of `config`, and puts its content in force. Creates the store and the first administrator at the
@@ -110,7 +113,7 @@ pub async fn open(
         .await?;
     // Before anything is written: the gate may be started with the wrong pepper by mistake.
     check_pepper(&*store, &settings.digester, has_digests).await?;
-    let (_, forgotten) = reconciliation.settle(&*store).await?;
+    let (report, forgotten) = reconciliation.settle(&*store).await?;
     for token in forgotten {
         directory.revoke_token(&token.id, token.expires_at);
     }
@@ -129,7 +132,11 @@ pub async fn open(
     });
     let administrator = first_administrator::introduce(&control, config, place, now, system_random).await?;
     tracing::info!(keys = key_count, clients = client_count, "Store opened");
-    Ok(Some(OpenStore { control, administrator }))
+    Ok(Some(OpenStore {
+        control,
+        administrator,
+        report,
+    }))
 }
 
 /// Returns whether a credential in `contents` that may still be used has a digest that depends on the pepper.

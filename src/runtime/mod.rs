@@ -17,6 +17,8 @@ pub mod local_user;
 #[cfg(feature = "gateway")]
 pub mod local_admin;
 #[cfg(feature = "gateway")]
+pub mod restore;
+#[cfg(feature = "gateway")]
 pub mod echo;
 pub mod assemble;
 #[cfg(feature = "gateway")]

@@ -10,9 +10,11 @@ use crate::cli::http::token_client::Issuer;
 use crate::cli::http::token_client::Proof;
 use crate::cli::http::token_client::TokenRequest;
 use crate::cli::introduction;
+use crate::cli::place::ConfigLocation;
 use crate::cli::printer::Printer;
 use crate::cli::secret_text;
 use crate::config;
+use crate::config::Config;
 use crate::config::ConfigError;
 use crate::config::PartialConfig;
 use crate::config::ReferencedFiles;
@@ -65,18 +67,13 @@ pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Bo
         })?;
         return Ok(GateLookup::Running(client));
     }
-    let path = args.place.config_path()?;
-    let config = Box::new(config::load_partial(
-        &path,
-        ReferencedFiles::MustExistButKeys,
-        ConfigError::is_of_process,
-    )?);
-    let Some(store) = &config.resolved(&["store"])?.store else {
-        return Ok(GateLookup::NoStore(LoadedConfig { config, path }));
+    let loaded = LoadedConfig::load(&args.place)?;
+    let Some(store) = &loaded.config.resolved(&["store"])?.store else {
+        return Ok(GateLookup::NoStore(loaded));
     };
     match AdminClient::over_socket(&store.beside(".sock"))? {
         Some(client) => Ok(GateLookup::Running(client)),
-        None => Ok(GateLookup::Stopped(LoadedConfig { config, path })),
+        None => Ok(GateLookup::Stopped(loaded)),
     }
 }
 
@@ -97,15 +94,33 @@ pub fn open(args: &GateArgs, printer: &mut Printer<'_>) -> Result<AdminClient, B
 }
 
 impl LoadedConfig {
+    /// Reads the configuration at `place`.
+    ///
+    /// # Errors
+    /// If the configuration cannot be read, or has a mistake.
+    pub fn load(place: &ConfigLocation) -> Result<Self, Box<dyn Error>> {
+        let path = place.config_path()?;
+        let config = config::load_partial(&path, ReferencedFiles::MustExistButKeys, ConfigError::is_of_process)?;
+        let config = Box::new(config);
+        Ok(Self { config, path })
+    }
+
+    /// Returns the configuration with the sections that the store needs.
+    ///
+    /// # Errors
+    /// If a variable that one of them names is not set.
+    pub fn of_store(&self) -> Result<&Config, Box<dyn Error>> {
+        Ok(self
+            .config
+            .resolved(&["store", "api_keys", "token_endpoint", "plans"])?)
+    }
+
     /// Opens the store and returns a client of it. Prints the first administrator if the store is new.
     ///
     /// # Errors
     /// If the store cannot be opened, or stderr cannot be written.
     pub fn open_store(&self, printer: &mut Printer<'_>) -> Result<AdminClient, Box<dyn Error>> {
-        let config = self
-            .config
-            .resolved(&["store", "api_keys", "token_endpoint", "plans"])?;
-        let (client, administrator) = AdminClient::on_store(config)?;
+        let (client, administrator) = AdminClient::on_store(self.of_store()?)?;
         if let Some(administrator) = &administrator {
             // Only the process that creates the store can show this secret.
             printer.warn(introduction::first_administrator(administrator).expose().trim_end())?;

@@ -29,6 +29,15 @@ impl Registry {
         Ok(path)
     }
 
+    /// Records that the backup `from` has taken the place of the store.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record_restore(&self, from: &Path) -> Result<(), RegistryError> {
+        let from = from.display().to_string();
+        self.write_event("store.restore", &from, json!({})).await
+    }
+
     fn backup_path(&self, to: &str) -> Result<PathBuf, RegistryError> {
         let path = Path::new(to);
         if self.actor.is_local() && path.is_absolute() {

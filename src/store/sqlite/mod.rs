@@ -7,6 +7,7 @@ mod batch;
 mod writer;
 mod read;
 mod all;
+pub mod restore;
 
 use crate::model::api_key::KeyId;
 use crate::model::clock::Timestamp;

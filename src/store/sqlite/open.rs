@@ -78,23 +78,26 @@ impl Files {
     /// Creates the folder and the database if they are missing, before SQLite does with another mode, and makes existing
     /// files private. Rejects a file of another program before it changes anything at `path`.
     pub(crate) fn prepare(path: &Path) -> Result<Self, StoreError> {
+        let files = Self::in_folder(path)?;
+        let database = &files.database;
+        check_file(database)?;
+        for name in [database, &with_suffix(database, "-wal"), &with_suffix(database, "-shm")] {
+            private(name)?;
+        }
+        create_private(database).or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(cannot("make", database, &error)),
+        })?;
+        Ok(files)
+    }
+
+    /// Names the files of a database, which may be missing. Creates its folder if that is missing.
+    pub(crate) fn in_folder(path: &Path) -> Result<Self, StoreError> {
         // Make the path absolute: SQLite reads a name that begins with `file:` as a URL, and `:memory:` as no file.
         let database = std::path::absolute(path).map_err(|error| cannot("find", path, &error))?;
         let folder = database.parent().unwrap_or(Path::new("/"));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| cannot("make the folder", folder, &error))?;
-        check_file(&database)?;
-        for name in [
-            &database,
-            &with_suffix(&database, "-wal"),
-            &with_suffix(&database, "-shm"),
-        ] {
-            private(name)?;
-        }
-        create_private(&database).or_else(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(cannot("make", &database, &error)),
-        })?;
         Self::named(database)
     }
 
@@ -109,7 +112,14 @@ impl Files {
     /// Names the files of `database`. The lock is beside the file itself, also where the path is a symbolic link: two paths of one
     /// store have one lock.
     fn named(database: PathBuf) -> Result<Self, StoreError> {
-        let itself = std::fs::canonicalize(&database).map_err(|error| cannot("find", &database, &error))?;
+        let itself = std::fs::canonicalize(&database).or_else(|error| match (database.parent(), database.file_name()) {
+            // It is made there.
+            (Some(folder), Some(name)) if error.kind() == ErrorKind::NotFound && !database.is_symlink() => {
+                Ok(std::fs::canonicalize(folder)?.join(name))
+            }
+            _ => Err(error),
+        });
+        let itself = itself.map_err(|error| cannot("find", &database, &error))?;
         Ok(Self {
             lock: with_suffix(&itself, ".lock"),
             database,
@@ -333,7 +343,7 @@ pub(crate) async fn backup(files: &Files, reader: &mut SqliteConnection, to: &Pa
 }
 
 /// Syncs the file and its name to disk.
-fn sync(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync(path: &Path) -> std::io::Result<()> {
     File::open(path)?.sync_all()?;
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
@@ -363,12 +373,12 @@ fn private(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()
 }
 
-fn cannot(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
+pub(crate) fn cannot(what: &str, path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("cannot {what} {}: {error}", path.display()))
 }

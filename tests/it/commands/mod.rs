@@ -5,6 +5,7 @@ mod explain;
 mod nouns;
 mod references;
 mod refusals;
+mod restore;
 mod tokens;
 
 use crate::support::GatewayBuilder;
