@@ -131,7 +131,7 @@ impl AccessTokenVerifier for ControlTokenVerifier {
     }
 }
 
-/// The limit on wrong tokens from one source.
+/// The limit on unknown tokens from one source.
 const GUESSES: Quota = Quota {
     requests: NonZeroU32::MIN,
     period: Duration::from_secs(1),
@@ -291,7 +291,7 @@ impl Access {
     ///
     /// # Errors
     /// The request does not have exactly one `Authorization: Bearer` with the configured token, or with an access token
-    /// of this gate that has the scope of `right`. Only wrong tokens are limited, after the comparison: a stale job at
+    /// of this gate that has the scope of `right`. Only unknown tokens are limited, after the comparison: a stale job at
     /// the same address must not lock an administrator out, and tokens are too long to be guessed at any rate.
     pub(super) fn admit(
         &self,
@@ -321,7 +321,15 @@ impl Access {
             (Some(own), Ok(text)) => own.verify(text, now.wall),
             (None, _) | (_, Err(_)) => Err(TokenProblem::Unknown),
         };
-        let holder = holder.map_err(|wrong| self.count_failure(wrong, source_of(peer), now.tick))?;
+        let holder = holder.map_err(|wrong| match wrong {
+            TokenProblem::Unknown => self.count_failure(wrong, source_of(peer), now.tick),
+            // This gate issued the token, so it is no guess. Its client gets a new one if it learns this one's state.
+            TokenProblem::Expired
+            | TokenProblem::NotYetValid
+            | TokenProblem::Revoked
+            | TokenProblem::OtherAudience
+            | TokenProblem::ClientRefused => Refusal::Wrong(wrong),
+        })?;
         let is_allowed = match right {
             Right::Read => holder.read,
             Right::Write => holder.write,
@@ -332,7 +340,7 @@ impl Access {
         Ok(Actor::client(&holder.client_id, &holder.organization, peer))
     }
 
-    /// Counts a wrong token from `source`, and returns the refusal.
+    /// Counts an unknown token from `source`, and returns the refusal.
     fn count_failure(&self, wrong: TokenProblem, source: IpAddr, now: Tick) -> Refusal {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= SOURCES_MAX {

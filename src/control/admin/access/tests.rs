@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Tokens that name their organization and rights: `own:acme:r`, `own:operators:rw`.
+/// Tokens that name their organization and rights: `own:acme:r`, `own:operators:rw`; and `expired`.
 struct Fake;
 
 impl AccessTokenVerifier for Fake {
@@ -15,6 +15,9 @@ impl AccessTokenVerifier for Fake {
     }
 
     fn verify(&self, token: &str, _: Timestamp) -> Result<TokenHolder, TokenProblem> {
+        if token == "expired" {
+            return Err(TokenProblem::Expired);
+        }
         let mut words = token.split(':');
         let (Some("own"), Some(organization), Some(rights)) = (words.next(), words.next(), words.next()) else {
             return Err(TokenProblem::Unknown);
@@ -158,15 +161,18 @@ fn own_tokens_need_no_configured_token_and_have_the_same_limit_of_guesses() {
         access.admit(&with(token), Right::Read, peer, at(Tick::ZERO), Some(&Fake))
     };
     assert!(admit("own:acme:r").is_ok());
-    // A missing scope does not count as a guess.
+    // Neither a missing scope nor a token that was good counts as a guess.
     for _ in 0..GUESSES.burst.get() + 1 {
         assert_eq!(admit("own:acme:w"), Err(Refusal::InsufficientScope(Right::Read)));
+        assert_eq!(admit("expired"), Err(Refusal::Wrong(TokenProblem::Expired)));
     }
     for _ in 0..GUESSES.burst.get() {
         assert_eq!(admit("x"), Err(WRONG));
     }
     assert!(matches!(admit("x"), Err(Refusal::TooManyFailures { .. })));
     assert!(admit("own:acme:r").is_ok());
+    // Its client must learn that it needs a new one, whoever guesses at its address.
+    assert_eq!(admit("expired"), Err(Refusal::Wrong(TokenProblem::Expired)));
 }
 
 #[test]
