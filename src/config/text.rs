@@ -387,7 +387,7 @@ impl FromText for HeaderValue {
 
 impl FromText for Name {
     const DESCRIPTION: &'static str = "a name such as `orders-read`";
-    const PATTERN: &'static str = "[a-z0-9][a-z0-9._-]{0,63}";
+    const PATTERN: &'static str = Self::PATTERN;
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
@@ -465,7 +465,7 @@ impl FromText for ClaimPointer {
 
 impl FromText for Scope {
     const DESCRIPTION: &'static str = "a scope such as `orders:read`";
-    const PATTERN: &'static str = "[!#-\\[\\]-~]+";
+    const PATTERN: &'static str = Self::PATTERN;
 
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse().map_err(|error: crate::model::scope::ScopeError| {

@@ -86,6 +86,9 @@ pub struct KeyId([u8; ID_CHARS]);
 pub struct KeyIdError;
 
 impl KeyId {
+    /// The ids, as a regular expression without anchors, for the description of the admin API.
+    pub const PATTERN: &'static str = "[0-9A-Za-z]{16}";
+
     /// Returns the id for a key that came from another system without an id. It is a one-way hash of the SHA-256 of the
     /// key's text, so that the id shown in logs reveals nothing about the digest.
     pub fn of_imported(sha256: &CredentialDigest) -> Self {
@@ -326,6 +329,9 @@ pub struct CredentialDigest([u8; 32]);
 pub struct KeyDigestError;
 
 impl CredentialDigest {
+    /// The texts that [`Self::from_hex`] reads, as a regular expression without anchors.
+    pub const PATTERN: &'static str = "[0-9a-f]{64}";
+
     /// A digest of which no text is known. A look-up that finds no key compares
     /// with this one, so that it takes the same time as one that finds a key.
     pub const DUMMY: Self = Self([0; 32]);

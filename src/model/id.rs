@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 const ID_CHARS_MAX: usize = 64;
+const ID_PATTERN: &str = "[A-Za-z0-9_-]{1,64}";
 /// Random characters of a generated id, after its prefix: 62^22 is above 2^130, so an id cannot be guessed or repeat.
 const RANDOM_CHARS: usize = 22;
 
@@ -73,6 +74,9 @@ macro_rules! id {
         pub struct $name(Arc<str>);
 
         impl $name {
+            /// The ids, as a regular expression without anchors, for the description of the admin API.
+            pub const PATTERN: &'static str = ID_PATTERN;
+
             /// Returns a new random id: the prefix, then 22 characters of `[0-9A-Za-z]`.
             pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
                 Self(format!("{}{}", $prefix, random_base62(RANDOM_CHARS, random)).into())

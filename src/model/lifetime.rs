@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// The maximum lifetime of a key that expires.
 pub const EXPIRY_DAYS_MAX: i64 = 730;
 /// The same in months: with a leap day they are 731 days, and count as 730.
-const EXPIRY_MONTHS_MAX: i64 = 24;
+pub const EXPIRY_MONTHS_MAX: i64 = 24;
 
 /// A key's lifetime, as a person writes it. There is no default: a key without an expiry must be a deliberate choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

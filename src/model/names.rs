@@ -25,6 +25,9 @@ pub enum NameError {
 const NAME_CHARS_MAX: usize = 64;
 
 impl Name {
+    /// The names, as a regular expression without anchors, for descriptions of files and of the admin API.
+    pub const PATTERN: &'static str = "[a-z0-9][a-z0-9._-]{0,63}";
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

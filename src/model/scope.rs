@@ -19,6 +19,9 @@ pub enum ScopeError {
 }
 
 impl Scope {
+    /// The scopes, as a regular expression without anchors, for descriptions of files and of the admin API.
+    pub const PATTERN: &'static str = "[!#-\\[\\]-~]+";
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

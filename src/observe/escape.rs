@@ -6,24 +6,34 @@ use serde::Serialize;
 use serde_json::ser::CharEscape;
 use serde_json::ser::Formatter;
 use std::io;
+use std::ops::RangeInclusive;
 
-/// Returns whether `character` is always written as `\uXXXX`: C0 and C1 controls, DEL, line and paragraph separators,
-/// bidirectional and other invisible formatting characters, and the invisible tag characters.
-pub const fn is_hidden(character: char) -> bool {
-    matches!(
-        character,
-        '\0'..='\x1F'
-            | '\x7F'..='\u{9F}'
-            | '\u{AD}'
-            | '\u{61C}'
-            | '\u{180E}'
-            | '\u{200B}'..='\u{200F}'
-            | '\u{2028}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}'
-            | '\u{FEFF}'
-            | '\u{FFF9}'..='\u{FFFB}'
-            | '\u{E0000}'..='\u{E007F}'
-    )
+/// Defines [`is_hidden`] and [`HIDDEN`] from one list.
+macro_rules! hidden {
+    ($($first:literal..=$last:literal),+ $(,)?) => {
+        /// Returns whether `character` is always written as `\uXXXX`: C0 and C1 controls, DEL, line and paragraph
+        /// separators, bidirectional and other invisible formatting characters, and the invisible tag characters.
+        pub const fn is_hidden(character: char) -> bool {
+            matches!(character, $($first..=$last)|+)
+        }
+
+        /// The characters of [`is_hidden`], for descriptions of texts that have none of them.
+        pub const HIDDEN: &[RangeInclusive<char>] = &[$($first..=$last),+];
+    };
+}
+
+hidden! {
+    '\0'..='\x1F',
+    '\x7F'..='\u{9F}',
+    '\u{AD}'..='\u{AD}',
+    '\u{61C}'..='\u{61C}',
+    '\u{180E}'..='\u{180E}',
+    '\u{200B}'..='\u{200F}',
+    '\u{2028}'..='\u{202E}',
+    '\u{2060}'..='\u{206F}',
+    '\u{FEFF}'..='\u{FEFF}',
+    '\u{FFF9}'..='\u{FFFB}',
+    '\u{E0000}'..='\u{E007F}',
 }
 
 /// Appends `text` to `out`, with hidden characters as the `\uXXXX` of JSON (a surrogate pair above U+FFFF).

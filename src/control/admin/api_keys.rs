@@ -5,9 +5,7 @@ use crate::control::admin::body::OptionalBody;
 use crate::control::admin::body::kept_changed_or_removed;
 use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
-use crate::control::admin::formats::Expiry;
-use crate::control::admin::formats::GracePeriod;
-use crate::control::admin::formats::ScopeToken;
+use crate::control::admin::formats;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::CredentialListing;
 use crate::control::admin::query::Parameters;
@@ -126,6 +124,8 @@ impl Resource for ApiKeyRecord {
 
 const STATES: [&str; 5] = ["active", "disabled", "ending", "expired", "revoked"];
 
+formats::schema!(ApiKeyStateWord, "active", "The state of a key.", formats::words(STATES));
+
 /// Returns the word for a key's state: of several reasons to refuse it, the one that the gate gives.
 fn state_word(key: &ApiKeyRecord, now: Timestamp) -> &'static str {
     if key.is_revoked(now) {
@@ -182,23 +182,23 @@ pub(super) struct List {
 #[schema(as = NewApiKey)]
 pub(super) struct NewKey {
     /// 1 to 200 characters, for people.
-    #[schema(example = "ci", min_length = 1, max_length = 200)]
+    #[schema(value_type = formats::Label)]
     name: String,
     /// `90d`, `6mo` (at most 730 days), an instant (RFC 3339), or `never`. There is no default: a key that never expires
     /// is somebody's decision.
-    #[schema(value_type = Expiry)]
+    #[schema(value_type = formats::Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
-    #[schema(example = json!(["192.0.2.0/24"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::AddressRange>>, max_items = 100, example = json!(["192.0.2.0/24"]), required = false)]
     addresses: Option<Vec<String>>,
     /// `live` or `sandbox`; the subscription's when absent.
-    #[schema(example = "live", required = false)]
+    #[schema(value_type = Option<formats::Environment>, required = false)]
     environment: Option<String>,
     /// The built-in one, or the only one of the caller's organization, when absent.
-    #[schema(example = "sub_default", required = false)]
+    #[schema(value_type = Option<formats::SubscriptionId>, required = false)]
     subscription: Option<String>,
 }
 
@@ -208,27 +208,24 @@ pub(super) struct NewKey {
 #[schema(as = ImportedApiKey)]
 pub(super) struct ImportedKey {
     /// SHA-256 of the key's whole text: 64 lower-case hexadecimal digits (`printf %s "$KEY" | sha256sum`).
-    #[schema(
-        example = "ef4be9c2bb3a4ca0e0c5b1ba3b9a4a5a1f4d0d4cdeb7f8e0d3a1e2c1c4b5a697",
-        pattern = "^[0-9a-f]{64}$"
-    )]
+    #[schema(value_type = formats::ApiKeyDigest)]
     digest: String,
     /// 1 to 200 characters, for people.
-    #[schema(example = "ci", min_length = 1, max_length = 200)]
+    #[schema(value_type = formats::Label)]
     name: String,
-    #[schema(value_type = Expiry)]
+    #[schema(value_type = formats::Expiry)]
     expires: String,
     /// Those of the plan when absent; none where the plan leaves them open.
-    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from; everywhere when absent.
-    #[schema(example = json!(["192.0.2.0/24"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::AddressRange>>, max_items = 100, example = json!(["192.0.2.0/24"]), required = false)]
     addresses: Option<Vec<String>>,
     /// `live` or `sandbox`; the subscription's when absent.
-    #[schema(example = "live", required = false)]
+    #[schema(value_type = Option<formats::Environment>, required = false)]
     environment: Option<String>,
     /// The built-in one, or the only one of the caller's organization, when absent.
-    #[schema(example = "sub_default", required = false)]
+    #[schema(value_type = Option<formats::SubscriptionId>, required = false)]
     subscription: Option<String>,
 }
 
@@ -239,23 +236,23 @@ pub(super) struct ImportedKey {
 pub(super) struct KeyChange {
     /// 1 to 200 characters, for people.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "ci", min_length = 1, max_length = 200, required = false)]
+    #[schema(value_type = formats::Label, required = false)]
     name: Option<String>,
     /// As when making one, from now on. An expired key stays expired: regenerate it.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = Expiry, required = false)]
+    #[schema(value_type = formats::Expiry, required = false)]
     expires: Option<String>,
     /// In place of those that it has.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = Vec<ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Vec<formats::ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// Addresses and ranges that it may be used from, in place of those that it has; everywhere when `null` or empty.
     #[serde(default, deserialize_with = "kept_changed_or_removed")]
-    #[schema(example = json!(["192.0.2.0/24"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::AddressRange>>, max_items = 100, example = json!(["192.0.2.0/24"]), required = false)]
     addresses: Option<Vec<String>>,
     /// `active` or `disabled`.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "disabled", required = false)]
+    #[schema(value_type = formats::CredentialSwitch, required = false)]
     state: Option<String>,
 }
 
@@ -286,10 +283,10 @@ impl KeyChange {
 #[schema(as = RegenerateApiKey)]
 pub(super) struct Regeneration {
     /// How long the old key stays good: at most `24h`. Not at all when absent.
-    #[schema(value_type = Option<GracePeriod>, required = false)]
+    #[schema(value_type = Option<formats::GracePeriod>, required = false)]
     grace: Option<String>,
     /// As when making one; as long as the old key was made for when absent.
-    #[schema(value_type = Option<Expiry>, required = false)]
+    #[schema(value_type = Option<formats::Expiry>, required = false)]
     expires: Option<String>,
 }
 
@@ -317,7 +314,7 @@ impl NewKey {
 #[into_params(parameter_in = Path)]
 pub(super) struct KeyPath {
     /// The key's id
-    #[param(example = "0123456789abcdef")]
+    #[param(inline, value_type = formats::ApiKeyId, example = "0123456789abcdef")]
     id: String,
 }
 
@@ -340,7 +337,10 @@ fn new_key_response(registry: &Registry, made: &ApiKeyWithText, replaces: Option
 ///
 /// Without their secrets. Expired and revoked ones are among them.
 #[utoipa::path(get, path = "/admin/v1/keys", tag = "keys", operation_id = "listKeys",
-    params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
+    params(CredentialListing,
+        ("state" = inline(Option<ApiKeyStateWord>), Query, description = "In this `state` alone."),
+        ("after" = inline(Option<formats::ApiKeyId>), Query, description = "`next` of the page before.")),
+    responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
     let (filter, page, wanted) = query.read::<KeyId>(&STATES)?;
     let now = registry.now();
@@ -433,7 +433,7 @@ pub(super) async fn revoke(Change(registry, key, expected, _): Change<KeyPath>) 
 ///
 /// The old one is refused from this instant, or after a grace that was asked for. The new one may do the same.
 #[utoipa::path(post, path = "/admin/v1/keys/{id}/regenerate", tag = "keys", operation_id = "regenerateKey",
-    params(("id" = String, Path, description = "The old key's id", example = "0123456789abcdef"),
+    params(("id" = inline(formats::ApiKeyId), Path, description = "The old key's id", example = "0123456789abcdef"),
         Idempotency),
     request_body = Option<Regeneration>, responses((status = 201, description = "The new key counts", body = ViewWithText)))]
 pub(super) async fn regenerate(

@@ -1,5 +1,6 @@
 //! The audit log over HTTP: its events, and whether the log is intact.
 
+use crate::control::admin::formats;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
 use crate::control::admin::response::AdminResponse;
@@ -100,7 +101,7 @@ pub(super) struct Chain {
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Of this organization alone.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::OrganizationId, required = false)]
     organization: Option<String>,
     /// By this actor alone; `local` stands for every user of the gate's machine, `local:alice` for one.
     #[param(required = false)]
@@ -112,16 +113,16 @@ pub(super) struct AuditQuery {
     #[param(required = false)]
     target: Option<String>,
     /// At this instant or later (RFC 3339).
-    #[param(required = false)]
+    #[param(inline, value_type = formats::Instant, required = false)]
     since: Option<String>,
     /// Before this instant (RFC 3339).
-    #[param(required = false)]
+    #[param(inline, value_type = formats::Instant, required = false)]
     until: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
     /// `next` of the page before.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::AuditSequence, required = false)]
     after: Option<String>,
 }
 

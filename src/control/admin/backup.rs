@@ -1,6 +1,7 @@
 //! A copy of the store, over HTTP.
 
 use crate::control::admin::body::Body;
+use crate::control::admin::formats;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
 use crate::control::registry::Registry;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 pub(super) struct NewBackup {
     /// The name of a file that is not there yet; it is made beside the store. Over the gate's own socket it may be any
     /// absolute path.
-    #[schema(example = "keygate-2027-01-31.db")]
+    #[schema(value_type = formats::BackupName)]
     path: String,
 }
 

@@ -6,6 +6,7 @@ use crate::control::admin::change::Change;
 use crate::control::admin::clients;
 use crate::control::admin::clients::ClientPath;
 use crate::control::admin::clients::TokenParameters;
+use crate::control::admin::formats;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query::IfMatch;
 use crate::control::admin::query::Parameters;
@@ -92,15 +93,30 @@ pub(super) struct List {
 /// A key for a client: exactly one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewClientKey)]
 pub(super) struct NewKey {
     /// One `PUBLIC KEY` block: P-256, Ed25519 or RSA from 2048 bits.
-    #[schema(required = false)]
+    #[schema(value_type = formats::PublicKeyPem, required = false)]
     public_key: Option<String>,
     /// Make a pair for this algorithm: `ES256`, `RS256`, `PS256` or `EdDSA`.
-    #[schema(example = "ES256", required = false)]
+    #[schema(value_type = formats::AssertionAlgorithm, required = false)]
     generate: Option<String>,
 }
+
+formats::forms!(
+    NewKeyForms,
+    NewKey,
+    "NewClientKey",
+    [
+        |body| {
+            body.required.push("generate".to_owned());
+            body.properties.remove("public_key");
+        },
+        |body| {
+            body.required.push("public_key".to_owned());
+            body.properties.remove("generate");
+        },
+    ]
+);
 
 /// The source of a new key.
 enum KeySource {
@@ -153,7 +169,7 @@ async fn new_key(registry: &Registry, source: KeySource) -> Result<ClientKeySpec
 #[into_params(parameter_in = Path)]
 pub(super) struct KeyPath {
     /// `client_id`
-    #[param(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
+    #[param(inline, value_type = formats::ClientId, example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
     id: String,
     /// The key's id
     #[param(example = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")]
@@ -179,7 +195,7 @@ pub(super) async fn list(registry: Registry, Path(client): Path<ClientPath>) -> 
 /// Upload a public key, or have a pair made: then the private half is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/clients/{id}/keys", tag = "clients", operation_id = "addClientKey",
     params(ClientPath, Idempotency),
-    request_body = NewKey, responses((status = 201, description = "It counts from now on", body = ViewWithPrivate)))]
+    request_body = NewKeyForms, responses((status = 201, description = "It counts from now on", body = ViewWithPrivate)))]
 pub(super) async fn add(
     Change(registry, client, expected, Body { body, idempotency }): Change<ClientPath, Body<NewKey>>,
 ) -> HandlerResult {

@@ -6,8 +6,8 @@ use crate::control::admin::body::OptionalBody;
 use crate::control::admin::body::kept_changed_or_removed;
 use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
-use crate::control::admin::formats::GracePeriod;
-use crate::control::admin::formats::ScopeToken;
+use crate::control::admin::formats;
+use crate::control::admin::formats::only_word;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::jwks_health;
 use crate::control::admin::query::CredentialListing;
@@ -193,6 +193,13 @@ impl Resource for ClientRecord {
 
 const STATES: [&str; 4] = ["active", "disabled", "cancelled", "deleted"];
 
+formats::schema!(
+    ClientStateWord,
+    "active",
+    "The state of a client.",
+    formats::words(STATES)
+);
+
 /// Returns the word for a client's state. A cancelled subscription never comes back, so the client's own state would
 /// promise tokens that it cannot get.
 fn state_word(state: ClientState, checked: Result<(), SubscriptionCheckError>) -> &'static str {
@@ -227,37 +234,48 @@ pub(super) struct List {
 /// What a client is made with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewClient)]
 pub(super) struct NewClient {
     /// 1 to 200 characters, for people.
-    #[schema(example = "nightly export", min_length = 1, max_length = 200)]
+    #[schema(value_type = formats::Label)]
     name: String,
     /// At most 1000 characters.
-    #[schema(max_length = 1000, required = false)]
+    #[schema(value_type = Option<formats::Description>, required = false)]
     description: Option<String>,
     /// `client_secret`, or `private_key_jwt` (RFC 7523). For good.
-    #[schema(example = "client_secret")]
     authentication: String,
     /// With `private_key_jwt`: an https URL of its JWK set. Without it, keys are uploaded or made here. For good: one or
     /// the other.
-    #[schema(example = json!(null), required = false, max_length = 2048)]
+    #[schema(value_type = Option<formats::JwksUrl>, required = false)]
     jwks_url: Option<String>,
     /// The widest its tokens can have; those of the plan when absent, and none where the plan leaves them open.
-    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` (when absent) or `24h`.
-    #[schema(example = "1h", required = false)]
+    #[schema(value_type = Option<formats::TokenTtl>, required = false)]
     token_ttl: Option<String>,
     /// `jwt` (when absent) or `opaque`.
-    #[schema(example = "jwt", required = false)]
+    #[schema(value_type = Option<formats::TokenFormat>, required = false)]
     token_format: Option<String>,
     /// `live` or `sandbox`; the subscription's when absent.
-    #[schema(example = "live", required = false)]
+    #[schema(value_type = Option<formats::Environment>, required = false)]
     environment: Option<String>,
     /// The built-in one, or the only one of the caller's organization, when absent.
-    #[schema(example = "sub_default", required = false)]
+    #[schema(value_type = Option<formats::SubscriptionId>, required = false)]
     subscription: Option<String>,
 }
+
+formats::forms!(
+    NewClientForms,
+    NewClient,
+    "NewClient",
+    [
+        |body| {
+            only_word(body, "authentication", CredentialKind::ClientSecret.as_str());
+            body.properties.remove("jwks_url");
+        },
+        |body| only_word(body, "authentication", CredentialKind::PrivateKeyJwt.as_str()),
+    ]
+);
 
 impl NewClient {
     fn read(&self, registry: &Registry, errors: &mut ValidationErrors) -> Option<ClientSpec> {
@@ -309,31 +327,31 @@ impl NewClient {
 pub(super) struct ClientChange {
     /// 1 to 200 characters, for people.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "nightly export", min_length = 1, max_length = 200, required = false)]
+    #[schema(value_type = formats::Label, required = false)]
     name: Option<String>,
     /// At most 1000 characters; `null` removes it.
     #[serde(default, deserialize_with = "kept_changed_or_removed")]
-    #[schema(max_length = 1000, required = false)]
+    #[schema(value_type = Option<formats::Description>, required = false)]
     description: Option<String>,
     /// The widest its tokens can have from now on.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = Vec<ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Vec<formats::ScopeToken>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// `60s`, `5m`, `1h` or `24h`.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "1h", required = false)]
+    #[schema(value_type = formats::TokenTtl, required = false)]
     token_ttl: Option<String>,
     /// `jwt` or `opaque`.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "jwt", required = false)]
+    #[schema(value_type = formats::TokenFormat, required = false)]
     token_format: Option<String>,
     /// `active` or `disabled`.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "disabled", required = false)]
+    #[schema(value_type = formats::CredentialSwitch, required = false)]
     state: Option<String>,
     /// Another https URL, for a client that has one.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "https://client.example/jwks.json", required = false, max_length = 2048)]
+    #[schema(value_type = formats::JwksUrl, required = false)]
     jwks_url: Option<String>,
 }
 
@@ -365,7 +383,7 @@ impl ClientChange {
 #[schema(as = RotateClientSecret)]
 pub(super) struct Rotation {
     /// How long the old secret stays good: at most `24h`. Not at all when absent.
-    #[schema(value_type = Option<GracePeriod>, required = false)]
+    #[schema(value_type = Option<formats::GracePeriod>, required = false)]
     grace: Option<String>,
 }
 
@@ -407,7 +425,7 @@ const fn issued_tokens(revoke: Option<bool>) -> IssuedTokens {
 #[into_params(parameter_in = Path)]
 pub(super) struct ClientPath {
     /// `client_id`
-    #[param(example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
+    #[param(inline, value_type = formats::ClientId, example = "client_4Vb8mTq0ZxN7sKe2RcYw1h")]
     pub id: String,
 }
 
@@ -429,7 +447,10 @@ fn new_client_response(registry: &Registry, made: &ClientWithSecret) -> AdminRes
 ///
 /// Without their secrets. Deleted ones are among them, for those who look for where a token came from.
 #[utoipa::path(get, path = "/admin/v1/clients", tag = "clients", operation_id = "listClients",
-    params(CredentialListing), responses((status = 200, description = "A part of the list", body = List)))]
+    params(CredentialListing,
+        ("state" = inline(Option<ClientStateWord>), Query, description = "In this `state` alone."),
+        ("after" = inline(Option<formats::ClientId>), Query, description = "`next` of the page before.")),
+    responses((status = 200, description = "A part of the list", body = List)))]
 pub(super) async fn list(registry: Registry, Parameters(query): Parameters<CredentialListing>) -> HandlerResult {
     let (filter, page, wanted) = query.read::<ClientId>(&STATES)?;
     let state = |client: &ClientRecord| state_word(client.state, registry.check_client(client));
@@ -452,7 +473,7 @@ pub(super) async fn show(registry: Registry, Path(client): Path<ClientPath>) -> 
 /// Its secret, if it is to have one, is in this answer and nowhere else.
 #[utoipa::path(post, path = "/admin/v1/clients", tag = "clients", operation_id = "createClient",
     params(Idempotency),
-    request_body = NewClient, responses((status = 201, description = "It is made, and gets tokens", body = ViewWithSecret)))]
+    request_body = NewClientForms, responses((status = 201, description = "It is made, and gets tokens", body = ViewWithSecret)))]
 pub(super) async fn create(registry: Registry, Body { body, idempotency }: Body<NewClient>) -> HandlerResult {
     let spec = ValidationErrors::collect(|errors| body.read(&registry, errors))?;
     let stored_response = idempotency.stored_response(&registry);

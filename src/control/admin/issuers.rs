@@ -12,6 +12,7 @@ pub use crate::control::admin::issuer_health::State;
 pub use crate::control::admin::time::Time;
 
 use crate::control::admin::body::NoBody;
+use crate::control::admin::formats;
 use crate::control::admin::openapi::Problem;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::HandlerResult;
@@ -51,7 +52,7 @@ pub(super) struct Outcome {
 #[into_params(parameter_in = Path)]
 pub(super) struct IssuerPath {
     /// The issuer's name in the configuration
-    #[param(example = "sixtyfour")]
+    #[param(inline, value_type = formats::IssuerName, example = "sixtyfour")]
     name: String,
 }
 

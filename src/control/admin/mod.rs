@@ -1,6 +1,7 @@
 //! The admin API under `/admin/v1/`: access control, operations and responses.
 
 mod time;
+mod number_pattern;
 mod formats;
 pub mod access;
 pub mod response;

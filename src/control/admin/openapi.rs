@@ -104,7 +104,7 @@ const SHARED: [(&str, &str, &str); 12] = [
     (
         "Conflict",
         "409",
-        "Its state does not allow it: the problem's type says why (`subscription-pending`, `payment-due`, `key-slots-full`, `already-revoked`, …).",
+        "What is there does not allow it: the problem's type says why (`subscription-pending`, `payment-due`, `key-slots-full`, `already-revoked`, …). An organization, a subscription or a plan that the body names, or needs, is not there (`unresolved-reference`), or the plan does not give what the body asks for (`beyond-plan`); `errors` has the place.",
     ),
     (
         "PreconditionFailed",
@@ -124,7 +124,7 @@ const SHARED: [(&str, &str, &str); 12] = [
     (
         "Invalid",
         "422",
-        "What is asked for cannot be; `errors` has each mistake with its place (`invalid-request`), or the Idempotency-Key was used for another request (`idempotency-key-reused`).",
+        "What is asked for can never be; `errors` has each mistake with its place (`invalid-request`), or the Idempotency-Key was used for another request (`idempotency-key-reused`).",
     ),
     (
         "TooManyFailures",

@@ -3,6 +3,7 @@
 use crate::control::admin::body::Body;
 use crate::control::admin::body::kept_or_changed;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
@@ -66,10 +67,10 @@ pub(super) struct List {
 #[schema(as = NewOrganization)]
 pub(super) struct NewOrganization {
     /// 1 to 64 characters: a lower-case letter or a digit first, then also `-`, `_` and `.`. For good.
-    #[schema(example = "acme", pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
+    #[schema(value_type = formats::OrganizationId)]
     id: String,
     /// 1 to 200 characters, for people.
-    #[schema(example = "Acme Corporation", min_length = 1, max_length = 200)]
+    #[schema(value_type = formats::Label)]
     name: String,
 }
 
@@ -80,7 +81,7 @@ pub(super) struct NewOrganization {
 pub(super) struct OrganizationChange {
     /// 1 to 200 characters, for people.
     #[serde(default, deserialize_with = "kept_or_changed")]
-    #[schema(value_type = String, example = "Acme Corporation", min_length = 1, max_length = 200, required = false)]
+    #[schema(value_type = formats::Label, required = false)]
     name: Option<String>,
 }
 
@@ -89,7 +90,7 @@ pub(super) struct OrganizationChange {
 #[into_params(parameter_in = Path)]
 pub(super) struct OrganizationPath {
     /// The organization's id
-    #[param(example = "acme")]
+    #[param(inline, value_type = formats::OrganizationId, example = "acme")]
     id: String,
 }
 
@@ -108,7 +109,7 @@ pub(super) struct OrganizationQuery {
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
     /// `next` of the page before.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::OrganizationId, required = false)]
     after: Option<String>,
 }
 

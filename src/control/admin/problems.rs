@@ -21,6 +21,10 @@ impl From<RegistryError> for AdminResponse {
             RegistryError::OperatorsOnly => problem(StatusCode::FORBIDDEN, "operators-only", &detail),
             RegistryError::OtherOrganization => problem(StatusCode::FORBIDDEN, "other-organization", &detail),
             RegistryError::Invalid(errors) => invalid(errors.as_slice()),
+            RegistryError::UnresolvedReference(errors) => {
+                mistakes(StatusCode::CONFLICT, "unresolved-reference", errors.as_slice())
+            }
+            RegistryError::BeyondPlan(errors) => mistakes(StatusCode::CONFLICT, "beyond-plan", errors.as_slice()),
             RegistryError::Standing(standing) => {
                 let slug = slug(standing.reason().unwrap_or("subscription_not_in_force"));
                 problem(StatusCode::CONFLICT, &slug, &detail)
@@ -84,6 +88,10 @@ fn unavailable(slug: &str, detail: &str) -> AdminResponse {
 
 /// Returns 422 with every mistake and its place.
 pub fn invalid(errors: &[ValidationError]) -> AdminResponse {
+    mistakes(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", errors)
+}
+
+fn mistakes(status: StatusCode, slug: &str, errors: &[ValidationError]) -> AdminResponse {
     let detail = match errors {
         [only] => format!("{}: {}", place(&only.pointer), only.detail),
         several => format!("{} things are wrong with the request; `errors` has each", several.len()),
@@ -92,7 +100,7 @@ pub fn invalid(errors: &[ValidationError]) -> AdminResponse {
         .iter()
         .map(|error| json!({ "pointer": error.pointer, "detail": error.detail }));
     let more = [("errors", Value::Array(errors.collect()))];
-    problem_with(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", &detail, &more)
+    problem_with(status, slug, &detail, &more)
 }
 
 fn place(pointer: &str) -> &str {

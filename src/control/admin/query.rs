@@ -1,6 +1,7 @@
 //! Which page of a list does the query select, by which filter, and which revision does
 //! `If-Match` require? Unknown parameters are rejected.
 
+use crate::control::admin::formats;
 use crate::control::admin::response::AdminResponse;
 use crate::control::admin::response::problem;
 use crate::control::admin::response::problem_with;
@@ -79,22 +80,22 @@ pub fn page<I: FromStr<Err: Display>>(limit: Option<u32>, after: Option<String>)
 #[into_params(parameter_in = Query)]
 pub struct CredentialListing {
     /// Of this organization alone.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::OrganizationId, required = false)]
     organization: Option<String>,
     /// Of this subscription alone.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::SubscriptionId, required = false)]
     subscription: Option<String>,
     /// With exactly this name.
     #[param(required = false)]
     name: Option<String>,
-    /// In this `state` alone.
-    #[param(required = false)]
+    /// In this `state` alone. Each list describes it, with the states that it knows.
+    #[param(ignore)]
     state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
-    /// `next` of the page before.
-    #[param(required = false)]
+    /// `next` of the page before. Each list describes it, as an id of its records.
+    #[param(ignore)]
     after: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::control::admin::body::Body;
 use crate::control::admin::change::Change;
+use crate::control::admin::formats;
 use crate::control::admin::idempotency::Idempotency;
 use crate::control::admin::query;
 use crate::control::admin::query::Parameters;
@@ -99,13 +100,13 @@ pub(super) struct List {
 #[schema(as = NewSubscription)]
 pub(super) struct NewSubscription {
     /// Whose it is: the caller's own when absent, and `default` for operators.
-    #[schema(example = "acme", required = false)]
+    #[schema(value_type = Option<formats::OrganizationId>, required = false)]
     organization: Option<String>,
     /// A plan of the configuration.
-    #[schema(example = "gold")]
+    #[schema(value_type = formats::PlanName)]
     plan: String,
     /// `live` (when absent) or `sandbox`.
-    #[schema(example = "live", required = false)]
+    #[schema(value_type = Option<formats::Environment>, required = false)]
     environment: Option<String>,
 }
 
@@ -123,7 +124,7 @@ pub(super) struct Payment {
 #[schema(as = SubscriptionPlan)]
 pub(super) struct PlanChange {
     /// A plan of the configuration.
-    #[schema(example = "silver")]
+    #[schema(value_type = formats::PlanName)]
     plan: String,
 }
 
@@ -133,16 +134,16 @@ pub(super) struct PlanChange {
 #[into_params(parameter_in = Query)]
 pub(super) struct SubscriptionQuery {
     /// Of this organization alone.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::OrganizationId, required = false)]
     organization: Option<String>,
     /// In this `state` alone, such as those that wait: `pending`.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::SubscriptionState, required = false)]
     state: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 200, default = 50, required = false)]
     limit: Option<u32>,
     /// `next` of the page before.
-    #[param(required = false)]
+    #[param(inline, value_type = formats::SubscriptionId, required = false)]
     after: Option<String>,
 }
 
@@ -151,7 +152,7 @@ pub(super) struct SubscriptionQuery {
 #[into_params(parameter_in = Path)]
 pub(super) struct SubscriptionPath {
     /// The subscription's id
-    #[param(example = "sub_5K1jVnT0hBq2sXc9RzWe4a")]
+    #[param(inline, value_type = formats::SubscriptionId, example = "sub_5K1jVnT0hBq2sXc9RzWe4a")]
     id: String,
 }
 
@@ -179,7 +180,7 @@ pub(super) async fn list(registry: Registry, Parameters(query): Parameters<Subsc
 
 /// One subscription
 #[utoipa::path(get, path = "/admin/v1/subscriptions/{id}", tag = "subscriptions", operation_id = "showSubscription",
-    params(("id" = String, Path, description = "The subscription's id", example = "sub_default")),
+    params(("id" = inline(formats::SubscriptionId), Path, description = "The subscription's id", example = "sub_default")),
     responses((status = 200, description = "The subscription", body = View)))]
 pub(super) async fn show(registry: Registry, Path(subscription): Path<SubscriptionPath>) -> HandlerResult {
     let found = registry.subscription(&subscription.id()?).await?;

@@ -2,7 +2,8 @@
 
 use crate::control::admin::api_keys;
 use crate::control::admin::body::Body;
-use crate::control::admin::formats::ScopeToken;
+use crate::control::admin::formats;
+use crate::control::admin::formats::KEY_CHARS_MAX;
 use crate::control::admin::read;
 use crate::control::admin::resource::Resource;
 use crate::control::admin::response::AdminResponse;
@@ -34,21 +35,15 @@ use utoipa::ToSchema;
 #[schema(as = KeyToVerify)]
 pub(super) struct KeyToVerify {
     /// The whole text of the key.
-    #[schema(
-        example = "kg_live_0123456789abcdef_<43 characters of secret><6 of check>",
-        min_length = 1,
-        max_length = 1024
-    )]
+    #[schema(value_type = formats::ApiKeyText)]
     key: String,
     /// The scopes that the use needs, all of them.
-    #[schema(value_type = Option<Vec<ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
+    #[schema(value_type = Option<Vec<formats::ScopeToken>>, max_items = 100, example = json!(["orders:read"]), required = false)]
     scopes: Option<Vec<String>>,
     /// The address that used the key. A key with `addresses` is refused without it, and wrong keys are counted for it.
-    #[schema(example = "192.0.2.7", required = false)]
+    #[schema(value_type = Option<formats::Address>, required = false)]
     address: Option<String>,
 }
-
-const KEY_BYTES_MAX: usize = 1024;
 
 /// Whether a key is good, whose it is, and what it has left.
 #[derive(Serialize, ToSchema)]
@@ -108,8 +103,8 @@ pub(super) async fn verify(
 ) -> HandlerResult {
     let text = Secret::new(body.key);
     let (scopes, address) = ValidationErrors::collect(|errors| {
-        if !(1..=KEY_BYTES_MAX).contains(&text.expose().len()) {
-            errors.add("/key", format!("has 1 to {KEY_BYTES_MAX} bytes"));
+        if !(1..=KEY_CHARS_MAX).contains(&text.expose().chars().count()) {
+            errors.add("/key", format!("has 1 to {KEY_CHARS_MAX} characters"));
         }
         let scopes = read::scopes(body.scopes.as_deref(), errors).unwrap_or_default();
         let address: Option<IpAddr> = read::parsed("/address", body.address.as_deref(), errors);

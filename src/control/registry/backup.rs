@@ -7,6 +7,18 @@ use serde_json::json;
 use std::path::Path;
 use std::path::PathBuf;
 
+/// The names of [`is_file_name`], as a regular expression without anchors, for the description of the admin API.
+pub const FILE_NAME_PATTERN: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}";
+
+/// Returns whether `text` is a plain file name, which names no other folder and is not hidden.
+pub fn is_file_name(text: &str) -> bool {
+    (1..=200).contains(&text.len())
+        && !text.starts_with('.')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
 impl Registry {
     /// Writes a copy of the whole store, and returns its path.
     ///
@@ -43,12 +55,7 @@ impl Registry {
         if self.actor.is_local() && path.is_absolute() {
             return Ok(path.to_owned());
         }
-        let is_plain = (1..=200).contains(&to.len())
-            && !to.starts_with('.')
-            && to
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-        if !is_plain {
+        if !is_file_name(to) {
             return Err(RegistryError::invalid(
                 "/path",
                 "a file name of letters, digits, `-`, `_` and `.`; it is made beside the store (the command line on the gate's machine can name any absolute path)",

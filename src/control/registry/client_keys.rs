@@ -61,7 +61,7 @@ fn check_algorithms(plan: &Plan, key: &ClientKey) -> Result<(), RegistryError> {
         allowed.join(", ")
     );
     let pointer = if key.generated { "/generate" } else { "/public_key" };
-    Err(RegistryError::invalid(pointer, detail))
+    Err(RegistryError::beyond_plan(pointer, detail))
 }
 
 impl Registry {

@@ -104,8 +104,8 @@ impl From<ClientError> for RegistryError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::NoSuchKey => Self::NotFound("key"),
-            ClientError::NoJwksUrl => Self::invalid("/jwks_url", error),
-            ClientError::Deleted
+            ClientError::NoJwksUrl
+            | ClientError::Deleted
             | ClientError::AlreadyDisabled
             | ClientError::AlreadyActive
             | ClientError::NoSecret
@@ -128,7 +128,7 @@ pub(super) fn check_key_place(plan: &Plan, authentication: &ClientAuthentication
         return Ok(());
     }
     let detail = format!("plan `{}` wants the keys of its clients behind a JWKS URL", plan.name);
-    Err(RegistryError::invalid("/jwks_url", detail))
+    Err(RegistryError::beyond_plan("/jwks_url", detail))
 }
 
 /// Returns the spec of an existing client, to check the client against its plan again.

@@ -37,11 +37,29 @@ impl ValidationErrors {
     /// # Errors
     /// [`RegistryError::Invalid`] with all errors that `read` recorded.
     pub fn collect<T>(read: impl FnOnce(&mut Self) -> Option<T>) -> Result<T, RegistryError> {
+        Self::collect_as(RegistryError::Invalid, read)
+    }
+
+    /// Runs `read` and returns its value.
+    ///
+    /// # Errors
+    /// `error` of all errors that `read` recorded.
+    pub fn collect_as<T>(
+        error: fn(Self) -> RegistryError,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, RegistryError> {
         let mut errors = Self::default();
         match read(&mut errors) {
             Some(value) if errors.0.is_empty() => Ok(value),
-            Some(_) | None => Err(RegistryError::Invalid(errors)),
+            Some(_) | None => Err(error(errors)),
         }
+    }
+
+    /// Returns one error.
+    pub fn one(pointer: &str, detail: impl Display) -> Self {
+        let mut errors = Self::default();
+        errors.add(pointer, detail);
+        errors
     }
 
     pub fn as_slice(&self) -> &[ValidationError] {
@@ -65,6 +83,12 @@ pub enum RegistryError {
     OtherOrganization,
     #[error("the request is not valid")]
     Invalid(ValidationErrors),
+    /// The body names a record or a plan that is not there, or leaves open which one is meant.
+    #[error("the request names what is not there")]
+    UnresolvedReference(ValidationErrors),
+    /// The body asks for something that the plan does not give.
+    #[error("the plan does not give this")]
+    BeyondPlan(ValidationErrors),
     /// The subscription allows no credentials of this environment, temporarily or for good.
     #[error("{}", SubscriptionCheckError::Standing(*.0))]
     Standing(Standing),
@@ -100,9 +124,17 @@ pub enum RegistryError {
 impl RegistryError {
     /// Returns [`Self::Invalid`] with one mistake.
     pub fn invalid(pointer: &str, detail: impl Display) -> Self {
-        let mut errors = ValidationErrors::default();
-        errors.add(pointer, detail);
-        Self::Invalid(errors)
+        Self::Invalid(ValidationErrors::one(pointer, detail))
+    }
+
+    /// Returns [`Self::UnresolvedReference`] at one place.
+    pub fn unresolved(pointer: &str, detail: impl Display) -> Self {
+        Self::UnresolvedReference(ValidationErrors::one(pointer, detail))
+    }
+
+    /// Returns [`Self::BeyondPlan`] at one place.
+    pub fn beyond_plan(pointer: &str, detail: impl Display) -> Self {
+        Self::BeyondPlan(ValidationErrors::one(pointer, detail))
     }
 
     /// Returns [`Self::StateConflict`].

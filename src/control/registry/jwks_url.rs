@@ -8,7 +8,7 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwksUrl(String);
 
-const URL_BYTES_MAX: usize = 2_048;
+pub const URL_BYTES_MAX: usize = 2_048;
 
 /// Why a URL is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,10 @@ pub enum JwksUrlError {
 }
 
 impl JwksUrl {
+    /// A regular expression without anchors that every https URL of [`Self::parse`] matches, and some other texts, for the
+    /// description of the admin API.
+    pub const PATTERN: &'static str = "https://[!-\"$-~]+";
+
     /// Parses an absolute URL; `allow_http` allows http beside https.
     ///
     /// # Errors

@@ -81,11 +81,11 @@ impl Registry {
         .await?;
         match (in_use.pop(), in_use.is_empty()) {
             (Some(only), true) => Ok(only),
-            (None, _) => Err(RegistryError::invalid(
+            (None, _) => Err(RegistryError::unresolved(
                 "/subscription",
                 "the organization has no subscription yet; make one first",
             )),
-            (Some(_), false) => Err(RegistryError::invalid(
+            (Some(_), false) => Err(RegistryError::unresolved(
                 "/subscription",
                 "the organization has several subscriptions; say which one",
             )),
@@ -102,7 +102,7 @@ impl Registry {
             Some(id) => match self.subscription(id).await {
                 // The subscription is named in the body, so report a mistake in the body.
                 Err(RegistryError::NotFound(_)) => {
-                    return Err(RegistryError::invalid(
+                    return Err(RegistryError::unresolved(
                         "/subscription",
                         "there is no subscription of this id",
                     ));
@@ -162,7 +162,7 @@ pub(super) fn check_scopes(plan: &Plan, requested: Option<&ScopeSet>) -> Result<
             }
             let beyond = beyond.join(" ");
             let detail = format!("plan `{}` does not give `{beyond}`; it gives `{widest}`", plan.name);
-            Err(RegistryError::invalid("/scopes", detail))
+            Err(RegistryError::beyond_plan("/scopes", detail))
         }
     }
 }

@@ -106,7 +106,7 @@ impl Registry {
         };
         retry_on_conflict(|| async {
             let found = self.control.store.organization(&organization).await?;
-            let (holder, plan) = ValidationErrors::collect(|errors| {
+            let (holder, plan) = ValidationErrors::collect_as(RegistryError::UnresolvedReference, |errors| {
                 let holder = found.ok_or("there is no organization of this id; make it first");
                 let holder = errors.take("/organization", holder);
                 if let Some(holder) = &holder {
@@ -213,7 +213,9 @@ impl Registry {
                 OperatorChange::Pay { paid } => found.try_map(|record| record.pay(*paid, now))?,
                 OperatorChange::ChangePlan { plan } => {
                     let organization = &found.record.organization;
-                    let plan = ValidationErrors::collect(|errors| self.plan_for(plan, organization, errors))?;
+                    let plan = ValidationErrors::collect_as(RegistryError::UnresolvedReference, |errors| {
+                        self.plan_for(plan, organization, errors)
+                    })?;
                     found.try_map(|record| record.change_plan(&plan, now))?
                 }
             };

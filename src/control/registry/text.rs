@@ -1,8 +1,10 @@
 //! Which names and descriptions are accepted? Short ones without
 //! characters that a terminal or a log viewer would interpret (S144).
 
+use crate::observe::escape::HIDDEN;
 use crate::observe::escape::is_hidden;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// The name of a key, a client or an organization: 1 to 200 characters, none of them hidden, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,39 @@ pub enum TextError {
     Hidden { offset: usize },
     #[error("does not begin or end with a space")]
     Spaces,
+}
+
+/// The characters that [`str::trim`] removes, without the hidden ones.
+const SPACES: [RangeInclusive<char>; 7] = [
+    ' '..=' ',
+    '\u{A0}'..='\u{A0}',
+    '\u{1680}'..='\u{1680}',
+    '\u{2000}'..='\u{200A}',
+    '\u{202F}'..='\u{202F}',
+    '\u{205F}'..='\u{205F}',
+    '\u{3000}'..='\u{3000}',
+];
+
+/// Returns the texts without hidden characters and without a space at either end, as a regular expression without anchors
+/// and whatever their length, for the description of the admin API.
+pub fn pattern() -> String {
+    let hidden = members(HIDDEN);
+    let outer = format!("[^{hidden}{}]", members(&SPACES));
+    format!("{outer}([^{hidden}]*{outer})?")
+}
+
+/// Returns the members of a character class, in a form that the regular expressions of ECMA-262, Python and Rust share: that
+/// is the character itself beyond U+FFFF.
+fn members(ranges: &[RangeInclusive<char>]) -> String {
+    let written = |character: char| match u32::from(character) {
+        code @ 0..=0xFFFF => format!("\\u{code:04X}"),
+        _ => character.to_string(),
+    };
+    let range = |range: &RangeInclusive<char>| match (*range.start(), *range.end()) {
+        (first, last) if first == last => written(first),
+        (first, last) => format!("{}-{}", written(first), written(last)),
+    };
+    ranges.iter().map(range).collect()
 }
 
 fn check(text: &str, max: usize) -> Result<(), TextError> {
@@ -110,6 +145,22 @@ mod tests {
         for bad in [" a", "a ", "\u{a0}a", " "] {
             check(bad, Err(TextError::Spaces));
         }
+    }
+
+    #[test]
+    fn the_pattern_tells_every_character_as_the_parser_does() {
+        let matcher = jsonschema::validator_for(&serde_json::json!({ "pattern": format!("^{}$", pattern()) })).unwrap();
+        for character in ('\0'..='\u{FFFF}').chain('\u{E0000}'..='\u{E00FF}') {
+            for text in [
+                format!("a{character}b"),
+                format!("{character}b"),
+                format!("a{character}"),
+            ] {
+                let is_valid = matcher.is_valid(&text.as_str().into());
+                assert_eq!(is_valid, Label::parse(&text).is_ok(), "{text:?}");
+            }
+        }
+        assert!(!matcher.is_valid(&"".into()));
     }
 
     #[test]

@@ -102,7 +102,13 @@ impl AdminResponse {
     /// Asserts that the response is a 422, and returns the JSON pointers of its errors.
     #[track_caller]
     pub fn pointers(&self) -> Vec<&str> {
-        self.expect_refusal(422, "invalid-request");
+        self.pointers_of(422, "invalid-request")
+    }
+
+    /// Asserts that the response is such a refusal, and returns the JSON pointers of its errors.
+    #[track_caller]
+    pub fn pointers_of(&self, status: u16, slug: &str) -> Vec<&str> {
+        self.expect_refusal(status, slug);
         let errors = self.json["errors"].as_array().unwrap();
         errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
     }

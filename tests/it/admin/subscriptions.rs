@@ -161,7 +161,7 @@ fn the_plan_says_which_kind_of_credential_there_is_and_with_which_scopes() {
     );
     body["scopes"] = json!(["orders:read", "orders:delete", "ORDERS:READ"]);
     let response = gate.post("/keys", body.clone());
-    assert_eq!(response.pointers(), ["/scopes"]);
+    assert_eq!(response.pointers_of(409, "beyond-plan"), ["/scopes"]);
     assert!(
         response.text.contains("orders:delete") && response.text.contains("ORDERS:READ"),
         "{}",
@@ -285,8 +285,13 @@ fn a_new_subscription_names_an_organization_a_plan_and_an_environment_that_exist
         ),
         (json!({ "plan": "operators" }), &["/plan"]),
         (json!({ "organization": "operators", "plan": "default" }), &["/plan"]),
-        (json!({ "plan": "default", "environment": "prod" }), &["/environment"]),
-        (json!({ "plan": "Not a name" }), &["/plan"]),
+    ] {
+        let response = gate.post("/subscriptions", body.clone());
+        assert_eq!(response.pointers_of(409, "unresolved-reference"), pointers, "{body}");
+    }
+    for (body, pointers) in [
+        (json!({ "plan": "default", "environment": "prod" }), ["/environment"]),
+        (json!({ "plan": "Not a name" }), ["/plan"]),
     ] {
         assert_eq!(gate.post("/subscriptions", body.clone()).pointers(), pointers, "{body}");
     }
@@ -298,8 +303,9 @@ fn a_new_subscription_names_an_organization_a_plan_and_an_environment_that_exist
 fn a_subscription_moves_only_to_another_plan_of_its_organization_that_exists() {
     let gate = Gate::new();
     let move_to = |plan: &str| gate.post("/subscriptions/sub_default/plan", json!({ "plan": plan }));
-    assert_eq!(move_to("none").pointers(), ["/plan"]);
-    assert_eq!(move_to("operators").pointers(), ["/plan"]);
+    for plan in ["none", "operators"] {
+        assert_eq!(move_to(plan).pointers_of(409, "unresolved-reference"), ["/plan"]);
+    }
     move_to("default").expect_refusal(409, "same-plan");
     // Moving to a plan that requires approval needs a new approval.
     assert_eq!(move_to("gold").json["state"], "pending");
