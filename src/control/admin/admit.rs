@@ -3,6 +3,7 @@
 use crate::control::admin::access::Peer;
 use crate::control::admin::access::RefusalReason;
 use crate::control::admin::access::Right;
+use crate::control::admin::docs;
 use crate::control::admin::openapi;
 use crate::control::admin::response::problem;
 use crate::control::admin::state::Api;
@@ -15,10 +16,13 @@ use http::Method;
 use http::StatusCode;
 use std::sync::Arc;
 
-/// Passes a request for the description of the API on, and an authorized request with its [`crate::control::registry::Actor`], and refuses all others. A refused
-/// caller does not learn which paths exist. The response has the actor or the [`RefusalReason`] among its extensions.
+/// Passes a request for the description of the API or its page on, and an authorized request with its
+/// [`crate::control::registry::Actor`], and refuses all others. A refused caller does not learn which paths exist. The
+/// response has the actor or the [`RefusalReason`] among its extensions.
 pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD) && request.uri().path() == openapi::PATH {
+    let path = request.uri().path();
+    let is_description = path == openapi::PATH || docs::is_part_of_page(path);
+    if matches!(*request.method(), Method::GET | Method::HEAD) && is_description {
         return next.run(request).await;
     }
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {

@@ -19,6 +19,7 @@ mod state;
 mod admit;
 mod conditional;
 pub mod openapi;
+mod docs;
 pub mod issuers;
 pub mod organizations;
 pub mod plans;
@@ -66,6 +67,7 @@ pub fn router(parts: AdminDependencies) -> Router {
         description: response::json_line(&description),
     });
     router
+        .merge(docs::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(conditional::not_modified))
@@ -127,7 +129,7 @@ pub fn description() -> String {
 }
 
 async fn not_found() -> AdminResponse {
-    let detail = "there is no such path in the admin API; GET /admin/v1/openapi.json has all there are";
+    let detail = "there is no such path in the admin API; GET /admin/v1/openapi.json has all there are, and /admin/v1/docs shows them";
     problem(StatusCode::NOT_FOUND, "not-found", detail)
 }
 

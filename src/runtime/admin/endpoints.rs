@@ -19,6 +19,7 @@ use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use http::HeaderMap;
 use http::HeaderValue;
 use http::StatusCode;
 use http::header;
@@ -133,14 +134,15 @@ async fn no_store(mut response: Response) -> Response {
     response
 }
 
-/// Rejects requests with another host name (421) and requests of web pages (403). A page in an operator's browser can
-/// resolve its own name to this address and then read responses as its own origin (DNS rebinding), but its name is in
-/// `Host`. A cross-origin request has an `Origin` if it changes state or lets the page read the response.
+/// Rejects requests with another host name (421) and requests of other origins' web pages (403). A page in an operator's
+/// browser can resolve its own name to this address and then read responses as its own origin (DNS rebinding), but its name
+/// is in `Host`. A cross-origin request has an `Origin` if it changes state or lets the page read the response; the page of
+/// the admin API has one of its own in what it sends.
 async fn require_own_host(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if request.headers().contains_key(header::ORIGIN) {
+    if !is_own_origin(request.headers()) {
         return refusal(
             StatusCode::FORBIDDEN,
-            "requests of web pages are refused",
+            "requests of web pages of other origins are refused",
             FOREIGN_ORIGIN,
         );
     }
@@ -156,6 +158,21 @@ fn refusal(status: StatusCode, detail: &str, reason: &'static str) -> Response {
     let mut response = problem(status, detail);
     response.extensions_mut().insert(RefusalReason(reason));
     response
+}
+
+/// Returns whether the request has no `Origin`, or one that is the same as its `Host` (RFC 6454 section 7), with either
+/// scheme: a proxy in front may speak TLS.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (origin, host) = match (origins.next(), origins.next(), headers.get(header::HOST)) {
+        (None, _, _) => return true,
+        (Some(origin), None, Some(host)) => (origin.as_bytes(), host.as_bytes()),
+        (Some(_), _, _) => return false,
+    };
+    let authority = origin
+        .strip_prefix(b"http://")
+        .or_else(|| origin.strip_prefix(b"https://"));
+    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 /// Returns whether the request has exactly one `Host` field with an accepted name. A target in absolute form must have

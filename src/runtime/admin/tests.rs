@@ -211,6 +211,27 @@ fn s151_a_web_page_of_another_origin_is_refused() {
         403,
     );
     check("GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n", 403);
+    let from =
+        |origins: &str| format!("GET /metrics HTTP/1.1\r\nHost: localhost:9090\r\n{origins}Connection: close\r\n\r\n");
+    // The page of the admin API, also behind a proxy that speaks TLS.
+    check(&from("Origin: http://localhost:9090\r\n"), 200);
+    check(&from("Origin: https://LocalHost:9090\r\n"), 200);
+    for bad in [
+        "Origin: http://localhost\r\n",
+        "Origin: http://localhost:9091\r\n",
+        "Origin: http://localhost:9090.evil.example\r\n",
+        "Origin: http://evil.example/localhost:9090\r\n",
+        "Origin: http://localhost:9090/\r\n",
+        "Origin: localhost:9090\r\n",
+        "Origin: ftp://localhost:9090\r\n",
+        "Origin: \r\n",
+        "Origin: http://localhost:9090\r\nOrigin: http://localhost:9090\r\n",
+    ] {
+        check(&from(bad), 403);
+    }
+    // A name that was pointed at this address is its own origin, and no name of this listener.
+    let rebound = "GET /metrics HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\r\n";
+    check(rebound, 421);
 }
 
 #[test]

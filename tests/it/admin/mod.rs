@@ -5,6 +5,7 @@ mod generated_clients;
 mod operations;
 mod organizations;
 mod description;
+mod docs;
 mod keys;
 mod clients;
 mod client_keys;

@@ -135,6 +135,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "runtime/admin/endpoints.rs",
         ],
     ),
+    ("utoipa_swagger_ui", &["control/admin/docs.rs"]),
     ("serde_yaml", &["keys_file/"]),
     ("saphyr_parser", &["keys_file/yaml.rs", "config/tree/parse.rs"]),
     ("schemars", &["config/"]),
