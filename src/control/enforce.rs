@@ -258,8 +258,10 @@ mod tests {
     #[test]
     fn a_disabled_key_is_refused_until_it_is_enabled_and_for_good_once_it_is_revoked() {
         let (directory, clients) = (Directory::new(), Clients::default());
+        // With a successor, so that a later revocation is the end of a grace period.
         let key = |state: ApiKeyState, revoked_at: Option<Timestamp>| ApiKeyRecord {
             state,
+            replaced_by: "bbbbbbbbbbbbbbbb".parse().ok(),
             ..api_key(revoked_at)
         };
         let states = [

@@ -1052,6 +1052,7 @@ keygate() {
 curl() { :; }
 git() { :; }
 man() { :; }
+systemctl() { :; }
 "#;
     let examples = help_examples();
     assert!(examples.len() > 20, "{examples:?}");
@@ -1070,6 +1071,7 @@ man() { :; }
             .map(|example| example.replace(" … ", " ").replace('…', "x") + "\n")
             .collect();
         let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("key"), "").unwrap();
         let variables = [("PROGRAM", program.to_str().unwrap())];
         let output = shell.paste(&format!("{FUNCTIONS}{lines}"), home.path(), &variables);
         let complaints = String::from_utf8(output.stderr).unwrap();

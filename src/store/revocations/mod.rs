@@ -306,7 +306,7 @@ impl RevocationLog {
             };
             match backlog::write(store, pending, now).await {
                 Ok(writes) => {
-                    in_force(writes);
+                    in_force(writes.clone());
                     self.lock_backlog().revocations.remove(&number);
                     // The records may say that a revocation is needed for longer than memory knew. What the file does not take
                     // now waits for the next call.

@@ -439,7 +439,7 @@ async fn s078_a_key_that_was_to_live_longer_stays_revoked_when_an_older_database
                 at: later(10),
                 expires_at: Some(later(100)),
             };
-            log.hold(&revocation, event).await.unwrap();
+            log.hold(log.note(&revocation, event)).await.unwrap();
             write_pending(&log, &store).await.unwrap();
         } else {
             let revoked = Versioned {

@@ -112,13 +112,14 @@ impl Files {
     /// Names the files of `database`. The lock is beside the file itself, also where the path is a symbolic link: two paths of one
     /// store have one lock.
     fn named(database: PathBuf) -> Result<Self, StoreError> {
-        let itself = std::fs::canonicalize(&database).or_else(|error| match (database.parent(), database.file_name()) {
-            // It is made there.
-            (Some(folder), Some(name)) if error.kind() == ErrorKind::NotFound && !database.is_symlink() => {
-                Ok(std::fs::canonicalize(folder)?.join(name))
-            }
-            _ => Err(error),
-        });
+        let itself =
+            std::fs::canonicalize(&database).or_else(|error| match (database.parent(), database.file_name()) {
+                // It is made there.
+                (Some(folder), Some(name)) if error.kind() == ErrorKind::NotFound && !database.is_symlink() => {
+                    Ok(std::fs::canonicalize(folder)?.join(name))
+                }
+                _ => Err(error),
+            });
         let itself = itself.map_err(|error| cannot("find", &database, &error))?;
         Ok(Self {
             lock: with_suffix(&itself, ".lock"),

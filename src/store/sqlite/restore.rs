@@ -62,7 +62,7 @@ pub async fn restore(backup: &Path, path: &Path, existing: ExistingDatabase) -> 
 /// Writes a copy of `backup` to the new file `copy`, and checks the backup.
 async fn copy_checked(backup: &Path, copy: &Path) -> Result<(), StoreError> {
     let files = Files::existing(backup)?;
-    let mut reader = open::reader(&files).await?;
+    let (mut reader, _) = open::reader(&files).await?;
     let checked: Result<String, _> = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut reader).await;
     match checked.map_err(|error| files.failed(&error))?.as_str() {
         "ok" => {}

@@ -70,7 +70,7 @@ fn s151_it_is_on_the_admin_listener_only_and_refuses_foreign_pages() {
     assert!(!data.text().contains("\"issuers\":["), "{}", data.text());
     assert_eq!(on(gate.admin(), request("evil.example", "")).status, 421);
     assert_eq!(
-        on(gate.admin(), request("localhost", "Origin: http://localhost\r\n")).status,
+        on(gate.admin(), request("localhost", "Origin: http://evil.example\r\n")).status,
         403
     );
     assert_eq!(on(gate.admin(), request("localhost", "")).status, 200);
