@@ -362,7 +362,7 @@ fn private_key_jwt_takes_rs256_es256_and_ps256_from_a_url_and_has_no_secret_to_r
     let mut without_url = url_for(&subscription, &customer.url());
     without_url.as_object_mut().unwrap().remove("jwks_url");
     let reply = system.admin.call("POST", "/clients", Some(without_url));
-    assert_eq!(reply.status, 422, "the plan wants a URL: {reply:?}");
+    assert_eq!(reply.status, 409, "the plan wants a URL: {reply:?}");
     let client = system.admin.create("/clients", url_for(&subscription, &customer.url()));
     assert_eq!(client.get("client_secret"), None, "{client}");
     // What the credential view shows.
