@@ -54,6 +54,9 @@ and --socket names. It needs no token, only the right to open the store. Where n
 store itself is read and written. A gate elsewhere is asked at its admin listener:
   KEYGATE_ADMIN_TOKEN=… keygate keys ls --admin https://gw.example:9090
   keygate keys ls --admin https://gw.example:9090 --client-id client_… --issuer https://gw.example
+Such options have a name in a file of yours, ~/.config/keygate/profiles.yaml, which has lines such as
+`production: { admin: \"https://gw.example:9090\", token_file: production.token }`:
+  keygate keys ls --profile production
 
 Secrets come from files, stdin or variables, never from the command line, which every user of the
 machine can read. Of the configuration's own secrets only those that a command uses must be set.

@@ -1,6 +1,7 @@
 //! How is a response printed as a table, as a page, or as JSON, without the hidden characters that it may contain?
 
 use crate::observe::escape;
+use serde_json::Map;
 use serde_json::Value;
 
 /// One column of a list: its heading, and the name of the item's member.
@@ -166,14 +167,34 @@ pub fn cell(value: &Value) -> String {
         Value::Bool(false) => "no".to_owned(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(" "),
-        Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| format!("{}={}", escaped(name), cell(value)));
-            members.collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(members) => match change(members) {
+            Some((old, new)) => format!("{} → {}", cell(old), cell(new)),
+            None => assignments("", members).join(" "),
+        },
         Value::Number(number) => number.to_string(),
     }
+}
+
+/// Returns `NAME=CELL` of each member. The name of an inner member has the outer name in front: `changes.state=…`.
+fn assignments(prefix: &str, members: &Map<String, Value>) -> Vec<String> {
+    let assigned = members.iter().flat_map(|(name, value)| {
+        let name = format!("{prefix}{}", escaped(name));
+        match value {
+            Value::Object(inner) if !inner.is_empty() && change(inner).is_none() => {
+                assignments(&format!("{name}."), inner)
+            }
+            value => vec![format!("{name}={}", cell(value))],
+        }
+    });
+    assigned.collect()
+}
+
+/// Returns the old and the new value, if these are the members, as in the changes of an audit event.
+fn change(members: &Map<String, Value>) -> Option<(&Value, &Value)> {
+    members
+        .get("old")
+        .zip(members.get("new"))
+        .filter(|_| members.len() == 2)
 }
 
 /// Returns `text` with hidden characters escaped: other people choose the names, key ids and errors in a response.
@@ -214,6 +235,19 @@ mod tests {
             "a-long-id  a b  yes  -\nb          -    no   -\n"
         );
         assert_eq!(names(&columns, &items), "a-long-id\nb\n");
+    }
+
+    #[test]
+    fn a_cell_shows_inner_members_by_their_whole_name_and_a_change_from_old_to_new() {
+        let details = json!({
+            "changes": { "name": { "old": "a", "new": "b" }, "scopes": { "old": [], "new": ["x", "y"] } },
+            "none": {},
+            "secret": { "old": 1 },
+        });
+        assert_eq!(
+            cell(&details),
+            "changes.name=a → b changes.scopes=- → x y none= secret.old=1"
+        );
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn the_page_of_options_has_those_that_the_help_of_commands_leaves_out() {
     let help = run(home.path(), &["keys", "list", "--help"]).expect_success();
     for option in [
         "--admin",
+        "--profile",
         "--socket",
         "--token-file",
         "--client-id",

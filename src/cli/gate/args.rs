@@ -21,6 +21,10 @@ pub struct GateArgs {
     /// The admin listener of a gate, in place of a configuration
     #[arg(long, value_name = "URL", global = true, hide_short_help = true, conflicts_with_all = ["config", "data_dir"])]
     pub admin: Option<String>,
+    /// The gate of this name in ~/.config/keygate/profiles.yaml, in place of a configuration
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true,
+        conflicts_with_all = ["config", "data_dir", "admin", "socket"])]
+    pub profile: Option<String>,
     /// The socket beside the store of a gate that runs here, in place of a configuration
     #[arg(long, value_name = "FILE", global = true, hide_short_help = true,
         conflicts_with_all = ["config", "data_dir", "admin", "token_file", "client_id"])]

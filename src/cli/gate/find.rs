@@ -1,6 +1,7 @@
 //! Which gate does a command call, over which connection, and with which token?
 
 use crate::cli::gate::args::GateArgs;
+use crate::cli::gate::profile::with_profile;
 use crate::cli::http::admin_client::AdminClient;
 use crate::cli::http::admin_client::AdminError;
 use crate::cli::http::exchange::exposes_credentials;
@@ -46,12 +47,13 @@ pub struct LoadedConfig {
     pub path: PathBuf,
 }
 
-/// Finds the gate named with --admin or --socket, or the gate that runs on the configuration's store.
+/// Finds the gate named with --profile, --admin or --socket, or the gate that runs on the configuration's store.
 ///
 /// # Errors
-/// If the configuration cannot be read, if there is no token for --admin, if no gate listens on --socket, or if a
-/// socket may not be used.
+/// If the profile or the configuration cannot be read, if there is no token for --admin, if no gate listens on --socket, or
+/// if a socket may not be used.
 pub fn find(args: &GateArgs, printer: &mut Printer<'_>) -> Result<GateLookup, Box<dyn Error>> {
+    let args = &with_profile(args)?;
     if let Some(base) = &args.admin {
         let token = token_from_flags(args)?
             .ok_or_else(|| format!("no token: set {TOKEN_VARIABLE}, or name a file with --token-file"))?;
@@ -144,7 +146,7 @@ impl LoadedConfig {
         // Prefer `admin.token`, the token of this gate, to a token of the flags.
         let token = match admin.token.clone() {
             Some(token) => Some(token),
-            None => token_from_flags(args)?,
+            None => token_from_flags(&with_profile(args)?)?,
         };
         let token = token.ok_or_else(|| format!("{path}: no token: set `admin.token` (\"${{{TOKEN_VARIABLE}}}\")"))?;
         let base = format!("http://{}", reachable(admin.address));

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod find;
+mod profile;
 
 use crate::cli::gate::args::GateArgs;
 use crate::cli::gate::args::ItemFilter;

@@ -136,7 +136,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         ],
     ),
     ("utoipa_swagger_ui", &["control/admin/docs.rs"]),
-    ("serde_yaml", &["keys_file/"]),
+    ("serde_yaml", &["keys_file/", "cli/gate/profile.rs"]),
     ("saphyr_parser", &["keys_file/yaml.rs", "config/tree/parse.rs"]),
     ("schemars", &["config/"]),
     ("glob", &["config/include.rs"]),

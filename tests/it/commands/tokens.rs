@@ -234,3 +234,21 @@ fn an_administrators_token_opens_the_admin_listener() {
     assert!(at_once(&secret, &[]).expect_failure(1).contains("--issuer"));
     fixture.check_printed_once(&[&secret], &[]);
 }
+
+#[test]
+fn a_profile_is_a_name_for_the_options_of_a_gate() {
+    let fixture = CommandFixture::new(Transport::Listener);
+    let run = |args: &[&str]| fixture.record(fixture.command(args), args);
+    let list = ["orgs", "list", "-o", "name", "--profile", "here"];
+    let missing = run(&list).expect_failure(1);
+    assert!(missing.contains(".config/keygate/profiles.yaml"), "{missing}");
+    let folder = fixture.file(".config/keygate");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("here.token"), ADMIN_TOKEN).unwrap();
+    let profiles = format!("here: {{ admin: '{}', token_file: here.token }}\n", fixture.admin());
+    std::fs::write(folder.join("profiles.yaml"), profiles).unwrap();
+    assert!(run(&list).expect_success().stdout.contains("operators"));
+    let other = run(&["orgs", "list", "--profile", "there"]).expect_failure(1);
+    assert!(other.contains("no `there`; there are `here`"), "{other}");
+    run(&["orgs", "list", "--profile", "here", "--admin", "http://x"]).expect_failure(2);
+}
