@@ -1,4 +1,4 @@
-//! How does `keygate check` report for programs? As one JSON object, whatever it found.
+//! How does `keygate check` report for programs? As one JSON object, for a sound configuration as for one with mistakes.
 
 use crate::cli::check_findings::Findings;
 use crate::cli::render;

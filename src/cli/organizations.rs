@@ -61,7 +61,7 @@ pub enum OrganizationCommand {
         #[arg(long)]
         name: String,
     },
-    /// Delete an organization whose subscriptions are all cancelled, for good: its id stays taken
+    /// Delete an organization for good, once its subscriptions are cancelled; no other can have its id
     Delete {
         #[command(flatten)]
         organization: OrganizationArg,

@@ -81,7 +81,7 @@ pub struct ControlEndpoint {
     pub path: ControlPath,
 }
 
-/// The path that the control side receives, whatever path the configuration gives the endpoint.
+/// The path that the control side receives. It does not depend on the path that the configuration gives the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlPath {
     Fixed(&'static str),
@@ -136,7 +136,7 @@ fn of_token_endpoint(token_endpoint: &TokenEndpoint) -> Vec<BuiltInRoute> {
         // RFC 8414 section 5 extends this rule to the document of OpenID Connect.
         routes.extend(METADATA.map(|name| metadata_route(BuiltInPath::Exact(format!("{name}{prefix}")), name)));
     }
-    // The documents of organizations, whose URLs are below the issuer's.
+    // Each organization has documents too. Their URLs are below the issuer's.
     let before = &token_endpoint.paths.tenant_token.before;
     let mut bases = vec![String::new()];
     bases.extend((!prefix.is_empty()).then_some(prefix));
@@ -184,7 +184,7 @@ fn metadata_route(path: BuiltInPath, name: &'static str) -> BuiltInRoute {
     )
 }
 
-/// Returns the route of the documents of organizations, whose names are between `before` and `after`.
+/// Returns the route of the documents of organizations. In its path, the organization's name is between `before` and `after`.
 fn tenant_metadata_route((before, after): (String, String)) -> BuiltInRoute {
     let [oauth, _] = METADATA;
     let path = BuiltInPath::Segment { before, after };

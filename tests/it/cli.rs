@@ -499,20 +499,7 @@ fn s068_an_expiry_out_of_bounds_makes_no_key() {
     run(home.path(), &["keys", "--config", "k.yaml", "create", "--name", "ci"]).expect_failure(2);
     assert_eq!(std::fs::read_to_string(home.path().join("keys.yaml")).unwrap(), before);
     for expires in ["730d", "1d", "24mo", "never"] {
-        run(
-            home.path(),
-            &[
-                "keys",
-                "--config",
-                "k.yaml",
-                "create",
-                "--name",
-                "ci",
-                "--expires",
-                expires,
-            ],
-        )
-        .expect_success();
+        create_key(home.path(), expires).expect_success();
     }
 }
 
@@ -552,27 +539,18 @@ fn keys_created_at_once_are_all_kept() {
     assert_eq!(mode(&home.path().join("keys.yaml")), 0o600);
 }
 
+/// Runs `keys create` on the keys file of [`with_keys_file`].
+fn create_key(home: &Path, expires: &str) -> CommandOutput {
+    let create = ["keys", "--config", "k.yaml", "create", "--name", "ci"];
+    run(home, &[&create[..], &["--expires", expires]].concat())
+}
+
 #[test]
 fn the_first_key_makes_the_keys_file_and_an_empty_one_has_none() {
     let home = with_keys_file();
     let file = home.path().join("keys.yaml");
     let check = || run(home.path(), &["check", "k.yaml"]);
-    let create = || {
-        run(
-            home.path(),
-            &[
-                "keys",
-                "--config",
-                "k.yaml",
-                "create",
-                "--name",
-                "ci",
-                "--expires",
-                "1d",
-            ],
-        )
-        .expect_success()
-    };
+    let create = || create_key(home.path(), "1d").expect_success();
     std::fs::write(&file, "").unwrap();
     check().expect_success();
     assert!(create().starts_with("kg_live_"));

@@ -5,16 +5,13 @@ use crate::control::registry::RegistryError;
 use crate::control::registry::StoredResponseFn;
 use crate::control::registry::actor::Visibility;
 use crate::control::registry::change::check_revision;
-use crate::control::registry::change::for_each_record;
 use crate::control::registry::change::retry_on_conflict;
 use crate::control::registry::default_name;
 use crate::control::registry::prepare::operators_name;
 use crate::control::registry::text::Label;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
-use crate::model::subscription::SubscriptionState;
 use crate::store::Batch;
-use crate::store::Filter;
 use crate::store::Page;
 use crate::store::Revision;
 use crate::store::StoreError;
@@ -22,7 +19,6 @@ use crate::store::Versioned;
 use crate::store::record::OrganizationError;
 use crate::store::record::OrganizationRecord;
 use serde_json::json;
-use std::ops::ControlFlow;
 
 /// The most subscriptions that a refusal to delete an organization names.
 const SUBSCRIPTIONS_NAMED_MAX: usize = 5;
@@ -115,23 +111,8 @@ impl Registry {
 
     /// Checks that each subscription of the organization is cancelled.
     async fn check_nothing_in_use(&self, id: &Name) -> Result<(), RegistryError> {
-        let store = &self.control.store;
-        let filter = &Filter {
-            organization: Some(id.clone()),
-            subscription: None,
-        };
-        let mut in_use = Vec::new();
-        for_each_record(
-            |page| async move { store.subscriptions(filter, &page).await },
-            |found| {
-                let found = self.control.revocations.amend_subscription(found, self.now);
-                if found.record.state != SubscriptionState::Cancelled {
-                    in_use.push(found.record.id.to_string());
-                }
-                ControlFlow::Continue(())
-            },
-        )
-        .await?;
+        let found = self.subscriptions_in_use(id, usize::MAX).await?;
+        let mut in_use: Vec<String> = found.iter().map(|found| found.record.id.to_string()).collect();
         if in_use.is_empty() {
             return Ok(());
         }

@@ -4,7 +4,6 @@
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
 use crate::control::registry::actor::Visibility;
-use crate::control::registry::change::for_each_record;
 use crate::control::registry::prepare::default_subscription_id;
 use crate::model::api_key::ApiKeyEnvironment;
 use crate::model::id::SubscriptionId;
@@ -13,13 +12,10 @@ use crate::model::plan::Plan;
 use crate::model::scope::Scope;
 use crate::model::scope::ScopeSet;
 use crate::model::subscription::Standing;
-use crate::model::subscription::SubscriptionState;
 use crate::store::Batch;
-use crate::store::Filter;
 use crate::store::UnchangedRecord;
 use crate::store::Versioned;
 use crate::store::record::SubscriptionRecord;
-use std::ops::ControlFlow;
 
 /// The settings of a credential, to check them against a plan.
 pub(super) struct CredentialSpec<'a> {
@@ -56,29 +52,9 @@ impl Registry {
     async fn default_subscription(&self) -> Result<Versioned<SubscriptionRecord>, RegistryError> {
         let own = match self.actor.reach() {
             Visibility::All => return self.subscription(&default_subscription_id()).await,
-            Visibility::Organization(own) => own.clone(),
+            Visibility::Organization(own) => own,
         };
-        let store = &self.control.store;
-        let filter = &Filter {
-            organization: Some(own),
-            subscription: None,
-        };
-        let mut in_use = Vec::new();
-        for_each_record(
-            |page| async move { store.subscriptions(filter, &page).await },
-            |found| {
-                let found = self.control.revocations.amend_subscription(found, self.now);
-                if found.record.state != SubscriptionState::Cancelled {
-                    in_use.push(found);
-                }
-                if in_use.len() > 1 {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            },
-        )
-        .await?;
+        let mut in_use = self.subscriptions_in_use(own, 2).await?;
         match (in_use.pop(), in_use.is_empty()) {
             (Some(only), true) => Ok(only),
             (None, _) => Err(RegistryError::unresolved(

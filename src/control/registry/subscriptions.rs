@@ -20,6 +20,7 @@ use crate::model::id::SubscriptionId;
 use crate::model::names::Name;
 use crate::model::plan::OPERATORS;
 use crate::model::plan::Plan;
+use crate::model::subscription::SubscriptionState;
 use crate::store::Batch;
 use crate::store::Filter;
 use crate::store::Page;
@@ -149,6 +150,39 @@ impl Registry {
             );
         }
         plan.cloned()
+    }
+
+    /// Returns the subscriptions of `organization` that are not cancelled, `most` of them at most.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn subscriptions_in_use(
+        &self,
+        organization: &Name,
+        most: usize,
+    ) -> Result<Vec<Versioned<SubscriptionRecord>>, RegistryError> {
+        let store = &self.control.store;
+        let filter = &Filter {
+            organization: Some(organization.clone()),
+            subscription: None,
+        };
+        let mut in_use = Vec::new();
+        for_each_record(
+            |page| async move { store.subscriptions(filter, &page).await },
+            |found| {
+                let found = self.control.revocations.amend_subscription(found, self.now);
+                if found.record.state != SubscriptionState::Cancelled {
+                    in_use.push(found);
+                }
+                if in_use.len() < most {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            },
+        )
+        .await?;
+        Ok(in_use)
     }
 
     /// Returns the subscription of this id.

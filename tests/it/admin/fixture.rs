@@ -348,6 +348,13 @@ impl Gate {
         response.json
     }
 
+    /// Creates a key under `subscription`, and returns its id.
+    #[track_caller]
+    pub fn create_key(&self, subscription: &str) -> String {
+        let body = json!({ "name": "k", "expires": "1d", "subscription": subscription });
+        self.create("/keys", body).id()
+    }
+
     /// Creates an active subscription under `plan`, and the
     /// organization if it is missing. Returns the subscription's id.
     #[track_caller]

@@ -249,12 +249,7 @@ fn placeholders(gate: &Gate, round: usize) -> Vec<(&'static str, String)> {
     let pending = gate
         .create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }))
         .id();
-    let key = gate
-        .create(
-            "/keys",
-            json!({ "name": "k", "expires": "1d", "subscription": subscription }),
-        )
-        .id();
+    let key = gate.create_key(&subscription);
     let client = |authentication: &str, url: Option<&str>| {
         let mut body = json!({ "name": "c", "authentication": authentication, "subscription": subscription });
         if let Some(url) = url {

@@ -46,12 +46,7 @@ fn an_organization_is_deleted_once_nothing_of_it_is_in_use_and_its_id_stays_take
     let pending = gate
         .create("/subscriptions", json!({ "organization": "acme", "plan": "gold" }))
         .id();
-    let key = gate
-        .create(
-            "/keys",
-            json!({ "name": "k", "expires": "1d", "subscription": subscription }),
-        )
-        .id();
+    let key = gate.create_key(&subscription);
     let owner = gate.token_of(&subscription, &["admin:read", "admin:write"], "24h");
     let delete = || gate.call("DELETE", "/organizations/acme", None);
     gate.call_as(Some(&owner), "DELETE", "/organizations/acme", None, &[])
