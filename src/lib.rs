@@ -142,6 +142,7 @@ pub use embed::OpenError;
 pub use embed::Principal;
 pub use embed::Upkeep;
 pub use gate::answer::Answer;
+pub use model::endpoint_address::EndpointAddress;
 
 /// The filter for pingora proxies of other programs.
 ///

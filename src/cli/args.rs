@@ -18,6 +18,8 @@ use crate::cli::signing_keys::SigningKeyCommand;
 use crate::cli::subscriptions::SubscriptionCommand;
 use crate::cli::token;
 use crate::cli::token::Token;
+use crate::cli::upstreams;
+use crate::cli::upstreams::UpstreamCommand;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
@@ -71,6 +73,9 @@ pub enum Command {
     /// Show the state of the issuers of a running gate, or fetch an issuer's keys now
     #[command(after_help = issuers::HELP)]
     Issuers(GateCommandLine<IssuerCommand>),
+    /// Show the endpoints of the upstreams of a running gate, or take one out of service
+    #[command(after_help = upstreams::HELP)]
+    Upstreams(GateCommandLine<UpstreamCommand>),
     /// Get a token as a client does, introspect it, or revoke it
     #[command(after_help = token::HELP)]
     Token(Token),

@@ -32,6 +32,7 @@ pub mod audit;
 pub mod backup;
 pub mod restore;
 pub mod issuers;
+pub mod upstreams;
 pub mod schema;
 pub mod token;
 
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args, out, err),
         Command::Restore(args) => restore::run(&args, err),
         Command::Issuers(noun) => issuers::run(&noun, out, err),
+        Command::Upstreams(noun) => upstreams::run(&noun, out, err),
         Command::Token(args) => token::run(&args, out, err),
         Command::Options => ignore_closed_pipe(out.write_all(parse::options_page().as_bytes())),
         Command::Completions { shell } => ignore_closed_pipe(out.write_all(&manual::completions(shell))),

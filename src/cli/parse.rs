@@ -42,7 +42,7 @@ pub fn options_page() -> String {
         .mut_args(|option| option.hide_short_help(false))
         .override_usage("keygate COMMAND [OPTIONS]")
         .help_template("{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
-        .before_help("Options of the commands that ask a gate: keys, clients, orgs, plans, subscriptions, signing-keys,\naudit, backup and issuers.\n")
+        .before_help("Options of the commands that ask a gate: keys, clients, orgs, plans, subscriptions, signing-keys,\naudit, backup, issuers and upstreams.\n")
         .after_help(OPTIONS_HELP)
         .max_term_width(110);
     options.render_help().to_string()

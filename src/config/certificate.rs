@@ -6,6 +6,7 @@ use crate::model::certificate::CertificateName;
 use crate::model::certificate::ClientCertificate;
 use crate::model::certificate::Fingerprint;
 use crate::model::clock::Timestamp;
+use crate::model::secret::Secret;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
@@ -95,7 +96,10 @@ pub fn parse_authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// Returns at least one certificate as DER, in the order of the file.
-fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+///
+/// # Errors
+/// The problem, for the operator: no certificate, or a block that is none.
+pub(in crate::config) fn parse_certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let der: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
         .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
         .collect::<Result<_, _>>()
@@ -179,6 +183,15 @@ pub fn certified_key(chain: &[Vec<u8>], key: &[u8]) -> Result<CertifiedKey, &'st
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(certified),
         Err(_) => Err("this is the key of another certificate"),
     }
+}
+
+/// Returns the private key of a PEM file as DER.
+///
+/// # Errors
+/// The problem, for the operator.
+pub(in crate::config) fn private_key(pem: &[u8]) -> Result<Secret<Vec<u8>>, &'static str> {
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| "there is no private key in it (PEM, not encrypted)")?;
+    Ok(Secret::new(key.secret_der().to_vec()))
 }
 
 #[cfg(test)]

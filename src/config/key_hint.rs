@@ -465,20 +465,30 @@ const ROWS: &[Row] = &[
     ),
     row(
         UPSTREAM,
-        &["retry", "retries", "max_retries", "retry_attempts", "attempts"],
-        "did you mean `connect_attempts`? attempts to connect for one request, each on the next endpoint",
+        &["retry", "max_retries", "retry_attempts", "attempts"],
+        "did you mean `retries`? such as `retries: { attempts: 2 }`; `connect_attempts` are those to connect",
     ),
     row(
         UPSTREAM,
         &[
-            "health",
             "health_check",
             "health_checks",
             "healthcheck",
             "healthchecks",
-            "outlier_detection",
+            "active_health_check",
         ],
-        "this version has no health checks; an endpoint that cannot be connected to is passed over for the next (`connect_attempts`)",
+        "did you mean `health`? such as `health: { path: /healthz }`",
+    ),
+    row(
+        UPSTREAM,
+        &[
+            "outlier_detection",
+            "passive_health_check",
+            "circuit_breaker",
+            "max_fails",
+            "fail_timeout",
+        ],
+        "did you mean `ejection`? such as `ejection: { failures: 3 }`; without it, one failure is enough",
     ),
     row(
         UPSTREAM,
@@ -509,32 +519,40 @@ const ROWS: &[Row] = &[
     ),
     row(
         UPSTREAM,
-        &["host_header", "hostname", "preserve_host", "sni"],
+        &["host_header", "hostname", "preserve_host"],
         "did you mean `host`? without it, the request's own is kept",
     ),
     row(
         UPSTREAM,
-        &["tls", "ssl", "https", "scheme", "ca_file", "verify"],
-        "this version connects to upstreams without TLS; name a port that speaks plain HTTP, in a network of your own",
+        &["sni"],
+        "did you mean `tls`? such as `tls: { server_name: api.example.com }`",
+    ),
+    row(
+        UPSTREAM,
+        &["ssl", "https", "scheme", "ca_file", "verify", "server_name"],
+        "write the endpoint as a URL, such as `endpoints: [\"https://api.internal\"]`, and more of it under `tls`",
     ),
     row(
         UPSTREAM,
         &["http2", "h2", "h2c", "grpc"],
-        "did you mean `protocol`? such as `protocol: h2c`",
+        "did you mean `protocol`? such as `protocol: h2c`, or `protocol: h2` over TLS",
     ),
     row(
         UPSTREAM,
         &[
-            "weight",
-            "weights",
-            "balance",
             "balancer",
             "load_balancer",
             "load_balancing",
             "lb",
+            "lb_policy",
             "algorithm",
         ],
-        "endpoints are used in turn, each as often as the others; remove it",
+        "did you mean `balance`? such as `balance: least_requests`",
+    ),
+    row(
+        UPSTREAM,
+        &["weight", "weights"],
+        "it belongs to an endpoint: `endpoints: [{ address: \"10.0.0.5:8080\", weight: 3 }]`",
     ),
     row(
         UPSTREAM,
@@ -657,15 +675,11 @@ const ROWS: &[Row] = &[
         ],
         "timeouts belong to the upstream: `read_timeout`, `total_timeout`",
     ),
-    row(
-        ROUTE,
-        &["retry", "retries"],
-        "`connect_attempts` of the upstream is the number of endpoints that are tried",
-    ),
+    row(ROUTE, &["retry", "retries"], "`retries` belong to the upstream"),
     row(
         ROUTE,
         &["health", "health_check", "healthcheck"],
-        "this version has no health checks; remove it",
+        "`health` belongs to the upstream",
     ),
     row(ROUTE, &["tls", "ssl", "https"], "`tls` belongs to a listener"),
     row(
@@ -801,10 +815,10 @@ mod tests {
 
     #[test]
     fn a_key_of_another_gateway_gets_the_setting_it_means() {
-        check("retries", UPSTREAM_KEYS, Some("connect_attempts"));
+        check("max_retries", UPSTREAM_KEYS, Some("retries"));
         check("timeout", UPSTREAM_KEYS, Some("read_timeout"));
         check("timeout", ROUTE_KEYS, Some("read_timeout"));
-        check("health_check", UPSTREAM_KEYS, Some("connect_attempts"));
+        check("health_check", UPSTREAM_KEYS, Some("health"));
         check("headers", UPSTREAM_KEYS, Some("set_headers"));
         check("headers", ROUTE_KEYS, Some("set_headers"));
         check("rewrite", ROUTE_KEYS, Some("strip_prefix"));

@@ -53,6 +53,10 @@ pub mod tls;
 pub mod token_endpoint;
 pub mod token_paths;
 pub mod upstream;
+pub mod endpoint;
+pub mod balance;
+pub mod health;
+pub mod upstream_tls;
 
 mod defaults;
 
@@ -75,6 +79,9 @@ mod tests;
 
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
+pub use balance::Balance;
+pub use balance::Ejection;
+pub use balance::HashKey;
 pub use built_in::BuiltInPath;
 pub use built_in::BuiltInRoute;
 pub use built_in::EndpointKind;
@@ -82,9 +89,13 @@ pub use check::OWN_ISSUER;
 pub use check::ReferencedFiles;
 pub use client_certificates::CertificateRequirement;
 pub use cors::Cors;
+pub use endpoint::Endpoint;
+pub use endpoint::EndpointHost;
 pub use error::ConfigError;
 pub use error::ConfigErrors;
 pub use error::ConfigWarning;
+pub use health::HealthCheck;
+pub use health::HealthCheckKind;
 pub use identity_token::IdentityToken;
 pub use include::Includes;
 pub use include::ReadLog;
@@ -127,6 +138,7 @@ pub use token_endpoint::TokenEndpoint;
 pub use upstream::Upstream;
 pub use upstream::UpstreamKind;
 pub use upstream::UpstreamProtocol;
+pub use upstream_tls::UpstreamTls;
 
 use crate::config::check::Checker;
 use crate::config::file_need::FileNeed;
@@ -436,12 +448,14 @@ fn into_errors(errors: Vec<ConfigError>) -> ConfigErrors {
 }
 
 impl Config {
-    /// Returns the files of certificates and keys that the listeners use.
+    /// Returns the files of certificates and keys that the listeners and the upstreams use.
     pub fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
         let certificates = self.certificates();
         let certificates = certificates.flat_map(|(_, certificate)| [&certificate.file, &certificate.key_file]);
         let tls = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-        certificates.chain(tls.filter_map(|tls| tls.clients.as_ref().map(|clients| &clients.ca_file)))
+        let authorities = tls.filter_map(|tls| tls.clients.as_ref().map(|clients| &clients.ca_file));
+        let upstreams = self.upstreams.values().flat_map(Upstream::tls_files);
+        certificates.chain(authorities).chain(upstreams)
     }
 
     /// Returns every certificate of the listeners, each with its listener.

@@ -140,7 +140,7 @@ fn describe_expected(expected: &dyn de::Expected) -> String {
     }
 }
 
-/// Names of newtypes by which `NodeReader` recognizes [`TypedNode`], [`OneOrMany`] and [`OrKeyword`].
+/// Names of newtypes by which `NodeReader` recognizes [`TypedNode`], [`OneOrMany`], and [`OrKeyword`] and [`TextOrMap`].
 const AT: &str = "$at";
 const ONE_OR_MANY: &str = "$one_or_many";
 const OR_WORD: &str = "$or_word";
@@ -474,6 +474,37 @@ impl<'de, T: Deserialize<'de>, W: Keyword> Deserialize<'de> for OrKeyword<T, W> 
 
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
                 T::deserialize(deserializer).map(OrKeyword::Value)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(OR_WORD, Either(PhantomData))
+    }
+}
+
+/// A text, or a map of keys that says more: `10.0.0.5:8080`, `{ address: "10.0.0.5:8080", weight: 3 }`.
+#[derive(Debug)]
+pub(in crate::config) enum TextOrMap<T, M> {
+    Text(T),
+    Map(M),
+}
+
+impl<'de, T: FromText, M: Deserialize<'de>> Deserialize<'de> for TextOrMap<T, M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T, M>(PhantomData<(T, M)>);
+
+        impl<'de, T: FromText, M: Deserialize<'de>> Visitor<'de> for Either<T, M> {
+            type Value = TextOrMap<T, M>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "{}, or a map of keys", T::DESCRIPTION)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::from_text(text).map(TextOrMap::Text).map_err(E::custom)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                M::deserialize(deserializer).map(TextOrMap::Map)
             }
         }
 

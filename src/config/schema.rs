@@ -8,6 +8,7 @@ use crate::config::read::NamedEntries;
 use crate::config::read::OneOrMany;
 use crate::config::read::OrKeyword;
 use crate::config::read::ParsedText;
+use crate::config::read::TextOrMap;
 use crate::config::read::TypedNode;
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -144,6 +145,22 @@ impl<T: JsonSchema, W: Keyword> JsonSchema for OrKeyword<T, W> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let value = generator.subschema_for::<T>();
         json_schema!({ "anyOf": [{ "const": W::KEYWORD }, value] })
+    }
+}
+
+impl<T: FromText, M: JsonSchema> JsonSchema for TextOrMap<T, M> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("text or {}", M::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = generator.subschema_for::<ParsedText<T>>();
+        let map = generator.subschema_for::<M>();
+        json_schema!({ "anyOf": [text, map] })
     }
 }
 

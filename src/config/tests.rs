@@ -1,8 +1,9 @@
 //! Does the text of a configuration become the right `Config`? The texts of mistakes are in `tests/data/config`.
 
 use super::*;
+use crate::config::Endpoint;
+use crate::config::EndpointHost;
 use crate::config::error::Place;
-use crate::config::upstream::Endpoint;
 use crate::model::plan::Quota;
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -120,6 +121,8 @@ fn the_file_of_every_key_gives_the_defaults_it_claims() {
         host: None,
         set_headers: Vec::new(),
         remove_headers: Vec::new(),
+        requests_max: None,
+        health: None,
         ..full.clone()
     };
     assert_eq!(full, *bare);
@@ -167,8 +170,12 @@ fn a_variable_gives_a_value_and_never_yaml() {
     assert_eq!(
         good(&endpoint).upstreams["echo"].kind,
         UpstreamKind::Endpoints(vec![Endpoint {
-            host: "orders.internal".to_owned(),
-            port: 12
+            host: EndpointHost::Inet {
+                host: "orders.internal".to_owned(),
+                port: 12
+            },
+            is_tls: false,
+            weight: 1
         }])
     );
     refused_with(

@@ -32,6 +32,14 @@ pub struct ListenerTls {
     pub clients: Option<ClientAuthentication>,
 }
 
+/// Certificates of authorities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    pub file: PathBuf,
+    /// As DER. Empty where the file was not read.
+    pub certificates: Vec<Vec<u8>>,
+}
+
 /// The certificates that a listener asks its clients for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuthentication {
@@ -261,21 +269,30 @@ fn clients(
         }
         return Some(None);
     };
-    let (ca_file, pem) = checker.read_file(&ca)?;
-    let authorities = match checker.files {
+    let Authorities { file, certificates } = authorities(&ca, checker)?;
+    Some(Some(ClientAuthentication {
+        ca_file: file,
+        authorities: certificates,
+        rule: rule.map(|rule| rule.value).unwrap_or_default(),
+    }))
+}
+
+/// Reads certificates of authorities, and reports what is wrong with them.
+pub(in crate::config) fn authorities(file: &Text<PathBuf>, checker: &mut Checker<'_>) -> Option<Authorities> {
+    let (path, pem) = checker.read_file(file)?;
+    let certificates = match checker.files {
         ReferencedFiles::MayBeMissing => Ok(Vec::new()),
         ReferencedFiles::MustExist | ReferencedFiles::MustExistButKeys => certificate::parse_authorities(&pem),
     };
-    match authorities {
-        Ok(authorities) => Some(Some(ClientAuthentication {
-            ca_file,
-            authorities,
-            rule: rule.map(|rule| rule.value).unwrap_or_default(),
-        })),
+    match certificates {
+        Ok(certificates) => Some(Authorities {
+            file: path,
+            certificates,
+        }),
         Err(problem) => {
-            let problem = checker.with_value(ca.at, &problem);
+            let problem = checker.with_value(file.at, &problem);
             let hint = "a PEM file with the certificates of the authorities";
-            checker.error_with(ca.at, "bad-certificate", problem, hint);
+            checker.error_with(file.at, "bad-certificate", problem, hint);
             None
         }
     }
@@ -343,16 +360,12 @@ fn certificate(
     at: NodeId,
     checker: &mut Checker<'_>,
 ) -> Option<Certificate> {
-    let file = checker.need(at, "certificate", file, "the certificate and its chain, PEM");
-    let key_file = checker.need(at, "private_key", key_file, "the certificate's private key, PEM");
-    let (file, key_file) = (file?, key_file?);
-    let (pem, key) = (checker.read_file(&file), checker.read_file(&key_file));
-    let ((file_path, pem), (key_path, key)) = (pem?, key?);
+    let pair = read_pair(file, key_file, at, checker)?;
     let mut certificate = Certificate {
-        file: file_path,
-        key_file: key_path,
+        file: pair.certificate.0.clone(),
+        key_file: pair.key.0.clone(),
         chain: Vec::new(),
-        key: Secret::new(key),
+        key: pair.key.1.clone(),
         names: Vec::new(),
         not_before: Timestamp::default(),
         not_after: Timestamp::default(),
@@ -360,10 +373,10 @@ fn certificate(
     if checker.files == ReferencedFiles::MayBeMissing {
         return Some(certificate);
     }
-    match certificate::parse_chain(&pem) {
+    match certificate::parse_chain(&pair.certificate.1) {
         Ok(chain) => {
             for name in &chain.odd_names {
-                warn_of_odd_name(name, file.at, checker);
+                warn_of_odd_name(name, pair.certificate_at, checker);
             }
             certificate.chain = chain.der;
             certificate.names = chain.names;
@@ -371,18 +384,57 @@ fn certificate(
             certificate.not_after = chain.not_after;
         }
         Err(problem) => {
-            let problem = checker.with_value(file.at, &problem);
-            let hint = "a PEM file with the server's certificate first, then those of its issuers";
-            checker.error_with(file.at, "bad-certificate", problem, hint);
+            pair.report_certificate(&problem, checker);
             return None;
         }
     }
     if let Err(problem) = certificate::certified_key(&certificate.chain, certificate.key.expose()) {
-        let problem = checker.with_value(key_file.at, problem);
-        checker.error_conflict(key_file.at, "bad-private-key", problem, file.at);
+        pair.report_key(problem, checker);
         return None;
     }
     Some(certificate)
+}
+
+/// The files of a certificate and its private key.
+pub(in crate::config) struct PairFiles {
+    /// The path, and the text of the file.
+    pub certificate: (PathBuf, Vec<u8>),
+    pub key: (PathBuf, Secret<Vec<u8>>),
+    certificate_at: NodeId,
+    key_at: NodeId,
+}
+
+/// Reads the files of a certificate and its private key, and reports what is missing.
+pub(in crate::config) fn read_pair(
+    file: Option<Text<PathBuf>>,
+    key_file: Option<Text<PathBuf>>,
+    at: NodeId,
+    checker: &mut Checker<'_>,
+) -> Option<PairFiles> {
+    let file = checker.need(at, "certificate", file, "the certificate and its chain, PEM");
+    let key_file = checker.need(at, "private_key", key_file, "the certificate's private key, PEM");
+    let (file, key_file) = (file?, key_file?);
+    let (certificate, key) = (checker.read_file(&file), checker.read_file(&key_file));
+    let (certificate, (key_path, key)) = (certificate?, key?);
+    Some(PairFiles {
+        certificate,
+        key: (key_path, Secret::new(key)),
+        certificate_at: file.at,
+        key_at: key_file.at,
+    })
+}
+
+impl PairFiles {
+    pub(in crate::config) fn report_certificate(&self, problem: &str, checker: &mut Checker<'_>) {
+        let problem = checker.with_value(self.certificate_at, problem);
+        let hint = "a PEM file with the certificate itself first, then those of its issuers";
+        checker.error_with(self.certificate_at, "bad-certificate", problem, hint);
+    }
+
+    pub(in crate::config) fn report_key(&self, problem: &str, checker: &mut Checker<'_>) {
+        let problem = checker.with_value(self.key_at, problem);
+        checker.error_conflict(self.key_at, "bad-private-key", problem, self.certificate_at);
+    }
 }
 
 /// Warns of a DNS name by which no client asks for the certificate at `at`.

@@ -1,11 +1,26 @@
 //! Where do requests go? Endpoints, timeouts and header rules of upstreams.
 
 use crate::config::api_keys::secret;
+use crate::config::balance;
+use crate::config::balance::Balance;
+use crate::config::balance::Ejection;
+use crate::config::balance::EjectionSection;
+use crate::config::balance::HashKey;
+use crate::config::balance::NoEjection;
+use crate::config::balance::Retries;
+use crate::config::balance::RetriesSection;
+use crate::config::balance::WrittenBalance;
 use crate::config::check::Checker;
 use crate::config::check::values;
+use crate::config::endpoint;
+use crate::config::endpoint::Endpoint;
+use crate::config::endpoint::Endpoints;
+use crate::config::health;
+use crate::config::health::HealthCheck;
 use crate::config::listener::timeout;
 use crate::config::read::FromText;
 use crate::config::read::NamedEntries;
+use crate::config::read::OrKeyword;
 use crate::config::read::Text;
 use crate::config::read::Texts;
 use crate::config::read::TypedNode;
@@ -13,9 +28,9 @@ use crate::config::reserved_header::is_framing_header;
 use crate::config::reserved_header::is_reserved_header;
 use crate::config::text::SecretText;
 use crate::config::text::Timeout;
-use crate::config::text::host_name;
-use crate::config::text::mismatch;
 use crate::config::tree::NodeId;
+use crate::config::upstream_tls;
+use crate::config::upstream_tls::UpstreamTls;
 use crate::model::identity_field;
 use crate::model::names::Name;
 use crate::model::secret::Secret;
@@ -24,8 +39,9 @@ use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `upstreams.<name>`.
@@ -52,6 +68,34 @@ pub struct Upstream {
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     pub connect_attempts: u32,
     pub protocol: UpstreamProtocol,
+    pub balance: Balance,
+    /// `None`: an endpoint that fails requests goes on getting them.
+    pub ejection: Option<Ejection>,
+    pub retries: Retries,
+    /// The requests that an endpoint has at once. `None`: any number.
+    pub requests_max: Option<u32>,
+    /// The wait for an endpoint that has fewer. Default 1 s.
+    pub queue_time: Duration,
+    /// `None`: endpoints are not checked.
+    pub health: Option<HealthCheck>,
+    /// TLS to the endpoints that have it. `None` where none has.
+    pub tls: Option<Arc<UpstreamTls>>,
+}
+
+impl Upstream {
+    /// Returns whether the endpoints speak HTTP/2.
+    pub const fn speaks_http2(&self) -> bool {
+        matches!(self.protocol, UpstreamProtocol::H2 | UpstreamProtocol::H2c)
+    }
+
+    /// Returns the files of certificates and keys.
+    pub fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.tls.iter().flat_map(|tls| {
+            let authorities = tls.authorities.iter().map(|authorities| &authorities.file);
+            let client = tls.client.iter().flat_map(|client| [&client.file, &client.key_file]);
+            authorities.chain(client)
+        })
+    }
 }
 
 /// The protocol that an upstream's endpoints speak.
@@ -59,6 +103,8 @@ pub struct Upstream {
 pub enum UpstreamProtocol {
     #[default]
     Http1,
+    /// HTTP/2 over TLS, negotiated by ALPN (RFC 9113 section 3.2).
+    H2,
     /// HTTP/2 without TLS, known beforehand (RFC 9113 section 3.3).
     H2c,
 }
@@ -71,81 +117,13 @@ pub enum UpstreamKind {
     Echo,
 }
 
-/// `host:port`, without TLS.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// A name or an address, without brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl Endpoint {
-    /// Returns the problem of a URL in place of an endpoint, and what to write.
-    fn mistaken_url(text: &str) -> String {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        if text.starts_with("unix:") {
-            return "this version connects to no sockets of files\nhave it listen on a loopback port: `127.0.0.1:3000`"
-                .to_owned();
-        }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let with_port = match Self::from_text(authority) {
-            Ok(_) => authority.to_owned(),
-            Err(_) if text.contains("://") => format!("{authority}:80"),
-            Err(_) => return mismatch::<Self>(),
-        };
-        if Self::from_text(&with_port).is_err() {
-            return mismatch::<Self>();
-        }
-        let more = match scheme.to_ascii_lowercase().as_str() {
-            // `orders:443` in its place would be plain HTTP to a port that expects TLS.
-            "https" | "grpcs" | "h2" | "wss" => {
-                return "this version connects to upstreams without TLS\nname a port of it that speaks plain HTTP, in a \
-                        network of your own, such as `10.0.0.5:8080`"
-                    .to_owned();
-            }
-            "h2c" | "grpc" => ", and `protocol: h2c` beside `endpoints`",
-            _ if !path.is_empty() => {
-                "; the path is that of the request, and a route cuts off its front with `strip_prefix`"
-            }
-            _ => "",
-        };
-        format!("{}\nwrite `{with_port}`{more}", mismatch::<Self>())
-    }
-}
-
-impl FromText for Endpoint {
-    const DESCRIPTION: &'static str =
-        "`host:port`, such as `10.0.0.5:8080`, `[fd00::5]:8080` or `orders.internal:8080`";
-    const PATTERN: &'static str = "[^/@ ]+:[0-9]+";
-
-    fn from_text(text: &str) -> Result<Self, String> {
-        if text.contains('/') {
-            return Err(Self::mistaken_url(text));
-        }
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(match host_name(text) {
-                Some(_) => format!("{}\nwrite the port too, such as `{text}:8080`", mismatch::<Self>()),
-                None => mismatch::<Self>(),
-            });
-        };
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse::<u16>().ok().filter(|&port| digits && port != 0);
-        let port = port.ok_or("a port is between 1 and 65535")?;
-        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
-            Some(inner) => inner.parse::<Ipv6Addr>().map_err(|_| mismatch::<Self>())?.to_string(),
-            None => host_name(host).ok_or_else(mismatch::<Self>)?,
-        };
-        Ok(Self { host, port })
-    }
-}
-
 /// Where requests go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Upstream")]
 pub(in crate::config) struct Section {
-    /// `host:port` each, without TLS, asked in turn. This or `builtin`.
-    endpoints: Option<Texts<Endpoint>>,
+    /// `host:port`, `https://host` or `unix:/path` each, or a map with a weight. This or `builtin`.
+    endpoints: Option<Endpoints>,
     /// `echo`: Keygate answers itself with what would have reached an upstream. This or `endpoints`.
     builtin: Option<Builtin>,
     /// To connect. Default `2s`.
@@ -168,9 +146,28 @@ pub(in crate::config) struct Section {
     remove_headers: Option<Texts<HeaderName>>,
     /// Connection attempts for one request, each on the next endpoint. Default 2.
     connect_attempts: Option<TypedNode<NonZeroU32>>,
-    /// `auto`, `http1`, or `h2c` for HTTP/2 without TLS, as gRPC servers speak it. Without TLS, `auto` is `http1`. Default
-    /// `auto`.
+    /// `auto`, `http1`, `h2` for HTTP/2 over TLS, or `h2c` for HTTP/2 without TLS, as gRPC servers speak it. `auto` is
+    /// `http1`. Default `auto`.
     protocol: Option<TypedNode<WrittenProtocol>>,
+    /// `round_robin`, `random`, `least_requests` (of two taken at random, the one with fewer requests) or
+    /// `consistent_hash`. Default `round_robin`.
+    balance: Option<TypedNode<WrittenBalance>>,
+    /// With `balance: consistent_hash`: requests with the same `principal`, client's `address` or `header:x-name` go to the
+    /// same endpoint. Default `principal`.
+    hash_by: Option<Text<HashKey>>,
+    /// When an endpoint that fails requests gets no more of them, or `off`. It comes back when it answers. Never more than
+    /// half of the endpoints are left out. Default: after one failure.
+    ejection: Option<TypedNode<OrKeyword<EjectionSection, NoEjection>>>,
+    /// How often a request is sent to another endpoint after one has failed it. Only with idempotent methods.
+    retries: Option<TypedNode<RetriesSection>>,
+    /// Requests that an endpoint has at once; over HTTP/1.1 as many connections. Default: any number.
+    requests_max: Option<TypedNode<NonZeroU32>>,
+    /// How long a request waits where every endpoint has `requests_max`, before it is answered with 503. Default `1s`.
+    queue_time: Option<Text<Duration>>,
+    /// Ask the endpoints whether they are well. Default: they are not asked.
+    health: Option<TypedNode<health::Section>>,
+    /// Names, authorities and a client certificate for `https://` endpoints.
+    tls: Option<TypedNode<upstream_tls::Section>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -178,6 +175,7 @@ pub(in crate::config) struct Section {
 enum WrittenProtocol {
     Auto,
     Http1,
+    H2,
     H2c,
 }
 
@@ -210,7 +208,31 @@ fn upstream(
     claim_headers: &[&HeaderName],
     checker: &mut Checker<'_>,
 ) -> Option<Upstream> {
-    let kind = kind(section.endpoints, section.builtin, at, checker);
+    let endpoints = section.endpoints.map(|endpoints| endpoint::convert(endpoints, checker));
+    let tls = upstream_tls::convert(section.tls, endpoints.as_deref().unwrap_or_default(), checker);
+    let protocol = protocol(section.protocol, endpoints.as_deref().unwrap_or_default(), checker);
+    let balance = balance::balance(section.balance, section.hash_by, checker);
+    let ejection = balance::ejection(section.ejection, checker);
+    let retries = balance::retries(section.retries, checker);
+    let requests_max = section.requests_max.map(|written| written.value.get());
+    if let (Some(queue_time), None) = (&section.queue_time, requests_max) {
+        let hint = "write `requests_max: 100` beside it";
+        checker.error_with(
+            queue_time.at,
+            "no-effect",
+            "without `requests_max`, no request waits",
+            hint,
+        );
+    }
+    let queue_time = section.queue_time.map_or(Duration::from_secs(1), Text::take);
+    let speaks_http2 = matches!(protocol, UpstreamProtocol::H2 | UpstreamProtocol::H2c);
+    let health = health::convert(
+        section.health,
+        speaks_http2,
+        endpoints.as_deref().unwrap_or_default(),
+        checker,
+    );
+    let kind = kind(endpoints, section.builtin, at, checker);
     let set = section.set_headers.map(|set| set.0).unwrap_or_default();
     let remove = section.remove_headers.map(|remove| remove.value).unwrap_or_default();
     check_headers(&set, &remove, api_key_header, claim_headers, checker);
@@ -239,11 +261,46 @@ fn upstream(
             .collect(),
         remove_headers: values(remove),
         connect_attempts: section.connect_attempts.map_or(2, |attempts| attempts.value.get()),
-        protocol: match section.protocol.map(|written| written.value) {
-            None | Some(WrittenProtocol::Auto | WrittenProtocol::Http1) => UpstreamProtocol::Http1,
-            Some(WrittenProtocol::H2c) => UpstreamProtocol::H2c,
-        },
+        protocol,
+        balance,
+        ejection,
+        retries,
+        requests_max,
+        queue_time,
+        health,
+        tls: tls.map(Arc::new),
     })
+}
+
+/// Returns the protocol, and reports one that does not go with the endpoints.
+fn protocol(
+    written: Option<TypedNode<WrittenProtocol>>,
+    endpoints: &[(Endpoint, NodeId)],
+    checker: &mut Checker<'_>,
+) -> UpstreamProtocol {
+    let Some(TypedNode { value, at }) = written else {
+        return UpstreamProtocol::Http1;
+    };
+    let (protocol, needs_tls) = match value {
+        WrittenProtocol::Auto | WrittenProtocol::Http1 => return UpstreamProtocol::Http1,
+        WrittenProtocol::H2 => (UpstreamProtocol::H2, true),
+        WrittenProtocol::H2c => (UpstreamProtocol::H2c, false),
+    };
+    if endpoints.iter().any(|(endpoint, _)| endpoint.is_tls != needs_tls) {
+        let (problem, hint) = if needs_tls {
+            (
+                "`h2` is HTTP/2 over TLS, and an endpoint speaks no TLS",
+                "write `protocol: h2c`, or the endpoints as `https://host`",
+            )
+        } else {
+            (
+                "`h2c` is HTTP/2 without TLS, and an endpoint speaks TLS",
+                "write `protocol: h2`",
+            )
+        };
+        checker.error_with(at, "protocol-and-tls", problem, hint);
+    }
+    protocol
 }
 
 /// Returns the value of a header: the text, or the content of the file that `file:path` names. Reports a file that cannot
@@ -277,13 +334,17 @@ fn header_value(written: Text<HeaderValue>, checker: &mut Checker<'_>) -> Option
 const CONNECT_ATTEMPTS_MAX: u32 = 10;
 
 fn kind(
-    endpoints: Option<Texts<Endpoint>>,
+    endpoints: Option<Vec<(Endpoint, NodeId)>>,
     builtin: Option<Builtin>,
     at: NodeId,
     checker: &mut Checker<'_>,
 ) -> Option<UpstreamKind> {
     match (endpoints, builtin) {
-        (Some(endpoints), None) => Some(UpstreamKind::Endpoints(checker.distinct(endpoints.value))),
+        (Some(endpoints), None) => {
+            let endpoints: Vec<Endpoint> = endpoints.into_iter().map(|(endpoint, _)| endpoint).collect();
+            // Each of them was reported.
+            (!endpoints.is_empty()).then_some(UpstreamKind::Endpoints(endpoints))
+        }
         (None, Some(Builtin::Echo)) => {
             for key in [
                 "connect_timeout",
@@ -294,6 +355,14 @@ fn kind(
                 "host",
                 "connect_attempts",
                 "protocol",
+                "balance",
+                "hash_by",
+                "ejection",
+                "retries",
+                "requests_max",
+                "queue_time",
+                "health",
+                "tls",
             ] {
                 if let Some(entry) = checker.tree.entry(at, key) {
                     checker.error(entry, "not-with-builtin", "a built-in upstream is never connected to");

@@ -5,6 +5,7 @@ use crate::gate::Gate;
 use crate::gate::answer::Answer;
 use crate::gate::answer::cors;
 use crate::gate::denial::Denial;
+use crate::model::endpoint_address::EndpointAddress;
 use crate::model::names::Name;
 use crate::proxy::exchange;
 use crate::proxy::exchange::Connection;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 ///         return Err(answer);
 ///     }
 ///     let endpoint = exchange.choose_endpoint()?;
-///     let request = exchange.request_head(endpoint);
+///     let request = exchange.request_head();
 ///     // Connect to `endpoint` and send `request`. Then, before each part of the body is sent:
 ///     exchange.count_request_body(1024)?;
 ///     // Once the head of the response has arrived, with the status 200 and no fields:
@@ -109,23 +110,34 @@ impl Exchange {
         self.0.request_id()
     }
 
-    /// Returns the address of the next endpoint of the route's upstream.
+    /// Returns the address of the next endpoint of the route's upstream. The endpoint has the request until the next call, or
+    /// until the exchange is dropped.
     ///
     /// # Errors
     /// The answer to send to the client: no endpoint has an address, the
     /// upstream's `total_timeout` is over, or the request was not admitted.
-    pub fn choose_endpoint(&mut self) -> Result<SocketAddr, Answer> {
+    pub fn choose_endpoint(&mut self) -> Result<EndpointAddress, Answer> {
         let upstream = self.0.upstream();
-        let chosen = upstream.and_then(|upstream| self.0.choose_endpoint(&upstream));
-        chosen.map(|(address, _)| address).map_err(|denial| self.refuse(denial))
+        let chosen = upstream.and_then(|upstream| {
+            self.0.choose_endpoint(&upstream)?;
+            let choice = self.0.endpoint().ok_or(Denial::NoEndpoint)?;
+            Ok(choice.endpoint.address().clone())
+        });
+        chosen.map_err(|denial| self.refuse(denial))
     }
 
-    /// Returns the head to send to `endpoint`.
+    /// Returns the name that the certificate of the chosen endpoint must have; `None` for an endpoint without TLS.
+    pub fn server_name(&self) -> Option<&str> {
+        let tls = self.0.endpoint()?.tls.as_ref()?;
+        Some(tls.server_name())
+    }
+
+    /// Returns the head to send to the endpoint that was chosen last.
     ///
     /// The target is in origin form. Hop-by-hop fields are removed, and so is the credential, unless the route has
     /// `forward_credential`. The identity of the principal (`X-Keygate-*`), the origin of the request (`X-Forwarded-*`)
     /// and the trace context are added. The head has no fields if the request was not admitted.
-    pub fn request_head(&self, endpoint: SocketAddr) -> Parts {
+    pub fn request_head(&self) -> Parts {
         let request = self.0.request();
         let (mut head, ()) = http::Request::new(()).into_parts();
         head.method = request.method.clone();
@@ -135,7 +147,7 @@ impl Exchange {
             .target()
             .parse::<PathAndQuery>()
             .map_or_else(|_| http::Uri::from_static("/"), http::Uri::from);
-        self.0.write_request_fields(Some(endpoint), |name, value| {
+        self.0.write_request_fields(|name, value| {
             head.headers.append(name, value.into_header_value());
         });
         head

@@ -1,8 +1,11 @@
 //! Which addresses do the names of endpoints have? Names are resolved in the background, so that no request waits for
 //! DNS.
 
-use crate::upstream::EndpointState;
+use crate::upstream::EndpointSource;
+use crate::upstream::Upstream;
+use crate::upstream::source::LookupChange;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The time between two look-ups of a name. The system resolver does not report the TTL of a record.
@@ -11,21 +14,46 @@ pub const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 /// The time limit of one look-up.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Resolves the name of one endpoint and replaces its addresses. After a failed look-up, the old addresses stay in use.
-pub async fn resolve(endpoint: &EndpointState) {
-    let target = (endpoint.host(), endpoint.port());
-    match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(target)).await {
+/// Resolves the name of `source`, for which [`EndpointSource::begin_lookup`] returned `true`, and gives its addresses to
+/// `upstream`. After a failed look-up, the old addresses stay in use.
+pub async fn resolve(source: Arc<EndpointSource>, upstream: Arc<Upstream>) {
+    let Some((host, port)) = source.name() else {
+        return;
+    };
+    let result = match tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(found)) => {
-            let mut addresses: Vec<SocketAddr> = found.collect();
-            addresses.sort_unstable();
-            addresses.dedup();
-            if !addresses.is_empty() {
-                endpoint.replace(addresses);
+            let addresses: Vec<SocketAddr> = found.collect();
+            if addresses.is_empty() {
+                Err("the name has no address".to_owned())
+            } else {
+                Ok(addresses)
             }
         }
-        Ok(Err(error)) => {
-            tracing::warn!(host = endpoint.host(), error = %error, "Endpoint name does not resolve");
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", RESOLVE_TIMEOUT.as_secs())),
+    };
+    let change = source.end_lookup(result.is_err());
+    let (upstream_name, problem) = (upstream.name().as_str(), result.as_ref().err());
+    match (change, problem) {
+        (Some(LookupChange::Fails), Some(problem)) => tracing::warn!(
+            upstream = upstream_name,
+            host,
+            problem,
+            addresses = source.endpoints().len(),
+            "Endpoint name does not resolve; the addresses that it had stay in use"
+        ),
+        (Some(LookupChange::Succeeds { failures }), _) => {
+            tracing::info!(upstream = upstream_name, host, failures, "Endpoint name resolves again");
         }
-        Err(_) => tracing::warn!(host = endpoint.host(), "Endpoint name took too long to resolve"),
+        (Some(LookupChange::Fails) | None, _) => {}
+    }
+    if let Ok(addresses) = result
+        && source.replace(addresses)
+    {
+        let addresses = source.endpoints();
+        let addresses = addresses.iter().map(|endpoint| endpoint.address().to_string());
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
+        tracing::info!(upstream = upstream_name, host, addresses, "Endpoint addresses changed");
+        upstream.refresh();
     }
 }

@@ -92,6 +92,8 @@ pub enum Denial {
     /// The upstream requires an identity token, and Keygate could not sign it.
     IdentityTokenUnsigned,
     NoEndpoint,
+    /// Every endpoint has all the requests that the upstream's settings allow.
+    EndpointsBusy,
     ConnectFailed,
     /// This machine has nothing left to connect to an upstream with.
     NoResources,
@@ -120,6 +122,7 @@ reasons! {
         Self::ControlUnavailable => "control_unavailable",
         Self::IdentityTokenUnsigned => "identity_token_unsigned",
         Self::NoEndpoint => "no_endpoint",
+        Self::EndpointsBusy => "endpoints_busy",
         Self::ConnectFailed => "connect_failed",
         Self::NoResources => "no_resources",
         Self::ConnectTimeout => "connect_timeout",

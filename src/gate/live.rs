@@ -1,8 +1,10 @@
 //! Which state outlives a reload? Key sets of issuers, buckets, endpoints, verified tokens, credentials.
 
 use crate::config;
+use crate::config::EndpointHost;
 use crate::config::KeySource;
 use crate::config::UpstreamKind;
+use crate::config::UpstreamTls;
 use crate::gate::answer::control::ControlPlane;
 use crate::gate::authenticate::introspection::Introspection;
 use crate::gate::authenticate::issuer::IssuerState;
@@ -15,8 +17,11 @@ use crate::limit::LimitState;
 use crate::model::directory::Directory;
 use crate::model::names::Name;
 use crate::observe::metrics::Metrics;
-use crate::upstream::EndpointState;
+use crate::upstream::EndpointSource;
+use crate::upstream::Entry;
+use crate::upstream::TlsIdentity;
 use crate::upstream::Upstream;
+use crate::upstream::UpstreamState;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +29,6 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
 
 /// The state that successive snapshots share. A snapshot takes its issuers, limits and endpoints from here when it is
 /// compiled, so that no request waits for the locks of the maps.
@@ -45,10 +49,16 @@ pub struct LiveState {
     pub echo: SocketAddr,
     issuers: Mutex<BTreeMap<Name, Arc<IssuerState>>>,
     limits: Mutex<BTreeMap<Name, Arc<LimitState>>>,
-    /// The endpoints of all upstreams, by host and port.
-    endpoints: Mutex<BTreeMap<(String, u16), Arc<EndpointState>>>,
-    /// The round-robin counters of upstreams.
-    round_robin: Mutex<BTreeMap<Name, Arc<AtomicUsize>>>,
+    upstreams: Mutex<BTreeMap<Name, LiveUpstream>>,
+    /// Each with its number: the same settings are the same identity, also of several upstreams and after a reload.
+    tls_identities: Mutex<Vec<Arc<TlsIdentity>>>,
+}
+
+/// The state of an upstream that outlives a reload.
+#[derive(Default)]
+struct LiveUpstream {
+    state: Arc<UpstreamState>,
+    sources: BTreeMap<EndpointHost, Arc<EndpointSource>>,
 }
 
 impl LiveState {
@@ -65,8 +75,8 @@ impl LiveState {
             echo,
             issuers: Mutex::default(),
             limits: Mutex::default(),
-            endpoints: Mutex::default(),
-            round_robin: Mutex::default(),
+            upstreams: Mutex::default(),
+            tls_identities: Mutex::default(),
         }
     }
 
@@ -98,29 +108,51 @@ impl LiveState {
         Arc::clone(lock(&self.limits).entry(name.clone()).or_default())
     }
 
-    /// Returns the upstream of `settings`. Endpoints with the same host and port share their state, also across
-    /// upstreams.
-    pub fn upstream(&self, settings: &config::Upstream) -> Upstream {
-        let mut endpoints = lock(&self.endpoints);
-        let mut endpoint = |host: &str, port: u16| {
-            let entry = endpoints.entry((host.to_owned(), port));
-            Arc::clone(entry.or_insert_with(|| Arc::new(EndpointState::new(host, port))))
+    /// Returns the upstream of `settings`, with the endpoints that the upstream of this name had before.
+    pub fn upstream(&self, settings: &config::Upstream) -> Arc<Upstream> {
+        let mut upstreams = lock(&self.upstreams);
+        let live = upstreams.entry(settings.name.clone()).or_default();
+        let mut entry = |endpoint: &config::Endpoint| {
+            let source = live.sources.entry(endpoint.host.clone());
+            let tls = settings.tls.as_ref().filter(|_| endpoint.is_tls);
+            Entry {
+                source: Arc::clone(source.or_insert_with(|| Arc::new(EndpointSource::new(&endpoint.host)))),
+                weight: endpoint.weight,
+                tls: tls.map(|tls| self.tls_identity(tls, endpoint)),
+            }
         };
-        let group = match &settings.kind {
-            UpstreamKind::Endpoints(list) => list.iter().map(|item| endpoint(&item.host, item.port)).collect(),
-            UpstreamKind::Echo => vec![endpoint(&self.echo.ip().to_string(), self.echo.port())],
+        let entries = match &settings.kind {
+            UpstreamKind::Endpoints(list) => list.iter().map(entry).collect(),
+            UpstreamKind::Echo => vec![entry(&config::Endpoint {
+                host: EndpointHost::Inet {
+                    host: self.echo.ip().to_string(),
+                    port: self.echo.port(),
+                },
+                is_tls: false,
+                weight: 1,
+            })],
         };
-        let turn = Arc::clone(lock(&self.round_robin).entry(settings.name.clone()).or_default());
-        Upstream::new(settings.clone(), group, turn)
+        Upstream::new(settings.clone(), entries, &live.state)
     }
 
-    /// Returns every endpoint with a DNS name to resolve.
-    pub fn endpoints_to_resolve(&self) -> Vec<Arc<EndpointState>> {
-        lock(&self.endpoints)
-            .values()
-            .filter(|endpoint| endpoint.is_name())
-            .cloned()
-            .collect()
+    /// Returns the identity for connections to `endpoint` under `settings`.
+    fn tls_identity(&self, settings: &Arc<UpstreamTls>, endpoint: &config::Endpoint) -> Arc<TlsIdentity> {
+        let server_name = settings.server_name.as_deref().or(endpoint.dns_name());
+        let server_name = server_name.expect("config::load refuses an endpoint without a name");
+        let mut identities = lock(&self.tls_identities);
+        let existing = identities.iter().find(|identity| identity.is(server_name, settings));
+        if let Some(existing) = existing {
+            return Arc::clone(existing);
+        }
+        let identity = Arc::new(TlsIdentity::new(server_name, settings));
+        identities.push(Arc::clone(&identity));
+        identity
+    }
+
+    /// Returns the latest upstream of each name.
+    pub fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        let upstreams = lock(&self.upstreams);
+        upstreams.values().filter_map(|live| live.state.latest()).collect()
     }
 
     /// Returns the state of every limit, for sweeping and for metrics.
@@ -136,9 +168,12 @@ impl LiveState {
     pub fn retain(&self, config: &config::Config) {
         lock(&self.issuers).retain(|name, _| config.issuers.contains_key(name));
         lock(&self.limits).retain(|name, _| config.limits.contains_key(name));
-        lock(&self.round_robin).retain(|name, _| config.upstreams.contains_key(name));
-        // A snapshot holds a reference to each endpoint that it uses; the map holds one more.
-        lock(&self.endpoints).retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
+        // A snapshot holds a reference to each source and identity that it uses; this state holds one more.
+        lock(&self.upstreams).retain(|name, live| {
+            live.sources.retain(|_, source| Arc::strong_count(source) > 1);
+            config.upstreams.contains_key(name) || !live.sources.is_empty()
+        });
+        lock(&self.tls_identities).retain(|identity| Arc::strong_count(identity) > 1);
     }
 }
 
@@ -265,21 +300,32 @@ mod tests {
     }
 
     #[test]
-    fn upstreams_share_the_state_of_an_endpoint_and_only_names_are_resolved() {
+    fn an_upstream_keeps_the_state_of_its_endpoints_and_shares_it_with_no_other() {
         let live = live();
         let upstream = |endpoints: &str| live.upstream(config(URL, endpoints).upstreams.values().next().unwrap());
-        let first = upstream("\"a.test:80\", \"127.0.0.1:81\"");
-        let second = upstream("\"a.test:80\", \"a.test:81\"");
-        let named = live.endpoints_to_resolve();
-        assert_eq!(named.len(), 2);
-        named[0].replace(vec![([192, 0, 2, 1], 80).into()]);
-        let chosen = |upstream: &Upstream| {
-            (0..2)
-                .filter_map(|_| upstream.choose().map(|choice| choice.address))
-                .collect::<Vec<_>>()
+        let uids = |upstream: &Upstream| -> Vec<u64> {
+            let endpoints = upstream.endpoints();
+            endpoints.iter().map(|(endpoint, _, _)| endpoint.uid()).collect()
         };
-        assert!(chosen(&first).contains(&([192, 0, 2, 1], 80).into()));
-        assert!(chosen(&second).contains(&([192, 0, 2, 1], 80).into()));
+        let first = upstream("\"127.0.0.1:80\", \"127.0.0.1:81\"");
+        let second = upstream("{ address: \"127.0.0.1:81\", weight: 2 }, \"127.0.0.1:82\"");
+        assert_eq!(uids(&first)[1], uids(&second)[0]);
+        let mut other = config(URL, "\"127.0.0.1:80\"").upstreams.into_values().next().unwrap();
+        other.name = "other".parse().unwrap();
+        assert!(!uids(&first).contains(&uids(&live.upstream(&other))[0]));
+    }
+
+    #[test]
+    fn equal_tls_settings_are_one_identity() {
+        let live = live();
+        let identity = |endpoints: &str| {
+            let upstream = live.upstream(config(URL, endpoints).upstreams.values().next().unwrap());
+            let choice = |upstream: &Upstream| upstream.entries()[0].tls.as_ref().unwrap().uid();
+            choice(&upstream)
+        };
+        let first = identity("\"https://a.test\"");
+        assert_eq!(first, identity("\"https://a.test:8443\""));
+        assert_ne!(first, identity("\"https://b.test\""));
     }
 
     #[test]
@@ -292,10 +338,13 @@ mod tests {
         live.retain(&config);
         assert!(Arc::ptr_eq(&kept, &live.issuer(issuer(&config))));
         assert_eq!(live.limits().len(), 1);
-        assert_eq!(live.endpoints_to_resolve().len(), 1, "a snapshot has the endpoint");
+        let mut without = config.clone();
+        without.upstreams.clear();
+        live.retain(&without);
+        assert_eq!(live.upstreams().len(), 1, "a snapshot has the upstream");
         drop(upstream);
-        live.retain(&config);
-        assert!(live.endpoints_to_resolve().is_empty());
+        live.retain(&without);
+        assert!(live.upstreams().is_empty());
         let mut other = config.clone();
         other.issuers.clear();
         live.retain(&other);

@@ -231,7 +231,7 @@ impl Snapshot {
         let upstreams: BTreeMap<&Name, Arc<Upstream>> = config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name, Arc::new(live.upstream(upstream))))
+            .map(|(name, upstream)| (name, live.upstream(upstream)))
             .collect();
         let limits: BTreeMap<&Name, CompiledLimit> = config
             .limits

@@ -25,3 +25,4 @@ pub mod client_secret;
 pub mod plan;
 pub mod subscription;
 pub mod directory;
+pub mod endpoint_address;

@@ -6,6 +6,7 @@ mod writer;
 pub use writer::AccessLog;
 
 use crate::model::clock::Timestamp;
+use crate::model::endpoint_address::EndpointAddress;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub struct AccessRecord<'a> {
     pub limit: Option<&'a str>,
     pub upstream: Option<&'a str>,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'a EndpointAddress>,
     /// The failure of the endpoint in place of a whole response, in the words of the metrics.
     pub upstream_failure: Option<&'static str>,
     /// Body bytes received from the client.

@@ -10,6 +10,7 @@ mod open;
 mod requests;
 mod route;
 mod connections;
+mod endpoints;
 mod accepts;
 mod admin;
 mod upstreams;
@@ -31,6 +32,7 @@ pub use accepts::AcceptProblem;
 pub use api_keys::ApiKeyCounts;
 pub use client_keys::ClientKeyMetrics;
 pub use client_keys::ClientKeySetCounts;
+pub use endpoints::EndpointReading;
 pub use introspection::CallResult;
 pub use introspection::IntrospectionMetrics;
 pub use issuers::FetchResult;
@@ -55,6 +57,7 @@ use crate::observe::metrics::accepts::AcceptMetrics;
 use crate::observe::metrics::admin::AdminMetrics;
 use crate::observe::metrics::api_keys::ApiKeyMetrics;
 use crate::observe::metrics::connections::ConnectionMetrics;
+use crate::observe::metrics::endpoints::EndpointFamilies;
 use crate::observe::metrics::identity_tokens::IdentityTokenMetrics;
 use crate::observe::metrics::introspection::IntrospectionFamilies;
 use crate::observe::metrics::issuers::IssuerFamilies;
@@ -100,6 +103,7 @@ pub struct Metrics {
     pub admin: AdminMetrics,
     pub tls: TlsMetrics,
     pub upstreams: UpstreamFamilies,
+    pub endpoints: EndpointFamilies,
     pub issuers: IssuerFamilies,
     pub client_keys: ClientKeyMetrics,
     pub introspection: IntrospectionFamilies,
@@ -128,6 +132,7 @@ impl Metrics {
             admin: AdminMetrics::new(&registrar),
             tls: TlsMetrics::new(&registrar),
             upstreams: UpstreamFamilies::new(&registrar),
+            endpoints: EndpointFamilies::new(&registrar),
             issuers: IssuerFamilies::new(&registrar),
             client_keys: ClientKeyMetrics::new(&registrar),
             introspection: IntrospectionFamilies::new(&registrar),
@@ -151,6 +156,7 @@ impl Metrics {
     pub fn forget_all_but(&self, names: &ConfiguredNames<'_>) {
         self.requests.forget_all_but(&names.routes);
         self.upstreams.forget_all_but(&names.upstreams);
+        self.endpoints.forget_all_but(&names.upstreams);
         self.issuers.forget_all_but(&names.issuers);
         self.introspection.forget_all_but(&names.issuers);
         self.limits.forget_all_but(&names.limits);

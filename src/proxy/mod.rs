@@ -13,3 +13,5 @@ pub mod handshake;
 pub mod head;
 pub mod filter;
 pub mod http1;
+pub mod health_check;
+pub mod probe;

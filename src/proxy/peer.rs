@@ -1,44 +1,104 @@
 //! How does pingora connect to an endpoint, and what went wrong where it does not?
 
 use crate::config;
-use crate::config::UpstreamProtocol;
+use crate::model::endpoint_address::EndpointAddress;
 use crate::model::resource_shortage::ResourceShortage;
 use crate::model::upstream_failure::UpstreamFailure;
+use crate::upstream::Choice;
+use crate::upstream::TlsIdentity;
 use pingora::Error;
 use pingora::ErrorType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::upstreams::peer::HttpUpstreamRequestPolicy;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The number of requests that share one HTTP/2 connection to an endpoint. Another request opens another connection.
 const STREAMS_MAX: usize = 100;
 
-/// Returns the peer at `address` for pingora's proxy. Connecting times out like that of [`plain`], and the response within
+/// Returns the peer of `choice` for pingora's proxy. Connecting times out like that of [`plain`], and the response within
 /// `left`.
-pub fn http(address: SocketAddr, settings: &config::Upstream, left: Duration) -> HttpPeer {
-    let mut peer = plain(address, settings, left);
+///
+/// # Errors
+/// Those of [`plain`].
+pub fn http(choice: &Choice, settings: &config::Upstream, left: Duration) -> Result<HttpPeer, UpstreamFailure> {
+    let mut peer = plain(choice, settings, left)?;
     let options = &mut peer.options;
     options.read_timeout = Some(settings.read_timeout.min(left));
     options.write_timeout = Some(settings.write_timeout);
     options.idle_timeout = Some(settings.idle_timeout);
     // The filter writes the whole head, so pingora has nothing to remove.
     options.http_upstream_request_policy = HttpUpstreamRequestPolicy::preserve();
-    if settings.protocol == UpstreamProtocol::H2c {
+    if settings.speaks_http2() {
         options.set_http_version(2, 2);
         options.max_h2_streams = STREAMS_MAX;
     }
-    peer
+    Ok(peer)
 }
 
-/// Returns a plain TCP peer at `address`. Connecting times out after
-/// the upstream's `connect_timeout`, or after `left` if that is less.
-pub fn plain(address: SocketAddr, settings: &config::Upstream, left: Duration) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, false, String::new());
-    peer.options.connection_timeout = Some(settings.connect_timeout.min(left));
-    peer.options.total_connection_timeout = Some(settings.connect_timeout.min(left));
-    peer
+/// Returns the peer of `choice`. Connecting and the TLS handshake time out after the upstream's `connect_timeout`, or after
+/// `left` if that is less.
+///
+/// # Errors
+/// The path of a unix socket is too long for the system; `config::load` refuses it.
+pub fn plain(choice: &Choice, settings: &config::Upstream, left: Duration) -> Result<HttpPeer, UpstreamFailure> {
+    connecting(
+        choice.endpoint.address(),
+        choice.tls.as_deref(),
+        settings.connect_timeout.min(left),
+    )
+}
+
+/// Returns the peer at `address` with the identity `tls`. Connecting and the TLS handshake time out after `time`.
+///
+/// # Errors
+/// Those of [`plain`].
+pub fn connecting(
+    address: &EndpointAddress,
+    tls: Option<&TlsIdentity>,
+    time: Duration,
+) -> Result<HttpPeer, UpstreamFailure> {
+    let server_name = tls.map_or_else(String::new, |tls| tls.server_name().to_owned());
+    let mut peer = match address {
+        EndpointAddress::Inet(address) => HttpPeer::new(address, tls.is_some(), server_name),
+        EndpointAddress::Unix(path) => path
+            .to_str()
+            .and_then(|path| HttpPeer::new_uds(path, tls.is_some(), server_name).ok())
+            .ok_or(UpstreamFailure::Unreachable)?,
+    };
+    if let Some(tls) = tls {
+        // Without it, pingora shares connections between peers with other authorities.
+        peer.group_key = tls.uid();
+        peer.options.ca = tls.authorities().cloned();
+        peer.client_cert_key = tls.client().cloned();
+    }
+    peer.options.connection_timeout = Some(time);
+    peer.options.total_connection_timeout = Some(time);
+    Ok(peer)
+}
+
+/// A connection attempt that failed.
+#[derive(Clone, Debug)]
+pub struct ConnectError {
+    pub failure: UpstreamFailure,
+    /// The problem of a TLS handshake, for the operator.
+    pub problem: Option<String>,
+}
+
+impl ConnectError {
+    pub fn of(error: &Error) -> Self {
+        let failure = connect_failure(error);
+        Self {
+            failure,
+            problem: (failure == UpstreamFailure::Tls).then(|| error.root_cause().to_string()),
+        }
+    }
+}
+
+impl From<UpstreamFailure> for ConnectError {
+    fn from(failure: UpstreamFailure) -> Self {
+        Self { failure, problem: None }
+    }
 }
 
 /// Returns what went wrong in a connection attempt that failed with `error`.

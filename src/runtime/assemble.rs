@@ -15,6 +15,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::Timestamp;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
+use crate::observe::metrics::EndpointReading;
 use crate::observe::metrics::IssuerGauges;
 use crate::observe::metrics::Metrics;
 use crate::observe::metrics::Reasons;
@@ -23,6 +24,8 @@ use crate::observe::ready::Readiness;
 use crate::runtime::config_files::LoadedConfig;
 use crate::runtime::install;
 use crate::runtime::issuer_key_files;
+use crate::upstream::EndpointState;
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -85,6 +88,34 @@ pub fn metrics(now: Timestamp) -> Arc<Metrics> {
     ))
 }
 
+/// Sets the metrics of the endpoints of all upstreams.
+fn set_endpoint_gauges(live: &LiveState, metrics: &Metrics) {
+    let upstreams = live.upstreams();
+    let states = EndpointState::ALL.map(EndpointState::as_str);
+    let mut addresses = HashSet::new();
+    for upstream in &upstreams {
+        let endpoints = upstream.endpoints();
+        let readings: Vec<EndpointReading> = endpoints
+            .iter()
+            .map(|(endpoint, _, _)| EndpointReading {
+                address: endpoint.address().to_string(),
+                state: endpoint.state().as_str(),
+                is_in_service: endpoint.is_in_service(),
+                in_flight: endpoint.in_flight(),
+                requests: endpoint.requests_total(),
+                failures: endpoint.failures_total(),
+                ejections: endpoint.ejections_total(),
+            })
+            .collect();
+        metrics
+            .endpoints
+            .set(upstream.name().as_str(), &states, upstream.is_in_panic(), &readings);
+        addresses.extend(readings.into_iter().map(|reading| reading.address));
+    }
+    let addresses = addresses.iter().map(String::as_str).collect();
+    metrics.endpoints.keep_addresses(&addresses);
+}
+
 /// Registers a callback that sets the gauges of caches, limits and issuers at each scrape, so that requests do not have
 /// to update these gauges. The callback looks at no single entry of a cache, limit or directory.
 fn register_scrape_gauges(gate: &Arc<Gate>) {
@@ -103,6 +134,7 @@ fn register_scrape_gauges(gate: &Arc<Gate>) {
         for (name, limit) in live.limits() {
             metrics.limits.of(name.as_str()).set_buckets(limit.len());
         }
+        set_endpoint_gauges(live, metrics);
         for issuer in &gate.snapshot().issuers {
             if let Some(introspection) = issuer.introspection() {
                 let memory = introspection.verdicts();

@@ -7,6 +7,7 @@ use crate::control::admin::AdminDependencies;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::Peer;
 use crate::control::admin::issuers::NoIssuers;
+use crate::control::admin::upstreams::NoUpstreams;
 use crate::model::clock::Clock;
 use crate::model::clock::SystemClock;
 use crate::model::directory::Directory;
@@ -70,6 +71,7 @@ pub async fn open(config: &Config, place: SecretPlace) -> Result<LocalAdmin, Ope
     let router = admin::router(AdminDependencies {
         control: Some(Arc::clone(&store.control)),
         issuers: Arc::new(NoIssuers),
+        upstreams: Arc::new(NoUpstreams),
         access: Arc::new(Access::new(None)),
         client_jwks: None,
         keys: None,

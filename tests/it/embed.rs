@@ -14,12 +14,12 @@ use http::StatusCode;
 use http::request::Parts;
 use keygate::Answer;
 use keygate::Decision;
+use keygate::EndpointAddress;
 use keygate::Exchange;
 use keygate::Gate;
 use keygate::model::algorithm::Algorithm;
 use keygate::model::api_key::ApiKeyText;
 use serde_json::json;
-use std::net::SocketAddr;
 use std::path::Path;
 
 const PEER: &str = "203.0.113.7:50000";
@@ -104,8 +104,8 @@ async fn a_request_with_a_good_key_is_forwarded_without_it_and_with_its_identity
     assert_eq!((principal.issuer(), principal.expires_at()), (None, None));
 
     let endpoint = exchange.choose_endpoint().unwrap();
-    assert_eq!(endpoint, ENDPOINT.parse::<SocketAddr>().unwrap());
-    let upstream = exchange.request_head(endpoint);
+    assert_eq!(endpoint, EndpointAddress::Inet(ENDPOINT.parse().unwrap()));
+    let upstream = exchange.request_head();
     assert_eq!(upstream.uri, "/orders/1?page=2");
     assert!(!upstream.headers.contains_key("x-api-key"));
     assert_eq!(upstream.headers["x-keygate-client-id"], "orders-client");
@@ -159,7 +159,7 @@ async fn a_request_without_exactly_one_good_credential_is_answered() {
         assert_eq!(body["type"], format!("urn:keygate:problem:{problem}"));
         assert!(exchange.principal().is_none());
         // A program that forwards a refused request by mistake sends no field of the request.
-        assert!(exchange.request_head(ENDPOINT.parse().unwrap()).headers.is_empty());
+        assert!(exchange.request_head().headers.is_empty());
         assert!(exchange.choose_endpoint().is_err());
     }
     assert_eq!(answer(begin(&gate, "/nowhere", &[]).admit().await).status, 404);

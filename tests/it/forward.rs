@@ -156,7 +156,7 @@ lanes!(an_upstream_that_closes_or_answers_garbage_is_502);
 fn an_upstream_that_closes_or_answers_garbage_is_502() {
     let upstream = FakeUpstream::start();
     upstream.close_after_responses(true);
-    let gate = gate_to(&upstream, "");
+    let gate = gate_to(&upstream, "retries: { attempts: 0 }");
     let mut requests = 0;
     for bytes in [
         "",

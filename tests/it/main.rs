@@ -41,4 +41,5 @@ mod explain;
 mod systems;
 mod store_crash;
 mod upstream_answers;
+mod upstreams;
 mod admin;

@@ -1,5 +1,4 @@
 use super::*;
-use crate::config::upstream::Endpoint;
 
 #[track_caller]
 fn refused<T: FromText + std::fmt::Debug>(texts: &[&str]) {
@@ -102,76 +101,6 @@ fn a_unit_that_people_write_gets_the_one_that_counts() {
     hint::<Rate>("5/week", "");
     hint::<Rate>("5", "");
     hint::<PathBuf>("file:keys.yaml", "write `keys.yaml`");
-}
-
-#[test]
-fn an_endpoint_with_a_scheme_gets_the_text_to_write() {
-    hint::<Endpoint>("http://10.0.0.5:8080", "write `10.0.0.5:8080`");
-    hint::<Endpoint>("http://orders.internal", "write `orders.internal:80`");
-    hint::<Endpoint>("http://[fd00::5]/", "write `[fd00::5]:80`");
-    hint::<Endpoint>(
-        "http://a:80/v1",
-        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
-    );
-    for text in ["https://a", "https://a:443", "https://a:8443/v1", "HTTPS://a"] {
-        let problem = Endpoint::from_text(text).unwrap_err();
-        assert!(
-            problem.starts_with("this version connects to upstreams without TLS"),
-            "{problem}"
-        );
-    }
-    hint::<Endpoint>(
-        "h2c://a:50051",
-        "write `a:50051`, and `protocol: h2c` beside `endpoints`",
-    );
-    hint::<Endpoint>(
-        "grpc://a:50051",
-        "write `a:50051`, and `protocol: h2c` beside `endpoints`",
-    );
-    hint::<Endpoint>(
-        "unix:/run/orders.sock",
-        "have it listen on a loopback port: `127.0.0.1:3000`",
-    );
-    hint::<Endpoint>(
-        "a:80/v1",
-        "write `a:80`; the path is that of the request, and a route cuts off its front with `strip_prefix`",
-    );
-    hint::<Endpoint>("a", "write the port too, such as `a:8080`");
-    hint::<Endpoint>("10.0.0.5", "write the port too, such as `10.0.0.5:8080`");
-    hint::<Endpoint>("u@a:80", "");
-}
-
-#[test]
-fn an_endpoint_is_a_host_and_a_port() {
-    let check = |text: &str, host: &str, port: u16| {
-        let host = host.to_owned();
-        assert_eq!(Endpoint::from_text(text), Ok(Endpoint { host, port }), "{text}");
-    };
-    check("10.0.0.5:8080", "10.0.0.5", 8080);
-    check("Orders.internal:1", "orders.internal", 1);
-    check("order_db:65535", "order_db", 65535);
-    check("[fd00::0005]:80", "fd00::5", 80);
-    refused::<Endpoint>(&[
-        "a",
-        "a:",
-        ":80",
-        "a:0",
-        "a:65536",
-        "a:+80",
-        "a:80/",
-        "http://a:80",
-        "a b:80",
-        "u@a:80",
-    ]);
-    refused::<Endpoint>(&[
-        "fd00::5:80",
-        "[fd00::5]",
-        "[a]:80",
-        "10.0.0.256:80",
-        "1.2.3:80",
-        "a..b:80",
-        "-a:80",
-    ]);
 }
 
 #[test]

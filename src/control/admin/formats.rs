@@ -134,6 +134,18 @@ schema!(
     matching(Name::PATTERN)
 );
 schema!(
+    UpstreamName,
+    "orders",
+    "An upstream of the configuration.",
+    matching(Name::PATTERN)
+);
+schema!(
+    EndpointAddress,
+    "10.0.0.5:8080",
+    "An address as in the list of endpoints.",
+    ObjectBuilder::new().schema_type(Type::String)
+);
+schema!(
     SubscriptionId,
     "sub_default",
     "1 to 64 letters, digits, `-` and `_`.",

@@ -15,12 +15,14 @@ mod resource;
 mod standing;
 mod revocation;
 pub mod issuer_health;
+pub mod upstream_health;
 mod state;
 mod admit;
 mod conditional;
 pub mod openapi;
 mod docs;
 pub mod issuers;
+pub mod upstreams;
 pub mod organizations;
 pub mod plans;
 pub mod subscriptions;
@@ -117,6 +119,10 @@ fn operations() -> (Router<Arc<Api>>, OpenApi) {
         .routes(routes!(issuers::list))
         .routes(routes!(issuers::show))
         .routes(routes!(issuers::refresh))
+        .routes(routes!(upstreams::list))
+        .routes(routes!(upstreams::show))
+        .routes(routes!(upstreams::drain))
+        .routes(routes!(upstreams::undrain))
         .split_for_parts();
     (router, openapi::complete(description))
 }

@@ -176,7 +176,7 @@ change with `If-Match` is made only if nobody was faster, and with `If-None-Matc
 Lists have at most `limit` items (1 to 200, 50 by default), sorted by id; `next` is the `after` of the next page, and \
 `null` on the last. Every refusal is a problem (RFC 9457) whose `type` stays.";
 
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 10] = [
     ("organizations", "Who holds subscriptions."),
     ("plans", "What subscriptions give, from the configuration."),
     ("subscriptions", "An organization's right to use routes under a plan."),
@@ -188,6 +188,7 @@ const TAGS: [(&str, &str); 9] = [
         "issuers",
         "The authorization servers whose tokens the gate trusts, and how their keys are.",
     ),
+    ("upstreams", "Where requests go, and how the endpoints are."),
     ("gate", "The gate itself."),
 ];
 

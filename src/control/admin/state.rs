@@ -4,6 +4,7 @@ use crate::control::Control;
 use crate::control::admin::access::Access;
 use crate::control::admin::access::AccessTokenVerifier;
 use crate::control::admin::issuer_health::Issuers;
+use crate::control::admin::upstream_health::Upstreams;
 use crate::control::key_verdict::KeyVerifier;
 use crate::control::token::client_jwks::ClientJwks;
 use crate::model::clock::Clock;
@@ -11,9 +12,10 @@ use std::sync::Arc;
 
 /// The dependencies of the API.
 pub struct AdminDependencies {
-    /// `None` if the configuration has no `store`: then only the issuers and the API description are available.
+    /// `None` if the configuration has no `store`: then only the issuers, the upstreams and the API description are available.
     pub control: Option<Arc<Control>>,
     pub issuers: Arc<dyn Issuers>,
+    pub upstreams: Arc<dyn Upstreams>,
     pub access: Arc<Access>,
     /// The fetcher of clients' key sets; `None` if nothing fetches (the command line on a store without a gate).
     pub client_jwks: Option<Arc<dyn ClientJwks>>,

@@ -12,6 +12,7 @@ use crate::control::admin::issuers::SkippedKey;
 use crate::control::admin::issuers::Source;
 use crate::control::admin::issuers::State;
 use crate::control::admin::issuers::Time;
+use crate::control::admin::upstreams::NoUpstreams;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
 use crate::model::names::Name;
@@ -93,6 +94,7 @@ fn api(token: Option<&str>) -> Router {
     router(AdminDependencies {
         control: None,
         issuers: Arc::new(Fake),
+        upstreams: Arc::new(NoUpstreams),
         client_jwks: None,
         keys: None,
         access: Arc::new(Access::new(token.map(|token| Secret::new(token.into())))),

@@ -3,6 +3,7 @@
 
 use crate::control::registry::Registry;
 use crate::control::registry::RegistryError;
+use crate::model::names::Name;
 use serde_json::json;
 use std::path::Path;
 use std::path::PathBuf;
@@ -39,6 +40,20 @@ impl Registry {
         self.write_event("store.backup", &path.display().to_string(), json!({}))
             .await?;
         Ok(path)
+    }
+
+    /// Records that an endpoint of `upstream` gets no more requests, or gets them again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn record_drain(&self, upstream: &Name, endpoint: &str, is_drained: bool) -> Result<(), RegistryError> {
+        let action = if is_drained {
+            "upstream.drain"
+        } else {
+            "upstream.undrain"
+        };
+        self.write_event(action, upstream.as_str(), json!({ "endpoint": endpoint }))
+            .await
     }
 
     /// Records that the backup `from` has taken the place of the store.

@@ -2,6 +2,7 @@
 //! a line, and `serde_json`, `jiff` and `Display` took six times as many instructions.
 
 use crate::model::clock::Timestamp;
+use crate::model::endpoint_address::EndpointAddress;
 use crate::observe::access::AccessRecord;
 use crate::observe::access::rfc3339;
 use crate::observe::escape;
@@ -127,8 +128,10 @@ impl AccessRecord<'_> {
                 put(key, Value::Text(value));
             }
         }
-        if let Some(endpoint) = self.endpoint {
-            put(key!("endpoint"), Value::Peer(endpoint));
+        match self.endpoint {
+            Some(EndpointAddress::Inet(address)) => put(key!("endpoint"), Value::Peer(*address)),
+            Some(unix @ EndpointAddress::Unix(_)) => put(key!("endpoint"), Value::Text(&unix.to_string())),
+            None => {}
         }
         if let Some(failure) = self.upstream_failure {
             put(key!("upstream_failure"), Value::Text(failure));

@@ -83,6 +83,7 @@ fn a_record_is_one_text_line_of_keys_and_values() {
 
 #[test]
 fn every_field_is_written() {
+    let endpoint = EndpointAddress::Inet("127.0.0.1:9".parse().unwrap());
     // Without `..`, so that a new field does not compile before it is set here.
     let full = AccessRecord {
         claim: Some("roles"),
@@ -114,7 +115,7 @@ fn every_field_is_written() {
         issuer: Some("main"),
         limit: Some("per-key"),
         upstream: Some("billing"),
-        endpoint: Some("127.0.0.1:9".parse().unwrap()),
+        endpoint: Some(&endpoint),
         upstream_failure: Some("closed"),
         bytes_in: 7,
         bytes_out: 12,

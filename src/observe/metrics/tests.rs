@@ -58,6 +58,18 @@ fn count_each(metrics: &Metrics) {
     let certificate = ("0.0.0.0:8443".to_owned(), "api.example.com".to_owned(), expiry);
     metrics.tls.set_certificates([certificate].into_iter());
     metrics.limits.of("per-key").count_allowed();
+    let endpoint = EndpointReading {
+        address: "10.0.0.5:8080".to_owned(),
+        state: "serving",
+        is_in_service: true,
+        in_flight: 1,
+        requests: 3,
+        failures: 2,
+        ejections: 1,
+    };
+    metrics
+        .endpoints
+        .set("orders", &["serving", "ejected"], false, &[endpoint]);
     metrics.api_keys.set(ApiKeyCounts::default());
     metrics
         .reloads

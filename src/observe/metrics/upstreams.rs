@@ -15,6 +15,7 @@ pub struct UpstreamFamilies {
     duration: HistogramVec,
     connect_failures: IntCounterVec,
     failures: IntCounterVec,
+    retries: IntCounterVec,
 }
 
 impl UpstreamFamilies {
@@ -35,6 +36,11 @@ impl UpstreamFamilies {
                 "Failed connection attempts and responses of an upstream by what happened (refused, unreachable, reset, closed, timed_out, no_http, tls, no_resources).",
                 &["upstream", "failure"],
             ),
+            retries: registrar.counters(
+                "keygate_upstream_retries_total",
+                "Requests whose endpoint failed them, by whether they were sent again (sent) or the budget of retries was spent (over_budget).",
+                &["upstream", "result"],
+            ),
         }
     }
 
@@ -43,6 +49,8 @@ impl UpstreamFamilies {
         let failures = |failure: UpstreamFailure| self.failures.with_label_values(&[upstream, failure.as_str()]);
         UpstreamMetrics {
             failures: UpstreamFailure::ALL.map(failures),
+            retries: self.retries.with_label_values(&[upstream, "sent"]),
+            retries_over_budget: self.retries.with_label_values(&[upstream, "over_budget"]),
             duration: self.duration.with_label_values(&[upstream]),
             connect_failures: self.connect_failures.with_label_values(&[upstream]),
         }
@@ -52,6 +60,7 @@ impl UpstreamFamilies {
         forget(&self.duration, "upstream", upstreams);
         forget(&self.connect_failures, "upstream", upstreams);
         forget(&self.failures, "upstream", upstreams);
+        forget(&self.retries, "upstream", upstreams);
     }
 }
 
@@ -61,6 +70,8 @@ pub struct UpstreamMetrics {
     duration: Histogram,
     connect_failures: IntCounter,
     failures: [IntCounter; UpstreamFailure::ALL.len()],
+    retries: IntCounter,
+    retries_over_budget: IntCounter,
 }
 
 impl UpstreamMetrics {
@@ -72,6 +83,15 @@ impl UpstreamMetrics {
     /// Counts one failed connection attempt or response.
     pub fn count_failure(&self, failure: UpstreamFailure) {
         self.failures[failure as usize].inc();
+    }
+
+    /// Counts one request that its endpoint failed, and that is sent again if the budget allows it.
+    pub fn count_retry(&self, is_allowed: bool) {
+        if is_allowed {
+            self.retries.inc();
+        } else {
+            self.retries_over_budget.inc();
+        }
     }
 
     /// Counts one connection attempt that failed.

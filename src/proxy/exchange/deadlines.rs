@@ -123,6 +123,12 @@ impl Deadlines {
         limits.total = limits.total.and_then(|total| total.checked_add(extra));
     }
 
+    /// Limits the wait for the next part of the response from now on.
+    pub const fn limit_response_wait(&mut self, limit: Duration) {
+        self.limits.upstream_read = limit;
+        self.wait = None;
+    }
+
     /// Returns the total deadline, which applies until the response is a stream. `None` is never.
     pub const fn total(&self) -> Option<Instant> {
         self.limits.total

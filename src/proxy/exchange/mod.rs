@@ -13,7 +13,8 @@ pub use record::refuse_connection;
 pub use record::refuse_head;
 
 use crate::config;
-use crate::config::UpstreamProtocol;
+use crate::config::Balance;
+use crate::config::HashKey;
 use crate::gate::Gate;
 use crate::gate::accept::Inbound;
 use crate::gate::accept::client;
@@ -56,10 +57,15 @@ use crate::proxy::forward::request_fields::Origin;
 use crate::proxy::forward::request_fields::RequestFields;
 use crate::proxy::forward::request_fields::ReservedNames;
 use crate::proxy::forward::response_fields::ResponseRules;
-use crate::proxy::forward::retry::ConnectAttempts;
+use crate::proxy::forward::retry::Attempts;
+use crate::proxy::forward::retry::FailureCause;
+use crate::proxy::forward::retry::Retry;
 use crate::proxy::forward::stream_end::StreamEnd;
 use crate::proxy::forward::target;
 use crate::upstream::Choice;
+use crate::upstream::Endpoint;
+use crate::upstream::NoChoice;
+use crate::upstream::StateChange;
 use crate::upstream::Upstream;
 use http::HeaderName;
 use http::HeaderValue;
@@ -75,6 +81,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio::time::timeout_at;
 
 /// The peer of a client's connection. All requests of the connection share this value.
 #[derive(Debug)]
@@ -164,11 +171,13 @@ pub struct Exchange {
     rewritten: Option<String>,
     websocket: bool,
     body_bytes_max: u64,
-    attempts: ConnectAttempts,
+    attempts: Attempts,
     deadlines: Deadlines,
     outcome: Outcome,
     /// The endpoint of the last attempt.
     endpoint: Option<Choice>,
+    /// The endpoint that has just failed the request.
+    avoided: Option<Arc<Endpoint>>,
     /// The failure of the last attempt.
     upstream_failure: Option<UpstreamFailure>,
     upstream_started: Option<Now>,
@@ -219,10 +228,11 @@ impl Exchange {
             rewritten: None,
             websocket: false,
             body_bytes_max,
-            attempts: ConnectAttempts::new(1),
+            attempts: Attempts::NONE,
             deadlines: Deadlines::new(TimeLimits::NONE),
             outcome: Outcome::Open,
             endpoint: None,
+            avoided: None,
             upstream_failure: None,
             upstream_started: None,
             status: 0,
@@ -346,7 +356,8 @@ impl Exchange {
         let requests = &self.snapshot.requests;
         self.upstream_started = Some(self.gate.clock.now());
         self.websocket = upgrade::is_websocket(&self.request);
-        self.attempts = ConnectAttempts::new(settings.connect_attempts);
+        self.attempts = Attempts::new(settings, &self.request.method);
+        permit.route().upstream.deposit_retries();
         self.deadlines = Deadlines::new(TimeLimits {
             downstream_read: requests.body_read_timeout,
             downstream_write: requests.idle_timeout,
@@ -379,68 +390,150 @@ impl Exchange {
     pub fn forwards_over_http2(&self) -> bool {
         self.permit
             .as_ref()
-            .is_some_and(|permit| permit.route().upstream.settings.protocol == UpstreamProtocol::H2c)
+            .is_some_and(|permit| permit.route().upstream.settings.speaks_http2())
     }
 
-    /// Chooses an endpoint of `upstream`. Returns its address and the time that is left to connect.
+    /// Chooses an endpoint of `upstream`, which [`Self::endpoint`] returns from then on. Waits for one that can have the
+    /// request, for as long as the settings say. Returns the time that is left to connect.
     ///
     /// # Errors
-    /// No endpoint has an address, or the total time is over.
-    pub fn choose_endpoint(&mut self, upstream: &Upstream) -> Result<(SocketAddr, Duration), Denial> {
+    /// Those of [`Self::choose_endpoint`].
+    pub async fn wait_for_endpoint(&mut self, upstream: &Upstream) -> Result<Duration, Denial> {
+        match self.choose_endpoint(upstream) {
+            Err(Denial::EndpointsBusy) => {}
+            chosen => return chosen,
+        }
+        let give_up_at = Instant::now().checked_add(upstream.settings.queue_time);
+        let give_up_at = give_up_at.into_iter().chain(self.deadlines.total()).min();
+        loop {
+            let mut room = pin!(upstream.room());
+            // From here on, no end of a request is missed.
+            room.as_mut().enable();
+            match self.choose_endpoint(upstream) {
+                Err(Denial::EndpointsBusy) => {}
+                chosen => return chosen,
+            }
+            match give_up_at {
+                Some(at) => timeout_at(at, room).await.map_err(|_| Denial::EndpointsBusy)?,
+                None => room.await,
+            }
+        }
+    }
+
+    /// Chooses an endpoint of `upstream`, which [`Self::endpoint`] returns from then on. Returns the time that is left to
+    /// connect.
+    ///
+    /// # Errors
+    /// No endpoint has an address, all are drained or busy, or the total time is over.
+    pub fn choose_endpoint(&mut self, upstream: &Upstream) -> Result<Duration, Denial> {
         let total = self.deadlines.total();
         let left = total.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Err(Denial::ConnectTimeout);
         }
-        let choice = upstream.choose().ok_or(Denial::NoEndpoint)?;
-        self.endpoint = Some(choice);
-        Ok((choice.address, left))
+        // The endpoint of the attempt before has the request no more.
+        self.endpoint = None;
+        let mut buffer = [0; 16];
+        let key = match &upstream.settings.balance {
+            Balance::RoundRobin | Balance::Random | Balance::LeastRequests => &[],
+            Balance::ConsistentHash(key) => self.hash_key(key, &mut buffer),
+        };
+        let choice = upstream.choose(key, self.avoided.as_deref());
+        self.endpoint = Some(choice.map_err(|reason| match reason {
+            NoChoice::NoEndpoint => Denial::NoEndpoint,
+            NoChoice::Busy => Denial::EndpointsBusy,
+        })?);
+        if self.attempts.has_retry()
+            && let Some(limit) = upstream.settings.retries.try_timeout
+        {
+            self.deadlines.limit_response_wait(limit);
+        }
+        Ok(left)
+    }
+
+    /// Returns the bytes of the request that decide its endpoint. Without them, those of the client's address.
+    fn hash_key<'k>(&'k self, key: &HashKey, buffer: &'k mut [u8; 16]) -> &'k [u8] {
+        let text = match key {
+            HashKey::Principal => self.principal().and_then(|principal| {
+                let identity = principal.identity();
+                let names = [&identity.subject, &identity.client_id, &identity.credential_id];
+                names.into_iter().find_map(|name| name.as_deref()).map(str::as_bytes)
+            }),
+            HashKey::Address => None,
+            HashKey::Header(name) => self.request.headers.get(name).map(HeaderValue::as_bytes),
+        };
+        if let Some(text) = text {
+            return text;
+        }
+        let address = self.client_ip.unwrap_or_else(|| self.connection.peer.ip());
+        *buffer = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        buffer
     }
 
     /// Returns how the endpoint failed; `None` if it did not.
-    #[cfg(test)]
-    pub fn upstream_failure(&self) -> Option<UpstreamFailure> {
+    pub const fn upstream_failure(&self) -> Option<UpstreamFailure> {
         self.upstream_failure
     }
 
-    /// Records what the endpoint did in place of a whole response. The first failure of an endpoint is logged, further ones
-    /// are counted.
-    pub fn note_upstream_failure(&mut self, failure: UpstreamFailure) {
+    /// Records what the endpoint did in place of a whole response. Where it is the `cause`, it may be ejected for that.
+    pub fn note_upstream_failure(&mut self, failure: UpstreamFailure, cause: FailureCause) {
+        match cause {
+            FailureCause::Endpoint => self.record_failure(failure, None),
+            FailureCause::Stream | FailureCause::StaleConnection => self.count_failure(failure),
+        }
+    }
+
+    fn count_failure(&mut self, failure: UpstreamFailure) {
         self.upstream_failure = Some(failure);
-        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+        if let Some(permit) = &self.permit {
+            permit.route().upstream_metrics.count_failure(failure);
+        }
+    }
+
+    /// Records a failure. The first one of an endpoint is logged, further ones are counted.
+    fn record_failure(&mut self, failure: UpstreamFailure, problem: Option<&str>) {
+        self.count_failure(failure);
+        let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) else {
             return;
         };
-        let route = permit.route();
-        route.upstream_metrics.count_failure(failure);
         if failure == UpstreamFailure::NoResources {
             return;
         }
-        let endpoint = route.upstream.endpoint(choice);
-        if endpoint.is_some_and(|endpoint| endpoint.note_failure(choice.address, self.gate.clock.now().tick)) {
-            tracing::warn!(
-                upstream = route.upstream.name().as_str(),
-                endpoint = %choice.address,
-                failure = failure.as_str(),
-                "Endpoint fails"
-            );
-        }
+        let upstream = &permit.route().upstream;
+        let change = upstream.note_failure(&choice.endpoint, failure, self.gate.clock.now().tick);
+        let ejected_secs = match change {
+            Some(StateChange::Ejected { time }) => Some(time.as_secs_f64()),
+            Some(StateChange::Fails) => None,
+            Some(StateChange::Serves { .. }) | None => return,
+        };
+        tracing::warn!(
+            upstream = upstream.name().as_str(),
+            endpoint = %choice.endpoint.address(),
+            failure = failure.as_str(),
+            problem,
+            ejected_secs,
+            "Endpoint fails"
+        );
     }
 
     /// Records that the endpoint has sent the head of a response, also of an interim one.
     pub fn note_upstream_head(&mut self) {
         self.upstream_failure = None;
-        let (Some(permit), Some(choice)) = (&self.permit, self.endpoint) else {
+        let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) else {
             return;
         };
         let upstream = &permit.route().upstream;
+        if upstream.settings.retries.try_timeout.is_some() {
+            self.deadlines.limit_response_wait(upstream.settings.read_timeout);
+        }
         let now = || self.gate.clock.now().tick;
-        let recovered = upstream
-            .endpoint(choice)
-            .and_then(|endpoint| endpoint.note_success(choice.address, now));
-        if let Some(failures) = recovered {
+        if let Some(StateChange::Serves { failures }) = upstream.note_response(&choice.endpoint, now) {
             tracing::info!(
                 upstream = upstream.name().as_str(),
-                endpoint = %choice.address,
+                endpoint = %choice.endpoint.address(),
                 failures,
                 "Endpoint serves again"
             );
@@ -448,12 +541,68 @@ impl Exchange {
     }
 
     /// Counts a failed connection attempt, and returns whether the upstream's `connect_attempts` allow another one.
-    pub fn count_connect_failure(&mut self, failure: UpstreamFailure) -> bool {
-        self.note_upstream_failure(failure);
-        if let Some(permit) = &self.permit {
+    /// `problem` says more of it, for the operator.
+    pub fn count_connect_failure(&mut self, failure: UpstreamFailure, problem: Option<&str>) -> bool {
+        self.record_failure(failure, problem);
+        if let (Some(permit), Some(choice)) = (&self.permit, &self.endpoint) {
             permit.route().upstream_metrics.count_connect_failure();
+            permit.route().upstream.want_lookup(choice);
         }
-        self.attempts.count_failure()
+        self.avoid_endpoint();
+        self.attempts.count_connect_failure()
+    }
+
+    /// Has the next attempt use another endpoint, if there is one.
+    fn avoid_endpoint(&mut self) {
+        self.avoided = self.endpoint.as_ref().map(|choice| Arc::clone(&choice.endpoint));
+    }
+
+    /// Returns whether the request may be sent again after a failure of its endpoint, as far as its own attempts go.
+    pub const fn has_retry(&self) -> bool {
+        self.attempts.has_retry()
+    }
+
+    /// Returns whether the request may be sent again after an endpoint did not answer in the time of one try. Without such a
+    /// time it may not: a request that takes long would take as long again.
+    pub fn retries_timeouts(&self) -> bool {
+        let has_time = |permit: &Permit| permit.route().upstream.settings.retries.try_timeout.is_some();
+        self.attempts.has_retry() && self.permit.as_ref().is_some_and(has_time)
+    }
+
+    /// Returns whether a request with an idempotent method is sent again, because `failure` came in place of its response.
+    /// Records the failure.
+    pub fn retries_after(&mut self, failure: UpstreamFailure, cause: FailureCause) -> bool {
+        let retry = self.attempts.retry_after(cause);
+        if retry == Some(Retry::StaleConnection) {
+            self.attempts.count(Retry::StaleConnection);
+            return true;
+        }
+        self.note_upstream_failure(failure, cause);
+        self.avoid_endpoint();
+        retry.is_some() && self.withdraw_retry()
+    }
+
+    /// Returns whether a request with an idempotent method is sent again in place of the response with `status`.
+    pub fn retries_status(&mut self, status: StatusCode) -> bool {
+        let listed = |permit: &Permit| permit.route().upstream.settings.retries.statuses.contains(&status);
+        if !self.attempts.has_retry() || !self.permit.as_ref().is_some_and(listed) || !self.withdraw_retry() {
+            return false;
+        }
+        self.avoid_endpoint();
+        true
+    }
+
+    /// Spends one retry of the request and of the upstream's budget; returns `false` if the budget is spent.
+    fn withdraw_retry(&mut self) -> bool {
+        let Some(permit) = &self.permit else {
+            return false;
+        };
+        let is_allowed = permit.route().upstream.withdraw_retry();
+        permit.route().upstream_metrics.count_retry(is_allowed);
+        if is_allowed {
+            self.attempts.count(Retry::Failure);
+        }
+        is_allowed
     }
 
     /// Returns the target for the upstream, in origin form.
@@ -465,12 +614,13 @@ impl Exchange {
     }
 
     /// Returns the endpoint that was chosen last.
-    pub fn endpoint(&self) -> Option<SocketAddr> {
-        self.endpoint.map(|choice| choice.address)
+    pub const fn endpoint(&self) -> Option<&Choice> {
+        self.endpoint.as_ref()
     }
 
-    /// Calls `put` with each field of the head for `endpoint`, in order. Does nothing without a permit.
-    pub fn write_request_fields(&self, endpoint: Option<SocketAddr>, put: impl FnMut(&HeaderName, FieldValue<'_>)) {
+    /// Calls `put` with each field of the head for the endpoint that was chosen last, in order. Does nothing without a
+    /// permit.
+    pub fn write_request_fields(&self, put: impl FnMut(&HeaderName, FieldValue<'_>)) {
         let Some(permit) = &self.permit else {
             return;
         };
@@ -496,7 +646,7 @@ impl Exchange {
             certificate: self.connection.client_certificate().map(|client| &client.fields),
             identity_token: self.identity_token.as_ref(),
             websocket: self.websocket,
-            endpoint,
+            endpoint: self.endpoint.as_ref().map(|choice| choice.endpoint.address()),
         };
         fields.write(request, put);
     }
@@ -653,7 +803,13 @@ impl Exchange {
         // In a tunnel, either side may be the one that has nothing to say.
         let is_tunnel = self.status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
         if matches!(denial, Denial::UpstreamTimeout) && !is_tunnel {
-            self.note_upstream_failure(UpstreamFailure::TimedOut);
+            // After the head, the response may be long, or one stream slow: the endpoint does not hang.
+            let cause = if self.has_responded() {
+                FailureCause::Stream
+            } else {
+                FailureCause::Endpoint
+            };
+            self.note_upstream_failure(UpstreamFailure::TimedOut, cause);
         }
     }
 

@@ -268,7 +268,7 @@ fn record_of<'c>(
             .permit
             .as_ref()
             .map(|permit| permit.route().upstream.name().as_str()),
-        endpoint: exchange.endpoint(),
+        endpoint: exchange.endpoint().map(|choice| choice.endpoint.address()),
         upstream_failure: exchange.upstream_failure.map(UpstreamFailure::as_str),
         bytes_in: exchange.bytes_in,
         bytes_out: exchange.bytes_out,

@@ -21,6 +21,8 @@ pub struct FilterContext {
     pub(super) slot: ExchangeSlot,
     /// The refusal that a phase has returned to pingora as an error.
     pub(super) denial: Option<Denial>,
+    /// The connection of the last attempt had carried a request before.
+    pub(super) is_connection_reused: bool,
     /// A part of the request body was dropped, because the upstream had sent its whole response.
     pub(super) drops_body: bool,
     /// The principal of the permit.
@@ -35,6 +37,7 @@ impl FilterContext {
                 .try_with(ExchangeSlot::clone)
                 .unwrap_or_else(|_| ExchangeSlot::unguarded()),
             denial: None,
+            is_connection_reused: false,
             drops_body: false,
             principal: None,
         }

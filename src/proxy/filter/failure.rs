@@ -10,6 +10,9 @@ use pingora::ErrorType;
 /// The error with which a phase ends a request that it denies. [`super::FilterContext`] keeps the denial.
 pub const DENIED: ErrorType = ErrorType::new("DeniedByKeygate");
 
+/// The error with which a response is discarded, because its request is sent again.
+pub const UNWANTED_STATUS: ErrorType = ErrorType::new("UnwantedStatus");
+
 /// Returns the denial for `error`, which ended a request.
 pub fn denial(error: &Error) -> Denial {
     match error.esource() {

@@ -5,6 +5,7 @@ use crate::gate::accept::HeadError;
 use crate::gate::answer::Answer;
 use crate::gate::answer::control::ControlCall;
 use crate::gate::denial::Denial;
+use crate::model::upstream_failure::UpstreamFailure;
 use crate::observe::redact;
 use crate::observe::trace;
 use crate::proxy::exchange::Connection;
@@ -19,9 +20,11 @@ use crate::proxy::filter::failure;
 use crate::proxy::filter::request_head;
 use crate::proxy::filter::response_head;
 use crate::proxy::forward::drain;
+use crate::proxy::forward::retry::FailureCause;
 use crate::proxy::head;
 use crate::proxy::head::HeadLimits;
 use crate::proxy::peer;
+use crate::proxy::peer::ConnectError;
 use bytes::Bytes;
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -34,6 +37,7 @@ use http::header;
 use http::request::Parts;
 use pingora::Error;
 use pingora::ErrorSource;
+use pingora::ErrorType;
 use pingora::http::RequestHeader;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -231,19 +235,13 @@ impl Filter {
         }
         // Sending so little takes no time that would count.
         let is_short = session.is_body_done() || has_short_length(session.req_header());
-        let chosen = ctx.with(|exchange| {
-            let upstream = exchange.upstream()?;
-            let (address, left) = exchange.choose_endpoint(&upstream)?;
-            let left = left.saturating_sub(ANSWER_TIME);
-            let mut peer = peer::http(address, &upstream.settings, left);
-            if !is_short {
-                // pingora counts this time from the beginning of a body, however long the body takes. The guard counts it
-                // from the last part, but can only end the request without an answer.
-                peer.options.read_timeout = Some(left);
-            }
-            Ok(peer)
-        });
-        match chosen.unwrap_or(Err(Denial::Panicked)) {
+        // The guard ends no request that waits here; the wait has an end of its own.
+        let Some(mut exchange) = ctx.slot.take() else {
+            return Err(ctx.deny(Denial::Panicked));
+        };
+        let chosen = choose_peer(&mut exchange, is_short).await;
+        ctx.slot.put(exchange);
+        match chosen {
             Ok(peer) => {
                 if is_short {
                     // The guard cannot tell an upstream that sends nothing from a client that reads nothing.
@@ -263,17 +261,17 @@ impl Filter {
         ctx: &mut FilterContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let failure = peer::connect_failure(&error);
+        let failed = ConnectError::of(&error);
         let again = ctx
-            .with(|exchange| exchange.count_connect_failure(failure))
+            .with(|exchange| exchange.count_connect_failure(failed.failure, failed.problem.as_deref()))
             .unwrap_or_default();
         error.set_retry(again);
         error
     }
 
-    /// Makes `error` one after which pingora sends the request again only where that is safe: the method is idempotent, the
-    /// upstream has sent no response, and it closed a connection that was used before, or said that it did not process the
-    /// request (HTTP/2).
+    /// Makes `error` one after which pingora sends the request again only where that is safe: the method is idempotent, and
+    /// the upstream has sent no response. It closed a connection that was used before, or said that it did not process the
+    /// request (HTTP/2); or the upstream's `retries` allow it.
     pub fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
@@ -284,12 +282,32 @@ impl Filter {
     ) -> Box<Error> {
         let is_replayable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
         let has_responded = ctx.with(|exchange| exchange.has_responded());
+        ctx.is_connection_reused = client_reused && has_responded == Some(false);
         let again = ctx.denial.is_none() && is_replayable && has_responded == Some(false);
-        if again {
-            error.retry.decide_reuse(client_reused);
-        } else {
+        if !again {
             error.set_retry(false);
+            return error;
         }
+        error.retry.decide_reuse(client_reused);
+        if *error.etype() == failure::UNWANTED_STATUS {
+            error.set_retry(true);
+            return error;
+        }
+        if *error.esource() != ErrorSource::Upstream {
+            return error;
+        }
+        let failed = peer::response_failure(&error);
+        let cause = if error.retry() {
+            // pingora knows that the request was not processed.
+            FailureCause::StaleConnection
+        } else {
+            response_cause(&error, failed, client_reused)
+        };
+        let retries = ctx.with(|exchange| {
+            let is_allowed = failed != UpstreamFailure::TimedOut || exchange.retries_timeouts();
+            is_allowed && exchange.retries_after(failed, cause)
+        });
+        error.set_retry(retries.unwrap_or_default());
         error
     }
 
@@ -374,13 +392,20 @@ impl Filter {
     /// cross-origin requests and the request id.
     ///
     /// # Errors
-    /// None; the type is pingora's.
+    /// The response has a status after which the upstream's `retries` send the request again.
     pub async fn response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut FilterContext,
     ) -> pingora::Result<()> {
+        let is_replayable = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        if response.status.is_server_error() && is_replayable {
+            let again = ctx.with(|exchange| !exchange.has_responded() && exchange.retries_status(response.status));
+            if again.unwrap_or_default() {
+                return Err(Error::new(failure::UNWANTED_STATUS));
+            }
+        }
         let changed = ctx.with_activity(Side::Upstream, |exchange| response_head::for_client(exchange, response));
         let streams = changed.unwrap_or(Ok(false))?;
         if streams {
@@ -471,7 +496,13 @@ impl Filter {
             }
         });
         if matches!(denial, Denial::UpstreamFailed) && *error.esource() == ErrorSource::Upstream {
-            ctx.with(|exchange| exchange.note_upstream_failure(peer::response_failure(error)));
+            let (failed, is_reused) = (peer::response_failure(error), ctx.is_connection_reused);
+            ctx.with(|exchange| {
+                // A failure after which no other attempt was left is recorded already.
+                if exchange.upstream_failure() != Some(failed) {
+                    exchange.note_upstream_failure(failed, response_cause(error, failed, is_reused));
+                }
+            });
         }
         let nothing = FailToProxy {
             error_code: 0,
@@ -555,6 +586,32 @@ fn prepare(session: &mut Session, exchange: &Exchange) {
     session.set_close_on_response_before_downstream_finish(false);
     // HTTP/1.0 has no interim responses (RFC 9110 section 15.2).
     session.set_ignore_info_resp(exchange.request().version == Version::HTTP_10);
+}
+
+/// Returns the probable cause of `failure` on a connection that has carried a request before if `is_reused`.
+fn response_cause(error: &Error, failure: UpstreamFailure, is_reused: bool) -> FailureCause {
+    if *error.etype() == ErrorType::H2Error {
+        FailureCause::Stream
+    } else {
+        FailureCause::of(failure, is_reused)
+    }
+}
+
+/// Chooses the endpoint of a request. `is_short` tells whether sending it takes no time that would count.
+async fn choose_peer(exchange: &mut Exchange, is_short: bool) -> Result<HttpPeer, Denial> {
+    let upstream = exchange.upstream()?;
+    let retries_timeouts = exchange.retries_timeouts();
+    let left = exchange.wait_for_endpoint(&upstream).await?.saturating_sub(ANSWER_TIME);
+    let choice = exchange.endpoint().ok_or(Denial::NoEndpoint)?;
+    let mut peer = peer::http(choice, &upstream.settings, left).map_err(|_| Denial::ConnectFailed)?;
+    if !is_short {
+        // pingora counts this time from the beginning of a body, however long the body takes. The guard counts it from the
+        // last part, but can only end the request without an answer.
+        peer.options.read_timeout = Some(left);
+    } else if retries_timeouts && let Some(limit) = upstream.settings.retries.try_timeout {
+        peer.options.read_timeout = peer.options.read_timeout.map(|before| before.min(limit));
+    }
+    Ok(peer)
 }
 
 /// Limits the time for the rest of the request body once the whole response was sent. A client that expects

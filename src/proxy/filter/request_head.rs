@@ -88,7 +88,7 @@ pub fn for_upstream(exchange: &Exchange, head: &RequestHeader) -> pingora::Resul
     let is_http2 = head.version == Version::HTTP_2;
     // pingora's own methods write each name twice, in lower case and as HTTP/1.1 would have it.
     let mut headers = HeaderMap::with_capacity(request.headers.len() + FIELDS_ADDED);
-    exchange.write_request_fields(exchange.endpoint(), |name, value| {
+    exchange.write_request_fields(|name, value| {
         // HTTP/2 frames bodies itself, and knows no connection fields (RFC 9113 section 8.2.2).
         // `Expect` was answered: pingora forwards no interim response of HTTP/2.
         let is_of_http1 = matches!(

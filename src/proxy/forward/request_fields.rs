@@ -8,6 +8,7 @@ use crate::gate::authenticate::Identity;
 use crate::gate::authenticate::header_value::header_value;
 use crate::gate::decide::Permit;
 use crate::gate::intake;
+use crate::model::endpoint_address::EndpointAddress;
 use crate::model::identity_field;
 use crate::observe::trace;
 use crate::observe::trace::RequestId;
@@ -19,7 +20,6 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::header;
 use std::net::IpAddr;
-use std::net::SocketAddr;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -120,7 +120,7 @@ pub struct RequestFields<'r> {
     pub websocket: bool,
     /// The address of the endpoint. It becomes `Host` if the client sent none: Keygate speaks HTTP/1.1, and an upstream
     /// has to reject a request without `Host` (RFC 9112 section 3.2). `None` omits the field.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'r EndpointAddress>,
 }
 
 impl RequestFields<'_> {
@@ -155,7 +155,7 @@ impl RequestFields<'_> {
         if let Some(endpoint) = self.endpoint
             && !request.contains_key(header::HOST)
         {
-            let host = HeaderValue::try_from(endpoint.to_string()).expect("an address is visible ASCII");
+            let host = HeaderValue::try_from(endpoint.host()).expect("an address is visible ASCII");
             put_unless_overridden(&header::HOST, FieldValue::Made(host));
         }
         put_origin(request, &self.origin, &mut put_unless_overridden);

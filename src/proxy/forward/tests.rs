@@ -22,6 +22,7 @@ use crate::model::clock::Clock;
 use crate::model::clock::ManualClock;
 use crate::model::clock::Timestamp;
 use crate::model::directory::KeyRecord;
+use crate::model::endpoint_address::EndpointAddress;
 use crate::observe::access::AccessLog;
 use crate::observe::log::Format;
 use crate::observe::metrics::Metrics;
@@ -39,7 +40,6 @@ use http::request::Parts;
 use serde_json::json;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,7 @@ struct HeadFacts {
     trace: Option<TraceContext>,
     identity_token: Option<HeaderValue>,
     websocket: bool,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<EndpointAddress>,
 }
 
 /// A gate, with a signing key and an API key that it accepts.
@@ -178,7 +178,7 @@ impl Fixture {
             identity_token: facts.identity_token.as_ref(),
             certificate: None,
             websocket: facts.websocket,
-            endpoint: facts.endpoint,
+            endpoint: facts.endpoint.as_ref(),
         };
         let mut lines = Vec::new();
         fields.write(&header_map(client), |name, value| {
@@ -530,7 +530,7 @@ fn settings_of_the_upstream_replace_fields() {
 fn the_endpoint_is_the_host_where_the_client_sent_none() {
     let fixture = Fixture::new("", "");
     let facts = HeadFacts {
-        endpoint: Some("127.0.0.1:9".parse().unwrap()),
+        endpoint: Some(EndpointAddress::Inet("127.0.0.1:9".parse().unwrap())),
         ..HeadFacts::default()
     };
     fixture.check_kept(&[], &facts, &["host: 127.0.0.1:9"]);

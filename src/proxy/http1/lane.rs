@@ -9,7 +9,7 @@ use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::NextStep;
-use crate::proxy::forward::retry;
+use crate::proxy::forward::retry::FailureCause;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
 use crate::proxy::http1::downstream::AfterRequest;
@@ -24,12 +24,12 @@ use crate::proxy::http1::relay::RelayError;
 use crate::proxy::http1::relay::RelaySpec;
 use crate::proxy::http1::response_head::ResponseMode;
 use crate::proxy::http1::response_head::put;
+use crate::upstream::ConnectionKey;
 use crate::upstream::Upstream;
 use http::Version;
 use http::header;
 use http::request::Parts;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use tokio::sync::watch;
 
 /// One exchange on its client's connection.
@@ -57,12 +57,15 @@ pub enum LaneEnd {
     HandOver(Box<HandOver>),
 }
 
-/// One attempt to reach an upstream: the connection, and the address of its endpoint.
+/// One attempt to reach an upstream.
 struct Attempt {
     conn: UpstreamConn,
-    address: SocketAddr,
+    /// The key of the pool that the connection belongs to.
+    key: ConnectionKey,
     /// `true` if the connection has carried a request before.
     reused: bool,
+    /// The bytes of the request's head in the write buffer.
+    head_bytes: usize,
 }
 
 impl<'c> Lane<'c> {
@@ -129,23 +132,40 @@ impl<'c> Lane<'c> {
     /// The exchange failed. [`Exchange::has_responded`] tells whether the head of the final response was written.
     async fn forward(&mut self) -> Result<Persistence, Interruption> {
         let upstream = self.exchange.upstream()?;
-        // The pooled connection that the upstream closed without a response.
-        let mut failed: Option<UpstreamConn> = None;
+        // The attempt before, whose write buffer has the part of the body that was read.
+        let mut failed: Option<Attempt> = None;
         loop {
             let mut attempt = self.connect(&upstream, failed.is_some()).await?;
-            match &failed {
-                Some(failed) => relay::replay(failed, &mut attempt.conn),
-                None => self.write_head(&mut attempt),
+            self.write_head(&mut attempt);
+            if let Some(failed) = &failed {
+                relay::replay(&failed.conn, failed.head_bytes, &mut attempt.conn);
             }
             match self.relay(&mut attempt).await {
                 Ok(persistence) => {
                     if persistence.upstream {
                         let idle_timeout = upstream.settings.idle_timeout;
-                        self.pool.put(attempt.address, attempt.conn, idle_timeout);
+                        self.pool.put(attempt.key, attempt.conn, idle_timeout);
                     }
                     return Ok(persistence);
                 }
-                Err(RelayError::NoResponse) => failed = Some(attempt.conn),
+                Err(RelayError::NoResponse(failure)) => {
+                    let cause = FailureCause::of(failure, attempt.reused);
+                    if !self.exchange.retries_after(failure, cause) {
+                        return Err(match failure {
+                            UpstreamFailure::TimedOut => Denial::UpstreamTimeout,
+                            UpstreamFailure::Refused
+                            | UpstreamFailure::Unreachable
+                            | UpstreamFailure::Reset
+                            | UpstreamFailure::Closed
+                            | UpstreamFailure::NoHttp
+                            | UpstreamFailure::Tls
+                            | UpstreamFailure::NoResources => Denial::UpstreamFailed,
+                        }
+                        .into());
+                    }
+                    failed = Some(attempt);
+                }
+                Err(RelayError::UnwantedStatus) => failed = Some(attempt),
                 Err(RelayError::Interrupted(interruption)) => return Err(interruption),
             }
         }
@@ -158,30 +178,43 @@ impl<'c> Lane<'c> {
     /// No endpoint has an address, or the time or the attempts that the upstream's settings allow are used up.
     async fn connect(&mut self, upstream: &Upstream, fresh: bool) -> Result<Attempt, Denial> {
         loop {
-            let (address, left) = self.exchange.choose_endpoint(upstream)?;
+            let left = self.exchange.wait_for_endpoint(upstream).await?;
+            let choice = self.exchange.endpoint().ok_or(Denial::NoEndpoint)?;
+            let key = choice.connection_key();
             // Do not replay on another pooled connection: it is probably stale too.
-            let pooled = if fresh { None } else { self.pool.take(address) };
+            let pooled = if fresh { None } else { self.pool.take(key) };
             let reused = pooled.is_some();
             let connection = match pooled {
                 Some(conn) => Ok(conn),
-                None => self.pool.dial(address, &upstream.settings, left).await,
+                None => self.pool.dial(choice, &upstream.settings, left).await,
             };
-            match connection {
+            let error = match connection {
                 Ok(conn) => {
-                    return Ok(Attempt { conn, address, reused });
+                    return Ok(Attempt {
+                        conn,
+                        key,
+                        reused,
+                        head_bytes: 0,
+                    });
                 }
-                Err(failure) if self.exchange.count_connect_failure(failure) => {}
-                Err(UpstreamFailure::TimedOut) => return Err(Denial::ConnectTimeout),
-                Err(UpstreamFailure::NoResources) => return Err(Denial::NoResources),
-                Err(
-                    UpstreamFailure::Refused
-                    | UpstreamFailure::Unreachable
-                    | UpstreamFailure::Reset
-                    | UpstreamFailure::Closed
-                    | UpstreamFailure::NoHttp
-                    | UpstreamFailure::Tls,
-                ) => return Err(Denial::ConnectFailed),
+                Err(error) => error,
+            };
+            if self
+                .exchange
+                .count_connect_failure(error.failure, error.problem.as_deref())
+            {
+                continue;
             }
+            return Err(match error.failure {
+                UpstreamFailure::TimedOut => Denial::ConnectTimeout,
+                UpstreamFailure::NoResources => Denial::NoResources,
+                UpstreamFailure::Refused
+                | UpstreamFailure::Unreachable
+                | UpstreamFailure::Reset
+                | UpstreamFailure::Closed
+                | UpstreamFailure::NoHttp
+                | UpstreamFailure::Tls => Denial::ConnectFailed,
+            });
         }
     }
 
@@ -198,9 +231,10 @@ impl<'c> Lane<'c> {
                 is_http10: request.version == Version::HTTP_10,
                 is_persistent: self.is_persistent,
             },
+            is_reused: attempt.reused,
             shutdown: self.shutdown,
         };
-        let replayable = retry::may_replay(&request.method, attempt.reused);
+        let replayable = request.method.is_idempotent() && (attempt.reused || self.exchange.has_retry());
         let relay = Relay::new(
             &spec,
             &mut self.exchange,
@@ -219,11 +253,11 @@ impl<'c> Lane<'c> {
         out.put(b" ");
         out.put(self.exchange.target().as_bytes());
         out.put(b" HTTP/1.1\r\n");
-        self.exchange
-            .write_request_fields(Some(attempt.address), |name, value| {
-                put(out, name.as_str().as_bytes(), value.as_bytes());
-            });
+        self.exchange.write_request_fields(|name, value| {
+            put(out, name.as_str().as_bytes(), value.as_bytes());
+        });
         out.put(b"\r\n");
+        attempt.head_bytes = out.len();
     }
 
     /// Completes an exchange whose response was sent, and returns whether the client's connection persists.

@@ -6,10 +6,12 @@ use crate::config;
 use crate::model::upstream_failure::UpstreamFailure;
 use crate::proxy::http1::buffer::Buffer;
 use crate::proxy::peer;
+use crate::proxy::peer::ConnectError;
+use crate::upstream::Choice;
+use crate::upstream::ConnectionKey;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::Stream;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -59,7 +61,7 @@ pub struct Pool {
 
 #[derive(Default)]
 struct IdleConns {
-    by_address: HashMap<SocketAddr, Vec<IdleConn>>,
+    by_key: HashMap<ConnectionKey, Vec<IdleConn>, foldhash::fast::RandomState>,
     count: usize,
 }
 
@@ -71,11 +73,11 @@ impl Pool {
         }
     }
 
-    /// Returns the most recently used connection to `address` that is still reusable; closes those that are not.
-    pub fn take(&self, address: SocketAddr) -> Option<UpstreamConn> {
+    /// Returns the most recently used connection of `key` that is still reusable; closes those that are not.
+    pub fn take(&self, key: ConnectionKey) -> Option<UpstreamConn> {
         let mut idle = self.lock();
         let idle = &mut *idle;
-        let list = idle.by_address.get_mut(&address)?;
+        let list = idle.by_key.get_mut(&key)?;
         let now = Instant::now();
         while let Some(mut entry) = list.pop() {
             idle.count -= 1;
@@ -87,7 +89,7 @@ impl Pool {
     }
 
     /// Keeps `conn`, whose last response is complete, for at most `idle_timeout`. Closes `conn` if the pool is full.
-    pub fn put(&self, address: SocketAddr, mut conn: UpstreamConn, idle_timeout: Duration) {
+    pub fn put(&self, key: ConnectionKey, mut conn: UpstreamConn, idle_timeout: Duration) {
         conn.read_buf.shrink();
         conn.write_buf.clear();
         conn.write_buf.shrink();
@@ -97,34 +99,31 @@ impl Pool {
         let mut idle = self.lock();
         if idle.count < IDLE_MAX {
             idle.count += 1;
-            idle.by_address
-                .entry(address)
-                .or_default()
-                .push(IdleConn { conn, expires_at });
+            idle.by_key.entry(key).or_default().push(IdleConn { conn, expires_at });
         }
     }
 
-    /// Connects to `address`.
+    /// Connects to the endpoint of `choice`.
     ///
     /// # Errors
     /// What the endpoint did: [`UpstreamFailure::TimedOut`] after `settings.connect_timeout` or after `left`, whichever is
     /// shorter.
     pub async fn dial(
         &self,
-        address: SocketAddr,
+        choice: &Choice,
         settings: &config::Upstream,
         left: Duration,
-    ) -> Result<UpstreamConn, UpstreamFailure> {
-        let peer = peer::plain(address, settings, left);
+    ) -> Result<UpstreamConn, ConnectError> {
+        let peer = peer::plain(choice, settings, left)?;
         loop {
             // On the heap: most requests dial nothing, and no connection of a client holds room for it.
-            let failure = match Box::pin(self.connector.new_stream(&peer)).await {
+            let error = match Box::pin(self.connector.new_stream(&peer)).await {
                 Ok(stream) => return Ok(UpstreamConn::new(stream)),
-                Err(error) => peer::connect_failure(&error),
+                Err(error) => ConnectError::of(&error),
             };
             // An idle connection holds the descriptor that this request needs.
-            if failure != UpstreamFailure::NoResources || !self.close_all() {
-                return Err(failure);
+            if error.failure != UpstreamFailure::NoResources || !self.close_all() {
+                return Err(error);
             }
         }
     }
@@ -141,15 +140,15 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.lock();
         let idle = &mut *idle;
-        for list in idle.by_address.values_mut() {
+        for list in idle.by_key.values_mut() {
             list.retain_mut(|entry| {
                 entry.conn.read_buf.release();
                 entry.conn.write_buf.release();
                 now < entry.expires_at && entry.conn.is_reusable()
             });
         }
-        idle.by_address.retain(|_, list| !list.is_empty());
-        idle.count = idle.by_address.values().map(Vec::len).sum();
+        idle.by_key.retain(|_, list| !list.is_empty());
+        idle.count = idle.by_key.values().map(Vec::len).sum();
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleConns> {

@@ -9,6 +9,7 @@ use crate::proxy::exchange::Interruption;
 use crate::proxy::exchange::deadlines::Activity;
 use crate::proxy::exchange::deadlines::WaitTarget;
 use crate::proxy::forward::media_type;
+use crate::proxy::forward::retry::FailureCause;
 use crate::proxy::head;
 use crate::proxy::head::Framing;
 use crate::proxy::http1::body::BodyReader;
@@ -41,6 +42,8 @@ pub struct RelaySpec<'r> {
     /// `true` if the request body is forwarded in chunks, because the client sends chunks.
     pub chunked: bool,
     pub downstream: ResponseMode,
+    /// `true` if the connection to the upstream has carried a request before.
+    pub is_reused: bool,
     /// Holds `true` once the gate shuts down: from then on, every client's connection closes after its response.
     pub shutdown: &'r watch::Receiver<bool>,
 }
@@ -62,8 +65,11 @@ impl Persistence {
 /// Why the relay of a request stopped early.
 #[derive(Debug)]
 pub enum RelayError {
-    /// The upstream closed its connection without sending a byte of a response, and the request may be replayed.
-    NoResponse,
+    /// The failure came in place of the response's head, and the request may be sent again as far as its method and its
+    /// size go.
+    NoResponse(UpstreamFailure),
+    /// The response has a status after which the request is sent again.
+    UnwantedStatus,
     Interrupted(Interruption),
 }
 
@@ -371,7 +377,7 @@ impl<'r> Relay<'r> {
             match self.upstream.read_buf.poll_fill(&mut self.upstream.stream, cx) {
                 Poll::Ready(Ok(1..)) => self.upstream_active = true,
                 Poll::Ready(Ok(0)) => self.finish_at_close()?,
-                Poll::Ready(Err(_)) => return Err(self.close_error(UpstreamFailure::Reset)),
+                Poll::Ready(Err(_)) => return Err(self.fail(UpstreamFailure::Reset)),
                 Poll::Pending => return Ok(Poll::Pending),
             }
         }
@@ -380,7 +386,7 @@ impl<'r> Relay<'r> {
     /// Completes a close-delimited body or a tunnel when the upstream closes its connection.
     ///
     /// # Errors
-    /// Any other response is incomplete; see [`Self::close_error`].
+    /// Any other response is incomplete; see [`Self::fail`].
     fn finish_at_close(&mut self) -> Result<(), RelayError> {
         let persistence = match &self.response {
             ResponseState::Tunnel(_) => Persistence::NONE,
@@ -400,7 +406,7 @@ impl<'r> Relay<'r> {
             }
             _ => {
                 let was_reset = self.request == RequestState::WriteFailed { by_reset: true };
-                return Err(self.close_error(if was_reset {
+                return Err(self.fail(if was_reset {
                     UpstreamFailure::Reset
                 } else {
                     UpstreamFailure::Closed
@@ -411,20 +417,24 @@ impl<'r> Relay<'r> {
         Ok(())
     }
 
-    /// Returns the error for a connection that ended with `failure` before the response was complete.
-    fn close_error(&mut self, failure: UpstreamFailure) -> RelayError {
-        let nothing_received = matches!(self.response, ResponseState::Head { .. }) && self.upstream.read_buf.is_empty();
-        // An interim response is a response: the upstream has begun to process the request.
-        if nothing_received && !self.head_received && self.replayable {
-            RelayError::NoResponse
-        } else {
-            self.fail(failure)
+    /// Returns the error of an exchange whose endpoint has failed it.
+    fn fail(&mut self, failure: UpstreamFailure) -> RelayError {
+        if self.may_send_again() {
+            return RelayError::NoResponse(failure);
         }
+        let cause = if self.head_received {
+            FailureCause::Endpoint
+        } else {
+            FailureCause::of(failure, self.spec.is_reused)
+        };
+        self.exchange.note_upstream_failure(failure, cause);
+        Denial::UpstreamFailed.into()
     }
 
-    fn fail(&mut self, failure: UpstreamFailure) -> RelayError {
-        self.exchange.note_upstream_failure(failure);
-        Denial::UpstreamFailed.into()
+    /// Returns whether the request may be sent again: the client has received nothing, and no head of a response, not even
+    /// of an interim one, says that the endpoint has begun to process the request.
+    const fn may_send_again(&self) -> bool {
+        self.replayable && !self.head_received
     }
 
     /// Moves the received bytes of the response into the client's write buffer, with the client's framing.
@@ -458,7 +468,8 @@ impl<'r> Relay<'r> {
                         put_body(&mut downstream.write_buf, data, *chunked);
                     });
                     if taken.is_err() {
-                        self.exchange.note_upstream_failure(UpstreamFailure::NoHttp);
+                        self.exchange
+                            .note_upstream_failure(UpstreamFailure::NoHttp, FailureCause::Endpoint);
                         self.response = ResponseState::Cut;
                         return Ok(());
                     }
@@ -504,8 +515,13 @@ impl<'r> Relay<'r> {
             &self.exchange.request().method,
         );
         let Ok(head) = head else {
+            // A response has come, if a bad one: it is not asked for again.
+            self.replayable &= !self.upstream.read_buf.starts_with(HTTP);
             return Err(self.fail(UpstreamFailure::NoHttp));
         };
+        if self.may_send_again() && head.status.is_server_error() && self.exchange.retries_status(head.status) {
+            return Err(RelayError::UnwantedStatus);
+        }
         self.head_received = true;
         self.exchange.note_upstream_head();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -563,7 +579,14 @@ impl<'r> Relay<'r> {
                 upstream: std::mem::take(&mut self.upstream_active),
                 wait_target: self.wait_target(),
             };
-            let next = self.exchange.next_deadline(Instant::now(), activity)?;
+            let next = match self.exchange.next_deadline(Instant::now(), activity) {
+                Err(Interruption::Denied(Denial::UpstreamTimeout))
+                    if self.may_send_again() && self.exchange.retries_timeouts() =>
+                {
+                    return Poll::Ready(Err(RelayError::NoResponse(UpstreamFailure::TimedOut)));
+                }
+                next => next?,
+            };
             if self.downstream.timer.poll(cx, next).is_pending() {
                 return Poll::Pending;
             }
@@ -593,9 +616,10 @@ fn put_body(out: &mut Buffer, data: &[u8], chunked: bool) {
     }
 }
 
-/// Copies the bytes of the request from the failed connection `from` to the write buffer of `to`.
-pub fn replay(from: &UpstreamConn, to: &mut UpstreamConn) {
-    to.write_buf.put(&from.write_buf);
+/// Copies the bytes of the request behind its head of `head_bytes` from the failed connection `from` to the write buffer of
+/// `to`.
+pub fn replay(from: &UpstreamConn, head_bytes: usize, to: &mut UpstreamConn) {
+    to.write_buf.put(from.write_buf.get(head_bytes..).unwrap_or_default());
 }
 
 #[cfg(test)]

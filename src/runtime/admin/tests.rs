@@ -1,6 +1,7 @@
 use crate::control::admin;
 use crate::control::admin::access::Access;
 use crate::control::admin::issuers::NoIssuers;
+use crate::control::admin::upstreams::NoUpstreams;
 use crate::model::clock::SystemClock;
 use crate::model::clock::Timestamp;
 use crate::observe::access::AccessRecord;
@@ -59,6 +60,7 @@ fn admin() -> Admin {
         api: admin::router(admin::AdminDependencies {
             control: None,
             issuers: Arc::new(NoIssuers),
+            upstreams: Arc::new(NoUpstreams),
             access: Arc::new(Access::new(None)),
             client_jwks: None,
             keys: None,

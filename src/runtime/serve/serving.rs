@@ -39,6 +39,7 @@ use crate::runtime::serve::opened::Opened;
 use crate::runtime::signals::Signals;
 use crate::runtime::store_watch;
 use crate::runtime::tls::Listeners;
+use crate::runtime::upstreams::GateUpstreams;
 use crate::runtime::workers::DataListener;
 use crate::runtime::workers::Workers;
 use axum::Router;
@@ -281,6 +282,7 @@ fn api(gate: &Arc<Gate>, control_side: Option<&ControlSide>, access: &Arc<Access
     admin_api::router(admin_api::AdminDependencies {
         control: control_side.map(|side| Arc::clone(&side.control)),
         issuers: Arc::new(GateIssuers(Arc::clone(gate))),
+        upstreams: Arc::new(GateUpstreams(Arc::clone(gate))),
         access: Arc::clone(access),
         client_jwks: control_side.map(|side| Arc::clone(&side.client_jwks)),
         keys: Some(Arc::new(GateKeys(Arc::clone(gate)))),

@@ -13,6 +13,7 @@ use keygate::control::admin;
 use keygate::control::admin::access::Access;
 use keygate::control::admin::access::Peer;
 use keygate::control::admin::issuers::NoIssuers;
+use keygate::control::admin::upstreams::NoUpstreams;
 use keygate::control::key_verdict::KeyQuestion;
 use keygate::control::key_verdict::KeyVerdict;
 use keygate::control::key_verdict::KeyVerifier;
@@ -255,6 +256,7 @@ impl Gate {
         let api = admin::router(admin::AdminDependencies {
             control: Some(Arc::clone(&control)),
             issuers: Arc::new(NoIssuers),
+            upstreams: Arc::new(NoUpstreams),
             access: Arc::new(Access::new(Some(Secret::new(ADMIN_TOKEN.into())))),
             client_jwks: Some(Arc::new(GoodJwks)),
             keys: Some(Arc::new(NoKeys)),

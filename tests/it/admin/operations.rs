@@ -240,6 +240,24 @@ fn rows() -> Vec<Row> {
             404,
             OperatorsOnly,
         ),
+        ("listUpstreams", "GET", "/upstreams", None, 200, OperatorsOnly),
+        ("showUpstream", "GET", "/upstreams/main", None, 404, OperatorsOnly),
+        (
+            "drainEndpoint",
+            "POST",
+            "/upstreams/main/drain",
+            Some(json!({ "endpoint": "10.0.0.5:8080" })),
+            404,
+            OperatorsOnly,
+        ),
+        (
+            "undrainEndpoint",
+            "POST",
+            "/upstreams/main/undrain",
+            Some(json!({ "endpoint": "10.0.0.5:8080" })),
+            404,
+            OperatorsOnly,
+        ),
     ]
 }
 

@@ -19,6 +19,10 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "proxy/handshake.rs",
             "proxy/tls_stream.rs",
             "proxy/peer.rs",
+            "proxy/health_check.rs",
+            "proxy/probe.rs",
+            // Certificates in the form that its connections take.
+            "upstream/tls.rs",
             "runtime/workers.rs",
         ],
     ),
@@ -50,6 +54,11 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "proxy/http1/",
             "proxy/handshake.rs",
             "proxy/tls_stream.rs",
+            // Ask endpoints in the background, until a time limit.
+            "proxy/health_check.rs",
+            "proxy/probe.rs",
+            // Requests wait for an endpoint that has room.
+            "upstream/mod.rs",
             "proxy/exchange/",
             "proxy/forward/stream_end.rs",
             "gate/authenticate/jwks_cache.rs",
@@ -118,10 +127,14 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ),
     ("siphasher", &["observe/trace.rs", "limit/key.rs"]),
     // Tables of the configuration, and of verified credentials.
-    ("foldhash", &["gate/", "observe/metrics/"]),
-    ("memchr", &["proxy/head.rs"]),
+    (
+        "foldhash",
+        &["gate/", "observe/metrics/", "proxy/http1/pool.rs", "upstream/table.rs"],
+    ),
+    ("memchr", &["proxy/head.rs", "proxy/health_check.rs"]),
     ("itoa", &["gate/", "observe/access/"]),
-    ("crc32fast", &["model/api_key.rs"]),
+    ("crc32fast", &["model/api_key.rs", "upstream/table.rs"]),
+    ("pingora_ketama", &["upstream/table.rs"]),
     (
         "arc_swap",
         &[
@@ -155,8 +168,8 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "cli/explain.rs",
         ],
     ),
-    // Shared by a guard and pingora's proxy; and pingora's own type of a lock.
-    ("parking_lot", &["proxy/filter/context.rs"]),
+    // Shared by a guard and pingora's proxy; and pingora's own type of a lock. Endpoints change their state under it.
+    ("parking_lot", &["proxy/filter/context.rs", "upstream/"]),
     // Parses the heads of requests that passed our checks, and of responses.
     ("httparse", &["proxy/http1/"]),
     // `control` builds routers with it, `runtime` serves them,

@@ -44,6 +44,8 @@ const MODULES: [(&str, &[&str]); 18] = [
             "limit",
             "gate",
             "fetch",
+            // To say how endpoints are.
+            "upstream",
             "proxy",
             "control",
         ],
@@ -143,9 +145,11 @@ const GATE_MODULES: [(&str, &[&str]); 15] = [
 ];
 
 /// The modules inside `proxy`, and the earlier ones of them that each may name.
-const PROXY_MODULES: [(&str, &[&str]); 11] = [
+const PROXY_MODULES: [(&str, &[&str]); 13] = [
     ("peer", &[]),
     ("forward", &[]),
+    ("health_check", &["peer"]),
+    ("probe", &["peer", "health_check"]),
     ("certificate_names", &[]),
     ("exchange", &["forward", "certificate_names"]),
     ("listener", &["certificate_names"]),

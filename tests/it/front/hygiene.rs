@@ -333,15 +333,18 @@ fn s085_no_credential_reaches_the_upstream_also_when_the_first_endpoint_is_dead(
             .next()
             .unwrap()
             .to_owned();
-        gate.upstream_with("half-dead", &format!("endpoints: [\"{closed}\", \"{address}\"]"))
-            .route(
-                "retried",
-                &protected("retried", "[jwt, api_key]").replace("upstream: up", "upstream: half-dead"),
-            )
-            .route(
-                "kept",
-                &format!("{}\nforward_credential: true", protected("kept", "[jwt, api_key]")),
-            )
+        gate.upstream_with(
+            "half-dead",
+            &format!("endpoints: [\"{closed}\", \"{address}\"]\nejection: off"),
+        )
+        .route(
+            "retried",
+            &protected("retried", "[jwt, api_key]").replace("upstream: up", "upstream: half-dead"),
+        )
+        .route(
+            "kept",
+            &format!("{}\nforward_credential: true", protected("kept", "[jwt, api_key]")),
+        )
     });
     let credentials = [
         ("authorization", format!("Bearer {}", gate.token), gate.token.clone()),

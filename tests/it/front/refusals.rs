@@ -28,10 +28,14 @@ use std::sync::mpsc;
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /// Rows that no request over HTTP/1.1 can cause here, and why. `tests/data/refusal-rows.txt` holds their texts.
-pub const NOT_OVER_THE_WIRE: [(&str, &str); 37] = [
+pub const NOT_OVER_THE_WIRE: [(&str, &str); 38] = [
     (
         "no_resources",
         "it takes a machine without descriptors; caused in memory",
+    ),
+    (
+        "endpoints_busy",
+        "it takes an upstream with another request; caused in `upstreams`",
     ),
     ("token_unknown", "it takes a store; caused in `issuing`"),
     ("client_unknown", "it takes a store; caused in `issuing`"),

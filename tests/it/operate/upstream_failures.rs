@@ -5,65 +5,13 @@ use crate::support::GatewayBuilder;
 use crate::support::LocalGate;
 use crate::support::RawClient;
 use crate::support::RefusingAddress;
+use crate::support::faulty_endpoint::Fault;
+use crate::support::faulty_endpoint::FaultyEndpoint;
 use crate::support::lane::lanes;
-use std::io::Read;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
-
-/// The fault of a bad endpoint.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// Closes it after the request.
-    Closes,
-    /// Closes it with the request unread, so that it is reset.
-    Resets,
-    Stalls,
-    SpeaksOtherwise,
-}
 
 /// A request of a method that is not sent again.
 const REQUEST: &str = "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok";
-const BODY: &str = "ok";
-
-/// Starts an endpoint with `fault`.
-fn endpoint(fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || serve(stream.unwrap(), fault));
-        }
-    });
-    address
-}
-
-fn serve(mut stream: TcpStream, fault: Fault) {
-    let mut bytes = [0; 4096];
-    match fault {
-        Fault::Closes => {
-            // Reads the whole request: an unread byte would reset the connection.
-            let mut request = Vec::new();
-            while !request.ends_with(BODY.as_bytes()) {
-                match stream.read(&mut bytes) {
-                    Ok(count @ 1..) => request.extend_from_slice(&bytes[..count]),
-                    _ => break,
-                }
-            }
-        }
-        Fault::Resets => {
-            // Waits until the request is there.
-            let _ = stream.peek(&mut bytes);
-        }
-        Fault::Stalls => while stream.read(&mut bytes).is_ok_and(|count| count > 0) {},
-        Fault::SpeaksOtherwise => {
-            let _ = stream.read(&mut bytes);
-            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n");
-            while stream.read(&mut bytes).is_ok_and(|count| count > 0) {}
-        }
-    }
-}
 
 fn config(endpoint: SocketAddr) -> String {
     GatewayBuilder::new()
@@ -80,10 +28,10 @@ fn a_failed_request_is_recorded_with_what_its_endpoint_did() {
     let refusing = RefusingAddress::new();
     for (endpoint, status, failure) in [
         (refusing.address(), 502, "refused"),
-        (endpoint(Fault::Closes), 502, "closed"),
-        (endpoint(Fault::Resets), 502, "reset"),
-        (endpoint(Fault::Stalls), 504, "timed_out"),
-        (endpoint(Fault::SpeaksOtherwise), 502, "no_http"),
+        (FaultyEndpoint::start(Fault::Closes).address(), 502, "closed"),
+        (FaultyEndpoint::start(Fault::Resets).address(), 502, "reset"),
+        (FaultyEndpoint::start(Fault::Stalls).address(), 504, "timed_out"),
+        (FaultyEndpoint::start(Fault::SpeaksOtherwise).address(), 502, "no_http"),
     ] {
         let gate = LocalGate::start(&config(endpoint));
         gate.wait_ready();
@@ -122,7 +70,7 @@ fn a_request_that_another_endpoint_answers_is_no_failure() {
 
 lanes!(an_endpoint_that_begins_to_fail_is_logged_once: own, filter_http1);
 fn an_endpoint_that_begins_to_fail_is_logged_once() {
-    let endpoint = endpoint(Fault::Closes);
+    let endpoint = FaultyEndpoint::start(Fault::Closes).address();
     let gate = Binary::start(&config(endpoint));
     gate.wait_ready();
     let mut client = RawClient::connect(gate.data());

@@ -6,6 +6,7 @@ mod binary;
 pub mod browser;
 pub mod control;
 mod fake_upstream;
+pub mod faulty_endpoint;
 mod free_address;
 mod gateway;
 mod http1;
@@ -24,6 +25,7 @@ mod refusing_address;
 mod running_gate;
 mod shell;
 pub mod tls_client;
+pub mod tls_upstream;
 pub mod yaml_bombs;
 
 pub use admin::Admin;

@@ -231,6 +231,7 @@ pub const ROWS: &[Row] = &[
     // Forwarding.
     r("identity_token_unsigned", 500, "internal-error", "Internal error", "The gateway failed; the request was not forwarded.", None, Challenge::None, false),
     r("no_endpoint", 503, "no-endpoint", "No upstream available", "No server for this resource is available now; try again soon.", None, Challenge::None, false),
+    r("endpoints_busy", 503, "upstream-busy", "Upstream busy", "The servers for this resource have all the requests that they take at once; try again soon.", None, Challenge::None, false),
     r("no_resources", 503, "overloaded", "Overloaded", "The gateway has no room for another connection now; try again soon.", None, Challenge::None, false),
     r("connect_failed", 502, "upstream-unreachable", "Upstream not reachable", "The server for this resource could not be reached.", None, Challenge::None, false),
     r("connect_timeout", 504, "upstream-timeout", "Upstream timeout", "The server for this resource did not answer in time.", None, Challenge::None, false),

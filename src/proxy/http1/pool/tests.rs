@@ -7,8 +7,8 @@ use tokio::time::advance;
 const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(1);
 
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
+fn key(number: u64) -> ConnectionKey {
+    ConnectionKey::of(number, 0)
 }
 
 fn pool() -> Pool {
@@ -21,12 +21,12 @@ fn connection() -> (UpstreamConn, DuplexStream) {
     (UpstreamConn::new(Box::new(near)), far)
 }
 
-/// Puts `count` connections to port 1 into `pool`, and returns their other ends.
+/// Puts `count` connections of key 1 into `pool`, and returns their other ends.
 fn fill(pool: &Pool, count: usize) -> Vec<DuplexStream> {
     let mut others = Vec::new();
     for _ in 0..count {
         let (wire, other) = connection();
-        pool.put(address(1), wire, PATIENCE);
+        pool.put(key(1), wire, PATIENCE);
         others.push(other);
     }
     others
@@ -34,24 +34,26 @@ fn fill(pool: &Pool, count: usize) -> Vec<DuplexStream> {
 
 fn len(pool: &Pool) -> usize {
     let idle = pool.lock();
-    assert_eq!(idle.count, idle.by_address.values().map(Vec::len).sum::<usize>());
+    assert_eq!(idle.count, idle.by_key.values().map(Vec::len).sum::<usize>());
     idle.count
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_serves_its_own_address_alone() {
+async fn a_connection_serves_its_own_endpoint_and_identity_alone() {
     let pool = pool();
     let _others = fill(&pool, 1);
-    assert!(pool.take(address(2)).is_none());
-    assert!(pool.take(address(1)).is_some());
-    assert!(pool.take(address(1)).is_none());
+    assert!(pool.take(key(2)).is_none());
+    let other_identity = ConnectionKey::of(1, 1);
+    assert!(pool.take(other_identity).is_none());
+    assert!(pool.take(key(1)).is_some());
+    assert!(pool.take(key(1)).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_that_was_used_last_is_taken_first() {
     let pool = pool();
     let mut others = fill(&pool, 2);
-    let mut taken = pool.take(address(1)).unwrap();
+    let mut taken = pool.take(key(1)).unwrap();
     others[1].write_all(b"last").await.unwrap();
     let read = std::future::poll_fn(|cx| taken.read_buf.poll_fill(&mut taken.stream, cx)).await;
     assert_eq!(read.unwrap(), 4);
@@ -62,9 +64,9 @@ async fn a_connection_is_kept_for_its_idle_timeout_and_no_longer() {
     let pool = pool();
     let _others = fill(&pool, 2);
     advance(PATIENCE - TICK).await;
-    assert!(pool.take(address(1)).is_some());
+    assert!(pool.take(key(1)).is_some());
     advance(TICK).await;
-    assert!(pool.take(address(1)).is_none());
+    assert!(pool.take(key(1)).is_none());
     assert_eq!(len(&pool), 0);
 }
 
@@ -73,7 +75,7 @@ async fn a_connection_that_its_peer_closed_is_not_taken() {
     let pool = pool();
     let mut others = fill(&pool, 2);
     drop(others.pop());
-    let mut taken = pool.take(address(1)).unwrap();
+    let mut taken = pool.take(key(1)).unwrap();
     // The taken connection is the open one.
     others[0].write_all(b"a").await.unwrap();
     assert_eq!(
@@ -90,7 +92,7 @@ async fn s101_bytes_that_no_request_asked_for_end_an_idle_connection() {
     let pool = pool();
     let mut others = fill(&pool, 1);
     others[0].write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
-    assert!(pool.take(address(1)).is_none());
+    assert!(pool.take(key(1)).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,10 +104,10 @@ async fn a_sweep_drops_expired_and_closed_connections_only() {
     assert_eq!(len(&pool), 2);
     advance(PATIENCE).await;
     let (wire, _other) = connection();
-    pool.put(address(2), wire, PATIENCE);
+    pool.put(key(2), wire, PATIENCE);
     pool.sweep();
     assert_eq!(len(&pool), 1);
-    assert!(pool.take(address(2)).is_some());
+    assert!(pool.take(key(2)).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,6 +122,6 @@ async fn a_request_that_was_not_sent_leaves_no_byte_on_a_kept_connection() {
     let pool = pool();
     let (mut wire, _other) = connection();
     wire.write_buf.put(b"POST / HTTP/1.1\r\n\r\n");
-    pool.put(address(1), wire, PATIENCE);
-    assert!(pool.take(address(1)).unwrap().write_buf.is_empty());
+    pool.put(key(1), wire, PATIENCE);
+    assert!(pool.take(key(1)).unwrap().write_buf.is_empty());
 }

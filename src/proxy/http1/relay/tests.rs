@@ -153,6 +153,7 @@ async fn relay(exchange: &mut Exchange, body_bytes: u64, client: Stream, upstrea
             is_http10: false,
             is_persistent: true,
         },
+        is_reused: false,
         shutdown: &shutdown,
     };
     let mut body = BodyReader::new(Framing::ContentLength(body_bytes));

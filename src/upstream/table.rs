@@ -1,0 +1,245 @@
+//! Which endpoint is the next? A table that is compiled in the background, each time endpoints or their states change, so
+//! that a request only looks up.
+
+use crate::config::Balance;
+use crate::model::endpoint_address::EndpointAddress;
+use crate::upstream::endpoint::Absence;
+use crate::upstream::endpoint::Endpoint;
+use pingora_ketama::Bucket;
+use pingora_ketama::Continuum;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The points in the ring of a consistent hash that a choice looks at. Each endpoint has 160 points for each unit of its
+/// weight, so that those of some hundred endpoints out of service cannot hide one in service.
+const RING_STEPS_MAX: usize = 4096;
+
+/// An endpoint of an upstream, with the weight of its entry.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub endpoint: Arc<Endpoint>,
+    /// The position of the entry in `endpoints`.
+    pub entry: usize,
+    /// From 1 to `config::endpoint::WEIGHT_MAX`.
+    pub weight: u32,
+}
+
+/// The endpoints that get requests now.
+pub(super) struct Table {
+    pub members: Box<[Member]>,
+    /// Positions in `members`: each endpoint in service as often as its weight says, spread evenly.
+    schedule: Box<[u32]>,
+    ring: Option<Ring>,
+    /// `true` where so many endpoints fail their health check that the check itself is probably wrong, or the rest would
+    /// break down under the load: then all are used.
+    pub is_panic: bool,
+    /// `true` where an endpoint gets a part of its weight only.
+    has_returning: bool,
+}
+
+/// The ring of a consistent hash.
+struct Ring {
+    continuum: Continuum,
+    /// The position in `members` of each address.
+    positions: HashMap<SocketAddr, u32, foldhash::fast::RandomState>,
+}
+
+/// The value by which one request chooses.
+#[derive(Clone, Copy)]
+pub(super) struct Draw<'d> {
+    /// The number of choices before.
+    pub turn: usize,
+    /// The text whose requests go to one endpoint.
+    pub key: &'d [u8],
+    /// An endpoint that has just failed the request.
+    pub avoid: Option<&'d Endpoint>,
+}
+
+impl Draw<'_> {
+    pub(super) fn avoids(&self, member: &Member) -> bool {
+        self.avoid.is_some_and(|avoid| avoid.uid() == member.endpoint.uid())
+    }
+}
+
+impl Table {
+    pub(super) fn compile(members: Vec<Member>, balance: &Balance) -> Self {
+        let members: Box<[Member]> = members.into();
+        let is_candidate = |member: &Member| !member.endpoint.has(Absence::Drained);
+        let candidates = members.iter().filter(|member| is_candidate(member)).count();
+        let in_service = members.iter().filter(|member| member.endpoint.is_in_service()).count();
+        let is_panic = exceeds_half(candidates - in_service, candidates);
+        let gets_requests = |member: &Member| member.endpoint.is_in_service() || (is_panic && is_candidate(member));
+        let schedule = schedule(&members, gets_requests);
+        let ring = match balance {
+            Balance::ConsistentHash(_) => Some(Ring::new(&members)),
+            Balance::RoundRobin | Balance::Random | Balance::LeastRequests => None,
+        };
+        Self {
+            has_returning: members.iter().any(|member| member.endpoint.share() < 100),
+            members,
+            schedule,
+            ring,
+            is_panic,
+        }
+    }
+
+    /// Returns the member for one request; `None` if there is none.
+    pub(super) fn choose(&self, balance: &Balance, draw: Draw<'_>) -> Option<&Member> {
+        let chosen = match balance {
+            Balance::RoundRobin => self.scheduled(draw.turn),
+            Balance::Random => self.scheduled(spread(draw.turn)),
+            Balance::LeastRequests => self.less_loaded(draw.turn),
+            Balance::ConsistentHash(_) => self.hashed(draw.key),
+        }?;
+        if !draw.avoids(chosen) && !self.has_returning {
+            return Some(chosen);
+        }
+        Some(self.reconsider(chosen, draw))
+    }
+
+    /// Returns the endpoints that get requests, from that of `turn` on.
+    pub(super) fn in_turn(&self, turn: usize) -> impl Iterator<Item = &Member> {
+        (0..self.schedule.len()).filter_map(move |step| self.scheduled(turn.wrapping_add(step)))
+    }
+
+    fn scheduled(&self, turn: usize) -> Option<&Member> {
+        let position = *self.schedule.get(turn % self.schedule.len().max(1))?;
+        self.members.get(position as usize)
+    }
+
+    /// Returns the one of two endpoints, taken at random, that has fewer requests: it knows nothing of the others, and yet
+    /// no endpoint is far behind (Mitzenmacher, "The power of two choices in randomized load balancing", 2001).
+    fn less_loaded(&self, turn: usize) -> Option<&Member> {
+        let random = spread(turn);
+        let one = self.scheduled(random)?;
+        // Another place in the schedule.
+        let others = self.schedule.len().saturating_sub(1).max(1);
+        let other = self.scheduled(random.wrapping_add(1 + spread(random) % others))?;
+        Some(if other.endpoint.in_flight() < one.endpoint.in_flight() {
+            other
+        } else {
+            one
+        })
+    }
+
+    fn hashed(&self, key: &[u8]) -> Option<&Member> {
+        let ring = self.ring.as_ref()?;
+        let mut point = ring.continuum.node_idx(key);
+        for _ in 0..RING_STEPS_MAX {
+            let address = ring.continuum.get_addr(&mut point)?;
+            let position = *ring.positions.get(address)?;
+            let member = self.members.get(position as usize)?;
+            if member.endpoint.is_in_service() || (self.is_panic && !member.endpoint.has(Absence::Drained)) {
+                return Some(member);
+            }
+        }
+        self.scheduled(spread(key.len()))
+    }
+
+    /// Returns `chosen`, or another member where `chosen` has just failed the request, or gets only a part of its requests.
+    #[cold]
+    fn reconsider<'t>(&'t self, chosen: &'t Member, draw: Draw<'_>) -> &'t Member {
+        let takes = |member: &Member, turn: usize| {
+            let share = usize::from(member.endpoint.share());
+            // Another hash than that of a random choice.
+            !draw.avoids(member) && (share == 100 || spread(!turn) % 100 < share)
+        };
+        if takes(chosen, draw.turn) {
+            return chosen;
+        }
+        let mut others = (1..=self.schedule.len()).filter_map(|step| {
+            let turn = draw.turn.wrapping_add(step);
+            self.scheduled(turn).filter(|member| takes(member, turn))
+        });
+        // Where all others return too, one of them takes it.
+        let other = others
+            .next()
+            .or_else(|| self.in_turn(draw.turn).find(|member| !draw.avoids(member)));
+        other.unwrap_or(chosen)
+    }
+}
+
+impl Ring {
+    fn new(members: &[Member]) -> Self {
+        let buckets: Vec<Bucket> = members
+            .iter()
+            .map(|member| Bucket::new(address_in_ring(member.endpoint.address()), member.weight))
+            .collect();
+        let positions = members
+            .iter()
+            .zip(0..)
+            .map(|(member, position)| (address_in_ring(member.endpoint.address()), position))
+            .collect();
+        Self {
+            continuum: Continuum::new(&buckets),
+            positions,
+        }
+    }
+}
+
+/// Returns the address that stands for `address` in the ring of a consistent hash, which knows no paths. A path has one of
+/// the prefix for documentation (RFC 3849), so that it never meets a real address.
+fn address_in_ring(address: &EndpointAddress) -> SocketAddr {
+    match address {
+        EndpointAddress::Inet(address) => *address,
+        EndpointAddress::Unix(path) => {
+            let bytes = path.as_os_str().as_encoded_bytes();
+            let (high, low) = bytes.split_at(bytes.len() / 2);
+            let [high, low] = [high, low].map(|half| u128::from(crc32fast::hash(half)));
+            let prefix: u128 = 0x2001_0db8 << 96;
+            SocketAddr::new((prefix | high << 32 | low).to_be_bytes().into(), 1)
+        }
+    }
+}
+
+/// Returns whether `out` of `all` endpoints are more than the half that may be out of service.
+pub(super) const fn exceeds_half(out: usize, all: usize) -> bool {
+    out * 2 > all
+}
+
+/// Returns the positions of the members that get requests, each as often as its weight says in lowest terms. Those of one
+/// member are as far apart as the others allow.
+fn schedule(members: &[Member], gets_requests: impl Fn(&Member) -> bool) -> Box<[u32]> {
+    let used = || members.iter().zip(0_u32..).filter(|(member, _)| gets_requests(member));
+    let divisor = used()
+        .map(|(member, _)| member.weight)
+        .fold(0, greatest_common_divisor)
+        .max(1);
+    let mut places: Vec<(f64, u32)> = used()
+        .flat_map(|(member, position)| {
+            let count = member.weight / divisor;
+            // The middle of each of `count` equal parts of the schedule.
+            (0..count).map(move |part| ((f64::from(part) + 0.5) / f64::from(count), position))
+        })
+        .collect();
+    places.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    places.into_iter().map(|(_, position)| position).collect()
+}
+
+const fn greatest_common_divisor(one: u32, other: u32) -> u32 {
+    let (mut one, mut other) = (one, other);
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
+}
+
+/// Returns a number that looks random, a different one for each `turn` (the finalizer of SplitMix64). It guards nothing: a
+/// client that guesses it learns which endpoint it gets.
+#[expect(clippy::cast_possible_truncation, reason = "every bit is as random as the others")]
+const fn spread(turn: usize) -> usize {
+    let mut bits = (turn as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits ^ (bits >> 31)) as usize
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Table")
+            .field("members", &self.members)
+            .field("is_panic", &self.is_panic)
+            .finish_non_exhaustive()
+    }
+}

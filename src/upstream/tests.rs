@@ -1,0 +1,283 @@
+use super::*;
+use crate::config::Balance;
+use crate::config::Config;
+use crate::config::Ejection;
+use crate::config::EndpointHost;
+use crate::model::endpoint_address::EndpointAddress;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+const fn at(secs: u64) -> Tick {
+    Tick::from_nanos(secs * 1_000_000_000)
+}
+
+/// Returns the settings of an upstream with the endpoints `list` and `more` in its section.
+fn settings(list: &str, more: &str) -> config::Upstream {
+    let yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\n\
+         upstreams: {{ api: {{ endpoints: [{list}], {more} }} }}\n\
+         routes: [{{ name: a, match: {{ path: / }}, public: true, upstream: api }}]\n"
+    );
+    let config: Result<Config, _> = config::parse(&yaml, Path::new("conf/x.yaml"), &|_| None);
+    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+    config.upstreams.into_values().next().unwrap()
+}
+
+fn upstream_of(settings: config::Upstream, state: &Arc<UpstreamState>) -> Arc<Upstream> {
+    let config::UpstreamKind::Endpoints(list) = &settings.kind else {
+        panic!("no endpoints");
+    };
+    let entries = list.iter().map(|endpoint| Entry {
+        source: Arc::new(EndpointSource::new(&endpoint.host)),
+        weight: endpoint.weight,
+        tls: None,
+    });
+    let entries = entries.collect();
+    Upstream::new(settings, entries, state)
+}
+
+/// Returns an upstream with `count` endpoints on the ports from 1 on.
+fn upstream(count: u16, more: &str) -> Arc<Upstream> {
+    let list: Vec<String> = (1..=count).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    upstream_of(settings(&list.join(", "), more), &Arc::default())
+}
+
+fn port(endpoint: &Endpoint) -> u16 {
+    match endpoint.address() {
+        EndpointAddress::Inet(address) => address.port(),
+        EndpointAddress::Unix(_) => 0,
+    }
+}
+
+fn choose(upstream: &Upstream) -> u16 {
+    port(&upstream.choose(b"", None).unwrap().endpoint)
+}
+
+/// Returns the number of requests that each port gets of `requests`.
+fn spread(upstream: &Upstream, requests: usize) -> BTreeMap<u16, usize> {
+    let mut counts = BTreeMap::new();
+    for _ in 0..requests {
+        *counts.entry(choose(upstream)).or_default() += 1;
+    }
+    counts
+}
+
+fn endpoint(upstream: &Upstream, wanted: u16) -> Arc<Endpoint> {
+    let mut endpoints = upstream.endpoints().into_iter();
+    endpoints.find(|(endpoint, _, _)| port(endpoint) == wanted).unwrap().0
+}
+
+fn fail(upstream: &Upstream, failing: u16, now: Tick) -> Option<StateChange> {
+    upstream.note_failure(&endpoint(upstream, failing), UpstreamFailure::Closed, now)
+}
+
+fn probe(upstream: &Upstream, probed: u16, answers: bool, now: Tick) -> Option<StateChange> {
+    let due = upstream.tick(now);
+    assert!(
+        due.iter().any(|due| port(&due.endpoint) == probed),
+        "no probe of {probed} is due"
+    );
+    upstream.note_probe(&endpoint(upstream, probed), answers, now)
+}
+
+#[test]
+fn endpoints_are_chosen_in_turn() {
+    let upstream = upstream(3, "");
+    let ports: Vec<u16> = (0..6).map(|_| choose(&upstream)).collect();
+    assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
+}
+
+#[test]
+fn a_heavier_endpoint_gets_more_and_not_all_at_once() {
+    let list = "{ address: \"127.0.0.1:1\", weight: 60 }, { address: \"127.0.0.1:2\", weight: 20 }";
+    let upstream = upstream_of(settings(list, ""), &Arc::default());
+    let ports: Vec<u16> = (0..8).map(|_| choose(&upstream)).collect();
+    assert_eq!(ports, [1, 1, 2, 1, 1, 1, 2, 1]);
+}
+
+#[test]
+fn a_random_choice_is_even() {
+    for (_, count) in spread(&upstream(4, "balance: random"), 4_000) {
+        assert!((850..1_150).contains(&count), "{count}");
+    }
+}
+
+#[test]
+fn of_two_endpoints_the_one_with_fewer_requests_is_chosen() {
+    let upstream = upstream(2, "balance: least_requests");
+    let held: Vec<Choice> = (0..10).map(|_| upstream.choose(b"", None).unwrap()).collect();
+    assert_eq!(endpoint(&upstream, 1).in_flight(), 5);
+    assert_eq!(endpoint(&upstream, 2).in_flight(), 5);
+    drop(held);
+    assert_eq!(endpoint(&upstream, 1).in_flight(), 0);
+    let many = super::tests::upstream(10, "balance: least_requests");
+    let slow = endpoint(&many, 1);
+    for _ in 0..1_000 {
+        slow.begin_request(None);
+    }
+    assert!(spread(&many, 1_000).get(&1).is_none(), "the slow one gets nothing more");
+}
+
+#[test]
+fn the_same_key_goes_to_the_same_endpoint_and_few_keys_move_with_an_endpoint() {
+    let upstream = upstream(5, "balance: consistent_hash");
+    let place = |key: u32| port(&upstream.choose(&key.to_be_bytes(), None).unwrap().endpoint);
+    let before: Vec<u16> = (0..1_000).map(place).collect();
+    assert_eq!(before, (0..1_000).map(place).collect::<Vec<_>>());
+    fail(&upstream, 3, at(1));
+    let after: Vec<u16> = (0..1_000).map(place).collect();
+    for (before, after) in before.iter().zip(&after) {
+        assert!(
+            before == after || *before == 3,
+            "only keys of the ejected endpoint move"
+        );
+        assert_ne!(*after, 3);
+    }
+    let all = (1..=5).map(|port| before.iter().filter(|place| **place == port).count());
+    assert!(all.min() > Some(100), "each endpoint has its part");
+}
+
+#[test]
+fn the_addresses_of_a_name_are_endpoints_each() {
+    let upstream = upstream_of(settings("\"api.example:80\"", ""), &Arc::default());
+    assert!(upstream.choose(b"", None).is_err(), "it was never resolved");
+    let source = &upstream.entries()[0].source;
+    assert!(source.replace((1..=3).map(|last| SocketAddr::from(([192, 0, 2, last], 80))).collect()));
+    upstream.refresh();
+    assert_eq!(upstream.endpoints().len(), 3);
+    let chosen: Vec<EndpointAddress> = (0..3)
+        .map(|_| upstream.choose(b"", None).unwrap().endpoint.address().clone())
+        .collect();
+    assert_eq!(chosen.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+}
+
+#[test]
+fn an_endpoint_that_fails_once_gets_no_further_request_until_it_answers_a_probe() {
+    let upstream = upstream(2, "");
+    let ejected = fail(&upstream, 1, at(100));
+    assert_eq!(
+        ejected,
+        Some(StateChange::Ejected {
+            time: Duration::from_secs(1)
+        })
+    );
+    assert_eq!(spread(&upstream, 10), BTreeMap::from([(2, 10)]));
+    assert!(upstream.tick(at(100)).is_empty(), "not yet");
+    assert_eq!(probe(&upstream, 1, false, at(101)), None);
+    assert_eq!(spread(&upstream, 10), BTreeMap::from([(2, 10)]));
+    assert!(upstream.tick(at(102)).is_empty(), "the next probe comes later");
+    assert_eq!(
+        probe(&upstream, 1, true, at(103)),
+        Some(StateChange::Serves { failures: 1 })
+    );
+    let slowly = spread(&upstream, 1_000);
+    assert!((20..150).contains(&slowly[&1]), "{slowly:?}");
+    upstream.tick(at(108));
+    let half = spread(&upstream, 1_000);
+    assert!((200..330).contains(&half[&1]), "{half:?}");
+    upstream.tick(at(113));
+    assert_eq!(spread(&upstream, 1_000), BTreeMap::from([(1, 500), (2, 500)]));
+}
+
+#[test]
+fn never_more_than_half_of_the_endpoints_are_ejected() {
+    for (count, out) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        let upstream = upstream(count, "");
+        for failing in 1..=count {
+            fail(&upstream, failing, at(1));
+        }
+        let ejected = upstream
+            .endpoints()
+            .iter()
+            .filter(|(endpoint, _, _)| endpoint.has(Absence::Ejected))
+            .count();
+        assert_eq!(ejected, out, "of {count}");
+        assert_eq!(spread(&upstream, 100).len(), usize::from(count) - out);
+        assert!(!upstream.is_in_panic());
+    }
+}
+
+#[test]
+fn an_endpoint_fails_as_often_in_a_row_as_the_settings_say() {
+    let upstream = upstream(2, "ejection: { failures: 3 }");
+    assert_eq!(fail(&upstream, 1, at(1)), Some(StateChange::Fails));
+    assert_eq!(fail(&upstream, 1, at(1)), None);
+    upstream.note_response(&endpoint(&upstream, 1), || at(1));
+    assert_eq!(fail(&upstream, 1, at(1)), None);
+    assert_eq!(fail(&upstream, 1, at(1)), None);
+    assert!(matches!(fail(&upstream, 1, at(1)), Some(StateChange::Ejected { .. })));
+}
+
+#[test]
+fn without_ejection_an_endpoint_that_fails_goes_on_getting_requests() {
+    let upstream = upstream(2, "ejection: off");
+    assert_eq!(fail(&upstream, 1, at(1)), Some(StateChange::Fails));
+    assert_eq!(spread(&upstream, 10), BTreeMap::from([(1, 5), (2, 5)]));
+    assert!(upstream.tick(at(100)).is_empty());
+}
+
+#[test]
+fn the_endpoint_that_has_failed_the_request_is_avoided_where_there_is_another() {
+    for balance in ["round_robin", "random", "least_requests", "consistent_hash"] {
+        let upstream = upstream(2, &format!("ejection: off, balance: {balance}"));
+        let failed = endpoint(&upstream, 1);
+        for _ in 0..20 {
+            let choice = upstream.choose(b"key", Some(&failed)).unwrap();
+            assert_eq!(port(&choice.endpoint), 2, "{balance}");
+        }
+    }
+    let only = upstream(1, "");
+    let failed = endpoint(&only, 1);
+    assert_eq!(port(&only.choose(b"", Some(&failed)).unwrap().endpoint), 1);
+}
+
+#[test]
+fn a_reload_keeps_the_turn_and_the_ejections_and_both_snapshots_see_the_next_one() {
+    let state = Arc::default();
+    let first = upstream_of(
+        settings("\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:3\"", ""),
+        &state,
+    );
+    assert_eq!(choose(&first), 1);
+    fail(&first, 2, at(1));
+    let mut settings = first.settings.clone();
+    settings.balance = Balance::Random;
+    let second = Upstream::new(settings, first.entries().to_vec(), &state);
+    assert!(spread(&second, 100).get(&2).is_none());
+    assert!(state.latest().is_some_and(|latest| Arc::ptr_eq(&latest, &second)));
+    probe(&second, 2, true, at(10));
+    assert!(spread(&first, 300).contains_key(&2));
+    assert_eq!(first.settings.ejection, Some(Ejection::default()));
+}
+
+#[test]
+fn a_choice_among_many_endpoints_reaches_each() {
+    let list: Vec<String> = (1..=100).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    let upstream = upstream_of(settings(&list.join(", "), ""), &Arc::default());
+    assert_eq!(spread(&upstream, 200).len(), 100);
+    assert!(matches!(
+        EndpointSource::new(&EndpointHost::Unix {
+            path: Path::new("/run/a.sock").into()
+        })
+        .endpoints()[0]
+            .address(),
+        EndpointAddress::Unix(_)
+    ));
+}
+
+#[test]
+fn an_endpoint_has_no_more_requests_than_the_settings_allow() {
+    let upstream = upstream(2, "requests_max: 2");
+    let mut held: Vec<Choice> = (0..4).map(|_| upstream.choose(b"", None).unwrap()).collect();
+    assert_eq!(upstream.choose(b"", None).unwrap_err(), NoChoice::Busy);
+    let freed = port(&held.pop().unwrap().endpoint);
+    assert_eq!(choose(&upstream), freed);
+    drop(held);
+    assert!(
+        upstream
+            .endpoints()
+            .iter()
+            .all(|(endpoint, _, _)| endpoint.in_flight() == 0)
+    );
+}
