@@ -23,6 +23,7 @@ pub(in crate::compare) fn compare(before: SideRoute<'_>, now: SideRoute<'_>, fou
         hosts: _,
         path: _,
         methods: _,
+        conditions: _,
         accept,
         public,
         issuers: _,

@@ -716,8 +716,25 @@ const ROWS: &[Row] = &[
     ),
     row(
         MATCH,
-        &["header", "headers", "query", "params", "port", "scheme", "source"],
-        "routes are told apart by `host`, `path` and `methods` alone",
+        &["header", "request_headers"],
+        "did you mean `headers`? such as `headers: { x-version: \"2\" }`",
+    ),
+    row(
+        MATCH,
+        &[
+            "param",
+            "params",
+            "parameters",
+            "query_params",
+            "query_parameters",
+            "query_string",
+        ],
+        "did you mean `query`? such as `query: { version: \"2\" }`",
+    ),
+    row(
+        MATCH,
+        &["port", "scheme", "cookie", "cookies"],
+        "routes are told apart by `host`, `path`, `methods`, `headers` and `query` alone",
     ),
     row(
         CORS,

@@ -2,6 +2,7 @@
 
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
+use crate::config::match_condition::MatchConditions;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::rule::Condition;
@@ -23,6 +24,8 @@ pub struct Route {
     pub path: PathPattern,
     /// Empty: those of `DEFAULT_METHODS`. GET includes HEAD.
     pub methods: Vec<Method>,
+    /// Conditions on headers and query.
+    pub conditions: MatchConditions,
     /// Accepted types of credential. Empty only on a public route.
     pub accept: Vec<AcceptedCredential>,
     pub public: bool,

@@ -10,6 +10,9 @@ use crate::config::defaults::Defaults;
 use crate::config::defaults::distinct_accept;
 use crate::config::identity_token;
 use crate::config::limit::Limit;
+use crate::config::match_condition;
+use crate::config::match_condition::MatchConditions;
+use crate::config::match_condition::ParameterName;
 use crate::config::pattern::HostPattern;
 use crate::config::pattern::PathPattern;
 use crate::config::pattern::takes;
@@ -37,6 +40,7 @@ use crate::config::token_endpoint::TokenEndpoint;
 use crate::config::tree::NodeId;
 use crate::config::tree::printable;
 use crate::model::names::Name;
+use http::HeaderName;
 use http::Method;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -124,6 +128,11 @@ pub(in crate::config) struct MatchSection {
     path: Option<Text<PathPattern>>,
     /// Default: every method of RFC 9110.
     methods: Option<Texts<Method>>,
+    /// Headers that a request must have, each with its value or a pattern. Default: none.
+    headers: Option<match_condition::Written<HeaderName>>,
+    /// Query parameters that a request must have, by their decoded names, each with its decoded value or a pattern. Default:
+    /// none.
+    query: Option<match_condition::Written<ParameterName>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -200,7 +209,7 @@ fn route(
     };
     let base = rule::base(sections, checker);
     let audiences = audiences(section.audiences, &accept, defaults, checker);
-    let (hosts, path, methods) = convert_match(matched?, checker)?;
+    let (hosts, path, methods, conditions) = convert_match(matched?, checker)?;
     let resource = resource::of_route(section.resource, accept.contains(&AcceptedCredential::Jwt), checker);
     let identity_token = section
         .identity_token
@@ -229,6 +238,7 @@ fn route(
             hosts,
             path,
             methods,
+            conditions,
             accept,
             public,
             issuers,
@@ -486,7 +496,7 @@ fn issuers(
 fn convert_match(
     TypedNode { value: section, at }: TypedNode<MatchSection>,
     checker: &mut Checker<'_>,
-) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>)> {
+) -> Option<(Vec<HostPattern>, PathPattern, Vec<Method>, MatchConditions)> {
     let path = checker.need(at, "path", section.path, "such as `path: \"/v1/{*rest}\"`");
     let hosts = match section.host {
         Some(OneOrMany(hosts)) => checker.distinct(hosts),
@@ -498,7 +508,8 @@ fn convert_match(
         return None;
     }
     let methods = section.methods.map(|methods| checker.distinct(methods.value));
-    Some((hosts, path?.take(), methods.unwrap_or_default()))
+    let conditions = match_condition::convert(section.headers, section.query, at, checker)?;
+    Some((hosts, path?.take(), methods.unwrap_or_default(), conditions))
 }
 
 /// Returns the prefix, and reports one that is not whole literal segments at the front of the route's path.

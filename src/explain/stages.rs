@@ -259,6 +259,8 @@ fn reason_text(denial: &Denial) -> String {
             format!("a route matches host and path, for {}", allowed.join(", "))
         }
         Denial::NoRoute => "no route matches".to_owned(),
+        Denial::ConditionsUnmet => "host, path and method match, and the conditions of no route hold".to_owned(),
+        Denial::AmbiguousField(ambiguous) => format!("{}: {}", ambiguous.field, ambiguous.fault),
         Denial::PathNearMiss => {
             "a route with another protection matches a path that upstreams read alike (case, slashes, escapes)"
                 .to_owned()

@@ -1,6 +1,7 @@
 //! For which reasons, from every stage, is a request not forwarded?
 
 use crate::gate::accept::AcceptError;
+use crate::gate::accept::AmbiguousField;
 use crate::gate::accept::HeadError;
 use crate::gate::admit::SpentLimit;
 use crate::gate::authenticate::MissingProof;
@@ -62,6 +63,10 @@ pub enum Denial {
     Misdirected,
     NoRoute,
     PathNearMiss,
+    /// Routes match host, path and method, and the request meets the conditions of none.
+    ConditionsUnmet,
+    /// A header or a query parameter that decides the route has no certain value.
+    AmbiguousField(AmbiguousField),
     MethodNotAllowed(Box<[Method]>),
     /// A preflight for a request that the page may not send.
     Cors(CorsError),
@@ -109,6 +114,7 @@ reasons! {
         Self::Misdirected => "misdirected",
         Self::NoRoute => "no_route",
         Self::PathNearMiss => "path_near_miss",
+        Self::ConditionsUnmet => "conditions_unmet",
         Self::MethodNotAllowed(_) => "method_not_allowed",
         Self::BodyTooLarge => "body_too_large",
         Self::BodyTimeout => "body_timeout",
@@ -132,6 +138,7 @@ reasons! {
         Connection(ConnectionError),
         Head(HeadError),
         Accept(AcceptError),
+        AmbiguousField(AmbiguousField),
         Cors(CorsError),
         Intake(IntakeError),
         Authentication(Refusal),

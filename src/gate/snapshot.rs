@@ -199,23 +199,37 @@ impl Snapshot {
         let Ok(path) = normalize::path(request.uri.path()) else {
             return self.host_cors.of(&host);
         };
-        let find = |method: &Method| {
-            let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, method);
-            self.matcher.find(&host, &path.text, method, same)
-        };
+        let find = |method: &Method| self.candidates(&host, &path.text, method);
         match find(&request.method) {
-            Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
-            Lookup::MethodNotAllowed(allowed) => {
-                let mut routes = allowed.iter().map(|method| match find(method) {
-                    Lookup::Found(route) => route.cors.as_ref().map(|cors| &cors.responses),
-                    Lookup::NearMiss | Lookup::MethodNotAllowed(_) | Lookup::NotFound => None,
+            Ok(routes) => common_cors(routes).map(|cors| &cors.responses),
+            Err(Lookup::MethodNotAllowed(allowed)) => {
+                let mut routes = allowed.iter().map(|method| {
+                    let cors = common_cors(find(method).unwrap_or_default());
+                    cors.map(|cors| &cors.responses)
                 });
                 let first = routes.next().flatten();
                 first.filter(|_| routes.all(|other| other == first))
             }
-            // A client gets the same answer for both.
-            Lookup::NearMiss | Lookup::NotFound => self.host_cors.of(&host),
+            // A client gets the same answer for each.
+            Err(
+                Lookup::NearMiss | Lookup::NotFound | Lookup::ConditionsUnmet | Lookup::Ambiguous(_) | Lookup::Found(_),
+            ) => self.host_cors.of(&host),
         }
+    }
+
+    /// Returns every route that may get a request for `method` on `path` at `host`, whatever headers and query it has; see
+    /// [`Matcher::candidates`].
+    ///
+    /// # Errors
+    /// Why no route gets it.
+    pub fn candidates(
+        &self,
+        host: &str,
+        path: &str,
+        method: &Method,
+    ) -> Result<Vec<&Arc<Route>>, Lookup<'_, Arc<Route>>> {
+        let same = |route: &Arc<Route>, other: &Arc<Route>| route.protects_like(other, method);
+        self.matcher.candidates(host, path, method, same)
     }
 
     /// Compiles `config`. Takes issuers, limits and endpoints from `live`, so that their state survives a reload.
@@ -253,6 +267,7 @@ impl Snapshot {
                 hosts: &settings.hosts,
                 path: &settings.path,
                 methods: &settings.methods,
+                conditions: &settings.conditions,
             };
             (pattern, Arc::clone(route))
         }))?;
@@ -269,13 +284,16 @@ impl Snapshot {
         );
         let websocket_token = config.routes.iter().any(|route| route.websocket_token);
         let websocket_protocol = websocket_token.then_some(&header::SEC_WEBSOCKET_PROTOCOL);
+        // An upstream that reads `x_version` as `x-version` would find a value that decided no route.
+        let matched_headers = distinct(config.routes.iter().flat_map(|route| route.conditions.headers()));
         let built_ins = built_ins(config, &routes, live);
         Ok(Self {
             requests: config.requests.clone(),
             trusted_proxies: config.trusted_proxies.clone().into(),
             api_key_header: config.api_keys.header.clone(),
             accept: AcceptRules::new(config.api_keys.header.clone(), matcher.methods().cloned())
-                .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol)),
+                .with_protected(claim_headers.iter().chain(&token_headers).chain(websocket_protocol))
+                .with_protected(&matched_headers),
             claim_headers,
             token_headers,
             websocket_token,
@@ -395,6 +413,14 @@ impl Route {
             upstream_metrics: live.metrics.upstreams.of(route.upstream.as_str()),
         }
     }
+}
+
+/// Returns the CORS rules of all `routes`; `None` where they differ or some route has none. For a request whose headers are not
+/// known yet, so that no route's rules open another route to web pages.
+pub fn common_cors<'r>(routes: impl IntoIterator<Item = &'r Arc<Route>>) -> Option<&'r Cors> {
+    let mut rules = routes.into_iter().map(|route| route.cors.as_ref());
+    let first = rules.next().flatten()?;
+    rules.all(|other| other == Some(first)).then_some(first)
 }
 
 fn distinct<'h>(names: impl Iterator<Item = &'h HeaderName>) -> Box<[HeaderName]> {

@@ -4,6 +4,7 @@ mod credentials;
 mod hygiene;
 mod framing;
 mod bounds;
+mod conditions;
 mod refusals;
 mod refusal_responses;
 mod targets;

@@ -286,6 +286,11 @@ impl Gates {
                     "match: { path: /cors }\npublic: true\nupstream: up\ncors: { origins: [https://app.test], methods: [GET] }",
                 )
                 .route(
+                    "matched",
+                    "match: { path: \"/matched/{*rest}\", headers: { x-version: \"2\" }, query: { v: { present: true } } }\n\
+                     public: true\nupstream: up",
+                )
+                .route(
                     "near",
                     "match: { host: near.test, path: \"/{*rest}\" }\npublic: true\nupstream: up",
                 )
@@ -502,6 +507,14 @@ impl Gates {
                 "path_near_miss",
                 get_with("/ADMIN", "").replace("gate.test", "near.test"),
             ),
+            ("conditions_unmet", get_with("/matched/a", "x-version: 1\r\n")),
+            (
+                "matched_header_repeated",
+                get_with("/matched/a", &"x-version: 2\r\n".repeat(2)),
+            ),
+            ("matched_parameter_repeated", get_with("/matched/a?v=1&v=1", "")),
+            ("matched_parameter_encoding", get_with("/matched/a?v=%zz", "")),
+            ("matched_parameter_separator", get_with("/matched/a?v=1;w=2", "")),
             ("cors_origin", preflight("https://evil.test", "GET", "")),
             ("cors_method", preflight("https://app.test", "PUT", "")),
             (

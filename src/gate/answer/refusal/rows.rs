@@ -139,6 +139,11 @@ pub const ROWS: &[Row] = &[
     r("misdirected", 421, "misdirected-request", "Misdirected request", "This connection is for another host name; use a connection of its own for this one.", None, Challenge::None, false),
     r("no_route", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
     r("path_near_miss", 404, "not-found", "Not found", "Nothing is served at this address.", None, Challenge::None, false),
+    r("conditions_unmet", 404, "not-found", "Not found", "Nothing is served at this address for the headers and the query of this request.", None, Challenge::None, false),
+    r("matched_header_repeated", 400, "ambiguous-header", "Ambiguous header", "A header that decides where this request goes is there more than once; send it once.", None, Challenge::None, false),
+    r("matched_parameter_repeated", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes is there more than once; send it once.", None, Challenge::None, false),
+    r("matched_parameter_encoding", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes is not UTF-8, percent-encoded; write `%25` for `%`.", None, Challenge::None, false),
+    r("matched_parameter_separator", 400, "ambiguous-query", "Ambiguous query", "A query parameter that decides where this request goes stands beside a `;`, which some servers take for a separator; separate parameters by `&`, and write `%3B` for `;`.", None, Challenge::None, false),
     // Preflights. The page sees only a network error; the detail is for the developer of the page.
     r("cors_origin", 403, "cors", "Not allowed by CORS", "Pages of this origin may not call this resource.", None, Challenge::None, false),
     r("cors_method", 403, "cors", "Not allowed by CORS", "Pages may not use this method here.", None, Challenge::None, false),
