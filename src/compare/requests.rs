@@ -10,10 +10,10 @@ use crate::config::Route;
 use crate::config::ValuePattern;
 use crate::gate::accept::Lookup;
 use crate::gate::accept::Matcher;
+use crate::gate::accept::matched_field::encode;
 use crate::gate::accept::matcher::MatcherError;
 use crate::gate::accept::matcher::Pattern;
 use crate::gate::accept::matcher::RequestParts;
-use crate::gate::accept::normalize::push_escape;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Method;
@@ -44,11 +44,11 @@ pub(in crate::compare) struct Pair {
 pub(in crate::compare) fn pairs(old: &[Route], new: &[Route]) -> Result<Vec<Pair>, MatcherError> {
     let (before, after) = (matcher(old)?, matcher(new)?);
     let unused = UnusedSegments::of(old.iter().chain(new));
-    let olds: Vec<Vec<Segment<'_>>> = old.iter().map(|route| segments(&route.path)).collect();
+    let olds: Vec<Vec<Segment<'_>>> = old.iter().map(|route| shape(&route.path)).collect();
     let mut found: Vec<Pair> = Vec::new();
     let mut seen: HashMap<(usize, Option<usize>), ()> = HashMap::new();
     for (number, route) in new.iter().enumerate() {
-        let own = segments(&route.path);
+        let own = shape(&route.path);
         let rivals = old
             .iter()
             .zip(&olds)
@@ -146,14 +146,15 @@ impl Example<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Segment<'p> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::compare) enum Segment<'p> {
     Literal(&'p str),
     Any,
     Rest,
 }
 
-fn segments(path: &PathPattern) -> Vec<Segment<'_>> {
+/// Returns the segments of a pattern. Equal for patterns that match the same paths.
+pub(in crate::compare) fn shape(path: &PathPattern) -> Vec<Segment<'_>> {
     let segments = path.as_str().split('/').skip(1);
     segments
         .map(|segment| match segment.strip_prefix('{') {
@@ -221,9 +222,9 @@ impl UnusedSegments {
                 MatchField::Parameter(name) => {
                     let separator = if query.is_empty() { "" } else { "&" };
                     query.push_str(separator);
-                    push_encoded(&mut query, name);
+                    query.push_str(&encode(name));
                     query.push('=');
-                    push_encoded(&mut query, &value);
+                    query.push_str(&encode(&value));
                 }
             }
         }
@@ -284,16 +285,5 @@ impl UnusedSegments {
             .iter()
             .flat_map(|host| distinct.iter().map(|method| (host.clone(), method.clone())));
         pairs.collect()
-    }
-}
-
-/// Appends `text` with escapes for all but unreserved bytes (RFC 3986 section 2.3).
-fn push_encoded(query: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            query.push(char::from(byte));
-        } else {
-            push_escape(query, byte);
-        }
     }
 }

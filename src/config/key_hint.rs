@@ -230,6 +230,18 @@ const ROWS: &[Row] = &[
         &["h2c", "http2"],
         "did you mean `protocol`? such as `protocol: h2c`; with `tls`, clients choose HTTP/2",
     ),
+    row(
+        LISTENER,
+        &[
+            "allow",
+            "deny",
+            "allowed_ips",
+            "whitelist",
+            "source_ranges",
+            "ip_filter",
+        ],
+        "did you mean `addresses`? such as `addresses: { allow: [10.0.0.0/8] }`",
+    ),
     row(LISTENER, &["name", "kind"], "a listener has no such key; remove it"),
     row(
         TLS,
@@ -692,6 +704,22 @@ const ROWS: &[Row] = &[
         ROUTE,
         &["priority", "order", "weight"],
         "the order of routes means nothing: the more exact path counts; remove it",
+    ),
+    row(
+        ROUTE,
+        &[
+            "deny",
+            "ips",
+            "allowed_ips",
+            "ip_allow",
+            "ip_allowlist",
+            "ip_filter",
+            "ip_restriction",
+            "ip_whitelist",
+            "source_ranges",
+            "whitelist",
+        ],
+        "did you mean `addresses`? such as `addresses: { allow: [10.0.0.0/8] }`",
     ),
     row(ROUTE, &["id"], "did you mean `name`?"),
     row(

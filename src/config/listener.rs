@@ -1,5 +1,7 @@
 //! Where do connections come in, and how much may one connection and one request cost?
 
+use crate::config::address_rules;
+use crate::config::address_rules::AddressRules;
 use crate::config::check::Checker;
 use crate::config::read::Text;
 use crate::config::read::TypedNode;
@@ -24,6 +26,8 @@ pub struct Listener {
     /// The protocol without TLS. With TLS, each client chooses HTTP/2 or HTTP/1.1 (ALPN, RFC 7301).
     pub plain: PlainProtocol,
     pub http1: Http1Lane,
+    /// The addresses of peers that may connect.
+    pub addresses: AddressRules,
 }
 
 /// The protocol of a listener without TLS.
@@ -90,6 +94,9 @@ pub(in crate::config) struct Section {
     /// The code that carries HTTP/1.1: `own`, or `pingora`, which needs twice the processor time: the answer to a fault that
     /// is found in the first. Default `own`.
     http1: Option<TypedNode<Http1Lane>>,
+    /// The addresses of peers that may connect; others are closed without an answer. Of a client behind a proxy, the peer is the
+    /// proxy. Default: every address.
+    addresses: Option<TypedNode<address_rules::Section>>,
 }
 
 pub(in crate::config) fn convert(
@@ -115,6 +122,8 @@ pub(in crate::config) fn convert(
             let hint = "remove one of the two keys";
             checker.error_with(written.at, "no-effect", "the listener speaks HTTP/2 alone", hint);
         }
+        let addresses = section.value.addresses;
+        let addresses = addresses.map(|written| address_rules::convert(written, checker));
         let listener = TypedNode {
             at: address.at,
             value: Listener {
@@ -123,6 +132,7 @@ pub(in crate::config) fn convert(
                 tls: tls.flatten(),
                 plain,
                 http1: http1.map(|written| written.value).unwrap_or_default(),
+                addresses: addresses.flatten().unwrap_or_default(),
             },
         };
         refuse_shared(&listeners, listener.at, listener.value.address, checker);

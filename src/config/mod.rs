@@ -30,6 +30,7 @@ mod pattern;
 mod reserved_header;
 
 pub mod match_condition;
+pub mod address_rules;
 
 pub mod admin;
 pub mod api_keys;
@@ -59,6 +60,7 @@ pub mod upstream;
 mod defaults;
 
 mod overlap;
+mod reserved_field;
 
 mod shadow;
 
@@ -67,6 +69,7 @@ mod claim_reach;
 mod unmet;
 mod unused;
 mod server_name;
+mod preflight;
 mod reach;
 mod partial;
 
@@ -75,6 +78,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use address_rules::AddressRules;
 pub use admin::Admin;
 pub use api_keys::ApiKeys;
 pub use built_in::BuiltInPath;
@@ -531,7 +535,7 @@ fn convert(section: Section, checker: &mut Checker<'_>) -> Option<Config> {
     let defaults = defaults::convert(section.defaults, checker);
     let routes = route_section::convert(routes, &defaults, &limits, checker);
     overlap::refuse(&routes, checker);
-    match_condition::refuse_reserved(&routes, &headers_with_a_meaning(&api_keys, &issuers), checker);
+    reserved_field::refuse(&routes, &headers_with_a_meaning(&api_keys, &issuers), checker);
     let of_routes = routes
         .iter()
         .filter_map(|located| checker.tree.entry(located.at, "client_certificates"));

@@ -136,7 +136,7 @@ fn fields_text(conditions: &MatchConditions) -> String {
 }
 
 /// Returns a path pattern without the names in braces: `/v1/{id}` and `/v1/{order}` match the same paths.
-fn shape(path: &str) -> String {
+pub(in crate::config) fn shape(path: &str) -> String {
     let segment = |segment: &str| {
         if segment.starts_with("{*") {
             "{*}".to_owned()

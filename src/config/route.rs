@@ -1,5 +1,6 @@
 //! Which requests does a route match, which credentials does it require, and where do the requests go?
 
+use crate::config::address_rules::AddressRules;
 use crate::config::client_certificates::CertificateRequirement;
 use crate::config::cors::Cors;
 use crate::config::match_condition::MatchConditions;
@@ -26,6 +27,8 @@ pub struct Route {
     pub methods: Vec<Method>,
     /// Conditions on headers and query.
     pub conditions: MatchConditions,
+    /// The addresses of clients that may use the route.
+    pub addresses: AddressRules,
     /// Accepted types of credential. Empty only on a public route.
     pub accept: Vec<AcceptedCredential>,
     pub public: bool,

@@ -1,5 +1,7 @@
 //! How is a route written, and which of its keys fit together?
 
+use crate::config::address_rules;
+use crate::config::address_rules::AddressRules;
 use crate::config::built_in;
 use crate::config::check::Checker;
 use crate::config::check::values;
@@ -83,6 +85,9 @@ pub(in crate::config) struct Section {
     /// The client certificates that pass, beside what else is asked: `any`, or those with one of `names` or `fingerprints`. A
     /// listener with `tls.client_ca` asks clients for them. Default: none is needed.
     client_certificates: Option<client_certificates::Written>,
+    /// The addresses of clients that pass, beside what else is asked. The client's address is the peer's, or the one that
+    /// `trusted_proxies` report; where these report none, no client passes. Default: every address.
+    addresses: Option<TypedNode<address_rules::Section>>,
     /// Names of limits that hold here, beside those of the defaults.
     limits: Option<Texts<Name>>,
     /// Names of plans: the credential must belong to a subscription under one of them. Tokens of other issuers than
@@ -217,6 +222,10 @@ fn route(
     let client_certificates = section
         .client_certificates
         .map(|written| client_certificates::convert(written, checker));
+    let addresses = match section.addresses {
+        Some(written) => address_rules::convert(written, checker),
+        None => Some(AddressRules::default()),
+    };
     let inherited = defaults.client_certificates.iter();
     let inherited = inherited.map(|(requirement, _)| requirement.clone());
     let cors = section.cors.map(|cors| cors::convert(cors, &methods, checker));
@@ -239,6 +248,7 @@ fn route(
             path,
             methods,
             conditions,
+            addresses: addresses?,
             accept,
             public,
             issuers,

@@ -110,6 +110,9 @@ pub fn decide(
     local::stop_if_local(snapshot, inbound, two, now, trace)?;
     let route = accept(snapshot, inbound, two, trace)?;
     hygiene::check_oddities(inbound.oddities(), route.allows)?;
+    if !route.admits(inbound.client()) {
+        return Err(Stop::Denied(Denial::AddressNotAllowed));
+    }
 
     enter(live, Stage::Intake);
     let is_imported = |text: &str| snapshot.authenticator.api_keys.is_imported(text);

@@ -20,11 +20,14 @@ use std::time::Duration;
 pub enum ConnectionError {
     #[error("too many connections are open")]
     TooMany,
+    #[error("the listener is not for the address of the peer")]
+    PeerAddress,
 }
 
 reasons! {
     ConnectionError {
         Self::TooMany => "too_many_connections",
+        Self::PeerAddress => "peer_not_allowed",
     }
 }
 
@@ -68,6 +71,8 @@ pub enum Denial {
     /// A header or a query parameter that decides the route has no certain value.
     AmbiguousField(AmbiguousField),
     MethodNotAllowed(Box<[Method]>),
+    /// The route is not for the address of the client, or that address is unknown.
+    AddressNotAllowed,
     /// A preflight for a request that the page may not send.
     Cors(CorsError),
     BodyTooLarge,
@@ -116,6 +121,7 @@ reasons! {
         Self::PathNearMiss => "path_near_miss",
         Self::ConditionsUnmet => "conditions_unmet",
         Self::MethodNotAllowed(_) => "method_not_allowed",
+        Self::AddressNotAllowed => "address_not_allowed",
         Self::BodyTooLarge => "body_too_large",
         Self::BodyTimeout => "body_timeout",
         Self::Pipelined => "pipelined",

@@ -126,6 +126,9 @@ fn preflight(snapshot: &Snapshot, inbound: &Inbound<'_>, trace: &mut DecisionTra
     trace.route = Some(Arc::clone(route));
     let answer = || {
         hygiene::check_oddities(inbound.oddities(), route.allows)?;
+        if !candidates.iter().any(|route| route.admits(inbound.client())) {
+            return Err(Denial::AddressNotAllowed);
+        }
         intake::check_query(inbound, &route.intake)?;
         Ok(cors.answer(&preflight, inbound.headers())?)
     };

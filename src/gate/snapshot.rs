@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::config::AcceptedCredential;
+use crate::config::AddressRules;
 use crate::config::CertificateRequirement;
 use crate::config::Config;
 use crate::config::KeySource;
@@ -40,6 +41,7 @@ use crate::gate::intake::QueryCredentials;
 use crate::gate::intake::RouteAccess;
 use crate::gate::live::LiveState;
 use crate::model::api_key::Digester;
+use crate::model::client_address::ClientAddress;
 use crate::model::names::Name;
 use crate::model::plan::Plan;
 use crate::observe::metrics::LimitMetrics;
@@ -112,6 +114,8 @@ pub struct Route {
     /// The issuers of each header in the intake's `token_headers`, in the same order.
     pub header_trusts: Box<[Trust]>,
     pub requirement: Requirement,
+    /// The addresses of clients that may use the route.
+    pub addresses: AddressRules,
     /// Requirements on the client's certificate; all must hold.
     pub client_certificates: Box<[CertificateRequirement]>,
     /// The plans that allow access: the subscription of the credential must be under one of these plans. Empty where
@@ -161,6 +165,7 @@ impl Route {
             && names(self) == names(other)
             && self.trust.audiences == other.trust.audiences
             && self.requirement.is_like(&other.requirement, method)
+            && self.addresses == other.addresses
             && self.client_certificates == other.client_certificates
             && self.plans.iter().collect::<BTreeSet<_>>() == other.plans.iter().collect::<BTreeSet<_>>()
             && self.intake.two_credentials == other.intake.two_credentials
@@ -177,6 +182,12 @@ impl Route {
             Some(Place::TokenHeader(index)) => self.header_trusts.get(index).unwrap_or(&self.trust),
             Some(Place::Authorization | Place::ApiKeyHeader | Place::WebSocketProtocols) | None => &self.trust,
         }
+    }
+
+    /// Returns whether the route is for clients at this address. An unknown address is none that a rule admits: that of the proxy
+    /// would be an unsafe guess.
+    pub fn admits(&self, client: ClientAddress) -> bool {
+        self.addresses.is_empty() || client.known().is_some_and(|address| self.addresses.admits(address))
     }
 
     /// Returns the credentials that the route accepts, for the challenges of a refusal.
@@ -386,6 +397,7 @@ impl Route {
                 audiences: audiences.clone(),
             },
             requirement: Requirement::compile(route),
+            addresses: route.addresses.clone(),
             client_certificates: route.client_certificates.clone().into(),
             plans: route.plans.clone().into(),
             limits: compiled_in(Mode::Enforce),

@@ -3,6 +3,7 @@
 
 use crate::config::MatchField;
 use crate::gate::accept::normalize::escape_at;
+use crate::gate::accept::normalize::push_escape;
 use crate::model::reason::reasons;
 use http::HeaderMap;
 use std::borrow::Cow;
@@ -40,7 +41,7 @@ reasons! {
 ///
 /// # Errors
 /// The first field without a certain value.
-pub(super) fn values<'r>(
+pub fn values<'r>(
     fields: &[MatchField],
     headers: &'r HeaderMap,
     query: Option<&'r str>,
@@ -131,6 +132,20 @@ fn decode(text: &str) -> Cow<'_, [u8]> {
         });
     }
     Cow::Owned(decoded)
+}
+
+/// Returns `text` percent-encoded, so that it can be the name or the value of a parameter.
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        // RFC 3986 section 2.3.
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            push_escape(&mut encoded, byte);
+        }
+    }
+    encoded
 }
 
 /// Returns whether `text` has a `%` without two hexadecimal digits: servers refuse it, drop it or leave it as it is.
@@ -232,6 +247,31 @@ mod tests {
         #[test]
         fn no_query_panics(query in ".{0,40}") {
             let _ = read(&query);
+        }
+
+        /// A form parser of another crate, with `;` as a separator and without, finds the same values, each once.
+        #[test]
+        fn a_value_is_the_one_that_another_parser_reads(
+            parts in proptest::collection::vec(proptest::sample::select(vec![
+                "v", "%76", "=", "&", ";", "+", "%", "%3D", "%26", "%C3%A9", "%FF", "\u{e9}", "a", "%25", "%3B",
+            ]), 0..10)
+        ) {
+            let query = parts.concat();
+            let fields = [parameter("v")];
+            if let Ok(values) = values(&fields, &HeaderMap::new(), Some(&query)) {
+                let found: Vec<&[u8]> = values.iter().flatten().map(|value| &**value).collect();
+                for query in [query.clone(), query.replace(';', "&")] {
+                    let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+                    let pairs = pairs.iter().filter(|(name, _)| name == "v");
+                    let others: Vec<&[u8]> = pairs.map(|(_, value)| value.as_bytes()).collect();
+                    proptest::prop_assert_eq!(&found, &others, "{}", query);
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_is_read_back(value in ".{0,20}") {
+            proptest::prop_assert_eq!(read(&format!("a&v={}&b", encode(&value))), Ok(Some(value)));
         }
     }
 }

@@ -3,6 +3,7 @@
 mod credentials;
 mod hygiene;
 mod framing;
+mod addresses;
 mod bounds;
 mod conditions;
 mod refusals;

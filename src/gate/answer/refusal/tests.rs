@@ -238,7 +238,7 @@ fn denials() -> Vec<Denial> {
         D::Head(_) => D::Head(HeadError::Target),
         D::MalformedChunk => D::MalformedChunk, D::Connection(_) => D::Connection(ConnectionError::TooMany),
         D::Accept(_) => D::Accept(AcceptError::Framing), D::NoRoute => D::NoRoute, D::Misdirected => D::Misdirected, D::PathNearMiss => D::PathNearMiss,
-        D::ConditionsUnmet => D::ConditionsUnmet, D::AmbiguousField(_) => D::AmbiguousField(ambiguous(FieldFault::HeaderRepeated)),
+        D::ConditionsUnmet => D::ConditionsUnmet, D::AddressNotAllowed => D::AddressNotAllowed, D::AmbiguousField(_) => D::AmbiguousField(ambiguous(FieldFault::HeaderRepeated)),
         D::MethodNotAllowed(_) => D::MethodNotAllowed([Method::GET, Method::PUT].into()),
         D::Cors(_) => D::Cors(CorsError::Origin),
         D::BodyTooLarge => D::BodyTooLarge, D::BodyTimeout => D::BodyTimeout, D::Pipelined => D::Pipelined,
@@ -259,6 +259,9 @@ fn denials() -> Vec<Denial> {
     let heads = heads().into_iter().map(D::Head);
     let accepts = accepts().into_iter().map(D::Accept);
     let intakes = intakes().into_iter().map(D::Intake);
+    let connections = all!(ConnectionError:
+        ConnectionError::TooMany => ConnectionError::TooMany, ConnectionError::PeerAddress => ConnectionError::PeerAddress,
+    );
     let cors = all!(CorsError:
         CorsError::Origin => CorsError::Origin, CorsError::Method => CorsError::Method, CorsError::Header => CorsError::Header,
     );
@@ -279,6 +282,7 @@ fn denials() -> Vec<Denial> {
         .chain(certificates.into_iter().map(D::ClientCertificate))
         .chain(standings().into_iter().map(D::Subscription))
         .chain(refusals)
+        .chain(connections.into_iter().map(D::Connection))
         .chain(cors.into_iter().map(D::Cors))
         .chain(faults.into_iter().map(|fault| D::AmbiguousField(ambiguous(fault))))
         .chain(unavailables().into_iter().map(D::IntrospectionUnavailable))
