@@ -12,6 +12,7 @@ use crate::config::tls::ListenerTls;
 use crate::config::tree::NodeId;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -123,7 +124,12 @@ pub(in crate::config) fn convert(
             checker.error_with(written.at, "no-effect", "the listener speaks HTTP/2 alone", hint);
         }
         let addresses = section.value.addresses;
-        let addresses = addresses.map(|written| address_rules::convert(written, checker));
+        let addresses = addresses.map(|written| {
+            let at = written.at;
+            let rules = address_rules::convert(written, checker)?;
+            warn_of_loopback(&rules, address.get().ip(), at, checker);
+            Some(rules)
+        });
         let listener = TypedNode {
             at: address.at,
             value: Listener {
@@ -139,6 +145,15 @@ pub(in crate::config) fn convert(
         listeners.push(listener);
     }
     listeners
+}
+
+/// Warns of rules that keep out the peers of a loopback listener, which connect from its own address.
+fn warn_of_loopback(rules: &AddressRules, own: IpAddr, at: NodeId, checker: &mut Checker<'_>) {
+    if own.is_loopback() && !rules.admits(own) {
+        let problem = format!("peers of this listener are on this machine, and {own} is not among the addresses");
+        let hint = "`addresses` of a listener are about peers; those of clients behind a proxy belong to the routes";
+        checker.warn(at, "refuses-everybody", problem, hint);
+    }
 }
 
 /// Reports an `address` that cannot be bound beside `listeners`, or that would take some of their connections.
